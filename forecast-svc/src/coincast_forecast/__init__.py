@@ -1,0 +1,1 @@
+"""Serves forecasts from versioned artifacts."""

@@ -1,0 +1,1 @@
+"""How a Coincast service runs: settings, logs, metrics, health, gRPC, errors, shutdown."""

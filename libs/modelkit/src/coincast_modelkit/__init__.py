@@ -1,0 +1,1 @@
+"""What training and serving must agree on: candles, features, models, intervals, artifact format."""

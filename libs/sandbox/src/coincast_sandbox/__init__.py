@@ -1,0 +1,1 @@
+"""A stand-in for CoinGecko: replays candles or simulates a market, and injects faults."""

@@ -1,0 +1,1 @@
+"""Market data that outlives its upstream: cache, batches, quota, breakers, archive."""

@@ -1,0 +1,1 @@
+"""Turns history into versioned, compared, promoted models."""
