@@ -1,0 +1,113 @@
+# Coincast: every verb of the repository. `make` prints them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := proto/gen libs/chassis libs/modelkit libs/sandbox libs/stack libs/client \
+            gateway market-data-svc forecast-svc training-svc
+SOURCES := $(patsubst %,%/src,$(filter-out proto/gen,$(PACKAGES)))
+MODULES := chassis modelkit sandbox stack client gateway market_data forecast training
+PROJECTS := $(patsubst %,%/pyproject.toml,$(PACKAGES))
+
+# Variables of `make run` and `make demo`.
+export UPSTREAM ?= auto
+export PORT ?= 8000
+export COIN ?= bitcoin
+export DAYS ?= 7
+export MODEL ?= lightgbm
+DATA ?= $(wildcard ../shared/data/daily)
+export DATA
+
+define install
+	@echo "Coincast: installing $(1) (once; quick the next time)"
+	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode --quiet -r $(1) \
+	    || $(BIN)/python -m pip install --require-hashes --quiet -r $(1)
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --offline --no-deps --no-build-isolation $(patsubst %,-e ./%,$(PACKAGES))
+	@touch $@
+endef
+
+$(VENV)/.uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Coincast needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Coincast: making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "python's venv module is missing: apt-get install python3-venv"; exit 2; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.uv requirements/run.txt $(PROJECTS)
+	$(call install,requirements/run.txt)
+
+$(VENV)/.dev: $(VENV)/.uv requirements/dev.txt $(PROJECTS)
+	$(call install,requirements/dev.txt)
+	@touch $(VENV)/.run
+
+.PHONY: help
+help: ## Print this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: $(VENV)/.dev ## Install everything a developer needs into .venv
+
+.PHONY: run
+run: $(VENV)/.run ## Start the whole system here: UPSTREAM=auto|coingecko|sandbox DATA=dir PORT=8000 REDIS_URL=
+	@exec $(BIN)/python -m coincast_stack run
+
+.PHONY: demo
+demo: $(VENV)/.run ## One forecast from nothing, printed: DATA=dir COIN=bitcoin DAYS=7 MODEL=lightgbm
+	@exec $(BIN)/python -m coincast_stack demo
+
+.PHONY: test
+test: $(VENV)/.dev ## Every test: unit, contract, integration, end to end
+	@$(BIN)/pytest $(TESTS)
+
+.PHONY: faults
+faults: $(VENV)/.dev ## The fault injections, each with its figure
+	@$(BIN)/pytest -m faults -s tests/faults $(TESTS)
+
+.PHONY: check
+check: $(VENV)/.dev ## Lint, format, types, import borders, contracts, stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(patsubst %,-p coincast_%,$(MODULES))
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/buf format --diff --exit-code proto
+	$(BIN)/buf breaking proto --against proto/released.binpb
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && PYTHON=$(abspath $(BIN)/python) proto/generate.sh "$$fresh" \
+	    && diff -r -x __pycache__ "$$fresh/coincast" proto/gen/coincast \
+	    || { echo "proto/gen is out of date: run make proto"; exit 1; }
+	$(BIN)/shellcheck $$(git ls-files '*.sh') .ci/run
+	@! grep -nE '(https?|file)://' requirements/*.txt || { echo "a lock file names an address: run make lock"; exit 1; }
+
+.PHONY: proto
+proto: $(VENV)/.dev ## Regenerate the stubs in proto/gen
+	@PYTHON=$(abspath $(BIN)/python) proto/generate.sh
+
+.PHONY: release-proto
+release-proto: $(VENV)/.dev ## Make today's contracts the ones that later changes may not break
+	$(BIN)/buf build proto --output proto/released.binpb
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Every benchmark, each figure beside its limit
+	@for file in $$(ls bench/*_*.py | sort); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+.PHONY: evaluate
+evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= -> reports/
+	@$(BIN)/python -m coincast_training.evaluation --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
+	    $(if $(COINS),--coins $(COINS)) $(if $(MODELS),--models $(MODELS)) --out $(or $(OUT),reports)
+
+.PHONY: lock
+lock: $(VENV)/.uv ## Write the lock files anew from requirements/*.in
+	@requirements/lock.sh
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: clean
+clean: ## Remove caches (never var/, which holds archive and artifacts)
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache reports
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
