@@ -1,0 +1,29 @@
+"""What tests of every kind share: where the real candles are, and how faults are kept out of a plain run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def daily_candles() -> Path:
+    """Return the folder of real daily candles; skips the test where this machine has none."""
+    folder = Path(os.environ.get("COINCAST_DATA") or REPOSITORY.parent / "shared" / "data" / "daily")
+    if not any(folder.glob("*.csv")):
+        pytest.skip(f"no daily candles in {folder}: set COINCAST_DATA to a folder of <coin id>.csv files")
+    return folder
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the fault injections to `make faults`, which asks for them by their marker."""
+    if "faults" in (config.option.markexpr or ""):
+        return
+    faults = [item for item in items if item.get_closest_marker("faults")]
+    if faults:
+        config.hook.pytest_deselected(items=faults)
+        items[:] = [item for item in items if not item.get_closest_marker("faults")]
