@@ -1,0 +1,109 @@
+"""What the training service speaks of: specs, jobs, versions and moves. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MODELS = ("lightgbm", "lstm", "ml_ensemble")
+ALIASES = ("production", "challenger", "shadow")
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job will not change again."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec:
+    """What to train: a model over coins and days; `from_version` repeats that version's lineage."""
+
+    model: str
+    ids: tuple[str, ...]
+    days: int = 0
+    tune_trials: int = 0
+    promote_if_better: bool = False
+    from_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request to train and what became of it. Times are UNIX seconds."""
+
+    job_id: str
+    spec: TrainingSpec
+    state: JobState
+    submitted_at: float
+    requested_by: str
+    progress: float = 0.0
+    stage: str = ""
+    started_at: float | None = None
+    finished_at: float | None = None
+    remaining_seconds: float | None = None
+    version: str = ""
+    error: str = ""
+    promotion: str = ""
+    attempt: int = 0
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a training run left behind."""
+
+    version: str
+    promoted: bool
+    promotion: str
+
+
+@dataclass(frozen=True, slots=True)
+class HorizonRecord:
+    """How forecasts of one horizon did. Skills in percent, positive is better; None where it cannot be said."""
+
+    horizon_days: int
+    forecasts: int
+    mase: float | None = None
+    mape_percent: float | None = None
+    random_walk_mape_percent: float | None = None
+    skill_percent: float | None = None
+    crps_skill_percent: float | None = None
+    coverage_80_percent: float | None = None
+    coverage_95_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a version was measured to do out of sample, on which coins and days."""
+
+    measured_at: float
+    test_coins: tuple[str, ...]
+    test_from_date: str
+    test_to_date: str
+    horizons: tuple[HorizonRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One move of an alias or of a version: who, when, from, to, why."""
+
+    at: float
+    requested_by: str
+    model: str
+    action: str
+    alias: str
+    from_version: str
+    to_version: str
+    reason: str
+    revision: int
+    forced: bool = False
