@@ -1,0 +1,24 @@
+"""What a service's composition root gives to the chassis."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+
+
+@dataclass(frozen=True, slots=True)
+class Servicer:
+    """One gRPC service: the generated `add_X_to_server`, what implements it, and its full name."""
+
+    add: Callable[[Any, grpc.aio.Server], None]
+    implementation: object
+    full_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceApp:
+    """The servicers of a process, and what must succeed before it says that it serves."""
+
+    servicers: Sequence[Servicer]
+    warm: Callable[[], Awaitable[None]] | None = None

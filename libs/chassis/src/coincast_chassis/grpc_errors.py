@@ -1,0 +1,125 @@
+"""The error tree as gRPC status and back; field, suggestions and retry-after survive the hop."""
+
+import json
+import math
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from coincast_chassis.errors import (
+    KINDS,
+    CoincastError,
+    Conflict,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    Timeout,
+    Unavailable,
+)
+
+DOMAIN = "coincast"
+# Trailers share the 8 KiB of HTTP/2 headers that peers accept by default; what is longer would lose the call.
+MAX_MESSAGE = 1000
+MAX_SUGGESTIONS = 8
+
+STATUS: dict[type[CoincastError], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    Conflict: grpc.StatusCode.ABORTED,
+    NotReady: grpc.StatusCode.FAILED_PRECONDITION,
+    Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Timeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+ERROR = {status: error for error, status in STATUS.items()}
+
+
+def status_of(error: BaseException) -> grpc.StatusCode:
+    """The status of an error; INTERNAL for what is not of the tree."""
+    for cls in type(error).__mro__:
+        if cls in STATUS:
+            return STATUS[cls]
+    return grpc.StatusCode.INTERNAL
+
+
+def to_status(error: CoincastError) -> status_pb2.Status:
+    """The rich status (google.rpc) that carries the whole error."""
+    info = error_details_pb2.ErrorInfo(reason=error.kind.upper(), domain=DOMAIN)
+    if error.suggestions:
+        info.metadata["suggestions"] = json.dumps([s[:100] for s in error.suggestions[:MAX_SUGGESTIONS]])
+    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo]
+    details = [info]
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field[:200], description=error.message[:200]
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after_seconds is not None and math.isfinite(error.retry_after_seconds):
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(round(max(error.retry_after_seconds, 0) * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    packed = []
+    for detail in details:
+        item = any_pb2.Any()
+        item.Pack(detail)
+        packed.append(item)
+    code, _ = status_of(error).value
+    return status_pb2.Status(code=code, message=error.message[:MAX_MESSAGE], details=packed)
+
+
+def trailers_of(error: CoincastError) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata of a refused call: the details, and word that a blind retry is of no use.
+
+    Without the pushback a client's retry policy would send a call again that was answered with UNAVAILABLE
+    on purpose, and so multiply the load on an upstream that is already down.
+    """
+    metadata = rpc_status.to_status(to_status(error)).trailing_metadata
+    return (*metadata, ("grpc-retry-pushback-ms", "-1"))
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> CoincastError:
+    """The error that the server raised; for what it did not raise (connection, deadline) the nearest kind."""
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:  # details that contradict the status: believe the status alone
+        status = None
+    if status is None:
+        return _from_bare(error, service)
+    info, field, retry_after, suggestions = None, "", None, ()
+    for detail in status.details:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            detail.Unpack(info)
+            suggestions = (
+                tuple(json.loads(info.metadata["suggestions"])) if "suggestions" in info.metadata else ()
+            )
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            detail.Unpack(bad)
+            field = bad.field_violations[0].field if bad.field_violations else ""
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
+            retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    if info is None or info.domain != DOMAIN:
+        return _from_bare(error, service)
+    cls = KINDS.get(info.reason.lower(), CoincastError)
+    return cls(status.message, field=field, retry_after_seconds=retry_after, suggestions=suggestions)
+
+
+def _from_bare(error: grpc.aio.AioRpcError, service: str) -> CoincastError:
+    code, details = error.code(), error.details() or ""
+    name = service.rsplit(".", 1)[-1]
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(f"{name} does not answer ({details}).", retry_after_seconds=1.0)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Timeout(f"{name} did not answer within the deadline.")
+    if code in ERROR:
+        return ERROR[code](f"{name}: {details}")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return CoincastError(f"{name} does not know this call; the services are of different versions.")
+    return CoincastError(f"{name} failed ({code.name}).")

@@ -1,0 +1,112 @@
+"""Runs a gRPC service: as a process, or inside a test."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NoReturn, TypeVar
+
+import uvloop
+
+from coincast_chassis import metrics
+from coincast_chassis.app import ServiceApp
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.logs import get_logger
+from coincast_chassis.looplag import watch_loop
+from coincast_chassis.server import GrpcServer
+from coincast_chassis.settings import ServiceSettings, load_settings
+from coincast_chassis.telemetry import telemetry
+from coincast_chassis.tracing import Tracing
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+Build = Callable[[Any, AsyncExitStack], Awaitable[ServiceApp]]
+log = get_logger("coincast.run")
+
+
+def run_service(name: str, settings_class: type[Settings], build: Build) -> NoReturn:
+    """The whole life of a service's process: settings, telemetry, build, warm, serve, drain, close.
+
+    Ends with 0 after SIGTERM or SIGINT, 2 where the machine or the settings need a change (one line says
+    which), 1 after a crash.
+    """
+    settings = load_settings(settings_class)
+    with telemetry(name, settings) as tracing:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_main(name, settings, build, tracing))
+        except CoincastError as error:
+            sys.stderr.write(f"{name}: {error.message}\n")
+            raise SystemExit(2) from None
+    raise SystemExit(0)
+
+
+async def _main(name: str, settings: ServiceSettings, build: Build, tracing: Tracing) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    with metrics.metrics_port(settings.host, settings.metrics_port) as metrics_port:
+        async with AsyncExitStack() as stack:
+            lag = asyncio.create_task(watch_loop())
+            stack.callback(lag.cancel)
+            app = await build(settings, stack)
+            async with _started(app, settings, tracing) as server:
+                log.info("listening", address=server.address, metrics_port=metrics_port)
+                await _warm_until_serving(server, stopped)
+                if not stopped.is_set():
+                    log.info("serving", address=server.address)
+                await stopped.wait()
+                log.info("stopping", drain_seconds=settings.drain_seconds)
+        log.info("stopped", name=name)
+
+
+async def _warm_until_serving(server: GrpcServer, stopped: asyncio.Event) -> None:
+    """Warm up, again and again while a dependency is away: it may just be starting as well."""
+    pause_seconds = 0.5
+    while not stopped.is_set():
+        warming = asyncio.create_task(server.warm())
+        stop = asyncio.create_task(stopped.wait())
+        await asyncio.wait({warming, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not warming.done():
+            warming.cancel()
+            await asyncio.wait({warming})
+            return
+        try:
+            warming.result()
+        except CoincastError as error:
+            log.warning("not ready yet", reason=error.message, retry_seconds=pause_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), pause_seconds)
+            pause_seconds = min(pause_seconds * 2, 10.0)
+        else:
+            return
+
+
+@asynccontextmanager
+async def _started(app: ServiceApp, settings: ServiceSettings, tracing: Tracing) -> AsyncIterator[GrpcServer]:
+    server = GrpcServer(app, host=settings.host, port=settings.port, tracing=tracing)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop(
+            not_serving_seconds=settings.not_serving_seconds, drain_seconds=settings.drain_seconds
+        )
+
+
+@asynccontextmanager
+async def serve(
+    name: str, settings: Settings, build: Callable[[Settings, AsyncExitStack], Awaitable[ServiceApp]]
+) -> AsyncIterator[str]:
+    """The service in this process, warm and serving, at the address it yields; for tests.
+
+    No metrics port, no signals, no telemetry: those belong to the process.
+    """
+    async with AsyncExitStack() as stack:
+        app = await build(settings, stack)
+        async with _started(app, settings, Tracing()) as server:
+            await server.warm()
+            log.debug("serving in process", name=name, address=server.address)
+            yield server.address

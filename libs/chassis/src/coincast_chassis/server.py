@@ -1,0 +1,67 @@
+"""The gRPC server: its options, its services, its start and its drain."""
+
+import asyncio
+
+import grpc.aio
+from grpc_reflection.v1alpha import reflection
+
+from coincast_chassis.app import ServiceApp
+from coincast_chassis.errors import Unavailable
+from coincast_chassis.health import Health
+from coincast_chassis.server_calls import ServerCalls
+from coincast_chassis.tracing import Tracing
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+
+SERVER_OPTIONS: list[tuple[str, int]] = [
+    # Without this a second server binds the same port silently and takes half of the calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Clients ping every 3 s to notice a frozen server; by default the server would call that an attack.
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    # A client asks DNS again only when a connection ends: so new replicas get traffic within this time.
+    ("grpc.max_connection_age_ms", 15_000),
+]
+
+
+class GrpcServer:
+    """A server with the standard health and reflection services; `address` says where it listens."""
+
+    def __init__(self, app: ServiceApp, *, host: str, port: int, tracing: Tracing | None = None) -> None:
+        names = [servicer.full_name for servicer in app.servicers]
+        self._app, self._health = app, Health(names)
+        self._server = grpc.aio.server(
+            interceptors=[ServerCalls(tracing or Tracing())], options=SERVER_OPTIONS
+        )
+        for servicer in app.servicers:
+            servicer.add(servicer.implementation, self._server)
+        reflection.enable_server_reflection(
+            (*names, reflection.SERVICE_NAME, "grpc.health.v1.Health"), self._server
+        )
+        try:
+            bound = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise Unavailable(f"Port {port} on {host} cannot be listened on: is it in use?") from error
+        self.address = f"{host}:{bound}"
+
+    async def start(self) -> None:
+        """Listen, not serving yet: a probe gets an answer while the service warms up."""
+        await self._health.join(self._server)
+        await self._server.start()
+
+    async def warm(self) -> None:
+        """Run the service's warm-up, then say that it serves."""
+        if self._app.warm is not None:
+            await self._app.warm()
+        await self._health.serving(True)
+
+    async def stop(self, *, not_serving_seconds: float, drain_seconds: float) -> None:
+        """Say NOT_SERVING, give clients the time to see it, let calls in flight end, then close."""
+        await self._health.serving(False)
+        await asyncio.sleep(not_serving_seconds)
+        await self._server.stop(drain_seconds)

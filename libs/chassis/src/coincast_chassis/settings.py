@@ -1,0 +1,81 @@
+"""Typed settings from the environment and from files of secrets."""
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has. A subclass sets its own `env_prefix` (MARKET_, ...) and default ports."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics; 0 picks a free one.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_format: Literal["json", "console"] = Field("json", description="JSON lines, or text for a person.")
+    environment: str = Field("development", description="Named in error reports and traces.")
+    sentry_dsn: str = Field("", repr=False, description="Where error reports go; empty sends none.")
+    sentry_traces_sample_rate: float = Field(0.0, ge=0, le=1, description="Share of requests Sentry traces.")
+    otlp_endpoint: str = Field(
+        "", description="OpenTelemetry collector (gRPC), http://host:4317; empty: off."
+    )
+    otlp_sample_rate: float = Field(1.0, ge=0, le=1, description="Share of new traces that are kept.")
+    not_serving_seconds: float = Field(
+        0.3, ge=0, description="From NOT_SERVING to the drain, for clients to see it."
+    )
+    drain_seconds: float = Field(5.0, ge=0, description="How long calls in flight may take to end at a stop.")
+
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def load_settings(cls: type[Settings]) -> Settings:
+    """The settings from environment and secrets; a bad value ends the process with one line and code 2.
+
+    Secrets are files named like their variable (`market_coingecko_api_key`) in COINCAST_SECRETS_DIR
+    (default /run/secrets). A variable with the service's prefix that means nothing is told on stderr.
+    """
+    folder = Path(os.environ.get("COINCAST_SECRETS_DIR", "/run/secrets"))
+    try:
+        settings = cls(_secrets_dir=folder if folder.is_dir() else None)
+    except ValidationError as error:
+        sys.stderr.write("".join(f"{line}\n" for line in explain(cls, error)))
+        raise SystemExit(2) from None
+    for line in unknown_variables(cls, os.environ):
+        sys.stderr.write(f"{line}\n")
+    return settings
+
+
+def explain(cls: type[ServiceSettings], error: ValidationError) -> list[str]:
+    """One line a bad value: the variable, what is wrong with it, and what it is for."""
+    prefix = cls.model_config.get("env_prefix", "")
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        info = cls.model_fields.get(name)
+        purpose = f" {info.description}" if info and info.description else ""
+        lines.append(
+            f"Setting {(prefix + name).upper()}: {problem['msg']}.{purpose} Change it and start again."
+        )
+    return lines
+
+
+def unknown_variables(cls: type[ServiceSettings], environ: dict[str, str] | os._Environ[str]) -> list[str]:
+    """A line for each variable that has the prefix and names no setting: mostly a slip of the keyboard."""
+    prefix = cls.model_config.get("env_prefix", "").upper()
+    known = [f"{prefix}{name}".upper() for name in cls.model_fields]
+    lines = []
+    for name in sorted(environ):
+        if prefix and name.upper().startswith(prefix) and name.upper().split("__")[0] not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            lines.append(f"Setting {name} is unknown and was ignored.{hint}")
+    return lines
