@@ -1,0 +1,109 @@
+"""Daily candles of one coin: the only form in which history enters a feature or a model."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Dates = npt.NDArray[np.datetime64]
+
+FIELDS = ("open", "high", "low", "close", "volume")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candles:
+    """One coin's closed UTC days, oldest first; every array has shape (n,).
+
+    dates are datetime64[D], strictly increasing. open, high, low and close are prices in one currency,
+    volume is that currency a day. NaN means absent (free plans give no high, low or volume); a close is
+    never absent. Raises ValueError where shapes, order or signs are wrong.
+    """
+
+    coin_id: str
+    dates: Dates
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dates", np.asarray(self.dates, dtype="datetime64[D]"))
+        for field in FIELDS:
+            values = np.ascontiguousarray(getattr(self, field), dtype=np.float64)
+            if values.shape != self.dates.shape:
+                raise ValueError(f"{self.coin_id}: {field} has {values.shape}, dates {self.dates.shape}")
+            object.__setattr__(self, field, values)
+        if np.any(np.diff(self.dates) <= np.timedelta64(0, "D")):
+            raise ValueError(f"{self.coin_id}: dates must strictly increase")
+        if not (np.all(np.isfinite(self.close)) and np.all(self.close > 0)):
+            raise ValueError(f"{self.coin_id}: every close must be finite and above zero")
+
+    @classmethod
+    def of(
+        cls,
+        coin_id: str,
+        dates: Sequence[dt.date] | Dates,
+        close: Sequence[float] | Floats,
+        *,
+        open: Sequence[float] | Floats | None = None,
+        high: Sequence[float] | Floats | None = None,
+        low: Sequence[float] | Floats | None = None,
+        volume: Sequence[float] | Floats | None = None,
+    ) -> Self:
+        """Candles from sequences of equal length; what is not given is NaN throughout."""
+        days = np.asarray(dates, dtype="datetime64[D]")
+        absent = np.full(len(days), np.nan)
+        rest = {"open": open, "high": high, "low": low, "volume": volume}
+        arrays = {k: absent if v is None else np.asarray(v, dtype=np.float64) for k, v in rest.items()}
+        return cls(coin_id=coin_id, dates=days, close=np.asarray(close, dtype=np.float64), **arrays)
+
+    def __len__(self) -> int:
+        return len(self.dates)
+
+    @property
+    def as_of(self) -> dt.date:
+        """The last closed day. Raises ValueError where there is none."""
+        if not len(self):
+            raise ValueError(f"{self.coin_id}: no candles")
+        day: dt.date = self.dates[-1].astype(object)
+        return day
+
+    @property
+    def last_price(self) -> float:
+        """The last close."""
+        return float(self.close[-1])
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Rows start to stop (exclusive), as in a slice."""
+        cut = slice(start, stop)
+        return type(self)(self.coin_id, self.dates[cut], *(getattr(self, f)[cut] for f in FIELDS))
+
+    def tail(self, days: int) -> Self:
+        """The last so many rows, or all of them."""
+        return self.rows(max(0, len(self) - days), len(self))
+
+    def until(self, day: dt.date | np.datetime64) -> Self:
+        """Rows up to and including a day."""
+        return self.rows(0, int(np.searchsorted(self.dates, np.asarray(day, dtype="datetime64[D]"), side="right")))
+
+    def on_every_day(self) -> Self:
+        """The same on a calendar without gaps: an absent day repeats the last close; the rest of it is NaN.
+
+        Models count rows as days, so a gap left open would stretch their horizons.
+        """
+        if not len(self) or int((self.dates[-1] - self.dates[0]).astype(int)) + 1 == len(self):
+            return self
+        days = np.arange(self.dates[0], self.dates[-1] + 1)
+        at = np.searchsorted(self.dates, days, side="right") - 1
+        known = self.dates[at] == days
+        rest = [np.where(known, getattr(self, f)[at], np.nan) for f in ("open", "high", "low")]
+        volume = np.where(known, self.volume[at], np.nan)
+        return type(self)(self.coin_id, days, *rest, self.close[at], volume)
+
+
+Panel = Mapping[str, Candles]

@@ -1,0 +1,114 @@
+"""Rolling arithmetic on one series: row i sees rows up to i only, and no further back than the window.
+
+Every function takes (n,) and gives (n,) float64, NaN where the window is not full enough. A window may miss
+a fifth of its rows (NaN in, as where a day was absent); then what is there is averaged.
+"""
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from coincast_modelkit.candles import Floats
+
+PRESENT_SHARE = 0.8
+
+
+def shift(x: Floats, days: int) -> Floats:
+    """The value so many rows ago; NaN before the start."""
+    out = np.full(len(x), np.nan)
+    if days < len(x):
+        out[days:] = x[: len(x) - days]
+    return out
+
+
+def difference(x: Floats, days: int) -> Floats:
+    """x minus its value so many rows ago."""
+    return x - shift(x, days)
+
+
+def weighted_mean(x: Floats, weights: Floats, *, min_rows: int | None = None) -> Floats:
+    """Mean of the last len(weights) rows; weights[0] belongs to the newest row.
+
+    min_rows: how many rows must exist before the first value (default: the whole window).
+    """
+    n, w = len(x), len(weights)
+    rows_needed = w if min_rows is None else min_rows
+    out = np.full(n, np.nan)
+    if n < rows_needed or n == 0:
+        return out
+    missing = np.isnan(x)
+    if rows_needed >= w and not missing.any():
+        out[w - 1 :] = np.convolve(x, weights, mode="valid") / weights.sum()
+        return out
+    total = np.convolve(np.where(missing, 0.0, x), weights)[:n]
+    weight = np.convolve(np.where(missing, 0.0, 1.0), weights)[:n]
+    possible = np.cumsum(weights)[np.minimum(np.arange(n), w - 1)]
+    enough = (weight >= PRESENT_SHARE * possible) & (np.arange(n) >= rows_needed - 1) & (weight > 0)
+    out[enough] = total[enough] / weight[enough]
+    return out
+
+
+def rolling_mean(x: Floats, window: int) -> Floats:
+    """Simple mean of the last `window` rows."""
+    return weighted_mean(x, np.ones(window))
+
+
+def ewm_mean(x: Floats, decay: float, *, min_rows: int) -> Floats:
+    """Exponentially weighted mean with weights decay**age, cut where they fall below 1e-5 of the newest.
+
+    The cut makes the value a function of a known number of days (`ewm_memory`), so that serving, which sees
+    less history than training, computes the same number.
+    """
+    return weighted_mean(x, np.power(decay, np.arange(ewm_memory(decay), dtype=np.float64)), min_rows=min_rows)
+
+
+def ewm_memory(decay: float) -> int:
+    """How many rows an exponentially weighted mean looks back."""
+    return math.ceil(math.log(1e-5) / math.log(decay))
+
+
+def rolling_std(x: Floats, window: int) -> Floats:
+    """Standard deviation (divisor n) of the last `window` rows."""
+    centre = np.nanmedian(x) if np.isfinite(x).any() else 0.0
+    shifted = x - centre
+    mean = rolling_mean(shifted, window)
+    return np.sqrt(np.maximum(rolling_mean(shifted * shifted, window) - mean * mean, 0.0))
+
+
+def _over_windows(x: Floats, window: int, reduce: np.ufunc, empty: float) -> Floats:
+    out = np.full(len(x), np.nan)
+    if len(x) < window:
+        return out
+    missing = np.isnan(x)
+    filled = np.where(missing, empty, x)
+    out[window - 1 :] = reduce.reduce(sliding_window_view(filled, window), axis=-1)
+    if missing.any():
+        present = np.convolve((~missing).astype(np.float64), np.ones(window))[: len(x)]
+        out[present < PRESENT_SHARE * window] = np.nan
+    return out
+
+
+def rolling_max(x: Floats, window: int) -> Floats:
+    """Largest of the last `window` rows."""
+    return _over_windows(x, window, np.maximum, -np.inf)
+
+
+def rolling_min(x: Floats, window: int) -> Floats:
+    """Smallest of the last `window` rows."""
+    return _over_windows(x, window, np.minimum, np.inf)
+
+
+def ratio(a: Floats, b: Floats) -> Floats:
+    """a / b, NaN where b is zero or either is absent."""
+    out = np.full(np.broadcast(a, b).shape, np.nan)
+    np.divide(a, b, out=out, where=(b != 0) & np.isfinite(b))
+    out[~np.isfinite(out)] = np.nan
+    return out
+
+
+def log_of(x: Floats) -> Floats:
+    """Natural logarithm, NaN where x is not above zero."""
+    out = np.full(x.shape, np.nan)
+    np.log(x, out=out, where=x > 0)
+    return out

@@ -1,0 +1,124 @@
+"""What the whole market did each day: the reference coins' returns and volatilities, computed once for all
+coins.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from coincast_modelkit.candles import Candles, Dates, Floats, Panel
+from coincast_modelkit.features import kernels as k
+from coincast_modelkit.volatility import daily_variance
+
+# Bitcoin leads; the rest have traded longest. Training and serving fetch them all, whatever coin is asked
+# for.
+REFERENCE_COINS = (
+    "bitcoin",
+    "ethereum",
+    "binancecoin",
+    "ripple",
+    "cardano",
+    "litecoin",
+    "chainlink",
+    "solana",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Market:
+    """Daily market series on one calendar: dates (d,), each series (d,), NaN where no reference coin traded.
+
+    leader_return and leader_log_variance are bitcoin's; mean_return and dispersion run over the reference
+    coins; log_variance is the mean over them of the log of a 7-day mean variance, log_variance_long of a
+    30-day one.
+    """
+
+    dates: Dates
+    leader_return: Floats
+    leader_log_variance: Floats
+    leader_log_variance_long: Floats
+    mean_return: Floats
+    dispersion: Floats
+    log_variance: Floats
+    log_variance_long: Floats
+    breadth: Floats
+
+    @classmethod
+    def of(cls, reference: Panel) -> Self:
+        """The market of the reference coins found in a panel; empty where it holds none."""
+        panel = {
+            c: reference[c].on_every_day() for c in REFERENCE_COINS if c in reference and len(reference[c])
+        }
+        if not panel:
+            return cls(np.array([], dtype="datetime64[D]"), *(np.array([]) for _ in range(8)))
+        first = min(c.dates[0] for c in panel.values())
+        dates = np.arange(first, max(c.dates[-1] for c in panel.values()) + 1)
+        table = {
+            name: np.stack([_placed(c, f(c), dates) for c in panel.values()]) for name, f in _SERIES.items()
+        }
+        leader = list(panel).index("bitcoin") if "bitcoin" in panel else None
+        absent = np.full(len(dates), np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a day on which no coin traded is NaN, by intent
+            return cls(
+                dates,
+                absent if leader is None else table["returns"][leader],
+                absent if leader is None else table["short"][leader],
+                absent if leader is None else table["long"][leader],
+                np.nanmean(table["returns"], axis=0),
+                np.nanstd(table["returns"], axis=0),
+                np.nanmean(table["short"], axis=0),
+                np.nanmean(table["long"], axis=0),
+                np.nanmean(np.where(np.isnan(table["month"]), np.nan, table["month"] > 0), axis=0),
+            )
+
+    def on(self, dates: Dates) -> Self:
+        """The same series on a coin's days; NaN on days the market does not know."""
+        at = np.searchsorted(self.dates, dates)
+        inside = (
+            (at < len(self.dates)) & (dates >= self.dates[0])
+            if len(self.dates)
+            else np.zeros(len(dates), bool)
+        )
+        rows = np.where(inside, at, 0)
+
+        def take(x: Floats) -> Floats:
+            return np.where(inside, x[rows], np.nan) if len(x) else np.full(len(dates), np.nan)
+
+        names = [f for f in self.__slots__ if f != "dates"]
+        return type(self)(dates, *(take(getattr(self, f)) for f in names))
+
+
+def _returns(candles: Candles) -> Floats:
+    return k.difference(np.log(candles.close), 1)
+
+
+def _log_variance(candles: Candles, window: int) -> Floats:
+    return k.log_of(k.rolling_mean(daily_variance(candles), window))
+
+
+_SERIES = {
+    "returns": _returns,
+    "short": lambda c: _log_variance(c, 7),
+    "long": lambda c: _log_variance(c, 30),
+    "month": lambda c: k.difference(np.log(c.close), 30),
+}
+
+
+def _placed(candles: Candles, series: Floats, dates: Dates) -> Floats:
+    """A coin's series on the market's calendar."""
+    out = np.full(len(dates), np.nan)
+    start = int((candles.dates[0] - dates[0]).astype(int))
+    out[start : start + len(series)] = series
+    return out
+
+
+MarketOrPanel = Market | Mapping[str, Candles]
+
+
+def market_of(reference: MarketOrPanel) -> Market:
+    """A Market as it is, or the market of a panel. Build it once where many coins are prepared."""
+    return reference if isinstance(reference, Market) else Market.of(reference)

@@ -1,0 +1,28 @@
+"""All features by name, in the order of their groups."""
+
+from coincast_modelkit.features import (
+    calendar,
+    cross,
+    drawdown,
+    indicators,
+    momentum,
+    ranges,
+    realised,
+    volume,
+)
+from coincast_modelkit.features.definition import Feature
+
+GROUPS = (momentum, indicators, ranges, realised, volume, drawdown, cross, calendar)
+
+
+def _collect() -> dict[str, Feature]:
+    found: dict[str, Feature] = {}
+    for group in GROUPS:
+        for feature in group.FEATURES:
+            if feature.name in found:
+                raise ValueError(f"two features are called {feature.name}")
+            found[feature.name] = feature
+    return found
+
+
+FEATURES = _collect()

@@ -1,0 +1,57 @@
+"""Which features, in which order: frozen in a manifest, and refused where training and serving disagree."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from coincast_modelkit.features.definition import Feature
+from coincast_modelkit.features.registry import FEATURES
+
+# How many rows of features the recurrent models see.
+WINDOW_DAYS = 60
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """An ordered choice of features. Raises ValueError where a name is unknown or comes twice."""
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        unknown = [n for n in self.names if n not in FEATURES]
+        if unknown:
+            raise ValueError(
+                f"unknown features {unknown}: this version of coincast-modelkit does not define them"
+            )
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("a feature is named twice")
+
+    @cached_property
+    def definitions(self) -> tuple[Feature, ...]:
+        """The definitions, in order."""
+        return tuple(FEATURES[n] for n in self.names)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over order, parameters and formula versions: equal hashes mean equal numbers."""
+        return hashlib.sha256("\n".join(f.identity() for f in self.definitions).encode()).hexdigest()
+
+    @cached_property
+    def warmup_days(self) -> int:
+        """Rows before every feature has a value."""
+        return max((f.warmup_days for f in self.definitions), default=0)
+
+    @cached_property
+    def memory_days(self) -> int:
+        """Rows of history that the last row's values depend on."""
+        return max((f.memory_days for f in self.definitions), default=1)
+
+    def without(self, group: str) -> "FeatureSpec":
+        """The same without one group."""
+        return FeatureSpec(tuple(f.name for f in self.definitions if f.group != group))
+
+
+def spec_of(names: Sequence[str] | None = None) -> FeatureSpec:
+    """A spec of the named features, or of all of them in the registry's order."""
+    return FeatureSpec(tuple(FEATURES) if names is None else tuple(names))

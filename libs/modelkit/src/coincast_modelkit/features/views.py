@@ -1,0 +1,33 @@
+"""The two views of the features: a whole history, and its last row."""
+
+import numpy as np
+
+from coincast_modelkit.candles import Candles, Floats
+from coincast_modelkit.features.context import Context
+from coincast_modelkit.features.market import MarketOrPanel, market_of
+from coincast_modelkit.features.spec import FeatureSpec
+
+
+def batch(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
+    """Features of every day: (n, F), NaN while warming up or where an input is absent.
+
+    Row i sees candles[: i + 1] and the reference up to that day, and at most spec.memory_days of them.
+    candles must have no calendar gap (`Candles.on_every_day`).
+    """
+    context = Context(candles, market_of(reference).on(candles.dates))
+    out = np.empty((len(candles), len(spec.names)))
+    for column, feature in enumerate(spec.definitions):
+        out[:, column] = feature.compute(context)
+        out[: feature.warmup_days, column] = np.nan
+    return out
+
+
+def latest(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
+    """Features of the last day: (F,), the last row of `batch` at the cost of spec.memory_days rows.
+
+    Raises ValueError where there are no candles.
+    """
+    if not len(candles):
+        raise ValueError(f"{candles.coin_id}: no candles to compute features from")
+    row: Floats = batch(candles.tail(spec.memory_days), reference, spec)[-1]
+    return row

@@ -1,0 +1,107 @@
+"""What a model says: a predictive distribution for each coin and horizon, as quantiles of the log return."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+
+# Dense enough in the middle for the probability of a rise, far enough out for a 99.9 % interval.
+PROBABILITIES: Floats = np.array(
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075]
+    + [round(0.1 + 0.025 * i, 3) for i in range(33)]
+    + [0.925, 0.95, 0.975, 0.99, 0.995, 0.9975, 0.999, 0.9995]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecasts:
+    """Forecasts of n coins at H horizons with Q quantile probabilities; a coin that failed has NaN rows.
+
+    coin_ids and as_of (n,); last_price (n,); horizons (H,) days; probabilities (Q,) strictly increasing in
+    (0, 1); log_return_quantiles (n, H, Q) of log(close at as_of + h / last_price), non-decreasing in Q.
+    volatility (n, H): forecast standard deviation of a daily log return over the horizon (times the square
+    root of 365 gives a year's). trailing_volatility (n, H): the same, realised over the last max(7, h) days.
+    rise_of_volatility (n, H): the chance that realised volatility ends above the trailing one.
+    """
+
+    coin_ids: tuple[str, ...]
+    as_of: tuple[dt.date, ...]
+    last_price: Floats
+    horizons: tuple[int, ...]
+    probabilities: Floats
+    log_return_quantiles: Floats
+    volatility: Floats
+    trailing_volatility: Floats
+    rise_of_volatility: Floats
+
+    def __len__(self) -> int:
+        return len(self.coin_ids)
+
+    def usable(self) -> np.ndarray:
+        """Which coins have a whole distribution: booleans (n,)."""
+        return np.asarray(
+            np.isfinite(self.log_return_quantiles).all(axis=(1, 2)) & np.isfinite(self.last_price)
+        )
+
+    def quantile_log_returns(self, p: Sequence[float] | Floats) -> Floats:
+        """Quantiles of the log return at probabilities p in (0, 1): (n, H, len(p)).
+
+        Linear in the normal score between the stored probabilities and beyond them, so that tails widen on.
+        """
+        from scipy.special import ndtri  # noqa: PLC0415 - scipy is slow to import, and only readers need it
+
+        wanted = np.asarray(p, dtype=np.float64)
+        if wanted.size and not (wanted.min() > 0 and wanted.max() < 1):
+            raise ValueError(f"probabilities must lie between 0 and 1, got {list(wanted)}")
+        known, at = ndtri(self.probabilities), ndtri(wanted)
+        left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
+        share = (at - known[left]) / (known[left + 1] - known[left])
+        q = self.log_return_quantiles
+        lower, upper = q[..., left], q[..., left + 1]
+        return np.where(share == 0, lower, lower + share * (upper - lower))
+
+    def quantile_prices(self, p: Sequence[float] | Floats) -> Floats:
+        """Quantiles of the price at probabilities p in (0, 1): (n, H, len(p))."""
+        return np.asarray(self.last_price[:, None, None] * np.exp(self.quantile_log_returns(p)))
+
+    def interval_prices(self, level_percent: float) -> tuple[Floats, Floats]:
+        """Lower and upper price of the central interval that should hold so many percent: each (n, H)."""
+        if not 0 < level_percent < 100:
+            raise ValueError(f"an interval level must lie between 0 and 100 percent, got {level_percent}")
+        half = level_percent / 200
+        prices = self.quantile_prices([0.5 - half, 0.5 + half])
+        return prices[..., 0], prices[..., 1]
+
+    def median_prices(self) -> Floats:
+        """The point forecast: the median price, (n, H)."""
+        return self.quantile_prices([0.5])[..., 0]
+
+    def probability_of_rise(self) -> Floats:
+        """The chance that the close is above last_price: (n, H), NaN for a coin that failed."""
+        q, p = self.log_return_quantiles, self.probabilities
+        below = np.sum(q < 0, axis=-1)
+        left = np.clip(below - 1, 0, len(p) - 2)
+        lower = np.take_along_axis(q, left[..., None], -1)[..., 0]
+        upper = np.take_along_axis(q, left[..., None] + 1, -1)[..., 0]
+        gap = upper - lower
+        share = np.clip(np.divide(-lower, gap, out=np.full_like(gap, 0.5), where=gap > 0), 0.0, 1.0)
+        return np.where(np.isfinite(lower), 1.0 - (p[left] + share * (p[left + 1] - p[left])), np.nan)
+
+    def coins(self, index: Sequence[int]) -> Self:
+        """The forecasts of some of the coins, by position."""
+        rows = list(index)
+        return type(self)(
+            coin_ids=tuple(self.coin_ids[i] for i in rows),
+            as_of=tuple(self.as_of[i] for i in rows),
+            last_price=self.last_price[rows],
+            horizons=self.horizons,
+            probabilities=self.probabilities,
+            log_return_quantiles=self.log_return_quantiles[rows],
+            volatility=self.volatility[rows],
+            trailing_volatility=self.trailing_volatility[rows],
+            rise_of_volatility=self.rise_of_volatility[rows],
+        )

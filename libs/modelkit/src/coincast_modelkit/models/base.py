@@ -1,0 +1,88 @@
+"""The one interface of every model that serving can load."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
+
+from coincast_modelkit.features.spec import FeatureSpec
+from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.prepared import Prepared
+
+MAX_HORIZON_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What one feature moved one output of one forecast, by its SHAP value.
+
+    output is `volatility` (contribution in log volatility) or `mean` (in log return); value may be NaN.
+    """
+
+    feature: str
+    value: float
+    contribution: float
+    output: str
+    horizon_days: int
+
+
+@runtime_checkable
+class ForecastModel(Protocol):
+    """A fitted model. Safe to call from several threads at once; holds nothing of a request."""
+
+    @property
+    def name(self) -> str:
+        """One of `coincast_modelkit.models.MODELS`."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The artifact's version; empty for a model that needs none."""
+        ...
+
+    @property
+    def max_horizon_days(self) -> int:
+        """The longest horizon it can be asked for."""
+        ...
+
+    @property
+    def min_history_days(self) -> int:
+        """Fewer closed days than this give a NaN row."""
+        ...
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """The features that `prepare` must compute for it."""
+        ...
+
+    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+        """Forecast every coin at every horizon (days). One bad coin gives NaN rows, never an exception.
+
+        Raises ValueError where a horizon is below 1 or beyond max_horizon_days.
+        """
+        ...
+
+    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+        """The most telling features of one forecast, largest contribution first; empty where there is
+        nothing.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything `load` needs into an existing folder: text, JSON, ONNX, npz. No pickles."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, *, version: str = "") -> Self:
+        """Read what `save` wrote; the caller has verified the digests."""
+        ...
+
+
+def checked_horizons(horizons: Sequence[int], limit: int = MAX_HORIZON_DAYS) -> tuple[int, ...]:
+    """The horizons as a tuple. Raises ValueError, naming the fix, where one is out of range or none is
+    given.
+    """
+    wanted = tuple(int(h) for h in horizons)
+    if not wanted or min(wanted) < 1 or max(wanted) > limit:
+        raise ValueError(f"horizons must be 1 to {limit} days, got {list(wanted)}")
+    return wanted

@@ -1,0 +1,65 @@
+"""Small things that several models share: trailing volatility, interpolation over horizons, putting a reply
+together.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from coincast_modelkit.candles import Candles, Floats
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.prepared import Prepared
+from coincast_modelkit.volatility import daily_variance
+
+TRAILING_MIN_DAYS = 7
+
+
+def trailing_volatility(candles: Candles, horizons: Sequence[int]) -> Floats:
+    """Realised daily volatility over the last max(7, h) days, (H,); NaN where history is shorter."""
+    variance = daily_variance(candles)
+    out = np.full(len(horizons), np.nan)
+    for j, h in enumerate(horizons):
+        days = max(TRAILING_MIN_DAYS, h)
+        last = variance[-days:]
+        if len(last) == days and np.isfinite(last).mean() >= 0.8:
+            out[j] = np.sqrt(np.nanmean(last))
+    return out
+
+
+def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[int]) -> Floats:
+    """Values known at anchor horizons, (A, ...), at other horizons, (H, ...): linear in the log of the
+    horizon.
+
+    Outside the anchors the nearest one holds.
+    """
+    known = np.log(np.asarray(anchors, dtype=np.float64))
+    at = np.clip(np.log(np.asarray(horizons, dtype=np.float64)), known[0], known[-1])
+    if len(known) == 1:
+        return np.repeat(values, len(at), axis=0)
+    left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
+    share = (at - known[left]) / (known[left + 1] - known[left])
+    share = share.reshape((-1,) + (1,) * (values.ndim - 1))
+    return np.asarray(values[left] * (1 - share) + values[left + 1] * share)
+
+
+def assemble(
+    prepared: Sequence[Prepared],
+    horizons: tuple[int, ...],
+    *,
+    quantiles: Floats,
+    volatility: Floats,
+    trailing: Floats,
+    rise: Floats,
+) -> Forecasts:
+    """Forecasts from arrays in the coins' order: quantiles (n, H, Q) of the log return, the rest (n, H)."""
+    return Forecasts(
+        coin_ids=tuple(p.coin_id for p in prepared),
+        as_of=tuple(p.as_of for p in prepared),
+        last_price=np.array([p.last_price for p in prepared], dtype=np.float64),
+        horizons=horizons,
+        probabilities=PROBABILITIES,
+        log_return_quantiles=quantiles,
+        volatility=volatility,
+        trailing_volatility=trailing,
+        rise_of_volatility=rise,
+    )

@@ -1,0 +1,58 @@
+"""Daily variance from one candle, the measure that features, targets and baselines share.
+
+All are variances of the daily log return (not annualised). Sources: Parkinson 1980; Garman and Klass 1980.
+"""
+
+import numpy as np
+
+from coincast_modelkit.candles import Candles, Floats
+
+# A close-to-close estimate is never believed to be below this (0.05 % a day): a peg must not give zero width
+# by luck.
+FLOOR_DAILY_VARIANCE = (5e-4) ** 2
+_PARKINSON = 1.0 / (4.0 * np.log(2.0))
+
+
+def squared_returns(candles: Candles) -> Floats:
+    """Squared log return of each day (n,), the first NaN."""
+    out = np.full(len(candles), np.nan)
+    out[1:] = np.diff(np.log(candles.close)) ** 2
+    return out
+
+
+def _bounds(candles: Candles) -> tuple[Floats, Floats]:
+    """Log high and log low, widened to hold the close, NaN where either is absent or not a price."""
+    c = candles.close
+    good = (candles.high > 0) & (candles.low > 0) & (candles.high >= candles.low)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        high = np.where(good, np.log(np.maximum(candles.high, c)), np.nan)
+        low = np.where(good, np.log(np.minimum(candles.low, c)), np.nan)
+    return high, low
+
+
+def parkinson_variance(candles: Candles) -> Floats:
+    """Parkinson range variance (n,): (log high - log low)^2 / (4 log 2); NaN without high and low."""
+    high, low = _bounds(candles)
+    return np.asarray(_PARKINSON * (high - low) ** 2)
+
+
+def garman_klass_variance(candles: Candles) -> Floats:
+    """Garman-Klass variance (n,): half the squared range less (2 log 2 - 1) squared open-to-close; NaN
+    without OHL.
+    """
+    high, low = _bounds(candles)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        body = np.log(candles.close) - np.log(np.where(candles.open > 0, candles.open, np.nan))
+    return np.asarray(np.maximum(0.5 * (high - low) ** 2 - (2 * np.log(2.0) - 1) * body**2, 0.0))
+
+
+def daily_variance(candles: Candles) -> Floats:
+    """The sharpest daily variance at hand (n,): mean of Parkinson and Garman-Klass, else the squared return.
+
+    All three have about the same expectation, so a single day without a range may fall back; the first row
+    of a coin without ranges is NaN. Never below FLOOR_DAILY_VARIANCE.
+    """
+    both = 0.5 * (parkinson_variance(candles) + garman_klass_variance(candles))
+    ranges = np.where(np.isfinite(both), both, parkinson_variance(candles))
+    best = np.where(np.isfinite(ranges), ranges, squared_returns(candles))
+    return np.where(np.isfinite(best), np.maximum(best, FLOOR_DAILY_VARIANCE), np.nan)
