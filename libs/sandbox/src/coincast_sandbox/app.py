@@ -1,0 +1,48 @@
+"""Puts the sandbox together: market, rules, faults, paths."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from coincast_sandbox.access import CallCounts, MinuteLimit, Plan
+from coincast_sandbox.admin import Admin
+from coincast_sandbox.api import Api
+from coincast_sandbox.door import Door
+from coincast_sandbox.errors import Refusal, refusal_response
+from coincast_sandbox.faults import FaultBoard
+from coincast_sandbox.market import Market, open_market
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """What the sandbox is to be. `data` None simulates; `today` None is the day after the last candle; 0 calls a minute is no limit."""
+
+    data: Path | None = None
+    today: date | None = None
+    seed: int = 7
+    plan: Plan = field(default_factory=Plan)
+    rate_per_minute: int = 0
+
+
+def create_app(options: SandboxOptions | None = None) -> ASGIApp:
+    """The sandbox as an ASGI application. Raises BadCandles for a folder that cannot be read."""
+    chosen = options or SandboxOptions()
+    market = open_market(chosen.data, chosen.today, chosen.seed)
+    limit, counts, faults = MinuteLimit(chosen.rate_per_minute), CallCounts(), FaultBoard(chosen.seed)
+    routes = Api(market, chosen.plan, limit).routes() + Admin(market, faults, counts, limit).routes()
+    app = Starlette(routes=routes, exception_handlers={404: _unknown_path(market)})
+    return Door(app, clock=market.clock, limit=limit, counts=counts, faults=faults)
+
+
+def _unknown_path(market: Market):  # type: ignore[no-untyped-def]
+    async def handle(request: Request, error: Exception) -> Response:
+        return refusal_response(
+            Refusal(404, 1, "Incorrect path. Please check https://docs.coingecko.com"), market.clock.now()
+        )
+
+    return handle

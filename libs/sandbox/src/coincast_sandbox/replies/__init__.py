@@ -1,0 +1,1 @@
+"""CoinGecko's documents, one file a family of paths: from the market to plain JSON values."""

@@ -1,0 +1,99 @@
+"""`market_chart`, its range form, and `ohlc`: the series of one coin."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from coincast_sandbox.bridge import POINTS_PER_DAY, POINTS_PER_HOUR
+from coincast_sandbox.candles import Floats
+from coincast_sandbox.market import SETTLE_SECONDS, Market
+from coincast_sandbox.replies.numbers import rounded
+
+DAY = 86400.0
+
+
+def granularity(span_days: float, interval: str | None) -> str:
+    """`5m`, `hourly` or `daily`, as CoinGecko chooses by the length of the span unless asked."""
+    if interval in {"5m", "hourly", "daily"}:
+        return interval
+    if span_days <= 1:
+        return "5m"
+    return "hourly" if span_days <= 90 else "daily"
+
+
+def market_chart(
+    market: Market, coin_id: str, currency: str, span: tuple[float, float], step: str, precision: str | None
+) -> dict[str, Any]:
+    """The three arrays over UNIX seconds (from, to]; where `to` is not in the past the last point is now."""
+    now = market.clock.now()
+    start, end = span[0], min(span[1], now)
+    times, prices = _points(market, coin_id, start, end, step)
+    if span[1] >= now:
+        times = np.append(times, now)
+        prices = np.append(prices, market.series[coin_id].price_at(np.array([now])))
+    rate = market.per_usd(currency, times)
+    volumes = market.series[coin_id].volume_24h_at(times - 1.0) * rate
+    supply = market.supply(coin_id)
+    quoted = prices * rate
+    caps = quoted * supply if supply is not None else np.full(times.shape, np.nan)
+    return {
+        "prices": _pairs(times, quoted, precision),
+        "market_caps": _pairs(times, caps, precision),
+        "total_volumes": _pairs(times, volumes, precision),
+    }
+
+
+def ohlc(market: Market, coin_id: str, currency: str, days: int, precision: str | None) -> list[list[float]]:
+    """Closed candles, each stamped with its close: 30 minutes to 2 days, 4 hours to 30 days, 4 days beyond."""
+    now = market.clock.now()
+    width = 1800.0 if days <= 2 else 14400.0 if days <= 30 else 4 * DAY
+    series = market.series[coin_id]
+    first = max(math.ceil((now - days * DAY) / width), math.ceil(series.started() / width))
+    edges = np.arange(first, math.floor(now / width) + 1) * width
+    if len(edges) < 2:
+        return []
+    times, prices = _points(market, coin_id, float(edges[0]) - 1e-3, float(edges[-1]), "5m")
+    quoted = prices * market.per_usd(currency, times)
+    slots = np.searchsorted(edges, times, side="right") - 1
+    candles = []
+    for slot in range(len(edges) - 1):
+        inside = quoted[slots == slot]
+        if len(inside):
+            values = (inside[0], inside.max(), inside.min(), inside[-1])
+            candles.append([int(edges[slot + 1] * 1000), *(rounded(float(v), precision) for v in values)])
+    return candles
+
+
+def _points(market: Market, coin_id: str, start: float, end: float, step: str) -> tuple[Floats, Floats]:
+    """UNIX seconds and USD prices of the points in (start, end]."""
+    if step == "daily":
+        return _daily_points(market, coin_id, start, end)
+    series = market.series[coin_id]
+    stride = POINTS_PER_HOUR if step == "hourly" else 1
+    first, last = max(math.floor(start / DAY), series.first_day), math.floor(end / DAY)
+    if last < first:
+        return np.empty(0), np.empty(0)
+    days = [series.points(day) for day in range(first, last + 1)]
+    times = np.concatenate([times[0:POINTS_PER_DAY:stride] for times, _ in days])
+    prices = np.concatenate([path[0:POINTS_PER_DAY:stride] for _, path in days])
+    inside = (times > start) & (times <= end)
+    return times[inside], prices[inside]
+
+
+def _daily_points(market: Market, coin_id: str, start: float, end: float) -> tuple[Floats, Floats]:
+    """A point at each 00:00 UTC with the close of the day before; the newest one only from 00:35 on."""
+    series = market.series[coin_id]
+    settled = math.floor((market.clock.now() - SETTLE_SECONDS) / DAY)
+    first = max(math.floor(start / DAY) + 1, series.first_day + 1)
+    stamps = np.arange(first, min(math.floor(end / DAY), settled) + 1)
+    if not len(stamps):
+        return np.empty(0), np.empty(0)
+    return stamps * DAY, series.daily("close", stamps - 1)
+
+
+def _pairs(times: Floats, values: Floats, precision: str | None) -> list[list[float | int | None]]:
+    return [
+        [int(t * 1000), None if math.isnan(v) else rounded(v, precision)]
+        for t, v in zip(times.tolist(), values.tolist(), strict=True)
+    ]

@@ -1,0 +1,76 @@
+"""For tests and benchmarks: the sandbox in this process, on a free port, in a thread with a loop of its own."""
+
+import json
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from coincast_sandbox.api import PREFIX
+from coincast_sandbox.app import SandboxOptions, create_app
+from coincast_sandbox.server import server_config
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSandbox:
+    """Where a sandbox listens, and its switches (blocking calls)."""
+
+    root_url: str
+
+    @property
+    def base_url(self) -> str:
+        """The address to give to a CoinGecko client: ends with /api/v3."""
+        return self.root_url + PREFIX
+
+    def calls(self) -> dict[str, Any]:
+        """Counts by path and status since the start or the last `forget_calls`."""
+        return self._ask("GET", "/sandbox/calls")
+
+    def forget_calls(self) -> None:
+        """Sets the counters to zero."""
+        self._ask("DELETE", "/sandbox/calls")
+
+    def add_fault(self, kind: str, path: str = "*", **fields: Any) -> int:
+        """Switches a fault on; see libs/sandbox/README.md for the kinds and fields. Returns its id."""
+        return int(self._ask("POST", "/sandbox/faults", {"kind": kind, "path": path, **fields})["id"])
+
+    def clear_faults(self) -> None:
+        """Switches all faults off."""
+        self._ask("DELETE", "/sandbox/faults")
+
+    def set_limit(self, per_minute: int) -> None:
+        """Sets the calls a minute; 0 is none."""
+        self._ask("POST", "/sandbox/limits", {"per_minute": per_minute})
+
+    def health(self) -> dict[str, Any]:
+        """Mode, number of coins and the sandbox's own now and today."""
+        return self._ask("GET", "/sandbox/health")
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.root_url + path, data=data, method=method)  # noqa: S310 - own http address
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=10) as reply:
+            return json.load(reply)
+
+
+@contextmanager
+def running_sandbox(options: SandboxOptions | None = None, *, port: int = 0) -> Iterator[RunningSandbox]:
+    """A sandbox that listens on 127.0.0.1 (a free port by default) until the block ends."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        server = uvicorn.Server(server_config(create_app(options), "127.0.0.1", 0))
+        listener.listen(4096)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield RunningSandbox(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join(timeout=5)
