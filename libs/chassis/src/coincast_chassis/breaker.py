@@ -1,14 +1,24 @@
 """A circuit breaker for asyncio: pybreaker holds the state, this gate decides who passes and what counts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pybreaker
 
+from coincast_chassis import metrics
 from coincast_chassis.clock import Clock, SystemClock
-from coincast_chassis.errors import Exhausted, InvalidInput, NotFound, NotReady, Timeout, Unavailable
+from coincast_chassis.errors import (
+    Conflict,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    Timeout,
+    Unavailable,
+)
 
 T = TypeVar("T")
 CLOSED: str = pybreaker.STATE_CLOSED
@@ -23,14 +33,15 @@ class BreakerOpen(Unavailable):
 
 def is_failure(error: BaseException) -> bool:
     """Whether an error speaks against the dependency: not those that speak of the request."""
-    return not isinstance(error, InvalidInput | NotFound | NotReady | Exhausted)
+    return not isinstance(error, InvalidInput | NotFound | NotReady | Exhausted | Conflict)
 
 
 class Breaker:
     """Opens after `fail_max` failures in a row, but not before `min_calls` calls since it closed.
 
     After `reset_seconds` (monotonic) one probe at a time may pass, for `probe_seconds` at most; its success
-    closes, its failure opens again. A cancelled call counts as neither. Not for use from several threads.
+    closes, its failure opens again. A cancelled call and an error that is no failure count as neither: what
+    never left the process must not close the circuit. Not for use from several threads.
     """
 
     def __init__(
@@ -43,14 +54,16 @@ class Breaker:
         probe_seconds: float = 5.0,
         is_failure: Callable[[BaseException], bool] = is_failure,
         clock: Clock | None = None,
-        listeners: tuple[Listener, ...] = (),
+        listeners: Sequence[Listener] = (metrics.watch_breaker,),
     ) -> None:
         self.name = name
         self._min_calls, self._fail_max = min_calls, fail_max
         self._reset_seconds, self._probe_seconds = reset_seconds, probe_seconds
         self._is_failure, self._clock = is_failure, clock or SystemClock()
         self._listeners = listeners
+        self._blocks: dict[asyncio.Task[Any] | None, list[AbstractAsyncContextManager[None]]] = {}
         self._machine = pybreaker.CircuitBreaker(fail_max=fail_max, reset_timeout=reset_seconds, name=name)
+        metrics.BREAKER_STATE.labels(name).set(0)
         self._calls = self._failures = 0
         self._opened_at = 0.0
         self._probe: object | None = None
@@ -70,36 +83,50 @@ class Breaker:
 
     async def call(self, fn: Callable[[], Awaitable[T]]) -> T:
         """Await `fn()`, or raise BreakerOpen without calling it. A probe has a time limit (Timeout)."""
+        async with self._passage():
+            return await fn()
+
+    async def __aenter__(self) -> None:
+        """Pass the gate for a block, or raise BreakerOpen."""
+        passage = self._passage()
+        await passage.__aenter__()
+        self._blocks.setdefault(asyncio.current_task(), []).append(passage)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Count how the block ended."""
+        task = asyncio.current_task()
+        passages = self._blocks[task]
+        passage = passages.pop()
+        if not passages:
+            del self._blocks[task]
+        return await passage.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _passage(self) -> AsyncIterator[None]:
         ticket = self._admit()
         try:
             if self._probe is ticket:
-                result = await self._limited(fn)
+                async with self._limit():
+                    yield
             else:
-                result = await fn()
+                yield
         except BaseException as error:
             self._settle(ticket, error)
             raise
         self._settle(ticket, None)
-        return result
 
-    async def _limited(self, fn: Callable[[], Awaitable[T]]) -> T:
+    @asynccontextmanager
+    async def _limit(self) -> AsyncIterator[None]:
+        limit = asyncio.timeout(self._probe_seconds)
         try:
-            async with asyncio.timeout(self._probe_seconds):
-                return await fn()
+            async with limit:
+                yield
         except TimeoutError as error:
+            if not limit.expired():
+                raise
             raise Timeout(f"{self.name} did not answer a probe within {self._probe_seconds:g} s.") from error
-
-    async def __aenter__(self) -> None:
-        """Pass the gate for a block; the block's own timeouts bound a probe."""
-        task = asyncio.current_task()
-        self._tickets = getattr(self, "_tickets", {})
-        self._tickets[task] = self._admit()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Count how the block ended."""
-        self._settle(self._tickets.pop(asyncio.current_task()), error)
 
     def _admit(self) -> object:
         ticket = object()
@@ -125,18 +152,17 @@ class Breaker:
             self._probe = None
         if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
             return
-        if error is None or not self._is_failure(error):
-            self._succeed(was_probe, neutral=error is not None)
-        else:
+        if error is None:
+            self._succeed(was_probe)
+        elif self._is_failure(error):
             self._fail(was_probe)
 
-    def _succeed(self, was_probe: bool, *, neutral: bool) -> None:
+    def _succeed(self, was_probe: bool) -> None:
         if was_probe:
             self._move(CLOSED)
         elif self.state == CLOSED:
             self._calls += 1
-            if not neutral:
-                self._failures = 0
+            self._failures = 0
 
     def _fail(self, was_probe: bool) -> None:
         if was_probe:

@@ -6,9 +6,12 @@ from typing import Any
 
 import orjson
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from coincast_chassis import context
+from coincast_chassis.scrub import scrub
+from coincast_chassis.sentry import report
 
 
 def _add_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -17,6 +20,10 @@ def _add_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if trace_id := context.trace_id():
         event.setdefault("trace_id", trace_id)
     return event
+
+
+def _scrub(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {name: scrub(value, name) for name, value in event.items()}
 
 
 def _dumps(event: EventDict, **_: Any) -> str:
@@ -39,11 +46,13 @@ def configure_logs(service: str, *, level: str = "info", format: str = "json") -
     ]
     if format == "json":
         last: list[Processor] = [
-            structlog.processors.dict_tracebacks,
+            # Without local variables: they hold keys and whole histories.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            _scrub,
             structlog.processors.JSONRenderer(serializer=_dumps),
         ]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        last = [_scrub, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -58,7 +67,7 @@ def configure_logs(service: str, *, level: str = "info", format: str = "json") -
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, report, *last],
         )
     )
     root = logging.getLogger()

@@ -5,9 +5,11 @@ values a label.
 """
 
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram, Info, start_http_server
 
@@ -50,6 +52,9 @@ TASKS = Gauge("coincast_event_loop_tasks", "Tasks of the event loop that have no
 BREAKER_STATE = Gauge("coincast_breaker_state", "0 closed, 1 half-open, 2 open.", ["breaker"])
 BREAKER_MOVES = Counter("coincast_breaker_transitions", "Changes of a breaker's state.", ["breaker", "to"])
 
+DISK_FREE = Gauge("coincast_disk_free_bytes", "Free space where the service writes.", ["folder"])
+DISK_SIZE = Gauge("coincast_disk_size_bytes", "Size of the disk where the service writes.", ["folder"])
+
 _STATES = {"closed": 0, "half-open": 1, "open": 2}
 
 
@@ -57,6 +62,12 @@ def watch_breaker(name: str, _before: str, after: str) -> None:
     """A listener for `Breaker(listeners=...)`: keeps its state and counts its changes."""
     BREAKER_STATE.labels(name).set(_STATES[after])
     BREAKER_MOVES.labels(name, after).inc()
+
+
+def watch_disk(name: str, path: Path) -> None:
+    """Show size and free space of the disk under `path` at each scrape."""
+    DISK_FREE.labels(name).set_function(lambda: float(shutil.disk_usage(path).free))
+    DISK_SIZE.labels(name).set_function(lambda: float(shutil.disk_usage(path).total))
 
 
 def exemplar() -> dict[str, str] | None:

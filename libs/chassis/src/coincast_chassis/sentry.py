@@ -1,35 +1,38 @@
 """Error reports to Sentry, off without a DSN; secrets are scrubbed before anything leaves the process."""
 
-import logging
-import re
+import sys
 from typing import Any, cast
 
 import sentry_sdk
-from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.types import Event, Hint
+from structlog.typing import EventDict, WrappedLogger
 
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.scrub import scrub
 
-HIDDEN = "[hidden]"
-_SECRET_KEY = re.compile(
-    r"key|token|secret|password|passwd|authorization|cookie|dsn|credential", re.IGNORECASE
-)
-_SECRET_TEXT = re.compile(
-    r"(?P<lead>x_cg_(?:demo|pro)_api_key=|x-api-key:\s*|Bearer\s+|://[^/\s:@]*:)(?P<secret>[^\s&@'\"]+)",
-    re.IGNORECASE,
-)
+_LEVELS = ("error", "critical")
 
 
-def scrub(value: Any, key: str = "") -> Any:
-    """The value with everything hidden that is named or looks like a secret."""
-    if key and _SECRET_KEY.search(key):
-        return HIDDEN
-    if isinstance(value, dict):
-        return {k: scrub(v, str(k)) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [scrub(item) for item in value]
-    return _SECRET_TEXT.sub(rf"\g<lead>{HIDDEN}", value) if isinstance(value, str) else value
+def report(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A log processor: errors become reports, the rest the trail that leads to one. Nothing without a DSN."""
+    if not sentry_sdk.get_client().is_active():
+        return event
+    level, message = str(event.get("level", "info")), str(event.get("event", ""))
+    if level not in _LEVELS:
+        data = {name: value for name, value in event.items() if isinstance(value, str | int | float)}
+        sentry_sdk.add_breadcrumb(category="log", level=level, message=message, data=data)
+    elif event.get("exc_info"):
+        sentry_sdk.capture_exception(_exception(event["exc_info"]))
+    else:
+        sentry_sdk.capture_message(message, level="error")
+    return event
+
+
+def _exception(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    return exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1]
 
 
 def _before_send(event: Event, hint: Hint) -> Event | None:
@@ -61,7 +64,6 @@ def open_sentry(
         send_default_pii=False,
         include_local_variables=False,
         default_integrations=False,
-        integrations=[LoggingIntegration(level=logging.INFO, event_level=logging.ERROR)],
         before_send=_before_send,
         before_breadcrumb=lambda crumb, _hint: scrub(crumb),
         shutdown_timeout=2,

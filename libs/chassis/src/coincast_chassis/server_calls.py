@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
-import sentry_sdk
 from opentelemetry.trace import SpanKind
 
 from coincast_chassis import context, metrics
@@ -147,6 +146,5 @@ async def _refuse(path: str, servicer_context: Context, error: Exception) -> Non
         log.info("call refused", method=path, kind=error.kind, field=error.field, message=error.message)
         await servicer_context.abort(status_of(error), error.message[:1000], trailers_of(error))
     log.error("call failed", method=path, exc_info=error)
-    sentry_sdk.capture_exception(error)
     unknown = CoincastError(f"Internal error; the logs have it under request id {context.request_id()}.")
     await servicer_context.abort(grpc.StatusCode.INTERNAL, unknown.message, trailers_of(unknown))

@@ -1,0 +1,28 @@
+"""Hides secrets in whatever leaves the process: log lines, error reports."""
+
+import re
+from typing import Any
+
+HIDDEN = "[hidden]"
+_SECRET_KEY = re.compile(
+    r"api.?key|token|secret|password|passwd|authorization|cookie|dsn|credential", re.IGNORECASE
+)
+_SECRET_TEXT = re.compile(
+    r"(?P<lead>api_key[=:]\s*|api-key[=:]\s*|Bearer\s+|://[^/\s:@]*:)(?P<secret>[^\s&@'\"]+)", re.IGNORECASE
+)
+
+
+def scrub(value: Any, key: str = "") -> Any:
+    """The value with everything hidden that is named like a secret or looks like one."""
+    if isinstance(value, dict):
+        return {name: scrub(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [scrub(item, key) for item in value]
+    if not isinstance(value, str):
+        return value
+    return HIDDEN if key and _SECRET_KEY.search(key) else scrub_text(value)
+
+
+def scrub_text(text: str) -> str:
+    """The text without keys in addresses, headers and passwords in URLs."""
+    return _SECRET_TEXT.sub(rf"\g<lead>{HIDDEN}", text)

@@ -1,0 +1,54 @@
+"""Settings: a bad value is one line that names the variable, and code 2."""
+
+from pathlib import Path
+
+import pytest
+from pydantic_settings import SettingsConfigDict
+
+from coincast_chassis.settings import ServiceSettings, load_settings
+
+
+class Settings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TOY_")
+
+    coingecko_api_key: str = ""
+
+
+def test_the_environment_is_read(monkeypatch):
+    monkeypatch.setenv("TOY_PORT", "1234")
+    assert load_settings(Settings).port == 1234
+
+
+def test_a_bad_value_is_one_line_and_code_2(monkeypatch, capsys):
+    monkeypatch.setenv("TOY_PORT", "seventy")
+    with pytest.raises(SystemExit) as caught:
+        load_settings(Settings)
+    lines = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2
+    assert len(lines) == 1
+    assert "TOY_PORT" in lines[0]
+    assert "integer" in lines[0]
+
+
+def test_a_bad_secret_is_not_repeated(monkeypatch, capsys):
+    monkeypatch.setenv("TOY_LOG_LEVEL", "sesame-open")
+    with pytest.raises(SystemExit):
+        load_settings(Settings)
+    assert "sesame-open" not in capsys.readouterr().err
+
+
+def test_a_slip_of_the_keyboard_is_told(monkeypatch, capsys):
+    monkeypatch.setenv("TOY_METRICS_PROT", "1")
+    load_settings(Settings)
+    assert "Did you mean TOY_METRICS_PORT?" in capsys.readouterr().err
+
+
+def test_secrets_are_files(monkeypatch, tmp_path: Path):
+    (tmp_path / "toy_coingecko_api_key").write_text("CG-1\n")
+    monkeypatch.setenv("COINCAST_SECRETS_DIR", str(tmp_path))
+    assert load_settings(Settings).coingecko_api_key == "CG-1"
+
+
+def test_secrets_do_not_show_in_the_settings_text():
+    text = repr(Settings(redis_url="redis://:hunter2@r/0", sentry_dsn="https://hunter2@s/1"))
+    assert "hunter2" not in text
