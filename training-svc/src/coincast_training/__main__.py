@@ -1,0 +1,9 @@
+"""`python -m coincast_training`: settings, then run."""
+
+from coincast_chassis.run import run_service
+
+from coincast_training.app import build
+from coincast_training.settings import Settings
+
+if __name__ == "__main__":
+    run_service("training", Settings, build)

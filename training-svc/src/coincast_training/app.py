@@ -1,0 +1,116 @@
+"""The composition root: the only place that knows every part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+
+import structlog
+from coincast.training.v1 import training_pb2_grpc
+from coincast_chassis.app import ServiceApp
+from coincast_chassis.app import Servicer as Entry
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import Unavailable
+from coincast_chassis.redis import open_redis
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from coincast_training import metrics
+from coincast_training.bootstrap import bootstrap
+from coincast_training.jobs.limits import Limits
+from coincast_training.jobs.runner import ProcessRunner
+from coincast_training.jobs.service import JobService
+from coincast_training.jobs.store_redis import RedisJobStore
+from coincast_training.registry.registry import Registry
+from coincast_training.servicer import TrainingServicer
+from coincast_training.servicer_registry import RegistryServicer
+from coincast_training.settings import Settings
+from coincast_training.status import StatusService
+from coincast_training.training.assembly import open_registry
+
+log = structlog.get_logger(__name__)
+PACKAGE = "coincast.training.v1"
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
+    """Puts the service together; the stack closes what was opened, in reverse."""
+    redis = open_redis(settings.redis_url, timeout_seconds=0.5)
+    stack.push_async_callback(redis.aclose)
+    registry = open_registry(settings)
+    jobs = JobService(
+        store=RedisJobStore(redis),
+        runner=ProcessRunner(child_settings(settings)),
+        clock=SystemClock(),
+        limits=Limits(max_coins=settings.max_coins_per_job),
+        max_queued=settings.max_queued_jobs,
+        max_running=settings.max_running_jobs,
+        max_attempts=settings.max_attempts,
+        timeout_seconds=settings.job_timeout_seconds,
+        on_ended=metrics.observe_end,
+    )
+    stack.push_async_callback(jobs.stop)
+    status = StatusService(
+        jobs=jobs, artifacts_dir=settings.artifacts_dir, redis_up=lambda: _answers(redis)
+    )
+
+    async def warm() -> None:
+        await _start_jobs(jobs, stack, lambda: _begin(settings, jobs, registry))
+
+    return ServiceApp(
+        servicers=[
+            Entry(
+                training_pb2_grpc.add_TrainingServiceServicer_to_server,
+                TrainingServicer(jobs, status),
+                f"{PACKAGE}.TrainingService",
+            ),
+            Entry(
+                training_pb2_grpc.add_RegistryServiceServicer_to_server,
+                RegistryServicer(registry),
+                f"{PACKAGE}.RegistryService",
+            ),
+        ],
+        warm=warm,
+    )
+
+
+async def _begin(settings: Settings, jobs: JobService, registry: Registry) -> None:
+    """What waits for the queue."""
+    if settings.bootstrap:
+        await bootstrap(
+            jobs, registry, models=settings.bootstrap_models, coins=settings.coins, days=settings.days
+        )
+
+
+async def _start_jobs(
+    jobs: JobService, stack: AsyncExitStack, begin: Callable[[], Coroutine[None, None, None]]
+) -> None:
+    """Loads the queue, in the background where Redis is away: the registry serves without it."""
+
+    async def start() -> None:
+        while True:
+            try:
+                await jobs.start()
+            except Unavailable as error:
+                log.warning("queue_not_loaded", reason=error.message)
+                await asyncio.sleep(2)
+            else:
+                return await begin()
+
+    task = asyncio.create_task(start(), name="queue")
+    stack.callback(task.cancel)
+
+
+def child_settings(settings: Settings) -> dict[str, object]:
+    """The settings as a job's process takes them: plain values, with the signing key in clear on its stdin."""
+    values = settings.model_dump(mode="json")
+    if settings.signing_key is not None:
+        values["signing_key"] = settings.signing_key.get_secret_value()
+    return values
+
+
+async def _answers(redis: Redis) -> bool:
+    try:
+        return bool(await redis.ping())  # type: ignore[misc]  # redis-py types replies as maybe synchronous
+    except (RedisError, OSError):
+        return False

@@ -1,0 +1,99 @@
+"""Daily candles from market-data over gRPC, tried again where the stream breaks off."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Sequence
+
+import grpc
+import structlog
+from coincast.common.v1 import common_pb2
+from coincast.market.v1 import market_pb2, market_pb2_grpc
+from coincast_chassis.errors import CoincastError, Timeout, Unavailable
+from coincast_modelkit.candles import Candles
+
+from coincast_training.ports import History
+
+log = structlog.get_logger(__name__)
+MAX_DAYS = 10_000
+FIRST_PAUSE_SECONDS = 0.5
+
+
+class MarketDataHistory:
+    """A HistorySource over one channel."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        vs_currency: str = "usd",
+        timeout_seconds: float = 120,
+        attempts: int = 4,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+    ) -> None:
+        self._stub = market_pb2_grpc.MarketDataServiceStub(channel)
+        self._vs_currency, self._timeout_seconds = vs_currency, timeout_seconds
+        self._attempts, self._first_pause_seconds = attempts, first_pause_seconds
+
+    async def fetch(self, ids: Sequence[str], days: int) -> History:
+        """The last `days` closed days of each coin (0 for all); a coin's own error does not stop the others."""
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return await self._fetch_once(ids, days)
+            except (Unavailable, Timeout) as error:
+                if attempt == self._attempts:
+                    raise Unavailable(
+                        f"The market-data service gave no history after {attempt} attempts: {error}",
+                        retry_after_seconds=30,
+                    ) from error
+                log.warning("history_retried", attempt=attempt, error=str(error))
+                await asyncio.sleep(self._first_pause_seconds * 2 ** (attempt - 1))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _fetch_once(self, ids: Sequence[str], days: int) -> History:
+        spans: dict[str, list[market_pb2.History]] = defaultdict(list)
+        problems: dict[str, str] = {}
+        request = market_pb2.StreamHistoryRequest(
+            ids=list(ids), vs_currency=self._vs_currency, days=days or MAX_DAYS
+        )
+        try:
+            async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):
+                if reply.WhichOneof("chunk") == "error":
+                    problems[reply.error.id] = reply.error.message
+                else:
+                    spans[reply.history.id].append(reply.history)
+        except CoincastError:
+            raise
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(f"{error.code().name}: {error.details()}") from error
+        panel = {coin_id: _candles(coin_id, spans[coin_id]) for coin_id in sorted(spans)}
+        panel = {coin_id: candles for coin_id, candles in panel.items() if len(candles)}
+        return History(panel=panel, source=_source(spans), problems=problems)
+
+
+def _candles(coin_id: str, spans: list[market_pb2.History]) -> Candles:
+    """One coin's spans as arrays; an absent figure is NaN, a day given twice keeps its last form."""
+    by_day = {candle.date: candle for span in spans for candle in span.candles}
+    candles = [by_day[day] for day in sorted(by_day)]
+
+    def column(name: str) -> list[float]:
+        return [getattr(candle, name) if candle.HasField(name) else float("nan") for candle in candles]
+
+    return Candles.of(
+        coin_id,
+        [dt.date.fromisoformat(candle.date) for candle in candles],
+        [candle.close for candle in candles],
+        open=column("open"),
+        high=column("high"),
+        low=column("low"),
+        volume=column("volume"),
+    )
+
+
+def _source(spans: dict[str, list[market_pb2.History]]) -> str:
+    """The worst of the sources: one coin from the sandbox makes the whole panel the sandbox's."""
+    sources = {span.provenance.source for parts in spans.values() for span in parts}
+    worst = max(sources, default=common_pb2.SOURCE_UNSPECIFIED)
+    return common_pb2.Source.Name(worst).removeprefix("SOURCE_").lower()

@@ -1,0 +1,14 @@
+"""How long a running job still takes, by what it has done so far."""
+
+from __future__ import annotations
+
+from coincast_training.domain import Job
+
+TELLING_FRACTION = 0.02
+
+
+def remaining_seconds(job: Job, fraction: float, now: float) -> float | None:
+    """Seconds left at the mean pace so far; None while too little is done to tell."""
+    if job.started_at is None or fraction < TELLING_FRACTION:
+        return None
+    return max(0.0, (now - job.started_at) * (1 - fraction) / fraction)

@@ -1,0 +1,119 @@
+"""Runs a job in a process of its own, so that the event loop stays free and a cancel ends it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+from coincast_training.domain import Job, Outcome
+from coincast_training.jobs.codec import job_to_dict
+from coincast_training.jobs.ports import Advanced, Event, Failed, Finished, Logged
+
+LINE_LIMIT = 1 << 20
+GRACE_SECONDS = 3.0
+MODULE = "coincast_training.jobs.child"
+
+
+class ProcessRunner:
+    """Speaks JSON lines with a child: the job and the settings in, events out; its stderr becomes the job's log."""
+
+    def __init__(self, settings: dict[str, Any], *, module: str = MODULE) -> None:
+        self._settings, self._module = settings, module
+
+    async def run(self, job: Job) -> AsyncIterator[Event]:
+        """The events of the job, until its process has ended."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self._module,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LINE_LIMIT,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        )
+        events: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=1000)
+        readers = asyncio.create_task(_read_both(process, events))
+        try:
+            await self._send(process, job)
+            while (event := await events.get()) is not None:
+                yield event
+            await process.wait()
+            if process.returncode:
+                yield Failed(_last_words(process.returncode))
+        finally:
+            await _end(process)
+            readers.cancel()
+            await asyncio.gather(readers, return_exceptions=True)
+
+    async def _send(self, process: asyncio.subprocess.Process, job: Job) -> None:
+        """The job goes in as one line. The pipe stays open: when it closes, the child knows that we are gone."""
+        assert process.stdin is not None  # noqa: S101 - asked for as a pipe above
+        line = json.dumps({"job": job_to_dict(job), "settings": self._settings})
+        with suppress(ConnectionError):
+            process.stdin.write(line.encode() + b"\n")
+            await process.stdin.drain()
+
+
+async def _read_both(process: asyncio.subprocess.Process, events: asyncio.Queue[Event | None]) -> None:
+    assert process.stdout is not None  # noqa: S101 - asked for as pipes above
+    assert process.stderr is not None  # noqa: S101
+    await asyncio.gather(_read(process.stdout, events, parse), _read(process.stderr, events, Logged))
+    await events.put(None)
+
+
+async def _read(stream: asyncio.StreamReader, events: asyncio.Queue[Event | None], convert: Any) -> None:
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:  # a line beyond the limit; the stream has dropped it
+            continue
+        if not line:
+            return
+        if text := line.decode(errors="replace").rstrip():
+            await events.put(convert(text))
+
+
+def parse(line: str) -> Event:
+    """One line of the child's stdout; what is no event counts as a log line."""
+    try:
+        match json.loads(line):
+            case {"event": "progress", "fraction": fraction, "stage": stage}:
+                return Advanced(float(fraction), str(stage))
+            case {"event": "finished", "outcome": outcome}:
+                return Finished(Outcome(**outcome))
+            case {"event": "failed", "message": message}:
+                return Failed(str(message))
+    except (ValueError, TypeError):
+        pass
+    return Logged(line)
+
+
+def _last_words(returncode: int) -> str:
+    if returncode < 0:
+        return f"The job's process was ended by {signal.Signals(-returncode).name}; see its log."
+    return f"The job's process ended with code {returncode}; see its log."
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ends the child and whatever it started, politely first."""
+    _signal_group(process.pid, signal.SIGTERM)
+    if process.returncode is None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), GRACE_SECONDS)
+    _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

@@ -1,0 +1,263 @@
+"""The queue: takes jobs in, runs them one a model at a time, and picks up after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+import structlog
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
+
+from coincast_training.domain import Job, JobState, TrainingSpec
+from coincast_training.jobs.estimate import remaining_seconds
+from coincast_training.jobs.limits import Limits, checked
+from coincast_training.jobs.ports import Advanced, Event, Failed, Finished, JobStore, Logged, Runner
+
+log = structlog.get_logger(__name__)
+Listener = Callable[[Job], None]
+WATCHERS_SECONDS = 60.0
+
+
+class JobService:
+    """Owns the jobs. One instance writes; its store outlives it."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        runner: Runner,
+        clock: Clock,
+        limits: Limits | None = None,
+        max_queued: int = 20,
+        max_running: int = 1,
+        max_attempts: int = 3,
+        timeout_seconds: float = 6 * 3600,
+        on_ended: Listener | None = None,
+    ) -> None:
+        self._store, self._runner, self._clock = store, runner, clock
+        self._limits = limits or Limits()
+        self._max_queued, self._max_running, self._max_attempts = max_queued, max_running, max_attempts
+        self._timeout_seconds = timeout_seconds
+        self._on_ended = on_ended
+        self._jobs: dict[str, Job] = {}
+        self._lines: dict[str, list[str]] = defaultdict(list)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Condition()
+        self._submitting = asyncio.Lock()
+        self._loaded = False
+
+    async def start(self) -> None:
+        """Takes up what an earlier life left: what was running goes back into the queue, or is marked."""
+        for job in await self._store.load_all():
+            self._jobs[job.job_id] = job
+            if job.state is JobState.RUNNING:
+                await self._put(self._after_restart(job))
+        self._loaded = True
+        self._start_waiting()
+
+    def _after_restart(self, job: Job) -> Job:
+        if job.cancel_requested:
+            return replace(job, state=JobState.CANCELLED, finished_at=self._clock.now())
+        if job.attempt + 1 < self._max_attempts:
+            return replace(job, state=JobState.QUEUED, attempt=job.attempt + 1, stage="waits after a restart")
+        return replace(
+            job,
+            state=JobState.INTERRUPTED,
+            finished_at=self._clock.now(),
+            error=f"The worker ended in the middle of this job {job.attempt + 1} times; it was given up.",
+        )
+
+    async def stop(self) -> None:
+        """Ends running children; their jobs stay RUNNING in the store and are taken up at the next start."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def submit(self, spec: TrainingSpec, *, requested_by: str, idempotency_key: str = "") -> Job:
+        """Queues a job; the same key again gives the first one's job. Raises `InvalidInput`, `Exhausted`."""
+        spec = checked(spec, self._limits)
+        if len(idempotency_key) > 200:
+            raise InvalidInput("idempotency_key may have at most 200 characters.", field="idempotency_key")
+        if not self._loaded:
+            raise Unavailable(
+                "The job queue is not loaded yet: Redis, which keeps it, has not answered since the start.",
+                retry_after_seconds=5,
+            )
+        async with self._submitting:
+            job = Job(
+                job_id=uuid.uuid4().hex[:16],
+                spec=spec,
+                state=JobState.QUEUED,
+                submitted_at=self._clock.now(),
+                requested_by=requested_by or "unknown",
+                stage="waits in the queue",
+            )
+            if idempotency_key:
+                first = await self._store.claim(idempotency_key, job.job_id)
+                if first in self._jobs:
+                    return self._jobs[first]
+                job = replace(job, job_id=first)
+            self._check_room()
+            await self._put(job)
+        self._start_waiting()
+        return job
+
+    def _check_room(self) -> None:
+        queued = self.count(JobState.QUEUED)
+        if queued >= self._max_queued:
+            raise Exhausted(
+                f"{queued} jobs wait already, which is all the queue holds; try again when some are done.",
+                retry_after_seconds=60,
+            )
+
+    def count(self, state: JobState) -> int:
+        """How many jobs are in this state."""
+        return sum(job.state is state for job in self._jobs.values())
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now. Raises `NotFound`."""
+        try:
+            return self._jobs[job_id]
+        except KeyError:
+            raise NotFound(f"There is no job {job_id!r}; `jobs list` shows those there are.", field="job_id") from None
+
+    def list(self, *, model: str = "", limit: int = 50) -> list[Job]:
+        """The newest jobs, newest first."""
+        jobs = [job for job in self._jobs.values() if model in ("", job.spec.model)]
+        return sorted(jobs, key=lambda job: job.submitted_at, reverse=True)[:limit]
+
+    async def logs(self, job_id: str, tail: int) -> list[str]:
+        """The last `tail` lines that the job logged."""
+        self.get(job_id)
+        return await self._store.read_log(job_id, tail)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Takes a job out of the queue, or ends its process. An ended job is left as it is."""
+        job = self.get(job_id)
+        if job.state.ended:
+            return job
+        if (task := self._tasks.get(job_id)) is not None:
+            await self._put(replace(job, cancel_requested=True))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return self.get(job_id)
+        return await self._end(job, JobState.CANCELLED, stage="cancelled while it waited")
+
+    async def watch(self, job_id: str) -> AsyncIterator[tuple[Job, list[str]]]:
+        """The job now and at each change, with the lines it logged since, until it ends."""
+        seen, told = self.get(job_id), len(self._lines[job_id])
+        yield seen, []
+        while not seen.state.ended:
+            async with self._changed:
+                await self._changed.wait_for(
+                    lambda: self._jobs[job_id] != seen or len(self._lines[job_id]) > told  # noqa: B023 - awaited at once
+                )
+            seen, lines = self._jobs[job_id], self._lines[job_id][told:]
+            told += len(lines)
+            yield seen, lines
+
+    async def _put(self, job: Job) -> None:
+        await self._store.save(job)
+        await self._show(job)
+
+    async def _show(self, job: Job) -> None:
+        self._jobs[job.job_id] = job
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _end(self, job: Job, state: JobState, **changes: object) -> Job:
+        ended = replace(
+            job, state=state, finished_at=self._clock.now(), remaining_seconds=None, **changes  # type: ignore[arg-type] # fields by name
+        )
+        try:
+            await self._put(ended)
+        except CoincastError as error:
+            log.warning("job_state_not_stored", job_id=job.job_id, state=state, error=str(error))
+            await self._show(ended)
+        asyncio.get_running_loop().call_later(WATCHERS_SECONDS, self._lines.pop, job.job_id, None)
+        if self._on_ended is not None:
+            self._on_ended(ended)
+        return ended
+
+    def _start_waiting(self) -> None:
+        """Starts what may start: the oldest first, one job a model, no more than the machine bears."""
+        running = {self._jobs[job_id].spec.model for job_id in self._tasks}
+        waiting = sorted(
+            (job for job in self._jobs.values() if job.state is JobState.QUEUED), key=lambda job: job.submitted_at
+        )
+        for job in waiting:
+            if len(self._tasks) >= self._max_running:
+                return
+            if job.spec.model not in running and job.job_id not in self._tasks:
+                running.add(job.spec.model)
+                self._tasks[job.job_id] = asyncio.create_task(self._run(job.job_id), name=f"job-{job.job_id}")
+
+    async def _run(self, job_id: str) -> None:
+        try:
+            await self._run_guarded(job_id)
+        finally:
+            del self._tasks[job_id]
+            if not asyncio.current_task().cancelling() or self._jobs[job_id].cancel_requested:  # type: ignore[union-attr] # inside a task
+                self._start_waiting()
+
+    async def _run_guarded(self, job_id: str) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._follow(job_id)
+        except TimeoutError:
+            limit = f"It ran longer than the {self._timeout_seconds:.0f} s that a job may take."
+            await self._end(self._jobs[job_id], JobState.FAILED, error=limit)
+        except asyncio.CancelledError:
+            if self._jobs[job_id].cancel_requested:
+                await asyncio.shield(self._end(self._jobs[job_id], JobState.CANCELLED, stage="cancelled"))
+            raise
+        except Exception as error:  # a job must never take the service down
+            log.exception("job_broke", job_id=job_id)
+            await self._end(self._jobs[job_id], JobState.FAILED, error=f"The runner broke: {error}")
+
+    async def _follow(self, job_id: str) -> None:
+        job = replace(self._jobs[job_id], state=JobState.RUNNING, started_at=self._clock.now(), stage="starts")
+        await self._put(job)
+        async with aclosing(self._runner.run(job)) as events:
+            async for event in events:
+                await self._take(job_id, event)
+        if not self._jobs[job_id].state.ended:
+            await self._end(
+                self._jobs[job_id], JobState.FAILED, error="The job's process ended without a word; see its log."
+            )
+
+    async def _take(self, job_id: str, event: Event) -> None:
+        job = self._jobs[job_id]
+        match event:
+            case Advanced(fraction, stage):
+                fraction = max(job.progress, min(fraction, 1.0))
+                remaining = remaining_seconds(job, fraction, self._clock.now())
+                await self._show(replace(job, progress=fraction, stage=stage, remaining_seconds=remaining))
+            case Logged(line):
+                await self._log(job_id, line)
+            case Finished(outcome):
+                await self._end(
+                    job,
+                    JobState.SUCCEEDED,
+                    progress=1.0,
+                    stage="done",
+                    version=outcome.version,
+                    promotion=outcome.promotion,
+                )
+            case Failed(message):
+                await self._end(job, JobState.FAILED, error=message)
+
+    async def _log(self, job_id: str, line: str) -> None:
+        try:
+            await self._store.append_log(job_id, [line])
+        except CoincastError:
+            log.warning("job_log_not_stored", job_id=job_id, line=line)
+        self._lines[job_id].append(line)
+        async with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,37 @@
+"""Jobs kept in this process alone: for the command line and for tests."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from coincast_training.domain import Job
+
+
+class MemoryJobStore:
+    """Forgets everything when the process ends."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._logs: dict[str, list[str]] = defaultdict(list)
+        self._claims: dict[str, str] = {}
+
+    async def save(self, job: Job) -> None:
+        """Keeps the job's newest state."""
+        self._jobs[job.job_id] = job
+
+    async def load_all(self) -> list[Job]:
+        """Every job, oldest first."""
+        return sorted(self._jobs.values(), key=lambda job: job.submitted_at)
+
+    async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
+        """Adds lines to the job's log."""
+        self._logs[job_id].extend(lines)
+
+    async def read_log(self, job_id: str, tail: int) -> list[str]:
+        """The last `tail` lines of the job's log."""
+        return self._logs[job_id][-tail:]
+
+    async def claim(self, idempotency_key: str, job_id: str) -> str:
+        """The job that first claimed the key."""
+        return self._claims.setdefault(idempotency_key, job_id)

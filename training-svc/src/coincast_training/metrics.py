@@ -1,0 +1,51 @@
+"""What Prometheus hears from training."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from coincast_training.domain import Job
+
+JOB_SECONDS = Histogram(
+    "coincast_training_job_seconds",
+    "How long jobs ran.",
+    ["model", "outcome"],
+    buckets=(1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 10800),
+)
+JOBS = Counter("coincast_training_jobs_total", "Jobs that ended.", ["model", "outcome"])
+QUEUED = Gauge("coincast_training_jobs_queued", "Jobs that wait.")
+RUNNING = Gauge("coincast_training_jobs_running", "Jobs that run.")
+LAST_SUCCESS = Gauge(
+    "coincast_training_last_success_timestamp_seconds", "When a job last succeeded.", ["model"]
+)
+ARTIFACT_AGE = Gauge(
+    "coincast_training_artifact_age_seconds", "Age of the version that an alias names.", ["model", "alias"]
+)
+LIVE_SKILL = Gauge(
+    "coincast_training_live_skill_percent",
+    "Skill of served forecasts against the last price.",
+    ["model", "horizon_days"],
+)
+LIVE_COVERAGE = Gauge(
+    "coincast_training_live_coverage_percent",
+    "Share of outcomes inside the served interval.",
+    ["model", "horizon_days", "level_percent"],
+)
+DRIFT_SCORE = Gauge(
+    "coincast_training_drift_score", "Drift over its bound: 1 and above is a breach.", ["model", "check"]
+)
+DRIFTED = Gauge("coincast_training_drifted", "1 where a model has drifted.", ["model"])
+LEDGER_STORED = Counter("coincast_training_ledger_stored_total", "Ledger entries written to disk.")
+LEDGER_SCORED = Counter("coincast_training_ledger_scored_total", "Ledger entries scored at their horizon.")
+LEDGER_REFUSED = Counter("coincast_training_ledger_refused_total", "Ledger entries that could not be read.")
+LEDGER_LAG = Gauge("coincast_training_ledger_lag_entries", "Entries in the stream that are not on disk yet.")
+
+
+def observe_end(job: Job) -> None:
+    """Counts a job that ended."""
+    model, outcome = job.spec.model, job.state.value
+    JOBS.labels(model, outcome).inc()
+    if job.started_at is not None and job.finished_at is not None:
+        JOB_SECONDS.labels(model, outcome).observe(job.finished_at - job.started_at)
+    if job.version and job.finished_at is not None:
+        LAST_SUCCESS.labels(model).set(job.finished_at)

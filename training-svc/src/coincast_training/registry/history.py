@@ -1,0 +1,27 @@
+"""Which versions were production before, read from the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from coincast_training.domain import AuditEntry
+
+
+def earlier_productions(entries: Iterable[AuditEntry], revision: int) -> Iterator[str]:
+    """The versions that a rollback would go to, nearest first.
+
+    A rollback takes the newest off the pile, so that a second one goes further back and not forth again.
+    Of several entries with one revision only the last was made; one beyond the table's revision never was.
+    """
+    made = {entry.revision: entry for entry in entries if entry.alias == "production"}
+    pile: list[str] = []
+    for number in sorted(made):
+        if number > revision:
+            continue
+        entry = made[number]
+        if entry.action == "rollback":
+            while pile and pile[-1] != entry.to_version:
+                pile.pop()
+        if not pile or pile[-1] != entry.to_version:
+            pile.append(entry.to_version)
+    return reversed(pile[:-1])

@@ -1,0 +1,282 @@
+"""What an operator does with versions: promote, roll back, retire, compare, clean. Every move is compare-and-swap."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import Conflict, InvalidInput, NotReady, Unavailable
+from coincast_modelkit.artifact.aliases import Aliases, read_aliases
+from filelock import FileLock, Timeout
+
+from coincast_training.domain import ALIASES, AuditEntry
+from coincast_training.registry import gate, history
+from coincast_training.registry.aliases import pointed_at, write_aliases
+from coincast_training.registry.audit import AuditLog
+from coincast_training.registry.gate import Bounds, Verdict
+from coincast_training.registry.paired import PairedTest, paired_tests, verdict
+from coincast_training.registry.retired import read_retired, write_retired
+from coincast_training.registry.versions import Version, Versions
+from coincast_training.registry.walk_forward_file import load_walk_forward
+
+LOCK_SECONDS = 10.0
+LONGEST_REASON = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The alias table after a move, and what the gate said."""
+
+    table: Aliases
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions side by side."""
+
+    a: Version
+    b: Version
+    tests: list[PairedTest]
+    verdict: str
+
+
+class Registry:
+    """The artifact folder seen as a registry. Any number of processes may hold one."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock,
+        key: bytes | None = None,
+        require_signature: bool = False,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self.root, self.key, self.require_signature = root, key, require_signature
+        self.versions = Versions(root, key=key, require_signature=require_signature)
+        self.audit = AuditLog(root / "audit.jsonl")
+        self._clock, self._bounds = clock, bounds or Bounds()
+
+    def table(self, model: str) -> Aliases:
+        """Which versions serve now."""
+        return read_aliases(self.root, model)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One mover at a time over all models, since the audit log is one file. A killed mover lets go."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.root / ".registry.lock").acquire(timeout=LOCK_SECONDS):
+                yield
+        except Timeout as error:
+            raise Unavailable(
+                f"The registry was locked for {LOCK_SECONDS:.0f} s by another process.", retry_after_seconds=5
+            ) from error
+
+    def promote(
+        self,
+        model: str,
+        version: str,
+        *,
+        alias: str = "production",
+        share: float = 0.0,
+        expected_revision: int | None = None,
+        force: bool = False,
+        reason: str = "",
+        requested_by: str,
+    ) -> Moved:
+        """Moves an alias. Raises `Conflict` where the revision has moved on, `NotReady` where the gate refuses."""
+        _check_move(alias, share, force=force, reason=reason)
+        with self._locked():
+            before = self._at_revision(model, expected_revision)
+            self._check_usable(model, version)
+            said = self.judge(model, version) if alias == "production" else _unguarded(alias)
+            if not said.allowed and not force:
+                raise NotReady(
+                    f"{model} {version} was not promoted. {said.sentence} Force it with a reason if you must.",
+                    field="version",
+                )
+            after = pointed_at(before, alias, version, share)
+            forced = force and not said.allowed
+            why = reason or said.sentence
+            self._move(model, "promote", alias, before, after, why, requested_by, forced=forced)
+        return Moved(table=after, verdict=said.sentence)
+
+    def promote_if_better(self, model: str, version: str, *, requested_by: str) -> Moved:
+        """Promotes to production where the gate allows it and the record is better than production's."""
+        table = self.table(model)
+        candidate = self.versions.get(model, version)
+        serving = self.versions.get(model, table.production).record if table.production else None
+        if not gate.better(candidate.record, serving):
+            raise NotReady(
+                f"{version} is not better than {table.production}, which serves, by mean CRPS skill.", field="version"
+            )
+        return self.promote(model, version, expected_revision=table.revision, requested_by=requested_by)
+
+    def judge(self, model: str, version: str) -> Verdict:
+        """What the gate says of a version."""
+        candidate = self.versions.get(model, version)
+        production = self.table(model).production
+        serving = None
+        if production and production != version:
+            serving = self.versions.get(model, production).record
+        return gate.judge(candidate.record, serving, self._bounds)
+
+    def rollback(
+        self, model: str, *, reason: str, requested_by: str, expected_revision: int | None = None
+    ) -> Aliases:
+        """Production goes back to the version that served before. Raises `NotReady` where there is none."""
+        _check_reason(reason)
+        with self._locked():
+            before = self._at_revision(model, expected_revision)
+            target = self._version_before(model, before)
+            after = pointed_at(before, "production", target, 0.0)
+            self._move(model, "rollback", "production", before, after, reason, requested_by)
+        return after
+
+    def _version_before(self, model: str, table: Aliases) -> str:
+        usable = set(self.versions.names(model)) - set(read_retired(self.root, model))
+        earlier = history.earlier_productions(self.audit.entries(model), table.revision)
+        for version in earlier:
+            if version in usable and version != table.production:
+                return version
+        raise NotReady(f"{model} has no earlier production version to go back to.", field="model")
+
+    def retire(self, model: str, version: str, *, reason: str, requested_by: str) -> Version:
+        """Takes a version out of use. Raises `Conflict` where an alias names it."""
+        _check_reason(reason)
+        with self._locked():
+            table = self.table(model)
+            self.versions.get(model, version)
+            if names := aliases_of(table, version):
+                raise Conflict(
+                    f"{model} {version} is {' and '.join(names)}; move that alias first.", field="version"
+                )
+            self._write_audit(model, "retire", "", version, "", reason, table.revision, requested_by)
+            write_retired(self.root, model, version, at=self._clock.now(), reason=reason)
+        return self.versions.get(model, version)
+
+    def compare(self, model: str, version_a: str, version_b: str) -> Comparison:
+        """The records of two versions, and a paired test on the forecasts that both made."""
+        a, b = self.versions.get(model, version_a), self.versions.get(model, version_b)
+        for version in (version_a, version_b):
+            self.versions.verified_folder(model, version)
+        tests = paired_tests(
+            load_walk_forward(self.root / model / version_a), load_walk_forward(self.root / model / version_b)
+        )
+        return Comparison(a=a, b=b, tests=tests, verdict=verdict(version_a, version_b, tests))
+
+    def clean(self, model: str, *, keep: int, requested_by: str) -> list[str]:
+        """Removes all but the newest `keep` versions; what an alias names, or rollback needs, stays."""
+        if keep < 1:
+            raise InvalidInput(f"keep must be at least 1; it is {keep}.", field="keep")
+        with self._locked():
+            table = self.table(model)
+            names = self.versions.names(model)
+            kept = {*names[-keep:], table.production, table.challenger, table.shadow}
+            kept.update(list(history.earlier_productions(self.audit.entries(model), table.revision))[:1])
+            removed = [version for version in names if version not in kept]
+            for version in removed:
+                self._write_audit(
+                    model, "clean", "", version, "", f"keeps the newest {keep}", table.revision, requested_by
+                )
+                _remove(self.root / model / version)
+        return removed
+
+    def _at_revision(self, model: str, expected: int | None) -> Aliases:
+        table = self.table(model)
+        if expected is not None and expected != table.revision:
+            raise Conflict(
+                f"The aliases of {model} are at revision {table.revision}, not {expected}: somebody moved them since. "
+                "Look again, then decide.",
+                field="expected_revision",
+            )
+        return table
+
+    def _check_usable(self, model: str, version: str) -> None:
+        self.versions.verified_folder(model, version)
+        if version in read_retired(self.root, model):
+            raise NotReady(f"{model} {version} is retired.", field="version")
+
+    def _move(
+        self,
+        model: str,
+        action: str,
+        alias: str,
+        before: Aliases,
+        after: Aliases,
+        reason: str,
+        requested_by: str,
+        *,
+        forced: bool = False,
+    ) -> None:
+        """The log first, then the table: a crash between leaves an entry whose revision never came, and is read so."""
+        old, new = getattr(before, alias), getattr(after, alias)
+        self._write_audit(model, action, alias, old, new, reason, after.revision, requested_by, forced=forced)
+        write_aliases(self.root, model, after)
+
+    def _write_audit(
+        self,
+        model: str,
+        action: str,
+        alias: str,
+        old: str,
+        new: str,
+        reason: str,
+        revision: int,
+        requested_by: str,
+        *,
+        forced: bool = False,
+    ) -> None:
+        self.audit.append(
+            AuditEntry(
+                at=self._clock.now(),
+                requested_by=requested_by or "unknown",
+                model=model,
+                action=action,
+                alias=alias,
+                from_version=old,
+                to_version=new,
+                reason=reason[:LONGEST_REASON],
+                revision=revision,
+                forced=forced,
+            )
+        )
+
+
+def aliases_of(table: Aliases, version: str) -> list[str]:
+    """The aliases that name this version."""
+    return [alias for alias in ALIASES if getattr(table, alias) == version]
+
+
+def _unguarded(alias: str) -> Verdict:
+    return Verdict(True, f"The gate guards production alone; {alias} was moved as asked.")
+
+
+def _check_move(alias: str, share: float, *, force: bool, reason: str) -> None:
+    if alias not in ALIASES:
+        raise InvalidInput(f"alias must be one of {', '.join(ALIASES)}; it is {alias!r}.", field="alias")
+    if not 0 <= share <= 1:
+        raise InvalidInput(f"share must be 0 to 1; it is {share}.", field="share")
+    if share and alias != "challenger":
+        raise InvalidInput(f"share goes with the challenger alone, not with {alias}.", field="share")
+    if force:
+        _check_reason(reason)
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise InvalidInput("reason must say why, for the audit log.", field="reason")
+
+
+def _remove(folder: Path) -> None:
+    """Renamed first, so that no reader meets half a version."""
+    trash = folder.with_name(f".trash-{folder.name}")
+    shutil.rmtree(trash, ignore_errors=True)
+    folder.rename(trash)
+    shutil.rmtree(trash)

@@ -1,0 +1,22 @@
+"""Versions taken out of use: a file beside the versions, since those never change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from coincast_training.registry.files import replace_file
+
+FILE_NAME = "retired.json"
+
+
+def read_retired(root: Path, model: str) -> dict[str, dict[str, object]]:
+    """When and why each retired version was taken out."""
+    path = root / model / FILE_NAME
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def write_retired(root: Path, model: str, version: str, *, at: float, reason: str) -> None:
+    """Adds one version."""
+    retired = read_retired(root, model) | {version: {"at": at, "reason": reason}}
+    replace_file(root / model / FILE_NAME, json.dumps(retired, indent=1).encode())

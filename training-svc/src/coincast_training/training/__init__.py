@@ -1,0 +1,1 @@
+"""One training run: history, fit, record, artifact, promotion."""
