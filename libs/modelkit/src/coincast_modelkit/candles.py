@@ -89,7 +89,9 @@ class Candles:
 
     def until(self, day: dt.date | np.datetime64) -> Self:
         """Rows up to and including a day."""
-        return self.rows(0, int(np.searchsorted(self.dates, np.asarray(day, dtype="datetime64[D]"), side="right")))
+        return self.rows(
+            0, int(np.searchsorted(self.dates, np.asarray(day, dtype="datetime64[D]"), side="right"))
+        )
 
     def on_every_day(self) -> Self:
         """The same on a calendar without gaps: an absent day repeats the last close; the rest of it is NaN.
@@ -101,9 +103,8 @@ class Candles:
         days = np.arange(self.dates[0], self.dates[-1] + 1)
         at = np.searchsorted(self.dates, days, side="right") - 1
         known = self.dates[at] == days
-        rest = [np.where(known, getattr(self, f)[at], np.nan) for f in ("open", "high", "low")]
-        volume = np.where(known, self.volume[at], np.nan)
-        return type(self)(self.coin_id, days, *rest, self.close[at], volume)
+        gaps = {f: np.where(known, getattr(self, f)[at], np.nan) for f in FIELDS if f != "close"}
+        return type(self)(self.coin_id, days, close=self.close[at], **gaps)
 
 
 Panel = Mapping[str, Candles]

@@ -60,7 +60,9 @@ def ewm_mean(x: Floats, decay: float, *, min_rows: int) -> Floats:
     The cut makes the value a function of a known number of days (`ewm_memory`), so that serving, which sees
     less history than training, computes the same number.
     """
-    return weighted_mean(x, np.power(decay, np.arange(ewm_memory(decay), dtype=np.float64)), min_rows=min_rows)
+    return weighted_mean(
+        x, np.power(decay, np.arange(ewm_memory(decay), dtype=np.float64)), min_rows=min_rows
+    )
 
 
 def ewm_memory(decay: float) -> int:

@@ -3,7 +3,7 @@ coins.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -100,7 +100,7 @@ def _log_variance(candles: Candles, window: int) -> Floats:
     return k.log_of(k.rolling_mean(daily_variance(candles), window))
 
 
-_SERIES = {
+_SERIES: dict[str, Callable[[Candles], Floats]] = {
     "returns": _returns,
     "short": lambda c: _log_variance(c, 7),
     "long": lambda c: _log_variance(c, 30),

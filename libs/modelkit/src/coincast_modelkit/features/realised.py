@@ -21,7 +21,7 @@ def _har(window: int) -> Feature:
     return Feature(
         name=f"har_{window}",
         group=GROUP,
-        doc=f"Log of the mean daily variance over {window} days (ranges, else squared returns), halved.",
+        doc=f"Half the log of the mean daily variance over {window} days (ranges, else squared returns).",
         warmup_days=window,
         params={"window": window},
         compute=lambda c: 0.5 * c.log_variance_mean(window),

@@ -81,7 +81,7 @@ def _forecast(candles: Candles, horizons: tuple[int, ...]) -> tuple[Floats, Floa
     trailing = trailing_volatility(candles, horizons)
     spread = np.array([_log_volatility_error(h) for h in horizons])
     rise = _normal_cdf((np.log(scales[:, -1]) - 0.5 * spread**2 - np.log(trailing)) / spread)
-    return scales[:, -1], quantiles, rise
+    return np.asarray(scales[:, -1]), quantiles, rise
 
 
 def _horizon_scale(variance: Floats, short: Floats, horizon: int) -> Floats:
@@ -90,7 +90,7 @@ def _horizon_scale(variance: Floats, short: Floats, horizon: int) -> Floats:
     count = np.cumsum(np.isfinite(variance))
     long_run = np.cumsum(known) / np.maximum(count, 1)
     stay = (1 - 0.97**horizon) / (horizon * 0.03)
-    return np.sqrt(np.maximum(stay * short + (1 - stay) * long_run, FLOOR_DAILY_VARIANCE))
+    return np.asarray(np.sqrt(np.maximum(stay * short + (1 - stay) * long_run, FLOOR_DAILY_VARIANCE)))
 
 
 def _shape(log_close: Floats, scale: Floats, horizon: int) -> Floats:

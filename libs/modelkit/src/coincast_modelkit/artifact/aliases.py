@@ -1,0 +1,59 @@
+"""Which version plays which part; the training service alone moves them."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from coincast_modelkit.artifact.errors import ArtifactCorrupt
+from coincast_modelkit.artifact.layout import ALIASES, model_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """Empty names mean that no version plays the part. revision counts the moves.
+
+    challenger_share is the share of traffic that the challenger answers, 0 to 1.
+    """
+
+    production: str = ""
+    challenger: str = ""
+    challenger_share: float = 0.0
+    shadow: str = ""
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.challenger_share <= 1.0:
+            raise ValueError(f"challenger_share must lie between 0 and 1, got {self.challenger_share}")
+
+    def named(self) -> dict[str, str]:
+        """The parts that are filled: alias to version."""
+        parts = {"production": self.production, "challenger": self.challenger, "shadow": self.shadow}
+        return {alias: version for alias, version in parts.items() if version}
+
+    def to_bytes(self) -> bytes:
+        """The content of aliases.json."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """Read what to_bytes wrote. Raises ArtifactCorrupt."""
+        try:
+            plain = json.loads(raw)
+            known = {f.name: plain[f.name] for f in fields(cls) if f.name in plain}
+            return cls(**known)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ArtifactCorrupt(f"aliases.json cannot be read: {error!r}") from error
+
+
+def aliases_path(root: Path, model: str) -> Path:
+    """Where the aliases of a model lie."""
+    return model_folder(root, model) / ALIASES
+
+
+def read_aliases(root: Path, model: str) -> Aliases:
+    """The aliases of a model; empty ones where it has none yet. Raises ArtifactCorrupt."""
+    try:
+        return Aliases.from_bytes(aliases_path(root, model).read_bytes())
+    except FileNotFoundError:
+        return Aliases()

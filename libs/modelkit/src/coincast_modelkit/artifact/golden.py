@@ -1,0 +1,76 @@
+"""Golden inputs and outputs: what a version said where it was trained, to be said again before it serves."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from coincast_modelkit.artifact.errors import ArtifactCorrupt, ArtifactRefused
+from coincast_modelkit.candles import FIELDS, Candles
+from coincast_modelkit.models.base import ForecastModel
+from coincast_modelkit.prepared import Prepared
+
+GOLDEN = "golden.npz"
+HORIZONS = (1, 7, 30)
+# Another processor may round otherwise; a wrong model is wrong by far more.
+TOLERANCE = 1e-5
+
+
+def golden_bytes(model: ForecastModel, prepared: Sequence[Prepared]) -> bytes:
+    """Inputs and outputs of some coins as npz (plain arrays). Raises ValueError where no coin could be
+    forecast.
+    """
+    horizons = [h for h in HORIZONS if h <= model.max_horizon_days]
+    forecasts = model.predict(prepared, horizons)
+    if not forecasts.usable().any():
+        raise ValueError("golden outputs need at least one coin that the model can forecast")
+    arrays: dict[str, np.ndarray] = {
+        "horizons": np.array(horizons),
+        "quantiles": forecasts.log_return_quantiles,
+        "volatility": forecasts.volatility,
+        "coins": np.array([p.coin_id for p in prepared]),
+    }
+    for i, coin in enumerate(prepared):
+        arrays[f"row_{i}"], arrays[f"window_{i}"] = coin.row, coin.window
+        arrays[f"dates_{i}"] = coin.candles.dates.astype(np.int64)
+        arrays[f"candles_{i}"] = np.stack([getattr(coin.candles, f) for f in FIELDS])
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def golden_inputs(raw: bytes) -> tuple[list[Prepared], dict[str, np.ndarray]]:
+    """The coins and the arrays of a golden file. Raises ArtifactCorrupt."""
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        coins = [str(c) for c in arrays["coins"]]
+        return [_coin(arrays, i, coin) for i, coin in enumerate(coins)], arrays
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ArtifactCorrupt(f"the golden file cannot be read: {error!r}") from error
+
+
+def check_golden(model: ForecastModel, raw: bytes) -> float:
+    """The largest deviation of the model's forecasts from the golden ones.
+
+    Raises ArtifactRefused where it exceeds TOLERANCE, ArtifactCorrupt where the file is not a golden file.
+    """
+    prepared, arrays = golden_inputs(raw)
+    now = model.predict(prepared, [int(h) for h in arrays["horizons"]])
+    deviation = 0.0
+    for name, values in (("quantiles", now.log_return_quantiles), ("volatility", now.volatility)):
+        expected = arrays[name]
+        if values.shape != expected.shape or not np.array_equal(np.isnan(values), np.isnan(expected)):
+            raise ArtifactRefused(f"golden {name} have another shape or other gaps here")
+        deviation = max(deviation, float(np.nanmax(np.abs(values - expected), initial=0.0)))
+    if not deviation <= TOLERANCE:
+        raise ArtifactRefused(f"golden forecasts differ by {deviation:.2g} here, more than {TOLERANCE:.0e}")
+    return deviation
+
+
+def _coin(arrays: dict[str, np.ndarray], i: int, coin: str) -> Prepared:
+    days = arrays[f"dates_{i}"].astype("datetime64[D]")
+    candles = Candles(coin, days, *arrays[f"candles_{i}"])
+    return Prepared(
+        coin, candles.as_of, candles.last_price, arrays[f"row_{i}"], arrays[f"window_{i}"], candles
+    )

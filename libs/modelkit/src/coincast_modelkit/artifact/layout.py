@@ -1,0 +1,47 @@
+"""Where things lie below the artifact root, and which names are allowed there."""
+
+import re
+from pathlib import Path
+
+from coincast_modelkit.artifact.errors import ArtifactMissing
+
+MANIFEST = "manifest.json"
+SEAL = "manifest.seal"
+ALIASES = "aliases.json"
+TEMPORARY = ".writing-"
+
+_MODEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_VERSION = re.compile(r"v\d{6,9}")
+
+
+def model_folder(root: Path, model: str) -> Path:
+    """The folder of one model. Raises ArtifactMissing for a name that can be none."""
+    if not _MODEL.fullmatch(model):
+        raise ArtifactMissing(f"{model!r} is not a model's name")
+    return root / model
+
+
+def version_folder(root: Path, model: str, version: str) -> Path:
+    """The folder of one version. Raises ArtifactMissing for a name that can be none."""
+    if not _VERSION.fullmatch(version):
+        raise ArtifactMissing(f"{version!r} is not a version: they look like v000001")
+    return model_folder(root, model) / version
+
+
+def list_versions(root: Path, model: str) -> list[str]:
+    """The versions on disk, oldest first; empty where the model has none."""
+    folder = model_folder(root, model)
+    if not folder.is_dir():
+        return []
+    found = [p.name for p in folder.iterdir() if _VERSION.fullmatch(p.name) and (p / MANIFEST).is_file()]
+    return sorted(found, key=number_of)
+
+
+def number_of(version: str) -> int:
+    """The number in a version's name."""
+    return int(version[1:])
+
+
+def name_of(number: int) -> str:
+    """The version's name of a number."""
+    return f"v{number:06d}"

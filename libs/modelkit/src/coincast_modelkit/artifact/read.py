@@ -1,0 +1,128 @@
+"""Reading a version: every digest is checked before a byte of it is parsed."""
+
+import hashlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from coincast_modelkit.artifact.errors import ArtifactCorrupt, ArtifactMissing, ArtifactRefused
+from coincast_modelkit.artifact.layout import MANIFEST, SEAL, version_folder
+from coincast_modelkit.artifact.manifest import Manifest
+from coincast_modelkit.artifact.seal import check_seal
+from coincast_modelkit.features import spec_of
+from coincast_modelkit.models import MODELS, ForecastModel
+
+MAX_FILE_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedArtifact:
+    """A version ready to forecast. golden holds the verified bytes of its golden file, empty where it has
+    none.
+    """
+
+    manifest: Manifest
+    model: ForecastModel
+    signed: bool
+    golden: bytes
+
+
+def read_manifest(
+    root: Path, model: str, version: str, *, key: bytes | None = None, require_signature: bool = False
+) -> tuple[Manifest, bool]:
+    """The manifest alone, its seal checked, and whether it is signed by this key. Raises ArtifactError."""
+    folder = version_folder(root, model, version)
+    if not folder.is_dir() or folder.is_symlink():
+        raise ArtifactMissing(f"{model} has no version {version}")
+    raw = _read_plain(folder, MANIFEST)
+    signed = check_seal(raw, _read_plain(folder, SEAL), key=key, require_signature=require_signature)
+    manifest = Manifest.from_bytes(raw)
+    if (manifest.model, manifest.version) != (model, version):
+        raise ArtifactCorrupt(f"{folder.name} holds the manifest of {manifest.model} {manifest.version}")
+    return manifest, signed
+
+
+def read_artifact(
+    root: Path, model: str, version: str, *, key: bytes | None = None, require_signature: bool = False
+) -> LoadedArtifact:
+    """Verify a version whole and load its model.
+
+    The model reads a private copy of the bytes that were verified, so nothing can change in between. Raises
+    ArtifactMissing, ArtifactCorrupt or ArtifactRefused; the caller keeps what it has.
+    """
+    manifest, signed = read_manifest(root, model, version, key=key, require_signature=require_signature)
+    check_features(manifest)
+    if manifest.model not in MODELS:
+        raise ArtifactRefused(f"this build has no model called {manifest.model}")
+    content = verified_files(version_folder(root, model, version), manifest)
+    with tempfile.TemporaryDirectory(prefix="coincast-artifact-") as name:
+        private = Path(name)
+        for path, data in content.items():
+            target = private / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        loaded = MODELS[manifest.model].load(private, version=version)
+    return LoadedArtifact(manifest, loaded, signed, content.get(manifest.golden, b""))
+
+
+def check_features(manifest: Manifest) -> None:
+    """Raises ArtifactRefused where this build computes other features than the version was trained on."""
+    try:
+        spec = spec_of(manifest.feature_names)
+    except ValueError as error:
+        raise ArtifactRefused(f"{manifest.model} {manifest.version}: {error}; retrain it") from error
+    if spec.hash != manifest.feature_spec_hash:
+        raise ArtifactRefused(
+            f"{manifest.model} {manifest.version} was trained on other feature definitions "
+            f"({manifest.feature_spec_hash[:12]}, here {spec.hash[:12]}); retrain it or run the older build"
+        )
+
+
+def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """The bytes of every file of the manifest, their digests checked. Raises ArtifactCorrupt or
+    ArtifactMissing.
+    """
+    content = {}
+    for name, expected in manifest.files.items():
+        _check_inside(name)
+        data = _read_plain(folder, name)
+        if len(data) != expected.size_bytes:
+            raise ArtifactCorrupt(f"{name} has {len(data)} bytes, its manifest says {expected.size_bytes}")
+        if hashlib.sha256(data).hexdigest() != expected.sha256:
+            raise ArtifactCorrupt(f"{name} does not match its digest")
+        content[name] = data
+    return content
+
+
+def _check_inside(name: str) -> None:
+    """Raises ArtifactRefused for a path that is not plainly below the folder."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\x00" in name:
+        raise ArtifactRefused(f"the manifest names {name!r}, which lies outside its folder")
+
+
+def _read_plain(folder: Path, name: str) -> bytes:
+    """A regular file's bytes, no link followed on the way down from the folder."""
+    parts = PurePosixPath(name).parts
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for part in parts[:-1]:
+            deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+            os.close(handle)
+            handle = deeper
+        file = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
+    except FileNotFoundError as error:
+        raise ArtifactMissing(f"{name} is missing") from error
+    except OSError as error:
+        raise ArtifactRefused(f"{name} is not a plain file in its folder: {error.strerror}") from error
+    finally:
+        os.close(handle)
+    with os.fdopen(file, "rb") as opened:
+        status = os.fstat(opened.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ArtifactRefused(f"{name} is not a plain file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ArtifactRefused(f"{name} has {status.st_size} bytes, more than {MAX_FILE_BYTES}")
+        return opened.read()

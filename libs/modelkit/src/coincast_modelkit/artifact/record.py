@@ -1,0 +1,45 @@
+"""What a version measured out of sample before it was served."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class HorizonRecord:
+    """Walk-forward figures of one horizon, baselines beside; None where there was too little to measure.
+
+    skill_percent is 100 (1 - MAE / MAE of the last price); crps_skill_percent the same with CRPS against the
+    rolling 60-day Gaussian random walk.
+    """
+
+    horizon_days: int
+    forecasts: int
+    mase: float | None = None
+    mape_percent: float | None = None
+    random_walk_mape_percent: float | None = None
+    skill_percent: float | None = None
+    crps_skill_percent: float | None = None
+    coverage_80_percent: float | None = None
+    coverage_95_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The walk-forward record: measured_at is UNIX seconds, days are ISO dates; empty where none was made."""
+
+    measured_at: float = 0.0
+    test_coins: tuple[str, ...] = ()
+    test_from: str = ""
+    test_to: str = ""
+    horizons: tuple[HorizonRecord, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and dicts."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Self:
+        """What to_dict gave. Raises TypeError or KeyError where it is something else."""
+        rest = {k: v for k, v in raw.items() if k not in {"horizons", "test_coins"}}
+        horizons = tuple(HorizonRecord(**h) for h in raw.get("horizons", ()))
+        return cls(**rest, horizons=horizons, test_coins=tuple(raw.get("test_coins", ())))

@@ -1,0 +1,45 @@
+"""The seal of a manifest: its digest, and with a key its signature, in a small file beside it."""
+
+import hashlib
+import hmac
+import json
+
+from coincast_modelkit.artifact.errors import ArtifactCorrupt, ArtifactRefused
+
+
+def make_seal(manifest: bytes, key: bytes | None) -> bytes:
+    """JSON with the SHA-256 of the manifest's bytes and, given a key, their HMAC-SHA256."""
+    seal = {"sha256": hashlib.sha256(manifest).hexdigest()}
+    if key:
+        seal["hmac_sha256"] = _signature(manifest, key)
+    return json.dumps(seal, sort_keys=True).encode() + b"\n"
+
+
+def check_seal(manifest: bytes, seal: bytes, *, key: bytes | None, require_signature: bool) -> bool:
+    """Whether the manifest is signed by this key; unsigned or keyless it is False.
+
+    Raises ArtifactCorrupt where the digest differs, ArtifactRefused where the signature is wrong, or is
+    wanted and absent. The manifest's bytes have not been parsed yet.
+    """
+    try:
+        plain = json.loads(seal)
+        digest, signature = str(plain["sha256"]), plain.get("hmac_sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactCorrupt(f"manifest.seal cannot be read: {error!r}") from error
+    if not hmac.compare_digest(digest.encode(), hashlib.sha256(manifest).hexdigest().encode()):
+        raise ArtifactCorrupt("manifest.json does not match its seal")
+    if require_signature and not key:
+        raise ArtifactRefused("a signature is required but no key is set: set the signing key")
+    if signature is None:
+        if require_signature:
+            raise ArtifactRefused("the artifact is unsigned, and a signature is required")
+        return False
+    if not key:
+        return False
+    if not hmac.compare_digest(str(signature).encode(), _signature(manifest, key).encode()):
+        raise ArtifactRefused("the artifact is signed with another key")
+    return True
+
+
+def _signature(manifest: bytes, key: bytes) -> str:
+    return hmac.new(key, manifest, hashlib.sha256).hexdigest()
