@@ -11,6 +11,12 @@ from coincast_modelkit.candles import Candles, Floats
 # by luck.
 FLOOR_DAILY_VARIANCE = (5e-4) ** 2
 _PARKINSON = 1.0 / (4.0 * np.log(2.0))
+# A single wick of a thin order book (chainlink fell to 1e-4 for a moment on 2020-03-13) must not pass for
+# volatility: a day is believed up to this multiple of the geometric mean of the days before it, or twice its
+# own squared return.
+BELIEVED_MULTIPLE = 20.0
+BELIEF_DAYS = 30
+BELIEF_MIN_DAYS = 5
 
 
 def squared_returns(candles: Candles) -> Floats:
@@ -50,9 +56,29 @@ def daily_variance(candles: Candles) -> Floats:
     """The sharpest daily variance at hand (n,): mean of Parkinson and Garman-Klass, else the squared return.
 
     All three have about the same expectation, so a single day without a range may fall back; the first row
-    of a coin without ranges is NaN. Never below FLOOR_DAILY_VARIANCE.
+    of a coin without ranges is NaN. Never below FLOOR_DAILY_VARIANCE; a lone wick is cut down to what the
+    close and the BELIEF_DAYS days before make believable, so a value depends on so many earlier rows.
     """
-    both = 0.5 * (parkinson_variance(candles) + garman_klass_variance(candles))
-    ranges = np.where(np.isfinite(both), both, parkinson_variance(candles))
-    best = np.where(np.isfinite(ranges), ranges, squared_returns(candles))
-    return np.where(np.isfinite(best), np.maximum(best, FLOOR_DAILY_VARIANCE), np.nan)
+    parkinson, squared = parkinson_variance(candles), squared_returns(candles)
+    both = 0.5 * (parkinson + garman_klass_variance(candles))
+    ranges = np.where(np.isfinite(both), both, parkinson)
+    best = np.where(np.isfinite(ranges), ranges, squared)
+    floored = np.where(np.isfinite(best), np.maximum(best, FLOOR_DAILY_VARIANCE), np.nan)
+    return _believed(floored, squared)
+
+
+def _believed(variance: Floats, squared: Floats) -> Floats:
+    """The variance, cut at BELIEVED_MULTIPLE of the geometric mean of the days before."""
+    known = np.isfinite(variance)
+    logs = np.where(known, np.log(np.where(known, variance, 1.0)), 0.0)
+    total, count = _sums_before(logs), _sums_before(known.astype(np.float64))
+    enough = count >= BELIEF_MIN_DAYS
+    usual = np.exp(total / np.where(enough, count, 1.0))
+    limit = np.where(enough, BELIEVED_MULTIPLE * usual + 2.0 * np.nan_to_num(squared), np.inf)
+    return np.where(known, np.minimum(variance, limit), np.nan)
+
+
+def _sums_before(x: Floats) -> Floats:
+    """Sum over the BELIEF_DAYS rows before each row, the row itself left out."""
+    sums = np.convolve(x, np.ones(BELIEF_DAYS))[: len(x)]
+    return np.concatenate([[0.0], sums[:-1]]) if len(x) else sums

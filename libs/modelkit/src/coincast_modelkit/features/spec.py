@@ -7,6 +7,7 @@ from functools import cached_property
 
 from coincast_modelkit.features.definition import Feature
 from coincast_modelkit.features.registry import FEATURES
+from coincast_modelkit.volatility import BELIEF_DAYS
 
 # How many rows of features the recurrent models see.
 WINDOW_DAYS = 60
@@ -44,8 +45,8 @@ class FeatureSpec:
 
     @cached_property
     def memory_days(self) -> int:
-        """Rows of history that the last row's values depend on."""
-        return max((f.memory_days for f in self.definitions), default=1)
+        """Rows of history that the last row's values depend on, what believes or doubts a wick included."""
+        return max((f.memory_days for f in self.definitions), default=1) + BELIEF_DAYS
 
     def without(self, group: str) -> "FeatureSpec":
         """The same without one group."""
