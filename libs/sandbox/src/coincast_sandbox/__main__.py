@@ -11,7 +11,7 @@ import uvicorn
 
 from coincast_sandbox.access import Plan
 from coincast_sandbox.app import SandboxOptions, create_app
-from coincast_sandbox.candles import BadCandles
+from coincast_sandbox.candles import CandlesError
 from coincast_sandbox.server import server_config
 
 
@@ -25,6 +25,7 @@ class PlanName(StrEnum):
 
 def main(
     host: Annotated[str, typer.Option(envvar="SANDBOX_HOST", help="Address to listen on.")] = "127.0.0.1",
+    *,
     port: Annotated[int, typer.Option(envvar="SANDBOX_PORT", help="Port to listen on.")] = 8100,
     data: Annotated[
         Path | None, typer.Option(envvar="SANDBOX_DATA", help="Folder of <coin id>.csv candles.")
@@ -54,7 +55,7 @@ def main(
     options = SandboxOptions(data, day, seed, Plan(plan.value, known, reach_days), rate_per_minute)
     try:
         app = create_app(options)
-    except BadCandles as error:
+    except CandlesError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
     uvicorn.Server(server_config(app, host, port)).run()

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from coincast_sandbox.errors import TOO_MANY, Refusal
+from coincast_sandbox.errors import TOO_MANY, RefusalError
 
 DEMO_NAMES = ("x-cg-demo-api-key", "x_cg_demo_api_key")
 PRO_NAMES = ("x-cg-pro-api-key", "x_cg_pro_api_key")
@@ -14,25 +14,28 @@ MONTHLY_CREDITS = {"keyless": 10_000, "demo": 10_000, "pro": 500_000}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the caller has paid for. No keys given means that any key is good; `reach_days` 0 is without end."""
+    """What the caller has paid for.
+
+    No keys given means that any key is good; `reach_days` 0 is without end.
+    """
 
     name: str = "keyless"
     keys: frozenset[str] = frozenset()
     reach_days: int = 365
 
     def check(self, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
-        """Raises Refusal for a key of the wrong kind, a missing one, or one that is not known."""
+        """Raises RefusalError for a key of the wrong kind, a missing one, or one that is not known."""
         demo = headers.get(DEMO_NAMES[0]) or query.get(DEMO_NAMES[1])
         pro = headers.get(PRO_NAMES[0]) or query.get(PRO_NAMES[1])
         if pro and self.name != "pro":
-            raise Refusal(
+            raise RefusalError(
                 400,
                 2,
                 "If you are using Pro API key, please change your root URL to pro-api.coingecko.com",
                 10010,
             )
         if demo and self.name == "pro":
-            raise Refusal(
+            raise RefusalError(
                 400,
                 2,
                 "If you are using Demo API key, please change your root URL to api.coingecko.com",
@@ -40,18 +43,20 @@ class Plan:
             )
         key = pro if self.name == "pro" else demo
         if not key and self.name != "keyless":
-            raise Refusal(401, 1, "API Key Missing", 10002)
+            raise RefusalError(401, 1, "API Key Missing", 10002)
         if key and self.keys and key not in self.keys:
-            raise Refusal(401, 1, "Invalid API Key", 10002)
+            raise RefusalError(401, 1, "Invalid API Key", 10002)
 
     def check_reach(self, from_seconds: float, now: float) -> None:
-        """Raises Refusal where a request goes further back than the plan allows; an hour of grace is given."""
+        """Raises RefusalError where a request goes further back than the plan allows; an hour of grace is
+        given.
+        """
         if self.name != "pro" and self.reach_days and now - from_seconds > self.reach_days * 86400 + 3600:
             message = (
-                "Your request exceeds the allowed time range. Public API users are limited to querying historical data "
-                f"within the past {self.reach_days} days."
+                "Your request exceeds the allowed time range. Public API users are limited to querying "
+                f"historical data within the past {self.reach_days} days."
             )
-            raise Refusal(401, 2, message, 10012)
+            raise RefusalError(401, 2, message, 10012)
 
 
 class MinuteLimit:
@@ -63,12 +68,12 @@ class MinuteLimit:
         self._accepted: deque[float] = deque()
 
     def take(self) -> None:
-        """Counts one call; raises Refusal (429) where the minute is full. Refused calls do not count."""
+        """Counts one call; raises RefusalError (429) where the minute is full. Refused calls do not count."""
         now = self._monotonic()
         while self._accepted and self._accepted[0] <= now - 60:
             self._accepted.popleft()
         if self.per_minute and len(self._accepted) >= self.per_minute:
-            raise Refusal(429, 1, TOO_MANY)
+            raise RefusalError(429, 1, TOO_MANY)
         self._accepted.append(now)
 
     def retry_after_seconds(self) -> int:

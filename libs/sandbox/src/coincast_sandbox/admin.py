@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from coincast_sandbox.access import CallCounts, MinuteLimit
 from coincast_sandbox.candles import day_of
-from coincast_sandbox.faults import BadFault, FaultBoard
+from coincast_sandbox.faults import FaultBoard, FaultError
 from coincast_sandbox.market import Market
 
 
@@ -62,7 +62,7 @@ class Admin:
             try:
                 spec = orjson.loads(await request.body())
                 return JSONResponse({"id": self._faults.add(spec)}, 201)
-            except (BadFault, TypeError, orjson.JSONDecodeError) as error:
+            except (FaultError, TypeError, orjson.JSONDecodeError) as error:
                 return JSONResponse({"error": str(error)}, 422)
         if request.method == "DELETE":
             self._faults.remove(None)

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from coincast_sandbox import query as read
 from coincast_sandbox.access import MONTHLY_CREDITS, MinuteLimit, Plan
-from coincast_sandbox.errors import Refusal, refusal_response
+from coincast_sandbox.errors import RefusalError, refusal_response
 from coincast_sandbox.market import Market
 from coincast_sandbox.replies import charts, coins, markets, simple
 from coincast_sandbox.replies.spot import CHANGE_DAYS
@@ -60,7 +60,7 @@ class Api:
             try:
                 self._plan.check(request.headers, request.query_params)
                 body = orjson.dumps(document(request.query_params, request.path_params))
-            except Refusal as refusal:
+            except RefusalError as refusal:
                 return refusal_response(refusal, self._market.clock.now())
             headers = {"cache-control": "max-age=30, public, must-revalidate, s-maxage=60"}
             return Response(body, headers=headers, media_type="application/json")
@@ -71,7 +71,7 @@ class Api:
         currencies = read.words(read.required(query, "vs_currencies"))
         ids = read.coin_ids(query, self._market)
         if ids is None:
-            raise Refusal(422, 4, "Missing parameter ids")
+            raise RefusalError(422, 4, "Missing parameter ids")
         flags = {name: read.flag(query, name) for name in _FLAGS}
         return simple.simple_price(self._market, ids, currencies, flags, read.precision(query))
 
@@ -107,7 +107,7 @@ class Api:
     def _chart_range(self, query: Query, path: dict[str, str]) -> Any:
         start, end = read.unix_seconds(query, "from"), read.unix_seconds(query, "to")
         if start >= end:
-            raise Refusal(400, 4, "invalid date range")
+            raise RefusalError(400, 4, "invalid date range")
         self._plan.check_reach(start, self._market.clock.now())
         return self._series(query, path, start, end, (end - start) / 86400)
 
@@ -115,15 +115,17 @@ class Api:
         coin_id, currency = read.known_coin(self._market, path["id"]), read.currency(query, self._market)
         interval = query.get("interval")
         if interval == "5m" or (interval == "hourly" and days > 90 and self._plan.name != "pro"):
-            raise Refusal(401, 1, "This interval is exclusive to a higher plan", 10005)
+            raise RefusalError(401, 1, "This interval is exclusive to a higher plan", 10005)
         step = charts.granularity(days, interval)
-        return charts.market_chart(self._market, coin_id, currency, (start, end), step, read.precision(query))
+        return charts.market_chart(
+            self._market, coin_id, currency, (start, end), step=step, precision=read.precision(query)
+        )
 
     def _ohlc(self, query: Query, path: dict[str, str]) -> Any:
         coin_id, currency = read.known_coin(self._market, path["id"]), read.currency(query, self._market)
         days = read.number_of_days(query)
         if days not in OHLC_DAYS:
-            raise Refusal(422, 4, "Invalid days value")
+            raise RefusalError(422, 4, "Invalid days value")
         return charts.ohlc(self._market, coin_id, currency, int(days), read.precision(query))
 
     def _history(self, query: Query, path: dict[str, str]) -> Any:
@@ -133,7 +135,7 @@ class Api:
 
     def _key(self, query: Query, path: dict[str, str]) -> Any:
         if self._plan.name != "pro":
-            raise Refusal(401, 1, "This endpoint is exclusive to paid plan subscribers", 10005)
+            raise RefusalError(401, 1, "This endpoint is exclusive to paid plan subscribers", 10005)
         credits = MONTHLY_CREDITS[self._plan.name]
         return {
             "plan": "Analyst",

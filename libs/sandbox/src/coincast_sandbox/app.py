@@ -1,5 +1,6 @@
 """Puts the sandbox together: market, rules, faults, paths."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -13,14 +14,17 @@ from coincast_sandbox.access import CallCounts, MinuteLimit, Plan
 from coincast_sandbox.admin import Admin
 from coincast_sandbox.api import Api
 from coincast_sandbox.door import Door
-from coincast_sandbox.errors import Refusal, refusal_response
+from coincast_sandbox.errors import RefusalError, refusal_response
 from coincast_sandbox.faults import FaultBoard
 from coincast_sandbox.market import Market, open_market
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """What the sandbox is to be. `data` None simulates; `today` None is the day after the last candle; 0 calls a minute is no limit."""
+    """What the sandbox is to be.
+
+    `data` None simulates; `today` None is the day after the last candle; 0 calls a minute is no limit.
+    """
 
     data: Path | None = None
     today: date | None = None
@@ -30,7 +34,7 @@ class SandboxOptions:
 
 
 def create_app(options: SandboxOptions | None = None) -> ASGIApp:
-    """The sandbox as an ASGI application. Raises BadCandles for a folder that cannot be read."""
+    """The sandbox as an ASGI application. Raises CandlesError for a folder that cannot be read."""
     chosen = options or SandboxOptions()
     market = open_market(chosen.data, chosen.today, chosen.seed)
     limit, counts, faults = MinuteLimit(chosen.rate_per_minute), CallCounts(), FaultBoard(chosen.seed)
@@ -39,10 +43,9 @@ def create_app(options: SandboxOptions | None = None) -> ASGIApp:
     return Door(app, clock=market.clock, limit=limit, counts=counts, faults=faults)
 
 
-def _unknown_path(market: Market):  # type: ignore[no-untyped-def]
+def _unknown_path(market: Market) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
-        return refusal_response(
-            Refusal(404, 1, "Incorrect path. Please check https://docs.coingecko.com"), market.clock.now()
-        )
+        refusal = RefusalError(404, 1, "Incorrect path. Please check https://docs.coingecko.com")
+        return refusal_response(refusal, market.clock.now())
 
     return handle

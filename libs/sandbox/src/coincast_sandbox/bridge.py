@@ -1,8 +1,9 @@
 """Made-up intraday prices of one day that agree with its candle.
 
-A day has 288 points, five minutes apart. In the logarithm of the price a Brownian bridge runs from anchor to anchor: open at
-the first point, high and low (either first) at whole hours, close at the last hour and at the last point. Anchors
-stand on hours so that the hourly series, every twelfth point, shows the day's open, high, low and close as well.
+A day has 288 points, five minutes apart. In the logarithm of the price a Brownian bridge runs from anchor to
+anchor: open at the first point, high and low (either first) at whole hours, close at the last hour and at the
+last point. Anchors stand on hours so that the hourly series, every twelfth point, shows the day's open, high,
+low and close as well.
 """
 
 import numpy as np
@@ -16,7 +17,10 @@ LAST_HOUR = 276
 
 
 def day_path(opened: float, high: float, low: float, close: float, rng: np.random.Generator) -> Floats:
-    """Prices (288,) within [low, high] that touch all four figures. Deterministic for a given generator state."""
+    """Prices (288,) within [low, high] that touch all four figures.
+
+    Deterministic for a given generator state.
+    """
     first, second = np.sort(rng.choice(np.arange(1, 23), size=2, replace=False)) * POINTS_PER_HOUR
     peaks = (high, low) if rng.random() < 0.5 else (low, high)
     at = np.array([0, first, second, LAST_HOUR, POINTS_PER_DAY - 1])

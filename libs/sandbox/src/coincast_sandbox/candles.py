@@ -15,13 +15,15 @@ EPOCH = date(1970, 1, 1)
 COLUMNS = ("date", "open", "high", "low", "close", "volume_usd")
 
 
-class BadCandles(Exception):
+class CandlesError(Exception):
     """A folder or a file of candles that cannot be read; the message names it, the line and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyCandles:
-    """Candles of consecutive UTC days: `first_day` counts days from 1970-01-01, arrays are (n,), money in USD."""
+    """Candles of consecutive UTC days: `first_day` counts days from 1970-01-01, arrays are (n,), money in
+    USD.
+    """
 
     first_day: int
     open: Floats
@@ -58,26 +60,26 @@ def iso(unix_seconds: float) -> str:
 
 
 def read_folder(folder: Path) -> dict[str, DailyCandles]:
-    """Every `<coin id>.csv` of a folder. Raises BadCandles naming the folder or file."""
+    """Every `<coin id>.csv` of a folder. Raises CandlesError naming the folder or file."""
     if not folder.is_dir():
-        raise BadCandles(f"no such folder of candles: {folder}")
+        raise CandlesError(f"no such folder of candles: {folder}")
     files = sorted(folder.glob("*.csv"))
     if not files:
-        raise BadCandles(f"no candle files (<coin id>.csv) in {folder}")
+        raise CandlesError(f"no candle files (<coin id>.csv) in {folder}")
     return {file.stem: read_file(file) for file in files}
 
 
 def read_file(file: Path) -> DailyCandles:
-    """One CSV file: date,open,high,low,close,volume_usd; one row a UTC day, no gaps. Raises BadCandles."""
+    """One CSV file: date,open,high,low,close,volume_usd; one row a UTC day, no gaps. Raises CandlesError."""
     try:
         with file.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.reader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadCandles(f"cannot read {file}: {_plain(error)}") from error
+        raise CandlesError(f"cannot read {file}: {_plain(error)}") from error
     if not rows or tuple(rows[0]) != COLUMNS:
-        raise BadCandles(f"{file} line 1: the header must be {','.join(COLUMNS)}")
+        raise CandlesError(f"{file} line 1: the header must be {','.join(COLUMNS)}")
     if len(rows) < 3:
-        raise BadCandles(f"{file}: needs at least two days of candles")
+        raise CandlesError(f"{file}: needs at least two days of candles")
     return _assemble(file, rows[1:])
 
 
@@ -87,7 +89,7 @@ def _assemble(file: Path, rows: Iterable[list[str]]) -> DailyCandles:
     for line, row in enumerate(rows, start=2):
         day, values = _parse(f"{file} line {line}", row)
         if days and day != days[-1] + 1:
-            raise BadCandles(f"{file} line {line}: {day_of(day)} does not follow {day_of(days[-1])}")
+            raise CandlesError(f"{file} line {line}: {day_of(day)} does not follow {day_of(days[-1])}")
         days.append(day)
         figures.append(values)
     columns = np.array(figures, dtype=np.float64).T
@@ -99,12 +101,12 @@ def _parse(where: str, row: list[str]) -> tuple[int, list[float]]:
         day = day_number(date.fromisoformat(row[0]))
         values = [float(text) for text in row[1:]]
     except (ValueError, IndexError) as error:
-        raise BadCandles(f"{where}: {error}") from error
+        raise CandlesError(f"{where}: {error}") from error
     if len(values) != 5 or not all(math.isfinite(value) for value in values):
-        raise BadCandles(f"{where}: five finite numbers must follow the date")
+        raise CandlesError(f"{where}: five finite numbers must follow the date")
     opened, high, low, close, volume = values
     if not 0 < low <= min(opened, close) <= max(opened, close) <= high or volume < 0:
-        raise BadCandles(f"{where}: needs 0 < low <= open, close <= high and volume >= 0")
+        raise CandlesError(f"{where}: needs 0 < low <= open, close <= high and volume >= 0")
     return day, values
 
 

@@ -9,7 +9,7 @@ from coincast_sandbox.candles import day_number
 
 
 class SandboxClock:
-    """Now, in UNIX seconds, moved by a whole number of days that stays the same for the life of the process."""
+    """Now, in UNIX seconds, moved by a whole number of days that stays the same while the process lives."""
 
     def __init__(self, today: date | None = None, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall

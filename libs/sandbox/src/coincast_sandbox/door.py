@@ -9,7 +9,7 @@ from coincast_sandbox import striking
 from coincast_sandbox.access import CallCounts, MinuteLimit
 from coincast_sandbox.api import PREFIX
 from coincast_sandbox.clock import SandboxClock
-from coincast_sandbox.errors import Refusal, error_body
+from coincast_sandbox.errors import RefusalError, error_body
 from coincast_sandbox.faults import Fault, FaultBoard
 from coincast_sandbox.mangle import CONTENT_KINDS, mangle
 from coincast_sandbox.reply import Reply
@@ -73,7 +73,7 @@ class Door:
             return Reply(414, [(b"content-type", media.encode())], body)
         try:
             self._limit.take()
-        except Refusal as refusal:
+        except RefusalError as refusal:
             body, media = error_body(refusal.form, refusal.code, refusal.message, self._clock.now())
             wait = str(self._limit.retry_after_seconds()).encode()
             return Reply(refusal.status, [(b"content-type", media.encode()), (b"retry-after", wait)], body)

@@ -8,17 +8,19 @@ from starlette.responses import Response
 from coincast_sandbox.candles import iso
 
 _CDN_PAGE = (
-    '<!DOCTYPE html>\n<html lang="en-US"><head><title>Access denied | api.coingecko.com used Cloudflare to restrict '
-    "access</title></head><body><h1>Error 1020</h1><p>Ray ID: 8f0c0ffee</p></body></html>\n"
+    '<!DOCTYPE html>\n<html lang="en-US"><head><title>Access denied | api.coingecko.com used Cloudflare '
+    "to restrict access</title></head><body><h1>Error 1020</h1><p>Ray ID: 8f0c0ffee</p></body></html>\n"
 )
 TOO_MANY = (
-    "You've exceeded the Rate Limit. Please visit https://www.coingecko.com/en/api/pricing to subscribe to our API plans "
-    "for higher rate limits."
+    "You've exceeded the Rate Limit. Please visit https://www.coingecko.com/en/api/pricing to subscribe "
+    "to our API plans for higher rate limits."
 )
 
 
-class Refusal(Exception):
-    """An error reply: HTTP status, the body's form (1..6), CoinGecko's own code where it has one, and a message."""
+class RefusalError(Exception):
+    """An error reply: HTTP status, the body's form (1..6), CoinGecko's own code where it has one, and a
+    message.
+    """
 
     def __init__(self, status: int, form: int, message: str, code: int | None = None) -> None:
         super().__init__(message)
@@ -28,12 +30,12 @@ class Refusal(Exception):
         self.code = status if code is None else code
 
 
-def not_found() -> Refusal:
+def not_found() -> RefusalError:
     """An unknown coin."""
-    return Refusal(404, 4, "coin not found")
+    return RefusalError(404, 4, "coin not found")
 
 
-def refusal_response(refusal: Refusal, now: float, headers: Mapping[str, str] | None = None) -> Response:
+def refusal_response(refusal: RefusalError, now: float, headers: Mapping[str, str] | None = None) -> Response:
     """The refusal as CoinGecko words it."""
     body, media = error_body(refusal.form, refusal.code, refusal.message, now)
     return Response(body, refusal.status, headers=dict(headers or {}), media_type=media)

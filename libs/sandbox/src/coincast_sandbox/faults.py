@@ -8,18 +8,21 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 KINDS = (
-    "latency", "status", "drip", "reset", "hang", "malformed", "nan", "gaps", "duplicates", "unequal", "jump", "clock",
-    "huge", "redirect",
+    "latency", "status", "drip", "reset", "hang", "malformed", "nan", "gaps", "duplicates", "unequal", "jump",
+    "clock", "huge", "redirect",
 )  # fmt: skip
 
 
-class BadFault(Exception):
+class FaultError(Exception):
     """A fault that cannot be switched on; the message says what is allowed."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """One fault. `path` is a glob below /api/v3, `times` None means until switched off, `share` is of calls, 0..1."""
+    """One fault.
+
+    `path` is a glob below /api/v3, `times` None means until switched off, `share` is of calls, 0..1.
+    """
 
     kind: str
     path: str = "*"
@@ -43,9 +46,9 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise BadFault(f"kind must be one of {', '.join(KINDS)}")
+            raise FaultError(f"kind must be one of {', '.join(KINDS)}")
         if not 1 <= self.body <= 6:
-            raise BadFault("body must be 1 to 6")
+            raise FaultError("body must be 1 to 6")
 
 
 class FaultBoard:
@@ -57,11 +60,11 @@ class FaultBoard:
         self._random = random.Random(seed)
 
     def add(self, spec: Mapping[str, Any]) -> int:
-        """Switches one on from its JSON form; raises BadFault. Returns its id."""
+        """Switches one on from its JSON form; raises FaultError. Returns its id."""
         known = {f.name for f in fields(Fault) if f.init}
         unknown = set(spec) - known
         if unknown or "kind" not in spec:
-            raise BadFault(
+            raise FaultError(
                 f"unknown or missing field: {', '.join(sorted(unknown)) or 'kind'}; known: {sorted(known)}"
             )
         fault = Fault(**spec)

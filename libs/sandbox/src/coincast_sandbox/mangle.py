@@ -29,7 +29,9 @@ def mangle(body: bytes, fault: Fault) -> bytes:
 
 
 def _with_numbers(document: Any, fault: Fault, rng: random.Random) -> bytes:
-    """A share of the numbers (at least one) becomes the fault's value, word for word: JSON libraries refuse to write NaN."""
+    """A share of the numbers (at least one) becomes the fault's value, word for word: JSON libraries refuse
+    to write NaN.
+    """
     slots = [slot for slot in _number_slots(document) if not _is_time(slot)]
     chosen = rng.sample(slots, max(1, round(len(slots) * fault.share_points))) if slots else []
     for container, key in chosen:
@@ -50,7 +52,7 @@ def _number_slots(value: Any) -> list[tuple[Any, Any]]:
 
 def _is_time(slot: tuple[Any, Any]) -> bool:
     container, key = slot
-    return (isinstance(container, list) and key == 0 and container[0] > 1e11) or key == "last_updated_at"
+    return bool(isinstance(container, list) and key == 0 and container[0] > 1e11) or key == "last_updated_at"
 
 
 def _each_series(document: Any, edit: Callable[[list[Any]], list[Any]]) -> Any:

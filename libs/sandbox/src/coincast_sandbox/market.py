@@ -62,7 +62,7 @@ def hash_of(text: str) -> int:
 
 
 def open_market(folder: Path | None, today: date | None, seed: int) -> Market:
-    """A replayed folder, or a simulated market where none is given. Raises BadCandles."""
+    """A replayed folder, or a simulated market where none is given. Raises CandlesError."""
     if folder is None:
         return _simulated(today, seed)
     candles = read_folder(folder)

@@ -7,7 +7,9 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class KnownCoin:
-    """A coin's names, and what the made-up figures start from: price in USD (2019-01-01) and constant supply in coins."""
+    """A coin's names, and what the made-up figures start from: price in USD (2019-01-01) and constant supply
+    in coins.
+    """
 
     id: str
     symbol: str

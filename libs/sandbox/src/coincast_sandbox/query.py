@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from coincast_sandbox.candles import day_number
-from coincast_sandbox.errors import Refusal, not_found
+from coincast_sandbox.errors import RefusalError, not_found
 from coincast_sandbox.market import Market
 
 MOST_IDS = 250
@@ -14,7 +14,7 @@ def required(query: Mapping[str, str], name: str) -> str:
     """A parameter that must be there."""
     value = query.get(name, "").strip()
     if not value:
-        raise Refusal(422, 4, f"Missing parameter {name}")
+        raise RefusalError(422, 4, f"Missing parameter {name}")
     return value
 
 
@@ -32,7 +32,7 @@ def precision(query: Mapping[str, str]) -> str | None:
     """`full`, `0`..`18` or None."""
     value = query.get("precision")
     if value is not None and value != "full" and not (value.isdecimal() and int(value) <= 18):
-        raise Refusal(422, 4, "Invalid precision")
+        raise RefusalError(422, 4, "Invalid precision")
     return value
 
 
@@ -40,7 +40,7 @@ def currency(query: Mapping[str, str], market: Market) -> str:
     """The one currency of a series or a table."""
     code = required(query, "vs_currency").lower()
     if code not in market.currencies():
-        raise Refusal(422, 4, "invalid vs_currency")
+        raise RefusalError(422, 4, "invalid vs_currency")
     return code
 
 
@@ -64,7 +64,7 @@ def coin_ids(query: Mapping[str, str], market: Market) -> list[str] | None:
     else:
         return None
     if len(found) > MOST_IDS:
-        raise Refusal(400, 4, f"Too many ids: at most {MOST_IDS}")
+        raise RefusalError(400, 4, f"Too many ids: at most {MOST_IDS}")
     return found
 
 
@@ -84,7 +84,7 @@ def number_of_days(query: Mapping[str, str]) -> float:
     except ValueError:
         days = -1.0
     if not 0 < days < 1e6:
-        raise Refusal(422, 4, "Invalid days value")
+        raise RefusalError(422, 4, "Invalid days value")
     return days
 
 
@@ -103,12 +103,12 @@ def history_day(query: Mapping[str, str]) -> int:
     try:
         return day_number(datetime.strptime(required(query, "date"), "%d-%m-%Y").replace(tzinfo=UTC).date())
     except ValueError as error:
-        raise Refusal(400, 4, "invalid date") from error
+        raise RefusalError(400, 4, "invalid date") from error
 
 
 def _from_iso(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Refusal(400, 4, "invalid date range") from error
+        raise RefusalError(400, 4, "invalid date range") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

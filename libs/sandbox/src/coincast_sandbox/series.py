@@ -1,4 +1,6 @@
-"""One coin's figures at any moment: its daily candles, grown past their end, and the made-up path within each day."""
+"""One coin's figures at any moment: its daily candles, grown past their end, and the made-up path within each
+day.
+"""
 
 import zlib
 from functools import lru_cache
@@ -11,7 +13,10 @@ from coincast_sandbox.simulate import next_candle
 
 
 class CoinSeries:
-    """Figures in USD. The same seed and candles give the same figures in any process, in any order of calls."""
+    """Figures in USD.
+
+    The same seed and candles give the same figures in any process, in any order of calls.
+    """
 
     def __init__(self, coin_id: str, candles: DailyCandles, seed: int) -> None:
         self._identity = [seed, zlib.crc32(coin_id.encode())]
@@ -38,14 +43,18 @@ class CoinSeries:
         return midnight(self.first_day) + self.phase_seconds
 
     def daily(self, name: str, days: np.ndarray) -> Floats:
-        """A candle column (open, high, low, close, volume) on the given days, which must not precede `first_day`."""
+        """A candle column (open, high, low, close, volume) on the given days, which must not precede
+        `first_day`.
+        """
         candles = self.candles(int(days.max()))
         column: Floats = getattr(candles, name)
-        return column[days - self.first_day]
+        return np.asarray(column[days - self.first_day], dtype=np.float64)
 
     def points(self, day: int) -> tuple[Floats, Floats]:
         """The 288 points of a day: UNIX seconds, prices."""
-        times = midnight(day) + self.phase_seconds + np.arange(POINTS_PER_DAY) * STEP_SECONDS
+        times = (
+            midnight(day) + self.phase_seconds + np.arange(POINTS_PER_DAY, dtype=np.float64) * STEP_SECONDS
+        )
         return times, self._path(day)
 
     def price_at(self, times: Floats) -> Floats:

@@ -17,6 +17,6 @@ class ReachableProtocol(HttpToolsProtocol):
 def server_config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
     """The settings; the application sends its own Date."""
     return uvicorn.Config(
-        app, host=host, port=port, http=ReachableProtocol, lifespan="off", log_level="warning", access_log=False,
-        server_header=False, date_header=False, timeout_graceful_shutdown=2, backlog=4096,
+        app, host=host, port=port, http=ReachableProtocol, lifespan="off", log_level="warning",
+        access_log=False, server_header=False, date_header=False, timeout_graceful_shutdown=2, backlog=4096,
     )  # fmt: skip

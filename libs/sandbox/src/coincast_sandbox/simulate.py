@@ -1,8 +1,8 @@
 """A made-up market of daily candles: volatility that clusters (GARCH), jumps, and one common factor, bitcoin.
 
-The model of a coin's daily log return is beta * r_bitcoin + own noise; the noise of each coin and of bitcoin follows a
-GARCH(1, 1) with Poisson jumps. Draws are made day by day from one generator a purpose, so that a longer
-simulation begins with the shorter one.
+The model of a coin's daily log return is beta * r_bitcoin + own noise; the noise of each coin and of bitcoin
+follows a GARCH(1, 1) with Poisson jumps. Draws are made day by day from one generator a purpose, so that a
+longer simulation begins with the shorter one.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,9 @@ def simulate(coins: list[KnownCoin], last_day: int, seed: int) -> dict[str, Dail
 
 
 def next_candle(candles: DailyCandles, rng: np.random.Generator) -> tuple[float, float, float, float, float]:
-    """One more day after the last candle: open, high, low, close, volume; volatility is that of the last 30 days."""
+    """One more day after the last candle: open, high, low, close, volume; volatility is that of the last 30
+    days.
+    """
     recent = np.diff(np.log(candles.close[-31:]))
     sigma = min(float(np.std(recent)), 0.15) if len(recent) > 1 else 0.03
     opened = float(candles.close[-1])

@@ -1,4 +1,4 @@
-"""For tests and benchmarks: the sandbox in this process, on a free port, in a thread with a loop of its own."""
+"""For tests and benchmarks: the sandbox in this process, on a free port, in a thread of its own."""
 
 import json
 import socket
@@ -29,7 +29,7 @@ class RunningSandbox:
 
     def calls(self) -> dict[str, Any]:
         """Counts by path and status since the start or the last `forget_calls`."""
-        return self._ask("GET", "/sandbox/calls")
+        return dict(self._ask("GET", "/sandbox/calls"))
 
     def forget_calls(self) -> None:
         """Sets the counters to zero."""
@@ -49,7 +49,7 @@ class RunningSandbox:
 
     def health(self) -> dict[str, Any]:
         """Mode, number of coins and the sandbox's own now and today."""
-        return self._ask("GET", "/sandbox/health")
+        return dict(self._ask("GET", "/sandbox/health"))
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

@@ -23,7 +23,13 @@ def granularity(span_days: float, interval: str | None) -> str:
 
 
 def market_chart(
-    market: Market, coin_id: str, currency: str, span: tuple[float, float], step: str, precision: str | None
+    market: Market,
+    coin_id: str,
+    currency: str,
+    span: tuple[float, float],
+    *,
+    step: str,
+    precision: str | None,
 ) -> dict[str, Any]:
     """The three arrays over UNIX seconds (from, to]; where `to` is not in the past the last point is now."""
     now = market.clock.now()
@@ -45,7 +51,7 @@ def market_chart(
 
 
 def ohlc(market: Market, coin_id: str, currency: str, days: int, precision: str | None) -> list[list[float]]:
-    """Closed candles, each stamped with its close: 30 minutes to 2 days, 4 hours to 30 days, 4 days beyond."""
+    """Closed candles stamped with their close: of 30 minutes to 2 days, 4 hours to 30 days, 4 days beyond."""
     now = market.clock.now()
     width = 1800.0 if days <= 2 else 14400.0 if days <= 30 else 4 * DAY
     series = market.series[coin_id]
@@ -89,7 +95,7 @@ def _daily_points(market: Market, coin_id: str, start: float, end: float) -> tup
     stamps = np.arange(first, min(math.floor(end / DAY), settled) + 1)
     if not len(stamps):
         return np.empty(0), np.empty(0)
-    return stamps * DAY, series.daily("close", stamps - 1)
+    return stamps.astype(np.float64) * DAY, series.daily("close", stamps - 1)
 
 
 def _pairs(times: Floats, values: Floats, precision: str | None) -> list[list[float | int | None]]:

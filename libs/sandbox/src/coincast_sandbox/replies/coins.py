@@ -24,11 +24,14 @@ def coin_document(market: Market, coin_id: str, *, market_data: bool) -> dict[st
     """One coin in full, in every currency."""
     coin = market.names[coin_id]
     document: dict[str, Any] = {
-        "id": coin_id, "symbol": coin.symbol, "name": coin.name, "web_slug": coin_id, "asset_platform_id": None,
+        "id": coin_id, "symbol": coin.symbol, "name": coin.name, "web_slug": coin_id,
+        "asset_platform_id": None,
         "platforms": {}, "detail_platforms": {}, "block_time_in_minutes": 10, "hashing_algorithm": None,
-        "categories": ["Cryptocurrency"], "preview_listing": False, "public_notice": None, "additional_notices": [],
+        "categories": ["Cryptocurrency"], "preview_listing": False, "public_notice": None,
+        "additional_notices": [],
         "localization": {"en": coin.name}, "description": {"en": f"{coin.name}, as the sandbox makes it up."},
-        "links": {"homepage": [""], "blockchain_site": [""]}, "image": {"thumb": "", "small": "", "large": ""},
+        "links": {"homepage": [""], "blockchain_site": [""]},
+        "image": {"thumb": "", "small": "", "large": ""},
         "country_origin": "", "genesis_date": None, "sentiment_votes_up_percentage": None,
         "sentiment_votes_down_percentage": None, "watchlist_portfolio_users": 0,
         "market_cap_rank": rank(market, coin_id), "status_updates": [], "tickers": [],
@@ -67,7 +70,8 @@ def search(market: Market, query: str) -> dict[str, Any]:
     """Coins whose id, symbol or name contains the query."""
     wanted = query.casefold()
     found = [
-        {"id": c.id, "name": c.name, "api_symbol": c.id, "symbol": c.symbol.upper(), "market_cap_rank": rank(market, c.id),
+        {"id": c.id, "name": c.name, "api_symbol": c.id, "symbol": c.symbol.upper(),
+         "market_cap_rank": rank(market, c.id),
          "thumb": "", "large": ""}
         for c in (market.names[i] for i in market.series)
         if wanted in f"{c.id} {c.symbol} {c.name}".casefold()

@@ -100,6 +100,6 @@ def _week(market: Market, coin_id: str, currency: str) -> list[float]:
     """Hourly prices over seven days, oldest first."""
     now = market.clock.now()
     start = max(now - 7 * 86400, market.series[coin_id].started())
-    times = start + np.arange(max(math.floor((now - start) / 3600), 1)) * 3600.0
+    times = start + np.arange(max(math.floor((now - start) / 3600), 1), dtype=np.float64) * 3600.0
     prices = market.series[coin_id].price_at(times) * market.per_usd(currency, times)
     return [float(p) for p in prices]

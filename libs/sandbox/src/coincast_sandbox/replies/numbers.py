@@ -1,4 +1,6 @@
-"""How CoinGecko rounds: to the precision asked for, in full for series, and to a reader's taste for spot prices."""
+"""How CoinGecko rounds: to the precision asked for, in full for series, and to a reader's taste for spot
+prices.
+"""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a coin is worth now, and how that stands to the recent past: the figures that several documents share."""
+"""What a coin is worth now and how that stands to the recent past: figures that several documents share."""
 
 import math
 from dataclasses import dataclass

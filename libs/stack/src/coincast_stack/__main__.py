@@ -1,0 +1,82 @@
+"""`python -m coincast_stack run|demo`: what `make run` and `make demo` start."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from coincast_stack.demo import NO_ARTIFACT_NEEDED, demo
+from coincast_stack.options import StackOptions, Upstream
+from coincast_stack.problems import StackError
+from coincast_stack.run import run
+from coincast_stack.show import console
+
+app = typer.Typer(add_completion=False, help="Coincast as processes on this machine.")
+Result = TypeVar("Result")
+
+UpstreamOption = Annotated[Upstream, typer.Option(envvar="UPSTREAM", help="Where market data comes from.")]
+DataOption = Annotated[
+    str, typer.Option(envvar="DATA", help="Folder of <coin id>.csv for the sandbox; none: simulated.")
+]
+RedisOption = Annotated[
+    str, typer.Option(envvar="REDIS_URL", help="A Redis that runs already; none: an embedded one.")
+]
+
+
+@app.command("run")
+def run_command(
+    upstream: UpstreamOption = Upstream.AUTO,
+    data: DataOption = "",
+    redis_url: RedisOption = "",
+    *,
+    port: Annotated[int, typer.Option(envvar="PORT", help="Port of the gateway.")] = 8000,
+    var_dir: Annotated[Path, typer.Option(envvar="VAR_DIR", help="Where state is kept.")] = Path("var"),
+) -> None:
+    """Start the whole system and keep it running until Ctrl-C."""
+    options = StackOptions(var_dir, upstream, _folder(data), port, redis_url)
+    _ending_well(run(options, console()))
+
+
+@app.command("demo")
+def demo_command(
+    upstream: UpstreamOption = Upstream.AUTO,
+    data: DataOption = "",
+    redis_url: RedisOption = "",
+    *,
+    coin: Annotated[str, typer.Option(envvar="COIN", help="CoinGecko id.")] = "bitcoin",
+    days: Annotated[int, typer.Option(envvar="DAYS", min=1, max=30, help="Days ahead.")] = 7,
+    model: Annotated[
+        str, typer.Option(envvar="MODEL", help="lightgbm, lstm, ml_ensemble, technical.")
+    ] = "lightgbm",
+) -> None:
+    """One forecast from nothing: fetch history, train, serve, print."""
+    train = () if model in NO_ARTIFACT_NEEDED else (model,)
+    with tempfile.TemporaryDirectory(prefix="coincast-demo-") as folder:
+        options = StackOptions(
+            Path(folder), upstream, _folder(data), 0, redis_url, train=train, coins=(coin,)
+        )
+        reply = _ending_well(demo(options, coin, days, model, console()))
+    sys.stdout.write(reply.decode() + "\n")
+
+
+def _folder(text: str) -> Path | None:
+    return Path(text) if text.strip() else None
+
+
+def _ending_well(work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs it; a known trouble is told on stderr and becomes the exit code."""
+    try:
+        return asyncio.run(work)
+    except StackError as error:
+        sys.stderr.write(f"coincast: {error}\n")
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+if __name__ == "__main__":
+    app()

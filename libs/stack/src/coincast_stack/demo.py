@@ -1,0 +1,63 @@
+"""`make demo`: from nothing to one forecast on the screen, and nothing left behind."""
+
+import asyncio
+import time
+from urllib.parse import urlencode
+
+from rich.console import Console
+
+from coincast_stack.options import StackOptions
+from coincast_stack.probes import as_json, get
+from coincast_stack.problems import StackError
+from coincast_stack.ready import wait_until_ready
+from coincast_stack.run import _say_upstream
+from coincast_stack.show import ProgressLines, forecast_table
+from coincast_stack.stack import Stack, running_stack
+
+READY_SECONDS = 1800.0
+FORECAST_SECONDS = 60.0
+NO_ARTIFACT_NEEDED = ("technical", "auto")
+
+
+async def demo(options: StackOptions, coin: str, days: int, model: str, out: Console) -> bytes:
+    """Runs the line once; returns the gateway's JSON reply. Raises StackError where any part of it fails."""
+    progress = ProgressLines(out)
+    progress("starting every service on free ports, with no model yet", None)
+    async with running_stack(options) as stack:
+        _say_upstream(stack, options, out)
+        await wait_until_ready(stack, options.train, progress, READY_SECONDS)
+        progress("asking the gateway", None)
+        reply = await _forecast(stack, coin, days, model)
+        for artifact in sorted((stack.plan.state_dir / "artifacts").glob("*/v*/manifest.json")):
+            out.print(f"artifact: {artifact.parent.relative_to(stack.plan.state_dir)}", highlight=False)
+        document = as_json(reply)
+        out.print(forecast_table(document["forecasts"][0]))
+        progress("stopping", None)
+    return reply
+
+
+async def _forecast(stack: Stack, coin: str, days: int, model: str) -> bytes:
+    query = urlencode({"ids": coin, "days": days, "model": model})
+    deadline = time.monotonic() + FORECAST_SECONDS
+    while True:
+        status, body = await get(f"{stack.gateway_url}/forecasts?{query}", timeout_seconds=15)
+        document = as_json(body)
+        wrong = _what_is_wrong(status, document, model)
+        if not wrong:
+            return body
+        if time.monotonic() > deadline:
+            raise StackError(f"no forecast of {coin} by {model}: {wrong}")
+        stack.raise_if_dead()
+        await asyncio.sleep(0.5)
+
+
+def _what_is_wrong(status: int, document: object, model: str) -> str:
+    """Empty where the reply is a forecast by the model asked for."""
+    if status != 200 or not isinstance(document, dict):
+        return f"the gateway answered {status}: {document}"
+    if not document.get("forecasts"):
+        return f"the reply has no forecast: {document.get('errors')}"
+    forecast = document["forecasts"][0]
+    if model not in NO_ARTIFACT_NEEDED and forecast.get("served_by") != model:
+        return f"served by {forecast.get('served_by')}: {forecast.get('reason')}"
+    return ""

@@ -1,0 +1,47 @@
+"""Small questions to what has been started: does it answer?"""
+
+import json
+from typing import Any
+
+import httpx2
+import redis.asyncio
+from redis.exceptions import RedisError
+
+PROBE_SECONDS = 2.0
+
+
+async def answers_http(url: str) -> bool:
+    """Whether a GET gives a status below 400."""
+    status, _ = await get(url)
+    return 0 < status < 400
+
+
+async def get(url: str, timeout_seconds: float = PROBE_SECONDS) -> tuple[int, bytes]:
+    """Status and body of a GET; status 0 where there is no answer."""
+    try:
+        async with httpx2.AsyncClient(timeout=timeout_seconds, trust_env=False) as client:
+            reply = await client.get(url)
+    except (httpx2.HTTPError, OSError):
+        return 0, b""
+    return reply.status_code, reply.content
+
+
+def as_json(body: bytes) -> Any:
+    """The body as JSON values; None where it is not JSON."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+async def answers_redis(url: str) -> bool:
+    """Whether a Redis answers PING."""
+    client = redis.asyncio.Redis.from_url(
+        url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS
+    )
+    try:
+        return bool(await client.ping())
+    except (RedisError, OSError):
+        return False
+    finally:
+        await client.aclose()

@@ -1,0 +1,34 @@
+"""What can go wrong with a stack, told in words for the person at the terminal."""
+
+
+class StackError(Exception):
+    """The stack cannot start or go on; the message is one clear line.
+
+    `exit_code` is 2 where the caller must change something.
+    """
+
+    exit_code = 1
+
+
+class SetupError(StackError):
+    """A port in use, a missing folder, a file that cannot be read, an upstream that was asked for and is
+    away.
+    """
+
+    exit_code = 2
+
+
+class ChildDeathError(StackError):
+    """A process of the stack ended by itself; carries its last log lines."""
+
+    def __init__(self, name: str, code: int, last_lines: list[str]) -> None:
+        super().__init__(f"{name} ended with exit code {code}")
+        self.name = name
+        self.code = code
+        self.last_lines = last_lines
+        if code == 2:
+            self.exit_code = 2
+
+    def __str__(self) -> str:
+        lines = "".join(f"\n    {line}" for line in self.last_lines)
+        return f"{self.args[0]}; its last log lines:{lines or ' (none)'}"

@@ -1,0 +1,156 @@
+"""The whole of Coincast as processes on this machine: start, look in, kill one, stop all."""
+
+import asyncio
+import contextlib
+import fcntl
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TextIO
+
+from coincast_stack.child import Child, Command
+from coincast_stack.keeper import Keeper
+from coincast_stack.options import StackOptions
+from coincast_stack.plan import SERVICES, Plan, Ports, inherited, make_plan
+from coincast_stack.ports import ensure_free, free_ports
+from coincast_stack.probes import answers_http, answers_redis
+from coincast_stack.problems import ChildDeathError, SetupError
+from coincast_stack.upstream import choose_upstream
+
+START_SECONDS = 20.0
+Tell = Callable[[str], None]
+
+
+class Stack:
+    """Running processes by name: redis, sandbox (where used), market, training, forecast, gateway."""
+
+    def __init__(self, plan: Plan, keeper: Keeper) -> None:
+        self.plan = plan
+        self.children: dict[str, Child] = {}
+        self._keeper = keeper
+        self._stopping = False
+
+    @property
+    def gateway_url(self) -> str:
+        """Root of the REST interface."""
+        return f"http://127.0.0.1:{self.plan.ports.gateway}"
+
+    @property
+    def sandbox_url(self) -> str | None:
+        """Root of the sandbox, without /api/v3; None where CoinGecko is used."""
+        return f"http://127.0.0.1:{self.plan.ports.sandbox}" if self.plan.sandbox else None
+
+    def target(self, service: str) -> str:
+        """gRPC address of market, forecast or training."""
+        return f"127.0.0.1:{getattr(self.plan.ports, service)}"
+
+    def metrics_url(self, service: str) -> str:
+        """Where a service's Prometheus metrics are."""
+        return f"http://127.0.0.1:{getattr(self.plan.ports, f'{service}_metrics')}/metrics"
+
+    @property
+    def log_dir(self) -> Path:
+        """One log file a process."""
+        return self.plan.state_dir / "logs"
+
+    async def start(self) -> None:
+        """Redis and the sandbox first, the services together after them.
+
+        Raises ChildDeathError or SetupError.
+        """
+        if self.plan.redis:
+            await self._start_and_await(self.plan.redis, lambda: answers_redis(self.plan.redis_url))
+        elif not await answers_redis(self.plan.redis_url):
+            raise SetupError("the Redis of REDIS_URL does not answer; start it, or leave REDIS_URL out")
+        if self.plan.sandbox:
+            await self._start_and_await(
+                self.plan.sandbox, lambda: answers_http(f"{self.sandbox_url}/sandbox/health")
+            )
+        for name in SERVICES:
+            await self._start(self.plan.services[name])
+
+    async def stop(self) -> None:
+        """Ends everything in order, by force where it must, within ten seconds."""
+        self._stopping = True
+        await self._stop_together(["gateway"], 3.0)
+        await self._stop_together(["forecast", "training", "market"], 4.0)
+        await self._stop_together(["sandbox", "redis"], 1.5)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL, with everything the process started."""
+        await self.children[name].kill()
+
+    async def restart(self, name: str) -> None:
+        """Starts a process anew on its old port; ends it first where it still runs."""
+        await self.children[name].kill()
+        await self._start(self.children[name].command)
+
+    def raise_if_dead(self) -> None:
+        """Raises ChildDeathError for a process that ended by itself."""
+        for child in self.children.values():
+            if child.exit_code is not None and not self._stopping:
+                raise ChildDeathError(child.name, child.exit_code, child.last_lines())
+
+    async def _start(self, command: Command) -> Child:
+        child = await Child.start(command, self.log_dir, self._keeper, inherited())
+        self.children[command.name] = child
+        return child
+
+    async def _start_and_await(self, command: Command, answers: Callable[[], Awaitable[bool]]) -> None:
+        await self._start(command)
+        async with asyncio.timeout(START_SECONDS):
+            while not await answers():
+                self.raise_if_dead()
+                await asyncio.sleep(0.05)
+
+    async def _stop_together(self, names: list[str], grace_seconds: float) -> None:
+        found = [self.children[name] for name in names if name in self.children]
+        await asyncio.gather(*(child.stop(grace_seconds) for child in found))
+
+
+@asynccontextmanager
+async def running_stack(options: StackOptions) -> AsyncIterator[Stack]:
+    """A stack that has been started but may not be ready yet; ended with the block, whatever happens."""
+    upstream = await choose_upstream(options)
+    plan = make_plan(options, upstream, _choose_ports(options))
+    _make_folders(plan.state_dir)
+    with _sole_owner(plan.state_dir), contextlib.closing(Keeper()) as keeper:
+        stack = Stack(plan, keeper)
+        try:
+            await stack.start()
+            yield stack
+        finally:
+            await asyncio.shield(stack.stop())
+
+
+def _choose_ports(options: StackOptions) -> Ports:
+    if options.port:
+        ensure_free(options.port)
+    found = free_ports(len(fields(Ports)))
+    return Ports(options.port or found[0], *found[1:])
+
+
+def _make_folders(state_dir: Path) -> None:
+    try:
+        for name in ("redis", "logs", "archive", "artifacts", "ledger", "spool", "training"):
+            (state_dir / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"cannot make folders in {state_dir}: {error.strerror}; set VAR_DIR= to another"
+        ) from error
+    for log_file in (state_dir / "logs").glob("*.log"):
+        shutil.move(log_file, log_file.with_suffix(".log.old"))
+
+
+@contextlib.contextmanager
+def _sole_owner(state_dir: Path) -> Iterator[TextIO]:
+    with (state_dir / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError(
+                f"another stack runs on {state_dir}; stop it, or set VAR_DIR= to another folder"
+            ) from None
+        yield lock

@@ -1,0 +1,52 @@
+"""What the training service is doing, asked over gRPC, for the progress that a person sees."""
+
+from dataclasses import dataclass
+from types import TracebackType
+
+import grpc
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast.training.v1 import training_pb2_grpc as rpc
+
+ENDED_BADLY = {pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED, pb.JOB_STATE_INTERRUPTED}
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A training job as far as a waiting person cares. `progress` is 0..1."""
+
+    model: str
+    progress: float
+    stage: str
+    running: bool
+    failed: bool
+    error: str
+
+
+class TrainingWatch:
+    """Asks for the newest job of each model."""
+
+    def __init__(self, target: str) -> None:
+        self._channel = grpc.aio.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+        self._stub = rpc.TrainingServiceStub(self._channel)
+
+    async def __aenter__(self) -> "TrainingWatch":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def newest(self, model: str) -> JobView | None:
+        """The model's newest job; None where there is none, or the service does not answer yet."""
+        try:
+            reply = await self._stub.ListJobs(pb.ListJobsRequest(limit=1, model=model), timeout=2.0)
+        except grpc.aio.AioRpcError:
+            return None
+        if not reply.jobs:
+            return None
+        job = reply.jobs[0]
+        failed = job.state in ENDED_BADLY
+        running = job.state in {pb.JOB_STATE_RUNNING, pb.JOB_STATE_QUEUED}
+        return JobView(model, job.progress, job.stage, running, failed, job.error)

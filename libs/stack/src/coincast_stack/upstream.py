@@ -1,0 +1,48 @@
+"""Chooses where market data comes from, before anything is started."""
+
+import httpx2
+
+from coincast_stack.options import StackOptions, Upstream
+from coincast_stack.problems import SetupError
+
+COINGECKO_PING = "https://api.coingecko.com/api/v3/ping"
+ANSWER_WITHIN_SECONDS = 3.0
+
+
+async def choose_upstream(options: StackOptions) -> Upstream:
+    """COINGECKO or SANDBOX, never AUTO. Raises SetupError for a folder of candles that is not there."""
+    if options.upstream == Upstream.COINGECKO:
+        return Upstream.COINGECKO
+    if options.upstream == Upstream.AUTO and await coingecko_answers():
+        return Upstream.COINGECKO
+    check_folder(options)
+    return Upstream.SANDBOX
+
+
+async def coingecko_answers(url: str = COINGECKO_PING) -> bool:
+    """Whether the real CoinGecko answers a ping within three seconds, all told."""
+    try:
+        async with httpx2.AsyncClient(timeout=ANSWER_WITHIN_SECONDS, trust_env=False) as client:
+            reply = await client.get(url)
+    except (httpx2.HTTPError, OSError):
+        return False
+    return reply.status_code < 500 and "x-coincast-sandbox" not in reply.headers
+
+
+def check_folder(options: StackOptions) -> None:
+    """Raises SetupError where DATA names no folder of candles, or lacks a coin that was asked for."""
+    if options.data is None:
+        return
+    if not options.data.is_dir():
+        raise SetupError(f"no such folder of candles: {options.data}; set DATA= to one, or leave it out")
+    found = folder_coins(options)
+    if not found:
+        raise SetupError(f"no candle files (<coin id>.csv) in {options.data}; set DATA= to a folder of them")
+    lacking = [coin for coin in options.coins if coin not in found]
+    if lacking:
+        raise SetupError(f"no candles of {', '.join(lacking)} in {options.data}; it has {', '.join(found)}")
+
+
+def folder_coins(options: StackOptions) -> tuple[str, ...]:
+    """Ids of the coins that the folder holds; none where there is no folder."""
+    return () if options.data is None else tuple(sorted(file.stem for file in options.data.glob("*.csv")))
