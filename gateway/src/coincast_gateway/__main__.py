@@ -1,0 +1,38 @@
+"""Settings, telemetry, and the gateway until a signal ends it."""
+
+import asyncio
+import sys
+from typing import NoReturn
+
+import uvloop
+
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.logs import get_logger
+from coincast_chassis.metrics import metrics_port
+from coincast_chassis.settings import load_settings
+from coincast_chassis.telemetry import telemetry
+from coincast_gateway.server import listen, run
+from coincast_gateway.settings import Settings
+
+log = get_logger("coincast.gateway")
+
+
+def main() -> NoReturn:
+    """Ends with 0 after SIGTERM or SIGINT, with 2 where settings or machine need a change."""
+    settings = load_settings(Settings)
+    with telemetry("gateway", settings) as tracing:
+        try:
+            listener = listen(settings.host, settings.port)
+            with metrics_port(settings.host, settings.metrics_port), listener:
+                host, port = listener.getsockname()[:2]
+                log.info("listening", host=host, port=port)
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    runner.run(run(settings, listener, tracing))
+        except CoincastError as error:
+            sys.stderr.write(f"gateway: {error.message}\n")
+            raise SystemExit(2) from None
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The one place where the gateway's parts are put together."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI
+
+from coincast_chassis.breaker import Breaker
+from coincast_chassis.channel import open_channel
+from coincast_chassis.clock import Clock, SystemClock
+from coincast_chassis.metrics import watch_breaker
+from coincast_chassis.tracing import Tracing
+from coincast_gateway.front.front import Front
+from coincast_gateway.front.watch import Watch
+from coincast_gateway.routes.forecast import ForecastRoutes
+from coincast_gateway.routes.health import HealthRoutes
+from coincast_gateway.routes.market import MarketRoutes
+from coincast_gateway.routes.pages import PageRoutes
+from coincast_gateway.services import forecast, market, training
+from coincast_gateway.services.backend import Backend
+from coincast_gateway.serving.dispatch import Serving
+from coincast_gateway.serving.endpoint import Endpoint
+from coincast_gateway.serving.hot import HotCache
+from coincast_gateway.serving.rest import rest_app
+from coincast_gateway.settings import Settings
+from coincast_gateway.web.assets import Assets
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The running gateway: the ASGI application, and what its server must be able to tell it."""
+
+    app: Front
+    draining: asyncio.Event
+
+    def drain(self) -> None:
+        """Say not ready, and ask every client to connect anew."""
+        self.draining.set()
+        self.app.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What stands behind the gateway."""
+
+    market: market.MarketData
+    forecasting: forecast.Forecasting
+    training: training.Training
+
+
+async def open_services(settings: Settings, stack: AsyncExitStack, tracing: Tracing) -> Services:
+    """Channels to the three services; they connect when first used and again whenever they must."""
+
+    async def opened(target: str, service: str, seconds: float) -> Any:
+        channel = open_channel(target, service=service, timeout_seconds=seconds, tracing=tracing)
+        return await stack.enter_async_context(channel)
+
+    def backend(name: str, seconds: float) -> Backend:
+        breaker = Breaker(
+            name, fail_max=5, min_calls=5, reset_seconds=3.0, probe_seconds=2.0, listeners=(watch_breaker,)
+        )
+        return Backend(name, breaker=breaker, deadline_seconds=seconds, max_calls=256)
+
+    s = settings
+    market_channel = await opened(s.market_target, market.SERVICE, s.market_deadline_seconds)
+    forecast_channel = await opened(s.forecast_target, forecast.SERVICE, s.forecast_deadline_seconds)
+    training_channel = await opened(s.training_target, training.SERVICE, s.training_deadline_seconds)
+    return Services(
+        market.MarketData(market_channel, backend("market-data", s.market_deadline_seconds)),
+        forecast.Forecasting(forecast_channel, backend("forecast", s.forecast_deadline_seconds)),
+        training.Training(training_channel, backend("training", s.training_deadline_seconds)),
+    )
+
+
+async def build(
+    settings: Settings, stack: AsyncExitStack, *, tracing: Tracing | None = None, clock: Clock | None = None
+) -> Gateway:
+    """Everything, connected. `stack` closes it in reverse order."""
+    clock = clock or SystemClock()
+    services = await open_services(settings, stack, tracing or Tracing())
+    draining = asyncio.Event()
+    hot = HotCache(max_bytes=settings.hot_cache_bytes, clock=clock)
+    stack.push_async_callback(hot.aclose)
+    pages = PageRoutes(Assets(), lambda: describe(rest))
+    endpoints = [*all_endpoints(settings, services, draining), *pages.endpoints()]
+    serving = Serving(hot=hot, now=clock.monotonic, caller_key=lambda scope: "")
+    rest = rest_app(serving, endpoints, version=version())
+    return Gateway(Front(rest, hot=hot, watch=Watch()), draining)
+
+
+def all_endpoints(settings: Settings, services: Services, draining: asyncio.Event) -> Sequence[Endpoint]:
+    """Every endpoint, in the order in which OpenAPI lists them."""
+    health = HealthRoutes(services.market, services.forecasting, version=version(), draining=draining)
+    return [
+        *MarketRoutes(services.market, settings).endpoints(),
+        *ForecastRoutes(services.forecasting, settings).endpoints(),
+        *health.endpoints(),
+    ]
+
+
+def describe(rest: FastAPI) -> dict[str, Any]:
+    """OpenAPI, once every route is known."""
+    return rest.openapi()
+
+
+def version() -> str:
+    """The version of the installed package."""
+    return metadata.version("coincast-gateway")

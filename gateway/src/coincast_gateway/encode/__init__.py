@@ -1,0 +1,1 @@
+"""From protobuf messages to plain dictionaries that become JSON."""

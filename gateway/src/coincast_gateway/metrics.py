@@ -1,0 +1,17 @@
+"""The gateway's own metrics. Labels come from fixed lists: route templates, methods, statuses."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter(
+    "coincast_gateway_requests",
+    "Requests answered, by route, method and status.",
+    ["route", "method", "status"],
+)
+SECONDS = Histogram(
+    "coincast_gateway_request_duration_seconds",
+    "Time from the arrival of a request to the last byte of its reply, by route.",
+    ["route"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+IN_FLIGHT = Gauge("coincast_gateway_requests_in_flight", "Requests being answered now.")
+HOT = Counter("coincast_gateway_hot_requests", "Requests answered from ready bytes.", ["route"])

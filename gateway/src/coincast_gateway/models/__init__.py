@@ -1,0 +1,1 @@
+"""The shape of every reply, for OpenAPI and for those who check it."""

@@ -1,0 +1,70 @@
+"""What may be asked of forecasts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from coincast_gateway.queries.fields import (
+    CoinId,
+    CoinIds,
+    Currency,
+    Levels,
+    PlainInteger,
+    Probabilities,
+    Query,
+)
+
+ModelName = Literal["auto", "lightgbm", "lstm", "ml_ensemble", "technical"]
+Days = Annotated[
+    int,
+    PlainInteger,
+    Field(ge=1, le=30, description="The longest horizon; every day up to it is answered.", examples=[7]),
+]
+Asked = Annotated[
+    ModelName, Field(description="Which model answers; auto takes the one with the best recent record.")
+]
+
+
+class ForecastsQuery(Query):
+    """Forecasts of named coins."""
+
+    ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
+    days: Days = 7
+    model: Asked = "auto"
+    vs_currency: Currency = "usd"
+    levels: Annotated[Levels, Field(examples=["80,95"])] = (80.0, 95.0)
+    quantiles: Annotated[Probabilities, Field(examples=["0.1,0.5,0.9"])] = ()
+
+
+class ExplainQuery(Query):
+    """What moved one coin's forecast."""
+
+    id: CoinId
+    days: Days = 7
+    model: Asked = "auto"
+    vs_currency: Currency = "usd"
+    features: Annotated[
+        int, PlainInteger, Field(ge=1, le=20, description="How many of the most telling features.")
+    ] = 10
+
+
+class AccuracyQuery(Query):
+    """How served forecasts did once their day had come."""
+
+    model: Annotated[
+        Literal["", "lightgbm", "lstm", "ml_ensemble", "technical"],
+        Field(description="Empty means every model."),
+    ] = ""
+    id: Annotated[
+        str,
+        Field(
+            max_length=128,
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9._\-]{0,127})?$",
+            description="Empty means every coin.",
+        ),
+    ] = ""
+    days: Annotated[
+        int,
+        PlainInteger,
+        Field(ge=1, le=365, description="Forecasts whose day came in the last so many days."),
+    ] = 30

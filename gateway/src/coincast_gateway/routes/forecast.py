@@ -1,0 +1,103 @@
+"""Forecasts, the models that make them, and what moved them."""
+
+from typing import Any
+
+from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast_gateway.encode.forecasts import forecasts_document, oldest_as_of
+from coincast_gateway.encode.plain import plain
+from coincast_gateway.models import forecast as shapes
+from coincast_gateway.queries.fields import split_ids
+from coincast_gateway.queries.forecast import ExplainQuery, ForecastsQuery
+from coincast_gateway.queries.market import NoQuery
+from coincast_gateway.replies import Reply, json_reply
+from coincast_gateway.routes.items import malformed, refuse_if_all_failed
+from coincast_gateway.services.forecast import Forecasting
+from coincast_gateway.serving.endpoint import Call, Endpoint
+from coincast_gateway.serving.tables import forecast_rows, rows_of
+from coincast_gateway.settings import Settings
+
+
+class ForecastRoutes:
+    """Answers from forecast-svc."""
+
+    def __init__(self, forecasting: Forecasting, settings: Settings) -> None:
+        self._forecasting = forecasting
+        self._fresh_seconds = settings.forecasts_fresh_seconds
+
+    async def forecasts(self, query: ForecastsQuery, call: Call) -> Reply:
+        """Forecasts of many coins; a coin that cannot be served comes back in errors."""
+        good, bad = split_ids(query.ids)
+        document: dict[str, list[dict[str, Any]]] = {"forecasts": [], "errors": []}
+        as_of = None
+        if good:
+            request = pb.GetForecastsRequest(
+                ids=good,
+                vs_currency=query.vs_currency,
+                days=query.days,
+                model=query.model,
+                levels_percent=query.levels,
+                quantile_probabilities=query.quantiles,
+                client_key=call.client_key,
+            )
+            response = await self._forecasting.forecasts(request)
+            document, as_of = forecasts_document(response), oldest_as_of(response)
+        errors = [*document["errors"], *malformed(bad)]
+        refuse_if_all_failed(len(document["forecasts"]), errors)
+        return json_reply({**document, "errors": errors}, as_of=as_of, fresh_seconds=self._fresh_seconds)
+
+    async def explain(self, query: ExplainQuery, call: Call) -> Reply:
+        """One forecast with its most telling features."""
+        request = pb.GetForecastsRequest(
+            ids=[query.id],
+            vs_currency=query.vs_currency,
+            days=query.days,
+            model=query.model,
+            attribution_features=query.features,
+            client_key=call.client_key,
+        )
+        response = await self._forecasting.forecasts(request)
+        document = forecasts_document(response)
+        refuse_if_all_failed(len(document["forecasts"]), document["errors"])
+        explained = {"forecast": document["forecasts"][0], "kind": "shap"}
+        return json_reply(explained, as_of=oldest_as_of(response), fresh_seconds=self._fresh_seconds)
+
+    async def models(self, query: NoQuery, call: Call) -> Reply:
+        """The models that can be asked for."""
+        response = await self._forecasting.models()
+        return json_reply(plain(response), fresh_seconds=5.0)
+
+    def endpoints(self) -> list[Endpoint]:
+        """All of them."""
+        return [
+            Endpoint(
+                path="/forecasts",
+                name="forecasts",
+                tag="forecasts",
+                answer=self.forecasts,
+                query=ForecastsQuery,
+                reply=shapes.Forecasts,
+                table=forecast_rows,
+                by_caller=True,
+                summary="Forecasts of up to 250 coins, 1 to 30 days ahead, with intervals",
+            ),
+            Endpoint(
+                path="/forecasts/models",
+                name="forecast_models",
+                tag="forecasts",
+                answer=self.models,
+                query=NoQuery,
+                reply=shapes.Models,
+                table=rows_of("models"),
+                summary="The models, and how well each did out of sample",
+            ),
+            Endpoint(
+                path="/forecasts/explain",
+                name="explain",
+                tag="forecasts",
+                answer=self.explain,
+                query=ExplainQuery,
+                reply=shapes.Explanation,
+                by_caller=True,
+                summary="What moved one coin's forecast",
+            ),
+        ]

@@ -1,0 +1,66 @@
+"""What lists share: items that cannot be served stand beside those that can."""
+
+from typing import Any
+
+import orjson
+
+from coincast.common.v1.common_pb2 import Provenance
+from coincast_gateway.encode.plain import unix_seconds
+from coincast_gateway.problems import EXHAUSTED, INTERNAL, NOT_FOUND, REFUSED, TIMEOUT, UNAVAILABLE, Problem
+from coincast_gateway.serving.validation import Refused
+
+_KINDS = {
+    "not_found": NOT_FOUND,
+    "invalid_input": REFUSED,
+    "unavailable": UNAVAILABLE,
+    "timeout": TIMEOUT,
+    "exhausted": EXHAUSTED,
+}
+
+
+def malformed(ids: list[str]) -> list[dict[str, Any]]:
+    """An item error for each id that no coin can have."""
+    message = "Not a coin id: lower-case letters, digits, dots, hyphens and underscores, at most 128 of them."
+    return [
+        {
+            "id": each[:128],
+            "kind": "invalid_input",
+            "message": message,
+            "field": "ids",
+            "suggestions": [],
+            "retry_after_seconds": None,
+        }
+        for each in ids
+    ]
+
+
+def refuse_if_all_failed(served: int, errors: list[dict[str, Any]]) -> None:
+    """A list of which nothing could be served is a problem of the first item's kind; it tells all."""
+    if served or not errors:
+        return
+    first = next((each for each in errors if each["kind"] != "invalid_input"), errors[0])
+    raise Refused(
+        Problem(
+            _KINDS.get(first["kind"], INTERNAL),
+            first["message"],
+            field=first["field"] or "ids",
+            retry_after_seconds=first["retry_after_seconds"],
+            suggestions=tuple(first["suggestions"]),
+            errors=tuple(errors),
+        )
+    )
+
+
+def with_errors(body: bytes, name: str, bad: list[str]) -> bytes:
+    """Ready bytes as they are; where something failed, with malformed ids told, or refused as a whole."""
+    if not bad and not body.startswith(b'{"%s":[]' % name.encode()):
+        return body
+    document = orjson.loads(body)
+    document["errors"] = [*document["errors"], *malformed(bad)]
+    refuse_if_all_failed(len(document[name]), document["errors"])
+    return orjson.dumps(document)
+
+
+def as_of(provenance: Provenance) -> float | None:
+    """UNIX seconds of the moment that a reply describes."""
+    return unix_seconds(provenance.as_of) if provenance.HasField("as_of") else None

@@ -1,0 +1,134 @@
+"""Prices, markets, the catalogue, histories."""
+
+from typing import Any
+
+from coincast_gateway.encode.plain import iso, plain
+from coincast_gateway.models import market as shapes
+from coincast_gateway.queries.fields import split_ids
+from coincast_gateway.queries.market import CoinsQuery, HistoryQuery, MarketsQuery, OhlcQuery, PricesQuery
+from coincast_gateway.replies import Reply, json_reply
+from coincast_gateway.routes.items import as_of, malformed, refuse_if_all_failed, with_errors
+from coincast_gateway.services.market import MarketData
+from coincast_gateway.serving.endpoint import Call, Endpoint
+from coincast_gateway.serving.tables import candle_rows, rows_of
+from coincast_gateway.settings import Settings
+
+
+class MarketRoutes:
+    """Answers from market-data-svc."""
+
+    def __init__(self, market: MarketData, settings: Settings) -> None:
+        self._market = market
+        self._settings = settings
+
+    async def prices(self, query: PricesQuery, call: Call) -> Reply:
+        """Ready JSON, passed through."""
+        good, bad = split_ids(query.ids)
+        if not good:
+            refuse_if_all_failed(0, malformed(bad))
+        response = await self._market.prices(good, query.vs_currencies)
+        body = with_errors(response.json, "prices", bad)
+        return Reply(
+            body, as_of=as_of(response.provenance), fresh_seconds=self._settings.prices_fresh_seconds
+        )
+
+    async def markets(self, query: MarketsQuery, call: Call) -> Reply:
+        """Ready JSON, passed through."""
+        good, bad = split_ids(query.ids or ())
+        if query.ids and not good:
+            refuse_if_all_failed(0, malformed(bad))
+        response = await self._market.markets(query.vs_currency, good, query.page, query.per_page)
+        body = with_errors(response.json, "markets", bad)
+        return Reply(
+            body, as_of=as_of(response.provenance), fresh_seconds=self._settings.markets_fresh_seconds
+        )
+
+    async def coins(self, query: CoinsQuery, call: Call) -> Reply:
+        """A page of the catalogue."""
+        response = await self._market.coins(query.query, query.limit, query.page_token)
+        document: dict[str, Any] = {
+            "coins": [{"id": coin.id, "symbol": coin.symbol, "name": coin.name} for coin in response.coins],
+            "total": response.total,
+            "next_page_token": response.next_page_token,
+            "provenance": plain(response.provenance),
+        }
+        return json_reply(
+            document, as_of=as_of(response.provenance), fresh_seconds=self._settings.history_fresh_seconds
+        )
+
+    async def history(self, query: HistoryQuery, call: Call) -> Reply:
+        """Ready JSON, passed through."""
+        response = await self._market.history(query.id, query.vs_currency, query.days)
+        return Reply(response.json, fresh_seconds=self._settings.history_fresh_seconds)
+
+    async def ohlc(self, query: OhlcQuery, call: Call) -> Reply:
+        """Candles as CoinGecko gives them, with named fields."""
+        response = await self._market.ohlc(query.id, query.vs_currency, int(query.days))
+        candles = [
+            {"closed_at": iso(c.closed_at), "open": c.open, "high": c.high, "low": c.low, "close": c.close}
+            for c in response.candles
+        ]
+        document = {
+            "id": response.id,
+            "vs_currency": response.vs_currency,
+            "candles": candles,
+            "provenance": plain(response.provenance),
+        }
+        return json_reply(
+            document, as_of=as_of(response.provenance), fresh_seconds=self._settings.history_fresh_seconds
+        )
+
+    def endpoints(self) -> list[Endpoint]:
+        """All of them."""
+        return [
+            Endpoint(
+                path="/prices",
+                name="prices",
+                tag="market",
+                answer=self.prices,
+                query=PricesQuery,
+                reply=shapes.Prices,
+                table=rows_of("prices"),
+                summary="Spot prices of up to 250 coins",
+            ),
+            Endpoint(
+                path="/markets",
+                name="markets",
+                tag="market",
+                answer=self.markets,
+                query=MarketsQuery,
+                reply=shapes.Markets,
+                table=rows_of("markets"),
+                summary="Coins by market value, or the named ones",
+            ),
+            Endpoint(
+                path="/coins",
+                name="coins",
+                tag="market",
+                answer=self.coins,
+                query=CoinsQuery,
+                reply=shapes.Coins,
+                table=rows_of("coins"),
+                summary="The catalogue, whole or searched",
+            ),
+            Endpoint(
+                path="/coins/{id}/history",
+                name="history",
+                tag="market",
+                answer=self.history,
+                query=HistoryQuery,
+                reply=shapes.History,
+                table=candle_rows,
+                summary="Daily candles of one coin",
+            ),
+            Endpoint(
+                path="/coins/{id}/ohlc",
+                name="ohlc",
+                tag="market",
+                answer=self.ohlc,
+                query=OhlcQuery,
+                reply=shapes.Ohlc,
+                table=candle_rows,
+                summary="Intraday to four-day candles of one coin",
+            ),
+        ]

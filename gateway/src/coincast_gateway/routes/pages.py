@@ -1,0 +1,104 @@
+"""The pages for people, their files, and the machine-readable description."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from coincast_chassis.errors import NotFound
+from coincast_gateway.problems import INTERNAL, INVALID, KINDS, NOT_FOUND
+from coincast_gateway.queries.fields import Query
+from coincast_gateway.queries.market import NoQuery
+from coincast_gateway.replies import Reply, json_reply
+from coincast_gateway.serving.endpoint import Call, Endpoint
+from coincast_gateway.web.assets import HERE, YEAR_SECONDS, Assets
+
+HTML = "text/html; charset=utf-8"
+
+
+class NameQuery(Query):
+    """One thing by its name."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._\-]{1,100}$", description="Its name.")]
+
+
+class PageRoutes:
+    """Static replies."""
+
+    def __init__(self, assets: Assets, describe: Callable[[], dict[str, Any]]) -> None:
+        self._assets = assets
+        self._describe = describe
+
+    async def asset(self, query: NameQuery, call: Call) -> Reply:
+        """A file under a name that changes with its content."""
+        asset = self._assets.by_name.get(query.name)
+        if asset is None:
+            raise NotFound("There is no such file.", field="name")
+        return Reply(asset.body, asset.media_type, fresh_seconds=YEAR_SECONDS)
+
+    async def docs(self, query: NoQuery, call: Call) -> Reply:
+        """Swagger UI."""
+        return self._page("docs.html")
+
+    async def redoc(self, query: NoQuery, call: Call) -> Reply:
+        """Redoc."""
+        return self._page("redoc.html")
+
+    async def openapi(self, query: NoQuery, call: Call) -> Reply:
+        """The description itself."""
+        return json_reply(self._describe(), fresh_seconds=60.0)
+
+    async def problem(self, query: NameQuery, call: Call) -> Reply:
+        """What a problem's `type` means."""
+        kind = KINDS.get(query.name)
+        if kind is None:
+            raise NotFound(f"There is no problem {query.name!r}.", field="name", suggestions=sorted(KINDS))
+        document = {
+            "type": f"/problems/{kind.name}",
+            "title": kind.title,
+            "status": kind.status,
+            "meaning": kind.meaning,
+        }
+        return json_reply(document, fresh_seconds=3600.0)
+
+    def _page(self, file: str) -> Reply:
+        page = self._assets.filled((HERE / file).read_text(encoding="utf-8"))
+        return Reply(page.encode(), HTML, fresh_seconds=60.0)
+
+    def endpoints(self) -> list[Endpoint]:
+        """All of them; none asks for a key."""
+        html: dict[str, Any] = {"tag": "pages", "query": NoQuery, "media_type": "text/html", "scope": "none"}
+        return [
+            Endpoint(path="/docs", name="docs", answer=self.docs, summary="Try the interface", **html),
+            Endpoint(path="/redoc", name="redoc", answer=self.redoc, summary="Read the reference", **html),
+            Endpoint(
+                path="/openapi.json",
+                name="openapi",
+                tag="pages",
+                answer=self.openapi,
+                query=NoQuery,
+                scope="none",
+                summary="The description of this interface",
+            ),
+            Endpoint(
+                path="/problems/{name}",
+                name="problem",
+                tag="pages",
+                answer=self.problem,
+                query=NameQuery,
+                scope="none",
+                problems=(INVALID, NOT_FOUND, INTERNAL),
+                summary="What a problem's type means",
+            ),
+            Endpoint(
+                path="/assets/{name}",
+                name="asset",
+                tag="pages",
+                answer=self.asset,
+                query=NameQuery,
+                scope="none",
+                media_type="*/*",
+                problems=(INVALID, NOT_FOUND, INTERNAL),
+                summary="A file of the pages",
+            ),
+        ]

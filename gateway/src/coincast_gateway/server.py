@@ -1,0 +1,106 @@
+"""The HTTP server: uvicorn with limits on what a connection may hold up, and a stop that drops nothing."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import FrameType
+
+import uvicorn
+
+from coincast_chassis.errors import Unavailable
+from coincast_chassis.tracing import Tracing
+from coincast_gateway.app import Gateway, build
+from coincast_gateway.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """On SIGTERM first says so (not ready, `Connection: close`), waits for clients to notice, then stops."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, *, not_serving_seconds: float) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._not_serving_seconds = not_serving_seconds
+        self._stopping: asyncio.TimerHandle | None = None
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and let those who wait for it know."""
+        await super().startup(sockets)
+        self.up.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; a second signal stops at once."""
+        if self._stopping is not None:
+            self.force_exit = self.force_exit or sig == signal.SIGINT
+            self.should_exit = True
+            return
+        self._gateway.drain()
+        self._stopping = asyncio.get_running_loop().call_later(self._not_serving_seconds, self._exit)
+
+    def _exit(self) -> None:
+        self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises Unavailable where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(f"Port {port} on {host} cannot be listened on: is it in use?") from error
+    listener.listen(2048)
+    listener.set_inheritable(True)
+    return listener
+
+
+def configured(gateway: Gateway, settings: Settings) -> uvicorn.Config:
+    """uvicorn's settings: nothing of its own logging, no headers that tell what runs here."""
+    return uvicorn.Config(
+        gateway.app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+    )
+
+
+@asynccontextmanager
+async def serve(settings: Settings) -> AsyncIterator[str]:
+    """The gateway in this process, on the address that it yields; for tests."""
+    async with AsyncExitStack() as stack:
+        gateway = await build(settings, stack)
+        listener = listen(settings.host, settings.port)
+        host, port = listener.getsockname()[:2]
+        server = Server(
+            configured(gateway, settings), gateway, not_serving_seconds=settings.not_serving_seconds
+        )
+        running = asyncio.create_task(server._serve([listener]))
+        try:
+            await server.up.wait()
+            yield f"http://{host}:{port}"
+        finally:
+            server.should_exit = True
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+async def run(settings: Settings, listener: socket.socket, tracing: Tracing) -> None:
+    """The gateway until a signal ends it."""
+    async with AsyncExitStack() as stack:
+        gateway = await build(settings, stack, tracing=tracing)
+        server = Server(
+            configured(gateway, settings), gateway, not_serving_seconds=settings.not_serving_seconds
+        )
+        await server.serve([listener])

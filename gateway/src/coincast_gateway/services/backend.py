@@ -1,0 +1,74 @@
+"""What every call to a service behind the gateway passes: a breaker, a limit on calls at once, a deadline."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from coincast_chassis import context
+from coincast_chassis.breaker import Breaker
+from coincast_chassis.errors import Timeout, Unavailable
+
+Result = TypeVar("Result")
+
+
+class Backend:
+    """One service as the gateway sees it."""
+
+    def __init__(self, name: str, *, breaker: Breaker, deadline_seconds: float, max_calls: int) -> None:
+        self.name = name
+        self.breaker = breaker
+        self.deadline_seconds = deadline_seconds
+        self.max_calls = max_calls
+        self.calls_in_flight = 0
+        self.calls_refused = 0
+
+    async def call(
+        self,
+        rpc: Callable[..., Awaitable[Result]],
+        request: Message,
+        *,
+        deadline_seconds: float | None = None,
+    ) -> Result:
+        """Make the call within what is left of the request's time, or say at once why not.
+
+        Raises Unavailable where the service is left alone or has as much to do as it may get, Timeout where
+        it does not answer in time, and whatever error of the tree it answered with.
+        """
+        seconds = self._seconds(deadline_seconds)
+        if self.calls_in_flight >= self.max_calls:
+            self.calls_refused += 1
+            raise Unavailable(
+                f"{self.name} has {self.max_calls} calls to answer already.", retry_after_seconds=1.0
+            )
+        self.calls_in_flight += 1
+        try:
+            return await self.breaker.call(lambda: self._bounded(rpc(request, timeout=seconds), seconds))
+        finally:
+            self.calls_in_flight -= 1
+
+    async def _bounded(self, call: Awaitable[Result], seconds: float) -> Result:
+        # gRPC keeps the deadline itself; this one holds where the library's own timer is late.
+        try:
+            async with asyncio.timeout(seconds + 0.25):
+                return await call
+        except Unavailable as error:
+            raise self._plainly(error) from error
+        except TimeoutError as error:
+            raise Timeout(f"{self.name} did not answer within {seconds:g} s.") from error
+
+    def _plainly(self, error: Unavailable) -> Unavailable:
+        # gRPC's own words for a lost connection hold addresses, which are no business of a caller's.
+        if "does not answer (" not in error.message:
+            return error
+        return Unavailable(f"{self.name} does not answer.", retry_after_seconds=error.retry_after_seconds)
+
+    def _seconds(self, deadline_seconds: float | None) -> float:
+        seconds = deadline_seconds or self.deadline_seconds
+        left = context.remaining_seconds()
+        if left is not None:
+            seconds = min(seconds, left)
+        if seconds <= 0:
+            raise Timeout(f"No time was left to ask {self.name}.")
+        return seconds

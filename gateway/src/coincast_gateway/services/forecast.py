@@ -1,0 +1,33 @@
+"""forecast-svc as the gateway asks it."""
+
+import grpc.aio
+
+from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast.forecast.v1 import forecast_pb2_grpc as rpc
+from coincast_gateway.services.backend import Backend
+
+SERVICE = "coincast.forecast.v1.ForecastService"
+
+
+class Forecasting:
+    """Each method is one call."""
+
+    def __init__(self, channel: grpc.aio.Channel, backend: Backend) -> None:
+        self._stub: rpc.ForecastServiceAsyncStub = rpc.ForecastServiceStub(channel)
+        self.backend = backend
+
+    async def forecasts(self, request: pb.GetForecastsRequest) -> pb.GetForecastsResponse:
+        """Forecasts of many coins."""
+        return await self.backend.call(self._stub.GetForecasts, request)
+
+    async def models(self, deadline_seconds: float | None = None) -> pb.ListModelsResponse:
+        """The models that can be asked for."""
+        return await self.backend.call(
+            self._stub.ListModels, pb.ListModelsRequest(), deadline_seconds=deadline_seconds
+        )
+
+    async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
+        """What is loaded, what was refused."""
+        return await self.backend.call(
+            self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
+        )

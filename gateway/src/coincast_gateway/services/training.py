@@ -1,0 +1,25 @@
+"""training-svc as the gateway asks it: jobs, the registry, the live record."""
+
+import grpc.aio
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast.training.v1 import training_pb2_grpc as rpc
+from coincast_gateway.services.backend import Backend
+
+SERVICE = "coincast.training.v1.TrainingService"
+
+
+class Training:
+    """The three services that training-svc speaks, behind one breaker: they live and die together."""
+
+    def __init__(self, channel: grpc.aio.Channel, backend: Backend) -> None:
+        self.jobs: rpc.TrainingServiceAsyncStub = rpc.TrainingServiceStub(channel)
+        self.registry: rpc.RegistryServiceAsyncStub = rpc.RegistryServiceStub(channel)
+        self.record: rpc.AccuracyServiceAsyncStub = rpc.AccuracyServiceStub(channel)
+        self.backend = backend
+
+    async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
+        """Queue, schedule, drift, worker, ledger."""
+        return await self.backend.call(
+            self.jobs.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
+        )

@@ -1,0 +1,53 @@
+"""An endpoint: what may be asked, who answers, and what the answer looks like."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from coincast_gateway.problems import INTERNAL, INVALID, Kind
+from coincast_gateway.queries.fields import Query
+from coincast_gateway.replies import Reply
+from coincast_gateway.serving.tables import Table
+
+AccessScope = Literal["none", "read", "train", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an answer may depend on beside the query."""
+
+    # Which side of an A/B test the caller is on; empty while there is none.
+    client_key: str = ""
+    # Who asks, for the audit: an API key's name, or `anonymous`.
+    requested_by: str = "anonymous"
+    # The validated body, where the endpoint takes one.
+    body: Any = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One path and method. `query` holds path and query parameters alike."""
+
+    path: str
+    name: str
+    summary: str
+    tag: str
+    answer: Callable[[Any, Call], Awaitable[Reply]]
+    query: type[Query]
+    reply: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    method: str = "GET"
+    status: int = 200
+    description: str = ""
+    # How rows are found in the JSON, where the endpoint can answer in CSV.
+    table: Table | None = None
+    # May be kept and shared between callers.
+    kept: bool = True
+    # Differs from caller to caller while an A/B test runs.
+    by_caller: bool = False
+    scope: AccessScope = "read"
+    problems: tuple[Kind, ...] = (INVALID, INTERNAL)
+    media_type: str = "application/json"

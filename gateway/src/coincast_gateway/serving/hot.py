@@ -1,0 +1,84 @@
+"""Replies kept in this process as ready bytes, oldest out first, bounded by their size."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.singleflight import SingleFlight
+from coincast_gateway.replies import Reply
+from coincast_gateway.serving.entry import Entry
+
+Key = Hashable
+MAX_RAW_KEYS = 20_000
+# Longer requests are parsed each time: their keys would hold more memory than their parsing costs.
+MAX_RAW_QUERY_BYTES = 2048
+
+
+class HotCache:
+    """Entries by what was asked, and what was asked by the raw request, so that a repeat needs no parsing."""
+
+    def __init__(self, *, max_bytes: int, clock: Clock, private: bool = False) -> None:
+        self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
+        self._raw: OrderedDict[Key, Key] = OrderedDict()
+        self._flights: SingleFlight[Key, Entry] = SingleFlight()
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._private = private
+        self.size_bytes = 0
+        self.hits = self.asked = self.made = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def raw(self, raw: Key, now: float) -> Entry | None:
+        """The fresh entry of a request that was met before, word for word."""
+        kept = self._entries.get(self._raw.get(raw))
+        if kept is None or kept[0].fresh_until <= now:
+            return None
+        self.hits += 1
+        return kept[0]
+
+    def remember(self, raw: Key, key: Key) -> None:
+        """Let `raw` find the entry of `key` from now on."""
+        self._raw[raw] = key
+        if len(self._raw) > MAX_RAW_KEYS:
+            self._raw.popitem(last=False)
+
+    async def get(self, key: Key, make: Callable[[], Awaitable[Reply]]) -> Entry:
+        """The fresh entry of `key`, or a new one; those who ask meanwhile share the making."""
+        kept = self._entries.get(key)
+        if kept is not None and kept[0].fresh_until > self._clock.monotonic():
+            self.hits += 1
+            return kept[0]
+        self.asked += 1
+        return await self._flights.do(key, lambda: self._made(key, make))
+
+    async def _made(self, key: Key, make: Callable[[], Awaitable[Reply]]) -> Entry:
+        self.made += 1
+        entry = self.wrap(await make())
+        if entry.reply.fresh_seconds > 0:
+            self._keep(key, entry)
+        return entry
+
+    def wrap(self, reply: Reply) -> Entry:
+        """An entry that is not kept."""
+        return Entry(reply, now=self._clock.monotonic(), now_unix=self._clock.now(), private=self._private)
+
+    def _keep(self, key: Key, entry: Entry) -> None:
+        self._drop(key)
+        # A kept entry grows by its compressed forms: count them from the start.
+        size = 2 * entry.size_bytes
+        if size > self._max_bytes:
+            return
+        self._entries[key] = (entry, size)
+        self.size_bytes += size
+        while self.size_bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: Key) -> None:
+        _, size = self._entries.pop(key, (None, 0))
+        self.size_bytes -= size
+
+    async def aclose(self) -> None:
+        """Give up what is being made."""
+        await self._flights.aclose()

@@ -1,0 +1,112 @@
+"""The FastAPI application: routes, OpenAPI and its pages; the handlers only hand over to `Serving`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from coincast_gateway.problems import METHOD, NOT_FOUND, Kind, Problem
+from coincast_gateway.serving.asgi import Receive, Scope, Send
+from coincast_gateway.serving.dispatch import Serving, send_problem
+from coincast_gateway.serving.endpoint import Endpoint
+from coincast_gateway.serving.openapi import extra_of, responses_of, with_components
+
+TITLE = "Coincast"
+DESCRIPTION = (
+    "Cryptocurrency market data and honest probabilistic price forecasts. Every reply says where it stands: "
+    "as_of, age, source, degraded and why. Forecasts are not advice."
+)
+
+
+class _Answer(Response):
+    """Hands the connection to `Serving`, which sends ready bytes."""
+
+    def __init__(self, serving: Serving, endpoint: Endpoint) -> None:
+        self._serving, self._endpoint = serving, endpoint
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._serving.answer(self._endpoint, scope["path_params"], scope, receive, send)
+
+
+class _Refusal(Response):
+    """A problem that routing met."""
+
+    def __init__(self, problem: Problem, headers: list[tuple[bytes, bytes]]) -> None:
+        self._problem, self._extra = problem, headers
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_problem(self._problem, scope, send, extra=self._extra)
+
+
+def rest_app(serving: Serving, endpoints: Iterable[Endpoint], *, version: str) -> FastAPI:
+    """The application. FastAPI's own telemetry and documentation pages are off: the gateway has its own."""
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    for endpoint in endpoints:
+        _add(app, serving, endpoint)
+    app.add_exception_handler(HTTPException, _routing_problem)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+def _add(app: FastAPI, serving: Serving, endpoint: Endpoint) -> None:
+    ready = _Answer(serving, endpoint)
+
+    async def handle(request: Request) -> Response:
+        return ready
+
+    methods = ["GET", "HEAD"] if endpoint.method == "GET" else [endpoint.method]
+    for method in methods:
+        app.add_api_route(
+            endpoint.path,
+            handle,
+            methods=[method],
+            name=endpoint.name,
+            operation_id=endpoint.name if method != "HEAD" else f"{endpoint.name}_head",
+            include_in_schema=method != "HEAD",
+            summary=endpoint.summary,
+            description=endpoint.description or endpoint.summary,
+            tags=[endpoint.tag],
+            status_code=endpoint.status,
+            response_class=Response,
+            responses=responses_of(endpoint),
+            openapi_extra=extra_of(endpoint),
+        )
+
+
+async def _routing_problem(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    kind: Kind = METHOD if status == METHOD.status else NOT_FOUND
+    detail = "There is nothing under this path; /docs lists what there is."
+    if kind is METHOD:
+        detail = f"{request.method} is not possible here."
+    allow = [(b"allow", headers["Allow"].encode())] if "Allow" in headers else []
+    return _Refusal(Problem(kind, detail, allowed=headers.get("Allow", "")), allow)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = with_components(
+            get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        )
+    return app.openapi_schema

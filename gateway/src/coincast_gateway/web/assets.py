@@ -1,0 +1,71 @@
+"""Files that ship in packages, under names that change with their content, so that caches keep them."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import fastapi_offline
+import plotly
+
+YEAR_SECONDS = 365 * 24 * 3600
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".html": "text/html; charset=utf-8",
+}
+HERE = Path(__file__).parent / "static"
+SWAGGER = Path(fastapi_offline.__file__).parent / "static"
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file and the path it is served under."""
+
+    file: Path
+
+    @cached_property
+    def body(self) -> bytes:
+        """The file's bytes."""
+        return self.file.read_bytes()
+
+    @cached_property
+    def name(self) -> str:
+        """File name with a digest of the content in it."""
+        digest = hashlib.blake2b(self.body, digest_size=6).hexdigest()
+        return f"{self.file.stem}-{digest}{self.file.suffix}"
+
+    @property
+    def path(self) -> str:
+        """Where it is served."""
+        return f"/assets/{self.name}"
+
+    @property
+    def media_type(self) -> str:
+        """By the file's suffix."""
+        return TYPES[self.file.suffix]
+
+
+class Assets:
+    """Every file that pages refer to."""
+
+    def __init__(self) -> None:
+        files = [
+            PLOTLY,
+            *(SWAGGER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js")),
+            *sorted(each for each in HERE.glob("*") if each.suffix in (".js", ".css", ".svg")),
+        ]
+        self._by_file = {file.name: Asset(file) for file in files}
+        self.by_name = {asset.name: asset for asset in self._by_file.values()}
+
+    def path(self, file: str) -> str:
+        """The path under which a file is served."""
+        return self._by_file[file].path
+
+    def filled(self, template: str) -> str:
+        """A page with `{{name}}` replaced by the path of each file."""
+        for name, asset in self._by_file.items():
+            template = template.replace("{{" + name + "}}", asset.path)
+        return template

@@ -1,0 +1,153 @@
+"""What the thin line promises over REST, with fake services over real gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from coincast_chassis.errors import Unavailable
+from tests.contract.gateway.fakes import World, world
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[World]:
+    async with world(prices_fresh_seconds=0, forecasts_fresh_seconds=0) as found:
+        yield found
+
+
+@pytest.fixture
+async def http(there: World) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=there.url) as client:
+        yield client
+
+
+async def test_prices_come_through_as_the_service_wrote_them(http: httpx2.AsyncClient, there: World) -> None:
+    reply = await http.get("/prices", params={"ids": "Bitcoin, ethereum,bitcoin", "vs_currencies": "usd,eur"})
+    assert reply.status_code == 200
+    assert [(p["id"], p["vs_currency"]) for p in reply.json()["prices"]] == [
+        ("bitcoin", "usd"), ("bitcoin", "eur"), ("ethereum", "usd"), ("ethereum", "eur"),
+    ]  # fmt: skip
+    asked = there.market.script.calls[-1]
+    assert list(asked.ids) == ["bitcoin", "ethereum"]
+    assert asked.encode_json
+
+
+async def test_one_bad_id_spoils_nothing(http: httpx2.AsyncClient) -> None:
+    reply = await http.get("/prices", params={"ids": "bitcoin,nocoin,../etc/passwd"})
+    assert reply.status_code == 200
+    assert [p["id"] for p in reply.json()["prices"]] == ["bitcoin"]
+    assert {e["id"]: e["kind"] for e in reply.json()["errors"]} == {
+        "nocoin": "not_found",
+        "../etc/passwd": "invalid_input",
+    }
+
+
+async def test_a_list_of_unknown_coins_is_404_with_suggestions(http: httpx2.AsyncClient) -> None:
+    for path in ("/prices", "/markets", "/forecasts"):
+        reply = await http.get(path, params={"ids": "bitcon"})
+        assert reply.status_code == 404, path
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json()["suggestions"] == ["bitcoin"]
+        assert reply.json()["errors"][0]["id"] == "bitcon"
+
+
+async def test_a_forecast_has_the_promised_shape(http: httpx2.AsyncClient) -> None:
+    reply = await http.get(
+        "/forecasts", params={"ids": "bitcoin", "days": 3, "model": "lightgbm", "quantiles": "0.1,0.5"}
+    )
+    assert reply.status_code == 200
+    document = reply.json()
+    assert set(document) == {"forecasts", "errors"}
+    forecast = document["forecasts"][0]
+    promised = {
+        "id",
+        "vs_currency",
+        "as_of",
+        "last_price",
+        "model",
+        "version",
+        "served_by",
+        "degraded",
+        "reason",
+        "source",
+        "points",
+    }
+    assert promised <= set(forecast)
+    assert forecast["source"] == "sandbox"
+    assert forecast["as_of"] == "2023-11-14T22:13:20Z"
+    point = forecast["points"][2]
+    assert point["horizon_days"] == 3
+    assert set(point["intervals"]) == {"80", "95"}
+    assert point["intervals"]["80"] == {"lower": 36_200.0, "upper": 37_800.0}
+    assert set(point["quantiles"]) == {"0.1", "0.5"}
+
+
+async def test_history_models_health_ready_metrics_and_docs_answer(http: httpx2.AsyncClient) -> None:
+    history = await http.get("/coins/bitcoin/history", params={"days": 2})
+    assert [c["date"] for c in history.json()["candles"]] == ["2023-11-13", "2023-11-13"]
+    assert (await http.get("/forecasts/models")).json()["models"][0]["name"] == "lightgbm"
+    assert (await http.get("/health")).json()["status"] == "alive"
+    assert (await http.get("/health/ready")).status_code == 200
+    assert "coincast_gateway_requests_total" in (await http.get("/metrics")).text
+    assert (await http.get("/docs")).status_code == 200
+
+
+async def test_not_ready_until_a_model_is(http: httpx2.AsyncClient, there: World) -> None:
+    there.forecast.ready = False
+    reply = await http.get("/health/ready")
+    assert reply.status_code == 503
+    assert 1 <= int(reply.headers["retry-after"]) <= 60
+    assert "No model" in reply.json()["detail"]
+
+
+async def test_forecasts_dead_leaves_prices_alive_and_the_reverse(
+    http: httpx2.AsyncClient, there: World
+) -> None:
+    there.forecast.script.error = Unavailable("down", retry_after_seconds=300)
+    dead = await http.get("/forecasts", params={"ids": "bitcoin"})
+    assert dead.status_code == 503
+    assert dead.headers["retry-after"] == "60"
+    assert (await http.get("/prices", params={"ids": "bitcoin"})).status_code == 200
+    there.forecast.script.error, there.market.script.error = None, Unavailable("down")
+    assert (await http.get("/forecasts", params={"ids": "bitcoin"})).status_code == 200
+    assert (await http.get("/prices", params={"ids": "bitcoin"})).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/prices", "ids"),
+        ("/prices?ids=", "ids"),
+        ("/prices?ids=bitcoin&idz=1", "idz"),
+        ("/prices?ids=bitcoin&ids=ethereum", "ids"),
+        ("/prices?ids=bitcoin&vs_currencies=u$d", "vs_currencies"),
+        ("/forecasts?ids=bitcoin&days=31", "days"),
+        ("/forecasts?ids=bitcoin&days=-1", "days"),
+        ("/forecasts?ids=bitcoin&days=NaN", "days"),
+        ("/forecasts?ids=bitcoin&days=1e9", "days"),
+        ("/forecasts?ids=bitcoin&days=%D9%A7", "days"),
+        ("/forecasts?ids=bitcoin&model=gpt", "model"),
+        ("/forecasts?ids=bitcoin&levels=0", "levels"),
+        ("/coins/bitcoin/history?days=0", "days"),
+    ],
+)
+async def test_bad_input_names_the_field_and_the_fix(http: httpx2.AsyncClient, path: str, field: str) -> None:
+    reply = await http.get(path)
+    assert reply.status_code == 422
+    problem = reply.json()
+    assert problem["type"] == "/problems/invalid-request"
+    assert problem["field"] == field
+    assert problem["request_id"] == reply.headers["x-request-id"]
+    assert problem["detail"]
+
+
+async def test_unknown_paths_methods_and_coins(http: httpx2.AsyncClient) -> None:
+    assert (await http.get("/nothing")).json()["type"] == "/problems/not-found"
+    refused = await http.post("/prices")
+    assert refused.status_code == 405
+    assert "GET" in refused.headers["allow"]
+    missing = await http.get("/coins/bitcon/history")
+    assert missing.status_code == 404
+    assert missing.json()["suggestions"] == ["bitcoin"]
