@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_training.domain import Job, JobState, Outcome, TrainingSpec
@@ -19,7 +20,11 @@ class FakeRunner:
     """Holds each job until it is let go; then tells what it was given to tell."""
 
     def __init__(self, *events: Event) -> None:
-        self.events = events or (Advanced(0.5, "half"), Logged("a line"), Finished(Outcome("v000001", True, "moved")))
+        self.events = events or (
+            Advanced(0.5, "half"),
+            Logged("a line"),
+            Finished(Outcome("v000001", True, "moved")),
+        )
         self.running: list[str] = []
         self.most_at_once = 0
         self.closed: list[str] = []
@@ -56,7 +61,12 @@ async def test_a_job_runs_to_its_version():
     assert job.state is JobState.QUEUED
     runner.gate.set()
     job = await ended(service, job)
-    assert (job.state, job.version, job.progress, job.promotion) == (JobState.SUCCEEDED, "v000001", 1.0, "moved")
+    assert (job.state, job.version, job.progress, job.promotion) == (
+        JobState.SUCCEEDED,
+        "v000001",
+        1.0,
+        "moved",
+    )
     assert await service.logs(job.job_id, 10) == ["a line"]
 
 
@@ -116,7 +126,7 @@ async def test_the_same_key_gives_the_first_job():
         *(service.submit(SPEC, requested_by="test", idempotency_key="k") for _ in range(10))
     )
     assert len({job.job_id for job in jobs}) == 1
-    assert len(service.list()) == 1
+    assert len(service.recent()) == 1
 
 
 async def test_a_full_queue_refuses():

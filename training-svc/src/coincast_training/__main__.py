@@ -1,7 +1,6 @@
 """`python -m coincast_training`: settings, then run."""
 
 from coincast_chassis.run import run_service
-
 from coincast_training.app import build
 from coincast_training.settings import Settings
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 
 import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.app import ServiceApp
 from coincast_chassis.app import Servicer as Entry
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
 from coincast_training.jobs.limits import Limits
@@ -50,9 +50,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         on_ended=metrics.observe_end,
     )
     stack.push_async_callback(jobs.stop)
-    status = StatusService(
-        jobs=jobs, artifacts_dir=settings.artifacts_dir, redis_up=lambda: _answers(redis)
-    )
+    status = StatusService(jobs=jobs, artifacts_dir=settings.artifacts_dir, redis_up=lambda: _answers(redis))
 
     async def warm() -> None:
         await _start_jobs(jobs, stack, lambda: _begin(settings, jobs, registry))
@@ -111,6 +109,6 @@ def child_settings(settings: Settings) -> dict[str, object]:
 
 async def _answers(redis: Redis) -> bool:
     try:
-        return bool(await redis.ping())  # type: ignore[misc]  # redis-py types replies as maybe synchronous
+        return bool(await redis.ping())
     except (RedisError, OSError):
         return False

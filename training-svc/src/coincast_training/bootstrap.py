@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from coincast_chassis.errors import CoincastError
 
+from coincast_chassis.errors import CoincastError
 from coincast_training.domain import JobState, TrainingSpec
 from coincast_training.jobs.service import JobService
 from coincast_training.registry.registry import Registry
@@ -43,7 +43,7 @@ async def _first_version(
 
 async def _run(jobs: JobService, spec: TrainingSpec) -> JobState:
     """The state in which the job ended: one that an earlier life left in the queue, or a new one."""
-    left = [job for job in jobs.list(model=spec.model) if not job.state.ended]
+    left = [job for job in jobs.recent(model=spec.model) if not job.state.ended]
     job = left[-1] if left else await jobs.submit(spec, requested_by=REQUESTED_BY)
     async for seen, _ in jobs.watch(job.job_id):
         job = seen

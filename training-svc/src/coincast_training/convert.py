@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from coincast.training.v1 import training_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from coincast.training.v1 import training_pb2 as pb
 from coincast_training.domain import Job, JobState, TrainingSpec
 
 STATES = {

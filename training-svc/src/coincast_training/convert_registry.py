@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from coincast.forecast.v1 import forecast_pb2
 from coincast.training.v1 import training_pb2 as pb
-from coincast_modelkit.artifact.aliases import Aliases
-
+from coincast_modelkit.artifact import Aliases, HorizonRecord, Record
 from coincast_training.convert import seconds, timestamp
-from coincast_training.domain import AuditEntry, HorizonRecord, Record
+from coincast_training.domain import AuditEntry
 from coincast_training.registry.paired import PairedTest
 from coincast_training.registry.registry import Comparison, aliases_of
 from coincast_training.registry.versions import Version
@@ -33,8 +32,8 @@ def record_to_pb(record: Record) -> forecast_pb2.Record:
     return forecast_pb2.Record(
         measured_at=timestamp(record.measured_at),
         test_coins=", ".join(record.test_coins),
-        test_from_date=record.test_from_date,
-        test_to_date=record.test_to_date,
+        test_from_date=record.test_from,
+        test_to_date=record.test_to,
         horizons=[horizon_to_pb(horizon) for horizon in record.horizons],
     )
 

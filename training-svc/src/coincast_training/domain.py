@@ -68,32 +68,6 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class HorizonRecord:
-    """How forecasts of one horizon did. Skills in percent, positive is better; None where it cannot be said."""
-
-    horizon_days: int
-    forecasts: int
-    mase: float | None = None
-    mape_percent: float | None = None
-    random_walk_mape_percent: float | None = None
-    skill_percent: float | None = None
-    crps_skill_percent: float | None = None
-    coverage_80_percent: float | None = None
-    coverage_95_percent: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a version was measured to do out of sample, on which coins and days."""
-
-    measured_at: float
-    test_coins: tuple[str, ...]
-    test_from_date: str
-    test_to_date: str
-    horizons: tuple[HorizonRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One move of an alias or of a version: who, when, from, to, why."""
 

@@ -6,17 +6,19 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Literal
 
 import grpc
 import structlog
+
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2, market_pb2_grpc
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 from coincast_modelkit.candles import Candles
-
 from coincast_training.ports import History
 
 log = structlog.get_logger(__name__)
+Figure = Literal["open", "high", "low", "volume"]
 MAX_DAYS = 10_000
 FIRST_PAUSE_SECONDS = 0.5
 
@@ -78,7 +80,7 @@ def _candles(coin_id: str, spans: list[market_pb2.History]) -> Candles:
     by_day = {candle.date: candle for span in spans for candle in span.candles}
     candles = [by_day[day] for day in sorted(by_day)]
 
-    def column(name: str) -> list[float]:
+    def column(name: Figure) -> list[float]:
         return [getattr(candle, name) if candle.HasField(name) else float("nan") for candle in candles]
 
     return Candles.of(

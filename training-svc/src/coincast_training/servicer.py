@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import grpc.aio
+
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import InvalidInput
-
 from coincast_training.convert import job_to_pb, spec_from_pb
 from coincast_training.domain import MODELS
 from coincast_training.jobs.service import JobService
@@ -40,7 +40,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         if request.model and request.model not in MODELS:
             raise InvalidInput(f"model must be one of {', '.join(MODELS)}, or empty.", field="model")
         limit = within(request.limit, MAX_JOBS, DEFAULT_JOBS, "limit")
-        return pb.ListJobsResponse(jobs=map(job_to_pb, self._jobs.list(model=request.model, limit=limit)))
+        return pb.ListJobsResponse(jobs=map(job_to_pb, self._jobs.recent(model=request.model, limit=limit)))
 
     async def WatchJob(  # noqa: N802, D102
         self, request: pb.WatchJobRequest, context: Context

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import grpc.aio
+
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import InvalidInput
-
 from coincast_training import convert_registry as convert
 from coincast_training.domain import MODELS
 from coincast_training.registry.registry import Registry
@@ -24,7 +24,9 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:  # noqa: N802, D102
+    async def ListVersions(
+        self, request: pb.ListVersionsRequest, context: Context
+    ) -> pb.ListVersionsResponse:
         return await asyncio.to_thread(self._list, [_model(request.model)] if request.model else list(MODELS))
 
     def _list(self, models: list[str]) -> pb.ListVersionsResponse:
@@ -93,7 +95,9 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
         limit = within(request.limit, MAX_ENTRIES, DEFAULT_ENTRIES, "limit")
         model = _model(request.model) if request.model else ""
         entries = await asyncio.to_thread(lambda: list(self._registry.audit.entries(model)))
-        return pb.ListAuditResponse(entries=[convert.audit_to_pb(entry) for entry in entries[: -limit - 1 : -1]])
+        return pb.ListAuditResponse(
+            entries=[convert.audit_to_pb(entry) for entry in entries[: -limit - 1 : -1]]
+        )
 
 
 def _model(name: str) -> str:

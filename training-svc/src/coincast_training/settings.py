@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from coincast_chassis.settings import ServiceSettings
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
+
+from coincast_chassis.settings import ServiceSettings
 
 DEFAULT_COINS = (
     "bitcoin",

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from coincast.training.v1 import training_pb2 as pb
-
 from coincast_training import __version__
 from coincast_training.convert import timestamp
 from coincast_training.domain import JobState
@@ -37,7 +36,9 @@ class StatusService:
     async def status(self) -> pb.GetStatusResponse:
         """The whole of it."""
         size, free = await asyncio.to_thread(disk_bytes, self._artifacts_dir)
-        succeeded = [job.finished_at for job in self._jobs.list(limit=500) if job.state is JobState.SUCCEEDED]
+        succeeded = [
+            job.finished_at for job in self._jobs.recent(limit=500) if job.state is JobState.SUCCEEDED
+        ]
         return pb.GetStatusResponse(
             version=__version__,
             uptime_seconds=time.monotonic() - self._started,

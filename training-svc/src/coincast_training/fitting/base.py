@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.models.base import ForecastModel
-from numpy.typing import NDArray
 
 
 class Progress(Protocol):
@@ -48,8 +49,18 @@ class FittedModel:
 
 
 class Fit(Protocol):
-    """Fits one kind of model. The same panel, parameters and seed give the same model."""
+    """Fits one kind of model. The same panel, parameters and seed give the same model.
+
+    `reference` holds the candles of REFERENCE_COINS, against which market features are taken, as serving takes
+    them; None takes those found in the panel. Only the panel's coins are learnt from.
+    """
 
     def __call__(
-        self, panel: Panel, params: Mapping[str, Any], seed: int, *, progress: Progress
+        self,
+        panel: Panel,
+        params: Mapping[str, Any],
+        seed: int,
+        *,
+        progress: Progress,
+        reference: Panel | None = None,
     ) -> FittedModel: ...

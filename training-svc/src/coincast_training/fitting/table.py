@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from typing import cast
 
 from coincast_chassis.errors import InvalidInput, NotReady
-
 from coincast_training.domain import MODELS
 from coincast_training.fitting.base import Fit
 

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 import structlog
-from coincast_chassis.errors import CoincastError
 
+from coincast_chassis.errors import CoincastError
 from coincast_training.jobs.codec import spec_from_dict
 from coincast_training.settings import Settings
 from coincast_training.training.assembly import open_pipeline

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, replace
 
 from coincast_chassis.errors import InvalidInput
-
 from coincast_training.domain import MODELS, TrainingSpec
 
 COIN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")

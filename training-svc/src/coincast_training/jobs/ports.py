@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,4 +56,4 @@ Event = Advanced | Logged | Finished | Failed
 class Runner(Protocol):
     """Runs one job. Closing the iterator ends the job's process."""
 
-    def run(self, job: Job) -> AsyncIterator[Event]: ...
+    def run(self, job: Job) -> AsyncGenerator[Event, None]: ...

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +26,7 @@ class ProcessRunner:
     def __init__(self, settings: dict[str, Any], *, module: str = MODULE) -> None:
         self._settings, self._module = settings, module
 
-    async def run(self, job: Job) -> AsyncIterator[Event]:
+    async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """The events of the job, until its process has ended."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -10,9 +10,9 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import structlog
+
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
-
 from coincast_training.domain import Job, JobState, TrainingSpec
 from coincast_training.jobs.estimate import remaining_seconds
 from coincast_training.jobs.limits import Limits, checked
@@ -125,9 +125,11 @@ class JobService:
         try:
             return self._jobs[job_id]
         except KeyError:
-            raise NotFound(f"There is no job {job_id!r}; `jobs list` shows those there are.", field="job_id") from None
+            raise NotFound(
+                f"There is no job {job_id!r}; `jobs list` shows those there are.", field="job_id"
+            ) from None
 
-    def list(self, *, model: str = "", limit: int = 50) -> list[Job]:
+    def recent(self, *, model: str = "", limit: int = 50) -> list[Job]:
         """The newest jobs, newest first."""
         jobs = [job for job in self._jobs.values() if model in ("", job.spec.model)]
         return sorted(jobs, key=lambda job: job.submitted_at, reverse=True)[:limit]
@@ -173,7 +175,11 @@ class JobService:
 
     async def _end(self, job: Job, state: JobState, **changes: object) -> Job:
         ended = replace(
-            job, state=state, finished_at=self._clock.now(), remaining_seconds=None, **changes  # type: ignore[arg-type] # fields by name
+            job,
+            state=state,
+            finished_at=self._clock.now(),
+            remaining_seconds=None,
+            **changes,  # type: ignore[arg-type] # fields by name
         )
         try:
             await self._put(ended)
@@ -189,7 +195,8 @@ class JobService:
         """Starts what may start: the oldest first, one job a model, no more than the machine bears."""
         running = {self._jobs[job_id].spec.model for job_id in self._tasks}
         waiting = sorted(
-            (job for job in self._jobs.values() if job.state is JobState.QUEUED), key=lambda job: job.submitted_at
+            (job for job in self._jobs.values() if job.state is JobState.QUEUED),
+            key=lambda job: job.submitted_at,
         )
         for job in waiting:
             if len(self._tasks) >= self._max_running:
@@ -222,14 +229,18 @@ class JobService:
             await self._end(self._jobs[job_id], JobState.FAILED, error=f"The runner broke: {error}")
 
     async def _follow(self, job_id: str) -> None:
-        job = replace(self._jobs[job_id], state=JobState.RUNNING, started_at=self._clock.now(), stage="starts")
+        job = replace(
+            self._jobs[job_id], state=JobState.RUNNING, started_at=self._clock.now(), stage="starts"
+        )
         await self._put(job)
         async with aclosing(self._runner.run(job)) as events:
             async for event in events:
                 await self._take(job_id, event)
         if not self._jobs[job_id].state.ended:
             await self._end(
-                self._jobs[job_id], JobState.FAILED, error="The job's process ended without a word; see its log."
+                self._jobs[job_id],
+                JobState.FAILED,
+                error="The job's process ended without a word; see its log.",
             )
 
     async def _take(self, job_id: str, event: Event) -> None:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from coincast_chassis.errors import Unavailable
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from coincast_chassis.errors import Unavailable
 from coincast_training.domain import Job
 from coincast_training.jobs.codec import job_from_json, job_to_json
 

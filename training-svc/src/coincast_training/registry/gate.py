@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-from coincast_training.domain import HorizonRecord, Record
+from coincast_modelkit.artifact import HorizonRecord, Record
 
 Skill = Callable[[HorizonRecord], float | None]
 

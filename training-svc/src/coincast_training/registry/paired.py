@@ -36,9 +36,7 @@ def paired_tests(a: WalkForward, b: WalkForward) -> list[PairedTest]:
         loss_a, loss_b = loss(a)[at_a], loss(b)[at_b]
         for horizon in np.unique(a.horizons[at_a]):
             rows = a.horizons[at_a] == horizon
-            tests.append(
-                _test(int(horizon), name, loss_a[rows], loss_b[rows], a.origins[at_a][rows])
-            )
+            tests.append(_test(int(horizon), name, loss_a[rows], loss_b[rows], a.origins[at_a][rows]))
     return tests
 
 
@@ -60,7 +58,9 @@ def _keys(forecast: WalkForward) -> list[tuple[str, int, int]]:
     return list(zip(forecast.coin_ids.tolist(), days.tolist(), forecast.horizons.tolist(), strict=True))
 
 
-def _test(horizon: int, name: str, loss_a: Floats, loss_b: Floats, origins: NDArray[np.datetime64]) -> PairedTest:
+def _test(
+    horizon: int, name: str, loss_a: Floats, loss_b: Floats, origins: NDArray[np.datetime64]
+) -> PairedTest:
     """On the means of each day, since coins move together; Newey-West over the horizon, since targets overlap."""
     days, day_of_row = np.unique(origins, return_inverse=True)
     daily = np.bincount(day_of_row, weights=loss_a - loss_b) / np.bincount(day_of_row)
@@ -97,7 +97,9 @@ def verdict(a: str, b: str, tests: list[PairedTest]) -> str:
     """One sentence: which is better, or that the data does not tell."""
     if not tests:
         return f"{a} and {b} have no forecast in common, so nothing can be said."
-    telling = [test for test in tests if test.loss == "crps" and test.p_value < 0.05 / max(1, len(tests) // 2)]
+    telling = [
+        test for test in tests if test.loss == "crps" and test.p_value < 0.05 / max(1, len(tests) // 2)
+    ]
     for_b = [test.horizon_days for test in telling if test.statistic > 0]
     for_a = [test.horizon_days for test in telling if test.statistic < 0]
     if for_b and not for_a:

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from coincast_chassis.clock import Clock
-from coincast_chassis.errors import Conflict, InvalidInput, NotReady, Unavailable
-from coincast_modelkit.artifact.aliases import Aliases, read_aliases
 from filelock import FileLock, Timeout
 
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import Conflict, InvalidInput, NotReady, Unavailable
+from coincast_modelkit.artifact import Aliases, read_aliases
 from coincast_training.domain import ALIASES, AuditEntry
+from coincast_training.fitting.base import WalkForward
 from coincast_training.registry import gate, history
 from coincast_training.registry.aliases import pointed_at, write_aliases
 from coincast_training.registry.audit import AuditLog
@@ -21,7 +22,7 @@ from coincast_training.registry.gate import Bounds, Verdict
 from coincast_training.registry.paired import PairedTest, paired_tests, verdict
 from coincast_training.registry.retired import read_retired, write_retired
 from coincast_training.registry.versions import Version, Versions
-from coincast_training.registry.walk_forward_file import load_walk_forward
+from coincast_training.registry.walk_forward_file import FILE_NAME, load_walk_forward
 
 LOCK_SECONDS = 10.0
 LONGEST_REASON = 1000
@@ -114,7 +115,8 @@ class Registry:
         serving = self.versions.get(model, table.production).record if table.production else None
         if not gate.better(candidate.record, serving):
             raise NotReady(
-                f"{version} is not better than {table.production}, which serves, by mean CRPS skill.", field="version"
+                f"{version} is not better than {table.production}, which serves, by mean CRPS skill.",
+                field="version",
             )
         return self.promote(model, version, expected_revision=table.revision, requested_by=requested_by)
 
@@ -164,12 +166,15 @@ class Registry:
     def compare(self, model: str, version_a: str, version_b: str) -> Comparison:
         """The records of two versions, and a paired test on the forecasts that both made."""
         a, b = self.versions.get(model, version_a), self.versions.get(model, version_b)
-        for version in (version_a, version_b):
-            self.versions.verified_folder(model, version)
-        tests = paired_tests(
-            load_walk_forward(self.root / model / version_a), load_walk_forward(self.root / model / version_b)
-        )
+        tests = paired_tests(self.walk_forward(model, version_a), self.walk_forward(model, version_b))
         return Comparison(a=a, b=b, tests=tests, verdict=verdict(version_a, version_b, tests))
+
+    def walk_forward(self, model: str, version: str) -> WalkForward:
+        """The out-of-sample forecasts of a version. Raises `NotReady` where it kept none."""
+        files = self.versions.verified(model, version)
+        if FILE_NAME not in files:
+            raise NotReady(f"{model} {version} kept no walk-forward forecasts.", field="version")
+        return load_walk_forward(files[FILE_NAME])
 
     def clean(self, model: str, *, keep: int, requested_by: str) -> list[str]:
         """Removes all but the newest `keep` versions; what an alias names, or rollback needs, stays."""
@@ -199,7 +204,7 @@ class Registry:
         return table
 
     def _check_usable(self, model: str, version: str) -> None:
-        self.versions.verified_folder(model, version)
+        self.versions.verified(model, version)
         if version in read_retired(self.root, model):
             raise NotReady(f"{model} {version} is retired.", field="version")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from coincast_training.registry.files import replace_file
+from coincast_modelkit.artifact import replace_file
 
 FILE_NAME = "retired.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from coincast_training.fitting.base import WalkForward
 
 FILE_NAME = "walk_forward.npz"
-KEPT_PROBABILITIES = np.array([0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995])
+KEPT_PROBABILITIES = np.array(
+    [0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995]
+)
 
 
 def save_walk_forward(forecast: WalkForward, folder: Path) -> None:
@@ -29,9 +32,9 @@ def save_walk_forward(forecast: WalkForward, folder: Path) -> None:
         )
 
 
-def load_walk_forward(folder: Path) -> WalkForward:
+def load_walk_forward(content: bytes) -> WalkForward:
     """Reads what `save_walk_forward` wrote; the caller has verified its digest."""
-    with np.load(folder / FILE_NAME, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return WalkForward(
             coin_ids=arrays["coin_ids"],
             origins=arrays["origins"].astype("datetime64[D]"),

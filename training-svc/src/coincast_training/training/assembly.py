@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
-
 from coincast_training.fitting.table import find_fit
 from coincast_training.history import MarketDataHistory
 from coincast_training.registry.gate import Bounds

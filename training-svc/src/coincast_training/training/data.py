@@ -1,44 +1,36 @@
-"""The data of a run: its hash, its window, and whether there is enough of it."""
+"""The data of a run: whether there is enough of it, and the days of an earlier run again."""
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from coincast_chassis.errors import NotReady
-from coincast_modelkit.candles import FIELDS, Panel
+from coincast_modelkit.artifact import data_window
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import REFERENCE_COINS
 
 from coincast_training.ports import History
+from coincast_training.training.lineage import Lineage
 
 
-def panel_hash(panel: Panel) -> str:
-    """SHA-256 over ids, days and figures: equal exactly where every bit of the data is."""
-    digest = hashlib.sha256()
-    for coin_id in sorted(panel):
-        candles = panel[coin_id]
-        digest.update(f"{coin_id}\n{len(candles)}\n".encode())
-        digest.update(candles.dates.astype("<i8").tobytes())
-        for name in FIELDS:
-            values = getattr(candles, name)
-            digest.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
-    return digest.hexdigest()
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a run learns from, what it takes market features against, and where both came from."""
+
+    panel: Panel
+    reference: Panel
+    source: str
 
 
-def window(panel: Panel) -> tuple[str, str]:
-    """The first and last day of the panel, `YYYY-MM-DD`."""
-    return (
-        str(min(candles.dates[0] for candles in panel.values())),
-        str(max(candles.dates[-1] for candles in panel.values())),
-    )
-
-
-def usable(history: History, ids: tuple[str, ...], min_days: int) -> Panel:
-    """The coins with enough history. Raises `NotReady` where none has, saying why for each."""
+def ground_of(history: History, ids: tuple[str, ...], min_days: int) -> Ground:
+    """The coins with enough history, and the reference. Raises `NotReady` where no coin has, saying why."""
     panel = {coin_id: c for coin_id, c in history.panel.items() if coin_id in ids and len(c) >= min_days}
-    if panel:
-        return panel
-    reasons = [_why_not(history, coin_id, min_days) for coin_id in ids[:5]]
-    raise NotReady(f"No coin has the {min_days} days that training needs: {'; '.join(reasons)}.")
+    if not panel:
+        reasons = [_why_not(history, coin_id, min_days) for coin_id in ids[:5]]
+        raise NotReady(f"No coin has the {min_days} days that training needs: {'; '.join(reasons)}.")
+    reference = {coin_id: c for coin_id, c in history.panel.items() if coin_id in REFERENCE_COINS}
+    return Ground(panel=panel, reference=reference, source=history.source)
 
 
 def _why_not(history: History, coin_id: str, min_days: int) -> str:
@@ -46,6 +38,27 @@ def _why_not(history: History, coin_id: str, min_days: int) -> str:
         return f"{coin_id}: {history.problems[coin_id].rstrip('.')}"
     have = len(history.panel[coin_id]) if coin_id in history.panel else 0
     return f"{coin_id} has {have} days"
+
+
+def same_ground(ground: Ground, parent: Lineage) -> Ground:
+    """The parent's data again, bit for bit. Raises `NotReady` where the history has changed since."""
+    panel = _same(ground.panel, parent.data_hash, parent)
+    reference = ground.reference
+    if parent.reference_hash:
+        reference = _same(ground.reference, parent.reference_hash, parent)
+    return Ground(panel=panel, reference=reference, source=ground.source)
+
+
+def _same(panel: Panel, expected: str, parent: Lineage) -> Panel:
+    panel = same_window(panel, parent.from_date, parent.to_date)
+    found = data_window(panel).sha256 if panel else "nothing"
+    if found != expected:
+        raise NotReady(
+            f"The history of {parent.from_date} to {parent.to_date} is not what {parent.version} learnt from "
+            f"(data hash {found[:12]}, then {expected[:12]}), so its files cannot be repeated; train anew.",
+            field="from_version",
+        )
+    return panel
 
 
 def same_window(panel: Panel, from_date: str, to_date: str) -> Panel:

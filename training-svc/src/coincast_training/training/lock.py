@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coincast_chassis.errors import Conflict
 from filelock import FileLock, Timeout
+
+from coincast_chassis.errors import Conflict
 
 
 @contextmanager
@@ -20,4 +21,6 @@ def model_lock(root: Path, model: str) -> Iterator[None]:
         with lock.acquire(timeout=0):
             yield
     except Timeout as error:
-        raise Conflict(f"Another process trains {model} on this folder now; wait until it is done.") from error
+        raise Conflict(
+            f"Another process trains {model} on this folder now; wait until it is done."
+        ) from error

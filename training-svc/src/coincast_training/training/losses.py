@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from coincast_modelkit.candles import Panel
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from coincast_modelkit.candles import Panel
 from coincast_training.fitting.base import WalkForward
 
 Floats = NDArray[np.float64]

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict, NotReady
-from coincast_modelkit.candles import Panel
-
+from coincast_modelkit.artifact import sweep_temporary
+from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.fitting.base import Fit, FittedModel, Progress
-from coincast_training.ports import History, HistorySource
+from coincast_training.ports import HistorySource
 from coincast_training.registry.registry import Registry
 from coincast_training.training import data
-from coincast_training.training.artifact import Lineage, write_version
+from coincast_training.training.artifact import write_version
+from coincast_training.training.data import Ground
+from coincast_training.training.lineage import Lineage
 from coincast_training.training.lock import model_lock
 from coincast_training.training.record import measure
 
@@ -49,26 +52,24 @@ class Pipeline:
     seed: int
     work_dir: Path
 
-    async def run(
-        self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress
-    ) -> Outcome:
+    async def run(self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress) -> Outcome:
         """Trains, writes a version and moves production where asked and allowed. Raises `CoincastError`."""
         fit = self.find_fit(spec.model)
         with model_lock(self.registry.root, spec.model):
+            sweep_temporary(self.registry.root, spec.model)
             plan = self._plan(spec)
-            panel, history = await self._fetch(spec, plan, progress)
-            fitted = await asyncio.to_thread(self._fit, fit, spec, plan, panel, progress, run_id)
+            ground = await self._fetch(plan, progress)
+            fitted = await asyncio.to_thread(self._fit, fit, spec.model, plan, ground, progress)
             progress(FITTED, "measures the walk-forward forecasts")
-            record = measure(fitted.walk_forward, panel, measured_at=self.clock.now())
+            record = measure(fitted.walk_forward, ground.panel, measured_at=self.clock.now())
             version = await asyncio.to_thread(
                 write_version,
                 self.registry,
                 spec=spec,
                 fitted=fitted,
-                panel=panel,
+                ground=ground,
                 record=record,
                 seed=plan.seed,
-                source=history.source,
                 parent=plan.parent,
                 created_at=self.clock.now(),
             )
@@ -81,34 +82,29 @@ class Pipeline:
         if not spec.from_version:
             return Plan(ids=spec.ids, days=spec.days, seed=self.seed)
         parent = Lineage.of(self.registry, spec.model, spec.from_version)
-        return Plan(
-            ids=parent.coins, days=0, seed=parent.seed, parameters=parent.parameters, parent=parent
-        )
+        return Plan(ids=parent.coins, days=0, seed=parent.seed, parameters=parent.parameters, parent=parent)
 
-    async def _fetch(self, spec: TrainingSpec, plan: Plan, progress: Progress) -> tuple[Panel, History]:
+    async def _fetch(self, plan: Plan, progress: Progress) -> Ground:
+        """The coins to learn from, and those that market features are taken against, as serving does."""
         progress(0.0, f"fetches the history of {len(plan.ids)} coins")
-        history = await self.history.fetch(plan.ids, plan.days)
+        wanted = tuple(dict.fromkeys((*plan.ids, *REFERENCE_COINS)))
+        history = await self.history.fetch(wanted, plan.days)
         for coin_id, problem in history.problems.items():
             log.warning("coin_left_out", coin_id=coin_id, reason=problem)
-        panel = data.usable(history, plan.ids, MIN_DAYS)
+        ground = data.ground_of(history, plan.ids, MIN_DAYS)
         if plan.parent is not None:
-            panel = _same_data(panel, plan.parent)
-        progress(FETCHED, f"has {sum(map(len, panel.values()))} days of {len(panel)} coins")
-        return panel, history
+            ground = data.same_ground(ground, plan.parent)
+        progress(FETCHED, f"has {sum(map(len, ground.panel.values()))} days of {len(ground.panel)} coins")
+        return ground
 
-    def _fit(
-        self, fit: Fit, spec: TrainingSpec, plan: Plan, panel: Panel, progress: Progress, run_id: str
-    ) -> FittedModel:
-        start = FETCHED
-        parameters = plan.parameters
-
+    def _fit(self, fit: Fit, model: str, plan: Plan, ground: Ground, progress: Progress) -> FittedModel:
         def inner(fraction: float, stage: str) -> None:
-            progress(start + (FITTED - start) * fraction, stage)
+            progress(FETCHED + (FITTED - FETCHED) * fraction, stage)
 
         try:
-            return fit(panel, parameters, plan.seed, progress=inner)
+            return fit(ground.panel, plan.parameters, plan.seed, progress=inner, reference=ground.reference)
         except ValueError as error:
-            raise NotReady(f"{spec.model} cannot be trained on this history: {error}") from error
+            raise NotReady(f"{model} cannot be trained on this history: {error}") from error
 
     def _promote(self, spec: TrainingSpec, version: str, requested_by: str) -> tuple[str, bool]:
         if not spec.promote_if_better:
@@ -120,16 +116,3 @@ class Pipeline:
         except CoincastError as error:
             return f"Production could not be moved: {error.message}", False
         return f"Production is {version} now. {moved.verdict}", True
-
-
-def _same_data(panel: Panel, parent: Lineage) -> Panel:
-    """The parent's data again, bit for bit. Raises `NotReady` where the history has changed since."""
-    panel = data.same_window(panel, parent.from_date, parent.to_date)
-    found = data.panel_hash(panel)
-    if found != parent.data_hash:
-        raise NotReady(
-            f"The history of {parent.from_date} to {parent.to_date} is not what {parent.version} was trained on "
-            f"(data hash {found[:12]}, then {parent.data_hash[:12]}), so its files cannot be repeated; train anew.",
-            field="from_version",
-        )
-    return panel

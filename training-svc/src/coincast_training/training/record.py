@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from coincast_modelkit.candles import Panel
 from numpy.typing import NDArray
 
-from coincast_training.domain import HorizonRecord, Record
+from coincast_modelkit.artifact import HorizonRecord, Record
+from coincast_modelkit.candles import Panel
 from coincast_training.fitting.base import WalkForward
 from coincast_training.training import losses
 
@@ -39,8 +41,8 @@ def measure(forecast: WalkForward, panel: Panel, *, measured_at: float) -> Recor
     return Record(
         measured_at=measured_at,
         test_coins=tuple(str(coin_id) for coin_id in np.unique(forecast.coin_ids)),
-        test_from_date=str(forecast.origins.min()) if some else "",
-        test_to_date=str(forecast.origins.max()) if some else "",
+        test_from=str(forecast.origins.min()) if some else "",
+        test_to=str(forecast.origins.max()) if some else "",
         horizons=tuple(horizons),
     )
 
@@ -95,5 +97,5 @@ def _skill(loss: Floats, baseline: Floats) -> float | None:
     return float(100 * (1 - loss.mean() / scale))
 
 
-def _mean(values: Floats) -> float | None:
+def _mean(values: NDArray[np.floating[Any]]) -> float | None:
     return float(values.mean()) if len(values) else None

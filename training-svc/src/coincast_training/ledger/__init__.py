@@ -1,0 +1,1 @@
+"""The ledger: every served forecast on disk, scored once its day has come."""

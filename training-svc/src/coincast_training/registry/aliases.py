@@ -1,0 +1,26 @@
+"""Moves of an alias as values, and the one place that writes the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
+
+
+def pointed_at(table: Aliases, alias: str, version: str, share: float) -> Aliases:
+    """The table after the move. A version that becomes production ends its own trial as challenger or shadow."""
+    after = replace(table, revision=table.revision + 1)
+    if alias == "production":
+        after = replace(after, production=version)
+        if after.challenger == version:
+            after = replace(after, challenger="", challenger_share=0.0)
+        return replace(after, shadow="") if after.shadow == version else after
+    if alias == "challenger":
+        return replace(after, challenger=version, challenger_share=share if version else 0.0)
+    return replace(after, shadow=version)
+
+
+def write_aliases(root: Path, model: str, table: Aliases) -> None:
+    """Puts the table in place at once. The caller holds the registry's lock."""
+    replace_file(aliases_path(root, model), table.to_bytes())

@@ -1,0 +1,113 @@
+"""The versions on disk, as an operator sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from coincast_chassis.errors import NotFound, NotReady
+from coincast_modelkit.artifact import (
+    ArtifactError,
+    ArtifactMissing,
+    Manifest,
+    Record,
+    list_versions,
+    read_manifest,
+    version_folder,
+)
+from coincast_modelkit.artifact.read import verified_files
+from coincast_training.registry.retired import read_retired
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version: what its manifest says, and whether it is retired."""
+
+    model: str
+    version: str
+    created_at: float
+    coins: tuple[str, ...]
+    data_from_date: str
+    data_to_date: str
+    data_hash: str
+    code_version: str
+    parent_version: str
+    signed: bool
+    retired: bool
+    size_bytes: int
+    record: Record
+
+
+class Versions:
+    """Reads manifests, their seals checked."""
+
+    def __init__(self, root: Path, *, key: bytes | None, require_signature: bool) -> None:
+        self._root, self._key, self._require_signature = root, key, require_signature
+
+    def names(self, model: str) -> list[str]:
+        """The versions on disk, oldest first."""
+        return list_versions(self._root, model)
+
+    def list(self, model: str) -> list[Version]:
+        """Every version that can be read, oldest first; what cannot is logged and left out."""
+        found = []
+        for name in self.names(model):
+            try:
+                found.append(self.get(model, name))
+            except NotReady as error:
+                log.warning("version_unreadable", model=model, version=name, reason=error.message)
+        return found
+
+    def get(self, model: str, version: str) -> Version:
+        """One version. Raises `NotFound`, or `NotReady` where its manifest is damaged or refused."""
+        manifest, signed = self.manifest(model, version)
+        return Version(
+            model=model,
+            version=version,
+            created_at=manifest.created_at,
+            coins=manifest.coins,
+            data_from_date=manifest.data.from_date,
+            data_to_date=manifest.data.to_date,
+            data_hash=manifest.data.sha256,
+            code_version=manifest.code_version,
+            parent_version=manifest.parent,
+            signed=signed,
+            retired=version in read_retired(self._root, model),
+            size_bytes=sum(file.size_bytes for file in manifest.files.values()),
+            record=manifest.record,
+        )
+
+    def manifest(self, model: str, version: str) -> tuple[Manifest, bool]:
+        """The manifest, and whether it is signed with our key. Raises as `get`."""
+        with self._told(model, version):
+            return read_manifest(
+                self._root, model, version, key=self._key, require_signature=self._require_signature
+            )
+
+    def verified(self, model: str, version: str) -> dict[str, bytes]:
+        """The bytes of every file, their digests checked. Raises as `get`."""
+        manifest, _ = self.manifest(model, version)
+        with self._told(model, version):
+            return verified_files(version_folder(self._root, model, version), manifest)
+
+    @contextmanager
+    def _told(self, model: str, version: str) -> Iterator[None]:
+        """Errors of the artifact as errors that a caller understands."""
+        try:
+            yield
+        except ArtifactMissing as error:
+            if version not in self.names(model):
+                raise NotFound(
+                    f"{model} has no version {version!r}.",
+                    field="version",
+                    suggestions=tuple(reversed(self.names(model)))[:3],
+                ) from error
+            raise NotReady(f"{model} {version} is not whole: {error}", field="version") from error
+        except ArtifactError as error:
+            raise NotReady(f"{model} {version} cannot be used: {error}", field="version") from error
