@@ -5,6 +5,12 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
+# Where serving appends and training reads: one message an entry, its JSON in one field. A message may come
+# twice:
+# forecast_id and horizon_days tell.
+STREAM_KEY = "coincast:ledger:forecasts"
+STREAM_FIELD = "entry"
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:

@@ -1,0 +1,151 @@
+"""The composition root: the only place that knows every part."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+from coincast.forecast.v1.forecast_pb2_grpc import add_ForecastServiceServicer_to_server
+from coincast_chassis import context
+from coincast_chassis.app import ServiceApp, Servicer
+from coincast_chassis.channel import open_channel
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.redis import open_redis
+from coincast_forecast.climb import Ladder
+from coincast_forecast.domain import TECHNICAL
+from coincast_forecast.explanations import Explanations
+from coincast_forecast.histories import Histories
+from coincast_forecast.ledger.spool import claim_own
+from coincast_forecast.ledger.stream import Stream
+from coincast_forecast.ledger.writer import LedgerWriter
+from coincast_forecast.lineup import LiveVersion
+from coincast_forecast.loading.registry import Registry
+from coincast_forecast.loading.scores import Scores
+from coincast_forecast.market_client import SERVICE as MARKET_SERVICE
+from coincast_forecast.market_client import MarketClient
+from coincast_forecast.metrics import Metrics
+from coincast_forecast.predictor import Predictor
+from coincast_forecast.preparation import Preparation
+from coincast_forecast.presenter import Presenter
+from coincast_forecast.recorder import Recorder
+from coincast_forecast.service import Forecasting, Parts
+from coincast_forecast.servicer import ForecastServicer
+from coincast_forecast.settings import Settings
+from coincast_forecast.shadows import Shadows
+from coincast_forecast.status import StatusBoard
+from coincast_modelkit.artifact import LoadedArtifact
+from coincast_modelkit.models import ForecastModel, TechnicalModel
+
+FULL_NAME = "coincast.forecast.v1.ForecastService"
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
+    """The service, its background tasks started; the stack closes them in reverse."""
+    clock, metrics = SystemClock(), Metrics()
+    registry = _registry(settings, clock, metrics)
+    stack.callback(registry.stop)
+    histories = await _histories(settings, stack, clock)
+    ledger = await _ledger(settings, stack)
+    preparation = Preparation(coins=settings.history_coins, limit_seconds=settings.step_timeout_seconds)
+    stack.callback(preparation.stop)
+    recorder = Recorder(ledger, clock.now)
+    shadows = Shadows(preparation, recorder, metrics, queue_coins=settings.shadow_queue_coins)
+    scores = Scores(settings.artifacts_dir)
+    parts = Parts(
+        histories=histories,
+        preparation=preparation,
+        ladder=Ladder(
+            preparation,
+            step_timeout_seconds=settings.step_timeout_seconds,
+            remaining_seconds=context.remaining_seconds,
+        ),
+        presenter=Presenter(settings.forecast_cache_rows),
+        explanations=Explanations(settings.forecast_cache_rows, settings.step_timeout_seconds),
+        recorder=recorder,
+        shadows=shadows,
+        metrics=metrics,
+        snapshot=lambda: registry.snapshot,
+        scores=lambda: scores.current,
+    )
+    board = StatusBoard(clock, clock.monotonic(), histories, ledger, registry, lambda: registry.snapshot)
+    servicer = ForecastServicer(Forecasting(parts), board.models, board.status, clock.now)
+    first_look = asyncio.Event()
+    _background(stack, histories.keep_up(settings.day_check_seconds))
+    _background(stack, ledger.keep_draining(settings.ledger_drain_seconds))
+    _background(stack, registry.keep_watching(settings.watch_seconds, first_look))
+    _background(stack, scores.keep_reading(settings.watch_seconds))
+    _background(stack, shadows.work())
+
+    async def warm() -> None:
+        """Wait for the versions in production, but not for ever: technical answers without any."""
+        try:
+            async with asyncio.timeout(settings.warm_seconds):
+                await first_look.wait()
+        except TimeoutError:
+            return
+
+    return ServiceApp([Servicer(add_ForecastServiceServicer_to_server, servicer, FULL_NAME)], warm)
+
+
+def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> Registry:
+    def predictor(model: ForecastModel) -> Predictor:
+        return Predictor(
+            model,
+            limit_seconds=settings.step_timeout_seconds,
+            max_batch=settings.max_batch_coins,
+            keep_rows=settings.forecast_cache_rows,
+            timer=time.perf_counter,
+            observe=metrics.inference,
+        )
+
+    def of_artifact(artifact: LoadedArtifact) -> Predictor:
+        return predictor(artifact.model)
+
+    technical = LiveVersion(TECHNICAL, "", predictor(TechnicalModel()), datetime.now(UTC))
+    key = settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
+    return Registry(
+        settings.artifacts_dir,
+        technical,
+        of_artifact,
+        clock,
+        trial_timeout_seconds=settings.trial_timeout_seconds,
+        retry_seconds=settings.refused_retry_seconds,
+        key=key,
+        require_signature=settings.require_signature,
+    )
+
+
+async def _histories(settings: Settings, stack: AsyncExitStack, clock: SystemClock) -> Histories:
+    channel = await stack.enter_async_context(open_channel(settings.market_target, service=MARKET_SERVICE))
+    histories = Histories(
+        MarketClient(channel, settings.history_timeout_seconds),
+        clock,
+        days=settings.history_days,
+        coins=settings.history_coins,
+        timeout_seconds=settings.history_timeout_seconds,
+        retry_seconds=settings.history_retry_seconds,
+        stale_after_seconds=settings.stale_after_seconds,
+    )
+    stack.push_async_callback(histories.aclose)
+    return histories
+
+
+async def _ledger(settings: Settings, stack: AsyncExitStack) -> LedgerWriter:
+    client = open_redis(settings.redis_url)
+    stack.push_async_callback(client.aclose)
+    own = await asyncio.to_thread(claim_own, settings.spool_dir, settings.replica)
+    ledger = LedgerWriter(Stream(client), own)
+    stack.push_async_callback(ledger.aclose)
+    return ledger
+
+
+def _background(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
+    """Run beside the service; cancelled and awaited when it closes."""
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)

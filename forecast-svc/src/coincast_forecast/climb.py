@@ -1,0 +1,147 @@
+"""Goes down the ladder for many coins at once: each step is one batch, and those it cannot serve go on to the next."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from coincast_forecast import last_price
+from coincast_forecast.domain import LAST_PRICE, MAX_DAYS, PRODUCTION
+from coincast_forecast.lineup import LiveVersion, Snapshot
+from coincast_forecast.predictor import Outcome, Row
+from coincast_forecast.preparation import Preparation
+from coincast_forecast.steps import LADDERS, Cause, StepFailure, step_limit_seconds
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.prepared import Prepared
+
+ALL_HORIZONS = tuple(range(1, MAX_DAYS + 1))
+
+
+@dataclass(slots=True, eq=False)
+class Climber:
+    """One coin on its way down."""
+
+    candles: Candles
+    model: str
+    failures: list[StepFailure] = field(default_factory=list)
+
+    @property
+    def coin_id(self) -> str:
+        """Which coin."""
+        return self.candles.coin_id
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Who answered for a coin, and what failed before."""
+
+    row: Row
+    served_by: str
+    version: LiveVersion | None
+    variant: str
+    failures: tuple[StepFailure, ...]
+
+
+class Ladder:
+    """Runs steps within their limits over one snapshot of versions."""
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        *,
+        step_timeout_seconds: float,
+        remaining_seconds: Callable[[], float | None],
+    ) -> None:
+        self._preparation = preparation
+        self._step_timeout_seconds = step_timeout_seconds
+        self._remaining_seconds = remaining_seconds
+
+    async def descend(
+        self, snapshot: Snapshot, climbers: Sequence[Climber], vs_currency: str, client_key: str, days: int
+    ) -> dict[str, Answered]:
+        """An answer for every coin: the last step cannot fail."""
+        answers: dict[str, Answered] = {}
+        waiting = list(climbers)
+        for rung in range(max((len(LADDERS[c.model]) for c in climbers), default=0)):
+            groups: dict[tuple[LiveVersion, str], list[Climber]] = {}
+            for climber in waiting:
+                step = LADDERS[climber.model][rung]
+                if step == LAST_PRICE:
+                    answers[climber.coin_id] = _last_price(climber)
+                else:
+                    self._enlist(snapshot, climber, step, client_key, days, groups)
+            results = await asyncio.gather(
+                *(self._step(version, group, vs_currency) for (version, _), group in groups.items())
+            )
+            for ((version, variant), group), outcomes in zip(groups.items(), results, strict=True):
+                _settle(version, variant, group, outcomes, answers)
+            waiting = [c for c in waiting if c.coin_id not in answers]
+        return answers
+
+    def _enlist(
+        self,
+        snapshot: Snapshot,
+        climber: Climber,
+        step: str,
+        client_key: str,
+        days: int,
+        groups: dict[tuple[LiveVersion, str], list[Climber]],
+    ) -> None:
+        """Put a coin into the batch of the version that is to answer it, or note why it cannot."""
+        lineup = snapshot.get(step)
+        version, variant = lineup.assigned(climber.coin_id, client_key) if lineup else (None, PRODUCTION)
+        if version is None:
+            absent = (
+                lineup.absent if lineup else StepFailure(Cause.NOT_LOADED, "no version is in production yet")
+            )
+            climber.failures.append(StepFailure(absent.cause, f"{step}: {absent.sentence}"))
+            return
+        model = version.predictor.model
+        if days > model.max_horizon_days or len(climber.candles) < model.min_history_days:
+            climber.failures.append(StepFailure(Cause.NOT_ABLE, f"{step} cannot serve this coin and horizon"))
+            return
+        groups.setdefault((version, variant), []).append(climber)
+
+    async def _step(
+        self, version: LiveVersion, group: Sequence[Climber], vs_currency: str
+    ) -> dict[str, Outcome]:
+        limit = step_limit_seconds(self._step_timeout_seconds, self._remaining_seconds())
+        try:
+            async with asyncio.timeout(limit):
+                return await self._forecast(version, group, vs_currency)
+        except TimeoutError:
+            late = StepFailure(Cause.TIMED_OUT, f"{version.model} gave no answer within {limit:.2g} s")
+            return dict.fromkeys((c.coin_id for c in group), late)
+
+    async def _forecast(
+        self, version: LiveVersion, group: Sequence[Climber], vs_currency: str
+    ) -> dict[str, Outcome]:
+        spec = version.predictor.model.spec
+        prepared = await self._preparation.prepare([c.candles for c in group], vs_currency, spec)
+        able = [p for p in prepared.values() if isinstance(p, Prepared)]
+        outcomes: dict[str, Outcome] = {
+            coin: failure for coin, failure in prepared.items() if isinstance(failure, StepFailure)
+        }
+        outcomes.update(await version.predictor.rows(vs_currency, able))
+        return outcomes
+
+
+def _settle(
+    version: LiveVersion,
+    variant: str,
+    group: Sequence[Climber],
+    outcomes: dict[str, Outcome],
+    answers: dict[str, Answered],
+) -> None:
+    for climber in group:
+        outcome = outcomes[climber.coin_id]
+        if isinstance(outcome, StepFailure):
+            climber.failures.append(outcome)
+        else:
+            failures = tuple(climber.failures)
+            answers[climber.coin_id] = Answered(outcome, version.model, version, variant, failures)
+
+
+def _last_price(climber: Climber) -> Answered:
+    prepared = last_price.bare(climber.candles)
+    row = Row(prepared, last_price.forecast([prepared], ALL_HORIZONS), 0)
+    return Answered(row, LAST_PRICE, None, PRODUCTION, tuple(climber.failures))

@@ -1,0 +1,264 @@
+"""What the forecast service talks about: queries, forecasts, records, provenance. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+
+PRODUCTION = "production"
+CHALLENGER = "challenger"
+SHADOW = "shadow"
+
+LIGHTGBM = "lightgbm"
+LSTM = "lstm"
+ENSEMBLE = "ml_ensemble"
+TECHNICAL = "technical"
+AUTO = "auto"
+LAST_PRICE = "last_price"
+
+TRAINED_MODELS = (ENSEMBLE, LIGHTGBM, LSTM)
+ASKABLE_MODELS = (LIGHTGBM, LSTM, ENSEMBLE, TECHNICAL, AUTO)
+
+MAX_IDS = 250
+MAX_DAYS = 30
+MAX_ATTRIBUTIONS = 20
+DEFAULT_DAYS = 7
+DEFAULT_LEVELS_PERCENT = (80.0, 95.0)
+
+
+def close_of(day: date) -> datetime:
+    """The moment at which a UTC day closes: the next midnight."""
+    return datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
+
+
+class Source(StrEnum):
+    """Where data comes from, as in coincast.common.v1."""
+
+    UNSPECIFIED = "unspecified"
+    LIVE = "live"
+    FRESH = "fresh"
+    STALE = "stale"
+    ARCHIVE = "archive"
+    SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a history stands."""
+
+    source: Source
+    stale: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastQuery:
+    """One valid request: ids are lower case and without duplicates, levels and probabilities sorted."""
+
+    ids: tuple[str, ...]
+    vs_currency: str = "usd"
+    days: int = DEFAULT_DAYS
+    model: str = AUTO
+    levels_percent: tuple[float, ...] = DEFAULT_LEVELS_PERCENT
+    quantile_probabilities: tuple[float, ...] = ()
+    attribution_features: int = 0
+    client_key: str = ""
+
+    @property
+    def shape(self) -> "Shape":
+        """What of a forecast is shown."""
+        return Shape(self.days, self.levels_percent, self.quantile_probabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a distribution is shown: how many days, which intervals, which quantiles."""
+
+    days: int
+    levels_percent: tuple[float, ...]
+    quantile_probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HorizonRecord:
+    """How well a version did at one horizon, out of sample. None: not measured."""
+
+    horizon_days: int
+    forecasts: int = 0
+    mase: float | None = None
+    mape_percent: float | None = None
+    random_walk_mape_percent: float | None = None
+    skill_percent: float | None = None
+    crps_skill_percent: float | None = None
+    coverage_80_percent: float | None = None
+    coverage_95_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A version's measured record: when, on what, and the figures by horizon."""
+
+    measured_at: datetime | None = None
+    test_coins: str = ""
+    test_from_date: str = ""
+    test_to_date: str = ""
+    horizons: tuple[HorizonRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What one feature gave to one output at one horizon (SHAP)."""
+
+    feature: str
+    value: float | None
+    contribution: float
+    output: str
+    horizon_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalColumn:
+    """One level's bounds, a figure a day."""
+
+    level_percent: float
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileColumn:
+    """One probability's prices, a figure a day."""
+
+    probability: float
+    prices: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A forecast as columns of equal length, one entry a day ahead."""
+
+    prices: tuple[float, ...]
+    intervals: tuple[IntervalColumn, ...]
+    quantiles: tuple[QuantileColumn, ...]
+    rise_probability: tuple[float | None, ...]
+    volatility_annualised_percent: tuple[float, ...]
+    trailing_annualised_percent: tuple[float | None, ...]
+    volatility_rise_probability: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class CoinForecast:
+    """One coin's forecast as it is shown; compared by identity, so that its encoded form can be kept."""
+
+    coin_id: str
+    vs_currency: str
+    day: date
+    last_price: float
+    model: str
+    version: str
+    served_by: str
+    degraded: bool
+    reason: str
+    variant: str
+    forecast_id: str
+    curve: Curve
+    record: Record | None = None
+    attributions: tuple[Attribution, ...] = ()
+
+    @property
+    def as_of(self) -> datetime:
+        """The close that the forecast stands on."""
+        return close_of(self.day)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A forecast and where its history stands at this moment."""
+
+    forecast: CoinForecast
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class VariantStatus:
+    """A version beside or in production."""
+
+    alias: str
+    version: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model that can be asked for."""
+
+    name: str
+    description: str
+    ready: bool
+    reason: str
+    version: str = ""
+    created_at: datetime | None = None
+    max_horizon_days: int = MAX_DAYS
+    min_history_days: int = 0
+    trained_coins: tuple[str, ...] = ()
+    record: Record | None = None
+    variants: tuple[VariantStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version in memory, under one alias."""
+
+    model: str
+    version: str
+    alias: str
+    loaded_at: datetime
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A version that failed its verification, and why."""
+
+    model: str
+    version: str
+    reason: str
+    refused_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCounts:
+    """How the kept histories do."""
+
+    coins: int = 0
+    hits: int = 0
+    misses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCounts:
+    """How the ledger does."""
+
+    appended_total: int = 0
+    spooled: int = 0
+    redis_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """What GetStatus tells."""
+
+    version: str
+    uptime_seconds: float
+    loaded: tuple[Loaded, ...]
+    refused: tuple[Refused, ...]
+    history: HistoryCounts
+    ledger: LedgerCounts
+    market_data_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveScores:
+    """Recent live skill of models: (model, coin, horizon_days) to skill in percent; coin "" is all coins."""
+
+    skill_percent: Mapping[tuple[str, str, int], float] = field(default_factory=dict)

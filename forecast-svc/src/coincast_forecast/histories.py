@@ -1,0 +1,228 @@
+"""Histories kept in memory until their coin has a new closed day; the day is the source's, never this machine's.
+
+Missing coins of one request are one fetch, a coin that is being fetched is not fetched twice, and a fetch outlives the
+caller who began it. Where the source fails, what is kept goes on, marked stale.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+from coincast_chassis import context
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
+from coincast_forecast.domain import HistoryCounts, Provenance, Source
+from coincast_forecast.lru import Lru
+from coincast_forecast.ports import History, HistorySource
+
+Key = tuple[str, str]
+Fetched = Mapping[str, History | CoincastError]
+
+NOT_FOUND_KEPT_SECONDS = 10.0
+RETRY_AFTER_FAILURE_SECONDS = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    history: History
+    check_after: float
+    late_reason: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Day:
+    last: date
+    seen_at: float
+
+
+class Histories:
+    """Candles by coin and currency."""
+
+    def __init__(
+        self,
+        source: HistorySource,
+        clock: Clock,
+        *,
+        days: int,
+        coins: int,
+        timeout_seconds: float,
+        retry_seconds: float,
+        stale_after_seconds: float,
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._history_days = days
+        self._timeout_seconds = timeout_seconds
+        self._retry_seconds = retry_seconds
+        self._stale_after_seconds = stale_after_seconds
+        self._kept: Lru[Key, _Kept] = Lru(coins)
+        self._unknown: Lru[Key, tuple[float, CoincastError]] = Lru(1000)
+        self._days: dict[str, _Day] = {}
+        self._flights: dict[Key, asyncio.Task[Fetched]] = {}
+        self._day_flights: dict[str, asyncio.Task[None]] = {}
+        self._hits = self._misses = 0
+        self.source_up = False
+
+    async def get(self, ids: Iterable[str], vs_currency: str) -> dict[str, History | CoincastError]:
+        """Each coin's history, stale where it must be, or the error that a caller can act on."""
+        answer: dict[str, History | CoincastError] = {}
+        missing: list[str] = []
+        if vs_currency not in self._days:
+            await self._first_day(vs_currency)
+        for coin in ids:
+            found = self._at_hand(coin, vs_currency)
+            if found is None:
+                missing.append(coin)
+            else:
+                answer[coin] = found
+        self._hits += len(answer)
+        if missing:
+            self._misses += len(missing)
+            answer.update(await self._fetch_all(missing, vs_currency))
+        return answer
+
+    async def check_days(self) -> None:
+        """Ask for the last closed day of every currency in use; failures are remembered, not raised."""
+        await asyncio.gather(*(self._check_day(vs) for vs in list(self._days) or ["usd"]))
+
+    async def keep_up(self, every_seconds: float) -> None:
+        """Check the days for ever."""
+        while True:
+            await self.check_days()
+            await asyncio.sleep(every_seconds)
+
+    def counts(self) -> HistoryCounts:
+        """Coins kept, requests answered from memory, and not."""
+        return HistoryCounts(len(self._kept), self._hits, self._misses)
+
+    async def aclose(self) -> None:
+        """Cancel what is in flight."""
+        tasks = {*self._flights.values(), *self._day_flights.values()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _at_hand(self, coin: str, vs_currency: str) -> History | CoincastError | None:
+        key, now = (coin, vs_currency), self._clock.monotonic()
+        kept = self._kept.get(key)
+        if kept is None:
+            unknown = self._unknown.get(key)
+            return unknown[1] if unknown is not None and now < unknown[0] else None
+        day = self._days.get(vs_currency)
+        current = day is not None and kept.history.candles.as_of == day.last
+        return self._shown(kept, vs_currency) if current or now < kept.check_after else None
+
+    def _shown(self, kept: _Kept, vs_currency: str) -> History:
+        """What is kept, with where it stands at this moment."""
+        day = self._days.get(vs_currency)
+        silent = self._clock.monotonic() - day.seen_at if day is not None else self._stale_after_seconds + 1
+        if kept.late_reason:
+            reason = kept.late_reason
+        elif silent > self._stale_after_seconds:
+            reason = "market-data has not answered lately: a newer day may be missing"
+        else:
+            return kept.history
+        stale = Provenance(_after_keeping(kept.history.provenance.source, stale=True), True, reason)
+        return replace(kept.history, provenance=stale)
+
+    async def _fetch_all(self, missing: list[str], vs_currency: str) -> Fetched:
+        fresh = [coin for coin in missing if (coin, vs_currency) not in self._flights]
+        if fresh:
+            task = asyncio.create_task(self._fetch(fresh, vs_currency), context=context.detached())
+            for coin in fresh:
+                self._flights[coin, vs_currency] = task
+        flights = {coin: self._flights[coin, vs_currency] for coin in missing}
+        left = context.remaining_seconds()
+        limit = self._timeout_seconds if left is None else min(self._timeout_seconds, max(0.0, left / 2))
+        await asyncio.wait(set(flights.values()), timeout=limit)
+        return {coin: self._landed(coin, vs_currency, task) for coin, task in flights.items()}
+
+    def _landed(self, coin: str, vs_currency: str, task: asyncio.Task[Fetched]) -> History | CoincastError:
+        if task.done():
+            result = task.result()[coin]
+        else:
+            result = Timeout(
+                "market-data did not answer in time", retry_after_seconds=RETRY_AFTER_FAILURE_SECONDS
+            )
+        kept = self._kept.get((coin, vs_currency))
+        if isinstance(result, NotFound) or kept is None:
+            return result
+        if isinstance(result, CoincastError):
+            self._late(kept, coin, result)
+        return self._shown(kept, vs_currency)
+
+    def _late(self, kept: _Kept, coin: str, error: CoincastError) -> None:
+        """Go on with what is kept for a while, and say so."""
+        kept.check_after = self._clock.monotonic() + RETRY_AFTER_FAILURE_SECONDS
+        kept.late_reason = f"the history of {coin} could not be brought up to date: {error.message}"
+
+    async def _fetch(self, coins: list[str], vs_currency: str) -> Fetched:
+        """Never raises: the whole fetch's error is each coin's."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                found = dict(await self._source.fetch(coins, vs_currency, self._history_days))
+            self.source_up = True
+        except TimeoutError:
+            found = dict.fromkeys(
+                coins,
+                Timeout(
+                    "market-data did not answer in time", retry_after_seconds=RETRY_AFTER_FAILURE_SECONDS
+                ),
+            )
+            self.source_up = False
+        except CoincastError as error:
+            found = dict.fromkeys(coins, error)
+            self.source_up = not isinstance(error, Unavailable | Timeout)
+        finally:
+            for coin in coins:
+                self._flights.pop((coin, vs_currency), None)
+        return {coin: self._store(coin, vs_currency, found.get(coin)) for coin in coins}
+
+    def _store(
+        self, coin: str, vs_currency: str, found: History | CoincastError | None
+    ) -> History | CoincastError:
+        key, now = (coin, vs_currency), self._clock.monotonic()
+        if isinstance(found, History):
+            self._kept.put(key, self._renewed(key, found, now + self._retry_seconds))
+            return found
+        error = found or Unavailable(f"market-data sent nothing for {coin}", retry_after_seconds=1.0)
+        if isinstance(error, NotFound):
+            self._kept.discard(key)
+            self._unknown.put(key, (now + NOT_FOUND_KEPT_SECONDS, error))
+        return error
+
+    def _renewed(self, key: Key, found: History, check_after: float) -> _Kept:
+        """The same candles stay the same object, so that nothing is computed anew for a day already known."""
+        source = _after_keeping(found.provenance.source, stale=found.provenance.stale)
+        kept = self._kept.get(key)
+        same = kept is not None and kept.history.candles.as_of == found.candles.as_of
+        candles = kept.history.candles if kept is not None and same else found.candles
+        return _Kept(History(candles, replace(found.provenance, source=source)), check_after)
+
+    async def _first_day(self, vs_currency: str) -> None:
+        """Learn the day of a currency never seen; a failure shows when the histories are fetched."""
+        task = self._day_flights.get(vs_currency)
+        if task is None:
+            task = asyncio.create_task(self._check_day(vs_currency), context=context.detached())
+            self._day_flights[vs_currency] = task
+            task.add_done_callback(lambda _: self._day_flights.pop(vs_currency, None))
+        left = context.remaining_seconds()
+        await asyncio.wait([task], timeout=None if left is None else max(0.0, left / 3))
+
+    async def _check_day(self, vs_currency: str) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                last = await self._source.last_closed_day(vs_currency)
+        except (TimeoutError, CoincastError):
+            self.source_up = False
+            return
+        self.source_up = True
+        self._days[vs_currency] = _Day(last, self._clock.monotonic())
+
+
+def _after_keeping(source: Source, *, stale: bool) -> Source:
+    """What was live is fresh once it is kept, and stale once it is late; archive and sandbox stay what they are."""
+    if source in (Source.ARCHIVE, Source.SANDBOX):
+        return source
+    return Source.STALE if stale else Source.FRESH if source is Source.LIVE else source

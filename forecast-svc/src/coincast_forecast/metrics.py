@@ -1,0 +1,85 @@
+"""Prometheus metrics of the forecast service."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+INFERENCE_SECONDS = Histogram(
+    "coincast_forecast_inference_seconds",
+    "Time of one batch through a model, off the event loop.",
+    ["model"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+INFERENCE_COINS = Histogram(
+    "coincast_forecast_inference_batch_coins",
+    "Coins in one batch through a model.",
+    ["model"],
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250),
+)
+SERVED = Counter(
+    "coincast_forecast_served_total", "Coins forecast, by model asked and who served.", ["model", "served_by"]
+)
+DEGRADED = Counter(
+    "coincast_forecast_degraded_total",
+    "Steps of the ladder that failed, and stale histories.",
+    ["model", "cause"],
+)
+COIN_ERRORS = Counter(
+    "coincast_forecast_coin_errors_total", "Coins that could not be served, by kind of error.", ["kind"]
+)
+MODEL_CREATED = Gauge(
+    "coincast_forecast_model_created_timestamp_seconds",
+    "When the loaded version was trained.",
+    ["model", "alias"],
+)
+MODEL_INFO = Gauge(
+    "coincast_forecast_model_info", "1 for every version that is loaded now.", ["model", "alias", "version"]
+)
+SWAPS = Counter("coincast_forecast_swaps_total", "Versions swapped in.", ["model", "alias"])
+REFUSALS = Counter(
+    "coincast_forecast_refused_versions_total", "Versions refused at verification.", ["model", "cause"]
+)
+LOAD_SECONDS = Histogram(
+    "coincast_forecast_load_seconds",
+    "Time from seeing a version to swapping it in.",
+    ["model"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+SHADOWS_DROPPED = Counter(
+    "coincast_forecast_shadows_dropped_total", "Shadow forecasts dropped because the queue was full."
+)
+HISTORY = Counter(
+    "coincast_forecast_history_total", "Histories asked for, by whether they were at hand.", ["outcome"]
+)
+LEDGER_APPENDED = Counter(
+    "coincast_forecast_ledger_appended_total", "Entries safe in the ledger, by where they went.", ["to"]
+)
+LEDGER_LOST = Counter("coincast_forecast_ledger_lost_total", "Entries that neither Redis nor the disk took.")
+LEDGER_SPOOLED = Gauge("coincast_forecast_ledger_spooled_entries", "Entries on disk that wait for Redis.")
+LEDGER_OLDEST = Gauge(
+    "coincast_forecast_ledger_spool_age_seconds", "Age of the oldest entry that waits on disk."
+)
+LEDGER_UP = Gauge("coincast_forecast_ledger_redis_up", "1 while Redis takes ledger entries.")
+
+
+class Metrics:
+    """What the parts tell; labels stay few because models, causes and kinds are closed sets."""
+
+    def inference(self, model: str, coins: int, seconds: float) -> None:
+        """A batch went through a model."""
+        INFERENCE_SECONDS.labels(model).observe(seconds)
+        INFERENCE_COINS.labels(model).observe(coins)
+
+    def served(self, model: str, served_by: str) -> None:
+        """A coin was forecast."""
+        SERVED.labels(model, served_by).inc()
+
+    def degraded(self, model: str, cause: str) -> None:
+        """A step failed on the way to an answer."""
+        DEGRADED.labels(model, cause).inc()
+
+    def coin_error(self, kind: str) -> None:
+        """A coin was not served."""
+        COIN_ERRORS.labels(kind).inc()
+
+    def shadow_dropped(self) -> None:
+        """A shadow did not fit the queue."""
+        SHADOWS_DROPPED.inc()

@@ -1,0 +1,144 @@
+"""One loaded model behind a batcher: identical forecasts in flight are one, waiting coins are one batch.
+
+While the model computes, coins that arrive wait and form the next batch: no timer, no added latency when idle.
+A forecast is computed once for each coin and last closed day, at every horizon, and kept.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from coincast_forecast.domain import Attribution
+from coincast_forecast.lru import Lru
+from coincast_forecast.steps import Cause, StepFailure
+from coincast_forecast.worker import Worker, WorkerStuck
+from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.models.base import ForecastModel
+from coincast_modelkit.prepared import Prepared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One coin's place in a batch of forecasts, and what it was computed from."""
+
+    prepared: Prepared
+    forecasts: Forecasts
+    index: int
+
+
+Outcome = Row | StepFailure
+ObserveSeconds = Callable[[str, int, float], None]
+
+
+class Predictor:
+    """Forecasts of one version. Failures are answers, never exceptions."""
+
+    def __init__(
+        self,
+        model: ForecastModel,
+        *,
+        limit_seconds: float,
+        max_batch: int,
+        keep_rows: int,
+        timer: Callable[[], float],
+        observe: ObserveSeconds = lambda _model, _coins, _seconds: None,
+    ) -> None:
+        self.model = model
+        self._limit_seconds = limit_seconds
+        self._max_batch = max_batch
+        self._timer = timer
+        self._observe = observe
+        self._worker = Worker(f"predict-{model.name}")
+        self._kept: Lru[tuple[str, str], Row] = Lru(keep_rows)
+        self._flights: dict[int, asyncio.Future[Outcome]] = {}
+        self._waiting: list[tuple[str, Prepared]] = []
+        self._drain: asyncio.Task[None] | None = None
+        self._horizons = tuple(range(1, model.max_horizon_days + 1))
+
+    def kept(self, vs_currency: str, prepared: Prepared) -> Row | None:
+        """The forecast that was made of this very preparation, if any."""
+        row = self._kept.get((prepared.coin_id, vs_currency))
+        return row if row is not None and row.prepared is prepared else None
+
+    async def rows(self, vs_currency: str, prepared: Sequence[Prepared]) -> Mapping[str, Outcome]:
+        """Each coin's forecast or why there is none. A caller that is cancelled leaves the work to the others."""
+        outcomes: dict[str, Outcome] = {}
+        awaited: dict[str, asyncio.Future[Outcome]] = {}
+        for one in prepared:
+            row = self.kept(vs_currency, one)
+            if row is not None:
+                outcomes[one.coin_id] = row
+            else:
+                awaited[one.coin_id] = self._join(vs_currency, one)
+        if awaited:
+            await asyncio.wait(awaited.values())
+            outcomes.update((coin, future.result()) for coin, future in awaited.items())
+        return outcomes
+
+    async def explain(self, prepared: Prepared, horizon: int, top: int) -> tuple[Attribution, ...]:
+        """The most telling features; none where the model cannot say.
+
+        LightGBM's contributions are not safe beside its predictions: both run on the one thread of this version.
+        """
+        try:
+            told = await self._worker.run(
+                lambda: self.model.explain(prepared, horizon, top), limit_seconds=self._limit_seconds
+            )
+        except Exception:  # an explanation is an extra: its failure must not cost the forecast
+            return ()
+        return tuple(
+            Attribution(
+                a.feature, a.value if isfinite(a.value) else None, a.contribution, a.output, a.horizon_days
+            )
+            for a in told
+            if isfinite(a.contribution)
+        )
+
+    def stop(self) -> None:
+        """Let the worker's thread end."""
+        self._worker.stop()
+
+    def _join(self, vs_currency: str, prepared: Prepared) -> "asyncio.Future[Outcome]":
+        flight = self._flights.get(id(prepared))
+        if flight is None:
+            flight = asyncio.get_running_loop().create_future()
+            self._flights[id(prepared)] = flight
+            self._waiting.append((vs_currency, prepared))
+            if self._drain is None or self._drain.done():
+                self._drain = asyncio.create_task(self._run())
+        return flight
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch = self._waiting[: self._max_batch]
+            del self._waiting[: self._max_batch]
+            outcomes = await self._predict([prepared for _, prepared in batch])
+            for (vs_currency, prepared), outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Row):
+                    self._kept.put((prepared.coin_id, vs_currency), outcome)
+                self._flights.pop(id(prepared)).set_result(outcome)
+
+    async def _predict(self, batch: Sequence[Prepared]) -> list[Outcome]:
+        started = self._timer()
+        name = self.model.name
+        try:
+            forecasts = await self._worker.run(
+                lambda: self.model.predict(batch, self._horizons), limit_seconds=self._limit_seconds
+            )
+            usable = forecasts.usable().tolist()
+            if len(usable) != len(batch):
+                raise ValueError(f"{len(usable)} forecasts came back for {len(batch)} coins")
+        except WorkerStuck:
+            return [StepFailure(Cause.STUCK, f"{name} hangs in an earlier call")] * len(batch)
+        except TimeoutError:
+            sentence = f"{name} gave no answer within {self._limit_seconds:g} s"
+            return [StepFailure(Cause.TIMED_OUT, sentence)] * len(batch)
+        except Exception as error:  # whatever a model raises is a failed step, not a failed request
+            return [StepFailure(Cause.RAISED, f"{name} failed ({type(error).__name__})")] * len(batch)
+        self._observe(name, len(batch), self._timer() - started)
+        failure = StepFailure(Cause.NOT_FINITE, f"{name} gave no finite forecast")
+        return [
+            Row(prepared, forecasts, index) if usable[index] else failure
+            for index, prepared in enumerate(batch)
+        ]

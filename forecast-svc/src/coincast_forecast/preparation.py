@@ -1,0 +1,140 @@
+"""Features of each coin's last closed day, computed once off the event loop and shared by models and callers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from coincast_forecast.lru import Lru
+from coincast_forecast.steps import Cause, StepFailure
+from coincast_forecast.worker import Worker, WorkerStuck
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import FeatureSpec, Market
+from coincast_modelkit.prepared import Prepared, prepare
+
+Key = tuple[str, str, str]
+Outcome = Prepared | StepFailure
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    candles: Candles
+    covered: frozenset[str]
+    prepared: Prepared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """The reference coins of one currency, and the market that they make."""
+
+    panel: Mapping[str, Candles]
+    market: Market
+
+    def covers(self, candles: Candles) -> frozenset[str]:
+        """The reference coins that know a coin's last day."""
+        return frozenset(coin for coin, c in self.panel.items() if c.dates[-1] >= candles.dates[-1])
+
+
+class Preparation:
+    """Prepared coins by currency and feature spec."""
+
+    def __init__(self, *, coins: int, limit_seconds: float) -> None:
+        self._limit_seconds = limit_seconds
+        self._worker = Worker("features")
+        self._kept: Lru[Key, _Kept] = Lru(coins)
+        self._references: dict[str, Reference] = {}
+        self._flights: dict[tuple[Key, int], asyncio.Task[Mapping[str, Outcome]]] = {}
+
+    def kept(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> Prepared | None:
+        """What was prepared of these very candles with at least the reference coins that are known now."""
+        kept = self._kept.get((candles.coin_id, vs_currency, spec.hash))
+        if kept is None or kept.candles is not candles:
+            return None
+        reference = self._references.get(vs_currency)
+        if reference is None or reference.covers(candles) <= kept.covered:
+            return kept.prepared
+        return None
+
+    async def prepare(
+        self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> dict[str, Outcome]:
+        """Each coin prepared, or why not."""
+        outcomes: dict[str, Outcome] = {}
+        missing: list[Candles] = []
+        for one in candles:
+            prepared = self.kept(one, vs_currency, spec)
+            if prepared is None:
+                missing.append(one)
+            else:
+                outcomes[one.coin_id] = prepared
+        if missing:
+            outcomes.update(await self._prepare_missing(missing, vs_currency, spec))
+        return outcomes
+
+    async def set_reference(self, vs_currency: str, panel: Mapping[str, Candles]) -> None:
+        """Compute the market anew where a reference coin's candles are other than before."""
+        known = self._references.get(vs_currency)
+        if known is not None and _same(known.panel, panel):
+            return
+        market = await self._worker.run(lambda: Market.of(panel), limit_seconds=self._limit_seconds)
+        self._references[vs_currency] = Reference(dict(panel), market)
+
+    def stop(self) -> None:
+        """Let the worker's thread end."""
+        self._worker.stop()
+
+    async def _prepare_missing(
+        self, missing: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> dict[str, Outcome]:
+        fresh: list[Candles] = []
+        flights: dict[str, asyncio.Task[Mapping[str, Outcome]]] = {}
+        for candles in missing:
+            flight = self._flights.get(_flight_key(candles, vs_currency, spec))
+            if flight is None:
+                fresh.append(candles)
+            else:
+                flights[candles.coin_id] = flight
+        if fresh:
+            task = asyncio.create_task(self._compute(fresh, vs_currency, spec))
+            for candles in fresh:
+                self._flights[_flight_key(candles, vs_currency, spec)] = task
+                flights[candles.coin_id] = task
+        await asyncio.wait(set(flights.values()))
+        return {coin: task.result()[coin] for coin, task in flights.items()}
+
+    async def _compute(
+        self, missing: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> Mapping[str, Outcome]:
+        """Never raises: one coin's bad history must not take the others along."""
+        reference = self._references.get(vs_currency) or Reference({}, Market.of({}))
+        try:
+            outcomes = await self._worker.run(
+                lambda: {one.coin_id: _prepare_one(one, reference.market, spec) for one in missing},
+                limit_seconds=self._limit_seconds,
+            )
+        except (TimeoutError, WorkerStuck):
+            failure = StepFailure(Cause.TIMED_OUT, f"features took longer than {self._limit_seconds:g} s")
+            outcomes = {one.coin_id: failure for one in missing}
+        finally:
+            for one in missing:
+                self._flights.pop(_flight_key(one, vs_currency, spec), None)
+        for one in missing:
+            outcome = outcomes[one.coin_id]
+            if isinstance(outcome, Prepared):
+                kept = _Kept(one, reference.covers(one), outcome)
+                self._kept.put((one.coin_id, vs_currency, spec.hash), kept)
+        return outcomes
+
+
+def _prepare_one(candles: Candles, market: Market, spec: FeatureSpec) -> Outcome:
+    try:
+        return prepare(candles, market, spec)
+    except Exception as error:  # one coin's features failing is that coin's failed step
+        return StepFailure(Cause.RAISED, f"the features of {candles.coin_id} failed ({type(error).__name__})")
+
+
+def _same(known: Mapping[str, Candles], panel: Mapping[str, Candles]) -> bool:
+    return known.keys() == panel.keys() and all(known[coin] is panel[coin] for coin in panel)
+
+
+def _flight_key(candles: Candles, vs_currency: str, spec: FeatureSpec) -> tuple[Key, int]:
+    return (candles.coin_id, vs_currency, spec.hash), id(candles)

@@ -1,0 +1,180 @@
+"""Answers a query: histories, model and variant per coin, the ladder, what is shown, the ledger."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from coincast_chassis.errors import CoincastError, InvalidInput, NotReady
+from coincast_forecast import auto
+from coincast_forecast.climb import Answered, Climber, Ladder
+from coincast_forecast.domain import AUTO, TECHNICAL, CoinForecast, ForecastQuery, LiveScores, Served
+from coincast_forecast.explanations import Explanations
+from coincast_forecast.histories import Histories
+from coincast_forecast.lineup import Snapshot
+from coincast_forecast.metrics import Metrics
+from coincast_forecast.ports import History
+from coincast_forecast.preparation import Preparation
+from coincast_forecast.presenter import Item, Presenter
+from coincast_forecast.recorder import Recorder, Shown
+from coincast_forecast.shadows import Shadows
+from coincast_forecast.steps import Cause, StepFailure
+from coincast_modelkit.features import REFERENCE_COINS
+
+NO_MODEL = StepFailure(Cause.NOT_LOADED, "no trained model that can serve this is in production yet")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What could be served, and why the rest could not, in the order asked."""
+
+    forecasts: tuple[Served, ...]
+    errors: tuple[tuple[str, CoincastError], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the service is made of."""
+
+    histories: Histories
+    preparation: Preparation
+    ladder: Ladder
+    presenter: Presenter
+    explanations: Explanations
+    recorder: Recorder
+    shadows: Shadows
+    metrics: Metrics
+    snapshot: Callable[[], Snapshot]
+    scores: Callable[[], LiveScores]
+
+
+class Forecasting:
+    """The service itself; free of gRPC."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def forecast(self, query: ForecastQuery) -> Reply:
+        """Forecast every coin of the query. One snapshot of versions serves the whole of it."""
+        snapshot = self._parts.snapshot()
+        found = await self._find_histories(query)
+        errors = {coin: e for coin in query.ids if isinstance(e := found[coin], CoincastError)}
+        histories = {coin: h for coin in query.ids if isinstance(h := found[coin], History)}
+        climbers = self._climbers(snapshot, query, histories, errors)
+        answers = await self._parts.ladder.descend(
+            snapshot, list(climbers.values()), query.vs_currency, query.client_key, query.days
+        )
+        items = await self._items(query, climbers, answers, histories)
+        shown = self._parts.presenter.show(items, query.vs_currency, query.shape)
+        safe = await self._record(query, items, shown)
+        self._parts.shadows.cast(snapshot, query.vs_currency, query.days, answers.values())
+        self._count(items, errors)
+        return Reply(
+            tuple(
+                Served(
+                    shown[coin] if shown[coin].forecast_id in safe else _unrecorded(shown[coin]),
+                    item.provenance,
+                )
+                for coin, item in items.items()
+            ),
+            tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
+        )
+
+    async def _find_histories(self, query: ForecastQuery) -> Mapping[str, History | CoincastError]:
+        """The coins' histories; the reference coins come along, since features are taken against them."""
+        found = await self._parts.histories.get(
+            dict.fromkeys((*query.ids, *REFERENCE_COINS)), query.vs_currency
+        )
+        panel = {coin: h.candles for coin in REFERENCE_COINS if isinstance(h := found[coin], History)}
+        await self._parts.preparation.set_reference(query.vs_currency, panel)
+        return found
+
+    def _climbers(
+        self,
+        snapshot: Snapshot,
+        query: ForecastQuery,
+        histories: Mapping[str, History],
+        errors: dict[str, CoincastError],
+    ) -> dict[str, Climber]:
+        climbers: dict[str, Climber] = {}
+        for coin, history in histories.items():
+            try:
+                climbers[coin] = self._climber(snapshot, query, history)
+            except CoincastError as error:
+                errors[coin] = error
+        return climbers
+
+    def _climber(self, snapshot: Snapshot, query: ForecastQuery, history: History) -> Climber:
+        """The coin with the model that is to answer. Raises InvalidInput or NotReady where that model cannot."""
+        candles, model, failures = history.candles, query.model, list[StepFailure]()
+        if model == AUTO:
+            model = auto.choose(snapshot, self._parts.scores(), candles.coin_id, query.days, len(candles))
+            if model == TECHNICAL:
+                failures.append(NO_MODEL)
+        check_able(snapshot, model, query.days, candles.coin_id, len(candles))
+        return Climber(candles, model, failures)
+
+    async def _items(
+        self,
+        query: ForecastQuery,
+        climbers: Mapping[str, Climber],
+        answers: Mapping[str, Answered],
+        histories: Mapping[str, History],
+    ) -> dict[str, Item]:
+        told = {}
+        if query.attribution_features:
+            explain = self._parts.explanations.of
+            told = await explain(answers.values(), query.days, query.attribution_features)
+        return {
+            coin: Item(answers[coin], climber.model, histories[coin].provenance, told.get(coin, ()))
+            for coin, climber in climbers.items()
+        }
+
+    async def _record(
+        self, query: ForecastQuery, items: Mapping[str, Item], shown: Mapping[str, CoinForecast]
+    ) -> set[str]:
+        """See the forecasts into the ledger; the ids that are safe there."""
+        return await self._parts.recorder.record(
+            [
+                Shown(
+                    forecast_id=forecast.forecast_id,
+                    row=items[coin].answered.row,
+                    vs_currency=query.vs_currency,
+                    model=forecast.model,
+                    version=forecast.version,
+                    variant=forecast.variant,
+                    served_by=forecast.served_by,
+                    days=query.days,
+                )
+                for coin, forecast in shown.items()
+            ]
+        )
+
+    def _count(self, items: Mapping[str, Item], errors: Mapping[str, CoincastError]) -> None:
+        metrics = self._parts.metrics
+        for item in items.values():
+            metrics.served(item.model, item.answered.served_by)
+            for failure in item.answered.failures:
+                metrics.degraded(item.model, failure.cause)
+            if item.provenance.stale:
+                metrics.degraded(item.model, Cause.STALE_HISTORY)
+        for error in errors.values():
+            metrics.coin_error(error.kind)
+
+
+def check_able(snapshot: Snapshot, model: str, days: int, coin_id: str, history_days: int) -> None:
+    """Raise InvalidInput where the model does not reach so far, NotReady where the coin is too young for it."""
+    lineup = snapshot.get(model) or snapshot[TECHNICAL]
+    version = lineup.production or snapshot[TECHNICAL].production
+    assert version is not None  # noqa: S101 - technical needs no artifact
+    able = version.predictor.model
+    if days > able.max_horizon_days:
+        raise InvalidInput(f"{model} forecasts up to {able.max_horizon_days} days, not {days}", field="days")
+    if history_days < able.min_history_days:
+        raise NotReady(
+            f"{coin_id} has {history_days} closed days of history, {version.model} needs {able.min_history_days}",
+            field="ids",
+        )
+
+
+def _unrecorded(forecast: CoinForecast) -> CoinForecast:
+    """The ledger does not hold it, so it has no id there."""
+    return replace(forecast, forecast_id="")

@@ -1,0 +1,46 @@
+"""Settings of the forecast service, read from FORECAST_ variables."""
+
+import socket
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from coincast_chassis.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """FORECAST_ variables; each has a default that works beside the other services on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="FORECAST_")
+
+    port: int = 50052
+    metrics_port: int = 9102
+
+    market_target: str = Field("127.0.0.1:50051", description="market-data-svc, host:port or a gRPC target")
+    artifacts_dir: Path = Field(Path("var/artifacts"), description="where training-svc writes versions")
+    spool_dir: Path = Field(Path("var/spool"), description="ledger entries while Redis is away")
+    replica: str = Field(default_factory=socket.gethostname, description="names this replica's spool folder")
+
+    history_days: int = Field(1100, ge=120, le=10_000, description="closed days kept of each coin")
+    history_coins: int = Field(2000, ge=50, description="coins whose history is kept in memory")
+    history_timeout_seconds: float = Field(5.0, gt=0, description="limit of one fetch of histories")
+    day_check_seconds: float = Field(15.0, gt=0, description="how often the last closed day is asked for")
+    history_retry_seconds: float = Field(60.0, gt=0, description="wait before a lagging coin is asked again")
+    stale_after_seconds: float = Field(120.0, gt=0, description="silence of market-data that counts as stale")
+
+    step_timeout_seconds: float = Field(2.0, gt=0, description="limit of one step of the ladder")
+    forecast_cache_rows: int = Field(5000, ge=0, description="forecasts kept a version; 0 keeps none")
+    max_batch_coins: int = Field(250, ge=1, le=250)
+
+    watch_seconds: float = Field(1.0, gt=0, description="how often aliases are looked at")
+    trial_timeout_seconds: float = Field(20.0, gt=0, description="limit of the trial load in a child process")
+    refused_retry_seconds: float = Field(30.0, gt=0, description="wait after a refusal that may pass")
+    warm_seconds: float = Field(2.5, ge=0, description="how long the start waits for the first versions")
+    signing_key: SecretStr | None = Field(None, description="key that artifacts are signed with")
+    require_signature: bool = Field(False, description="refuse artifacts that are not signed")
+
+    ledger_drain_seconds: float = Field(1.0, gt=0, description="how often the spool is tried")
+    shadow_queue_coins: int = Field(
+        1000, ge=1, description="shadow forecasts that may wait; more are dropped"
+    )

@@ -1,0 +1,48 @@
+"""The ladder: who answers when a model cannot, and what a step that failed says. Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from coincast_forecast.domain import ENSEMBLE, LAST_PRICE, LIGHTGBM, LSTM, TECHNICAL
+
+LADDERS: dict[str, tuple[str, ...]] = {
+    ENSEMBLE: (ENSEMBLE, LIGHTGBM, LSTM, TECHNICAL, LAST_PRICE),
+    LIGHTGBM: (LIGHTGBM, TECHNICAL, LAST_PRICE),
+    LSTM: (LSTM, TECHNICAL, LAST_PRICE),
+    TECHNICAL: (TECHNICAL, LAST_PRICE),
+}
+
+
+class Cause(StrEnum):
+    """Why a step did not answer, or data was not whole: the metric's label."""
+
+    NOT_LOADED = "not_loaded"
+    REFUSED = "refused"
+    RAISED = "raised"
+    TIMED_OUT = "timed_out"
+    STUCK = "stuck"
+    NOT_FINITE = "not_finite"
+    NOT_ABLE = "not_able"
+    STALE_HISTORY = "stale_history"
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure:
+    """A step that did not answer: the cause for counting, a sentence for the reader."""
+
+    cause: Cause
+    sentence: str
+
+
+def explain(failures: tuple[StepFailure, ...], served_by: str) -> str:
+    """One plain sentence for the reply: what failed, who answered; empty where nothing failed."""
+    if not failures:
+        return ""
+    return f"{'; '.join(failure.sentence for failure in failures)}; {served_by} answered instead."
+
+
+def step_limit_seconds(limit_seconds: float, remaining_seconds: float | None) -> float:
+    """What a step may take: its own limit, and at most half of what the caller has left for the steps below."""
+    if remaining_seconds is None:
+        return limit_seconds
+    return max(0.0, min(limit_seconds, remaining_seconds / 2))
