@@ -1,5 +1,6 @@
 """CoinGecko's paths below /api/v3: read the parameters, ask the market, answer."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -102,7 +103,7 @@ class Api:
         now = self._market.clock.now()
         self._plan.check_reach(now - days * 86400, now)
         started = self._market.series[read.known_coin(self._market, path["id"])].started() - 1
-        return self._series(query, path, max(now - days * 86400, started), now, days)
+        return self._series(query, path, max(now - days * 86400, started), math.inf, days)
 
     def _chart_range(self, query: Query, path: dict[str, str]) -> Any:
         start, end = read.unix_seconds(query, "from"), read.unix_seconds(query, "to")

@@ -1,10 +1,11 @@
 """Sends a faulty reply: what a fault does to the bytes on the wire, beside what it does to the content."""
 
 import asyncio
-import gzip
 import socket
 import struct
+import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from starlette.types import Receive, Scope, Send
 
@@ -38,11 +39,25 @@ def replaced(fault: Fault, now: float) -> Reply | None:
     return None
 
 
+@lru_cache(maxsize=4)
 def bomb(megabytes: int) -> bytes:
-    """A gzipped JSON object that unpacks to about so many megabytes of blanks."""
-    packer = gzip.compress
-    parts = [packer(b'{"bitcoin":{"usd":1.0'), *([packer(b" " * _MEGABYTE)] * megabytes), packer(b"}}")]
-    return b"".join(parts)
+    """A gzipped JSON object that unpacks to about so many megabytes of blanks.
+
+    After a full flush the packer forgets what came before, so that one packed megabyte can be repeated.
+    """
+    head, blanks, tail = b'{"bitcoin":{"usd":1.0', b" " * _MEGABYTE, b"}}"
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed_head = packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed_blanks = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed_tail = packer.compress(tail) + packer.flush(zlib.Z_FINISH)
+    checksum = zlib.crc32(head)
+    for _ in range(megabytes):
+        checksum = zlib.crc32(blanks, checksum)
+    checksum = zlib.crc32(tail, checksum)
+    size = len(head) + megabytes * _MEGABYTE + len(tail)
+    ending = struct.pack("<II", checksum, size & 0xFFFFFFFF)
+    header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+    return header + packed_head + packed_blanks * megabytes + packed_tail + ending
 
 
 async def drip(reply: Reply, fault: Fault, send: Send) -> None:
