@@ -20,6 +20,8 @@ from coincast_gateway.routes.forecast import ForecastRoutes
 from coincast_gateway.routes.health import HealthRoutes
 from coincast_gateway.routes.market import MarketRoutes
 from coincast_gateway.routes.pages import PageRoutes
+from coincast_gateway.routes.registry import RegistryRoutes
+from coincast_gateway.routes.training import TrainingRoutes
 from coincast_gateway.services import forecast, market, training
 from coincast_gateway.services.backend import Backend
 from coincast_gateway.serving.dispatch import Serving
@@ -98,6 +100,8 @@ def all_endpoints(settings: Settings, services: Services, draining: asyncio.Even
     return [
         *MarketRoutes(services.market, settings).endpoints(),
         *ForecastRoutes(services.forecasting, settings).endpoints(),
+        *RegistryRoutes(services.training).endpoints(),
+        *TrainingRoutes(services.training).endpoints(),
         *health.endpoints(),
     ]
 

@@ -46,25 +46,3 @@ class ExplainQuery(Query):
     features: Annotated[
         int, PlainInteger, Field(ge=1, le=20, description="How many of the most telling features.")
     ] = 10
-
-
-class AccuracyQuery(Query):
-    """How served forecasts did once their day had come."""
-
-    model: Annotated[
-        Literal["", "lightgbm", "lstm", "ml_ensemble", "technical"],
-        Field(description="Empty means every model."),
-    ] = ""
-    id: Annotated[
-        str,
-        Field(
-            max_length=128,
-            pattern=r"^([A-Za-z0-9][A-Za-z0-9._\-]{0,127})?$",
-            description="Empty means every coin.",
-        ),
-    ] = ""
-    days: Annotated[
-        int,
-        PlainInteger,
-        Field(ge=1, le=365, description="Forecasts whose day came in the last so many days."),
-    ] = 30

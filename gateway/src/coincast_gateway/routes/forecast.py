@@ -6,13 +6,14 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast_gateway.encode.forecasts import forecasts_document, oldest_as_of
 from coincast_gateway.encode.plain import plain
 from coincast_gateway.models import forecast as shapes
+from coincast_gateway.problems import NOT_FOUND, NOT_READY, STARTING
 from coincast_gateway.queries.fields import split_ids
 from coincast_gateway.queries.forecast import ExplainQuery, ForecastsQuery
 from coincast_gateway.queries.market import NoQuery
 from coincast_gateway.replies import Reply, json_reply
 from coincast_gateway.routes.items import malformed, refuse_if_all_failed
 from coincast_gateway.services.forecast import Forecasting
-from coincast_gateway.serving.endpoint import Call, Endpoint
+from coincast_gateway.serving.endpoint import BEHIND, Call, Endpoint
 from coincast_gateway.serving.tables import forecast_rows, rows_of
 from coincast_gateway.settings import Settings
 
@@ -76,6 +77,7 @@ class ForecastRoutes:
                 answer=self.forecasts,
                 query=ForecastsQuery,
                 reply=shapes.Forecasts,
+                problems=(*BEHIND, NOT_FOUND, NOT_READY, STARTING),
                 table=forecast_rows,
                 by_caller=True,
                 summary="Forecasts of up to 250 coins, 1 to 30 days ahead, with intervals",
@@ -97,6 +99,7 @@ class ForecastRoutes:
                 answer=self.explain,
                 query=ExplainQuery,
                 reply=shapes.Explanation,
+                problems=(*BEHIND, NOT_FOUND, NOT_READY, STARTING),
                 by_caller=True,
                 summary="What moved one coin's forecast",
             ),

@@ -7,12 +7,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from coincast_chassis.errors import CoincastError
 from coincast_gateway.models import health as shapes
-from coincast_gateway.problems import INTERNAL, INVALID, STARTING, Problem
+from coincast_gateway.problems import STARTING, Problem
 from coincast_gateway.queries.market import NoQuery
 from coincast_gateway.replies import Reply, json_reply
 from coincast_gateway.services.forecast import Forecasting
 from coincast_gateway.services.market import MarketData
-from coincast_gateway.serving.endpoint import Call, Endpoint
+from coincast_gateway.serving.endpoint import ALWAYS, Call, Endpoint
 from coincast_gateway.serving.validation import Refused
 
 CHECK_SECONDS = 0.8
@@ -92,7 +92,7 @@ class HealthRoutes:
                 reply=shapes.Ready,
                 kept=False,
                 scope="none",
-                problems=(INVALID, INTERNAL, STARTING),
+                problems=(*ALWAYS, STARTING),
                 summary="Whether a forecast can be served",
             ),
             Endpoint(

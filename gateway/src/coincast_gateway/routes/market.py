@@ -4,12 +4,13 @@ from typing import Any
 
 from coincast_gateway.encode.plain import iso, plain
 from coincast_gateway.models import market as shapes
+from coincast_gateway.problems import NOT_FOUND
 from coincast_gateway.queries.fields import split_ids
 from coincast_gateway.queries.market import CoinsQuery, HistoryQuery, MarketsQuery, OhlcQuery, PricesQuery
 from coincast_gateway.replies import Reply, json_reply
 from coincast_gateway.routes.items import as_of, malformed, refuse_if_all_failed, with_errors
 from coincast_gateway.services.market import MarketData
-from coincast_gateway.serving.endpoint import Call, Endpoint
+from coincast_gateway.serving.endpoint import BEHIND, Call, Endpoint
 from coincast_gateway.serving.tables import candle_rows, rows_of
 from coincast_gateway.settings import Settings
 
@@ -88,6 +89,7 @@ class MarketRoutes:
                 answer=self.prices,
                 query=PricesQuery,
                 reply=shapes.Prices,
+                problems=(*BEHIND, NOT_FOUND),
                 table=rows_of("prices"),
                 summary="Spot prices of up to 250 coins",
             ),
@@ -98,6 +100,7 @@ class MarketRoutes:
                 answer=self.markets,
                 query=MarketsQuery,
                 reply=shapes.Markets,
+                problems=(*BEHIND, NOT_FOUND),
                 table=rows_of("markets"),
                 summary="Coins by market value, or the named ones",
             ),
@@ -118,6 +121,7 @@ class MarketRoutes:
                 answer=self.history,
                 query=HistoryQuery,
                 reply=shapes.History,
+                problems=(*BEHIND, NOT_FOUND),
                 table=candle_rows,
                 summary="Daily candles of one coin",
             ),
@@ -128,6 +132,7 @@ class MarketRoutes:
                 answer=self.ohlc,
                 query=OhlcQuery,
                 reply=shapes.Ohlc,
+                problems=(*BEHIND, NOT_FOUND),
                 table=candle_rows,
                 summary="Intraday to four-day candles of one coin",
             ),

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from coincast_chassis.errors import NotFound
-from coincast_gateway.problems import INTERNAL, INVALID, KINDS, NOT_FOUND
+from coincast_gateway.problems import KINDS, NOT_FOUND
 from coincast_gateway.queries.fields import Query
 from coincast_gateway.queries.market import NoQuery
 from coincast_gateway.replies import Reply, json_reply
-from coincast_gateway.serving.endpoint import Call, Endpoint
+from coincast_gateway.serving.endpoint import ALWAYS, Call, Endpoint
 from coincast_gateway.web.assets import HERE, YEAR_SECONDS, Assets
 
 HTML = "text/html; charset=utf-8"
@@ -87,7 +87,7 @@ class PageRoutes:
                 answer=self.problem,
                 query=NameQuery,
                 scope="none",
-                problems=(INVALID, NOT_FOUND, INTERNAL),
+                problems=(*ALWAYS, NOT_FOUND),
                 summary="What a problem's type means",
             ),
             Endpoint(
@@ -98,7 +98,7 @@ class PageRoutes:
                 query=NameQuery,
                 scope="none",
                 media_type="*/*",
-                problems=(INVALID, NOT_FOUND, INTERNAL),
+                problems=(*ALWAYS, NOT_FOUND),
                 summary="A file of the pages",
             ),
         ]

@@ -52,7 +52,12 @@ class Serving:
         query = validated(endpoint.query, {**parameters(scope["query_string"]), **path})
         body = await read_body(endpoint, scope, receive) if endpoint.body else None
         side = self.caller_key(scope) if endpoint.by_caller else ""
-        call = Call(client_key=side, requested_by=scope.get("coincast.caller", "anonymous"), body=body)
+        call = Call(
+            client_key=side,
+            requested_by=scope.get("coincast.caller", "anonymous"),
+            body=body,
+            idempotency_key=_idempotency_key(scope),
+        )
 
         async def make() -> Reply:
             reply = await endpoint.answer(query, call)
@@ -67,6 +72,13 @@ class Serving:
         if not side and len(scope["query_string"]) <= MAX_RAW_QUERY_BYTES:
             self.hot.remember((scope["path"], scope["query_string"], accept), key)
         return entry
+
+
+def _idempotency_key(scope: Scope) -> str:
+    key = header(scope, b"idempotency-key").decode("latin-1")
+    if key and (len(key) > 128 or not key.isascii() or not key.isprintable()):
+        raise refuse(INVALID, "At most 128 printable ASCII characters.", field="Idempotency-Key")
+    return key
 
 
 async def read_body(endpoint: Endpoint, scope: Scope, receive: Receive) -> Any:

@@ -6,12 +6,27 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from coincast_gateway.problems import INTERNAL, INVALID, Kind
+from coincast_gateway.problems import (
+    EXHAUSTED,
+    FORBIDDEN,
+    INTERNAL,
+    INVALID,
+    NOT_ACCEPTABLE,
+    OVERLOADED,
+    REFUSED,
+    TIMEOUT,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    Kind,
+)
 from coincast_gateway.queries.fields import Query
 from coincast_gateway.replies import Reply
 from coincast_gateway.serving.tables import Table
 
 AccessScope = Literal["none", "read", "train", "admin"]
+# What every endpoint can answer with, and what those with a service behind them can.
+ALWAYS: tuple[Kind, ...] = (INVALID, UNAUTHORIZED, FORBIDDEN, NOT_ACCEPTABLE, EXHAUSTED, INTERNAL, OVERLOADED)
+BEHIND: tuple[Kind, ...] = (*ALWAYS, REFUSED, UNAVAILABLE, TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +39,8 @@ class Call:
     requested_by: str = "anonymous"
     # The validated body, where the endpoint takes one.
     body: Any = None
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    # The Idempotency-Key header.
+    idempotency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,5 +65,5 @@ class Endpoint:
     # Differs from caller to caller while an A/B test runs.
     by_caller: bool = False
     scope: AccessScope = "read"
-    problems: tuple[Kind, ...] = (INVALID, INTERNAL)
+    problems: tuple[Kind, ...] = BEHIND
     media_type: str = "application/json"
