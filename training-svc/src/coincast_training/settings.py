@@ -19,7 +19,7 @@ DEFAULT_COINS = (
     "dogecoin",
     "litecoin",
     "solana",
-    "polkadot",
+    "avalanche-2",
     "chainlink",
 )
 Share = Annotated[float, Field(ge=0, le=1)]

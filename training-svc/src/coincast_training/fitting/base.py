@@ -23,7 +23,8 @@ class Progress(Protocol):
 class WalkForward:
     """Forecasts made out of sample, one row a coin, origin and horizon (N rows, Q probabilities).
 
-    Rows are log returns from the close of `origins` to the close `horizons` days later; `actual_log_returns` is what came.
+    Rows are log returns from the close of `origins` to the close `horizons` days later; `actual_log_returns`
+    is what came.
     """
 
     coin_ids: NDArray[np.str_]
@@ -51,8 +52,8 @@ class FittedModel:
 class Fit(Protocol):
     """Fits one kind of model. The same panel, parameters and seed give the same model.
 
-    `reference` holds the candles of REFERENCE_COINS, against which market features are taken, as serving takes
-    them; None takes those found in the panel. Only the panel's coins are learnt from.
+    `reference` holds the candles of REFERENCE_COINS, against which market features are taken, as serving
+    takes them; None takes those found in the panel. Only the panel's coins are learnt from.
     """
 
     def __call__(

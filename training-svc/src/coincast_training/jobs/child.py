@@ -44,7 +44,7 @@ class Voice:
 
 
 def main() -> int:
-    """Runs the job on stdin. 0: finished; 3: failed for a reason that it told."""
+    """Runs the job on stdin; 0 where it told how it ended."""
     voice = Voice(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # whatever a library prints belongs to the log
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
@@ -72,6 +72,10 @@ async def _run(order: dict[str, Any], voice: Voice) -> int:
             )
     except CoincastError as error:
         voice.say(event="failed", message=error.message)
+        return 0
+    except Exception as error:  # the trace belongs to the log, a sentence to the job
+        logging.getLogger(__name__).exception("the job broke")
+        voice.say(event="failed", message=f"It broke with {type(error).__name__}: {error}; see its log.")
         return 0
     voice.say(event="finished", outcome=asdict(outcome))
     return 0

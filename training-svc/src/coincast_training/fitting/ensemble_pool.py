@@ -1,0 +1,113 @@
+"""Learns how to pool the members, and what is left over, from forecasts made out of sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from coincast_modelkit.intervals import REGIMES, regime_sizes
+from coincast_modelkit.intervals.conformal import prior_sizes
+from coincast_modelkit.models.ensemble import LEVELS
+from coincast_modelkit.models.ensemble_anchor import MEMBERS, OUTLOOK, Pool
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+MIN_ROWS = 200
+FREEDOM = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolParams:
+    """Penalties are in days of one coin (overlapping days counted once).
+
+    prior: the members' weights before anything is seen; prior_days holds them there, regime_days holds each
+    regime's to all regimes'. half_life_days: an outcome so old counts half. size_prior_days: the same for
+    the residual sizes by regime. Weights are bounded to [0, max_weight].
+    """
+
+    prior: tuple[float, ...] = (0.2, 0.1, 0.135, 0.2, 0.135, 0.07, 0.07, 0.09)
+    prior_days: float = 50.0
+    regime_days: float = 200.0
+    half_life_days: float = 730.0
+    size_prior_days: float = 100.0
+    max_weight: float = 0.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Out-of-sample forecasts and what came: members (n, M); returns, log volatility, regime and day (n,)."""
+
+    members: Floats
+    returns: Floats
+    log_volatility: Floats
+    regime: Ints
+    day: Ints
+
+
+def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams) -> Pool:
+    """The pool from forecasts whose outcomes were known on day `cut`; the prior one where there are too few."""
+    known = (seen.day + horizon <= cut) & np.isfinite(seen.returns) & np.isfinite(seen.members).all(axis=1)
+    prior = np.asarray(params.prior) / np.sum(params.prior)
+    if known.sum() < MIN_ROWS:
+        sizes = np.repeat(prior_sizes(LEVELS, horizon)[None], REGIMES, axis=0)
+        return Pool(np.repeat(prior[None], REGIMES, axis=0), sizes, 0.0, 0.28 + 0.27 / horizon, 1.05)
+    members, returns, regime = seen.members[known], seen.returns[known], seen.regime[known]
+    recency = 0.5 ** ((cut - seen.day[known]) / params.half_life_days)
+    pooled = fit_weights(members, returns, recency / horizon, prior, params.prior_days, params.max_weight)
+    weights = np.stack(
+        [
+            fit_weights(
+                members[regime == r],
+                returns[regime == r],
+                recency[regime == r] / horizon,
+                pooled,
+                params.regime_days,
+                params.max_weight,
+            )
+            for r in range(REGIMES)
+        ]
+    )
+    scale = (members * weights[regime]).sum(axis=1)
+    sizes = regime_sizes(
+        returns / np.exp(scale), recency, regime, LEVELS, prior_rows=params.size_prior_days * horizon
+    )
+    outlook = members[:, [MEMBERS.index(m) for m in OUTLOOK]].mean(axis=1)
+    error = seen.log_volatility[known] - outlook
+    offset = float(np.average(error, weights=recency))
+    return Pool(
+        weights=weights,
+        sizes=sizes,
+        outlook_offset=offset,
+        outlook_error=float(max(np.sqrt(np.average((error - offset) ** 2, weights=recency)), 1e-3)),
+        outlook_factor=float(np.sqrt(np.average(np.exp(2 * (error - offset)), weights=recency))),
+    )
+
+
+def fit_weights(
+    members: Floats, returns: Floats, rows: Floats, prior: Floats, strength: float, max_weight: float
+) -> Floats:
+    """Weights (M,) of a log pool of scales: ridge-penalised Student t likelihood, at least zero, summing to one.
+
+    members (n, M) are log scales, rows (n,) what each outcome counts; strength draws the weights to the prior.
+    """
+    if not len(returns):
+        return prior
+    squares = returns**2
+    sum_strength = 1000.0 * (strength + rows.sum())
+
+    def loss(x: Floats) -> tuple[float, Floats]:
+        scale = members @ x[:-1] + x[-1]
+        share = squares * np.exp(-2 * scale) / FREEDOM
+        slope = rows * (1 - (FREEDOM + 1) * share / (1 + share))
+        gap, excess = x[:-1] - prior, x[:-1].sum() - 1
+        value = rows @ (scale + (FREEDOM + 1) / 2 * np.log1p(share))
+        value += strength * gap @ gap + sum_strength * excess**2
+        gradient = members.T @ slope + 2 * strength * gap + 2 * sum_strength * excess
+        return float(value), np.append(gradient, slope.sum())
+
+    bounds = [(0.0, max_weight)] * len(prior) + [(-3.0, 3.0)]
+    found = minimize(loss, np.append(prior, 0.0), jac=True, method="L-BFGS-B", bounds=bounds).x[:-1]
+    return np.asarray(found / found.sum())

@@ -1,0 +1,78 @@
+"""The pooled training table: one row a coin and origin, features beside targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coincast_modelkit.candles import Candles, Dates, Floats, Panel
+from coincast_modelkit.features import REFERENCE_COINS, FeatureSpec, Market, batch, market_of, spec_of
+from coincast_modelkit.targets import log_returns_ahead, log_volatility_ahead
+
+# With fewer reference coins than this the market's own features would not be the market's.
+MIN_REFERENCE_COINS = 4
+_OF_THE_MARKET = ("market_", "relative_return_", "volatility_against_market_")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """N rows in the order of coin and day.
+
+    coin (N,) positions in coin_ids, origins (N,) days, prices (N,) closes, features (N, F); returns and
+    log_volatility (N, H) ahead at horizons (H,), NaN where the day has not come.
+    """
+
+    coin_ids: tuple[str, ...]
+    spec: FeatureSpec
+    horizons: tuple[int, ...]
+    coin: np.ndarray
+    origins: Dates
+    prices: Floats
+    features: Floats
+    returns: Floats
+    log_volatility: Floats
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def column(self, horizon: int) -> int:
+        """Where a horizon stands among the targets."""
+        return self.horizons.index(horizon)
+
+
+def choose_spec(reference: Panel) -> FeatureSpec:
+    """All features, or all but the market's own where too few reference coins are at hand."""
+    spec = spec_of()
+    if sum(coin in reference for coin in REFERENCE_COINS) >= MIN_REFERENCE_COINS:
+        return spec
+    return FeatureSpec(tuple(n for n in spec.names if not n.startswith(_OF_THE_MARKET)))
+
+
+def build_rows(panel: Panel, reference: Panel, spec: FeatureSpec, horizons: Sequence[int]) -> Rows:
+    """The table of a panel; rows before a coin's third day of volatility are left out.
+
+    Raises ValueError where no coin has a row.
+    """
+    market = market_of(reference)
+    coin_ids = tuple(sorted(panel))
+    parts = [_of_coin(i, panel[c].on_every_day(), market, spec, horizons) for i, c in enumerate(coin_ids)]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    known = np.isfinite(columns[3][:, spec.names.index("har_3")])
+    if not known.any():
+        raise ValueError("no coin has enough history for a single training row")
+    return Rows(coin_ids, spec, tuple(horizons), *(column[known] for column in columns))
+
+
+def _of_coin(
+    position: int, candles: Candles, market: Market, spec: FeatureSpec, horizons: Sequence[int]
+) -> tuple[np.ndarray, ...]:
+    return (
+        np.full(len(candles), position),
+        candles.dates,
+        candles.close,
+        batch(candles, market, spec),
+        log_returns_ahead(candles, horizons),
+        log_volatility_ahead(candles, horizons),
+    )
