@@ -24,9 +24,10 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 
 def service_config(service: str) -> str:
     """Round robin over the healthy, and a throttled retry of calls that no server took up."""
+    health = {"healthCheckConfig": {"serviceName": service}} if service else {}
     config = {
         "loadBalancingConfig": [{"round_robin": {}}],
-        "healthCheckConfig": {"serviceName": service},
+        **health,
         "methodConfig": [
             {
                 "name": [{}],
@@ -78,7 +79,8 @@ def open_channel(
     """A channel to `host:port` (or dns:///name:port) for the service of that full name; make it once.
 
     Calls carry request id and trace, and end at the earlier of their `timeout`, the request's own deadline
-    and `timeout_seconds` (streams: without the last). What fails is raised as a CoincastError.
+    and `timeout_seconds` (streams: without the last). What fails is raised as a CoincastError. An empty `service` asks nobody's
+    health first: for what asks for health itself.
     """
     inner = grpc.aio.insecure_channel(target, options=channel_options(service))
     return _Channel(inner, service, timeout_seconds, tracing or Tracing())
