@@ -12,7 +12,7 @@ from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.models.lightgbm import LightgbmModel
 from coincast_modelkit.splits import Fold, walk_forward
 from coincast_training.fitting.base import FittedModel, Progress, WalkForward
-from coincast_training.fitting.lightgbm_heads import Raw, corrected, fit_heads
+from coincast_training.fitting.lightgbm_heads import Raw, Window, corrected, fit_heads
 from coincast_training.fitting.lightgbm_params import LightgbmParams
 from coincast_training.fitting.params import read_params
 from coincast_training.fitting.rows import Rows, build_rows, choose_spec
@@ -40,7 +40,7 @@ def fit(
     recipe = _for_span(settings, (last - first).astype(int) + 1)
     progress(0.05, f"computed {len(rows)} rows of {len(rows.spec.names)} features")
     seen, forecasts = _walk(rows, recipe, seed, progress) if recipe.walk_forward else ([], [])
-    heads, later = fit_heads(rows, recipe, seed, last_close=last, first=first)
+    heads, later = fit_heads(rows, recipe, seed, Window(first, last))
     model = corrected(heads, rows, recipe, seen or [later], last)
     progress(1.0, "fitted the trees on all days")
     return FittedModel(
@@ -85,19 +85,15 @@ def _walk(
     rows: Rows,
     params: LightgbmParams,
     seed: int,
-    first: np.datetime64,
-    last: np.datetime64,
     progress: Progress,
 ) -> tuple[list[Raw], list[tuple[np.ndarray, np.ndarray]]]:
-    """Outputs made out of sample, fold after fold, and the forecasts: positions (m,) and quantiles (m, H,
-    Q).
-    """
+    """Outputs made out of sample, fold after fold, and the forecasts: positions (m,), quantiles (m, H, Q)."""
     folds = folds_of(rows, params)
     seen: list[Raw] = []
     forecasts = []
     for number, fold in enumerate(folds):
         # A target may end on the day before the first test origin, and no later: see Fold.
-        heads, later = fit_heads(rows, params, seed, last_close=fold.test_from - DAY, first=fold.train_from)
+        heads, later = fit_heads(rows, params, seed, Window(fold.train_from, fold.test_from - DAY))
         model = corrected(heads, rows, params, seen or [later], fold.test_from - DAY)
         at = np.flatnonzero(fold.test_mask(rows.origins))
         seen.append(heads.raw(rows, at))
@@ -133,11 +129,7 @@ def _notes(model: LightgbmModel, params: LightgbmParams, rows: int) -> dict[str,
     return {
         "rows": rows,
         "anchors": list(params.anchors),
-        "rounds": {
-            f"{k}_{h}": b.num_trees()
-            for k, v in heads.items()
-            for h, b in zip(v.anchors, v.boosters, strict=True)
-        },
+        "rounds": {name: booster.num_trees() for name, booster in boosters.items()},
         "weights": {k: [float(w) for w in v.weights] for k, v in heads.items()},
         "importance": importance(model),
     }

@@ -7,17 +7,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import lightgbm as lgb
 import numpy as np
+
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.models.har import HarLine, design, fit_line
 from coincast_modelkit.models.lightgbm import Head, LightgbmModel
 from coincast_modelkit.models.residuals import residual_shape
-
+from coincast_training.fitting.boosting import MIN_ROWS, boost
 from coincast_training.fitting.lightgbm_params import LightgbmParams, TreeParams
 from coincast_training.fitting.rows import Rows
-
-MIN_ROWS = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,77 +45,73 @@ class Heads:
         )
 
 
-def known_by(rows: Rows, last_close: np.datetime64, horizon: int, first: np.datetime64) -> np.ndarray:
-    """Positions of rows from `first` on whose target at a horizon had ended by the close of a day."""
-    ended = rows.origins + np.timedelta64(horizon, "D") <= last_close
-    return np.flatnonzero((rows.origins >= first) & ended)
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Training origins from `first`, targets ended by the close of `last_close` (both datetime64[D])."""
+
+    first: np.datetime64
+    last_close: np.datetime64
+
+    def known(self, rows: Rows, horizon: int) -> np.ndarray:
+        """Positions of the rows in the window whose target at a horizon had ended."""
+        ended = rows.origins + np.timedelta64(horizon, "D") <= self.last_close
+        return np.flatnonzero((rows.origins >= self.first) & ended)
+
+    def divided(self, later_share: float) -> tuple[Window, Window]:
+        """The earlier part and the later block; no target of the one reaches into the other."""
+        days = int((self.last_close - self.first).astype(int))
+        start = self.last_close - np.timedelta64(max(30, round(later_share * days)), "D")
+        return Window(self.first, start - np.timedelta64(1, "D")), Window(start, self.last_close)
 
 
-def fit_heads(
-    rows: Rows, params: LightgbmParams, seed: int, *, last_close: np.datetime64, first: np.datetime64
-) -> tuple[Heads, Raw]:
-    """Fit on what had come by last_close, and give the outputs on the later block that decided when to stop.
+def fit_heads(rows: Rows, params: LightgbmParams, seed: int, window: Window) -> tuple[Heads, Raw]:
+    """Fit on a window, and give the outputs on its later block, which decided when to stop.
 
-    The stop is found on the later block by trees that never saw it; then all rows are fitted for as many
-    rounds.
+    The stop is found there by trees that never saw it; then the whole window is fitted for as many rounds.
     """
-    span = (last_close - first).astype(int)
-    later_from = last_close - np.timedelta64(max(30, round(params.later_share * span)), "D")
-    gap = np.timedelta64(1, "D")
-    early, rounds = _fit(
-        rows, params, seed, last_close=later_from - gap, first=first, stop_from=later_from, stop_to=last_close
-    )
-    later = np.flatnonzero((rows.origins >= later_from) & (rows.origins <= last_close))
-    heads, _ = _fit(rows, params, seed, last_close=last_close, first=first, rounds=rounds)
-    return heads, early.raw(rows, later)
+    earlier, later = window.divided(params.later_share)
+    early = _fit(rows, params, seed, earlier, stop=later)
+    rounds = {
+        kind: [b.num_trees() for b in head.boosters]
+        for kind, head in (("volatility", early.volatility), ("mean", early.mean))
+    }
+    heads = _fit(rows, params, seed, window, rounds=rounds)
+    return heads, early.raw(rows, later.known(rows, 0))
 
 
 def _fit(
     rows: Rows,
     params: LightgbmParams,
     seed: int,
+    window: Window,
     *,
-    last_close: np.datetime64,
-    first: np.datetime64,
-    stop_from: np.datetime64 | None = None,
-    stop_to: np.datetime64 | None = None,
-    rounds: dict[str, int] | None = None,
-) -> tuple[Heads, dict[str, int]]:
+    stop: Window | None = None,
+    rounds: dict[str, list[int]] | None = None,
+) -> Heads:
     """Line and heads on one window; with a stop block the rounds are found there, else they are given."""
-    anchors, mean_anchors = params.anchors, params.mean_anchors
-    names = rows.spec.names
-    terms = design(rows.features, names)
-    targets = np.full((len(rows), len(anchors)), np.nan)
+    names, anchors = rows.spec.names, params.anchors
+    ahead = np.stack([rows.log_volatility[:, rows.column(h)] for h in anchors], axis=1)
+    targets = np.full_like(ahead, np.nan)
     for j, h in enumerate(anchors):
-        at = known_by(rows, last_close, h, first)
-        targets[at, j] = rows.log_volatility[at, rows.column(h)]
-    line = fit_line(terms, targets, ridge=params.ridge_rows)
+        at = window.known(rows, h)
+        targets[at, j] = ahead[at, j]
+    line = fit_line(design(rows.features, names), targets, ridge=params.ridge_rows)
     base = line.predict(rows.features, names)
-    found: dict[str, int] = {}
 
-    def head(kind: str, chosen: Sequence[int], tree: TreeParams, labels: Floats) -> Head:
+    def head(kind: str, chosen: tuple[int, ...], tree: TreeParams, labels: Floats) -> Head:
         boosters = []
         for j, h in enumerate(chosen):
-            train = _thinned(rows, known_by(rows, last_close, h, first), h)
-            stop = None
-            if stop_from is not None and stop_to is not None:
-                stop = _thinned(rows, known_by(rows, stop_to, h, stop_from), h)
-            key = f"{kind}_{h}"
-            booster = _boost(
-                rows.features, labels[:, j], train, stop, tree, seed, None if rounds is None else rounds[key]
-            )
-            found[key] = max(1, booster.current_iteration())
-            boosters.append(booster)
-        return Head(tuple(chosen), tuple(boosters), np.ones(len(boosters)))
+            train = _thinned(rows, window.known(rows, h), h)
+            block = None if stop is None else _thinned(rows, stop.known(rows, h), h)
+            given = tree.rounds if rounds is None else rounds[kind][j]
+            boosters.append(boost(rows.features, labels[:, j], train, block, tree, rounds=given, seed=seed))
+        return Head(chosen, tuple(boosters), np.ones(len(boosters)))
 
-    residual = np.stack([rows.log_volatility[:, rows.column(h)] for h in anchors], axis=1) - base
-    return (
-        Heads(
-            line,
-            head("volatility", anchors, params.volatility, residual),
-            head("mean", mean_anchors, params.mean, _scores(rows, anchors, mean_anchors, base)),
-        ),
-        found,
+    scores = _scores(rows, anchors, params.mean_anchors, base)
+    return Heads(
+        line,
+        head("volatility", anchors, params.volatility, ahead - base),
+        head("mean", params.mean_anchors, params.mean, scores),
     )
 
 
@@ -127,54 +121,13 @@ def _scores(rows: Rows, anchors: Sequence[int], chosen: Sequence[int], log_volat
         rows.returns[:, rows.column(h)] / (np.exp(log_volatility[:, list(anchors).index(h)]) * np.sqrt(h))
         for h in chosen
     ]
-    return np.clip(np.stack(out, axis=1), -4, 4)
+    return np.asarray(np.clip(np.stack(out, axis=1), -4, 4))
 
 
 def _thinned(rows: Rows, at: np.ndarray, horizon: int) -> np.ndarray:
-    """Every so many days only: overlapping targets of a long horizon say little more than every fifth part
-    of it.
-    """
+    """Every fifth part of a horizon only: targets that overlap more say little more."""
     stride = max(1, horizon // 5)
-    return at[rows.origins[at].astype(np.int64) % stride == 0]
-
-
-def _boost(
-    x: Floats,
-    y: Floats,
-    train: np.ndarray,
-    stop: np.ndarray | None,
-    tree: TreeParams,
-    seed: int,
-    rounds: int | None,
-) -> lgb.Booster:
-    """One booster. Too few rows give a single constant leaf."""
-    train = train[np.isfinite(y[train])]
-    options = {
-        "objective": "regression",
-        "verbosity": -1,
-        "num_threads": 1,
-        "deterministic": True,
-        "force_col_wise": True,
-        "seed": seed,
-        "bagging_freq": 1,
-        **tree.model_dump(exclude={"rounds", "early_stopping_rounds"}),
-    }
-    options["min_data_in_leaf"] = max(5, min(tree.min_data_in_leaf, len(train) // 15))
-    if len(train) < MIN_ROWS:
-        rounds, stop = 1, None
-        options |= {"num_leaves": 2, "min_data_in_leaf": 5, "learning_rate": 1e-9}
-    data = lgb.Dataset(x[train], y[train], params=options, free_raw_data=True)
-    valid, callbacks = [], []
-    if stop is not None:
-        stop = stop[np.isfinite(y[stop])]
-        if len(stop) >= MIN_ROWS // 2:
-            valid = [lgb.Dataset(x[stop], y[stop], reference=data)]
-            callbacks = [lgb.early_stopping(tree.early_stopping_rounds, verbose=False)]
-    booster = lgb.train(options, data, rounds or tree.rounds, valid_sets=valid, callbacks=callbacks)
-    best = booster.best_iteration
-    if best > 0 and best < booster.current_iteration():
-        booster = lgb.Booster(model_str=booster.model_to_string(num_iteration=best))
-    return booster
+    return np.asarray(at[rows.origins[at].astype(np.int64) % stride == 0])
 
 
 def corrected(

@@ -1,0 +1,104 @@
+"""The straight line below the trees: log volatility from its own past (HAR with leverage and the market's).
+
+Corsi 2009; with a leverage term Corsi and Reno 2012. Missing spans are read from the next shorter one that
+is known, so a coin with sixty days of history, or one without the market beside it, still gets its line.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+
+OWN = ("har_1", "har_3", "har_7", "har_14", "har_30", "har_90", "har_180", "ewma_94")
+MARKET = ("market_volatility_7", "market_volatility_30", "leader_volatility_7", "leader_volatility_30")
+LEVERAGE = ("leverage_1", "leverage_7", "leverage_30")
+TERMS = OWN + MARKET + LEVERAGE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HarLine:
+    """Coefficients (A, T) and intercepts (A,) of log volatility at A anchor horizons on T terms; centre
+    (T,).
+    """
+
+    terms: tuple[str, ...]
+    coefficients: Floats
+    intercepts: Floats
+    centre: Floats
+
+    def predict(self, rows: Floats, names: Sequence[str]) -> Floats:
+        """Log daily volatility (n, A) from feature rows (n, F) with these names; NaN where har_3 is absent.
+        """
+        x = design(rows, names, self.terms)
+        return np.asarray((x - self.centre) @ self.coefficients.T + self.intercepts)
+
+    def contributions(self, row: Floats, names: Sequence[str], anchor: int) -> dict[str, float]:
+        """What each term adds to the line's mean output at one anchor (by position), from one row (F,)."""
+        x = design(row[None], names, self.terms)[0]
+        return dict(zip(self.terms, (x - self.centre) * self.coefficients[anchor], strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists."""
+        return {
+            "terms": list(self.terms),
+            "coefficients": self.coefficients.tolist(),
+            "intercepts": self.intercepts.tolist(),
+            "centre": self.centre.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Self:
+        """What to_dict gave."""
+        arrays = (np.array(raw[k], dtype=np.float64) for k in ("coefficients", "intercepts", "centre"))
+        return cls(tuple(raw["terms"]), *arrays)
+
+
+def design(rows: Floats, names: Sequence[str], terms: Sequence[str] = TERMS) -> Floats:
+    """The terms (n, T) of feature rows (n, F), gaps filled from what is known; NaN where nothing is."""
+    column = {name: i for i, name in enumerate(names)}
+    absent = np.full(len(rows), np.nan)
+
+    def take(name: str) -> Floats:
+        return rows[:, column[name]] if name in column else absent
+
+    known = take("har_3")
+    filled: dict[str, Floats] = {}
+    for name in OWN:
+        value = take(name)
+        known = np.where(np.isnan(value), known, value) if name.startswith("har_") else known
+        filled[name] = np.where(np.isnan(value), known, value)
+    for name in MARKET:
+        value = take(name)
+        filled[name] = np.where(np.isnan(value), filled[f"har_{name.rsplit('_', 1)[1]}"], value)
+    for name in LEVERAGE:
+        filled[name] = np.nan_to_num(take(name), nan=0.0)
+    return np.stack([filled[t] for t in terms], axis=1)
+
+
+def fit_line(x: Floats, targets: Floats, *, ridge: float) -> HarLine:
+    """Ridge of targets (n, A) on terms (n, T), each anchor on the rows where its target is known.
+
+    ridge is in rows: that many imaginary rows with a slope of zero. Raises ValueError with fewer than 30
+    rows.
+    """
+    usable = np.isfinite(x).all(axis=1)
+    if usable.sum() < 30:
+        raise ValueError("the volatility line needs at least 30 days with features")
+    centre = x[usable].mean(axis=0)
+    spread = x[usable].std(axis=0)
+    spread[spread == 0] = 1.0
+    coefficients, intercepts = [], []
+    for y in targets.T:
+        rows = usable & np.isfinite(y)
+        if rows.sum() < 30:
+            raise ValueError("the volatility line needs at least 30 days with targets")
+        z = (x[rows] - centre) / spread
+        offset, mean = z.mean(axis=0), float(y[rows].mean())
+        gram = (z - offset).T @ (z - offset) + ridge * np.eye(z.shape[1])
+        slope = np.linalg.solve(gram, (z - offset).T @ (y[rows] - mean))
+        coefficients.append(slope / spread)
+        intercepts.append(mean - float(offset @ slope))
+    return HarLine(tuple(TERMS), np.array(coefficients), np.array(intercepts), centre)

@@ -1,0 +1,199 @@
+"""Pooled LightGBM: volatility from a HAR line plus trees, a mean shrunk out of sample, symmetric residuals.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
+from coincast_modelkit.models.har import HarLine
+from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
+from coincast_modelkit.models.residuals import ResidualShape
+from coincast_modelkit.prepared import Prepared
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+MIN_HISTORY_DAYS = 45
+STATE = "model.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """Boosters at anchor horizons (days), each of (n, F) rows; their output is scaled by `weights` (A,)."""
+
+    anchors: tuple[int, ...]
+    boosters: "tuple[Booster, ...]"
+    weights: Floats
+
+    def predict(self, rows: Floats) -> Floats:
+        """Weighted output (n, A). A weight of zero skips its trees."""
+        out = np.zeros((len(rows), len(self.anchors)))
+        for j, (booster, weight) in enumerate(zip(self.boosters, self.weights, strict=True)):
+            if weight:
+                out[:, j] = weight * booster.predict(rows, num_threads=1)
+        return out
+
+
+class LightgbmModel:
+    """Trees on the features of the last day. Volatility is what they can tell; the mean is mostly shrunk to
+    zero.
+    """
+
+    name = "lightgbm"
+    max_horizon_days = MAX_HORIZON_DAYS
+    min_history_days = MIN_HISTORY_DAYS
+
+    def __init__(
+        self,
+        *,
+        spec: FeatureSpec,
+        line: HarLine,
+        volatility: Head,
+        mean: Head,
+        shape: ResidualShape,
+        volatility_errors: Floats,
+        version: str = "",
+    ) -> None:
+        self.spec = spec
+        self.line = line
+        self.volatility = volatility
+        self.mean = mean
+        self.shape = shape
+        self.volatility_errors = volatility_errors
+        self.version = version
+        self._explaining = threading.Lock()
+
+    def log_volatility(self, rows: Floats) -> Floats:
+        """Forecast log of the realised daily volatility at the anchors, (n, A), from feature rows (n, F)."""
+        return self.line.predict(rows, self.spec.names) + self.volatility.predict(rows)
+
+    def distribution(self, rows: Floats, horizons: Sequence[int]) -> tuple[Floats, Floats, Floats]:
+        """Log volatility (n, H), mean of the log return (n, H) and its quantiles (n, H, Q) from rows (n,
+        F).
+        """
+        log_volatility = across_horizons(self.volatility.anchors, self.log_volatility(rows).T, horizons).T
+        days = np.asarray(horizons, dtype=np.float64)
+        scale = np.exp(log_volatility) * np.sqrt(days)
+        steps = np.minimum(days, self.mean.anchors[-1])
+        scores = across_horizons(self.mean.anchors, self.mean.predict(rows).T, horizons).T
+        mean = scores * np.exp(log_volatility) * np.sqrt(steps)
+        quantiles = mean[..., None] + scale[..., None] * self.shape.quantiles(horizons)
+        return log_volatility, mean, quantiles
+
+    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+        """See ForecastModel."""
+        wanted = checked_horizons(horizons, self.max_horizon_days)
+        n, h = len(prepared), len(wanted)
+        log_volatility, quantiles = np.full((n, h), np.nan), np.full((n, h, len(PROBABILITIES)), np.nan)
+        trailing = np.full((n, h), np.nan)
+        good = [i for i, p in enumerate(prepared) if len(p.candles) >= self.min_history_days]
+        if good:
+            rows = np.stack([prepared[i].row for i in good])
+            log_volatility[good], _, quantiles[good] = self.distribution(rows, wanted)
+            trailing[good] = [trailing_volatility(prepared[i].candles, wanted) for i in good]
+        errors = across_horizons(self.volatility.anchors, self.volatility_errors, wanted)
+        return assemble(
+            prepared,
+            wanted,
+            quantiles=quantiles,
+            volatility=np.exp(log_volatility) * self.shape.calibration(wanted),
+            trailing=trailing,
+            rise=_normal_cdf((log_volatility - np.log(trailing)) / errors),
+        )
+
+    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+        """SHAP values of the volatility (line and trees together) and of the mean, at the nearest anchor."""
+        checked_horizons([horizon], self.max_horizon_days)
+        found = self._volatility_parts(prepared.row, horizon) + self._mean_parts(prepared.row, horizon)
+        return sorted(found, key=lambda a: -abs(a.contribution))[:top]
+
+    def _volatility_parts(self, row: Floats, horizon: int) -> list[Attribution]:
+        anchor = _nearest(self.volatility.anchors, horizon)
+        parts = dict(zip(self.spec.names, self._shap(self.volatility, anchor, row), strict=True))
+        for name, value in self.line.contributions(row, self.spec.names, anchor).items():
+            parts[name] = parts.get(name, 0.0) + value
+        return self._attributions(parts, row, "volatility", horizon)
+
+    def _mean_parts(self, row: Floats, horizon: int) -> list[Attribution]:
+        anchor = _nearest(self.mean.anchors, horizon)
+        if not self.mean.weights[anchor]:
+            return []
+        volatility, _, _ = self.distribution(row[None], [horizon])
+        scale = float(np.exp(volatility[0, 0]) * np.sqrt(min(horizon, self.mean.anchors[-1])))
+        parts = dict(zip(self.spec.names, scale * self._shap(self.mean, anchor, row), strict=True))
+        return self._attributions(parts, row, "mean", horizon)
+
+    def _shap(self, head: Head, anchor: int, row: Floats) -> Floats:
+        # LightGBM's contributions are not safe to compute from two threads at once.
+        with self._explaining:
+            values = head.boosters[anchor].predict(row[None], pred_contrib=True, num_threads=1)
+        return np.asarray(head.weights[anchor] * np.asarray(values)[0, :-1])
+
+    def _attributions(
+        self, parts: dict[str, float], row: Floats, output: str, horizon: int
+    ) -> list[Attribution]:
+        at = {name: i for i, name in enumerate(self.spec.names)}
+        return [
+            Attribution(name, float(row[at[name]]) if name in at else float("nan"), float(v), output, horizon)
+            for name, v in parts.items()
+            if v
+        ]
+
+    def save(self, folder: Path) -> None:
+        """Text of every booster and one JSON."""
+        for kind, head in (("volatility", self.volatility), ("mean", self.mean)):
+            for days, booster in zip(head.anchors, head.boosters, strict=True):
+                (folder / f"{kind}_{days}.txt").write_text(booster.model_to_string(), encoding="utf-8")
+        state = {
+            "features": list(self.spec.names),
+            "line": self.line.to_dict(),
+            "shape": self.shape.to_dict(),
+            "volatility_errors": self.volatility_errors.tolist(),
+            "volatility": {"anchors": self.volatility.anchors, "weights": self.volatility.weights.tolist()},
+            "mean": {"anchors": self.mean.anchors, "weights": self.mean.weights.tolist()},
+        }
+        text = json.dumps(state, indent=1, sort_keys=True, allow_nan=False)
+        (folder / STATE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, *, version: str = "") -> Self:
+        """Read what `save` wrote. LightGBM's parser is not memory-safe: verify the digests first."""
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return cls(
+            spec=FeatureSpec(tuple(state["features"])),
+            line=HarLine.from_dict(state["line"]),
+            volatility=_load_head(folder, "volatility", state["volatility"]),
+            mean=_load_head(folder, "mean", state["mean"]),
+            shape=ResidualShape.from_dict(state["shape"]),
+            volatility_errors=np.array(state["volatility_errors"]),
+            version=version,
+        )
+
+
+def _load_head(folder: Path, kind: str, state: dict[str, Any]) -> Head:
+    from lightgbm import Booster  # noqa: PLC0415 - a heavy import that the fallback does without
+
+    anchors = tuple(int(a) for a in state["anchors"])
+    texts = [(folder / f"{kind}_{days}.txt").read_text(encoding="utf-8") for days in anchors]
+    boosters = tuple(Booster(model_str=text) for text in texts)
+    return Head(anchors, boosters, np.array(state["weights"], dtype=np.float64))
+
+
+def _nearest(anchors: Sequence[int], horizon: int) -> int:
+    """Position of the anchor nearest in the logarithm of the horizon."""
+    return int(np.argmin(np.abs(np.log(np.asarray(anchors)) - np.log(horizon))))
+
+
+def _normal_cdf(z: Floats) -> Floats:
+    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
+
+    return np.asarray(ndtr(z))
