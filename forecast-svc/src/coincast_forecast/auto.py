@@ -1,4 +1,6 @@
-"""Which model `auto` means for a coin and horizon: the best recent record, live first, then as measured. Pure."""
+"""Which model `auto` means for a coin and horizon: the best recent record, live first, then as measured.
+Pure.
+"""
 
 from collections.abc import Sequence
 
@@ -9,8 +11,8 @@ from coincast_forecast.lineup import LiveVersion, Snapshot
 def choose(snapshot: Snapshot, scores: LiveScores, coin_id: str, days: int, history_days: int) -> str:
     """The model with the best skill among those that can serve; `technical` where none can.
 
-    Live skill (this coin, else all coins) counts only where every candidate has it: skills from different sources
-    are not comparable. Where nothing was measured the order of TRAINED_MODELS decides.
+    Live skill (this coin, else all coins) counts only where every candidate has it: skills from different
+    sources are not comparable. Where nothing was measured the order of TRAINED_MODELS decides.
     """
     able = [v for v in _productions(snapshot) if _can(v, days, history_days)]
     if not able:

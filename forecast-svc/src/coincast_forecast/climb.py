@@ -1,4 +1,6 @@
-"""Goes down the ladder for many coins at once: each step is one batch, and those it cannot serve go on to the next."""
+"""Goes down the ladder for many coins at once: each step is one batch, and those it cannot serve go on to
+the next.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -68,7 +70,7 @@ class Ladder:
                 if step == LAST_PRICE:
                     answers[climber.coin_id] = _last_price(climber)
                 else:
-                    self._enlist(snapshot, climber, step, client_key, days, groups)
+                    self._enlist(snapshot, climber, step, client_key=client_key, days=days, groups=groups)
             results = await asyncio.gather(
                 *(self._step(version, group, vs_currency) for (version, _), group in groups.items())
             )
@@ -82,6 +84,7 @@ class Ladder:
         snapshot: Snapshot,
         climber: Climber,
         step: str,
+        *,
         client_key: str,
         days: int,
         groups: dict[tuple[LiveVersion, str], list[Climber]],

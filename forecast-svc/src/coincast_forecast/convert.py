@@ -41,7 +41,7 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
         raise InvalidInput(f"days must be 1 to {domain.MAX_DAYS}, not {days}", field="days")
     if request.attribution_features > domain.MAX_ATTRIBUTIONS:
         raise InvalidInput(
-            f"attribution_features must be 0 to {domain.MAX_ATTRIBUTIONS}, not {request.attribution_features}",
+            f"attribution_features must be at most {domain.MAX_ATTRIBUTIONS}",
             field="attribution_features",
         )
     return ForecastQuery(

@@ -1,4 +1,5 @@
-"""The most telling features of a forecast, on request; kept, since nothing but a new forecast changes them."""
+"""The most telling features of a forecast, on request; kept, since nothing but a new forecast changes them.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -21,7 +22,9 @@ class Explanations:
     async def of(
         self, answers: Iterable[Answered], days: int, top: int
     ) -> dict[str, tuple[Attribution, ...]]:
-        """Each coin's attributions at the longest day asked; none for a coin whose model cannot say in time."""
+        """Each coin's attributions at the longest day asked; none for a coin whose model cannot say in
+        time.
+        """
         found: dict[str, tuple[Attribution, ...]] = {}
         try:
             async with asyncio.timeout(self._limit_seconds):

@@ -1,7 +1,8 @@
-"""Histories kept in memory until their coin has a new closed day; the day is the source's, never this machine's.
+"""Histories kept in memory until their coin has a new closed day; the day is the source's, never this
+machine's.
 
-Missing coins of one request are one fetch, a coin that is being fetched is not fetched twice, and a fetch outlives the
-caller who began it. Where the source fails, what is kept goes on, marked stale.
+Missing coins of one request are one fetch, a coin that is being fetched is not fetched twice, and a fetch
+outlives the caller who began it. Where the source fails, what is kept goes on, marked stale.
 """
 
 import asyncio
@@ -222,7 +223,9 @@ class Histories:
 
 
 def _after_keeping(source: Source, *, stale: bool) -> Source:
-    """What was live is fresh once it is kept, and stale once it is late; archive and sandbox stay what they are."""
+    """What was live is fresh once it is kept, and stale once it is late; archive and sandbox stay what they
+    are.
+    """
     if source in (Source.ARCHIVE, Source.SANDBOX):
         return source
     return Source.STALE if stale else Source.FRESH if source is Source.LIVE else source

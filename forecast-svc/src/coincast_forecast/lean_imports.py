@@ -1,7 +1,8 @@
 """Keeps libraries that serving never uses out of the process.
 
-LightGBM imports pandas, scikit-learn and others merely because they are installed (2 s and 80 MB). Images of this
-service do not install them; where they are installed all the same (a developer's environment), this hides them.
+LightGBM imports pandas, scikit-learn and others merely because they are installed (2 s and 80 MB). Images
+of this service do not install them; where they are installed all the same (a developer's environment), this
+hides them.
 """
 
 import importlib.abc

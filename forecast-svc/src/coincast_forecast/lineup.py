@@ -1,4 +1,5 @@
-"""Which versions answer for a model: production, challenger, shadow; and which of them a caller gets. Pure."""
+"""Which versions answer for a model: production, challenger, shadow; and which of them a caller gets. Pure.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,9 @@ class Lineup:
     )
 
     def assigned(self, coin_id: str, client_key: str) -> tuple[LiveVersion | None, str]:
-        """Who answers this caller for this coin, and as which variant. The same caller always gets the same."""
+        """Who answers this caller for this coin, and as which variant. The same caller always gets the
+        same.
+        """
         if self.production is None or self.challenger is None:
             return self.production, PRODUCTION
         drawn = sticky_fraction(f"{self.challenger.model}/{self.challenger.version}", coin_id, client_key)

@@ -1,7 +1,7 @@
 """One loaded model behind a batcher: identical forecasts in flight are one, waiting coins are one batch.
 
-While the model computes, coins that arrive wait and form the next batch: no timer, no added latency when idle.
-A forecast is computed once for each coin and last closed day, at every horizon, and kept.
+While the model computes, coins that arrive wait and form the next batch: no timer, no added latency when
+idle. A forecast is computed once for each coin and last closed day, at every horizon, and kept.
 """
 
 import asyncio
@@ -62,7 +62,9 @@ class Predictor:
         return row if row is not None and row.prepared is prepared else None
 
     async def rows(self, vs_currency: str, prepared: Sequence[Prepared]) -> Mapping[str, Outcome]:
-        """Each coin's forecast or why there is none. A caller that is cancelled leaves the work to the others."""
+        """Each coin's forecast or why there is none. A caller that is cancelled leaves the work to the
+        others.
+        """
         outcomes: dict[str, Outcome] = {}
         awaited: dict[str, asyncio.Future[Outcome]] = {}
         for one in prepared:
@@ -79,7 +81,8 @@ class Predictor:
     async def explain(self, prepared: Prepared, horizon: int, top: int) -> tuple[Attribution, ...]:
         """The most telling features; none where the model cannot say.
 
-        LightGBM's contributions are not safe beside its predictions: both run on the one thread of this version.
+        LightGBM's contributions are not safe beside its predictions: both run on the one thread of this
+        version.
         """
         try:
             told = await self._worker.run(
@@ -126,9 +129,7 @@ class Predictor:
             forecasts = await self._worker.run(
                 lambda: self.model.predict(batch, self._horizons), limit_seconds=self._limit_seconds
             )
-            usable = forecasts.usable().tolist()
-            if len(usable) != len(batch):
-                raise ValueError(f"{len(usable)} forecasts came back for {len(batch)} coins")
+            usable = _usable(forecasts, len(batch))
         except WorkerStuck:
             return [StepFailure(Cause.STUCK, f"{name} hangs in an earlier call")] * len(batch)
         except TimeoutError:
@@ -142,3 +143,11 @@ class Predictor:
             Row(prepared, forecasts, index) if usable[index] else failure
             for index, prepared in enumerate(batch)
         ]
+
+
+def _usable(forecasts: Forecasts, coins: int) -> list[bool]:
+    """Which coins have a whole forecast. Raises ValueError where the model lost or invented some."""
+    usable: list[bool] = forecasts.usable().tolist()
+    if len(usable) != coins:
+        raise ValueError(f"{len(usable)} forecasts came back for {coins} coins")
+    return usable

@@ -1,4 +1,6 @@
-"""Features of each coin's last closed day, computed once off the event loop and shared by models and callers."""
+"""Features of each coin's last closed day, computed once off the event loop and shared by models and
+callers.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -30,7 +30,9 @@ class Shown:
 
 
 class Recorder:
-    """Appends what was not appended before: a forecast and horizon is one entry however often it is asked for."""
+    """Appends what was not appended before: a forecast and horizon is one entry however often it is asked
+    for.
+    """
 
     def __init__(self, ledger: Ledger, now: Callable[[], float]) -> None:
         self._ledger = ledger

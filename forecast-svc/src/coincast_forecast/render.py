@@ -34,7 +34,15 @@ def curves(rows: Sequence[Row], shape: Shape) -> list[Curve]:
     trailing = (part.trailing_volatility * to_year).tolist()
     increase = part.rise_of_volatility.tolist()
     return [
-        _curve(shape, prices[i], rise[i], volatility[i], trailing[i], increase[i]) for i in range(len(part))
+        _curve(
+            shape,
+            prices[i],
+            rise=rise[i],
+            volatility=volatility[i],
+            trailing=trailing[i],
+            increase=increase[i],
+        )
+        for i in range(len(part))
     ]
 
 
@@ -81,6 +89,7 @@ def ledger_quantiles(row: Row, probabilities: Sequence[float]) -> np.ndarray:
 def _curve(
     shape: Shape,
     prices: list[list[float]],
+    *,
     rise: list[float],
     volatility: list[float],
     trailing: list[float],

@@ -103,7 +103,9 @@ class Forecasting:
         return climbers
 
     def _climber(self, snapshot: Snapshot, query: ForecastQuery, history: History) -> Climber:
-        """The coin with the model that is to answer. Raises InvalidInput or NotReady where that model cannot."""
+        """The coin with the model that is to answer. Raises InvalidInput or NotReady where that model
+        cannot.
+        """
         candles, model, failures = history.candles, query.model, list[StepFailure]()
         if model == AUTO:
             model = auto.choose(snapshot, self._parts.scores(), candles.coin_id, query.days, len(candles))
@@ -161,7 +163,9 @@ class Forecasting:
 
 
 def check_able(snapshot: Snapshot, model: str, days: int, coin_id: str, history_days: int) -> None:
-    """Raise InvalidInput where the model does not reach so far, NotReady where the coin is too young for it."""
+    """Raise InvalidInput where the model does not reach so far, NotReady where the coin is too young for
+    it.
+    """
     lineup = snapshot.get(model) or snapshot[TECHNICAL]
     version = lineup.production or snapshot[TECHNICAL].production
     assert version is not None  # noqa: S101 - technical needs no artifact
@@ -170,7 +174,8 @@ def check_able(snapshot: Snapshot, model: str, days: int, coin_id: str, history_
         raise InvalidInput(f"{model} forecasts up to {able.max_horizon_days} days, not {days}", field="days")
     if history_days < able.min_history_days:
         raise NotReady(
-            f"{coin_id} has {history_days} closed days of history, {version.model} needs {able.min_history_days}",
+            f"{coin_id} has {history_days} closed days of history; "
+            f"{version.model} needs {able.min_history_days}",
             field="ids",
         )
 

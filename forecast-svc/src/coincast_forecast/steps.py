@@ -42,7 +42,9 @@ def explain(failures: tuple[StepFailure, ...], served_by: str) -> str:
 
 
 def step_limit_seconds(limit_seconds: float, remaining_seconds: float | None) -> float:
-    """What a step may take: its own limit, and at most half of what the caller has left for the steps below."""
+    """What a step may take: its own limit, and at most half of what the caller has left for the steps
+    below.
+    """
     if remaining_seconds is None:
         return limit_seconds
     return max(0.0, min(limit_seconds, remaining_seconds / 2))

@@ -1,7 +1,7 @@
 """A daemon thread that computes off the event loop, one call at a time, with a time limit.
 
-A thread that hangs in native code cannot be stopped: its worker counts as stuck, refuses further calls at once, and
-does not keep the process from ending.
+A thread that hangs in native code cannot be stopped: its worker counts as stuck, refuses further calls at
+once, and does not keep the process from ending.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class WorkerStuck(Exception):
+class WorkerStuck(Exception):  # noqa: N818 - the name says the state
     """An earlier call has outlived its limit and still runs."""
 
 

@@ -18,6 +18,7 @@ from coincast.market.v1.market_pb2_grpc import (
     add_MarketDataServiceServicer_to_server,
 )
 from coincast_chassis.health import Health
+from coincast_chassis.server import SERVER_OPTIONS
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import REFERENCE_COINS
 
@@ -114,7 +115,7 @@ def _spans(whole: market_pb2.History, size: int) -> Iterator[market_pb2.History]
 @asynccontextmanager
 async def market_server(market: FakeMarket, port: int = 0) -> AsyncIterator[str]:
     """The fake on a port of 127.0.0.1; its address."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(options=SERVER_OPTIONS)
     add_MarketDataServiceServicer_to_server(market, server)
     health = Health(["coincast.market.v1.MarketDataService"])
     bound = server.add_insecure_port(f"127.0.0.1:{port}")

@@ -1,7 +1,8 @@
-"""Ledger lines on disk, synced before they count; segments are read back oldest first and removed once delivered.
+"""Ledger lines on disk, synced before they count; segments are read back oldest first and removed once
+delivered.
 
-One folder a replica, held by a lock for as long as its process lives, so that a replica that is gone for good has its
-lines delivered by another.
+One folder a replica, held by a lock for as long as its process lives, so that a replica that is gone for
+good has its lines delivered by another.
 """
 
 import contextlib

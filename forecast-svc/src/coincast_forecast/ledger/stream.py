@@ -10,12 +10,14 @@ from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
 CHUNK = 200
 
 
-class StreamDown(Exception):
+class StreamDown(Exception):  # noqa: N818 - the name says the state
     """Redis did not take the lines; some of them may have arrived."""
 
 
 class Stream:
-    """Appends lines, one message a line; a message may come twice and is told by its forecast_id and horizon."""
+    """Appends lines, one message a line; a message may come twice and is told by its forecast_id and
+    horizon.
+    """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client

@@ -58,8 +58,8 @@ class LedgerWriter:
             self._set_up(True)
         except StreamDown:
             self._set_up(False)
-        except OSError as error:
-            log.error("spool cannot be read", error=str(error))
+        except OSError:
+            log.exception("spool cannot be read")
         self._tell()
 
     async def keep_draining(self, every_seconds: float) -> None:
@@ -87,8 +87,8 @@ class LedgerWriter:
     async def _to_spool(self, lines: Sequence[str]) -> bool:
         try:
             await self._disk.run(lambda: self._own.append(lines))
-        except OSError as error:
-            log.error("ledger entries lost: neither redis nor the disk takes them", error=str(error))
+        except OSError:
+            log.exception("ledger entries lost: neither redis nor the disk takes them")
             metrics.LEDGER_LOST.inc(len(lines))
             return False
         self._appended += len(lines)

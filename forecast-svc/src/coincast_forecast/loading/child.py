@@ -24,7 +24,7 @@ class RefusalCause(StrEnum):
     FAILED = "failed"
 
 
-class VersionRefused(Exception):
+class VersionRefused(Exception):  # noqa: N818 - the name says the state
     """A version failed its trial. `passing` where a later try may go better."""
 
     def __init__(self, cause: RefusalCause, reason: str, *, passing: bool = False) -> None:
@@ -44,7 +44,9 @@ MENDABLE = frozenset({RefusalCause.MISSING, RefusalCause.CORRUPT})
 
 
 class Trial:
-    """One child process for a row of versions; a new one takes over where it died. Use as a context manager."""
+    """One child process for a row of versions; a new one takes over where it died. Use as a context
+    manager.
+    """
 
     def __init__(self, timeout_seconds: float, command: tuple[str, ...] = COMMAND) -> None:
         self._timeout_seconds = timeout_seconds

@@ -1,7 +1,7 @@
 """Watches the aliases on the volume and keeps the snapshot of versions that requests are served from.
 
-A version goes into the snapshot once it is verified, tried in a child process, loaded, compared with its golden
-outputs and warm; a version that fails is refused, and what was served before goes on.
+A version goes into the snapshot once it is verified, tried in a child process, loaded, compared with its
+golden outputs and warm; a version that fails is refused, and what was served before goes on.
 """
 
 import asyncio
@@ -39,7 +39,9 @@ Name = tuple[str, str]
 class MakePredictor(Protocol):
     """Puts a loaded model behind its batcher."""
 
-    def __call__(self, artifact: LoadedArtifact) -> Predictor: ...
+    def __call__(self, artifact: LoadedArtifact) -> Predictor:
+        """The predictor of this artifact's model."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ class Registry:
                     await self._follow(model, aliases, trial)
 
     async def keep_watching(self, every_seconds: float, first_look: asyncio.Event) -> None:
-        """Refresh for ever, setting `first_look` after the first time; nothing that fails may end the watch."""
+        """Refresh for ever, setting `first_look` after the first time; nothing that fails may end the
+        watch.
+        """
         while True:
             try:
                 await self.refresh()
@@ -225,7 +229,9 @@ class Registry:
                 log.info("version in service", model=model, alias=alias, version=new.version)
 
     def _forget(self, model: str, named: set[str], lineup: Lineup) -> None:
-        """Drop versions that no alias names and nothing serves; requests in flight keep theirs until they end."""
+        """Drop versions that no alias names and nothing serves; requests in flight keep theirs until they
+        end.
+        """
         serving = set(lineup.live())
         for name, version in list(self._versions.items()):
             if name[0] == model and name[1] not in named and version not in serving:

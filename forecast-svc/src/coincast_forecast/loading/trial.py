@@ -1,4 +1,5 @@
-"""The child process: loads one version after another and says how it went; a crash here costs nobody a forecast.
+"""The child process: loads one version after another and says how it went; a crash here costs nobody a
+forecast.
 
 Reads one JSON line a version from stdin and answers with one on stdout. Ends when stdin does.
 """
@@ -16,7 +17,9 @@ MEMORY_BYTES = 4 * 2**30
 
 
 def main() -> None:
-    """Answer until stdin ends, within limits of the kernel, so that nothing here outlives a parent that is gone."""
+    """Answer until stdin ends, within limits of the kernel, so that nothing here outlives a parent that is
+    gone.
+    """
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -19,7 +19,9 @@ class Wanted:
 
 
 def load_verified(wanted: Wanted) -> LoadedArtifact:
-    """The artifact, its golden forecasts reproduced here. Raises ArtifactError, or whatever the parse raises."""
+    """The artifact, its golden forecasts reproduced here. Raises ArtifactError, or whatever the parse
+    raises.
+    """
     artifact = read_artifact(
         wanted.root,
         wanted.model,
