@@ -38,6 +38,8 @@ def market_chart(
     if span[1] >= now:
         times = np.append(times, now)
         prices = np.append(prices, market.series[coin_id].price_at(np.array([now])))
+    if not len(times):  # a span before the coin's first day
+        return {"prices": [], "market_caps": [], "total_volumes": []}
     rate = market.per_usd(currency, times)
     volumes = market.series[coin_id].volume_24h_at(times - 1.0) * rate
     supply = market.supply(coin_id)

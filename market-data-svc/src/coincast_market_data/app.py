@@ -1,0 +1,284 @@
+"""The only place where the parts of the service are put together."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+import orjson
+
+from coincast.market.v1 import market_pb2_grpc
+from coincast_chassis.app import ServiceApp, Servicer
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.redis import open_redis
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.backfill import Backfill
+from coincast_market_data.cache.entry import Kind
+from coincast_market_data.cache.layers import LayerCounts, LayeredCache
+from coincast_market_data.cache.policy import Windows
+from coincast_market_data.cache.read_through import ReadThrough
+from coincast_market_data.cache.redis_store import RedisStore
+from coincast_market_data.catalogue import Catalogue, decode_coins, encode_coins
+from coincast_market_data.documents import DocumentService
+from coincast_market_data.history.fill import Filler
+from coincast_market_data.history.service import HistoryService
+from coincast_market_data.markets import MarketService, decode_table, encode_table
+from coincast_market_data.prices.batcher import Batcher
+from coincast_market_data.prices.ready import ReadyPrices
+from coincast_market_data.prices.service import PriceService
+from coincast_market_data.prices.source import QuoteSource, quote_kind
+from coincast_market_data.quarantine import JumpGuard, QualityBook
+from coincast_market_data.quota.governor import Governor
+from coincast_market_data.quota.window import Limits
+from coincast_market_data.redis_gate import RedisGate
+from coincast_market_data.servicer import MarketDataServicer, Services
+from coincast_market_data.settings import Plan, Settings, UpstreamName
+from coincast_market_data.status import Status
+from coincast_market_data.upstream.breakers import Breakers
+from coincast_market_data.upstream.client import HttpUpstream, open_http
+from coincast_market_data.upstream.clock import UpstreamClock
+from coincast_market_data.upstream.guarded import GuardedUpstream
+from coincast_market_data.upstream.plans import PLANS
+from coincast_market_data.upstream.pool import PoolView
+from coincast_market_data.upstream.retries import RetryBudget
+from coincast_market_data.warm import Warmer
+
+T = TypeVar("T")
+Warm = Callable[[], Awaitable[None]]
+SERVICE = "coincast.market.v1.MarketDataService"
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What touches the world: clocks, Redis, the upstream behind its guards."""
+
+    settings: Settings
+    clock: SystemClock
+    data_clock: UpstreamClock
+    gate: RedisGate
+    store: RedisStore
+    governor: Governor
+    breakers: Breakers
+    pool: PoolView
+    upstream: GuardedUpstream
+    counts: LayerCounts
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether every figure is to be marked as no market data."""
+        return self.settings.upstream == UpstreamName.SANDBOX
+
+    def cache(self, kind: Kind[T], max_entries: int) -> LayeredCache[T]:
+        """A cache of one kind of data."""
+        return LayeredCache(kind, self.store, self.clock, self.counts, max_entries=max_entries)
+
+    def read_through(self, kind: Kind[T], max_entries: int) -> ReadThrough[T]:
+        """A cache with its way to fetch."""
+        return ReadThrough(
+            self.cache(kind, max_entries), clock=self.clock, data_clock=self.data_clock, sandbox=self.sandbox
+        )
+
+
+async def build(
+    settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None = None
+) -> ServiceApp:
+    """The service, ready to run. `transport` replaces the network in tests."""
+    edges = await open_edges(settings, stack, transport)
+    archive = Archive(archive_folder(settings))
+    archive.open()
+    stack.callback(archive.close)
+    services, warm = put_together(edges, archive, stack)
+    servicer = Servicer(
+        market_pb2_grpc.add_MarketDataServiceServicer_to_server, MarketDataServicer(services), SERVICE
+    )
+    return ServiceApp([servicer], warm=warm)
+
+
+async def open_edges(
+    settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None
+) -> Edges:
+    """Open clocks, Redis and the upstream; the stack closes them in reverse."""
+    clock = SystemClock()
+    data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX)
+    client = open_redis(settings.redis_url)
+    stack.push_async_callback(client.aclose)
+    gate = RedisGate()
+    stack.push_async_callback(gate.aclose)
+    prefix = f"coincast:market:{namespace(settings)}:"
+    governor = Governor(
+        limits_of(settings), replicas=settings.replicas, clock=clock, gate=gate, client=client, prefix=prefix
+    )
+    http = await stack.enter_async_context(open_http(settings, transport))
+    raw = HttpUpstream(http, settings, data_clock)
+    breakers = Breakers(settings, clock)
+    upstream = GuardedUpstream(
+        raw,
+        governor=governor,
+        breakers=breakers,
+        budget=RetryBudget(settings.retry_share),
+        max_attempts=settings.max_attempts,
+        quota_wait_seconds=settings.quota_wait_seconds,
+    )
+    stack.push_async_callback(upstream.aclose)
+    store = RedisStore(client, gate, prefix)
+    pool = PoolView(http, raw)
+    return Edges(settings, clock, data_clock, gate, store, governor, breakers, pool, upstream, LayerCounts())
+
+
+def namespace(settings: Settings) -> str:
+    """Keeps what came from one upstream apart from what came from another."""
+    return f"{settings.upstream}-{hashlib.sha256(settings.base_url.encode()).hexdigest()[:8]}"
+
+
+def archive_folder(settings: Settings) -> Path:
+    """Invented candles never lie where real ones do."""
+    return (
+        settings.archive_dir / "sandbox"
+        if settings.upstream == UpstreamName.SANDBOX
+        else settings.archive_dir
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The plan's limits, or those that were set."""
+    facts = PLANS[settings.plan]
+    minute, month = settings.per_minute_limit, settings.per_month_limit
+    return Limits(minute or facts.per_minute, facts.per_month if month is None else month)
+
+
+def windows_of(fresh: float, settings: Settings) -> Windows:
+    """Fresh, then four times as long servable while refetched, then only where a fetch fails."""
+    return Windows(fresh, fresh * 4, max(fresh * 4, settings.stale_if_error_seconds))
+
+
+def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple[Services, Warm]:
+    """The services over the edges, and what must succeed before the first call."""
+    settings, quality = edges.settings, QualityBook()
+    catalogue = make_catalogue(edges, stack)
+    prices, batcher = make_prices(edges, catalogue, quality, stack)
+    filler = make_filler(edges, archive, quality, stack)
+    history = HistoryService(
+        archive,
+        filler,
+        edges.data_clock,
+        quality,
+        sandbox=edges.sandbox,
+        suggest=catalogue.suggest,
+        unknown=catalogue.surely_unknown,
+    )
+    status = Status(
+        settings,
+        edges.pool,
+        edges.breakers,
+        edges.counts,
+        edges.gate,
+        edges.governor,
+        batcher,
+        archive,
+        quality,
+        time.monotonic(),
+    )
+    services = Services(
+        prices,
+        ReadyPrices(edges.clock, settings.ready_reply_seconds),
+        make_markets(edges, catalogue, quality, stack),
+        catalogue,
+        history,
+        make_documents(edges, quality, stack),
+        Backfill(filler, edges.data_clock),
+        status,
+    )
+    warmer = Warmer(edges.upstream, catalogue, prices, settings)
+    stack.push_async_callback(warmer.aclose)
+    return services, warmer.warm
+
+
+def make_catalogue(edges: Edges, stack: AsyncExitStack) -> Catalogue:
+    """Coins and currencies."""
+    windows = windows_of(edges.settings.lists_fresh_seconds, edges.settings)
+    coins = edges.read_through(Kind("coins", windows, encode_coins, decode_coins), 4)
+    codes = edges.read_through(Kind("currencies", windows, orjson.dumps, _decode_codes), 4)
+    stack.push_async_callback(coins.aclose)
+    stack.push_async_callback(codes.aclose)
+    return Catalogue(edges.upstream, coins, codes)
+
+
+def make_prices(
+    edges: Edges, catalogue: Catalogue, quality: QualityBook, stack: AsyncExitStack
+) -> tuple[PriceService, Batcher]:
+    """Spot prices: cache, batcher, upstream."""
+    settings = edges.settings
+    kind = quote_kind(settings.prices_fresh_seconds, settings.stale_if_error_seconds)
+    cache = edges.cache(kind, settings.memory_entries)
+
+    def note(pair: tuple[str, str], reason: str) -> None:
+        quality.note(pair[0], pair[1], f"price: {reason}")
+
+    source = QuoteSource(
+        edges.upstream, cache, edges.clock, JumpGuard(max_entries=settings.memory_entries), note
+    )
+    batcher = Batcher(
+        source.fetch,
+        window_seconds=settings.batch_window_seconds,
+        max_ids=settings.batch_max_ids,
+        max_query_bytes=settings.batch_max_url_bytes,
+    )
+    stack.push_async_callback(batcher.aclose)
+    prices = PriceService(
+        cache,
+        batcher,
+        edges.data_clock,
+        sandbox=edges.sandbox,
+        suggest=catalogue.suggest,
+        unknown=catalogue.surely_unknown,
+    )
+    stack.push_async_callback(prices.aclose)
+    return prices, batcher
+
+
+def make_filler(edges: Edges, archive: Archive, quality: QualityBook, stack: AsyncExitStack) -> Filler:
+    """The way from the upstream's series into the archive."""
+    settings = edges.settings
+    filler = Filler(
+        edges.upstream,
+        archive,
+        edges.data_clock,
+        quality,
+        reach_days=settings.history_reach_days or PLANS[settings.plan].reach_days,
+        hourly_chunks=settings.plan == Plan.PRO,
+        calls_at_once=settings.hourly_calls_at_once,
+    )
+    stack.push_async_callback(filler.aclose)
+    return filler
+
+
+def make_markets(
+    edges: Edges, catalogue: Catalogue, quality: QualityBook, stack: AsyncExitStack
+) -> MarketService:
+    """The market table."""
+    windows = windows_of(edges.settings.markets_fresh_seconds, edges.settings)
+    tables = edges.read_through(Kind("markets", windows, encode_table, decode_table), 500)
+    stack.push_async_callback(tables.aclose)
+    return MarketService(edges.upstream, tables, catalogue, quality.note)
+
+
+def make_documents(edges: Edges, quality: QualityBook, stack: AsyncExitStack) -> DocumentService:
+    """CoinGecko's documents as they are."""
+    settings = edges.settings
+    short = Kind("document", windows_of(settings.markets_fresh_seconds, settings), bytes, bytes)
+    series = Kind("series", windows_of(settings.series_fresh_seconds, settings), bytes, bytes)
+    lists = Kind("list", windows_of(settings.lists_fresh_seconds, settings), bytes, bytes)
+    caches = {kind.name: edges.read_through(kind, 1000) for kind in (short, series, lists)}
+    for cache in caches.values():
+        stack.push_async_callback(cache.aclose)
+    return DocumentService(edges.upstream, caches, note=quality.note)
+
+
+def _decode_codes(data: bytes) -> tuple[str, ...]:
+    return tuple(orjson.loads(data))

@@ -1,0 +1,1 @@
+"""Every daily candle ever fetched: one Parquet file a coin, one writer."""

@@ -1,0 +1,65 @@
+"""One coin's candles as a Parquet file; written beside and moved into place, so that a reader never sees
+half of it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from coincast_market_data.domain import Candle
+
+NUMBERS = ("open", "high", "low", "close", "volume", "market_cap")
+SCHEMA = pa.schema([("date", pa.date32()), *((name, pa.float64()) for name in NUMBERS)])
+
+
+class UnreadableArchive(Exception):  # noqa: N818 - named for what it says of the file
+    """A file that is there but cannot be read as candles."""
+
+
+def read_candles(path: Path) -> list[Candle]:
+    """Candles in order of days; none where there is no file. Raises UnreadableArchive."""
+    if not path.exists():
+        return []
+    try:
+        table = pq.read_table(path, schema=SCHEMA)
+        columns = [table.column("date").to_pylist(), *(table.column(name).to_pylist() for name in NUMBERS)]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UnreadableArchive(f"{path}: {error}") from error
+    return [
+        Candle(day, close, opened, high, low, volume, market_cap)
+        for day, opened, high, low, close, volume, market_cap in zip(*columns, strict=True)
+    ]
+
+
+def write_candles(path: Path, candles: Sequence[Candle]) -> None:
+    """Replace the file as a whole; after a crash there is the old one or the new one."""
+    columns: dict[str, list[object]] = {"date": [candle.day for candle in candles]}
+    for name in NUMBERS:
+        columns[name] = [getattr(candle, name) for candle in candles]
+    table = pa.table(columns, schema=SCHEMA)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

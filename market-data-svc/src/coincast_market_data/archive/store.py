@@ -1,0 +1,150 @@
+"""The archive of daily candles: reads from memory where it can, writes through one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import io
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import structlog
+
+from coincast_market_data import metrics
+from coincast_market_data.archive.files import UnreadableArchive, read_candles, write_candles
+from coincast_market_data.archive.merge import merge_candles
+from coincast_market_data.domain import Candle
+
+log = structlog.get_logger(__name__)
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What the archive holds."""
+
+    coins: int
+    candles: int
+    first_day: date | None
+    last_day: date | None
+    size_bytes: int
+
+
+class Archive:
+    """Candles by coin and currency. A process that is not the writer keeps what it fetched in memory only."""
+
+    def __init__(self, root: Path, *, max_coins_in_memory: int = 500) -> None:
+        self._root = root
+        self._max = max_coins_in_memory
+        self._memory: OrderedDict[Key, tuple[Candle, ...]] = OrderedDict()
+        self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._lock_file: io.TextIOWrapper | None = None
+        self._extents: dict[Key, tuple[int, date, date]] = {}
+        self.is_writer = False
+
+    def open(self) -> None:
+        """Take the writer's place if it is free, and look at what is there. Raises OSError for a folder
+        that cannot be used.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._try_lock()
+        for path in self._root.glob("*/*.parquet"):
+            key = (path.stem, path.parent.name)
+            self._measure(key, self._load(key))
+        self._tell()
+
+    def _try_lock(self) -> None:
+        handle = (self._root / ".writer.lock").open("w")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            self.is_writer = False
+            return
+        self._lock_file = handle
+        self.is_writer = True
+
+    def close(self) -> None:
+        """Leave the writer's place."""
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+        self.is_writer = False
+
+    async def read(self, coin: str, currency: str) -> Sequence[Candle]:
+        """All candles of a coin, oldest first."""
+        key = (coin, currency)
+        found = self._memory.get(key)
+        if found is None:
+            found = await asyncio.to_thread(self._load, key)
+            self._remember(key, found)
+        else:
+            self._memory.move_to_end(key)
+        return found
+
+    async def add(self, coin: str, currency: str, candles: Iterable[Candle]) -> int:
+        """Merge candles in; returns how many days are new or richer. Only the writer's reach the disk."""
+        key = (coin, currency)
+        async with self._locks[key]:
+            merged, changed = merge_candles(await self.read(coin, currency), candles)
+            if changed:
+                if self.is_writer:
+                    await self._write(key, merged)
+                self._remember(key, tuple(merged))
+                self._measure(key, merged)
+                self._tell()
+            return changed
+
+    def extent(self) -> Extent:
+        """What is held, for the status."""
+        rows = self._extents.values()
+        size = sum(path.stat().st_size for path in self._root.glob("*/*.parquet"))
+        return Extent(
+            len(self._extents),
+            sum(count for count, _, _ in rows),
+            min((first for _, first, _ in rows), default=None),
+            max((last for _, _, last in rows), default=None),
+            size,
+        )
+
+    def _path(self, key: Key) -> Path:
+        return self._root / key[1] / f"{key[0]}.parquet"
+
+    def _load(self, key: Key) -> tuple[Candle, ...]:
+        path = self._path(key)
+        try:
+            return tuple(read_candles(path))
+        except UnreadableArchive as error:
+            # Kept for a person to look at; the days are fetched again.
+            log.warning("archive file cannot be read and is set aside", path=str(path), reason=str(error))
+            metrics.ARCHIVE_WRITES.labels(outcome="unreadable").inc()
+            if self.is_writer:
+                path.replace(path.with_suffix(".unreadable"))
+            return ()
+
+    async def _write(self, key: Key, candles: Sequence[Candle]) -> None:
+        try:
+            await asyncio.to_thread(write_candles, self._path(key), candles)
+        except OSError as error:
+            # A full disk costs the archive, not the reply: what was fetched is served from memory.
+            log.warning("archive cannot be written", coin=key[0], reason=str(error))
+            metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
+        else:
+            metrics.ARCHIVE_WRITES.labels(outcome="ok").inc()
+
+    def _remember(self, key: Key, candles: tuple[Candle, ...]) -> None:
+        self._memory[key] = candles
+        self._memory.move_to_end(key)
+        if len(self._memory) > self._max:
+            self._memory.popitem(last=False)
+
+    def _measure(self, key: Key, candles: Sequence[Candle]) -> None:
+        if candles:
+            self._extents[key] = (len(candles), candles[0].day, candles[-1].day)
+
+    def _tell(self) -> None:
+        metrics.ARCHIVE_COINS.set(len(self._extents))
+        metrics.ARCHIVE_CANDLES.set(sum(count for count, _, _ in self._extents.values()))

@@ -1,0 +1,146 @@
+"""One cached document: from the cache while that is fresh, else from one fetch however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from coincast_chassis import context
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError, NotFound, Unavailable
+from coincast_chassis.singleflight import SingleFlight
+from coincast_market_data import metrics
+from coincast_market_data.cache.entry import Cached
+from coincast_market_data.cache.layers import LayeredCache
+from coincast_market_data.cache.policy import Verdict, judge
+from coincast_market_data.domain import Provenance, Source
+from coincast_market_data.ports import DataClock, Priority
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Generic[T]):
+    """What a fetch brings; `fetched_at` in UNIX seconds on the upstream's clock."""
+
+    value: T
+    fetched_at: float
+    seconds: float
+
+
+Fetch = Callable[[Priority], Awaitable[Fetched[T]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """A value, where it stands, and how long it stays fresh."""
+
+    value: T
+    provenance: Provenance
+    fresh_for_seconds: float
+
+
+class ReadThrough(Generic[T]):
+    """The cache of one kind of document, with its way to fetch."""
+
+    def __init__(
+        self,
+        cache: LayeredCache[T],
+        *,
+        clock: Clock,
+        data_clock: DataClock,
+        sandbox: bool,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._data_clock = data_clock
+        self._sandbox = sandbox
+        self._rand = rand
+        self._flights: SingleFlight[str, Cached[T]] = SingleFlight()
+        self._behind: set[asyncio.Task[object]] = set()
+
+    async def get(self, key: str, fetch: Fetch[T], max_age_seconds: float | None = None) -> Answer[T]:
+        """The document; stale only where it is being refetched or the fetch failed. Raises what the fetch
+        raised.
+        """
+        entry = (await self._cache.read([key])).get(key)
+        verdict = self._verdict(entry)
+        if entry is not None and self._new_enough(entry, max_age_seconds):
+            if verdict is Verdict.FRESH:
+                return self._answer(entry)
+            if verdict in (Verdict.FRESH_REFRESH, Verdict.STALE_REFRESH):
+                self._refresh_behind(key, fetch)
+                return self._answer(entry, reason="a newer document is being fetched")
+        try:
+            return self._answer(await self._fetch(key, fetch, Priority.LIVE), live=True)
+        except NotFound:
+            raise
+        except CoincastError as error:
+            if entry is None or verdict is Verdict.GONE:
+                raise
+            if not self._new_enough(entry, max_age_seconds):
+                raise _too_old(self._age(entry), max_age_seconds, error) from error
+            return self._answer(entry, reason=error.message)
+
+    async def refresh(self, key: str, fetch: Fetch[T]) -> None:
+        """Fetch anew, below the priority of callers."""
+        await self._fetch(key, fetch, Priority.REFRESH)
+
+    def _verdict(self, entry: Cached[T] | None) -> Verdict:
+        if entry is None:
+            return Verdict.GONE
+        age, windows = self._cache.age(entry), self._cache.kind.windows
+        return judge(age, windows, fetch_seconds=entry.fetch_seconds, rand=1 - self._rand())
+
+    def _age(self, entry: Cached[T]) -> float:
+        return max(0.0, self._data_clock.now() - entry.fetched_at)
+
+    def _new_enough(self, entry: Cached[T], max_age: float | None) -> bool:
+        return max_age is None or self._age(entry) <= max_age
+
+    async def _fetch(self, key: str, fetch: Fetch[T], priority: Priority) -> Cached[T]:
+        async def go() -> Cached[T]:
+            fetched = await fetch(priority)
+            entry = Cached(fetched.value, self._clock.now(), fetched.fetched_at, fetched.seconds)
+            await self._cache.write({key: entry})
+            return entry
+
+        return await self._flights.do(key, go)
+
+    def _refresh_behind(self, key: str, fetch: Fetch[T]) -> None:
+        async def go() -> None:
+            try:
+                await self.refresh(key, fetch)
+            except CoincastError:
+                return  # counted where it failed; the next caller tries again
+
+        task = asyncio.create_task(go(), context=context.detached())
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    def _answer(self, entry: Cached[T], *, live: bool = False, reason: str = "") -> Answer[T]:
+        left = self._cache.kind.windows.fresh - self._cache.age(entry)
+        stale = not live and left <= 0
+        source = Source.LIVE if live else Source.STALE if stale else Source.FRESH
+        metrics.CACHE_SERVED.labels(kind=self._cache.kind.name, freshness=source).inc()
+        if self._sandbox:
+            source = Source.SANDBOX
+        provenance = Provenance(entry.fetched_at, self._age(entry), source, stale, reason if stale else "")
+        return Answer(entry.value, provenance, max(0.0, left))
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._flights.aclose()
+        await asyncio.gather(*self._behind, return_exceptions=True)
+
+
+def _too_old(age: float, max_age: float | None, met: CoincastError) -> Unavailable:
+    return Unavailable(
+        f"the newest document is {age:.0f} s old, more than the {max_age or 0:g} s asked for ({met.message})",
+        field="max_age_seconds",
+        retry_after_seconds=met.retry_after_seconds or 5.0,
+    )

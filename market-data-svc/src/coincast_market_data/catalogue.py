@@ -1,0 +1,148 @@
+"""The coins and currencies that exist: listing, searching, and the nearest names to a wrong one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import lru_cache
+
+import orjson
+from rapidfuzz import fuzz, process
+
+from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_market_data.cache.read_through import Answer, Fetched, ReadThrough
+from coincast_market_data.domain import Coin, Provenance
+from coincast_market_data.parse import parse_coins, parse_currencies
+from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+
+LONGEST_QUERY = 100
+SUGGESTIONS = 5
+LEAST_SCORE = 60
+
+
+class Catalogue:
+    """Reads the lists through the cache; what was last seen is kept for quick checks of ids."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        coins: ReadThrough[tuple[Coin, ...]],
+        currencies: ReadThrough[tuple[str, ...]],
+    ) -> None:
+        self._upstream = upstream
+        self._coins = coins
+        self._currencies = currencies
+        self._known: frozenset[str] = frozenset()
+        self._seen: tuple[Coin, ...] = ()
+
+    async def list(
+        self, query: str, limit: int, page_token: str
+    ) -> tuple[Sequence[Coin], str, int, Provenance]:
+        """(coins of this page, token of the next, how many match in all, provenance)."""
+        limit = limit or 100
+        if not 1 <= limit <= 1000:
+            raise InvalidInput(f"limit must be 1 to 1000; {limit} was given", field="limit")
+        if len(query) > LONGEST_QUERY:
+            raise InvalidInput(f"query may have at most {LONGEST_QUERY} characters", field="query")
+        start = _offset(page_token)
+        answer = await self.coins()
+        found = _search(answer.value, query)
+        page = found[start : start + limit]
+        following = str(start + limit) if start + limit < len(found) else ""
+        return page, following, len(found), answer.provenance
+
+    async def coins(self) -> Answer[tuple[Coin, ...]]:
+        """The whole catalogue."""
+        answer = await self._coins.get("coins", self._fetch_coins)
+        if answer.value is not self._seen:
+            self._seen = answer.value
+            self._known = frozenset(coin.id for coin in answer.value)
+        return answer
+
+    async def currencies(self) -> Answer[tuple[str, ...]]:
+        """Currency codes."""
+        return await self._currencies.get("vs_currencies", self._fetch_currencies)
+
+    def surely_unknown(self, coin: str) -> bool:
+        """Whether the catalogue is known and lacks the id, so that asking upstream would be for nothing."""
+        return bool(self._known) and coin not in self._known
+
+    async def suggest(self, coin: str) -> Sequence[str]:
+        """The nearest known ids, best first; none where the catalogue cannot be had."""
+        try:
+            await self.coins()
+        except CoincastError:
+            return ()
+        return await asyncio.to_thread(_nearest, coin, self._seen)
+
+    async def check_currency(self, code: str) -> None:
+        """Raise InvalidInput for a currency that the upstream does not quote in; passes where the list
+        cannot be had.
+        """
+        try:
+            codes = (await self.currencies()).value
+        except CoincastError:
+            return
+        if code not in codes:
+            near = [name for name, _, _ in process.extract(code, codes, limit=3)]
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise InvalidInput(
+                f"{code} is not a currency that prices are quoted in{hint}", field="vs_currencies"
+            )
+
+    async def _fetch_coins(self, priority: Priority) -> Fetched[tuple[Coin, ...]]:
+        reply = await self._upstream.fetch(UpstreamRequest("coins/list", (), "lists", priority))
+        return Fetched(parse_coins(reply.document), reply.received_at, reply.seconds)
+
+    async def _fetch_currencies(self, priority: Priority) -> Fetched[tuple[str, ...]]:
+        reply = await self._upstream.fetch(
+            UpstreamRequest("simple/supported_vs_currencies", (), "lists", priority)
+        )
+        return Fetched(parse_currencies(reply.document), reply.received_at, reply.seconds)
+
+
+def encode_coins(coins: tuple[Coin, ...]) -> bytes:
+    """For the shared cache."""
+    return orjson.dumps([[coin.id, coin.symbol, coin.name] for coin in coins])
+
+
+def decode_coins(data: bytes) -> tuple[Coin, ...]:
+    """From the shared cache."""
+    return tuple(Coin(*row) for row in orjson.loads(data))
+
+
+def _offset(token: str) -> int:
+    if not token:
+        return 0
+    if not (token.isascii() and token.isdigit() and len(token) < 8):
+        raise InvalidInput("page_token must be one that a previous reply gave", field="page_token")
+    return int(token)
+
+
+def _search(coins: tuple[Coin, ...], query: str) -> Sequence[Coin]:
+    """Coins with every word in id, symbol or name; exact ids and symbols first, then the upstream's order."""
+    words = query.lower().split()
+    if not words:
+        return coins
+    found = [coin for coin in coins if all(_mentions(coin, word) for word in words)]
+    wanted = query.strip().lower()
+    return sorted(
+        found, key=lambda c: (c.id != wanted and c.symbol.lower() != wanted, not c.id.startswith(wanted))
+    )
+
+
+def _mentions(coin: Coin, word: str) -> bool:
+    return word in coin.id or word in coin.symbol.lower() or word in coin.name.lower()
+
+
+@lru_cache(maxsize=512)
+def _nearest(coin: str, coins: tuple[Coin, ...]) -> tuple[str, ...]:
+    by_symbol = [c.id for c in coins if c.symbol.lower() == coin][:2]
+    ids = [c.id for c in coins]
+    near = [
+        name
+        for name, _, _ in process.extract(
+            coin, ids, scorer=fuzz.ratio, limit=SUGGESTIONS, score_cutoff=LEAST_SCORE
+        )
+    ]
+    return tuple(dict.fromkeys([*by_symbol, *near]))[:SUGGESTIONS]

@@ -1,0 +1,152 @@
+"""Domain to protobuf and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+from google.protobuf import timestamp_pb2
+
+from coincast.common.v1 import common_pb2
+from coincast.market.v1 import market_pb2
+from coincast_market_data import domain
+from coincast_market_data.prices.service import worst
+
+SOURCES = {
+    domain.Source.LIVE: common_pb2.SOURCE_LIVE,
+    domain.Source.FRESH: common_pb2.SOURCE_FRESH,
+    domain.Source.STALE: common_pb2.SOURCE_STALE,
+    domain.Source.ARCHIVE: common_pb2.SOURCE_ARCHIVE,
+    domain.Source.SANDBOX: common_pb2.SOURCE_SANDBOX,
+}
+
+
+def timestamp(moment: float) -> timestamp_pb2.Timestamp:
+    """UNIX seconds."""
+    found = timestamp_pb2.Timestamp()
+    found.FromMicroseconds(round(moment * 1e6))
+    return found
+
+
+def provenance(where: domain.Provenance) -> common_pb2.Provenance:
+    """Where a figure stands."""
+    return common_pb2.Provenance(
+        as_of=timestamp(where.as_of),
+        age_seconds=where.age_seconds,
+        source=SOURCES[where.source],
+        stale=where.stale,
+        reason=where.reason,
+    )
+
+
+def item_error(failure: domain.ItemFailure) -> common_pb2.ItemError:
+    """What kept one item from being served."""
+    kind = common_pb2.ErrorKind.Value(f"ERROR_KIND_{failure.kind.upper()}")
+    return common_pb2.ItemError(
+        id=failure.id,
+        kind=kind,
+        message=failure.message,
+        field=failure.field,
+        suggestions=failure.suggestions,
+        retry_after_seconds=failure.retry_after_seconds,
+    )
+
+
+def price(item: domain.Quoted) -> market_pb2.Price:
+    """One coin in one currency."""
+    quote = item.quote
+    found = market_pb2.Price(
+        id=quote.id,
+        vs_currency=quote.vs_currency,
+        price=quote.price,
+        market_cap=quote.market_cap,
+        volume_24h=quote.volume_24h,
+        change_24h_percent=quote.change_24h_percent,
+        provenance=provenance(item.provenance),
+    )
+    if quote.last_updated_at is not None:
+        found.last_updated_at.CopyFrom(timestamp(quote.last_updated_at))
+    return found
+
+
+def prices_provenance(prices: domain.Prices) -> common_pb2.Provenance | None:
+    """The oldest among them."""
+    where = worst(item.provenance for item in prices.prices)
+    return provenance(where) if where else None
+
+
+def market(row: domain.Market) -> market_pb2.Market:
+    """One row of the market table."""
+    names = [name for name in domain.Market.__slots__ if name != "last_updated_at"]
+    found = market_pb2.Market(**{name: getattr(row, name) for name in names})
+    if row.last_updated_at is not None:
+        found.last_updated_at.CopyFrom(timestamp(row.last_updated_at))
+    return found
+
+
+def candle(found: domain.Candle) -> market_pb2.Candle:
+    """One closed day."""
+    return market_pb2.Candle(
+        date=found.day.isoformat(),
+        open=found.open,
+        high=found.high,
+        low=found.low,
+        close=found.close,
+        volume=found.volume,
+        market_cap=found.market_cap,
+    )
+
+
+def history(found: domain.History) -> market_pb2.History:
+    """One coin's candles."""
+    return market_pb2.History(
+        id=found.id,
+        vs_currency=found.vs_currency,
+        candles=[candle(item) for item in found.candles],
+        truncated=found.truncated,
+        truncated_reason=found.truncated_reason,
+        missing_dates=[day.isoformat() for day in found.missing_days],
+        provenance=provenance(found.provenance),
+    )
+
+
+def ohlc(candles: Iterable[domain.OhlcCandle]) -> list[market_pb2.OhlcCandle]:
+    """Candles as CoinGecko's `ohlc` gives them."""
+    return [
+        market_pb2.OhlcCandle(
+            closed_at=timestamp(c.closed_at), open=c.open, high=c.high, low=c.low, close=c.close
+        )
+        for c in candles
+    ]
+
+
+def coin(found: domain.Coin) -> market_pb2.Coin:
+    """One entry of the catalogue."""
+    return market_pb2.Coin(id=found.id, symbol=found.symbol, name=found.name)
+
+
+def progress(step: domain.Progress) -> market_pb2.BackfillResponse:
+    """One step of a backfill."""
+    found = market_pb2.BackfillResponse(
+        id=step.id, coins_done=step.coins_done, coins_total=step.coins_total, candles_added=step.candles_added
+    )
+    if step.failure is not None:
+        found.error.CopyFrom(item_error(step.failure))
+    return found
+
+
+def quality(report: domain.Quality) -> market_pb2.QualityReport:
+    """What is known to be wrong with one coin's data."""
+    return market_pb2.QualityReport(
+        id=report.id,
+        missing_days=report.missing_days,
+        duplicate_points=report.duplicate_points,
+        quarantined_points=report.quarantined_points,
+        last_good_date=iso_date(report.last_good_day),
+        notes=report.notes,
+    )
+
+
+def iso_date(day: date | None) -> str:
+    """`YYYY-MM-DD`, or empty."""
+    return day.isoformat() if day else ""

@@ -1,0 +1,188 @@
+"""What market data is made of: quotes, coins, candles and where each figure comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Where a figure comes from; the values are those of the JSON replies."""
+
+    LIVE = "live"
+    FRESH = "fresh"
+    STALE = "stale"
+    ARCHIVE = "archive"
+    SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a reply stands. Times are UNIX seconds on the upstream's clock."""
+
+    as_of: float
+    age_seconds: float
+    source: Source
+    stale: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """One coin in one currency; None is a figure that the upstream does not give."""
+
+    id: str
+    vs_currency: str
+    price: float
+    market_cap: float | None = None
+    volume_24h: float | None = None
+    change_24h_percent: float | None = None
+    last_updated_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailure:
+    """One item of a list that could not be served. `kind` is a name of the error tree, in lower case."""
+
+    id: str
+    kind: str
+    message: str
+    field: str = ""
+    suggestions: tuple[str, ...] = ()
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """One entry of the catalogue."""
+
+    id: str
+    symbol: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """One row of the market table."""
+
+    id: str
+    symbol: str
+    name: str
+    vs_currency: str
+    price: float | None = None
+    market_cap: float | None = None
+    market_cap_rank: int | None = None
+    volume_24h: float | None = None
+    high_24h: float | None = None
+    low_24h: float | None = None
+    change_24h_percent: float | None = None
+    circulating_supply_coins: float | None = None
+    total_supply_coins: float | None = None
+    max_supply_coins: float | None = None
+    all_time_high: float | None = None
+    last_updated_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """One closed UTC day. `close` is the last price of the day; None is a figure no source gives."""
+
+    day: date
+    close: float
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    volume: float | None = None
+    market_cap: float | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the day's range is known, not its close alone."""
+        return self.open is not None and self.high is not None and self.low is not None
+
+
+@dataclass(frozen=True, slots=True)
+class OhlcCandle:
+    """One candle as CoinGecko's `ohlc` gives it; `closed_at` in UNIX seconds."""
+
+    closed_at: float
+    open: float
+    high: float
+    low: float
+    close: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """A quote and where it stands."""
+
+    quote: Quote
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The answer to a question for prices."""
+
+    prices: Sequence[Quoted]
+    failures: Sequence[ItemFailure] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Markets:
+    """The answer to a question for the market table."""
+
+    markets: Sequence[Market]
+    provenance: Provenance
+    failures: Sequence[ItemFailure] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Daily candles of one coin, oldest first, one a closed UTC day."""
+
+    id: str
+    vs_currency: str
+    candles: Sequence[Candle]
+    provenance: Provenance
+    truncated: bool = False
+    truncated_reason: str = ""
+    missing_days: Sequence[date] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A CoinGecko document as it goes out, with how long it counts as fresh from now."""
+
+    body: bytes
+    provenance: Provenance
+    fresh_for_seconds: float
+
+
+@dataclass(slots=True)
+class Quality:
+    """What was found wrong with one coin's data; grows as data comes in."""
+
+    id: str
+    vs_currency: str
+    missing_days: int = 0
+    duplicate_points: int = 0
+    quarantined_points: int = 0
+    last_good_day: date | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of a backfill."""
+
+    id: str
+    coins_done: int
+    coins_total: int
+    candles_added: int
+    failure: ItemFailure | None = None
+
+
+Params = Mapping[str, str]

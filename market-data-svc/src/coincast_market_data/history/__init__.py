@@ -1,0 +1,1 @@
+"""Daily history: points from the upstream, made into candles of closed days, merged with the archive."""

@@ -1,0 +1,151 @@
+"""Brings the days that the archive lacks from the upstream into it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import structlog
+
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.singleflight import SingleFlight
+from coincast_market_data import metrics
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.domain import Candle
+from coincast_market_data.history.build import build_candles
+from coincast_market_data.history.days import days_between, last_closed_day
+from coincast_market_data.history.plan import Call, plan_calls, reachable
+from coincast_market_data.history.points import Findings, clean_series
+from coincast_market_data.ports import DataClock, Priority, Upstream, UpstreamRequest
+from coincast_market_data.quarantine import QualityBook
+from coincast_market_data.upstream.refusals import BeyondPlan
+
+log = structlog.get_logger(__name__)
+FREE_REACH_DAYS = 365
+
+
+@dataclass(slots=True)
+class Absences:
+    """Days that the upstream was asked for and does not have, so that it is not asked again before
+    tomorrow.
+    """
+
+    asked_on: date
+    days: set[date]
+
+
+class Filler:
+    """`fill` makes one coin's archive as whole as the upstream allows, from `first` on; one at a time for
+    each coin.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        archive: Archive,
+        clock: DataClock,
+        quality: QualityBook,
+        *,
+        reach_days: int,
+        hourly_chunks: bool,
+        calls_at_once: int,
+    ) -> None:
+        self._upstream = upstream
+        self._archive = archive
+        self._clock = clock
+        self._quality = quality
+        self.reach_days = reach_days
+        self._hourly = hourly_chunks
+        self._at_once = calls_at_once
+        self._absent: dict[tuple[str, str], Absences] = {}
+        self._flights: SingleFlight[tuple[str, str, date, Priority], int] = SingleFlight()
+
+    async def missing(self, coin: str, currency: str, first: date) -> list[date]:
+        """Days from `first` to the last closed one that are worth asking the upstream for, oldest first."""
+        last = last_closed_day(self._clock.now())
+        have = {candle.day for candle in await self._archive.read(coin, currency)}
+        absent = self._absences(coin, currency, last).days
+        start = reachable(first, last + timedelta(days=1), self.reach_days)
+        return [day for day in days_between(start, last) if day not in have and day not in absent]
+
+    async def fill(self, coin: str, currency: str, first: date, priority: Priority = Priority.LIVE) -> int:
+        """Fetch what is missing from `first` on; returns how many candles were added. Raises what the
+        fetches raised.
+        """
+        key = (coin, currency, first, priority)
+        return await self._flights.do(key, lambda: self._fill(coin, currency, first, priority))
+
+    async def _fill(self, coin: str, currency: str, first: date, priority: Priority) -> int:
+        try:
+            return await self._fill_once(coin, currency, first, priority)
+        except BeyondPlan as error:
+            if self.reach_days <= FREE_REACH_DAYS:
+                raise
+            # The plan was taken for larger than it is: learnt from the refusal, once.
+            log.warning(
+                "the plan does not reach back so far", reason=error.message, reach_days=FREE_REACH_DAYS
+            )
+            self.reach_days = FREE_REACH_DAYS
+            return await self._fill_once(coin, currency, first, priority)
+
+    async def _fill_once(self, coin: str, currency: str, first: date, priority: Priority) -> int:
+        missing = await self.missing(coin, currency, first)
+        last = last_closed_day(self._clock.now())
+        calls = plan_calls(missing, last + timedelta(days=1), currency, hourly=self._hourly)
+        turn = asyncio.Semaphore(self._at_once)
+        stop = asyncio.Event()
+
+        async def one(call: Call) -> int:
+            async with turn:
+                if stop.is_set():
+                    return 0
+                try:
+                    added, found_any = await self._call(coin, currency, call, priority)
+                except CoincastError:
+                    stop.set()
+                    raise
+                if not found_any:
+                    # Calls go newest first: a whole span without a point lies before the coin's first day.
+                    stop.set()
+                return added
+
+        results = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        self._note_absent(coin, currency, missing, await self._archive.read(coin, currency), last)
+        return sum(result for result in results if isinstance(result, int))
+
+    async def _call(self, coin: str, currency: str, call: Call, priority: Priority) -> tuple[int, bool]:
+        request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
+        reply = await self._upstream.fetch(request)
+        points, findings = clean_series(reply.document, reply.received_at)
+        self._report(coin, currency, findings)
+        candles = build_candles(points, last_closed_day(self._clock.now()))
+        wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
+        return await self._archive.add(coin, currency, wanted), bool(points)
+
+    def _report(self, coin: str, currency: str, findings: Findings) -> None:
+        report = self._quality.of(coin, currency)
+        report.duplicate_points += findings.duplicates
+        for reason, count in findings.quarantined.items():
+            metrics.QUARANTINED.labels(reason=reason).inc(count)
+            self._quality.note(coin, currency, f"{count} points of a series: {reason}", points=count)
+
+    def _absences(self, coin: str, currency: str, today: date) -> Absences:
+        found = self._absent.get((coin, currency))
+        if found is None or found.asked_on != today:
+            found = self._absent[coin, currency] = Absences(today, set())
+        return found
+
+    def _note_absent(
+        self, coin: str, currency: str, asked: Sequence[date], candles: Sequence[Candle], today: date
+    ) -> None:
+        have = {candle.day for candle in candles}
+        self._absences(coin, currency, today).days.update(day for day in asked if day not in have)
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._flights.aclose()

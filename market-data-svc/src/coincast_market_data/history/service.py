@@ -1,0 +1,154 @@
+"""Answers questions for daily history: archive and upstream merged, with every shortfall said."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import date, timedelta
+
+from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.domain import Candle, History, Provenance, Source
+from coincast_market_data.history.days import DAY_SECONDS, days_between, last_closed_day, midnight
+from coincast_market_data.history.fill import Filler
+from coincast_market_data.keys import canonical_currency, canonical_id, echo
+from coincast_market_data.ports import DataClock, Priority
+from coincast_market_data.quarantine import QualityBook
+
+MAX_DAYS = 10_000
+MAX_MISSING = 100
+CHUNK_CANDLES = 1000
+
+
+class HistoryService:
+    """Daily candles of one coin, closed days only."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        filler: Filler,
+        clock: DataClock,
+        quality: QualityBook,
+        *,
+        sandbox: bool,
+        suggest: Callable[[str], Awaitable[Sequence[str]]],
+        unknown: Callable[[str], bool],
+    ) -> None:
+        self._archive = archive
+        self._filler = filler
+        self._clock = clock
+        self._quality = quality
+        self._sandbox = sandbox
+        self._suggest = suggest
+        self._unknown = unknown
+
+    async def get(
+        self,
+        coin: str,
+        currency: str,
+        days: int,
+        max_age_seconds: float | None = None,
+        priority: Priority = Priority.LIVE,
+    ) -> History:
+        """The last `days` closed days, newest last; what cannot be had is clamped and said."""
+        coin, currency = canonical_id(coin), canonical_currency(currency)
+        if not 1 <= days <= MAX_DAYS:
+            raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
+        last = last_closed_day(self._clock.now())
+        first = last - timedelta(days=days - 1)
+        fetched, error = await self._fill(coin, currency, first, priority)
+        candles = [c for c in await self._archive.read(coin, currency) if first <= c.day <= last]
+        if not candles:
+            raise error or NotFound(f"{coin} has no closed day in {currency} yet", field="id")
+        history = self._history(coin, currency, candles, first, fetched=fetched, error=error)
+        _check_age(history.provenance, max_age_seconds, error)
+        return history
+
+    async def stream(self, coin: str, currency: str, days: int) -> AsyncIterator[History]:
+        """The same in spans of a thousand candles, oldest first; each carries the whole's verdict."""
+        whole = await self.get(coin, currency, days, priority=Priority.BACKFILL)
+        for start in range(0, len(whole.candles), CHUNK_CANDLES):
+            yield History(
+                whole.id,
+                whole.vs_currency,
+                whole.candles[start : start + CHUNK_CANDLES],
+                whole.provenance,
+                whole.truncated,
+                whole.truncated_reason,
+                whole.missing_days if start == 0 else (),
+            )
+
+    async def _fill(
+        self, coin: str, currency: str, first: date, priority: Priority
+    ) -> tuple[bool, CoincastError | None]:
+        """(whether anything was fetched just now, the error that kept it from being whole)."""
+        if not await self._filler.missing(coin, currency, first):
+            return False, None
+        if self._unknown(coin):
+            return False, await self._no_such(coin)
+        try:
+            return await self._filler.fill(coin, currency, first, priority) > 0, None
+        except NotFound:
+            return False, await self._no_such(coin)
+        except CoincastError as error:
+            return False, error
+
+    async def _no_such(self, coin: str) -> NotFound:
+        names = await self._suggest(coin)
+        hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
+        return NotFound(f"CoinGecko knows no coin {echo(coin)}{hint}", field="id", suggestions=names)
+
+    def _history(
+        self,
+        coin: str,
+        currency: str,
+        candles: Sequence[Candle],
+        first: date,
+        *,
+        fetched: bool,
+        error: CoincastError | None,
+    ) -> History:
+        have = {candle.day for candle in candles}
+        inside = [day for day in days_between(candles[0].day, candles[-1].day) if day not in have]
+        report = self._quality.of(coin, currency)
+        report.missing_days, report.last_good_day = len(inside), candles[-1].day
+        truncated = candles[0].day > first
+        return History(
+            coin,
+            currency,
+            candles,
+            self._provenance(candles[-1].day, fetched, error),
+            truncated,
+            self._why_short(candles[0].day, error) if truncated else "",
+            inside[:MAX_MISSING],
+        )
+
+    def _provenance(self, newest: date, fetched: bool, error: CoincastError | None) -> Provenance:
+        as_of = midnight(newest) + DAY_SECONDS
+        now = self._clock.now()
+        stale = newest < last_closed_day(now)
+        source = Source.LIVE if fetched else Source.STALE if stale else Source.ARCHIVE
+        if self._sandbox:
+            source = Source.SANDBOX
+        reason = ""
+        if stale:
+            reason = error.message if error else f"CoinGecko has no candle after {newest.isoformat()} yet"
+        return Provenance(as_of, max(0.0, now - as_of), source, stale, reason)
+
+    def _why_short(self, first_there: date, error: CoincastError | None) -> str:
+        if error is not None:
+            return f"earlier days could not be fetched: {error.message}"
+        reach = last_closed_day(self._clock.now()) - timedelta(days=self._filler.reach_days - 2)
+        if first_there <= reach:
+            return f"the plan at CoinGecko reaches {self._filler.reach_days} days back"
+        return f"CoinGecko has no data of this coin before {first_there.isoformat()}"
+
+
+def _check_age(provenance: Provenance, max_age: float | None, error: CoincastError | None) -> None:
+    if max_age is None or provenance.age_seconds <= max_age:
+        return
+    why = f" ({error.message})" if error else ""
+    raise Unavailable(
+        f"the newest closed day ended {provenance.age_seconds:.0f} s ago, not within {max_age:g} s{why}",
+        field="max_age_seconds",
+        retry_after_seconds=60,
+    )

@@ -1,0 +1,86 @@
+"""Canonical ids, currencies and cache keys: order, case and duplicates make no difference, and nothing
+can be injected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from coincast_chassis.errors import InvalidInput
+
+MAX_IDS = 250
+MAX_CURRENCIES = 20
+# Every id of CoinGecko's that is worth asking for fits; what does not fit cannot name a file or a path
+# either.
+ID = re.compile(r"[a-z0-9_][a-z0-9._-]{0,127}")
+CURRENCY = re.compile(r"[a-z0-9]{2,10}")
+LONGEST_ECHO = 60
+
+
+def canonical_id(text: str, field: str = "id") -> str:
+    """One coin id in lower case. Raises InvalidInput where it cannot be an id."""
+    value = text.strip().lower()
+    if not ID.fullmatch(value) or ".." in value:
+        raise InvalidInput(not_an_id(text), field=field)
+    return value
+
+
+def canonical_currency(text: str, field: str = "vs_currency") -> str:
+    """One currency code in lower case; empty means usd. Raises InvalidInput where it cannot be a code."""
+    value = text.strip().lower() or "usd"
+    if not CURRENCY.fullmatch(value):
+        raise InvalidInput(
+            f"{echo(text)} is not a currency code; codes are like 'usd', 'eur', 'btc'", field=field
+        )
+    return value
+
+
+def split_ids(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(canonical ids in order of first mention, texts that cannot be ids). Raises InvalidInput for none
+    or too many.
+    """
+    if not texts:
+        raise InvalidInput("name at least one coin id, as in ids=bitcoin", field="ids")
+    good: dict[str, None] = {}
+    bad: dict[str, None] = {}
+    for text in texts:
+        value = text.strip().lower()
+        if ID.fullmatch(value) and ".." not in value:
+            good[value] = None
+        else:
+            bad[text[:LONGEST_ECHO]] = None
+    if len(good) + len(bad) > MAX_IDS:
+        raise InvalidInput(f"at most {MAX_IDS} ids a call; {len(good) + len(bad)} were given", field="ids")
+    return list(good), list(bad)
+
+
+def canonical_currencies(texts: Sequence[str]) -> list[str]:
+    """Canonical codes in order of first mention; none means usd."""
+    values = list(dict.fromkeys(canonical_currency(text, "vs_currencies") for text in texts)) or ["usd"]
+    if len(values) > MAX_CURRENCIES:
+        raise InvalidInput(
+            f"at most {MAX_CURRENCIES} currencies a call; {len(values)} were given", field="vs_currencies"
+        )
+    return values
+
+
+def not_an_id(text: str) -> str:
+    """What is wrong with a text that cannot be an id."""
+    return (
+        f"{echo(text)} is not a coin id; ids have lower-case letters, digits, '-', '_' and '.', as 'bitcoin'"
+    )
+
+
+def echo(text: str) -> str:
+    """A caller's text as it may stand in a message: short and printable."""
+    shown = text[:LONGEST_ECHO] + ("..." if len(text) > LONGEST_ECHO else "")
+    return repr(shown)
+
+
+def document_key(path: str, query: Iterable[tuple[str, str]]) -> str:
+    """The cache key of a document; parameters sorted, lengths written so that no two questions share a
+    key.
+    """
+    parts = [path, *(f"{len(k)}:{k}={len(v)}:{v}" for k, v in sorted(query))]
+    return "|".join(parts)

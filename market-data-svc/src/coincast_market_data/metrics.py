@@ -1,0 +1,58 @@
+"""The service's own metrics; labels are bounded, units are in the names."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+UPSTREAM_CALLS = Counter(
+    "coincast_market_upstream_calls_total",
+    "Calls to the upstream by endpoint group and outcome.",
+    ["group", "outcome"],
+)
+UPSTREAM_SECONDS = Histogram(
+    "coincast_market_upstream_seconds",
+    "Duration of calls to the upstream.",
+    ["group"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+RETRIES = Counter("coincast_market_upstream_retries_total", "Second and further attempts.", ["group"])
+BREAKER_STATE = Gauge("coincast_market_breaker_state", "0 closed, 1 half-open, 2 open.", ["breaker"])
+BREAKER_TRANSITIONS = Counter(
+    "coincast_market_breaker_transitions_total", "Changes of state.", ["breaker", "to"]
+)
+POOL_CONNECTIONS = Gauge("coincast_market_pool_connections", "Connections to the upstream.", ["state"])
+QUOTA_LEFT = Gauge("coincast_market_quota_left_calls", "Calls left in this minute, as last seen.")
+QUOTA_MONTH_USED = Gauge("coincast_market_quota_month_used_calls", "Calls used this month, as last seen.")
+QUOTA_REFUSALS = Counter(
+    "coincast_market_quota_refusals_total", "Calls that got no turn in time.", ["priority"]
+)
+QUOTA_PAUSES = Counter("coincast_market_quota_pauses_total", "Times the upstream answered 429.")
+CACHE_READS = Counter(
+    "coincast_market_cache_reads_total", "Look-ups by layer and result.", ["layer", "result"]
+)
+CACHE_SERVED = Counter(
+    "coincast_market_cache_served_total", "Items served, by kind and freshness.", ["kind", "freshness"]
+)
+REDIS_ERRORS = Counter(
+    "coincast_market_redis_errors_total", "Commands that Redis did not answer.", ["operation", "reason"]
+)
+BATCH_CLIENT_CALLS = Counter(
+    "coincast_market_batch_client_calls_total", "Calls for prices that needed the upstream."
+)
+BATCH_UPSTREAM_CALLS = Counter("coincast_market_batch_upstream_calls_total", "Upstream calls made for them.")
+BATCH_IDS = Histogram(
+    "coincast_market_batch_ids", "Ids in one upstream call.", buckets=(1, 2, 5, 10, 25, 50, 100, 250)
+)
+BATCH_WAIT_SECONDS = Histogram(
+    "coincast_market_batch_wait_seconds",
+    "Time from a caller's arrival to its batch's departure.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5),
+)
+QUARANTINED = Counter("coincast_market_quarantined_total", "Data points never served nor stored.", ["reason"])
+ARCHIVE_CANDLES = Gauge("coincast_market_archive_candles", "Daily candles kept.")
+ARCHIVE_COINS = Gauge("coincast_market_archive_coins", "Coins with kept candles.")
+ARCHIVE_WRITES = Counter("coincast_market_archive_writes_total", "Files written.", ["outcome"])
+SERVED_AGE_SECONDS = Histogram(
+    "coincast_market_served_age_seconds",
+    "Age of served prices.",
+    buckets=(1, 5, 15, 30, 60, 120, 300, 900, 3600, 86_400),
+)
+DATA_AGE_SECONDS = Gauge("coincast_market_data_age_seconds", "Age of the oldest warm price.")

@@ -1,0 +1,142 @@
+"""Gathers questions for prices over a short window into few upstream calls.
+
+Each pair that is asked for or under way has one future. A batch's fetch is a task of the batcher's own: a
+caller
+that leaves drops its wait and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from coincast_chassis import context
+from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
+from coincast_market_data import metrics
+from coincast_market_data.cache.entry import Cached
+from coincast_market_data.domain import Quote
+from coincast_market_data.parse import Pair
+from coincast_market_data.ports import Priority
+from coincast_market_data.prices.plan import Chunk, plan_chunks
+
+Outcome = Cached[Quote | None] | CoincastError
+FetchChunk = Callable[[Chunk, Priority], Awaitable[Mapping[Pair, Outcome]]]
+
+
+class Batcher:
+    """`fetch` resolves each pair to an entry or to the error that this very pair met."""
+
+    def __init__(
+        self, fetch_chunk: FetchChunk, *, window_seconds: float, max_ids: int, max_query_bytes: int
+    ) -> None:
+        self._fetch_chunk = fetch_chunk
+        self._window = window_seconds
+        self._max_ids = max_ids
+        self._max_query_bytes = max_query_bytes
+        self._waiting: dict[Pair, Priority] = {}
+        self._futures: dict[Pair, asyncio.Future[Outcome]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.Task[Any] | None = None
+        self._opened_at = 0.0
+        self.client_calls = 0
+        self.upstream_calls = 0
+        self.ids_sent = 0
+
+    async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
+        """Entries or errors of exactly these pairs."""
+        futures = {pair: self._join(pair, priority) for pair in pairs}
+        if not futures:
+            return {}
+        self.client_calls += 1
+        metrics.BATCH_CLIENT_CALLS.inc()
+        arrived = asyncio.get_running_loop().time()
+        await asyncio.wait(futures.values())
+        del arrived
+        return {pair: future.result() for pair, future in futures.items()}
+
+    def _join(self, pair: Pair, priority: Priority) -> asyncio.Future[Outcome]:
+        future = self._futures.get(pair)
+        if future is None:
+            future = self._futures[pair] = asyncio.get_running_loop().create_future()
+            self._waiting[pair] = priority
+            self._arm()
+        elif pair in self._waiting:
+            self._waiting[pair] = min(self._waiting[pair], priority)
+        return future
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._opened_at = asyncio.get_running_loop().time()
+            self._timer = self._spawn(self._close_window())
+
+    async def _close_window(self) -> None:
+        if self._window > 0:
+            await asyncio.sleep(self._window)
+        self._timer = None
+        waiting, self._waiting = self._waiting, {}
+        metrics.BATCH_WAIT_SECONDS.observe(asyncio.get_running_loop().time() - self._opened_at)
+        # The whole batch goes with its most urgent caller: what is less urgent rides along for nothing.
+        priority = min(waiting.values())
+        for chunk in plan_chunks(waiting, max_ids=self._max_ids, max_query_bytes=self._max_query_bytes):
+            self._spawn(self._run(chunk, priority, frozenset(waiting)))
+
+    async def _run(self, chunk: Chunk, priority: Priority, wanted: frozenset[Pair]) -> None:
+        owed = [pair for pair in chunk.pairs() if pair in wanted]
+        try:
+            outcomes = await self._fetch_apart(chunk, priority, wanted)
+        except asyncio.CancelledError:
+            self._settle(owed, {}, Unavailable("the service is stopping"))
+            raise
+        except Exception:
+            # A fault of our own: no caller may wait for ever because of it. It is raised into the log as
+            # well.
+            self._settle(owed, {}, Unavailable("the batch failed"))
+            raise
+        self._settle(owed, outcomes, Unavailable("CoinGecko's reply left this out"))
+
+    async def _fetch_apart(
+        self, chunk: Chunk, priority: Priority, wanted: frozenset[Pair]
+    ) -> dict[Pair, Outcome]:
+        """The chunk's outcomes; a refused chunk is split until what it is refused for stands alone."""
+        self.upstream_calls += 1
+        self.ids_sent += len(chunk.ids)
+        metrics.BATCH_UPSTREAM_CALLS.inc()
+        metrics.BATCH_IDS.observe(len(chunk.ids))
+        try:
+            return dict(await self._fetch_chunk(chunk, priority))
+        except (InvalidInput, NotFound) as error:
+            halves = [half for half in chunk.halves() if not wanted.isdisjoint(half.pairs())]
+            if not chunk.halves():
+                return dict.fromkeys(chunk.pairs(), error)
+            outcomes: dict[Pair, Outcome] = {}
+            for half in halves:
+                outcomes |= await self._fetch_apart(half, priority, wanted)
+            return outcomes
+        except CoincastError as error:
+            return dict.fromkeys(chunk.pairs(), error)
+
+    def _settle(
+        self, pairs: Iterable[Pair], outcomes: Mapping[Pair, Outcome], otherwise: CoincastError
+    ) -> None:
+        for pair in pairs:
+            future = self._futures.pop(pair, None)
+            if future is not None and not future.done():
+                future.set_result(outcomes.get(pair, otherwise))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, context=context.detached())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """Cancel what is under way; its callers are told."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        self._settle(list(self._futures), {}, Unavailable("the service is stopping"))

@@ -1,0 +1,227 @@
+"""Answers questions for prices from cache and upstream, saying where each figure stands."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from coincast_chassis import context
+from coincast_chassis.errors import CoincastError, NotFound, Unavailable
+from coincast_market_data import metrics
+from coincast_market_data.cache.entry import Cached
+from coincast_market_data.cache.policy import Verdict, judge
+from coincast_market_data.domain import ItemFailure, Prices, Provenance, Quote, Quoted, Source
+from coincast_market_data.failures import failure_of
+from coincast_market_data.keys import canonical_currencies, echo, not_an_id, split_ids
+from coincast_market_data.parse import Pair
+from coincast_market_data.ports import DataClock, Priority
+from coincast_market_data.prices.batcher import Outcome
+from coincast_market_data.prices.source import QuoteCache, quote_key
+
+# Refusing an age costs an upstream call; a caller who asks for the impossible gets one every few seconds.
+LEAST_REFETCH_SECONDS = 5.0
+SERVABLE = (Verdict.FRESH, Verdict.FRESH_REFRESH, Verdict.STALE_REFRESH)
+Entry = Cached[Quote | None]
+
+
+class Fetches(Protocol):
+    """The batcher's side that this needs."""
+
+    async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
+        """Entries or errors of exactly these pairs."""
+        ...
+
+
+class PriceService:
+    """Prices of many coins in many currencies; one bad id spoils nothing but itself."""
+
+    def __init__(
+        self,
+        cache: QuoteCache,
+        batcher: Fetches,
+        clock: DataClock,
+        *,
+        sandbox: bool,
+        suggest: Callable[[str], Awaitable[Sequence[str]]],
+        unknown: Callable[[str], bool],
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._cache = cache
+        self._batcher = batcher
+        self._clock = clock
+        self._sandbox = sandbox
+        self._suggest = suggest
+        self._unknown = unknown
+        self._rand = rand
+        self._refreshes: set[asyncio.Task[object]] = set()
+
+    async def get(
+        self, ids: Sequence[str], currencies: Sequence[str], max_age_seconds: float | None = None
+    ) -> Prices:
+        """Quotes of every id in every currency. Raises where the request is wrong, or nothing at all can
+        be served.
+        """
+        coins, bad = split_ids(ids)
+        codes = canonical_currencies(currencies)
+        failures = [_not_an_id(text) for text in bad]
+        pairs = [(coin, code) for coin in coins for code in codes if not self._unknown(coin)]
+        outcomes, live = await self._resolve(pairs, max_age_seconds)
+        prices: list[Quoted] = []
+        for coin in coins:
+            quoted, failure = await self._coin(coin, codes, outcomes, live, max_age_seconds)
+            prices.extend(quoted)
+            if failure:
+                failures.append(failure)
+        return Prices(prices, failures)
+
+    async def refresh(self, pairs: Sequence[Pair]) -> None:
+        """Fetch the pairs anew, below the priority of callers."""
+        await self._batcher.fetch(pairs, Priority.REFRESH)
+
+    async def _resolve(
+        self, pairs: Sequence[Pair], max_age: float | None
+    ) -> tuple[dict[Pair, tuple[Entry | None, CoincastError | None]], set[Pair]]:
+        """For each pair what is cached at best and the error that a fetch met; and which were fetched
+        just now.
+        """
+        cached = await self._cache.read([quote_key(pair) for pair in pairs])
+        known = {pair: cached.get(quote_key(pair)) for pair in pairs}
+        needed, early = self._sort(known, max_age)
+        if early:
+            self._refresh_behind(early)
+        fetched = await self._batcher.fetch(needed) if needed else {}
+        result: dict[Pair, tuple[Entry | None, CoincastError | None]] = {}
+        live: set[Pair] = set()
+        for pair in pairs:
+            outcome = fetched.get(pair)
+            if isinstance(outcome, Cached):
+                result[pair] = (outcome, None)
+                live.add(pair)
+            else:
+                result[pair] = (self._usable(known[pair]), outcome)
+        return result, live
+
+    def _sort(
+        self, known: Mapping[Pair, Entry | None], max_age: float | None
+    ) -> tuple[list[Pair], list[Pair]]:
+        needed: list[Pair] = []
+        early: list[Pair] = []
+        for pair, entry in known.items():
+            verdict = self._verdict(entry)
+            if verdict not in SERVABLE or self._too_old(entry, max_age):
+                needed.append(pair)
+            elif verdict is not Verdict.FRESH:
+                early.append(pair)
+        return needed, early
+
+    def _verdict(self, entry: Entry | None) -> Verdict:
+        if entry is None:
+            return Verdict.GONE
+        age = self._cache.age(entry)
+        verdict = judge(
+            age, self._cache.kind.windows, fetch_seconds=entry.fetch_seconds, rand=1 - self._rand()
+        )
+        if entry.value is None and verdict is Verdict.STALE_REFRESH:
+            return Verdict.GONE  # a coin listed a moment ago should not stay unknown for long
+        return verdict
+
+    def _too_old(self, entry: Entry | None, max_age: float | None) -> bool:
+        if entry is None or max_age is None or entry.value is None:
+            return False
+        old = self._clock.now() - _as_of(entry) > max_age
+        return old and self._cache.age(entry) > min(LEAST_REFETCH_SECONDS, max_age)
+
+    def _usable(self, entry: Entry | None) -> Entry | None:
+        return entry if entry and self._cache.age(entry) < self._cache.kind.windows.if_error else None
+
+    def _refresh_behind(self, pairs: Sequence[Pair]) -> None:
+        task = asyncio.create_task(self.refresh(pairs), context=context.detached())
+        self._refreshes.add(task)
+        task.add_done_callback(self._refreshes.discard)
+
+    async def _coin(
+        self,
+        coin: str,
+        codes: Sequence[str],
+        outcomes: Mapping[Pair, tuple[Entry | None, CoincastError | None]],
+        live: set[Pair],
+        max_age: float | None,
+    ) -> tuple[list[Quoted], ItemFailure | None]:
+        quoted: list[Quoted] = []
+        error: CoincastError | None = None
+        missing: list[str] = []
+        for code in codes:
+            entry, met = outcomes.get((coin, code), (None, None))
+            if entry is None or entry.value is None:
+                error = met or error
+                missing.append(code)
+                continue
+            found = Quoted(entry.value, self._provenance(entry, (coin, code) in live, met))
+            if max_age is not None and found.provenance.age_seconds > max_age:
+                error = _too_old_error(found, max_age, met)
+            else:
+                quoted.append(found)
+        if error is None and missing:
+            error = await self._nothing(coin, missing, any_found=bool(quoted))
+        return quoted, failure_of(coin, error) if error else None
+
+    async def _nothing(self, coin: str, missing: Sequence[str], *, any_found: bool) -> CoincastError:
+        if any_found:
+            return NotFound(f"{coin} has no price in {', '.join(missing)}", field="vs_currencies")
+        names = await self._suggest(coin)
+        hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
+        return NotFound(
+            f"CoinGecko knows no coin {echo(coin)} with such a price{hint}", field="ids", suggestions=names
+        )
+
+    def _provenance(self, entry: Entry, live: bool, met: CoincastError | None) -> Provenance:
+        as_of = _as_of(entry)
+        stale = not live and self._cache.age(entry) >= self._cache.kind.windows.fresh
+        source = Source.SANDBOX if self._sandbox else _source(live, stale)
+        metrics.CACHE_SERVED.labels(kind="quote", freshness=_source(live, stale)).inc()
+        reason = ""
+        if stale:
+            reason = met.message if met else "a newer figure is being fetched"
+        return Provenance(as_of, max(0.0, self._clock.now() - as_of), source, stale, reason)
+
+    async def aclose(self) -> None:
+        """Wait for the refreshes behind."""
+        await asyncio.gather(*self._refreshes, return_exceptions=True)
+
+
+def worst(provenances: Iterable[Provenance]) -> Provenance | None:
+    """The oldest of them, stale if any is."""
+    items = list(provenances)
+    if not items:
+        return None
+    oldest = max(items, key=lambda p: p.age_seconds)
+    stale = next((p for p in items if p.stale), None)
+    return replace(oldest, stale=True, source=stale.source, reason=stale.reason) if stale else oldest
+
+
+def _as_of(entry: Entry) -> float:
+    seen = entry.value.last_updated_at if entry.value else None
+    return min(seen, entry.fetched_at) if seen is not None else entry.fetched_at
+
+
+def _source(live: bool, stale: bool) -> Source:
+    if live:
+        return Source.LIVE
+    return Source.STALE if stale else Source.FRESH
+
+
+def _too_old_error(found: Quoted, max_age: float, met: CoincastError | None) -> Unavailable:
+    why = f" ({met.message})" if met else ""
+    return Unavailable(
+        f"the newest price of {found.quote.id} is {found.provenance.age_seconds:.0f} s old,"
+        f" older than the {max_age:g} s asked for{why}",
+        field="max_age_seconds",
+        retry_after_seconds=(met.retry_after_seconds if met else None) or LEAST_REFETCH_SECONDS,
+    )
+
+
+def _not_an_id(text: str) -> ItemFailure:
+    return ItemFailure(text, "invalid_input", not_an_id(text), field="ids")

@@ -1,0 +1,101 @@
+"""Fetches one chunk of prices from the upstream and keeps what is good in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import Unavailable
+from coincast_market_data import metrics
+from coincast_market_data.cache.entry import Cached, Kind
+from coincast_market_data.cache.layers import LayeredCache
+from coincast_market_data.cache.policy import Windows
+from coincast_market_data.domain import Quote
+from coincast_market_data.parse import Pair, parse_quotes
+from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.prices.batcher import Outcome
+from coincast_market_data.prices.plan import Chunk
+from coincast_market_data.quarantine import JumpGuard
+
+QuoteCache = LayeredCache[Quote | None]
+# The currencies in a key come first, so that nothing an id holds can be taken for one.
+PLAIN_REASONS = {
+    "not_finite": "is not a finite number",
+    "not_a_number": "is not a number",
+    "not_positive": "is not positive",
+    "absurd_clock": "carries an impossible time",
+    "jump": "jumped tenfold against the last good one and is not confirmed yet",
+}
+
+
+def quote_kind(fresh_seconds: float, if_error_seconds: float) -> Kind[Quote | None]:
+    """How quotes are kept. None is a pair that the upstream is known not to have."""
+    windows = Windows(fresh_seconds, fresh_seconds * 4, max(if_error_seconds, fresh_seconds * 4))
+    return Kind("quote", windows, _encode, _decode)
+
+
+def quote_key(pair: Pair) -> str:
+    """The cache key of one coin in one currency."""
+    return f"{pair[1]}:{pair[0]}"
+
+
+class QuoteSource:
+    """One upstream call for one chunk."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        cache: QuoteCache,
+        clock: Clock,
+        jumps: JumpGuard,
+        note: Callable[[Pair, str], None],
+    ) -> None:
+        self._upstream = upstream
+        self._cache = cache
+        self._clock = clock
+        self._jumps = jumps
+        self._note = note
+
+    async def fetch(self, chunk: Chunk, priority: Priority) -> dict[Pair, Outcome]:
+        """An entry for each pair of the chunk, or the reason why its figure was quarantined."""
+        request = UpstreamRequest("simple/price", chunk.query(), "prices", priority)
+        reply = await self._upstream.fetch(request)
+        good, bad = parse_quotes(reply.document, chunk.ids, chunk.currencies, reply.received_at)
+        stored_at = self._clock.now()
+        entries: dict[Pair, Cached[Quote | None]] = {}
+        faults = {pair: reject.reason for pair, reject in bad.items()}
+        for pair, quote in good.items():
+            if quote is not None and not self._jumps.plausible(pair, quote.price, stored_at):
+                faults[pair] = "jump"
+            else:
+                entries[pair] = Cached(quote, stored_at, reply.received_at, reply.seconds)
+        await self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
+        return {**entries, **{pair: self._quarantined(pair, reason) for pair, reason in faults.items()}}
+
+    def _quarantined(self, pair: Pair, reason: str) -> Unavailable:
+        metrics.QUARANTINED.labels(reason=reason).inc()
+        self._note(pair, reason)
+        coin, currency = pair
+        said = PLAIN_REASONS.get(reason, reason)
+        return Unavailable(
+            f"CoinGecko's price of {coin} in {currency} {said}; it was put aside", retry_after_seconds=30
+        )
+
+
+def _encode(quote: Quote | None) -> bytes:
+    if quote is None:
+        return b"null"
+    return orjson.dumps(
+        [
+            quote.id, quote.vs_currency, quote.price, quote.market_cap, quote.volume_24h,
+            quote.change_24h_percent,
+            quote.last_updated_at,
+        ]
+    )  # fmt: skip
+
+
+def _decode(data: bytes) -> Quote | None:
+    row = orjson.loads(data)
+    return None if row is None else Quote(*row)

@@ -1,0 +1,71 @@
+"""Bad data by coin: jumps that nothing confirms, and the record of what was put aside."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import date
+
+from coincast_market_data.domain import Quality
+from coincast_market_data.parse import Pair
+
+JUMP_FACTOR = 10.0
+# A price from longer ago says little about what is plausible now.
+MEMORY_SECONDS = 6 * 3600.0
+AGREEMENT_FACTOR = 2.0
+MAX_NOTES = 20
+
+
+class JumpGuard:
+    """A spot price tenfold off the last good one is put aside until a second fetch says the same."""
+
+    def __init__(self, *, max_entries: int = 50_000) -> None:
+        self._last: OrderedDict[Pair, tuple[float, float]] = OrderedDict()
+        self._suspect: dict[Pair, float] = {}
+        self._max_entries = max_entries
+
+    def plausible(self, pair: Pair, price: float, now: float) -> bool:
+        """Whether a price may be served; remembers it either way. `now`: UNIX seconds."""
+        before, seen = self._last.get(pair, (price, now))
+        suspect = self._suspect.pop(pair, None)
+        jumped = now - seen < MEMORY_SECONDS and _ratio(price, before) >= JUMP_FACTOR
+        if jumped and (suspect is None or _ratio(price, suspect) > AGREEMENT_FACTOR):
+            self._suspect[pair] = price
+            return False
+        self._last[pair] = (price, now)
+        self._last.move_to_end(pair)
+        if len(self._last) > self._max_entries:
+            dropped, _ = self._last.popitem(last=False)
+            self._suspect.pop(dropped, None)
+        return True
+
+
+def _ratio(a: float, b: float) -> float:
+    return max(a / b, b / a)
+
+
+class QualityBook:
+    """What was found wrong, coin by coin; bounded, newest coins kept."""
+
+    def __init__(self, *, max_coins: int = 5000) -> None:
+        self._coins: OrderedDict[tuple[str, str], Quality] = OrderedDict()
+        self._max_coins = max_coins
+
+    def of(self, coin: str, currency: str) -> Quality:
+        """The report of one coin; an empty one where nothing is known."""
+        key = (coin, currency)
+        report = self._coins.get(key)
+        if report is None:
+            report = self._coins[key] = Quality(coin, currency)
+            if len(self._coins) > self._max_coins:
+                self._coins.popitem(last=False)
+        return report
+
+    def note(self, coin: str, currency: str, text: str, *, points: int = 1, day: date | None = None) -> None:
+        """Count quarantined points and say why, newest first."""
+        report = self.of(coin, currency)
+        report.quarantined_points += points
+        when = f" on {day.isoformat()}" if day else ""
+        line = f"{text}{when}"
+        if line not in report.notes[:1]:
+            report.notes.insert(0, line)
+        del report.notes[MAX_NOTES:]

@@ -1,0 +1,1 @@
+"""Who may call the upstream, and when: one bucket for all replicas."""

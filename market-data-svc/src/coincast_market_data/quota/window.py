@@ -1,0 +1,107 @@
+"""The rule of the quota, pure: a sliding minute, a month, a pause, and a limit that refusals lower.
+
+`grant.lua` is the same rule on Redis; a property test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from coincast_market_data.ports import Priority
+
+# The upstream counts arrivals, this counts departures: a second more absorbs the difference in transit.
+WINDOW_SECONDS = 61.0
+RECOVERY_SECONDS = 600.0
+# What share of the minute and of the month each priority may use up; the rest is kept for those before it.
+MINUTE_SHARE = {Priority.LIVE: 1.0, Priority.REFRESH: 0.8, Priority.BACKFILL: 0.5}
+MONTH_SHARE = {Priority.LIVE: 1.0, Priority.REFRESH: 0.9, Priority.BACKFILL: 0.7}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls a minute and a month; 0 a month is no limit."""
+
+    per_minute: int
+    per_month: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a call may go; if not, after how many seconds to ask again. And what is left, for the
+    status.
+    """
+
+    granted: bool
+    wait_seconds: float
+    minute_used: int
+    minute_limit: int
+    month_used: int
+    paused_seconds: float
+
+
+class QuotaWindow:
+    """One process's view of the quota. Times are UNIX seconds, given by the caller."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._calls: deque[float] = deque()
+        self._paused_until = 0.0
+        self._factor, self._factor_at = 1.0, 0.0
+        self._month, self._month_used = "", 0
+
+    def ask(self, now: float, priority: Priority) -> Verdict:
+        """Grant and count one call, or say how long to wait."""
+        self._expire(now)
+        verdict = self._judge(now, priority)
+        if verdict.granted:
+            self.record(now)
+        return verdict
+
+    def look(self, now: float) -> Verdict:
+        """The state, without asking for anything."""
+        self._expire(now)
+        return self._judge(now, Priority.LIVE)
+
+    def record(self, now: float) -> None:
+        """Count a call that was granted elsewhere."""
+        self._calls.append(now)
+        self._month_used += 1
+
+    def refused(self, now: float, retry_after_seconds: float) -> None:
+        """The upstream said 429: pause, and halve the limit, which recovers over ten minutes."""
+        self._paused_until = max(self._paused_until, now + retry_after_seconds)
+        self._factor = max(self._factor_now(now) / 2, 1 / self.limits.per_minute)
+        self._factor_at = now
+
+    def _expire(self, now: float) -> None:
+        while self._calls and self._calls[0] <= now - WINDOW_SECONDS:
+            self._calls.popleft()
+        month = datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+        if month != self._month:
+            self._month, self._month_used = month, 0
+
+    def _factor_now(self, now: float) -> float:
+        return min(1.0, self._factor + max(0.0, now - self._factor_at) / RECOVERY_SECONDS)
+
+    def _judge(self, now: float, priority: Priority) -> Verdict:
+        limit = max(1, int(self.limits.per_minute * self._factor_now(now) + 1e-9))
+        allowed = int(limit * MINUTE_SHARE[priority] + 1e-9)
+        paused = max(0.0, self._paused_until - now)
+        wait = paused
+        if not paused and self._month_spent(priority):
+            wait = 3600.0
+        elif not paused and len(self._calls) >= allowed:
+            wait = self._until_free(now, allowed)
+        return Verdict(wait <= 0, wait, len(self._calls), limit, self._month_used, paused)
+
+    def _month_spent(self, priority: Priority) -> bool:
+        budget = self.limits.per_month
+        return budget > 0 and self._month_used >= int(budget * MONTH_SHARE[priority] + 1e-9)
+
+    def _until_free(self, now: float, allowed: int) -> float:
+        if allowed < 1:
+            return WINDOW_SECONDS
+        oldest_that_must_go = self._calls[len(self._calls) - allowed]
+        return max(0.001, oldest_that_must_go + WINDOW_SECONDS - now)

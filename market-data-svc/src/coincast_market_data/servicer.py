@@ -1,0 +1,159 @@
+"""The gRPC face: convert, await, convert."""
+
+# ruff: noqa: N802 - the methods have the names of the contract
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from coincast.market.v1 import market_pb2 as pb
+from coincast.market.v1 import market_pb2_grpc
+from coincast_chassis.errors import CoincastError
+from coincast_market_data import convert, encode
+from coincast_market_data.backfill import Backfill
+from coincast_market_data.catalogue import Catalogue
+from coincast_market_data.documents import DocumentService
+from coincast_market_data.failures import failure_of, raise_if_all_failed
+from coincast_market_data.history.service import HistoryService
+from coincast_market_data.keys import split_ids
+from coincast_market_data.markets import MarketService
+from coincast_market_data.prices.ready import ReadyPrices
+from coincast_market_data.prices.service import PriceService
+from coincast_market_data.status import Status
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the servicer speaks for."""
+
+    prices: PriceService
+    ready: ReadyPrices
+    markets: MarketService
+    catalogue: Catalogue
+    history: HistoryService
+    documents: DocumentService
+    backfill: Backfill
+    status: Status
+
+
+class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
+    """Each method is three moves; errors are the interceptor's."""
+
+    def __init__(self, services: Services) -> None:
+        self._all = services
+
+    async def GetPrices(self, request: pb.GetPricesRequest, context: Context) -> pb.GetPricesResponse:
+        """Spot prices."""
+        key = request.SerializeToString()
+        ready = self._all.ready.find(key)
+        if ready is not None:
+            return ready
+        prices = await self._all.prices.get(request.ids, request.vs_currencies, _max_age(request))
+        raise_if_all_failed(prices.failures, len(prices.prices))
+        where = convert.prices_provenance(prices)
+        if request.encode_json:
+            reply = pb.GetPricesResponse(json=encode.prices_json(prices), provenance=where)
+        else:
+            reply = pb.GetPricesResponse(
+                prices=[convert.price(item) for item in prices.prices],
+                errors=[convert.item_error(failure) for failure in prices.failures],
+                provenance=where,
+            )
+        self._all.ready.keep(key, reply, prices)
+        return reply
+
+    async def GetMarkets(self, request: pb.GetMarketsRequest, context: Context) -> pb.GetMarketsResponse:
+        """The market table."""
+        found = await self._all.markets.get(
+            request.vs_currency, request.ids, request.page, request.per_page, _max_age(request)
+        )
+        where = convert.provenance(found.provenance)
+        if request.encode_json:
+            return pb.GetMarketsResponse(json=encode.markets_json(found), provenance=where)
+        return pb.GetMarketsResponse(
+            markets=[convert.market(row) for row in found.markets],
+            errors=[convert.item_error(failure) for failure in found.failures],
+            provenance=where,
+        )
+
+    async def ListCoins(self, request: pb.ListCoinsRequest, context: Context) -> pb.ListCoinsResponse:
+        """The catalogue."""
+        coins, following, total, where = await self._all.catalogue.list(
+            request.query, request.limit, request.page_token
+        )
+        return pb.ListCoinsResponse(
+            coins=[convert.coin(coin) for coin in coins],
+            next_page_token=following,
+            total=total,
+            provenance=convert.provenance(where),
+        )
+
+    async def ListVsCurrencies(
+        self, request: pb.ListVsCurrenciesRequest, context: Context
+    ) -> pb.ListVsCurrenciesResponse:
+        """Currency codes."""
+        answer = await self._all.catalogue.currencies()
+        return pb.ListVsCurrenciesResponse(
+            vs_currencies=answer.value, provenance=convert.provenance(answer.provenance)
+        )
+
+    async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
+        """Daily candles of one coin."""
+        found = await self._all.history.get(request.id, request.vs_currency, request.days, _max_age(request))
+        if request.encode_json:
+            return pb.GetHistoryResponse(json=encode.history_json(found))
+        return pb.GetHistoryResponse(history=convert.history(found))
+
+    async def StreamHistory(
+        self, request: pb.StreamHistoryRequest, context: Context
+    ) -> AsyncIterator[pb.StreamHistoryResponse]:
+        """Daily candles of many coins, coin after coin."""
+        ids, bad = split_ids(request.ids)
+        for text in [*ids, *bad]:
+            try:
+                async for span in self._all.history.stream(text, request.vs_currency, request.days):
+                    yield pb.StreamHistoryResponse(history=convert.history(span))
+            except CoincastError as error:
+                yield pb.StreamHistoryResponse(error=convert.item_error(failure_of(text, error)))
+            await asyncio.sleep(0)
+
+    async def GetOhlc(self, request: pb.GetOhlcRequest, context: Context) -> pb.GetOhlcResponse:
+        """Candles as CoinGecko's `ohlc` gives them."""
+        coin, currency, answer = await self._all.documents.ohlc(request.id, request.vs_currency, request.days)
+        return pb.GetOhlcResponse(
+            id=coin,
+            vs_currency=currency,
+            candles=convert.ohlc(answer.value),
+            provenance=convert.provenance(answer.provenance),
+        )
+
+    async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:
+        """A document in CoinGecko's own shape."""
+        answer = await self._all.documents.get(request.path, request.query)
+        return pb.GetDocumentResponse(
+            json=answer.value,
+            provenance=convert.provenance(answer.provenance),
+            fresh_for_seconds=answer.fresh_for_seconds,
+        )
+
+    async def Backfill(
+        self, request: pb.BackfillRequest, context: Context
+    ) -> AsyncIterator[pb.BackfillResponse]:
+        """Fetch what the archive lacks."""
+        async for step in self._all.backfill.run(request.ids, request.vs_currency, request.days):
+            yield convert.progress(step)
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        """The state of every part."""
+        return await self._all.status.reply(request.quality_ids)
+
+
+def _max_age(request: pb.GetPricesRequest | pb.GetMarketsRequest | pb.GetHistoryRequest) -> float | None:
+    return request.max_age_seconds if request.HasField("max_age_seconds") else None

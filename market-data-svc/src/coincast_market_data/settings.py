@@ -1,0 +1,120 @@
+"""The settings of the market-data service, read from MARKET_ variables and secret files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from coincast_chassis.settings import ServiceSettings
+
+DEFAULT_BASE_URLS = {
+    "keyless": "https://api.coingecko.com/api/v3",
+    "demo": "https://api.coingecko.com/api/v3",
+    "pro": "https://pro-api.coingecko.com/api/v3",
+}
+COINS_KEPT_WARM = "bitcoin,ethereum,ripple,binancecoin,solana,dogecoin,cardano,chainlink,avalanche-2,litecoin"
+
+
+class UpstreamName(StrEnum):
+    """What stands at the upstream address. Declared, and checked against what answers."""
+
+    COINGECKO = "coingecko"
+    SANDBOX = "sandbox"
+
+
+class Plan(StrEnum):
+    """The plan at the upstream."""
+
+    KEYLESS = "keyless"
+    DEMO = "demo"
+    PRO = "pro"
+
+
+class Settings(ServiceSettings):
+    """Everything that an operator may set; each has a default that is safe without a key."""
+
+    model_config = SettingsConfigDict(env_prefix="MARKET_")
+
+    port: int = 50051
+    metrics_port: int = 9101
+
+    upstream: UpstreamName = UpstreamName.COINGECKO
+    upstream_url: str = Field("", description="Base address, /api/v3 included; empty: the plan's own.")
+    plan: Plan = Plan.KEYLESS
+    api_key: SecretStr | None = None
+
+    per_minute_limit: int | None = Field(
+        None, ge=1, description="Calls a minute; empty: the plan's safe default."
+    )
+    per_month_limit: int | None = Field(
+        None, ge=0, description="Calls a month; 0 none; empty: the plan's default."
+    )
+    replicas: int = Field(1, ge=1, description="How many replicas share the plan while Redis is away.")
+    history_reach_days: int | None = Field(
+        None, ge=1, description="How far back the plan reaches; empty: its default."
+    )
+
+    max_connections: int = Field(100, ge=1)
+    max_keepalive_connections: int = Field(20, ge=0)
+    http2: bool = True
+    call_deadline_seconds: float = Field(8.0, gt=0)
+    connect_timeout_seconds: float = Field(3.0, gt=0)
+    max_reply_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    max_attempts: int = Field(3, ge=1, le=5)
+    retry_share: float = Field(
+        0.2, ge=0, le=1, description="Extra calls by retries, as a share of first calls."
+    )
+    quota_wait_seconds: float = Field(2.0, ge=0, description="How long a live call waits for its turn.")
+
+    batch_window_seconds: float = Field(0.1, ge=0, le=5)
+    batch_max_ids: int = Field(250, ge=1, le=250)
+    batch_max_url_bytes: int = Field(2000, ge=200)
+
+    breaker_failures: int = Field(5, ge=1)
+    breaker_reset_seconds: float = Field(20.0, gt=0)
+    breaker_min_calls: int = Field(5, ge=1)
+    breaker_probe_seconds: float = Field(10.0, gt=0)
+
+    prices_fresh_seconds: float = Field(30.0, gt=0)
+    markets_fresh_seconds: float = Field(60.0, gt=0)
+    lists_fresh_seconds: float = Field(3600.0, gt=0)
+    series_fresh_seconds: float = Field(300.0, gt=0)
+    stale_if_error_seconds: float = Field(86_400.0, ge=0)
+    memory_entries: int = Field(50_000, ge=100)
+    memory_documents_bytes: int = Field(128 * 1024 * 1024, ge=1024)
+    ready_reply_seconds: float = Field(
+        0.25, ge=0, le=5, description="How long an encoded reply is sent again as is."
+    )
+
+    warm_ids: Annotated[tuple[str, ...], NoDecode] = tuple(COINS_KEPT_WARM.split(","))
+    warm_vs_currency: str = "usd"
+    background_refresh: bool = True
+
+    archive_dir: Path = Path("var/archive")
+    hourly_calls_at_once: int = Field(4, ge=1, le=32, description="Backfill calls in flight for one coin.")
+
+    @field_validator("warm_ids", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ValueError("MARKET_UPSTREAM_URL must start with http:// or https://")
+        if self.plan != Plan.KEYLESS and self.upstream == UpstreamName.COINGECKO and self.api_key is None:
+            raise ValueError(
+                f"MARKET_PLAN={self.plan} needs MARKET_API_KEY, or a file market_api_key among the secrets"
+            )
+        return self
+
+    @property
+    def base_url(self) -> str:
+        """The upstream's address, `/api/v3` included, without a slash at the end."""
+        return (self.upstream_url or DEFAULT_BASE_URLS[self.plan]).rstrip("/")

@@ -1,0 +1,115 @@
+"""Gathers the state of every part for the status reply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+from coincast.market.v1 import market_pb2
+from coincast_market_data import convert
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.cache.layers import LayerCounts
+from coincast_market_data.prices.batcher import Batcher
+from coincast_market_data.quarantine import QualityBook
+from coincast_market_data.quota.governor import Governor
+from coincast_market_data.redis_gate import RedisGate
+from coincast_market_data.settings import Settings
+from coincast_market_data.upstream.breakers import Breakers
+from coincast_market_data.upstream.pool import PoolView
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Reads the parts; changes none."""
+
+    settings: Settings
+    pool: PoolView
+    breakers: Breakers
+    counts: LayerCounts
+    gate: RedisGate
+    governor: Governor
+    batcher: Batcher
+    archive: Archive
+    quality: QualityBook
+    started: float
+
+    async def reply(self, quality_ids: Sequence[str]) -> market_pb2.GetStatusResponse:
+        """The whole state; never fails because a part does."""
+        return market_pb2.GetStatusResponse(
+            upstream=self.settings.upstream,
+            upstream_base_url=self.settings.base_url,
+            plan=self.settings.plan,
+            pool=self._pool(),
+            breakers=self._breakers(),
+            cache_layers=[self._layer("memory"), self._layer("redis")],
+            quota=await self._quota(),
+            batch=self._batch(),
+            archive=self._archive(),
+            warm_ids=self.settings.warm_ids,
+            quality=[convert.quality(self.quality.of(coin, "usd")) for coin in quality_ids],
+            redis_up=self.gate.up,
+            version=metadata.version("coincast-market-data"),
+            uptime_seconds=time.monotonic() - self.started,
+        )
+
+    def _pool(self) -> market_pb2.PoolStatus:
+        connections, idle = self.pool.connections()
+        return market_pb2.PoolStatus(
+            max_connections=self.settings.max_connections,
+            connections=connections,
+            idle_connections=idle,
+            requests_in_flight=self.pool.in_flight(),
+        )
+
+    def _breakers(self) -> list[market_pb2.BreakerStatus]:
+        return [
+            market_pb2.BreakerStatus(
+                name=name,
+                state=breaker.state.replace("-", "_"),
+                reason=reason,
+                retry_after_seconds=breaker.retry_after_seconds or None,
+                opened_total=opened,
+            )
+            for name, breaker, reason, opened in self.breakers.each()
+        ]
+
+    def _layer(self, layer: str) -> market_pb2.CacheLayerStatus:
+        shared = layer == "redis"
+        return market_pb2.CacheLayerStatus(
+            layer=layer,
+            hits=self.counts.hits[layer],
+            misses=self.counts.misses[layer],
+            errors=self.gate.errors + self.counts.garbage if shared else 0,
+            entries=0 if shared else self.counts.entries(),
+        )
+
+    async def _quota(self) -> market_pb2.QuotaStatus:
+        seen = await self.governor.look()
+        return market_pb2.QuotaStatus(
+            per_minute_limit=seen.minute_limit,
+            per_minute_left=max(0, seen.minute_limit - seen.minute_used),
+            per_month_limit=self.governor.limits.per_month,
+            per_month_used=seen.month_used,
+            shared=self.governor.shared,
+            paused_for_seconds=seen.paused_seconds or None,
+        )
+
+    def _batch(self) -> market_pb2.BatchStatus:
+        calls = self.batcher.upstream_calls
+        return market_pb2.BatchStatus(
+            client_calls=self.batcher.client_calls,
+            upstream_calls=calls,
+            mean_batch_size=self.batcher.ids_sent / calls if calls else 0.0,
+        )
+
+    def _archive(self) -> market_pb2.ArchiveStatus:
+        extent = self.archive.extent()
+        return market_pb2.ArchiveStatus(
+            coins=extent.coins,
+            candles=extent.candles,
+            first_date=convert.iso_date(extent.first_day),
+            last_date=convert.iso_date(extent.last_day),
+            size_bytes=extent.size_bytes,
+        )

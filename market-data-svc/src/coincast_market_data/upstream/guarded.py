@@ -1,0 +1,115 @@
+"""The upstream behind its guards, in order: one fetch for equal requests, retries, breaker, quota, client."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from coincast_chassis.breaker import Breaker
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
+from coincast_chassis.singleflight import SingleFlight
+from coincast_market_data import metrics
+from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
+from coincast_market_data.quota.governor import Governor
+from coincast_market_data.upstream.breakers import Breakers
+from coincast_market_data.upstream.retries import RetryBudget, backoff_seconds, worth_retrying
+
+
+class GuardedUpstream:
+    """Every fetch runs in a task of its own: a caller that leaves neither ends it nor holds its
+    connection.
+    """
+
+    def __init__(
+        self,
+        inner: Upstream,
+        *,
+        governor: Governor,
+        breakers: Breakers,
+        budget: RetryBudget,
+        max_attempts: int,
+        quota_wait_seconds: float,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._inner = inner
+        self._governor = governor
+        self._breakers = breakers
+        self._budget = budget
+        self._max_attempts = max_attempts
+        self._quota_wait = {
+            Priority.LIVE: quota_wait_seconds,
+            Priority.REFRESH: quota_wait_seconds,
+            Priority.BACKFILL: 120.0,
+        }
+        self._rand = rand
+        self._flights: SingleFlight[UpstreamRequest, UpstreamReply] = SingleFlight()
+
+    async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
+        """Fetch one document; equal requests in flight share it."""
+        return await self._flights.do(request, lambda: self._with_retries(request))
+
+    async def _with_retries(self, request: UpstreamRequest) -> UpstreamReply:
+        self._budget.first_call()
+        attempt = 1
+        while True:
+            try:
+                return await self._attempt(request)
+            except CoincastError as error:
+                if attempt >= self._max_attempts or not worth_retrying(error) or not self._budget.spend():
+                    raise
+                metrics.RETRIES.labels(group=request.group).inc()
+                await asyncio.sleep(backoff_seconds(attempt, self._rand()))
+                attempt += 1
+
+    async def _attempt(self, request: UpstreamRequest) -> UpstreamReply:
+        breaker = self._breakers.of(request.group)
+
+        async def go() -> UpstreamReply:
+            return await self._counted(request)
+
+        self._refuse_if_open(breaker)
+        await self._governor.acquire(request.priority, self._quota_wait[request.priority])
+        try:
+            return await breaker.call(go)
+        except Exhausted as error:
+            metrics.QUOTA_PAUSES.inc()
+            await self._governor.refused(error.retry_after_seconds or 60.0)
+            raise
+
+    def _refuse_if_open(self, breaker: Breaker) -> None:
+        """An open breaker must not cost a turn of the quota."""
+        wait = breaker.retry_after_seconds
+        if wait > 0:
+            raise Unavailable(
+                "CoinGecko failed repeatedly and is left alone for now", retry_after_seconds=wait
+            )
+
+    async def _counted(self, request: UpstreamRequest) -> UpstreamReply:
+        try:
+            reply = await self._inner.fetch(request)
+        except CoincastError as error:
+            metrics.UPSTREAM_CALLS.labels(group=request.group, outcome=outcome_of(error)).inc()
+            self._breakers.note(request.group, error.message)
+            raise
+        metrics.UPSTREAM_CALLS.labels(group=request.group, outcome="ok").inc()
+        metrics.UPSTREAM_SECONDS.labels(group=request.group).observe(reply.seconds)
+        return reply
+
+    async def aclose(self) -> None:
+        """End what is in flight."""
+        await self._flights.aclose()
+
+
+def outcome_of(error: CoincastError) -> str:
+    """A bounded label for an upstream call that failed."""
+    for kind, label in (
+        (Exhausted, "limited"),
+        (NotFound, "not_found"),
+        (InvalidInput, "refused"),
+        (Timeout, "timeout"),
+        (Unavailable, "failed"),
+    ):
+        if isinstance(error, kind):
+            return label
+    return "failed"

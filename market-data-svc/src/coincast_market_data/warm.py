@@ -1,0 +1,68 @@
+"""Warms the cache at the start, and keeps the hot prices fresh behind the callers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from coincast_chassis.errors import CoincastError
+from coincast_market_data.catalogue import Catalogue
+from coincast_market_data.ports import Upstream, UpstreamRequest
+from coincast_market_data.prices.service import PriceService
+from coincast_market_data.settings import Settings, UpstreamName
+
+log = structlog.get_logger(__name__)
+PATIENCE_SECONDS = 5.0
+
+
+class Warmer:
+    """`warm` is quick and never fails: a service whose upstream is away still has an archive and a cache
+    to serve.
+    """
+
+    def __init__(
+        self, upstream: Upstream, catalogue: Catalogue, prices: PriceService, settings: Settings
+    ) -> None:
+        self._upstream = upstream
+        self._catalogue = catalogue
+        self._prices = prices
+        self._settings = settings
+        self._task: asyncio.Task[None] | None = None
+
+    async def warm(self) -> None:
+        """Greet the upstream (which tells its clock, and what it is), then fetch lists and the configured
+        coins.
+        """
+        if self._settings.upstream == UpstreamName.SANDBOX:
+            log.warning(
+                "MARKET_UPSTREAM=sandbox: every figure is invented or replayed, none is a price of today"
+            )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._first_fetches()
+        if self._settings.background_refresh and self._task is None:
+            self._task = asyncio.create_task(self._keep_warm())
+
+    async def _first_fetches(self) -> None:
+        try:
+            await self._upstream.fetch(UpstreamRequest("ping"))
+            await self._catalogue.coins()
+            await self._catalogue.currencies()
+            if self._settings.warm_ids:
+                await self._prices.get(self._settings.warm_ids, [self._settings.warm_vs_currency])
+        except CoincastError as error:
+            log.warning("the upstream did not warm the cache", reason=error.message)
+
+    async def _keep_warm(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.prices_fresh_seconds)
+            pairs = [(coin, self._settings.warm_vs_currency) for coin in self._settings.warm_ids]
+            await self._prices.refresh(pairs)
+
+    async def aclose(self) -> None:
+        """Stop refreshing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})

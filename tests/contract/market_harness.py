@@ -1,0 +1,60 @@
+"""A whole market-data service in this process, over the sandbox, for contract tests, faults and benches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from coincast.market.v1 import market_pb2_grpc
+from coincast_chassis.channel import open_channel
+from coincast_chassis.run import serve
+from coincast_market_data.app import build
+from coincast_market_data.settings import Plan, Settings, UpstreamName
+from coincast_sandbox.access import Plan as SandboxPlan
+from coincast_sandbox.app import SandboxOptions
+from coincast_sandbox.testing import RunningSandbox, running_sandbox
+
+SERVICE = "coincast.market.v1.MarketDataService"
+# Nothing listens there: without Redis unless a test brings one.
+NO_REDIS = "redis://127.0.0.1:1/0"
+
+
+@contextmanager
+def pro_sandbox(data: Path | None = None) -> Iterator[RunningSandbox]:
+    """A sandbox whose plan reaches back without end."""
+    with running_sandbox(SandboxOptions(data=data, plan=SandboxPlan("pro", reach_days=0))) as sandbox:
+        yield sandbox
+
+
+def settings_for(sandbox: RunningSandbox, archive: Path, **changes: Any) -> Settings:
+    """Settings of a service on the sandbox; quick where waiting teaches nothing."""
+    values: dict[str, Any] = {
+        "port": 0,
+        "upstream": UpstreamName.SANDBOX,
+        "upstream_url": sandbox.base_url,
+        "plan": Plan.PRO,
+        "api_key": "test",
+        "per_minute_limit": 100_000,
+        "per_month_limit": 0,
+        "archive_dir": archive,
+        "redis_url": NO_REDIS,
+        "batch_window_seconds": 0.02,
+        "background_refresh": False,
+        "warm_ids": (),
+        "not_serving_seconds": 0.0,
+        "drain_seconds": 1.0,
+    }
+    return Settings(**(values | changes))
+
+
+@asynccontextmanager
+async def running_market(settings: Settings) -> AsyncIterator[market_pb2_grpc.MarketDataServiceAsyncStub]:
+    """The service over real gRPC on a free port."""
+    async with serve("market-data", settings, build) as address:
+        channel = open_channel(address, service=SERVICE)
+        try:
+            yield market_pb2_grpc.MarketDataServiceStub(channel)
+        finally:
+            await channel.close()

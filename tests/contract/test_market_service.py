@@ -1,0 +1,145 @@
+"""The market-data contract over real gRPC: service and sandbox in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from coincast.common.v1 import common_pb2
+from coincast.market.v1 import market_pb2 as pb
+from coincast_chassis.errors import InvalidInput, NotFound, Unavailable
+from coincast_sandbox.testing import RunningSandbox
+from tests.contract.market_harness import pro_sandbox, running_market, settings_for
+
+
+@pytest.fixture(scope="module")
+def sandbox(daily_candles: Path) -> Iterator[RunningSandbox]:
+    with pro_sandbox(daily_candles) as running:
+        yield running
+
+
+@pytest.fixture
+async def market(sandbox: RunningSandbox, tmp_path: Path) -> AsyncIterator[object]:
+    async with running_market(settings_for(sandbox, tmp_path)) as stub:
+        yield stub
+
+
+async def test_prices_come_for_every_id_and_a_bad_one_spoils_only_itself(market) -> None:
+    request = pb.GetPricesRequest(
+        ids=["Bitcoin", "bitcoin", "bitcon", "../etc"], vs_currencies=["usd", "EUR"]
+    )
+    reply = await market.GetPrices(request, timeout=10)
+    assert [(p.id, p.vs_currency) for p in reply.prices] == [("bitcoin", "usd"), ("bitcoin", "eur")]
+    assert all(p.price > 0 and p.provenance.source == common_pb2.SOURCE_SANDBOX for p in reply.prices)
+    kinds = {error.id: error.kind for error in reply.errors}
+    assert kinds == {
+        "bitcon": common_pb2.ERROR_KIND_NOT_FOUND,
+        "../etc": common_pb2.ERROR_KIND_INVALID_INPUT,
+    }
+    assert "bitcoin" in next(e for e in reply.errors if e.id == "bitcon").suggestions
+
+
+async def test_the_ready_json_holds_the_same_figures(market) -> None:
+    plain = await market.GetPrices(pb.GetPricesRequest(ids=["ethereum"]), timeout=10)
+    encoded = await market.GetPrices(pb.GetPricesRequest(ids=["ethereum"], encode_json=True), timeout=10)
+    document = orjson.loads(encoded.json)
+    assert not encoded.prices
+    (row,) = document["prices"]
+    assert row["price"] == plain.prices[0].price
+    assert row["source"] == "sandbox"
+    assert row["as_of"].endswith("Z")
+    assert document["errors"] == []
+
+
+async def test_history_is_the_folders_own_candles(market, daily_candles: Path) -> None:
+    reply = await market.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=120), timeout=30)
+    rows = [line.split(",") for line in (daily_candles / "bitcoin.csv").read_text().splitlines()[-120:]]
+    assert [c.date for c in reply.history.candles] == [row[0] for row in rows]
+    for candle, row in zip(reply.history.candles, rows, strict=True):
+        figures = (candle.open, candle.high, candle.low, candle.close)
+        # The point at midnight is one day's close and the next one's open; the files differ there by a hair.
+        assert figures == pytest.approx([float(text) for text in row[1:5]], rel=1e-4)
+    assert not reply.history.truncated
+
+
+async def test_a_young_coin_is_short_and_says_so(market) -> None:
+    reply = await market.GetHistory(pb.GetHistoryRequest(id="solana", days=9000), timeout=60)
+    assert reply.history.candles[0].date == "2020-04-10"
+    assert reply.history.truncated
+    assert "2020-04-10" in reply.history.truncated_reason
+
+
+async def test_a_stream_gives_spans_in_order_and_errors_beside_them(market) -> None:
+    request = pb.StreamHistoryRequest(ids=["bitcoin", "nope"], days=1500)
+    chunks = [chunk async for chunk in market.StreamHistory(request, timeout=60)]
+    dates = [c.date for chunk in chunks if chunk.HasField("history") for c in chunk.history.candles]
+    assert len(dates) == 1500
+    assert dates == sorted(set(dates))
+    assert [chunk.error.id for chunk in chunks if chunk.HasField("error")] == ["nope"]
+
+
+async def test_an_age_that_cannot_be_had_is_unavailable(market) -> None:
+    with pytest.raises(Unavailable) as caught:
+        await market.GetPrices(pb.GetPricesRequest(ids=["bitcoin"], max_age_seconds=0.0), timeout=10)
+    assert caught.value.field == "max_age_seconds"
+
+
+@pytest.mark.parametrize(
+    ("call", "request_", "field"),
+    [
+        ("GetPrices", pb.GetPricesRequest(), "ids"),
+        ("GetPrices", pb.GetPricesRequest(ids=["a"], vs_currencies=["u/d"]), "vs_currencies"),
+        ("GetHistory", pb.GetHistoryRequest(id="bitcoin", days=0), "days"),
+        ("GetHistory", pb.GetHistoryRequest(id="../x", days=3), "id"),
+        ("GetMarkets", pb.GetMarketsRequest(per_page=251), "per_page"),
+        ("GetOhlc", pb.GetOhlcRequest(id="bitcoin", days=2), "days"),
+        ("ListCoins", pb.ListCoinsRequest(page_token="x"), "page_token"),
+    ],
+)
+async def test_bad_input_names_the_field(market, call: str, request_: object, field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await getattr(market, call)(request_, timeout=10)
+    assert caught.value.field == field
+
+
+async def test_an_unknown_coin_is_not_found_with_near_names(market) -> None:
+    with pytest.raises(NotFound) as caught:
+        await market.GetHistory(pb.GetHistoryRequest(id="etherium", days=3), timeout=10)
+    assert "ethereum" in caught.value.suggestions
+
+
+async def test_documents_lists_and_ohlc(market) -> None:
+    coins = await market.ListCoins(pb.ListCoinsRequest(query="bitcoin", limit=5), timeout=10)
+    assert coins.coins[0].id == "bitcoin"
+    codes = await market.ListVsCurrencies(pb.ListVsCurrenciesRequest(), timeout=10)
+    assert {"usd", "eur", "btc"} <= set(codes.vs_currencies)
+    ohlc = await market.GetOhlc(pb.GetOhlcRequest(id="bitcoin", days=7), timeout=10)
+    assert len(ohlc.candles) > 30
+    query = {"vs_currency": "usd", "days": "2"}
+    reply = await market.GetDocument(
+        pb.GetDocumentRequest(path="coins/bitcoin/market_chart", query=query), timeout=10
+    )
+    assert set(orjson.loads(reply.json)) == {"prices", "market_caps", "total_volumes"}
+    with pytest.raises(NotFound):
+        await market.GetDocument(pb.GetDocumentRequest(path="exchanges"), timeout=10)
+
+
+async def test_the_status_tells_every_part(market) -> None:
+    await market.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=10)
+    status = await market.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)
+    assert status.upstream == "sandbox"
+    assert status.batch.upstream_calls == 1
+    assert {breaker.name for breaker in status.breakers} >= {"prices", "series", "markets"}
+    assert [layer.layer for layer in status.cache_layers] == ["memory", "redis"]
+    assert not status.redis_up
+    assert status.quota.per_minute_limit == 100_000
+
+
+async def test_a_sandbox_is_never_taken_for_coingecko(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    settings = settings_for(sandbox, tmp_path, upstream="coingecko")
+    async with running_market(settings) as stub:
+        with pytest.raises(Unavailable, match="sandbox"):
+            await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=10)
