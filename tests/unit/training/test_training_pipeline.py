@@ -4,11 +4,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+
 from coincast_chassis.errors import Conflict, NotReady, Unavailable
 from coincast_modelkit.artifact import read_manifest
 from coincast_training.domain import TrainingSpec
 from coincast_training.training.lock import model_lock
-
 from tests.unit.training.training_fakes import FakeFit, FakeHistory, panel_of, pipeline_in
 
 COINS = ("bitcoin", "ethereum")
@@ -42,7 +42,9 @@ async def test_a_run_writes_a_version_with_its_manifest(tmp_path: Path):
 async def test_progress_rises_to_one(tmp_path: Path):
     heard: list[float] = []
     pipeline = pipeline_in(tmp_path, FakeHistory(panel_of(COINS)))
-    await pipeline.run(SPEC, requested_by="t", run_id="r", progress=lambda fraction, _: heard.append(fraction))
+    await pipeline.run(
+        SPEC, requested_by="t", run_id="r", progress=lambda fraction, _: heard.append(fraction)
+    )
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
 
@@ -61,7 +63,9 @@ async def test_the_first_good_version_is_promoted_and_a_worse_one_is_not(tmp_pat
 
 async def test_retraining_a_lineage_gives_the_same_bytes(tmp_path: Path):
     panel = panel_of(COINS)
-    pipeline = pipeline_in(tmp_path, FakeHistory({c: k.rows(0, 390) for c, k in panel.items()}), FakeFit(width=1.2))
+    pipeline = pipeline_in(
+        tmp_path, FakeHistory({c: k.rows(0, 390) for c, k in panel.items()}), FakeFit(width=1.2)
+    )
     await run(pipeline)
     later = pipeline_in(tmp_path, FakeHistory(panel))  # ten days on, with other defaults
     outcome = await run(later, TrainingSpec(model="lightgbm", ids=(), from_version="v000001"))
@@ -85,7 +89,9 @@ async def test_no_history_leaves_nothing_behind(tmp_path: Path):
 
 
 async def test_too_little_history_says_so_for_each_coin(tmp_path: Path):
-    history = FakeHistory(panel_of(("bitcoin",), days=30), problems={"ethereum": "There is no coin ethereum."})
+    history = FakeHistory(
+        panel_of(("bitcoin",), days=30), problems={"ethereum": "There is no coin ethereum."}
+    )
     with pytest.raises(NotReady, match="bitcoin has 30 days; ethereum: There is no coin"):
         await run(pipeline_in(tmp_path, history))
 

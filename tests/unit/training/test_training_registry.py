@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from coincast_chassis.errors import Conflict, InvalidInput, NotFound, NotReady
 from coincast_training.domain import TrainingSpec
 from coincast_training.fitting.base import FittedModel
@@ -17,7 +18,6 @@ from coincast_training.registry.registry import Registry
 from coincast_training.training.artifact import write_version
 from coincast_training.training.data import ground_of
 from coincast_training.training.record import measure
-
 from tests.unit.training.training_fakes import SpokenModel, panel_of, registry_in, walk_forward_of
 
 MODEL = "lightgbm"
@@ -53,7 +53,12 @@ def test_promotion_raises_the_revision_and_is_audited(registry: Registry):
     moved = promote(registry, version)
     assert (moved.table.production, moved.table.revision) == (version, 1)
     (entry,) = registry.audit.entries(MODEL)
-    assert (entry.action, entry.alias, entry.from_version, entry.to_version) == ("promote", "production", "", version)
+    assert (entry.action, entry.alias, entry.from_version, entry.to_version) == (
+        "promote",
+        "production",
+        "",
+        version,
+    )
     assert (entry.requested_by, entry.revision, entry.forced) == ("test", 1, False)
     assert entry.reason
 

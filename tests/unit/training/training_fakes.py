@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Unavailable
 from coincast_modelkit.candles import Candles, Panel
@@ -16,11 +17,17 @@ from coincast_training.ports import History
 from coincast_training.registry.registry import Registry
 from coincast_training.training.pipeline import Pipeline
 
-PROBABILITIES = np.array([0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995])
-NORMAL = np.array([-2.576, -1.96, -1.645, -1.282, -0.842, -0.524, -0.253, 0, 0.253, 0.524, 0.842, 1.282, 1.645, 1.96, 2.576])
+PROBABILITIES = np.array(
+    [0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995]
+)
+NORMAL = np.array(
+    [-2.576, -1.96, -1.645, -1.282, -0.842, -0.524, -0.253, 0, 0.253, 0.524, 0.842, 1.282, 1.645, 1.96, 2.576]
+)
 
 
-def candles_of(coin_id: str, days: int, *, seed: int = 1, sigma: float = 0.03, first: str = "2022-01-01") -> Candles:
+def candles_of(
+    coin_id: str, days: int, *, seed: int = 1, sigma: float = 0.03, first: str = "2022-01-01"
+) -> Candles:
     """A random walk of closes with honest highs and lows."""
     rng = np.random.default_rng([seed, *coin_id.encode()])
     close = 100 * np.exp(np.cumsum(rng.normal(0, sigma, days)))
@@ -54,7 +61,9 @@ class FakeHistory:
         if self.failures:
             self.failures -= 1
             raise Unavailable("The market-data service is away.")
-        found = {coin_id: self.panel[coin_id].tail(days or 10_000) for coin_id in ids if coin_id in self.panel}
+        found = {
+            coin_id: self.panel[coin_id].tail(days or 10_000) for coin_id in ids if coin_id in self.panel
+        }
         return History(panel=found, source="archive", problems=self.problems)
 
 
@@ -68,7 +77,9 @@ def walk_forward_of(
     test_days: int = 200,
 ) -> WalkForward:
     """Gaussian forecasts of right width and no bias, or not, over the last days of a panel."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("coin", "origin", "horizon", "last", "quantiles", "actual")}
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("coin", "origin", "horizon", "last", "quantiles", "actual")
+    }
     for coin_id, candles in panel.items():
         for horizon in horizons:
             for row in range(len(candles) - test_days, len(candles) - horizon):

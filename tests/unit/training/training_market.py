@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc.aio
 import numpy as np
+
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2, market_pb2_grpc
 from coincast_chassis.app import ServiceApp, Servicer
@@ -29,7 +30,9 @@ class PanelMarket(market_pb2_grpc.MarketDataServiceServicer):
         self.calls += 1
         for coin_id in request.ids:
             if coin_id not in self.panel:
-                error = common_pb2.ItemError(id=coin_id, kind=common_pb2.ERROR_KIND_NOT_FOUND, message=f"No {coin_id}.")
+                error = common_pb2.ItemError(
+                    id=coin_id, kind=common_pb2.ERROR_KIND_NOT_FOUND, message=f"No {coin_id}."
+                )
                 yield market_pb2.StreamHistoryResponse(error=error)
                 continue
             candles = self.panel[coin_id].tail(request.days)
@@ -37,7 +40,9 @@ class PanelMarket(market_pb2_grpc.MarketDataServiceServicer):
                 if self.breaks:
                     self.breaks -= 1
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "broke off")
-                yield market_pb2.StreamHistoryResponse(history=_history(candles.rows(start, min(len(candles), start + SPAN))))
+                yield market_pb2.StreamHistoryResponse(
+                    history=_history(candles.rows(start, min(len(candles), start + SPAN)))
+                )
 
 
 def _history(candles: Candles) -> market_pb2.History:
@@ -58,7 +63,9 @@ async def market_service(market: PanelMarket) -> AsyncIterator[str]:
 
     async def build(settings, stack):
         entry = Servicer(
-            market_pb2_grpc.add_MarketDataServiceServicer_to_server, market, "coincast.market.v1.MarketDataService"
+            market_pb2_grpc.add_MarketDataServiceServicer_to_server,
+            market,
+            "coincast.market.v1.MarketDataService",
         )
         return ServiceApp(servicers=[entry])
 

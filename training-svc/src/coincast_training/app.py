@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
+import grpc.aio
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -13,17 +15,24 @@ from redis.exceptions import RedisError
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.app import ServiceApp
 from coincast_chassis.app import Servicer as Entry
+from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
+from coincast_training.history import MarketDataHistory
 from coincast_training.jobs.limits import Limits
 from coincast_training.jobs.runner import ProcessRunner
 from coincast_training.jobs.service import JobService
 from coincast_training.jobs.store_redis import RedisJobStore
+from coincast_training.ledger.consumer import LedgerConsumer
+from coincast_training.ledger.service import LedgerService
+from coincast_training.ledger.status import LedgerWatch
+from coincast_training.ledger.store import LedgerStore
 from coincast_training.registry.registry import Registry
 from coincast_training.servicer import TrainingServicer
+from coincast_training.servicer_accuracy import AccuracyServicer
 from coincast_training.servicer_registry import RegistryServicer
 from coincast_training.settings import Settings
 from coincast_training.status import StatusService
@@ -50,10 +59,19 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         on_ended=metrics.observe_end,
     )
     stack.push_async_callback(jobs.stop)
-    status = StatusService(jobs=jobs, artifacts_dir=settings.artifacts_dir, redis_up=lambda: _answers(redis))
+    channel = open_channel(settings.market_target, service="coincast.market.v1.MarketDataService")
+    stack.push_async_callback(channel.close)
+    ledger = _ledger(settings, redis, channel)
+    status = StatusService(
+        jobs=jobs,
+        artifacts_dir=settings.artifacts_dir,
+        redis_up=lambda: _answers(redis),
+        ledger=ledger.watch.status,
+    )
 
     async def warm() -> None:
-        await _start_jobs(jobs, stack, lambda: _begin(settings, jobs, registry))
+        _in_background(ledger.service.run(), stack, "ledger")
+        _in_background(_start_jobs(jobs, lambda: _begin(settings, jobs, registry)), stack, "queue")
 
     return ServiceApp(
         servicers=[
@@ -67,6 +85,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
                 RegistryServicer(registry),
                 f"{PACKAGE}.RegistryService",
             ),
+            Entry(
+                training_pb2_grpc.add_AccuracyServiceServicer_to_server,
+                AccuracyServicer(ledger.service.store, registry, ledger.watch, SystemClock()),
+                f"{PACKAGE}.AccuracyService",
+            ),
         ],
         warm=warm,
     )
@@ -76,27 +99,58 @@ async def _begin(settings: Settings, jobs: JobService, registry: Registry) -> No
     """What waits for the queue."""
     if settings.bootstrap:
         await bootstrap(
-            jobs, registry, models=settings.bootstrap_models, coins=settings.coins, days=settings.days
+            jobs,
+            registry,
+            models=settings.bootstrap_models,
+            coins=settings.coins,
+            days=settings.bootstrap_days,
         )
 
 
-async def _start_jobs(
-    jobs: JobService, stack: AsyncExitStack, begin: Callable[[], Coroutine[None, None, None]]
-) -> None:
-    """Loads the queue, in the background where Redis is away: the registry serves without it."""
+async def _start_jobs(jobs: JobService, begin: Callable[[], Awaitable[None]]) -> None:
+    """Loads the queue, however long Redis is away: the registry serves without it."""
+    while True:
+        try:
+            await jobs.start()
+        except Unavailable as error:
+            log.warning("queue_not_loaded", reason=error.message)
+            await asyncio.sleep(2)
+        else:
+            return await begin()
 
-    async def start() -> None:
-        while True:
-            try:
-                await jobs.start()
-            except Unavailable as error:
-                log.warning("queue_not_loaded", reason=error.message)
-                await asyncio.sleep(2)
-            else:
-                return await begin()
 
-    task = asyncio.create_task(start(), name="queue")
-    stack.callback(task.cancel)
+def _in_background(work: Coroutine[None, None, None], stack: AsyncExitStack, name: str) -> None:
+    """Runs until the stack closes."""
+    task = asyncio.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    service: LedgerService
+    watch: LedgerWatch
+
+
+def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Ledger:
+    consumer = LedgerConsumer(redis, settings.ledger_dir, consumer=settings.ledger_consumer)
+    store = LedgerStore(settings.ledger_dir)
+    service = LedgerService(
+        consumer=consumer,
+        store=store,
+        history_in=lambda vs_currency: MarketDataHistory(
+            channel, vs_currency=vs_currency, timeout_seconds=settings.history_timeout_seconds, attempts=2
+        ),
+        live_record_path=settings.artifacts_dir / "live-record.json",
+        clock=SystemClock(),
+        poll_seconds=settings.ledger_poll_seconds,
+        scoring_seconds=settings.scoring_seconds,
+    )
+    return _Ledger(service, LedgerWatch(consumer, store))
 
 
 def child_settings(settings: Settings) -> dict[str, object]:

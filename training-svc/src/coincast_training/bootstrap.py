@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from coincast_chassis.errors import CoincastError
-from coincast_training.domain import JobState, TrainingSpec
+from coincast_training.domain import Job, JobState, TrainingSpec
 from coincast_training.jobs.service import JobService
 from coincast_training.registry.registry import Registry
 
@@ -32,20 +32,37 @@ async def _first_version(
     for pause_seconds in PAUSES_SECONDS:
         try:
             ended = await _run(jobs, spec)
+            if ended.state is JobState.SUCCEEDED and not registry.table(model).production:
+                await asyncio.to_thread(_serve_anyway, registry, model, ended)
         except CoincastError as error:
             log.warning("bootstrap_refused", model=model, reason=error.message)
         else:
-            if ended is JobState.CANCELLED or registry.table(model).production:
+            if ended.state is JobState.CANCELLED or registry.table(model).production:
                 return
         await asyncio.sleep(pause_seconds)
     log.error("bootstrap_given_up", model=model)
 
 
-async def _run(jobs: JobService, spec: TrainingSpec) -> JobState:
-    """The state in which the job ended: one that an earlier life left in the queue, or a new one."""
+def _serve_anyway(registry: Registry, model: str, job: Job) -> None:
+    """A first version that the gate refuses still serves, with its record in every reply: there is no better one.
+
+    Asked at a revision at which nothing serves, so that nobody's choice is overruled.
+    """
+    registry.promote(
+        model,
+        job.version,
+        expected_revision=0,
+        force=True,
+        reason=f"The first version of {model}: nothing serves yet. {job.promotion}",
+        requested_by=REQUESTED_BY,
+    )
+
+
+async def _run(jobs: JobService, spec: TrainingSpec) -> Job:
+    """The job once it has ended: one that an earlier life left in the queue, or a new one."""
     left = [job for job in jobs.recent(model=spec.model) if not job.state.ended]
     job = left[-1] if left else await jobs.submit(spec, requested_by=REQUESTED_BY)
     async for seen, _ in jobs.watch(job.job_id):
         job = seen
     log.info("bootstrap_ended", model=spec.model, state=job.state, version=job.version, error=job.error)
-    return job.state
+    return job

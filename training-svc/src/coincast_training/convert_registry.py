@@ -70,7 +70,7 @@ def table_to_pb(model: str, table: Aliases) -> pb.AliasTable:
     )
 
 
-def test_to_pb(test: PairedTest) -> pb.PairedTest:
+def paired_test_to_pb(test: PairedTest) -> pb.PairedTest:
     """One paired test."""
     return pb.PairedTest(
         horizon_days=test.horizon_days,
@@ -88,7 +88,7 @@ def comparison_to_pb(comparison: Comparison, table: Aliases) -> pb.CompareVersio
     return pb.CompareVersionsResponse(
         a=version_to_pb(comparison.a, table),
         b=version_to_pb(comparison.b, table),
-        tests=[test_to_pb(test) for test in comparison.tests],
+        tests=[paired_test_to_pb(test) for test in comparison.tests],
         verdict=comparison.verdict,
     )
 

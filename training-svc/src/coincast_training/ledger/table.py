@@ -41,6 +41,7 @@ SCORED_SCHEMA = pa.schema(
         ("random_walk_error", pa.float64()),
         ("crps", pa.float64()),
         ("random_walk_crps", pa.float64()),
+        ("naive_step", pa.float64()),
         ("inside_80", pa.bool_()),
         ("inside_95", pa.bool_()),
         ("scored_at", pa.float64()),

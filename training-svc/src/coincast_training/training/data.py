@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from coincast_chassis.errors import NotReady
 from coincast_modelkit.artifact import data_window
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
-
 from coincast_training.ports import History
 from coincast_training.training.lineage import Lineage
 

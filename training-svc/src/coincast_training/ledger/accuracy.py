@@ -1,0 +1,136 @@
+"""The live record: how served forecasts did, by model, version, coin, variant and horizon."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from coincast_modelkit.artifact import HorizonRecord
+from coincast_training.ledger.sequential import Sequential, judge_pairs, relative_difference
+
+GROUP = ("model", "version", "variant", "horizon_days")
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """One group of served forecasts. `coin_id` is empty where it runs over all coins."""
+
+    model: str
+    version: str
+    variant: str
+    coin_id: str
+    horizon: HorizonRecord
+
+
+@dataclass(frozen=True, slots=True)
+class VariantTest:
+    """Challenger or shadow (b) against production (a) on the forecasts that both made."""
+
+    model: str
+    version_a: str
+    version_b: str
+    result: Sequential
+
+
+def frame_of(table: pa.Table, *, model: str = "", coin_id: str = "") -> pl.DataFrame:
+    """Scored rows that count for a model: those that it served itself."""
+    frame = pl.DataFrame(pl.from_arrow(table)).filter(pl.col("served_by") == pl.col("model"))
+    if model:
+        frame = frame.filter(pl.col("model") == model)
+    return frame.filter(pl.col("coin_id") == coin_id) if coin_id else frame
+
+
+def live_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
+    """The record of every group, in order."""
+    keys = [*GROUP, "coin_id"] if by_coin else list(GROUP)
+    rows = frame.group_by(keys).agg(*_FIGURES).sort(keys).to_dicts()
+    return [
+        Live(row["model"], row["version"], row["variant"], row.get("coin_id", ""), _horizon(row))
+        for row in rows
+    ]
+
+
+_KNOWN = pl.col("random_walk_crps").is_not_null()
+_FIGURES = (
+    pl.len().alias("forecasts"),
+    (100 * pl.col("absolute_error") / pl.col("actual")).mean().alias("mape"),
+    (100 * pl.col("random_walk_error") / pl.col("actual")).mean().alias("walk_mape"),
+    (pl.col("absolute_error") / pl.col("naive_step")).mean().alias("mase"),
+    (pl.col("absolute_error") / pl.col("last_price")).sum().alias("error"),
+    (pl.col("random_walk_error") / pl.col("last_price")).sum().alias("walk_error"),
+    pl.col("crps").filter(_KNOWN).sum().alias("crps"),
+    pl.col("random_walk_crps").sum().alias("walk_crps"),
+    (100.0 * pl.col("inside_80").cast(pl.Float64)).mean().alias("coverage_80"),
+    (100.0 * pl.col("inside_95").cast(pl.Float64)).mean().alias("coverage_95"),
+)
+
+
+def _horizon(row: dict[str, Any]) -> HorizonRecord:
+    return HorizonRecord(
+        horizon_days=row["horizon_days"],
+        forecasts=row["forecasts"],
+        mase=row["mase"],
+        mape_percent=row["mape"],
+        random_walk_mape_percent=row["walk_mape"],
+        skill_percent=_skill(row["error"], row["walk_error"]),
+        crps_skill_percent=_skill(row["crps"], row["walk_crps"]),
+        coverage_80_percent=row["coverage_80"],
+        coverage_95_percent=row["coverage_95"],
+    )
+
+
+def _skill(loss: float, baseline: float) -> float | None:
+    return 100 * (1 - loss / baseline) if baseline > 0 else None
+
+
+def variant_tests(frame: pl.DataFrame) -> list[VariantTest]:
+    """Every challenger and shadow against production, on the same coin, day and horizon."""
+    tests = []
+    rivals = frame.filter(pl.col("variant") != "production").select("model", "version", "variant").unique()
+    for model, version, variant in sorted(rivals.rows()):
+        of_model = frame.filter(pl.col("model") == model)
+        rival = of_model.filter((pl.col("version") == version) & (pl.col("variant") == variant))
+        tests.extend(_against_each_production(model, version, of_model, rival))
+    return tests
+
+
+def _against_each_production(
+    model: str, version: str, of_model: pl.DataFrame, rival: pl.DataFrame
+) -> list[VariantTest]:
+    production = of_model.filter((pl.col("variant") == "production") & (pl.col("version") != version))
+    keys = ["coin_id", "vs_currency", "as_of", "horizon_days", "due"]
+    tests = []
+    for (served,), rows in production.group_by("version"):
+        both = (
+            rows.select([*keys, "crps"])
+            .unique(keys)
+            .join(rival.select([*keys, "crps"]).unique(keys), on=keys, suffix="_b")
+        )
+        if both.height:
+            tests.append(VariantTest(model, str(served), version, judge_pairs(_daily(both), both.height)))
+    return tests
+
+
+def _daily(both: pl.DataFrame) -> dict[int, Any]:
+    """Per horizon the mean relative difference of each due day: coins of a day are no independent witnesses."""
+    difference = relative_difference(both["crps"].to_numpy(), both["crps_b"].to_numpy())
+    days = (
+        both.with_columns(pl.Series("difference", difference))
+        .group_by("horizon_days", "due")
+        .agg(pl.col("difference").mean())
+        .sort("horizon_days", "due")
+    )
+    return {
+        int(h): np.array(rows["difference"])
+        for (h,), rows in days.group_by("horizon_days", maintain_order=True)
+    }
+
+
+def first_day(now: float, days: int) -> dt.date:
+    """The earliest due day of a window that ends today."""
+    return dt.datetime.fromtimestamp(now, dt.UTC).date() - dt.timedelta(days=days)

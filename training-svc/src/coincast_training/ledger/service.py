@@ -1,0 +1,134 @@
+"""The life of the ledger: batches to disk every few seconds, scores every few minutes, the live record after each."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError
+from coincast_modelkit.artifact import replace_file
+from coincast_modelkit.candles import Candles
+from coincast_training import metrics
+from coincast_training.ledger.accuracy import first_day, frame_of, live_records
+from coincast_training.ledger.consumer import BATCH, LedgerConsumer
+from coincast_training.ledger.live_record import live_document
+from coincast_training.ledger.scoring import Row, score_rows
+from coincast_training.ledger.store import LedgerStore
+from coincast_training.ledger.table import SCORED_SCHEMA
+from coincast_training.ports import HistorySource
+from coincast_training.training.losses import TRAILING_DAYS
+
+log = structlog.get_logger(__name__)
+LIVE_DAYS = 30
+MAX_IDS = 250
+
+
+class LedgerService:
+    """Consumes, scores and publishes; each step may fail and is tried again at its next turn."""
+
+    def __init__(
+        self,
+        *,
+        consumer: LedgerConsumer,
+        store: LedgerStore,
+        history_in: Callable[[str], HistorySource],
+        live_record_path: Path,
+        clock: Clock,
+        poll_seconds: float = 2.0,
+        scoring_seconds: float = 600.0,
+    ) -> None:
+        self.store = store
+        self._consumer, self._history_in, self._clock = consumer, history_in, clock
+        self._live_record_path = live_record_path
+        self._poll_seconds, self._scoring_seconds = poll_seconds, scoring_seconds
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        next_scoring = time.monotonic()
+        while True:
+            taken = await self._guarded("ledger_not_taken", self._consumer.take)
+            if time.monotonic() >= next_scoring:
+                await self._guarded("ledger_not_scored", self.cycle)
+                next_scoring = time.monotonic() + self._scoring_seconds
+            if not taken or taken < BATCH:
+                await asyncio.sleep(self._poll_seconds)
+
+    async def _guarded(self, event: str, step: Callable[[], Any]) -> int | None:
+        try:
+            return int(await step() or 0)
+        except (CoincastError, OSError) as error:
+            log.warning(event, reason=str(error))
+            return None
+
+    async def cycle(self) -> int:
+        """Scores what is due and publishes the live record; how many were scored."""
+        found = await asyncio.to_thread(self.store.open_forecasts)
+        by_currency: dict[str, list[Row]] = defaultdict(list)
+        for row in found.rows:
+            by_currency[row["vs_currency"]].append(row)
+        scored: list[Row] = []
+        waiting: list[Row] = []
+        for vs_currency, rows in by_currency.items():
+            ready, rest = await self._score(vs_currency, rows)
+            scored += ready
+            waiting += rest
+        await asyncio.to_thread(self.store.close_cycle, scored, waiting, found.batches)
+        metrics.LEDGER_SCORED.inc(len(scored))
+        await asyncio.to_thread(self.publish)
+        await self._guarded("ledger_not_trimmed", self._consumer.trim)
+        return len(scored)
+
+    async def _score(self, vs_currency: str, rows: list[Row]) -> tuple[list[Row], list[Row]]:
+        today = dt.datetime.fromtimestamp(self._clock.now(), dt.UTC).date().isoformat()
+        due = [row for row in rows if row["due"] < today]
+        rest = [row for row in rows if row["due"] >= today]
+        if not due:
+            return [], rest
+        histories = await self._histories(vs_currency, due, today)
+        outcome = score_rows(due, histories, now=self._clock.now())
+        if outcome.expired:
+            log.warning(
+                "forecasts_expired", count=len(outcome.expired), example=outcome.expired[0]["coin_id"]
+            )
+        return outcome.scored, outcome.waiting + rest
+
+    async def _histories(self, vs_currency: str, due: list[Row], today: str) -> dict[str, Candles]:
+        """Candles that reach back far enough for the baseline of the oldest forecast."""
+        oldest = min(row["as_of"] for row in due)
+        days = (dt.date.fromisoformat(today) - dt.date.fromisoformat(oldest)).days + TRAILING_DAYS + 5
+        ids = sorted({row["coin_id"] for row in due})
+        source = self._history_in(vs_currency)
+        panel: dict[str, Candles] = {}
+        for start in range(0, len(ids), MAX_IDS):
+            panel.update((await source.fetch(ids[start : start + MAX_IDS], days)).panel)
+        return panel
+
+    def publish(self) -> None:
+        """Writes live-record.json and the live gauges from the scores of the last days."""
+        table = self.store.scored_since(first_day(self._clock.now(), LIVE_DAYS))
+        if not table.num_rows:
+            return
+        frame = frame_of(table.select(SCORED_SCHEMA.names))
+        document = live_document(frame, measured_at=self._clock.now(), window_days=LIVE_DAYS)
+        self._live_record_path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._live_record_path, json.dumps(document, indent=1).encode())
+        for live in live_records(frame.filter(frame["variant"] == "production")):
+            _observe(live.model, live.horizon.horizon_days, live.horizon)
+
+
+def _observe(model: str, horizon_days: int, record: Any) -> None:
+    labels = (model, str(horizon_days))
+    if record.skill_percent is not None:
+        metrics.LIVE_SKILL.labels(*labels).set(record.skill_percent)
+    for level, value in (("80", record.coverage_80_percent), ("95", record.coverage_95_percent)):
+        if value is not None:
+            metrics.LIVE_COVERAGE.labels(*labels, level).set(value)

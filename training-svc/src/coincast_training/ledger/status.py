@@ -1,0 +1,32 @@
+"""How much the ledger holds, and how far the disk is behind the stream."""
+
+from __future__ import annotations
+
+import asyncio
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast_chassis.errors import Unavailable
+from coincast_training import metrics
+from coincast_training.ledger.consumer import LedgerConsumer
+from coincast_training.ledger.store import LedgerStore
+
+
+class LedgerWatch:
+    """Counts; without Redis the lag is absent, not zero."""
+
+    def __init__(self, consumer: LedgerConsumer, store: LedgerStore) -> None:
+        self._consumer, self._store = consumer, store
+
+    async def status(self) -> pb.LedgerStatus:
+        """The figures now."""
+        stored, scored = await asyncio.to_thread(self._store.counts)
+        reply = pb.LedgerStatus(stored_forecasts=stored, scored_forecasts=scored)
+        try:
+            lag = await self._consumer.lag()
+        except Unavailable:
+            return reply
+        metrics.LEDGER_LAG.set(lag.entries)
+        reply.lag_entries = lag.entries
+        if lag.seconds is not None:
+            reply.lag_seconds = lag.seconds
+        return reply

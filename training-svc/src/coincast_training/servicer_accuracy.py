@@ -1,0 +1,93 @@
+"""The gRPC face of the live record: convert, await in a thread, convert."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast.training.v1 import training_pb2_grpc
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_training.convert_registry import horizon_to_pb, record_to_pb
+from coincast_training.domain import MODELS
+from coincast_training.jobs.limits import COIN_ID
+from coincast_training.ledger.accuracy import (
+    Live,
+    VariantTest,
+    first_day,
+    frame_of,
+    live_records,
+    variant_tests,
+)
+from coincast_training.ledger.status import LedgerWatch
+from coincast_training.ledger.store import LedgerStore
+from coincast_training.registry.registry import Registry
+from coincast_training.servicer import within
+
+Context = grpc.aio.ServicerContext[object, object]
+SERVED = (*MODELS, "technical")
+MAX_DAYS, DEFAULT_DAYS = 365, 30
+
+
+class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
+    """How served forecasts did, beside what the evaluation promised."""
+
+    def __init__(self, store: LedgerStore, registry: Registry, watch: LedgerWatch, clock: Clock) -> None:
+        self._store, self._registry, self._watch, self._clock = store, registry, watch, clock
+
+    async def GetAccuracy(self, request: pb.GetAccuracyRequest, context: Context) -> pb.GetAccuracyResponse:  # noqa: N802, D102
+        if request.model and request.model not in SERVED:
+            raise InvalidInput(f"model must be one of {', '.join(SERVED)}, or empty.", field="model")
+        if request.id and not COIN_ID.fullmatch(request.id):
+            raise InvalidInput(f"{request.id!r} is no CoinGecko id.", field="id")
+        days = within(request.days, MAX_DAYS, DEFAULT_DAYS, "days")
+        reply = await asyncio.to_thread(self._accuracy, request.model, request.id, days)
+        reply.ledger.CopyFrom(await self._watch.status())
+        return reply
+
+    def _accuracy(self, model: str, coin_id: str, days: int) -> pb.GetAccuracyResponse:
+        table = self._store.scored_since(first_day(self._clock.now(), days))
+        frame = frame_of(table, model=model, coin_id=coin_id)
+        return pb.GetAccuracyResponse(
+            live=[live_to_pb(live) for live in live_records(frame, by_coin=bool(coin_id))],
+            evaluated=self._evaluated([model] if model else list(MODELS)),
+            tests=[variant_test_to_pb(test) for test in variant_tests(frame)],
+        )
+
+    def _evaluated(self, models: list[str]) -> list[pb.EvaluatedRecord]:
+        found = []
+        for model in models:
+            version = self._registry.table(model).production if model in MODELS else ""
+            if not version:
+                continue
+            try:
+                record = self._registry.versions.get(model, version).record
+            except CoincastError:
+                continue  # the registry names the damage; accuracy goes without
+            found.append(pb.EvaluatedRecord(model=model, version=version, record=record_to_pb(record)))
+        return found
+
+
+def live_to_pb(live: Live) -> pb.LiveRecord:
+    """One group of served forecasts."""
+    return pb.LiveRecord(
+        model=live.model,
+        version=live.version,
+        id=live.coin_id,
+        variant=live.variant,
+        horizon=horizon_to_pb(live.horizon),
+    )
+
+
+def variant_test_to_pb(test: VariantTest) -> pb.VariantTest:
+    """One sequential test."""
+    return pb.VariantTest(
+        model=test.model,
+        version_a=test.version_a,
+        version_b=test.version_b,
+        pairs=test.result.pairs,
+        e_value=test.result.e_value,
+        better=test.result.better,
+    )
