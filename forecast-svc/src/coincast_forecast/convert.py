@@ -1,5 +1,6 @@
 """Protobuf to domain and back."""
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,6 +15,8 @@ from coincast_forecast import domain
 from coincast_forecast.domain import CoinForecast, ForecastQuery, Provenance, Served, Source
 from coincast_forecast.render import dates_ahead
 from coincast_forecast.service import Reply
+
+SECONDS_PER_DAY = 86_400
 
 T = TypeVar("T")
 
@@ -264,14 +267,17 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def provenance_of(message: common_pb2.Provenance) -> Provenance:
-    """Where market-data says that its history stands."""
-    return Provenance(SOURCES.get(message.source, Source.UNSPECIFIED), message.stale, message.reason)
+    """Where market-data says that its history stands, on the calendar that as_of and its age give away."""
+    upstream_now = message.as_of.ToDatetime(UTC).timestamp() + message.age_seconds
+    days = round((upstream_now - time.time()) / SECONDS_PER_DAY) if message.HasField("as_of") else 0
+    return Provenance(SOURCES.get(message.source, Source.UNSPECIFIED), message.stale, message.reason, days)
 
 
 def _fill_provenance(message: common_pb2.Provenance, served: Served, now: float) -> None:
     as_of = served.forecast.as_of
     message.as_of.FromDatetime(as_of)
-    message.age_seconds = max(0.0, now - as_of.timestamp())
+    upstream_now = now + served.provenance.calendar_offset_days * SECONDS_PER_DAY
+    message.age_seconds = max(0.0, upstream_now - as_of.timestamp())
     message.source = _SOURCES[served.provenance.source]
     message.stale = served.provenance.stale
     message.reason = served.provenance.reason

@@ -44,11 +44,14 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a history stands."""
+    """Where a history stands. The upstream's calendar runs ahead of the machine's by `calendar_offset_days`:
+    none at CoinGecko, mostly less than none at the sandbox, which lives on a day of its own.
+    """
 
     source: Source
     stale: bool = False
     reason: str = ""
+    calendar_offset_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)

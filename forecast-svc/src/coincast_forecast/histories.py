@@ -13,7 +13,7 @@ from datetime import date
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
-from coincast_forecast.domain import HistoryCounts, Provenance, Source
+from coincast_forecast.domain import HistoryCounts, Source
 from coincast_forecast.lru import Lru
 from coincast_forecast.ports import History, HistorySource
 
@@ -124,7 +124,8 @@ class Histories:
             reason = "market-data has not answered lately: a newer day may be missing"
         else:
             return kept.history
-        stale = Provenance(_after_keeping(kept.history.provenance.source, stale=True), True, reason)
+        before = kept.history.provenance
+        stale = replace(before, source=_after_keeping(before.source, stale=True), stale=True, reason=reason)
         return replace(kept.history, provenance=stale)
 
     async def _fetch_all(self, missing: list[str], vs_currency: str) -> Fetched:

@@ -51,10 +51,10 @@ def forecast_table(forecast: dict[str, Any]) -> Table:
     points = forecast["points"]
     levels = list(points[0]["intervals"])
     served = f"{forecast['served_by']} {forecast['version']}, source {forecast['source']}"
-    last = f"{_money(forecast['last_price'])} at the close of {forecast['as_of'][:10]}"
+    last = f"{_money(forecast['last_price'])} at {forecast['as_of'][:16].replace('T', ' ')} UTC"
     title = f"{forecast['id']} in {forecast['vs_currency']}: {last}  ({served})"
     table = Table(title=title, title_justify="left")
-    table.add_column("day")
+    table.add_column("close of")
     table.add_column("median", justify="right")
     for level in levels:
         table.add_column(f"{level} % interval", justify="right")
