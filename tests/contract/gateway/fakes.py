@@ -20,7 +20,7 @@ from coincast.market.v1 import market_pb2_grpc as mk_rpc
 from coincast.training.v1 import training_pb2 as tr
 from coincast.training.v1 import training_pb2_grpc as tr_rpc
 from coincast_chassis.app import ServiceApp, Servicer
-from coincast_chassis.errors import CoincastError, NotFound
+from coincast_chassis.errors import CoincastError, Conflict, NotFound
 from coincast_chassis.run import serve as serve_grpc
 from coincast_chassis.settings import ServiceSettings
 from coincast_gateway.server import serve
@@ -28,12 +28,12 @@ from coincast_gateway.settings import Settings
 
 AS_OF = 1_700_000_000
 COINS = {"bitcoin": 37_000.0, "ethereum": 2_000.0, "tether": 1.0}
-PROVENANCE = {
+STANDING = {
     "as_of": "2023-11-14T22:13:20Z",
     "age_seconds": 1.5,
     "source": "sandbox",
     "stale": False,
-    "reason": "",
+    "reason": None,
 }
 
 
@@ -52,6 +52,12 @@ def item_error(coin_id: str) -> dict[str, Any]:
         "suggestions": ["bitcoin"],
         "retry_after_seconds": None,
     }
+
+
+VERSION = tr.ModelVersion(
+    model="lightgbm", version="v000001", created_at=Timestamp(seconds=AS_OF), coins=["bitcoin"]
+)
+TABLE = tr.AliasTable(model="lightgbm", revision=3, production_version="v000001")
 
 
 @dataclass
@@ -93,7 +99,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
             "volume_24h": 1e9,
             "change_24h_percent": 1.5,
             "last_updated_at": "2023-11-14T22:13:20Z",
-            "provenance": PROVENANCE,
+            **STANDING,
         }
 
     async def GetMarkets(self, request: mk.GetMarketsRequest, context: Any) -> mk.GetMarketsResponse:
@@ -107,11 +113,12 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
                 "symbol": i[:3],
                 "name": i.title(),
                 "vs_currency": request.vs_currency,
+                **STANDING,
             }
             for i in wanted
         ]
         errors = [item_error(i) for i in request.ids if i not in COINS]
-        body = orjson.dumps({"markets": markets, "errors": errors, "provenance": PROVENANCE})
+        body = orjson.dumps({"markets": markets, "errors": errors})
         return mk.GetMarketsResponse(json=body, provenance=provenance())
 
     async def ListCoins(self, request: mk.ListCoinsRequest, context: Any) -> mk.ListCoinsResponse:
@@ -135,9 +142,9 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
             "vs_currency": request.vs_currency,
             "candles": [{**candle, "volume": 1e9, "market_cap": None}] * min(request.days, 3),
             "truncated": False,
-            "truncated_reason": "",
+            "truncated_reason": None,
             "missing_dates": [],
-            "provenance": PROVENANCE,
+            **STANDING,
         }
         return mk.GetHistoryResponse(json=orjson.dumps(document))
 
@@ -260,6 +267,78 @@ class FakeTraining(
     async def GetStatus(self, request: Any, context: Any) -> tr.GetStatusResponse:
         await self.script.play(request)
         return tr.GetStatusResponse(version="1", uptime_seconds=1, redis_up=True)
+
+    async def SubmitJob(self, request: tr.SubmitJobRequest, context: Any) -> tr.SubmitJobResponse:
+        await self.script.play(request)
+        job_id = f"job-{request.idempotency_key or len(self.jobs)}"
+        job = self.jobs.setdefault(
+            job_id, tr.Job(job_id=job_id, spec=request.spec, state=tr.JOB_STATE_QUEUED)
+        )
+        job.requested_by = request.requested_by
+        return tr.SubmitJobResponse(job=job)
+
+    def _job(self, job_id: str) -> tr.Job:
+        if job_id not in self.jobs:
+            raise NotFound(f"No job has the id {job_id}.", field="job_id")
+        return self.jobs[job_id]
+
+    async def GetJob(self, request: tr.GetJobRequest, context: Any) -> tr.GetJobResponse:
+        return tr.GetJobResponse(job=self._job(request.job_id))
+
+    async def ListJobs(self, request: tr.ListJobsRequest, context: Any) -> tr.ListJobsResponse:
+        await self.script.play(request)
+        return tr.ListJobsResponse(jobs=list(self.jobs.values())[: request.limit])
+
+    async def CancelJob(self, request: tr.CancelJobRequest, context: Any) -> tr.CancelJobResponse:
+        self._job(request.job_id).state = tr.JOB_STATE_CANCELLED
+        return tr.CancelJobResponse(job=self._job(request.job_id))
+
+    async def GetJobLogs(self, request: tr.GetJobLogsRequest, context: Any) -> tr.GetJobLogsResponse:
+        self._job(request.job_id)
+        return tr.GetJobLogsResponse(lines=["fitting"][: request.tail])
+
+    async def ListVersions(self, request: tr.ListVersionsRequest, context: Any) -> tr.ListVersionsResponse:
+        await self.script.play(request)
+        return tr.ListVersionsResponse(versions=[VERSION], tables=[TABLE])
+
+    async def CompareVersions(
+        self, request: tr.CompareVersionsRequest, context: Any
+    ) -> tr.CompareVersionsResponse:
+        for version in (request.version_a, request.version_b):
+            if version != VERSION.version:
+                raise NotFound(f"{request.model} has no version {version}.", field="a")
+        test = tr.PairedTest(horizon_days=7, loss="crps", forecasts=10, p_value=0.5)
+        return tr.CompareVersionsResponse(
+            a=VERSION, b=VERSION, tests=[test], verdict="The data does not tell."
+        )
+
+    async def PromoteVersion(
+        self, request: tr.PromoteVersionRequest, context: Any
+    ) -> tr.PromoteVersionResponse:
+        await self.script.play(request)
+        if request.HasField("expected_revision") and request.expected_revision != TABLE.revision:
+            raise Conflict("The aliases moved to revision 3.", field="expected_revision")
+        return tr.PromoteVersionResponse(table=TABLE, verdict="Better.")
+
+    async def RollbackModel(self, request: tr.RollbackModelRequest, context: Any) -> tr.RollbackModelResponse:
+        await self.script.play(request)
+        return tr.RollbackModelResponse(table=TABLE)
+
+    async def ListAudit(self, request: tr.ListAuditRequest, context: Any) -> tr.ListAuditResponse:
+        entry = tr.AuditEntry(
+            at=Timestamp(seconds=AS_OF), model="lightgbm", action="promote", to_version="v000001"
+        )
+        return tr.ListAuditResponse(entries=[entry])
+
+    async def GetAccuracy(self, request: tr.GetAccuracyRequest, context: Any) -> tr.GetAccuracyResponse:
+        await self.script.play(request)
+        horizon = fc.HorizonRecord(horizon_days=7, forecasts=12, mase=0.95, coverage_80_percent=float("nan"))
+        live = tr.LiveRecord(
+            model="lightgbm", version="v000001", id="bitcoin", variant="production", horizon=horizon
+        )
+        return tr.GetAccuracyResponse(
+            live=[live], ledger=tr.LedgerStatus(stored_forecasts=12, scored_forecasts=12)
+        )
 
 
 @dataclass

@@ -18,6 +18,7 @@ def forecasts_document(response: pb.GetForecastsResponse) -> dict[str, Any]:
 def item_error(error: ItemError) -> dict[str, Any]:
     """One item that could not be served."""
     document = plain(error)
+    document["field"] = error.field or None
     if document["retry_after_seconds"] is not None:
         document["retry_after_seconds"] = max(1, min(60, round(document["retry_after_seconds"])))
     return document
@@ -36,7 +37,7 @@ def forecast(item: pb.Forecast) -> dict[str, Any]:
         "served_by": item.served_by,
         "variant": item.variant,
         "degraded": item.degraded,
-        "reason": item.reason,
+        "reason": item.reason or None,
         "source": word(item.provenance, "source"),
         "stale": item.provenance.stale,
         "points": [point(each) for each in item.points],

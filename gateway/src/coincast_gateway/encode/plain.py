@@ -8,6 +8,8 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from coincast.common.v1.common_pb2 import Provenance
+
 
 def iso(stamp: Timestamp) -> str:
     """A timestamp as RFC 3339 in UTC, to the second where it has no fraction."""
@@ -36,6 +38,17 @@ def word(message: Message, field: str) -> str:
 def plain(message: Message) -> dict[str, Any]:
     """Every field by its proto name; absent optional figures, messages and times are null."""
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def standing(provenance: Provenance) -> dict[str, Any]:
+    """Where a figure stands, as market-data-svc's ready JSON says it."""
+    return {
+        "as_of": iso(provenance.as_of) if provenance.HasField("as_of") else None,
+        "age_seconds": provenance.age_seconds,
+        "source": word(provenance, "source"),
+        "stale": provenance.stale,
+        "reason": provenance.reason or None,
+    }
 
 
 def _field(message: Message, field: Any) -> Any:

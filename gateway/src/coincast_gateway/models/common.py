@@ -24,7 +24,7 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Provenance(Shape):
+class Standing(Shape):
     """Where a figure stands."""
 
     as_of: str | None = Field(
@@ -35,7 +35,7 @@ class Provenance(Shape):
     )
     source: Source = Field(description="Where the data comes from; `sandbox` is not market data.")
     stale: bool = Field(description="Whether the data is older than its fresh window.")
-    reason: str = Field(description="Why it is stale or substituted; empty where it is neither.")
+    reason: str | None = Field(description="Why it is stale or substituted; null where it is neither.")
 
 
 class ItemError(Shape):
@@ -44,7 +44,7 @@ class ItemError(Shape):
     id: str = Field(description="The item as it was asked for.")
     kind: ErrorWord
     message: str = Field(description="What is wrong, and what mends it.")
-    field: str = Field(description="The field at fault; empty where there is none.")
+    field: str | None = Field(description="The field at fault; null where there is none.")
     suggestions: list[str] = Field(description="Nearest known ids, best first.")
     retry_after_seconds: float | None = Field(description="When a retry may help; null where it does not.")
 

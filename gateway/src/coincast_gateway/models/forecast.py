@@ -85,7 +85,7 @@ class Forecast(Shape):
     degraded: bool = Field(
         description="Whether someone else than the model asked for answered, or on stale data."
     )
-    reason: str
+    reason: str | None = Field(description="Why it is degraded; null where it is not.")
     source: Source
     stale: bool
     points: list[Point]

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from coincast_gateway.models.common import ItemError, Provenance, Shape
+from coincast_gateway.models.common import ItemError, Shape, Standing
 
 
-class Price(Shape):
+class Price(Standing):
     """One coin in one currency."""
 
     id: str
@@ -15,7 +15,6 @@ class Price(Shape):
     volume_24h: float | None
     change_24h_percent: float | None = Field(description="1.5 means +1.5 %.")
     last_updated_at: str | None
-    provenance: Provenance
 
 
 class Prices(Shape):
@@ -25,7 +24,7 @@ class Prices(Shape):
     errors: list[ItemError]
 
 
-class Market(Shape):
+class Market(Standing):
     """One coin of the list."""
 
     id: str
@@ -51,7 +50,6 @@ class Markets(Shape):
 
     markets: list[Market]
     errors: list[ItemError]
-    provenance: Provenance
 
 
 class Coin(Shape):
@@ -62,13 +60,12 @@ class Coin(Shape):
     name: str
 
 
-class Coins(Shape):
+class Coins(Standing):
     """A page of the catalogue."""
 
     coins: list[Coin]
     total: int = Field(description="Coins that match, over all pages.")
     next_page_token: str = Field(description="Give it as page_token; empty at the end.")
-    provenance: Provenance
 
 
 class Candle(Shape):
@@ -83,16 +80,15 @@ class Candle(Shape):
     market_cap: float | None
 
 
-class History(Shape):
+class History(Standing):
     """Daily candles, oldest first."""
 
     id: str
     vs_currency: str
     candles: list[Candle]
     truncated: bool = Field(description="Whether fewer days were to be had than were asked for.")
-    truncated_reason: str
+    truncated_reason: str | None
     missing_dates: list[str]
-    provenance: Provenance
 
 
 class OhlcCandle(Shape):
@@ -105,10 +101,9 @@ class OhlcCandle(Shape):
     close: float
 
 
-class Ohlc(Shape):
+class Ohlc(Standing):
     """Candles of one coin."""
 
     id: str
     vs_currency: str
     candles: list[OhlcCandle]
-    provenance: Provenance

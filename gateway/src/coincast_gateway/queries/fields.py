@@ -62,7 +62,13 @@ def _plain_integer(value: Any) -> Any:
     return value
 
 
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 7.0 is the integer 7 there.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 PlainInteger = BeforeValidator(_plain_integer)
+WholeNumber = BeforeValidator(_whole)
 
 CoinIds = Annotated[
     tuple[str, ...],

@@ -17,8 +17,8 @@ from coincast_gateway.queries.fields import (
 ModelName = Literal["auto", "lightgbm", "lstm", "ml_ensemble", "technical"]
 Days = Annotated[
     int,
-    PlainInteger,
     Field(ge=1, le=30, description="The longest horizon; every day up to it is answered.", examples=[7]),
+    PlainInteger,
 ]
 Asked = Annotated[
     ModelName, Field(description="Which model answers; auto takes the one with the best recent record.")
@@ -44,5 +44,5 @@ class ExplainQuery(Query):
     model: Asked = "auto"
     vs_currency: Currency = "usd"
     features: Annotated[
-        int, PlainInteger, Field(ge=1, le=20, description="How many of the most telling features.")
+        int, Field(ge=1, le=20, description="How many of the most telling features."), PlainInteger
     ] = 10

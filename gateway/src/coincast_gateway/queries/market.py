@@ -19,8 +19,8 @@ class MarketsQuery(Query):
 
     vs_currency: Currency = "usd"
     ids: CoinIds | None = Field(None, examples=["bitcoin,ethereum"])
-    page: Annotated[int, PlainInteger, Field(ge=1, le=1000, description="Page, from 1.")] = 1
-    per_page: Annotated[int, PlainInteger, Field(ge=1, le=250, description="Coins to a page.")] = 100
+    page: Annotated[int, Field(ge=1, le=1000, description="Page, from 1."), PlainInteger] = 1
+    per_page: Annotated[int, Field(ge=1, le=250, description="Coins to a page."), PlainInteger] = 100
 
 
 class CoinsQuery(Query):
@@ -34,7 +34,7 @@ class CoinsQuery(Query):
             examples=["bit"],
         ),
     ] = ""
-    limit: Annotated[int, PlainInteger, Field(ge=1, le=1000, description="Coins to a page.")] = 100
+    limit: Annotated[int, Field(ge=1, le=1000, description="Coins to a page."), PlainInteger] = 100
     page_token: Annotated[
         str,
         Field(
@@ -49,7 +49,7 @@ class HistoryQuery(Query):
     id: CoinId
     vs_currency: Currency = "usd"
     days: Annotated[
-        int, PlainInteger, Field(ge=1, le=10_000, description="Closed UTC days, newest last.", examples=[30])
+        int, Field(ge=1, le=10_000, description="Closed UTC days, newest last.", examples=[30]), PlainInteger
     ] = 30
 
 

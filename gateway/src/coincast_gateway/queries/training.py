@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coincast_gateway.queries.fields import PlainInteger, Query
+from coincast_gateway.queries.fields import PlainInteger, Query, WholeNumber
 
 Trainable = Literal["lightgbm", "lstm", "ml_ensemble"]
 OptionalModel = Annotated[
@@ -15,7 +15,9 @@ VERSION = r"^[A-Za-z0-9_.\-]{1,64}$"
 Version = Annotated[str, Field(pattern=VERSION, description="A version.", examples=["v000001"])]
 Model = Annotated[Trainable, Field(description="A model that has versions.")]
 Reason = Annotated[str, Field(max_length=500, description="Why; it is kept in the audit.")]
-Revision = Annotated[int | None, Field(ge=0, le=2**53, description="The one you saw; a later one conflicts.")]
+Revision = Annotated[
+    int | None, Field(ge=0, le=2**53, description="The one you saw; a later one conflicts."), WholeNumber
+]
 
 
 class AccuracyQuery(Query):
@@ -30,14 +32,14 @@ class AccuracyQuery(Query):
             description="Empty means every coin.",
         ),
     ] = ""
-    days: Annotated[int, PlainInteger, Field(ge=1, le=365, description="Days of the record, up to now.")] = 30
+    days: Annotated[int, Field(ge=1, le=365, description="Days of the record, up to now."), PlainInteger] = 30
 
 
 class JobsQuery(Query):
     """The latest jobs."""
 
     model: OptionalModel = ""
-    limit: Annotated[int, PlainInteger, Field(ge=1, le=200, description="Jobs, newest first.")] = 50
+    limit: Annotated[int, Field(ge=1, le=200, description="Jobs, newest first."), PlainInteger] = 50
 
 
 class JobQuery(Query):
@@ -49,7 +51,7 @@ class JobQuery(Query):
 class LogsQuery(JobQuery):
     """The end of a job's log."""
 
-    tail: Annotated[int, PlainInteger, Field(ge=1, le=10_000, description="Lines from the end.")] = 1000
+    tail: Annotated[int, Field(ge=1, le=10_000, description="Lines from the end."), PlainInteger] = 1000
 
 
 class VersionsQuery(Query):
@@ -75,7 +77,7 @@ class AuditQuery(Query):
     """Who moved what."""
 
     model: OptionalModel = ""
-    limit: Annotated[int, PlainInteger, Field(ge=1, le=1000, description="Entries, newest first.")] = 100
+    limit: Annotated[int, Field(ge=1, le=1000, description="Entries, newest first."), PlainInteger] = 100
 
 
 class Body(BaseModel):
@@ -92,8 +94,12 @@ class JobBody(Body):
         list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._\-]{0,127}$")]],
         Field(min_length=1, max_length=250, description="CoinGecko ids.", examples=[["bitcoin", "ethereum"]]),
     ]
-    days: Annotated[int, Field(ge=0, le=10_000, description="Days of history, from 90; 0 means all.")] = 0
-    tune_trials: Annotated[int, Field(ge=0, le=200, description="Trials of the tuner; 0 tunes nothing.")] = 0
+    days: Annotated[
+        int, Field(ge=0, le=10_000, description="Days of history, from 90; 0 means all."), WholeNumber
+    ] = 0
+    tune_trials: Annotated[
+        int, Field(ge=0, le=200, description="Trials of the tuner; 0 tunes nothing."), WholeNumber
+    ] = 0
     promote_if_better: Annotated[bool, Field(description="Promote where the gate allows it.")] = False
     from_version: Annotated[
         str,

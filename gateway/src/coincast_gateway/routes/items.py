@@ -6,12 +6,13 @@ import orjson
 
 from coincast.common.v1.common_pb2 import Provenance
 from coincast_gateway.encode.plain import unix_seconds
-from coincast_gateway.problems import EXHAUSTED, INTERNAL, NOT_FOUND, REFUSED, TIMEOUT, UNAVAILABLE, Problem
+from coincast_gateway.problems import EXHAUSTED, INTERNAL, NOT_FOUND, TIMEOUT, UNAVAILABLE, Problem
 from coincast_gateway.serving.validation import Refused
 
 _KINDS = {
     "not_found": NOT_FOUND,
-    "invalid_input": REFUSED,
+    # What cannot be a coin is a coin that nobody knows.
+    "invalid_input": NOT_FOUND,
     "unavailable": UNAVAILABLE,
     "timeout": TIMEOUT,
     "exhausted": EXHAUSTED,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from coincast_gateway.encode.plain import iso, plain
+from coincast_gateway.encode.plain import iso, standing
 from coincast_gateway.models import market as shapes
 from coincast_gateway.problems import NOT_FOUND
 from coincast_gateway.queries.fields import split_ids
@@ -51,7 +51,7 @@ class MarketRoutes:
             "coins": [{"id": coin.id, "symbol": coin.symbol, "name": coin.name} for coin in response.coins],
             "total": response.total,
             "next_page_token": response.next_page_token,
-            "provenance": plain(response.provenance),
+            **standing(response.provenance),
         }
         return json_reply(
             document, as_of=as_of(response.provenance), fresh_seconds=self._settings.history_fresh_seconds
@@ -73,7 +73,7 @@ class MarketRoutes:
             "id": response.id,
             "vs_currency": response.vs_currency,
             "candles": candles,
-            "provenance": plain(response.provenance),
+            **standing(response.provenance),
         }
         return json_reply(
             document, as_of=as_of(response.provenance), fresh_seconds=self._settings.history_fresh_seconds

@@ -76,7 +76,10 @@ def extra_of(endpoint: Endpoint) -> dict[str, Any]:
     extra: dict[str, Any] = {"parameters": parameters_of(endpoint)}
     if endpoint.body is not None:
         schema = {key: value for key, value in endpoint.body.model_json_schema().items() if key != "title"}
-        extra["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
+        extra["requestBody"] = {
+            "required": "required" in schema,
+            "content": {"application/json": {"schema": schema}},
+        }
     return extra
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from coincast_gateway.problems import METHOD, NOT_FOUND, Kind, Problem
+from coincast_gateway.problems import METHOD, NOT_FOUND, Problem
 from coincast_gateway.serving.asgi import Receive, Scope, Send
 from coincast_gateway.serving.dispatch import Serving, send_problem
 from coincast_gateway.serving.endpoint import Endpoint
@@ -95,13 +96,17 @@ def _add(app: FastAPI, serving: Serving, endpoint: Endpoint) -> None:
 
 async def _routing_problem(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    kind: Kind = METHOD if status == METHOD.status else NOT_FOUND
-    detail = "There is nothing under this path; /docs lists what there is."
-    if kind is METHOD:
-        detail = f"{request.method} is not possible here."
-    allow = [(b"allow", headers["Allow"].encode())] if "Allow" in headers else []
-    return _Refusal(Problem(kind, detail, allowed=headers.get("Allow", "")), allow)
+    if status != METHOD.status:
+        return _Refusal(Problem(NOT_FOUND, "There is nothing here; /docs lists what there is."), [])
+    allowed = ", ".join(sorted(_methods(request)))
+    problem = Problem(METHOD, f"{request.method[:20]} is not possible here.", allowed=allowed)
+    return _Refusal(problem, [(b"allow", allowed.encode())])
+
+
+def _methods(request: Request) -> set[str]:
+    routes = [route for route in request.app.routes if isinstance(route, APIRoute)]
+    matching = [route for route in routes if route.path_regex.match(request.scope["path"])]
+    return {method for route in matching for method in route.methods or ()}
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""Training jobs, the registry and the live record over REST."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from tests.contract.gateway.fakes import World, world
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[World]:
+    async with world() as found:
+        yield found
+
+
+@pytest.fixture
+async def http(there: World) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=there.url) as client:
+        yield client
+
+
+async def test_a_job_is_queued_once_an_idempotency_key(http: httpx2.AsyncClient) -> None:
+    body = {"model": "lightgbm", "ids": ["bitcoin"], "days": 365}
+    first = await http.post("/training/jobs", json=body, headers={"Idempotency-Key": "k1"})
+    again = await http.post("/training/jobs", json=body, headers={"Idempotency-Key": "k1"})
+    assert first.status_code == again.status_code == 202
+    assert first.json()["job"]["job_id"] == again.json()["job"]["job_id"]
+    assert first.json()["job"]["state"] == "queued"
+    job_id = first.json()["job"]["job_id"]
+    assert (await http.get(f"/training/jobs/{job_id}/logs")).json() == {"lines": ["fitting"]}
+    assert (await http.delete(f"/training/jobs/{job_id}")).json()["job"]["state"] == "cancelled"
+    assert len((await http.get("/training/jobs")).json()["jobs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"model": "lightgbm"}, "ids"),
+        ({"model": "gpt", "ids": ["bitcoin"]}, "model"),
+        ({"model": "lightgbm", "ids": []}, "ids"),
+        ({"model": "lightgbm", "ids": ["bitcoin"], "days": "365"}, "days"),
+        ({"model": "lightgbm", "ids": ["bitcoin"], "extra": 1}, "extra"),
+    ],
+)
+async def test_a_bad_body_names_the_field(
+    http: httpx2.AsyncClient, body: dict[str, object], field: str
+) -> None:
+    reply = await http.post("/training/jobs", json=body)
+    assert reply.status_code == 422
+    assert reply.json()["field"] == field
+
+
+async def test_a_body_that_is_not_json(http: httpx2.AsyncClient) -> None:
+    as_json = {"content-type": "application/json"}
+    assert (await http.post("/training/jobs", content=b"{", headers=as_json)).status_code == 422
+    assert (await http.post("/training/jobs", content=b"[]", headers=as_json)).status_code == 422
+    assert (await http.post("/training/jobs", content=b"a=1")).status_code == 415
+
+
+async def test_promotion_and_its_conflict(http: httpx2.AsyncClient, there: World) -> None:
+    done = await http.post("/models/lightgbm/promote", json={"version": "v000001", "expected_revision": 3})
+    assert done.json()["table"]["revision"] == 3
+    assert there.training.script.calls[-1].requested_by == "anonymous"
+    moved = await http.post("/models/lightgbm/promote", json={"version": "v000001", "expected_revision": 2})
+    assert moved.status_code == 409
+    assert moved.json()["field"] == "expected_revision"
+    assert (await http.post("/models/lightgbm/rollback")).status_code == 200
+
+
+async def test_lists_comparison_audit_and_accuracy(http: httpx2.AsyncClient) -> None:
+    assert (await http.get("/models")).json()["versions"][0]["version"] == "v000001"
+    compared = await http.get("/models/lightgbm/compare", params={"a": "v000001", "b": "v000001"})
+    assert compared.json()["verdict"]
+    assert (await http.get("/models/audit")).json()["entries"][0]["action"] == "promote"
+    live = (await http.get("/forecasts/accuracy")).json()["live"][0]
+    assert live["horizon"]["forecasts"] == 12
+    assert live["horizon"]["coverage_80_percent"] is None
