@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.models.ensemble_anchor import Scales
 from coincast_modelkit.models.scales import LONG_RUN_DAYS, SHORT, Garch, LinearScale, joined, linear_design
-from coincast_training.fitting.ensemble_rows import Block, CoinRows
+from coincast_training.fitting.ensemble_rows import FIRST_ROW, Block, CoinRows
 
 Floats = NDArray[np.float64]
 MIN_ROWS = 150
@@ -72,11 +72,10 @@ def fit_scales(
     size = np.abs(block.returns[chosen]) / np.exp(block.log_volatility[chosen] - left)
     offset = float(np.log(np.maximum(np.median(size), 1e-6)) + 0.2)
     params = trees.lightgbm(int(chosen.sum()), seed)
-    features = inputs.features[chosen]
+    data = lightgbm.Dataset(inputs.features[chosen], target, params=params).construct()
 
     def grow(label: Floats, rounds: int, objective: object = "regression") -> lightgbm.Booster:
-        data = lightgbm.Dataset(features, label, params={"verbose": -1})
-        return lightgbm.train({**params, "objective": objective}, data, rounds)
+        return lightgbm.train({**params, "objective": objective}, data.set_label(label), rounds)
 
     return Scales(
         horizon=horizon,
@@ -116,12 +115,12 @@ def student_t(freedom: float) -> Callable[[Floats, lightgbm.Dataset], tuple[Floa
 
 
 def fit_garch(coins: Sequence[CoinRows], cut: int) -> Garch:
-    """The median of the coins' own GARCH(1,1)-t on returns up to and including day `cut`, in days since 1970."""
+    """The median of the coins' own GARCH(1,1)-t on returns up to and including day `cut` (since 1970)."""
     known = [c.inputs.squared[1 : int(np.searchsorted(c.days, cut, side="right"))] for c in coins]
     signs = [np.sign(np.diff(c.log_close))[: len(k)] for c, k in zip(coins, known, strict=True)]
-    long_run = [float(np.mean(k[-LONG_RUN_DAYS:])) for k in known if len(k) >= 30]
+    long_run = [float(np.mean(k[-LONG_RUN_DAYS:])) for k in known if len(k) > FIRST_ROW]
     if not long_run:
-        raise ValueError("no coin has 30 returns")
+        raise ValueError(f"no coin has more than {FIRST_ROW} returns")
     fits = [_garch_t(s * np.sqrt(k)) for s, k in zip(signs, known, strict=True) if len(k) >= 250]
     alpha, beta = (float(x) for x in np.median(fits, axis=0)) if fits else (0.1, 0.85)
     if alpha + beta > MAX_PERSISTENCE:

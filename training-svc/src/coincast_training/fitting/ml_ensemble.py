@@ -125,7 +125,7 @@ class Walk:
         return out
 
     def _folds(self, horizon: int, cut: int) -> list[tuple[int, Block, Floats]]:
-        """(day of the fit, rows forecast, members' forecasts) of every fold that ends by `cut`, oldest first."""
+        """(day of the fit, rows forecast, members' forecasts) of every fold that ends by `cut`, in order."""
         first = min(int(c.days[0]) for c in self.coins)
         days = range(cut - self.params.fold_days, first, -self.params.fold_days)
         folds = []
@@ -191,7 +191,8 @@ def _joined(parts: Sequence[tuple[Block, int, Floats]], coins: Sequence[CoinRows
     if not kept:
         empty, none = np.empty(0), np.empty(0, dtype=np.int64)
         days = none.astype("datetime64[D]")
-        return WalkForward(names[:0], days, none, empty, PROBABILITIES, np.empty((0, len(PROBABILITIES))), empty)
+        table = np.empty((0, len(PROBABILITIES)))
+        return WalkForward(names[:0], days, none, empty, PROBABILITIES, table, empty)
     return WalkForward(
         coin_ids=np.concatenate([names[b.coin[k]] for b, _, _, k in kept]),
         origins=np.concatenate([b.day[k].astype("datetime64[D]") for b, _, _, k in kept]),

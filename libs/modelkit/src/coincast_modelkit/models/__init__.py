@@ -1,9 +1,14 @@
 """The models that serving can load, by name."""
 
 from coincast_modelkit.models.base import Attribution, ForecastModel
+from coincast_modelkit.models.ensemble import EnsembleModel
 from coincast_modelkit.models.lightgbm import LightgbmModel
 from coincast_modelkit.models.technical import TechnicalModel
 
-MODELS: dict[str, type[ForecastModel]] = {"technical": TechnicalModel, "lightgbm": LightgbmModel}
+MODELS: dict[str, type[ForecastModel]] = {
+    "technical": TechnicalModel,
+    "lightgbm": LightgbmModel,
+    "ml_ensemble": EnsembleModel,
+}
 
-__all__ = ["MODELS", "Attribution", "ForecastModel", "LightgbmModel", "TechnicalModel"]
+__all__ = ["MODELS", "Attribution", "EnsembleModel", "ForecastModel", "LightgbmModel", "TechnicalModel"]

@@ -1,0 +1,6 @@
+"""Intervals from residuals: conformal sizes by volatility regime, symmetric, never crossing."""
+
+from coincast_modelkit.intervals.conformal import regime_sizes, symmetric_quantiles, weighted_sizes
+from coincast_modelkit.intervals.regimes import REGIMES, volatility_regimes
+
+__all__ = ["REGIMES", "regime_sizes", "symmetric_quantiles", "volatility_regimes", "weighted_sizes"]

@@ -1,0 +1,29 @@
+"""Which volatility regime a day is in, judged only by what was known on that day."""
+
+import numpy as np
+import numpy.typing as npt
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.features import kernels as k
+
+REGIMES = 3
+RANK_DAYS = 600
+RANK_MIN_DAYS = 60
+DECAY = 0.9
+
+
+def volatility_regimes(variance: Floats) -> npt.NDArray[np.int64]:
+    """Regime of each day (n,): 0 calm, 1 usual, 2 wild.
+
+    The tercile of the day's exponential mean variance within the coin's own last RANK_DAYS days; usual
+    while fewer than RANK_MIN_DAYS are known. Cut with what was known that day: terciles cut afterwards make
+    every model look miscalibrated.
+    """
+    level = k.ewm_mean(variance, DECAY, min_rows=10)
+    padded = np.concatenate([np.full(RANK_DAYS - 1, np.nan), level])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, RANK_DAYS)
+    known = np.isfinite(windows).sum(axis=1)
+    below = (windows < level[:, None]).sum(axis=1)
+    rank = below / np.maximum(known, 1)
+    regime = np.minimum((rank * REGIMES).astype(np.int64), REGIMES - 1)
+    return np.where((known >= RANK_MIN_DAYS) & np.isfinite(level), regime, 1)

@@ -1,0 +1,131 @@
+"""The ensemble at one horizon: its members' scales, their weights by regime, and the shape of what is left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.models.scales import SHORT, Garch, Inputs, LinearScale, joined, linear_design
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+# The order of the pool. The first four read the features, the rest only the coin's own past.
+MEMBERS = ("har", "boosted", "boosted_har", "boosted_size", "garch_t", "ewma", "har_short", "constant")
+BOOSTERS = ("boosted", "boosted_har", "boosted_size")
+# Members that forecast the log of realised volatility itself, of which the volatility outlook is the mean.
+OUTLOOK = ("har", "boosted", "boosted_har")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scales:
+    """The fitted members at one horizon; each forecasts the log standard deviation of the log return over
+    it.
+    """
+
+    horizon: int
+    har: LinearScale
+    har_short: LinearScale
+    garch: Garch
+    constant: float
+    size_offset: float
+    boosters: "dict[str, Booster]"
+
+    def forecast(self, coins: Sequence[Inputs], spec: FeatureSpec) -> Floats:
+        """The members' log scales, (n, len(MEMBERS)), of all rows of all coins in their order.
+
+        NaN where the base volatility is absent. The trees see all rows in one call.
+        """
+        garch = [self.garch.log_scales(c.squared, (self.horizon,), len(c.base))[:, 0] for c in coins]
+        inputs = joined(coins)
+        root = 0.5 * np.log(self.horizon)
+        base = inputs.base + root
+        har = base + self.har.forecast(linear_design(inputs, spec))
+        trees = {
+            name: np.asarray(b.predict(inputs.features, num_threads=1)) for name, b in self.boosters.items()
+        }
+        table = {
+            "har": har,
+            "boosted": base + trees["boosted"],
+            "boosted_har": har + trees["boosted_har"],
+            "boosted_size": har + self.size_offset + trees["boosted_size"],
+            "garch_t": np.concatenate(garch),
+            "ewma": inputs.slow + root,
+            "har_short": base + self.har_short.forecast(linear_design(inputs, spec, SHORT)),
+            "constant": np.full(len(base), self.constant),
+        }
+        stacked = np.column_stack([table[name] for name in MEMBERS])
+        return np.where(np.isfinite(inputs.base)[:, None], stacked, np.nan)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the trees."""
+        return {
+            "horizon": self.horizon,
+            "har": self.har.to_json(),
+            "har_short": self.har_short.to_json(),
+            "garch": self.garch.to_json(),
+            "constant": self.constant,
+            "size_offset": self.size_offset,
+        }
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any], boosters: "dict[str, Booster]") -> "Scales":
+        """From `to_json` and the trees."""
+        return cls(
+            horizon=int(plain["horizon"]),
+            har=LinearScale.from_json(plain["har"]),
+            har_short=LinearScale.from_json(plain["har_short"]),
+            garch=Garch(**plain["garch"]),
+            constant=float(plain["constant"]),
+            size_offset=float(plain["size_offset"]),
+            boosters=boosters,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """How the members are combined at one horizon, by volatility regime (R of them).
+
+    weights (R, len(MEMBERS)) at least zero and summing to one; sizes (R, L) of |return| in units of the
+    pooled scale at the levels of `ensemble.LEVELS`; outlook_offset and outlook_error are the mean and the
+    standard deviation of log realised volatility about the mean of the OUTLOOK members, outlook_factor what
+    turns its exponential into a standard deviation.
+    """
+
+    weights: Floats
+    sizes: Floats
+    outlook_offset: float
+    outlook_error: float
+    outlook_factor: float
+
+    def log_scale(self, members: Floats, regime: Any) -> Floats:
+        """Pooled log scale (n,) of members (n, M) in their regimes (n,)."""
+        return np.asarray((members * self.weights[regime]).sum(axis=1))
+
+    def outlook(self, members: Floats) -> Floats:
+        """Median of the log realised volatility over the horizon, (n,)."""
+        return np.asarray(members[:, [MEMBERS.index(m) for m in OUTLOOK]].mean(axis=1) + self.outlook_offset)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            "weights": self.weights.tolist(),
+            "sizes": self.sizes.tolist(),
+            "outlook_offset": self.outlook_offset,
+            "outlook_error": self.outlook_error,
+            "outlook_factor": self.outlook_factor,
+        }
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> "Pool":
+        """From `to_json`."""
+        return cls(
+            weights=np.asarray(plain["weights"], dtype=np.float64),
+            sizes=np.asarray(plain["sizes"], dtype=np.float64),
+            outlook_offset=float(plain["outlook_offset"]),
+            outlook_error=float(plain["outlook_error"]),
+            outlook_factor=float(plain["outlook_factor"]),
+        )

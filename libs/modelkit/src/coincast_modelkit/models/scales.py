@@ -1,0 +1,163 @@
+"""Classical scales: how wide the coming return will be, by HAR, GARCH and exponential range volatility.
+
+Corsi 2009 (HAR), Bollerslev 1987 (GARCH with Student t). A scale is the log of the standard deviation of the
+log return over a horizon. Everything here looks back only, and is the same in fitting and in serving.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from coincast_modelkit.candles import Candles, Floats
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.intervals.regimes import volatility_regimes
+from coincast_modelkit.volatility import daily_variance, squared_returns
+
+BASE = "ewma_94"
+SLOW = "ewma_97"
+OWN = ("har_1", "har_3", "har_7", "har_14", "har_30", "har_90", "har_180", "ewma_85", "ewma_97")
+MARKET = ("market_volatility_7", "market_volatility_30", "leader_volatility_7", "leader_volatility_30")
+SHAPE = ("zret_1", "leverage_1", "leverage_7", "zret_7", "downside_share_30", "leader_return_1")
+ACTIVITY = ("volume_surprise_1_30", "volatility_of_volatility_30")
+LINEAR = (*OWN, *MARKET, *SHAPE, *ACTIVITY)
+SHORT = ("har_1", "har_7", "har_30")
+GARCH_DAYS = 250
+LONG_RUN_DAYS = 600
+CLIP = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What scales are computed from, one row a day: features (n, F); base and slow (n,), log daily
+    volatilities; squared (n,) squared returns; regime and weekday (n,), Monday 0.
+    """
+
+    features: Floats
+    base: Floats
+    slow: Floats
+    squared: Floats
+    regime: npt.NDArray[np.int64]
+    weekday: npt.NDArray[np.int64]
+
+
+def inputs_of(features: Floats, candles: Candles, spec: FeatureSpec) -> Inputs:
+    """Inputs of the last len(features) days of candles without calendar gaps."""
+    rows = slice(len(candles) - len(features), len(candles))
+    names = {name: i for i, name in enumerate(spec.names)}
+    variance = daily_variance(candles)
+    weekday = (candles.dates.astype(np.int64) + 3) % 7
+    base = features[:, names[BASE]]
+    slow = features[:, names[SLOW]]
+    return Inputs(
+        features=features,
+        base=base,
+        slow=np.where(np.isfinite(slow), slow, base),
+        squared=squared_returns(candles),
+        regime=volatility_regimes(variance)[rows],
+        weekday=weekday[rows],
+    )
+
+
+def joined(coins: Sequence[Inputs]) -> Inputs:
+    """The rows of several coins below each other; `squared` is then of no use to GARCH."""
+    if len(coins) == 1:
+        return coins[0]
+    return Inputs(*(np.concatenate([getattr(c, name) for c in coins]) for name in Inputs.__slots__))
+
+
+def linear_design(inputs: Inputs, spec: FeatureSpec, names: tuple[str, ...] = LINEAR) -> Floats:
+    """Columns of a linear scale (n, K): log volatilities as distances from the base, the rest as they are.
+
+    What is absent says nothing: a missing volatility is taken to equal the base, the rest is zero. The day
+    that is forecast first enters by its weekday, since weekends are calm.
+    """
+    at = {name: i for i, name in enumerate(spec.names)}
+    columns = [np.nan_to_num(inputs.base, nan=0.0)]
+    for name in names:
+        column = inputs.features[:, at[name]]
+        if name in OWN or name in MARKET or name in SHORT:
+            column = column - inputs.base
+        columns.append(np.nan_to_num(column, nan=0.0, posinf=0.0, neginf=0.0))
+    if names is LINEAR:
+        columns.extend((inputs.weekday == day).astype(np.float64) for day in range(6))
+    return np.column_stack(columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearScale:
+    """A ridge regression on standardised, clipped columns; it adds to the base."""
+
+    centre: Floats
+    spread: Floats
+    weights: Floats
+    intercept: float
+
+    def forecast(self, design: Floats) -> Floats:
+        """What to add to the base, (n,), for a design (n, K)."""
+        z = np.clip((design - self.centre) / self.spread, -CLIP, CLIP)
+        return np.asarray(self.intercept + z @ self.weights)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            "centre": self.centre.tolist(),
+            "spread": self.spread.tolist(),
+            "weights": self.weights.tolist(),
+            "intercept": self.intercept,
+        }
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Self:
+        """From `to_json`."""
+        arrays = (np.asarray(plain[k], dtype=np.float64) for k in ("centre", "spread", "weights"))
+        return cls(*arrays, intercept=float(plain["intercept"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Garch:
+    """GARCH(1,1) shared by all coins; each coin's long-run variance is its own, drawn to the panel's.
+
+    long_run is the panel's daily variance; prior_days says how many days of a coin's own it outweighs.
+    """
+
+    alpha: float
+    beta: float
+    long_run: float
+    prior_days: float = 120.0
+
+    def to_json(self) -> dict[str, float]:
+        """Plain numbers."""
+        return asdict(self)
+
+    def log_scales(self, squared: Floats, horizons: tuple[int, ...], rows: int) -> Floats:
+        """Log standard deviation of the return over each horizon, (rows, H), for the last rows days.
+
+        squared are the coin's squared returns (n,), the first of which may be NaN.
+        """
+        known = np.isfinite(squared)
+        counted = _trailing_sum(known.astype(np.float64))
+        total = _trailing_sum(np.where(known, squared, 0.0))
+        own = (total + self.prior_days * self.long_run) / (counted + self.prior_days)
+        decay = self.beta ** np.arange(GARCH_DAYS)
+        shocks = np.convolve(np.where(known, squared, self.long_run), decay)[: len(squared)]
+        seen = np.minimum(np.arange(1, len(squared) + 1), GARCH_DAYS)
+        persistence = self.alpha + self.beta
+        left = self.beta**seen
+        level = own * ((1 - persistence) * (1 - left) / (1 - self.beta) + left)
+        wanted = slice(len(squared) - rows, None)
+        tomorrow, own = (level + self.alpha * shocks)[wanted], own[wanted]
+        out = np.empty((rows, len(horizons)))
+        for j, h in enumerate(horizons):
+            stay = (1 - persistence**h) / (h * (1 - persistence))
+            out[:, j] = 0.5 * np.log(h * (own + (tomorrow - own) * stay))
+        return out
+
+
+def _trailing_sum(x: Floats) -> Floats:
+    """Sum of the last LONG_RUN_DAYS rows, (n,)."""
+    total = np.concatenate([[0.0], np.cumsum(x)])
+    start = np.maximum(np.arange(1, len(x) + 1) - LONG_RUN_DAYS, 0)
+    return np.asarray(total[1:] - total[start])
