@@ -17,7 +17,7 @@ from coincast_chassis.errors import CoincastError, Timeout
 from coincast_chassis.grpc_errors import from_rpc_error
 from coincast_chassis.server import MAX_MESSAGE_BYTES
 from coincast_chassis.server_calls import REQUEST_ID
-from coincast_chassis.tracing import TRACEPARENT, Tracing, outgoing_traceparent
+from coincast_chassis.tracing import TRACEPARENT, Tracing, current_tracing, outgoing_traceparent
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
@@ -79,11 +79,11 @@ def open_channel(
     """A channel to `host:port` (or dns:///name:port) for the service of that full name; make it once.
 
     Calls carry request id and trace, and end at the earlier of their `timeout`, the request's own deadline
-    and `timeout_seconds` (streams: without the last). What fails is raised as a CoincastError. An empty `service` asks nobody's
-    health first: for what asks for health itself.
+    and `timeout_seconds` (streams: without the last). What fails is raised as a CoincastError.
+    An empty `service` asks nobody's health first: for those who ask for health themselves.
     """
     inner = grpc.aio.insecure_channel(target, options=channel_options(service))
-    return _Channel(inner, service, timeout_seconds, tracing or Tracing())
+    return _Channel(inner, service, timeout_seconds, tracing or current_tracing())
 
 
 class _Channel(grpc.aio.Channel):

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,7 +12,6 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from coincast_chassis import context
 from coincast_chassis.scrub import scrub
-from coincast_chassis.sentry import report
 
 
 def _add_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -30,8 +30,13 @@ def _dumps(event: EventDict, **_: Any) -> str:
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def configure_logs(service: str, *, level: str = "info", format: str = "json") -> None:
-    """Set structlog and the standard library's logging to one format for the whole process."""
+def configure_logs(
+    service: str, *, level: str = "info", format: str = "json", taps: Sequence[Processor] = ()
+) -> None:
+    """Set structlog and the standard library's logging to one format for the whole process.
+
+    `taps` see every event that is logged before it becomes text: reports of errors, for example.
+    """
 
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event.setdefault("service", service)
@@ -67,7 +72,7 @@ def configure_logs(service: str, *, level: str = "info", format: str = "json") -
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, report, *last],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *taps, *last],
         )
     )
     root = logging.getLogger()

@@ -18,7 +18,6 @@ from coincast_chassis.looplag import watch_loop
 from coincast_chassis.server import GrpcServer
 from coincast_chassis.settings import ServiceSettings, load_settings
 from coincast_chassis.telemetry import telemetry
-from coincast_chassis.tracing import Tracing
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 Build = Callable[[Any, AsyncExitStack], Awaitable[ServiceApp]]
@@ -32,17 +31,17 @@ def run_service(name: str, settings_class: type[Settings], build: Build) -> NoRe
     which), 1 after a crash.
     """
     settings = load_settings(settings_class)
-    with telemetry(name, settings) as tracing:
+    with telemetry(name, settings):
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_main(name, settings, build, tracing))
+                runner.run(_main(name, settings, build))
         except CoincastError as error:
             sys.stderr.write(f"{name}: {error.message}\n")
             raise SystemExit(2) from None
     raise SystemExit(0)
 
 
-async def _main(name: str, settings: ServiceSettings, build: Build, tracing: Tracing) -> None:
+async def _main(name: str, settings: ServiceSettings, build: Build) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -51,7 +50,7 @@ async def _main(name: str, settings: ServiceSettings, build: Build, tracing: Tra
             lag = asyncio.create_task(watch_loop())
             stack.callback(lag.cancel)
             app = await build(settings, stack)
-            async with _started(app, settings, tracing) as server:
+            async with _started(app, settings) as server:
                 log.info("listening", address=server.address, metrics_port=metrics_port)
                 await _warm_until_serving(server, stopped)
                 if not stopped.is_set():
@@ -85,8 +84,8 @@ async def _warm_until_serving(server: GrpcServer, stopped: asyncio.Event) -> Non
 
 
 @asynccontextmanager
-async def _started(app: ServiceApp, settings: ServiceSettings, tracing: Tracing) -> AsyncIterator[GrpcServer]:
-    server = GrpcServer(app, host=settings.host, port=settings.port, tracing=tracing)
+async def _started(app: ServiceApp, settings: ServiceSettings) -> AsyncIterator[GrpcServer]:
+    server = GrpcServer(app, host=settings.host, port=settings.port)
     await server.start()
     try:
         yield server
@@ -106,7 +105,7 @@ async def serve(
     """
     async with AsyncExitStack() as stack:
         app = await build(settings, stack)
-        async with _started(app, settings, Tracing()) as server:
+        async with _started(app, settings) as server:
             await server.warm()
             log.debug("serving in process", name=name, address=server.address)
             yield server.address

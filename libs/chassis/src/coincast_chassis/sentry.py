@@ -1,6 +1,8 @@
-"""Error reports to Sentry, off without a DSN; secrets are scrubbed before anything leaves the process."""
+"""Error reports to Sentry, imported only where a DSN is set; secrets are scrubbed before they leave."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import sentry_sdk
@@ -15,9 +17,7 @@ _LEVELS = ("error", "critical")
 
 
 def report(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A log processor: errors become reports, the rest the trail that leads to one. Nothing without a DSN."""
-    if not sentry_sdk.get_client().is_active():
-        return event
+    """A tap of the logs: errors become reports, the rest the trail that leads to one."""
     level, message = str(event.get("level", "info")), str(event.get("event", ""))
     if level not in _LEVELS:
         data = {name: value for name, value in event.items() if isinstance(value, str | int | float)}
@@ -51,10 +51,8 @@ def _before_send(event: Event, hint: Hint) -> Event | None:
 
 def open_sentry(
     service: str, dsn: str, *, environment: str, version: str, traces_sample_rate: float = 0.0
-) -> bool:
-    """Start reporting; False where no DSN is set."""
-    if not dsn:
-        return False
+) -> None:
+    """Start reporting."""
     sentry_sdk.init(
         dsn=dsn,
         environment=environment,
@@ -65,10 +63,17 @@ def open_sentry(
         include_local_variables=False,
         default_integrations=False,
         before_send=_before_send,
+        before_send_transaction=_before_send,
         before_breadcrumb=lambda crumb, _hint: scrub(crumb),
         shutdown_timeout=2,
     )
-    return True
+
+
+@contextmanager
+def transaction(name: str) -> Iterator[None]:
+    """One request as Sentry sees it: what it took, and the errors that it met; kept at the sample rate."""
+    with sentry_sdk.isolation_scope(), sentry_sdk.start_transaction(op="server", name=name):
+        yield
 
 
 def close_sentry() -> None:

@@ -5,11 +5,14 @@ import asyncio
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
+from coincast.common.v1.process_pb2_grpc import add_ProcessServiceServicer_to_server
 from coincast_chassis.app import ServiceApp
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.health import Health
+from coincast_chassis.process import FULL_NAME as PROCESS_SERVICE
+from coincast_chassis.process import ProcessServicer
 from coincast_chassis.server_calls import ServerCalls
-from coincast_chassis.tracing import Tracing
+from coincast_chassis.tracing import Tracing, current_tracing
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
@@ -36,12 +39,13 @@ class GrpcServer:
         names = [servicer.full_name for servicer in app.servicers]
         self._app, self._health = app, Health(names)
         self._server = grpc.aio.server(
-            interceptors=[ServerCalls(tracing or Tracing())], options=SERVER_OPTIONS
+            interceptors=[ServerCalls(tracing or current_tracing())], options=SERVER_OPTIONS
         )
         for servicer in app.servicers:
             servicer.add(servicer.implementation, self._server)
+        add_ProcessServiceServicer_to_server(ProcessServicer(), self._server)
         reflection.enable_server_reflection(
-            (*names, reflection.SERVICE_NAME, "grpc.health.v1.Health"), self._server
+            (*names, PROCESS_SERVICE, reflection.SERVICE_NAME, "grpc.health.v1.Health"), self._server
         )
         try:
             bound = self._server.add_insecure_port(f"{host}:{port}")

@@ -1,14 +1,10 @@
 """OpenTelemetry: spans over gRPC and HTTP, off unless a collector is configured; W3C trace context always."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from coincast_chassis import context
@@ -18,23 +14,35 @@ TRACEPARENT = "traceparent"
 
 
 class Tracing:
-    """The spans of one process. With no exporter it costs a comparison and still hands trace ids on."""
+    """The spans of one process. With no tracer it costs a comparison and still hands trace ids on."""
 
-    def __init__(self, provider: TracerProvider | None = None) -> None:
-        self._provider = provider
-        self._tracer = provider.get_tracer("coincast") if provider else None
+    def __init__(
+        self,
+        tracer: trace.Tracer | None = None,
+        shutdown: Callable[[], None] = lambda: None,
+        *,
+        around_requests: Callable[[str], AbstractContextManager[None]] | None = None,
+    ) -> None:
+        self._tracer, self._shutdown = tracer, shutdown
+        self._around_requests = around_requests
 
     @contextmanager
     def span(
         self, name: str, *, kind: trace.SpanKind = trace.SpanKind.INTERNAL, traceparent: str | None = None
     ) -> Iterator[trace.Span]:
         """A span for the block, child of `traceparent` where given, else of the running span."""
-        if self._tracer is None:
-            yield trace.INVALID_SPAN
-            return
-        parent = _PROPAGATOR.extract({TRACEPARENT: traceparent}) if traceparent else None
-        with self._tracer.start_as_current_span(name, context=parent, kind=kind) as span:
-            yield span
+        with ExitStack() as stack:
+            if self._around_requests is not None and kind is trace.SpanKind.SERVER:
+                stack.enter_context(self._around_requests(name))
+            if self._tracer is None:
+                yield trace.INVALID_SPAN
+                return
+            parent = _PROPAGATOR.extract({TRACEPARENT: traceparent}) if traceparent else None
+            yield stack.enter_context(self._tracer.start_as_current_span(name, context=parent, kind=kind))
+
+    def with_requests(self, around: Callable[[str], AbstractContextManager[None]]) -> "Tracing":
+        """The same, with another block around each request served (Sentry's transactions)."""
+        return Tracing(self._tracer, self._shutdown, around_requests=around)
 
     @property
     def enabled(self) -> bool:
@@ -43,31 +51,42 @@ class Tracing:
 
     def close(self) -> None:
         """Send what is left and stop; bounded by the exporter's timeout."""
-        if self._provider is not None:
-            self._provider.shutdown()
+        self._shutdown()
+
+
+_current: contextvars.ContextVar[Tracing | None] = contextvars.ContextVar("coincast_tracing", default=None)
+
+
+def current_tracing() -> Tracing:
+    """The tracing of this process (`use_tracing` sets it); one that is off where there is none."""
+    return _current.get() or Tracing()
+
+
+@contextmanager
+def use_tracing(tracing: Tracing) -> Iterator[Tracing]:
+    """Make it the current one for the block and all tasks that begin in it."""
+    token = _current.set(tracing)
+    try:
+        yield tracing
+    finally:
+        _current.reset(token)
 
 
 def open_tracing(
-    service: str,
-    endpoint: str,
-    *,
-    sample_rate: float = 1.0,
-    environment: str = "",
-    version: str = "",
-    exporter: SpanExporter | None = None,
+    service: str, endpoint: str, *, sample_rate: float = 1.0, environment: str = "", version: str = ""
 ) -> Tracing:
     """Tracing to the collector at `endpoint` (http:// is plaintext, https:// TLS); empty: none."""
-    if not endpoint and exporter is None:
+    if not endpoint:
         return Tracing()
-    resource = Resource.create(
-        {"service.name": service, "service.version": version, "deployment.environment.name": environment}
-    )
-    provider = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(sample_rate)))
-    exporter = exporter or OTLPSpanExporter(
-        endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=2
-    )
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    return Tracing(provider)
+    from coincast_chassis import tracing_export  # noqa: PLC0415 - the SDK takes half a second to import
+
+    exporter = tracing_export.otlp_exporter(endpoint)
+    attributes = {
+        "service.name": service,
+        "service.version": version,
+        "deployment.environment.name": environment,
+    }
+    return tracing_export.exporting(exporter, attributes, sample_rate=sample_rate)
 
 
 def outgoing_traceparent() -> str:

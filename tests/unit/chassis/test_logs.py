@@ -1,0 +1,68 @@
+"""One format for all that a process logs, with the request's ids on every line."""
+
+import logging
+
+import orjson
+import pytest
+
+from coincast_chassis import context
+from coincast_chassis.logs import configure_logs, get_logger
+
+
+@pytest.fixture
+def root_logger():
+    """Gives the root logger back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(capsys) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_line_is_json_with_service_level_time_and_ids(root_logger, capsys):
+    configure_logs("toy")
+    with context.bind(request_id="r1", trace_id="t1"):
+        get_logger("a").info("it happened", coin="bitcoin")
+        logging.getLogger("b").warning("by the library: %s", "x")
+    own, foreign = lines(capsys)
+    assert own["event"] == "it happened"
+    assert (own["service"], own["level"], own["coin"]) == ("toy", "info", "bitcoin")
+    assert own["timestamp"].endswith("Z")
+    assert foreign["event"] == "by the library: x"
+    assert {line["request_id"] for line in (own, foreign)} == {"r1"}
+    assert {line["trace_id"] for line in (own, foreign)} == {"t1"}
+
+
+def test_an_error_is_one_line_without_local_variables(root_logger, capsys):
+    configure_logs("toy")
+    secret = "SES" + "AME"
+    error = ValueError(f"https://x?x_cg_demo_api_key={secret}")
+    get_logger("a").error("failed", exc_info=error)
+    (line,) = lines(capsys)
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert secret not in str(line)
+
+
+def test_what_is_below_the_level_is_not_written(root_logger, capsys):
+    configure_logs("toy", level="warning")
+    get_logger("a").info("quiet")
+    assert lines(capsys) == []
+
+
+def test_for_a_person_it_is_text(root_logger, capsys):
+    configure_logs("toy", format="console")
+    get_logger("a").info("it happened")
+    out = capsys.readouterr().out
+    assert "it happened" in out
+    assert not out.startswith("{")
+
+
+def test_a_tap_sees_the_event(root_logger, capsys):
+    seen = []
+    configure_logs("toy", taps=[lambda _l, _m, event: seen.append(dict(event)) or event])
+    get_logger("a").error("failed", code=7)
+    assert (seen[0]["event"], seen[0]["code"]) == ("failed", 7)

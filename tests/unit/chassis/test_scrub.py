@@ -1,0 +1,37 @@
+"""Secrets do not leave the process in what is written about it."""
+
+import pytest
+
+from coincast_chassis.scrub import HIDDEN, scrub, scrub_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET https://x/simple/price?ids=bitcoin&x_cg_demo_api_key=SESAME&vs=usd",
+        "x-cg-pro-api-key: SESAME",
+        "Authorization: Bearer SESAME",
+        "redis://:SESAME@redis:6379/0",
+        "redis://user:SESAME@redis:6379/0",
+    ],
+)
+def test_a_secret_in_a_text_is_hidden(text):
+    assert "SESAME" not in scrub_text(text)
+    assert HIDDEN in scrub_text(text)
+
+
+def test_a_secret_is_known_by_its_name_at_any_depth():
+    event = {
+        "a": [{"headers": {"X-API-Key": "SESAME", "accept": "json"}}],
+        "redis_password": "SESAME",
+        "keys": 3,
+    }
+    scrubbed = scrub(event)
+    assert "SESAME" not in str(scrubbed)
+    assert scrubbed["a"][0]["headers"]["accept"] == "json"
+    assert scrubbed["keys"] == 3
+
+
+def test_what_is_no_secret_stays_as_it_is():
+    event = {"url": "https://x/coins/bitcoin?days=7", "count": 1, "key": "bitcoin:usd", "none": None}
+    assert scrub(event) == event
