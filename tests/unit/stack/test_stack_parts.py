@@ -16,10 +16,11 @@ from coincast_sandbox.testing import running_sandbox
 from coincast_stack.child import Child, Command
 from coincast_stack.keeper import Keeper
 from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.plan import Ports, inherited, make_plan
+from coincast_stack.plan import inherited, make_plan
 from coincast_stack.ports import ensure_free, free_ports
 from coincast_stack.problems import ChildDeathError, SetupError
 from coincast_stack.upstream import check_folder, coingecko_answers
+from coincast_stack.wiring import Ports
 
 PORTS = Ports(*range(20001, 20001 + len(fields(Ports))))
 STUBBORN = (

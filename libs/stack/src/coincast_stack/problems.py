@@ -30,5 +30,7 @@ class ChildDeathError(StackError):
             self.exit_code = 2
 
     def __str__(self) -> str:
+        if self.code == 2 and self.last_lines:
+            return self.last_lines[-1]
         lines = "".join(f"\n    {line}" for line in self.last_lines)
         return f"{self.args[0]}; its last log lines:{lines or ' (none)'}"

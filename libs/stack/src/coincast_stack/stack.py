@@ -13,11 +13,12 @@ from typing import TextIO
 from coincast_stack.child import Child, Command
 from coincast_stack.keeper import Keeper
 from coincast_stack.options import StackOptions
-from coincast_stack.plan import SERVICES, Plan, Ports, inherited, make_plan
+from coincast_stack.plan import Plan, inherited, make_plan
 from coincast_stack.ports import ensure_free, free_ports
 from coincast_stack.probes import answers_http, answers_redis
 from coincast_stack.problems import ChildDeathError, SetupError
 from coincast_stack.upstream import choose_upstream
+from coincast_stack.wiring import SERVICES, Ports
 
 START_SECONDS = 20.0
 Tell = Callable[[str], None]
