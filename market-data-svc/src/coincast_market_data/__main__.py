@@ -1,5 +1,6 @@
-"""`python -m coincast_market_data` runs the service; `python -m coincast_market_data import FOLDER` fills
-its archive.
+"""`python -m coincast_market_data` runs the service.
+
+With `import FOLDER` it fills the archive from files.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from coincast_market_data.settings import Settings
 def main() -> None:
     """Run the service, or the command that is named."""
     if len(sys.argv) > 1:
-        raise SystemExit(f"unknown command {sys.argv[1]!r}")
+        from coincast_market_data.commands import cli  # noqa: PLC0415 - the service needs no command line
+
+        cli(prog_name="python -m coincast_market_data")
     run_service("market-data", Settings, build)
 
 

@@ -19,6 +19,7 @@ from coincast_chassis.clock import SystemClock
 from coincast_chassis.redis import open_redis
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.backfill import Backfill
+from coincast_market_data.background import Background
 from coincast_market_data.cache.entry import Kind
 from coincast_market_data.cache.layers import LayerCounts, LayeredCache
 from coincast_market_data.cache.policy import Windows
@@ -30,6 +31,7 @@ from coincast_market_data.history.fill import Filler
 from coincast_market_data.history.service import HistoryService
 from coincast_market_data.markets import MarketService, decode_table, encode_table
 from coincast_market_data.prices.batcher import Batcher
+from coincast_market_data.prices.hot import HotPairs
 from coincast_market_data.prices.ready import ReadyPrices
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.prices.source import QuoteSource, quote_kind
@@ -161,7 +163,8 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
     """The services over the edges, and what must succeed before the first call."""
     settings, quality = edges.settings, QualityBook()
     catalogue = make_catalogue(edges, stack)
-    prices, batcher = make_prices(edges, catalogue, quality, stack)
+    hot = HotPairs()
+    prices, batcher = make_prices(edges, catalogue, quality, hot, stack)
     filler = make_filler(edges, archive, quality, stack)
     history = HistoryService(
         archive,
@@ -172,6 +175,7 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,
     )
+    backfill = Backfill(filler, edges.data_clock)
     status = Status(
         settings,
         edges.pool,
@@ -190,13 +194,21 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
         make_markets(edges, catalogue, quality, stack),
         catalogue,
         history,
-        make_documents(edges, quality, stack),
-        Backfill(filler, edges.data_clock),
+        make_documents(edges, prices, quality, stack),
+        backfill,
         status,
     )
-    warmer = Warmer(edges.upstream, catalogue, prices, settings)
-    stack.push_async_callback(warmer.aclose)
-    return services, warmer.warm
+    background = Background(
+        settings,
+        edges.data_clock,
+        prices=prices,
+        hot=hot,
+        backfill=backfill,
+        per_month=edges.governor.limits.per_month,
+        observe=status.observe,
+    )
+    stack.push_async_callback(background.aclose)
+    return services, Warmer(edges.upstream, catalogue, prices, settings, background).warm
 
 
 def make_catalogue(edges: Edges, stack: AsyncExitStack) -> Catalogue:
@@ -210,7 +222,7 @@ def make_catalogue(edges: Edges, stack: AsyncExitStack) -> Catalogue:
 
 
 def make_prices(
-    edges: Edges, catalogue: Catalogue, quality: QualityBook, stack: AsyncExitStack
+    edges: Edges, catalogue: Catalogue, quality: QualityBook, hot: HotPairs, stack: AsyncExitStack
 ) -> tuple[PriceService, Batcher]:
     """Spot prices: cache, batcher, upstream."""
     settings = edges.settings
@@ -234,6 +246,7 @@ def make_prices(
         cache,
         batcher,
         edges.data_clock,
+        hot=hot,
         sandbox=edges.sandbox,
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,
@@ -268,7 +281,9 @@ def make_markets(
     return MarketService(edges.upstream, tables, catalogue, quality.note)
 
 
-def make_documents(edges: Edges, quality: QualityBook, stack: AsyncExitStack) -> DocumentService:
+def make_documents(
+    edges: Edges, prices: PriceService, quality: QualityBook, stack: AsyncExitStack
+) -> DocumentService:
     """CoinGecko's documents as they are."""
     settings = edges.settings
     short = Kind("document", windows_of(settings.markets_fresh_seconds, settings), bytes, bytes)
@@ -277,7 +292,9 @@ def make_documents(edges: Edges, quality: QualityBook, stack: AsyncExitStack) ->
     caches = {kind.name: edges.read_through(kind, 1000) for kind in (short, series, lists)}
     for cache in caches.values():
         stack.push_async_callback(cache.aclose)
-    return DocumentService(edges.upstream, caches, note=quality.note)
+    return DocumentService(
+        edges.upstream, caches, prices, prices_fresh_seconds=settings.prices_fresh_seconds, note=quality.note
+    )
 
 
 def _decode_codes(data: bytes) -> tuple[str, ...]:

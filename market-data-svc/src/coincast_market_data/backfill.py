@@ -43,6 +43,7 @@ class Backfill:
     async def _one(self, coin: str, code: str, days: int) -> tuple[int, ItemFailure | None]:
         first = last_closed_day(self._clock.now()) - timedelta(days=days - 1)
         try:
-            return await self._filler.fill(coin, code, first, Priority.BACKFILL), None
+            added = await self._filler.fill(coin, code, first, Priority.BACKFILL)
+            return added + await self._filler.enrich(coin, code, first), None
         except CoincastError as error:
             return 0, failure_of(coin, error)

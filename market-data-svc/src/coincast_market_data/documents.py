@@ -18,6 +18,8 @@ from coincast_market_data.history.points import clean_series
 from coincast_market_data.keys import canonical_currency, canonical_id, document_key
 from coincast_market_data.parse import parse_ohlc
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.prices.document import answerable, simple_price
+from coincast_market_data.prices.service import PriceService
 
 OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
 LONGEST_VALUE = 4000
@@ -58,17 +60,23 @@ class DocumentService:
         self,
         upstream: Upstream,
         caches: Mapping[str, ReadThrough[bytes]],
+        prices: PriceService,
         *,
+        prices_fresh_seconds: float,
         note: Callable[[str, str, str], None],
     ) -> None:
         self._upstream = upstream
         self._caches = caches
+        self._prices = prices
+        self._prices_fresh_seconds = prices_fresh_seconds
         self._note = note
 
     async def get(self, path: str, query: Mapping[str, str]) -> Answer[bytes]:
         """The document in CoinGecko's shape. Raises NotFound for a path that is not mirrored."""
         route, path = find_route(path)
         parameters = canonical_query(query)
+        if path == "simple/price" and answerable(dict(parameters)):
+            return await simple_price(self._prices, dict(parameters), self._prices_fresh_seconds)
         return await self._caches[route.cache].get(
             document_key(path, parameters), self._fetch(route, path, parameters)
         )

@@ -21,6 +21,10 @@ BREAKER_TRANSITIONS = Counter(
 POOL_CONNECTIONS = Gauge("coincast_market_pool_connections", "Connections to the upstream.", ["state"])
 QUOTA_LEFT = Gauge("coincast_market_quota_left_calls", "Calls left in this minute, as last seen.")
 QUOTA_MONTH_USED = Gauge("coincast_market_quota_month_used_calls", "Calls used this month, as last seen.")
+QUOTA_LIMIT = Gauge("coincast_market_quota_limit_calls", "Calls a minute, as lowered by refusals.")
+QUOTA_MONTH_LIMIT = Gauge("coincast_market_quota_month_limit_calls", "Calls a month; 0 is no limit.")
+QUOTA_PAUSED = Gauge("coincast_market_quota_paused_seconds", "Time left of a pause the upstream asked for.")
+REDIS_UP = Gauge("coincast_market_redis_up", "1 while the shared Redis answers.")
 QUOTA_REFUSALS = Counter(
     "coincast_market_quota_refusals_total", "Calls that got no turn in time.", ["priority"]
 )
@@ -50,9 +54,9 @@ QUARANTINED = Counter("coincast_market_quarantined_total", "Data points never se
 ARCHIVE_CANDLES = Gauge("coincast_market_archive_candles", "Daily candles kept.")
 ARCHIVE_COINS = Gauge("coincast_market_archive_coins", "Coins with kept candles.")
 ARCHIVE_WRITES = Counter("coincast_market_archive_writes_total", "Files written.", ["outcome"])
+REFRESHED = Counter("coincast_market_refreshed_pairs_total", "Hot prices fetched before they were stale.")
 SERVED_AGE_SECONDS = Histogram(
     "coincast_market_served_age_seconds",
     "Age of served prices.",
     buckets=(1, 5, 15, 30, 60, 120, 300, 900, 3600, 86_400),
 )
-DATA_AGE_SECONDS = Gauge("coincast_market_data_age_seconds", "Age of the oldest warm price.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from coincast.market.v1 import market_pb2
-from coincast_market_data import convert
+from coincast_market_data import convert, metrics
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.layers import LayerCounts
 from coincast_market_data.prices.batcher import Batcher
@@ -53,6 +53,19 @@ class Status:
             version=metadata.version("coincast-market-data"),
             uptime_seconds=time.monotonic() - self.started,
         )
+
+    async def observe(self) -> None:
+        """Bring the gauges up to date."""
+        connections, idle = self.pool.connections()
+        metrics.POOL_CONNECTIONS.labels(state="idle").set(idle)
+        metrics.POOL_CONNECTIONS.labels(state="active").set(connections - idle)
+        seen = await self.governor.look()
+        metrics.QUOTA_LEFT.set(max(0, seen.minute_limit - seen.minute_used))
+        metrics.QUOTA_LIMIT.set(seen.minute_limit)
+        metrics.QUOTA_MONTH_USED.set(seen.month_used)
+        metrics.QUOTA_MONTH_LIMIT.set(self.governor.limits.per_month)
+        metrics.QUOTA_PAUSED.set(seen.paused_seconds)
+        metrics.REDIS_UP.set(self.gate.up)
 
     def _pool(self) -> market_pb2.PoolStatus:
         connections, idle = self.pool.connections()

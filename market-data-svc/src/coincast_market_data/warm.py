@@ -1,4 +1,4 @@
-"""Warms the cache at the start, and keeps the hot prices fresh behind the callers."""
+"""Warms the cache at the start."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import contextlib
 import structlog
 
 from coincast_chassis.errors import CoincastError
+from coincast_market_data.background import Background
 from coincast_market_data.catalogue import Catalogue
 from coincast_market_data.ports import Upstream, UpstreamRequest
 from coincast_market_data.prices.service import PriceService
@@ -18,32 +19,38 @@ PATIENCE_SECONDS = 5.0
 
 
 class Warmer:
-    """`warm` is quick and never fails: a service whose upstream is away still has an archive and a cache
-    to serve.
+    """`warm` is quick and never fails.
+
+    A service whose upstream is away still has an archive and a cache to serve.
     """
 
     def __init__(
-        self, upstream: Upstream, catalogue: Catalogue, prices: PriceService, settings: Settings
+        self,
+        upstream: Upstream,
+        catalogue: Catalogue,
+        prices: PriceService,
+        settings: Settings,
+        background: Background,
     ) -> None:
         self._upstream = upstream
         self._catalogue = catalogue
         self._prices = prices
         self._settings = settings
-        self._task: asyncio.Task[None] | None = None
+        self._background = background
 
     async def warm(self) -> None:
-        """Greet the upstream (which tells its clock, and what it is), then fetch lists and the configured
+        """Greet the upstream, which tells its clock and what it is; then fetch lists and the configured
         coins.
         """
         if self._settings.upstream == UpstreamName.SANDBOX:
             log.warning(
-                "MARKET_UPSTREAM=sandbox: every figure is invented or replayed, none is a price of today"
+                "MARKET_UPSTREAM=sandbox: every figure is replayed or invented, none is a price of today"
             )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._first_fetches()
-        if self._settings.background_refresh and self._task is None:
-            self._task = asyncio.create_task(self._keep_warm())
+        if self._settings.background_refresh:
+            self._background.start()
 
     async def _first_fetches(self) -> None:
         try:
@@ -54,15 +61,3 @@ class Warmer:
                 await self._prices.get(self._settings.warm_ids, [self._settings.warm_vs_currency])
         except CoincastError as error:
             log.warning("the upstream did not warm the cache", reason=error.message)
-
-    async def _keep_warm(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.prices_fresh_seconds)
-            pairs = [(coin, self._settings.warm_vs_currency) for coin in self._settings.warm_ids]
-            await self._prices.refresh(pairs)
-
-    async def aclose(self) -> None:
-        """Stop refreshing."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})

@@ -49,6 +49,8 @@ def write_candles(path: Path, candles: Sequence[Candle]) -> None:
         with os.fdopen(handle, "wb") as file:
             pq.write_table(table, file, compression="zstd")
             file.flush()
+            # A temporary file is its owner's alone; a backup may run as somebody else.
+            os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from coincast_chassis.errors import Conflict
 from coincast_market_data import metrics
 from coincast_market_data.archive.files import UnreadableArchive, read_candles, write_candles
 from coincast_market_data.archive.merge import merge_candles
@@ -66,6 +67,11 @@ class Archive:
             return
         self._lock_file = handle
         self.is_writer = True
+
+    def must_be_writer(self) -> None:
+        """Raise Conflict where somebody else writes."""
+        if not self.is_writer:
+            raise Conflict(f"the archive {self._root} is in use by a running service; stop that first")
 
     def close(self) -> None:
         """Leave the writer's place."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import structlog
@@ -16,7 +16,7 @@ from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.build import build_candles
 from coincast_market_data.history.days import days_between, last_closed_day
-from coincast_market_data.history.plan import Call, plan_calls, reachable
+from coincast_market_data.history.plan import Call, plan_calls, reachable, span_calls
 from coincast_market_data.history.points import Findings, clean_series
 from coincast_market_data.ports import DataClock, Priority, Upstream, UpstreamRequest
 from coincast_market_data.quarantine import QualityBook
@@ -33,7 +33,8 @@ class Absences:
     """
 
     asked_on: date
-    days: set[date]
+    days: set[date] = field(default_factory=set)
+    bare: set[date] = field(default_factory=set)
 
 
 class Filler:
@@ -118,6 +119,21 @@ class Filler:
         self._note_absent(coin, currency, missing, await self._archive.read(coin, currency), last)
         return sum(result for result in results if isinstance(result, int))
 
+    async def enrich(self, coin: str, currency: str, first: date) -> int:
+        """Fetch the range of days that have a close alone, by hourly points; below every caller's
+        priority.
+        """
+        last = last_closed_day(self._clock.now())
+        start = reachable(first, last + timedelta(days=1), self.reach_days)
+        tried = self._absences(coin, currency, last).bare
+        bare = [c.day for c in await self._archive.read(coin, currency) if not c.is_whole and c.day >= start]
+        bare = [day for day in bare if day not in tried]
+        added = 0
+        for call in span_calls(bare, currency):
+            added += (await self._call(coin, currency, call, Priority.BACKFILL))[0]
+            tried.update(day for day in bare if call.first <= day <= call.last)
+        return added
+
     async def _call(self, coin: str, currency: str, call: Call, priority: Priority) -> tuple[int, bool]:
         request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
         reply = await self._upstream.fetch(request)
@@ -137,7 +153,7 @@ class Filler:
     def _absences(self, coin: str, currency: str, today: date) -> Absences:
         found = self._absent.get((coin, currency))
         if found is None or found.asked_on != today:
-            found = self._absent[coin, currency] = Absences(today, set())
+            found = self._absent[coin, currency] = Absences(today)
         return found
 
     def _note_absent(

@@ -33,7 +33,12 @@ def plan_calls(missing: Sequence[date], today: date, currency: str, *, hourly: b
     back = (today - missing[0]).days
     if back <= HOURLY_DAYS or not hourly:
         return [_back_from_now(missing, back, currency)]
-    return [_span(first, last, currency) for first, last in spans(missing)]
+    return span_calls(missing, currency)
+
+
+def span_calls(days: Sequence[date], currency: str) -> list[Call]:
+    """Calls that give hourly points of `days` (sorted), newest first."""
+    return [_span(first, last, currency) for first, last in spans(days)]
 
 
 def spans(days: Sequence[date]) -> list[tuple[date, date]]:

@@ -19,6 +19,7 @@ from coincast_market_data.keys import canonical_currencies, echo, not_an_id, spl
 from coincast_market_data.parse import Pair
 from coincast_market_data.ports import DataClock, Priority
 from coincast_market_data.prices.batcher import Outcome
+from coincast_market_data.prices.hot import HotPairs
 from coincast_market_data.prices.source import QuoteCache, quote_key
 
 # Refusing an age costs an upstream call; a caller who asks for the impossible gets one every few seconds.
@@ -44,6 +45,7 @@ class PriceService:
         batcher: Fetches,
         clock: DataClock,
         *,
+        hot: HotPairs,
         sandbox: bool,
         suggest: Callable[[str], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
@@ -52,6 +54,7 @@ class PriceService:
         self._cache = cache
         self._batcher = batcher
         self._clock = clock
+        self._hot = hot
         self._sandbox = sandbox
         self._suggest = suggest
         self._unknown = unknown
@@ -68,6 +71,7 @@ class PriceService:
         codes = canonical_currencies(currencies)
         failures = [_not_an_id(text) for text in bad]
         pairs = [(coin, code) for coin in coins for code in codes if not self._unknown(coin)]
+        self._hot.touch(pairs)
         outcomes, live = await self._resolve(pairs, max_age_seconds)
         prices: list[Quoted] = []
         for coin in coins:
@@ -80,6 +84,10 @@ class PriceService:
     async def refresh(self, pairs: Sequence[Pair]) -> None:
         """Fetch the pairs anew, below the priority of callers."""
         await self._batcher.fetch(pairs, Priority.REFRESH)
+
+    def nothing_found(self) -> Provenance:
+        """Where an answer without a single price stands: it was looked for just now."""
+        return Provenance(self._clock.now(), 0.0, Source.SANDBOX if self._sandbox else Source.LIVE)
 
     async def _resolve(
         self, pairs: Sequence[Pair], max_age: float | None
@@ -181,11 +189,13 @@ class PriceService:
         as_of = _as_of(entry)
         stale = not live and self._cache.age(entry) >= self._cache.kind.windows.fresh
         source = Source.SANDBOX if self._sandbox else _source(live, stale)
+        age = max(0.0, self._clock.now() - as_of)
         metrics.CACHE_SERVED.labels(kind="quote", freshness=_source(live, stale)).inc()
+        metrics.SERVED_AGE_SECONDS.observe(age)
         reason = ""
         if stale:
             reason = met.message if met else "a newer figure is being fetched"
-        return Provenance(as_of, max(0.0, self._clock.now() - as_of), source, stale, reason)
+        return Provenance(as_of, age, source, stale, reason)
 
     async def aclose(self) -> None:
         """Wait for the refreshes behind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 
@@ -27,6 +28,8 @@ def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = 
     key_header = PLANS[settings.plan].key_header
     if key_header and settings.api_key is not None:
         headers[key_header] = settings.api_key.get_secret_value()
+    # Its line for every request tells nothing that the metrics do not.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     return httpx2.AsyncClient(
         headers=headers,
         http2=settings.http2 and settings.base_url.startswith("https://"),
