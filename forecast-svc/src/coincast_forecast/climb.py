@@ -36,6 +36,7 @@ class Climber:
 class Answered:
     """Who answered for a coin, and what failed before."""
 
+    candles: Candles
     row: Row
     served_by: str
     version: LiveVersion | None
@@ -141,10 +142,12 @@ def _settle(
             climber.failures.append(outcome)
         else:
             failures = tuple(climber.failures)
-            answers[climber.coin_id] = Answered(outcome, version.model, version, variant, failures)
+            answers[climber.coin_id] = Answered(
+                climber.candles, outcome, version.model, version, variant, failures
+            )
 
 
 def _last_price(climber: Climber) -> Answered:
     prepared = last_price.bare(climber.candles)
     row = Row(prepared, last_price.forecast([prepared], ALL_HORIZONS), 0)
-    return Answered(row, LAST_PRICE, None, PRODUCTION, tuple(climber.failures))
+    return Answered(climber.candles, row, LAST_PRICE, None, PRODUCTION, tuple(climber.failures))

@@ -1,5 +1,4 @@
-"""The most telling features of a forecast, on request; kept, since nothing but a new forecast changes them.
-"""
+"""The most telling features of a forecast, on request; kept for as long as the forecast is."""
 
 import asyncio
 from collections.abc import Iterable

@@ -1,5 +1,4 @@
-"""Which versions answer for a model: production, challenger, shadow; and which of them a caller gets. Pure.
-"""
+"""Which versions answer for a model, and which of them a caller gets. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,13 +1,19 @@
-"""Shadow versions forecast what production forecasts, off the request's path, for the ledger alone."""
+"""What nobody is shown, forecast off the request's path for the ledger alone.
+
+A shadow version forecasts what production forecasts. While a challenger runs, so does the side of the test
+that did not answer: a paired comparison needs both forecasts of the same coin and day, whoever was shown
+which.
+"""
 
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from coincast_chassis.logs import get_logger
 from coincast_forecast.climb import Answered
-from coincast_forecast.domain import SHADOW
+from coincast_forecast.domain import CHALLENGER, PRODUCTION, SHADOW
 from coincast_forecast.identity import forecast_id
-from coincast_forecast.lineup import LiveVersion, Snapshot
+from coincast_forecast.lineup import Lineup, LiveVersion, Snapshot
 from coincast_forecast.lru import Lru
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.predictor import Row
@@ -15,12 +21,13 @@ from coincast_forecast.preparation import Preparation
 from coincast_forecast.recorder import Recorder, Shown
 from coincast_modelkit.prepared import Prepared
 
-BATCH = 50
+log = get_logger("coincast.forecast.shadows")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cast:
     version: LiveVersion
+    variant: str
     answered: Answered
     vs_currency: str
     days: int
@@ -37,33 +44,43 @@ class Shadows:
         self._metrics = metrics
         self._queue: asyncio.Queue[_Cast] = asyncio.Queue(queue_coins)
         self._done: Lru[tuple[LiveVersion, Row], int] = Lru(10_000)
+        self._working = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is being computed."""
+        return self._queue.empty() and not self._working
 
     def cast(self, snapshot: Snapshot, vs_currency: str, days: int, answers: Iterable[Answered]) -> None:
-        """Queue the shadows of what was answered by a model that has one; never waits."""
+        """Queue what is to be forecast beside each answer; never waits."""
         for answered in answers:
             lineup = snapshot.get(answered.served_by)
-            version = lineup.shadow if lineup is not None else None
-            if version is None or (self._done.get((version, answered.row)) or 0) >= days:
-                continue
-            try:
-                self._queue.put_nowait(_Cast(version, answered, vs_currency, days))
-            except asyncio.QueueFull:
-                self._metrics.shadow_dropped()
-                continue
-            self._done.put((version, answered.row), days)
+            for version, variant in _beside(lineup, answered) if lineup is not None else ():
+                if (self._done.get((version, answered.row)) or 0) < days:
+                    self._enqueue(_Cast(version, variant, answered, vs_currency, days))
 
     async def work(self) -> None:
-        """Forecast and record shadows for ever."""
+        """Forecast and record for ever; nothing that fails here may end it."""
         while True:
-            batch = [await self._queue.get()]
-            while len(batch) < BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            for cast in batch:
+            cast = await self._queue.get()
+            self._working = True
+            try:
                 await self._one(cast)
+            except Exception:
+                log.exception("a shadow failed", model=cast.version.model, version=cast.version.version)
+            self._working = False
+
+    def _enqueue(self, cast: _Cast) -> None:
+        try:
+            self._queue.put_nowait(cast)
+        except asyncio.QueueFull:
+            self._metrics.shadow_dropped()
+        else:
+            self._done.put((cast.version, cast.answered.row), cast.days)
 
     async def _one(self, cast: _Cast) -> None:
         predictor = cast.version.predictor
-        candles = cast.answered.row.prepared.candles
+        candles = cast.answered.candles
         prepared = await self._preparation.prepare([candles], cast.vs_currency, predictor.model.spec)
         ready = prepared[candles.coin_id]
         if not isinstance(ready, Prepared):
@@ -73,10 +90,18 @@ class Shadows:
             await self._recorder.record([_shown(cast, outcome)])
 
 
+def _beside(lineup: Lineup, answered: Answered) -> list[tuple[LiveVersion, str]]:
+    """The versions that forecast along with an answer, and the part each plays."""
+    others = [(lineup.shadow, SHADOW)]
+    if lineup.challenger is not None and lineup.challenger_share > 0:
+        others += [(lineup.production, PRODUCTION), (lineup.challenger, CHALLENGER)]
+    return [(v, variant) for v, variant in others if v is not None and v is not answered.version]
+
+
 def _shown(cast: _Cast, row: Row) -> Shown:
-    model, version = cast.version.model, cast.version.version
+    model, version, variant = cast.version.model, cast.version.version, cast.variant
     identity = forecast_id(
-        row, vs_currency=cast.vs_currency, model=model, version=version, variant=SHADOW, served_by=model
+        row, vs_currency=cast.vs_currency, model=model, version=version, variant=variant, served_by=model
     )
     days = min(cast.days, cast.version.predictor.model.max_horizon_days)
-    return Shown(identity, row, cast.vs_currency, model, version, SHADOW, model, days, shadow=True)
+    return Shown(identity, row, cast.vs_currency, model, version, variant, model, days, shadow=True)

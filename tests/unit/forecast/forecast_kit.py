@@ -1,0 +1,227 @@
+"""The service put together from fakes: models that misbehave on command, histories and a ledger in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import ndtri
+
+from coincast_chassis import context
+from coincast_chassis.clock import ManualClock
+from coincast_chassis.errors import CoincastError, NotFound, Unavailable
+from coincast_forecast.climb import Ladder
+from coincast_forecast.domain import (
+    ENSEMBLE,
+    LIGHTGBM,
+    LSTM,
+    TECHNICAL,
+    ForecastQuery,
+    LedgerCounts,
+    LiveScores,
+    Provenance,
+    Record,
+    Served,
+    Source,
+)
+from coincast_forecast.explanations import Explanations
+from coincast_forecast.histories import Histories
+from coincast_forecast.lineup import Lineup, LiveVersion
+from coincast_forecast.metrics import Metrics
+from coincast_forecast.ports import History
+from coincast_forecast.predictor import Predictor
+from coincast_forecast.preparation import Preparation
+from coincast_forecast.presenter import Presenter
+from coincast_forecast.recorder import Recorder
+from coincast_forecast.service import Forecasting, Parts, Reply
+from coincast_forecast.shadows import Shadows
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.ledger import LedgerEntry
+from coincast_modelkit.models import TechnicalModel
+from coincast_modelkit.models.base import Attribution
+from coincast_modelkit.prepared import Prepared
+from tests.unit.forecast.forecast_fakes import COINS, walk
+
+
+class FakeModel:
+    """A Gaussian walk whose width tells models apart; raises, hangs or gives NaN when told to."""
+
+    spec = FeatureSpec(names=())
+
+    def __init__(
+        self, name: str, version: str = "v000001", *, width: float = 0.05, max_horizon_days: int = 30
+    ) -> None:
+        self.name, self.version, self.width = name, version, width
+        self.max_horizon_days, self.min_history_days = max_horizon_days, 30
+        self.raises: Exception | None = None
+        self.nan_coins: set[str] = set()
+        self.seconds = 0.0
+        self.hang = threading.Event()
+        self.hang.set()
+        self.batches: list[tuple[str, ...]] = []
+
+    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+        self.batches.append(tuple(p.coin_id for p in prepared))
+        time.sleep(self.seconds)
+        self.hang.wait(20)
+        if self.raises is not None:
+            raise self.raises
+        spread = self.width * np.sqrt(np.asarray(horizons, dtype=np.float64))
+        quantiles = np.repeat((spread[:, None] * ndtri(PROBABILITIES))[None], len(prepared), axis=0)
+        for i, coin in enumerate(prepared):
+            if coin.coin_id in self.nan_coins:
+                quantiles[i] = np.nan
+        shape = (len(prepared), len(horizons))
+        return Forecasts(
+            coin_ids=tuple(p.coin_id for p in prepared),
+            as_of=tuple(p.as_of for p in prepared),
+            last_price=np.array([p.last_price for p in prepared]),
+            horizons=tuple(horizons),
+            probabilities=PROBABILITIES,
+            log_return_quantiles=quantiles,
+            volatility=np.full(shape, self.width),
+            trailing_volatility=np.full(shape, self.width),
+            rise_of_volatility=np.full(shape, 0.5),
+        )
+
+    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+        self.hang.wait(20)
+        return [Attribution("return_1", 0.1, 0.2, "volatility", horizon)][:top]
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, folder: Path, *, version: str = "") -> Self:
+        raise NotImplementedError
+
+
+class FakeSource:
+    """Histories in memory."""
+
+    def __init__(self, coins: Mapping[str, Candles] | None = None) -> None:
+        self.coins = dict(coins) if coins is not None else {coin: walk(coin) for coin in COINS}
+        self.fetched: list[tuple[str, ...]] = []
+        self.down = False
+
+    async def fetch(
+        self, ids: Sequence[str], vs_currency: str, days: int
+    ) -> dict[str, History | CoincastError]:
+        self.fetched.append(tuple(ids))
+        if self.down:
+            raise Unavailable("MarketDataService does not answer", retry_after_seconds=1.0)
+        return {
+            coin: History(self.coins[coin], Provenance(Source.LIVE))
+            if coin in self.coins
+            else NotFound(f"there is no coin {coin}")
+            for coin in ids
+        }
+
+    async def last_closed_day(self, vs_currency: str) -> dt.date:
+        if self.down:
+            raise Unavailable("MarketDataService does not answer")
+        return self.coins["bitcoin"].as_of
+
+    def next_day(self) -> None:
+        for coin, candles in self.coins.items():
+            self.coins[coin] = walk(coin, len(candles) + 1, candles.as_of + dt.timedelta(days=1))
+
+
+class FakeLedger:
+    """Entries in memory; refuses them while full."""
+
+    def __init__(self) -> None:
+        self.entries: list[LedgerEntry] = []
+        self.full = False
+
+    async def append(self, entries: Sequence[LedgerEntry]) -> bool:
+        if self.full:
+            return False
+        self.entries.extend(entries)
+        return True
+
+    def counts(self) -> LedgerCounts:
+        return LedgerCounts(len(self.entries), 0, True)
+
+
+@dataclass
+class Kit:
+    """The service and everything around it."""
+
+    models: dict[str, FakeModel]
+    source: FakeSource
+    ledger: FakeLedger
+    clock: ManualClock
+    histories: Histories
+    shadows: Shadows
+    lineups: dict[str, Lineup]
+    forecasting: Forecasting
+    scores: dict[tuple[str, str, int], float] = field(default_factory=dict)
+
+    async def ask(self, *ids: str, **changes: Any) -> Reply:
+        return await self.forecasting.forecast(ForecastQuery(ids=ids, **changes))
+
+    async def one(self, coin: str = "bitcoin", **changes: Any) -> Served:
+        [served] = (await self.ask(coin, **changes)).forecasts
+        return served
+
+
+def live(model: Any, *, step_seconds: float = 0.5, record: Record | None = None) -> LiveVersion:
+    """A version in service."""
+    predictor = Predictor(
+        model, limit_seconds=step_seconds, max_batch=250, keep_rows=1000, timer=time.perf_counter
+    )
+    return LiveVersion(
+        model.name, model.version, predictor, dt.datetime(2025, 9, 1, tzinfo=dt.UTC), record=record
+    )
+
+
+def make_kit(*, step_seconds: float = 0.5, source: FakeSource | None = None) -> Kit:
+    """All models loaded, nothing wrong yet."""
+    models = {
+        ENSEMBLE: FakeModel(ENSEMBLE, width=0.04),
+        LIGHTGBM: FakeModel(LIGHTGBM, width=0.05),
+        LSTM: FakeModel(LSTM, width=0.06),
+    }
+    lineups = {
+        name: Lineup(production=live(model, step_seconds=step_seconds)) for name, model in models.items()
+    }
+    lineups[TECHNICAL] = Lineup(production=live(TechnicalModel(), step_seconds=10))
+    clock, metrics = ManualClock(1_756_700_000.0), Metrics()
+    source, ledger = source or FakeSource(), FakeLedger()
+    histories = Histories(
+        source,
+        clock,
+        days=800,
+        coins=500,
+        timeout_seconds=1.0,
+        retry_seconds=60,
+        stale_after_seconds=120,
+    )
+    preparation = Preparation(coins=500, limit_seconds=10)
+    recorder = Recorder(ledger, clock.now)
+    shadows = Shadows(preparation, recorder, metrics, queue_coins=100)
+    scores: dict[tuple[str, str, int], float] = {}
+    parts = Parts(
+        histories=histories,
+        preparation=preparation,
+        ladder=Ladder(
+            preparation, step_timeout_seconds=step_seconds, remaining_seconds=context.remaining_seconds
+        ),
+        presenter=Presenter(1000),
+        explanations=Explanations(1000, 1.0),
+        recorder=recorder,
+        shadows=shadows,
+        metrics=metrics,
+        snapshot=lambda: dict(lineups),
+        scores=lambda: LiveScores(scores),
+    )
+    return Kit(models, source, ledger, clock, histories, shadows, lineups, Forecasting(parts), scores)

@@ -1,0 +1,84 @@
+"""Histories: kept until the source has a new day, stale and said so where it does not answer."""
+
+from __future__ import annotations
+
+from coincast_chassis.errors import Unavailable
+from coincast_forecast.domain import Source
+from coincast_modelkit.features import REFERENCE_COINS
+from tests.unit.forecast.forecast_kit import make_kit
+
+
+async def test_missing_coins_are_one_fetch() -> None:
+    kit = make_kit()
+    await kit.ask("bitcoin", "dogecoin", "tether")
+    [fetched] = kit.source.fetched
+    assert set(fetched) == {*REFERENCE_COINS, "dogecoin", "tether"}
+
+
+async def test_a_source_that_is_gone_leaves_what_is_kept_and_says_so() -> None:
+    kit = make_kit()
+    assert (await kit.one(model="lightgbm")).provenance.source is Source.FRESH
+    kit.source.down = True
+    await kit.histories.check_days()
+    kit.clock.advance(60)
+    soon = await kit.one(model="lightgbm")
+    assert (soon.forecast.degraded, soon.provenance.stale) == (False, False)
+    kit.clock.advance(61)
+    later = await kit.one(model="lightgbm")
+    assert later.provenance.stale
+    assert later.provenance.source is Source.STALE
+    assert later.forecast.degraded
+    assert "market-data" in later.forecast.reason
+    assert later.forecast.served_by == "lightgbm"
+    assert not kit.histories.source_up
+    kit.source.down = False
+    await kit.histories.check_days()
+    assert not (await kit.one(model="lightgbm")).provenance.stale
+
+
+async def test_a_new_day_that_cannot_be_fetched_leaves_the_old_one() -> None:
+    kit = make_kit()
+    first = await kit.one(model="lightgbm")
+    kit.source.next_day()
+    await kit.histories.check_days()
+    kit.source.down = True
+    kit.clock.advance(61)
+    late = await kit.one(model="lightgbm")
+    assert late.forecast.day == first.forecast.day
+    assert "could not be brought up to date" in late.forecast.reason
+    kit.source.down = False
+    kit.clock.advance(6)
+    assert (await kit.one(model="lightgbm")).forecast.day > first.forecast.day
+
+
+async def test_a_coin_never_seen_is_an_error_while_the_source_is_gone() -> None:
+    kit = make_kit()
+    kit.source.down = True
+    [(coin, error)] = (await kit.ask("bitcoin")).errors
+    assert coin == "bitcoin"
+    assert isinstance(error, Unavailable)
+
+
+async def test_a_coin_that_lags_is_asked_again_but_not_at_once() -> None:
+    kit = make_kit()
+    lagging = kit.source.coins["dogecoin"]
+    kit.source.coins["dogecoin"] = lagging.rows(0, len(lagging) - 2)
+    await kit.one("dogecoin", model="lightgbm")
+    fetches = len(kit.source.fetched)
+    await kit.one("dogecoin", model="lightgbm")
+    assert len(kit.source.fetched) == fetches
+    kit.clock.advance(61)
+    await kit.histories.check_days()
+    await kit.one("dogecoin", model="lightgbm")
+    assert len(kit.source.fetched) == fetches + 1
+
+
+async def test_an_unknown_coin_is_not_asked_for_again_at_once() -> None:
+    kit = make_kit()
+    await kit.ask("nothing")
+    fetches = len(kit.source.fetched)
+    await kit.ask("nothing")
+    assert len(kit.source.fetched) == fetches
+    kit.clock.advance(11)
+    await kit.ask("nothing")
+    assert len(kit.source.fetched) == fetches + 1

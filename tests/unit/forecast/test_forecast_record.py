@@ -1,0 +1,87 @@
+"""The ledger's side of a request: every forecast once, before it is shown; and what `auto` makes of the
+record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from coincast_forecast.domain import HorizonRecord, Record
+from coincast_forecast.lineup import Lineup
+from coincast_forecast.loading.scores import scores_of
+from tests.unit.forecast.forecast_kit import Kit, live, make_kit
+
+
+async def test_a_forecast_is_one_entry_a_day_ahead_however_often_it_is_asked() -> None:
+    kit = make_kit()
+    await asyncio.gather(*(kit.one(model="lightgbm", days=5) for _ in range(20)))
+    assert [e.horizon_days for e in kit.ledger.entries] == [1, 2, 3, 4, 5]
+    await kit.one(model="lightgbm", days=7)
+    await kit.one(model="lightgbm", days=3)
+    assert [e.horizon_days for e in kit.ledger.entries] == [1, 2, 3, 4, 5, 6, 7]
+    assert len({e.forecast_id for e in kit.ledger.entries}) == 1
+
+
+async def test_an_entry_tells_what_the_reply_told() -> None:
+    kit = make_kit()
+    forecast = (await kit.one(model="lightgbm", days=2, levels_percent=(80.0, 95.0))).forecast
+    second = kit.ledger.entries[1]
+    assert (second.forecast_id, second.as_of) == (forecast.forecast_id, forecast.day.isoformat())
+    quantiles = dict(zip(second.probabilities, second.price_quantiles, strict=True))
+    inner, outer = forecast.curve.intervals
+    assert (quantiles[0.5], quantiles[0.1], quantiles[0.975]) == (
+        forecast.curve.prices[1],
+        inner.lower[1],
+        outer.upper[1],
+    )
+
+
+async def test_a_forecast_the_ledger_does_not_take_has_no_id_there() -> None:
+    kit = make_kit()
+    kit.ledger.full = True
+    assert (await kit.one(model="lightgbm")).forecast.forecast_id == ""
+    kit.ledger.full = False
+    assert (await kit.one(model="lightgbm")).forecast.forecast_id != ""
+
+
+def measured(kit: Kit, **skills: float) -> None:
+    for model, skill in skills.items():
+        record = Record(horizons=(HorizonRecord(7, 100, crps_skill_percent=skill),))
+        kit.lineups[model] = Lineup(production=live(kit.models[model], record=record))
+
+
+async def test_auto_takes_the_best_measured_record() -> None:
+    kit = make_kit()
+    measured(kit, ml_ensemble=1.0, lightgbm=3.0, lstm=2.0)
+    forecast = (await kit.one()).forecast
+    assert (forecast.model, forecast.served_by, forecast.degraded) == ("lightgbm", "lightgbm", False)
+
+
+async def test_auto_prefers_live_skill_of_the_coin_and_horizon() -> None:
+    kit = make_kit()
+    measured(kit, ml_ensemble=1.0, lightgbm=3.0, lstm=2.0)
+    kit.scores.update({(m, "", 7): s for m, s in (("ml_ensemble", 5.0), ("lightgbm", 1.0), ("lstm", 0.0))})
+    kit.scores.update(
+        {(m, "ethereum", 7): s for m, s in (("ml_ensemble", 0.0), ("lightgbm", 1.0), ("lstm", 9.0))}
+    )
+    assert (await kit.one("bitcoin")).forecast.model == "ml_ensemble"
+    assert (await kit.one("ethereum")).forecast.model == "lstm"
+
+
+async def test_auto_without_any_version_is_technical_and_says_so() -> None:
+    kit = make_kit()
+    for model in ("ml_ensemble", "lightgbm", "lstm"):
+        del kit.lineups[model]
+    forecast = (await kit.one()).forecast
+    assert (forecast.model, forecast.served_by, forecast.degraded) == ("technical", "technical", True)
+    assert "in production" in forecast.reason
+
+
+def test_the_live_record_is_read() -> None:
+    document = {
+        "records": [
+            {"model": "lstm", "id": "bitcoin", "horizon_days": 7, "skill_percent": 1.5},
+            {"model": "lstm", "id": "", "horizon_days": 7, "skill_percent": None},
+        ]
+    }
+    assert scores_of(document).skill_percent == {("lstm", "bitcoin", 7): 1.5}

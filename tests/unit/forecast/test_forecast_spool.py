@@ -1,0 +1,107 @@
+"""The spool: what was confirmed is read back, whatever became of the process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coincast_forecast.ledger import spool
+from coincast_forecast.ledger.spool import SpoolFolder, orphans, read_segment
+
+LINES = [json.dumps({"n": n, "text": "x" * (n % 7)}) for n in range(20)]
+
+
+Claim = Callable[[Path, str], SpoolFolder]
+
+
+@pytest.fixture
+def claim_own() -> Iterator[Claim]:
+    """Claims folders, and lets go of them at the end."""
+    with contextlib.ExitStack() as held:
+
+        def claim(root: Path, replica: str) -> SpoolFolder:
+            folder = spool.claim_own(root, replica)
+            held.callback(folder.release)
+            return folder
+
+        yield claim
+
+
+@given(cut=st.integers(min_value=0, max_value=2000))
+def test_a_segment_cut_anywhere_gives_whole_lines_only(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    segment = tmp_path_factory.mktemp("spool") / "1.jsonl"
+    data = "".join(f"{line}\n" for line in LINES).encode()
+    segment.write_bytes(data[:cut])
+    found = read_segment(segment)
+    assert found == LINES[: len(found)]
+    assert len(found) == data[:cut].count(b"\n")
+
+
+def test_what_was_appended_is_there_for_the_next_process(tmp_path: Path, claim_own: Claim) -> None:
+    first = claim_own(tmp_path, "a")
+    first.append(LINES[:3])
+    first.append(LINES[3:5])
+    first.release()
+    again = claim_own(tmp_path, "a")
+    assert again.waiting == 5
+    assert [line for segment in again.seal() for line in read_segment(segment)] == LINES[:5]
+
+
+def test_a_sealed_segment_never_grows(tmp_path: Path, claim_own: Claim) -> None:
+    folder = claim_own(tmp_path, "a")
+    folder.append(LINES[:1])
+    [sealed] = folder.seal()
+    folder.append(LINES[1:2])
+    assert read_segment(sealed) == LINES[:1]
+    folder.remove(sealed, 1)
+    assert folder.waiting == 1
+    assert [read_segment(segment) for segment in folder.seal()] == [LINES[1:2]]
+
+
+def test_two_processes_of_one_name_have_two_folders(tmp_path: Path, claim_own: Claim) -> None:
+    first, second = claim_own(tmp_path, "a"), claim_own(tmp_path, "a")
+    assert first.folder != second.folder
+    assert list(orphans(tmp_path, [second.folder])) == []
+
+
+def test_the_folder_of_the_dead_is_claimed_and_removed_once_empty(tmp_path: Path, claim_own: Claim) -> None:
+    dead, alive = claim_own(tmp_path, "dead"), claim_own(tmp_path, "alive")
+    dead.append(LINES[:2])
+    dead.release()
+    [claimed] = orphans(tmp_path, [alive.folder])
+    for segment in claimed.seal():
+        claimed.remove(segment, 2)
+    claimed.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["alive"]
+
+
+def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path, claim_own: Claim) -> None:
+    folder = claim_own(tmp_path, "a")
+    folder.append(LINES[:1])
+    with pytest.raises(OSError, match="too large"):
+        _append_within(folder, 1000)
+    folder.append(LINES[1:2])
+    assert [line for segment in folder.seal() for line in read_segment(segment)] == LINES[:2]
+
+
+def _append_within(folder: SpoolFolder, limit_bytes: int) -> None:
+    """Append more than a file may hold (the kernel's limit stands in for a full disk)."""
+    import resource
+    import signal
+
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
+    try:
+        folder.append(["y" * (2 * limit_bytes)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
