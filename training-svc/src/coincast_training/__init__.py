@@ -1,3 +1,20 @@
 """Turns history into versioned, compared, promoted models."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coincast_training.api import TrainedModel, train_model_for_crypto
+
 __version__ = "0.1.0"
+__all__ = ["TrainedModel", "__version__", "train_model_for_crypto"]
+
+
+def __getattr__(name: str) -> Any:
+    """The Python face, imported when it is asked for: it brings the numerical libraries with it."""
+    if name in ("TrainedModel", "train_model_for_crypto"):
+        from coincast_training import api  # noqa: PLC0415 - see above
+
+        return getattr(api, name)
+    raise AttributeError(name)

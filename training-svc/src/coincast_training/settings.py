@@ -61,7 +61,7 @@ class Settings(DriftSettings):
     work_dir: Path = Path("var/training")
     bootstrap: bool = False
     bootstrap_models: Annotated[tuple[str, ...], NoDecode] = ("lightgbm",)
-    bootstrap_days: int = Field(default=1460, ge=0, le=10_000)
+    bootstrap_days: int = Field(default=2000, ge=0, le=10_000)
     coins: Annotated[tuple[str, ...], NoDecode] = DEFAULT_COINS
     vs_currency: str = "usd"
     days: int = Field(default=0, ge=0, le=10_000)

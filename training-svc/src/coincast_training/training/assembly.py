@@ -49,6 +49,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             clock=SystemClock(),
             seed=settings.seed,
             work_dir=settings.work_dir,
+            executor=settings.executor,
         )
     finally:
         await channel.close()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
-
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict, NotReady
-from coincast_modelkit.artifact import sweep_temporary
+from coincast_modelkit.artifact import Record, sweep_temporary
 from coincast_modelkit.features import REFERENCE_COINS
+
 from coincast_training.domain import Outcome, TrainingSpec
+from coincast_training.executors import open_executor
 from coincast_training.fitting.base import Fit, FittedModel, Progress
 from coincast_training.ports import HistorySource
 from coincast_training.registry.registry import Registry
@@ -23,11 +24,13 @@ from coincast_training.training.artifact import write_version
 from coincast_training.training.data import Ground
 from coincast_training.training.lineage import Lineage
 from coincast_training.training.lock import model_lock
+from coincast_training.training.progress import part_of
 from coincast_training.training.record import measure
+from coincast_training.tuning.study import Tuning, tune
 
 log = structlog.get_logger(__name__)
 MIN_DAYS = 90
-FETCHED, TUNED, FITTED = 0.08, 0.5, 0.92
+FETCHED, TUNED, FITTED = 0.08, 0.6, 0.92
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,17 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """A fitted model that is not written yet, and all that its manifest will say."""
+
+    plan: Plan
+    ground: Ground
+    fitted: FittedModel
+    record: Record
+    tuning: Tuning | None
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """Everything that a run needs; one run a model at a time, whoever starts it."""
 
@@ -51,38 +65,47 @@ class Pipeline:
     clock: Clock
     seed: int
     work_dir: Path
+    executor: str = "inline"
+    parameters: Callable[[str], Mapping[str, Any]] = lambda _: {}
 
     async def run(self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress) -> Outcome:
         """Trains, writes a version and moves production where asked and allowed. Raises `CoincastError`."""
+        run = await self.fit(spec, run_id=run_id, progress=progress)
+        return await self.keep(spec, run, requested_by=requested_by, progress=progress)
+
+    async def fit(self, spec: TrainingSpec, *, run_id: str, progress: Progress) -> Run:
+        """Fetches, tunes, fits and measures; nothing is written but the tuner's notes."""
         fit = self.find_fit(spec.model)
         with model_lock(self.registry.root, spec.model):
-            sweep_temporary(self.registry.root, spec.model)
             plan = self._plan(spec)
             ground = await self._fetch(plan, progress)
-            fitted = await asyncio.to_thread(self._fit, fit, spec.model, plan, ground, progress)
-            progress(FITTED, "measures the walk-forward forecasts")
-            record = measure(fitted.walk_forward, ground.panel, measured_at=self.clock.now())
-            version = await asyncio.to_thread(
-                write_version,
-                self.registry,
-                spec=spec,
-                fitted=fitted,
-                ground=ground,
-                record=record,
-                seed=plan.seed,
-                parent=plan.parent,
-                created_at=self.clock.now(),
+            plan, tuning = await self._tune(spec, plan, ground, run_id, progress)
+            start = TUNED if tuning else FETCHED
+            fitted = await asyncio.to_thread(
+                _fit, fit, spec.model, plan, ground, progress=part_of(progress, start, FITTED)
             )
+        progress(FITTED, "measures the walk-forward forecasts")
+        record = measure(fitted.walk_forward, ground.panel, measured_at=self.clock.now())
+        return Run(plan, ground, fitted, record, tuning)
+
+    async def keep(self, spec: TrainingSpec, run: Run, *, requested_by: str, progress: Progress) -> Outcome:
+        """Writes the version and moves production where asked and allowed. Raises `NotReady` on a full disk."""
+        try:
+            with model_lock(self.registry.root, spec.model):
+                sweep_temporary(self.registry.root, spec.model)
+                version = await asyncio.to_thread(self._write, spec, run)
+        except OSError as error:
+            raise NotReady(f"The version could not be written: {error.strerror or error}.") from error
         progress(0.98, f"wrote {spec.model} {version}")
-        promotion, promoted = self._promote(spec, version, requested_by)
+        promotion, promoted = await asyncio.to_thread(self._promote, spec, version, requested_by)
         progress(1.0, promotion)
         return Outcome(version=version, promoted=promoted, promotion=promotion)
 
     def _plan(self, spec: TrainingSpec) -> Plan:
         if not spec.from_version:
-            return Plan(ids=spec.ids, days=spec.days, seed=self.seed)
+            return Plan(spec.ids, spec.days, self.seed, dict(self.parameters(spec.model)))
         parent = Lineage.of(self.registry, spec.model, spec.from_version)
-        return Plan(ids=parent.coins, days=0, seed=parent.seed, parameters=parent.parameters, parent=parent)
+        return Plan(parent.coins, 0, parent.seed, parent.parameters, parent)
 
     async def _fetch(self, plan: Plan, progress: Progress) -> Ground:
         """The coins to learn from, and those that market features are taken against, as serving does."""
@@ -97,14 +120,41 @@ class Pipeline:
         progress(FETCHED, f"has {sum(map(len, ground.panel.values()))} days of {len(ground.panel)} coins")
         return ground
 
-    def _fit(self, fit: Fit, model: str, plan: Plan, ground: Ground, progress: Progress) -> FittedModel:
-        def inner(fraction: float, stage: str) -> None:
-            progress(FETCHED + (FITTED - FETCHED) * fraction, stage)
+    async def _tune(
+        self, spec: TrainingSpec, plan: Plan, ground: Ground, run_id: str, progress: Progress
+    ) -> tuple[Plan, Tuning | None]:
+        """The plan with tuned parameters where trials were asked for."""
+        if not spec.tune_trials:
+            return plan, None
 
-        try:
-            return fit(ground.panel, plan.parameters, plan.seed, progress=inner, reference=ground.reference)
-        except ValueError as error:
-            raise NotReady(f"{model} cannot be trained on this history: {error}") from error
+        def work() -> Tuning:
+            with open_executor(self.executor) as executor:
+                return tune(
+                    ground,
+                    model=spec.model,
+                    base=plan.parameters,
+                    seed=plan.seed,
+                    trials=spec.tune_trials,
+                    executor=executor,
+                    folder=self.work_dir / "tuning" / run_id,
+                    progress=part_of(progress, FETCHED, TUNED),
+                )
+
+        tuning = await asyncio.to_thread(work)
+        return replace(plan, parameters=tuning.parameters), tuning
+
+    def _write(self, spec: TrainingSpec, run: Run) -> str:
+        return write_version(
+            self.registry,
+            spec=spec,
+            fitted=run.fitted,
+            ground=run.ground,
+            record=run.record,
+            seed=run.plan.seed,
+            parent=run.plan.parent,
+            created_at=self.clock.now(),
+            tuning=run.tuning.summary() if run.tuning else None,
+        )
 
     def _promote(self, spec: TrainingSpec, version: str, requested_by: str) -> tuple[str, bool]:
         if not spec.promote_if_better:
@@ -116,3 +166,10 @@ class Pipeline:
         except CoincastError as error:
             return f"Production could not be moved: {error.message}", False
         return f"Production is {version} now. {moved.verdict}", True
+
+
+def _fit(fit: Fit, model: str, plan: Plan, ground: Ground, *, progress: Progress) -> FittedModel:
+    try:
+        return fit(ground.panel, plan.parameters, plan.seed, progress=progress, reference=ground.reference)
+    except ValueError as error:
+        raise NotReady(f"{model} cannot be trained on this history: {error}") from error

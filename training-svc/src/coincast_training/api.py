@@ -1,0 +1,65 @@
+"""Training from Python, in a line."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from coincast_modelkit.artifact import Record
+
+from coincast_training.domain import TrainingSpec
+from coincast_training.fitting.base import Progress
+from coincast_training.jobs.limits import Limits, checked
+from coincast_training.settings import Settings
+from coincast_training.training.assembly import open_pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """What a training left: `version` is empty where nothing was saved, `model` forecasts right away."""
+
+    model_type: str
+    coins: tuple[str, ...]
+    version: str
+    record: Record
+    promotion: str
+    model: Any
+
+
+def _silent(fraction: float, stage: str) -> None:
+    """Nobody listens."""
+
+
+async def train_model_for_crypto(
+    crypto_id: str | Sequence[str],
+    model_type: str = "lightgbm",
+    days: int = 365,
+    *,
+    save_model: bool = True,
+    promote_if_better: bool = False,
+    tune_trials: int = 0,
+    settings: Settings | None = None,
+    progress: Progress = _silent,
+) -> TrainedModel:
+    """Trains a model on the last `days` days (0 for all) of one coin or several, and saves it as a version.
+
+    History comes from the market-data service that `TRAINING_MARKET_TARGET` names. Raises `InvalidInput`, `NotReady`
+    (too little history, a library that is not installed) or `Unavailable` (no history to be had).
+    """
+    ids = (crypto_id,) if isinstance(crypto_id, str) else tuple(crypto_id)
+    spec = checked(
+        TrainingSpec(
+            model=model_type, ids=ids, days=days, tune_trials=tune_trials, promote_if_better=promote_if_better
+        ),
+        Limits(),
+    )
+    async with open_pipeline(settings or Settings()) as pipeline:
+        run = await pipeline.fit(spec, run_id=uuid.uuid4().hex[:16], progress=progress)
+        if not save_model:
+            return TrainedModel(model_type, spec.ids, "", run.record, "", run.fitted.model)
+        outcome = await pipeline.keep(spec, run, requested_by="python", progress=progress)
+        return TrainedModel(
+            model_type, spec.ids, outcome.version, run.record, outcome.promotion, run.fitted.model
+        )

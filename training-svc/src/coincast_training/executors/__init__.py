@@ -1,0 +1,5 @@
+"""One seam for work that splits into parts: in this process, in local processes, or on a Dask cluster."""
+
+from coincast_training.executors.base import Executor, open_executor
+
+__all__ = ["Executor", "open_executor"]

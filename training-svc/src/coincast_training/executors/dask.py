@@ -1,0 +1,64 @@
+"""Parts on a Dask cluster by address; the scheduler does again what a killed worker left undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from coincast_chassis.errors import Unavailable
+import distributed
+from distributed.scheduler import KilledWorker
+
+from coincast_training.executors.base import ROUNDS, Item, Result, Shared, run_part
+
+CONNECT_SECONDS = 10
+_DISTRIBUTED: Any = distributed  # the library carries no types
+
+
+class DaskExecutor:
+    """A client of a cluster that somebody else runs."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @property
+    def width(self) -> int:
+        """The workers' threads together."""
+        return max(1, int(sum(self._client.nthreads().values())))
+
+    def map(
+        self,
+        work: Callable[[Shared, Item], Result],
+        shared: Shared,
+        items: Sequence[Item],
+        *,
+        heard: Callable[[int], None] | None = None,
+    ) -> list[Result]:
+        """See Executor. What is shared goes to each worker once."""
+        held = self._client.scatter(shared, broadcast=True, hash=False)
+        futures = [
+            self._client.submit(run_part, work, held, item, pure=False, retries=ROUNDS - 1) for item in items
+        ]
+        try:
+            for count, _ in enumerate(_DISTRIBUTED.as_completed(futures), start=1):
+                if heard is not None:
+                    heard(count)
+            return list(self._client.gather(futures))
+        except KilledWorker as error:
+            raise Unavailable(f"Dask workers died again and again: {error}") from error
+        finally:
+            self._client.cancel([*futures, held])
+
+
+@contextmanager
+def open_dask(address: str) -> Iterator[DaskExecutor]:
+    """A client that ends with the block. Raises `Unavailable` where no scheduler answers."""
+    try:
+        client = _DISTRIBUTED.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise Unavailable(f"No Dask scheduler answers at {address}: {error}") from error
+    try:
+        yield DaskExecutor(client)
+    finally:
+        client.close(timeout=5)

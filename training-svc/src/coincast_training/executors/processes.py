@@ -1,0 +1,89 @@
+"""Parts in local processes by joblib's loky; what a killed worker left undone is done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from coincast_chassis.errors import Unavailable
+from joblib.externals.loky import ProcessPoolExecutor
+
+from coincast_training.executors.base import ROUNDS, Item, Result, Shared, run_part
+
+log = structlog.get_logger(__name__)
+
+
+class ProcessExecutor:
+    """A pool of spawned processes, made anew after a worker died."""
+
+    def __init__(self, workers: int) -> None:
+        self.width = workers
+        self._pool = _new_pool(workers)
+
+    def map(
+        self,
+        work: Callable[[Shared, Item], Result],
+        shared: Shared,
+        items: Sequence[Item],
+        *,
+        heard: Callable[[int], None] | None = None,
+    ) -> list[Result]:
+        """See Executor."""
+        done: dict[int, Result] = {}
+        for attempt in range(1, ROUNDS + 1):
+            missing = [place for place in range(len(items)) if place not in done]
+            if not missing:
+                break
+            if attempt > 1:
+                log.warning("worker_died", attempt=attempt, parts_left=len(missing))
+                self._renew()
+            self._round(work, shared, {place: items[place] for place in missing}, done, heard)
+        if len(done) < len(items):
+            raise Unavailable(f"Worker processes died {ROUNDS} times; {len(items) - len(done)} parts are not done.")
+        return [done[place] for place in range(len(items))]
+
+    def _round(
+        self,
+        work: Callable[[Shared, Item], Result],
+        shared: Shared,
+        items: dict[int, Item],
+        done: dict[int, Result],
+        heard: Callable[[int], None] | None,
+    ) -> None:
+        """One attempt at the parts that are missing; stops where the pool breaks."""
+        try:
+            places: dict[Future[Any], int] = {
+                self._pool.submit(run_part, work, shared, item): place for place, item in items.items()
+            }
+            for future in as_completed(places):
+                done[places[future]] = future.result()
+                if heard is not None:
+                    heard(len(done))
+        except BrokenProcessPool:
+            return
+
+    def _renew(self) -> None:
+        self.close()
+        self._pool = _new_pool(self.width)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._pool.shutdown(wait=True, kill_workers=True)
+
+
+def _new_pool(workers: int) -> Any:
+    return ProcessPoolExecutor(max_workers=workers, env={"OMP_NUM_THREADS": "1"})
+
+
+@contextmanager
+def open_processes(workers: int) -> Iterator[ProcessExecutor]:
+    """A pool that ends with the block."""
+    executor = ProcessExecutor(workers)
+    try:
+        yield executor
+    finally:
+        executor.close()

@@ -1,0 +1,1 @@
+"""Tuning: seeded, pruned on walk-forward folds, resumable from disk."""

@@ -1,0 +1,35 @@
+"""The tuner's report: how the best value fell, and which parameters mattered."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import optuna
+from optuna import visualization
+
+from coincast_training.tuning.study import Tuning
+
+
+def write_report(study: optuna.Study, tuning: Tuning, path: Path, *, model: str) -> None:
+    """One HTML page that needs no network."""
+    figures = [visualization.plot_optimization_history(study), visualization.plot_intermediate_values(study)]
+    if tuning.importance:
+        figures.append(visualization.plot_param_importances(study))
+        figures.append(visualization.plot_slice(study))
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs="inline" if number == 0 else False)
+        for number, figure in enumerate(figures)
+    ]
+    rows = "".join(
+        f"<tr><td>{t['number']}</td><td>{t['state']}</td><td>{t['value']}</td>"
+        f"<td>{escape(str(t['parameters']))}</td></tr>"
+        for t in tuning.trials
+    )
+    path.write_text(
+        f"<!doctype html><meta charset='utf-8'><title>Tuning of {escape(model)}</title>"
+        f"<h1>Tuning of {escape(model)}</h1><p>Objective: mean CRPS over horizons on {tuning.window[0]} to "
+        f"{tuning.window[1]}; best {tuning.best_value:.6f}, base {tuning.base_value:.6f}.</p>{''.join(parts)}"
+        f"<table border='1'><tr><th>trial</th><th>state</th><th>value</th><th>parameters</th></tr>{rows}</table>",
+        encoding="utf-8",
+    )

@@ -1,0 +1,62 @@
+"""What the tuner may choose, model by model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from coincast_chassis.errors import InvalidInput
+from optuna import Trial
+
+Params = dict[str, Any]
+
+
+def _lightgbm(trial: Trial) -> Params:
+    return {
+        "volatility": {
+            "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.12, log=True),
+            "num_leaves": trial.suggest_int("num_leaves", 7, 31),
+            "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 200, log=True),
+            "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 0.8),
+            "lambda_l2": trial.suggest_float("lambda_l2", 1.0, 100.0, log=True),
+        },
+        "ridge_rows": trial.suggest_float("ridge_rows", 10.0, 300.0, log=True),
+    }
+
+
+def _ml_ensemble(trial: Trial) -> Params:
+    return {"ridge": trial.suggest_float("ridge", 3.0, 300.0, log=True)}
+
+
+def _lstm(trial: Trial) -> Params:
+    return {
+        "units": trial.suggest_categorical("units", [16, 24, 32, 48]),
+        "dropout": trial.suggest_float("dropout", 0.05, 0.4),
+        "learning_rate": trial.suggest_float("learning_rate", 3e-4, 5e-3, log=True),
+    }
+
+
+SPACES: dict[str, Callable[[Trial], Params]] = {
+    "lightgbm": _lightgbm,
+    "ml_ensemble": _ml_ensemble,
+    "lstm": _lstm,
+}
+# A fold needs the fitted model alone; its own walk-forward record would be made in vain.
+FOLD_PARAMS: dict[str, Params] = {"lightgbm": {"walk_forward": False}}
+
+
+def suggested(model: str, trial: Trial, base: Mapping[str, Any]) -> Params:
+    """The base with what the trial chooses."""
+    if model not in SPACES:
+        raise InvalidInput(f"{model} cannot be tuned; {', '.join(SPACES)} can.", field="tune_trials")
+    return merged(base, SPACES[model](trial))
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Params:
+    """`over` laid over `base`, level by level."""
+    out = dict(base)
+    for name, value in over.items():
+        inner = out.get(name)
+        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        out[name] = merged(inner or {}, value) if both else (dict(value) if isinstance(value, Mapping) else value)
+    return out

@@ -1,0 +1,216 @@
+"""One study: batches of trials, fold by fold, the hopeless ones pruned; every step on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from coincast_chassis.errors import NotReady
+from coincast_modelkit.splits import Fold
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from coincast_training.executors import Executor
+from coincast_training.fitting.base import Progress, WalkForward
+from coincast_training.training import losses
+from coincast_training.training.data import Ground
+from coincast_training.training.folds import FoldTask, cut, run_fold
+from coincast_training.tuning.space import FOLD_PARAMS, Params, merged, suggested
+
+BATCH = 4
+FOLDS, FOLD_DAYS = 3, 60
+HORIZONS = (1, 7, 14, 30)
+MIN_DAYS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What the study found: parameters to fit with, and the path that led there."""
+
+    parameters: Params
+    best_value: float
+    base_value: float
+    trials: tuple[dict[str, Any], ...]
+    importance: dict[str, float]
+    window: tuple[str, str]
+
+    def summary(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "objective": "mean CRPS over horizons, each over the square root of its days",
+            "window": list(self.window),
+            "best_value": self.best_value,
+            "base_value": self.base_value,
+            "trials": len(self.trials),
+            "pruned": sum(trial["state"] == "pruned" for trial in self.trials),
+            "importance": self.importance,
+        }
+
+
+def tune(
+    ground: Ground,
+    *,
+    model: str,
+    base: Mapping[str, Any],
+    seed: int,
+    trials: int,
+    executor: Executor,
+    folder: Path,
+    progress: Progress,
+) -> Tuning:
+    """Chooses parameters on the earlier half of the history, so that the record of the later half stays out of sample.
+
+    Interrupted and called again with the same folder it goes on; the result is the same, and the same wherever the
+    folds ran. The base parameters stay where no trial beats them. Raises `NotReady` where the history is too short.
+    """
+    ground, folds = tuning_folds(ground)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = _open_study(folder, model)
+    if "base_value" not in study.user_attrs:
+        tasks = [_task(model, dict(base), seed, fold) for fold in folds]
+        study.set_user_attr("base_value", float(np.mean(executor.map(score_fold, ground, tasks))))
+    while (done := len(_ended(study))) < trials:
+        _batch(study, min(BATCH, trials - done), ground, folds, model=model, base=base, seed=seed, executor=executor)
+        progress(len(_ended(study)) / trials, f"tried {len(_ended(study))} of {trials} sets of parameters")
+    tuning = _result(study, base, folds)
+    (folder / "tuning.json").write_text(json.dumps(tuning.summary() | {"all": tuning.trials}, indent=1))
+    from coincast_training.tuning.report import write_report  # noqa: PLC0415 - plotting is slow to import
+
+    write_report(study, tuning, folder / "report.html", model=model)
+    return tuning
+
+
+def tuning_folds(ground: Ground) -> tuple[Ground, list[Fold]]:
+    """The earlier half of the days, and the last three spans of 60 of them as test."""
+    first = min(candles.dates[0] for candles in ground.panel.values())
+    last = max(candles.dates[-1] for candles in ground.panel.values())
+    days = int((last - first).astype(int)) + 1
+    if days < MIN_DAYS:
+        raise NotReady(f"Tuning needs {MIN_DAYS} days of history, half of which it leaves alone; there are {days}.")
+    middle = first + np.timedelta64(days // 2 - 1, "D")
+    early = Ground(cut(ground.panel, None, middle), cut(ground.reference, None, middle), ground.source)
+    span = min(FOLD_DAYS, days // 2 // 6)
+    folds = []
+    for number in range(FOLDS, 0, -1):
+        test_from = middle - np.timedelta64(number * span - 1, "D")
+        folds.append(Fold(first, test_from - np.timedelta64(31, "D"), test_from, test_from + np.timedelta64(span - 1, "D")))
+    return early, folds
+
+
+def _open_study(folder: Path, model: str) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    study = optuna.create_study(
+        storage=storage,
+        study_name=model,
+        load_if_exists=True,
+        direction="minimize",
+        pruner=MedianPruner(n_startup_trials=BATCH, n_warmup_steps=0),
+    )
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)  # an earlier life was in the middle of it
+    return study
+
+
+def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def _batch(
+    study: optuna.Study,
+    size: int,
+    ground: Ground,
+    folds: list[Fold],
+    *,
+    model: str,
+    base: Mapping[str, Any],
+    seed: int,
+    executor: Executor,
+) -> None:
+    """Asks a batch and takes it through the folds together; the sampler's seed depends on what has ended alone."""
+    ended = len(_ended(study))
+    study.sampler = TPESampler(seed=seed * 1000 + ended, n_startup_trials=2 * BATCH, constant_liar=True)
+    asked = [study.ask() for _ in range(size)]
+    params = {}
+    for trial in asked:
+        params[trial.number] = suggested(model, trial, base)
+        trial.set_user_attr("parameters", params[trial.number])
+    values: dict[int, list[float]] = {trial.number: [] for trial in asked}
+    alive = list(asked)
+    for step, fold in enumerate(folds):
+        tasks = [_task(model, params[trial.number], seed, fold) for trial in alive]
+        scores = executor.map(score_fold, ground, tasks)
+        for trial, score in zip(alive, scores, strict=True):
+            values[trial.number].append(score)
+            trial.report(float(np.mean(values[trial.number])), step)
+        alive = [trial for trial in alive if _goes_on(trial, step, len(folds))]
+    for trial in asked:
+        state = TrialState.COMPLETE if trial in alive else TrialState.PRUNED
+        value = float(np.mean(values[trial.number]))
+        study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
+
+
+def _goes_on(trial: optuna.Trial, step: int, folds: int) -> bool:
+    return step == folds - 1 or not trial.should_prune()
+
+
+def _task(model: str, params: Params, seed: int, fold: Fold) -> FoldTask:
+    return FoldTask(model, merged(params, FOLD_PARAMS.get(model, {})), seed, fold, HORIZONS)
+
+
+def score_fold(ground: Ground, task: FoldTask) -> float:
+    """What the tuner minimises on one fold."""
+    return objective(run_fold(ground, task).out_of_sample)
+
+
+def objective(forecast: WalkForward) -> float:
+    """Mean over horizons of the mean CRPS over the square root of the days, so that each horizon weighs alike."""
+    loss = losses.crps(forecast)
+    horizons = np.unique(forecast.horizons)
+    if not len(horizons):
+        return float("inf")
+    return float(np.mean([loss[forecast.horizons == h].mean() / np.sqrt(h) for h in horizons]))
+
+
+def _result(study: optuna.Study, base: Mapping[str, Any], folds: list[Fold]) -> Tuning:
+    ended = _ended(study)
+    complete = [trial for trial in ended if trial.state is TrialState.COMPLETE]
+    base_value = float(study.user_attrs["base_value"])
+    best = min(complete, key=lambda trial: (trial.value or 0.0, trial.number), default=None)
+    won = best is not None and best.value is not None and best.value < base_value
+    return Tuning(
+        parameters=best.user_attrs["parameters"] if best is not None and won else dict(base),
+        best_value=float(best.value) if best is not None and best.value is not None else base_value,
+        base_value=base_value,
+        trials=tuple(_told(trial) for trial in ended),
+        importance=_importance(study, len(complete)),
+        window=(str(folds[0].test_from), str(folds[-1].test_to)),
+    )
+
+
+def _told(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": trial.state.name.lower(),
+        "value": trial.value,
+        "parameters": trial.user_attrs["parameters"],
+    }
+
+
+def _importance(study: optuna.Study, complete: int) -> dict[str, float]:
+    """How much of the variation each parameter explains; nothing where the trials are too few or alike."""
+    if complete < BATCH:
+        return {}
+    try:
+        found = optuna.importance.get_param_importances(study)
+    except (ValueError, RuntimeError):
+        return {}
+    return {name: float(value) for name, value in found.items()}
