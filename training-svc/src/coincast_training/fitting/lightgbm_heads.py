@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.models.har import HarLine, design, fit_line
+from coincast_modelkit.models.har import HarLine, fit_line
 from coincast_modelkit.models.lightgbm import Head, LightgbmModel
 from coincast_modelkit.models.residuals import residual_shape
 from coincast_training.fitting.boosting import MIN_ROWS, boost
@@ -60,7 +60,7 @@ class Window:
     def divided(self, later_share: float) -> tuple[Window, Window]:
         """The earlier part and the later block; no target of the one reaches into the other."""
         days = int((self.last_close - self.first).astype(int))
-        start = self.last_close - np.timedelta64(max(30, round(later_share * days)), "D")
+        start = self.last_close - np.timedelta64(max(min(30, days // 4), round(later_share * days)), "D")
         return Window(self.first, start - np.timedelta64(1, "D")), Window(start, self.last_close)
 
 
@@ -95,7 +95,7 @@ def _fit(
     for j, h in enumerate(anchors):
         at = window.known(rows, h)
         targets[at, j] = ahead[at, j]
-    line = fit_line(design(rows.features, names), targets, ridge=params.ridge_rows)
+    line = fit_line(rows.features, names, targets, ridge=params.ridge_rows)
     base = line.predict(rows.features, names)
 
     def head(kind: str, chosen: tuple[int, ...], tree: TreeParams, labels: Floats) -> Head:

@@ -1,6 +1,7 @@
 """Golden inputs and outputs: what a version said where it was trained, to be said again before it serves."""
 
 import io
+import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,7 @@ def golden_inputs(raw: bytes) -> tuple[list[Prepared], dict[str, np.ndarray]]:
             arrays = {name: file[name] for name in file.files}
         coins = [str(c) for c in arrays["coins"]]
         return [_coin(arrays, i, coin) for i, coin in enumerate(coins)], arrays
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ArtifactCorrupt(f"the golden file cannot be read: {error!r}") from error
 
 

@@ -86,15 +86,10 @@ _MACD = (
 
 
 def _deviation(c: Context, window: int) -> Floats:
-    return c.keep(("deviation", window), lambda: _relative_std(c, window))
-
-
-def _relative_std(c: Context, window: int) -> Floats:
-    """Standard deviation of the close over its own mean, free of the price level's rounding."""
-    logs = c.log_close
-    near = k.rolling_std(logs, window)
-    exact = k.ratio(k.rolling_std(c.candles.close, window), sma(c, window))
-    return np.where(np.isfinite(exact), exact, near)
+    """Standard deviation of the close over its own mean."""
+    return c.keep(
+        ("deviation", window), lambda: k.ratio(k.rolling_std(c.candles.close, window), sma(c, window))
+    )
 
 
 _BOLLINGER = (

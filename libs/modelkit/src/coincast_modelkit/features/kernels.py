@@ -71,11 +71,19 @@ def ewm_memory(decay: float) -> int:
 
 
 def rolling_std(x: Floats, window: int) -> Floats:
-    """Standard deviation (divisor n) of the last `window` rows."""
-    centre = np.nanmedian(x) if np.isfinite(x).any() else 0.0
-    shifted = x - centre
-    mean = rolling_mean(shifted, window)
-    return np.sqrt(np.maximum(rolling_mean(shifted * shifted, window) - mean * mean, 0.0))
+    """Standard deviation (divisor n) of the last `window` rows, each window about its own mean."""
+    out = np.full(len(x), np.nan)
+    if len(x) < window:
+        return out
+    windows = sliding_window_view(x, window)
+    present = np.isfinite(windows)
+    count = present.sum(axis=-1)
+    safe = np.maximum(count, 1)
+    mean = np.where(present, windows, 0.0).sum(axis=-1) / safe
+    around = np.where(present, windows - mean[:, None], 0.0)
+    spread = np.sqrt((around * around).sum(axis=-1) / safe)
+    out[window - 1 :] = np.where(count >= PRESENT_SHARE * window, spread, np.nan)
+    return out
 
 
 def _over_windows(x: Floats, window: int, reduce: np.ufunc, empty: float) -> Floats:
@@ -114,3 +122,9 @@ def log_of(x: Floats) -> Floats:
     out = np.full(x.shape, np.nan)
     np.log(x, out=out, where=x > 0)
     return out
+
+
+def column_mean(table: Floats) -> Floats:
+    """Mean of each column (n,) of a table (m, n) over what is known; NaN where nothing is."""
+    known = np.isfinite(table)
+    return ratio(np.where(known, table, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))

@@ -2,7 +2,6 @@
 coins.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -25,6 +24,8 @@ REFERENCE_COINS = (
     "chainlink",
     "solana",
 )
+
+MIN_DISPERSION_COINS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,19 +62,20 @@ class Market:
         }
         leader = list(panel).index("bitcoin") if "bitcoin" in panel else None
         absent = np.full(len(dates), np.nan)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a day on which no coin traded is NaN, by intent
-            return cls(
-                dates,
-                absent if leader is None else table["returns"][leader],
-                absent if leader is None else table["short"][leader],
-                absent if leader is None else table["long"][leader],
-                np.nanmean(table["returns"], axis=0),
-                np.nanstd(table["returns"], axis=0),
-                np.nanmean(table["short"], axis=0),
-                np.nanmean(table["long"], axis=0),
-                np.nanmean(np.where(np.isnan(table["month"]), np.nan, table["month"] > 0), axis=0),
-            )
+        mean = k.column_mean(table["returns"])
+        spread = np.sqrt(k.column_mean((table["returns"] - mean) ** 2))
+        month = table["month"]
+        return cls(
+            dates,
+            absent if leader is None else table["returns"][leader],
+            absent if leader is None else table["short"][leader],
+            absent if leader is None else table["long"][leader],
+            mean,
+            np.where(np.isfinite(table["returns"]).sum(axis=0) >= MIN_DISPERSION_COINS, spread, np.nan),
+            k.column_mean(table["short"]),
+            k.column_mean(table["long"]),
+            k.column_mean(np.where(np.isnan(month), np.nan, month > 0)),
+        )
 
     def on(self, dates: Dates) -> Self:
         """The same series on a coin's days; NaN on days the market does not know."""

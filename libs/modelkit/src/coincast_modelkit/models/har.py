@@ -15,6 +15,7 @@ from coincast_modelkit.candles import Floats
 OWN = ("har_1", "har_3", "har_7", "har_14", "har_30", "har_90", "har_180", "ewma_94")
 MARKET = ("market_volatility_7", "market_volatility_30", "leader_volatility_7", "leader_volatility_30")
 LEVERAGE = ("leverage_1", "leverage_7", "leverage_30")
+MIN_ROWS = 20
 TERMS = OWN + MARKET + LEVERAGE
 
 
@@ -30,8 +31,7 @@ class HarLine:
     centre: Floats
 
     def predict(self, rows: Floats, names: Sequence[str]) -> Floats:
-        """Log daily volatility (n, A) from feature rows (n, F) with these names; NaN where har_3 is absent.
-        """
+        """Log daily volatility (n, A) from feature rows (n, F) with these names; NaN where har_3 is absent."""
         x = design(rows, names, self.terms)
         return np.asarray((x - self.centre) @ self.coefficients.T + self.intercepts)
 
@@ -78,27 +78,35 @@ def design(rows: Floats, names: Sequence[str], terms: Sequence[str] = TERMS) -> 
     return np.stack([filled[t] for t in terms], axis=1)
 
 
-def fit_line(x: Floats, targets: Floats, *, ridge: float) -> HarLine:
-    """Ridge of targets (n, A) on terms (n, T), each anchor on the rows where its target is known.
+def terms_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The terms that a choice of features can give."""
+    return tuple(t for t in TERMS if t in names)
+
+
+def fit_line(rows: Floats, names: Sequence[str], targets: Floats, *, ridge: float) -> HarLine:
+    """Ridge of targets (n, A) on the terms of feature rows (n, F), each anchor where its target is known.
 
     ridge is in rows: that many imaginary rows with a slope of zero. Raises ValueError with fewer than 30
     rows.
     """
-    usable = np.isfinite(x).all(axis=1)
-    if usable.sum() < 30:
-        raise ValueError("the volatility line needs at least 30 days with features")
+    terms = terms_of(names)
+    x = design(rows, names, terms)
+    # Only rows with a target count anywhere, the scaler included: the rest may lie in the test days.
+    usable = np.isfinite(x).all(axis=1) & np.isfinite(targets).any(axis=1)
+    if usable.sum() < MIN_ROWS:
+        raise ValueError(f"the volatility line needs {MIN_ROWS} days with features and a target")
     centre = x[usable].mean(axis=0)
     spread = x[usable].std(axis=0)
     spread[spread == 0] = 1.0
     coefficients, intercepts = [], []
     for y in targets.T:
-        rows = usable & np.isfinite(y)
-        if rows.sum() < 30:
-            raise ValueError("the volatility line needs at least 30 days with targets")
-        z = (x[rows] - centre) / spread
-        offset, mean = z.mean(axis=0), float(y[rows].mean())
+        known = usable & np.isfinite(y)
+        if known.sum() < MIN_ROWS:
+            raise ValueError(f"the volatility line needs {MIN_ROWS} days with targets")
+        z = (x[known] - centre) / spread
+        offset, mean = z.mean(axis=0), float(y[known].mean())
         gram = (z - offset).T @ (z - offset) + ridge * np.eye(z.shape[1])
-        slope = np.linalg.solve(gram, (z - offset).T @ (y[rows] - mean))
+        slope = np.linalg.solve(gram, (z - offset).T @ (y[known] - mean))
         coefficients.append(slope / spread)
         intercepts.append(mean - float(offset @ slope))
-    return HarLine(tuple(TERMS), np.array(coefficients), np.array(intercepts), centre)
+    return HarLine(terms, np.array(coefficients), np.array(intercepts), centre)

@@ -14,6 +14,9 @@ HALF = len(PROBABILITIES) // 2
 # Central levels of the stored sizes: 0 at the median, up to the widest interval.
 LEVELS: Floats = 2 * PROBABILITIES[HALF:] - 1
 
+# So many residuals tell their own middle; fewer only tell the scale of a Student t with five degrees of freedom.
+MIN_RESIDUALS = 40
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResidualShape:
@@ -63,11 +66,12 @@ def _sizes(known: Floats) -> Floats:
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import, and only fitting needs it
 
     tail = np.asarray(stdtrit(5.0, (1 + LEVELS) / 2))
-    if len(known) < 10:
-        return tail
-    told = 1 - 10 / len(known) >= LEVELS
+    if len(known) < MIN_RESIDUALS:
+        square = np.sqrt(np.mean(known**2)) if len(known) else 1.0
+        return np.asarray(tail * square / np.sqrt(5.0 / 3.0))
+    told = LEVELS <= 1 - 10 / len(known)
     own = np.quantile(known, LEVELS)
     last = int(np.flatnonzero(told)[-1])
-    out = np.where(told, own, own[last] * tail / max(float(tail[last]), 1e-9))
+    out = np.where(told, own, own[last] * tail / tail[last])
     out[0] = 0.0
-    return np.maximum.accumulate(out)
+    return np.asarray(np.maximum.accumulate(out))
