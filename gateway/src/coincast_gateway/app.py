@@ -7,15 +7,22 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+import redis.asyncio
 from fastapi import FastAPI
 
 from coincast_chassis.breaker import Breaker
 from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.metrics import watch_breaker
+from coincast_chassis.redis import open_redis
 from coincast_chassis.tracing import Tracing
 from coincast_gateway.front.front import Front
 from coincast_gateway.front.watch import Watch
+from coincast_gateway.health.collect import Collector
+from coincast_gateway.health.latency import Recent
+from coincast_gateway.health.sample import Sampler
+from coincast_gateway.health.trends import TrendStore, sample_forever
+from coincast_gateway.mirror.app import Mirror
 from coincast_gateway.routes.forecast import ForecastRoutes
 from coincast_gateway.routes.health import HealthRoutes
 from coincast_gateway.routes.market import MarketRoutes
@@ -84,25 +91,66 @@ async def build(
     """Everything, connected. `stack` closes it in reverse order."""
     clock = clock or SystemClock()
     services = await open_services(settings, stack, tracing or Tracing())
+    redis = await opened_redis(settings, stack)
     draining = asyncio.Event()
     hot = HotCache(max_bytes=settings.hot_cache_bytes, clock=clock)
     stack.push_async_callback(hot.aclose)
+    watch = Watch(Recent())
+    health = await watched_health(
+        services, redis=redis, hot=hot, recent=watch.recent, clock=clock, stack=stack, draining=draining
+    )
     pages = PageRoutes(Assets(), lambda: describe(rest))
-    endpoints = [*all_endpoints(settings, services, draining), *pages.endpoints()]
+    endpoints = [*all_endpoints(settings, services), *health.endpoints(), *pages.endpoints()]
     serving = Serving(hot=hot, now=clock.monotonic, caller_key=lambda scope: "")
-    rest = rest_app(serving, endpoints, version=version())
-    return Gateway(Front(rest, hot=hot, watch=Watch()), draining)
+    rest = rest_app(serving, endpoints, Mirror(services.market, hot, clock.monotonic), version=version())
+    return Gateway(Front(rest, hot=hot, watch=watch), draining)
 
 
-def all_endpoints(settings: Settings, services: Services, draining: asyncio.Event) -> Sequence[Endpoint]:
-    """Every endpoint, in the order in which OpenAPI lists them."""
-    health = HealthRoutes(services.market, services.forecasting, version=version(), draining=draining)
+async def opened_redis(settings: Settings, stack: AsyncExitStack) -> redis.asyncio.Redis | None:
+    """A client that gives up quickly; None where no Redis is configured."""
+    if not settings.redis_url:
+        return None
+    client = open_redis(settings.redis_url)
+    stack.push_async_callback(client.aclose)
+    return client
+
+
+async def watched_health(
+    services: Services,
+    *,
+    redis: redis.asyncio.Redis | None,
+    hot: HotCache,
+    recent: Recent,
+    clock: Clock,
+    stack: AsyncExitStack,
+    draining: asyncio.Event,
+) -> HealthRoutes:
+    """The health family, with its sampling under way."""
+    s = services
+    collector = Collector(
+        market=s.market, forecasting=s.forecasting, training=s.training, redis=redis, hot=hot, recent=recent
+    )
+    trends = TrendStore(redis, clock)
+    sampling = asyncio.create_task(sample_forever(trends, Sampler(collector, recent, clock).take))
+    stack.push_async_callback(cancelled, sampling)
+    return HealthRoutes(
+        s.market, s.forecasting, collector=collector, trends=trends, version=version(), draining=draining
+    )
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    """End a background task and wait until it has."""
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def all_endpoints(settings: Settings, services: Services) -> Sequence[Endpoint]:
+    """Every endpoint that a service stands behind, in the order in which OpenAPI lists them."""
     return [
         *MarketRoutes(services.market, settings).endpoints(),
         *ForecastRoutes(services.forecasting, settings).endpoints(),
         *RegistryRoutes(services.training).endpoints(),
         *TrainingRoutes(services.training).endpoints(),
-        *health.endpoints(),
     ]
 
 

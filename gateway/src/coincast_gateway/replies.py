@@ -19,6 +19,8 @@ class Reply:
     as_of: float | None = None
     # How long the bytes may be served again; 0 keeps them out of every cache.
     fresh_seconds: float = 0.0
+    # Headers of its own, beside those that every reply has.
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def json_reply(

@@ -18,7 +18,8 @@ async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     async with world() as there:
         command = [
             str(Path(sys.executable).with_name("st")), "run", f"{there.url}/openapi.json", "--checks", "all",
-            "--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "7", "--workers", "1", "--no-color",
+            "--phases", "examples,coverage,fuzzing",
+            "--max-examples", "8", "--seed", "7", "--workers", "1", "--no-color",
         ]  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

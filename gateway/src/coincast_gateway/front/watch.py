@@ -1,9 +1,9 @@
 """Counts and times requests, by route template: what a caller invents never becomes a label."""
 
-from collections import deque
 from typing import Any
 
 from coincast_gateway import metrics
+from coincast_gateway.health.latency import Recent
 from coincast_gateway.serving.asgi import Scope
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -13,13 +13,11 @@ UNMATCHED = "unmatched"
 class Watch:
     """One per process. Handles of metrics are looked up once a label set."""
 
-    def __init__(self, *, recent: int = 4096) -> None:
+    def __init__(self, recent: Recent) -> None:
         self._seconds: dict[str, Any] = {}
         self._requests: dict[tuple[str, str, int], Any] = {}
-        self._hot: dict[str, tuple[Any, Any, Any]] = {}
         self._templates: dict[str, str] = {}
-        # The latest durations, for percentiles that a person can read.
-        self.recent_seconds: deque[float] = deque(maxlen=recent)
+        self.recent = recent
 
     def hot(self, path: str, status: int, seconds: float) -> None:
         """A request that was answered with ready bytes."""
@@ -34,7 +32,7 @@ class Watch:
         self._record(route, scope["method"] if scope["method"] in METHODS else "other", status, seconds)
 
     def _record(self, route: str, method: str, status: int, seconds: float) -> None:
-        self.recent_seconds.append(seconds)
+        self.recent.add(route, status, seconds)
         key = (route, method, status)
         counter = self._requests.get(key)
         if counter is None:

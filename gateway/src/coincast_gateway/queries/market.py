@@ -18,7 +18,7 @@ class MarketsQuery(Query):
     """A page of coins by market value, or the named coins."""
 
     vs_currency: Currency = "usd"
-    ids: CoinIds | None = Field(None, examples=["bitcoin,ethereum"])
+    ids: CoinIds | None = Field(None, description="Only these coins, at most 250.", examples=["bitcoin"])
     page: Annotated[int, Field(ge=1, le=1000, description="Page, from 1."), PlainInteger] = 1
     per_page: Annotated[int, Field(ge=1, le=250, description="Coins to a page."), PlainInteger] = 100
 

@@ -6,8 +6,11 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from coincast_chassis.errors import CoincastError
+from coincast_gateway.health.collect import Collector
+from coincast_gateway.health.trends import TrendStore
 from coincast_gateway.models import health as shapes
 from coincast_gateway.problems import STARTING, Problem
+from coincast_gateway.queries.health import ComponentQuery, TrendsQuery
 from coincast_gateway.queries.market import NoQuery
 from coincast_gateway.replies import Reply, json_reply
 from coincast_gateway.services.forecast import Forecasting
@@ -22,10 +25,19 @@ class HealthRoutes:
     """The two probes, and the metrics."""
 
     def __init__(
-        self, market: MarketData, forecasting: Forecasting, *, version: str, draining: asyncio.Event
+        self,
+        market: MarketData,
+        forecasting: Forecasting,
+        *,
+        collector: Collector,
+        trends: TrendStore,
+        version: str,
+        draining: asyncio.Event,
     ) -> None:
         self._market = market
         self._forecasting = forecasting
+        self._collector = collector
+        self._trends = trends
         self._version = version
         self._draining = draining
 
@@ -65,6 +77,20 @@ class HealthRoutes:
         reason = f"Serves {', '.join(ready)}." if ready else "No model is loaded yet."
         return {"name": "forecast", "ready": bool(ready), "reason": reason}
 
+    async def detailed(self, query: NoQuery, call: Call) -> Reply:
+        """Every part with a status, a sentence and its figures; within a second even where all hang."""
+        return json_reply(await self._collector.document(), fresh_seconds=1.0)
+
+    async def component(self, query: ComponentQuery, call: Call) -> Reply:
+        """One part."""
+        components = await self._collector.components()
+        found = next(each for each in components if each.name == query.name)
+        return json_reply(found.document(), fresh_seconds=1.0)
+
+    async def trends(self, query: TrendsQuery, call: Call) -> Reply:
+        """How it went over the last hours."""
+        return json_reply(await self._trends.read(query.hours), fresh_seconds=5.0)
+
     async def metrics(self, query: NoQuery, call: Call) -> Reply:
         """The metrics of this process, for Prometheus."""
         return Reply(generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
@@ -94,6 +120,36 @@ class HealthRoutes:
                 scope="none",
                 problems=(*ALWAYS, STARTING),
                 summary="Whether a forecast can be served",
+            ),
+            Endpoint(
+                path="/health/detailed",
+                name="health_detailed",
+                tag="health",
+                answer=self.detailed,
+                query=NoQuery,
+                reply=shapes.Detailed,
+                problems=ALWAYS,
+                summary="Every part with a status, a sentence and its figures",
+            ),
+            Endpoint(
+                path="/health/trends",
+                name="health_trends",
+                tag="health",
+                answer=self.trends,
+                query=TrendsQuery,
+                reply=shapes.Trends,
+                problems=ALWAYS,
+                summary="How it went over the last hours, gaps shown as gaps",
+            ),
+            Endpoint(
+                path="/health/components/{name}",
+                name="health_component",
+                tag="health",
+                answer=self.component,
+                query=ComponentQuery,
+                reply=shapes.Component,
+                problems=ALWAYS,
+                summary="One part of the system",
             ),
             Endpoint(
                 path="/metrics",

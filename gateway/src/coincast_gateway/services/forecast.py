@@ -2,6 +2,8 @@
 
 import grpc.aio
 
+from coincast.common.v1 import process_pb2
+from coincast.common.v1 import process_pb2_grpc as process_rpc
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1 import forecast_pb2_grpc as rpc
 from coincast_gateway.services.backend import Backend
@@ -14,6 +16,7 @@ class Forecasting:
 
     def __init__(self, channel: grpc.aio.Channel, backend: Backend) -> None:
         self._stub: rpc.ForecastServiceAsyncStub = rpc.ForecastServiceStub(channel)
+        self._process: process_rpc.ProcessServiceAsyncStub = process_rpc.ProcessServiceStub(channel)
         self.backend = backend
 
     async def forecasts(self, request: pb.GetForecastsRequest) -> pb.GetForecastsResponse:
@@ -31,3 +34,8 @@ class Forecasting:
         return await self.backend.call(
             self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
+
+    async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
+        """What its process takes."""
+        request = process_pb2.GetProcessRequest()
+        return await self.backend.call(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

@@ -2,6 +2,8 @@
 
 import grpc.aio
 
+from coincast.common.v1 import process_pb2
+from coincast.common.v1 import process_pb2_grpc as process_rpc
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc as rpc
 from coincast_gateway.services.backend import Backend
@@ -14,6 +16,7 @@ class MarketData:
 
     def __init__(self, channel: grpc.aio.Channel, backend: Backend) -> None:
         self._stub: rpc.MarketDataServiceAsyncStub = rpc.MarketDataServiceStub(channel)
+        self._process: process_rpc.ProcessServiceAsyncStub = process_rpc.ProcessServiceStub(channel)
         self.backend = backend
 
     async def prices(self, ids: list[str], vs_currencies: tuple[str, ...]) -> pb.GetPricesResponse:
@@ -59,3 +62,8 @@ class MarketData:
         return await self.backend.call(
             self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
+
+    async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
+        """What its process takes."""
+        request = process_pb2.GetProcessRequest()
+        return await self.backend.call(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

@@ -2,6 +2,8 @@
 
 import grpc.aio
 
+from coincast.common.v1 import process_pb2
+from coincast.common.v1 import process_pb2_grpc as process_rpc
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc as rpc
 from coincast_gateway.services.backend import Backend
@@ -16,6 +18,7 @@ class Training:
         self.jobs: rpc.TrainingServiceAsyncStub = rpc.TrainingServiceStub(channel)
         self.registry: rpc.RegistryServiceAsyncStub = rpc.RegistryServiceStub(channel)
         self.record: rpc.AccuracyServiceAsyncStub = rpc.AccuracyServiceStub(channel)
+        self._process: process_rpc.ProcessServiceAsyncStub = process_rpc.ProcessServiceStub(channel)
         self.backend = backend
 
     async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
@@ -23,3 +26,8 @@ class Training:
         return await self.backend.call(
             self.jobs.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
+
+    async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
+        """What its process takes."""
+        request = process_pb2.GetProcessRequest()
+        return await self.backend.call(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

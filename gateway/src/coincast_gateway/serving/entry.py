@@ -53,6 +53,7 @@ class Entry:
             (b"content-type", self.reply.media_type.encode()),
             (b"content-length", str(len(body)).encode()),
             *shared,
+            *self.reply.headers,
         ]
         if encoding != IDENTITY:
             whole.append((b"content-encoding", encoding.encode()))

@@ -9,6 +9,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from coincast_gateway.mirror.app import Mirror
+from coincast_gateway.mirror.paths import PREFIX
 from coincast_gateway.problems import METHOD, NOT_FOUND, Problem
 from coincast_gateway.serving.asgi import Receive, Scope, Send
 from coincast_gateway.serving.dispatch import Serving, send_problem
@@ -44,7 +46,7 @@ class _Refusal(Response):
         await send_problem(self._problem, scope, send, extra=self._extra)
 
 
-def rest_app(serving: Serving, endpoints: Iterable[Endpoint], *, version: str) -> FastAPI:
+def rest_app(serving: Serving, endpoints: Iterable[Endpoint], mirror: Mirror, *, version: str) -> FastAPI:
     """The application. FastAPI's own telemetry and documentation pages are off: the gateway has its own."""
     app = FastAPI(
         title=TITLE,
@@ -64,6 +66,7 @@ def rest_app(serving: Serving, endpoints: Iterable[Endpoint], *, version: str) -
     )
     for endpoint in endpoints:
         _add(app, serving, endpoint)
+    app.mount(PREFIX, mirror)
     app.add_exception_handler(HTTPException, _routing_problem)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app

@@ -28,7 +28,7 @@ def coin_document(market: Market, coin_id: str, *, market_data: bool) -> dict[st
         "asset_platform_id": None,
         "platforms": {}, "detail_platforms": {}, "block_time_in_minutes": 10, "hashing_algorithm": None,
         "categories": ["Cryptocurrency"], "preview_listing": False, "public_notice": None,
-        "additional_notices": [],
+        "additional_notices": [], "has_supply_breakdown": False,
         "localization": {"en": coin.name}, "description": {"en": f"{coin.name}, as the sandbox makes it up."},
         "links": {"homepage": [""], "blockchain_site": [""]},
         "image": {"thumb": "", "small": "", "large": ""},
@@ -50,6 +50,8 @@ def coin_history(market: Market, coin_id: str, day: int) -> dict[str, Any]:
         "symbol": coin.symbol,
         "name": coin.name,
         "localization": {"en": coin.name},
+        "image": {"thumb": "", "small": ""},
+        "public_interest_stats": {"alexa_rank": None, "bing_matches": None},
     }
     series = market.series[coin_id]
     if day - 1 < series.first_day or day > market.last_closed_day() + 1:

@@ -1,0 +1,96 @@
+"""The mirror as ASGI: find, check, look up, fetch, answer in CoinGecko's words."""
+
+from collections.abc import Callable
+
+import orjson
+
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.logs import get_logger
+from coincast_gateway.encode.plain import iso, unix_seconds, word
+from coincast_gateway.mirror.errors import MirrorError, mirror_error
+from coincast_gateway.mirror.paths import KEY_PARAMETERS, PREFIX, check, find, query_of
+from coincast_gateway.replies import Reply
+from coincast_gateway.services.market import MarketData
+from coincast_gateway.serving.asgi import Receive, Scope, Send, header
+from coincast_gateway.serving.entry import Entry
+from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache
+
+log = get_logger("coincast.gateway")
+PING = Reply(orjson.dumps({"gecko_says": "(V3) To the Moon!"}), fresh_seconds=3600.0)
+# However long a document may count as fresh behind, here it is looked at again after this.
+MAX_FRESH_SECONDS = 60.0
+
+
+class Route:
+    """What the metrics know a mirrored request as: the template, never what a caller made up."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+UNKNOWN = Route(f"{PREFIX}/(not mirrored)")
+
+
+class Mirror:
+    """Pure ASGI, for everything below /api/v3."""
+
+    def __init__(self, market: MarketData, hot: HotCache, now: Callable[[], float]) -> None:
+        self._market = market
+        self._hot = hot
+        self._now = now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Never raises for anything that a request can hold."""
+        scope["route"] = UNKNOWN
+        try:
+            entry = await self._entry(scope)
+        except MirrorError as error:
+            await _send_error(error, send)
+        except CoincastError as error:
+            await _send_error(mirror_error(error), send)
+        except Exception:
+            log.exception("the mirror failed")
+            await _send_error(MirrorError(500, "status", "Internal Server Error"), send)
+        else:
+            await entry.send(scope, send, now=self._now())
+
+    async def _entry(self, scope: Scope) -> Entry:
+        mirrored, path = find(scope["path"])
+        scope["route"] = Route(f"{PREFIX}/{mirrored.template}")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MirrorError(405, "status", "Only GET is possible here.")
+        query = query_of(scope["query_string"])
+        check(mirrored, query)
+        key = ("mirror", path.lower(), tuple(sorted(query.items())))
+        entry = await self._hot.get(key, lambda: self._fetch(path, query))
+        raw = scope["query_string"]
+        if len(raw) <= MAX_RAW_QUERY_BYTES and not any(name.encode() in raw for name in KEY_PARAMETERS):
+            self._hot.remember((scope["path"], raw, header(scope, b"accept")), key)
+        return entry
+
+    async def _fetch(self, path: str, query: dict[str, str]) -> Reply:
+        if path == "ping":
+            return PING
+        response = await self._market.document(path, query)
+        where = response.provenance
+        headers = [(b"x-coincast-source", word(where, "source").encode())]
+        if where.HasField("as_of"):
+            headers.append((b"x-coincast-as-of", iso(where.as_of).encode()))
+        return Reply(
+            response.json,
+            as_of=unix_seconds(where.as_of) if where.HasField("as_of") else None,
+            fresh_seconds=min(response.fresh_for_seconds, MAX_FRESH_SECONDS),
+            headers=tuple(headers),
+        )
+
+
+async def _send_error(error: MirrorError, send: Send) -> None:
+    body = error.body()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *error.headers(),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,56 @@
+"""The health family: truthful when things fail, and quick even when everything hangs."""
+
+from __future__ import annotations
+
+import time
+
+import httpx2
+
+from coincast_chassis.errors import Unavailable
+from tests.contract.gateway.fakes import world
+
+
+async def test_every_part_has_a_status_a_sentence_and_figures() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        await http.get("/prices?ids=bitcoin")
+        document = (await http.get("/health/detailed")).json()
+        parts = {part["name"]: part for part in document["components"]}
+        assert set(parts) == {"gateway", "market-data", "forecast", "training", "redis"}
+        assert all(part["sentence"].endswith(".") for part in parts.values())
+        for name in ("gateway", "market-data", "forecast", "training"):
+            assert parts[name]["figures"]["process"]["memory_mb"] > 10
+        assert parts["gateway"]["figures"]["response_times"]["p95_ms"] > 0
+        one = (await http.get("/health/components/market-data")).json()
+        assert one["name"] == "market-data"
+        assert one["figures"]["link"]["breaker"] == "closed"
+
+
+async def test_a_dead_service_is_down_and_the_rest_is_told() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        there.forecast.script.error = Unavailable("Out of order.")
+        document = (await http.get("/health/detailed")).json()
+        statuses = {part["name"]: part["status"] for part in document["components"]}
+        assert document["status"] == "degraded"
+        assert statuses["forecast"] == "down"
+        assert statuses["market-data"] == "ok"
+
+
+async def test_detailed_answers_within_a_second_when_every_service_hangs() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        for fake in (there.market, there.forecast, there.training):
+            fake.script.delay_seconds = 30
+        started = time.perf_counter()
+        reply = await http.get("/health/detailed")
+        took = time.perf_counter() - started
+        assert reply.json()["status"] == "down"
+        assert took < 1.0, took
+
+
+async def test_trends_are_a_grid_with_gaps() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        trends = (await http.get("/health/trends", params={"hours": 2})).json()
+        assert trends["step_seconds"] == 30
+        steps = {b["at"] - a["at"] for a, b in zip(trends["points"], trends["points"][1:], strict=False)}
+        assert steps == {30}
+        assert trends["gaps"][0]["from"] == trends["points"][0]["at"]
+        assert (await http.get("/health/trends", params={"hours": 169})).status_code == 422
