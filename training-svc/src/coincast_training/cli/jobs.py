@@ -1,0 +1,183 @@
+"""`jobs ...`: the queue of a running training service, over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast.training.v1 import training_pb2_grpc
+from coincast_chassis.channel import open_channel
+from coincast_training.cli import options
+from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
+from coincast_training.convert import job_from_pb, spec_to_pb
+from coincast_training.domain import Job, JobState, TrainingSpec
+from coincast_training.jobs.codec import job_to_dict
+
+if TYPE_CHECKING:
+    from coincast.training.v1.training_pb2_grpc import TrainingServiceAsyncStub as Stub
+
+app = typer.Typer(
+    help="Jobs of a running training service: submit, list, show, watch, logs, cancel.", no_args_is_help=True
+)
+R = TypeVar("R")
+
+
+def called(target: str, work: Callable[[Stub], Awaitable[R]]) -> R:
+    """Runs some calls over a channel of their own."""
+
+    async def run() -> R:
+        channel = open_channel(target, service="coincast.training.v1.TrainingService")
+        try:
+            return await work(training_pb2_grpc.TrainingServiceStub(channel))
+        finally:
+            await channel.close()
+
+    return asyncio.run(run())
+
+
+@app.command()
+@reported
+def submit(
+    *,
+    ids: options.Ids,
+    model: options.Model = "lightgbm",
+    days: options.Days = 365,
+    tune: int = typer.Option(0, "--tune", help="Trials of the tuner, 0 to 200."),
+    promote_if_better: bool = typer.Option(
+        False, "--promote-if-better", help="Move production where allowed."
+    ),
+    from_version: str = typer.Option("", "--from", help="Repeat this version's lineage."),
+    key: str = typer.Option(
+        "", "--key", help="A second submission with the same key gives the first one's job."
+    ),
+    wait: bool = typer.Option(False, "--wait", help="Stay until it ends; exit 1 where it did not succeed."),
+    target: options.Target = options.DEFAULT_TARGET,
+    as_json: options.AsJson = False,
+) -> None:
+    """Queue a job."""
+    spec = TrainingSpec(model, options.split_ids(ids), days, tune, promote_if_better, from_version)
+    request = pb.SubmitJobRequest(spec=spec_to_pb(spec), requested_by="cli", idempotency_key=key)
+
+    async def work(stub: Stub) -> Job:
+        return job_from_pb((await stub.SubmitJob(request)).job)
+
+    job = called(target, work)
+    if wait:
+        job = _watched(target, job.job_id, quiet=as_json)
+    _show(job, as_json)
+    if wait and job.state is not JobState.SUCCEEDED:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+@reported
+def list_jobs(
+    *,
+    model: str = typer.Option("", "--model", help="Only this model."),
+    limit: int = typer.Option(20, "--limit", min=1, max=200, help="The newest so many."),
+    target: options.Target = options.DEFAULT_TARGET,
+    as_json: options.AsJson = False,
+) -> None:
+    """The newest jobs, newest first."""
+
+    async def work(stub: Stub) -> list[Job]:
+        reply = await stub.ListJobs(pb.ListJobsRequest(limit=limit, model=model))
+        return [job_from_pb(job) for job in reply.jobs]
+
+    jobs = called(target, work)
+    rows = [
+        (
+            j.job_id,
+            j.spec.model,
+            j.state.value,
+            f"{100 * j.progress:.0f} %",
+            _time(j.submitted_at),
+            j.requested_by,
+            j.version,
+        )
+        for j in jobs
+    ]
+    columns = ("job", "model", "state", "done", "submitted", "by", "version")
+    show([job_to_dict(job) for job in jobs], as_json, lambda: table_of("Jobs", columns, rows))
+
+
+@app.command("show")
+@reported
+def show_job(
+    job_id: str, target: options.Target = options.DEFAULT_TARGET, as_json: options.AsJson = False
+) -> None:
+    """One job as it is now."""
+
+    async def work(stub: Stub) -> Job:
+        return job_from_pb((await stub.GetJob(pb.GetJobRequest(job_id=job_id))).job)
+
+    _show(called(target, work), as_json)
+
+
+@app.command()
+@reported
+def watch(
+    job_id: str, target: options.Target = options.DEFAULT_TARGET, as_json: options.AsJson = False
+) -> None:
+    """Follow a job until it ends; exit 1 where it did not succeed."""
+    job = _watched(target, job_id, quiet=as_json)
+    _show(job, as_json)
+    if job.state is not JobState.SUCCEEDED:
+        raise typer.Exit(1)
+
+
+def _watched(target: str, job_id: str, *, quiet: bool) -> Job:
+    with progress_bar(quiet) as progress:
+
+        async def work(stub: Stub) -> Job:
+            async for reply in stub.WatchJob(pb.WatchJobRequest(job_id=job_id)):
+                progress(reply.job.progress, reply.job.stage)
+            return job_from_pb(reply.job)
+
+        return called(target, work)
+
+
+@app.command()
+@reported
+def logs(
+    job_id: str,
+    *,
+    tail: int = typer.Option(1000, "--tail", min=1, max=10_000, help="Only the last so many lines."),
+    target: options.Target = options.DEFAULT_TARGET,
+    as_json: options.AsJson = False,
+) -> None:
+    """What a job logged."""
+
+    async def work(stub: Stub) -> list[str]:
+        return list((await stub.GetJobLogs(pb.GetJobLogsRequest(job_id=job_id, tail=tail))).lines)
+
+    lines = called(target, work)
+    show(lines, as_json, lambda: "\n".join(lines))
+
+
+@app.command()
+@reported
+def cancel(
+    job_id: str, target: options.Target = options.DEFAULT_TARGET, as_json: options.AsJson = False
+) -> None:
+    """Take a job out of the queue, or end its process."""
+
+    async def work(stub: Stub) -> Job:
+        return job_from_pb((await stub.CancelJob(pb.CancelJobRequest(job_id=job_id))).job)
+
+    _show(called(target, work), as_json)
+
+
+def _show(job: Job, as_json: bool) -> None:
+    value = job_to_dict(job)
+    rows = [(name, plain(cell)) for name, cell in value.items() if cell not in (None, "", False)]
+    show(value, as_json, lambda: table_of(f"Job {job.job_id}", ("", ""), rows))
+
+
+def _time(at: float) -> str:
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%m-%d %H:%M:%S")

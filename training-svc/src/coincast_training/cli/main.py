@@ -1,0 +1,39 @@
+"""The command `coincast-training`, put together."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+import typer
+
+from coincast_training import __version__
+from coincast_training.cli import jobs, registry, train
+from coincast_training.cli.output import EXIT_HELP
+
+app = typer.Typer(
+    help=f"Turns history into versions that can be trusted, compared, promoted and rolled back. {EXIT_HELP}",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+train.add_to(app)
+app.add_typer(registry.app, name="registry")
+app.add_typer(jobs.app, name="jobs")
+
+
+@app.command()
+def version() -> None:
+    """The version of this command."""
+    sys.stdout.write(f"{__version__}\n")
+
+
+@app.callback()
+def _logs(verbose: bool = typer.Option(False, "--verbose", "-v", help="Log to stderr what is done.")) -> None:
+    """Quiet unless asked: what matters is the result."""
+    level = logging.INFO if verbose else logging.ERROR
+    logging.basicConfig(stream=sys.stderr, level=level)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,49 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coincast_chassis.settings import load_settings
+from coincast_training.domain import MODELS
+from coincast_training.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
+Ids = Annotated[str, typer.Option("--ids", help="CoinGecko ids with commas between: bitcoin,ethereum.")]
+Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(MODELS)}.")]
+Days = Annotated[int, typer.Option("--days", help="Days of history, 90 to 10000; 0 for all there is.")]
+Market = Annotated[
+    str, typer.Option("--market", help="market-data service, host:port [default: TRAINING_MARKET_TARGET].")
+]
+Artifacts = Annotated[
+    Path | None, typer.Option("--artifacts", help="Artifact folder [default: TRAINING_ARTIFACTS_DIR].")
+]
+Target = Annotated[str, typer.Option("--target", help="Training service, host:port.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
+Who = Annotated[str, typer.Option("--by", help="Who asks, for the audit log.")]
+ExecutorAddress = Annotated[
+    str,
+    typer.Option("--executor", help="inline, processes, processes:N or dask:tcp://host:port."),
+]
+DEFAULT_TARGET = "127.0.0.1:50053"
+
+
+def settings_with(*, market: str = "", artifacts: Path | None = None, executor: str = "") -> Settings:
+    """The settings of the environment with what the command line names."""
+    settings = load_settings(Settings)
+    over: dict[str, object] = {}
+    if market:
+        over["market_target"] = market
+    if artifacts is not None:
+        over["artifacts_dir"] = artifacts
+    if executor:
+        over["executor"] = executor
+    return settings.model_copy(update=over)
+
+
+def split_ids(ids: str) -> tuple[str, ...]:
+    """`a,b` as a tuple."""
+    return tuple(part.strip() for part in ids.split(",") if part.strip())

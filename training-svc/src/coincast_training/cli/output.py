@@ -1,0 +1,117 @@
+"""How commands speak: tables for people, JSON for machines, exit codes that mean something."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from coincast_chassis.errors import (
+    CoincastError,
+    Conflict,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    Timeout,
+    Unavailable,
+)
+from coincast_training.fitting.base import Progress as Hears
+
+EXIT_CODES: dict[type[CoincastError], int] = {
+    InvalidInput: 2,
+    NotFound: 3,
+    NotReady: 4,
+    Conflict: 5,
+    Exhausted: 6,
+    Unavailable: 7,
+    Timeout: 7,
+}
+EXIT_HELP = (
+    "Exit codes: 0 done; 1 broke, or the job failed; 2 wrong input; 3 not found; 4 not ready or refused by the gate; "
+    "5 somebody was first; 6 a limit is used up; 7 a service does not answer; 130 interrupted."
+)
+P = ParamSpec("P")
+R = TypeVar("R")
+errors = Console(stderr=True)
+
+
+def reported(command: Callable[P, R]) -> Callable[P, R]:
+    """A command whose errors are one line on stderr and an exit code."""
+
+    @wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except CoincastError as error:
+            hint = f" Did you mean {', '.join(error.suggestions)}?" if error.suggestions else ""
+            errors.print(f"[red]{error.message}[/red]{hint}", highlight=False, soft_wrap=True)
+            raise typer.Exit(EXIT_CODES.get(type(error), 1)) from None
+        except KeyboardInterrupt:
+            errors.print("Interrupted.")
+            raise typer.Exit(130) from None
+
+    return wrapper
+
+
+def show(value: Any, as_json: bool, table: Callable[[], RenderableType]) -> None:
+    """The value as JSON on stdout, or as a table."""
+    if as_json:
+        sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
+    else:
+        Console().print(table())
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and tuples as JSON; what is no number becomes null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table of plain values; None is shown as a dash."""
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*("-" if cell is None else _cell(cell) for cell in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Hears]:
+    """A bar with the time left on stderr; silent where JSON was asked for or nobody watches."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, disable=quiet, transient=False) as bar:
+        task = bar.add_task("starts", total=1.0)
+
+        def hears(fraction: float, stage: str) -> None:
+            bar.update(task, completed=fraction, description=stage[:60])
+
+        yield hears

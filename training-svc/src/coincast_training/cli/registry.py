@@ -1,0 +1,211 @@
+"""`registry ...`: versions and aliases, straight on the artifact folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import typer
+from rich.console import Group
+
+from coincast_training.cli import options
+from coincast_training.cli.output import plain, reported, show, table_of
+from coincast_training.cli.train import record_table
+from coincast_training.domain import MODELS
+from coincast_training.registry.registry import Registry, aliases_of
+from coincast_training.training.assembly import open_registry
+
+app = typer.Typer(
+    help="Versions and aliases: list, compare, promote, rollback, retire, clean, audit.", no_args_is_help=True
+)
+
+
+def opened(artifacts: options.Artifacts) -> Registry:
+    """The registry over the named folder."""
+    return open_registry(options.settings_with(artifacts=artifacts))
+
+
+@app.command("list")
+@reported
+def list_versions(
+    *,
+    model: str = typer.Option("", "--model", help="Only this model."),
+    artifacts: options.Artifacts = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Every version, what it was measured to do, and which alias names it."""
+    registry = opened(artifacts)
+    models = [model] if model else list(MODELS)
+    found = [
+        (v, aliases_of(registry.table(v.model), v.version)) for m in models for v in registry.versions.list(m)
+    ]
+    rows = []
+    for version, aliases in found:
+        first = version.record.horizons[0] if version.record.horizons else None
+        rows.append(
+            (
+                version.model,
+                version.version,
+                ", ".join(aliases) + (" retired" if version.retired else ""),
+                _day(version.created_at),
+                f"{version.data_from_date}..{version.data_to_date}",
+                len(version.coins),
+                first.crps_skill_percent if first else None,
+                "yes" if version.signed else "no",
+            )
+        )
+    columns = ("model", "version", "alias", "created", "data", "coins", "CRPS skill % 1 d", "signed")
+    value = [plain(version) | {"aliases": aliases} for version, aliases in found]
+    show(value, as_json, lambda: table_of("Versions", columns, rows))
+
+
+@app.command()
+@reported
+def compare(
+    a: str,
+    b: str,
+    *,
+    model: options.Model = "lightgbm",
+    artifacts: options.Artifacts = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Two versions side by side, with Diebold-Mariano on the forecasts that both made."""
+    comparison = opened(artifacts).compare(model, a, b)
+    rows = [
+        (
+            t.horizon_days,
+            t.loss,
+            t.forecasts,
+            f"{t.mean_loss_a:.5f}",
+            f"{t.mean_loss_b:.5f}",
+            t.statistic,
+            t.p_value,
+        )
+        for t in comparison.tests
+    ]
+    columns = ("days", "loss", "forecasts", a, b, "statistic", "p")
+    show(
+        comparison,
+        as_json,
+        lambda: Group(
+            record_table(a, comparison.a.record),
+            record_table(b, comparison.b.record),
+            table_of("Paired tests (positive: the second is better)", columns, rows),
+            comparison.verdict,
+        ),
+    )
+
+
+@app.command()
+@reported
+def promote(
+    version: str,
+    *,
+    model: options.Model = "lightgbm",
+    alias: str = typer.Option("production", "--alias", help="production, challenger or shadow."),
+    share: float = typer.Option(0.0, "--share", help="Traffic share of a challenger, 0 to 1."),
+    revision: int | None = typer.Option(
+        None, "--revision", help="Refuse where the table has moved on from this."
+    ),
+    force: bool = typer.Option(
+        False, "--force", help="Pass the gate in spite of its verdict; needs --reason."
+    ),
+    reason: options.Reason = "",
+    by: options.Who = "cli",
+    artifacts: options.Artifacts = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Move an alias. Production is guarded by the gate."""
+    moved = opened(artifacts).promote(
+        model,
+        version,
+        alias=alias,
+        share=share,
+        expected_revision=revision,
+        force=force,
+        reason=reason,
+        requested_by=by,
+    )
+    show(
+        moved,
+        as_json,
+        lambda: f"{model}: {alias} is {version} (revision {moved.table.revision}). {moved.verdict}",
+    )
+
+
+@app.command()
+@reported
+def rollback(
+    *,
+    model: options.Model = "lightgbm",
+    reason: options.Reason = "",
+    by: options.Who = "cli",
+    artifacts: options.Artifacts = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Production goes back to the version before."""
+    table = opened(artifacts).rollback(model, reason=reason, requested_by=by)
+    show(table, as_json, lambda: f"{model}: production is {table.production} (revision {table.revision}).")
+
+
+@app.command()
+@reported
+def retire(
+    version: str,
+    *,
+    model: options.Model = "lightgbm",
+    reason: options.Reason = "",
+    by: options.Who = "cli",
+    artifacts: options.Artifacts = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Take a version out of use; one that an alias names is refused."""
+    retired = opened(artifacts).retire(model, version, reason=reason, requested_by=by)
+    show(retired, as_json, lambda: f"{model} {version} is retired.")
+
+
+@app.command()
+@reported
+def clean(
+    *,
+    model: options.Model = "lightgbm",
+    keep: int = typer.Option(10, "--keep", help="How many of the newest versions stay."),
+    by: options.Who = "cli",
+    artifacts: options.Artifacts = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Remove old versions; what an alias names, or a rollback needs, stays."""
+    removed = opened(artifacts).clean(model, keep=keep, requested_by=by)
+    show({"removed": removed}, as_json, lambda: f"Removed {', '.join(removed) or 'nothing'}.")
+
+
+@app.command()
+@reported
+def audit(
+    *,
+    model: str = typer.Option("", "--model", help="Only this model."),
+    limit: int = typer.Option(50, "--limit", min=1, help="The newest so many."),
+    artifacts: options.Artifacts = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Who moved what, when and why; newest first."""
+    entries = list(opened(artifacts).audit.entries(model))[: -limit - 1 : -1]
+    rows = [
+        (
+            _day(e.at),
+            e.requested_by,
+            e.model,
+            e.action,
+            e.alias,
+            e.from_version,
+            e.to_version,
+            e.revision,
+            e.reason,
+        )
+        for e in entries
+    ]
+    columns = ("at", "by", "model", "action", "alias", "from", "to", "revision", "reason")
+    show(entries, as_json, lambda: table_of("Audit log", columns, rows))
+
+
+def _day(at: float) -> str:
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M")

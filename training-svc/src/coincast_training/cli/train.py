@@ -1,0 +1,111 @@
+"""`train` and `retrain`: a run in this process, with a bar."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import typer
+from rich.table import Table
+
+from coincast_modelkit.artifact import Record
+from coincast_training.cli import options
+from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
+from coincast_training.domain import Outcome, TrainingSpec
+from coincast_training.fitting.base import Progress
+from coincast_training.jobs.limits import Limits, checked
+from coincast_training.settings import Settings
+from coincast_training.training.assembly import open_pipeline, open_registry
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(reported(train))
+    app.command()(reported(retrain))
+
+
+def train(
+    *,
+    ids: options.Ids,
+    model: options.Model = "lightgbm",
+    days: options.Days = 365,
+    tune: int = typer.Option(
+        0, "--tune", help="Trials of the tuner, 0 to 200; 0 takes the configured parameters."
+    ),
+    promote_if_better: bool = typer.Option(
+        False,
+        "--promote-if-better",
+        help="Move production where the gate allows it and the record is better.",
+    ),
+    market: options.Market = "",
+    artifacts: options.Artifacts = None,
+    executor: options.ExecutorAddress = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """Train a model in this process and write it as a new version."""
+    spec = TrainingSpec(
+        model=model,
+        ids=options.split_ids(ids),
+        days=days,
+        tune_trials=tune,
+        promote_if_better=promote_if_better,
+    )
+    settings = options.settings_with(market=market, artifacts=artifacts, executor=executor)
+    run_and_show(settings, checked(spec, Limits(max_coins=settings.max_coins_per_job)), as_json)
+
+
+def retrain(
+    *,
+    from_version: str = typer.Option(..., "--from", help="The version whose lineage is repeated: v000001."),
+    model: options.Model = "lightgbm",
+    market: options.Market = "",
+    artifacts: options.Artifacts = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train a version again: same data, seeds and parameters; LightGBM's files come out byte for byte."""
+    spec = checked(TrainingSpec(model=model, ids=(), from_version=from_version), Limits())
+    run_and_show(options.settings_with(market=market, artifacts=artifacts), spec, as_json)
+
+
+def run_and_show(settings: Settings, spec: TrainingSpec, as_json: bool) -> None:
+    """Runs with a bar and shows what came of it."""
+    with progress_bar(quiet=as_json) as progress:
+        outcome = asyncio.run(_run(settings, spec, progress))
+    version = open_registry(settings).versions.get(spec.model, outcome.version)
+    value = plain(outcome) | {"model": spec.model, "record": plain(version.record)}
+    show(value, as_json, lambda: _told(spec.model, outcome, version.record))
+
+
+async def _run(settings: Settings, spec: TrainingSpec, progress: Progress) -> Outcome:
+    async with open_pipeline(settings) as pipeline:
+        return await pipeline.run(
+            spec,
+            requested_by="cli",
+            run_id=uuid.uuid4().hex[:16],
+            progress=progress,
+        )
+
+
+def _told(model: str, outcome: Outcome, record: Record) -> Table:
+    table = record_table(f"{model} {outcome.version}: walk-forward record", record)
+    table.caption = outcome.promotion
+    return table
+
+
+def record_table(title: str, record: Record) -> Table:
+    """A record, horizon by horizon."""
+    rows = [
+        (
+            h.horizon_days,
+            h.forecasts,
+            h.mape_percent,
+            h.random_walk_mape_percent,
+            h.skill_percent,
+            h.crps_skill_percent,
+            h.coverage_80_percent,
+            h.coverage_95_percent,
+        )
+        for h in record.horizons
+    ]
+    columns = ("days", "forecasts", "MAPE %", "RW MAPE %", "skill %", "CRPS skill %", "in 80 %", "in 95 %")
+    return table_of(title, columns, rows)
