@@ -45,7 +45,7 @@ def test_a_slip_of_the_keyboard_is_told(monkeypatch, capsys):
 
 def test_secrets_are_files(monkeypatch, tmp_path: Path):
     (tmp_path / "toy_coingecko_api_key").write_text("CG-1\n")
-    monkeypatch.setenv("COINCAST_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("COINCAST_SECRETS_DIR", f"{tmp_path}:{tmp_path / 'absent'}")
     assert load_settings(Settings).coingecko_api_key == "CG-1"
 
 

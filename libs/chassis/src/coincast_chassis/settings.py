@@ -40,12 +40,15 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 def load_settings(cls: type[Settings]) -> Settings:
     """The settings from environment and secrets; a bad value ends the process with one line and code 2.
 
-    Secrets are files named like their variable (`market_coingecko_api_key`) in COINCAST_SECRETS_DIR
-    (default /run/secrets). A variable with the service's prefix that means nothing is told on stderr.
+    Secrets are files named like their variable in small letters (`market_api_key`) in the folders of
+    COINCAST_SECRETS_DIR (separated by colons, the last one wins; default /run/secrets). A variable with
+    the service's prefix that means nothing is told on stderr.
     """
-    folder = Path(os.environ.get("COINCAST_SECRETS_DIR", "/run/secrets"))
+    folders = [
+        Path(name) for name in os.environ.get("COINCAST_SECRETS_DIR", "/run/secrets").split(os.pathsep)
+    ]
     try:
-        settings = cls(_secrets_dir=folder if folder.is_dir() else None)
+        settings = cls(_secrets_dir=[folder for folder in folders if folder.is_dir()])
     except ValidationError as error:
         sys.stderr.write("".join(f"{line}\n" for line in explain(cls, error)))
         raise SystemExit(2) from None

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# A Docker engine of its own on a Debian machine without internet, with local stand-ins for the base images.
+# Usage: engine.sh start FOLDER | stop FOLDER. Prints the DOCKER_HOST to use. Needs root and these packages:
+#   apt-get install --no-install-recommends docker.io debootstrap iptables redis-server prometheus prometheus-alertmanager
+# The stand-ins carry the tags that the compose file names: python, redis and prometheus from Debian's packages;
+# Grafana and the collector, which Debian has not, as a page that says that it is a stand-in.
+set -euo pipefail
+
+here="$(cd "$(dirname "$0")" && pwd)"
+folder="${2:?usage: engine.sh start|stop FOLDER}"
+export DOCKER_HOST="unix://$folder/docker.sock"
+docker=/usr/bin/docker
+
+stop() {
+    if [[ -f "$folder/engine.pid" ]]; then
+        kill "$(cat "$folder/engine.pid")" 2>/dev/null || true
+        for _ in $(seq 50); do [[ -S "$folder/docker.sock" ]] && sleep 0.2 || break; done
+    fi
+}
+
+start_engine() {
+    mkdir -p "$folder"
+    /usr/sbin/dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/engine.pid" \
+        -H "$DOCKER_HOST" --bridge=none --iptables=false --ip6tables=false >"$folder/engine.log" 2>&1 &
+    for _ in $(seq 150); do $docker info >/dev/null 2>&1 && return; sleep 0.2; done
+    echo "the engine did not start; its log ends with:" >&2
+    tail -5 "$folder/engine.log" >&2
+    exit 1
+}
+
+root_filesystem() {
+    [[ -f "$folder/rootfs/.complete" ]] && return
+    rm -rf "$folder/rootfs"
+    debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv bookworm "$folder/rootfs" >&2
+    rm -f "$folder/rootfs/usr/lib/python3.11/EXTERNALLY-MANAGED"
+    ln -sf /usr/bin/python3 "$folder/rootfs/usr/local/bin/python"
+    ln -sf /usr/bin/python3 "$folder/rootfs/usr/local/bin/python3"
+    ln -sf /usr/bin/pip3 "$folder/rootfs/usr/local/bin/pip"
+    cp /etc/ssl/certs/ca-certificates.crt "$folder/rootfs/etc/ssl/certs/"
+    touch "$folder/rootfs/.complete"
+}
+
+tag_of() { grep -oE "image: *\\$\{$1:-[^}]+" "$here/../../docker-compose.yml" | head -1 | sed 's/.*:-//'; }
+
+import_python() {
+    local tag
+    tag="$(sed -n 's/^ARG PYTHON_IMAGE=//p' "$here/../../gateway/Dockerfile")"
+    $docker image inspect "$tag" >/dev/null 2>&1 && return
+    tar -C "$folder/rootfs" -c . | $docker import -c 'CMD ["python3"]' \
+        -c 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' - "$tag" >&2
+}
+
+import_programs() {
+    local tag
+    tag="$(sed -n 's/^ARG PYTHON_IMAGE=//p' "$here/../../gateway/Dockerfile")"
+    for name in REDIS PROMETHEUS ALERTMANAGER GRAFANA COLLECTOR; do
+        $docker image inspect "$(tag_of ${name}_IMAGE)" >/dev/null 2>&1 && continue
+        $docker build --network host --quiet --build-arg PYTHON_IMAGE="$tag" --target "${name,,}" \
+            -t "$(tag_of ${name}_IMAGE)" -f "$here/stand-ins.Dockerfile" "$here" >&2
+    done
+}
+
+case "$1" in
+    start)
+        stop
+        start_engine
+        root_filesystem
+        import_python
+        import_programs
+        echo "$DOCKER_HOST"
+        ;;
+    stop) stop ;;
+    *) echo "usage: engine.sh start|stop FOLDER" >&2; exit 2 ;;
+esac

@@ -1,0 +1,36 @@
+# Stand-ins for the images of other projects where no registry can be had: the same programs from Debian's packages
+# at the same paths. What Debian has not is a page that says so. For tests only.
+# hadolint global ignore=DL3008
+ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS redis
+RUN apt-get update && apt-get install --yes --no-install-recommends redis-server redis-tools \
+    && rm -rf /var/lib/apt/lists/* && install -d -o 999 -g 999 /data
+USER 999:999
+WORKDIR /data
+ENTRYPOINT []
+CMD ["redis-server"]
+
+FROM ${PYTHON_IMAGE} AS prometheus
+RUN apt-get update && apt-get install --yes --no-install-recommends prometheus wget \
+    && rm -rf /var/lib/apt/lists/* && install -d -o 65534 -g 65534 /prometheus
+USER 65534
+ENTRYPOINT ["/usr/bin/prometheus"]
+
+FROM ${PYTHON_IMAGE} AS alertmanager
+RUN apt-get update && apt-get install --yes --no-install-recommends prometheus-alertmanager wget \
+    && rm -rf /var/lib/apt/lists/* && install -d -o 65534 -g 65534 /alertmanager
+USER 65534
+ENTRYPOINT ["/usr/bin/prometheus-alertmanager"]
+
+FROM ${PYTHON_IMAGE} AS grafana
+RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -rf /var/lib/apt/lists/* \
+    && install -d -o 472 -g 472 /var/lib/grafana
+COPY page.py /page.py
+USER 472
+ENTRYPOINT ["python3", "/page.py", "3000"]
+
+FROM ${PYTHON_IMAGE} AS collector
+COPY page.py /page.py
+USER 10001
+ENTRYPOINT ["python3", "/page.py", "13133"]
