@@ -16,6 +16,7 @@ import orjson
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.backfill import Backfill
@@ -93,7 +94,12 @@ async def build(
     """The service, ready to run. `transport` replaces the network in tests."""
     edges = await open_edges(settings, stack, transport)
     archive = Archive(archive_folder(settings))
-    archive.open()
+    try:
+        archive.open()
+    except OSError as error:
+        raise Unavailable(
+            f"MARKET_ARCHIVE_DIR={settings.archive_dir} cannot be used: {error.strerror}"
+        ) from error
     stack.callback(archive.close)
     services, warm = put_together(edges, archive, stack)
     servicer = Servicer(
@@ -125,6 +131,7 @@ async def open_edges(
         breakers=breakers,
         budget=RetryBudget(settings.retry_share),
         max_attempts=settings.max_attempts,
+        retry_seconds=settings.call_deadline_seconds,
         quota_wait_seconds=settings.quota_wait_seconds,
     )
     stack.push_async_callback(upstream.aclose)
@@ -204,6 +211,7 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
         prices=prices,
         hot=hot,
         backfill=backfill,
+        archive=archive,
         per_month=edges.governor.limits.per_month,
         observe=status.observe,
     )

@@ -10,6 +10,7 @@ import structlog
 
 from coincast_chassis.errors import CoincastError
 from coincast_market_data import metrics
+from coincast_market_data.archive.store import Archive
 from coincast_market_data.backfill import Backfill
 from coincast_market_data.history.days import last_closed_day
 from coincast_market_data.ports import DataClock
@@ -45,6 +46,7 @@ class Background:
         prices: PriceService,
         hot: HotPairs,
         backfill: Backfill,
+        archive: Archive,
         per_month: int,
         observe: Callable[[], Awaitable[None]],
     ) -> None:
@@ -53,6 +55,7 @@ class Background:
         self._prices = prices
         self._hot = hot
         self._backfill = backfill
+        self._archive = archive
         self._interval = refresh_interval(settings.prices_fresh_seconds, per_month)
         self._observe = observe
         self._kept_for: date | None = None
@@ -75,6 +78,7 @@ class Background:
             await self._prices.refresh(pairs)
 
     async def _keep_archive(self) -> None:
+        self._archive.take_writers_place()
         today = last_closed_day(self._clock.now())
         if today == self._kept_for or not self._settings.warm_ids:
             return

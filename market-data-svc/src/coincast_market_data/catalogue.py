@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import lru_cache
 
 import orjson
 from rapidfuzz import fuzz, process
@@ -18,6 +17,7 @@ from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 LONGEST_QUERY = 100
 SUGGESTIONS = 5
 LEAST_SCORE = 60
+MOST_HINTS = 1000
 
 
 class Catalogue:
@@ -34,6 +34,7 @@ class Catalogue:
         self._currencies = currencies
         self._known: frozenset[str] = frozenset()
         self._seen: tuple[Coin, ...] = ()
+        self._hints: dict[str, tuple[str, ...]] = {}
 
     async def list(
         self, query: str, limit: int, page_token: str
@@ -57,6 +58,7 @@ class Catalogue:
         if answer.value is not self._seen:
             self._seen = answer.value
             self._known = frozenset(coin.id for coin in answer.value)
+            self._hints.clear()
         return answer
 
     async def currencies(self) -> Answer[tuple[str, ...]]:
@@ -73,7 +75,13 @@ class Catalogue:
             await self.coins()
         except CoincastError:
             return ()
-        return await asyncio.to_thread(_nearest, coin, self._seen)
+        names = self._hints.get(coin)
+        if names is None:
+            names = await asyncio.to_thread(_nearest, coin, self._seen)
+            if len(self._hints) >= MOST_HINTS:
+                self._hints.clear()
+            self._hints[coin] = names
+        return names
 
     async def check_currency(self, code: str) -> None:
         """Raise InvalidInput for a currency that the upstream does not quote in; passes where the list
@@ -135,7 +143,6 @@ def _mentions(coin: Coin, word: str) -> bool:
     return word in coin.id or word in coin.symbol.lower() or word in coin.name.lower()
 
 
-@lru_cache(maxsize=512)
 def _nearest(coin: str, coins: tuple[Coin, ...]) -> tuple[str, ...]:
     by_symbol = [c.id for c in coins if c.symbol.lower() == coin][:2]
     ids = [c.id for c in coins]

@@ -48,8 +48,16 @@ class RedisGate:
             return task.result()
         if not isinstance(error, FAILURES):
             raise error
-        self._failed(what, type(error).__name__)
+        if isinstance(error, redis.exceptions.ResponseError):
+            self._refused(what, error)
+        else:
+            self._failed(what, type(error).__name__)
         return None
+
+    def _refused(self, what: str, error: redis.exceptions.ResponseError) -> None:
+        """It answers, with an error (full, read-only, busy with a script): reads may still work."""
+        self.errors += 1
+        metrics.REDIS_ERRORS.labels(operation=what, reason=type(error).__name__).inc()
 
     def _forget(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Status:
             cache_layers=[self._layer("memory"), self._layer("redis")],
             quota=await self._quota(),
             batch=self._batch(),
-            archive=self._archive(),
+            archive=await asyncio.to_thread(self._archive),
             warm_ids=self.settings.warm_ids,
             quality=[convert.quality(self.quality.of(coin, "usd")) for coin in quality_ids],
             redis_up=self.gate.up,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +36,16 @@ def read_candles(path: Path) -> list[Candle]:
         Candle(day, close, opened, high, low, volume, market_cap)
         for day, opened, high, low, close, volume, market_cap in zip(*columns, strict=True)
     ]
+
+
+def read_extent(path: Path) -> tuple[int, date, date] | None:
+    """(candles, first day, last day) out of the file's footer; None for a file that tells nothing."""
+    try:
+        footer = pq.read_metadata(path)
+        ranges = [footer.row_group(n).column(0).statistics for n in range(footer.num_row_groups)]
+        return footer.num_rows, min(r.min for r in ranges), max(r.max for r in ranges)
+    except (pa.ArrowException, OSError, ValueError, AttributeError):
+        return None
 
 
 def write_candles(path: Path, candles: Sequence[Candle]) -> None:

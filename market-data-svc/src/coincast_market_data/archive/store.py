@@ -15,7 +15,7 @@ import structlog
 
 from coincast_chassis.errors import Conflict
 from coincast_market_data import metrics
-from coincast_market_data.archive.files import UnreadableArchive, read_candles, write_candles
+from coincast_market_data.archive.files import UnreadableArchive, read_candles, read_extent, write_candles
 from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.domain import Candle
 
@@ -43,30 +43,38 @@ class Archive:
         self._memory: OrderedDict[Key, tuple[Candle, ...]] = OrderedDict()
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._lock_file: io.TextIOWrapper | None = None
+        self._versions: dict[Key, int] = {}
         self._extents: dict[Key, tuple[int, date, date]] = {}
-        self.is_writer = False
 
     def open(self) -> None:
         """Take the writer's place if it is free, and look at what is there. Raises OSError for a folder
         that cannot be used.
         """
         self._root.mkdir(parents=True, exist_ok=True)
-        self._try_lock()
+        self.take_writers_place()
         for path in self._root.glob("*/*.parquet"):
-            key = (path.stem, path.parent.name)
-            self._measure(key, self._load(key))
+            found = read_extent(path)
+            if found is not None:
+                self._extents[path.stem, path.parent.name] = found
         self._tell()
 
-    def _try_lock(self) -> None:
+    def take_writers_place(self) -> bool:
+        """Become the writer if nobody else is; returns whether this process is it."""
+        if self._lock_file is not None:
+            return True
         handle = (self._root / ".writer.lock").open("w")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.close()
-            self.is_writer = False
-            return
+            return False
         self._lock_file = handle
-        self.is_writer = True
+        return True
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether what is added here reaches the disk."""
+        return self._lock_file is not None
 
     def must_be_writer(self) -> None:
         """Raise Conflict where somebody else writes."""
@@ -78,18 +86,28 @@ class Archive:
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
-        self.is_writer = False
 
     async def read(self, coin: str, currency: str) -> Sequence[Candle]:
         """All candles of a coin, oldest first."""
         key = (coin, currency)
         found = self._memory.get(key)
-        if found is None:
-            found = await asyncio.to_thread(self._load, key)
+        if found is None or self._changed_outside(key):
+            self._versions[key] = self._version(key)
+            stored = await asyncio.to_thread(self._load, key)
+            found = tuple(merge_candles(stored, found)[0]) if found else stored
             self._remember(key, found)
-        else:
-            self._memory.move_to_end(key)
+        self._memory.move_to_end(key)
         return found
+
+    def _changed_outside(self, key: Key) -> bool:
+        """Whether another process, the writer, has replaced the file since it was read."""
+        return not self.is_writer and self._version(key) != self._versions.get(key, 0)
+
+    def _version(self, key: Key) -> int:
+        try:
+            return self._path(key).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     async def add(self, coin: str, currency: str, candles: Iterable[Candle]) -> int:
         """Merge candles in; returns how many days are new or richer. Only the writer's reach the disk."""
@@ -145,7 +163,8 @@ class Archive:
         self._memory[key] = candles
         self._memory.move_to_end(key)
         if len(self._memory) > self._max:
-            self._memory.popitem(last=False)
+            dropped, _ = self._memory.popitem(last=False)
+            self._versions.pop(dropped, None)
 
     def _measure(self, key: Key, candles: Sequence[Candle]) -> None:
         if candles:

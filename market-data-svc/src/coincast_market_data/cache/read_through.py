@@ -10,13 +10,14 @@ from typing import Generic, TypeVar
 
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import CoincastError, NotFound, Unavailable
+from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
 from coincast_chassis.singleflight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import Cached
 from coincast_market_data.cache.layers import LayeredCache
 from coincast_market_data.cache.policy import Verdict, judge
 from coincast_market_data.domain import Provenance, Source
+from coincast_market_data.patience import patience_seconds
 from coincast_market_data.ports import DataClock, Priority
 
 T = TypeVar("T")
@@ -75,16 +76,26 @@ class ReadThrough(Generic[T]):
             if verdict in (Verdict.FRESH_REFRESH, Verdict.STALE_REFRESH):
                 self._refresh_behind(key, fetch)
                 return self._answer(entry, reason="a newer document is being fetched")
+        fallback = entry is not None and verdict is not Verdict.GONE
         try:
-            return self._answer(await self._fetch(key, fetch, Priority.LIVE), live=True)
+            async with asyncio.timeout(patience_seconds(fallback=fallback)):
+                return self._answer(await self._fetch(key, fetch, Priority.LIVE), live=True)
+        except TimeoutError:
+            late = Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
+            return self._fallback(entry, verdict, max_age_seconds, late)
         except NotFound:
             raise
         except CoincastError as error:
-            if entry is None or verdict is Verdict.GONE:
-                raise
-            if not self._new_enough(entry, max_age_seconds):
-                raise _too_old(self._age(entry), max_age_seconds, error) from error
-            return self._answer(entry, reason=error.message)
+            return self._fallback(entry, verdict, max_age_seconds, error)
+
+    def _fallback(
+        self, entry: Cached[T] | None, verdict: Verdict, max_age: float | None, error: CoincastError
+    ) -> Answer[T]:
+        if entry is None or verdict is Verdict.GONE:
+            raise error
+        if not self._new_enough(entry, max_age):
+            raise _too_old(self._age(entry), max_age, error) from error
+        return self._answer(entry, reason=error.message)
 
     async def refresh(self, key: str, fetch: Fetch[T]) -> None:
         """Fetch anew, below the priority of callers."""

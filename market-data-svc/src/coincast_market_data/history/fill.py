@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -24,6 +25,7 @@ from coincast_market_data.upstream.refusals import BeyondPlan
 
 log = structlog.get_logger(__name__)
 FREE_REACH_DAYS = 365
+MOST_COINS_REMEMBERED = 5000
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class Filler:
         self.reach_days = reach_days
         self._hourly = hourly_chunks
         self._at_once = calls_at_once
-        self._absent: dict[tuple[str, str], Absences] = {}
+        self._absent: OrderedDict[tuple[str, str], Absences] = OrderedDict()
         self._flights: SingleFlight[tuple[str, str, date, Priority], int] = SingleFlight()
 
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
@@ -154,6 +156,9 @@ class Filler:
         found = self._absent.get((coin, currency))
         if found is None or found.asked_on != today:
             found = self._absent[coin, currency] = Absences(today)
+            self._absent.move_to_end((coin, currency))
+            if len(self._absent) > MOST_COINS_REMEMBERED:
+                self._absent.popitem(last=False)
         return found
 
     def _note_absent(

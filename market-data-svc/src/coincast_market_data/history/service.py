@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import date, timedelta
 
-from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
+from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Timeout, Unavailable
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import Candle, History, Provenance, Source
 from coincast_market_data.history.days import DAY_SECONDS, days_between, last_closed_day, midnight
 from coincast_market_data.history.fill import Filler
 from coincast_market_data.keys import canonical_currency, canonical_id, echo
+from coincast_market_data.patience import patience_seconds
 from coincast_market_data.ports import DataClock, Priority
 from coincast_market_data.quarantine import QualityBook
 
 MAX_DAYS = 10_000
 MAX_MISSING = 100
 CHUNK_CANDLES = 1000
+# With no more than this missing, what is kept is worth more than a long wait.
+FEW_DAYS = 7
 
 
 class HistoryService:
@@ -81,12 +85,20 @@ class HistoryService:
         self, coin: str, currency: str, first: date, priority: Priority
     ) -> tuple[bool, CoincastError | None]:
         """(whether anything was fetched just now, the error that kept it from being whole)."""
-        if not await self._filler.missing(coin, currency, first):
+        missing = await self._filler.missing(coin, currency, first)
+        if not missing:
             return False, None
+        nearly_whole = len(missing) <= FEW_DAYS and bool(await self._archive.read(coin, currency))
         if self._unknown(coin):
             return False, await self._no_such(coin)
+        patience = 600.0 if priority is Priority.BACKFILL else patience_seconds(fallback=nearly_whole)
         try:
-            return await self._filler.fill(coin, currency, first, priority) > 0, None
+            async with asyncio.timeout(patience):
+                return await self._filler.fill(coin, currency, first, priority) > 0, None
+        except TimeoutError:
+            return False, Timeout(
+                "CoinGecko did not answer in time; what it sends is kept for the next caller"
+            )
         except NotFound:
             return False, await self._no_such(coin)
         except CoincastError as error:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from coincast_chassis import context
-from coincast_chassis.errors import CoincastError, NotFound, Unavailable
+from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import Cached
 from coincast_market_data.cache.policy import Verdict, judge
@@ -17,6 +17,7 @@ from coincast_market_data.domain import ItemFailure, Prices, Provenance, Quote, 
 from coincast_market_data.failures import failure_of
 from coincast_market_data.keys import canonical_currencies, echo, not_an_id, split_ids
 from coincast_market_data.parse import Pair
+from coincast_market_data.patience import patience_seconds
 from coincast_market_data.ports import DataClock, Priority
 from coincast_market_data.prices.batcher import Outcome
 from coincast_market_data.prices.hot import HotPairs
@@ -24,6 +25,8 @@ from coincast_market_data.prices.source import QuoteCache, quote_key
 
 # Refusing an age costs an upstream call; a caller who asks for the impossible gets one every few seconds.
 LEAST_REFETCH_SECONDS = 5.0
+# Near names cost a search each; a request that is all wrong gets a few.
+MOST_HINTS = 8
 SERVABLE = (Verdict.FRESH, Verdict.FRESH_REFRESH, Verdict.STALE_REFRESH)
 Entry = Cached[Quote | None]
 
@@ -75,7 +78,8 @@ class PriceService:
         outcomes, live = await self._resolve(pairs, max_age_seconds)
         prices: list[Quoted] = []
         for coin in coins:
-            quoted, failure = await self._coin(coin, codes, outcomes, live, max_age_seconds)
+            hints = len(failures) < MOST_HINTS
+            quoted, failure = await self._coin(coin, codes, outcomes, live, max_age_seconds, hints=hints)
             prices.extend(quoted)
             if failure:
                 failures.append(failure)
@@ -100,7 +104,7 @@ class PriceService:
         needed, early = self._sort(known, max_age)
         if early:
             self._refresh_behind(early)
-        fetched = await self._batcher.fetch(needed) if needed else {}
+        fetched = await self._fetch(needed, known) if needed else {}
         result: dict[Pair, tuple[Entry | None, CoincastError | None]] = {}
         live: set[Pair] = set()
         for pair in pairs:
@@ -111,6 +115,18 @@ class PriceService:
             else:
                 result[pair] = (self._usable(known[pair]), outcome)
         return result, live
+
+    async def _fetch(
+        self, needed: Sequence[Pair], known: Mapping[Pair, Entry | None]
+    ) -> Mapping[Pair, Outcome]:
+        """Outcomes in time; whoever has an older figure at hand does not wait long for a newer one."""
+        fallback = all(self._usable(known[pair]) for pair in needed)
+        try:
+            async with asyncio.timeout(patience_seconds(fallback=fallback)):
+                return await self._batcher.fetch(needed)
+        except TimeoutError:
+            error = Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
+            return dict.fromkeys(needed, error)
 
     def _sort(
         self, known: Mapping[Pair, Entry | None], max_age: float | None
@@ -157,6 +173,8 @@ class PriceService:
         outcomes: Mapping[Pair, tuple[Entry | None, CoincastError | None]],
         live: set[Pair],
         max_age: float | None,
+        *,
+        hints: bool,
     ) -> tuple[list[Quoted], ItemFailure | None]:
         quoted: list[Quoted] = []
         error: CoincastError | None = None
@@ -173,13 +191,15 @@ class PriceService:
             else:
                 quoted.append(found)
         if error is None and missing:
-            error = await self._nothing(coin, missing, any_found=bool(quoted))
+            error = await self._nothing(coin, missing, any_found=bool(quoted), hints=hints)
         return quoted, failure_of(coin, error) if error else None
 
-    async def _nothing(self, coin: str, missing: Sequence[str], *, any_found: bool) -> CoincastError:
+    async def _nothing(
+        self, coin: str, missing: Sequence[str], *, any_found: bool, hints: bool
+    ) -> CoincastError:
         if any_found:
             return NotFound(f"{coin} has no price in {', '.join(missing)}", field="vs_currencies")
-        names = await self._suggest(coin)
+        names = await self._suggest(coin) if hints else ()
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
         return NotFound(
             f"CoinGecko knows no coin {echo(coin)} with such a price{hint}", field="ids", suggestions=names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 
 from coincast_chassis.breaker import Breaker
@@ -29,6 +30,7 @@ class GuardedUpstream:
         breakers: Breakers,
         budget: RetryBudget,
         max_attempts: int,
+        retry_seconds: float,
         quota_wait_seconds: float,
         rand: Callable[[], float] = random.random,
     ) -> None:
@@ -37,29 +39,37 @@ class GuardedUpstream:
         self._breakers = breakers
         self._budget = budget
         self._max_attempts = max_attempts
+        self._retry_seconds = retry_seconds
         self._quota_wait = {
             Priority.LIVE: quota_wait_seconds,
             Priority.REFRESH: quota_wait_seconds,
             Priority.BACKFILL: 120.0,
         }
         self._rand = rand
-        self._flights: SingleFlight[UpstreamRequest, UpstreamReply] = SingleFlight()
+        self._flights: SingleFlight[tuple[UpstreamRequest, Priority], UpstreamReply] = SingleFlight()
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
         """Fetch one document; equal requests in flight share it."""
-        return await self._flights.do(request, lambda: self._with_retries(request))
+        # A caller must not queue behind a backfill that asked for the same.
+        key = (request, request.priority)
+        return await self._flights.do(key, lambda: self._with_retries(request))
 
     async def _with_retries(self, request: UpstreamRequest) -> UpstreamReply:
         self._budget.first_call()
+        give_up = time.monotonic() + self._retry_seconds
         attempt = 1
         while True:
             try:
                 return await self._attempt(request)
             except CoincastError as error:
-                if attempt >= self._max_attempts or not worth_retrying(error) or not self._budget.spend():
+                pause = backoff_seconds(attempt, self._rand())
+                late = time.monotonic() + pause > give_up
+                if late or attempt >= self._max_attempts or not worth_retrying(error):
+                    raise
+                if not self._budget.spend():
                     raise
                 metrics.RETRIES.labels(group=request.group).inc()
-                await asyncio.sleep(backoff_seconds(attempt, self._rand()))
+                await asyncio.sleep(pause)
                 attempt += 1
 
     async def _attempt(self, request: UpstreamRequest) -> UpstreamReply:
