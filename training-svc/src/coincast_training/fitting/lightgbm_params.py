@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from coincast_training.fitting.params import WalkParams
 
 
 class TreeParams(BaseModel):
@@ -23,23 +23,10 @@ class TreeParams(BaseModel):
     early_stopping_rounds: int = Field(20, ge=1)
 
 
-class LightgbmParams(BaseModel):
-    """The whole recipe. first_test and step_days fix the walk-forward days; without them `folds` divide the
-    later half.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class LightgbmParams(WalkParams):
+    """The whole recipe: trees of the volatility, trees of the mean."""
 
     volatility: TreeParams = TreeParams()
     mean: TreeParams = TreeParams(
         num_leaves=7, rounds=60, learning_rate=0.03, min_data_in_leaf=200, lambda_l2=50
     )
-    anchors: tuple[int, ...] = (1, 3, 7, 14, 30)
-    mean_anchors: tuple[int, ...] = (1, 7)
-    ridge_rows: float = Field(50.0, ge=0)
-    later_share: float = Field(0.15, gt=0.02, lt=0.5)
-    folds: int = Field(4, ge=1, le=60)
-    first_test: dt.date | None = None
-    step_days: int | None = Field(None, ge=7)
-    rolling_days: int | None = Field(None, ge=180)
-    walk_forward: bool = True

@@ -2,12 +2,61 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from coincast_modelkit.models.base import MAX_HORIZON_DAYS
 
 P = TypeVar("P", bound=BaseModel)
+W = TypeVar("W", bound="WalkParams")
+
+
+class WalkParams(BaseModel):
+    """What every recipe's settings say of its horizons and of its walk-forward days.
+
+    anchors are the horizons fitted (days), mean_anchors those of them that also forecast a mean. first_test
+    and step_days fix the test days; without them `folds` divide the later half. rolling_days bounds the
+    training days.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    anchors: tuple[int, ...] = (1, 3, 7, 14, 30)
+    mean_anchors: tuple[int, ...] = (1, 7)
+    ridge_rows: float = Field(50.0, ge=0)
+    later_share: float = Field(0.15, gt=0.02, lt=0.5)
+    folds: int = Field(4, ge=1, le=60)
+    first_test: dt.date | None = None
+    step_days: int | None = Field(None, ge=7)
+    rolling_days: int | None = Field(None, ge=180)
+    walk_forward: bool = True
+
+    @field_validator("anchors", "mean_anchors")
+    @classmethod
+    def _rising(cls, days: tuple[int, ...]) -> tuple[int, ...]:
+        if not days or list(days) != sorted(set(days)) or days[0] < 1 or days[-1] > MAX_HORIZON_DAYS:
+            raise ValueError(f"must be rising days from 1 to {MAX_HORIZON_DAYS}")
+        return days
+
+    @model_validator(mode="after")
+    def _means_are_anchors(self) -> Self:
+        if not set(self.mean_anchors) <= set(self.anchors):
+            raise ValueError("mean_anchors must be among anchors")
+        return self
+
+
+def for_span(params: W, days: int) -> W:
+    """The recipe with the anchors that so many days can teach. Raises ValueError where not even the
+    shortest can.
+    """
+    anchors = tuple(h for h in params.anchors if days >= 60 + 4 * h)
+    if not anchors:
+        raise ValueError(f"{days} days of history are too few to train on; 90 are the least")
+    mean = tuple(h for h in params.mean_anchors if h in anchors) or anchors[:1]
+    return params.model_copy(update={"anchors": anchors, "mean_anchors": mean})
 
 
 def read_params(kind: type[P], raw: Mapping[str, Any], *, model: str) -> P:

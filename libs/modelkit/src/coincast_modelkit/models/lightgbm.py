@@ -15,6 +15,7 @@ from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.har import HarLine
+from coincast_modelkit.models.location_scale import LocationScale
 from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
 from coincast_modelkit.models.residuals import ResidualShape
 from coincast_modelkit.prepared import Prepared
@@ -80,14 +81,11 @@ class LightgbmModel:
         """Log volatility (n, H), mean of the log return (n, H) and its quantiles (n, H, Q) from rows (n,
         F).
         """
-        log_volatility = across_horizons(self.volatility.anchors, self.log_volatility(rows).T, horizons).T
-        days = np.asarray(horizons, dtype=np.float64)
-        scale = np.exp(log_volatility) * np.sqrt(days)
-        steps = np.minimum(days, self.mean.anchors[-1])
-        scores = across_horizons(self.mean.anchors, self.mean.predict(rows).T, horizons).T
-        mean = scores * np.exp(log_volatility) * np.sqrt(steps)
-        quantiles = mean[..., None] + scale[..., None] * self.shape.quantiles(horizons)
-        return log_volatility, mean, quantiles
+        at_anchors, scores = self.log_volatility(rows), self.mean.predict(rows)
+        form = LocationScale(self.volatility.anchors, self.mean.anchors, self.shape)
+        log_volatility = form.log_volatility(at_anchors, horizons)
+        mean = form.mean(scores, log_volatility, horizons)
+        return log_volatility, mean, form.quantiles(at_anchors, scores, horizons)
 
     def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""

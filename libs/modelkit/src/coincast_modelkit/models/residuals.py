@@ -14,7 +14,8 @@ HALF = len(PROBABILITIES) // 2
 # Central levels of the stored sizes: 0 at the median, up to the widest interval.
 LEVELS: Floats = 2 * PROBABILITIES[HALF:] - 1
 
-# So many residuals tell their own middle; fewer only tell the scale of a Student t with five degrees of freedom.
+# So many residuals tell their own middle; fewer only tell the scale of a Student t with five degrees of
+# freedom.
 MIN_RESIDUALS = 40
 
 
@@ -69,7 +70,7 @@ def _sizes(known: Floats) -> Floats:
     if len(known) < MIN_RESIDUALS:
         square = np.sqrt(np.mean(known**2)) if len(known) else 1.0
         return np.asarray(tail * square / np.sqrt(5.0 / 3.0))
-    told = LEVELS <= 1 - 10 / len(known)
+    told = 1 - 10 / len(known) >= LEVELS
     own = np.quantile(known, LEVELS)
     last = int(np.flatnonzero(told)[-1])
     out = np.where(told, own, own[last] * tail / tail[last])
