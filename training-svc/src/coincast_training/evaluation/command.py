@@ -1,0 +1,128 @@
+"""One evaluation from the folder to the reports, with what it prints on the way."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import DEFAULT_SPEC
+from coincast_training.evaluation.folder import Folder, read_folder
+from coincast_training.evaluation.goals import goals
+from coincast_training.evaluation.html import write_html
+from coincast_training.evaluation.options import Options, Plan, plan_of
+from coincast_training.evaluation.outcomes import outcomes_of
+from coincast_training.evaluation.run import walk_all
+from coincast_training.evaluation.slices import slices_of
+from coincast_training.evaluation.summary import summarise
+from coincast_training.evaluation.write import write_json, write_predictions
+
+LIBRARIES = ("numpy", "lightgbm", "arch", "scoringrules", "statsforecast", "mlforecast", "scikit-learn")
+LINE_SECONDS = 20.0
+
+
+def evaluate(options: Options, console: Console | None = None) -> dict[str, Any]:
+    """Runs it and gives what evaluation.json holds. Raises BadOptions."""
+    console = console or Console()
+    began = time.monotonic()
+    folder = read_folder(options.data)
+    panel, plan = plan_of(options, folder.panel)
+    console.print(
+        f"{len(panel)} coins, forecasts from {plan.first} to {plan.last}, horizons {plan.horizons}, "
+        f"{', '.join(plan.models)}; refitted every {plan.refit_days} days on what was known by then"
+    )
+    with ProgressLine(console) as line:
+        rows, notes, seconds = walk_all(panel, plan, options.jobs, line.tell)
+    outcomes = outcomes_of(rows, panel)
+    slices = slices_of(rows, outcomes)
+    summary = summarise(slices, plan.horizons)
+    found = {
+        "about": _about(panel, plan, folder, notes, seconds),
+        "goals": goals(summary),
+        **summary,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_predictions(rows, outcomes.actual, options.out / "predictions.parquet")
+    write_json(found, options.out / "evaluation.json")
+    write_html(found, slices, options.out / "evaluation.html")
+    _print(console, found)
+    console.print(
+        f"{options.out}/evaluation.json, .html and predictions.parquet in {time.monotonic() - began:.0f} s"
+    )
+    return found
+
+
+def _about(
+    panel: Panel, plan: Plan, folder: Folder, notes: list[str], seconds: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "coins": {coin: [str(c.dates[0]), str(c.dates[-1]), len(c)] for coin, c in panel.items()},
+        "first_origin": str(plan.first),
+        "last_origin": str(plan.last),
+        "refit_days": plan.refit_days,
+        "seed": plan.seed,
+        "protocol": (
+            "Forecasts at every close; expanding fit on targets that had ended by the cut; compared on shared coins and "
+            "days; peers on every 8th day; CRPS of the log return over 100 equal levels; Diebold-Mariano on date means "
+            "with HAC; intervals by bootstrap over blocks of dates; volatility terciles by what was known that day."
+        ),
+        "feature_spec": DEFAULT_SPEC.hash,
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "seconds": {name: round(s, 1) for name, s in seconds.items()},
+        "notes": [*folder.notes, *notes],
+    }
+
+
+def _print(console: Console, found: dict[str, Any]) -> None:
+    for note in found["about"]["notes"]:
+        console.print(f"note: {note}")
+    table = Table(title="Figures to reach")
+    for column in ("figure", "value", "must hold", "aim", ""):
+        table.add_column(column, justify="left" if column in ("figure", "") else "right")
+    for goal in found["goals"]:
+        if goal["value"] is not None:
+            sign = "<=" if goal["below"] else ">="
+            aim = "" if goal["aim"] is None else f"{goal['aim']:.2f}"
+            verdict = {True: "holds", False: "MISSES", None: "?"}[goal["holds"]]
+            verdict += ", reaches the aim" if goal["reaches_aim"] else ""
+            table.add_row(goal["name"], f"{goal['value']:.2f}", f"{sign} {goal['must']:.2f}", aim, verdict)
+    console.print(table)
+
+
+class ProgressLine:
+    """A bar with the time left on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = self._spoke = time.monotonic()
+        columns = (
+            TextColumn("{task.percentage:3.0f} %"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(
+            *columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal
+        )
+        self._task = self._bar.add_task("starts", total=1.0)
+
+    def __enter__(self) -> ProgressLine:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, fraction: float, stage: str) -> None:
+        """How far all parts have come together, and the latest news."""
+        self._bar.update(self._task, completed=fraction, description=stage)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._spoke > LINE_SECONDS:
+            self._spoke = now
+            left = (now - self._began) * (1 - fraction) / max(fraction, 1e-3)
+            self._console.print(f"{100 * fraction:3.0f} %, about {left / 60:.0f} min left: {stage}")

@@ -1,0 +1,1 @@
+"""What forecasts were worth, by metrics of well-kept libraries where they exist."""

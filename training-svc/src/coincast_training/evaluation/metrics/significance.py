@@ -1,0 +1,68 @@
+"""Whether a difference is more than luck: Diebold-Mariano on date means with HAC, and a bootstrap over blocks of dates.
+
+Twelve thousand forecasts are not twelve thousand observations: targets overlap and coins move together, so both
+work on the mean of each date and allow for correlation over the horizon.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from arch.bootstrap import CircularBlockBootstrap
+from numpy.typing import NDArray
+from statsmodels.regression.linear_model import OLS
+
+Floats = NDArray[np.float64]
+REPETITIONS = 400
+MIN_DATES = 12
+
+
+def date_sums(values: Floats, dates: NDArray[np.datetime64]) -> tuple[Floats, Floats]:
+    """Sum and count of values (n,) by date, in the order of the dates."""
+    _, at = np.unique(dates, return_inverse=True)
+    return np.bincount(at, weights=values), np.bincount(at).astype(np.float64)
+
+
+def hac_mean(values: Floats, dates: NDArray[np.datetime64], horizon: int) -> tuple[float, float]:
+    """Mean of the date means and its HAC standard error (Newey and West 1987), NaN with too few dates."""
+    total, count = date_sums(values, dates)
+    means = total / count
+    if len(means) < MIN_DATES or np.ptp(means) == 0:
+        return (float(means.mean()) if len(means) else float("nan")), float("nan")
+    lags = min(max(int(1.5 * horizon), round(len(means) ** (1 / 3))), len(means) // 2)
+    fit = OLS(means, np.ones(len(means))).fit(cov_type="HAC", cov_kwds={"maxlags": lags})
+    return float(fit.params[0]), float(fit.bse[0])
+
+
+def diebold_mariano(loss: Floats, baseline: Floats, dates: NDArray[np.datetime64], horizon: int) -> float:
+    """The statistic (Diebold and Mariano 1995), above zero where `loss` is the smaller; NaN where undefined."""
+    mean, error = hac_mean(baseline - loss, dates, horizon)
+    return mean / error if error > 0 else float("nan")
+
+
+def skill_percent(loss: Floats, baseline: Floats) -> float:
+    """100 (1 - mean loss / mean baseline)."""
+    base = float(baseline.mean()) if len(baseline) else 0.0
+    return 100 * (1 - float(loss.mean()) / base) if base > 0 else float("nan")
+
+
+def ratio_interval(
+    upper: Floats, lower: Floats, dates: NDArray[np.datetime64], horizon: int, *, seed: int = 1
+) -> tuple[float, float]:
+    """95 % bootstrap interval of sum(upper) / sum(lower) over circular blocks of dates (n,)."""
+    top, _ = date_sums(upper, dates)
+    bottom, _ = date_sums(lower, dates)
+    if len(top) < MIN_DATES:
+        return float("nan"), float("nan")
+    block = min(max(10, 2 * horizon), len(top) // 3)
+    bootstrap = CircularBlockBootstrap(block, top, bottom, seed=seed)
+    drawn = bootstrap.apply(lambda a, b: np.array([a.sum() / b.sum() if b.sum() else np.nan]), REPETITIONS)
+    low, high = np.nanquantile(drawn[:, 0], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def skill_interval(
+    loss: Floats, baseline: Floats, dates: NDArray[np.datetime64], horizon: int
+) -> tuple[float, float]:
+    """95 % bootstrap interval of `skill_percent`."""
+    low, high = ratio_interval(loss, baseline, dates, horizon)
+    return 100 * (1 - high), 100 * (1 - low)

@@ -1,0 +1,54 @@
+"""What a simple strategy would have earned after costs: sized by forecast volatility, or by the sign of a view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import empyrical
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from coincast_training.evaluation.slices import Slice
+
+Floats = NDArray[np.float64]
+COST = 0.001
+DAYS_A_YEAR = 365
+TARGET_DAILY = 0.4 / np.sqrt(DAYS_A_YEAR)
+
+
+def equity(s: Slice, kind: str) -> pd.Series[float]:
+    """Daily returns after costs of an equally weighted book over the coins, by date of the return.
+
+    `hold`: always one; `sized`: 40 % a year over the forecast volatility, at most one; `signed`: plus or minus one
+    by the view on the price. s must be at one day.
+    """
+    table = pd.DataFrame({"coin": s.rows.coin, "day": s.rows.origin, "position": _position(s, kind)})
+    table["move"] = np.expm1(s.outcomes.log_return)
+    positions = table.pivot(index="day", columns="coin", values="position").fillna(0.0)
+    moves = table.pivot(index="day", columns="coin", values="move").fillna(0.0)
+    share = 1.0 / np.maximum(table.groupby("day")["coin"].count(), 1)
+    traded = positions.diff().fillna(positions).abs().sum(axis=1)
+    return ((positions * moves).sum(axis=1) - COST * traded) * share
+
+
+def _position(s: Slice, kind: str) -> Floats:
+    if kind == "hold":
+        return np.ones(len(s))
+    if kind == "sized":
+        return np.minimum(TARGET_DAILY / np.sqrt(s.rows.variance), 1.0)
+    view = np.where(np.isfinite(s.rows.price_rise), s.rows.price_rise - 0.5, s.rows.point - s.rows.last_price)
+    return np.asarray(np.sign(view))
+
+
+def strategy_scores(returns: pd.Series[float]) -> dict[str, Any]:
+    """Sharpe, Sortino, maximum drawdown, share of days above zero, growth; by empyrical, 365 days a year."""
+    moved = returns[returns != 0]
+    return {
+        "sharpe": float(empyrical.sharpe_ratio(returns, annualization=DAYS_A_YEAR)),
+        "sortino": float(empyrical.sortino_ratio(returns, annualization=DAYS_A_YEAR)),
+        "max_drawdown_percent": 100 * float(empyrical.max_drawdown(returns)),
+        "hit_rate_percent": 100 * float((moved > 0).mean()) if len(moved) else float("nan"),
+        "annual_return_percent": 100 * float(empyrical.annual_return(returns, annualization=DAYS_A_YEAR)),
+        "cost_basis_points": 1e4 * COST,
+    }

@@ -1,0 +1,76 @@
+"""What came of each forecast, and what was known on the day it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coincast_modelkit.candles import Candles, Panel
+from coincast_modelkit.features import kernels as k
+from coincast_modelkit.volatility import daily_variance
+from coincast_training.evaluation.har import realised_ahead, trailing_log
+from coincast_training.evaluation.rows import Rows
+
+Floats = NDArray[np.float64]
+TERCILE_DAYS = 730
+TERCILE_MIN_DAYS = 60
+VOLATILITY_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """For n forecasts: the price that came and its log return; the realised variance over the horizon (from ranges,
+    else squared returns); the trailing log volatility a day; the causal volatility tercile (0 calm to 2 wild,
+    -1 unknown); yesterday's-close-to-today's log return; the mean absolute one-day step before the origin.
+    """
+
+    actual: Floats
+    log_return: Floats
+    realised: Floats
+    trailing: Floats
+    tercile: NDArray[np.int64]
+    last_return: Floats
+    mean_step: Floats
+
+
+def outcomes_of(rows: Rows, panel: Panel) -> Outcomes:
+    """Outcomes in the rows' order; NaN where the horizon is not over yet."""
+    n = len(rows)
+    out = Outcomes(
+        *(np.full(n, np.nan) for _ in range(4)),
+        tercile=np.full(n, -1, dtype=np.int64),
+        last_return=np.full(n, np.nan),
+        mean_step=np.full(n, np.nan),
+    )
+    for coin, candles in panel.items():
+        mine = rows.coin == coin
+        steps = np.abs(np.diff(candles.close, prepend=candles.close[:1]))
+        mean_step = np.cumsum(steps) / np.maximum(np.arange(len(candles)), 1)
+        returns = k.difference(np.log(candles.close), 1)
+        tercile = causal_terciles(candles)
+        for h in np.unique(rows.horizon[mine]):
+            chosen = np.flatnonzero(mine & (rows.horizon == h))
+            at = (rows.origin[chosen] - candles.dates[0]).astype(np.int64)
+            ahead = np.full(len(candles), np.nan)
+            ahead[:-h] = candles.close[h:]
+            out.actual[chosen] = ahead[at]
+            out.log_return[chosen] = np.log(ahead[at] / candles.close[at])
+            out.realised[chosen] = realised_ahead(candles, int(h))[at]
+            out.trailing[chosen] = trailing_log(candles, int(h))[at]
+            out.tercile[chosen] = tercile[at]
+            out.last_return[chosen] = returns[at]
+            out.mean_step[chosen] = mean_step[at]
+    return out
+
+
+def causal_terciles(candles: Candles) -> NDArray[np.int64]:
+    """Tercile (n,) of the 30-day volatility within the coin's own last two years up to that day; -1 if unknown."""
+    level = k.rolling_mean(daily_variance(candles), VOLATILITY_DAYS)
+    padded = np.concatenate([np.full(TERCILE_DAYS - 1, np.nan), level])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, TERCILE_DAYS)
+    known = np.isfinite(windows).sum(axis=1)
+    rank = (windows < level[:, None]).sum(axis=1) / np.maximum(known, 1)
+    tercile = np.minimum((3 * rank).astype(np.int64), 2)
+    return np.where((known >= TERCILE_MIN_DAYS) & np.isfinite(level), tercile, -1)

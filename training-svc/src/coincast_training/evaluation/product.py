@@ -1,0 +1,85 @@
+"""Walks the product's own models forward: its fitters, its `prepare`, its `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import Market
+from coincast_modelkit.models import ForecastModel, TechnicalModel
+from coincast_modelkit.prepared import Prepared, prepare
+from coincast_training.evaluation.options import MIN_HISTORY_DAYS, Plan
+from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
+from coincast_training.fitting.base import Progress
+from coincast_training.fitting.table import find_fit
+
+# How often each model is refitted in the walk, in days. The lstm's fit takes minutes.
+REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 60, "lstm": 240, "technical": 60}
+# As many days as `prepare` and the models look back; giving it no more saves copying.
+TAIL_DAYS = 1200
+
+
+def walk_model(
+    model: str, panel: Panel, plan: Plan, progress: Progress, params: Mapping[str, Any] | None = None
+) -> Rows:
+    """Forecasts of one model at every day of the plan. Raises ValueError where it could never be fitted."""
+    every = REFIT_DAYS.get(model, plan.refit_days)
+    cuts = plan.cuts(every)
+    market = Market.of(panel)
+    store: dict[tuple[Any, ...], Any] = {}
+    parts: list[Rows] = []
+    for i, cut in enumerate(cuts):
+
+        def inner(fraction: float, stage: str, at: int = i) -> None:
+            progress((at + 0.7 * fraction) / len(cuts), f"{model}: {stage}, {cuts[at]}")
+
+        fitted = _fit(model, known_by(panel, cut), plan.seed, inner, store, params or {})
+        if fitted is None:
+            continue
+        for day in plan.days_of(cut, every):
+            coins = prepared_on(panel, market, day, fitted)
+            if coins:
+                parts.append(rows_of_forecasts(model, fitted.predict(coins, plan.horizons)))
+        progress((i + 1) / len(cuts), f"{model}: forecast to {cut}")
+    if not parts:
+        raise ValueError(f"{model} could not be fitted on any day of the walk")
+    return join_rows(parts)
+
+
+def known_by(panel: Panel, day: np.datetime64) -> Panel:
+    """The panel as it was known at a day's close; coins that had not begun are absent."""
+    cut = {coin: candles.until(day) for coin, candles in panel.items()}
+    return {coin: candles for coin, candles in cut.items() if len(candles)}
+
+
+def prepared_on(panel: Panel, market: Market, day: np.datetime64, model: ForecastModel) -> list[Prepared]:
+    """Every coin that traded on the day and has the history that is asked of all models."""
+    coins = []
+    for candles in panel.values():
+        stop = int(np.searchsorted(candles.dates, day, side="right"))
+        if stop >= MIN_HISTORY_DAYS and candles.dates[stop - 1] == day:
+            coins.append(prepare(candles.rows(max(0, stop - TAIL_DAYS), stop), market, model.spec))
+    return coins
+
+
+def _fit(
+    model: str,
+    panel: Panel,
+    seed: int,
+    progress: Progress,
+    store: dict[tuple[Any, ...], Any],
+    params: Mapping[str, Any],
+) -> ForecastModel | None:
+    """The model as fitted on a panel; None where the panel is too short for it."""
+    if model == "technical":
+        return TechnicalModel()
+    fit: Callable[..., Any] = find_fit(model)
+    extra = {"store": store} if model == "ml_ensemble" else {}
+    try:
+        fitted: ForecastModel = fit(panel, params, seed, progress=progress, **extra).model
+    except ValueError:
+        return None
+    return fitted
