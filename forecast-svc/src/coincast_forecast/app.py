@@ -34,6 +34,7 @@ from coincast_forecast.servicer import ForecastServicer
 from coincast_forecast.settings import Settings
 from coincast_forecast.shadows import Shadows
 from coincast_forecast.status import StatusBoard
+from coincast_forecast.warm import WarmAnswers
 from coincast_modelkit.artifact import LoadedArtifact
 from coincast_modelkit.models import ForecastModel, TechnicalModel
 
@@ -64,6 +65,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         explanations=Explanations(settings.forecast_cache_rows, settings.step_timeout_seconds),
         recorder=recorder,
         shadows=shadows,
+        warm=WarmAnswers(settings.forecast_cache_rows),
         metrics=metrics,
         snapshot=lambda: registry.snapshot,
         scores=lambda: scores.current,

@@ -108,7 +108,7 @@ class Ladder:
     async def _step(
         self, version: LiveVersion, group: Sequence[Climber], vs_currency: str
     ) -> dict[str, Outcome]:
-        limit = step_limit_seconds(self._step_timeout_seconds, self._remaining_seconds())
+        limit = step_limit_seconds(self._step_timeout_seconds, len(group), self._remaining_seconds())
         try:
             async with asyncio.timeout(limit):
                 return await self._forecast(version, group, vs_currency)

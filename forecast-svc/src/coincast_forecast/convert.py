@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -100,10 +100,14 @@ class ReplyEncoder:
     def reply(self, reply: Reply, now: float) -> pb.GetForecastsResponse:
         """The whole reply; `now` is UNIX seconds, for the age of the data."""
         message = pb.GetForecastsResponse()
+        stands: dict[tuple[date, Provenance], common_pb2.Provenance] = {}
         for served in reply.forecasts:
             forecast = message.forecasts.add()
-            forecast.CopyFrom(self._forecast(served.forecast))
-            _fill_provenance(forecast.provenance, served, now)
+            forecast.MergeFrom(self._forecast(served.forecast))
+            stand = (served.forecast.day, served.provenance)
+            if stand not in stands:
+                stands[stand] = _provenance(served, now)
+            forecast.provenance.MergeFrom(stands[stand])
         message.errors.extend(item_error(coin, error) for coin, error in reply.errors)
         return message
 
@@ -145,9 +149,9 @@ def forecast_message(forecast: CoinForecast) -> pb.Forecast:
 
 def _points(forecast: CoinForecast) -> Iterable[pb.ForecastPoint]:
     curve = forecast.curve
-    for i, date in enumerate(dates_ahead(forecast.day, len(curve.prices))):
+    for i, day in enumerate(dates_ahead(forecast.day, len(curve.prices))):
         yield pb.ForecastPoint(
-            date=date,
+            date=day,
             horizon_days=i + 1,
             price=curve.prices[i],
             intervals=[
@@ -273,11 +277,13 @@ def provenance_of(message: common_pb2.Provenance) -> Provenance:
     return Provenance(SOURCES.get(message.source, Source.UNSPECIFIED), message.stale, message.reason, days)
 
 
-def _fill_provenance(message: common_pb2.Provenance, served: Served, now: float) -> None:
+def _provenance(served: Served, now: float) -> common_pb2.Provenance:
     as_of = served.forecast.as_of
-    message.as_of.FromDatetime(as_of)
     upstream_now = now + served.provenance.calendar_offset_days * SECONDS_PER_DAY
-    message.age_seconds = max(0.0, upstream_now - as_of.timestamp())
-    message.source = _SOURCES[served.provenance.source]
-    message.stale = served.provenance.stale
-    message.reason = served.provenance.reason
+    return common_pb2.Provenance(
+        as_of=timestamp(as_of),
+        age_seconds=max(0.0, upstream_now - as_of.timestamp()),
+        source=_SOURCES[served.provenance.source],
+        stale=served.provenance.stale,
+        reason=served.provenance.reason,
+    )

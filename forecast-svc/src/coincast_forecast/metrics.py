@@ -68,9 +68,9 @@ class Metrics:
         INFERENCE_SECONDS.labels(model).observe(seconds)
         INFERENCE_COINS.labels(model).observe(coins)
 
-    def served(self, model: str, served_by: str) -> None:
-        """A coin was forecast."""
-        SERVED.labels(model, served_by).inc()
+    def served(self, model: str, served_by: str, coins: int = 1) -> None:
+        """Coins were forecast."""
+        SERVED.labels(model, served_by).inc(coins)
 
     def degraded(self, model: str, cause: str) -> None:
         """A step failed on the way to an answer."""

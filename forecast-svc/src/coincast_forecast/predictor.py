@@ -11,7 +11,7 @@ from math import isfinite
 
 from coincast_forecast.domain import Attribution
 from coincast_forecast.lru import Lru
-from coincast_forecast.steps import Cause, StepFailure
+from coincast_forecast.steps import Cause, StepFailure, batch_limit_seconds
 from coincast_forecast.worker import Worker, WorkerStuck
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.models.base import ForecastModel
@@ -124,16 +124,16 @@ class Predictor:
 
     async def _predict(self, batch: Sequence[Prepared]) -> list[Outcome]:
         started = self._timer()
-        name = self.model.name
+        name, limit = self.model.name, batch_limit_seconds(self._limit_seconds, len(batch))
         try:
             forecasts = await self._worker.run(
-                lambda: self.model.predict(batch, self._horizons), limit_seconds=self._limit_seconds
+                lambda: self.model.predict(batch, self._horizons), limit_seconds=limit
             )
             usable = _usable(forecasts, len(batch))
         except WorkerStuck:
             return [StepFailure(Cause.STUCK, f"{name} hangs in an earlier call")] * len(batch)
         except TimeoutError:
-            sentence = f"{name} gave no answer within {self._limit_seconds:g} s"
+            sentence = f"{name} gave no answer within {limit:.3g} s"
             return [StepFailure(Cause.TIMED_OUT, sentence)] * len(batch)
         except Exception as error:  # whatever a model raises is a failed step, not a failed request
             return [StepFailure(Cause.RAISED, f"{name} failed ({type(error).__name__})")] * len(batch)

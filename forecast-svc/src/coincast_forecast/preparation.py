@@ -16,10 +16,14 @@ from coincast_modelkit.prepared import Prepared, prepare
 Key = tuple[str, str, str]
 Outcome = Prepared | StepFailure
 
+# Coins a turn of the worker: others get theirs in between, and a limit means a hang, not a long list.
+CHUNK = 10
+
 
 @dataclass(slots=True, eq=False)
 class _Kept:
     candles: Candles
+    reference: "Reference"
     covered: frozenset[str]
     prepared: Prepared
 
@@ -52,7 +56,10 @@ class Preparation:
         if kept is None or kept.candles is not candles:
             return None
         reference = self._references.get(vs_currency)
-        if reference is None or reference.covers(candles) <= kept.covered:
+        if reference is None or reference is kept.reference:
+            return kept.prepared
+        if reference.covers(candles) <= kept.covered:
+            kept.reference = reference
             return kept.prepared
         return None
 
@@ -107,22 +114,31 @@ class Preparation:
         self, missing: Sequence[Candles], vs_currency: str, spec: FeatureSpec
     ) -> Mapping[str, Outcome]:
         """Never raises: one coin's bad history must not take the others along."""
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for start in range(0, len(missing), CHUNK):
+                outcomes.update(await self._compute_chunk(missing[start : start + CHUNK], vs_currency, spec))
+        finally:
+            for one in missing:
+                self._flights.pop(_flight_key(one, vs_currency, spec), None)
+        return outcomes
+
+    async def _compute_chunk(
+        self, chunk: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> Mapping[str, Outcome]:
         reference = self._references.get(vs_currency) or Reference({}, Market.of({}))
         try:
             outcomes = await self._worker.run(
-                lambda: {one.coin_id: _prepare_one(one, reference.market, spec) for one in missing},
+                lambda: {one.coin_id: _prepare_one(one, reference.market, spec) for one in chunk},
                 limit_seconds=self._limit_seconds,
             )
         except (TimeoutError, WorkerStuck):
             failure = StepFailure(Cause.TIMED_OUT, f"features took longer than {self._limit_seconds:g} s")
-            outcomes = {one.coin_id: failure for one in missing}
-        finally:
-            for one in missing:
-                self._flights.pop(_flight_key(one, vs_currency, spec), None)
-        for one in missing:
+            return {one.coin_id: failure for one in chunk}
+        for one in chunk:
             outcome = outcomes[one.coin_id]
             if isinstance(outcome, Prepared):
-                kept = _Kept(one, reference.covers(one), outcome)
+                kept = _Kept(one, reference, reference.covers(one), outcome)
                 self._kept.put((one.coin_id, vs_currency, spec.hash), kept)
         return outcomes
 

@@ -1,6 +1,7 @@
 """Answers a query: histories, model and variant per coin, the ladder, what is shown, the ledger."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotReady
@@ -17,6 +18,7 @@ from coincast_forecast.presenter import Item, Presenter
 from coincast_forecast.recorder import Recorder, Shown
 from coincast_forecast.shadows import Shadows
 from coincast_forecast.steps import Cause, StepFailure
+from coincast_forecast.warm import Standing, WarmAnswers, question_of
 from coincast_modelkit.features import REFERENCE_COINS
 
 NO_MODEL = StepFailure(Cause.NOT_LOADED, "no trained model that can serve this is in production yet")
@@ -41,6 +43,7 @@ class Parts:
     explanations: Explanations
     recorder: Recorder
     shadows: Shadows
+    warm: WarmAnswers
     metrics: Metrics
     snapshot: Callable[[], Snapshot]
     scores: Callable[[], LiveScores]
@@ -54,11 +57,40 @@ class Forecasting:
 
     async def forecast(self, query: ForecastQuery) -> Reply:
         """Forecast every coin of the query. One snapshot of versions serves the whole of it."""
-        snapshot = self._parts.snapshot()
+        standing = Standing(self._parts.snapshot(), self._parts.scores())
+        question = question_of(query, standing.snapshot)
         found = await self._find_histories(query)
         errors = {coin: e for coin in query.ids if isinstance(e := found[coin], CoincastError)}
         histories = {coin: h for coin in query.ids if isinstance(h := found[coin], History)}
-        climbers = self._climbers(snapshot, query, histories, errors)
+        served: dict[str, Served] = {}
+        for coin, history in histories.items():
+            warm = self._parts.warm.get(question, coin, standing, history)
+            if warm is not None:
+                served[coin] = warm
+        self._count_warm(served.values())
+        cold = {coin: history for coin, history in histories.items() if coin not in served}
+        if cold:
+            made = await self._make(query, standing, cold, errors)
+            for coin, one in made.items():
+                served[coin] = one
+                if one.forecast.forecast_id and not one.forecast.degraded:
+                    self._parts.warm.put(question, standing, cold[coin], one)
+        self._count_errors(errors.values())
+        return Reply(
+            tuple(served[coin] for coin in query.ids if coin in served),
+            tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
+        )
+
+    async def _make(
+        self,
+        query: ForecastQuery,
+        standing: Standing,
+        histories: Mapping[str, History],
+        errors: dict[str, CoincastError],
+    ) -> dict[str, Served]:
+        """Forecasts of coins whose answer is not at hand; `errors` gains those that cannot be served."""
+        snapshot = standing.snapshot
+        climbers = self._climbers(standing, query, histories, errors)
         answers = await self._parts.ladder.descend(
             snapshot, list(climbers.values()), query.vs_currency, query.client_key, query.days
         )
@@ -66,17 +98,13 @@ class Forecasting:
         shown = self._parts.presenter.show(items, query.vs_currency, query.shape)
         safe = await self._record(query, items, shown)
         self._parts.shadows.cast(snapshot, query.vs_currency, query.days, answers.values())
-        self._count(items, errors)
-        return Reply(
-            tuple(
-                Served(
-                    shown[coin] if shown[coin].forecast_id in safe else _unrecorded(shown[coin]),
-                    item.provenance,
-                )
-                for coin, item in items.items()
-            ),
-            tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
-        )
+        self._count(items.values())
+        return {
+            coin: Served(
+                forecast if forecast.forecast_id in safe else _unrecorded(forecast), items[coin].provenance
+            )
+            for coin, forecast in shown.items()
+        }
 
     async def _find_histories(self, query: ForecastQuery) -> Mapping[str, History | CoincastError]:
         """The coins' histories; the reference coins come along, since features are taken against them."""
@@ -89,7 +117,7 @@ class Forecasting:
 
     def _climbers(
         self,
-        snapshot: Snapshot,
+        standing: Standing,
         query: ForecastQuery,
         histories: Mapping[str, History],
         errors: dict[str, CoincastError],
@@ -97,21 +125,21 @@ class Forecasting:
         climbers: dict[str, Climber] = {}
         for coin, history in histories.items():
             try:
-                climbers[coin] = self._climber(snapshot, query, history)
+                climbers[coin] = self._climber(standing, query, history)
             except CoincastError as error:
                 errors[coin] = error
         return climbers
 
-    def _climber(self, snapshot: Snapshot, query: ForecastQuery, history: History) -> Climber:
+    def _climber(self, standing: Standing, query: ForecastQuery, history: History) -> Climber:
         """The coin with the model that is to answer. Raises InvalidInput or NotReady where that model
         cannot.
         """
         candles, model, failures = history.candles, query.model, list[StepFailure]()
         if model == AUTO:
-            model = auto.choose(snapshot, self._parts.scores(), candles.coin_id, query.days, len(candles))
+            model = auto.choose(standing.snapshot, standing.scores, candles.coin_id, query.days, len(candles))
             if model == TECHNICAL:
                 failures.append(NO_MODEL)
-        check_able(snapshot, model, query.days, candles.coin_id, len(candles))
+        check_able(standing.snapshot, model, query.days, candles.coin_id, len(candles))
         return Climber(candles, model, failures)
 
     async def _items(
@@ -150,16 +178,23 @@ class Forecasting:
             ]
         )
 
-    def _count(self, items: Mapping[str, Item], errors: Mapping[str, CoincastError]) -> None:
+    def _count(self, items: Iterable[Item]) -> None:
         metrics = self._parts.metrics
-        for item in items.values():
+        for item in items:
             metrics.served(item.model, item.answered.served_by)
             for failure in item.answered.failures:
                 metrics.degraded(item.model, failure.cause)
             if item.provenance.stale:
                 metrics.degraded(item.model, Cause.STALE_HISTORY)
-        for error in errors.values():
-            metrics.coin_error(error.kind)
+
+    def _count_warm(self, served: Iterable[Served]) -> None:
+        counts = Counter((one.forecast.model, one.forecast.served_by) for one in served)
+        for (model, served_by), coins in counts.items():
+            self._parts.metrics.served(model, served_by, coins)
+
+    def _count_errors(self, errors: Iterable[CoincastError]) -> None:
+        for error in errors:
+            self._parts.metrics.coin_error(error.kind)
 
 
 def check_able(snapshot: Snapshot, model: str, days: int, coin_id: str, history_days: int) -> None:

@@ -41,10 +41,20 @@ def explain(failures: tuple[StepFailure, ...], served_by: str) -> str:
     return f"{'; '.join(failure.sentence for failure in failures)}; {served_by} answered instead."
 
 
-def step_limit_seconds(limit_seconds: float, remaining_seconds: float | None) -> float:
-    """What a step may take: its own limit, and at most half of what the caller has left for the steps
-    below.
+# Computing features for the first time costs up to this much a coin on a busy machine.
+COIN_SECONDS = 0.04
+
+
+def batch_limit_seconds(limit_seconds: float, coins: int) -> float:
+    """The limit of one coin, longer for many: past it a call hangs, it is not merely long."""
+    return limit_seconds + COIN_SECONDS * (coins - 1)
+
+
+def step_limit_seconds(limit_seconds: float, coins: int, remaining_seconds: float | None) -> float:
+    """What a step may take: its own limit, longer for many coins, and at most half of what the caller has
+    left, so that the steps below get their turn.
     """
+    limit_seconds = batch_limit_seconds(limit_seconds, coins)
     if remaining_seconds is None:
         return limit_seconds
     return max(0.0, min(limit_seconds, remaining_seconds / 2))

@@ -41,6 +41,7 @@ from coincast_forecast.presenter import Presenter
 from coincast_forecast.recorder import Recorder
 from coincast_forecast.service import Forecasting, Parts, Reply
 from coincast_forecast.shadows import Shadows
+from coincast_forecast.warm import WarmAnswers
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
@@ -174,6 +175,19 @@ class Kit:
         return served
 
 
+class Snapshots:
+    """A new snapshot when a lineup changed, as the registry makes them."""
+
+    def __init__(self, lineups: dict[str, Lineup]) -> None:
+        self._lineups = lineups
+        self._last: dict[str, Lineup] = {}
+
+    def __call__(self) -> dict[str, Lineup]:
+        if self._last != self._lineups:
+            self._last = dict(self._lineups)
+        return self._last
+
+
 def live(model: Any, *, step_seconds: float = 0.5, record: Record | None = None) -> LiveVersion:
     """A version in service."""
     predictor = Predictor(
@@ -220,8 +234,9 @@ def make_kit(*, step_seconds: float = 0.5, source: FakeSource | None = None) -> 
         explanations=Explanations(1000, 1.0),
         recorder=recorder,
         shadows=shadows,
+        warm=WarmAnswers(1000),
         metrics=metrics,
-        snapshot=lambda: dict(lineups),
+        snapshot=Snapshots(lineups),
         scores=lambda: LiveScores(scores),
     )
     return Kit(models, source, ledger, clock, histories, shadows, lineups, Forecasting(parts), scores)

@@ -95,9 +95,13 @@ async def test_a_short_deadline_leaves_time_for_the_steps_below(kit: Kit) -> Non
     assert forecast.served_by == "technical"
 
 
-@pytest.mark.parametrize(("limit", "left", "expected"), [(2, None, 2), (2, 10, 2), (2, 1, 0.5), (2, -1, 0)])
-def test_a_step_takes_at_most_half_of_what_is_left(limit: float, left: float | None, expected: float) -> None:
-    assert step_limit_seconds(limit, left) == expected
+@pytest.mark.parametrize(("left", "expected"), [(None, 2), (10, 2), (1, 0.5), (-1, 0)])
+def test_a_step_takes_at_most_half_of_what_is_left(left: float | None, expected: float) -> None:
+    assert step_limit_seconds(2, 1, left) == expected
+
+
+def test_many_coins_may_take_longer() -> None:
+    assert 5 < step_limit_seconds(2, 250, None) < 20
 
 
 async def test_errors_are_per_coin_and_name_the_fix(kit: Kit) -> None:

@@ -1,0 +1,113 @@
+"""Latency of GetForecasts over gRPC, each figure beside what it is made of: `python
+bench/forecast_latency.py FOLDER`.
+
+FOLDER holds versions (bench/forecast_versions.py). Medians of interleaved rounds; the ratios are what
+counts.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from forecast_rig import DATA, echo, forecast_service, interleaved, market, panel_of
+
+from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast_forecast import lean_imports
+
+ROUNDS, TIMES = 9, 40
+NAMES = {"lightgbm": 3.0, "ml_ensemble": 2.0}
+
+
+def bare_predict(root: Path, model: str) -> Any:
+    """The model's own prediction of one coin at 30 horizons, at one thread."""
+    from coincast_modelkit.artifact import read_aliases, read_artifact
+    from coincast_modelkit.features import market_of
+    from coincast_modelkit.prepared import prepare
+
+    loaded = read_artifact(root, model, read_aliases(root, model).production).model
+    panel = panel_of(DATA)
+    prepared = [prepare(panel["bitcoin"], market_of(panel), loaded.spec)]
+
+    async def predict() -> None:
+        loaded.predict(prepared, range(1, 31))
+
+    return predict
+
+
+def say(what: str, seconds: float, limit: float, bound: float) -> None:
+    """One line: the figure, its limit, the ratio, the bound."""
+    ratio = seconds / limit
+    verdict = "ok" if ratio <= bound else "OVER"
+    print(
+        f"{what:44s} {1e3 * seconds:8.2f} ms  parts {1e3 * limit:8.2f} ms  {ratio:5.2f}x (bound {bound:g}) {verdict}"
+    )
+
+
+async def main() -> None:
+    """Print all figures."""
+    root = Path(sys.argv[1])
+    async with market() as target:
+        await uncached(target, root)
+        await cached(target, root)
+
+
+async def uncached(target: str, root: Path) -> None:
+    """Warm history, every forecast computed anew: the forecast cache is off."""
+    async with forecast_service(target, root, forecast_cache_rows=0) as (stub, *_):
+        for model, bound in NAMES.items():
+            request = pb.GetForecastsRequest(ids=["bitcoin"], days=30, model=model)
+            reply = await stub.GetForecasts(request)
+            if reply.forecasts[0].served_by != model:
+                print(f"{model}: not loaded ({reply.forecasts[0].reason})")
+                continue
+            async with echo(reply) as echoed:
+                figures = await interleaved(
+                    {
+                        "forecast": lambda: stub.GetForecasts(request),
+                        "echo": lambda: echoed.GetForecasts(request),
+                        "bare": bare_predict(root, model),
+                    },
+                    rounds=ROUNDS,
+                    times=TIMES,
+                )
+            print(f"  echo {1e3 * figures['echo']:.2f} ms, bare predict {1e3 * figures['bare']:.2f} ms")
+            say(f"{model}, one coin, 30 days", figures["forecast"], figures["echo"] + figures["bare"], bound)
+
+
+async def cached(target: str, root: Path) -> None:
+    """The same forecast again, and many coins in one call."""
+    many = [f"like-{i}" for i in range(250)]
+    async with forecast_service(target, root) as (stub, *_):
+        for days in (7, 30):
+            one = pb.GetForecastsRequest(ids=["bitcoin"], days=days, model="lightgbm")
+            reply = await stub.GetForecasts(one, timeout=60)
+            async with echo(reply) as echoed:
+                figures = await interleaved(
+                    {"kept": lambda: stub.GetForecasts(one), "echo": lambda: echoed.GetForecasts(one)},
+                    rounds=ROUNDS,
+                    times=TIMES * 3,
+                )
+            say(f"a kept forecast, {days} days, against an echo", figures["kept"], figures["echo"], 1.5)
+            batch = pb.GetForecastsRequest(ids=many, days=days, model="lightgbm")
+            await stub.GetForecasts(batch, timeout=60)
+            figures = await interleaved(
+                {
+                    "one": lambda: stub.GetForecasts(one),
+                    "many": lambda: stub.GetForecasts(batch, timeout=60),
+                },
+                rounds=ROUNDS,
+                times=5,
+            )
+            cheaper = figures["one"] / (figures["many"] / len(many))
+            print(
+                f"250 coins in one call, {days} days, kept: {1e3 * figures['many']:.1f} ms, "
+                f"{1e6 * figures['many'] / 250:.0f} us a coin, {cheaper:.1f} times cheaper than alone (bound 20)"
+            )
+
+
+if __name__ == "__main__":
+    lean_imports.install()
+    uvloop.run(main())

@@ -1,0 +1,215 @@
+"""What the benchmarks of serving share: a market of candles, the service as a process, an echo of the same
+replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from forecast_versions import DATA, panel_of
+
+from coincast.common.v1 import common_pb2
+from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast.forecast.v1.forecast_pb2_grpc import (
+    ForecastServiceServicer,
+    ForecastServiceStub,
+    add_ForecastServiceServicer_to_server,
+)
+from coincast.market.v1 import market_pb2
+from coincast.market.v1.market_pb2_grpc import (
+    MarketDataServiceServicer,
+    add_MarketDataServiceServicer_to_server,
+)
+from coincast_chassis.app import ServiceApp, Servicer
+from coincast_chassis.channel import open_channel
+from coincast_chassis.health import Health
+from coincast_chassis.server import SERVER_OPTIONS
+from coincast_modelkit.candles import Candles
+
+FULL_NAME = "coincast.forecast.v1.ForecastService"
+MARKET_NAME = "coincast.market.v1.MarketDataService"
+
+
+class Market(MarketDataServiceServicer):
+    """Serves a panel; a coin called `like-N` is one of the panel's under another name."""
+
+    def __init__(self, panel: dict[str, Candles]) -> None:
+        self._panel, self._names = panel, sorted(panel)
+
+    async def GetHistory(self, request: Any, context: Any) -> market_pb2.GetHistoryResponse:
+        return market_pb2.GetHistoryResponse(history=self._history(request.id, request.days))
+
+    async def StreamHistory(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        for coin in request.ids:
+            yield market_pb2.StreamHistoryResponse(history=self._history(coin, request.days))
+
+    def _history(self, coin: str, days: int) -> market_pb2.History:
+        like = coin.removeprefix("like-")
+        name = self._names[int(like) % len(self._names)] if like.isdigit() else coin
+        candles = self._panel[name].tail(days)
+        rows = zip(
+            candles.dates, candles.open, candles.high, candles.low, candles.close, candles.volume, strict=True
+        )
+        return market_pb2.History(
+            id=coin,
+            vs_currency="usd",
+            candles=[
+                market_pb2.Candle(date=str(d), open=o, high=h, low=lo, close=c, volume=v)
+                for d, o, h, lo, c, v in rows
+            ],
+            provenance=common_pb2.Provenance(source=common_pb2.SOURCE_ARCHIVE),
+        )
+
+
+@asynccontextmanager
+async def market() -> AsyncIterator[str]:
+    """The market on a free port."""
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    add_MarketDataServiceServicer_to_server(Market(panel_of(DATA)), server)
+    health = Health([MARKET_NAME])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await health.join(server)
+    await server.start()
+    await health.serving(True)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def process(
+    command: Sequence[str], **settings: Any
+) -> AsyncIterator[tuple[str, int, asyncio.subprocess.Process]]:
+    """A service as a process, once it serves: its address, its metrics port, itself."""
+    environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
+    child = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=None
+    )
+    assert child.stdout is not None
+    metrics_port, address, drain = 0, "", None
+    try:
+        while not address:
+            line = (await child.stdout.readline()).decode()
+            if not line:
+                raise RuntimeError(f"{command} ended with {await child.wait()}")
+            if found := re.search(r'"metrics_port":\s*(\d+)', line):
+                metrics_port = int(found[1])
+            if '"event":"serving"' in line.replace(" ", "") and (
+                found := re.search(r"127\.0\.0\.1:\d+", line)
+            ):
+                address = found[0]
+        drain = asyncio.create_task(_swallow(child.stdout))
+        yield address, metrics_port, child
+    finally:
+        if drain is not None:
+            drain.cancel()
+        if child.returncode is None:
+            child.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.wait(), 15)
+        if child.returncode is None:
+            child.kill()
+
+
+async def _swallow(stream: asyncio.StreamReader) -> None:
+    while await stream.readline():
+        pass
+
+
+@asynccontextmanager
+async def forecast_service(
+    target: str, artifacts: Path, *, redis_url: str = "redis://127.0.0.1:1/0", **settings: Any
+) -> AsyncIterator[tuple[ForecastServiceStub, str, int, asyncio.subprocess.Process]]:
+    """The forecast service as a process and a stub to it."""
+    with tempfile.TemporaryDirectory() as spool:
+        fixed = {
+            "FORECAST_PORT": 0,
+            "FORECAST_METRICS_PORT": 0,
+            "FORECAST_MARKET_TARGET": target,
+            "FORECAST_ARTIFACTS_DIR": artifacts,
+            "FORECAST_SPOOL_DIR": spool,
+            "FORECAST_REDIS_URL": redis_url,
+            "FORECAST_WARM_SECONDS": 30,
+        }
+        more = {f"FORECAST_{name.upper()}": value for name, value in settings.items()}
+        python = os.environ.get("FORECAST_PYTHON", sys.executable)
+        async with process((python, "-m", "coincast_forecast"), **fixed, **more) as (address, metrics, child):
+            async with open_channel(address, service=FULL_NAME) as channel:
+                yield ForecastServiceStub(channel), address, metrics, child
+
+
+class Echo(ForecastServiceServicer):
+    """Answers with the one reply it was given; the interceptors and the encoding are the real ones."""
+
+    def __init__(self, reply: pb.GetForecastsResponse) -> None:
+        self._reply = reply
+
+    async def GetForecasts(self, request: Any, context: Any) -> pb.GetForecastsResponse:
+        return self._reply
+
+
+@asynccontextmanager
+async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[ForecastServiceStub]:
+    """A process that echoes a reply through the same chassis."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "reply.bin"
+        file.write_bytes(reply.SerializeToString())
+        command = (sys.executable, __file__)
+        async with process(command, ECHO_REPLY=file, ECHO_PORT=0, ECHO_METRICS_PORT=0) as (address, _, _):
+            async with open_channel(address, service=FULL_NAME) as channel:
+                yield ForecastServiceStub(channel)
+
+
+async def timed(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:
+    """Seconds of each of so many calls, one after another."""
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await call()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+async def interleaved(
+    calls: dict[str, Callable[[], Awaitable[Any]]], *, rounds: int, times: int
+) -> dict[str, float]:
+    """The median seconds of each call, taken in rounds one after another, so that a busy moment hits all."""
+    medians: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            medians[name].append(statistics.median(await timed(call, times)))
+    return {name: statistics.median(values) for name, values in medians.items()}
+
+
+def _run_echo() -> None:
+    from pydantic_settings import SettingsConfigDict
+
+    from coincast_chassis.run import run_service
+    from coincast_chassis.settings import ServiceSettings
+
+    class Settings(ServiceSettings):
+        model_config = SettingsConfigDict(env_prefix="ECHO_", extra="ignore")
+        reply: Path
+
+    async def build(settings: Any, _stack: Any) -> ServiceApp:
+        reply = pb.GetForecastsResponse.FromString(settings.reply.read_bytes())
+        return ServiceApp([Servicer(add_ForecastServiceServicer_to_server, Echo(reply), FULL_NAME)])
+
+    run_service("echo", Settings, build)
+
+
+if __name__ == "__main__":
+    _run_echo()

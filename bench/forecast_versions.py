@@ -1,0 +1,98 @@
+"""Trains real versions for the benchmarks of serving: `python bench/forecast_versions.py FOLDER [DATA]`.
+
+The last 900 days of the daily candles in DATA, without the walk-forward record: what is measured is the
+serving.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coincast_modelkit.artifact import (
+    GOLDEN,
+    Aliases,
+    Manifest,
+    Record,
+    aliases_path,
+    data_window,
+    golden_bytes,
+    replace_file,
+    write_artifact,
+)
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import market_of
+from coincast_modelkit.prepared import prepare
+
+DATA = Path(os.environ.get("COINCAST_DATA", Path(__file__).resolve().parents[2] / "shared/data/daily"))
+DAYS = 900
+
+
+def read_candles(file: Path) -> Candles:
+    """One coin's daily candles out of `date,open,high,low,close,volume_usd`."""
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    days = np.array([r["date"] for r in rows], dtype="datetime64[D]")
+    columns = {k: np.array([float(r[k] or "nan") for r in rows]) for k in ("open", "high", "low", "close")}
+    volume = np.array([float(r["volume_usd"] or "nan") for r in rows])
+    return Candles(file.stem, days, **columns, volume=volume)
+
+
+def panel_of(folder: Path, days: int = DAYS) -> dict[str, Candles]:
+    """The tails of all coins in a folder."""
+    return {file.stem: read_candles(file).tail(days) for file in sorted(folder.glob("*.csv"))}
+
+
+def write(root: Path, model: Any, panel: dict[str, Candles]) -> str:
+    """Write a fitted model as the next version and put it into production."""
+    market = market_of(panel)
+    golden = golden_bytes(model, [prepare(candles, market, model.spec) for candles in panel.values()])
+
+    def save(folder: Path) -> None:
+        model.save(folder)
+        (folder / GOLDEN).write_bytes(golden)
+
+    manifest = Manifest(
+        model=model.name,
+        created_at=time.time(),
+        feature_names=model.spec.names,
+        feature_spec_hash=model.spec.hash,
+        data=data_window(panel),
+        coins=tuple(panel),
+        seeds=(1,),
+        library_versions={},
+        code_version="bench",
+        parameters={},
+        record=Record(),
+        golden=GOLDEN,
+    )
+    version = write_artifact(root, manifest, save)
+    replace_file(aliases_path(root, model.name), Aliases(production=version, revision=1).to_bytes())
+    return version
+
+
+def main() -> None:
+    """Train what can be trained here."""
+    from coincast_training.fitting import lightgbm, ml_ensemble
+
+    root, data = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else DATA
+    panel = panel_of(data)
+    recipes: list[tuple[Any, dict[str, Any]]] = [
+        (lightgbm, {"walk_forward": False}),
+        (ml_ensemble, {"fold_days": 300}),
+    ]
+    for module, parameters in recipes:
+        began = time.perf_counter()
+        fitted = module.fit(panel, parameters, 1, progress=lambda _fraction, _stage: None)
+        version = write(root, fitted.model, panel)
+        print(f"{fitted.model.name} {version} in {time.perf_counter() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
