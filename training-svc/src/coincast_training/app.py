@@ -21,6 +21,8 @@ from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
+from coincast_training.convert import drift_to_pb
+from coincast_training.domain import MODELS
 from coincast_training.history import MarketDataHistory
 from coincast_training.jobs.limits import Limits
 from coincast_training.jobs.runner import ProcessRunner
@@ -31,6 +33,9 @@ from coincast_training.ledger.service import LedgerService
 from coincast_training.ledger.status import LedgerWatch
 from coincast_training.ledger.store import LedgerStore
 from coincast_training.registry.registry import Registry
+from coincast_training.schedule.calendar import Calendar
+from coincast_training.schedule.drift import Bounds
+from coincast_training.schedule.monitor import DriftMonitor, Policy
 from coincast_training.servicer import TrainingServicer
 from coincast_training.servicer_accuracy import AccuracyServicer
 from coincast_training.servicer_registry import RegistryServicer
@@ -62,16 +67,30 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     channel = open_channel(settings.market_target, service="coincast.market.v1.MarketDataService")
     stack.push_async_callback(channel.close)
     ledger = _ledger(settings, redis, channel)
+    calendar = Calendar(
+        jobs=jobs,
+        registry=registry,
+        cron=settings.schedule,
+        models=settings.schedule_models,
+        coins=settings.coins,
+        days=settings.days,
+    )
+    stack.callback(calendar.stop)
+    monitor = _monitor(settings, jobs, registry, ledger.service, channel)
     status = StatusService(
         jobs=jobs,
         artifacts_dir=settings.artifacts_dir,
         redis_up=lambda: _answers(redis),
+        next_run_at=calendar.next_run_at,
+        drift=lambda: [drift_to_pb(found) for found in monitor.last.values()],
         ledger=ledger.watch.status,
     )
 
     async def warm() -> None:
         _in_background(ledger.service.run(), stack, "ledger")
-        _in_background(_start_jobs(jobs, lambda: _begin(settings, jobs, registry)), stack, "queue")
+        _in_background(
+            _start_jobs(jobs, lambda: _begin(settings, jobs, registry, calendar, monitor)), stack, "queue"
+        )
 
     return ServiceApp(
         servicers=[
@@ -95,16 +114,43 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     )
 
 
-async def _begin(settings: Settings, jobs: JobService, registry: Registry) -> None:
+async def _begin(
+    settings: Settings, jobs: JobService, registry: Registry, calendar: Calendar, monitor: DriftMonitor
+) -> None:
     """What waits for the queue."""
+    calendar.start()
     if settings.bootstrap:
         await bootstrap(
-            jobs,
-            registry,
-            models=settings.bootstrap_models,
-            coins=settings.coins,
-            days=settings.bootstrap_days,
+            jobs, registry, models=settings.bootstrap_models, coins=settings.coins, days=settings.bootstrap_days
         )
+    await monitor.run()
+
+
+def _monitor(
+    settings: Settings, jobs: JobService, registry: Registry, ledger: LedgerService, channel: grpc.aio.Channel
+) -> DriftMonitor:
+    return DriftMonitor(
+        jobs=jobs,
+        registry=registry,
+        history=MarketDataHistory(channel, vs_currency=settings.vs_currency, attempts=2),
+        live=lambda model: ledger.live_of(model, settings.drift_window_days),
+        clock=SystemClock(),
+        policy=Policy(
+            check_seconds=settings.drift_check_seconds,
+            cooldown_seconds=settings.drift_cooldown_seconds,
+            budget_per_week=settings.drift_budget_per_week,
+            window_days=settings.drift_window_days,
+            psi=settings.drift_psi,
+            ks=settings.drift_ks,
+            bounds=Bounds(
+                coverage_points=settings.drift_coverage_points,
+                min_forecasts=settings.drift_min_forecasts,
+                feature_share=settings.drift_feature_share,
+                max_age_days=settings.drift_max_age_days,
+            ),
+        ),
+        models=MODELS,
+    )
 
 
 async def _start_jobs(jobs: JobService, begin: Callable[[], Awaitable[None]]) -> None:

@@ -6,6 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast_training.domain import Job, JobState, TrainingSpec
+from coincast_training.schedule.monitor import Checked
 
 STATES = {
     JobState.QUEUED: pb.JOB_STATE_QUEUED,
@@ -92,4 +93,15 @@ def job_from_pb(job: pb.Job) -> Job:
         requested_by=job.requested_by,
         promotion=job.promotion,
         attempt=job.attempt,
+    )
+
+
+def drift_to_pb(checked: Checked) -> pb.DriftStatus:
+    """What the last check of a model found, and what was done about it."""
+    done = [f"Acted: {checked.action}."] if checked.drift.drifted else []
+    return pb.DriftStatus(
+        model=checked.model,
+        drifted=checked.drift.drifted,
+        reasons=[*checked.drift.reasons, *done],
+        checked_at=timestamp(checked.checked_at),
     )

@@ -43,7 +43,7 @@ class DriftSettings(GateSettings):
     drift_psi: float = Field(default=0.25, gt=0)
     drift_ks: float = Field(default=0.25, gt=0, le=1)
     drift_feature_share: Share = 0.25
-    drift_max_age_days: float = Field(default=30, gt=0)
+    drift_max_age_days: float = Field(default=14, gt=0)
     drift_cooldown_seconds: float = Field(default=86400, ge=0)
     drift_budget_per_week: int = Field(default=3, ge=0)
 

@@ -79,8 +79,13 @@ class JobService:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def submit(self, spec: TrainingSpec, *, requested_by: str, idempotency_key: str = "") -> Job:
-        """Queues a job; the same key again gives the first one's job. Raises `InvalidInput`, `Exhausted`."""
+    async def submit(
+        self, spec: TrainingSpec, *, requested_by: str, idempotency_key: str = "", reason: str = ""
+    ) -> Job:
+        """Queues a job; the same key again gives the first one's job. The reason heads its log.
+
+        Raises `InvalidInput`, `Exhausted` or `Unavailable`.
+        """
         spec = checked(spec, self._limits)
         if len(idempotency_key) > 200:
             raise InvalidInput("idempotency_key may have at most 200 characters.", field="idempotency_key")
@@ -105,6 +110,8 @@ class JobService:
                 job = replace(job, job_id=first)
             self._check_room()
             await self._put(job)
+            if reason:
+                await self._log(job.job_id, reason)
         self._start_waiting()
         return job
 

@@ -15,7 +15,7 @@ import structlog
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
-from coincast_modelkit.artifact import replace_file
+from coincast_modelkit.artifact import HorizonRecord, replace_file
 from coincast_modelkit.candles import Candles
 from coincast_training import metrics
 from coincast_training.ledger.accuracy import first_day, frame_of, live_records
@@ -111,6 +111,12 @@ class LedgerService:
         for start in range(0, len(ids), MAX_IDS):
             panel.update((await source.fetch(ids[start : start + MAX_IDS], days)).panel)
         return panel
+
+    def live_of(self, model: str, days: int) -> list[HorizonRecord]:
+        """How production's forecasts of the last days did, over all coins."""
+        table = self.store.scored_since(first_day(self._clock.now(), days))
+        frame = frame_of(table, model=model)
+        return [live.horizon for live in live_records(frame.filter(frame["variant"] == "production"))]
 
     def publish(self) -> None:
         """Writes live-record.json and the live gauges from the scores of the last days."""

@@ -1,0 +1,138 @@
+"""Scoring, the live record, and the paired sequential test."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coincast_modelkit.ledger import LedgerEntry
+from coincast_training.ledger.accuracy import frame_of, live_records, variant_tests
+from coincast_training.ledger.consumer import due_date
+from coincast_training.ledger.live_record import live_document
+from coincast_training.ledger.scoring import score_rows
+from coincast_training.ledger.sequential import judge_pairs, piled, relative_difference
+from coincast_training.ledger.store import LedgerStore
+from coincast_training.ledger.table import FORECAST_SCHEMA, entry_row, write_rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, candles_of
+
+CANDLES = candles_of("bitcoin", 400, first="2024-01-01")
+NOW = dt.datetime(2025, 6, 1, tzinfo=dt.UTC).timestamp()
+
+
+def row_of(day: int, horizon: int = 1, *, width: float = 1.0, **changes) -> dict:
+    """A forecast made on a day of the candles, as wide as asked."""
+    last = float(CANDLES.close[day])
+    entry = LedgerEntry(
+        **{
+            "forecast_id": f"f{day}-{changes.get('version', 'v000001')}",
+            "made_at": 1.0,
+            "coin_id": "bitcoin",
+            "vs_currency": "usd",
+            "as_of": str(CANDLES.dates[day]),
+            "model": "lightgbm",
+            "version": "v000001",
+            "variant": "production",
+            "served_by": "lightgbm",
+            "horizon_days": horizon,
+            "last_price": last,
+            "probabilities": tuple(PROBABILITIES),
+            "price_quantiles": tuple(last * np.exp(NORMAL * 0.03 * width * np.sqrt(horizon))),
+        }
+        | changes
+    )
+    return entry_row("1-0", entry, due_date(entry.as_of, horizon))
+
+
+def scored_of(rows: list[dict]) -> list[dict]:
+    return score_rows(rows, {"bitcoin": CANDLES}, now=NOW).scored
+
+
+def test_a_score_is_what_a_hand_would_compute():
+    (score,) = scored_of([row_of(200)])
+    actual = CANDLES.close[201]
+    assert score["actual"] == actual
+    assert score["absolute_error"] == pytest.approx(abs(actual - CANDLES.close[200]))
+    assert score["absolute_error"] == pytest.approx(score["random_walk_error"])
+    assert score["inside_80"] == (abs(np.log(actual / CANDLES.close[200])) <= 1.282 * 0.03)
+    assert score["crps"] == pytest.approx(score["random_walk_crps"], rel=0.2)
+
+
+def test_coverage_of_right_widths_is_right():
+    rows = scored_of([row_of(day) for day in range(100, 390)])
+    assert np.mean([row["inside_80"] for row in rows]) == pytest.approx(0.8, abs=0.06)
+    assert np.mean([row["inside_95"] for row in rows]) == pytest.approx(0.95, abs=0.04)
+
+
+def test_what_is_not_due_waits_and_what_never_comes_expires():
+    rows = [row_of(399), row_of(398, coin_id="gone")]
+    soon = dt.datetime(2025, 2, 5, tzinfo=dt.UTC).timestamp()
+    outcome = score_rows(rows, {"bitcoin": CANDLES}, now=soon)
+    assert (len(outcome.scored), len(outcome.waiting), len(outcome.expired)) == (0, 2, 0)
+    outcome = score_rows(rows, {"bitcoin": CANDLES}, now=NOW)
+    assert (len(outcome.scored), len(outcome.waiting), len(outcome.expired)) == (0, 0, 2)
+
+
+def test_a_cycle_that_is_repeated_after_a_crash_counts_once(tmp_path: Path):
+    store = LedgerStore(tmp_path)
+    rows = [row_of(day) for day in range(200, 210)]
+    write_rows(tmp_path / "incoming" / "1.parquet", rows, FORECAST_SCHEMA)
+    found = store.open_forecasts()
+    scored = scored_of(found.rows)
+    store.close_cycle(scored[:5], rows[5:], [])  # dies before the batch is removed
+    again = store.open_forecasts()
+    assert len(again.rows) == 10
+    store.close_cycle(scored_of(again.rows), [], again.batches)
+    assert store.scored_since(dt.date(2024, 1, 1)).num_rows == 10
+    assert store.open_forecasts().rows == []
+    assert store.counts()[1] >= 10
+
+
+def table_in(tmp_path: Path, rows: list[dict]):
+    store = LedgerStore(tmp_path)
+    store.close_cycle(scored_of(rows), [], [])
+    return store.scored_since(dt.date(2024, 1, 1))
+
+
+def test_the_live_record_by_horizon_and_coin(tmp_path: Path):
+    rows = [row_of(day, horizon) for day in range(100, 160) for horizon in (1, 7)]
+    fallback = [row_of(day, forecast_id=f"x{day}", served_by="technical") for day in range(100, 160)]
+    frame = frame_of(table_in(tmp_path, rows + fallback))
+    lives = live_records(frame)
+    assert [(live.horizon.horizon_days, live.horizon.forecasts) for live in lives] == [(1, 60), (7, 60)]
+    assert lives[0].horizon.skill_percent == pytest.approx(0, abs=1e-9)
+    document = live_document(frame, measured_at=NOW, window_days=30)
+    assert {(r["model"], r["id"], r["horizon_days"]) for r in document["records"]} == {
+        ("lightgbm", coin, horizon) for coin in ("", "bitcoin") for horizon in (1, 7)
+    }
+
+
+def test_the_better_variant_is_told_and_equals_are_not(tmp_path: Path):
+    good = [row_of(day) for day in range(60, 390)]
+    bad = [row_of(day, width=3.0, version="v000002", variant="challenger") for day in range(60, 390)]
+    twin = [row_of(day, version="v000003", variant="shadow") for day in range(60, 390)]
+    tests = {test.version_b: test.result for test in variant_tests(frame_of(table_in(tmp_path, good + bad + twin)))}
+    assert tests["v000002"].better == "a"
+    assert tests["v000002"].pairs == 330
+    assert tests["v000003"].better == "undecided"
+    assert tests["v000003"].e_value == pytest.approx(1.0)
+
+
+def test_equals_are_told_apart_no_more_often_than_promised():
+    rng = np.random.default_rng(11)
+    false = 0
+    for _ in range(400):
+        differences = relative_difference(rng.gamma(2, 1, 300), rng.gamma(2, 1, 300))
+        ever = max(judge_pairs({1: differences[:n]}, n).for_b for n in range(10, 301, 10))
+        false += ever >= 20
+    assert false / 400 <= 0.05
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.integers(1, 30))
+def test_capital_is_never_negative_and_one_without_difference(differences: list[float], horizon: int):
+    assert piled(np.array(differences), horizon) > 0
+    assert piled(np.zeros(len(differences)), horizon) == pytest.approx(1.0)
