@@ -118,7 +118,8 @@ async def test_the_time_lost_to_a_stopped_redis_is_50_ms() -> None:
             lost.append(time.perf_counter() - started)
         valkey.go_on()
         print(
-            f"\nstopped redis: first read lost {lost[0] * 1000:.1f} ms, the next {max(lost[1:]) * 1000:.2f} ms"
+            f"\nstopped redis: first read lost {lost[0] * 1000:.1f}"
+            f" ms, the next {max(lost[1:]) * 1000:.2f} ms"
         )
         assert lost[0] < 0.1
         assert max(lost[1:]) < 0.02, "left alone for a second"

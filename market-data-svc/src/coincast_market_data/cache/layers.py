@@ -62,6 +62,11 @@ class LayeredCache(Generic[T]):
         """Seconds since the entry was fetched, on the machine's clock."""
         return self._clock.now() - entry.stored_at
 
+    def peek(self, key: str) -> Cached[T] | None:
+        """What this process has, while it may still be served."""
+        entry = self._memory.get(key)
+        return entry if entry is not None and self.age(entry) < self.kind.windows.if_error else None
+
     async def read(self, keys: Sequence[str]) -> dict[str, Cached[T]]:
         """What is there, whatever its age."""
         found = self._from_memory(keys)

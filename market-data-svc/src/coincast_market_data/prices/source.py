@@ -26,6 +26,7 @@ PLAIN_REASONS = {
     "not_a_number": "is not a number",
     "not_positive": "is not positive",
     "absurd_clock": "carries an impossible time",
+    "left_out": "is missing this time",
     "jump": "jumped tenfold against the last good one and is not confirmed yet",
 }
 
@@ -69,10 +70,17 @@ class QuoteSource:
         for pair, quote in good.items():
             if quote is not None and not self._jumps.plausible(pair, quote.price, stored_at):
                 faults[pair] = "jump"
+            elif quote is None and self._was_there(pair):
+                faults[pair] = "left_out"
             else:
                 entries[pair] = Cached(quote, stored_at, reply.received_at, reply.seconds)
         await self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
         return {**entries, **{pair: self._quarantined(pair, reason) for pair, reason in faults.items()}}
+
+    def _was_there(self, pair: Pair) -> bool:
+        """A coin that had a price a moment ago and is left out now: more likely a slip than an end."""
+        before = self._cache.peek(quote_key(pair))
+        return before is not None and before.value is not None
 
     def _quarantined(self, pair: Pair, reason: str) -> Unavailable:
         metrics.QUARANTINED.labels(reason=reason).inc()

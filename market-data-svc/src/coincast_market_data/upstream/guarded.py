@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from coincast_chassis.breaker import Breaker
+from coincast_chassis.breaker import CLOSED, Breaker, BreakerOpen
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
 from coincast_chassis.singleflight import SingleFlight
 from coincast_market_data import metrics
@@ -46,6 +47,7 @@ class GuardedUpstream:
             Priority.BACKFILL: 120.0,
         }
         self._rand = rand
+        self._probing: set[str] = set()
         self._flights: SingleFlight[tuple[UpstreamRequest, Priority], UpstreamReply] = SingleFlight()
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
@@ -78,22 +80,33 @@ class GuardedUpstream:
         async def go() -> UpstreamReply:
             return await self._counted(request)
 
-        self._refuse_if_open(breaker)
-        await self._governor.acquire(request.priority, self._quota_wait[request.priority])
-        try:
-            return await breaker.call(go)
-        except Exhausted as error:
-            metrics.QUOTA_PAUSES.inc()
-            await self._governor.refused(error.retry_after_seconds or 60.0)
-            raise
+        with self._probe_alone(breaker):
+            await self._governor.acquire(request.priority, self._quota_wait[request.priority])
+            try:
+                return await breaker.call(go)
+            except Exhausted as error:
+                metrics.QUOTA_PAUSES.inc()
+                await self._governor.refused(error.retry_after_seconds or 60.0)
+                raise
 
-    def _refuse_if_open(self, breaker: Breaker) -> None:
-        """An open breaker must not cost a turn of the quota."""
+    @contextmanager
+    def _probe_alone(self, breaker: Breaker) -> Iterator[None]:
+        """Calls that the breaker would refuse must not cost a turn of the quota: while it is not closed,
+        one tries.
+        """
+        if breaker.state == CLOSED:
+            yield
+            return
         wait = breaker.retry_after_seconds
-        if wait > 0:
-            raise Unavailable(
-                "CoinGecko failed repeatedly and is left alone for now", retry_after_seconds=wait
+        if wait > 0 or breaker.name in self._probing:
+            raise BreakerOpen(
+                "CoinGecko failed repeatedly and is left alone for now", retry_after_seconds=wait or 1.0
             )
+        self._probing.add(breaker.name)
+        try:
+            yield
+        finally:
+            self._probing.discard(breaker.name)
 
     async def _counted(self, request: UpstreamRequest) -> UpstreamReply:
         try:
