@@ -44,7 +44,7 @@ class StackHandle:
 
 @contextmanager
 def stack_for_tests(options: StackOptions, *, ready: bool = True) -> Iterator[StackHandle]:
-    """A stack that is ready (first models trained and served, unless `ready` is False), ended with the block."""
+    """A stack that is ready (first models served, unless `ready` is False), ended with the block."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

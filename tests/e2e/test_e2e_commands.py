@@ -1,0 +1,186 @@
+"""`run` and `demo` as a person starts them: what is printed, how they end, what is left."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+pytestmark = pytest.mark.timeout(600)
+COMMAND = [sys.executable, "-m", "coincast_stack"]
+QUICK = {"TRAINING_COINS": "bitcoin,ethereum", "TRAINING_DAYS": "400"}
+
+
+def environment(**changes: str) -> dict[str, str]:
+    dropped = {"UPSTREAM", "DATA", "PORT", "REDIS_URL", "COIN", "DAYS", "MODEL", "VAR_DIR"}
+    return {k: v for k, v in os.environ.items() if k not in dropped} | {"UPSTREAM": "sandbox"} | changes
+
+
+def processes_of(marker: str, command: str = "") -> dict[int, str]:
+    """Command lines by process id, of those that carry the marker in their environment."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_text().replace("\0", " ")
+            if line and command in line and marker.encode() in (folder / "environ").read_bytes():
+                found[int(folder.name)] = line
+        except OSError:
+            continue
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def running(var: Path, marker: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    port = free_port()
+    env = environment(VAR_DIR=str(var), PORT=str(port), E2E_MARKER=marker, PYTHONUNBUFFERED="1", **variables)
+    process = subprocess.Popen(
+        [*COMMAND, "run"],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process, port
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_ready(process: subprocess.Popen[str]) -> tuple[str, float]:
+    """What was printed until the line that says ready, and how long it took."""
+    assert process.stdout is not None
+    began, lines = time.monotonic(), []
+    for line in process.stdout:
+        lines.append(line)
+        if "Coincast is ready" in line:
+            return "".join(lines), time.monotonic() - began
+    raise AssertionError("never ready:\n" + "".join(lines))
+
+
+def nothing_left(marker: str, seconds: float) -> float:
+    began = time.monotonic()
+    while left := processes_of(marker):
+        assert time.monotonic() - began < seconds, f"still running: {left}"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def test_run_starts_says_so_and_ends_on_ctrl_c(daily_candles: Path, tmp_path: Path) -> None:
+    marker = f"e2e-run-{os.getpid()}"
+    variables = {"DATA": str(daily_candles), **QUICK}
+    with running(tmp_path, marker, **variables) as (process, port):
+        printed, _ = wait_ready(process)
+        assert "NOT REAL MARKET DATA" in printed
+        reply = httpx2.get(
+            f"http://127.0.0.1:{port}/forecasts?ids=bitcoin&days=2", timeout=30, trust_env=False
+        )
+        assert reply.json()["forecasts"][0]["source"] == "sandbox"
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=15) == 0
+        nothing_left(marker, 10)
+        stop_seconds = time.monotonic() - began
+    with running(tmp_path, marker, **variables) as (process, _):
+        _, ready_seconds = wait_ready(process)
+        check_death_is_told(process, marker)
+        process.kill()
+        process.wait()
+        nothing_left(marker, 10)
+    print(
+        f"second start ready after {ready_seconds:.1f} s (15), nothing left {stop_seconds:.1f} s (10) after Ctrl-C"
+    )
+    assert stop_seconds < 10
+    assert ready_seconds < 15
+
+
+def check_death_is_told(process: subprocess.Popen[str], marker: str) -> None:
+    """Kills the sandbox under a running stack; the stack must name it and start it again."""
+    (pid,) = processes_of(marker, "coincast_sandbox")
+    os.kill(pid, signal.SIGKILL)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "sandbox ended with exit code -9" in line:
+            break
+    else:
+        raise AssertionError("the death was not told")
+    deadline = time.monotonic() + 10
+    while not [new for new in processes_of(marker, "coincast_sandbox") if new != pid]:
+        assert time.monotonic() < deadline, "the sandbox was not started again"
+        time.sleep(0.05)
+
+
+def test_demo_ends_with_the_gateways_reply(daily_candles: Path) -> None:
+    marker = f"e2e-demo-{os.getpid()}"
+    env = environment(DATA=str(daily_candles), COIN="ethereum", DAYS="5", E2E_MARKER=marker, **QUICK)
+    done = subprocess.run(
+        [*COMMAND, "demo"], env=env, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    nothing_left(marker, 5)
+    lines = done.stdout.splitlines()
+    (forecast,) = json.loads(lines[-1])["forecasts"]
+    assert (forecast["id"], forecast["served_by"], len(forecast["points"])) == ("ethereum", "lightgbm", 5)
+    assert any("95 % interval" in line for line in lines)
+    assert any("artifacts/lightgbm/v000001" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"DATA": "/no/such/folder"}, "no such folder of candles: /no/such/folder"),
+        ({"PORT": "{taken}"}, "cannot be used"),
+        ({"DATA": "{broken}"}, "bitcoin.csv line 2: could not convert"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "REDIS_URL does not answer"),
+        ({"GATEWAY_LOG_LEVEL": "loud"}, "GATEWAY_LOG_LEVEL"),
+    ],
+)
+def test_bad_setups_are_one_line_and_exit_code_2(
+    tmp_path: Path, variables: dict[str, str], message: str
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    rows = "date,open,high,low,close,volume_usd\n2025-01-01,1,2,0.5,x,1\n2025-01-02,1,2,0.5,1,1\n"
+    (broken / "bitcoin.csv").write_text(rows)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        places = {"taken": str(taken.getsockname()[1]), "broken": str(broken)}
+        filled = {k: v.format(**places) for k, v in variables.items()}
+        env = environment(**{"VAR_DIR": str(tmp_path / "var"), "PORT": str(free_port()), **filled})
+        done = subprocess.run(
+            [*COMMAND, "run"], env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_two_stacks_cannot_share_their_state(tmp_path: Path) -> None:
+    marker = f"e2e-twice-{os.getpid()}"
+    with running(tmp_path, marker) as (process, _):
+        assert process.stdout is not None
+        while not (tmp_path / "sandbox" / "simulated" / "logs" / "redis.log").exists():
+            time.sleep(0.05)
+        env = environment(VAR_DIR=str(tmp_path), PORT=str(free_port()))
+        second = subprocess.run(
+            [*COMMAND, "run"], env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert second.returncode == 2
+        assert "another stack runs on" in second.stderr
+    nothing_left(marker, 10)
