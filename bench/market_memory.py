@@ -1,0 +1,56 @@
+"""Memory that 1,000 cached coins take in the process, and what a look-up costs.
+
+python bench/market_memory.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import tracemalloc
+
+from coincast_chassis.clock import SystemClock
+from coincast_market_data.cache.entry import Cached
+from coincast_market_data.cache.layers import LayerCounts, LayeredCache
+from coincast_market_data.cache.redis_store import NullStore
+from coincast_market_data.domain import Candle, Quote
+from coincast_market_data.history.days import day_of, days_between
+from coincast_market_data.prices.source import quote_key, quote_kind
+
+COINS = 1_000
+
+
+async def main() -> None:
+    """Fill, measure, print."""
+    clock = SystemClock()
+    cache = LayeredCache(quote_kind(30, 86_400), NullStore(), clock, LayerCounts(), max_entries=50_000)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(COINS):
+        price = 100.0 + number
+        quote = Quote(f"coin-{number}", "usd", price, price * 1e6, price * 1e4, 1.5, clock.now())
+        entry = Cached(quote, clock.now(), clock.now(), 0.1)
+        await cache.write({quote_key((quote.id, "usd")): entry})
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"memory of {COINS} cached prices: {(after - before) / 1024:.0f} KiB")
+    keys = [quote_key((f"coin-{number}", "usd")) for number in range(20)]
+    started = time.perf_counter()
+    for _ in range(2000):
+        await cache.read(keys)
+    print(f"look-up of 20 cached prices: {(time.perf_counter() - started) / 2000 * 1e6:.1f} us")
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    today = day_of(clock.now())
+    days = days_between(today.replace(year=today.year - 1), today)
+    kept = [
+        tuple(Candle(day, 1.5, 1.25, 1.75, 1.0, 1e6 + n, 1e9 + n) for n, day in enumerate(days))
+        for _ in range(100)
+    ]
+    after, _ = tracemalloc.get_traced_memory()
+    mebibytes = (after - before) / 1024**2 * COINS / len(kept)
+    print(f"memory of a year of candles for {COINS} coins: {mebibytes:.0f} MiB")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,83 @@
+"""Upstream calls per 10,000 client requests: 1,000 concurrent clients over 20 coins, and a cold-key stampede.
+
+    python bench/market_upstream_calls.py
+
+Service and sandbox run in this process, the calls go over real gRPC and HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "contract"))
+
+from market_harness import pro_sandbox, running_market, settings_for
+
+from coincast.market.v1 import market_pb2 as pb
+from coincast_sandbox.testing import RunningSandbox
+
+CLIENTS, REQUESTS, COINS = 1_000, 10_000, 20
+GOAL = 100
+
+
+async def many_clients(sandbox: RunningSandbox, folder: Path, fresh_seconds: float) -> None:
+    """Each client asks for random handfuls of the coins, one call after another."""
+    settings = settings_for(
+        sandbox, folder, prices_fresh_seconds=fresh_seconds, batch_window_seconds=0.1, background_refresh=True
+    )
+    async with running_market(settings) as stub:
+        coins = [c.id for c in (await stub.ListCoins(pb.ListCoinsRequest(limit=COINS), timeout=10)).coins]
+        sandbox.forget_calls()
+        rng, stale = random.Random(7), 0
+
+        async def client() -> None:
+            nonlocal stale
+            for _ in range(REQUESTS // CLIENTS):
+                ids = rng.sample(coins, rng.randint(1, 5))
+                reply = await stub.GetPrices(pb.GetPricesRequest(ids=ids), timeout=60)
+                assert [p.id for p in reply.prices] == ids
+                stale += reply.provenance.stale
+
+        started = time.perf_counter()
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+        took = time.perf_counter() - started
+        calls = sandbox.calls()["total"]
+    print(
+        f"upstream calls per {REQUESTS} requests ({CLIENTS} clients, {COINS} coins,"
+        f" fresh {fresh_seconds:g} s):"
+        f" {calls} in {took:.1f} s = {REQUESTS / max(calls, 1):.0f} times fewer (goal {GOAL});"
+        f" {stale} stale replies"
+    )
+
+
+async def stampede(sandbox: RunningSandbox, folder: Path) -> None:
+    """A thousand callers for one key that nobody has asked for before."""
+    async with running_market(settings_for(sandbox, folder, batch_window_seconds=0.1)) as stub:
+        for name, call in (
+            ("price", lambda: stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=60)),
+            ("history", lambda: stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=30), timeout=60)),
+            ("document", lambda: stub.GetDocument(pb.GetDocumentRequest(path="coins/bitcoin"), timeout=60)),
+            ("markets", lambda: stub.GetMarkets(pb.GetMarketsRequest(), timeout=60)),
+        ):
+            sandbox.forget_calls()
+            await asyncio.gather(*(call() for _ in range(1000)))
+            print(
+                f"cold-key stampede, {name}: 1000 callers, {sandbox.calls()['total']} upstream call (goal 1)"
+            )
+
+
+async def main() -> None:
+    """Both measurements on one sandbox."""
+    with tempfile.TemporaryDirectory() as folder, pro_sandbox() as sandbox:
+        await many_clients(sandbox, Path(folder), 30.0)
+        await many_clients(sandbox, Path(folder), 1.0)
+        await stampede(sandbox, Path(folder))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
