@@ -67,10 +67,12 @@ def test_forecasts_outlive_market_data(stack: StackHandle, get: Get, wait_for: W
 def test_everything_outlives_redis(stack: StackHandle, get: Get, wait_for: Waiting) -> None:
     stack.kill("redis")
     slowest = 0.0
-    for _ in range(20):
+    for currency in ("eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "inr", "brl", "krw"):
         began = time.monotonic()
-        assert get(PRICES).status_code == 200
+        reply = get(f"/prices?ids=solana&vs_currencies={currency}")
         slowest = max(slowest, time.monotonic() - began)
+        assert (reply.status_code, reply.json()["errors"]) == (200, [])
+    print(f"slowest of 10 cold price calls without Redis: {slowest * 1000:.0f} ms")
     assert get("/forecasts?ids=bitcoin&days=6&model=lightgbm").status_code == 200
     print(f"slowest of 20 price calls without Redis: {slowest * 1000:.0f} ms")
     stack.restart("redis")
@@ -89,7 +91,7 @@ def test_a_new_version_is_picked_up_without_restart(stack: StackHandle, get: Get
     job_id = asked.json()["job"]["job_id"]
     ended = {"succeeded", "failed", "cancelled", "interrupted"}
     job = wait_for(
-        get, f"/training/jobs/{job_id}", lambda reply: reply.json()["job"]["state"] in ended, 150
+        f"/training/jobs/{job_id}", lambda reply: reply.json()["job"]["state"] in ended, 150
     ).json()["job"]
     assert (job["state"], job["version"]) == ("succeeded", "v000002"), job
     promoted = httpx2.post(
