@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any
 
 import grpc.aio
@@ -136,11 +138,16 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
         await self.script.play(request)
         if request.id not in COINS:
             raise NotFound(f"No coin has the id {request.id}.", field="id", suggestions=["bitcoin"])
-        candle = {"date": "2023-11-13", "open": None, "high": None, "low": None, "close": 36_500.0}
+        count = min(request.days, 60)
+        days = [date(2023, 11, 13) - timedelta(days=count - 1 - i) for i in range(count)]
+        rest = {"open": None, "high": None, "low": None, "volume": 1e9, "market_cap": None}
+        candles = [
+            {"date": d.isoformat(), "close": 36_500.0 + 400 * math.sin(i), **rest} for i, d in enumerate(days)
+        ]
         document = {
             "id": request.id,
             "vs_currency": request.vs_currency,
-            "candles": [{**candle, "volume": 1e9, "market_cap": None}] * min(request.days, 3),
+            "candles": candles,
             "truncated": False,
             "truncated_reason": None,
             "missing_dates": [],

@@ -86,7 +86,7 @@ async def test_a_forecast_has_the_promised_shape(http: httpx2.AsyncClient) -> No
 
 async def test_history_models_health_ready_metrics_and_docs_answer(http: httpx2.AsyncClient) -> None:
     history = await http.get("/coins/bitcoin/history", params={"days": 2})
-    assert [c["date"] for c in history.json()["candles"]] == ["2023-11-13", "2023-11-13"]
+    assert [c["date"] for c in history.json()["candles"]] == ["2023-11-12", "2023-11-13"]
     assert (await http.get("/forecasts/models")).json()["models"][0]["name"] == "lightgbm"
     assert (await http.get("/health")).json()["status"] == "alive"
     assert (await http.get("/health/ready")).status_code == 200

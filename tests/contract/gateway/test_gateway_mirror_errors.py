@@ -45,17 +45,17 @@ async def test_keys_are_never_forwarded_and_documents_are_kept() -> None:
                 "/api/v3/coins/list/", params={"x_cg_pro_api_key": key, "include_platform": "false"}
             )
             assert reply.json()[0]["id"] == "bitcoin"
-        asked = there.market.script.calls
+        asked = [call for call in there.market.script.calls if hasattr(call, "path")]
         assert len(asked) == 1
         assert dict(asked[0].query) == {"include_platform": "false"}
 
 
 async def test_what_leaves_the_mirror_is_counted_by_template() -> None:
     async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
-        for path in ("/coins/x1", "/coins/x2", "/made/up/1", "/coins/%2e%2e/x", "/coins/a%00b"):
+        for path in ("/coins/x1", "/coins/x2", "/zzz/up/1", "/coins/%2e%2e/x", "/coins/a%00b"):
             assert (await http.get(f"/api/v3{path}")).status_code == 404
         assert (await http.post("/api/v3/ping")).status_code == 405
         metrics = (await http.get("/metrics")).text
         assert 'route="/api/v3/coins/{id}"' in metrics
-        assert "x1" not in metrics
-        assert "made" not in metrics
+        made_up = [line for line in metrics.splitlines() if "x1" in line or "zzz" in line]
+        assert made_up == []

@@ -14,6 +14,16 @@ from coincast_gateway.serving.endpoint import ALWAYS, Call, Endpoint
 from coincast_gateway.web.assets import HERE, YEAR_SECONDS, Assets
 
 HTML = "text/html; charset=utf-8"
+# Nothing is loaded from elsewhere; styles may stand inline because the chart libraries write them so.
+POLICY = (
+    b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    b"worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+PAGE_HEADERS = (
+    (b"content-security-policy", POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 
 class NameQuery(Query):
@@ -35,6 +45,10 @@ class PageRoutes:
         if asset is None:
             raise NotFound("There is no such file.", field="name")
         return Reply(asset.body, asset.media_type, fresh_seconds=YEAR_SECONDS)
+
+    async def home(self, query: NoQuery, call: Call) -> Reply:
+        """The page for everyone."""
+        return self._page("index.html")
 
     async def docs(self, query: NoQuery, call: Call) -> Reply:
         """Swagger UI."""
@@ -63,12 +77,19 @@ class PageRoutes:
 
     def _page(self, file: str) -> Reply:
         page = self._assets.filled((HERE / file).read_text(encoding="utf-8"))
-        return Reply(page.encode(), HTML, fresh_seconds=60.0)
+        return Reply(page.encode(), HTML, fresh_seconds=60.0, headers=PAGE_HEADERS)
 
     def endpoints(self) -> list[Endpoint]:
         """All of them; none asks for a key."""
         html: dict[str, Any] = {"tag": "pages", "query": NoQuery, "media_type": "text/html", "scope": "none"}
         return [
+            Endpoint(
+                path="/",
+                name="home",
+                answer=self.home,
+                summary="Prices, forecasts and health, to look at",
+                **html,
+            ),
             Endpoint(path="/docs", name="docs", answer=self.docs, summary="Try the interface", **html),
             Endpoint(path="/redoc", name="redoc", answer=self.redoc, summary="Read the reference", **html),
             Endpoint(
