@@ -93,6 +93,10 @@ release-proto: $(VENV)/.dev ## Make today's contracts the ones that later change
 bench: $(VENV)/.dev ## Every benchmark, each figure beside its limit
 	@for file in $$(ls bench/*_*.py | sort); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
+.PHONY: soak
+soak: $(VENV)/.dev ## Mixed traffic with faults, then slopes: SOAK_MINUTES=60 SOAK_RATE=40 -> reports/soak.json
+	@$(BIN)/python bench/soak.py
+
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= -> reports/
 	@$(BIN)/python -m coincast_training.evaluation --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \

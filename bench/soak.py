@@ -1,0 +1,73 @@
+"""A soak: an hour of mixed traffic with faults, then the slopes of memory, descriptors, tasks and latency.
+
+    SOAK_MINUTES=60 SOAK_RATE=40 DATA=../shared/data/daily python bench/soak.py      # or: make soak
+
+The first part kills every process once and sees it come back; it is not measured. Then traffic goes on at a
+fixed rate while one fault after another is switched on and off, with a pause between. The run fails where
+something grows beyond doubt, where a reply is a 500, or where anything but a 2xx or a deliberate refusal
+comes while no fault is on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from soaking.faults import FaultSchedule, kill_each_once
+from soaking.report import report
+from soaking.samples import Sampler
+from soaking.traffic import Traffic
+
+from coincast_stack.options import StackOptions
+from coincast_stack.ready import wait_until_ready
+from coincast_stack.stack import Stack, running_stack
+
+WARM_SHARE = 0.15
+READY_SECONDS = 1800.0
+QUICK_TRAINING = {"TRAINING_DAYS": "730"}
+
+
+async def soak(minutes: float, rate: float, data: Path | None) -> tuple[Traffic, Sampler, FaultSchedule]:
+    """Runs it from an empty folder; what it saw."""
+    with tempfile.TemporaryDirectory(prefix="coincast-soak-") as folder:
+        options = StackOptions(Path(folder), data=data, extra_environment=QUICK_TRAINING)
+        async with running_stack(options) as stack:
+            await wait_until_ready(stack, options.train, lambda text, share: None, READY_SECONDS)
+            return await _one_run(stack, minutes * 60, rate)
+
+
+async def _one_run(stack: Stack, seconds: float, rate: float) -> tuple[Traffic, Sampler, FaultSchedule]:
+    faults, sampler = FaultSchedule(stack), Sampler(stack)
+    async with Traffic(stack.gateway_url, rate, is_disturbed=lambda: faults.disturbed) as traffic:
+        await faults.around(kill_each_once(stack))
+        await asyncio.sleep(max(WARM_SHARE * seconds - traffic.elapsed_seconds, 5))
+        traffic.forget()
+        began = time.monotonic()
+        sampling = asyncio.create_task(sampler.run(interval_seconds=max(seconds / 300, 1.0)))
+        await faults.run(until=began + seconds * (1 - WARM_SHARE))
+        sampling.cancel()
+    return traffic, sampler, faults
+
+
+def main() -> None:
+    """Settings come from the environment."""
+    minutes = float(os.environ.get("SOAK_MINUTES") or 60)
+    rate = float(os.environ.get("SOAK_RATE") or 40)
+    data = os.environ.get("DATA") or ""
+    print(f"soak: {minutes:g} minutes at {rate:g} requests a second", flush=True)
+    holds, document = report(*asyncio.run(soak(minutes, rate, Path(data) if data else None)))
+    out = Path(os.environ.get("OUT") or "reports")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "soak.json").write_text(json.dumps(document, indent=1))
+    raise SystemExit(0 if holds else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What goes wrong during a soak: the sandbox misbehaves, processes stop for a while, processes die."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable
+from typing import Any
+
+import httpx2
+
+from coincast_stack.stack import Stack
+
+UPSTREAM: tuple[dict[str, Any], ...] = (
+    {"kind": "latency", "seconds": 4.0},
+    {"kind": "status", "status": 500, "body": 1},
+    {"kind": "status", "status": 429, "body": 5, "retry_after": "3"},
+    {"kind": "status", "status": 429, "body": 1, "retry_after": "99999999999"},
+    {"kind": "status", "status": 403, "body": 6},
+    {"kind": "reset"},
+    {"kind": "hang"},
+    {"kind": "drip", "seconds_per_chunk": 0.5, "chunk_bytes": 8},
+    {"kind": "malformed"},
+    {"kind": "nan", "value": "NaN"},
+    {"kind": "jump", "factor": 1000.0},
+    {"kind": "huge", "megabytes": 200},
+    {"kind": "redirect", "location": "http://127.0.0.1:9/"},
+)
+PAUSED = ("redis", "sandbox", "forecast", "market")
+FAULT_SECONDS, PAUSE_SECONDS, SETTLE_SECONDS, STOPPED_SECONDS = 6.0, 8.0, 25.0, 3.0
+BACK_SECONDS = 60.0
+
+
+class FaultSchedule:
+    """One fault at a time, each followed by quiet. `disturbed` holds until its effects must have passed."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._random = random.Random(11)
+        self._until = 0.0
+        self.struck: Counter[str] = Counter()
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether a fault is on, or was so lately that breakers and pauses may still be felt."""
+        return time.monotonic() < self._until
+
+    async def around(self, work: Awaitable[None]) -> None:
+        """Counts the time of some work, and a while after it, as disturbed."""
+        self._until = float("inf")
+        await work
+        self._until = time.monotonic() + SETTLE_SECONDS
+
+    async def run(self, until: float) -> None:
+        """Faults one after another until the monotonic clock says so."""
+        while time.monotonic() < until:
+            await self.around(self._one())
+            left = until - time.monotonic()
+            await asyncio.sleep(max(min(SETTLE_SECONDS + PAUSE_SECONDS, left), 0))
+
+    async def _one(self) -> None:
+        if self._random.random() < 0.3:
+            await self._pause(self._random.choice(PAUSED))
+        else:
+            await self._misbehave(self._random.choice(UPSTREAM))
+
+    async def _misbehave(self, fault: dict[str, Any]) -> None:
+        self.struck[" ".join(str(fault[k]) for k in ("kind", "status", "retry_after") if k in fault)] += 1
+        url = f"{self._stack.sandbox_url}/sandbox/faults"
+        async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+            await client.post(url, json=fault)
+            await asyncio.sleep(FAULT_SECONDS)
+            await client.delete(url)
+
+    async def _pause(self, name: str) -> None:
+        self.struck[f"{name} stopped"] += 1
+        self._stack.children[name].send(signal.SIGSTOP)
+        await asyncio.sleep(STOPPED_SECONDS)
+        self._stack.children[name].send(signal.SIGCONT)
+
+
+async def kill_each_once(stack: Stack) -> None:
+    """SIGKILL to each process behind the gateway in turn; raises where forecasts are not back within a
+    minute.
+    """
+    for name in ("redis", "sandbox", "market", "forecast", "training"):
+        await stack.kill(name)
+        await asyncio.sleep(1)
+        await stack.restart(name)
+        seconds = await _back(stack)
+        print(f"killed {name}: forecasts and prices were back {seconds:.1f} s after its restart", flush=True)
+
+
+async def _back(stack: Stack) -> float:
+    began = time.monotonic()
+    async with httpx2.AsyncClient(base_url=stack.gateway_url, trust_env=False, timeout=10) as client:
+        while time.monotonic() - began < BACK_SECONDS:
+            if await _serves(client):
+                return time.monotonic() - began
+            await asyncio.sleep(0.2)
+    raise SystemExit(f"not back within {BACK_SECONDS:.0f} s")
+
+
+async def _serves(client: httpx2.AsyncClient) -> bool:
+    try:
+        price = await client.get("/prices?ids=bitcoin&vs_currencies=usd")
+        forecast = await client.get("/forecasts?ids=bitcoin&days=3&model=lightgbm")
+    except httpx2.HTTPError:
+        return False
+    return price.status_code == forecast.status_code == 200

@@ -1,0 +1,84 @@
+"""The soak's verdict: slopes with their uncertainty, errors, and one table for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import theilslopes
+from soaking.faults import FaultSchedule
+from soaking.samples import Sampler
+from soaking.traffic import Traffic
+
+HOUR = 3600.0
+# Growth that counts: the lower bound (95 %) of the slope over the run exceeds this share of the level, and this:
+GROWN_SHARE = 0.10
+GROWN_LEAST = {
+    "memory_mb": 15.0, "descriptors": 10.0, "threads": 5.0, "tasks": 20.0, "latency": 20.0,
+}  # fmt: skip
+
+
+def report(traffic: Traffic, sampler: Sampler, faults: FaultSchedule) -> tuple[bool, dict[str, Any]]:
+    """Whether it holds, and everything as JSON values; prints the table."""
+    rows = _process_rows(sampler) + _latency_rows(traffic)
+    statuses = sum((w.statuses for w in traffic.windows), Counter[str]())
+    document = {
+        "replies": traffic.replies,
+        "statuses": dict(sorted(statuses.items())),
+        "errors_while_no_fault_was_on": dict(traffic.quiet_errors),
+        "internal_errors": dict(traffic.internal_errors),
+        "faults": dict(faults.struck),
+        "slopes": rows,
+    }
+    holds = not traffic.quiet_errors and not traffic.internal_errors and not any(r["grows"] for r in rows)
+    _print(document, holds)
+    return holds, document | {"holds": holds}
+
+
+def slope_row(what: str, kind: str, at_seconds: list[float], values: list[float]) -> dict[str, Any]:
+    """Theil-Sen slope an hour with its 95 % bounds, the level, and whether it grows beyond doubt."""
+    slope, _, low, high = theilslopes(values, at_seconds, 0.95)
+    level, span = float(np.median(values)), at_seconds[-1] - at_seconds[0]
+    grown = low * span
+    grows = bool(grown > GROWN_SHARE * level and grown > GROWN_LEAST[kind])
+    bounds = {"per_hour": slope * HOUR, "per_hour_low": low * HOUR, "per_hour_high": high * HOUR}
+    return {"what": what, "level": level, "last": values[-1], **bounds, "grows": grows}
+
+
+def _process_rows(sampler: Sampler) -> list[dict[str, Any]]:
+    rows = []
+    for name, samples in sampler.samples.items():
+        for kind in ("memory_mb", "descriptors", "threads", "tasks"):
+            pairs = [(s.at_seconds, float(v)) for s in samples if (v := getattr(s, kind)) is not None]
+            if len(pairs) >= 10:
+                at, values = zip(*pairs, strict=True)
+                rows.append(slope_row(f"{name} {kind}", kind, list(at), list(values)))
+    return rows
+
+
+def _latency_rows(traffic: Traffic) -> list[dict[str, Any]]:
+    windows = [w for w in traffic.windows if len(w.latencies_ms) >= 10]
+    rows = []
+    for percent in (50, 99):
+        values = [float(np.percentile(w.latencies_ms, percent)) for w in windows]
+        if len(values) >= 5:
+            rows.append(
+                slope_row(f"latency p{percent} ms", "latency", [w.at_seconds for w in windows], values)
+            )
+    return rows
+
+
+def _print(document: dict[str, Any], holds: bool) -> None:
+    out, table = Console(width=110), Table(title="slopes an hour (95 % bounds)", title_justify="left")
+    for column in ("what", "median", "last", "slope/h", "from", "to", ""):
+        table.add_column(column, justify="left" if column in {"what", ""} else "right")
+    for row in document["slopes"]:
+        figures = [row[k] for k in ("level", "last", "per_hour", "per_hour_low", "per_hour_high")]
+        table.add_row(row["what"], *(f"{figure:,.2f}" for figure in figures), "GROWS" if row["grows"] else "")
+    out.print(table)
+    for name in ("replies", "statuses", "faults", "errors_while_no_fault_was_on", "internal_errors"):
+        out.print(f"{name.replace('_', ' ')}: {document[name]}", highlight=False)
+    out.print("holds" if holds else "DOES NOT HOLD")

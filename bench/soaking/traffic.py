@@ -1,0 +1,122 @@
+"""Traffic of every kind at a fixed rate, with each reply's status and latency kept in windows."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import httpx2
+
+COINS = ("bitcoin", "ethereum", "solana", "cardano", "litecoin", "chainlink")
+CURRENCIES = ("usd", "eur", "btc", "jpy")
+MODELS = ("lightgbm", "lightgbm", "technical", "auto")
+SHARES = {
+    "prices": 45, "forecasts": 15, "history": 12, "markets": 8, "mirror": 8, "health": 9, "wrong": 3,
+}  # fmt: skip
+WINDOW_SECONDS = 10.0
+TIMEOUT_SECONDS = 20.0
+# Asked wrongly on purpose: the reply must be a refusal, never a 500.
+WRONG = ("/prices?ids=no-such-coin&vs_currencies=usd", "/forecasts?ids=bitcoin&days=999", "/nowhere")
+
+
+@dataclass(slots=True)
+class Window:
+    """Replies that came within ten seconds: latencies in milliseconds, statuses by kind of request."""
+
+    at_seconds: float
+    latencies_ms: list[float] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+
+class Traffic:
+    """Requests start at the given rate, whatever the replies do; used as a context."""
+
+    def __init__(self, url: str, rate: float, *, is_disturbed: Callable[[], bool]) -> None:
+        self._client = httpx2.AsyncClient(
+            base_url=url, timeout=TIMEOUT_SECONDS, trust_env=False, limits=httpx2.Limits(max_connections=500)
+        )
+        self._rate = rate
+        self._disturbed = is_disturbed
+        self._random = random.Random(7)
+        self._asking: set[asyncio.Task[None]] = set()
+        self._began = time.monotonic()
+        self.forget()
+
+    def forget(self) -> None:
+        """Starts counting anew."""
+        self.windows: list[Window] = []
+        self.quiet_errors: Counter[str] = Counter()
+        self.internal_errors: Counter[str] = Counter()
+        self.replies = 0
+        self._counting_since = time.monotonic()
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Since the traffic started."""
+        return time.monotonic() - self._began
+
+    async def __aenter__(self) -> Traffic:
+        self._driver = asyncio.create_task(self._drive())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._driver.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=TIMEOUT_SECONDS)
+        await self._client.aclose()
+
+    async def _drive(self) -> None:
+        due = time.monotonic()
+        while True:
+            due += 1 / self._rate
+            await asyncio.sleep(max(due - time.monotonic(), 0))
+            task = asyncio.create_task(self._ask(*self._choose()))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    def _choose(self) -> tuple[str, str]:
+        """The kind of request, and its path."""
+        rng = self._random
+        (kind,) = rng.choices(list(SHARES), weights=list(SHARES.values()))
+        coins = ",".join(rng.sample(COINS, rng.randint(1, 3)))
+        paths = {
+            "prices": f"/prices?ids={coins}&vs_currencies={rng.choice(CURRENCIES)}",
+            "forecasts": f"/forecasts?ids={coins}&days={rng.randint(1, 14)}&model={rng.choice(MODELS)}",
+            "history": f"/coins/{rng.choice(COINS)}/history?days={rng.choice((7, 30, 365))}",
+            "markets": f"/markets?vs_currency=usd&per_page={rng.choice((5, 10))}",
+            "mirror": f"/api/v3/simple/price?ids={coins}&vs_currencies=usd",
+            "health": rng.choice(("/health", "/health/ready", "/forecasts/models")),
+            "wrong": rng.choice(WRONG),
+        }
+        return kind, paths[kind]
+
+    async def _ask(self, kind: str, path: str) -> None:
+        disturbed, began = self._disturbed(), time.monotonic()
+        try:
+            status = (await self._client.get(path)).status_code
+        except httpx2.HTTPError as error:
+            status = 599 if not isinstance(error, httpx2.TimeoutException) else 598
+        if began >= self._counting_since:
+            self._count(kind, path, status, began, disturbed or self._disturbed())
+
+    def _count(self, kind: str, path: str, status: int, began: float, disturbed: bool) -> None:
+        at = began - self._counting_since
+        if not self.windows or at - self.windows[-1].at_seconds >= WINDOW_SECONDS:
+            self.windows.append(Window(at))
+        window = self.windows[-1]
+        window.statuses[f"{kind} {status}"] += 1
+        self.replies += 1
+        if kind != "wrong" and status < 300:
+            window.latencies_ms.append((time.monotonic() - began) * 1000)
+        if status == 500:
+            self.internal_errors[f"{kind} {path}"] += 1
+        expected = (400 <= status < 500) if kind == "wrong" else status < 300
+        if not expected and not disturbed:
+            self.quiet_errors[f"{kind} {status}"] += 1
