@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from coincast_training.evaluation.command import evaluate
-from coincast_training.evaluation.options import BadOptions, Options
+from coincast_training.evaluation.options import BadOptionError, Options
 
 USAGE_ERROR = 2
 
 
 def main(
+    *,
     data: Annotated[Path, typer.Option(help="Folder of daily candles, one <coin id>.csv a coin.")],
     first: Annotated[
         str, typer.Option("--from", help="First day forecasts are made on, as 2022-01-01.")
@@ -39,7 +40,7 @@ def main(
     )
     try:
         evaluate(options)
-    except BadOptions as error:
+    except BadOptionError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(USAGE_ERROR) from error
 

@@ -1,7 +1,6 @@
-"""The baselines everything is held against: last price, averages, trend, and three classical distributions."""
+"""The baselines everything is held against: last price, averages, trend, and a Gaussian random walk."""
 
 from __future__ import annotations
-
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,14 @@ def walk_simple(panel: Panel, plan: Plan, progress: Progress) -> Rows:
         sigma = k.rolling_std(k.difference(np.log(candles.close), 1), GAUSS_DAYS - 1)[at]
         for h in plan.horizons:
             parts += [
-                point_rows(name, coin, days, h, price, _ahead(name, value, price, h))
+                point_rows(
+                    name,
+                    coin,
+                    origin=days,
+                    horizon=h,
+                    last_price=price,
+                    point=_ahead(name, value, price, h),
+                )
                 for name, value in points.items()
             ]
             parts.append(_gauss(coin, days, h, price, sigma))
@@ -62,5 +68,12 @@ def _gauss(coin: str, days: NDArray[np.datetime64], horizon: int, price: Floats,
     width = sigma * np.sqrt(horizon)
     quantiles = width[:, None] * norm.ppf(PROBABILITIES)
     return point_rows(
-        "gaussian_rw_60", coin, days, horizon, price, price, quantiles=quantiles, variance=width**2
+        "gaussian_rw_60",
+        coin,
+        origin=days,
+        horizon=horizon,
+        last_price=price,
+        point=price,
+        quantiles=quantiles,
+        variance=width**2,
     )

@@ -17,6 +17,7 @@ from coincast_training.evaluation.goals import goals
 from coincast_training.evaluation.html import write_html
 from coincast_training.evaluation.options import Options, Plan, plan_of
 from coincast_training.evaluation.outcomes import outcomes_of
+from coincast_training.evaluation.product import REFIT_DAYS
 from coincast_training.evaluation.run import walk_all
 from coincast_training.evaluation.slices import slices_of
 from coincast_training.evaluation.summary import summarise
@@ -27,7 +28,7 @@ LINE_SECONDS = 20.0
 
 
 def evaluate(options: Options, console: Console | None = None) -> dict[str, Any]:
-    """Runs it and gives what evaluation.json holds. Raises BadOptions."""
+    """Runs it and gives what evaluation.json holds. Raises BadOptionError."""
     console = console or Console()
     began = time.monotonic()
     folder = read_folder(options.data)
@@ -67,9 +68,12 @@ def _about(
         "refit_days": plan.refit_days,
         "seed": plan.seed,
         "protocol": (
-            "Forecasts at every close; expanding fit on targets that had ended by the cut; compared on shared coins and "
-            "days; peers on every 8th day; CRPS of the log return over 100 equal levels; Diebold-Mariano on date means "
-            "with HAC; intervals by bootstrap over blocks of dates; volatility terciles by what was known that day."
+            "Forecasts at every close; expanding fit on targets that had ended by the cut; compared on "
+            "shared coins and days; peers on every 8th day; CRPS of the log return over 100 equal levels; "
+            "Diebold-Mariano on date means with HAC; intervals by bootstrap over blocks of dates; volatility "
+            "terciles by what was known that day. Refitted every so many days: "
+            + ", ".join(f"{m} {d}" for m, d in REFIT_DAYS.items())
+            + "."
         ),
         "feature_spec": DEFAULT_SPEC.hash,
         "libraries": {name: version(name) for name in LIBRARIES},

@@ -1,4 +1,4 @@
-"""The plots of an evaluation: fan charts, calibration, skill by horizon, coverage by regime, equity curves."""
+"""The plots of an evaluation: fan charts, calibration, skill by horizon, coverage by regime, equity."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def all_figures(found: Mapping[str, Any], slices: Slices) -> dict[str, go.Figure
 
 
 def fan(slices: Slices, horizon: int) -> go.Figure:
-    """Intervals on the day they spoke of, with the price that came: bitcoin, else the first coin, the last year."""
+    """Intervals on the day they spoke of, with the price that came: bitcoin, else the first coin, the last
+    year.
+    """
     figure = go.Figure()
     model = next((m for m in SHOWN if (m, horizon) in slices and slices[m, horizon].has_distribution), None)
     if model is None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from coincast_modelkit.candles import Candles, Panel
-from coincast_training.evaluation.options import MIN_HISTORY_DAYS, BadOptions
+from coincast_training.evaluation.options import MIN_HISTORY_DAYS, BadOptionError
 
 OTHER_NAMES = {"volume_usd": "volume", "timestamp": "date", "time": "date", "price": "close"}
 FIELDS = ("open", "high", "low", "close", "volume")
@@ -24,12 +24,12 @@ class Folder:
 
 
 def read_folder(path: Path) -> Folder:
-    """Every `<coin id>.csv`. Raises BadOptions where the folder or a file cannot be read."""
+    """Every `<coin id>.csv`. Raises BadOptionError where the folder or a file cannot be read."""
     if not path.is_dir():
-        raise BadOptions(f"DATA={path} is not a folder; name one that holds <coin id>.csv files.")
+        raise BadOptionError(f"DATA={path} is not a folder; name one that holds <coin id>.csv files.")
     files = sorted(path.glob("*.csv"))
     if not files:
-        raise BadOptions(f"DATA={path} holds no .csv file; one a coin is needed, with date and close.")
+        raise BadOptionError(f"DATA={path} holds no .csv file; one a coin is needed, with date and close.")
     panel: dict[str, Candles] = {}
     notes: list[str] = []
     for file in files:
@@ -41,7 +41,7 @@ def read_folder(path: Path) -> Folder:
         else:
             panel[file.stem] = candles
     if not panel:
-        raise BadOptions(f"DATA={path}: no coin has more than {MIN_HISTORY_DAYS} days.")
+        raise BadOptionError(f"DATA={path}: no coin has more than {MIN_HISTORY_DAYS} days.")
     return Folder(panel, tuple(notes))
 
 
@@ -49,10 +49,10 @@ def _read_file(file: Path, notes: list[str]) -> Candles:
     try:
         table = pd.read_csv(file)
     except (OSError, ValueError) as error:
-        raise BadOptions(f"{file} cannot be read as CSV: {error}") from error
+        raise BadOptionError(f"{file} cannot be read as CSV: {error}") from error
     table.columns = [OTHER_NAMES.get(c.strip().lower(), c.strip().lower()) for c in table.columns.astype(str)]
     if missing := {"date", "close"} - set(table.columns):
-        raise BadOptions(
+        raise BadOptionError(
             f"{file} has no column {' and '.join(sorted(missing))}; it has {list(table.columns)}."
         )
     days = pd.to_datetime(table["date"], errors="coerce", utc=True, format="ISO8601")

@@ -1,14 +1,16 @@
 """GARCH baselines by arch: normal GARCH(1,1), and GARCH(1,1)-t with filtered historical simulation.
 
-Parameters by arch on an expanding window at every cut; the filter and the simulation are vectorised here, since
-one forecast a day by arch would take hours. Barone-Adesi et al. 1999, with residuals mirrored: a drift read off
-the residuals costs 3 % of CRPS at thirty days, and the baseline is to be the strong one.
+Parameters by arch on an expanding window at every cut; the filter and the simulation are vectorised
+here, since one forecast a day by arch would take hours. Barone-Adesi et al. 1999, with residuals
+mirrored: a drift
+read off the residuals costs 3 % of CRPS at thirty days, and the baseline is to be the strong one.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +55,7 @@ class Parameters:
         return total
 
 
-def fit_parameters(returns: Floats, distribution: str) -> Parameters:
+def fit_parameters(returns: Floats, distribution: Literal["normal", "t"]) -> Parameters:
     """arch's estimate on returns in percent (n,)."""
     from arch import arch_model  # noqa: PLC0415 - slow to import
 
@@ -97,10 +99,10 @@ def _one_cut(candles: Candles, plan: Plan, cut: np.datetime64) -> list[Rows]:
                 point_rows(
                     name,
                     candles.coin_id,
-                    candles.dates[at],
-                    h,
-                    price,
-                    price,
+                    origin=candles.dates[at],
+                    horizon=h,
+                    last_price=price,
+                    point=price,
                     quantiles=quantiles,
                     variance=variance,
                 )

@@ -1,4 +1,6 @@
-"""Corsi's HAR on range volatility, pooled over coins, with empirical residuals: the rule for volatility up or down."""
+"""Corsi's HAR on range volatility, pooled over coins, with empirical residuals: the rule for volatility up
+or down.
+"""
 
 from __future__ import annotations
 
@@ -52,12 +54,13 @@ def walk_har(panel: Panel, plan: Plan, progress: Progress) -> Rows:
     for j, h in enumerate(plan.horizons):
         ahead = {coin: realised_ahead(candles, h) for coin, candles in panel.items()}
         for cut in plan.cuts():
-            parts += _one_cut(panel, plan, terms, ahead, h, cut)
+            parts += _one_cut(panel=panel, plan=plan, terms=terms, ahead=ahead, h=h, cut=cut)
         progress((j + 1) / len(plan.horizons), f"HAR at {h} days")
     return join_rows(parts)
 
 
 def _one_cut(
+    *,
     panel: Panel,
     plan: Plan,
     terms: Mapping[str, Floats],
@@ -91,10 +94,10 @@ def _one_cut(
             point_rows(
                 "har",
                 coin,
-                candles.dates[at],
-                h,
-                price,
-                price,
+                origin=candles.dates[at],
+                horizon=h,
+                last_price=price,
+                point=price,
                 quantiles=symmetric_quantiles(np.exp(log_volatility)[:, None] * sizes),
                 variance=h * np.exp(2 * log_volatility + 2 * spread**2),
                 volatility_rise=norm.cdf((log_volatility - trailing_log(candles, h)[at]) / spread),

@@ -15,13 +15,14 @@ from coincast_training.evaluation.slices import Slice
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#1d2530}
-table{border-collapse:collapse;margin:1em 0;font-size:14px}td,th{padding:.25em .7em;border-bottom:1px solid #dde3ea;text-align:right}
+table{border-collapse:collapse;margin:1em 0;font-size:14px}
+td,th{padding:.25em .7em;border-bottom:1px solid #dde3ea;text-align:right}
 td:first-child,th:first-child{text-align:left}.bad{color:#b3261e;font-weight:600}.good{color:#1b7f4b}
 """
 
 
 def write_html(found: Mapping[str, Any], slices: Mapping[tuple[str, int], Slice], path: Path) -> None:
-    """Tables of the goals and of every model, then the plots; plotly's script is inside, nothing is fetched."""
+    """Tables of the goals and of every model, then the plots; plotly's script is inside."""
     plots = figures.all_figures(found, slices)
     about = found["about"]
     body = [
@@ -64,7 +65,8 @@ def _goals(entries: list[dict[str, Any]]) -> str:
             f"<span class='{kind}'>{verdict}</span>",
         )
         rows.append(f"<tr><td>{escape(goal['name'])}</td>{''.join(f'<td>{c}</td>' for c in cells)}</tr>")
-    return f"<table><tr><th>figure</th><th>measured</th><th>must hold</th><th>aim</th><th></th></tr>{''.join(rows)}</table>"
+    head = "<tr><th>figure</th><th>measured</th><th>must hold</th><th>aim</th><th></th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
 
 
 def _models(horizon: str, models: Mapping[str, Any]) -> str:

@@ -62,10 +62,10 @@ def _one_cut(coins: tuple[CoinRows, ...], plan: Plan, horizon: int, cut: np.date
             made = point_rows(
                 f"mean_lightgbm_seed{seed}",
                 coin.coin_id,
-                ahead.day[at].astype("datetime64[D]"),
-                horizon,
-                price[at],
-                point[at],
+                origin=ahead.day[at].astype("datetime64[D]"),
+                horizon=horizon,
+                last_price=price[at],
+                point=point[at],
             )
             out.append(made)
     return out
@@ -89,13 +89,20 @@ def _params(seed: int) -> dict[str, object]:
 
 
 def _reversal(panel: Panel, plan: Plan) -> Rows:
-    """Tomorrow's sign is the opposite of today's, surer the larger the move; the point stays the last price."""
+    """Tomorrow's sign is the opposite of today's, surer the larger the move; the point is the last price."""
     parts = []
     for coin, candles in panel.items():
         at = origins_of(candles, plan)
         returns = k.difference(np.log(candles.close), 1)
         moved = (returns / np.maximum(k.rolling_std(returns, 30), 1e-6))[at]
-        made = point_rows("reversal", coin, candles.dates[at], 1, candles.close[at], candles.close[at])
+        made = point_rows(
+            "reversal",
+            coin,
+            origin=candles.dates[at],
+            horizon=1,
+            last_price=candles.close[at],
+            point=candles.close[at],
+        )
         made.price_rise[:] = norm.cdf(-moved)
         parts.append(made)
     return join_rows(parts)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from coincast_modelkit.candles import Panel
 
+Day: TypeAlias = "np.datetime64[Any]"
 HORIZONS = (1, 7, 14, 30)
 PRODUCT_MODELS = ("lightgbm", "lstm", "ml_ensemble", "technical")
+# What MODELS may also name: the other libraries' models, and the study of direction over several seeds.
+STUDIES = ("peers", "direction")
 DEFAULT_FROM = np.datetime64("2022-01-01", "D")
 REFIT_DAYS = 60
 MIN_HISTORY_DAYS = 60
 
 
-class BadOptions(Exception):
+class BadOptionError(Exception):
     """An option that cannot be followed; the message names it and the fix."""
 
 
@@ -43,64 +47,66 @@ class Plan:
     known at that day's close.
     """
 
-    first: np.datetime64
-    last: np.datetime64
+    first: Day
+    last: Day
     models: tuple[str, ...]
     seed: int
     horizons: tuple[int, ...] = HORIZONS
     refit_days: int = REFIT_DAYS
 
-    def cuts(self, every_days: int = 0) -> list[np.datetime64]:
+    def cuts(self, every_days: int = 0) -> list[Day]:
         """Refit days, `every_days` apart (default: refit_days)."""
         step = np.timedelta64(every_days or self.refit_days, "D")
-        return [
-            np.datetime64(d, "D") for d in np.arange(self.first, self.last + np.timedelta64(1, "D"), step)
-        ]
+        days: list[Day] = list(np.arange(self.first, self.last + np.timedelta64(1, "D"), step))
+        return days
 
-    def days_of(self, cut: np.datetime64, every_days: int = 0) -> list[np.datetime64]:
+    def days_of(self, cut: Day, every_days: int = 0) -> list[Day]:
         """The days that the fit of a cut forecasts."""
         step = np.timedelta64(every_days or self.refit_days, "D")
-        end = min(cut + step, self.last + np.timedelta64(1, "D"))
-        return [np.datetime64(d, "D") for d in np.arange(cut, end)]
+        end: Day = min(cut + step, self.last + np.timedelta64(1, "D"))
+        return list(np.arange(cut, end))
 
 
 def plan_of(options: Options, panel: Panel) -> tuple[Panel, Plan]:
-    """The coins asked for and the walk over them. Raises BadOptions where something does not fit."""
+    """The coins asked for and the walk over them. Raises BadOptionError where something does not fit."""
     coins = _chosen("COINS", options.coins, tuple(panel))
-    models = _chosen("MODELS", options.models, PRODUCT_MODELS)
+    models = _chosen("MODELS", options.models, (*PRODUCT_MODELS, *STUDIES))
     kept = {coin: panel[coin] for coin in coins}
     begin, end = (pick(c.dates[i] for c in kept.values()) for pick, i in ((min, 0), (max, -1)))
     last = min(_day("TO", options.last) or end, end)
     first = _day("FROM", options.first) or _default_first(begin, end)
     earliest = begin + np.timedelta64(2 * MIN_HISTORY_DAYS, "D")
     if first < earliest:
-        raise BadOptions(
-            f"FROM {first} leaves too little to learn from: the candles begin on {begin}; use {earliest} or later."
+        raise BadOptionError(
+            f"FROM {first} leaves too little to learn from: the candles begin on {begin}; "
+            f"use {earliest} or later."
         )
     if last - np.timedelta64(1, "D") < first:
-        raise BadOptions(f"FROM {first} must be before TO {last} (the candles end on {end}).")
+        raise BadOptionError(f"FROM {first} must be before TO {last} (the candles end on {end}).")
     return kept, Plan(first=first, last=last, models=models, seed=options.seed)
 
 
-def _default_first(begin: np.datetime64, end: np.datetime64) -> np.datetime64:
+def _default_first(begin: Day, end: Day) -> Day:
     """2022-01-01 where at least half a year lies before it and two months after it, else the later 40 %."""
     if begin + np.timedelta64(180, "D") <= DEFAULT_FROM <= end - np.timedelta64(60, "D"):
         return DEFAULT_FROM
-    return np.datetime64(begin + (end - begin) * 6 // 10, "D")
+    days = int((end - begin).astype(np.int64))
+    middle: Day = begin + np.timedelta64(days * 6 // 10, "D")
+    return middle
 
 
 def _chosen(name: str, wanted: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:
     if not wanted:
         return known
     if unknown := [w for w in wanted if w not in known]:
-        raise BadOptions(f"{name}: {', '.join(unknown)} not found; there is {', '.join(known)}.")
+        raise BadOptionError(f"{name}: {', '.join(unknown)} not found; there is {', '.join(known)}.")
     return tuple(dict.fromkeys(wanted))
 
 
-def _day(name: str, text: str) -> np.datetime64 | None:
+def _day(name: str, text: str) -> Day | None:
     if not text:
         return None
     try:
         return np.datetime64(text, "D")
     except ValueError as error:
-        raise BadOptions(f"{name}={text} is not a date; write it as 2022-01-31.") from error
+        raise BadOptionError(f"{name}={text} is not a date; write it as 2022-01-31.") from error

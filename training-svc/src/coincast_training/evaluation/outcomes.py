@@ -21,8 +21,9 @@ VOLATILITY_DAYS = 30
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """For n forecasts: the price that came and its log return; the realised variance over the horizon (from ranges,
-    else squared returns); the trailing log volatility a day; the causal volatility tercile (0 calm to 2 wild,
+    """For n forecasts: the price that came and its log return; the realised variance over the horizon
+    (from ranges, else squared returns); the trailing log volatility a day; the causal volatility
+    tercile (0 calm to 2 wild,
     -1 unknown); yesterday's-close-to-today's log return; the mean absolute one-day step before the origin.
     """
 
@@ -39,7 +40,10 @@ def outcomes_of(rows: Rows, panel: Panel) -> Outcomes:
     """Outcomes in the rows' order; NaN where the horizon is not over yet."""
     n = len(rows)
     out = Outcomes(
-        *(np.full(n, np.nan) for _ in range(4)),
+        actual=np.full(n, np.nan),
+        log_return=np.full(n, np.nan),
+        realised=np.full(n, np.nan),
+        trailing=np.full(n, np.nan),
         tercile=np.full(n, -1, dtype=np.int64),
         last_return=np.full(n, np.nan),
         mean_step=np.full(n, np.nan),
@@ -66,7 +70,9 @@ def outcomes_of(rows: Rows, panel: Panel) -> Outcomes:
 
 
 def causal_terciles(candles: Candles) -> NDArray[np.int64]:
-    """Tercile (n,) of the 30-day volatility within the coin's own last two years up to that day; -1 if unknown."""
+    """Tercile (n,) of the 30-day volatility within the coin's own last two years up to that day; -1 if
+    unknown.
+    """
     level = k.rolling_mean(daily_variance(candles), VOLATILITY_DAYS)
     padded = np.concatenate([np.full(TERCILE_DAYS - 1, np.nan), level])
     windows = np.lib.stride_tricks.sliding_window_view(padded, TERCILE_DAYS)

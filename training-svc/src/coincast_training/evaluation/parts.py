@@ -10,7 +10,7 @@ from coincast_training.evaluation.baselines import walk_simple
 from coincast_training.evaluation.garch import walk_garch
 from coincast_training.evaluation.har import walk_har
 from coincast_training.evaluation.mean import walk_mean
-from coincast_training.evaluation.options import Plan
+from coincast_training.evaluation.options import PRODUCT_MODELS, Plan
 from coincast_training.evaluation.peers import walk_mlforecast, walk_statsforecast
 from coincast_training.evaluation.product import walk_model
 from coincast_training.evaluation.rows import Rows
@@ -18,7 +18,8 @@ from coincast_training.fitting.base import Progress
 from coincast_training.fitting.table import why_not_trainable
 
 Walk = Callable[[Panel, Plan, Progress], Rows]
-# Seconds that each took on ten coins and 1,340 days, one thread; only their proportions matter, for the time left.
+# Seconds that each took on ten coins and 1,340 days, one thread; only their proportions matter, for the
+# time left.
 COST = {
     "lstm": 600.0,
     "statsforecast": 400.0,
@@ -39,12 +40,13 @@ def parts_of(plan: Plan) -> tuple[dict[str, Walk], list[str]]:
         "simple": walk_simple,
         "har": walk_har,
         "garch": walk_garch,
-        "statsforecast": walk_statsforecast,
-        "mlforecast": walk_mlforecast,
-        "mean": walk_mean,
     }
+    if "peers" in plan.models:
+        walks |= {"statsforecast": walk_statsforecast, "mlforecast": walk_mlforecast}
+    if "direction" in plan.models:
+        walks["mean"] = walk_mean
     left_out = []
-    for model in plan.models:
+    for model in (m for m in plan.models if m in PRODUCT_MODELS):
         reason = "" if model == "technical" else why_not_trainable(model)
         if reason:
             left_out.append(f"{model} is left out: {reason}")

@@ -41,10 +41,13 @@ def walk_statsforecast(panel: Panel, plan: Plan, progress: Progress) -> Rows:
         if len(table):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                made = StatsForecast(models=models, freq="D", n_jobs=1).forecast(
+                made: Any = StatsForecast(models=models, freq="D", n_jobs=1).forecast(
                     df=table, h=max(plan.horizons), level=list(LEVELS)
                 )
-            parts += [_rows(panel, made, day, plan, column, name, LEVELS) for column, name in NAMES.items()]
+            parts += [
+                _rows(panel, made, day=day, plan=plan, column=column, name=name, levels=LEVELS)
+                for column, name in NAMES.items()
+            ]
         progress((i + 1) / len(days), f"statsforecast on {day}")
     return join_rows(parts)
 
@@ -59,7 +62,7 @@ def walk_mlforecast(panel: Panel, plan: Plan, progress: Progress) -> Rows:
     model = lightgbm.LGBMRegressor(
         n_estimators=100, num_leaves=15, learning_rate=0.05, n_jobs=1, random_state=plan.seed, verbosity=-1
     )
-    transforms = {1: [RollingMean(7), RollingMean(30), RollingStd(30)]}
+    transforms: dict[int, list[Any]] = {1: [RollingMean(7), RollingMean(30), RollingStd(30)]}
     days, parts = plan.cuts(EVERY_DAYS), []
     fitted: Any = None
     for i, day in enumerate(days):
@@ -76,7 +79,9 @@ def walk_mlforecast(panel: Panel, plan: Plan, progress: Progress) -> Rows:
                 )
                 fitted.fit(table, static_features=[])
             made = fitted.predict(h=max(plan.horizons), new_df=table)
-        parts.append(_rows(panel, made, day, plan, "mlforecast", "mlforecast", ()))
+        parts.append(
+            _rows(panel, made, day=day, plan=plan, column="mlforecast", name="mlforecast", levels=())
+        )
         progress((i + 1) / len(days), f"mlforecast on {day}")
     return join_rows(parts)
 
@@ -94,6 +99,7 @@ def _long(panel: Panel, day: np.datetime64, days: int) -> pd.DataFrame:
 def _rows(
     panel: Panel,
     made: pd.DataFrame,
+    *,
     day: np.datetime64,
     plan: Plan,
     column: str,
@@ -112,10 +118,10 @@ def _rows(
                 point_rows(
                     name,
                     str(coin),
-                    origin,
-                    h,
-                    price,
-                    point,
+                    origin=origin,
+                    horizon=h,
+                    last_price=price,
+                    point=point,
                     quantiles=None if quantiles is None else quantiles[None],
                 )
             )
@@ -123,7 +129,9 @@ def _rows(
 
 
 def _quantiles(row: pd.Series[Any], column: str, levels: tuple[int, ...]) -> np.ndarray:
-    """Quantiles (Q,) at PROBABILITIES from the intervals given, straight lines between them in the normal score."""
+    """Quantiles (Q,) at PROBABILITIES from the intervals given, straight lines between them in the normal
+    score.
+    """
     from scipy.stats import norm  # noqa: PLC0415
 
     known = {0.5: float(row[column])}
@@ -136,4 +144,4 @@ def _quantiles(row: pd.Series[Any], column: str, levels: tuple[int, ...]) -> np.
     inner = np.interp(wanted, score, values)
     low = values[0] + (wanted - score[0]) * (values[1] - values[0]) / (score[1] - score[0])
     high = values[-1] + (wanted - score[-1]) * (values[-1] - values[-2]) / (score[-1] - score[-2])
-    return np.where(wanted < score[0], low, np.where(wanted > score[-1], high, inner))
+    return np.asarray(np.where(wanted < score[0], low, np.where(wanted > score[-1], high, inner)))

@@ -17,7 +17,7 @@ from coincast_training.fitting.base import Progress
 from coincast_training.fitting.table import find_fit
 
 # How often each model is refitted in the walk, in days. The lstm's fit takes minutes.
-REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 60, "lstm": 240, "technical": 60}
+REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 120, "lstm": 240, "technical": 60}
 # As many days as `prepare` and the models look back; giving it no more saves copying.
 TAIL_DAYS = 1200
 
@@ -26,6 +26,7 @@ def walk_model(
     model: str, panel: Panel, plan: Plan, progress: Progress, params: Mapping[str, Any] | None = None
 ) -> Rows:
     """Forecasts of one model at every day of the plan. Raises ValueError where it could never be fitted."""
+    settings = {**_settings(model, plan), **(params or {})}
     every = REFIT_DAYS.get(model, plan.refit_days)
     cuts = plan.cuts(every)
     market = Market.of(panel)
@@ -36,7 +37,14 @@ def walk_model(
         def inner(fraction: float, stage: str, at: int = i) -> None:
             progress((at + 0.7 * fraction) / len(cuts), f"{model}: {stage}, {cuts[at]}")
 
-        fitted = _fit(model, known_by(panel, cut), plan.seed, inner, store, params or {})
+        fitted = _fit(
+            model,
+            panel=known_by(panel, cut),
+            seed=plan.seed,
+            progress=inner,
+            store=store,
+            params=settings,
+        )
         if fitted is None:
             continue
         for day in plan.days_of(cut, every):
@@ -47,6 +55,11 @@ def walk_model(
     if not parts:
         raise ValueError(f"{model} could not be fitted on any day of the walk")
     return join_rows(parts)
+
+
+def _settings(model: str, plan: Plan) -> dict[str, Any]:
+    """The ensemble's anchors do not touch one another: those between the horizons need no fit."""
+    return {"anchors": list(plan.horizons)} if model == "ml_ensemble" else {}
 
 
 def known_by(panel: Panel, day: np.datetime64) -> Panel:
@@ -67,6 +80,7 @@ def prepared_on(panel: Panel, market: Market, day: np.datetime64, model: Forecas
 
 def _fit(
     model: str,
+    *,
     panel: Panel,
     seed: int,
     progress: Progress,

@@ -16,11 +16,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """n forecasts. quantiles (n, Q) are log returns at PROBABILITIES, NaN for a model that gives only a point.
+    """n forecasts. quantiles (n, Q) are log returns at PROBABILITIES, NaN for a model that gives only a
+    point.
 
     point is a price. variance is that of the log return's realised variance over the horizon, volatility_rise
-    the forecast that realised volatility ends above the trailing one (a probability), price_rise the chance of
-    a rise; each NaN where a model says nothing of it.
+    the forecast that realised volatility ends above the trailing one (a probability), price_rise the
+    chance of a rise; each NaN where a model says nothing of it.
     """
 
     coin: NDArray[np.str_]
@@ -77,11 +78,11 @@ def rows_of_forecasts(model: str, made: Forecasts) -> Rows:
 def point_rows(
     model: str,
     coin: str,
+    *,
     origin: NDArray[np.datetime64],
     horizon: int,
     last_price: Floats,
     point: Floats,
-    *,
     quantiles: Floats | None = None,
     variance: Floats | None = None,
     volatility_rise: Floats | None = None,

@@ -22,7 +22,9 @@ TICK_SECONDS = 0.5
 class Listener(Protocol):
     """Hears the overall fraction done and what is being done."""
 
-    def __call__(self, fraction: float, stage: str) -> None: ...
+    def __call__(self, fraction: float, stage: str) -> None:
+        """Called from the process that started the evaluation."""
+        ...
 
 
 def walk_all(
@@ -61,11 +63,13 @@ def _one_thread() -> None:
 
 
 def _walk(name: str, panel: Panel, plan: Plan, news: Any) -> tuple[Rows, float]:
-    began = time.monotonic()
+    began, parent = time.monotonic(), os.getppid()
     last = 0.0
 
     def progress(fraction: float, stage: str) -> None:
         nonlocal last
+        if os.getppid() != parent:
+            os._exit(1)  # whoever wanted this is gone
         if time.monotonic() - last > TICK_SECONDS:
             last = time.monotonic()
             news.put((name, fraction, stage))
@@ -95,6 +99,6 @@ def _collect(
     try:
         made, seconds[name] = future.result()
         rows.append(made)
-    except Exception as error:  # noqa: BLE001 - one part must not cost the others; the note says what failed
+    except Exception as error:  # one part must not cost the others; the note says what failed
         last = traceback.format_exception(error)[-1].strip()
         notes.append(f"{name} failed and is missing: {last}")

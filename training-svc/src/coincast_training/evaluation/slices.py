@@ -78,7 +78,9 @@ class Slice:
 
     @cached_property
     def qlike(self) -> Floats:
-        """QLIKE of the forecast variance against the realised one (Patton 2011), (n,), NaN where there is none."""
+        """QLIKE of the forecast variance against the realised one (Patton 2011), (n,), NaN where there is
+        none.
+        """
         share = self.outcomes.realised / self.rows.variance
         return share - np.log(share) - 1
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from coincast_modelkit.intervals import REGIMES, regime_sizes
+from coincast_modelkit.intervals import REGIMES, regime_sizes, weighted_sizes
 from coincast_modelkit.intervals.conformal import prior_sizes
 from coincast_modelkit.models.ensemble import LEVELS
 from coincast_modelkit.models.ensemble_anchor import MEMBERS, OUTLOOK, Pool
@@ -38,60 +38,83 @@ class PoolParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """Out-of-sample forecasts and what came: members (n, M); returns, log volatility, regime and day (n,)."""
+    """Out-of-sample forecasts and what came: members (n, M); returns, log volatility, regime, whether the
+    next day lies in a weekend, and day (n,)."""
 
     members: Floats
     returns: Floats
     log_volatility: Floats
     regime: Ints
+    weekend: Ints
     day: Ints
 
 
 def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams) -> Pool:
-    """The pool from forecasts whose outcomes were known on day `cut`; the prior one where there are too few."""
+    """The pool from forecasts whose outcomes were known on day `cut`; the prior where there are too few."""
     known = (seen.day + horizon <= cut) & np.isfinite(seen.returns) & np.isfinite(seen.members).all(axis=1)
     prior = np.asarray(params.prior) / np.sum(params.prior)
     if known.sum() < MIN_ROWS:
         sizes = np.repeat(prior_sizes(LEVELS, horizon)[None], REGIMES, axis=0)
-        return Pool(np.repeat(prior[None], REGIMES, axis=0), sizes, 0.0, 0.28 + 0.27 / horizon, 1.05)
+        alike = np.ones((2, len(LEVELS)))
+        return Pool(np.repeat(prior[None], REGIMES, axis=0), sizes, alike, 0.0, 0.28 + 0.27 / horizon, 1.05)
     members, returns, regime = seen.members[known], seen.returns[known], seen.regime[known]
     recency = 0.5 ** ((cut - seen.day[known]) / params.half_life_days)
-    pooled = fit_weights(members, returns, recency / horizon, prior, params.prior_days, params.max_weight)
+    pooled = fit_weights(
+        members,
+        returns,
+        recency / horizon,
+        prior=prior,
+        strength=params.prior_days,
+        max_weight=params.max_weight,
+    )
     weights = np.stack(
         [
             fit_weights(
                 members[regime == r],
                 returns[regime == r],
                 recency[regime == r] / horizon,
-                pooled,
-                params.regime_days,
-                params.max_weight,
+                prior=pooled,
+                strength=params.regime_days,
+                max_weight=params.max_weight,
             )
             for r in range(REGIMES)
         ]
     )
     scale = (members * weights[regime]).sum(axis=1)
-    sizes = regime_sizes(
-        returns / np.exp(scale), recency, regime, LEVELS, prior_rows=params.size_prior_days * horizon
-    )
+    residuals, prior_rows = returns / np.exp(scale), params.size_prior_days * horizon
+    sizes = regime_sizes(residuals, recency, regime, LEVELS, prior_rows=prior_rows)
     outlook = members[:, [MEMBERS.index(m) for m in OUTLOOK]].mean(axis=1)
     error = seen.log_volatility[known] - outlook
     offset = float(np.average(error, weights=recency))
     return Pool(
         weights=weights,
         sizes=sizes,
+        weekend=_weekend_ratios(residuals, recency, seen.weekend[known], horizon, prior_rows),
         outlook_offset=offset,
         outlook_error=float(max(np.sqrt(np.average((error - offset) ** 2, weights=recency)), 1e-3)),
         outlook_factor=float(np.sqrt(np.average(np.exp(2 * (error - offset)), weights=recency))),
     )
 
 
-def fit_weights(
-    members: Floats, returns: Floats, rows: Floats, prior: Floats, strength: float, max_weight: float
+def _weekend_ratios(
+    residuals: Floats, recency: Floats, weekend: Ints, horizon: int, prior_rows: float
 ) -> Floats:
-    """Weights (M,) of a log pool of scales: ridge-penalised Student t likelihood, at least zero, summing to one.
+    """Sizes (2, L) of working days and weekends over those of all days; one beyond a day ahead."""
+    if horizon > 1:
+        return np.ones((2, len(LEVELS)))
+    own = regime_sizes(residuals, recency, weekend, LEVELS, prior_rows=prior_rows, groups=2)
+    pooled = weighted_sizes(residuals, recency, LEVELS)
+    return np.where(pooled > 0, own / np.where(pooled > 0, pooled, 1.0), 1.0)
 
-    members (n, M) are log scales, rows (n,) what each outcome counts; strength draws the weights to the prior.
+
+def fit_weights(
+    members: Floats, returns: Floats, rows: Floats, *, prior: Floats, strength: float, max_weight: float
+) -> Floats:
+    """Weights (M,) of a log pool of scales: ridge-penalised Student t likelihood, at least zero, summing
+    to one.
+
+    members (n, M) are log scales, rows (n,) what each outcome counts; strength draws the weights to the
+    prior.
     """
     if not len(returns):
         return prior

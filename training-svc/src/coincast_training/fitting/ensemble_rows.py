@@ -29,7 +29,9 @@ class CoinRows:
     variance: Floats
 
     def cut(self, first: int, after: int) -> tuple[Inputs, slice]:
-        """Inputs of the rows from day `first` up to and without day `after`; `squared` reaches back to the start."""
+        """Inputs of the rows from day `first` up to and without day `after`; `squared` reaches back to the
+        start.
+        """
         start, stop = (int(i) for i in np.searchsorted(self.days, [first, after]))
         start = min(max(start, FIRST_ROW), len(self.days))
         stop = max(stop, start)
@@ -84,7 +86,9 @@ def _coin_rows(candles: Candles, market: Market, spec: FeatureSpec) -> CoinRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Rows of several coins between two days at one horizon: inputs by coin, and flat (n,) arrays in that order."""
+    """Rows of several coins between two days at one horizon: inputs by coin, and flat (n,) arrays in that
+    order.
+    """
 
     coins: tuple[Inputs, ...]
     coin: NDArray[np.int64]

@@ -35,7 +35,7 @@ class TreeParams:
     max_bin: int = 63
     rounds: int = 150
     residual_rounds: int = 100
-    size_rounds: int = 80
+    size_rounds: int = 160
 
     def lightgbm(self, rows: int, seed: int) -> dict[str, object]:
         """LightGBM's parameters; the same rows and seed give the same trees byte for byte."""
@@ -58,7 +58,14 @@ class TreeParams:
 
 
 def fit_scales(
-    block: Block, horizon: int, garch: Garch, spec: FeatureSpec, trees: TreeParams, ridge: float, seed: int
+    block: Block,
+    horizon: int,
+    garch: Garch,
+    spec: FeatureSpec,
+    *,
+    trees: TreeParams,
+    ridge: float,
+    seed: int,
 ) -> Scales:
     """Members from rows whose outcomes are known. Raises ValueError where there are fewer than MIN_ROWS."""
     inputs = joined(block.coins)

@@ -15,6 +15,7 @@ from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.ensemble import Anchor, EnsembleModel
 from coincast_modelkit.models.ensemble_anchor import MEMBERS, Scales
+from coincast_modelkit.models.scales import into_weekend, joined
 from coincast_training.fitting.base import FittedModel, Progress, WalkForward
 from coincast_training.fitting.ensemble_pool import PoolParams, Seen, fit_pool
 from coincast_training.fitting.ensemble_rows import Block, CoinRows, block_of, rows_of
@@ -121,7 +122,9 @@ class Walk:
         for day, block, members in self._folds(horizon, cut):
             pool = self._pool(horizon, day)
             scale = np.exp(pool.log_scale(members, block.regime))
-            out.append((block, horizon, symmetric_quantiles(scale[:, None] * pool.sizes[block.regime])))
+            out.append(
+                (block, horizon, symmetric_quantiles(scale[:, None] * pool.sizes_of(joined(block.coins))))
+            )
         return out
 
     def _folds(self, horizon: int, cut: int) -> list[tuple[int, Block, Floats]]:
@@ -158,7 +161,9 @@ class Walk:
             if key not in self.store:
                 self.store[key] = fit_garch(self.coins, cut)
             p = self.params
-            return fit_scales(block, horizon, self.store[key], DEFAULT_SPEC, p.trees, p.ridge, self.seed)
+            return fit_scales(
+                block, horizon, self.store[key], DEFAULT_SPEC, trees=p.trees, ridge=p.ridge, seed=self.seed
+            )
         except ValueError:
             return None
 
@@ -173,13 +178,14 @@ class Walk:
 def _seen(folds: Sequence[tuple[int, Block, Floats]]) -> Seen:
     if not folds:
         none, day = np.empty(0), np.empty(0, dtype=np.int64)
-        return Seen(np.empty((0, len(MEMBERS))), none, none, day, day)
+        return Seen(np.empty((0, len(MEMBERS))), none, none, day, day, day)
     blocks = [block for _, block, _ in folds]
     return Seen(
         members=np.concatenate([members for *_, members in folds]),
         returns=np.concatenate([b.returns for b in blocks]),
         log_volatility=np.concatenate([b.log_volatility for b in blocks]),
         regime=np.concatenate([b.regime for b in blocks]),
+        weekend=into_weekend(np.concatenate([joined(b.coins).weekday for b in blocks])),
         day=np.concatenate([b.day for b in blocks]),
     )
 

@@ -40,17 +40,23 @@ def weighted_sizes(residuals: Floats, weights: Floats, levels: Floats) -> Floats
 
 
 def regime_sizes(
-    residuals: Floats, weights: Floats, regimes: Regimes, levels: Floats, *, prior_rows: float
+    residuals: Floats,
+    weights: Floats,
+    regimes: Regimes,
+    levels: Floats,
+    *,
+    prior_rows: float,
+    groups: int = REGIMES,
 ) -> Floats:
-    """Sizes by regime, (REGIMES, L): each regime's own, drawn to those of all rows by prior_rows.
+    """Sizes by regime, (groups, L): each regime's own, drawn to those of all rows by prior_rows.
 
-    residuals, weights and regimes are (n,). Raises ValueError where there is no residual.
+    residuals, weights and regimes (0 to groups - 1) are (n,). Raises ValueError where there is no residual.
     """
     if not len(residuals):
         raise ValueError("no residuals to calibrate on")
     pooled = weighted_sizes(residuals, weights, levels)
-    out = np.repeat(pooled[None], REGIMES, axis=0)
-    for regime in range(REGIMES):
+    out = np.repeat(pooled[None], groups, axis=0)
+    for regime in range(groups):
         chosen = regimes == regime
         if chosen.sum() < 30:
             continue

@@ -21,7 +21,7 @@ from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.ensemble_anchor import BOOSTERS, MEMBERS, Pool, Scales
 from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
-from coincast_modelkit.models.scales import Inputs, inputs_of
+from coincast_modelkit.models.scales import Inputs, inputs_of, joined
 from coincast_modelkit.prepared import Prepared
 
 LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
@@ -73,14 +73,14 @@ class EnsembleModel:
         self, inputs: Sequence[Inputs], horizons: tuple[int, ...]
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Quantiles (n, H, Q), daily volatility (n, H), its median log (n, H) and that log's error (H,)."""
-        regime = np.array([i.regime[-1] for i in inputs])
+        now = joined(inputs)
         logs, sizes, medians, factors, errors = [], [], [], [], []
         for anchor in self.anchors:
             members = anchor.scales.forecast(inputs, self.spec)
             root = 0.5 * np.log(anchor.scales.horizon)
-            logs.append(anchor.pool.log_scale(members, regime) - root)
+            logs.append(anchor.pool.log_scale(members, now.regime) - root)
             medians.append(anchor.pool.outlook(members) - root)
-            sizes.append(anchor.pool.sizes[regime])
+            sizes.append(anchor.pool.sizes_of(now))
             factors.append(anchor.pool.outlook_factor)
             errors.append(anchor.pool.outlook_error)
         days = np.array(horizons, dtype=np.float64)[:, None]

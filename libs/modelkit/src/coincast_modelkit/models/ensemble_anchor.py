@@ -1,4 +1,4 @@
-"""The ensemble at one horizon: its members' scales, their weights by regime, and the shape of what is left."""
+"""The ensemble at one horizon: its members' scales, their weights by regime, the shape of what is left."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,15 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.models.scales import SHORT, Garch, Inputs, LinearScale, joined, linear_design
+from coincast_modelkit.models.scales import (
+    SHORT,
+    Garch,
+    Inputs,
+    LinearScale,
+    into_weekend,
+    joined,
+    linear_design,
+)
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -90,13 +98,17 @@ class Pool:
     """How the members are combined at one horizon, by volatility regime (R of them).
 
     weights (R, len(MEMBERS)) at least zero and summing to one; sizes (R, L) of |return| in units of the
-    pooled scale at the levels of `ensemble.LEVELS`; outlook_offset and outlook_error are the mean and the
-    standard deviation of log realised volatility about the mean of the OUTLOOK members, outlook_factor what
+    pooled scale at the levels of `ensemble.LEVELS`; weekend (2, L) is what multiplies them where the
+    first day forecast is a working day or lies in a weekend, whose few moves are wilder in shape;
+    outlook_offset
+    and outlook_error are the mean and the standard deviation of log realised volatility about the mean
+    of the OUTLOOK members, outlook_factor what
     turns its exponential into a standard deviation.
     """
 
     weights: Floats
     sizes: Floats
+    weekend: Floats
     outlook_offset: float
     outlook_error: float
     outlook_factor: float
@@ -104,6 +116,11 @@ class Pool:
     def log_scale(self, members: Floats, regime: Any) -> Floats:
         """Pooled log scale (n,) of members (n, M) in their regimes (n,)."""
         return np.asarray((members * self.weights[regime]).sum(axis=1))
+
+    def sizes_of(self, inputs: Inputs) -> Floats:
+        """Sizes (n, L) of the rows' regimes and weekdays."""
+        sizes = self.sizes[inputs.regime] * self.weekend[into_weekend(inputs.weekday)]
+        return np.maximum.accumulate(sizes, axis=1)
 
     def outlook(self, members: Floats) -> Floats:
         """Median of the log realised volatility over the horizon, (n,)."""
@@ -114,6 +131,7 @@ class Pool:
         return {
             "weights": self.weights.tolist(),
             "sizes": self.sizes.tolist(),
+            "weekend": self.weekend.tolist(),
             "outlook_offset": self.outlook_offset,
             "outlook_error": self.outlook_error,
             "outlook_factor": self.outlook_factor,
@@ -125,6 +143,7 @@ class Pool:
         return cls(
             weights=np.asarray(plain["weights"], dtype=np.float64),
             sizes=np.asarray(plain["sizes"], dtype=np.float64),
+            weekend=np.asarray(plain["weekend"], dtype=np.float64),
             outlook_offset=float(plain["outlook_offset"]),
             outlook_error=float(plain["outlook_error"]),
             outlook_factor=float(plain["outlook_factor"]),

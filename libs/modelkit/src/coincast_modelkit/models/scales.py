@@ -68,6 +68,11 @@ def joined(coins: Sequence[Inputs]) -> Inputs:
     return Inputs(*(np.concatenate([getattr(c, name) for c in coins]) for name in Inputs.__slots__))
 
 
+def into_weekend(weekday: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """1 where the day after is a Saturday or a Sunday, else 0: (n,)."""
+    return ((weekday == 4) | (weekday == 5)).astype(np.int64)
+
+
 def linear_design(inputs: Inputs, spec: FeatureSpec, names: tuple[str, ...] = LINEAR) -> Floats:
     """Columns of a linear scale (n, K): log volatilities as distances from the base, the rest as they are.
 

@@ -78,7 +78,9 @@ def _by_tercile(s: Slice) -> dict[str, dict[str, float]]:
 
 
 def volatility_scores(s: Slice) -> dict[str, Any]:
-    """QLIKE of the variance, also with its level set right beforehand, and accuracy of volatility up or down."""
+    """QLIKE of the variance, also with its level set right beforehand, and accuracy of volatility up or
+    down.
+    """
     out: dict[str, Any] = {}
     good = np.isfinite(s.qlike)
     if good.any():
@@ -106,7 +108,9 @@ def volatility_direction(s: Slice) -> NDArray[np.bool_]:
 
 
 def price_direction(s: Slice) -> dict[str, Any]:
-    """Accuracy of the sign of the return over all days with a view and over the surest quarter; empty without one."""
+    """Accuracy of the sign of the return over all days with a view and over the surest quarter; empty
+    without one.
+    """
     stated = s.rows.price_rise - 0.5
     view = np.where(np.isfinite(stated), stated, np.log(s.rows.point / s.rows.last_price))
     known = (np.abs(view) > 1e-9) & (s.outcomes.log_return != 0)

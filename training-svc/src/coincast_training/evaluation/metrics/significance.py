@@ -1,7 +1,8 @@
-"""Whether a difference is more than luck: Diebold-Mariano on date means with HAC, and a bootstrap over blocks of dates.
+"""Whether a difference is more than luck: Diebold-Mariano on date means with HAC, and a bootstrap over
+blocks of dates.
 
-Twelve thousand forecasts are not twelve thousand observations: targets overlap and coins move together, so both
-work on the mean of each date and allow for correlation over the horizon.
+Twelve thousand forecasts are not twelve thousand observations: targets overlap and coins move together,
+so both work on the mean of each date and allow for correlation over the horizon.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MIN_DATES = 12
 def date_sums(values: Floats, dates: NDArray[np.datetime64]) -> tuple[Floats, Floats]:
     """Sum and count of values (n,) by date, in the order of the dates."""
     _, at = np.unique(dates, return_inverse=True)
-    return np.bincount(at, weights=values), np.bincount(at).astype(np.float64)
+    return np.asarray(np.bincount(at, weights=values), dtype=np.float64), np.bincount(at).astype(np.float64)
 
 
 def hac_mean(values: Floats, dates: NDArray[np.datetime64], horizon: int) -> tuple[float, float]:
@@ -34,7 +35,7 @@ def hac_mean(values: Floats, dates: NDArray[np.datetime64], horizon: int) -> tup
 
 
 def diebold_mariano(loss: Floats, baseline: Floats, dates: NDArray[np.datetime64], horizon: int) -> float:
-    """The statistic (Diebold and Mariano 1995), above zero where `loss` is the smaller; NaN where undefined."""
+    """The statistic (Diebold and Mariano 1995), above zero where `loss` is smaller; NaN if undefined."""
     mean, error = hac_mean(baseline - loss, dates, horizon)
     return mean / error if error > 0 else float("nan")
 

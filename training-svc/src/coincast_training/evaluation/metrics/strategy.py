@@ -1,4 +1,6 @@
-"""What a simple strategy would have earned after costs: sized by forecast volatility, or by the sign of a view."""
+"""What a simple strategy would have earned after costs: sized by forecast volatility, or by the sign of a
+view.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ TARGET_DAILY = 0.4 / np.sqrt(DAYS_A_YEAR)
 def equity(s: Slice, kind: str) -> pd.Series[float]:
     """Daily returns after costs of an equally weighted book over the coins, by date of the return.
 
-    `hold`: always one; `sized`: 40 % a year over the forecast volatility, at most one; `signed`: plus or minus one
-    by the view on the price. s must be at one day.
+    `hold`: always one; `sized`: 40 % a year over the forecast volatility, at most one; `signed`: plus
+    or minus one by the view on the price. s must be at one day.
     """
     table = pd.DataFrame({"coin": s.rows.coin, "day": s.rows.origin, "position": _position(s, kind)})
     table["move"] = np.expm1(s.outcomes.log_return)
@@ -36,7 +38,7 @@ def _position(s: Slice, kind: str) -> Floats:
     if kind == "hold":
         return np.ones(len(s))
     if kind == "sized":
-        return np.minimum(TARGET_DAILY / np.sqrt(s.rows.variance), 1.0)
+        return np.asarray(np.minimum(TARGET_DAILY / np.sqrt(s.rows.variance), 1.0))
     view = np.where(np.isfinite(s.rows.price_rise), s.rows.price_rise - 0.5, s.rows.point - s.rows.last_price)
     return np.asarray(np.sign(view))
 
