@@ -14,7 +14,7 @@ from soaking.samples import Sampler
 from soaking.traffic import Traffic
 
 HOUR = 3600.0
-# Growth that counts: the lower bound (95 %) of the slope over the run exceeds this share of the level, and this:
+# Growth that counts: the slope's lower bound (95 %), over the run, exceeds this share of the level and this:
 GROWN_SHARE = 0.10
 GROWN_LEAST = {
     "memory_mb": 15.0, "descriptors": 10.0, "threads": 5.0, "tasks": 20.0, "latency": 20.0,
