@@ -309,7 +309,7 @@ async def test_bad_series_leave_only_good_days_in_the_archive(
     """Gaps, duplicates, jumps, NaN and unequal arrays at once: what is kept equals what a clean fetch
     gives.
     """
-    async with warm_market(sandbox, tmp_path / "clean") as (stub, _):
+    async with warm_market(sandbox, tmp_path / "clean", call_deadline_seconds=8.0) as (stub, _):
         clean = await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=60), timeout=10)
         truth = {candle.date: candle.close for candle in clean.history.candles}
     faults = [
@@ -322,7 +322,7 @@ async def test_bad_series_leave_only_good_days_in_the_archive(
     for fault in faults:
         sandbox.clear_faults()
         sandbox.add_fault(path="/coins/*/market_chart*", **fault)
-        async with warm_market(sandbox, tmp_path / fault["kind"]) as (stub, _):
+        async with warm_market(sandbox, tmp_path / fault["kind"], call_deadline_seconds=8.0) as (stub, _):
             reply = await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=60), timeout=10)
             status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=5)
             report = status.quality[0]

@@ -15,7 +15,7 @@ import orjson
 
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.app import ServiceApp, Servicer
-from coincast_chassis.clock import SystemClock
+from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
 from coincast_market_data.archive.store import Archive
@@ -62,7 +62,7 @@ class Edges:
     """What touches the world: clocks, Redis, the upstream behind its guards."""
 
     settings: Settings
-    clock: SystemClock
+    clock: Clock
     data_clock: UpstreamClock
     gate: RedisGate
     store: RedisStore
@@ -89,10 +89,13 @@ class Edges:
 
 
 async def build(
-    settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None = None
+    settings: Settings,
+    stack: AsyncExitStack,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    clock: Clock | None = None,
 ) -> ServiceApp:
-    """The service, ready to run. `transport` replaces the network in tests."""
-    edges = await open_edges(settings, stack, transport)
+    """The service, ready to run. `transport` and `clock` replace network and time in tests."""
+    edges = await open_edges(settings, stack, transport, clock or SystemClock())
     archive = Archive(archive_folder(settings))
     try:
         archive.open()
@@ -109,10 +112,9 @@ async def build(
 
 
 async def open_edges(
-    settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None
+    settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None, clock: Clock
 ) -> Edges:
-    """Open clocks, Redis and the upstream; the stack closes them in reverse."""
-    clock = SystemClock()
+    """Open Redis and the upstream; the stack closes them in reverse."""
     data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX)
     client = open_redis(settings.redis_url)
     stack.push_async_callback(client.aclose)

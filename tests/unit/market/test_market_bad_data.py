@@ -171,7 +171,11 @@ def test_a_jumping_spot_price_waits_for_confirmation() -> None:
     assert not guard.plausible(pair, 1500.0, NOW + 30)
     assert guard.plausible(pair, 101.0, NOW + 60), "it was a slip"
     assert not guard.plausible(pair, 5.0, NOW + 90)
-    assert guard.plausible(pair, 5.1, NOW + 120), "a second fetch says the same: it is a collapse"
+    assert not guard.plausible(pair, 5.1, NOW + 120)
+    assert not guard.plausible(pair, 90_000.0, NOW + 150), "two slips that differ confirm nothing"
+    assert not guard.plausible(pair, 5.0, NOW + 180)
+    assert not guard.plausible(pair, 5.2, NOW + 240)
+    assert guard.plausible(pair, 4.9, NOW + 301), "said for two minutes: it is a collapse"
     assert guard.plausible(pair, 900.0, NOW + 86_400), "a day later nothing is known"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import orjson
 
@@ -27,7 +28,7 @@ PLAIN_REASONS = {
     "not_positive": "is not positive",
     "absurd_clock": "carries an impossible time",
     "left_out": "is missing this time",
-    "jump": "jumped tenfold against the last good one and is not confirmed yet",
+    "jump": "is tenfold off the last good one and not confirmed yet",
 }
 
 
@@ -73,9 +74,21 @@ class QuoteSource:
             elif quote is None and self._was_there(pair):
                 faults[pair] = "left_out"
             else:
-                entries[pair] = Cached(quote, stored_at, reply.received_at, reply.seconds)
+                kept = self._with_plausible_cap(pair, quote, stored_at)
+                entries[pair] = Cached(kept, stored_at, reply.received_at, reply.seconds)
         await self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
         return {**entries, **{pair: self._quarantined(pair, reason) for pair, reason in faults.items()}}
+
+    def _with_plausible_cap(self, pair: Pair, quote: Quote | None, now: float) -> Quote | None:
+        """Without a market cap that would mean a tenfold supply from one fetch to the next."""
+        if quote is None or quote.market_cap is None:
+            return quote
+        supply = quote.market_cap / quote.price
+        if self._jumps.plausible((pair[0], f"supply in {pair[1]}"), supply, now):
+            return quote
+        metrics.QUARANTINED.labels(reason="supply_jump").inc()
+        self._note(pair, "supply_jump")
+        return replace(quote, market_cap=None)
 
     def _was_there(self, pair: Pair) -> bool:
         """A coin that had a price a moment ago and is left out now: more likely a slip than an end."""
