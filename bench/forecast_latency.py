@@ -56,7 +56,7 @@ async def main() -> None:
 
 async def uncached(target: str, root: Path) -> None:
     """Warm history, every forecast computed anew: the forecast cache is off."""
-    async with forecast_service(target, root, forecast_cache_rows=0) as (stub, *_):
+    async with forecast_service(target, root, forecast_cache_rows=0) as (stub, _):
         for model, bound in NAMES.items():
             request = pb.GetForecastsRequest(ids=["bitcoin"], days=30, model=model)
             reply = await stub.GetForecasts(request)
@@ -80,7 +80,7 @@ async def uncached(target: str, root: Path) -> None:
 async def cached(target: str, root: Path) -> None:
     """The same forecast again, and many coins in one call."""
     many = [f"like-{i}" for i in range(250)]
-    async with forecast_service(target, root) as (stub, *_):
+    async with forecast_service(target, root) as (stub, _):
         for days in (7, 30):
             one = pb.GetForecastsRequest(ids=["bitcoin"], days=days, model="lightgbm")
             reply = await stub.GetForecasts(one, timeout=60)

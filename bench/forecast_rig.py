@@ -4,15 +4,11 @@ replies.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import re
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +34,9 @@ from coincast_chassis.health import Health
 from coincast_chassis.server import SERVER_OPTIONS
 from coincast_modelkit.candles import Candles
 
-FULL_NAME = "coincast.forecast.v1.ForecastService"
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests/unit/forecast"))
+from forecast_process import FULL_NAME, Running, forecast_process, process
+
 MARKET_NAME = "coincast.market.v1.MarketDataService"
 
 
@@ -90,65 +88,16 @@ async def market() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def process(
-    command: Sequence[str], **settings: Any
-) -> AsyncIterator[tuple[str, int, asyncio.subprocess.Process]]:
-    """A service as a process, once it serves: its address, its metrics port, itself."""
-    environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
-    child = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=None
-    )
-    assert child.stdout is not None
-    metrics_port, address, drain = 0, "", None
-    try:
-        while not address:
-            line = (await child.stdout.readline()).decode()
-            if not line:
-                raise RuntimeError(f"{command} ended with {await child.wait()}")
-            if found := re.search(r'"metrics_port":\s*(\d+)', line):
-                metrics_port = int(found[1])
-            if '"event":"serving"' in line.replace(" ", "") and (
-                found := re.search(r"127\.0\.0\.1:\d+", line)
-            ):
-                address = found[0]
-        drain = asyncio.create_task(_swallow(child.stdout))
-        yield address, metrics_port, child
-    finally:
-        if drain is not None:
-            drain.cancel()
-        if child.returncode is None:
-            child.terminate()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.wait(), 15)
-        if child.returncode is None:
-            child.kill()
-
-
-async def _swallow(stream: asyncio.StreamReader) -> None:
-    while await stream.readline():
-        pass
-
-
-@asynccontextmanager
 async def forecast_service(
-    target: str, artifacts: Path, *, redis_url: str = "redis://127.0.0.1:1/0", **settings: Any
-) -> AsyncIterator[tuple[ForecastServiceStub, str, int, asyncio.subprocess.Process]]:
-    """The forecast service as a process and a stub to it."""
+    target: str, artifacts: Path, **settings: Any
+) -> AsyncIterator[tuple[ForecastServiceStub, Running]]:
+    """The forecast service as a process, and a stub to it."""
     with tempfile.TemporaryDirectory() as spool:
-        fixed = {
-            "FORECAST_PORT": 0,
-            "FORECAST_METRICS_PORT": 0,
-            "FORECAST_MARKET_TARGET": target,
-            "FORECAST_ARTIFACTS_DIR": artifacts,
-            "FORECAST_SPOOL_DIR": spool,
-            "FORECAST_REDIS_URL": redis_url,
-            "FORECAST_WARM_SECONDS": 30,
-        }
-        more = {f"FORECAST_{name.upper()}": value for name, value in settings.items()}
-        python = os.environ.get("FORECAST_PYTHON", sys.executable)
-        async with process((python, "-m", "coincast_forecast"), **fixed, **more) as (address, metrics, child):
-            async with open_channel(address, service=FULL_NAME) as channel:
-                yield ForecastServiceStub(channel), address, metrics, child
+        async with (
+            forecast_process(target, artifacts, Path(spool), **settings) as running,
+            open_channel(running.address, service=FULL_NAME, timeout_seconds=60) as channel,
+        ):
+            yield ForecastServiceStub(channel), running
 
 
 class Echo(ForecastServiceServicer):
@@ -168,9 +117,11 @@ async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[ForecastServiceS
         file = Path(folder) / "reply.bin"
         file.write_bytes(reply.SerializeToString())
         command = (sys.executable, __file__)
-        async with process(command, ECHO_REPLY=file, ECHO_PORT=0, ECHO_METRICS_PORT=0) as (address, _, _):
-            async with open_channel(address, service=FULL_NAME) as channel:
-                yield ForecastServiceStub(channel)
+        async with (
+            process(command, ECHO_REPLY=file, ECHO_PORT=0, ECHO_METRICS_PORT=0) as running,
+            open_channel(running.address, service=FULL_NAME) as channel,
+        ):
+            yield ForecastServiceStub(channel)
 
 
 async def timed(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:

@@ -15,6 +15,8 @@ from coincast_forecast.steps import LADDERS, Cause, StepFailure, step_limit_seco
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.prepared import Prepared
 
+# Coins that are waited for together: where a limit passes, slices that are ready are served all the same.
+SLICE = 25
 ALL_HORIZONS = tuple(range(1, MAX_DAYS + 1))
 
 
@@ -109,12 +111,19 @@ class Ladder:
         self, version: LiveVersion, group: Sequence[Climber], vs_currency: str
     ) -> dict[str, Outcome]:
         limit = step_limit_seconds(self._step_timeout_seconds, len(group), self._remaining_seconds())
+        slices = [group[start : start + SLICE] for start in range(0, len(group), SLICE)]
+        tasks = [asyncio.create_task(self._forecast(version, part, vs_currency)) for part in slices]
         try:
-            async with asyncio.timeout(limit):
-                return await self._forecast(version, group, vs_currency)
-        except TimeoutError:
-            late = StepFailure(Cause.TIMED_OUT, f"{version.model} gave no answer within {limit:.2g} s")
-            return dict.fromkeys((c.coin_id for c in group), late)
+            await asyncio.wait(tasks, timeout=limit)
+        finally:
+            for task in tasks:
+                task.cancel()
+        late = StepFailure(Cause.TIMED_OUT, f"{version.model} gave no answer within {limit:.2g} s")
+        outcomes: dict[str, Outcome] = dict.fromkeys((c.coin_id for c in group), late)
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                outcomes.update(task.result())
+        return outcomes
 
     async def _forecast(
         self, version: LiveVersion, group: Sequence[Climber], vs_currency: str

@@ -13,6 +13,7 @@ from datetime import date
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
+from coincast_forecast import metrics
 from coincast_forecast.domain import HistoryCounts, Source
 from coincast_forecast.lru import Lru
 from coincast_forecast.ports import History, HistorySource
@@ -78,8 +79,10 @@ class Histories:
             else:
                 answer[coin] = found
         self._hits += len(answer)
+        self._misses += len(missing)
+        metrics.HISTORY.labels("hit").inc(len(answer))
         if missing:
-            self._misses += len(missing)
+            metrics.HISTORY.labels("miss").inc(len(missing))
             answer.update(await self._fetch_all(missing, vs_currency))
         return answer
 

@@ -131,3 +131,13 @@ async def market_server(market: FakeMarket, port: int = 0) -> AsyncIterator[str]
 def dates(candles: Sequence[Any]) -> list[str]:
     """The dates of protobuf candles."""
     return [candle.date for candle in candles]
+
+
+async def _serve_for_ever() -> None:
+    async with market_server(FakeMarket()) as address:
+        print(address, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_for_ever())

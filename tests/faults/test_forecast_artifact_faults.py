@@ -1,0 +1,127 @@
+"""Artifacts that are damaged, swapped or moved while they are read: refused, never parsed, never served."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from coincast_forecast.loading.child import Trial, VersionRefused
+from coincast_forecast.loading.verify import Wanted, load_verified
+from coincast_modelkit.artifact import ArtifactError
+from tests.unit.forecast.forecast_artifacts import tiny_lightgbm, write_version
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_version(tmp_path / "artifacts", tiny_lightgbm(1))
+    return tmp_path / "artifacts"
+
+
+def test_a_thousand_flipped_bits_are_all_refused_before_the_parse(root: Path) -> None:
+    folder = root / "lightgbm" / "v000001"
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    chosen = random.Random(1)
+    refused = 0
+    for _ in range(1000):
+        file = chosen.choice(files)
+        whole = file.read_bytes()
+        data = bytearray(whole)
+        data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
+        file.write_bytes(data)
+        try:
+            load_verified(Wanted(root, "lightgbm", "v000001"))
+        except ArtifactError:
+            refused += 1
+        finally:
+            file.write_bytes(whole)
+    print(f"\nflipped bits: {refused} of 1000 refused")
+    assert refused == 1000
+    load_verified(Wanted(root, "lightgbm", "v000001"))
+
+
+def test_every_truncation_is_refused(root: Path) -> None:
+    folder = root / "lightgbm" / "v000001"
+    chosen = random.Random(2)
+    refused = tries = 0
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        whole = file.read_bytes()
+        last = len(whole) - 1 - whole.endswith(b"\n")  # the line's end of the seal itself is no content
+        for length in (0, 1, len(whole) // 2, last, *chosen.sample(range(last), 10)):
+            file.write_bytes(whole[:length])
+            tries += 1
+            with pytest.raises(ArtifactError):
+                load_verified(Wanted(root, "lightgbm", "v000001"))
+            refused += 1
+        file.write_bytes(whole)
+    print(f"\ntruncations: {refused} of {tries} refused")
+
+
+def test_a_version_replaced_under_the_reader_is_one_or_the_other(root: Path) -> None:
+    """Two whole versions take turns under one name, file by file, while it is read again and again."""
+    other = root.parent / "other"
+    write_version(other, tiny_lightgbm(2))
+    ones = {p.name: p.read_bytes() for p in (root / "lightgbm" / "v000001").iterdir() if p.is_file()}
+    twos = {p.name: p.read_bytes() for p in (other / "lightgbm" / "v000001").iterdir() if p.is_file()}
+    stop = threading.Event()
+
+    def replace() -> None:
+        while not stop.is_set():
+            for files in (twos, ones):
+                for name, data in files.items():
+                    temporary = root / "lightgbm" / "v000001" / f".{name}"
+                    temporary.write_bytes(data)
+                    temporary.rename(root / "lightgbm" / "v000001" / name)
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    whole = refused = 0
+    try:
+        for _ in range(200):
+            try:
+                load_verified(Wanted(root, "lightgbm", "v000001"))
+                whole += 1
+            except ArtifactError:
+                refused += 1
+    finally:
+        stop.set()
+        writer.join()
+    print(f"\nreplaced under the reader: {whole} whole, {refused} refused, 0 mixed")
+    assert whole + refused == 200
+
+
+async def test_a_parser_that_aborts_takes_the_child_alone(tmp_path: Path) -> None:
+    """Damage under a right digest: what the trial is for. LightGBM's parser crashes, hangs or reads
+    nonsense.
+    """
+    chosen = random.Random(3)
+    outcomes: dict[str, int] = {}
+    model = tiny_lightgbm(1)
+    write_version(tmp_path / "whole", model)
+    async with Trial(60) as trial:
+        assert await trial.load(Wanted(tmp_path / "whole", "lightgbm", "v000001"))
+    for number in range(12):
+
+        def spoil(folder: Path) -> None:
+            file = folder / "volatility_7.txt"
+            data = bytearray(file.read_bytes())
+            for _ in range(20):
+                data[chosen.randrange(len(data))] = chosen.randrange(256)
+            file.write_bytes(data[: chosen.randrange(len(data) // 2, len(data))])
+
+        root = tmp_path / str(number)
+        write_version(root, model, spoil=spoil)
+        async with Trial(15) as trial:
+            try:
+                await trial.load(Wanted(root, "lightgbm", "v000001"))
+                outcomes["loaded"] = outcomes.get("loaded", 0) + 1
+            except VersionRefused as refusal:
+                outcomes[refusal.cause] = outcomes.get(refusal.cause, 0) + 1
+        shutil.rmtree(root)
+    print(f"\ndamaged under a right digest, 12 times: {outcomes}")
+    assert outcomes.get("loaded", 0) == 0
