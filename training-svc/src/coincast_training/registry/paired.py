@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from coincast_training.fitting.base import WalkForward
 from coincast_training.training import losses
@@ -90,7 +90,7 @@ def diebold_mariano(differences: Floats, *, lags: int) -> tuple[float, float]:
     h = lags + 1
     correction = np.sqrt(max(1 / n, (n + 1 - 2 * h + h * (h - 1) / n) / n))
     statistic = float(differences.mean() / np.sqrt(variance / n) * correction)
-    return statistic, float(2 * student.sf(abs(statistic), n - 1))
+    return statistic, float(2 * stdtr(n - 1, -abs(statistic)))
 
 
 def verdict(a: str, b: str, tests: list[PairedTest]) -> str:

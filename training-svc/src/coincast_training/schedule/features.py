@@ -32,7 +32,7 @@ def feature_drift(
     """The last `days` of the panel against the days up to `learnt_to`; None where either is too short.
 
     A month of a slow feature never looks like years of it. So each feature is measured over every earlier span of
-    equal length as well: only what exceeds 95 % of its own past is news. The calendar always moves and is left out.
+    equal length as well: only what exceeds all of its own past is news. The calendar always moves and is left out.
     """
     spec = spec.without("calendar")
     origins, values = _pooled(panel, reference, spec)
@@ -72,10 +72,12 @@ class _Beyond:
 
 
 def _beyond(now: Floats, earlier: list[Floats], bound: float) -> _Beyond:
-    """A feature's bound is the given one, or what 95 % of its own earlier spans stayed below."""
-    spans = np.stack(earlier)
-    own = np.fmax(bound, _quantile(spans))
-    usual = float(np.quantile((spans > own).mean(axis=1), USUAL_QUANTILE))
+    """A feature's bound is the given one, or what none of its own earlier spans exceeded."""
+    spans = np.nan_to_num(np.stack(earlier), nan=-1.0)
+    own = np.maximum(bound, spans.max(axis=0))
+    # What each earlier span would have scored against all the others: it is beyond them where it is the largest.
+    alone = (spans == spans.max(axis=0)) & (spans > bound)
+    usual = float(np.quantile(alone.mean(axis=1), USUAL_QUANTILE))
     return _Beyond(np.nan_to_num(now - own, nan=-1.0), float(np.mean(now > own)), usual)
 
 
@@ -113,10 +115,3 @@ def moved(base: Floats, now: Floats) -> Moved:
     ks = np.abs(np.cumsum(now, axis=1) - np.cumsum(base, axis=1)).max(axis=1)
     return Moved(psi=psi, ks=ks)
 
-
-def _quantile(spans: Floats) -> Floats:
-    """The usual quantile of each column over the spans that are known; NaN where none is."""
-    known = np.isfinite(spans).any(axis=0)
-    out = np.full(spans.shape[1], np.nan)
-    out[known] = np.nanquantile(spans[:, known], USUAL_QUANTILE, axis=0)
-    return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from coincast_modelkit.candles import Panel
 from coincast_training.fitting.base import WalkForward
@@ -70,4 +70,4 @@ def trailing_volatility(forecast: WalkForward, panel: Panel) -> Floats:
 def gaussian_crps(sigma: Floats, actual: Floats) -> Floats:
     """CRPS of a Gaussian centred on no change (Gneiting and Raftery 2007, equation 5), (N,)."""
     z = actual / sigma
-    return np.asarray(sigma * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi)))
+    return np.asarray(sigma * (z * (2 * ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi)))

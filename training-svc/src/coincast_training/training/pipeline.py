@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from coincast_chassis.clock import Clock
@@ -26,7 +26,9 @@ from coincast_training.training.lineage import Lineage
 from coincast_training.training.lock import model_lock
 from coincast_training.training.progress import part_of
 from coincast_training.training.record import measure
-from coincast_training.tuning.study import Tuning, tune
+
+if TYPE_CHECKING:
+    from coincast_training.tuning.study import Tuning
 
 log = structlog.get_logger(__name__)
 MIN_DAYS = 90
@@ -128,6 +130,8 @@ class Pipeline:
             return plan, None
 
         def work() -> Tuning:
+            from coincast_training.tuning.study import tune  # noqa: PLC0415 - optuna is slow to import
+
             with open_executor(self.executor) as executor:
                 return tune(
                     ground,
