@@ -15,14 +15,14 @@ def merge_candles(kept: Sequence[Candle], new: Iterable[Candle]) -> tuple[list[C
     filled in.
     """
     days: dict[date, Candle] = {candle.day: candle for candle in kept}
-    changed = 0
+    changed: set[date] = set()
     for candle in new:
         before = days.get(candle.day)
         after = candle if before is None else richer(before, candle)
         if after != before:
             days[candle.day] = after
-            changed += 1
-    return [days[day] for day in sorted(days)], changed
+            changed.add(candle.day)
+    return [days[day] for day in sorted(days)], len(changed)
 
 
 def richer(kept: Candle, new: Candle) -> Candle:

@@ -1,0 +1,59 @@
+"""Fakes of the service's ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from coincast_chassis.errors import CoincastError
+from coincast_market_data.history.days import DAY_SECONDS, midnight
+from coincast_market_data.ports import UpstreamReply, UpstreamRequest
+
+HOURLY_DAYS = 90
+
+
+class FakeCharts:
+    """CoinGecko's `market_chart` of one coin whose price on day n of its life is 100 + n all day long."""
+
+    def __init__(self, now: Callable[[], float], born: float, *, reach_days: int = 36_500) -> None:
+        self.now, self.born, self.reach_days = now, born, reach_days
+        self.requests: list[UpstreamRequest] = []
+        self.error: CoincastError | None = None
+        self.fail_after: int | None = None
+
+    async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
+        self.requests.append(request)
+        if self.error and (self.fail_after is None or len(self.requests) > self.fail_after):
+            raise self.error
+        query = dict(request.query)
+        now = self.now()
+        if request.path.endswith("range"):
+            start, end = float(query["from"]), min(float(query["to"]), now)
+        else:
+            start, end = now - int(query["days"]) * DAY_SECONDS, now
+        step = 3600 if (end - start) / DAY_SECONDS <= HOURLY_DAYS else DAY_SECONDS
+        first = max(start, self.born, now - self.reach_days * DAY_SECONDS)
+        times = range(int(-(-first // step) * step), int(end) + 1, step)
+        document = {
+            name: [[t * 1000, self.price(t)] for t in times]
+            for name in ("prices", "market_caps", "total_volumes")
+        }
+        return UpstreamReply(document, b"", now, 0.01)
+
+    def price(self, moment: float) -> float:
+        return 100.0 + (moment - 1 - midnight_of(self.born)) // DAY_SECONDS
+
+
+def midnight_of(moment: float) -> float:
+    return moment // DAY_SECONDS * DAY_SECONDS
+
+
+async def no_hints(_: str) -> tuple[str, ...]:
+    return ()
+
+
+def none_unknown(_: str) -> bool:
+    return False
+
+
+__all__ = ["Any", "FakeCharts", "midnight", "no_hints", "none_unknown"]

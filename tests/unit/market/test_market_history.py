@@ -1,0 +1,243 @@
+"""History: archive and upstream merged, every shortfall said, the open day never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coincast_chassis.clock import ManualClock
+from coincast_chassis.errors import InvalidInput, NotFound, Unavailable
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.backfill import Backfill
+from coincast_market_data.domain import Source
+from coincast_market_data.history.fill import Filler
+from coincast_market_data.history.plan import HOURLY_DAYS, plan_calls, spans
+from coincast_market_data.history.service import HistoryService
+from coincast_market_data.ports import Priority
+from coincast_market_data.quarantine import QualityBook
+from coincast_market_data.upstream.refusals import BeyondPlan
+from tests.unit.market.market_fakes import FakeCharts, no_hints, none_unknown
+
+TODAY = date(2025, 9, 1)
+NOON = datetime(2025, 9, 1, 13, 0, tzinfo=UTC).timestamp()
+BORN = datetime(2020, 1, 1, 0, 0, tzinfo=UTC).timestamp()
+
+
+class Rig:
+    """A history service over a fake upstream and a real archive."""
+
+    def __init__(
+        self, folder: Path, *, reach_days: int = 36_500, plan_gives: int = 36_500, hourly: bool = True
+    ) -> None:
+        self.clock = ManualClock(NOON)
+        self.charts = FakeCharts(self.clock.now, BORN, reach_days=plan_gives)
+        self.archive = Archive(folder)
+        self.archive.open()
+        self.quality = QualityBook()
+        self.filler = Filler(
+            self.charts,
+            self.archive,
+            self.clock,
+            self.quality,
+            reach_days=reach_days,
+            hourly_chunks=hourly,
+            calls_at_once=4,
+        )
+        self.history = HistoryService(
+            self.archive,
+            self.filler,
+            self.clock,
+            self.quality,
+            sandbox=False,
+            suggest=no_hints,
+            unknown=none_unknown,
+        )
+        self.backfill = Backfill(self.filler, self.clock)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.archive.close()
+
+
+@pytest.fixture
+def free(tmp_path: Path) -> Iterator[Rig]:
+    """A plan that reaches 365 days back."""
+    made = Rig(tmp_path, reach_days=365, plan_gives=365, hourly=False)
+    yield made
+    made.archive.close()
+
+
+async def test_closed_days_only_newest_last_and_whole(rig: Rig) -> None:
+    found = await rig.history.get("bitcoin", "usd", 30)
+    assert [c.day for c in found.candles] == [TODAY - timedelta(days=n) for n in range(30, 0, -1)]
+    assert all(c.is_whole for c in found.candles)
+    assert found.candles[-1].close == rig.charts.price(NOON - 13 * 3600)
+    assert found.provenance.source is Source.LIVE
+    assert found.provenance.age_seconds == pytest.approx(13 * 3600)
+    assert not found.truncated
+
+
+async def test_the_second_time_comes_from_the_archive(rig: Rig) -> None:
+    first = await rig.history.get("bitcoin", "usd", 30)
+    calls = len(rig.charts.requests)
+    again = await rig.history.get("bitcoin", "usd", 20)
+    assert len(rig.charts.requests) == calls
+    assert again.provenance.source is Source.ARCHIVE
+    assert list(again.candles) == list(first.candles)[-20:]
+
+
+async def test_a_long_span_is_fetched_in_hourly_pieces_and_survives_a_restart(
+    rig: Rig, tmp_path: Path
+) -> None:
+    found = await rig.history.get("bitcoin", "usd", 400)
+    assert len(found.candles) == 400
+    assert all(c.is_whole for c in found.candles)
+    assert len(rig.charts.requests) == 5
+    rig.archive.close()
+    later = Rig(tmp_path)
+    assert (await later.history.get("bitcoin", "usd", 400)).provenance.source is Source.ARCHIVE
+    assert later.charts.requests == []
+    later.archive.close()
+
+
+async def test_a_new_day_costs_one_call_and_keeps_the_rest(rig: Rig) -> None:
+    await rig.history.get("bitcoin", "usd", 60)
+    calls = len(rig.charts.requests)
+    rig.clock.advance(86_400)
+    found = await rig.history.get("bitcoin", "usd", 60)
+    assert found.candles[-1].day == TODAY
+    assert len(rig.charts.requests) == calls + 1
+
+
+async def test_more_days_than_the_coin_has_is_said_and_not_asked_twice(rig: Rig) -> None:
+    found = await rig.history.get("bitcoin", "usd", 5000)
+    assert found.truncated
+    assert "2020-01-01" in found.truncated_reason
+    assert len(found.candles) == (TODAY - date(2020, 1, 1)).days
+    calls = len(rig.charts.requests)
+    await rig.history.get("bitcoin", "usd", 5000)
+    assert len(rig.charts.requests) == calls
+
+
+async def test_a_free_plan_is_clamped_and_said(free: Rig) -> None:
+    found = await free.history.get("bitcoin", "usd", 1000)
+    assert found.truncated
+    assert "365 days back" in found.truncated_reason
+    assert 363 <= len(found.candles) <= 365
+    assert len(free.charts.requests) == 1, "one call of daily points"
+
+
+async def test_a_backfill_makes_bare_closes_whole(free: Rig) -> None:
+    found = await free.history.get("bitcoin", "usd", 200)
+    assert not found.candles[0].is_whole
+    steps = [step async for step in free.backfill.run(["bitcoin"], "usd", 200)]
+    assert steps[-1].candles_added > 190
+    assert all(request.priority is Priority.BACKFILL for request in free.charts.requests[1:])
+    again = await free.history.get("bitcoin", "usd", 200)
+    assert all(c.is_whole for c in again.candles)
+    assert [c.close for c in again.candles] == [c.close for c in found.candles]
+
+
+async def test_the_archive_grows_beyond_the_plans_reach(free: Rig) -> None:
+    await free.history.get("bitcoin", "usd", 365)
+    for _ in range(10):
+        free.clock.advance(86_400 * 30)
+        await free.history.get("bitcoin", "usd", 365)
+    found = await free.history.get("bitcoin", "usd", 660)
+    assert len(found.candles) >= 655
+    assert found.missing_days == []
+
+
+async def test_a_plan_that_turns_out_smaller_is_learnt(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, hourly=False)
+    rig.charts.error = BeyondPlan("only 365 days")
+    original = rig.charts.fetch
+
+    async def refuse_long(request: object) -> object:
+        days = int(dict(request.query).get("days", 0))
+        rig.charts.error = BeyondPlan("only 365 days") if days > 366 else None
+        return await original(request)
+
+    rig.charts.fetch = refuse_long
+    found = await rig.history.get("bitcoin", "usd", 900)
+    assert found.truncated
+    assert rig.filler.reach_days == 365
+    assert len(found.candles) >= 363
+    rig.archive.close()
+
+
+async def test_a_dead_upstream_leaves_the_archive_and_says_so(rig: Rig) -> None:
+    await rig.history.get("bitcoin", "usd", 30)
+    rig.charts.error = Unavailable("down")
+    rig.clock.advance(3 * 86_400)
+    found = await rig.history.get("bitcoin", "usd", 30)
+    assert found.candles[-1].day == TODAY - timedelta(days=1)
+    assert (found.provenance.source, found.provenance.stale) == (Source.STALE, True)
+    assert found.provenance.reason == "down"
+    with pytest.raises(Unavailable, match="down") as caught:
+        await rig.history.get("bitcoin", "usd", 30, max_age_seconds=86_400)
+    assert caught.value.field == "max_age_seconds"
+    with pytest.raises(Unavailable, match="down"):
+        await rig.history.get("ethereum", "usd", 30)
+
+
+async def test_a_delisted_coin_keeps_its_past(rig: Rig) -> None:
+    await rig.history.get("bitcoin", "usd", 30)
+    rig.charts.error = NotFound("gone")
+    rig.clock.advance(86_400 * 2)
+    found = await rig.history.get("bitcoin", "usd", 10)
+    assert found.provenance.stale
+    with pytest.raises(NotFound):
+        await rig.history.get("nope", "usd", 10)
+
+
+async def test_a_backfill_resumes_where_it_stopped(rig: Rig) -> None:
+    rig.charts.error, rig.charts.fail_after = Unavailable("quota"), 3
+    steps = [step async for step in rig.backfill.run(["bitcoin"], "usd", 1000)]
+    assert steps[0].failure.kind == "unavailable"
+    kept = len(await rig.archive.read("bitcoin", "usd"))
+    assert kept >= 3 * HOURLY_DAYS
+    rig.charts.error, calls = None, len(rig.charts.requests)
+    steps = [step async for step in rig.backfill.run(["bitcoin", "../x"], "usd", 1000)]
+    assert {step.id: bool(step.failure) for step in steps} == {"bitcoin": False, "../x": True}
+    assert next(s for s in steps if s.id == "bitcoin").candles_added == 1000 - kept
+    assert len(rig.charts.requests) - calls == -(-(1000 - kept) // HOURLY_DAYS)
+
+
+async def test_streams_come_in_order_and_say_the_same(rig: Rig) -> None:
+    chunks = [chunk async for chunk in rig.history.stream("bitcoin", "usd", 1900)]
+    days = [c.day for chunk in chunks for c in chunk.candles]
+    assert days == [TODAY - timedelta(days=n) for n in range(1900, 0, -1)]
+    assert len(chunks) == 2
+
+
+@pytest.mark.parametrize("days", [0, -1, 10_001])
+async def test_days_out_of_range_are_refused(rig: Rig, days: int) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await rig.history.get("bitcoin", "usd", days)
+    assert caught.value.field == "days"
+
+
+@given(st.sets(st.integers(0, 1500), min_size=1))
+def test_spans_cover_every_day_and_none_is_too_long(offsets: set[int]) -> None:
+    days = [TODAY - timedelta(days=n) for n in sorted(offsets, reverse=True)]
+    found = spans(days)
+    for day in days:
+        assert sum(first <= day <= last for first, last in found) == 1
+    assert all((last - first).days < HOURLY_DAYS for first, last in found)
+    assert [last for _, last in found] == sorted((last for _, last in found), reverse=True)
+
+
+def test_a_short_span_is_one_call_back_from_now() -> None:
+    missing = [TODAY - timedelta(days=n) for n in range(30, 0, -1)]
+    (call,) = plan_calls(missing, TODAY, "usd", hourly=True)
+    assert dict(call.query)["days"] == "31"
+    assert plan_calls([], TODAY, "usd", hourly=True) == []
