@@ -52,3 +52,12 @@ def test_secrets_are_files(monkeypatch, tmp_path: Path):
 def test_secrets_do_not_show_in_the_settings_text():
     text = repr(Settings(redis_url="redis://:hunter2@r/0", sentry_dsn="https://hunter2@s/1"))
     assert "hunter2" not in text
+
+
+def test_an_empty_variable_is_none_at_all(monkeypatch, tmp_path: Path):
+    (tmp_path / "toy_coingecko_api_key").write_text("CG-1")
+    monkeypatch.setenv("COINCAST_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("TOY_COINGECKO_API_KEY", "")
+    monkeypatch.setenv("TOY_PORT", "")
+    settings = load_settings(Settings)
+    assert (settings.coingecko_api_key, settings.port) == ("CG-1", 0)

@@ -1,0 +1,81 @@
+"""Writes docs/settings.md from the settings that the services declare; --check says whether it is current."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from coincast_chassis.settings import ServiceSettings
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+SERVICES = {
+    "gateway": "coincast_gateway.settings",
+    "market-data-svc": "coincast_market_data.settings",
+    "forecast-svc": "coincast_forecast.settings",
+    "training-svc": "coincast_training.settings",
+}
+HEAD = """# Settings
+
+Generated from the code by `python deploy/settings_page.py`; a test holds it current. Each is an environment
+variable; a value may also stand in a file of that name (lower case) in the folder `COINCAST_SECRETS_DIR`
+(default `/run/secrets`), which is the place for keys. A bad value ends the service with one line that names the
+variable, and exit code 2.
+"""
+
+
+def default_of(info: FieldInfo) -> str:
+    """The default as text; secrets are never shown."""
+    value = info.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, SecretStr) or value in ("", None):
+        return ""
+    if isinstance(value, tuple | list):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def table(cls: type[ServiceSettings], names: list[str]) -> list[str]:
+    """The rows of some of a class's settings."""
+    prefix = str(cls.model_config.get("env_prefix", ""))
+    rows = ["| variable | default | what |", "|---|---|---|"]
+    for name in names:
+        info = cls.model_fields[name]
+        rows.append(f"| `{prefix}{name.upper()}` | {default_of(info)} | {info.description or ''} |")
+    return rows
+
+
+def settings_of(module: str) -> type[ServiceSettings]:
+    """A service's class of settings."""
+    found: type[ServiceSettings] = importlib.import_module(module).Settings
+    return found
+
+
+def page() -> str:
+    """The page as text."""
+    lines = [HEAD]
+    shared = list(ServiceSettings.model_fields)
+    for service, module in SERVICES.items():
+        cls = settings_of(module)
+        own = [name for name in cls.model_fields if name not in shared]
+        lines += [f"\n## {service}\n", *table(cls, ["port", "metrics_port", *own])]
+    example = settings_of(SERVICES["gateway"])
+    lines += ["\n## Every service\n", "Shown with the gateway's prefix; the others have theirs.\n"]
+    lines += table(example, [name for name in shared if name not in ("port", "metrics_port")])
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or with --check say whether it is current."""
+    text = page()
+    if "--check" in arguments:
+        if PAGE.exists() and PAGE.read_text() == text:
+            return 0
+        sys.stderr.write("docs/settings.md is out of date: run python deploy/settings_page.py\n")
+        return 1
+    PAGE.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
