@@ -9,6 +9,7 @@ from typing import Any
 
 import redis.asyncio
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from coincast_chassis.breaker import Breaker
 from coincast_chassis.channel import open_channel
@@ -16,7 +17,8 @@ from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.metrics import watch_breaker
 from coincast_chassis.redis import open_redis
 from coincast_chassis.tracing import Tracing
-from coincast_gateway.front.front import Front
+from coincast_gateway.access.build import build_gate, policy_of
+from coincast_gateway.front.front import Bounds, Front
 from coincast_gateway.front.watch import Watch
 from coincast_gateway.health.collect import Collector
 from coincast_gateway.health.latency import Recent
@@ -28,9 +30,12 @@ from coincast_gateway.routes.health import HealthRoutes
 from coincast_gateway.routes.market import MarketRoutes
 from coincast_gateway.routes.pages import PageRoutes
 from coincast_gateway.routes.registry import RegistryRoutes
+from coincast_gateway.routes.sides import Sides
 from coincast_gateway.routes.training import TrainingRoutes
 from coincast_gateway.services import forecast, market, training
 from coincast_gateway.services.backend import Backend
+from coincast_gateway.serving.asgi import App
+from coincast_gateway.serving.body import BodyBounds
 from coincast_gateway.serving.dispatch import Serving
 from coincast_gateway.serving.endpoint import Endpoint
 from coincast_gateway.serving.hot import HotCache
@@ -43,13 +48,14 @@ from coincast_gateway.web.assets import Assets
 class Gateway:
     """The running gateway: the ASGI application, and what its server must be able to tell it."""
 
-    app: Front
+    app: App
+    front: Front
     draining: asyncio.Event
 
     def drain(self) -> None:
         """Say not ready, and ask every client to connect anew."""
         self.draining.set()
-        self.app.drain()
+        self.front.drain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,8 @@ async def build(
     services = await open_services(settings, stack, tracing or Tracing())
     redis = await opened_redis(settings, stack)
     draining = asyncio.Event()
-    hot = HotCache(max_bytes=settings.hot_cache_bytes, clock=clock)
+    private = policy_of(settings).keys_wanted
+    hot = HotCache(max_bytes=settings.hot_cache_bytes, clock=clock, private=private)
     stack.push_async_callback(hot.aclose)
     watch = Watch(Recent())
     health = await watched_health(
@@ -101,9 +108,37 @@ async def build(
     )
     pages = PageRoutes(Assets(), lambda: describe(rest))
     endpoints = [*all_endpoints(settings, services), *health.endpoints(), *pages.endpoints()]
-    serving = Serving(hot=hot, now=clock.monotonic, caller_key=lambda scope: "")
+    bodies = BodyBounds(settings.max_body_bytes, settings.body_seconds)
+    sides = await watched_sides(services, stack)
+    serving = Serving(hot=hot, bodies=bodies, now=clock.monotonic, caller_key=sides.of)
     rest = rest_app(serving, endpoints, Mirror(services.market, hot, clock.monotonic), version=version())
-    return Gateway(Front(rest, hot=hot, watch=watch), draining)
+    gate = await build_gate(settings, redis, clock, stack)
+    bounds = Bounds(settings.max_in_flight, settings.max_url_bytes)
+    front = Front(rest, hot=hot, watch=watch, gate=gate, bounds=bounds)
+    return Gateway(with_cors(front, settings.cors_origins), front, draining)
+
+
+async def watched_sides(services: Services, stack: AsyncExitStack) -> Sides:
+    """Which callers are on which side of an A/B test, looked up while one runs."""
+    sides = Sides()
+    watching = asyncio.create_task(sides.watch_forever(services.forecasting))
+    stack.push_async_callback(cancelled, watching)
+    return sides
+
+
+def with_cors(app: App, origins: str) -> App:
+    """Lets browsers of other origins in, where the settings name some."""
+    allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
+    if not allowed:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=allowed,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["authorization", "content-type", "idempotency-key", "x-api-key", "x-request-id"],
+        expose_headers=["age", "etag", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id"],
+        max_age=3600,
+    )
 
 
 async def opened_redis(settings: Settings, stack: AsyncExitStack) -> redis.asyncio.Redis | None:

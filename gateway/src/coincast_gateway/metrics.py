@@ -4,8 +4,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(
     "coincast_gateway_requests",
-    "Requests answered, by route, method and status.",
-    ["route", "method", "status"],
+    "Requests answered, by route, method and status; served: from ready bytes (hot) or by the app.",
+    ["route", "method", "status", "served"],
 )
 SECONDS = Histogram(
     "coincast_gateway_request_duration_seconds",
@@ -14,4 +14,9 @@ SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 IN_FLIGHT = Gauge("coincast_gateway_requests_in_flight", "Requests being answered now.")
-HOT = Counter("coincast_gateway_hot_requests", "Requests answered from ready bytes.", ["route"])
+LIMITS_LOCAL = Counter(
+    "coincast_gateway_limits_local", "Look-ups of a limit that this process answered alone: Redis did not."
+)
+REFUSED = Counter(
+    "coincast_gateway_refused", "Requests turned away before they were looked at, by reason.", ["reason"]
+)

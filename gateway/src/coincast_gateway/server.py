@@ -13,6 +13,7 @@ import uvicorn
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.tracing import Tracing
 from coincast_gateway.app import Gateway, build
+from coincast_gateway.front.protocol import SocketBounds, guarded
 from coincast_gateway.settings import Settings
 
 
@@ -61,17 +62,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 def configured(gateway: Gateway, settings: Settings) -> uvicorn.Config:
     """uvicorn's settings: nothing of its own logging, no headers that tell what runs here."""
+    bounds = SocketBounds(settings.max_header_bytes, settings.header_seconds, settings.max_connections)
     return uvicorn.Config(
         gateway.app,
         loop="none",
-        http="httptools",
+        http=guarded(bounds),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=15,
+        timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
 

@@ -32,4 +32,28 @@ class Settings(ServiceSettings):
     forecasts_fresh_seconds: float = Field(30.0, ge=0, description="How long a forecast is served again.")
     hot_cache_bytes: int = Field(64 * 1024 * 1024, gt=0, description="Memory for ready replies.")
 
+    require_keys: bool = Field(False, description="Ask for API keys even on loopback.")
+    allow_open: bool = Field(False, description="Let everyone read without a key, even beyond loopback.")
+    key_per_minute: int = Field(1200, ge=0, description="Requests a minute of one key; 0: no limit.")
+    address_per_minute: int | None = Field(
+        None,
+        ge=0,
+        description="Requests a minute of one address without a key; empty: none on loopback, else 300.",
+    )
+    trusted_proxies: str = Field("", description="Networks whose X-Forwarded-For is believed, with commas.")
+    cors_origins: str = Field("", description="Origins that browsers may call from, with commas; * for all.")
+
+    max_in_flight: int = Field(
+        512, ge=1, description="Requests at once that are not answered from ready bytes."
+    )
+    max_connections: int = Field(
+        10_000, ge=10, description="Sockets at once; the longest idle one gives way."
+    )
+    max_header_bytes: int = Field(32 * 1024, ge=1024, description="Request line and headers together.")
+    max_url_bytes: int = Field(16 * 1024, ge=1024, description="Path and query together.")
+    max_body_bytes: int = Field(64 * 1024, ge=1024, description="Body of a request.")
+    header_seconds: float = Field(10.0, gt=0, description="Until a connection must have sent its headers.")
+    body_seconds: float = Field(10.0, gt=0, description="Until a body must have arrived.")
+    idle_seconds: int = Field(15, ge=1, description="How long an idle connection is kept.")
+
     workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")

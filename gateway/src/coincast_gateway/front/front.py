@@ -3,26 +3,40 @@
 import itertools
 import secrets
 import time
+from dataclasses import dataclass
 
 from coincast_chassis import context
 from coincast_chassis.logs import get_logger
+from coincast_gateway import metrics
+from coincast_gateway.access.gate import Admission, Gate
+from coincast_gateway.front.refuse import send_refusal
 from coincast_gateway.front.watch import Watch
-from coincast_gateway.problems import internal
+from coincast_gateway.problems import EXHAUSTED, OVERLOADED, URI_TOO_LONG, Problem, internal
 from coincast_gateway.serving.asgi import App, Headers, Message, Receive, Scope, Send, header
-from coincast_gateway.serving.dispatch import send_problem
 from coincast_gateway.serving.hot import HotCache
 
 log = get_logger("coincast.gateway")
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the front takes in at once."""
+
+    max_in_flight: int
+    max_url_bytes: int
+
+
 class Front:
     """Pure ASGI; one per process."""
 
-    def __init__(self, app: App, *, hot: HotCache, watch: Watch) -> None:
+    def __init__(self, app: App, *, hot: HotCache, watch: Watch, gate: Gate, bounds: Bounds) -> None:
         self._app = app
         self._hot = hot
         self._watch = watch
+        self._gate = gate
+        self._bounds = bounds
         self._draining = False
+        self._in_flight = 0
         # A random start for the process and a count within it: cheaper than a random number each.
         self._prefix = secrets.token_hex(5)
         self._count = itertools.count()
@@ -37,23 +51,25 @@ class Front:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        admission = self._gate.quick(scope) or await self._gate.admit(scope)
         request_id = self._request_id(scope)
-        extra: Headers = [(b"x-request-id", request_id.encode())]
+        extra: Headers = [(b"x-request-id", request_id.encode()), *admission.headers]
         if self._draining:
             extra.append((b"connection", b"close"))
-        entry = None
-        if scope["method"] == "GET":
+        if scope["method"] == "GET" and not admission.wait_seconds:
             raw = (scope["path"], scope["query_string"], header(scope, b"accept"))
             entry = self._hot.raw(raw, time.monotonic())
-        if entry is not None:
-            status = await entry.send(scope, send, now=time.monotonic(), extra=extra)
-            self._watch.hot(scope["path"], status, time.perf_counter() - started)
-            return
+            if entry is not None and (entry.public or "read" in admission.scopes):
+                status = await entry.send(scope, send, now=time.monotonic(), extra=extra)
+                self._watch.hot(scope["path"], status, time.perf_counter() - started)
+                return
         with context.bind(request_id=request_id, trace_id=_trace_id(scope)):
-            status = await self._pass_on(scope, receive, send, extra)
+            status = await self._pass_on(scope, receive, send, extra, admission)
         self._watch.passed(scope, status, time.perf_counter() - started)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, extra: Headers) -> int:
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, extra: Headers, admission: Admission
+    ) -> int:
         status = 0
 
         async def sending(message: Message) -> None:
@@ -63,14 +79,38 @@ class Front:
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 
+        refusal = self._refusal(scope, admission)
+        if refusal is not None:
+            metrics.REFUSED.labels(refusal.kind.name).inc()
+            await send_refusal(refusal, scope, sending)
+            return status
+        scope["coincast.admission"] = admission
+        self._in_flight += 1
+        metrics.IN_FLIGHT.set(self._in_flight)
         try:
             await self._app(scope, receive, sending)
         except Exception:
             log.exception("a request failed")
             if status:
                 raise
-            await send_problem(internal(), scope, sending)
+            await send_refusal(internal(), scope, sending)
+        finally:
+            self._in_flight -= 1
         return status
+
+    def _refusal(self, scope: Scope, admission: Admission) -> Problem | None:
+        if admission.wait_seconds:
+            detail = "The limit of requests a minute is used up."
+            return Problem(EXHAUSTED, detail, retry_after_seconds=admission.wait_seconds)
+        length = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if length > self._bounds.max_url_bytes:
+            most = f"at most {self._bounds.max_url_bytes} bytes"
+            return Problem(URI_TOO_LONG, f"Path and query are {length} bytes long.", allowed=most)
+        # Probes must be answered when nothing else is, or an overload is taken for a death.
+        if self._in_flight >= self._bounds.max_in_flight and not scope["path"].startswith("/health"):
+            detail = f"{self._in_flight} requests are being answered already."
+            return Problem(OVERLOADED, detail, retry_after_seconds=1.0)
+        return None
 
     def _request_id(self, scope: Scope) -> str:
         given = header(scope, b"x-request-id")

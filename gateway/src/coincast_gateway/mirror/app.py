@@ -14,6 +14,7 @@ from coincast_gateway.services.market import MarketData
 from coincast_gateway.serving.asgi import Receive, Scope, Send, header
 from coincast_gateway.serving.entry import Entry
 from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache
+from coincast_gateway.serving.permission import admission_of
 
 log = get_logger("coincast.gateway")
 PING = Reply(orjson.dumps({"gecko_says": "(V3) To the Moon!"}), fresh_seconds=3600.0)
@@ -45,12 +46,12 @@ class Mirror:
         try:
             entry = await self._entry(scope)
         except MirrorError as error:
-            await _send_error(error, send)
+            await send_mirror_error(error, send)
         except CoincastError as error:
-            await _send_error(mirror_error(error), send)
+            await send_mirror_error(mirror_error(error), send)
         except Exception:
             log.exception("the mirror failed")
-            await _send_error(MirrorError(500, "status", "Internal Server Error"), send)
+            await send_mirror_error(MirrorError(500, "status", "Internal Server Error"), send)
         else:
             await entry.send(scope, send, now=self._now())
 
@@ -61,6 +62,8 @@ class Mirror:
             raise MirrorError(405, "status", "Only GET is possible here.")
         query = query_of(scope["query_string"])
         check(mirrored, query)
+        if "read" not in admission_of(scope).scopes:
+            raise MirrorError(401, "status", "API Key Missing", code=10002)
         key = ("mirror", path.lower(), tuple(sorted(query.items())))
         entry = await self._hot.get(key, lambda: self._fetch(path, query))
         raw = scope["query_string"]
@@ -84,7 +87,8 @@ class Mirror:
         )
 
 
-async def _send_error(error: MirrorError, send: Send) -> None:
+async def send_mirror_error(error: MirrorError, send: Send) -> None:
+    """Send an error as CoinGecko would."""
     body = error.body()
     headers = [
         (b"content-type", b"application/json"),

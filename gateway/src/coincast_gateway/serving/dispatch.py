@@ -1,19 +1,18 @@
 """From a request to an endpoint's entry: validate, look up, make, or say what is wrong."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import orjson
 
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.logs import get_logger
-from coincast_gateway.problems import INVALID, PROBLEM_JSON, UNSUPPORTED, Problem, internal, problem_of
+from coincast_gateway.problems import INVALID, PROBLEM_JSON, Problem, internal, problem_of
 from coincast_gateway.replies import JSON, Reply
 from coincast_gateway.serving.asgi import Headers, Receive, Scope, Send, header
+from coincast_gateway.serving.body import BodyBounds, read_body
 from coincast_gateway.serving.endpoint import Call, Endpoint
 from coincast_gateway.serving.entry import Entry
 from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache
+from coincast_gateway.serving.permission import permitted
 from coincast_gateway.serving.tables import to_csv, wants_csv
 from coincast_gateway.serving.validation import Refused, parameters, refuse, validated
 
@@ -26,6 +25,7 @@ class Serving:
     """What all endpoints share."""
 
     hot: HotCache
+    bodies: BodyBounds
     now: Callable[[], float]
     # Names the side of an A/B test that this caller is on; empty while there is none.
     caller_key: CallerKey
@@ -47,14 +47,15 @@ class Serving:
             await entry.send(scope, send, now=self.now())
 
     async def _entry(self, endpoint: Endpoint, path: dict[str, str], scope: Scope, receive: Receive) -> Entry:
+        admission = permitted(scope, endpoint.scope)
         accept = header(scope, b"accept")
         as_csv = endpoint.media_type == JSON and wants_csv(accept, endpoint.table)
         query = validated(endpoint.query, {**parameters(scope["query_string"]), **path})
-        body = await read_body(endpoint, scope, receive) if endpoint.body else None
+        body = await read_body(endpoint.body, scope, receive, self.bodies) if endpoint.body else None
         side = self.caller_key(scope) if endpoint.by_caller else ""
         call = Call(
             client_key=side,
-            requested_by=scope.get("coincast.caller", "anonymous"),
+            requested_by=admission.caller,
             body=body,
             idempotency_key=_idempotency_key(scope),
         )
@@ -68,7 +69,7 @@ class Serving:
         if not endpoint.kept:
             return self.hot.wrap(await make())
         key = (endpoint.name, query, as_csv, side)
-        entry = await self.hot.get(key, make)
+        entry = await self.hot.get(key, make, public=endpoint.scope == "none")
         if not side and len(scope["query_string"]) <= MAX_RAW_QUERY_BYTES:
             self.hot.remember((scope["path"], scope["query_string"], accept), key)
         return entry
@@ -79,31 +80,6 @@ def _idempotency_key(scope: Scope) -> str:
     if key and (len(key) > 128 or not key.isascii() or not key.isprintable()):
         raise refuse(INVALID, "At most 128 printable ASCII characters.", field="Idempotency-Key")
     return key
-
-
-async def read_body(endpoint: Endpoint, scope: Scope, receive: Receive) -> Any:
-    """The validated JSON body; an empty one counts as `{}`."""
-    kind = header(scope, b"content-type").partition(b";")[0].strip().lower()
-    raw = b""
-    while True:
-        message = await receive()
-        raw += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    if raw and kind != b"application/json":
-        raise refuse(
-            UNSUPPORTED,
-            "Send the body as application/json.",
-            field="Content-Type",
-            allowed="application/json",
-        )
-    try:
-        document = orjson.loads(raw) if raw else {}
-    except orjson.JSONDecodeError as error:
-        raise refuse(INVALID, f"The body is not JSON: {error}.", field="body") from None
-    if not isinstance(document, dict) or endpoint.body is None:
-        raise refuse(INVALID, "The body must be a JSON object.", field="body", allowed="a JSON object")
-    return validated(endpoint.body, document)
 
 
 async def send_problem(problem: Problem, scope: Scope, send: Send, *, extra: Headers | None = None) -> None:
@@ -118,6 +94,3 @@ async def send_problem(problem: Problem, scope: Scope, send: Send, *, extra: Hea
     ]
     await send({"type": "http.response.start", "status": problem.kind.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-Answer = Callable[[], Awaitable[None]]

@@ -12,14 +12,18 @@ from coincast_gateway.serving.encodings import COMPRESS, IDENTITY, MIN_BYTES, ch
 class Entry:
     """One reply and its forms. Compressing happens once a form, when it is first asked for."""
 
-    __slots__ = ("_forms", "_tag", "fresh_until", "made_at", "made_at_unix", "private", "reply")
+    __slots__ = ("_forms", "_tag", "fresh_until", "made_at", "made_at_unix", "private", "public", "reply")
 
-    def __init__(self, reply: Reply, *, now: float, now_unix: float, private: bool = False) -> None:
+    def __init__(
+        self, reply: Reply, *, now: float, now_unix: float, private: bool = False, public: bool = False
+    ) -> None:
         self.reply = reply
         self.made_at = now
         self.made_at_unix = now_unix
         self.fresh_until = now + reply.fresh_seconds
         self.private = private
+        # Served to those who may not read, too: pages and probes.
+        self.public = public
         self._tag = hashlib.blake2b(reply.body, digest_size=8).hexdigest().encode()
         self._forms: dict[str, tuple[bytes, Headers, Headers]] = {}
 

@@ -44,25 +44,26 @@ class HotCache:
         if len(self._raw) > MAX_RAW_KEYS:
             self._raw.popitem(last=False)
 
-    async def get(self, key: Key, make: Callable[[], Awaitable[Reply]]) -> Entry:
+    async def get(self, key: Key, make: Callable[[], Awaitable[Reply]], *, public: bool = False) -> Entry:
         """The fresh entry of `key`, or a new one; those who ask meanwhile share the making."""
         kept = self._entries.get(key)
         if kept is not None and kept[0].fresh_until > self._clock.monotonic():
             self.hits += 1
             return kept[0]
         self.asked += 1
-        return await self._flights.do(key, lambda: self._made(key, make))
+        return await self._flights.do(key, lambda: self._made(key, make, public))
 
-    async def _made(self, key: Key, make: Callable[[], Awaitable[Reply]]) -> Entry:
+    async def _made(self, key: Key, make: Callable[[], Awaitable[Reply]], public: bool) -> Entry:
         self.made += 1
-        entry = self.wrap(await make())
+        entry = self.wrap(await make(), public=public)
         if entry.reply.fresh_seconds > 0:
             self._keep(key, entry)
         return entry
 
-    def wrap(self, reply: Reply) -> Entry:
+    def wrap(self, reply: Reply, *, public: bool = False) -> Entry:
         """An entry that is not kept."""
-        return Entry(reply, now=self._clock.monotonic(), now_unix=self._clock.now(), private=self._private)
+        now, now_unix, private = self._clock.monotonic(), self._clock.now(), self._private and not public
+        return Entry(reply, now=now, now_unix=now_unix, private=private, public=public)
 
     def _keep(self, key: Key, entry: Entry) -> None:
         self._drop(key)

@@ -1,0 +1,85 @@
+"""The gate as the settings want it; refuses to start where it would let everyone in unawares."""
+
+import asyncio
+import ipaddress
+from contextlib import AsyncExitStack
+
+import redis.asyncio
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import InvalidInput, Unavailable
+from coincast_gateway.access.gate import Gate, Policy, refresh_forever, refreshed
+from coincast_gateway.access.keys import GRANTS, KeyRing, KeyStore
+from coincast_gateway.access.limits import Limiter
+from coincast_gateway.settings import Settings
+
+HOW = "make one with: python -m coincast_gateway.access create NAME --scope read"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Open on loopback; elsewhere keys are wanted, or at the least for anything but reading."""
+    local = is_loopback(settings.host) and not settings.require_keys
+    anonymous: frozenset[str] = frozenset()
+    if local:
+        anonymous = GRANTS["admin"]
+    elif settings.allow_open and not settings.require_keys:
+        anonymous = GRANTS["read"]
+    per_address = settings.address_per_minute
+    if per_address is None:
+        per_address = 0 if local else 300
+    return Policy(
+        anonymous=anonymous,
+        keys_wanted="read" not in anonymous,
+        key_per_minute=settings.key_per_minute,
+        address_per_minute=per_address,
+        trusted_proxies=networks(settings.trusted_proxies),
+    )
+
+
+def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Networks from a list with commas. Raises InvalidInput."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise InvalidInput(f"Setting GATEWAY_TRUSTED_PROXIES: {error}.") from error
+
+
+async def build_gate(
+    settings: Settings, client: redis.asyncio.Redis | None, clock: Clock, stack: AsyncExitStack
+) -> Gate:
+    """The gate, its keys kept fresh. Raises Unavailable where keys are wanted and there are none."""
+    policy = policy_of(settings)
+    ring = KeyRing()
+    if client is not None:
+        await _load(ring, KeyStore(client), policy, clock=clock, stack=stack)
+    if policy.keys_wanted and not len(ring):
+        raise Unavailable(
+            f"Listening on {settings.host} needs API keys, and there are none: {HOW}, "
+            "or set GATEWAY_ALLOW_OPEN=true to let everyone read."
+        )
+    return Gate(policy, limiter=Limiter(client, clock), ring=ring, clock=clock)
+
+
+async def _load(
+    ring: KeyRing, store: KeyStore, policy: Policy, *, clock: Clock, stack: AsyncExitStack
+) -> None:
+    try:
+        await refreshed(ring, store, clock)
+    except Unavailable:
+        if policy.keys_wanted:
+            raise
+    refreshing = asyncio.create_task(refresh_forever(ring, store, clock))
+
+    async def stop() -> None:
+        refreshing.cancel()
+        await asyncio.wait({refreshing})
+
+    stack.push_async_callback(stop)

@@ -1,0 +1,190 @@
+"""Keys, scopes and limits at a running gateway, with a real Valkey behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from coincast_chassis.errors import Unavailable
+from coincast_chassis.redis import open_redis
+from coincast_gateway.access.keys import REDIS_KEY, KeyStore
+from tests.contract.gateway.fakes import world
+from tests.contract.valkey_harness import RunningValkey, running_valkey
+
+
+@pytest.fixture
+def valkey() -> Iterator[RunningValkey]:
+    with running_valkey() as server:
+        yield server
+
+
+async def made(url: str, name: str, scope: str) -> str:
+    client = open_redis(url, timeout_seconds=2)
+    try:
+        return await KeyStore(client).create(name, scope)
+    finally:
+        await client.aclose()
+
+
+async def test_scopes_decide_what_a_key_may(valkey: RunningValkey) -> None:
+    reader, admin = await made(valkey.url, "reader", "read"), await made(valkey.url, "boss", "admin")
+    promote = {"version": "v000001"}
+    async with (
+        world(redis_url=valkey.url, require_keys=True) as there,
+        httpx2.AsyncClient(base_url=there.url) as http,
+    ):
+        for path in ("/health", "/docs", "/openapi.json"):
+            assert (await http.get(path)).status_code == 200, path
+        missing = await http.get("/prices?ids=bitcoin")
+        assert (missing.status_code, missing.json()["field"]) == (401, "X-API-Key")
+        wrong = await http.get("/prices?ids=bitcoin", headers={"x-api-key": "cc_wrong"})
+        assert "unknown or revoked" in wrong.json()["detail"]
+        for shown in ({"x-api-key": reader}, {"authorization": f"Bearer {reader}"}):
+            reply = await http.get("/prices?ids=bitcoin", headers=shown)
+            assert reply.status_code == 200
+            assert reply.headers["cache-control"].startswith("private")
+        # A kept reply is no way round the gate.
+        assert (await http.get("/prices?ids=bitcoin")).status_code == 401
+        low = await http.post("/models/lightgbm/promote", json=promote, headers={"x-api-key": reader})
+        assert low.status_code == 403
+        high = await http.post("/models/lightgbm/promote", json=promote, headers={"x-api-key": admin})
+        assert high.status_code == 200
+        assert there.training.script.calls[-1].requested_by == "boss"
+
+
+async def test_the_mirror_takes_the_key_under_coingeckos_names(valkey: RunningValkey) -> None:
+    key = await made(valkey.url, "reader", "read")
+    async with (
+        world(redis_url=valkey.url, require_keys=True) as there,
+        httpx2.AsyncClient(base_url=there.url) as http,
+    ):
+        refused = await http.get("/api/v3/ping")
+        assert refused.status_code == 401
+        assert refused.json() == {"status": {"error_code": 10002, "error_message": "API Key Missing"}}
+        assert (await http.get("/api/v3/ping", params={"x_cg_demo_api_key": key})).status_code == 200
+        assert (await http.get("/api/v3/ping", headers={"x-cg-pro-api-key": key})).status_code == 200
+
+
+async def test_a_revoked_key_is_refused_soon_and_keys_lie_hashed(valkey: RunningValkey) -> None:
+    key = await made(valkey.url, "reader", "read")
+    client = open_redis(valkey.url, timeout_seconds=2)
+    rows = await client.hgetall(REDIS_KEY)
+    assert key not in str(rows)
+    shown = {"x-api-key": key}
+    async with (
+        world(redis_url=valkey.url, require_keys=True) as there,
+        httpx2.AsyncClient(base_url=there.url) as http,
+    ):
+        await made(valkey.url, "other", "read")
+        assert (await http.get("/prices?ids=bitcoin", headers=shown)).status_code == 200
+        await KeyStore(client).revoke("reader")
+        async with asyncio.timeout(5):
+            while (await http.get("/prices?ids=bitcoin", headers=shown)).status_code != 401:
+                await asyncio.sleep(0.2)  # noqa: ASYNC110 - the state is on the far side of HTTP
+    await client.aclose()
+
+
+async def test_two_gateways_share_one_limit(valkey: RunningValkey) -> None:
+    async with (
+        world(redis_url=valkey.url, address_per_minute=40) as one,
+        world(redis_url=valkey.url, address_per_minute=40) as two,
+        httpx2.AsyncClient() as http,
+    ):
+        replies = [
+            await http.get(f"{there.url}/prices?ids=bitcoin") for _ in range(30) for there in (one, two)
+        ]
+    good = [reply for reply in replies if reply.status_code == 200]
+    refused = [reply for reply in replies if reply.status_code == 429]
+    assert len(good) + len(refused) == 60
+    assert 38 <= len(good) <= 42
+    assert all(1 <= int(reply.headers["retry-after"]) <= 60 for reply in refused)
+    assert good[0].headers["ratelimit-policy"] == '"minute";q=40;w=60'
+    left = [int(reply.headers["ratelimit"].split("r=")[1].split(";")[0]) for reply in good]
+    assert left[0] > left[-1] >= 0
+
+
+async def test_without_redis_each_process_counts_for_itself(valkey: RunningValkey) -> None:
+    async with (
+        world(redis_url=valkey.url, address_per_minute=20) as there,
+        httpx2.AsyncClient(base_url=there.url, timeout=10) as http,
+    ):
+        valkey.kill()
+        statuses = [(await http.get("/prices?ids=bitcoin")).status_code for _ in range(30)]
+    assert 20 <= statuses.count(200) <= 22
+    assert statuses.count(429) == 30 - statuses.count(200)
+
+
+async def test_a_forged_address_is_not_believed_unless_a_proxy_is_trusted() -> None:
+    forged = [{"x-forwarded-for": f"203.0.113.{n}"} for n in range(30)]
+    async with world(address_per_minute=20) as there, httpx2.AsyncClient(base_url=there.url) as http:
+        statuses = [(await http.get("/prices?ids=bitcoin", headers=each)).status_code for each in forged]
+        assert statuses.count(429) >= 8
+    trusting = {"address_per_minute": 20, "trusted_proxies": "127.0.0.0/8"}
+    async with world(**trusting) as there, httpx2.AsyncClient(base_url=there.url) as http:
+        statuses = [(await http.get("/prices?ids=bitcoin", headers=each)).status_code for each in forged]
+        assert statuses.count(429) == 0
+
+
+async def test_it_refuses_to_start_beyond_loopback_without_keys(valkey: RunningValkey) -> None:
+    with pytest.raises(Unavailable, match="needs API keys, and there are none"):
+        async with world(host="0.0.0.0", redis_url=valkey.url):
+            raise AssertionError("it started")
+    async with world(host="0.0.0.0", allow_open=True) as there:
+        address = there.url.replace("0.0.0.0", "127.0.0.1")
+        async with httpx2.AsyncClient(base_url=address) as http:
+            assert (await http.get("/prices?ids=bitcoin")).status_code == 200
+            assert (await http.post("/models/lightgbm/rollback")).status_code == 401
+
+
+async def test_keys_are_made_listed_and_revoked_on_the_command_line(valkey: RunningValkey) -> None:
+    async def keys(*arguments: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "coincast_gateway.access", *arguments,
+            env={**os.environ, "GATEWAY_REDIS_URL": valkey.url},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode().strip()
+
+    code, key = await keys("create", "ci", "--scope", "train")
+    assert code == 0
+    assert key.startswith("cc_")
+    assert len(key) == 46
+    code, listed = await keys("list")
+    assert listed.startswith("ci\tread,train\t")
+    assert key not in listed
+    assert (await keys("create", "ci"))[0] == 1
+    assert (await keys("revoke", "ci"))[0] == 0
+    assert (await keys("list"))[1] == ""
+
+
+async def test_browsers_of_named_origins_are_let_in() -> None:
+    origin = {"origin": "https://shop.example"}
+    async with (
+        world(cors_origins="https://shop.example") as there,
+        httpx2.AsyncClient(base_url=there.url) as http,
+    ):
+        reply = await http.get("/prices?ids=bitcoin", headers=origin)
+        assert reply.headers["access-control-allow-origin"] == "https://shop.example"
+        asked = {
+            **origin,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "x-api-key",
+        }
+        assert (await http.options("/training/jobs", headers=asked)).status_code == 200
+        assert (
+            "access-control-allow-origin"
+            not in (await http.get("/health", headers={"origin": "https://x"})).headers
+        )
+
+
+async def test_a_caller_keeps_a_side_while_a_test_runs() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        await http.get("/forecasts?ids=bitcoin")
+        forecasts = [call for call in there.forecast.script.calls if hasattr(call, "client_key")]
+        assert [call.client_key for call in forecasts] == [""]
