@@ -3,12 +3,22 @@
 from coincast_modelkit.models.base import Attribution, ForecastModel
 from coincast_modelkit.models.ensemble import EnsembleModel
 from coincast_modelkit.models.lightgbm import LightgbmModel
+from coincast_modelkit.models.lstm import LstmModel
 from coincast_modelkit.models.technical import TechnicalModel
 
 MODELS: dict[str, type[ForecastModel]] = {
     "technical": TechnicalModel,
     "lightgbm": LightgbmModel,
+    "lstm": LstmModel,
     "ml_ensemble": EnsembleModel,
 }
 
-__all__ = ["MODELS", "Attribution", "EnsembleModel", "ForecastModel", "LightgbmModel", "TechnicalModel"]
+__all__ = [
+    "MODELS",
+    "Attribution",
+    "EnsembleModel",
+    "ForecastModel",
+    "LightgbmModel",
+    "LstmModel",
+    "TechnicalModel",
+]

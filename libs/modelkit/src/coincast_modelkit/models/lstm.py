@@ -1,0 +1,179 @@
+"""Bidirectional LSTM with attention: corrects the HAR line from sixty days of features; served without
+TensorFlow.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
+from coincast_modelkit.models.har import HarLine
+from coincast_modelkit.models.location_scale import LocationScale
+from coincast_modelkit.models.network import Network, Sampler, Scaler, Singles
+from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
+from coincast_modelkit.models.residuals import ResidualShape
+from coincast_modelkit.prepared import Prepared
+
+MIN_HISTORY_DAYS = 45
+STATE, ARRAYS, ENCODER, HEAD = "model.json", "arrays.npz", "encoder.onnx", "head.onnx"
+
+
+class LstmModel:
+    """The network's outputs at A anchors are corrections of log volatility; at M of them also scores of the
+    mean.
+
+    Monte-Carlo dropout (Gal and Ghahramani 2016) over fixed masks gives the network's own uncertainty, which
+    widens the distribution and leaves the volatility forecast alone.
+    """
+
+    name = "lstm"
+    max_horizon_days = MAX_HORIZON_DAYS
+    min_history_days = MIN_HISTORY_DAYS
+
+    def __init__(
+        self,
+        *,
+        spec: FeatureSpec,
+        inputs: tuple[str, ...],
+        window_days: int,
+        scaler: Scaler,
+        network: Network,
+        line: HarLine,
+        form: LocationScale,
+        volatility_weights: Floats,
+        mean_weights: Floats,
+        volatility_errors: Floats,
+        version: str = "",
+    ) -> None:
+        self.spec, self.inputs, self.window_days = spec, inputs, window_days
+        self.scaler, self.network, self.line, self.form = scaler, network, line, form
+        self.volatility_weights, self.mean_weights = volatility_weights, mean_weights
+        self.volatility_errors = volatility_errors
+        self.version = version
+        self._columns = [spec.names.index(name) for name in inputs]
+
+    def raw(self, windows: Floats) -> tuple[Floats, Floats, Floats]:
+        """Uncorrected outputs of windows (n, L, F): corrections (n, A), scores (n, M), log widening (n, A).
+        """
+        inputs = self.scaler(windows[:, -self.window_days :, self._columns])
+        return network_outputs(self.network, inputs, len(self.form.anchors))
+
+    def distribution(self, windows: Floats, horizons: Sequence[int]) -> tuple[Floats, Floats]:
+        """Log volatility (n, H) and log-return quantiles (n, H, Q) from windows (n, WINDOW_DAYS, F)."""
+        extra, scores, widen = self.raw(windows)
+        at_anchors = self.line.predict(windows[:, -1], self.spec.names) + self.volatility_weights * extra
+        quantiles = self.form.quantiles(at_anchors, self.mean_weights * scores, horizons, widen=widen)
+        return self.form.log_volatility(at_anchors, horizons), quantiles
+
+    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+        """See ForecastModel."""
+        wanted = checked_horizons(horizons, self.max_horizon_days)
+        n, h = len(prepared), len(wanted)
+        log_volatility, quantiles = np.full((n, h), np.nan), np.full((n, h, len(PROBABILITIES)), np.nan)
+        trailing = np.full((n, h), np.nan)
+        good = [i for i, p in enumerate(prepared) if len(p.candles) >= self.min_history_days]
+        if good:
+            windows = np.stack([prepared[i].window for i in good])
+            log_volatility[good], quantiles[good] = self.distribution(windows, wanted)
+            trailing[good] = [trailing_volatility(prepared[i].candles, wanted) for i in good]
+        errors = across_horizons(self.form.anchors, self.volatility_errors, wanted)
+        return assemble(
+            prepared,
+            wanted,
+            quantiles=quantiles,
+            volatility=np.exp(log_volatility) * self.form.shape.calibration(wanted),
+            trailing=trailing,
+            rise=_normal_cdf((log_volatility - np.log(trailing)) / errors),
+        )
+
+    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+        """What each feature moves the volatility by: the line's part, and the network's by occlusion.
+
+        An input is occluded by setting it to its training mean on every day of the window.
+        """
+        checked_horizons([horizon], self.max_horizon_days)
+        anchor = int(np.argmin(np.abs(np.log(np.asarray(self.form.anchors)) - np.log(horizon))))
+        windows = np.repeat(prepared.window[None], len(self.inputs) + 1, axis=0)
+        for i, column in enumerate(self._columns):
+            windows[i + 1, :, column] = self.scaler.centre[i]
+        extra = self.volatility_weights[anchor] * self.raw(windows)[0][:, anchor]
+        parts = dict(zip(self.inputs, extra[0] - extra[1:], strict=True))
+        for name, value in self.line.contributions(prepared.row, self.spec.names, anchor).items():
+            parts[name] = parts.get(name, 0.0) + value
+        at = {name: float(prepared.row[i]) for i, name in enumerate(self.spec.names)}
+        found = [Attribution(n, at[n], float(v), "volatility", horizon) for n, v in parts.items() if v]
+        return sorted(found, key=lambda a: -abs(a.contribution))[:top]
+
+    def save(self, folder: Path) -> None:
+        """Two ONNX graphs, one JSON, one npz."""
+        (folder / ENCODER).write_bytes(self.network.encoder)
+        (folder / HEAD).write_bytes(self.network.head)
+        state = {
+            "features": list(self.spec.names),
+            "inputs": list(self.inputs),
+            "window_days": self.window_days,
+            "anchors": list(self.form.anchors),
+            "mean_anchors": list(self.form.mean_anchors),
+            "line": self.line.to_dict(),
+            "shape": self.form.shape.to_dict(),
+        }
+        text = json.dumps(state, indent=1, sort_keys=True, allow_nan=False)
+        (folder / STATE).write_text(text + "\n", encoding="utf-8")
+        np.savez(
+            folder / ARRAYS,
+            allow_pickle=False,
+            centre=self.scaler.centre,
+            spread=self.scaler.spread,
+            context_masks=self.network.context_masks,
+            hidden_masks=self.network.hidden_masks,
+            volatility_weights=self.volatility_weights,
+            mean_weights=self.mean_weights,
+            volatility_errors=self.volatility_errors,
+        )
+
+    @classmethod
+    def load(cls, folder: Path, *, version: str = "") -> Self:
+        """Read what `save` wrote; the caller has verified the digests."""
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        with np.load(folder / ARRAYS, allow_pickle=False) as file:
+            a = {name: file[name] for name in file.files}
+        return cls(
+            spec=FeatureSpec(tuple(state["features"])),
+            inputs=tuple(state["inputs"]),
+            window_days=int(state["window_days"]),
+            scaler=Scaler(a["centre"], a["spread"]),
+            network=Network(
+                (folder / ENCODER).read_bytes(),
+                (folder / HEAD).read_bytes(),
+                a["context_masks"],
+                a["hidden_masks"],
+            ),
+            line=HarLine.from_dict(state["line"]),
+            form=LocationScale(
+                tuple(state["anchors"]), tuple(state["mean_anchors"]), ResidualShape.from_dict(state["shape"])
+            ),
+            volatility_weights=a["volatility_weights"],
+            mean_weights=a["mean_weights"],
+            volatility_errors=a["volatility_errors"],
+            version=version,
+        )
+
+
+def network_outputs(network: Sampler, inputs: Singles, anchors: int) -> tuple[Floats, Floats, Floats]:
+    """Corrections (n, A), scores (n, M) and log widening (n, A) of standardised windows (n, L, F)."""
+    samples = network.samples(inputs)
+    mean = samples.mean(axis=0)
+    own = samples[..., :anchors].std(axis=0)
+    return mean[:, :anchors], mean[:, anchors:], 0.5 * np.log1p(own**2)
+
+
+def _normal_cdf(z: Floats) -> Floats:
+    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
+
+    return np.asarray(ndtr(z))

@@ -1,0 +1,59 @@
+"""Fits the LSTM model and makes its walk-forward record with the same recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.models.har import TERMS
+from coincast_training.fitting.base import FittedModel, Progress
+from coincast_training.fitting.corrections import Outputs, correct
+from coincast_training.fitting.lstm_params import LstmParams
+from coincast_training.fitting.lstm_train import Trainer
+from coincast_training.fitting.params import for_span, read_params
+from coincast_training.fitting.rows import build_rows, choose_spec
+from coincast_training.fitting.walk import RECORD_HORIZONS, no_record, walk
+from coincast_training.fitting.window import Window
+
+
+def fit(
+    panel: Panel,
+    params: Mapping[str, Any],
+    seed: int,
+    *,
+    progress: Progress,
+    reference: Panel | None = None,
+) -> FittedModel:
+    """Fit on a panel; `reference` (default: the panel) holds the coins that cross-sections are taken against.
+
+    Raises ValueError where a parameter is wrong or the history is too short.
+    """
+    settings = read_params(LstmParams, params, model="lstm")
+    known = panel if reference is None else {**reference, **panel}
+    rows = build_rows(panel, known, _spec(settings, known), sorted({*settings.anchors, *RECORD_HORIZONS}))
+    first, last = rows.origins.min(), rows.origins.max()
+    recipe = for_span(settings, (last - first).astype(int) + 1)
+    progress(0.02, f"computed {len(rows)} rows of {len(rows.spec.names)} features")
+    fit_window = Trainer.of(rows, recipe, seed).fit
+    seen: list[Outputs] = []
+    record = no_record()
+    if recipe.walk_forward:
+        seen, record = walk(rows, recipe, fit_window, progress=lambda f, s: progress(0.02 + 0.75 * f, s))
+    fitted, later = fit_window(Window(first, last))
+    model = fitted.model(rows, correct(rows, recipe.anchors, recipe.mean_anchors, seen or [later], last))
+    progress(1.0, "fitted the network on all days")
+    notes = {
+        "rows": len(rows),
+        "anchors": list(recipe.anchors),
+        "epochs": fitted.epochs,
+        "weights": {"volatility": model.volatility_weights.tolist(), "mean": model.mean_weights.tolist()},
+    }
+    return FittedModel(model, record, settings.model_dump(mode="json"), notes)
+
+
+def _spec(params: LstmParams, reference: Panel) -> FeatureSpec:
+    """The features that the inputs and the line need, as far as the reference can give them."""
+    wanted = {*params.inputs, *TERMS}
+    return FeatureSpec(tuple(n for n in choose_spec(reference).names if n in wanted))
