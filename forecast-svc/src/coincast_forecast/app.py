@@ -12,6 +12,7 @@ from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.redis import open_redis
+from coincast_forecast import render
 from coincast_forecast.climb import Ladder
 from coincast_forecast.domain import TECHNICAL
 from coincast_forecast.explanations import Explanations
@@ -80,7 +81,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     _background(stack, shadows.work())
 
     async def warm() -> None:
-        """Wait for the versions in production, but not for ever: technical answers without any."""
+        """Import what is slow to import, then wait for the versions in production, but not for ever:
+        technical answers without any.
+        """
+        await asyncio.to_thread(render.rehearse)
         try:
             async with asyncio.timeout(settings.warm_seconds):
                 await first_look.wait()

@@ -5,10 +5,9 @@ of this service do not install them; where they are installed all the same (a de
 hides them.
 """
 
-import importlib.abc
-import importlib.machinery
 import sys
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 HIDDEN = frozenset(
@@ -16,10 +15,10 @@ HIDDEN = frozenset(
 )
 
 
-class _Hider(importlib.abc.MetaPathFinder):
+class _Hider:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         """Refuse hidden packages as if they were not installed; leave the rest to the other finders."""
         if path is None and fullname in HIDDEN:
             raise ModuleNotFoundError(f"{fullname} is not for the forecast service", name=fullname)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from coincast_forecast import last_price
 from coincast_forecast.domain import Curve, IntervalColumn, QuantileColumn, Shape
 from coincast_forecast.predictor import Row
+from coincast_modelkit.candles import Candles
 from coincast_modelkit.forecasts import Forecasts
 
 YEAR_DAYS = 365
@@ -84,6 +86,13 @@ def first_days(forecasts: Forecasts, days: int) -> Forecasts:
 def ledger_quantiles(row: Row, probabilities: Sequence[float]) -> np.ndarray:
     """One coin's price quantiles at every horizon: (H, len(probabilities))."""
     return np.asarray(row.forecasts.coins([row.index]).quantile_prices(probabilities)[0])
+
+
+def rehearse() -> None:
+    """Draw a forecast of nothing once, so that the first caller does not wait for imports."""
+    one = Candles.of("rehearsal", np.array(["2000-01-01", "2000-01-02"], dtype="datetime64[D]"), [1.0, 1.0])
+    row = Row(last_price.bare(one), last_price.forecast([last_price.bare(one)], (1,)), 0)
+    curves([row], Shape(1, (80.0,), ()))
 
 
 def _curve(

@@ -23,14 +23,14 @@ class Settings(ServiceSettings):
     replica: str = Field(default_factory=socket.gethostname, description="names this replica's spool folder")
 
     history_days: int = Field(1100, ge=120, le=10_000, description="closed days kept of each coin")
-    history_coins: int = Field(2000, ge=50, description="coins whose history is kept in memory")
+    history_coins: int = Field(600, ge=50, description="coins whose history is kept in memory")
     history_timeout_seconds: float = Field(5.0, gt=0, description="limit of one fetch of histories")
     day_check_seconds: float = Field(15.0, gt=0, description="how often the last closed day is asked for")
     history_retry_seconds: float = Field(60.0, gt=0, description="wait before a lagging coin is asked again")
     stale_after_seconds: float = Field(120.0, gt=0, description="silence of market-data that counts as stale")
 
     step_timeout_seconds: float = Field(2.0, gt=0, description="limit of one step of the ladder")
-    forecast_cache_rows: int = Field(5000, ge=0, description="forecasts kept a version; 0 keeps none")
+    forecast_cache_rows: int = Field(1000, ge=0, description="forecasts kept a version; 0 keeps none")
     max_batch_coins: int = Field(250, ge=1, le=250)
 
     watch_seconds: float = Field(1.0, gt=0, description="how often aliases are looked at")

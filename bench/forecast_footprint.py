@@ -1,0 +1,67 @@
+"""What serving takes: time to import, time to ready, resident memory: `python bench/forecast_footprint.py FOLDER`.
+
+FOLDER holds versions (bench/forecast_versions.py). FORECAST_PYTHON names the interpreter, so that the lean
+environment of the image (requirements/forecast.txt) can be measured from a developer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from coincast.forecast.v1 import forecast_pb2 as pb
+from forecast_rig import forecast_service, market
+
+PYTHON = os.environ.get("FORECAST_PYTHON", sys.executable)
+IMPORTS = (
+    "import time; began = time.perf_counter(); from coincast_forecast import lean_imports; "
+    "lean_imports.install(); import coincast_chassis.run, coincast_forecast.app; "
+    "print(time.perf_counter() - began)"
+)
+EMPTY = "import time; began = time.perf_counter(); import grpc.aio, numpy, scipy.special; print(time.perf_counter() - began)"
+
+
+def seconds_of(code: str, times: int = 5) -> float:
+    """The median of what the code prints, each time in a new process."""
+    return statistics.median(
+        float(subprocess.run([PYTHON, "-c", code], capture_output=True, check=True, text=True).stdout)
+        for _ in range(times)
+    )
+
+
+async def main() -> None:
+    """Print all figures."""
+    print(
+        f"imports {seconds_of(IMPORTS):.2f} s (bound 1); grpc, numpy, scipy.special alone {seconds_of(EMPTY):.2f} s"
+    )
+    root = Path(sys.argv[1])
+    async with market() as target:
+        began = time.perf_counter()
+        async with forecast_service(target, root) as (stub, running):
+            ready = time.perf_counter() - began
+            status = await stub.GetStatus(pb.GetStatusRequest())
+            print(
+                f"ready in {ready:.2f} s (bound 3) with {[f'{v.model} {v.version}' for v in status.loaded]}"
+            )
+            process = psutil.Process(running.child.pid)
+            for what, coins in (("loaded", 0), ("10 coins forecast", 10), ("250 coins forecast", 250)):
+                for model in ("lightgbm", "ml_ensemble", "lstm", "technical")[: 4 if coins else 0]:
+                    ids = [f"like-{i}" for i in range(coins)]
+                    for _ in range(4):
+                        request = pb.GetForecastsRequest(ids=ids, days=30, model=model)
+                        reply = await stub.GetForecasts(request, timeout=60)
+                        if not any("no answer" in f.reason for f in reply.forecasts):
+                            break
+                print(
+                    f"{what}: {process.memory_info().rss / 2**20:.0f} MB resident (bound 200 with all loaded)"
+                )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
