@@ -90,7 +90,7 @@ def _default_first(begin: Day, end: Day) -> Day:
     """2022-01-01 where at least half a year lies before it and two months after it, else the later 40 %."""
     if begin + np.timedelta64(180, "D") <= DEFAULT_FROM <= end - np.timedelta64(60, "D"):
         return DEFAULT_FROM
-    days = int((end - begin).astype(np.int64))
+    days = int((end - begin) / np.timedelta64(1, "D"))
     middle: Day = begin + np.timedelta64(days * 6 // 10, "D")
     return middle
 

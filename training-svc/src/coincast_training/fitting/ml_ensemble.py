@@ -71,8 +71,8 @@ def fit(
     """Fit the ensemble on everything in the panel, and give the record of the same recipe walked forward.
 
     store keeps folds between calls on growing cuts of one panel: what a fold learnt depends on nothing after
-    its cut, so a later call with the same store gives the same model, sooner. Raises ValueError where the
-    panel is too short (150 days with a known outcome at the shortest horizon, over all coins).
+    its cut, so a later call with the same store gives the same model (to rounding), sooner. Raises ValueError
+    where the panel is too short (150 days with a known outcome at the shortest horizon, over all coins).
     """
     chosen = EnsembleParams.of(params)
     coins = rows_of(panel, panel if reference is None else reference, DEFAULT_SPEC)

@@ -1,0 +1,201 @@
+"""ml_ensemble: what it promises serving, and that nothing of the future enters its fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import Market
+from coincast_modelkit.intervals import regime_sizes, symmetric_quantiles, volatility_regimes, weighted_sizes
+from coincast_modelkit.models import MODELS
+from coincast_modelkit.models.ensemble import LEVELS, EnsembleModel
+from coincast_modelkit.models.scales import Garch
+from coincast_modelkit.prepared import Prepared, prepare
+from coincast_modelkit.volatility import daily_variance
+from coincast_training.fitting.base import FittedModel, WalkForward
+from coincast_training.fitting.ensemble_pool import fit_weights
+from coincast_training.fitting.ml_ensemble import fit
+from tests.unit.evaluation.evaluation_candles import SMALL_TREES, coin, panel
+
+PARAMS: dict[str, Any] = {"anchors": [1, 7], "trees": SMALL_TREES, "fold_days": 30}
+
+
+def silent(fraction: float, stage: str) -> None:
+    assert 0 <= fraction <= 1
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedModel:
+    return fit(panel(), PARAMS, 1, progress=silent)
+
+
+def prepared(candles: dict[str, Candles], fitted: FittedModel) -> list[Prepared]:
+    market = Market.of(panel())
+    return [prepare(c, market, fitted.model.spec) for c in candles.values()]
+
+
+def test_save_and_load_give_the_same_forecasts(fitted: FittedModel, tmp_path: Path) -> None:
+    fitted.model.save(tmp_path)
+    loaded = MODELS["ml_ensemble"].load(tmp_path, version="v000001")
+    coins = prepared(panel(), fitted)
+    one, two = (m.predict(coins, (1, 3, 7, 30)) for m in (fitted.model, loaded))
+    np.testing.assert_array_equal(one.log_return_quantiles, two.log_return_quantiles)
+    np.testing.assert_array_equal(one.volatility, two.volatility)
+    assert loaded.version == "v000001"
+    assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".txt"}
+
+
+def test_quantiles_never_cross_and_are_symmetric(fitted: FittedModel) -> None:
+    made = fitted.model.predict(prepared(panel(), fitted), tuple(range(1, 31)))
+    assert (np.diff(made.log_return_quantiles, axis=-1) >= 0).all()
+    np.testing.assert_allclose(made.log_return_quantiles, -made.log_return_quantiles[..., ::-1])
+    np.testing.assert_array_equal(made.median_prices(), np.repeat(made.last_price[:, None], 30, axis=1))
+    assert ((made.rise_of_volatility > 0) & (made.rise_of_volatility < 1)).all()
+
+
+def test_a_coin_it_has_never_seen_needs_sixty_days_without_ranges_or_volume(fitted: FittedModel) -> None:
+    stranger = coin("newcoin", 60, 77, offset=270)
+    bare = Candles.of("barecoin", stranger.dates, stranger.close)
+    short = stranger.tail(59)
+    made = fitted.model.predict(prepared({"a": stranger, "b": bare, "c": short}, fitted), (1, 7, 30))
+    np.testing.assert_array_equal(made.usable(), [True, True, False])
+
+
+def test_one_bad_coin_does_not_cost_the_others(fitted: FittedModel) -> None:
+    coins = prepared(panel(), fitted)
+    broken = prepared({"x": coin("x", 40, 5, offset=290)}, fitted)
+    alone, together = fitted.model.predict(coins, (1, 7)), fitted.model.predict([*broken, *coins], (1, 7))
+    assert not together.usable()[0]
+    np.testing.assert_allclose(together.log_return_quantiles[1:], alone.log_return_quantiles, rtol=1e-12)
+
+
+def test_the_same_panel_and_seed_give_the_same_bytes(fitted: FittedModel, tmp_path: Path) -> None:
+    again = fit(panel(), PARAMS, 1, progress=silent)
+    for name, f in (("one", fitted), ("two", again)):
+        (tmp_path / name).mkdir()
+        f.model.save(tmp_path / name)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_folds_kept_from_an_earlier_cut_change_nothing() -> None:
+    store: dict[tuple[Any, ...], Any] = {}
+    cut = {c: x.until(x.dates[-1] - np.timedelta64(60, "D")) for c, x in panel().items()}
+    fit(cut, PARAMS, 1, progress=silent, store=store)
+    kept, fresh = (fit(panel(), PARAMS, 1, progress=silent, store=s) for s in (store, None))
+    # Equal to rounding: the running sums of features end in other bits where the series is longer.
+    one, two = (f.model.predict(prepared(panel(), f), (1, 7, 30)) for f in (kept, fresh))
+    np.testing.assert_allclose(one.log_return_quantiles, two.log_return_quantiles, rtol=1e-7)
+    np.testing.assert_allclose(
+        kept.walk_forward.log_return_quantiles, fresh.walk_forward.log_return_quantiles, rtol=1e-7
+    )
+
+
+def test_the_record_was_made_out_of_sample(fitted: FittedModel) -> None:
+    record = fitted.walk_forward
+    # Folds are counted back from the end, so a panel shorter by whole folds repeats the older ones.
+    ends = panel()["bitcoin"].dates[-1] - np.timedelta64(60, "D")
+    earlier = fit({c: x.until(ends) for c, x in panel().items()}, PARAMS, 1, progress=silent).walk_forward
+
+    def table(r: WalkForward) -> dict[tuple[str, str, int], Any]:
+        keys = zip(r.coin_ids, r.origins.astype(str), r.horizons, strict=True)
+        return dict(zip(keys, r.log_return_quantiles, strict=True))
+
+    old, new = table(earlier), table(record)
+    assert len(old) > 100
+    np.testing.assert_allclose([new[k] for k in old], list(old.values()), rtol=1e-7)
+
+
+def test_weights_are_bounded_and_sum_to_one(fitted: FittedModel) -> None:
+    model = fitted.model
+    assert isinstance(model, EnsembleModel)
+    for anchor in model.anchors:
+        np.testing.assert_allclose(anchor.pool.weights.sum(axis=1), 1)
+        assert (anchor.pool.weights >= 0).all() and (anchor.pool.weights <= 0.85).all()
+
+
+def test_weights_go_to_the_member_that_knows() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.normal(-3, 0.7, 4000)
+    returns = np.exp(truth) * rng.standard_t(5, 4000)
+    members = np.column_stack([truth, rng.normal(-3, 0.7, 4000), np.full(4000, -3.0)])
+    weights = fit_weights(
+        members, returns, np.ones(4000), prior=np.full(3, 1 / 3), strength=10.0, max_weight=1.0
+    )
+    assert weights[0] > 0.85
+
+
+def test_garch_scale_is_the_recursion_written_out() -> None:
+    garch = Garch(alpha=0.1, beta=0.85, long_run=1e-3)
+    squared = np.random.default_rng(2).chisquare(1, 300) * 1e-3
+    own = (squared.sum() + 120 * 1e-3) / 420
+    variance = own
+    for r2 in squared:
+        variance = 0.05 * own + 0.1 * r2 + 0.85 * variance
+    got = garch.log_scales(squared, (1, 5), 1)[0]
+    assert np.exp(2 * got[0]) == pytest.approx(variance, rel=1e-6)
+    step, total = variance, 0.0
+    for _ in range(5):
+        total, step = total + step, 0.05 * own + 0.95 * step
+    assert np.exp(2 * got[1]) == pytest.approx(total, rel=1e-6)
+
+
+def test_a_model_without_error_gets_zero_width() -> None:
+    sizes = regime_sizes(np.zeros(100), np.ones(100), np.arange(100) % 3, LEVELS, prior_rows=50)
+    assert (symmetric_quantiles(sizes) == 0).all()
+
+
+def test_weighted_sizes_are_quantiles() -> None:
+    residuals = np.random.default_rng(3).standard_normal(20001)
+    got = weighted_sizes(residuals, np.ones(20001), np.array([0.0, 0.5, 0.8, 0.95]))
+    np.testing.assert_allclose(got, [0.0, 0.6745, 1.2816, 1.96], atol=0.03)
+
+
+def test_conformal_sizes_cover_in_every_regime() -> None:
+    rng = np.random.default_rng(4)
+    regime = rng.integers(3, size=30000)
+    residuals = rng.standard_normal(30000) * np.array([0.5, 1.0, 2.0])[regime]
+    sizes = regime_sizes(
+        residuals[:20000], np.ones(20000), regime[:20000], np.array([0.0, 0.8]), prior_rows=50
+    )
+    inside = np.abs(residuals[20000:]) <= sizes[regime[20000:], 1]
+    for r in range(3):
+        assert inside[regime[20000:] == r].mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_regimes_are_known_on_the_day_and_from_a_tail() -> None:
+    variance = daily_variance(coin("bitcoin", 1500, 6))
+    whole = volatility_regimes(variance)
+    np.testing.assert_array_equal(whole[:900], volatility_regimes(variance[:900]))
+    assert whole[-1] == volatility_regimes(variance[-720:])[-1]
+    assert set(whole) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"anchor": [1]}, "unknown parameters"),
+        ({"anchors": [0]}, "anchors must be 1 to 30"),
+        ({"fold_days": 2}, "fold_days"),
+        ({"trees": {"depth": 3}}, "unknown trees parameters"),
+    ],
+)
+def test_wrong_parameters_are_named(params: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        fit(panel(), params, 1, progress=silent)
+
+
+def test_too_little_history_is_said() -> None:
+    with pytest.raises(ValueError, match=r"too few|no coin"):
+        fit({"bitcoin": coin("bitcoin", 90, 1)}, PARAMS, 1, progress=silent)
+
+
+def test_explain_names_features(fitted: FittedModel) -> None:
+    told = fitted.model.explain(prepared(panel(), fitted)[0], 7, 5)
+    assert len(told) == 5 and all(a.feature in fitted.model.spec.names for a in told)
+    sizes = [abs(a.contribution) for a in told]
+    assert sizes == sorted(sizes, reverse=True)

@@ -1,0 +1,47 @@
+"""The whole command on a small simulated folder: it ends, writes what it promises, and the figures agree."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from coincast_training.evaluation.command import evaluate
+from coincast_training.evaluation.options import Options
+from tests.unit.evaluation.evaluation_candles import panel, write_folder
+
+COLUMNS = ["coin", "origin", "horizon_days", "model", "last_price", "point"] + [
+    f"q{p}" for p in (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
+]
+
+
+@pytest.mark.timeout(300)
+def test_from_a_folder_to_the_reports(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "reports"
+    data.mkdir()
+    write_folder(data, panel())
+    options = Options(
+        data=data, out=out, first="2021-09-01", last="2021-10-25", models=("technical", "direction")
+    )
+    said = StringIO()
+    found = evaluate(options, Console(file=said, width=120))
+    table = pq.read_table(out / "predictions.parquet")
+    assert table.column_names == [*COLUMNS, "actual"]
+    frame = table.to_pandas()
+    models = set(frame["model"])
+    assert {"technical", "random_walk", "moving_average_30", "garch_t_fhs", "gaussian_rw_60", "har"} <= models
+    written = json.loads((out / "evaluation.json").read_text())
+    part = frame[(frame["model"] == "technical") & (frame["horizon_days"] == 7) & frame["actual"].notna()]
+    mape = 100 * np.mean(np.abs(part["point"] / part["actual"] - 1))
+    assert written["models"]["7"]["technical"]["point"]["mape_percent"] == pytest.approx(mape, abs=1e-5)
+    inside = ((part["actual"] >= part["q0.1"]) & (part["actual"] <= part["q0.9"])).mean()
+    covered = written["models"]["7"]["technical"]["distribution"]["coverage_percent"]["80"]
+    assert covered == pytest.approx(100 * inside, abs=1e-5)
+    page = (out / "evaluation.html").read_text()
+    assert "plotly" in page and "Coverage of the 80 % interval" in page and 'src="http' not in page
+    assert found["about"]["notes"] == [] and "evaluation.json" in said.getvalue()

@@ -1,0 +1,105 @@
+"""Folders of candles as people have them: other columns, gaps, rubbish, nothing at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from coincast_training.evaluation.__main__ import main
+from coincast_training.evaluation.folder import read_folder
+from coincast_training.evaluation.options import BadOptionError, Options, plan_of
+from tests.unit.evaluation.evaluation_candles import panel, write_folder
+
+
+def lines(n: int, head: str = "date,close") -> list[str]:
+    days = np.datetime64("2022-01-01") + np.arange(n)
+    return [head, *(f"{d},{100 + i}" for i, d in enumerate(days))]
+
+
+def test_a_folder_is_read_as_it_was_written(tmp_path: Path) -> None:
+    candles = panel()
+    write_folder(tmp_path, candles)
+    read = read_folder(tmp_path)
+    assert list(read.panel) == sorted(candles)
+    np.testing.assert_allclose(read.panel["bitcoin"].high, candles["bitcoin"].high)
+    np.testing.assert_array_equal(read.panel["pepe"].dates, candles["pepe"].dates)
+
+
+def test_missing_columns_are_absent_not_wrong(tmp_path: Path) -> None:
+    (tmp_path / "coin.csv").write_text("\n".join(lines(100)))
+    folder = read_folder(tmp_path)
+    assert np.isnan(folder.panel["coin"].high).all() and np.isnan(folder.panel["coin"].volume).all()
+    assert any("no open, high, low, volume" in note for note in folder.notes)
+
+
+def test_rubbish_rows_duplicates_and_gaps_are_told(tmp_path: Path) -> None:
+    rows = lines(100)
+    rows[5], rows[6] = "not a day,3", "2022-01-06,-1"
+    del rows[50:53]
+    rows.append(rows[40])
+    (tmp_path / "coin.csv").write_text("\n".join(rows))
+    folder = read_folder(tmp_path)
+    candles = folder.panel["coin"]
+    assert len(candles) == 100 and (np.diff(candles.dates) == np.timedelta64(1, "D")).all()
+    assert any("3 rows" in note for note in folder.notes) and any("5 absent days" in n for n in folder.notes)
+
+
+def test_a_short_coin_is_left_out_with_a_note(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("\n".join(lines(100)))
+    (tmp_path / "short.csv").write_text("\n".join(lines(30)))
+    folder = read_folder(tmp_path)
+    assert list(folder.panel) == ["long"] and "30 days" in folder.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "not a folder"),
+        ({}, "holds no .csv"),
+        ({"a.csv": "date,price_eur\n2020-01-01,1"}, "no column close"),
+        ({"a.csv": "\n".join(lines(20))}, "no coin has more than"),
+        ({"a.csv": ""}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, content: dict[str, str] | None, says: str) -> None:
+    folder = tmp_path / "data"
+    if content is not None:
+        folder.mkdir()
+        for name, text in content.items():
+            (folder / name).write_text(text)
+    with pytest.raises(BadOptionError, match=says):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"coins": ("nocoin",)}, "COINS: nocoin not found"),
+        ({"models": ("oracle",)}, "MODELS: oracle not found"),
+        ({"first": "soon"}, "FROM=soon is not a date"),
+        ({"first": "2021-01-20"}, "too little to learn from"),
+        ({"first": "2021-10-01", "last": "2021-09-01"}, "must be before TO"),
+    ],
+)
+def test_bad_options_name_the_option(tmp_path: Path, changes: dict[str, object], says: str) -> None:
+    with pytest.raises(BadOptionError, match=says):
+        plan_of(Options(data=tmp_path, **changes), panel())  # type: ignore[arg-type]  # built from a table
+
+
+def test_the_walk_begins_late_enough_where_2022_does_not_fit(tmp_path: Path) -> None:
+    _, plan = plan_of(Options(data=tmp_path), panel())
+    assert plan.first == np.datetime64("2021-07-17") and plan.last == np.datetime64("2021-11-26")
+    days = [day for cut in plan.cuts() for day in plan.days_of(cut)]
+    np.testing.assert_array_equal(days, np.arange(plan.first, plan.last + 1))
+
+
+def test_the_command_says_one_line_and_exits_with_two(tmp_path: Path) -> None:
+    import typer
+
+    app = typer.Typer()
+    app.command()(main)
+    result = CliRunner().invoke(app, ["--data", str(tmp_path / "nowhere")])
+    assert result.exit_code == 2 and "is not a folder" in result.output

@@ -1,0 +1,103 @@
+"""No forecast of the walk sees a later day, and the parts of the walk are what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from coincast_modelkit.candles import Candles
+from coincast_training.evaluation.baselines import walk_simple
+from coincast_training.evaluation.garch import Parameters, walk_garch
+from coincast_training.evaluation.har import walk_har
+from coincast_training.evaluation.mean import walk_mean
+from coincast_training.evaluation.options import Plan
+from coincast_training.evaluation.peers import walk_mlforecast, walk_statsforecast
+from coincast_training.evaluation.product import walk_model
+from coincast_training.evaluation.rows import Rows
+from tests.unit.evaluation.evaluation_candles import SMALL_TREES, panel, scrambled_after
+
+FIRST, LAST = np.datetime64("2021-09-01", "D"), np.datetime64("2021-10-20", "D")
+PLAN = Plan(first=FIRST, last=LAST, models=(), seed=1, horizons=(1, 7), refit_days=25)
+Walk = Callable[[dict[str, Candles]], Rows]
+
+
+def silent(fraction: float, stage: str) -> None:
+    assert 0 <= fraction <= 1 and stage
+
+
+def ensemble(candles: dict[str, Candles]) -> Rows:
+    return walk_model("ml_ensemble", candles, PLAN, silent, {"trees": SMALL_TREES, "fold_days": 25})
+
+
+WALKS: dict[str, Walk] = {
+    "ml_ensemble": ensemble,
+    "technical": lambda c: walk_model("technical", c, PLAN, silent),
+    "simple": lambda c: walk_simple(c, PLAN, silent),
+    "garch": lambda c: walk_garch(c, PLAN, silent),
+    "har": lambda c: walk_har(c, PLAN, silent),
+    "mean": lambda c: walk_mean(c, PLAN, silent),
+    "statsforecast": lambda c: walk_statsforecast(c, PLAN, silent),
+    "mlforecast": lambda c: walk_mlforecast(c, PLAN, silent),
+}
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_scrambled_future_leaves_the_forecasts_bit_identical(name: str) -> None:
+    candles = panel()
+    day = FIRST + np.timedelta64(30, "D")
+    changed = {coin: scrambled_after(c, day) for coin, c in candles.items()}
+    before, after = (known_by(WALKS[name](c), day) for c in (candles, changed))
+    assert len(before) == len(after) > 0
+    for field in ("coin", "origin", "horizon", "model"):
+        np.testing.assert_array_equal(getattr(before, field), getattr(after, field))
+    for field in ("point", "quantiles", "variance", "volatility_rise", "price_rise"):
+        np.testing.assert_array_equal(getattr(before, field), getattr(after, field), err_msg=field)
+
+
+def test_the_check_would_notice_a_look_ahead() -> None:
+    candles = panel()
+    day = FIRST + np.timedelta64(30, "D")
+    changed = {coin: scrambled_after(c, day - np.timedelta64(1, "D")) for coin, c in candles.items()}
+    before, after = (known_by(WALKS["technical"](c), day) for c in (candles, changed))
+    assert not np.array_equal(before.quantiles, after.quantiles)
+
+
+def known_by(rows: Rows, day: np.datetime64) -> Rows:
+    kept = rows.take(rows.origin <= day)
+    return kept.take(np.lexsort((kept.horizon, kept.origin, kept.coin, kept.model)))
+
+
+def test_every_day_coin_and_horizon_is_forecast_once() -> None:
+    rows = ensemble(panel())
+    keys = set(zip(rows.coin, rows.origin, rows.horizon, strict=True))
+    assert len(keys) == len(rows)
+    assert set(rows.origin) == set(np.arange(FIRST, LAST + 1))
+    assert set(rows.coin) == {"bitcoin", "ethereum", "pepe"}
+
+
+def test_the_point_of_the_ensemble_is_the_last_price() -> None:
+    rows = ensemble(panel())
+    np.testing.assert_allclose(rows.point, rows.last_price, rtol=1e-12)
+
+
+def test_garch_filter_and_sums_are_the_recursion_written_out() -> None:
+    found = Parameters(omega=0.2, alpha=0.1, beta=0.8)
+    returns = np.random.default_rng(1).standard_normal(50)
+    variance = [2.0]
+    for r in returns:
+        variance.append(0.2 + 0.1 * r * r + 0.8 * variance[-1])
+    np.testing.assert_allclose(found.filtered(returns, 2.0), variance)
+    step, total = 3.0, 0.0
+    for _ in range(7):
+        total, step = total + step, 0.2 + 0.9 * step
+    assert found.sums(np.array([3.0]), 7)[0] == pytest.approx(total)
+
+
+def test_simulated_widths_grow_with_the_horizon_and_are_symmetric() -> None:
+    rows = walk_garch(panel(), PLAN, silent)
+    fhs = rows.take(rows.model == "garch_t_fhs")
+    np.testing.assert_allclose(fhs.quantiles, -fhs.quantiles[:, ::-1], rtol=1e-5)
+    day, week = (fhs.quantiles[fhs.horizon == h][:, -5].mean() for h in (1, 7))
+    assert 1.5 < week / day < 4
