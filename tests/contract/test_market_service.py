@@ -55,7 +55,7 @@ async def test_the_ready_json_holds_the_same_figures(market) -> None:
 
 
 async def test_history_is_the_folders_own_candles(market, daily_candles: Path) -> None:
-    reply = await market.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=120), timeout=30)
+    reply = await market.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=120), timeout=10)
     rows = [line.split(",") for line in (daily_candles / "bitcoin.csv").read_text().splitlines()[-120:]]
     assert [c.date for c in reply.history.candles] == [row[0] for row in rows]
     for candle, row in zip(reply.history.candles, rows, strict=True):
@@ -66,10 +66,11 @@ async def test_history_is_the_folders_own_candles(market, daily_candles: Path) -
 
 
 async def test_a_young_coin_is_short_and_says_so(market) -> None:
-    reply = await market.GetHistory(pb.GetHistoryRequest(id="solana", days=9000), timeout=60)
-    assert reply.history.candles[0].date == "2020-04-10"
-    assert reply.history.truncated
-    assert "2020-04-10" in reply.history.truncated_reason
+    request = pb.StreamHistoryRequest(ids=["solana"], days=9000)
+    chunks = [chunk.history async for chunk in market.StreamHistory(request, timeout=100)]
+    assert chunks[0].candles[0].date == "2020-04-10"
+    assert all(chunk.truncated for chunk in chunks)
+    assert "2020-04-10" in chunks[0].truncated_reason
 
 
 async def test_a_stream_gives_spans_in_order_and_errors_beside_them(market) -> None:

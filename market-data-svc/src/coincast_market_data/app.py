@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import httpx2
 import orjson
@@ -17,17 +14,15 @@ from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import Unavailable
-from coincast_chassis.redis import open_redis
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.backfill import Backfill
 from coincast_market_data.background import Background
 from coincast_market_data.cache.entry import Kind
-from coincast_market_data.cache.layers import LayerCounts, LayeredCache
 from coincast_market_data.cache.policy import Windows
-from coincast_market_data.cache.read_through import ReadThrough
-from coincast_market_data.cache.redis_store import RedisStore
 from coincast_market_data.catalogue import Catalogue, decode_coins, encode_coins
 from coincast_market_data.documents import DocumentService
+from coincast_market_data.edges import Edges, open_edges
+from coincast_market_data.encode import ReadyCandles
 from coincast_market_data.history.fill import Filler
 from coincast_market_data.history.service import HistoryService
 from coincast_market_data.markets import MarketService, decode_table, encode_table
@@ -37,55 +32,14 @@ from coincast_market_data.prices.ready import ReadyPrices
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.prices.source import QuoteSource, quote_kind
 from coincast_market_data.quarantine import JumpGuard, QualityBook
-from coincast_market_data.quota.governor import Governor
-from coincast_market_data.quota.window import Limits
-from coincast_market_data.redis_gate import RedisGate
 from coincast_market_data.servicer import MarketDataServicer, Services
 from coincast_market_data.settings import Plan, Settings, UpstreamName
 from coincast_market_data.status import Status
-from coincast_market_data.upstream.breakers import Breakers
-from coincast_market_data.upstream.client import HttpUpstream, open_http
-from coincast_market_data.upstream.clock import UpstreamClock
-from coincast_market_data.upstream.guarded import GuardedUpstream
 from coincast_market_data.upstream.plans import PLANS
-from coincast_market_data.upstream.pool import PoolView
-from coincast_market_data.upstream.retries import RetryBudget
 from coincast_market_data.warm import Warmer
 
-T = TypeVar("T")
 Warm = Callable[[], Awaitable[None]]
 SERVICE = "coincast.market.v1.MarketDataService"
-
-
-@dataclass(frozen=True, slots=True)
-class Edges:
-    """What touches the world: clocks, Redis, the upstream behind its guards."""
-
-    settings: Settings
-    clock: Clock
-    data_clock: UpstreamClock
-    gate: RedisGate
-    store: RedisStore
-    governor: Governor
-    breakers: Breakers
-    pool: PoolView
-    upstream: GuardedUpstream
-    counts: LayerCounts
-
-    @property
-    def sandbox(self) -> bool:
-        """Whether every figure is to be marked as no market data."""
-        return self.settings.upstream == UpstreamName.SANDBOX
-
-    def cache(self, kind: Kind[T], max_entries: int) -> LayeredCache[T]:
-        """A cache of one kind of data."""
-        return LayeredCache(kind, self.store, self.clock, self.counts, max_entries=max_entries)
-
-    def read_through(self, kind: Kind[T], max_entries: int) -> ReadThrough[T]:
-        """A cache with its way to fetch."""
-        return ReadThrough(
-            self.cache(kind, max_entries), clock=self.clock, data_clock=self.data_clock, sandbox=self.sandbox
-        )
 
 
 async def build(
@@ -111,42 +65,6 @@ async def build(
     return ServiceApp([servicer], warm=warm)
 
 
-async def open_edges(
-    settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None, clock: Clock
-) -> Edges:
-    """Open Redis and the upstream; the stack closes them in reverse."""
-    data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX)
-    client = open_redis(settings.redis_url)
-    stack.push_async_callback(client.aclose)
-    gate = RedisGate()
-    stack.push_async_callback(gate.aclose)
-    prefix = f"coincast:market:{namespace(settings)}:"
-    governor = Governor(
-        limits_of(settings), replicas=settings.replicas, clock=clock, gate=gate, client=client, prefix=prefix
-    )
-    http = await stack.enter_async_context(open_http(settings, transport))
-    raw = HttpUpstream(http, settings, data_clock)
-    breakers = Breakers(settings, clock)
-    upstream = GuardedUpstream(
-        raw,
-        governor=governor,
-        breakers=breakers,
-        budget=RetryBudget(settings.retry_share),
-        max_attempts=settings.max_attempts,
-        retry_seconds=settings.call_deadline_seconds,
-        quota_wait_seconds=settings.quota_wait_seconds,
-    )
-    stack.push_async_callback(upstream.aclose)
-    store = RedisStore(client, gate, prefix)
-    pool = PoolView(http, raw)
-    return Edges(settings, clock, data_clock, gate, store, governor, breakers, pool, upstream, LayerCounts())
-
-
-def namespace(settings: Settings) -> str:
-    """Keeps what came from one upstream apart from what came from another."""
-    return f"{settings.upstream}-{hashlib.sha256(settings.base_url.encode()).hexdigest()[:8]}"
-
-
 def archive_folder(settings: Settings) -> Path:
     """Invented candles never lie where real ones do."""
     return (
@@ -154,13 +72,6 @@ def archive_folder(settings: Settings) -> Path:
         if settings.upstream == UpstreamName.SANDBOX
         else settings.archive_dir
     )
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The plan's limits, or those that were set."""
-    facts = PLANS[settings.plan]
-    minute, month = settings.per_minute_limit, settings.per_month_limit
-    return Limits(minute or facts.per_minute, facts.per_month if month is None else month)
 
 
 def windows_of(fresh: float, settings: Settings) -> Windows:
@@ -175,34 +86,15 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
     hot = HotPairs()
     prices, batcher = make_prices(edges, catalogue, quality, hot, stack)
     filler = make_filler(edges, archive, quality, stack)
-    history = HistoryService(
-        archive,
-        filler,
-        edges.data_clock,
-        quality,
-        sandbox=edges.sandbox,
-        suggest=catalogue.suggest,
-        unknown=catalogue.surely_unknown,
-    )
     backfill = Backfill(filler, edges.data_clock)
-    status = Status(
-        settings,
-        edges.pool,
-        edges.breakers,
-        edges.counts,
-        edges.gate,
-        edges.governor,
-        batcher,
-        archive,
-        quality,
-        time.monotonic(),
-    )
+    status = make_status(edges, batcher, archive, quality)
     services = Services(
         prices,
         ReadyPrices(edges.clock, settings.ready_reply_seconds),
         make_markets(edges, catalogue, quality, stack),
         catalogue,
-        history,
+        make_history(edges, archive, filler, catalogue, quality),
+        ReadyCandles(),
         make_documents(edges, prices, quality, stack),
         backfill,
         status,
@@ -279,6 +171,37 @@ def make_filler(edges: Edges, archive: Archive, quality: QualityBook, stack: Asy
     )
     stack.push_async_callback(filler.aclose)
     return filler
+
+
+def make_history(
+    edges: Edges, archive: Archive, filler: Filler, catalogue: Catalogue, quality: QualityBook
+) -> HistoryService:
+    """Daily candles."""
+    return HistoryService(
+        archive,
+        filler,
+        edges.data_clock,
+        quality,
+        sandbox=edges.sandbox,
+        suggest=catalogue.suggest,
+        unknown=catalogue.surely_unknown,
+    )
+
+
+def make_status(edges: Edges, batcher: Batcher, archive: Archive, quality: QualityBook) -> Status:
+    """The eyes on every part."""
+    return Status(
+        edges.settings,
+        edges.pool,
+        edges.breakers,
+        edges.counts,
+        edges.gate,
+        edges.governor,
+        batcher,
+        archive,
+        quality,
+        time.monotonic(),
+    )
 
 
 def make_markets(

@@ -150,6 +150,8 @@ class History:
     truncated: bool = False
     truncated_reason: str = ""
     missing_days: Sequence[date] = ()
+    # Another number whenever a candle of this coin is another.
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

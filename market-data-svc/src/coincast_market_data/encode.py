@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections import OrderedDict
+from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
@@ -41,19 +42,40 @@ def markets_json(markets: Markets) -> bytes:
     return orjson.dumps({"markets": rows, "errors": _errors(markets.failures)})
 
 
-def history_json(history: History) -> bytes:
-    """One object: the coin, where it stands, and its candles, oldest first."""
-    return orjson.dumps(
-        {
+class ReadyCandles:
+    """Candles as JSON, kept until a candle changes: encoding years of them costs more than all else in a
+    reply.
+    """
+
+    def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self._ready: OrderedDict[tuple[str, str, date, int, int], bytes] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def history_json(self, history: History) -> bytes:
+        """One object: the coin, where it stands, and its candles, oldest first."""
+        head = {
             "id": history.id,
             "vs_currency": history.vs_currency,
             **_provenance(history.provenance),
             "truncated": history.truncated,
             "truncated_reason": history.truncated_reason or None,
             "missing_dates": [day.isoformat() for day in history.missing_days],
-            "candles": [_candle(candle) for candle in history.candles],
         }
-    )
+        return orjson.dumps(head)[:-1] + b',"candles":' + self._candles(history) + b"}"
+
+    def _candles(self, history: History) -> bytes:
+        first = history.candles[0].day if history.candles else date.min
+        key = (history.id, history.vs_currency, first, len(history.candles), history.revision)
+        found = self._ready.get(key)
+        if found is None:
+            found = self._ready[key] = orjson.dumps([_candle(candle) for candle in history.candles])
+            self._bytes += len(found)
+            while self._bytes > self._max_bytes and len(self._ready) > 1:
+                _, dropped = self._ready.popitem(last=False)
+                self._bytes -= len(dropped)
+        self._ready.move_to_end(key)
+        return found
 
 
 def _provenance(provenance: Provenance) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Services:
     markets: MarketService
     catalogue: Catalogue
     history: HistoryService
+    candles: encode.ReadyCandles
     documents: DocumentService
     backfill: Backfill
     status: Status
@@ -108,7 +109,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         """Daily candles of one coin."""
         found = await self._all.history.get(request.id, request.vs_currency, request.days, _max_age(request))
         if request.encode_json:
-            return pb.GetHistoryResponse(json=encode.history_json(found))
+            return pb.GetHistoryResponse(json=self._all.candles.history_json(found))
         return pb.GetHistoryResponse(history=convert.history(found))
 
     async def StreamHistory(

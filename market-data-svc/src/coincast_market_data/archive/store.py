@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import io
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from coincast_market_data.domain import Candle
 
 log = structlog.get_logger(__name__)
 Key = tuple[str, str]
+LONGEST_UNWRITTEN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class Archive:
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._lock_file: io.TextIOWrapper | None = None
         self._versions: dict[Key, int] = {}
+        self._revisions: dict[Key, int] = {}
+        self._dirty: dict[Key, float] = {}
+        self._changes = 0
         self._extents: dict[Key, tuple[int, date, date]] = {}
 
     def open(self) -> None:
@@ -99,6 +104,10 @@ class Archive:
         self._memory.move_to_end(key)
         return found
 
+    def revision(self, coin: str, currency: str) -> int:
+        """Another number whenever what `read` gives is another."""
+        return self._revisions.get((coin, currency), 0)
+
     def _changed_outside(self, key: Key) -> bool:
         """Whether another process, the writer, has replaced the file since it was read."""
         return not self.is_writer and self._version(key) != self._versions.get(key, 0)
@@ -109,18 +118,29 @@ class Archive:
         except OSError:
             return 0
 
-    async def add(self, coin: str, currency: str, candles: Iterable[Candle]) -> int:
-        """Merge candles in; returns how many days are new or richer. Only the writer's reach the disk."""
+    async def add(self, coin: str, currency: str, candles: Iterable[Candle], *, flush: bool = True) -> int:
+        """Merge candles in; returns how many days are new or richer. Only the writer's reach the disk.
+
+        Without `flush` the file follows when it was last written some seconds ago, or at `flush`.
+        """
         key = (coin, currency)
         async with self._locks[key]:
             merged, changed = merge_candles(await self.read(coin, currency), candles)
             if changed:
-                if self.is_writer:
-                    await self._write(key, merged)
                 self._remember(key, tuple(merged))
                 self._measure(key, merged)
                 self._tell()
-            return changed
+                self._dirty.setdefault(key, time.monotonic())
+        if flush or time.monotonic() - self._dirty.get(key, time.monotonic()) > LONGEST_UNWRITTEN_SECONDS:
+            await self.flush(coin, currency)
+        return changed
+
+    async def flush(self, coin: str, currency: str) -> None:
+        """Bring what was added to the disk."""
+        key = (coin, currency)
+        async with self._locks[key]:
+            if self._dirty.pop(key, None) is not None and self.is_writer:
+                await self._write(key, await self.read(coin, currency))
 
     def extent(self) -> Extent:
         """What is held, for the status."""
@@ -160,11 +180,17 @@ class Archive:
             metrics.ARCHIVE_WRITES.labels(outcome="ok").inc()
 
     def _remember(self, key: Key, candles: tuple[Candle, ...]) -> None:
+        self._changes += 1
+        self._revisions[key] = self._changes
         self._memory[key] = candles
         self._memory.move_to_end(key)
-        if len(self._memory) > self._max:
-            dropped, _ = self._memory.popitem(last=False)
+        if len(self._memory) > self._max and (dropped := self._oldest_written()) is not None:
+            self._memory.pop(dropped)
             self._versions.pop(dropped, None)
+            self._revisions.pop(dropped, None)
+
+    def _oldest_written(self) -> Key | None:
+        return next((key for key in self._memory if key not in self._dirty), None)
 
     def _measure(self, key: Key, candles: Sequence[Candle]) -> None:
         if candles:

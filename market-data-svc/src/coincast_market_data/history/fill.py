@@ -115,6 +115,7 @@ class Filler:
                 return added
 
         results = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
+        await self._archive.flush(coin, currency)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -133,6 +134,7 @@ class Filler:
         added = 0
         for call in span_calls(bare, currency):
             added += (await self._call(coin, currency, call, Priority.BACKFILL))[0]
+            await self._archive.flush(coin, currency)
             tried.update(day for day in bare if call.first <= day <= call.last)
         return added
 
@@ -143,7 +145,7 @@ class Filler:
         self._report(coin, currency, findings)
         candles = build_candles(points, last_closed_day(self._clock.now()))
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
-        return await self._archive.add(coin, currency, wanted), bool(points)
+        return await self._archive.add(coin, currency, wanted, flush=False), bool(points)
 
     def _report(self, coin: str, currency: str, findings: Findings) -> None:
         report = self._quality.of(coin, currency)

@@ -132,6 +132,7 @@ class HistoryService:
             truncated,
             self._why_short(candles[0].day, error) if truncated else "",
             inside[:MAX_MISSING],
+            self._archive.revision(coin, currency),
         )
 
     def _provenance(self, newest: date, fetched: bool, error: CoincastError | None) -> Provenance:
