@@ -1,5 +1,6 @@
 """Puts the sandbox together: market, rules, faults, paths."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -31,12 +32,13 @@ class SandboxOptions:
     seed: int = 7
     plan: Plan = field(default_factory=Plan)
     rate_per_minute: int = 0
+    wall: Callable[[], float] = time.time
 
 
 def create_app(options: SandboxOptions | None = None) -> ASGIApp:
     """The sandbox as an ASGI application. Raises CandlesError for a folder that cannot be read."""
     chosen = options or SandboxOptions()
-    market = open_market(chosen.data, chosen.today, chosen.seed)
+    market = open_market(chosen.data, chosen.today, chosen.seed, chosen.wall)
     limit, counts, faults = MinuteLimit(chosen.rate_per_minute), CallCounts(), FaultBoard(chosen.seed)
     routes = Api(market, chosen.plan, limit).routes() + Admin(market, faults, counts, limit).routes()
     app = Starlette(routes=routes, exception_handlers={404: _unknown_path(market)})

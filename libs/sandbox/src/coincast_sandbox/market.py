@@ -1,6 +1,7 @@
 """The whole made-up or replayed market: which coins there are, on which clock, in which currencies."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -61,20 +62,24 @@ def hash_of(text: str) -> int:
     return sum((i + 1) * byte for i, byte in enumerate(text.encode()))
 
 
-def open_market(folder: Path | None, today: date | None, seed: int) -> Market:
-    """A replayed folder, or a simulated market where none is given. Raises CandlesError."""
+def open_market(
+    folder: Path | None, today: date | None, seed: int, wall: Callable[[], float] = time.time
+) -> Market:
+    """A replayed folder, or a simulated market where none is given. Raises CandlesError.
+
+    `wall` is the machine's clock, UNIX seconds; only its time of day and its pace count where `today` is set.
+    """
     if folder is None:
-        return _simulated(today, seed)
+        return _simulated(SandboxClock(today, wall), seed)
     candles = read_folder(folder)
     last = max(c.last_day for c in candles.values())
-    clock = SandboxClock(today or day_of(last) + timedelta(days=1))
+    clock = SandboxClock(today or day_of(last) + timedelta(days=1), wall)
     names = {coin_id: named(coin_id) for coin_id in candles}
     ranked = sorted(candles, key=lambda i: -names[i].supply * float(candles[i].close[-1]))
     return _market("replay", clock, {i: candles[i] for i in ranked}, names, seed)
 
 
-def _simulated(today: date | None, seed: int) -> Market:
-    clock = SandboxClock(today)
+def _simulated(clock: SandboxClock, seed: int) -> Market:
     coins = coin_names(SIMULATED_COINS, seed)
     last_day = max(clock.today() + 2, day_number(date(2019, 6, 1)))
     return _market("simulation", clock, simulate(coins, last_day, seed), {c.id: c for c in coins}, seed)
