@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the metrics that the services declare: python deploy/metrics_page.py [--check]."""
+"""Writes docs/metrics.md from the metrics that the services declare; with --check only compares."""
 
 import importlib
 import sys
@@ -19,11 +19,11 @@ MODULES = {
 Metric = Counter | Gauge | Histogram | Info
 HEAD = """# Metrics
 
-Generated from the code by `python deploy/metrics_page.py`; a test holds it current. Names carry their unit; labels
-take few values (routes are templates, coins are never labels). Every process shows these on `/metrics` of its metrics
-port, with Python's and the process's own (`process_resident_memory_bytes`, `process_open_fds`,
-`process_cpu_seconds_total`, `python_gc_*`). Latency of gRPC carries the trace id as exemplar, told to those who
-accept OpenMetrics.
+Generated from the code by `python deploy/metrics_page.py`; a test holds it current. Names carry their unit;
+labels take few values (routes are templates, coins are never labels). Every process shows these on `/metrics`
+of its metrics port, with Python's and the process's own (`process_resident_memory_bytes`, `process_open_fds`,
+`process_cpu_seconds_total`, `python_gc_*`). Latency of gRPC carries the trace id as exemplar, told to those
+who accept OpenMetrics. Alerts stand in `deploy/prometheus/rules`, dashboards in `deploy/grafana`.
 """
 
 

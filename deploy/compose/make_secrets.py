@@ -1,4 +1,4 @@
-"""Makes what nobody has set: the passwords of Redis and Grafana and the key that signs models; tells where they are.
+"""Makes what nobody has set: passwords of Redis and Grafana, the key that signs models; tells where they are.
 
 Runs before every start and changes nothing that is there. Standard library only.
 """
@@ -43,7 +43,9 @@ def make(root: Path) -> list[str]:
         password = secrets.token_urlsafe(12)
         write(root / "grafana" / "admin_password", password)
         lines.append(f"Grafana: http://127.0.0.1:3000, user admin, password {password}")
-    return lines or ["All passwords are there; Grafana's is in the volume grafana-secret, file admin_password."]
+    return lines or [
+        "All passwords are there; Grafana's is in the volume grafana-secret, file admin_password."
+    ]
 
 
 if __name__ == "__main__":

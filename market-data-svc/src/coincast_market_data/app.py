@@ -14,6 +14,7 @@ from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import Unavailable
+from coincast_chassis.metrics import watch_disk
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.backfill import Backfill
 from coincast_market_data.background import Background
@@ -87,6 +88,7 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
     prices, batcher = make_prices(edges, catalogue, quality, hot, stack)
     filler = make_filler(edges, archive, quality, stack)
     backfill = Backfill(filler, edges.data_clock)
+    watch_disk("archive", settings.archive_dir)
     status = make_status(edges, batcher, archive, quality)
     services = Services(
         prices,

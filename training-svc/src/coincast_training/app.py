@@ -18,6 +18,7 @@ from coincast_chassis.app import Servicer as Entry
 from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Unavailable
+from coincast_chassis.metrics import watch_disk
 from coincast_chassis.redis import open_redis
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
@@ -76,6 +77,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         days=settings.days,
     )
     stack.callback(calendar.stop)
+    watch_disk("artifacts", settings.artifacts_dir)
+    watch_disk("ledger", settings.ledger_dir)
     monitor = _monitor(settings, jobs, registry, ledger.service, channel)
     status = StatusService(
         jobs=jobs,

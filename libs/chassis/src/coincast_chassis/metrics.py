@@ -23,24 +23,24 @@ SERVING = Gauge("coincast_serving", "1 while the service says that it serves, 0 
 SERVER_CALLS = Counter(
     "coincast_grpc_server_calls",
     "gRPC calls answered, by method and status.",
-    ["service", "method", "code"],
+    ["grpc_service", "method", "code"],
 )
 SERVER_SECONDS = Histogram(
     "coincast_grpc_server_duration_seconds",
     "Time from the arrival of a gRPC call to its answer.",
-    ["service", "method"],
+    ["grpc_service", "method"],
     buckets=LATENCY_BUCKETS,
 )
-SERVER_RUNNING = Gauge("coincast_grpc_server_running_calls", "gRPC calls being served now.", ["service"])
+SERVER_RUNNING = Gauge("coincast_grpc_server_running_calls", "gRPC calls being served now.", ["grpc_service"])
 CLIENT_CALLS = Counter(
     "coincast_grpc_client_calls",
     "gRPC calls made to another service, by method and status.",
-    ["service", "method", "code"],
+    ["grpc_service", "method", "code"],
 )
 CLIENT_SECONDS = Histogram(
     "coincast_grpc_client_duration_seconds",
     "Time that a gRPC call to another service took, retries included.",
-    ["service", "method"],
+    ["grpc_service", "method"],
     buckets=LATENCY_BUCKETS,
 )
 LOOP_LAG = Histogram(
@@ -65,9 +65,16 @@ def watch_breaker(name: str, _before: str, after: str) -> None:
 
 
 def watch_disk(name: str, path: Path) -> None:
-    """Show size and free space of the disk under `path` at each scrape."""
-    DISK_FREE.labels(name).set_function(lambda: float(shutil.disk_usage(path).free))
-    DISK_SIZE.labels(name).set_function(lambda: float(shutil.disk_usage(path).total))
+    """Show size and free space of the disk under `path` at each scrape; the folder may come later."""
+    root = path.absolute()
+
+    def usage() -> tuple[int, int]:
+        there = next(folder for folder in (root, *root.parents) if folder.exists())
+        total, _, free = shutil.disk_usage(there)
+        return total, free
+
+    DISK_SIZE.labels(name).set_function(lambda: float(usage()[0]))
+    DISK_FREE.labels(name).set_function(lambda: float(usage()[1]))
 
 
 def exemplar() -> dict[str, str] | None:
@@ -88,7 +95,7 @@ def tell_build(service: str, distribution: str | None = None) -> str:
         version = metadata.version(distribution or f"coincast-{service}")
     except metadata.PackageNotFoundError:
         version = "unknown"
-    BUILD.info({"service": service, "version": version, "python": platform.python_version()})
+    BUILD.info({"version": version, "python": platform.python_version()})
     return version
 
 

@@ -1,0 +1,93 @@
+"""Writes deploy/grafana/dashboards/*.json from panels.py: python -m deploy.grafana.generate [--check]."""
+
+import json
+import sys
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import BigValueTextMode
+from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh, VariableSort
+
+from deploy.grafana.panels import DASHBOARDS, Dashboard, Panel
+
+FOLDER = Path(__file__).resolve().parent / "dashboards"
+SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
+
+
+def drawn(panel: Panel) -> stat.Panel | timeseries.Panel:
+    """The panel in Grafana's terms."""
+    builder: stat.Panel | timeseries.Panel
+    if panel.kind == "stat":
+        builder = stat.Panel().text_mode(BigValueTextMode.VALUE_AND_NAME).span(6).height(5)
+    else:
+        builder = (
+            timeseries.Panel().span(12).height(8).min(0)
+            if panel.unit != "percent"
+            else timeseries.Panel().span(12).height(8)
+        )
+    builder = builder.title(panel.title).unit(panel.unit).datasource(SOURCE)
+    if panel.text:
+        builder = builder.description(panel.text)
+    for number, (query, legend) in enumerate(panel.queries):
+        target = prometheus.Dataquery().expr(query).legend_format(legend).ref_id(chr(ord("A") + number))
+        builder = builder.with_target(target.exemplar(panel.unit == "s"))
+    return builder
+
+
+def variable(name: str, query: str) -> dashboard.QueryVariable:
+    """A choice among the values of a label; several at once, all at first."""
+    return (
+        dashboard.QueryVariable(name)
+        .datasource(SOURCE)
+        .query(query)
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+    )
+
+
+def built(board: Dashboard) -> str:
+    """A dashboard as JSON."""
+    builder = (
+        dashboard.Dashboard(board.title)
+        .uid(f"coincast-{board.name}")
+        .tags(["coincast"])
+        .refresh("30s")
+        .time("now-3h", "now")
+        .timezone("utc")
+        .readonly()
+    )
+    if board.by_instance:
+        builder = builder.with_variable(
+            variable("service", 'label_values(up{service!="prometheus"}, service)')
+        )
+        builder = builder.with_variable(
+            variable("instance", 'label_values(up{service=~"$service"}, instance)')
+        )
+    for panel in board.panels:
+        builder = builder.with_panel(drawn(panel))
+    return (
+        json.dumps(json.loads(JSONEncoder(sort_keys=True).encode(builder.build())), indent=1, sort_keys=True)
+        + "\n"
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files, or with --check say whether they are current."""
+    code = 0
+    for board in DASHBOARDS:
+        file = FOLDER / f"{board.name}.json"
+        text = built(board)
+        if "--check" not in arguments:
+            file.write_text(text)
+        elif not file.exists() or file.read_text() != text:
+            sys.stderr.write(f"{file.name} is out of date: run python -m deploy.grafana.generate\n")
+            code = 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
