@@ -45,7 +45,8 @@ async def soak(minutes: float, rate: float, data: Path | None) -> tuple[Traffic,
 
 async def _one_run(stack: Stack, seconds: float, rate: float) -> tuple[Traffic, Sampler, FaultSchedule]:
     faults, sampler = FaultSchedule(stack), Sampler(stack)
-    async with Traffic(stack.gateway_url, rate, is_disturbed=lambda: faults.disturbed) as traffic:
+    bare = f"{stack.sandbox_url}/sandbox/health"
+    async with Traffic(stack.gateway_url, bare, rate, is_disturbed=lambda: faults.disturbed) as traffic:
         await faults.around(kill_each_once(stack))
         await asyncio.sleep(max(WARM_SHARE * seconds - traffic.elapsed_seconds, 5))
         traffic.forget()

@@ -57,6 +57,7 @@ class FaultSchedule:
     async def run(self, until: float) -> None:
         """Faults one after another until the monotonic clock says so."""
         while time.monotonic() < until:
+            self._stack.raise_if_dead()
             await self.around(self._one())
             left = until - time.monotonic()
             await asyncio.sleep(max(min(SETTLE_SECONDS + PAUSE_SECONDS, left), 0))

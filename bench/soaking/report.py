@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -17,7 +18,8 @@ HOUR = 3600.0
 # Growth that counts: the slope's lower bound (95 %), over the run, exceeds this share of the level and this:
 GROWN_SHARE = 0.10
 GROWN_LEAST = {
-    "memory_mb": 15.0, "descriptors": 10.0, "threads": 5.0, "tasks": 20.0, "latency": 20.0,
+    "memory_mb": 15.0, "descriptors": 10.0, "threads": 5.0, "tasks": 20.0, "latency": 1.0,
+    "unjudged": math.inf,
 }  # fmt: skip
 
 
@@ -60,15 +62,19 @@ def _process_rows(sampler: Sampler) -> list[dict[str, Any]]:
 
 
 def _latency_rows(traffic: Traffic) -> list[dict[str, Any]]:
-    windows = [w for w in traffic.windows if len(w.latencies_ms) >= 10]
-    rows = []
-    for percent in (50, 99):
-        values = [float(np.percentile(w.latencies_ms, percent)) for w in windows]
-        if len(values) >= 5:
-            rows.append(
-                slope_row(f"latency p{percent} ms", "latency", [w.at_seconds for w in windows], values)
-            )
-    return rows
+    """Latency as a multiple of a bare reply's in the same ten seconds, so that a busy machine is not a leak."""
+    windows = [w for w in traffic.windows if len(w.latencies_ms) >= 10 and len(w.bare_ms) >= 5]
+    if len(windows) < 5:
+        return []
+    at = [w.at_seconds for w in windows]
+    bare = [float(np.median(w.bare_ms)) for w in windows]
+    p50, p99 = ([float(np.percentile(w.latencies_ms, p)) for w in windows] for p in (50, 99))
+    return [
+        slope_row("latency p50 / bare reply", "latency", at, [a / b for a, b in zip(p50, bare, strict=True)]),
+        slope_row("latency p50 ms", "unjudged", at, p50),
+        slope_row("latency p99 ms", "unjudged", at, p99),
+        slope_row("bare reply p50 ms", "unjudged", at, bare),
+    ]
 
 
 def _print(document: dict[str, Any], holds: bool) -> None:

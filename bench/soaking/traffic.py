@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter
@@ -26,17 +27,23 @@ WRONG = ("/prices?ids=no-such-coin&vs_currencies=usd", "/forecasts?ids=bitcoin&d
 
 @dataclass(slots=True)
 class Window:
-    """Replies that came within ten seconds: latencies in milliseconds, statuses by kind of request."""
+    """Replies that came within ten seconds: latencies in milliseconds, statuses by kind of request.
+
+    `bare_ms` are those of a trivial reply by a process that has nothing to do with it: the machine's own
+    noise.
+    """
 
     at_seconds: float
     latencies_ms: list[float] = field(default_factory=list)
+    bare_ms: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
 
 
 class Traffic:
     """Requests start at the given rate, whatever the replies do; used as a context."""
 
-    def __init__(self, url: str, rate: float, *, is_disturbed: Callable[[], bool]) -> None:
+    def __init__(self, url: str, bare_url: str, rate: float, *, is_disturbed: Callable[[], bool]) -> None:
+        self._bare_url = bare_url
         self._client = httpx2.AsyncClient(
             base_url=url, timeout=TIMEOUT_SECONDS, trust_env=False, limits=httpx2.Limits(max_connections=500)
         )
@@ -61,13 +68,14 @@ class Traffic:
         return time.monotonic() - self._began
 
     async def __aenter__(self) -> Traffic:
-        self._driver = asyncio.create_task(self._drive())
+        self._drivers = [asyncio.create_task(self._drive()), asyncio.create_task(self._watch_machine())]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._driver.cancel()
+        for driver in self._drivers:
+            driver.cancel()
         if self._asking:
             await asyncio.wait(self._asking, timeout=TIMEOUT_SECONDS)
         await self._client.aclose()
@@ -80,6 +88,20 @@ class Traffic:
             task = asyncio.create_task(self._ask(*self._choose()))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
+
+    async def _watch_machine(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            began = time.monotonic()
+            with contextlib.suppress(httpx2.HTTPError):
+                await self._client.get(self._bare_url, timeout=2)
+                self._window(began).bare_ms.append((time.monotonic() - began) * 1000)
+
+    def _window(self, began: float) -> Window:
+        at = began - self._counting_since
+        if not self.windows or at - self.windows[-1].at_seconds >= WINDOW_SECONDS:
+            self.windows.append(Window(at))
+        return self.windows[-1]
 
     def _choose(self) -> tuple[str, str]:
         """The kind of request, and its path."""
@@ -107,10 +129,7 @@ class Traffic:
             self._count(kind, path, status, began, disturbed or self._disturbed())
 
     def _count(self, kind: str, path: str, status: int, began: float, disturbed: bool) -> None:
-        at = began - self._counting_since
-        if not self.windows or at - self.windows[-1].at_seconds >= WINDOW_SECONDS:
-            self.windows.append(Window(at))
-        window = self.windows[-1]
+        window = self._window(began)
         window.statuses[f"{kind} {status}"] += 1
         self.replies += 1
         if kind != "wrong" and status < 300:
