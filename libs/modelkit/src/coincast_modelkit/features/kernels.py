@@ -35,17 +35,22 @@ def weighted_mean(x: Floats, weights: Floats, *, min_rows: int | None = None) ->
     n, w = len(x), len(weights)
     rows_needed = w if min_rows is None else min_rows
     out = np.full(n, np.nan)
-    if n < rows_needed or n == 0:
-        return out
     missing = np.isnan(x)
-    if rows_needed >= w and not missing.any():
-        out[w - 1 :] = np.convolve(x, weights, mode="valid") / weights.sum()
+    if n < rows_needed or missing.all():
         return out
-    total = np.convolve(np.where(missing, 0.0, x), weights)[:n]
-    weight = np.convolve(np.where(missing, 0.0, 1.0), weights)[:n]
-    possible = np.cumsum(weights)[np.minimum(np.arange(n), w - 1)]
-    enough = (weight >= PRESENT_SHARE * possible) & (np.arange(n) >= rows_needed - 1) & (weight > 0)
-    out[enough] = total[enough] / weight[enough]
+    first = int(missing.argmin())
+    reach = np.cumsum(weights)
+    rows = np.arange(first, n)
+    possible = reach[np.minimum(rows, w - 1)]
+    if missing[first:].any():
+        total = np.convolve(np.where(missing, 0.0, x)[first:], weights)[: n - first]
+        weight = np.convolve(np.where(missing, 0.0, 1.0)[first:], weights)[: n - first]
+    else:
+        # Only the rows before the first are absent: what the weights add up to is known without a sum.
+        total = np.convolve(x[first:], weights)[: n - first]
+        weight = reach[np.minimum(rows - first, w - 1)]
+    enough = (weight >= PRESENT_SHARE * possible) & (rows >= rows_needed - 1) & (weight > 0)
+    out[rows[enough]] = total[enough] / weight[enough]
     return out
 
 

@@ -15,15 +15,19 @@ TRAILING_MIN_DAYS = 7
 
 
 def trailing_volatility(candles: Candles, horizons: Sequence[int]) -> Floats:
-    """Realised daily volatility over the last max(7, h) days, (H,); NaN where history is shorter."""
-    variance = daily_variance(candles)
-    out = np.full(len(horizons), np.nan)
-    for j, h in enumerate(horizons):
-        days = max(TRAILING_MIN_DAYS, h)
-        last = variance[-days:]
-        if len(last) == days and np.isfinite(last).mean() >= 0.8:
-            out[j] = np.sqrt(np.nanmean(last))
-    return out
+    """Realised daily volatility over the last max(7, h) days, (H,); NaN where history is shorter.
+
+    A fifth of the days may be unknown.
+    """
+    days = np.maximum(TRAILING_MIN_DAYS, np.asarray(horizons))
+    # One row more, since the first may know its variance only from the close before it.
+    newest_first = daily_variance(candles.tail(int(days.max()) + 1))[::-1]
+    known = np.isfinite(newest_first)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, newest_first, 0.0))])
+    count = np.concatenate([[0], np.cumsum(known)])
+    at = np.minimum(days, len(newest_first))
+    enough = (days <= len(newest_first)) & (count[at] >= 0.8 * days)
+    return np.where(enough, np.sqrt(total[at] / np.maximum(count[at], 1)), np.nan)
 
 
 def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[int]) -> Floats:

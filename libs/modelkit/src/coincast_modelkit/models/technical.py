@@ -1,6 +1,7 @@
 """The fallback that needs no artifact: last price, exponential range volatility, the coin's own residuals."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -11,19 +12,20 @@ from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.features import kernels as k
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
-from coincast_modelkit.models.parts import assemble, trailing_volatility
+from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
+from coincast_modelkit.models.residuals import LEVELS, MIN_RESIDUALS
 from coincast_modelkit.prepared import Prepared
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE, daily_variance
 
 MIN_HISTORY_DAYS = 30
 DECAY = 0.94
+ANCHORS = (1, 3, 7, 14, 30)
 # Weight of the coin's own residuals: so many independent ones count as much as the prior shape.
 PRIOR_ROWS = 250.0
 
 
 class TechnicalModel:
-    """A random walk whose width follows the coin's recent volatility, pulled to its long-run mean with the
-    horizon.
+    """A random walk as wide as the coin's recent volatility, pulled to its long-run mean with the horizon.
 
     The shape is the coin's own absolute residuals, mixed with a Student t by how many of them are
     independent, and symmetric: a drift read off one coin's past costs more than it gives.
@@ -68,61 +70,54 @@ class TechnicalModel:
 
 
 def _forecast(candles: Candles, horizons: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
-    """Daily volatility (H,), log-return quantiles (H, Q) and the chance of a rise of volatility (H,) of one
-    coin.
-    """
-    log_close = np.log(candles.close)
+    """Daily volatility (H,), log-return quantiles (H, Q), chance of a rise of volatility (H,) of one coin."""
     variance = daily_variance(candles)
     short = k.ewm_mean(variance, DECAY, min_rows=10)
-    scales = np.stack([_horizon_scale(variance, short, h) for h in horizons])
-    quantiles = np.stack(
-        [scales[j, -1] * np.sqrt(h) * _shape(log_close, scales[j], h) for j, h in enumerate(horizons)]
-    )
+    known = np.isfinite(variance)
+    long_run = np.cumsum(np.where(known, variance, 0.0)) / np.maximum(np.cumsum(known), 1)
+    anchors = [h for h in ANCHORS if h < len(candles) - 10]
+    sizes = np.stack([_sizes(candles, _scale(short, long_run, h), h) for h in anchors])
+    upper = across_horizons(anchors, sizes, horizons)
+    now = np.array([_scale(short[-1:], long_run[-1:], h)[0] for h in horizons])
+    widths = (now * np.sqrt(horizons))[:, None] * upper
+    quantiles = np.concatenate([-widths[:, :0:-1], widths], axis=1)
+    spread = 0.28 + 0.27 / np.asarray(horizons)
     trailing = trailing_volatility(candles, horizons)
-    spread = np.array([_log_volatility_error(h) for h in horizons])
-    rise = _normal_cdf((np.log(scales[:, -1]) - 0.5 * spread**2 - np.log(trailing)) / spread)
-    return np.asarray(scales[:, -1]), quantiles, rise
+    return now, quantiles, _normal_cdf((np.log(now) - 0.5 * spread**2 - np.log(trailing)) / spread)
 
 
-def _horizon_scale(variance: Floats, short: Floats, horizon: int) -> Floats:
+def _scale(short: Floats, long_run: Floats, horizon: int) -> Floats:
     """Daily volatility over a horizon (n,): the short mean, reverting to the mean so far at 3 % a day."""
-    known = np.where(np.isnan(variance), 0.0, variance)
-    count = np.cumsum(np.isfinite(variance))
-    long_run = np.cumsum(known) / np.maximum(count, 1)
     stay = (1 - 0.97**horizon) / (horizon * 0.03)
     return np.asarray(np.sqrt(np.maximum(stay * short + (1 - stay) * long_run, FLOOR_DAILY_VARIANCE)))
 
 
-def _shape(log_close: Floats, scale: Floats, horizon: int) -> Floats:
-    """Symmetric quantiles (Q,) of the standardised return over a horizon."""
-    returns = log_close[horizon:] - log_close[:-horizon]
-    sizes = np.abs(returns / (scale[:-horizon] * np.sqrt(horizon)))
-    sizes = sizes[np.isfinite(sizes)]
-    levels = np.abs(2 * PROBABILITIES - 1)
-    prior = _prior_sizes(levels, horizon)
-    own = prior if len(sizes) < 5 else np.quantile(sizes, levels)
-    weight = (len(sizes) / horizon) / (len(sizes) / horizon + PRIOR_ROWS)
+def _sizes(candles: Candles, scale: Floats, horizon: int) -> Floats:
+    """Absolute standardised returns at LEVELS (HALF + 1,): the coin's own, mixed with a Student t."""
+    logs = np.log(candles.close)
+    found = np.abs((logs[horizon:] - logs[:-horizon]) / (scale[:-horizon] * np.sqrt(horizon)))
+    found = found[np.isfinite(found)]
+    prior = _prior_sizes(horizon)
+    if len(found) < MIN_RESIDUALS:
+        return prior
+    own = np.quantile(found, LEVELS)
     # Beyond the reach of the coin's own past the prior's tail speaks, scaled to meet it.
-    reach = levels <= 1 - 5 / max(len(sizes), 6)
-    edge = own[reach][-1] / prior[reach][-1] if reach.any() and prior[reach][-1] > 0 else 1.0
-    mixed = weight * np.where(reach, own, np.maximum(edge, 0.5) * prior) + (1 - weight) * prior
-    half = len(PROBABILITIES) // 2
-    upper = np.maximum.accumulate(mixed[half:])
-    upper[0] = 0.0
-    return np.asarray(np.concatenate([-upper[::-1][:half], upper]))
+    reach = 1 - 5 / len(found) >= LEVELS
+    last = int(np.flatnonzero(reach)[-1])
+    own = np.where(reach, own, max(own[last] / prior[last], 0.5) * prior)
+    weight = (len(found) / horizon) / (len(found) / horizon + PRIOR_ROWS)
+    mixed = np.maximum.accumulate(weight * own + (1 - weight) * prior)
+    mixed[0] = 0.0
+    return np.asarray(mixed)
 
 
-def _prior_sizes(levels: Floats, horizon: int) -> Floats:
-    """Quantiles of |Student t| of unit scale: 4 degrees of freedom at one day, 10 at thirty."""
+@cache
+def _prior_sizes(horizon: int) -> Floats:
+    """Sizes of a Student t of unit variance: 4 degrees of freedom at one day, 10 at thirty."""
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
 
     freedom = 4 + 6 * (horizon - 1) / 29
-    return np.asarray(stdtrit(freedom, (1 + levels) / 2) * np.sqrt((freedom - 2) / freedom))
-
-
-def _log_volatility_error(horizon: int) -> float:
-    """How far log volatility over a horizon usually lands from its forecast (one standard deviation)."""
-    return 0.28 + 0.27 / horizon
+    return np.asarray(stdtrit(freedom, (1 + LEVELS) / 2) * np.sqrt((freedom - 2) / freedom))
 
 
 def _normal_cdf(z: Floats) -> Floats:
