@@ -1,4 +1,4 @@
-"""Every alert is complete: severity, summary, a runbook section, a test that it fires and one that it does not."""
+"""Every alert is complete: severity, summary, runbook section, a test that it fires and one that it does not."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ def rules(name: str) -> list[dict]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def tests() -> set[str]:
+def tested() -> set[str]:
     return {
         test["name"]
         for file in (PROMETHEUS / "tests").glob("*_test.yml")
@@ -37,7 +37,7 @@ def test_every_alert_tells_how_bad_it_is_and_what_to_do():
 
 def test_every_alert_is_tested_both_ways():
     expected = {f"{a['alert']} {what}" for a in rules("alerts.yml") for what in ("fires", "is silent")}
-    assert tests() == expected
+    assert tested() == expected
 
 
 def test_the_rules_name_only_metrics_that_the_services_have(shown_metrics):
@@ -45,5 +45,9 @@ def test_the_rules_name_only_metrics_that_the_services_have(shown_metrics):
     foreign = {"up", "process_start_time_seconds", "process_open_fds", "process_max_fds", "ALERTS"}
     for rule in [*rules("recording.yml"), *rules("alerts.yml")]:
         words = re.findall(r"[a-z][a-z:_0-9]*(?=[\[{ )]|$)", re.sub(r'"[^"]*"', "", rule["expr"]))
-        for name in (w for w in words if w.startswith(("coincast_", "route:", "method:", "layer:", "model:"))):
-            assert name in recorded | foreign | shown_metrics, f"{rule.get('alert', rule.get('record'))}: {name}"
+        for name in (
+            w for w in words if w.startswith(("coincast_", "route:", "method:", "layer:", "model:"))
+        ):
+            assert name in recorded | foreign | shown_metrics, (
+                f"{rule.get('alert', rule.get('record'))}: {name}"
+            )
