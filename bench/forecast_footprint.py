@@ -1,4 +1,5 @@
-"""What serving takes: time to import, time to ready, resident memory: `python bench/forecast_footprint.py FOLDER`.
+"""What serving takes: time to import, time to ready, resident memory: `python bench/forecast_footprint.py
+FOLDER`.
 
 FOLDER holds versions (bench/forecast_versions.py). FORECAST_PYTHON names the interpreter, so that the lean
 environment of the image (requirements/forecast.txt) can be measured from a developer's.
@@ -15,8 +16,9 @@ import time
 from pathlib import Path
 
 import psutil
-from coincast.forecast.v1 import forecast_pb2 as pb
 from forecast_rig import forecast_service, market
+
+from coincast.forecast.v1 import forecast_pb2 as pb
 
 PYTHON = os.environ.get("FORECAST_PYTHON", sys.executable)
 IMPORTS = (
@@ -24,7 +26,10 @@ IMPORTS = (
     "lean_imports.install(); import coincast_chassis.run, coincast_forecast.app; "
     "print(time.perf_counter() - began)"
 )
-EMPTY = "import time; began = time.perf_counter(); import grpc.aio, numpy, scipy.special; print(time.perf_counter() - began)"
+EMPTY = (
+    "import time; began = time.perf_counter(); import grpc.aio, numpy, pydantic_settings, redis.asyncio; "
+    "print(time.perf_counter() - began)"
+)
 
 
 def seconds_of(code: str, times: int = 5) -> float:
@@ -38,7 +43,7 @@ def seconds_of(code: str, times: int = 5) -> float:
 async def main() -> None:
     """Print all figures."""
     print(
-        f"imports {seconds_of(IMPORTS):.2f} s (bound 1); grpc, numpy, scipy.special alone {seconds_of(EMPTY):.2f} s"
+        f"imports {seconds_of(IMPORTS):.2f} s (bound 1); its main libraries alone {seconds_of(EMPTY):.2f} s"
     )
     root = Path(sys.argv[1])
     async with market() as target:

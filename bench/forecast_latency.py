@@ -8,6 +8,7 @@ counts.
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import uvloop
 from forecast_rig import DATA, echo, forecast_service, interleaved, market, panel_of
 
 from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_forecast import lean_imports
 
 ROUNDS, TIMES = 9, 40
@@ -42,7 +44,8 @@ def say(what: str, seconds: float, limit: float, bound: float) -> None:
     ratio = seconds / limit
     verdict = "ok" if ratio <= bound else "OVER"
     print(
-        f"{what:44s} {1e3 * seconds:8.2f} ms  parts {1e3 * limit:8.2f} ms  {ratio:5.2f}x (bound {bound:g}) {verdict}"
+        f"{what:44s} {1e3 * seconds:8.2f} ms  parts {1e3 * limit:8.2f} ms  "
+        f"{ratio:5.2f}x (bound {bound:g}) {verdict}"
     )
 
 
@@ -54,6 +57,11 @@ async def main() -> None:
         await cached(target, root)
 
 
+def asking(stub: ForecastServiceStub, request: pb.GetForecastsRequest) -> Callable[[], Awaitable[Any]]:
+    """A call of that request."""
+    return lambda: stub.GetForecasts(request, timeout=60)
+
+
 async def uncached(target: str, root: Path) -> None:
     """Warm history, every forecast computed anew: the forecast cache is off."""
     async with forecast_service(target, root, forecast_cache_rows=0) as (stub, _):
@@ -63,16 +71,13 @@ async def uncached(target: str, root: Path) -> None:
             if reply.forecasts[0].served_by != model:
                 print(f"{model}: not loaded ({reply.forecasts[0].reason})")
                 continue
-            async with echo(reply) as echoed:
-                figures = await interleaved(
-                    {
-                        "forecast": lambda: stub.GetForecasts(request),
-                        "echo": lambda: echoed.GetForecasts(request),
-                        "bare": bare_predict(root, model),
-                    },
-                    rounds=ROUNDS,
-                    times=TIMES,
-                )
+            async with echo(reply) as (echoed, _):
+                calls = {
+                    "forecast": asking(stub, request),
+                    "echo": asking(echoed, request),
+                    "bare": bare_predict(root, model),
+                }
+                figures = await interleaved(calls, rounds=ROUNDS, times=TIMES)
             print(f"  echo {1e3 * figures['echo']:.2f} ms, bare predict {1e3 * figures['bare']:.2f} ms")
             say(f"{model}, one coin, 30 days", figures["forecast"], figures["echo"] + figures["bare"], bound)
 
@@ -84,28 +89,29 @@ async def cached(target: str, root: Path) -> None:
         for days in (7, 30):
             one = pb.GetForecastsRequest(ids=["bitcoin"], days=days, model="lightgbm")
             reply = await stub.GetForecasts(one, timeout=60)
-            async with echo(reply) as echoed:
-                figures = await interleaved(
-                    {"kept": lambda: stub.GetForecasts(one), "echo": lambda: echoed.GetForecasts(one)},
-                    rounds=ROUNDS,
-                    times=TIMES * 3,
-                )
+            async with echo(reply) as (echoed, _):
+                calls = {"kept": asking(stub, one), "echo": asking(echoed, one)}
+                figures = await interleaved(calls, rounds=ROUNDS, times=TIMES * 3)
             say(f"a kept forecast, {days} days, against an echo", figures["kept"], figures["echo"], 1.5)
             batch = pb.GetForecastsRequest(ids=many, days=days, model="lightgbm")
-            await stub.GetForecasts(batch, timeout=60)
-            figures = await interleaved(
-                {
-                    "one": lambda: stub.GetForecasts(one),
-                    "many": lambda: stub.GetForecasts(batch, timeout=60),
-                },
-                rounds=ROUNDS,
-                times=5,
-            )
+            await _until_served(stub, batch)
+            calls = {"one": asking(stub, one), "many": asking(stub, batch)}
+            figures = await interleaved(calls, rounds=ROUNDS, times=15)
             cheaper = figures["one"] / (figures["many"] / len(many))
             print(
                 f"250 coins in one call, {days} days, kept: {1e3 * figures['many']:.1f} ms, "
-                f"{1e6 * figures['many'] / 250:.0f} us a coin, {cheaper:.1f} times cheaper than alone (bound 20)"
+                f"{1e6 * figures['many'] / 250:.0f} us a coin, "
+                f"{cheaper:.1f} times cheaper than alone (bound 20) {'ok' if cheaper >= 20 else 'UNDER'}"
             )
+
+
+async def _until_served(stub: ForecastServiceStub, batch: pb.GetForecastsRequest) -> None:
+    """Until the model itself serves every coin: on a busy machine the first call may run into its limit."""
+    for _ in range(20):
+        reply = await stub.GetForecasts(batch, timeout=60)
+        if {f.served_by for f in reply.forecasts} == {batch.model}:
+            return
+    print(f"  not every coin was served by {batch.model}")
 
 
 if __name__ == "__main__":

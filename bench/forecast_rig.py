@@ -46,10 +46,12 @@ class Market(MarketDataServiceServicer):
     def __init__(self, panel: dict[str, Candles]) -> None:
         self._panel, self._names = panel, sorted(panel)
 
-    async def GetHistory(self, request: Any, context: Any) -> market_pb2.GetHistoryResponse:
+    async def GetHistory(self, request: Any, context: Any) -> market_pb2.GetHistoryResponse:  # noqa: N802 - gRPC
+        """One coin."""
         return market_pb2.GetHistoryResponse(history=self._history(request.id, request.days))
 
-    async def StreamHistory(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def StreamHistory(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - gRPC
+        """Many coins."""
         for coin in request.ids:
             yield market_pb2.StreamHistoryResponse(history=self._history(coin, request.days))
 
@@ -106,12 +108,13 @@ class Echo(ForecastServiceServicer):
     def __init__(self, reply: pb.GetForecastsResponse) -> None:
         self._reply = reply
 
-    async def GetForecasts(self, request: Any, context: Any) -> pb.GetForecastsResponse:
+    async def GetForecasts(self, request: Any, context: Any) -> pb.GetForecastsResponse:  # noqa: N802 - gRPC
+        """The reply."""
         return self._reply
 
 
 @asynccontextmanager
-async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[ForecastServiceStub]:
+async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[tuple[ForecastServiceStub, Running]]:
     """A process that echoes a reply through the same chassis."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "reply.bin"
@@ -121,7 +124,7 @@ async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[ForecastServiceS
             process(command, ECHO_REPLY=file, ECHO_PORT=0, ECHO_METRICS_PORT=0) as running,
             open_channel(running.address, service=FULL_NAME) as channel,
         ):
-            yield ForecastServiceStub(channel)
+            yield ForecastServiceStub(channel), running
 
 
 async def timed(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:

@@ -28,6 +28,7 @@ RETRY_AFTER_FAILURE_SECONDS = 5.0
 @dataclass(slots=True, eq=False)
 class _Kept:
     history: History
+    day: date
     check_after: float
     late_reason: str = ""
 
@@ -78,13 +79,22 @@ class Histories:
                 missing.append(coin)
             else:
                 answer[coin] = found
-        self._hits += len(answer)
+        self.count_hits(len(answer))
         self._misses += len(missing)
-        metrics.HISTORY.labels("hit").inc(len(answer))
         if missing:
             metrics.HISTORY.labels("miss").inc(len(missing))
             answer.update(await self._fetch_all(missing, vs_currency))
         return answer
+
+    def at_hand(self, coin: str, vs_currency: str) -> History | None:
+        """A coin's history where it need not be fetched."""
+        found = self._at_hand(coin, vs_currency) if vs_currency in self._days else None
+        return found if isinstance(found, History) else None
+
+    def count_hits(self, coins: int) -> None:
+        """So many coins were answered with what `at_hand` gave."""
+        self._hits += coins
+        metrics.HISTORY.labels("hit").inc(coins)
 
     async def check_days(self) -> None:
         """Ask for the last closed day of every currency in use; failures are remembered, not raised."""
@@ -114,7 +124,7 @@ class Histories:
             unknown = self._unknown.get(key)
             return unknown[1] if unknown is not None and now < unknown[0] else None
         day = self._days.get(vs_currency)
-        current = day is not None and kept.history.candles.as_of == day.last
+        current = day is not None and kept.day == day.last
         return self._shown(kept, vs_currency) if current or now < kept.check_after else None
 
     def _shown(self, kept: _Kept, vs_currency: str) -> History:
@@ -201,9 +211,10 @@ class Histories:
         """The same candles stay the same object, so that nothing is computed anew for a day already known."""
         source = _after_keeping(found.provenance.source, stale=found.provenance.stale)
         kept = self._kept.get(key)
-        same = kept is not None and kept.history.candles.as_of == found.candles.as_of
+        same = kept is not None and kept.day == found.candles.as_of
         candles = kept.history.candles if kept is not None and same else found.candles
-        return _Kept(History(candles, replace(found.provenance, source=source)), check_after)
+        history = History(candles, replace(found.provenance, source=source))
+        return _Kept(history, candles.as_of, check_after)
 
     async def _first_day(self, vs_currency: str) -> None:
         """Learn the day of a currency never seen; a failure shows when the histories are fetched."""

@@ -1,7 +1,7 @@
 """Answers a query: histories, model and variant per coin, the ladder, what is shown, the ledger."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotReady
@@ -18,7 +18,7 @@ from coincast_forecast.presenter import Item, Presenter
 from coincast_forecast.recorder import Recorder, Shown
 from coincast_forecast.shadows import Shadows
 from coincast_forecast.steps import Cause, StepFailure
-from coincast_forecast.warm import Standing, WarmAnswers, question_of
+from coincast_forecast.warm import Key, Standing, WarmAnswers, question_of
 from coincast_modelkit.features import REFERENCE_COINS
 
 NO_MODEL = StepFailure(Cause.NOT_LOADED, "no trained model that can serve this is in production yet")
@@ -30,6 +30,14 @@ class Reply:
 
     forecasts: tuple[Served, ...]
     errors: tuple[tuple[str, CoincastError], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Histories or errors by coin, and whether every reference coin was among them."""
+
+    coins: Mapping[str, History | CoincastError]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +67,34 @@ class Forecasting:
         """Forecast every coin of the query. One snapshot of versions serves the whole of it."""
         standing = Standing(self._parts.snapshot(), self._parts.scores())
         question = question_of(query, standing.snapshot)
-        found = await self._find_histories(query)
-        errors = {coin: e for coin in query.ids if isinstance(e := found[coin], CoincastError)}
-        histories = {coin: h for coin in query.ids if isinstance(h := found[coin], History)}
-        served: dict[str, Served] = {}
-        for coin, history in histories.items():
-            warm = self._parts.warm.get(question, coin, standing, history)
-            if warm is not None:
-                served[coin] = warm
-        self._count_warm(served.values())
-        cold = {coin: history for coin, history in histories.items() if coin not in served}
+        served = self._warm(query, question, standing)
+        errors: dict[str, CoincastError] = {}
+        cold = [coin for coin in query.ids if coin not in served]
         if cold:
-            made = await self._make(query, standing, cold, errors)
-            for coin, one in made.items():
+            found = await self._find_histories(cold, query.vs_currency)
+            errors = {coin: e for coin in cold if isinstance(e := found.coins[coin], CoincastError)}
+            histories = {coin: h for coin in cold if isinstance(h := found.coins[coin], History)}
+            for coin, one in (await self._make(query, standing, histories, errors)).items():
                 served[coin] = one
-                if one.forecast.forecast_id and not one.forecast.degraded:
-                    self._parts.warm.put(question, standing, cold[coin], one)
+                if found.whole and one.forecast.forecast_id and not one.forecast.degraded:
+                    self._parts.warm.put(question, standing, histories[coin], one)
         self._count_errors(errors.values())
         return Reply(
             tuple(served[coin] for coin in query.ids if coin in served),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
         )
+
+    def _warm(self, query: ForecastQuery, question: Key, standing: Standing) -> dict[str, Served]:
+        """The answers that are at hand, whole."""
+        served: dict[str, Served] = {}
+        for coin in query.ids:
+            history = self._parts.histories.at_hand(coin, query.vs_currency)
+            answer = history and self._parts.warm.get(question, coin, standing, history)
+            if answer:
+                served[coin] = answer
+        self._parts.histories.count_hits(len(served))
+        self._count_warm(served.values())
+        return served
 
     async def _make(
         self,
@@ -106,14 +121,12 @@ class Forecasting:
             for coin, forecast in shown.items()
         }
 
-    async def _find_histories(self, query: ForecastQuery) -> Mapping[str, History | CoincastError]:
+    async def _find_histories(self, ids: Sequence[str], vs_currency: str) -> _Found:
         """The coins' histories; the reference coins come along, since features are taken against them."""
-        found = await self._parts.histories.get(
-            dict.fromkeys((*query.ids, *REFERENCE_COINS)), query.vs_currency
-        )
+        found = await self._parts.histories.get(dict.fromkeys((*ids, *REFERENCE_COINS)), vs_currency)
         panel = {coin: h.candles for coin in REFERENCE_COINS if isinstance(h := found[coin], History)}
-        await self._parts.preparation.set_reference(query.vs_currency, panel)
-        return found
+        await self._parts.preparation.set_reference(vs_currency, panel)
+        return _Found(found, whole=len(panel) == len(REFERENCE_COINS))
 
     def _climbers(
         self,
