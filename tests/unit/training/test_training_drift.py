@@ -116,7 +116,16 @@ async def test_drift_asks_once_a_cooldown_and_within_the_budget(tmp_path: Path):
             async for _ in jobs.watch(job.job_id):
                 pass
         clock.advance(DAY / 2 + 1)
-    assert [("asked" in action) for action in actions] == [True, False, True, False, False, False, False, False]
+    assert [("asked" in action) for action in actions] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert "cooldown" in actions[1]
     assert "budget" in actions[4]
     job = jobs.recent()[0]

@@ -115,7 +115,9 @@ def test_the_better_variant_is_told_and_equals_are_not(tmp_path: Path):
     good = [row_of(day) for day in range(60, 390)]
     bad = [row_of(day, width=3.0, version="v000002", variant="challenger") for day in range(60, 390)]
     twin = [row_of(day, version="v000003", variant="shadow") for day in range(60, 390)]
-    tests = {test.version_b: test.result for test in variant_tests(frame_of(table_in(tmp_path, good + bad + twin)))}
+    tests = {
+        test.version_b: test.result for test in variant_tests(frame_of(table_in(tmp_path, good + bad + twin)))
+    }
     assert tests["v000002"].better == "a"
     assert tests["v000002"].pairs == 330
     assert tests["v000003"].better == "undecided"

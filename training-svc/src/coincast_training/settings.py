@@ -58,6 +58,7 @@ class Settings(DriftSettings):
     market_target: str = "127.0.0.1:50051"
     artifacts_dir: Path = Path("var/artifacts")
     ledger_dir: Path = Path("var/ledger")
+    config_dir: Path | None = None  # recipes, <model>.yaml; none means those that came with the installation
     work_dir: Path = Path("var/training")
     bootstrap: bool = False
     bootstrap_models: Annotated[tuple[str, ...], NoDecode] = ("lightgbm",)

@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from coincast_training import __version__
-from coincast_training.cli import jobs, registry, train
+from coincast_training.cli import backtest, evaluate, jobs, registry, train
 from coincast_training.cli.output import EXIT_HELP
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 train.add_to(app)
+backtest.add_to(app)
+evaluate.add_to(app)
 app.add_typer(registry.app, name="registry")
 app.add_typer(jobs.app, name="jobs")
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import InvalidInput
+from coincast_training.fitting.config import default_folder, read_config
 from coincast_training.fitting.table import find_fit
 from coincast_training.history import MarketDataHistory
 from coincast_training.registry.gate import Bounds
@@ -50,6 +55,15 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             seed=settings.seed,
             work_dir=settings.work_dir,
             executor=settings.executor,
+            parameters=partial(_parameters, settings.config_dir or default_folder()),
         )
     finally:
         await channel.close()
+
+
+def _parameters(folder: Path, model: str) -> dict[str, Any]:
+    """A model's recipe. Raises `InvalidInput` that names the file and the field."""
+    try:
+        return read_config(folder, model)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="config_dir") from error

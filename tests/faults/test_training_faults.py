@@ -1,0 +1,219 @@
+"""What happens to the registry and to training when the machine misbehaves; each test prints its figure."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import multiprocessing
+import random
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import NotReady, Unavailable
+from coincast_modelkit.artifact import FileDigest, read_aliases, sweep_temporary, version_folder
+from coincast_modelkit.artifact.seal import make_seal
+from coincast_training.domain import TrainingSpec
+from coincast_training.executors import open_executor
+from coincast_training.fitting.base import FittedModel
+from coincast_training.ports import History
+from coincast_training.registry.registry import Registry
+from coincast_training.training.artifact import write_version
+from coincast_training.training.data import ground_of
+from coincast_training.training.record import measure
+
+from tests.unit.training.training_fakes import (
+    FakeFit,
+    FakeHistory,
+    SpokenModel,
+    panel_of,
+    pipeline_in,
+    walk_forward_of,
+)
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+MODEL = "lightgbm"
+PANEL = panel_of(("bitcoin",), days=300)
+
+
+def registry_of(root: Path) -> Registry:
+    return Registry(root, clock=SystemClock())
+
+
+def write(registry: Registry, words: str = "words ") -> str:
+    walk = walk_forward_of(PANEL, test_days=60)
+    return write_version(
+        registry,
+        spec=TrainingSpec(model=MODEL, ids=("bitcoin",)),
+        fitted=FittedModel(SpokenModel(words * 200), walk, {}),
+        ground=ground_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90),
+        record=measure(walk, PANEL, measured_at=1.0),
+        seed=7,
+        parent=None,
+        created_at=1.0,
+    )
+
+
+def test_a_writer_killed_at_a_hundred_random_moments_leaves_the_old_or_the_new(tmp_path: Path):
+    script = Path(__file__).with_name("training_writer.py")
+    run = subprocess.run(
+        [sys.executable, script, tmp_path, "100", "5"], capture_output=True, text=True, check=True
+    )
+    found = json.loads(run.stdout)
+    print(f"\nkilled {found['kills']} times while writing: {found}")
+    assert found["kills"] == 100
+    assert found["versions"] > 20, "the writers never came far enough to tell"
+    assert found["left_over"] > 0, "no kill came in the middle of a write"
+    bad = ("torn_versions", "torn_tables", "dead_aliases", "revisions_out_of_order")
+    assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
+    assert sweep_temporary(tmp_path, MODEL) == found["left_over"]
+    assert write(registry_of(tmp_path)) > f"v{found['versions']:06d}"
+
+
+async def test_a_full_disk_fails_the_job_clearly_and_keeps_what_was_there(tmp_path: Path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this user may not mount a size-capped tmpfs")
+    try:
+        coins = ("bitcoin",)
+        pipeline = pipeline_in(folder, FakeHistory(panel_of(coins)), FakeFit())
+        spec = TrainingSpec(model=MODEL, ids=coins, promote_if_better=True)
+        written, failure = [], None
+        for number in range(50):
+            try:
+                outcome = await pipeline.run(
+                    spec, requested_by="t", run_id=str(number), progress=lambda *_: None
+                )
+            except NotReady as error:
+                failure = error
+                break
+            written.append(outcome.version)
+        assert failure is not None
+        print(f"\ndisk full after {len(written)} versions: {failure.message}")
+        assert "No space left" in failure.message
+        assert pipeline.registry.versions.names(MODEL) == written
+        for version in written:
+            pipeline.registry.versions.verified(MODEL, version)
+        assert read_aliases(pipeline.registry.root, MODEL).production in written
+        assert not list((pipeline.registry.root / MODEL).glob(".writing-*"))
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The functions of the workers, importable there as well."""
+    folder = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", folder)
+    return importlib.import_module("training_parts")
+
+
+def test_two_promoters_a_thousand_times_lose_no_update(tmp_path: Path, parts: ModuleType):
+    registry = registry_of(tmp_path)
+    versions = [write(registry), write(registry)]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(parts.promote_often, tmp_path, versions, 500, seed) for seed in (1, 2)]
+        again = [run.result() for run in runs]
+    entries = list(registry.audit.entries(MODEL))
+    print(
+        f"\n1000 moves by two promoters; {sum(again)} lost the race and tried again; revision {registry.table(MODEL).revision}"
+    )
+    assert registry.table(MODEL).revision == 1000
+    assert [entry.revision for entry in entries] == list(range(1, 1001))
+    assert {entry.requested_by for entry in entries} == {"promoter-1", "promoter-2"}
+    for before, after in zip(entries, entries[1:], strict=False):
+        assert after.from_version == before.to_version
+
+
+def test_flipped_bits_and_cut_files_are_refused(tmp_path: Path):
+    registry, rng = registry_of(tmp_path), random.Random(3)
+    version = write(registry)
+    folder = version_folder(tmp_path, MODEL, version)
+    files = sorted(path for path in folder.iterdir() if path.name != "manifest.seal")
+    refused = {"flip": 0, "cut": 0}
+    for number in range(300):
+        path = rng.choice(files)
+        whole = path.read_bytes()
+        kind = "flip" if number % 2 else "cut"
+        path.write_bytes(_damaged(whole, kind, rng))
+        with pytest.raises(NotReady):
+            registry.promote(MODEL, version, force=True, reason="damage", requested_by="t")
+        refused[kind] += 1
+        path.write_bytes(whole)
+    print(f"\nrefused {refused} of 150 each")
+    assert registry.table(MODEL).revision == 0
+    registry.promote(MODEL, version, requested_by="t")
+
+
+def _damaged(content: bytes, kind: str, rng: random.Random) -> bytes:
+    if kind == "cut":
+        return content[: rng.randrange(len(content))]
+    damaged = bytearray(content)
+    damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/hostname", "a/../../outside.txt", "link.txt"])
+def test_a_manifest_that_points_outside_its_folder_is_refused(tmp_path: Path, name: str):
+    registry = registry_of(tmp_path / "artifacts")
+    version = write(registry)
+    folder = version_folder(registry.root, MODEL, version)
+    outside = folder.parent / "outside.txt"
+    outside.write_text("secret")
+    (folder / "link.txt").symlink_to(outside)
+    manifest, _ = registry.versions.manifest(MODEL, version)
+    digest = FileDigest(hashlib.sha256(b"secret").hexdigest(), 6)
+    raw = replace(manifest, files={**manifest.files, name: digest}).to_bytes()
+    (folder / "manifest.json").write_bytes(raw)
+    (folder / "manifest.seal").write_bytes(make_seal(raw, None))
+    with pytest.raises(NotReady) as refused:
+        registry.promote(MODEL, version, force=True, reason="trust me", requested_by="t")
+    print(f"\n{name}: {refused.value.message}")
+
+
+async def test_history_that_goes_away_leaves_nothing_half_written(tmp_path: Path):
+    history = FakeHistory(panel_of(("bitcoin",)))
+    pipeline = pipeline_in(tmp_path, history)
+    spec = TrainingSpec(model=MODEL, ids=("bitcoin",))
+    await pipeline.run(spec, requested_by="t", run_id="1", progress=lambda *_: None)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    history.failures = 1
+    with pytest.raises(Unavailable):
+        await pipeline.run(spec, requested_by="t", run_id="2", progress=lambda *_: None)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+    print("\nhistory away: a clear failure, the folder unchanged")
+
+
+def test_a_killed_worker_process_costs_time_not_the_job(tmp_path: Path, parts: ModuleType):
+    with open_executor("processes:2") as executor:
+        results = executor.map(parts.square, tmp_path, list(range(12)))
+    assert results == [n * n for n in range(12)]
+    assert (tmp_path / "killed").exists()
+    print("\none of two worker processes killed: 12 of 12 parts done")
+
+
+def test_a_worker_that_dies_every_time_is_given_up(parts: ModuleType):
+    with open_executor("processes:1") as executor, pytest.raises(Unavailable, match="died 3 times"):
+        executor.map(parts.always_dies, None, [1])
+
+
+def test_cleaning_is_safe_under_a_reader(tmp_path: Path):
+    registry = registry_of(tmp_path)
+    versions = [write(registry) for _ in range(6)]
+    registry.promote(MODEL, versions[0], requested_by="t")
+    assert registry.clean(MODEL, keep=1, requested_by="t") == versions[1:5]
+    assert not list((tmp_path / MODEL).glob(".trash-*"))
+    registry.versions.verified(MODEL, versions[0])
+    shutil.rmtree(tmp_path / MODEL)

@@ -1,0 +1,44 @@
+"""What runs in worker processes of the fault tests; imported there by its own name."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import Conflict
+from coincast_training.registry.registry import Registry
+
+MODEL = "lightgbm"
+
+
+def promote_often(root: Path, versions: list[str], moves: int, seed: int) -> int:
+    """So many moves that won, each from the revision that it saw; how many had to be tried again."""
+    registry, rng, again = Registry(root, clock=SystemClock()), random.Random(seed), 0
+    while moves:
+        table = registry.table(MODEL)
+        try:
+            registry.promote(
+                MODEL, rng.choice(versions), expected_revision=table.revision, requested_by=f"promoter-{seed}"
+            )
+        except Conflict:
+            again += 1
+        else:
+            moves -= 1
+    return again
+
+
+def square(shared: Path, item: int) -> int:
+    """Squares; the fifth part kills its worker the first time that it runs."""
+    mark = shared / "killed"
+    if item == 5 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item * item
+
+
+def always_dies(shared: None, item: int) -> None:
+    """Never comes back."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""Backtests: walk-forward with refits, strategies after costs, a report."""

@@ -1,0 +1,53 @@
+"""The HTML report of a backtest: one page that needs no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from coincast_modelkit.artifact import HorizonRecord
+from coincast_modelkit.candles import Panel
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from coincast_training.backtest import figures
+from coincast_training.backtest.run import Backtest
+from coincast_training.training.record import measure, rows
+
+
+def write_report(backtest: Backtest, panel: Panel, path: Path) -> None:
+    """Writes the page; its folder is made where it is not there."""
+    plots = [
+        figures.equity(backtest),
+        figures.drawdown(backtest),
+        figures.rolling_skill(backtest, panel),
+        figures.calibration(backtest),
+        figures.decay(backtest),
+    ]
+    environment = Environment(
+        loader=PackageLoader("coincast_training.backtest"), autoescape=select_autoescape(["html"])
+    )
+    page = environment.get_template("report.html").render(
+        backtest=backtest,
+        by_coin=by_coin(backtest, panel),
+        plots=[
+            plot.to_html(full_html=False, include_plotlyjs="inline" if number == 0 else False)
+            for number, plot in enumerate(plots)
+        ],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def by_coin(backtest: Backtest, panel: Panel) -> list[dict[str, Any]]:
+    """The record of each coin, horizon by horizon."""
+    forecast = backtest.out_of_sample
+    table: list[dict[str, Any]] = []
+    for coin_id in np.unique(forecast.coin_ids):
+        record = measure(rows(forecast, forecast.coin_ids == coin_id), panel, measured_at=0.0)
+        table.extend(_row(str(coin_id), horizon) for horizon in record.horizons)
+    return table
+
+
+def _row(coin_id: str, horizon: HorizonRecord) -> dict[str, Any]:
+    return {"coin": coin_id, "horizon": horizon}

@@ -1,0 +1,124 @@
+"""The walk-forward of a backtest: refit, forecast the days until the next refit, go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from coincast_chassis.errors import NotReady
+from coincast_modelkit.artifact import Record
+from coincast_modelkit.splits import Fold, walk_forward
+
+from coincast_training.backtest.strategy import Costs, Curve, run_strategies
+from coincast_training.executors import Executor
+from coincast_training.fitting.base import Progress, WalkForward
+from coincast_training.training.data import Ground
+from coincast_training.training.folds import FoldTask, joined, run_fold
+from coincast_training.training.record import measure
+from coincast_training.tuning.space import FOLD_PARAMS, merged
+
+LEAST_TRAINING_DAYS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the backtest walks and what trading costs."""
+
+    model: str
+    seed: int = 7
+    refit_days: int = 60
+    test_days: int = 365
+    rolling_days: int | None = None
+    horizons: tuple[int, ...] = (1, 7, 14, 30)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """What a backtest found."""
+
+    options: Options
+    folds: tuple[Fold, ...]
+    out_of_sample: WalkForward
+    record: Record
+    in_sample_record: Record
+    curves: tuple[Curve, ...]
+    fit_seconds: float
+    predict_seconds: float
+
+    def decay(self) -> list[dict[str, float | int | None]]:
+        """Skill in sample beside skill out of sample, by horizon: the gap is what the fit made up."""
+        inside = {h.horizon_days: h for h in self.in_sample_record.horizons}
+        rows: list[dict[str, float | int | None]] = []
+        for h in self.record.horizons:
+            before = inside.get(h.horizon_days)
+            seen = before.crps_skill_percent if before else None
+            gap = (
+                seen - h.crps_skill_percent if seen is not None and h.crps_skill_percent is not None else None
+            )
+            rows.append(
+                {
+                    "horizon_days": h.horizon_days,
+                    "in_sample_crps_skill_percent": seen,
+                    "out_of_sample_crps_skill_percent": h.crps_skill_percent,
+                    "decay_points": gap,
+                }
+            )
+        return rows
+
+
+def run_backtest(ground: Ground, options: Options, executor: Executor, progress: Progress) -> Backtest:
+    """Walks forward over the last `test_days`. Raises `NotReady` where too little history comes before them."""
+    folds = folds_of(ground, options)
+    params = merged(options.params, FOLD_PARAMS.get(options.model, {}))
+    tasks = [
+        FoldTask(
+            options.model, params, options.seed, fold, options.horizons, in_sample_days=options.refit_days
+        )
+        for fold in folds
+    ]
+
+    def heard(done: int) -> None:
+        progress(0.95 * done / len(tasks), f"walked forward {done} of {len(tasks)} refits")
+
+    progress(0.0, f"walks forward over {len(tasks)} refits")
+    results = executor.map(run_fold, ground, tasks, heard=heard)
+    out_of_sample = joined([result.out_of_sample for result in results])
+    in_sample = joined([result.in_sample for result in results])
+    return Backtest(
+        options=options,
+        folds=tuple(folds),
+        out_of_sample=out_of_sample,
+        record=measure(out_of_sample, ground.panel, measured_at=0.0),
+        in_sample_record=measure(in_sample, ground.panel, measured_at=0.0),
+        curves=run_strategies(out_of_sample, options.costs),
+        fit_seconds=sum(result.fit_seconds for result in results),
+        predict_seconds=sum(result.predict_seconds for result in results),
+    )
+
+
+def folds_of(ground: Ground, options: Options) -> list[Fold]:
+    """One fold a refit; the last test origin is the day before the last close."""
+    first = min(candles.dates[0] for candles in ground.panel.values())
+    last = max(candles.dates[-1] for candles in ground.panel.values())
+    begin = last - np.timedelta64(options.test_days, "D")
+    if begin - np.timedelta64(LEAST_TRAINING_DAYS, "D") < first:
+        have = int((last - first).astype(int)) + 1
+        raise NotReady(
+            f"A backtest over {options.test_days} days needs {options.test_days + LEAST_TRAINING_DAYS + 1} days of "
+            f"history; there are {have}.",
+            field="days",
+        )
+    return list(
+        walk_forward(
+            first,
+            begin,
+            last - np.timedelta64(1, "D"),
+            step_days=options.refit_days,
+            embargo_days=max(options.horizons),
+            rolling_days=options.rolling_days,
+        )
+    )

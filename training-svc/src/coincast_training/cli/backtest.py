@@ -1,0 +1,98 @@
+"""`backtest`: walk forward over the past and write a report."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import typer
+from coincast_modelkit.features import REFERENCE_COINS
+from rich.console import Group
+
+from coincast_training.backtest.report import write_report
+from coincast_training.backtest.run import Backtest, Options, run_backtest
+from coincast_training.backtest.strategy import Costs
+from coincast_training.cli import options
+from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
+from coincast_training.cli.train import record_table
+from coincast_training.domain import TrainingSpec
+from coincast_training.executors import open_executor
+from coincast_training.jobs.limits import Limits, checked
+from coincast_training.settings import Settings
+from coincast_training.training.assembly import open_pipeline
+from coincast_training.training.data import Ground, ground_of
+from coincast_training.training.pipeline import MIN_DAYS
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(reported(backtest))
+
+
+def backtest(
+    *,
+    ids: options.Ids,
+    model: options.Model = "lightgbm",
+    days: options.Days = 1000,
+    test_days: int = typer.Option(365, "--test-days", min=30, help="The last so many days are tested."),
+    refit_days: int = typer.Option(60, "--refit-days", min=7, help="Days between refits."),
+    rolling_days: int | None = typer.Option(
+        None, "--rolling-days", min=180, help="Train on the last so many alone."
+    ),
+    fee_bp: float = typer.Option(10.0, "--fee-bp", min=0, help="Costs of what is traded, basis points."),
+    slippage_bp: float = typer.Option(
+        5.0, "--slippage-bp", min=0, help="Slippage of what is traded, basis points."
+    ),
+    report: Path = typer.Option(Path("reports/backtest.html"), "--report", help="Where the HTML page goes."),
+    market: options.Market = "",
+    executor: options.ExecutorAddress = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """Walk forward over the past with refits; strategies after costs; an HTML report."""
+    settings = options.settings_with(market=market, executor=executor)
+    spec = checked(
+        TrainingSpec(model, options.split_ids(ids), days), Limits(max_coins=settings.max_coins_per_job)
+    )
+    chosen = Options(
+        model=model,
+        seed=settings.seed,
+        refit_days=refit_days,
+        test_days=test_days,
+        rolling_days=rolling_days,
+        costs=Costs(fee_bp, slippage_bp),
+    )
+    ground = asyncio.run(fetched(settings, spec))
+    with open_executor(settings.executor) as parts, progress_bar(quiet=as_json) as progress:
+        found = run_backtest(ground, chosen, parts, progress)
+        write_report(found, ground.panel, report)
+        progress(1.0, f"wrote {report}")
+    value = {
+        "record": plain(found.record),
+        "in_sample": plain(found.in_sample_record),
+        "decay": plain(found.decay()),
+        "strategies": {curve.name: curve.figures for curve in found.curves},
+        "fit_seconds": found.fit_seconds,
+        "predict_seconds": found.predict_seconds,
+        "report": str(report),
+    }
+    show(value, as_json, lambda: _told(found, report))
+
+
+async def fetched(settings: Settings, spec: TrainingSpec) -> Ground:
+    """The history of a command, by the same path as a training's."""
+    async with open_pipeline(settings) as pipeline:
+        wanted = tuple(dict.fromkeys((*spec.ids, *REFERENCE_COINS)))
+        return ground_of(await pipeline.history.fetch(wanted, spec.days), spec.ids, MIN_DAYS)
+
+
+def _told(found: Backtest, report: Path) -> Group:
+    names = list(found.curves[0].figures) if found.curves else []
+    columns = ["strategy", *(name.replace("_percent", " %").replace("_", " ") for name in names)]
+    rows = [(curve.name, *curve.figures.values()) for curve in found.curves]
+    decay = [tuple(row.values()) for row in found.decay()]
+    return Group(
+        record_table(f"Out of sample, {found.record.test_from} to {found.record.test_to}", found.record),
+        table_of("CRPS skill %", ("days", "in sample", "out of sample", "decay"), decay),
+        table_of("Strategies after costs", columns, rows),
+        f"Report: {report}",
+    )

@@ -1,0 +1,48 @@
+"""`evaluate`: the walk-forward evaluation of every model, baseline and peer on a folder of candles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from coincast_chassis.errors import InvalidInput
+
+from coincast_training.cli.options import split_ids
+from coincast_training.cli.output import reported
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(reported(evaluate))
+
+
+def evaluate(
+    *,
+    data: Path = typer.Option(..., "--data", help="Folder of daily candles, one <coin id>.csv a coin."),
+    first: str = typer.Option("", "--from", help="First day forecasts are made on, as 2022-01-01."),
+    last: str = typer.Option("", "--to", help="Last day forecasts are made on."),
+    coins: str = typer.Option("", "--coins", help="Coin ids with commas between; all where empty."),
+    models: str = typer.Option("", "--models", help="Models with commas between; all where empty."),
+    out: Path = typer.Option(Path("reports"), "--out", help="Where the reports are written."),
+    seed: int = typer.Option(1, "--seed", help="Seed of every model that draws."),
+    jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes."),
+) -> None:
+    """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and predictions.parquet."""
+    from coincast_training.evaluation.command import evaluate as run  # noqa: PLC0415 - brings the peers' libraries
+    from coincast_training.evaluation.options import BadOptionError, Options  # noqa: PLC0415
+
+    try:
+        run(
+            Options(
+                data=data,
+                out=out,
+                first=first,
+                last=last,
+                coins=split_ids(coins),
+                models=split_ids(models),
+                seed=seed,
+                jobs=jobs,
+            )
+        )
+    except BadOptionError as error:
+        raise InvalidInput(str(error)) from error
