@@ -28,6 +28,7 @@ from coincast_market_data.upstream.pool import PoolView
 from coincast_market_data.upstream.retries import RetryBudget
 
 T = TypeVar("T")
+QUOTA_PATIENCE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,7 @@ async def open_edges(
     gate = RedisGate()
     stack.push_async_callback(gate.aclose)
     prefix = f"coincast:market:{namespace(settings)}:"
-    governor = Governor(
-        limits_of(settings), replicas=settings.replicas, clock=clock, gate=gate, client=client, prefix=prefix
-    )
+    governor = open_governor(settings, stack, clock, prefix)
     http = await stack.enter_async_context(open_http(settings, transport))
     raw = HttpUpstream(http, settings, data_clock)
     breakers = Breakers(settings, clock)
@@ -95,6 +94,21 @@ async def open_edges(
 def namespace(settings: Settings) -> str:
     """Keeps what came from one upstream apart from what came from another."""
     return f"{settings.upstream}-{hashlib.sha256(settings.base_url.encode()).hexdigest()[:8]}"
+
+
+def open_governor(settings: Settings, stack: AsyncExitStack, clock: Clock, prefix: str) -> Governor:
+    """The quota on Redis, with more patience than a cache deserves: a call to the upstream waits on it,
+    not a reply.
+    """
+    client = open_redis(settings.redis_url, max_connections=10, timeout_seconds=QUOTA_PATIENCE_SECONDS)
+    stack.push_async_callback(client.aclose)
+    gate = RedisGate(
+        patience_seconds=QUOTA_PATIENCE_SECONDS * 1.5, leave_alone_seconds=0.25, longest_seconds=5.0
+    )
+    stack.push_async_callback(gate.aclose)
+    return Governor(
+        limits_of(settings), replicas=settings.replicas, clock=clock, gate=gate, client=client, prefix=prefix
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

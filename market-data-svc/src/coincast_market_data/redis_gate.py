@@ -23,9 +23,18 @@ class RedisGate:
     connection.
     """
 
-    def __init__(self, *, patience_seconds: float = 0.05, leave_alone_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        patience_seconds: float = 0.05,
+        leave_alone_seconds: float = 1.0,
+        longest_seconds: float = 1.0,
+    ) -> None:
         self._patience = patience_seconds
         self._leave_alone = leave_alone_seconds
+        self._longest = longest_seconds
+        self._streak = 0
+        self.was_late = False
         self._down_until = 0.0
         self._running: set[asyncio.Task[object]] = set()
         self.up = True
@@ -67,7 +76,7 @@ class RedisGate:
     def _answered(self) -> None:
         if not self.up:
             log.info("redis answers again")
-        self.up = True
+        self.up, self._streak = True, 0
 
     def _failed(self, what: str, reason: str) -> None:
         self.errors += 1
@@ -75,7 +84,9 @@ class RedisGate:
         if self.up:
             log.warning("redis does not answer; going on without it", operation=what, reason=reason)
         self.up = False
-        self._down_until = time.monotonic() + self._leave_alone
+        self.was_late = reason in ("late", "TimeoutError")
+        self._down_until = time.monotonic() + min(self._longest, self._leave_alone * 2**self._streak)
+        self._streak = min(self._streak + 1, 10)
 
     async def aclose(self) -> None:
         """Wait for what is still in flight; each command bounds itself."""

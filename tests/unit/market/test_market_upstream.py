@@ -250,7 +250,7 @@ def test_retries_stay_within_their_share(calls: int, share: float) -> None:
         budget.first_call()
         while budget.spend():
             retries += 1
-    assert retries <= calls * share + 1
+    assert retries <= calls * share + 1 + 1e-6
 
 
 async def test_equal_requests_in_flight_are_one_but_a_caller_never_waits_behind_a_backfill() -> None:

@@ -15,17 +15,19 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Exhausted
 from coincast_market_data import metrics
 from coincast_market_data.ports import Priority
+from coincast_market_data.quota.alone import Alone
 from coincast_market_data.quota.window import (
     MINUTE_SHARE,
     MONTH_SHARE,
     RECOVERY_SECONDS,
     WINDOW_SECONDS,
     Limits,
-    QuotaWindow,
     Verdict,
 )
 from coincast_market_data.redis_gate import RedisGate
 
+GRACE_SECONDS = 2.0
+RETRY_SECONDS = 0.3
 SCRIPT = resources.files(__package__).joinpath("grant.lua").read_text()
 
 
@@ -46,9 +48,9 @@ class Governor:
         self._clock = clock
         self._gate = gate
         self._script = client.register_script(SCRIPT) if client is not None else None
-        self._keys = [f"{prefix}quota:{{plan}}:calls", f"{prefix}quota:{{plan}}:state"]
-        alone = Limits(max(1, limits.per_minute // replicas), limits.per_month // replicas)
-        self._local = QuotaWindow(alone)
+        self._keys = [f"{prefix}quota:{{plan}}:{name}" for name in ("calls", "state", "replicas")]
+        self._name = uuid.uuid4().hex
+        self._alone = Alone(limits, replicas)
         self.shared = client is not None
 
     @property
@@ -74,20 +76,21 @@ class Governor:
 
     async def refused(self, retry_after_seconds: float) -> None:
         """The upstream answered 429."""
-        self._local.refused(self._clock.now(), retry_after_seconds)
+        self._alone.window.refused(self._clock.now(), retry_after_seconds)
         await self._run("refused", Priority.LIVE, str(int(retry_after_seconds * 1000)))
 
     async def look(self) -> Verdict:
         """What is left, for the status."""
         verdict = await self._run("look", Priority.LIVE, "")
-        return verdict or self._local.look(self._clock.now())
+        return verdict or self._alone.window.look(self._clock.now())
 
     async def _ask(self, priority: Priority) -> Verdict:
         verdict = await self._run("ask", priority, uuid.uuid4().hex)
         if verdict is None:
-            verdict = self._local.ask(self._clock.now(), priority)
-        elif verdict.granted:
-            self._local.record(self._clock.now())
+            now = self._clock.now()
+            # A Redis that is only slow may be granting the same calls to others: not yet alone.
+            slow = self._gate.was_late and self._alone.heard_within(now, GRACE_SECONDS)
+            verdict = self._alone.wait(now, RETRY_SECONDS) if slow else self._alone.ask(now, priority)
         metrics.QUOTA_LEFT.set(max(0, verdict.minute_limit - verdict.minute_used - verdict.granted))
         return verdict
 
@@ -95,6 +98,7 @@ class Governor:
         if self._script is None:
             return None
         script, limits = self._script, self._limits
+        unreported, now = self._alone.take_unreported(), self._clock.now()
         args: list[Any] = [
             what,
             limits.per_minute,
@@ -102,16 +106,19 @@ class Governor:
             MINUTE_SHARE[priority],
             MONTH_SHARE[priority],
         ]
-        args += [int(WINDOW_SECONDS * 1000), int(RECOVERY_SECONDS * 1000), last]
+        args += [int(WINDOW_SECONDS * 1000), int(RECOVERY_SECONDS * 1000), last, self._name]
+        args += [int((now - moment) * 1000) for moment in unreported]
 
-        async def command() -> Verdict:
-            return _verdict(await script(keys=self._keys, args=args))
+        async def command() -> list[int]:
+            return [int(part) for part in await script(keys=self._keys, args=args)]
 
-        verdict = await self._gate.ask("quota", command)
-        self.shared = verdict is not None
-        return verdict
-
-
-def _verdict(reply: Any) -> Verdict:
-    granted, wait, used, limit, month_used, paused = (int(part) for part in reply)
-    return Verdict(bool(granted), wait / 1000, used, limit, month_used, paused / 1000)
+        reply = await self._gate.ask("quota", command)
+        self.shared = reply is not None
+        if reply is None:
+            self._alone.give_back(unreported)
+            return None
+        granted, wait, used, limit, month_used, paused, replicas = reply
+        if granted and what == "ask":
+            self._alone.window.record(now)
+        self._alone.learn(now, used=used + (granted if what == "ask" else 0), limit=limit, replicas=replicas)
+        return Verdict(bool(granted), wait / 1000, used, limit, month_used, paused / 1000)

@@ -1,8 +1,9 @@
 -- The rule of quota/window.py on Redis' own clock, atomic for all replicas.
--- KEYS: 1 sorted set of calls in the last window, 2 hash of state
+-- KEYS: 1 sorted set of calls in the last window, 2 hash of state, 3 sorted set of replicas by when last seen
 -- ARGV: 1 what (ask, look, refused), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute, 5 share of the
---       month, 6 window ms, 7 recovery ms, 8 retry-after ms (refused) or a unique member (ask)
--- Returns: granted, wait ms, used in the window, limit now, used this month, paused ms
+--       month, 6 window ms, 7 recovery ms, 8 retry-after ms (refused) or a unique member (ask), 9 the replica's name,
+--       10... ages in ms of calls that the replica granted itself while it did not reach this Redis
+-- Returns: granted, wait ms, used in the window, limit now, used this month, paused ms, replicas seen in the window
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local calls, state = KEYS[1], KEYS[2]
@@ -30,6 +31,16 @@ local month = month_of(now)
 if field('month', 0) ~= month then
   redis.call('HSET', state, 'month', month, 'month_used', 0)
 end
+
+for index = 10, #ARGV do
+  local at = now - tonumber(ARGV[index])
+  if at > now - window then
+    redis.call('ZADD', calls, at, ARGV[9] .. ':' .. index .. ':' .. now)
+  end
+  redis.call('HINCRBY', state, 'month_used', 1)
+end
+redis.call('ZADD', KEYS[3], now, ARGV[9])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - window)
 
 local factor = math.min(1, field('factor', 1) + math.max(0, now - field('factor_at', 0)) / recovery)
 if ARGV[1] == 'refused' then
@@ -64,5 +75,6 @@ if wait <= 0 then
   end
 end
 redis.call('PEXPIRE', calls, window * 2)
+redis.call('PEXPIRE', KEYS[3], window * 2)
 redis.call('PEXPIRE', state, 35 * 86400000)
-return {granted, math.ceil(wait), used, limit, month_used, math.ceil(paused)}
+return {granted, math.ceil(wait), used, limit, month_used, math.ceil(paused), redis.call('ZCARD', KEYS[3])}

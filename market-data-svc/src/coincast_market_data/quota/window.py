@@ -72,8 +72,13 @@ class QuotaWindow:
     def refused(self, now: float, retry_after_seconds: float) -> None:
         """The upstream said 429: pause, and halve the limit, which recovers over ten minutes."""
         self._paused_until = max(self._paused_until, now + retry_after_seconds)
-        self._factor = max(self._factor_now(now) / 2, 1 / self.limits.per_minute)
+        self._factor = max(self._factor_now(now) / 2, 1 / max(1, self.limits.per_minute))
         self._factor_at = now
+
+    def used(self, now: float) -> int:
+        """Calls in the minute that ends now."""
+        self._expire(now)
+        return len(self._calls)
 
     def _expire(self, now: float) -> None:
         while self._calls and self._calls[0] <= now - WINDOW_SECONDS:
@@ -86,7 +91,8 @@ class QuotaWindow:
         return min(1.0, self._factor + max(0.0, now - self._factor_at) / RECOVERY_SECONDS)
 
     def _judge(self, now: float, priority: Priority) -> Verdict:
-        limit = max(1, int(self.limits.per_minute * self._factor_now(now) + 1e-9))
+        lowered = int(self.limits.per_minute * self._factor_now(now) + 1e-9)
+        limit = max(min(1, self.limits.per_minute), lowered)
         allowed = int(limit * MINUTE_SHARE[priority] + 1e-9)
         paused = max(0.0, self._paused_until - now)
         wait = paused

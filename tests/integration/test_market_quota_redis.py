@@ -1,0 +1,117 @@
+"""The quota in Redis: the same rule as in the process, one bucket for all replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import redis.asyncio
+
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import Exhausted
+from coincast_chassis.redis import open_redis
+from coincast_market_data.ports import Priority
+from coincast_market_data.quota.governor import Governor
+from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow
+from coincast_market_data.redis_gate import RedisGate
+from tests.contract.valkey_harness import running_valkey
+
+NOW = 1_750_000_000.0
+
+
+@pytest.fixture(scope="module")
+def valkey_url() -> Iterator[str]:
+    with running_valkey() as server:
+        yield server.url
+
+
+def governor_on(
+    client: redis.asyncio.Redis | None, limits: Limits, *, prefix: str = "t:", replicas: int = 1
+) -> Governor:
+    gate = RedisGate(patience_seconds=2.0)
+    return Governor(limits, replicas=replicas, clock=SystemClock(), gate=gate, client=client, prefix=prefix)
+
+
+async def grants(governor: Governor, priority: Priority, asks: int) -> int:
+    count = 0
+    for _ in range(asks):
+        with suppress(Exhausted):
+            await governor.acquire(priority, 0.0)
+            count += 1
+    return count
+
+
+async def test_three_replicas_share_one_bucket(valkey_url: str) -> None:
+    clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
+    replicas = [governor_on(client, Limits(30, 0), prefix="three:") for client in clients]
+    asked = await asyncio.gather(*(grants(governor, Priority.LIVE, 340) for governor in replicas))
+    assert sum(asked) == 30
+    seen = await replicas[0].look()
+    assert (seen.minute_used, seen.month_used, seen.granted) == (30, 30, False)
+    assert 0 < seen.wait_seconds <= WINDOW_SECONDS
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+@pytest.mark.parametrize("limits", [Limits(10, 0), Limits(100, 7), Limits(1, 0), Limits(7, 1000)])
+async def test_the_script_is_the_same_rule(valkey_url: str, priority: Priority, limits: Limits) -> None:
+    client = open_redis(valkey_url, timeout_seconds=2.0)
+    prefix = f"same:{priority}:{limits.per_minute}:{limits.per_month}:"
+    shared = governor_on(client, limits, prefix=prefix)
+    local = QuotaWindow(limits)
+    for step in range(15):
+        told = await shared._ask(priority)
+        same = local.ask(SystemClock().now(), priority)
+        assert (told.granted, told.minute_limit) == (same.granted, same.minute_limit), step
+        assert (told.minute_used, told.month_used) == (same.minute_used, same.month_used), step
+        assert told.wait_seconds == pytest.approx(same.wait_seconds, abs=1.0)
+    await client.aclose()
+
+
+async def test_a_refusal_told_to_one_replica_pauses_the_others(valkey_url: str) -> None:
+    client = open_redis(valkey_url, timeout_seconds=2.0)
+    one, other = (governor_on(client, Limits(10, 0), prefix="pause:") for _ in range(2))
+    await one.refused(119.0)
+    with pytest.raises(Exhausted) as caught:
+        await other.acquire(Priority.LIVE, 0.0)
+    assert caught.value.retry_after_seconds == pytest.approx(119, abs=2)
+    assert (await other.look()).minute_limit == 5
+    await client.aclose()
+
+
+async def test_what_was_granted_by_redis_counts_when_redis_goes(valkey_url: str) -> None:
+    client = open_redis(valkey_url, timeout_seconds=2.0)
+    governor = governor_on(client, Limits(10, 0), prefix="gone:")
+    assert await grants(governor, Priority.LIVE, 6) == 6
+    await client.aclose()
+    governor._script = None
+    assert await grants(governor, Priority.LIVE, 20) == 4
+
+
+async def test_replicas_that_lose_redis_share_what_was_left_of_the_minute(valkey_url: str) -> None:
+    clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
+    replicas = [governor_on(client, Limits(30, 0), prefix="lost:") for client in clients]
+    before = await asyncio.gather(
+        *(grants(governor, Priority.LIVE, 4 + n) for n, governor in enumerate(replicas))
+    )
+    for governor in replicas:
+        await governor.look()
+    scripts = [governor._script for governor in replicas]
+    for governor in replicas:
+        governor._script = None
+    after = await asyncio.gather(*(grants(governor, Priority.LIVE, 50) for governor in replicas))
+    assert sum(before) == 15
+    assert sum(before) + sum(after) <= 30
+    assert min(after) >= 1, "nobody is left without"
+    for governor, script in zip(replicas, scripts, strict=True):
+        governor._script = script
+    for governor in replicas:
+        await governor.look()
+    assert (await replicas[0].look()).minute_used == sum(before) + sum(after), (
+        "what was granted alone is told"
+    )
+    for client in clients:
+        await client.aclose()
