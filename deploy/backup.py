@@ -6,7 +6,7 @@
 
 Runs beside a live system: every file is written by rename, so each one is whole; aliases are read first, so
 every version that they name is in the backup. A list of digests closes the file; restore checks all before it
-moves anything into place, and refuses folders that hold something unless told --replace. Standard library only.
+moves anything into place, and refuses folders that hold something unless told --replace.
 """
 
 import argparse

@@ -14,14 +14,18 @@ docker=/usr/bin/docker
 stop() {
     if [[ -f "$folder/engine.pid" ]]; then
         kill "$(cat "$folder/engine.pid")" 2>/dev/null || true
-        for _ in $(seq 50); do [[ -S "$folder/docker.sock" ]] && sleep 0.2 || break; done
+        for _ in $(seq 50); do
+            [[ -S "$folder/docker.sock" ]] || break
+            sleep 0.2
+        done
     fi
 }
 
 start_engine() {
     mkdir -p "$folder"
     /usr/sbin/dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/engine.pid" \
-        -H "$DOCKER_HOST" --bridge=none --iptables=false --ip6tables=false >"$folder/engine.log" 2>&1 &
+        -H "$DOCKER_HOST" --bip 172.30.0.1/24 --default-address-pool base=172.31.0.0/16,size=24 \
+        >"$folder/engine.log" 2>&1 9>&- &
     for _ in $(seq 150); do $docker info >/dev/null 2>&1 && return; sleep 0.2; done
     echo "the engine did not start; its log ends with:" >&2
     tail -5 "$folder/engine.log" >&2

@@ -1,4 +1,4 @@
-"""Every alert is complete: severity, summary, runbook section, a test that it fires and one that it does not."""
+"""Every alert is complete: severity, summary, runbook section, and a test each way."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ def rules(name: str) -> list[dict]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def tested() -> set[str]:
+def cases() -> set[str]:
     return {
         test["name"]
         for file in (PROMETHEUS / "tests").glob("*_test.yml")
@@ -37,7 +37,7 @@ def test_every_alert_tells_how_bad_it_is_and_what_to_do():
 
 def test_every_alert_is_tested_both_ways():
     expected = {f"{a['alert']} {what}" for a in rules("alerts.yml") for what in ("fires", "is silent")}
-    assert tested() == expected
+    assert cases() == expected
 
 
 def test_the_rules_name_only_metrics_that_the_services_have(shown_metrics):
