@@ -230,6 +230,10 @@ class Histories:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 last = await self._source.last_closed_day(vs_currency)
+        except NotFound:
+            # The source answers but does not have the coin that days are read from: coins are asked again
+            # in turn, as if they lagged.
+            last = date.min
         except (TimeoutError, CoincastError):
             self.source_up = False
             return

@@ -116,11 +116,16 @@ class Predictor:
         while self._waiting:
             batch = self._waiting[: self._max_batch]
             del self._waiting[: self._max_batch]
-            outcomes = await self._predict([prepared for _, prepared in batch])
-            for (vs_currency, prepared), outcome in zip(batch, outcomes, strict=True):
+            flights = [self._flights[id(prepared)] for _, prepared in batch]
+            try:
+                outcomes = await self._predict([prepared for _, prepared in batch])
+            finally:
+                for _, prepared in batch:
+                    del self._flights[id(prepared)]
+            for (vs_currency, prepared), flight, outcome in zip(batch, flights, outcomes, strict=True):
                 if isinstance(outcome, Row):
                     self._kept.put((prepared.coin_id, vs_currency), outcome)
-                self._flights.pop(id(prepared)).set_result(outcome)
+                flight.set_result(outcome)
 
     async def _predict(self, batch: Sequence[Prepared]) -> list[Outcome]:
         started = self._timer()

@@ -129,6 +129,8 @@ class FakeSource:
     async def last_closed_day(self, vs_currency: str) -> dt.date:
         if self.down:
             raise Unavailable("MarketDataService does not answer")
+        if "bitcoin" not in self.coins:
+            raise NotFound("there is no coin bitcoin")
         return self.coins["bitcoin"].as_of
 
     def next_day(self) -> None:

@@ -82,3 +82,15 @@ async def test_an_unknown_coin_is_not_asked_for_again_at_once() -> None:
     kit.clock.advance(11)
     await kit.ask("nothing")
     assert len(kit.source.fetched) == fetches + 1
+
+
+async def test_a_source_without_bitcoin_is_served_all_the_same() -> None:
+    kit = make_kit()
+    del kit.source.coins["bitcoin"]
+    first = await kit.one("dogecoin", model="lightgbm")
+    assert (first.forecast.degraded, first.provenance.stale) == (False, False)
+    kit.clock.advance(61)
+    await kit.histories.check_days()
+    kit.source.next_day()
+    again = await kit.one("dogecoin", model="lightgbm")
+    assert (again.forecast.day - first.forecast.day).days == 1

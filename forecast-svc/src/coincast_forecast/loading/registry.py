@@ -155,6 +155,8 @@ class Registry:
     async def _tried(self, name: Name, trial: Trial) -> LiveVersion:
         wanted = Wanted(self._root.absolute(), *name, self._key, self._require_signature)
         tried = await trial.load(wanted)
+        if self._worker.stuck:
+            self._worker = Worker("load")
         try:
             artifact = await self._worker.run(
                 lambda: load_verified(wanted), limit_seconds=self._trial_timeout_seconds
