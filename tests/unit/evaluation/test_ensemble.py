@@ -178,10 +178,11 @@ def test_regimes_are_known_on_the_day_and_from_a_tail() -> None:
 @pytest.mark.parametrize(
     ("params", "says"),
     [
-        ({"anchor": [1]}, "unknown parameters"),
-        ({"anchors": [0]}, "anchors must be 1 to 30"),
+        ({"anchor": [1]}, "anchor is not one of"),
+        ({"anchors": [0]}, "anchors: must be 1 to 30"),
         ({"fold_days": 2}, "fold_days"),
-        ({"trees": {"depth": 3}}, "unknown trees parameters"),
+        ({"trees": {"depth": 3}}, "trees.depth is not one of"),
+        ({"trees": {"rounds": "many"}}, "trees.rounds: .*got 'many'"),
     ],
 )
 def test_wrong_parameters_are_named(params: dict[str, Any], says: str) -> None:

@@ -114,9 +114,9 @@ def student_t(freedom: float) -> Callable[[Floats, lightgbm.Dataset], tuple[Floa
     """LightGBM objective: minus the log likelihood of |x| under a Student t whose log scale is the output."""
 
     def objective(output: Floats, data: lightgbm.Dataset) -> tuple[Floats, Floats]:
-        share = data.get_label() ** 2 * np.exp(-2 * output) / freedom
+        share = np.asarray(data.get_label(), dtype=np.float64) ** 2 * np.exp(-2 * output) / freedom
         gradient = 1 - (freedom + 1) * share / (1 + share)
-        return gradient, np.maximum(2 * (freedom + 1) * share / (1 + share) ** 2, 0.2)
+        return np.asarray(gradient), np.asarray(np.maximum(2 * (freedom + 1) * share / (1 + share) ** 2, 0.2))
 
     return objective
 

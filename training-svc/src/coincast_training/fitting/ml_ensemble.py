@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.intervals import symmetric_quantiles
+from coincast_modelkit.models.base import MAX_HORIZON_DAYS
 from coincast_modelkit.models.ensemble import Anchor, EnsembleModel
 from coincast_modelkit.models.ensemble_anchor import MEMBERS, Scales
 from coincast_modelkit.models.scales import into_weekend, joined
@@ -23,6 +25,7 @@ from coincast_training.fitting.ensemble_scales import TreeParams, fit_garch, fit
 
 Floats = NDArray[np.float64]
 Store = MutableMapping[tuple[Any, ...], Any]
+MIN_FOLD_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +41,29 @@ class EnsembleParams:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> EnsembleParams:
         """From a mapping as in a YAML file. Raises ValueError that names what is unknown or out of range."""
-        known = {"anchors", "fold_days", "ridge", "trees", "pool"}
-        if unknown := sorted(set(plain) - known):
-            raise ValueError(f"unknown parameters {unknown} for ml_ensemble; known are {sorted(known)}")
-        values = dict(plain)
-        for name, kind in (("trees", TreeParams), ("pool", PoolParams)):
-            if isinstance(values.get(name), Mapping):
-                values[name] = _part(name, kind, values[name])
-        params = cls(**{**values, "anchors": tuple(int(a) for a in values.get("anchors", cls().anchors))})
-        if not params.anchors or min(params.anchors) < 1 or max(params.anchors) > 30:
-            raise ValueError(f"anchors must be 1 to 30 days, got {list(params.anchors)}")
-        if params.fold_days < 7:
-            raise ValueError(f"fold_days must be at least 7, got {params.fold_days}")
+        for name, part in (("", plain), ("trees.", plain.get("trees")), ("pool.", plain.get("pool"))):
+            kind: Any = {"": cls, "trees.": TreeParams, "pool.": PoolParams}[name]
+            known = [f.name for f in fields(kind)]
+            if isinstance(part, Mapping) and (unknown := sorted(set(part) - set(known))):
+                raise ValueError(
+                    f"ml_ensemble parameters: {name}{unknown[0]} is not one of {', '.join(known)}"
+                )
+        try:
+            params = TypeAdapter(cls).validate_python(dict(plain))
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+            ]
+            raise ValueError(f"ml_ensemble parameters: {'; '.join(faults)}") from error
+        if not params.anchors or min(params.anchors) < 1 or max(params.anchors) > MAX_HORIZON_DAYS:
+            raise ValueError(
+                f"ml_ensemble parameters: anchors: must be 1 to 30 days, got {list(params.anchors)}"
+            )
+        if params.fold_days < MIN_FOLD_DAYS:
+            raise ValueError(
+                f"ml_ensemble parameters: fold_days: must be at least {MIN_FOLD_DAYS}, got {params.fold_days}"
+            )
         return params
-
-
-def _part(name: str, kind: type[Any], plain: Mapping[str, Any]) -> Any:
-    if unknown := sorted(set(plain) - set(kind.__slots__)):
-        raise ValueError(f"unknown {name} parameters {unknown}; known are {sorted(kind.__slots__)}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
 
 
 def fit(
@@ -75,7 +82,7 @@ def fit(
     where the panel is too short (150 days with a known outcome at the shortest horizon, over all coins).
     """
     chosen = EnsembleParams.of(params)
-    coins = rows_of(panel, panel if reference is None else reference, DEFAULT_SPEC)
+    coins = rows_of(panel, {**(reference or {}), **panel}, DEFAULT_SPEC)
     if not coins:
         raise ValueError("no coin has enough days for its features; 60 are needed")
     walk = Walk(coins, chosen, seed, {} if store is None else store)
