@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -16,6 +17,7 @@ DEFAULT_BASE_URLS = {
     "demo": "https://api.coingecko.com/api/v3",
     "pro": "https://pro-api.coingecko.com/api/v3",
 }
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 COINS_KEPT_WARM = "bitcoin,ethereum,ripple,binancecoin,solana,dogecoin,cardano,chainlink,avalanche-2,litecoin"
 
 
@@ -39,13 +41,16 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="MARKET_")
 
-    port: int = 50051
-    metrics_port: int = 9101
+    port: int = Field(50051, ge=0, le=65535, description="Port of the gRPC interface; 0 picks a free one.")
+    metrics_port: int = Field(9101, ge=0, le=65535, description="Port of /metrics; 0 picks a free one.")
 
-    upstream: UpstreamName = UpstreamName.COINGECKO
+    upstream: UpstreamName = Field(
+        UpstreamName.COINGECKO,
+        description="What stands at the upstream's address, coingecko or sandbox; checked by what answers.",
+    )
     upstream_url: str = Field("", description="Base address, /api/v3 included; empty: the plan's own.")
-    plan: Plan = Plan.KEYLESS
-    api_key: SecretStr | None = None
+    plan: Plan = Field(Plan.KEYLESS, description="keyless, demo or pro.")
+    api_key: SecretStr | None = Field(None, description="The key of the plan; best as a file of secrets.")
 
     per_minute_limit: int | None = Field(
         None, ge=1, description="Calls a minute; empty: the plan's safe default."
@@ -58,43 +63,62 @@ class Settings(ServiceSettings):
         None, ge=1, description="How far back the plan reaches; empty: its default."
     )
 
-    max_connections: int = Field(100, ge=1)
-    max_keepalive_connections: int = Field(20, ge=0)
-    http2: bool = True
-    call_deadline_seconds: float = Field(8.0, gt=0)
-    connect_timeout_seconds: float = Field(3.0, gt=0)
-    max_reply_bytes: int = Field(32 * 1024 * 1024, ge=1024)
-    max_attempts: int = Field(3, ge=1, le=5)
+    max_connections: int = Field(100, ge=1, description="Connections to the upstream at most.")
+    max_keepalive_connections: int = Field(
+        20, ge=0, description="Idle connections to the upstream that are kept."
+    )
+    http2: bool = Field(True, description="Speak HTTP/2 where the upstream does.")
+    call_deadline_seconds: float = Field(
+        8.0, gt=0, description="Total time of one call to the upstream, and of its retries."
+    )
+    connect_timeout_seconds: float = Field(3.0, gt=0, description="Time to connect to the upstream.")
+    max_reply_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Decoded size of a reply at most.")
+    max_attempts: int = Field(3, ge=1, le=5, description="Tries of one call at most.")
     retry_share: float = Field(
         0.2, ge=0, le=1, description="Extra calls by retries, as a share of first calls."
     )
     quota_wait_seconds: float = Field(2.0, ge=0, description="How long a live call waits for its turn.")
 
-    batch_window_seconds: float = Field(0.1, ge=0, le=5)
-    batch_max_ids: int = Field(250, ge=1, le=250)
-    batch_max_url_bytes: int = Field(2000, ge=200)
+    batch_window_seconds: float = Field(
+        0.1, ge=0, le=5, description="How long questions for prices are gathered into one call."
+    )
+    batch_max_ids: int = Field(250, ge=1, le=250, description="Ids in one call at most.")
+    batch_max_url_bytes: int = Field(2000, ge=200, description="Length of a call's parameters at most.")
 
-    breaker_failures: int = Field(5, ge=1)
-    breaker_reset_seconds: float = Field(20.0, gt=0)
-    breaker_min_calls: int = Field(5, ge=1)
-    breaker_probe_seconds: float = Field(10.0, gt=0)
+    breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a breaker.")
+    breaker_reset_seconds: float = Field(
+        20.0, gt=0, description="How long an open breaker leaves the upstream alone."
+    )
+    breaker_min_calls: int = Field(5, ge=1, description="Calls before a breaker may open.")
+    breaker_probe_seconds: float = Field(10.0, gt=0, description="How long a probe may take.")
 
-    prices_fresh_seconds: float = Field(30.0, gt=0)
-    markets_fresh_seconds: float = Field(60.0, gt=0)
-    lists_fresh_seconds: float = Field(3600.0, gt=0)
-    series_fresh_seconds: float = Field(300.0, gt=0)
-    stale_if_error_seconds: float = Field(86_400.0, ge=0)
-    memory_entries: int = Field(50_000, ge=100)
-    memory_documents_bytes: int = Field(128 * 1024 * 1024, ge=1024)
+    prices_fresh_seconds: float = Field(30.0, gt=0, description="How long prices are fresh.")
+    markets_fresh_seconds: float = Field(
+        60.0, gt=0, description="How long market tables and single documents are fresh."
+    )
+    lists_fresh_seconds: float = Field(
+        3600.0, gt=0, description="How long lists of coins and currencies are fresh."
+    )
+    series_fresh_seconds: float = Field(300.0, gt=0, description="How long charts are fresh.")
+    stale_if_error_seconds: float = Field(
+        86_400.0, ge=0, description="How long old data is served, marked stale, while the upstream fails."
+    )
+    memory_entries: int = Field(50_000, ge=100, description="Prices kept in the process.")
     ready_reply_seconds: float = Field(
         0.25, ge=0, le=5, description="How long an encoded reply is sent again as is."
     )
 
-    warm_ids: Annotated[tuple[str, ...], NoDecode] = tuple(COINS_KEPT_WARM.split(","))
-    warm_vs_currency: str = "usd"
-    background_refresh: bool = True
+    warm_ids: Annotated[tuple[str, ...], NoDecode] = Field(
+        tuple(COINS_KEPT_WARM.split(",")),
+        description="Coins fetched at the start and whose archive is kept whole, with commas between.",
+    )
+    warm_vs_currency: str = Field("usd", description="Their currency.")
+    background_refresh: bool = Field(
+        True,
+        description="Fetch hot prices before they are stale, and keep the archive of the warm coins whole.",
+    )
 
-    archive_dir: Path = Path("var/archive")
+    archive_dir: Path = Field(Path("var/archive"), description="Where daily candles are kept.")
     hourly_calls_at_once: int = Field(4, ge=1, le=32, description="Backfill calls in flight for one coin.")
 
     @field_validator("warm_ids", mode="before")
@@ -108,11 +132,17 @@ class Settings(ServiceSettings):
     def _consistent(self) -> Self:
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError("MARKET_UPSTREAM_URL must start with http:// or https://")
+        if self.api_key is not None and self.base_url.startswith("http://") and not self._is_near():
+            raise ValueError("MARKET_API_KEY would travel in the clear: MARKET_UPSTREAM_URL must be https://")
         if self.plan != Plan.KEYLESS and self.upstream == UpstreamName.COINGECKO and self.api_key is None:
             raise ValueError(
                 f"MARKET_PLAN={self.plan} needs MARKET_API_KEY, or a file market_api_key among the secrets"
             )
         return self
+
+    def _is_near(self) -> bool:
+        """A sandbox beside the service, or an address of this machine."""
+        return self.upstream == UpstreamName.SANDBOX or urlsplit(self.base_url).hostname in LOOPBACK
 
     @property
     def base_url(self) -> str:

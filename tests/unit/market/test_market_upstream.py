@@ -40,7 +40,7 @@ Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 def settings_of(**changes: Any) -> Settings:
-    return Settings(**({"upstream_url": "http://upstream.test/api/v3"} | changes))
+    return Settings(**({"upstream_url": "https://upstream.test/api/v3"} | changes))
 
 
 def client_for(
@@ -88,6 +88,8 @@ async def test_the_key_is_told_nowhere(caplog: pytest.LogCaptureFixture) -> None
 def test_a_plan_without_its_key_is_refused() -> None:
     with pytest.raises(ValidationError, match="MARKET_API_KEY"):
         settings_of(plan="demo")
+    with pytest.raises(ValidationError, match="in the clear"):
+        settings_of(plan="demo", api_key=SECRET, upstream_url="http://upstream.test/api/v3")
 
 
 async def test_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
