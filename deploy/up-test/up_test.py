@@ -281,7 +281,8 @@ def main(arguments: list[str]) -> int:
             step()
     except Failed as failure:
         say(f"FAILED: {failure}")
-        say(test.docker.compose("logs", "--tail", "8", "--no-color")[-8000:])
+        logs = test.docker.compose("logs", "--tail", "8", "--no-color")
+        say("\n".join(line for line in logs.splitlines() if "password" not in line)[-8000:])
         return 1
     finally:
         test.down()
