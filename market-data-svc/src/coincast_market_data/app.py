@@ -198,6 +198,7 @@ def make_status(edges: Edges, batcher: Batcher, archive: Archive, quality: Quali
         edges.breakers,
         edges.counts,
         edges.gate,
+        edges.store,
         edges.governor,
         batcher,
         archive,

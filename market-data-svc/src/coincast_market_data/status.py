@@ -12,6 +12,7 @@ from coincast.market.v1 import market_pb2
 from coincast_market_data import convert, metrics
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.layers import LayerCounts
+from coincast_market_data.cache.redis_store import RedisStore
 from coincast_market_data.prices.batcher import Batcher
 from coincast_market_data.quarantine import QualityBook
 from coincast_market_data.quota.governor import Governor
@@ -30,6 +31,7 @@ class Status:
     breakers: Breakers
     counts: LayerCounts
     gate: RedisGate
+    store: RedisStore
     governor: Governor
     batcher: Batcher
     archive: Archive
@@ -50,7 +52,7 @@ class Status:
             archive=await asyncio.to_thread(self._archive),
             warm_ids=self.settings.warm_ids,
             quality=[convert.quality(self.quality.of(coin, "usd")) for coin in quality_ids],
-            redis_up=self.gate.up,
+            redis_up=await self.store.answers(),
             version=metadata.version("coincast-market-data"),
             uptime_seconds=time.monotonic() - self.started,
         )
@@ -66,7 +68,7 @@ class Status:
         metrics.QUOTA_MONTH_USED.set(seen.month_used)
         metrics.QUOTA_MONTH_LIMIT.set(self.governor.limits.per_month)
         metrics.QUOTA_PAUSED.set(seen.paused_seconds)
-        metrics.REDIS_UP.set(self.gate.up)
+        metrics.REDIS_UP.set(await self.store.answers())
 
     def _pool(self) -> market_pb2.PoolStatus:
         connections, idle = self.pool.connections()

@@ -27,6 +27,14 @@ class RedisStore:
         """Commands that were not answered."""
         return self._gate.errors
 
+    async def answers(self) -> bool:
+        """Whether it answers now."""
+
+        async def command() -> bool:
+            return bool(await self._client.ping())
+
+        return bool(await self._gate.ask("ping", command))
+
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """Values of those keys that are there."""
         names = [self._prefix + key for key in keys]
