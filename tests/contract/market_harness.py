@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from coincast.market.v1 import market_pb2_grpc
+from coincast_chassis.app import ServiceApp
 from coincast_chassis.channel import open_channel
+from coincast_chassis.clock import Clock
 from coincast_chassis.run import serve
 from coincast_market_data.app import build
 from coincast_market_data.settings import Plan, Settings, UpstreamName
@@ -50,9 +52,15 @@ def settings_for(sandbox: RunningSandbox, archive: Path, **changes: Any) -> Sett
 
 
 @asynccontextmanager
-async def running_market(settings: Settings) -> AsyncIterator[market_pb2_grpc.MarketDataServiceAsyncStub]:
-    """The service over real gRPC on a free port."""
-    async with serve("market-data", settings, build) as address:
+async def running_market(
+    settings: Settings, *, clock: Clock | None = None
+) -> AsyncIterator[market_pb2_grpc.MarketDataServiceAsyncStub]:
+    """The service over real gRPC on a free port; `clock` is the machine's where it is not right."""
+
+    async def with_clock(given: Settings, stack: AsyncExitStack) -> ServiceApp:
+        return await build(given, stack, clock=clock)
+
+    async with serve("market-data", settings, with_clock) as address:
         channel = open_channel(address, service=SERVICE)
         try:
             yield market_pb2_grpc.MarketDataServiceStub(channel)

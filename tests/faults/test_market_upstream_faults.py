@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from coincast.market.v1 import market_pb2 as pb
+from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import CoincastError, Exhausted, Timeout, Unavailable
 from coincast_sandbox.testing import RunningSandbox
 from tests.contract.market_harness import pro_sandbox, running_market, settings_for
@@ -336,3 +338,32 @@ async def test_bad_series_leave_only_good_days_in_the_archive(
             assert len(reply.history.candles) + len(reply.history.missing_dates) >= 58 - 60 * (
                 fault["kind"] == "nan"
             )
+
+
+class WrongClock(SystemClock):
+    """A machine whose clock is off."""
+
+    def __init__(self, off_seconds: float) -> None:
+        self.off_seconds = off_seconds
+
+    def now(self) -> float:
+        return super().now() + self.off_seconds
+
+
+@pytest.mark.parametrize("hours", [1, -1, 25])
+async def test_a_machine_clock_that_is_off_changes_no_figure(
+    sandbox: RunningSandbox, tmp_path: Path, hours: int
+) -> None:
+    settings = settings_for(sandbox, tmp_path, call_deadline_seconds=8.0)
+    async with running_market(settings, clock=WrongClock(hours * 3600.0)) as stub:
+        prices = await stub.GetPrices(pb.GetPricesRequest(ids=WARM), timeout=8)
+        history = (await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=5), timeout=8)).history
+    now = sandbox.health()["now"]
+    ages = [price.provenance.age_seconds for price in prices.prices]
+    closed = datetime.fromtimestamp(now - 35 * 60, UTC).date() - timedelta(days=1)
+    print(f"\nclock {hours:+d} h: ages {max(ages):.0f} s at most, last closed day {history.candles[-1].date}")
+    assert len(ages) == len(WARM)
+    assert max(ages) < 90
+    assert abs(prices.prices[0].provenance.as_of.seconds - now) < 90
+    assert history.candles[-1].date == closed.isoformat()
+    assert not history.provenance.stale
