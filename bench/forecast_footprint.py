@@ -50,11 +50,12 @@ async def main() -> None:
         began = time.perf_counter()
         async with forecast_service(target, root) as (stub, running):
             ready = time.perf_counter() - began
-            status = await stub.GetStatus(pb.GetStatusRequest())
-            print(
-                f"ready in {ready:.2f} s (bound 3) with {[f'{v.model} {v.version}' for v in status.loaded]}"
-            )
             process = psutil.Process(running.child.pid)
+            used = process.cpu_times()
+            cpu = used.user + used.system + used.children_user + used.children_system
+            status = await stub.GetStatus(pb.GetStatusRequest())
+            versions = [f"{v.model} {v.version}".strip() for v in status.loaded]
+            print(f"ready in {ready:.2f} s (bound 3), {cpu:.2f} s of CPU, with the trial: {versions}")
             for what, coins in (("loaded", 0), ("10 coins forecast", 10), ("250 coins forecast", 250)):
                 for model in ("lightgbm", "ml_ensemble", "lstm", "technical")[: 4 if coins else 0]:
                     ids = [f"like-{i}" for i in range(coins)]

@@ -105,7 +105,8 @@ async def swap(stub: ForecastServiceStub, root: Path) -> None:
     during = await busy
     print(
         f"swap under load (16 callers): errors {during.errors + quiet.errors}, "
-        f"versions {sorted(during.versions)}, p99 {p99_ms(during.seconds):.1f} ms during, {p99_ms(quiet.seconds):.1f} ms before"
+        f"versions {sorted(during.versions)}, p99 {p99_ms(during.seconds):.1f} ms during, "
+        f"{p99_ms(quiet.seconds):.1f} ms before"
     )
 
 

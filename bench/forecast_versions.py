@@ -7,6 +7,7 @@ serving.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import sys
 import time
@@ -87,11 +88,17 @@ def main() -> None:
         (lightgbm, {"walk_forward": False}),
         (ml_ensemble, {"fold_days": 300}),
     ]
+    if importlib.util.find_spec("tensorflow"):
+        from coincast_training.fitting import lstm
+
+        recipes.append((lstm, {"walk_forward": False, "epochs": 1, "samples": 50, "stride_days": 14}))
     for module, parameters in recipes:
+        if (root / module.__name__.rsplit(".", 1)[-1]).exists():
+            continue
         began = time.perf_counter()
         fitted = module.fit(panel, parameters, 1, progress=lambda _fraction, _stage: None)
         version = write(root, fitted.model, panel)
-        print(f"{fitted.model.name} {version} in {time.perf_counter() - began:.1f} s")
+        print(f"{fitted.model.name} {version} in {time.perf_counter() - began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
