@@ -53,7 +53,10 @@ class Edges:
 
     def cache(self, kind: Kind[T], max_entries: int) -> LayeredCache[T]:
         """A cache of one kind of data."""
-        return LayeredCache(kind, self.store, self.clock, self.counts, max_entries=max_entries)
+        most = self.settings.memory_document_bytes
+        return LayeredCache(
+            kind, self.store, self.clock, self.counts, max_entries=max_entries, max_bytes=most
+        )
 
     def read_through(self, kind: Kind[T], max_entries: int) -> ReadThrough[T]:
         """A cache with its way to fetch."""

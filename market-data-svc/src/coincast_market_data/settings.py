@@ -104,6 +104,9 @@ class Settings(ServiceSettings):
         86_400.0, ge=0, description="How long old data is served, marked stale, while the upstream fails."
     )
     memory_entries: int = Field(50_000, ge=100, description="Prices kept in the process.")
+    memory_document_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024 * 1024, description="Bytes of each kind of document kept in the process."
+    )
     ready_reply_seconds: float = Field(
         0.25, ge=0, le=5, description="How long an encoded reply is sent again as is."
     )

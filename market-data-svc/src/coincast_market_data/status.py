@@ -13,6 +13,7 @@ from coincast_market_data import convert, metrics
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.layers import LayerCounts
 from coincast_market_data.cache.redis_store import RedisStore
+from coincast_market_data.keys import split_ids
 from coincast_market_data.prices.batcher import Batcher
 from coincast_market_data.quarantine import QualityBook
 from coincast_market_data.quota.governor import Governor
@@ -20,6 +21,8 @@ from coincast_market_data.redis_gate import RedisGate
 from coincast_market_data.settings import Settings
 from coincast_market_data.upstream.breakers import Breakers
 from coincast_market_data.upstream.pool import PoolView
+
+QUALITY_CURRENCY = "usd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Status:
             batch=self._batch(),
             archive=await asyncio.to_thread(self._archive),
             warm_ids=self.settings.warm_ids,
-            quality=[convert.quality(self.quality.of(coin, "usd")) for coin in quality_ids],
+            quality=[await self._quality(coin) for coin in split_ids(quality_ids)[0]] if quality_ids else [],
             redis_up=await self.store.answers(),
             version=metadata.version("coincast-market-data"),
             uptime_seconds=time.monotonic() - self.started,
@@ -69,6 +72,15 @@ class Status:
         metrics.QUOTA_MONTH_LIMIT.set(self.governor.limits.per_month)
         metrics.QUOTA_PAUSED.set(seen.paused_seconds)
         metrics.REDIS_UP.set(await self.store.answers())
+
+    async def _quality(self, coin: str) -> market_pb2.QualityReport:
+        """What was put aside since the start, and the gaps of what is kept."""
+        report = self.quality.of(coin, QUALITY_CURRENCY)
+        candles = await self.archive.read(coin, QUALITY_CURRENCY)
+        if candles:
+            report.last_good_day = candles[-1].day
+            report.missing_days = (candles[-1].day - candles[0].day).days + 1 - len(candles)
+        return convert.quality(report)
 
     def _pool(self) -> market_pb2.PoolStatus:
         connections, idle = self.pool.connections()

@@ -241,3 +241,18 @@ def test_keys_in_the_query_never_go_further() -> None:
     assert query == (("days", "1"),)
     with pytest.raises(InvalidInput):
         canonical_query({"days": "1\r\nX: y"})
+
+
+def test_documents_are_bounded_by_their_bytes() -> None:
+    async def fill() -> tuple[int, int]:
+        kind = Kind("doc", WINDOWS, bytes, bytes)
+        cache = LayeredCache(
+            kind, FakeStore(), ManualClock(), LayerCounts(), max_entries=100, max_bytes=10_000
+        )
+        for n in range(50):
+            await cache.write({f"k{n % 20}": Cached(b"x" * 1000 * (1 + n % 3), 0.0, 0.0)})
+        held = [entry.value for entry in (await cache.read([f"k{n}" for n in range(20)])).values()]
+        return len(cache), sum(map(len, held))
+
+    entries, _ = asyncio.run(fill())
+    assert 3 <= entries <= 10

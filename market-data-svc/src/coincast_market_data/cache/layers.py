@@ -42,16 +42,28 @@ class LayerCounts:
 
 
 class LayeredCache(Generic[T]):
-    """Reads the process's layer first, Redis for what is not fresh there; writes both."""
+    """Reads the process's layer first, Redis for what is not fresh there; writes both.
+
+    The process's layer is bounded by entries and, where `max_bytes` is not 0, by the bytes of documents.
+    """
 
     def __init__(
-        self, kind: Kind[T], store: SharedStore, clock: Clock, counts: LayerCounts, *, max_entries: int
+        self,
+        kind: Kind[T],
+        store: SharedStore,
+        clock: Clock,
+        counts: LayerCounts,
+        *,
+        max_entries: int,
+        max_bytes: int = 0,
     ) -> None:
         self.kind = kind
         self._store = store
         self._clock = clock
         self._counts = counts
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._memory: OrderedDict[str, Cached[T]] = OrderedDict()
         counts.watch(lambda: len(self._memory))
 
@@ -119,7 +131,13 @@ class LayeredCache(Generic[T]):
 
     def _remember(self, entries: Mapping[str, Cached[T]]) -> None:
         for key, entry in entries.items():
+            self._bytes += self._weight(entry) - self._weight(self._memory.get(key))
             self._memory[key] = entry
             self._memory.move_to_end(key)
-        while len(self._memory) > self._max_entries:
-            self._memory.popitem(last=False)
+        while len(self._memory) > self._max_entries or (self._bytes > self._max_bytes > 0):
+            _, dropped = self._memory.popitem(last=False)
+            self._bytes -= self._weight(dropped)
+
+    def _weight(self, entry: Cached[T] | None) -> int:
+        """Bytes of a document; other things are counted, not weighed."""
+        return len(entry.value) if entry is not None and isinstance(entry.value, bytes) else 0
