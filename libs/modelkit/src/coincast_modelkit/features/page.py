@@ -1,4 +1,4 @@
-"""Writes docs/features.md from the definitions: `python -m coincast_modelkit.features.page > docs/features.md`."""
+"""Writes docs/features.md: `python -m coincast_modelkit.features.page > docs/features.md`."""
 
 import sys
 from itertools import groupby
@@ -9,9 +9,9 @@ HEAD = """# Features
 
 Generated from the code by `python -m coincast_modelkit.features.page`; a test holds it current.
 
-{count} features in {groups} groups. Each row sees the days up to its own and at most {memory} of them. A feature is
-NaN while it warms up, and where an input is absent: without high and low there are no `ranges`, without volume no
-`volume`; nothing is guessed. Cross-sections are taken against {reference}.
+{count} features in {groups} groups. Each row sees the days up to its own and at most {memory} of them. A
+feature is NaN while it warms up, and where an input is absent: without high and low there are no `ranges`,
+without volume no `volume`; nothing is guessed. Cross-sections are taken against {reference}.
 The default spec's hash is `{hash}`; an artifact that was trained on another one is refused.
 """
 

@@ -31,8 +31,7 @@ class HarLine:
     centre: Floats
 
     def predict(self, rows: Floats, names: Sequence[str]) -> Floats:
-        """Log daily volatility (n, A) from feature rows (n, F) with these names; NaN where har_3 is absent.
-        """
+        """Log daily volatility (n, A) from feature rows (n, F) so named; NaN where har_3 is absent."""
         x = design(rows, names, self.terms)
         return np.asarray((x - self.centre) @ self.coefficients.T + self.intercepts)
 

@@ -1,5 +1,4 @@
-"""Pooled LightGBM: volatility from a HAR line plus trees, a mean shrunk out of sample, symmetric residuals.
-"""
+"""Pooled LightGBM: volatility from a line and trees, a mean shrunk out of sample, symmetric shape."""
 
 import json
 import threading

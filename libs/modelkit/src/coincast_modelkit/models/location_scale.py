@@ -27,8 +27,7 @@ class LocationScale:
         return across_horizons(self.anchors, at_anchors.T, horizons).T
 
     def mean(self, scores: Floats, log_volatility: Floats, horizons: Sequence[int]) -> Floats:
-        """Mean log return (n, H) from weighted scores (n, M); beyond the last mean anchor it grows no more.
-        """
+        """Mean log return (n, H) from weighted scores (n, M); past the last mean anchor it grows no more."""
         days = np.minimum(np.asarray(horizons, dtype=np.float64), self.mean_anchors[-1])
         at = across_horizons(self.mean_anchors, scores.T, horizons).T
         return np.asarray(at * np.exp(log_volatility) * np.sqrt(days))

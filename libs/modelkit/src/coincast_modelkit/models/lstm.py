@@ -59,8 +59,7 @@ class LstmModel:
         self._columns = [spec.names.index(name) for name in inputs]
 
     def raw(self, windows: Floats) -> tuple[Floats, Floats, Floats]:
-        """Uncorrected outputs of windows (n, L, F): corrections (n, A), scores (n, M), log widening (n, A).
-        """
+        """Uncorrected: corrections (n, A), scores (n, M), log widening (n, A) of windows (n, L, F)."""
         inputs = self.scaler(windows[:, -self.window_days :, self._columns])
         return network_outputs(self.network, inputs, len(self.form.anchors))
 

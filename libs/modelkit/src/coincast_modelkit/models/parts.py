@@ -9,7 +9,7 @@ import numpy as np
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.prepared import Prepared
-from coincast_modelkit.volatility import daily_variance
+from coincast_modelkit.volatility import BELIEF_DAYS, daily_variance
 
 TRAILING_MIN_DAYS = 7
 
@@ -20,8 +20,8 @@ def trailing_volatility(candles: Candles, horizons: Sequence[int]) -> Floats:
     A fifth of the days may be unknown.
     """
     days = np.maximum(TRAILING_MIN_DAYS, np.asarray(horizons))
-    # One row more, since the first may know its variance only from the close before it.
-    newest_first = daily_variance(candles.tail(int(days.max()) + 1))[::-1]
+    # More rows than are averaged: a variance may need the close before it, and what was usual before that.
+    newest_first = daily_variance(candles.tail(int(days.max()) + 1 + BELIEF_DAYS))[::-1]
     known = np.isfinite(newest_first)
     total = np.concatenate([[0.0], np.cumsum(np.where(known, newest_first, 0.0))])
     count = np.concatenate([[0], np.cumsum(known)])
