@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias
 
 import grpc
@@ -79,13 +79,16 @@ class ServerCalls(grpc.aio.ServerInterceptor):
         return call
 
     def _stream(
-        self, path: str, behaviour: Callable[[Any, Context], AsyncIterator[Any]]
+        self, path: str, behaviour: Callable[[Any, Context], AsyncGenerator[Any]]
     ) -> Callable[..., Any]:
-        async def call(request: Any, servicer_context: Context) -> AsyncIterator[Any]:
+        # Writes instead of yielding: a cancelled call then ends here, in its own context, and closes the
+        # service's generator at once; gRPC would leave a generator to the garbage collector.
+        async def call(request: Any, servicer_context: Context) -> None:
             with self._around(path, servicer_context) as outcome:
                 try:
-                    async for message in behaviour(request, servicer_context):
-                        yield message
+                    async with aclosing(behaviour(request, servicer_context)) as messages:
+                        async for message in messages:
+                            await servicer_context.write(message)
                 except Exception as error:
                     outcome.error = error
                     await _refuse(path, servicer_context, error)
