@@ -200,3 +200,11 @@ def test_explain_names_features(fitted: FittedModel) -> None:
     assert len(told) == 5 and all(a.feature in fitted.model.spec.names for a in told)
     sizes = [abs(a.contribution) for a in told]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_free_plan_without_ranges_and_volume_can_be_learnt_from() -> None:
+    bare = {c: Candles.of(c, x.dates, x.close) for c, x in panel().items() if c != "bitcoin"}
+    model = fit(bare, PARAMS, 1, progress=silent).model
+    market = Market.of(bare)
+    made = model.predict([prepare(c, market, model.spec) for c in bare.values()], (1, 7, 30))
+    assert made.usable().all() and (made.volatility > 0).all()

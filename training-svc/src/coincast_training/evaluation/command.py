@@ -91,10 +91,10 @@ def _print(console: Console, found: dict[str, Any]) -> None:
     for goal in found["goals"]:
         if goal["value"] is not None:
             sign = "<=" if goal["below"] else ">="
-            aim = "" if goal["aim"] is None else f"{goal['aim']:.2f}"
+            aim = "" if goal["aim"] is None else f"{goal['aim']:.3f}"
             verdict = {True: "holds", False: "MISSES", None: "?"}[goal["holds"]]
             verdict += ", reaches the aim" if goal["reaches_aim"] else ""
-            table.add_row(goal["name"], f"{goal['value']:.2f}", f"{sign} {goal['must']:.2f}", aim, verdict)
+            table.add_row(goal["name"], f"{goal['value']:.3f}", f"{sign} {goal['must']:.3f}", aim, verdict)
     console.print(table)
 
 

@@ -56,11 +56,11 @@ def _goals(entries: list[dict[str, Any]]) -> str:
         kind = {True: "good", False: "bad", None: ""}[goal["holds"]]
         verdict = {True: "holds", False: "misses", None: ""}[goal["holds"]]
         verdict += ", reaches the aim" if goal["reaches_aim"] else ""
-        aim = "" if goal["aim"] is None else f"{goal['aim']:.2f}"
+        aim = "" if goal["aim"] is None else f"{goal['aim']:.3f}"
         sign = "at most" if goal["below"] else "at least"
         cells = (
-            f"{goal['value']:.2f}",
-            f"{sign} {goal['must']:.2f}",
+            f"{goal['value']:.3f}",
+            f"{sign} {goal['must']:.3f}",
             aim,
             f"<span class='{kind}'>{verdict}</span>",
         )
