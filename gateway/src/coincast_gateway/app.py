@@ -36,6 +36,7 @@ from coincast_gateway.services import forecast, market, training
 from coincast_gateway.services.backend import Backend
 from coincast_gateway.serving.asgi import App
 from coincast_gateway.serving.body import BodyBounds
+from coincast_gateway.serving.direct import Direct
 from coincast_gateway.serving.dispatch import Serving
 from coincast_gateway.serving.endpoint import Endpoint
 from coincast_gateway.serving.hot import HotCache
@@ -114,7 +115,8 @@ async def build(
     rest = rest_app(serving, endpoints, Mirror(services.market, hot, clock.monotonic), version=version())
     gate = await build_gate(settings, redis, clock, stack)
     bounds = Bounds(settings.max_in_flight, settings.max_url_bytes)
-    front = Front(rest, hot=hot, watch=watch, gate=gate, bounds=bounds)
+    direct = Direct(rest, serving, endpoints)
+    front = Front(direct, hot=hot, watch=watch, gate=gate, bounds=bounds)
     return Gateway(with_cors(front, settings.cors_origins), front, draining)
 
 
@@ -145,7 +147,7 @@ async def opened_redis(settings: Settings, stack: AsyncExitStack) -> redis.async
     """A client that gives up quickly; None where no Redis is configured."""
     if not settings.redis_url:
         return None
-    client = open_redis(settings.redis_url)
+    client = open_redis(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
     stack.push_async_callback(client.aclose)
     return client
 

@@ -56,4 +56,6 @@ class Settings(ServiceSettings):
     body_seconds: float = Field(10.0, gt=0, description="Until a body must have arrived.")
     idle_seconds: int = Field(15, ge=1, description="How long an idle connection is kept.")
 
+    redis_timeout_seconds: float = Field(0.05, gt=0, description="How long a request waits for Redis.")
+
     workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")

@@ -356,6 +356,7 @@ class World:
     market: FakeMarket
     forecast: FakeForecast
     training: FakeTraining
+    targets: dict[str, str]
 
 
 @asynccontextmanager
@@ -382,7 +383,7 @@ async def world(**settings: Any) -> AsyncIterator[World]:
             **settings,
         }
         url = await stack.enter_async_context(serve(Settings(**given)))
-        yield World(url, market, forecast, training)
+        yield World(url, market, forecast, training, targets)
 
 
 @asynccontextmanager

@@ -13,6 +13,9 @@ from coincast_gateway.access.keys import GRANTS, KeyRing, KeyStore
 from coincast_gateway.access.limits import Limiter
 from coincast_gateway.settings import Settings
 
+# Redis may just be starting as well: so often, with such a pause, before the start is given up.
+FIRST_TRIES = 10
+FIRST_PAUSE_SECONDS = 0.5
 HOW = "make one with: python -m coincast_gateway.access create NAME --scope read"
 
 
@@ -71,11 +74,16 @@ async def build_gate(
 async def _load(
     ring: KeyRing, store: KeyStore, policy: Policy, *, clock: Clock, stack: AsyncExitStack
 ) -> None:
-    try:
-        await refreshed(ring, store, clock)
-    except Unavailable:
-        if policy.keys_wanted:
-            raise
+    for left in reversed(range(FIRST_TRIES)):
+        try:
+            await refreshed(ring, store, clock)
+            break
+        except Unavailable:
+            if not policy.keys_wanted:
+                break
+            if not left:
+                raise
+            await asyncio.sleep(FIRST_PAUSE_SECONDS)
     refreshing = asyncio.create_task(refresh_forever(ring, store, clock))
 
     async def stop() -> None:

@@ -37,6 +37,7 @@ class Front:
         self._bounds = bounds
         self._draining = False
         self._in_flight = 0
+        metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
         # A random start for the process and a count within it: cheaper than a random number each.
         self._prefix = secrets.token_hex(5)
         self._count = itertools.count()
@@ -60,6 +61,9 @@ class Front:
             raw = (scope["path"], scope["query_string"], header(scope, b"accept"))
             entry = self._hot.raw(raw, time.monotonic())
             if entry is not None and (entry.public or "read" in admission.scopes):
+                if self._draining:
+                    # The short way knows no `Connection: close`.
+                    scope["extensions"] = {}
                 status = await entry.send(scope, send, now=time.monotonic(), extra=extra)
                 self._watch.hot(scope["path"], status, time.perf_counter() - started)
                 return
@@ -86,7 +90,6 @@ class Front:
             return status
         scope["coincast.admission"] = admission
         self._in_flight += 1
-        metrics.IN_FLIGHT.set(self._in_flight)
         try:
             await self._app(scope, receive, sending)
         except Exception:

@@ -13,7 +13,7 @@ from coincast_gateway.replies import Reply
 from coincast_gateway.services.market import MarketData
 from coincast_gateway.serving.asgi import Receive, Scope, Send, header
 from coincast_gateway.serving.entry import Entry
-from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache
+from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache, Plan
 from coincast_gateway.serving.permission import admission_of
 
 log = get_logger("coincast.gateway")
@@ -65,11 +65,11 @@ class Mirror:
         if "read" not in admission_of(scope).scopes:
             raise MirrorError(401, "status", "API Key Missing", code=10002)
         key = ("mirror", path.lower(), tuple(sorted(query.items())))
-        entry = await self._hot.get(key, lambda: self._fetch(path, query))
+        plan = Plan(key, lambda: self._fetch(path, query))
         raw = scope["query_string"]
         if len(raw) <= MAX_RAW_QUERY_BYTES and not any(name.encode() in raw for name in KEY_PARAMETERS):
-            self._hot.remember((scope["path"], raw, header(scope, b"accept")), key)
-        return entry
+            self._hot.remember((scope["path"], raw, header(scope, b"accept")), plan)
+        return await self._hot.get(plan)
 
     async def _fetch(self, path: str, query: dict[str, str]) -> Reply:
         if path == "ping":

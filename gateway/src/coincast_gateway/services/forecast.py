@@ -31,11 +31,11 @@ class Forecasting:
 
     async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
         """What is loaded, what was refused."""
-        return await self.backend.call(
+        return await self.backend.probe(
             self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
 
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
         """What its process takes."""
         request = process_pb2.GetProcessRequest()
-        return await self.backend.call(self._process.GetProcess, request, deadline_seconds=deadline_seconds)
+        return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

@@ -9,6 +9,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+# The ASGI extension of the gateway's server: (status, header lines, body) -> whether it was sent.
+READY = "coincast.ready"
 
 
 def header(scope: Scope, name: bytes) -> bytes:

@@ -11,7 +11,7 @@ from coincast_gateway.serving.asgi import Headers, Receive, Scope, Send, header
 from coincast_gateway.serving.body import BodyBounds, read_body
 from coincast_gateway.serving.endpoint import Call, Endpoint
 from coincast_gateway.serving.entry import Entry
-from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache
+from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache, Plan
 from coincast_gateway.serving.permission import permitted
 from coincast_gateway.serving.tables import to_csv, wants_csv
 from coincast_gateway.serving.validation import Refused, parameters, refuse, validated
@@ -48,17 +48,15 @@ class Serving:
 
     async def _entry(self, endpoint: Endpoint, path: dict[str, str], scope: Scope, receive: Receive) -> Entry:
         admission = permitted(scope, endpoint.scope)
-        accept = header(scope, b"accept")
-        as_csv = endpoint.media_type == JSON and wants_csv(accept, endpoint.table)
+        raw = (scope["path"], scope["query_string"], header(scope, b"accept"))
+        side = self.caller_key(scope) if endpoint.by_caller else ""
+        plan = self.hot.plan(raw) if endpoint.kept and not side else None
+        if plan is not None:
+            return await self.hot.get(plan)
+        as_csv = endpoint.media_type == JSON and wants_csv(raw[2], endpoint.table)
         query = validated(endpoint.query, {**parameters(scope["query_string"]), **path})
         body = await read_body(endpoint.body, scope, receive, self.bodies) if endpoint.body else None
-        side = self.caller_key(scope) if endpoint.by_caller else ""
-        call = Call(
-            client_key=side,
-            requested_by=admission.caller,
-            body=body,
-            idempotency_key=_idempotency_key(scope),
-        )
+        call = Call(side, requested_by=admission.caller, body=body, idempotency_key=_idempotency_key(scope))
 
         async def make() -> Reply:
             reply = await endpoint.answer(query, call)
@@ -68,11 +66,10 @@ class Serving:
 
         if not endpoint.kept:
             return self.hot.wrap(await make())
-        key = (endpoint.name, query, as_csv, side)
-        entry = await self.hot.get(key, make, public=endpoint.scope == "none")
-        if not side and len(scope["query_string"]) <= MAX_RAW_QUERY_BYTES:
-            self.hot.remember((scope["path"], scope["query_string"], accept), key)
-        return entry
+        plan = Plan((endpoint.name, query, as_csv, side), make, public=endpoint.scope == "none")
+        if not side and len(raw[1]) <= MAX_RAW_QUERY_BYTES:
+            self.hot.remember(raw, plan)
+        return await self.hot.get(plan)
 
 
 def _idempotency_key(scope: Scope) -> str:

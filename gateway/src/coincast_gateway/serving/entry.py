@@ -1,12 +1,24 @@
 """A kept reply: its bytes in every form that was asked for, with headers ready to send."""
 
 import hashlib
-from collections.abc import Iterable
+from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 
 from coincast_gateway.replies import Reply
-from coincast_gateway.serving.asgi import Headers, Scope, Send
+from coincast_gateway.serving.asgi import READY, Headers, Scope, Send
 from coincast_gateway.serving.encodings import COMPRESS, IDENTITY, MIN_BYTES, chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The reply in one encoding: body, headers of the whole reply and of a 304, both also as lines."""
+
+    body: bytes
+    whole: Headers
+    not_modified: Headers
+    whole_lines: bytes
+    not_modified_lines: bytes
 
 
 class Entry:
@@ -25,51 +37,49 @@ class Entry:
         # Served to those who may not read, too: pages and probes.
         self.public = public
         self._tag = hashlib.blake2b(reply.body, digest_size=8).hexdigest().encode()
-        self._forms: dict[str, tuple[bytes, Headers, Headers]] = {}
+        self._forms: dict[str, Form] = {}
 
     @property
     def size_bytes(self) -> int:
         """What the entry holds in memory, roughly."""
-        return 600 + len(self.reply.body) + sum(len(form[0]) for form in self._forms.values())
+        return 600 + len(self.reply.body) + sum(len(form.body) for form in self._forms.values())
 
-    def form(self, encoding: str) -> tuple[bytes, Headers, Headers]:
-        """Body, headers of a whole reply, and headers of a 304, in one encoding."""
+    def form(self, encoding: str) -> Form:
+        """The reply in one encoding."""
         ready = self._forms.get(encoding)
         if ready is None:
             ready = self._forms[encoding] = self._make(encoding)
         return ready
 
-    def _make(self, encoding: str) -> tuple[bytes, Headers, Headers]:
-        body = self.reply.body
-        if encoding != IDENTITY:
-            body = COMPRESS[encoding](body)
-        cached = f"{'private' if self.private else 'public'}, max-age={int(self.reply.fresh_seconds)}"
-        if self.reply.fresh_seconds <= 0:
-            cached = "no-store"
+    def _make(self, encoding: str) -> Form:
+        body = self.reply.body if encoding == IDENTITY else COMPRESS[encoding](self.reply.body)
         tag = self._tag if encoding == IDENTITY else self._tag + b"-" + encoding.encode()
         shared: Headers = [
             (b"etag", b'"' + tag + b'"'),
-            (b"last-modified", formatdate(self.made_at_unix, usegmt=True).encode()),
-            (b"cache-control", cached.encode()),
+            (b"last-modified", http_date(int(self.made_at_unix))),
+            (b"cache-control", self._cache_control()),
             (b"vary", b"accept, accept-encoding"),
         ]
         whole: Headers = [
             (b"content-type", self.reply.media_type.encode()),
-            (b"content-length", str(len(body)).encode()),
+            (b"content-length", b"%d" % len(body)),
             *shared,
             *self.reply.headers,
         ]
         if encoding != IDENTITY:
             whole.append((b"content-encoding", encoding.encode()))
-        return body, whole, shared
+        return Form(body, whole, shared, lines(whole), lines(shared))
+
+    def _cache_control(self) -> bytes:
+        if self.reply.fresh_seconds <= 0:
+            return b"no-store"
+        return b"%s, max-age=%d" % (b"private" if self.private else b"public", self.reply.fresh_seconds)
 
     def matches(self, if_none_match: bytes) -> bool:
         """Whether a client's copy is this very reply, in whatever form."""
         return self._tag in if_none_match or if_none_match.strip() == b"*"
 
-    async def send(
-        self, scope: Scope, send: Send, *, now: float, extra: Iterable[tuple[bytes, bytes]] = ()
-    ) -> int:
+    async def send(self, scope: Scope, send: Send, *, now: float, extra: Headers | None = None) -> int:
         """Answer with the whole reply, or with 304 where the client has it. Gives the status sent."""
         accept, none_match = b"", b""
         for name, value in scope["headers"]:
@@ -78,14 +88,26 @@ class Entry:
             elif name == b"if-none-match":
                 none_match = value
         small = len(self.reply.body) < MIN_BYTES
-        body, whole, shared = self.form(IDENTITY if small or not accept else chosen(accept))
-        age = (b"age", b"%d" % (now - self.made_at))
-        if none_match and self.reply.status == 200 and self.matches(none_match):
-            await send({"type": "http.response.start", "status": 304, "headers": [*shared, age, *extra]})
-            await send({"type": "http.response.body", "body": b""})
-            return 304
-        await send(
-            {"type": "http.response.start", "status": self.reply.status, "headers": [*whole, age, *extra]}
-        )
+        form = self.form(IDENTITY if small or not accept else chosen(accept))
+        own: Headers = [(b"age", b"%d" % (now - self.made_at)), *(extra or ())]
+        status, body, headers, ready_lines = self.reply.status, form.body, form.whole, form.whole_lines
+        if none_match and status == 200 and self.matches(none_match):
+            status, body, headers, ready_lines = 304, b"", form.not_modified, form.not_modified_lines
+        if extra is not None and scope["method"] == "GET":
+            ready = (scope.get("extensions") or {}).get(READY)
+            if ready is not None and ready(status, ready_lines + lines(own), body):
+                return status
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
         await send({"type": "http.response.body", "body": body})
-        return self.reply.status
+        return status
+
+
+@lru_cache(maxsize=64)
+def http_date(unix_seconds: int) -> bytes:
+    """A moment as HTTP says it; the same second is asked for again and again."""
+    return formatdate(unix_seconds, usegmt=True).encode()
+
+
+def lines(headers: Headers) -> bytes:
+    """Headers as they stand on the wire; their makers vouch for what is in them."""
+    return b"".join([b"%s: %s\r\n" % pair for pair in headers])

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.singleflight import SingleFlight
@@ -14,12 +15,22 @@ MAX_RAW_KEYS = 20_000
 MAX_RAW_QUERY_BYTES = 2048
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a request asks for: under which key its reply lies, and who makes it."""
+
+    key: Key
+    make: Callable[[], Awaitable[Reply]]
+    # Served to those who may not read, too.
+    public: bool = False
+
+
 class HotCache:
     """Entries by what was asked, and what was asked by the raw request, so that a repeat needs no parsing."""
 
     def __init__(self, *, max_bytes: int, clock: Clock, private: bool = False) -> None:
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
-        self._raw: OrderedDict[Key, Key] = OrderedDict()
+        self._plans: OrderedDict[Key, Plan] = OrderedDict()
         self._flights: SingleFlight[Key, Entry] = SingleFlight()
         self._max_bytes = max_bytes
         self._clock = clock
@@ -32,32 +43,37 @@ class HotCache:
 
     def raw(self, raw: Key, now: float) -> Entry | None:
         """The fresh entry of a request that was met before, word for word."""
-        kept = self._entries.get(self._raw.get(raw))
+        plan = self._plans.get(raw)
+        kept = self._entries.get(plan.key) if plan is not None else None
         if kept is None or kept[0].fresh_until <= now:
             return None
         self.hits += 1
         return kept[0]
 
-    def remember(self, raw: Key, key: Key) -> None:
-        """Let `raw` find the entry of `key` from now on."""
-        self._raw[raw] = key
-        if len(self._raw) > MAX_RAW_KEYS:
-            self._raw.popitem(last=False)
+    def plan(self, raw: Key) -> Plan | None:
+        """What a request that was met before, word for word, asks for; it needs no parsing again."""
+        return self._plans.get(raw)
 
-    async def get(self, key: Key, make: Callable[[], Awaitable[Reply]], *, public: bool = False) -> Entry:
-        """The fresh entry of `key`, or a new one; those who ask meanwhile share the making."""
-        kept = self._entries.get(key)
+    def remember(self, raw: Key, plan: Plan) -> None:
+        """Know this request from now on."""
+        self._plans[raw] = plan
+        if len(self._plans) > MAX_RAW_KEYS:
+            self._plans.popitem(last=False)
+
+    async def get(self, plan: Plan) -> Entry:
+        """The fresh entry of what is asked, or a new one; those who ask meanwhile share the making."""
+        kept = self._entries.get(plan.key)
         if kept is not None and kept[0].fresh_until > self._clock.monotonic():
             self.hits += 1
             return kept[0]
         self.asked += 1
-        return await self._flights.do(key, lambda: self._made(key, make, public))
+        return await self._flights.do(plan.key, lambda: self._made(plan))
 
-    async def _made(self, key: Key, make: Callable[[], Awaitable[Reply]], public: bool) -> Entry:
+    async def _made(self, plan: Plan) -> Entry:
         self.made += 1
-        entry = self.wrap(await make(), public=public)
+        entry = self.wrap(await plan.make(), public=plan.public)
         if entry.reply.fresh_seconds > 0:
-            self._keep(key, entry)
+            self._keep(plan.key, entry)
         return entry
 
     def wrap(self, reply: Reply, *, public: bool = False) -> Entry:

