@@ -62,7 +62,7 @@ def _process_rows(sampler: Sampler) -> list[dict[str, Any]]:
 
 
 def _latency_rows(traffic: Traffic) -> list[dict[str, Any]]:
-    """Latency as a multiple of a bare reply's in the same ten seconds, so that a busy machine is not a leak."""
+    """Latency as a multiple of a bare reply's in the same ten seconds: a busy machine is not a leak."""
     windows = [w for w in traffic.windows if len(w.latencies_ms) >= 10 and len(w.bare_ms) >= 5]
     if len(windows) < 5:
         return []
