@@ -93,6 +93,9 @@ async def test_an_age_that_cannot_be_had_is_unavailable(market) -> None:
     [
         ("GetPrices", pb.GetPricesRequest(), "ids"),
         ("GetPrices", pb.GetPricesRequest(ids=["a"], vs_currencies=["u/d"]), "vs_currencies"),
+        ("GetPrices", pb.GetPricesRequest(ids=["bitcoin"], vs_currencies=["uds"]), "vs_currencies"),
+        ("GetHistory", pb.GetHistoryRequest(id="bitcoin", vs_currency="zzz", days=3), "vs_currency"),
+        ("GetMarkets", pb.GetMarketsRequest(vs_currency="zzz"), "vs_currency"),
         ("GetHistory", pb.GetHistoryRequest(id="bitcoin", days=0), "days"),
         ("GetHistory", pb.GetHistoryRequest(id="../x", days=3), "id"),
         ("GetMarkets", pb.GetMarketsRequest(per_page=251), "per_page"),
@@ -144,3 +147,16 @@ async def test_a_sandbox_is_never_taken_for_coingecko(sandbox: RunningSandbox, t
     async with running_market(settings) as stub:
         with pytest.raises(Unavailable, match="sandbox"):
             await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=10)
+
+
+async def test_many_named_markets_are_asked_for_in_bounded_addresses(tmp_path: Path) -> None:
+    with pro_sandbox() as simulated:
+        async with running_market(settings_for(simulated, tmp_path, batch_max_url_bytes=600)) as stub:
+            coins = [c.id for c in (await stub.ListCoins(pb.ListCoinsRequest(limit=200), timeout=10)).coins]
+            simulated.forget_calls()
+            reply = await stub.GetMarkets(pb.GetMarketsRequest(ids=[*coins, "nope-nope"]), timeout=10)
+            assert {row.id for row in reply.markets} == set(coins)
+            assert [error.id for error in reply.errors] == ["nope-nope"]
+            caps = [row.market_cap for row in reply.markets]
+            assert caps == sorted(caps, reverse=True)
+            assert 2 <= simulated.calls()["paths"]["/coins/markets"] <= 10

@@ -154,6 +154,7 @@ def make_prices(
         sandbox=edges.sandbox,
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,
+        check_currency=catalogue.check_currency,
     )
     stack.push_async_callback(prices.aclose)
     return prices, batcher
@@ -187,6 +188,7 @@ def make_history(
         sandbox=edges.sandbox,
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,
+        check_currency=catalogue.check_currency,
     )
 
 
@@ -214,7 +216,9 @@ def make_markets(
     windows = windows_of(edges.settings.markets_fresh_seconds, edges.settings)
     tables = edges.read_through(Kind("markets", windows, encode_table, decode_table), 500)
     stack.push_async_callback(tables.aclose)
-    return MarketService(edges.upstream, tables, catalogue, quality.note)
+    return MarketService(
+        edges.upstream, tables, catalogue, quality.note, max_query_bytes=edges.settings.batch_max_url_bytes
+    )
 
 
 def make_documents(

@@ -34,6 +34,7 @@ class Catalogue:
         self._currencies = currencies
         self._known: frozenset[str] = frozenset()
         self._seen: tuple[Coin, ...] = ()
+        self._codes: tuple[str, ...] = ()
         self._hints: dict[str, tuple[str, ...]] = {}
 
     async def list(
@@ -63,7 +64,9 @@ class Catalogue:
 
     async def currencies(self) -> Answer[tuple[str, ...]]:
         """Currency codes."""
-        return await self._currencies.get("vs_currencies", self._fetch_currencies)
+        answer = await self._currencies.get("vs_currencies", self._fetch_currencies)
+        self._codes = answer.value
+        return answer
 
     def surely_unknown(self, coin: str) -> bool:
         """Whether the catalogue is known and lacks the id, so that asking upstream would be for nothing."""
@@ -83,20 +86,18 @@ class Catalogue:
             self._hints[coin] = names
         return names
 
-    async def check_currency(self, code: str) -> None:
-        """Raise InvalidInput for a currency that the upstream does not quote in; passes where the list
-        cannot be had.
+    def check_currency(self, code: str, field: str) -> None:
+        """Raise InvalidInput for a currency that prices are not quoted in; passes where the list was
+        never seen.
         """
-        try:
-            codes = (await self.currencies()).value
-        except CoincastError:
+        if not self._codes or code in self._codes:
             return
-        if code not in codes:
-            near = [name for name, _, _ in process.extract(code, codes, limit=3)]
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
-            raise InvalidInput(
-                f"{code} is not a currency that prices are quoted in{hint}", field="vs_currencies"
-            )
+        near = [name for name, _, _ in process.extract(code, self._codes, limit=3)]
+        raise InvalidInput(
+            f"{code} is not a currency that prices are quoted in; did you mean {', '.join(near)}?",
+            field=field,
+            suggestions=near,
+        )
 
     async def _fetch_coins(self, priority: Priority) -> Fetched[tuple[Coin, ...]]:
         reply = await self._upstream.fetch(UpstreamRequest("coins/list", (), "lists", priority))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
@@ -9,15 +10,20 @@ import orjson
 
 from coincast_chassis.errors import InvalidInput, NotFound
 from coincast_market_data import metrics
-from coincast_market_data.cache.read_through import Fetch, Fetched, ReadThrough
+from coincast_market_data.cache.read_through import Answer, Fetch, Fetched, ReadThrough
 from coincast_market_data.catalogue import Catalogue
 from coincast_market_data.domain import ItemFailure, Market, Markets
 from coincast_market_data.failures import failure_of
 from coincast_market_data.keys import canonical_currency, document_key, echo, split_ids
 from coincast_market_data.parse import Reject, parse_markets
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.prices.plan import split_by_width
+from coincast_market_data.prices.service import MOST_HINTS, worst
 
+Query = tuple[tuple[str, str], ...]
 Table = tuple[tuple[Market, ...], tuple[Reject, ...]]
+MOST_A_PAGE = 250
+LONGEST_COMMON_BYTES = 120
 
 
 class MarketService:
@@ -29,11 +35,14 @@ class MarketService:
         tables: ReadThrough[Table],
         catalogue: Catalogue,
         note: Callable[[str, str, str], None],
+        *,
+        max_query_bytes: int,
     ) -> None:
         self._upstream = upstream
         self._tables = tables
         self._catalogue = catalogue
         self._note = note
+        self._max_query_bytes = max_query_bytes
 
     async def get(
         self, currency: str, ids: Sequence[str], page: int, per_page: int, max_age_seconds: float | None
@@ -51,25 +60,33 @@ class MarketService:
         ]
         if bad and not coins:
             raise InvalidInput(failures[0].message, field="ids")
-        query = self._query(code, sorted(coins), page, per_page)
-        answer = await self._tables.get(
-            document_key("coins/markets", query), self._fetch(query, code), max_age_seconds
-        )
-        rows, rejects = answer.value
+        self._catalogue.check_currency(code, "vs_currency")
+        questions = self._questions(code, sorted(coins), page, per_page)
+        answers = await asyncio.gather(*(self._page(query, code, max_age_seconds) for query in questions))
+        rows = [row for answer in answers for row in answer.value[0]]
+        rejects = [reject for answer in answers for reject in answer.value[1]]
+        if len(answers) > 1:
+            rows.sort(key=lambda row: -(row.market_cap or 0.0))
         failures += [_rejected(reject) for reject in rejects if reject.id]
-        failures += [await self._missing(coin) for coin in _absent(coins, rows, rejects, page)]
-        return Markets(rows, answer.provenance, failures)
+        for coin in _absent(coins, rows, rejects):
+            failures.append(await self._missing(coin, hints=len(failures) < MOST_HINTS))
+        where = worst(answer.provenance for answer in answers)
+        return Markets(rows, where or answers[0].provenance, failures)
 
-    def _query(
-        self, code: str, coins: Sequence[str], page: int, per_page: int
-    ) -> tuple[tuple[str, str], ...]:
-        query = [("vs_currency", code), ("order", "market_cap_desc"), ("precision", "full")]
-        if coins:
-            per_page, page = max(per_page, len(coins)), 1
-            query.append(("ids", ",".join(coins)))
-        return (*query, ("page", str(page)), ("per_page", str(per_page)))
+    def _questions(self, code: str, coins: Sequence[str], page: int, per_page: int) -> list[Query]:
+        """One call for a page; for named coins as many as a bounded address needs."""
+        common = (("vs_currency", code), ("order", "market_cap_desc"), ("precision", "full"))
+        if not coins:
+            return [(*common, ("page", str(page)), ("per_page", str(per_page)))]
+        return [
+            (*common, ("ids", ",".join(part)), ("page", "1"), ("per_page", str(MOST_A_PAGE)))
+            for part in split_by_width(coins, self._max_query_bytes - LONGEST_COMMON_BYTES, MOST_A_PAGE)
+        ]
 
-    def _fetch(self, query: tuple[tuple[str, str], ...], code: str) -> Fetch[Table]:
+    async def _page(self, query: Query, code: str, max_age: float | None) -> Answer[Table]:
+        return await self._tables.get(document_key("coins/markets", query), self._fetch(query, code), max_age)
+
+    def _fetch(self, query: Query, code: str) -> Fetch[Table]:
         async def fetch(priority: Priority) -> Fetched[Table]:
             reply = await self._upstream.fetch(UpstreamRequest("coins/markets", query, "markets", priority))
             rows, rejects = parse_markets(reply.document, code, reply.received_at)
@@ -80,16 +97,15 @@ class MarketService:
 
         return fetch
 
-    async def _missing(self, coin: str) -> ItemFailure:
-        names = await self._catalogue.suggest(coin)
+    async def _missing(self, coin: str, *, hints: bool) -> ItemFailure:
+        names = await self._catalogue.suggest(coin) if hints else ()
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
         return failure_of(
             coin, NotFound(f"CoinGecko lists no coin {echo(coin)}{hint}", field="ids", suggestions=names)
         )
 
 
-def _absent(coins: Sequence[str], rows: Sequence[Market], rejects: Sequence[Reject], page: int) -> list[str]:
-    del page
+def _absent(coins: Sequence[str], rows: Sequence[Market], rejects: Sequence[Reject]) -> list[str]:
     there = {row.id for row in rows} | {reject.id for reject in rejects}
     return [coin for coin in coins if coin not in there]
 

@@ -21,7 +21,7 @@ from coincast_market_data.history.service import HistoryService
 from coincast_market_data.ports import Priority
 from coincast_market_data.quarantine import QualityBook
 from coincast_market_data.upstream.refusals import BeyondPlan
-from tests.unit.market.market_fakes import FakeCharts, no_hints, none_unknown
+from tests.unit.market.market_fakes import FakeCharts, any_currency, no_hints, none_unknown
 
 TODAY = date(2025, 9, 1)
 NOON = datetime(2025, 9, 1, 13, 0, tzinfo=UTC).timestamp()
@@ -56,6 +56,7 @@ class Rig:
             sandbox=False,
             suggest=no_hints,
             unknown=none_unknown,
+            check_currency=any_currency,
         )
         self.backfill = Backfill(self.filler, self.clock)
 

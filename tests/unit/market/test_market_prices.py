@@ -23,7 +23,7 @@ from coincast_market_data.prices.hot import HotPairs
 from coincast_market_data.prices.service import PriceService, worst
 from coincast_market_data.prices.source import QuoteSource, quote_kind
 from coincast_market_data.quarantine import JumpGuard
-from tests.unit.market.market_fakes import none_unknown
+from tests.unit.market.market_fakes import any_currency, none_unknown
 
 NOW = 1_756_731_600.0
 TRADED_BEFORE_SECONDS = 6.0
@@ -74,6 +74,7 @@ class Rig:
             sandbox=sandbox,
             suggest=self.suggest,
             unknown=none_unknown,
+            check_currency=any_currency,
             rand=lambda: 0.5,
         )
         self.suggested: list[str] = []
@@ -123,7 +124,7 @@ async def test_an_age_is_refetched_first_and_then_refused() -> None:
     await rig.prices.get(["bitcoin"], [])
     rig.clock.advance(20)
     found = await rig.prices.get(["bitcoin"], [], max_age_seconds=10)
-    assert rig.upstream.calls == 1, "the second time it is all at hand, the unknown one too"
+    assert rig.upstream.calls == 2
     assert found.prices[0].provenance.age_seconds == TRADED_BEFORE_SECONDS
     refused = await rig.prices.get(["bitcoin", "ethereum"], [], max_age_seconds=3)
     assert not refused.prices

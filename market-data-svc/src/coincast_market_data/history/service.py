@@ -36,6 +36,7 @@ class HistoryService:
         sandbox: bool,
         suggest: Callable[[str], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
+        check_currency: Callable[[str, str], None],
     ) -> None:
         self._archive = archive
         self._filler = filler
@@ -44,6 +45,7 @@ class HistoryService:
         self._sandbox = sandbox
         self._suggest = suggest
         self._unknown = unknown
+        self._check_currency = check_currency
 
     async def get(
         self,
@@ -55,6 +57,7 @@ class HistoryService:
     ) -> History:
         """The last `days` closed days, newest last; what cannot be had is clamped and said."""
         coin, currency = canonical_id(coin), canonical_currency(currency)
+        self._check_currency(currency, "vs_currency")
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
         last = last_closed_day(self._clock.now())

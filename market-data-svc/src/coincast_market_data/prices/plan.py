@@ -54,19 +54,23 @@ def plan_chunks(pairs: Iterable[Pair], *, max_ids: int, max_query_bytes: int) ->
     wanted = set(pairs)
     currencies = tuple(sorted({currency for _, currency in wanted}))
     room = max_query_bytes - FIXED_BYTES - _width(currencies)
-    chunks: list[Chunk] = []
-    ids: list[str] = []
+    ids = sorted({coin for coin, _ in wanted})
+    return [Chunk(part, currencies) for part in split_by_width(ids, room, max_ids)]
+
+
+def split_by_width(ids: Sequence[str], room: int, most: int) -> list[tuple[str, ...]]:
+    """The ids in order, in parts of at most `most` whose list fits into `room` bytes of an address."""
+    parts: list[tuple[str, ...]] = []
+    part: list[str] = []
     used = 0
-    for coin in sorted({coin for coin, _ in wanted}):
+    for coin in ids:
         width = _width((coin,))
-        if ids and (len(ids) >= max_ids or used + width > room):
-            chunks.append(Chunk(tuple(ids), currencies))
-            ids, used = [], 0
-        ids.append(coin)
+        if part and (len(part) >= most or used + width > room):
+            parts.append(tuple(part))
+            part, used = [], 0
+        part.append(coin)
         used += width
-    if ids:
-        chunks.append(Chunk(tuple(ids), currencies))
-    return chunks
+    return [*parts, tuple(part)] if part else parts
 
 
 def _width(names: Sequence[str]) -> int:

@@ -52,6 +52,7 @@ class PriceService:
         sandbox: bool,
         suggest: Callable[[str], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
+        check_currency: Callable[[str, str], None],
         rand: Callable[[], float] = random.random,
     ) -> None:
         self._cache = cache
@@ -61,6 +62,7 @@ class PriceService:
         self._sandbox = sandbox
         self._suggest = suggest
         self._unknown = unknown
+        self._check_currency = check_currency
         self._rand = rand
         self._refreshes: set[asyncio.Task[object]] = set()
 
@@ -72,6 +74,8 @@ class PriceService:
         """
         coins, bad = split_ids(ids)
         codes = canonical_currencies(currencies)
+        for code in codes:
+            self._check_currency(code, "vs_currencies")
         failures = [_not_an_id(text) for text in bad]
         pairs = [(coin, code) for coin in coins for code in codes if not self._unknown(coin)]
         self._hot.touch(pairs)
