@@ -28,6 +28,7 @@ IMAGES = {
     "training": "training-svc",
     "sandbox": "libs/sandbox",
 }
+COINS = ("bitcoin", "ethereum", "solana", "cardano", "litecoin", "dogecoin", "chainlink")
 KILLED = ("forecast", "market-data", "training", "redis", "gateway", "prometheus", "grafana", "sandbox")
 
 
@@ -214,7 +215,8 @@ class UpTest:
             nonlocal number
             for _ in range(30):
                 number += 1
-                get(f"{self.url}/forecasts?ids=bitcoin&days={1 + number % 30}&model=technical&x={number}")
+                coin, days = COINS[number % len(COINS)], 1 + number % 30
+                get(f"{self.url}/forecasts?ids={coin}&days={days}&model=lightgbm")
             return all(self.served_calls(replica) > before[replica] + 3 for replica in replicas)
 
         wait_for(f"{len(replicas)} replicas of forecast all take traffic", all_busy, 30)
