@@ -37,6 +37,15 @@ def processes_of(marker: str, command: str = "") -> dict[int, str]:
     return found
 
 
+def without_tensorflow(folder: Path) -> str:
+    """A folder for PYTHONPATH in which every Python process starts as if TensorFlow were not installed."""
+    blind = folder / "blind"
+    blind.mkdir()
+    lines = ["import sys", "for name in ('tensorflow', 'keras'): sys.modules[name] = None"]
+    (blind / "sitecustomize.py").write_text("\n".join(lines))
+    return str(blind)
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -84,9 +93,11 @@ def nothing_left(marker: str, seconds: float) -> float:
 def test_run_starts_says_so_and_ends_on_ctrl_c(daily_candles: Path, tmp_path: Path) -> None:
     marker = f"e2e-run-{os.getpid()}"
     variables = {"DATA": str(daily_candles), **QUICK}
-    with running(tmp_path, marker, **variables) as (process, port):
+    with running(tmp_path, marker, **variables, PYTHONPATH=without_tensorflow(tmp_path)) as (process, port):
         printed, _ = wait_ready(process)
         assert "NOT REAL MARKET DATA" in printed
+        assert "TensorFlow (about 500 MB) is not installed" in printed.replace("\n", " ")
+        assert "-r requirements/training-lstm.txt" in printed
         reply = httpx2.get(
             f"http://127.0.0.1:{port}/forecasts?ids=bitcoin&days=2", timeout=30, trust_env=False
         )

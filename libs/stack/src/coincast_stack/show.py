@@ -38,10 +38,10 @@ class ProgressLines:
 
 def sandbox_warning(stack: Stack, data: str) -> Panel:
     """The lines that nobody can miss."""
-    replayed = f"It replays the candles of {data}" if data else "It simulates a market of 300 coins"
+    replayed = f"It replays the candles of {data}, on a day of its own" if data else "It simulates 300 coins"
     text = (
-        f"[bold]NOT REAL MARKET DATA: the sandbox stands in for CoinGecko.[/]\n{replayed}, on a day of "
-        f'its own; every reply says "source": "sandbox".\nUPSTREAM=coingecko takes the real one.'
+        f"[bold]NOT REAL MARKET DATA: the sandbox stands in for CoinGecko.[/]\n{replayed}; "
+        f'every reply says "source": "sandbox".\nUPSTREAM=coingecko takes the real one.'
     )
     return Panel(text, border_style="bold red", style="yellow")
 
@@ -50,7 +50,7 @@ def forecast_table(forecast: dict[str, Any]) -> Table:
     """One coin's forecast: a row a day, the median and its intervals."""
     points = forecast["points"]
     levels = list(points[0]["intervals"])
-    served = f"{forecast['served_by']} {forecast['version']}, source {forecast['source']}"
+    served = f"{forecast['served_by']} {forecast['version']}".strip() + f", source {forecast['source']}"
     last = f"{_money(forecast['last_price'])} at {forecast['as_of'][:16].replace('T', ' ')} UTC"
     title = f"{forecast['id']} in {forecast['vs_currency']}: {last}  ({served})"
     table = Table(title=title, title_justify="left")

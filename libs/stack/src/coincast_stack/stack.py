@@ -75,9 +75,9 @@ class Stack:
     async def stop(self) -> None:
         """Ends everything in order, by force where it must, within ten seconds."""
         self._stopping = True
-        await self._stop_together(["gateway"], 3.0)
-        await self._stop_together(["forecast", "training", "market"], 4.0)
-        await self._stop_together(["sandbox", "redis"], 1.5)
+        await self._stop_together(["gateway"], 2.5)
+        await self._stop_together(["forecast", "training", "market"], 3.5)
+        await self._stop_together(["sandbox", "redis"], 1.0)
 
     async def kill(self, name: str) -> None:
         """SIGKILL, with everything the process started."""

@@ -12,7 +12,7 @@ from coincast_stack.upstream import folder_coins
 
 SERVICES = ("market", "training", "forecast", "gateway")
 MODULES = {"market": "market_data"}
-DRAIN_SECONDS = "2"
+DRAIN_SECONDS = "1"
 
 
 @dataclass(frozen=True, slots=True)
