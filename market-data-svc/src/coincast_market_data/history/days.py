@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+
+from coincast_market_data.domain import Candle
 
 # CoinGecko has the last whole day from 00:35 UTC on.
 SETTLING = timedelta(minutes=35)
@@ -23,6 +27,24 @@ def midnight(day: date) -> float:
 def day_of(moment: float) -> date:
     """The UTC day of a moment in UNIX seconds."""
     return datetime.fromtimestamp(moment, UTC).date()
+
+
+def within(candles: Sequence[Candle], first: date, last: date) -> Sequence[Candle]:
+    """Those of the days from first to last; `candles` in order of days, one a day."""
+    start = bisect_left(candles, first, key=_day)
+    return candles[start : bisect_right(candles, last, key=_day)]
+
+
+def gaps(candles: Sequence[Candle], first: date, last: date) -> list[date]:
+    """The days from first to last that none of the candles (all within) has."""
+    if len(candles) == (last - first).days + 1:
+        return []
+    have = {candle.day for candle in candles}
+    return [day for day in days_between(first, last) if day not in have]
+
+
+def _day(candle: Candle) -> date:
+    return candle.day
 
 
 def days_between(first: date, last: date) -> list[date]:

@@ -16,7 +16,7 @@ from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.build import build_candles
-from coincast_market_data.history.days import days_between, last_closed_day
+from coincast_market_data.history.days import gaps, last_closed_day, within
 from coincast_market_data.history.plan import Call, plan_calls, reachable, span_calls
 from coincast_market_data.history.points import Findings, clean_series
 from coincast_market_data.ports import DataClock, Priority, Upstream, UpstreamRequest
@@ -68,10 +68,10 @@ class Filler:
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
         """Days from `first` to the last closed one that are worth asking the upstream for, oldest first."""
         last = last_closed_day(self._clock.now())
-        have = {candle.day for candle in await self._archive.read(coin, currency)}
         absent = self._absences(coin, currency, last).days
         start = reachable(first, last + timedelta(days=1), self.reach_days)
-        return [day for day in days_between(start, last) if day not in have and day not in absent]
+        kept = within(await self._archive.read(coin, currency), start, last)
+        return [day for day in gaps(kept, start, last) if day not in absent]
 
     async def fill(self, coin: str, currency: str, first: date, priority: Priority = Priority.LIVE) -> int:
         """Fetch what is missing from `first` on; returns how many candles were added. Raises what the

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Timeout, Unavailable
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import Candle, History, Provenance, Source
-from coincast_market_data.history.days import DAY_SECONDS, days_between, last_closed_day, midnight
+from coincast_market_data.history.days import DAY_SECONDS, gaps, last_closed_day, midnight, within
 from coincast_market_data.history.fill import Filler
 from coincast_market_data.keys import canonical_currency, canonical_id, echo
 from coincast_market_data.patience import patience_seconds
@@ -63,7 +63,7 @@ class HistoryService:
         last = last_closed_day(self._clock.now())
         first = last - timedelta(days=days - 1)
         fetched, error = await self._fill(coin, currency, first, priority)
-        candles = [c for c in await self._archive.read(coin, currency) if first <= c.day <= last]
+        candles = within(await self._archive.read(coin, currency), first, last)
         if not candles:
             raise error or NotFound(f"{coin} has no closed day in {currency} yet", field="id")
         history = self._history(coin, currency, candles, first, fetched=fetched, error=error)
@@ -122,8 +122,7 @@ class HistoryService:
         fetched: bool,
         error: CoincastError | None,
     ) -> History:
-        have = {candle.day for candle in candles}
-        inside = [day for day in days_between(candles[0].day, candles[-1].day) if day not in have]
+        inside = gaps(candles, candles[0].day, candles[-1].day)
         report = self._quality.of(coin, currency)
         report.missing_days, report.last_good_day = len(inside), candles[-1].day
         truncated = candles[0].day > first

@@ -8,8 +8,10 @@ import time
 from collections.abc import Mapping
 
 import httpx2
+from opentelemetry.trace import SpanKind
 
 from coincast_chassis.errors import Timeout, Unavailable
+from coincast_chassis.tracing import current_tracing
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.settings import Settings, UpstreamName
 from coincast_market_data.upstream.body import parse_json, read_capped
@@ -58,8 +60,9 @@ class HttpUpstream:
         started = time.monotonic()
         self.in_flight += 1
         try:
-            async with asyncio.timeout(self._settings.call_deadline_seconds):
-                status, headers, body = await self._get(request)
+            with current_tracing().span(f"GET {request.path}", kind=SpanKind.CLIENT):
+                async with asyncio.timeout(self._settings.call_deadline_seconds):
+                    status, headers, body = await self._get(request)
         except TimeoutError as error:
             limit = self._settings.call_deadline_seconds
             raise Timeout(f"CoinGecko did not answer {request.path} within {limit:g} s") from error
