@@ -1,6 +1,7 @@
 """The composition root: the only place that knows every part."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -49,23 +50,18 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     stack.callback(registry.stop)
     histories = await _histories(settings, stack, clock)
     ledger = await _ledger(settings, stack)
+    scores = Scores(settings.artifacts_dir)
     preparation = Preparation(coins=settings.history_coins, limit_seconds=settings.step_timeout_seconds)
     stack.callback(preparation.stop)
     recorder = Recorder(ledger, clock.now)
-    shadows = Shadows(preparation, recorder, metrics, queue_coins=settings.shadow_queue_coins)
-    scores = Scores(settings.artifacts_dir)
     parts = Parts(
         histories=histories,
         preparation=preparation,
-        ladder=Ladder(
-            preparation,
-            step_timeout_seconds=settings.step_timeout_seconds,
-            remaining_seconds=context.remaining_seconds,
-        ),
+        ladder=_ladder(settings, preparation),
         presenter=Presenter(settings.forecast_cache_rows),
         explanations=Explanations(settings.forecast_cache_rows, settings.step_timeout_seconds),
         recorder=recorder,
-        shadows=shadows,
+        shadows=Shadows(preparation, recorder, metrics, queue_coins=settings.shadow_queue_coins),
         warm=WarmAnswers(settings.forecast_cache_rows),
         metrics=metrics,
         snapshot=lambda: registry.snapshot,
@@ -74,24 +70,33 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     board = StatusBoard(clock, clock.monotonic(), histories, ledger, registry, lambda: registry.snapshot)
     servicer = ForecastServicer(Forecasting(parts), board.models, board.status, clock.now)
     first_look = asyncio.Event()
-    _background(stack, histories.keep_up(settings.day_check_seconds))
-    _background(stack, ledger.keep_draining(settings.ledger_drain_seconds))
-    _background(stack, registry.keep_watching(settings.watch_seconds, first_look))
-    _background(stack, scores.keep_reading(settings.watch_seconds))
-    _background(stack, shadows.work())
+    for work in (
+        histories.keep_up(settings.day_check_seconds),
+        ledger.keep_draining(settings.ledger_drain_seconds),
+        registry.keep_watching(settings.watch_seconds, first_look),
+        scores.keep_reading(settings.watch_seconds),
+        parts.shadows.work(),
+    ):
+        _background(stack, work)
+    services = [Servicer(add_ForecastServiceServicer_to_server, servicer, FULL_NAME)]
+    return ServiceApp(services, lambda: _warm(first_look, settings.warm_seconds))
 
-    async def warm() -> None:
-        """Import what is slow to import, then wait for the versions in production, but not for ever:
-        technical answers without any.
-        """
-        await asyncio.to_thread(render.rehearse)
-        try:
-            async with asyncio.timeout(settings.warm_seconds):
-                await first_look.wait()
-        except TimeoutError:
-            return
 
-    return ServiceApp([Servicer(add_ForecastServiceServicer_to_server, servicer, FULL_NAME)], warm)
+async def _warm(first_look: asyncio.Event, limit_seconds: float) -> None:
+    """Import what is slow to import, then wait for the versions in production, but not for ever: technical
+    answers without any.
+    """
+    await asyncio.to_thread(render.rehearse)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(first_look.wait(), limit_seconds)
+
+
+def _ladder(settings: Settings, preparation: Preparation) -> Ladder:
+    return Ladder(
+        preparation,
+        step_timeout_seconds=settings.step_timeout_seconds,
+        remaining_seconds=context.remaining_seconds,
+    )
 
 
 def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> Registry:

@@ -22,7 +22,7 @@ class Settings(ServiceSettings):
     spool_dir: Path = Field(Path("var/spool"), description="ledger entries while Redis is away")
     replica: str = Field(default_factory=socket.gethostname, description="names this replica's spool folder")
 
-    history_days: int = Field(1100, ge=120, le=10_000, description="closed days kept of each coin")
+    history_days: int = Field(800, ge=120, le=10_000, description="closed days kept of each coin")
     history_coins: int = Field(600, ge=50, description="coins whose history is kept in memory")
     history_timeout_seconds: float = Field(5.0, gt=0, description="limit of one fetch of histories")
     day_check_seconds: float = Field(15.0, gt=0, description="how often the last closed day is asked for")

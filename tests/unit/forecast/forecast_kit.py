@@ -200,7 +200,7 @@ def live(model: Any, *, step_seconds: float = 0.5, record: Record | None = None)
     )
 
 
-def make_kit(*, step_seconds: float = 0.5, source: FakeSource | None = None) -> Kit:
+def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> Kit:
     """All models loaded, nothing wrong yet."""
     models = {
         ENSEMBLE: FakeModel(ENSEMBLE, width=0.04),

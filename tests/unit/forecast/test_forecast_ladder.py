@@ -52,7 +52,9 @@ async def test_nan_of_one_coin_costs_that_coin_alone(kit: Kit) -> None:
     assert "finite" in reply.forecasts[0].forecast.reason
 
 
-async def test_a_model_that_hangs_costs_one_limit_and_then_nothing(kit: Kit) -> None:
+async def test_a_model_that_hangs_costs_one_limit_and_then_nothing() -> None:
+    kit = make_kit(step_seconds=0.5)
+    await kit.ask("bitcoin", "ethereum", "cardano", model="technical")
     kit.models["lightgbm"].hang.clear()
     began = time.perf_counter()
     first = (await kit.one(model="lightgbm")).forecast
@@ -88,9 +90,9 @@ async def test_the_last_price_answers_where_technical_fails_too(kit: Kit) -> Non
 
 
 async def test_a_short_deadline_leaves_time_for_the_steps_below(kit: Kit) -> None:
-    kit.models["lightgbm"].seconds = 0.4
+    kit.models["lightgbm"].seconds = 3
     await kit.one(model="technical")
-    with context.bind(deadline_seconds=0.3):
+    with context.bind(deadline_seconds=4):
         forecast = (await kit.one(model="lightgbm")).forecast
     assert forecast.served_by == "technical"
 
