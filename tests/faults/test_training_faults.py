@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import multiprocessing
 import random
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import NotReady, Unavailable
 from coincast_modelkit.artifact import FileDigest, read_aliases, sweep_temporary, version_folder
@@ -28,7 +30,6 @@ from coincast_training.registry.registry import Registry
 from coincast_training.training.artifact import write_version
 from coincast_training.training.data import ground_of
 from coincast_training.training.record import measure
-
 from tests.unit.training.training_fakes import (
     FakeFit,
     FakeHistory,
@@ -80,7 +81,7 @@ def test_a_writer_killed_at_a_hundred_random_moments_leaves_the_old_or_the_new(t
 async def test_a_full_disk_fails_the_job_clearly_and_keeps_what_was_there(tmp_path: Path):
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(
+    mounted = subprocess.run(  # noqa: ASYNC221 - nothing else runs
         ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], capture_output=True, check=False
     )
     if mounted.returncode:
@@ -108,7 +109,7 @@ async def test_a_full_disk_fails_the_job_clearly_and_keeps_what_was_there(tmp_pa
         assert read_aliases(pipeline.registry.root, MODEL).production in written
         assert not list((pipeline.registry.root / MODEL).glob(".writing-*"))
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", folder], check=True)  # noqa: ASYNC221 - nothing else runs
 
 
 @pytest.fixture
@@ -127,13 +128,11 @@ def test_two_promoters_a_thousand_times_lose_no_update(tmp_path: Path, parts: Mo
         runs = [pool.submit(parts.promote_often, tmp_path, versions, 500, seed) for seed in (1, 2)]
         again = [run.result() for run in runs]
     entries = list(registry.audit.entries(MODEL))
-    print(
-        f"\n1000 moves by two promoters; {sum(again)} lost the race and tried again; revision {registry.table(MODEL).revision}"
-    )
+    print(f"\n1000 moves by two promoters; {sum(again)} lost the race and tried again")
     assert registry.table(MODEL).revision == 1000
     assert [entry.revision for entry in entries] == list(range(1, 1001))
     assert {entry.requested_by for entry in entries} == {"promoter-1", "promoter-2"}
-    for before, after in zip(entries, entries[1:], strict=False):
+    for before, after in itertools.pairwise(entries):
         assert after.from_version == before.to_version
 
 
@@ -183,16 +182,20 @@ def test_a_manifest_that_points_outside_its_folder_is_refused(tmp_path: Path, na
     print(f"\n{name}: {refused.value.message}")
 
 
+def names_below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
 async def test_history_that_goes_away_leaves_nothing_half_written(tmp_path: Path):
     history = FakeHistory(panel_of(("bitcoin",)))
     pipeline = pipeline_in(tmp_path, history)
     spec = TrainingSpec(model=MODEL, ids=("bitcoin",))
     await pipeline.run(spec, requested_by="t", run_id="1", progress=lambda *_: None)
-    before = sorted(path.name for path in tmp_path.rglob("*"))
+    before = names_below(tmp_path)
     history.failures = 1
     with pytest.raises(Unavailable):
         await pipeline.run(spec, requested_by="t", run_id="2", progress=lambda *_: None)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+    assert names_below(tmp_path) == before
     print("\nhistory away: a clear failure, the folder unchanged")
 
 

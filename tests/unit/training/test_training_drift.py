@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import InvalidInput
 from coincast_modelkit.artifact import HorizonRecord
@@ -18,7 +19,6 @@ from coincast_training.schedule.calendar import Calendar
 from coincast_training.schedule.drift import Bounds, FeatureDrift, judge
 from coincast_training.schedule.features import feature_drift
 from coincast_training.schedule.monitor import DriftMonitor, Policy
-
 from tests.unit.training.test_job_service import FakeRunner
 from tests.unit.training.training_fakes import FakeHistory, candles_of, panel_of, pipeline_in
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from coincast_modelkit.ledger import LedgerEntry
 from coincast_training.ledger.accuracy import frame_of, live_records, variant_tests
 from coincast_training.ledger.consumer import due_date
@@ -15,9 +18,6 @@ from coincast_training.ledger.scoring import score_rows
 from coincast_training.ledger.sequential import judge_pairs, piled, relative_difference
 from coincast_training.ledger.store import LedgerStore
 from coincast_training.ledger.table import FORECAST_SCHEMA, entry_row, write_rows
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, candles_of
 
 CANDLES = candles_of("bitcoin", 400, first="2024-01-01")

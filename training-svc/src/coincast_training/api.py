@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from coincast_modelkit.artifact import Record
-
 from coincast_training.domain import TrainingSpec
 from coincast_training.fitting.base import Progress
 from coincast_training.jobs.limits import Limits, checked
@@ -45,8 +44,8 @@ async def train_model_for_crypto(
 ) -> TrainedModel:
     """Trains a model on the last `days` days (0 for all) of one coin or several, and saves it as a version.
 
-    History comes from the market-data service that `TRAINING_MARKET_TARGET` names. Raises `InvalidInput`, `NotReady`
-    (too little history, a library that is not installed) or `Unavailable` (no history to be had).
+    History comes from the market-data service that `TRAINING_MARKET_TARGET` names. Raises `InvalidInput`,
+    `NotReady` (too little history, a library that is not installed) or `Unavailable` (no history to be had).
     """
     ids = (crypto_id,) if isinstance(crypto_id, str) else tuple(crypto_id)
     spec = checked(

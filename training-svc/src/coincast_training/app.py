@@ -124,7 +124,11 @@ async def _begin(
     calendar.start()
     if settings.bootstrap:
         await bootstrap(
-            jobs, registry, models=settings.bootstrap_models, coins=settings.coins, days=settings.bootstrap_days
+            jobs,
+            registry,
+            models=settings.bootstrap_models,
+            coins=settings.coins,
+            days=settings.bootstrap_days,
         )
     await monitor.run()
 
@@ -203,7 +207,9 @@ def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Led
 
 
 def child_settings(settings: Settings) -> dict[str, object]:
-    """The settings as a job's process takes them: plain values, with the signing key in clear on its stdin."""
+    """The settings as a job's process takes them: plain values, with the signing key in clear on its
+    stdin.
+    """
     values = settings.model_dump(mode="json")
     if settings.signing_key is not None:
         values["signing_key"] = settings.signing_key.get_secret_value()

@@ -20,7 +20,9 @@ PAUSES_SECONDS = (2, 5, 15, 60, 300)
 async def bootstrap(
     jobs: JobService, registry: Registry, *, models: Sequence[str], coins: Sequence[str], days: int
 ) -> None:
-    """Submits one job for each model without a production version; what fails is tried again, ever more rarely."""
+    """Submits one job for each model without a production version; what fails is tried again, ever more
+    rarely.
+    """
     missing = [model for model in models if not registry.table(model).production]
     await asyncio.gather(*(_first_version(jobs, registry, model, tuple(coins), days) for model in missing))
 
@@ -44,7 +46,8 @@ async def _first_version(
 
 
 def _serve_anyway(registry: Registry, model: str, job: Job) -> None:
-    """A first version that the gate refuses still serves, with its record in every reply: there is no better one.
+    """A first version that the gate refuses still serves, with its record in every reply: there is no
+    better one.
 
     Asked at a revision at which nothing serves, so that nobody's choice is overruled.
     """

@@ -40,7 +40,9 @@ class MarketDataHistory:
         self._attempts, self._first_pause_seconds = attempts, first_pause_seconds
 
     async def fetch(self, ids: Sequence[str], days: int) -> History:
-        """The last `days` closed days of each coin (0 for all); a coin's own error does not stop the others."""
+        """The last `days` closed days of each coin (0 for all); a coin's own error does not stop the
+        others.
+        """
         for attempt in range(1, self._attempts + 1):
             try:
                 return await self._fetch_once(ids, days)

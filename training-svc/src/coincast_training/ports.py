@@ -21,4 +21,6 @@ class History:
 class HistorySource(Protocol):
     """Gives closed daily candles. Raises `Unavailable` or `Timeout` where it stays out of reach."""
 
-    async def fetch(self, ids: Sequence[str], days: int) -> History: ...
+    async def fetch(self, ids: Sequence[str], days: int) -> History:
+        """The last `days` closed days of each coin; 0 for all there are."""
+        ...

@@ -37,7 +37,7 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
     def __init__(self, store: LedgerStore, registry: Registry, watch: LedgerWatch, clock: Clock) -> None:
         self._store, self._registry, self._watch, self._clock = store, registry, watch, clock
 
-    async def GetAccuracy(self, request: pb.GetAccuracyRequest, context: Context) -> pb.GetAccuracyResponse:  # noqa: N802, D102
+    async def GetAccuracy(self, request: pb.GetAccuracyRequest, context: Context) -> pb.GetAccuracyResponse:  # noqa: N802, D102 - the contract names it
         if request.model and request.model not in SERVED:
             raise InvalidInput(f"model must be one of {', '.join(SERVED)}, or empty.", field="model")
         if request.id and not COIN_ID.fullmatch(request.id):

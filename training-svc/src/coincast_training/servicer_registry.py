@@ -24,7 +24,7 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def ListVersions(
+    async def ListVersions(  # noqa: N802, D102 - the contract names it
         self, request: pb.ListVersionsRequest, context: Context
     ) -> pb.ListVersionsResponse:
         return await asyncio.to_thread(self._list, [_model(request.model)] if request.model else list(MODELS))
@@ -38,7 +38,7 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
             reply.versions.extend(convert.version_to_pb(version, table) for version in reversed(versions))
         return reply
 
-    async def CompareVersions(  # noqa: N802, D102
+    async def CompareVersions(  # noqa: N802, D102 - the contract names it
         self, request: pb.CompareVersionsRequest, context: Context
     ) -> pb.CompareVersionsResponse:
         model = _model(request.model)
@@ -47,7 +47,7 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
         )
         return convert.comparison_to_pb(comparison, self._registry.table(model))
 
-    async def PromoteVersion(  # noqa: N802, D102
+    async def PromoteVersion(  # noqa: N802, D102 - the contract names it
         self, request: pb.PromoteVersionRequest, context: Context
     ) -> pb.PromoteVersionResponse:
         moved = await asyncio.to_thread(
@@ -65,7 +65,7 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
             table=convert.table_to_pb(request.model, moved.table), verdict=moved.verdict
         )
 
-    async def RollbackModel(  # noqa: N802, D102
+    async def RollbackModel(  # noqa: N802, D102 - the contract names it
         self, request: pb.RollbackModelRequest, context: Context
     ) -> pb.RollbackModelResponse:
         table = await asyncio.to_thread(
@@ -77,7 +77,7 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
         )
         return pb.RollbackModelResponse(table=convert.table_to_pb(request.model, table))
 
-    async def RetireVersion(  # noqa: N802, D102
+    async def RetireVersion(  # noqa: N802, D102 - the contract names it
         self, request: pb.RetireVersionRequest, context: Context
     ) -> pb.RetireVersionResponse:
         version = await asyncio.to_thread(
@@ -91,7 +91,7 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
             version=convert.version_to_pb(version, self._registry.table(request.model))
         )
 
-    async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:  # noqa: N802, D102
+    async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:  # noqa: N802, D102 - the contract names it
         limit = within(request.limit, MAX_ENTRIES, DEFAULT_ENTRIES, "limit")
         model = _model(request.model) if request.model else ""
         entries = await asyncio.to_thread(lambda: list(self._registry.audit.entries(model)))

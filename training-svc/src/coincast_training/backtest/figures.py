@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import plotly.graph_objects as go
-from coincast_modelkit.candles import Panel
 
+from coincast_modelkit.candles import Panel
 from coincast_training.backtest.run import Backtest
 from coincast_training.training import losses
 from coincast_training.training.record import MIN_SIGMA, coverage_percent, rows

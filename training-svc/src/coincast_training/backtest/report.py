@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coincast_modelkit.artifact import HorizonRecord
-from coincast_modelkit.candles import Panel
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from coincast_modelkit.artifact import HorizonRecord
+from coincast_modelkit.candles import Panel
 from coincast_training.backtest import figures
 from coincast_training.backtest.run import Backtest
 from coincast_training.training.record import measure, rows

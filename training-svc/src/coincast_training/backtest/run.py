@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from coincast_chassis.errors import NotReady
 from coincast_modelkit.artifact import Record
 from coincast_modelkit.splits import Fold, walk_forward
-
 from coincast_training.backtest.strategy import Costs, Curve, run_strategies
 from coincast_training.executors import Executor
 from coincast_training.fitting.base import Progress, WalkForward
@@ -71,7 +71,9 @@ class Backtest:
 
 
 def run_backtest(ground: Ground, options: Options, executor: Executor, progress: Progress) -> Backtest:
-    """Walks forward over the last `test_days`. Raises `NotReady` where too little history comes before them."""
+    """Walks forward over the last `test_days`. Raises `NotReady` where too little history comes before
+    them.
+    """
     folds = folds_of(ground, options)
     params = merged(options.params, FOLD_PARAMS.get(options.model, {}))
     tasks = [
@@ -108,8 +110,8 @@ def folds_of(ground: Ground, options: Options) -> list[Fold]:
     if begin - np.timedelta64(LEAST_TRAINING_DAYS, "D") < first:
         have = int((last - first).astype(int)) + 1
         raise NotReady(
-            f"A backtest over {options.test_days} days needs {options.test_days + LEAST_TRAINING_DAYS + 1} days of "
-            f"history; there are {have}.",
+            f"A backtest over {options.test_days} days needs {options.test_days + LEAST_TRAINING_DAYS + 1} "
+            f"days of history; there are {have}.",
             field="days",
         )
     return list(

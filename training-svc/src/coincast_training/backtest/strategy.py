@@ -1,4 +1,6 @@
-"""What one-day forecasts would have earned, after costs and slippage: three simple strategies, equally over coins."""
+"""What one-day forecasts would have earned, after costs and slippage: three simple strategies, equally
+over coins.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Curve:
 
 
 def run_strategies(forecast: WalkForward, costs: Costs) -> tuple[Curve, ...]:
-    """Buy and hold; the direction of the median where it beats the costs; long, scaled to a target volatility."""
+    """Buy and hold; the direction of the median where it beats the costs; long, scaled to a target
+    volatility.
+    """
     one = forecast.horizons == 1
     if not one.any():
         return ()
@@ -72,7 +76,9 @@ def run_strategies(forecast: WalkForward, costs: Costs) -> tuple[Curve, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Day by coin (d, c): the simple return that came, the median forecast, the forecast volatility a year."""
+    """Day by coin (d, c): the simple return that came, the median forecast, the forecast volatility a
+    year.
+    """
 
     days: NDArray[np.datetime64]
     returns: Floats

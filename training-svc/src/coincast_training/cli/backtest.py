@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Annotated
 
 import typer
-from coincast_modelkit.features import REFERENCE_COINS
 from rich.console import Group
 
+from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.backtest.report import write_report
 from coincast_training.backtest.run import Backtest, Options, run_backtest
 from coincast_training.backtest.strategy import Costs
@@ -22,6 +23,8 @@ from coincast_training.settings import Settings
 from coincast_training.training.assembly import open_pipeline
 from coincast_training.training.data import Ground, ground_of
 from coincast_training.training.pipeline import MIN_DAYS
+
+Report = Annotated[Path, typer.Option("--report", help="Where the HTML page goes.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,7 +46,7 @@ def backtest(
     slippage_bp: float = typer.Option(
         5.0, "--slippage-bp", min=0, help="Slippage of what is traded, basis points."
     ),
-    report: Path = typer.Option(Path("reports/backtest.html"), "--report", help="Where the HTML page goes."),
+    report: Report = Path("reports/backtest.html"),
     market: options.Market = "",
     executor: options.ExecutorAddress = "",
     as_json: options.AsJson = False,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
-from coincast_chassis.errors import InvalidInput
 
+from coincast_chassis.errors import InvalidInput
 from coincast_training.cli.options import split_ids
 from coincast_training.cli.output import reported
+
+Data = Annotated[Path, typer.Option("--data", help="Folder of daily candles, one <coin id>.csv a coin.")]
+Out = Annotated[Path, typer.Option("--out", help="Where the reports are written.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,16 +22,18 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     *,
-    data: Path = typer.Option(..., "--data", help="Folder of daily candles, one <coin id>.csv a coin."),
+    data: Data,
     first: str = typer.Option("", "--from", help="First day forecasts are made on, as 2022-01-01."),
     last: str = typer.Option("", "--to", help="Last day forecasts are made on."),
     coins: str = typer.Option("", "--coins", help="Coin ids with commas between; all where empty."),
     models: str = typer.Option("", "--models", help="Models with commas between; all where empty."),
-    out: Path = typer.Option(Path("reports"), "--out", help="Where the reports are written."),
+    out: Out = Path("reports"),
     seed: int = typer.Option(1, "--seed", help="Seed of every model that draws."),
     jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes."),
 ) -> None:
-    """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and predictions.parquet."""
+    """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and
+    predictions.parquet.
+    """
     from coincast_training.evaluation.command import evaluate as run  # noqa: PLC0415 - brings the peers' libraries
     from coincast_training.evaluation.options import BadOptionError, Options  # noqa: PLC0415
 

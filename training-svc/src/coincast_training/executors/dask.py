@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from coincast_chassis.errors import Unavailable
 import distributed
 from distributed.scheduler import KilledWorker
 
+from coincast_chassis.errors import Unavailable
 from coincast_training.executors.base import ROUNDS, Item, Result, Shared, run_part
 
 CONNECT_SECONDS = 10
@@ -41,7 +41,7 @@ class DaskExecutor:
             self._client.submit(run_part, work, held, item, pure=False, retries=ROUNDS - 1) for item in items
         ]
         try:
-            for count, _ in enumerate(_DISTRIBUTED.as_completed(futures), start=1):
+            for count, _ in enumerate(_DISTRIBUTED.as_completed(futures, loop=self._client.loop), start=1):
                 if heard is not None:
                     heard(count)
             return list(self._client.gather(futures))

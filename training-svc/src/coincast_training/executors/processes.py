@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from coincast_chassis.errors import Unavailable
 from joblib.externals.loky import ProcessPoolExecutor
 
+from coincast_chassis.errors import Unavailable
 from coincast_training.executors.base import ROUNDS, Item, Result, Shared, run_part
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,9 @@ class ProcessExecutor:
                 self._renew()
             self._round(work, shared, {place: items[place] for place in missing}, done, heard)
         if len(done) < len(items):
-            raise Unavailable(f"Worker processes died {ROUNDS} times; {len(items) - len(done)} parts are not done.")
+            raise Unavailable(
+                f"Worker processes died {ROUNDS} times; {len(items) - len(done)} parts are not done."
+            )
         return [done[place] for place in range(len(items))]
 
     def _round(

@@ -16,7 +16,9 @@ from coincast_modelkit.models.base import ForecastModel
 class Progress(Protocol):
     """Hears how far a piece of work has come: a fraction from 0 to 1 and a few words."""
 
-    def __call__(self, fraction: float, stage: str) -> None: ...
+    def __call__(self, fraction: float, stage: str) -> None:
+        """Hears it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +66,6 @@ class Fit(Protocol):
         *,
         progress: Progress,
         reference: Panel | None = None,
-    ) -> FittedModel: ...
+    ) -> FittedModel:
+        """Fits. Raises ValueError where a parameter is wrong or the history too short."""
+        ...

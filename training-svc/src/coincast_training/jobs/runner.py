@@ -21,7 +21,9 @@ MODULE = "coincast_training.jobs.child"
 
 
 class ProcessRunner:
-    """Speaks JSON lines with a child: the job and the settings in, events out; its stderr becomes the job's log."""
+    """Speaks JSON lines with a child: the job and the settings in, events out; its stderr becomes the
+    job's log.
+    """
 
     def __init__(self, settings: dict[str, Any], *, module: str = MODULE) -> None:
         self._settings, self._module = settings, module
@@ -54,7 +56,9 @@ class ProcessRunner:
             await asyncio.gather(readers, return_exceptions=True)
 
     async def _send(self, process: asyncio.subprocess.Process, job: Job) -> None:
-        """The job goes in as one line. The pipe stays open: when it closes, the child knows that we are gone."""
+        """The job goes in as one line. The pipe stays open: when it closes, the child knows that we are
+        gone.
+        """
         assert process.stdin is not None  # noqa: S101 - asked for as a pipe above
         line = json.dumps({"job": job_to_dict(job), "settings": self._settings})
         with suppress(ConnectionError):

@@ -117,7 +117,9 @@ def _against_each_production(
 
 
 def _daily(both: pl.DataFrame) -> dict[int, Any]:
-    """Per horizon the mean relative difference of each due day: coins of a day are no independent witnesses."""
+    """Per horizon the mean relative difference of each due day: coins of a day are no independent
+    witnesses.
+    """
     difference = relative_difference(both["crps"].to_numpy(), both["crps_b"].to_numpy())
     days = (
         both.with_columns(pl.Series("difference", difference))

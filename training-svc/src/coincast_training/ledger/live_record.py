@@ -13,7 +13,8 @@ SKILL_OF = "CRPS against the rolling 60-day Gaussian random walk, percent; posit
 
 
 def live_document(frame: pl.DataFrame, *, measured_at: float, window_days: int) -> dict[str, Any]:
-    """`{"records": [{"model", "id", "horizon_days", "skill_percent", ...}]}`; an empty id is all coins together.
+    """`{"records": [{"model", "id", "horizon_days", "skill_percent", ...}]}`; an empty id is all coins
+    together.
 
     Production's forecasts alone, whatever their version: it is the model's name that is chosen by.
     """

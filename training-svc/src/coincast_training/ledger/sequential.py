@@ -1,9 +1,10 @@
 """A paired test that may be read at any time: e-values by betting on which of two forecasters loses less.
 
-Each day brings d in [-1, 1], the relative difference of the losses. If A is at least as good as B, a bet on B cannot be
-expected to gain, whatever was seen before: the capital that starts at 1 exceeds 20 with a chance of at most 1 in 20, ever
-(Ville's inequality; Waudby-Smith and Ramdas 2024, Henzi and Ziegel 2022). Forecasts h days ahead overlap, so days are dealt to
-h piles in turn, each of which is bet on separately, and the capitals are averaged.
+Each day brings d in [-1, 1], the relative difference of the losses. If A is at least as good as B, a bet on B
+cannot be expected to gain, whatever was seen before: the capital that starts at 1 exceeds 20 with a chance of
+of at most 1 in 20, ever (Ville's inequality; Waudby-Smith and Ramdas 2024, Henzi and Ziegel 2022).
+Forecasts h days ahead overlap, so days are dealt to h piles in turn, each of which is bet on separately,
+and the capitals are averaged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The life of the ledger: batches to disk every few seconds, scores every few minutes, the live record after each."""
+"""The life of the ledger: batches to disk every few seconds, scores every few minutes, the live record
+after each.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
 
 
 def pointed_at(table: Aliases, alias: str, version: str, share: float) -> Aliases:
-    """The table after the move. A version that becomes production ends its own trial as challenger or shadow."""
+    """The table after the move. A version that becomes production ends its own trial as challenger or
+    shadow.
+    """
     after = replace(table, revision=table.revision + 1)
     if alias == "production":
         after = replace(after, production=version)

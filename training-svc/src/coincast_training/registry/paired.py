@@ -61,7 +61,9 @@ def _keys(forecast: WalkForward) -> list[tuple[str, int, int]]:
 def _test(
     horizon: int, name: str, loss_a: Floats, loss_b: Floats, origins: NDArray[np.datetime64]
 ) -> PairedTest:
-    """On the means of each day, since coins move together; Newey-West over the horizon, since targets overlap."""
+    """On the means of each day, since coins move together; Newey-West over the horizon, since targets
+    overlap.
+    """
     days, day_of_row = np.unique(origins, return_inverse=True)
     daily = np.bincount(day_of_row, weights=loss_a - loss_b) / np.bincount(day_of_row)
     statistic, p_value = diebold_mariano(daily, lags=horizon - 1) if len(days) >= MIN_DATES else (0.0, 1.0)

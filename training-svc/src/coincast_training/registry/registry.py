@@ -1,4 +1,6 @@
-"""What an operator does with versions: promote, roll back, retire, compare, clean. Every move is compare-and-swap."""
+"""What an operator does with versions: promote, roll back, retire, compare, clean. Every move is
+compare-and-swap.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -91,7 +94,9 @@ class Registry:
         reason: str = "",
         requested_by: str,
     ) -> Moved:
-        """Moves an alias. Raises `Conflict` where the revision has moved on, `NotReady` where the gate refuses."""
+        """Moves an alias. Raises `Conflict` where the revision has moved on, `NotReady` where the gate
+        refuses.
+        """
         _check_move(alias, share, force=force, reason=reason)
         with self._locked():
             before = self._at_revision(model, expected_revision)
@@ -99,13 +104,23 @@ class Registry:
             said = self.judge(model, version) if alias == "production" else _unguarded(alias)
             if not said.allowed and not force:
                 raise NotReady(
-                    f"{model} {version} was not promoted. {said.sentence} Force it with a reason if you must.",
+                    f"{model} {version} was not promoted. {said.sentence} "
+                    "Force it with a reason if you must.",
                     field="version",
                 )
             after = pointed_at(before, alias, version, share)
-            forced = force and not said.allowed
-            why = reason or said.sentence
-            self._move(model, "promote", alias, before, after, why, requested_by, forced=forced)
+            entry = self._entry(
+                model,
+                "promote",
+                requested_by=requested_by,
+                reason=reason or said.sentence,
+                alias=alias,
+                from_version=getattr(before, alias),
+                to_version=version,
+                revision=after.revision,
+                forced=force and not said.allowed,
+            )
+            self._move(after, entry)
         return Moved(table=after, verdict=said.sentence)
 
     def promote_if_better(self, model: str, version: str, *, requested_by: str) -> Moved:
@@ -138,7 +153,17 @@ class Registry:
             before = self._at_revision(model, expected_revision)
             target = self._version_before(model, before)
             after = pointed_at(before, "production", target, 0.0)
-            self._move(model, "rollback", "production", before, after, reason, requested_by)
+            entry = self._entry(
+                model,
+                "rollback",
+                requested_by=requested_by,
+                reason=reason,
+                alias="production",
+                from_version=before.production,
+                to_version=target,
+                revision=after.revision,
+            )
+            self._move(after, entry)
         return after
 
     def _version_before(self, model: str, table: Aliases) -> str:
@@ -159,7 +184,18 @@ class Registry:
                 raise Conflict(
                     f"{model} {version} is {' and '.join(names)}; move that alias first.", field="version"
                 )
-            self._write_audit(model, "retire", "", version, "", reason, table.revision, requested_by)
+            self.audit.append(
+                self._entry(
+                    model,
+                    "retire",
+                    requested_by=requested_by,
+                    reason=reason,
+                    alias="",
+                    from_version=version,
+                    to_version="",
+                    revision=table.revision,
+                )
+            )
             write_retired(self.root, model, version, at=self._clock.now(), reason=reason)
         return self.versions.get(model, version)
 
@@ -187,8 +223,17 @@ class Registry:
             kept.update(list(history.earlier_productions(self.audit.entries(model), table.revision))[:1])
             removed = [version for version in names if version not in kept]
             for version in removed:
-                self._write_audit(
-                    model, "clean", "", version, "", f"keeps the newest {keep}", table.revision, requested_by
+                self.audit.append(
+                    self._entry(
+                        model,
+                        "clean",
+                        requested_by=requested_by,
+                        reason=f"keeps the newest {keep}",
+                        alias="",
+                        from_version=version,
+                        to_version="",
+                        revision=table.revision,
+                    )
                 )
                 _remove(self.root / model / version)
         return removed
@@ -197,8 +242,8 @@ class Registry:
         table = self.table(model)
         if expected is not None and expected != table.revision:
             raise Conflict(
-                f"The aliases of {model} are at revision {table.revision}, not {expected}: somebody moved them since. "
-                "Look again, then decide.",
+                f"The aliases of {model} are at revision {table.revision}, not {expected}: "
+                "somebody moved them since. Look again, then decide.",
                 field="expected_revision",
             )
         return table
@@ -208,49 +253,22 @@ class Registry:
         if version in read_retired(self.root, model):
             raise NotReady(f"{model} {version} is retired.", field="version")
 
-    def _move(
-        self,
-        model: str,
-        action: str,
-        alias: str,
-        before: Aliases,
-        after: Aliases,
-        reason: str,
-        requested_by: str,
-        *,
-        forced: bool = False,
-    ) -> None:
-        """The log first, then the table: a crash between leaves an entry whose revision never came, and is read so."""
-        old, new = getattr(before, alias), getattr(after, alias)
-        self._write_audit(model, action, alias, old, new, reason, after.revision, requested_by, forced=forced)
-        write_aliases(self.root, model, after)
+    def _move(self, after: Aliases, entry: AuditEntry) -> None:
+        """The log first, then the table: after a crash between, the entry's revision never came, and it is
+        read so.
+        """
+        self.audit.append(entry)
+        write_aliases(self.root, entry.model, after)
 
-    def _write_audit(
-        self,
-        model: str,
-        action: str,
-        alias: str,
-        old: str,
-        new: str,
-        reason: str,
-        revision: int,
-        requested_by: str,
-        *,
-        forced: bool = False,
-    ) -> None:
-        self.audit.append(
-            AuditEntry(
-                at=self._clock.now(),
-                requested_by=requested_by or "unknown",
-                model=model,
-                action=action,
-                alias=alias,
-                from_version=old,
-                to_version=new,
-                reason=reason[:LONGEST_REASON],
-                revision=revision,
-                forced=forced,
-            )
+    def _entry(self, model: str, action: str, *, requested_by: str, reason: str, **fields: Any) -> AuditEntry:
+        """A line for the log, made now."""
+        return AuditEntry(
+            at=self._clock.now(),
+            requested_by=requested_by or "unknown",
+            model=model,
+            action=action,
+            reason=reason[:LONGEST_REASON],
+            **fields,
         )
 
 

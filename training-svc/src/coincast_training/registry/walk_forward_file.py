@@ -1,4 +1,6 @@
-"""The walk-forward forecasts of a version beside its model, as plain arrays, so that versions can be compared."""
+"""The walk-forward forecasts of a version beside its model, as plain arrays, so that versions can be
+compared.
+"""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
-from coincast_chassis.errors import CoincastError, InvalidInput
 
+from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_training.domain import TrainingSpec
 from coincast_training.fitting.table import trainable_models
 from coincast_training.jobs.service import JobService
@@ -23,7 +23,14 @@ class Calendar:
     """Submits one job a model whenever the cron expression says so (UTC)."""
 
     def __init__(
-        self, *, jobs: JobService, registry: Registry, cron: str, models: Sequence[str], coins: Sequence[str], days: int
+        self,
+        *,
+        jobs: JobService,
+        registry: Registry,
+        cron: str,
+        models: Sequence[str],
+        coins: Sequence[str],
+        days: int,
     ) -> None:
         self._jobs, self._registry = jobs, registry
         self._models, self._coins, self._days = tuple(models), tuple(coins), days
@@ -44,11 +51,15 @@ class Calendar:
 
     def next_run_at(self) -> float | None:
         """UNIX seconds of the next training; None where none is planned."""
-        times = [job.next_run_time for job in self._scheduler.get_jobs() if getattr(job, "next_run_time", None)]
+        times = [
+            job.next_run_time for job in self._scheduler.get_jobs() if getattr(job, "next_run_time", None)
+        ]
         return min(time.timestamp() for time in times) if times else None
 
     async def fire(self) -> list[str]:
-        """Submits the jobs; which ones. The coins are those of production, so that a choice made by hand stays."""
+        """Submits the jobs; which ones. The coins are those of production, so that a choice made by hand
+        stays.
+        """
         submitted = []
         for model in self._models:
             if model not in trainable_models():
@@ -57,9 +68,7 @@ class Calendar:
                 model=model, ids=self._coins_of(model), days=self._days, promote_if_better=True
             )
             try:
-                job = await self._jobs.submit(
-                    spec, requested_by=REQUESTED_BY, reason="The calendar says so."
-                )
+                job = await self._jobs.submit(spec, requested_by=REQUESTED_BY, reason="The calendar says so.")
             except CoincastError as error:
                 log.warning("schedule_refused", model=model, reason=error.message)
             else:
@@ -81,5 +90,6 @@ def _trigger(cron: str) -> CronTrigger:
         return CronTrigger.from_crontab(cron, timezone="UTC")
     except ValueError as error:
         raise InvalidInput(
-            f"TRAINING_SCHEDULE must be a cron expression like '0 3 * * 0', or empty: {error}.", field="schedule"
+            f"TRAINING_SCHEDULE must be a cron expression like '0 3 * * 0', or empty: {error}.",
+            field="schedule",
         ) from error

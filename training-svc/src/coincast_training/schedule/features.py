@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from coincast_modelkit.candles import Panel
-from coincast_modelkit.features import FeatureSpec, batch, market_of
 from numpy.typing import NDArray
 
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import FeatureSpec, batch, market_of
 from coincast_training.schedule.drift import FeatureDrift
 
 Floats = NDArray[np.float64]
@@ -27,12 +27,20 @@ class Moved:
 
 
 def feature_drift(
-    panel: Panel, reference: Panel, spec: FeatureSpec, *, learnt_to: np.datetime64, days: int, psi: float, ks: float
+    panel: Panel,
+    reference: Panel,
+    spec: FeatureSpec,
+    *,
+    learnt_to: np.datetime64,
+    days: int,
+    psi: float,
+    ks: float,
 ) -> FeatureDrift | None:
     """The last `days` of the panel against the days up to `learnt_to`; None where either is too short.
 
-    A month of a slow feature never looks like years of it. So each feature is measured over every earlier span of
-    equal length as well: only what exceeds all of its own past is news. The calendar always moves and is left out.
+    A month of a slow feature never looks like years of it. So each feature is measured over every earlier
+    span of equal length as well: only what exceeds all of its own past is news. The calendar always moves
+    and is left out.
     """
     spec = spec.without("calendar")
     origins, values = _pooled(panel, reference, spec)
@@ -75,7 +83,7 @@ def _beyond(now: Floats, earlier: list[Floats], bound: float) -> _Beyond:
     """A feature's bound is the given one, or what none of its own earlier spans exceeded."""
     spans = np.nan_to_num(np.stack(earlier), nan=-1.0)
     own = np.maximum(bound, spans.max(axis=0))
-    # What each earlier span would have scored against all the others: it is beyond them where it is the largest.
+    # What each earlier span would have scored against the others: beyond them where it is the largest.
     alone = (spans == spans.max(axis=0)) & (spans > bound)
     usual = float(np.quantile(alone.mean(axis=1), USUAL_QUANTILE))
     return _Beyond(np.nan_to_num(now - own, nan=-1.0), float(np.mean(now > own)), usual)
@@ -114,4 +122,3 @@ def moved(base: Floats, now: Floats) -> Moved:
     psi = ((found - expected) * np.log(found / expected)).sum(axis=1)
     ks = np.abs(np.cumsum(now, axis=1) - np.cumsum(base, axis=1)).max(axis=1)
     return Moved(psi=psi, ks=ks)
-

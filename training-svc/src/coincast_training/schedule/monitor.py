@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
+
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
 from coincast_modelkit.artifact import HorizonRecord, Manifest
 from coincast_modelkit.features import REFERENCE_COINS, spec_of
-
 from coincast_training import metrics
 from coincast_training.domain import TrainingSpec
 from coincast_training.jobs.service import JobService
@@ -79,7 +79,9 @@ class DriftMonitor:
             await asyncio.sleep(self._policy.check_seconds)
 
     async def check(self, model: str) -> Checked | None:
-        """Checks the production version, and asks for a training where it drifted; None where nothing serves."""
+        """Checks the production version, and asks for a training where it drifted; None where nothing
+        serves.
+        """
         version = self._registry.table(model).production
         if not version:
             return None

@@ -1,4 +1,6 @@
-"""One fold of a walk-forward: fit on what was known, forecast the days after. Pure, so it may run anywhere."""
+"""One fold of a walk-forward: fit on what was known, forecast the days after. Pure, so it may run
+anywhere.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,13 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import WINDOW_DAYS, FeatureSpec, Market, batch, market_of
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.models.base import ForecastModel
 from coincast_modelkit.prepared import TAIL_DAYS, Prepared
 from coincast_modelkit.splits import Fold
-
 from coincast_training.fitting.base import WalkForward
 from coincast_training.fitting.table import find_fit
 from coincast_training.training.data import Ground
@@ -83,14 +85,16 @@ def cut(panel: Panel, first: np.datetime64 | None, last: np.datetime64) -> Panel
 def forecast_days(
     model: ForecastModel, ground: Ground, first: np.datetime64, last: np.datetime64, horizons: Sequence[int]
 ) -> WalkForward:
-    """A fitted model's forecasts of every coin on every origin of a span, with what came; days to come are left out."""
+    """A fitted model's forecasts of every coin on every origin of a span, with what came; days to come are
+    left out.
+    """
     market = market_of(ground.reference)
     parts = []
     for coin_id in sorted(ground.panel):
         candles = ground.panel[coin_id].on_every_day()
         prepared = prepared_on(candles, market, model.spec, first, last)
-        for start in range(0, len(prepared), CHUNK):
-            parts.append(_forecast(model, candles, prepared[start : start + CHUNK], horizons))
+        chunks = (prepared[start : start + CHUNK] for start in range(0, len(prepared), CHUNK))
+        parts += [_forecast(model, candles, chunk, horizons) for chunk in chunks]
     return joined(parts)
 
 

@@ -13,7 +13,9 @@ from coincast_chassis.errors import Conflict
 
 @contextmanager
 def model_lock(root: Path, model: str) -> Iterator[None]:
-    """Holds the model for the block. Raises `Conflict` where another process trains it; a killed one lets go."""
+    """Holds the model for the block. Raises `Conflict` where another process trains it; a killed one lets
+    go.
+    """
     folder = root / model
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".training.lock")

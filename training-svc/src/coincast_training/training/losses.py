@@ -14,12 +14,16 @@ TRAILING_DAYS = 60
 
 
 def crps(forecast: WalkForward) -> Floats:
-    """CRPS in log return, (N,): twice the pinball loss over the quantiles, weighted by the probability each stands for."""
+    """CRPS in log return, (N,): twice the pinball loss over the quantiles, weighted by the probability
+    each stands for.
+    """
     return quantile_crps(forecast.log_return_quantiles, forecast.probabilities, forecast.actual_log_returns)
 
 
 def quantile_crps(quantiles: Floats, probabilities: Floats, actual: Floats) -> Floats:
-    """CRPS of distributions given by quantiles (N, Q) at probabilities (Q,): the quantile score's integral."""
+    """CRPS of distributions given by quantiles (N, Q) at probabilities (Q,): the quantile score's
+    integral.
+    """
     edges = np.concatenate([[0.0], (probabilities[1:] + probabilities[:-1]) / 2, [1.0]])
     error = actual[:, None] - quantiles
     pinball = np.maximum(probabilities * error, (probabilities - 1) * error)
@@ -70,4 +74,6 @@ def trailing_volatility(forecast: WalkForward, panel: Panel) -> Floats:
 def gaussian_crps(sigma: Floats, actual: Floats) -> Floats:
     """CRPS of a Gaussian centred on no change (Gneiting and Raftery 2007, equation 5), (N,)."""
     z = actual / sigma
-    return np.asarray(sigma * (z * (2 * ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi)))
+    return np.asarray(
+        sigma * (z * (2 * ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi))
+    )

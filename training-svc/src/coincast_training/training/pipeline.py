@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict, NotReady
 from coincast_modelkit.artifact import Record, sweep_temporary
 from coincast_modelkit.features import REFERENCE_COINS
-
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.executors import open_executor
 from coincast_training.fitting.base import Fit, FittedModel, Progress
@@ -91,7 +91,9 @@ class Pipeline:
         return Run(plan, ground, fitted, record, tuning)
 
     async def keep(self, spec: TrainingSpec, run: Run, *, requested_by: str, progress: Progress) -> Outcome:
-        """Writes the version and moves production where asked and allowed. Raises `NotReady` on a full disk."""
+        """Writes the version and moves production where asked and allowed. Raises `NotReady` on a full
+        disk.
+        """
         try:
             with model_lock(self.registry.root, spec.model):
                 sweep_temporary(self.registry.root, spec.model)

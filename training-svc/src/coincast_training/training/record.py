@@ -1,4 +1,6 @@
-"""The record of a version: how its walk-forward forecasts did, horizon by horizon, beside the random walks."""
+"""The record of a version: how its walk-forward forecasts did, horizon by horizon, beside the random
+walks.
+"""
 
 from __future__ import annotations
 

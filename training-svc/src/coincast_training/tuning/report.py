@@ -30,6 +30,7 @@ def write_report(study: optuna.Study, tuning: Tuning, path: Path, *, model: str)
         f"<!doctype html><meta charset='utf-8'><title>Tuning of {escape(model)}</title>"
         f"<h1>Tuning of {escape(model)}</h1><p>Objective: mean CRPS over horizons on {tuning.window[0]} to "
         f"{tuning.window[1]}; best {tuning.best_value:.6f}, base {tuning.base_value:.6f}.</p>{''.join(parts)}"
-        f"<table border='1'><tr><th>trial</th><th>state</th><th>value</th><th>parameters</th></tr>{rows}</table>",
+        "<table border='1'><tr><th>trial</th><th>state</th><th>value</th><th>parameters</th></tr>"
+        f"{rows}</table>",
         encoding="utf-8",
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from coincast_chassis.errors import InvalidInput
 from optuna import Trial
+
+from coincast_chassis.errors import InvalidInput
 
 Params = dict[str, Any]
 
@@ -30,7 +31,7 @@ def _ml_ensemble(trial: Trial) -> Params:
 
 def _lstm(trial: Trial) -> Params:
     return {
-        "units": trial.suggest_categorical("units", [16, 24, 32, 48]),
+        "units": trial.suggest_categorical("units", [8, 16, 24, 32]),
         "dropout": trial.suggest_float("dropout", 0.05, 0.4),
         "learning_rate": trial.suggest_float("learning_rate", 3e-4, 5e-3, log=True),
     }
@@ -42,7 +43,7 @@ SPACES: dict[str, Callable[[Trial], Params]] = {
     "lstm": _lstm,
 }
 # A fold needs the fitted model alone; its own walk-forward record would be made in vain.
-FOLD_PARAMS: dict[str, Params] = {"lightgbm": {"walk_forward": False}}
+FOLD_PARAMS: dict[str, Params] = {"lightgbm": {"walk_forward": False}, "lstm": {"walk_forward": False}}
 
 
 def suggested(model: str, trial: Trial, base: Mapping[str, Any]) -> Params:
@@ -58,5 +59,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Params:
     for name, value in over.items():
         inner = out.get(name)
         both = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        out[name] = merged(inner or {}, value) if both else (dict(value) if isinstance(value, Mapping) else value)
+        out[name] = (
+            merged(inner or {}, value) if both else (dict(value) if isinstance(value, Mapping) else value)
+        )
     return out

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import optuna
-from coincast_chassis.errors import NotReady
-from coincast_modelkit.splits import Fold
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from coincast_chassis.errors import NotReady
+from coincast_modelkit.splits import Fold
 from coincast_training.executors import Executor
 from coincast_training.fitting.base import Progress, WalkForward
 from coincast_training.training import losses
@@ -66,10 +66,12 @@ def tune(
     folder: Path,
     progress: Progress,
 ) -> Tuning:
-    """Chooses parameters on the earlier half of the history, so that the record of the later half stays out of sample.
+    """Chooses parameters on the earlier half of the history, so that the record of the later half stays out
+    of sample.
 
-    Interrupted and called again with the same folder it goes on; the result is the same, and the same wherever the
-    folds ran. The base parameters stay where no trial beats them. Raises `NotReady` where the history is too short.
+    Interrupted and called again with the same folder it goes on; the result is the same, and the same
+    wherever the folds ran. The base parameters stay where no trial beats them. Raises `NotReady` where the
+    history is too short.
     """
     ground, folds = tuning_folds(ground)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +80,16 @@ def tune(
         tasks = [_task(model, dict(base), seed, fold) for fold in folds]
         study.set_user_attr("base_value", float(np.mean(executor.map(score_fold, ground, tasks))))
     while (done := len(_ended(study))) < trials:
-        _batch(study, min(BATCH, trials - done), ground, folds, model=model, base=base, seed=seed, executor=executor)
+        _batch(
+            study,
+            min(BATCH, trials - done),
+            ground,
+            folds,
+            model=model,
+            base=base,
+            seed=seed,
+            executor=executor,
+        )
         progress(len(_ended(study)) / trials, f"tried {len(_ended(study))} of {trials} sets of parameters")
     tuning = _result(study, base, folds)
     (folder / "tuning.json").write_text(json.dumps(tuning.summary() | {"all": tuning.trials}, indent=1))
@@ -94,14 +105,23 @@ def tuning_folds(ground: Ground) -> tuple[Ground, list[Fold]]:
     last = max(candles.dates[-1] for candles in ground.panel.values())
     days = int((last - first).astype(int)) + 1
     if days < MIN_DAYS:
-        raise NotReady(f"Tuning needs {MIN_DAYS} days of history, half of which it leaves alone; there are {days}.")
+        raise NotReady(
+            f"Tuning needs {MIN_DAYS} days of history, half of which it leaves alone; there are {days}."
+        )
     middle = first + np.timedelta64(days // 2 - 1, "D")
     early = Ground(cut(ground.panel, None, middle), cut(ground.reference, None, middle), ground.source)
     span = min(FOLD_DAYS, days // 2 // 6)
     folds = []
     for number in range(FOLDS, 0, -1):
         test_from = middle - np.timedelta64(number * span - 1, "D")
-        folds.append(Fold(first, test_from - np.timedelta64(31, "D"), test_from, test_from + np.timedelta64(span - 1, "D")))
+        folds.append(
+            Fold(
+                first,
+                test_from - np.timedelta64(31, "D"),
+                test_from,
+                test_from + np.timedelta64(span - 1, "D"),
+            )
+        )
     return early, folds
 
 
@@ -135,7 +155,9 @@ def _batch(
     seed: int,
     executor: Executor,
 ) -> None:
-    """Asks a batch and takes it through the folds together; the sampler's seed depends on what has ended alone."""
+    """Asks a batch and takes it through the folds together; the sampler's seed depends on what has ended
+    alone.
+    """
     ended = len(_ended(study))
     study.sampler = TPESampler(seed=seed * 1000 + ended, n_startup_trials=2 * BATCH, constant_liar=True)
     asked = [study.ask() for _ in range(size)]
@@ -172,7 +194,9 @@ def score_fold(ground: Ground, task: FoldTask) -> float:
 
 
 def objective(forecast: WalkForward) -> float:
-    """Mean over horizons of the mean CRPS over the square root of the days, so that each horizon weighs alike."""
+    """Mean over horizons of the mean CRPS over the square root of the days, so that each horizon weighs
+    alike.
+    """
     loss = losses.crps(forecast)
     horizons = np.unique(forecast.horizons)
     if not len(horizons):

@@ -1,0 +1,94 @@
+"""What a unit of training costs in processor seconds and memory: the figures of docs/scaling-training.md.
+
+Run with `python bench/training_costs.py [--data DIR] [--days N ...]`. Processor time, not wall time, so that
+other work on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS, batch, market_of
+from coincast_training.fitting.base import FittedModel
+from coincast_training.fitting.lightgbm import fit
+from coincast_training.training.data import Ground
+from coincast_training.training.folds import forecast_days
+
+sys.path.insert(0, str(Path(__file__).parent))
+from training_executors import read_panel
+
+R = TypeVar("R")
+
+
+def main() -> None:
+    """Prints features, fits of growing panels, and forecasts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/daily"))
+    parser.add_argument("--days", type=int, nargs="+", default=[250, 700, 2000, 10_000])
+    asked = parser.parse_args()
+    whole = read_panel(asked.data, 10_000, 10)
+    reference = {coin: candles for coin, candles in whole.items() if coin in REFERENCE_COINS}
+    features(whole, reference)
+    for days in asked.days:
+        fitted = one_fit({coin: candles.tail(days) for coin, candles in whole.items()}, reference)
+    forecasts(fitted, whole, reference)
+
+
+def features(whole: Panel, reference: Panel) -> None:
+    """All features of one coin's history; the first run compiles the kernels and does not count."""
+    market = market_of(reference)
+    seconds = min(spent(lambda: batch(whole["bitcoin"], market, DEFAULT_SPEC))[0] for _ in range(3))
+    micros = 1e6 * seconds / len(whole["bitcoin"])
+    print(f"features: {micros:.1f} us a day and coin ({len(DEFAULT_SPEC.names)} of them)", flush=True)
+
+
+def one_fit(panel: Panel, reference: Panel) -> FittedModel:
+    """One fit of the pooled LightGBM on one thread."""
+    rows = sum(len(candles) for candles in panel.values())
+    seconds, fitted = spent(
+        lambda: fit(panel, {"walk_forward": False}, 7, progress=silent, reference=reference)
+    )
+    micros = 1e6 * seconds / rows
+    print(
+        f"fit of {rows:6} rows: {seconds:5.1f} s, {micros:4.0f} us a row, peak {peak_mib()} MiB", flush=True
+    )
+    return fitted
+
+
+def forecasts(fitted: FittedModel, whole: Panel, reference: Panel) -> None:
+    """Sixty origins of every coin, each at four horizons."""
+    ground, last = Ground(whole, reference, "bench"), whole["bitcoin"].dates[-31]
+    first = last - np.timedelta64(59, "D")
+    seconds, _ = spent(lambda: forecast_days(fitted.model, ground, first, last, (1, 7, 14, 30)))
+    print(
+        f"forecasts: {1e3 * seconds / (60 * len(whole)):.2f} ms an origin with its four horizons", flush=True
+    )
+
+
+def spent(work: Callable[[], R]) -> tuple[float, R]:
+    """Processor seconds and the result."""
+    started = time.process_time()
+    result = work()
+    return time.process_time() - started, result
+
+
+def peak_mib() -> int:
+    """The most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def silent(fraction: float, stage: str) -> None:
+    """Nobody listens."""
+
+
+if __name__ == "__main__":
+    main()
