@@ -170,7 +170,7 @@ async def test_a_storm_of_429_pauses_the_service_as_told(
 ) -> None:
     value = FORMS[form]
     if value == "DATE":
-        stamp = time.gmtime(sandbox.health()["now"] + 3)
+        stamp = time.gmtime(sandbox.health()["now"] + 30)
         value = time.strftime("%a, %d %b %Y %H:%M:%S GMT", stamp)
     async with warm_market(sandbox, tmp_path) as (stub, truth):
         fault = {"kind": "status", "status": 429, "body": 5}
@@ -190,7 +190,7 @@ async def test_a_storm_of_429_pauses_the_service_as_told(
         assert calls <= 2
         assert worst < 1.0
         assert caught.value.retry_after_seconds <= 60.01
-        least = {"seconds": 0.3, "a date": 0.3, "nonsense": 50, "absent": 50, "huge": 80_000}[form]
+        least = {"seconds": 0.3, "a date": 1, "nonsense": 50, "absent": 50, "huge": 80_000}[form]
         assert status.quota.paused_for_seconds > least
 
 

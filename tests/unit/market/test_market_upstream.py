@@ -297,3 +297,11 @@ async def test_a_429_pauses_all_groups() -> None:
         await upstream.fetch(UpstreamRequest("coins/list", (), "lists"))
     assert caught.value.retry_after_seconds == pytest.approx(119.0)
     assert inner.calls == 1
+
+
+@pytest.mark.parametrize(("told", "paused"), [(0.0, 1.0), (7.0, 7.0), (None, 60.0)])
+async def test_the_pause_is_what_was_told_and_never_nothing(told: float | None, paused: float) -> None:
+    upstream = guarded(Scripted(Exhausted("limit", retry_after_seconds=told)))
+    with pytest.raises(Exhausted):
+        await upstream.fetch(PING)
+    assert (await upstream._governor.look()).paused_seconds == pytest.approx(paused)

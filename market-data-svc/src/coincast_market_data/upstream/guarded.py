@@ -16,6 +16,10 @@ from coincast_market_data.ports import Priority, Upstream, UpstreamReply, Upstre
 from coincast_market_data.quota.governor import Governor
 from coincast_market_data.upstream.breakers import Breakers
 from coincast_market_data.upstream.retries import RetryBudget, backoff_seconds, worth_retrying
+from coincast_market_data.upstream.retry_after import ABSENT_SECONDS
+
+# Told to come back at once, after a refusal: nobody who meant it would have refused.
+LEAST_PAUSE_SECONDS = 1.0
 
 
 class GuardedUpstream:
@@ -86,7 +90,8 @@ class GuardedUpstream:
                 return await breaker.call(go)
             except Exhausted as error:
                 metrics.QUOTA_PAUSES.inc()
-                await self._governor.refused(error.retry_after_seconds or 60.0)
+                told = ABSENT_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
+                await self._governor.refused(max(LEAST_PAUSE_SECONDS, told))
                 raise
 
     @contextmanager
