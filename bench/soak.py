@@ -31,13 +31,20 @@ from coincast_stack.stack import Stack, running_stack
 
 WARM_SHARE = 0.15
 READY_SECONDS = 1800.0
-QUICK_TRAINING = {"TRAINING_DAYS": "730"}
+# A quick first model; caches so small that they are full before the measuring: what grows then is no cache.
+SETTINGS = {
+    "TRAINING_DAYS": "730",
+    "GATEWAY_HOT_CACHE_BYTES": "2000000",
+    "MARKET_MEMORY_ENTRIES": "100",
+    "MARKET_MEMORY_DOCUMENTS_BYTES": "1000000",
+    "FORECAST_FORECAST_CACHE_ROWS": "50",
+}
 
 
 async def soak(minutes: float, rate: float, data: Path | None) -> tuple[Traffic, Sampler, FaultSchedule]:
     """Runs it from an empty folder; what it saw."""
     with tempfile.TemporaryDirectory(prefix="coincast-soak-") as folder:
-        options = StackOptions(Path(folder), data=data, extra_environment=QUICK_TRAINING)
+        options = StackOptions(Path(folder), data=data, extra_environment=SETTINGS)
         async with running_stack(options) as stack:
             await wait_until_ready(stack, options.train, lambda text, share: None, READY_SECONDS)
             return await _one_run(stack, minutes * 60, rate)

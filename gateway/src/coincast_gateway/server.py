@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 
 from coincast_chassis.errors import Unavailable
+from coincast_chassis.looplag import watch_loop
 from coincast_chassis.tracing import Tracing
 from coincast_gateway.app import Gateway, build
 from coincast_gateway.front.protocol import SocketBounds, guarded
@@ -101,6 +102,8 @@ async def serve(settings: Settings) -> AsyncIterator[str]:
 async def run(settings: Settings, listener: socket.socket, tracing: Tracing) -> None:
     """The gateway until a signal ends it."""
     async with AsyncExitStack() as stack:
+        lag = asyncio.create_task(watch_loop())
+        stack.callback(lag.cancel)
         gateway = await build(settings, stack, tracing=tracing)
         server = Server(
             configured(gateway, settings), gateway, not_serving_seconds=settings.not_serving_seconds
