@@ -3,10 +3,15 @@
 import itertools
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+
+from opentelemetry.trace import SpanKind
 
 from coincast_chassis import context
 from coincast_chassis.logs import get_logger
+from coincast_chassis.tracing import TRACEPARENT, current_trace_id, current_tracing
 from coincast_gateway import metrics
 from coincast_gateway.access.gate import Admission, Gate
 from coincast_gateway.front.refuse import send_refusal
@@ -35,6 +40,7 @@ class Front:
         self._watch = watch
         self._gate = gate
         self._bounds = bounds
+        self._tracing = current_tracing()
         self._draining = False
         self._in_flight = 0
         metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
@@ -67,7 +73,7 @@ class Front:
                 status = await entry.send(scope, send, now=time.monotonic(), extra=extra)
                 self._watch.hot(scope["path"], status, time.perf_counter() - started)
                 return
-        with context.bind(request_id=request_id, trace_id=_trace_id(scope)):
+        with self._bound(scope, request_id):
             status = await self._pass_on(scope, receive, send, extra, admission)
         self._watch.passed(scope, status, time.perf_counter() - started)
 
@@ -114,6 +120,19 @@ class Front:
             detail = f"{self._in_flight} requests are being answered already."
             return Problem(OVERLOADED, detail, retry_after_seconds=1.0)
         return None
+
+    @contextmanager
+    def _traced(self, scope: Scope, request_id: str) -> Iterator[None]:
+        name, given = f"{scope['method']} {scope['path']}", header(scope, b"traceparent").decode("latin-1")
+        with self._tracing.span(name, kind=SpanKind.SERVER, traceparent=given or None):
+            trace_id = current_trace_id({TRACEPARENT: given})
+            with context.bind(request_id=request_id, trace_id=trace_id):
+                yield
+
+    def _bound(self, scope: Scope, request_id: str) -> AbstractContextManager[None]:
+        if self._tracing.active:
+            return self._traced(scope, request_id)
+        return context.bind(request_id=request_id, trace_id=_trace_id(scope))
 
     def _request_id(self, scope: Scope) -> str:
         given = header(scope, b"x-request-id")

@@ -45,6 +45,11 @@ class Tracing:
         return Tracing(self._tracer, self._shutdown, around_requests=around)
 
     @property
+    def active(self) -> bool:
+        """Whether a request needs a span or a transaction around it at all."""
+        return self._tracer is not None or self._around_requests is not None
+
+    @property
     def enabled(self) -> bool:
         """Whether spans are kept."""
         return self._tracer is not None
