@@ -10,7 +10,7 @@ from coincast_forecast.predictor import Predictor
 from coincast_forecast.steps import Cause, StepFailure
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LiveVersion:
     """A version that is loaded, verified and warm."""
 

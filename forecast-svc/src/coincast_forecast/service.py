@@ -76,7 +76,7 @@ class Forecasting:
             histories = {coin: h for coin in cold if isinstance(h := found.coins[coin], History)}
             for coin, one in (await self._make(query, standing, histories, errors)).items():
                 served[coin] = one
-                if found.whole and one.forecast.forecast_id and not one.forecast.degraded:
+                if found.whole and _complete(query, one.forecast):
                     self._parts.warm.put(question, standing, histories[coin], one)
         self._count_errors(errors.values())
         return Reply(
@@ -226,6 +226,12 @@ def check_able(snapshot: Snapshot, model: str, days: int, coin_id: str, history_
             f"{version.model} needs {able.min_history_days}",
             field="ids",
         )
+
+
+def _complete(query: ForecastQuery, forecast: CoinForecast) -> bool:
+    """Whether a forecast is all that was asked for, so that it may be shown again as it is."""
+    explained = bool(forecast.attributions) or not query.attribution_features
+    return explained and not forecast.degraded and forecast.forecast_id != ""
 
 
 def _unrecorded(forecast: CoinForecast) -> CoinForecast:

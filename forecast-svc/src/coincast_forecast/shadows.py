@@ -32,6 +32,13 @@ class _Cast:
     vs_currency: str
     days: int
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What is forecast, by name: it holds on to no version and no forecast."""
+        prepared = self.answered.row.prepared
+        version = self.version
+        return version.model, version.version, prepared.coin_id, self.vs_currency, prepared.as_of.isoformat()
+
 
 class Shadows:
     """A bounded queue and the one task that works it off; what does not fit is dropped and counted."""
@@ -43,7 +50,7 @@ class Shadows:
         self._recorder = recorder
         self._metrics = metrics
         self._queue: asyncio.Queue[_Cast] = asyncio.Queue(queue_coins)
-        self._done: Lru[tuple[LiveVersion, Row], int] = Lru(10_000)
+        self._done: Lru[tuple[str, ...], int] = Lru(10_000)
         self._working = False
 
     @property
@@ -56,8 +63,9 @@ class Shadows:
         for answered in answers:
             lineup = snapshot.get(answered.served_by)
             for version, variant in _beside(lineup, answered) if lineup is not None else ():
-                if (self._done.get((version, answered.row)) or 0) < days:
-                    self._enqueue(_Cast(version, variant, answered, vs_currency, days))
+                cast = _Cast(version, variant, answered, vs_currency, days)
+                if (self._done.get(cast.key) or 0) < days:
+                    self._enqueue(cast)
 
     async def work(self) -> None:
         """Forecast and record for ever; nothing that fails here may end it."""
@@ -76,7 +84,7 @@ class Shadows:
         except asyncio.QueueFull:
             self._metrics.shadow_dropped()
         else:
-            self._done.put((cast.version, cast.answered.row), cast.days)
+            self._done.put(cast.key, cast.days)
 
     async def _one(self, cast: _Cast) -> None:
         predictor = cast.version.predictor

@@ -16,40 +16,42 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
-    """What an answer rests on; compared by identity."""
+    """What all answers rest on; its parts are compared by identity."""
 
     snapshot: Snapshot
     scores: LiveScores
 
+    def same(self, other: "Standing | None") -> bool:
+        """Whether nothing has moved between the two."""
+        return other is not None and self.snapshot is other.snapshot and self.scores is other.scores
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    standing: Standing
     history: History
     served: Served
 
 
 class WarmAnswers:
-    """Answers by coin and question."""
+    """Answers by coin and question, all of one standing: a version that was swapped out is not held on to."""
 
     def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._standing: Standing | None = None
         self._kept: Lru[Key, _Kept] = Lru(keep)
 
     def get(self, question: Key, coin_id: str, standing: Standing, history: History) -> Served | None:
         """The answer, if nothing that it rests on has moved."""
-        kept = self._kept.get((coin_id, *question))
-        if (
-            kept is None
-            or kept.history is not history
-            or kept.standing.snapshot is not standing.snapshot
-            or kept.standing.scores is not standing.scores
-        ):
+        if not standing.same(self._standing):
             return None
-        return kept.served
+        kept = self._kept.get((coin_id, *question))
+        return kept.served if kept is not None and kept.history is history else None
 
     def put(self, question: Key, standing: Standing, history: History, served: Served) -> None:
         """Keep an answer that is whole: not degraded, and in the ledger."""
-        self._kept.put((served.forecast.coin_id, *question), _Kept(standing, history, served))
+        if not standing.same(self._standing):
+            self._standing, self._kept = standing, Lru(self._keep)
+        self._kept.put((served.forecast.coin_id, *question), _Kept(history, served))
 
 
 def question_of(query: ForecastQuery, snapshot: Snapshot) -> Key:

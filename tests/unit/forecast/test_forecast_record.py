@@ -5,11 +5,13 @@ record.
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 from coincast_forecast.domain import HorizonRecord, Record
 from coincast_forecast.lineup import Lineup
 from coincast_forecast.loading.scores import scores_of
-from tests.unit.forecast.forecast_kit import Kit, live, make_kit
+from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 
 
 async def test_a_forecast_is_one_entry_a_day_ahead_however_often_it_is_asked() -> None:
@@ -85,3 +87,30 @@ def test_the_live_record_is_read() -> None:
         ]
     }
     assert scores_of(document).skill_percent == {("lstm", "bitcoin", 7): 1.5}
+
+
+async def test_an_answer_without_its_explanation_is_not_kept_as_whole() -> None:
+    kit = make_kit()
+    model = kit.models["lightgbm"]
+    await kit.one(model="lightgbm")
+    model.hang.clear()
+    missing = (await kit.one(model="lightgbm", attribution_features=3)).forecast
+    assert (missing.attributions, missing.served_by) == ((), "lightgbm")
+    model.hang.set()
+    for _ in range(100):
+        explained = (await kit.one(model="lightgbm", attribution_features=3)).forecast
+        if explained.attributions:
+            break
+        await asyncio.sleep(0.05)
+    assert [a.feature for a in explained.attributions] == ["return_1"]
+
+
+async def test_a_version_swapped_out_is_not_held_on_to() -> None:
+    kit = make_kit()
+    await kit.one(model="lightgbm")
+    version = weakref.ref(kit.lineups["lightgbm"].production)
+    kit.models["lightgbm"] = FakeModel("lightgbm", "v000002")
+    kit.lineups["lightgbm"] = Lineup(production=live(kit.models["lightgbm"]))
+    assert (await kit.one(model="lightgbm")).forecast.version == "v000002"
+    gc.collect()
+    assert version() is None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coincast_forecast.ledger import spool
@@ -33,6 +33,7 @@ def claim_own() -> Iterator[Claim]:
         yield claim
 
 
+@settings(deadline=None)
 @given(cut=st.integers(min_value=0, max_value=2000))
 def test_a_segment_cut_anywhere_gives_whole_lines_only(
     cut: int, tmp_path_factory: pytest.TempPathFactory

@@ -8,7 +8,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coincast_forecast.lineup import Lineup, sticky_fraction
@@ -17,6 +17,7 @@ from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 TEXT = st.text(max_size=20)
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT, TEXT)
 def test_a_side_is_a_fixed_number_below_one(experiment: str, coin: str, client: str) -> None:
     drawn = sticky_fraction(experiment, coin, client)
