@@ -266,6 +266,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", type=Path, help="start an engine of its own in this folder")
     parser.add_argument("--no-build", action="store_true", help="take the images that are there")
+    parser.add_argument(
+        "--host-network", action="store_true", help="build over the host's network (its resolver)"
+    )
     parser.add_argument("--ports", default="18000,13000", help="ports of gateway and Grafana")
     options = parser.parse_args(arguments)
     host = None
@@ -275,7 +278,9 @@ def main(arguments: list[str]) -> int:
             [engine, "start", options.engine], check=True, text=True, stdout=subprocess.PIPE
         ).stdout.split()[-1]
     gateway, grafana = (int(port) for port in options.ports.split(","))
-    test = UpTest(Docker(host, (gateway, grafana)), host_network_build=bool(options.engine))
+    test = UpTest(
+        Docker(host, (gateway, grafana)), host_network_build=options.host_network or bool(options.engine)
+    )
     try:
         if not options.no_build:
             test.build()

@@ -1,30 +1,32 @@
 """The health check of a container tells a serving service from one that is not."""
 
-import asyncio
-
 import pytest
 
+from coincast_chassis import metrics
 from coincast_chassis.metrics import metrics_port
 from coincast_chassis.probe import main
 from tests.contract.chassis_toy import Toy, served
 
 
-async def test_a_serving_service_is_well():
-    async with served(Toy(), not_serving_seconds=0) as address:
-        assert await asyncio.to_thread(main, ["grpc", address]) == 0
+async def test_it_follows_the_service():
+    with metrics_port("127.0.0.1", 0) as port:
+        async with served(Toy(), not_serving_seconds=0):
+            assert main(["serving", str(port)]) == 0
+        assert metrics.SERVING._value.get() == 0
+        assert main(["serving", str(port)]) == 1
 
 
 def test_nobody_there_is_not_well():
-    assert main(["grpc", "127.0.0.1:1"]) == 1
-    assert main(["http", "http://127.0.0.1:1/health"]) == 1
+    assert main(["serving", "1"]) == 1
+    assert main(["http", "1", "/health"]) == 1
 
 
-def test_http_is_well_where_it_answers():
+def test_http_is_well_where_it_answers_with_200():
     with metrics_port("127.0.0.1", 0) as port:
-        assert main(["http", f"http://127.0.0.1:{port}/metrics"]) == 0
+        assert main(["http", str(port), "/metrics"]) == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["grpc"], ["ftp", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["serving"], ["serving", "x"], ["ftp", "1", "/"]])
 def test_a_wrong_call_is_told_how(arguments, capsys):
     assert main(arguments) == 2
     assert "usage" in capsys.readouterr().err

@@ -113,6 +113,11 @@ def test_every_service_is_read(server):
     assert up == dict.fromkeys(("gateway", "market-data", "forecast", "training"), "1")
 
 
+def test_every_service_says_that_it_serves(server):
+    serving = {sample["metric"]["service"]: sample["value"][1] for sample in server.query("coincast_serving")}
+    assert serving == dict.fromkeys(("gateway", "market-data", "forecast", "training"), "1")
+
+
 def test_every_rule_evaluates(server):
     rules = [rule for group in server.get("/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
     assert len(rules) > 50

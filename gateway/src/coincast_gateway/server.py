@@ -12,6 +12,7 @@ import uvicorn
 
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.looplag import watch_loop
+from coincast_chassis.metrics import SERVING
 from coincast_chassis.tracing import Tracing
 from coincast_gateway.app import Gateway, build
 from coincast_gateway.front.protocol import SocketBounds, guarded
@@ -108,4 +109,6 @@ async def run(settings: Settings, listener: socket.socket, tracing: Tracing) -> 
         server = Server(
             configured(gateway, settings), gateway, not_serving_seconds=settings.not_serving_seconds
         )
+        SERVING.set(1)
+        stack.callback(SERVING.set, 0)
         await server.serve([listener])
