@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,6 +23,37 @@ from coincast_sandbox.testing import RunningSandbox, running_sandbox
 SERVICE = "coincast.market.v1.MarketDataService"
 # Nothing listens there: without Redis unless a test brings one.
 NO_REDIS = "redis://127.0.0.1:1/0"
+
+
+class Stall:
+    """How late the machine woke a task that had nothing to do: what no service in this process can be
+    faster than.
+    """
+
+    def __init__(self) -> None:
+        self.worst_seconds = 0.0
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        while True:
+            started = time.perf_counter()
+            await asyncio.sleep(0.01)
+            self.worst_seconds = max(self.worst_seconds, time.perf_counter() - started - 0.01)
+
+    def on_top_of(self, seconds: float) -> float:
+        """A bound for a call of several steps, each of which the machine may hold up."""
+        return seconds + 6 * self.worst_seconds
+
+
+@asynccontextmanager
+async def watched_machine() -> AsyncIterator[Stall]:
+    """Measures the stalls of the block, to hold bounds against in the same run."""
+    stall = Stall()
+    task = asyncio.create_task(stall.watch())
+    try:
+        yield stall
+    finally:
+        task.cancel()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import CoincastError, Exhausted, Timeout, Unavailable
 from coincast_sandbox.testing import RunningSandbox
-from tests.contract.market_harness import pro_sandbox, running_market, settings_for
+from tests.contract.market_harness import Stall, pro_sandbox, running_market, settings_for, watched_machine
 
 pytestmark = pytest.mark.faults
 WARM = ["bitcoin", "ethereum", "solana"]
@@ -60,8 +60,11 @@ async def warm_market(
 
 async def storm(
     stub: Any, truth: dict[str, float], *, seconds: float, callers: int = 8
-) -> tuple[int, int, float]:
-    """(calls, stale prices, worst seconds) of callers on warm keys; every one must be answered and true."""
+) -> tuple[int, int, float, Stall]:
+    """(calls, stale prices, worst seconds, the machine's stalls) of callers on warm keys.
+
+    Every call must be answered, and truly.
+    """
     end, count, stale, worst = time.monotonic() + seconds, 0, 0, 0.0
 
     async def caller() -> None:
@@ -76,10 +79,12 @@ async def storm(
                 stale += price.provenance.stale
                 assert not price.provenance.stale or price.provenance.reason
                 assert 0.8 < price.price / truth[price.id] < 1.25, price
+                assert price.provenance.age_seconds < 3600, price
             await asyncio.sleep(0.01)
 
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    return count, stale, worst
+    async with watched_machine() as stall:
+        await asyncio.gather(*(caller() for _ in range(callers)))
+    return count, stale, worst, stall
 
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -110,13 +115,13 @@ async def test_a_warm_key_outlives_the_upstream(sandbox: RunningSandbox, tmp_pat
         sandbox.forget_calls()
         sandbox.add_fault(path="/simple/price", **FAULTS[name])
         started = time.monotonic()
-        count, stale, worst = await storm(stub, truth, seconds=2.0)
+        count, stale, worst, stall = await storm(stub, truth, seconds=2.0)
         calls, took = sandbox.calls()["total"], time.monotonic() - started
         print(
             f"\n{name}: {count} calls, all answered, {stale} stale figures,"
             f" worst {worst * 1000:.0f} ms, {calls} upstream calls in {took:.1f} s"
         )
-        assert worst < 2.5
+        assert worst < stall.on_top_of(2.0)
         sandbox.clear_faults()
         await asyncio.sleep(0.8)
         for _ in range(20):
@@ -134,14 +139,15 @@ async def test_a_cold_key_gets_a_clear_error_in_time(
     async with warm_market(sandbox, tmp_path) as (stub, _):
         sandbox.add_fault(path="/simple/price", **FAULTS[name])
         started = time.perf_counter()
-        with pytest.raises((Unavailable, Timeout)) as caught:
-            await stub.GetPrices(pb.GetPricesRequest(ids=["cardano"]), timeout=5)
+        async with watched_machine() as stall:
+            with pytest.raises((Unavailable, Timeout)) as caught:
+                await stub.GetPrices(pb.GetPricesRequest(ids=["cardano"]), timeout=5)
         took = time.perf_counter() - started
         print(
             f"\ncold key, {name}: {type(caught.value).__name__}"
             f" after {took * 1000:.0f} ms: {caught.value.message}"
         )
-        assert took < 4
+        assert took < stall.on_top_of(3.0)
 
 
 async def test_a_bomb_is_dropped_at_the_cap(sandbox: RunningSandbox, tmp_path: Path) -> None:
@@ -153,7 +159,7 @@ async def test_a_bomb_is_dropped_at_the_cap(sandbox: RunningSandbox, tmp_path: P
         with pytest.raises(Unavailable, match=r"larger|alone"):
             await stub.GetPrices(pb.GetPricesRequest(ids=["cardano"]), timeout=10)
         grown = (psutil.Process().memory_info().rss - before) / RESIDENT_MEGABYTES
-        count, _, worst = await storm(stub, truth, seconds=1.0)
+        count, _, worst, _ = await storm(stub, truth, seconds=1.0)
         print(
             f"\ngzip bomb of 200 MB: memory grew {grown:.0f} MB;"
             f" {count} warm calls answered, worst {worst * 1000:.0f} ms"
@@ -176,7 +182,7 @@ async def test_a_storm_of_429_pauses_the_service_as_told(
         fault = {"kind": "status", "status": 429, "body": 5}
         sandbox.add_fault(path="*", **fault, **({"retry_after": value} if value else {}))
         sandbox.forget_calls()
-        count, stale, worst = await storm(stub, truth, seconds=1.2)
+        count, stale, worst, stall = await storm(stub, truth, seconds=1.2)
         calls = sandbox.calls()["total"]
         status = await stub.GetStatus(pb.GetStatusRequest(), timeout=5)
         with pytest.raises(Exhausted) as caught:
@@ -188,7 +194,7 @@ async def test_a_storm_of_429_pauses_the_service_as_told(
             f" told downstream {caught.value.retry_after_seconds:.1f} s"
         )
         assert calls <= 2
-        assert worst < 1.0
+        assert worst < stall.on_top_of(0.5)
         assert caught.value.retry_after_seconds <= 60.01
         least = {"seconds": 0.3, "a date": 1, "nonsense": 50, "absent": 50, "huge": 80_000}[form]
         assert status.quota.paused_for_seconds > least
@@ -262,7 +268,7 @@ async def test_retries_cost_at_most_a_fifth(sandbox: RunningSandbox, tmp_path: P
         )
         calls = sandbox.calls()["total"]
         print(f"\nretries: {asked} questions of a failing upstream made {calls} calls")
-        assert {type(result) for result in results} == {Unavailable}
+        assert {type(result) for result in results} <= {Unavailable, Timeout}
         assert calls <= asked * 1.2 + 1
 
 
@@ -284,7 +290,7 @@ async def test_ten_thousand_cancelled_callers_leave_the_pool_usable(
         sandbox.clear_faults()
         await asyncio.sleep(1.0)
         status = await stub.GetStatus(pb.GetStatusRequest(), timeout=5)
-        count, _, worst = await storm(stub, truth, seconds=1.0)
+        count, _, worst, _ = await storm(stub, truth, seconds=1.0)
         close_wait = [c for c in psutil.Process().net_connections() if c.status == psutil.CONN_CLOSE_WAIT]
         print(
             f"\n{cancelled} cancels: pool has {status.pool.connections}"

@@ -253,3 +253,14 @@ async def test_a_limit_is_told_with_a_wait_of_a_minute_at_most() -> None:
     rig.upstream.error = Exhausted("limit", retry_after_seconds=86_400)
     found = await rig.prices.get(["bitcoin"], [])
     assert (found.failures[0].kind, found.failures[0].retry_after_seconds) == ("exhausted", 60.0)
+
+
+async def test_a_price_older_than_the_known_one_is_put_aside() -> None:
+    rig = Rig()
+    await rig.prices.get(["bitcoin"], [])
+    rig.clock.advance(200)
+    original = rig.upstream._row
+    rig.upstream._row = lambda coin, codes: original(coin, codes) | {"last_updated_at": NOW - 86_400}
+    found = await rig.prices.get(["bitcoin"], [])
+    assert found.prices[0].provenance.as_of == NOW - TRADED_BEFORE_SECONDS
+    assert "older" in found.prices[0].provenance.reason

@@ -20,6 +20,8 @@ from coincast_market_data.prices.batcher import Outcome
 from coincast_market_data.prices.plan import Chunk
 from coincast_market_data.quarantine import JumpGuard
 
+# Replicas and edges of the upstream differ by minutes, not by more.
+BACKWARDS_SECONDS = 3600.0
 QuoteCache = LayeredCache[Quote | None]
 # The currencies in a key come first, so that nothing an id holds can be taken for one.
 PLAIN_REASONS = {
@@ -27,6 +29,7 @@ PLAIN_REASONS = {
     "not_a_number": "is not a number",
     "not_positive": "is not positive",
     "absurd_clock": "carries an impossible time",
+    "clock_back": "is older than the one known already",
     "left_out": "is missing this time",
     "jump": "is tenfold off the last good one and not confirmed yet",
 }
@@ -73,6 +76,8 @@ class QuoteSource:
                 faults[pair] = "jump"
             elif quote is None and self._was_there(pair):
                 faults[pair] = "left_out"
+            elif quote is not None and self._went_back(pair, quote):
+                faults[pair] = "clock_back"
             else:
                 kept = self._with_plausible_cap(pair, quote, stored_at)
                 entries[pair] = Cached(kept, stored_at, reply.received_at, reply.seconds)
@@ -89,6 +94,13 @@ class QuoteSource:
         metrics.QUARANTINED.labels(reason="supply_jump").inc()
         self._note(pair, "supply_jump")
         return replace(quote, market_cap=None)
+
+    def _went_back(self, pair: Pair, quote: Quote) -> bool:
+        """Whether the last trade lies well before the one that was known already."""
+        before = self._cache.peek(quote_key(pair))
+        known = before.value.last_updated_at if before and before.value else None
+        seen = quote.last_updated_at
+        return known is not None and seen is not None and seen < known - BACKWARDS_SECONDS
 
     def _was_there(self, pair: Pair) -> bool:
         """A coin that had a price a moment ago and is left out now: more likely a slip than an end."""
