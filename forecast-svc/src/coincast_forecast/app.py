@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -145,7 +146,7 @@ async def _histories(settings: Settings, stack: AsyncExitStack, clock: SystemClo
 async def _ledger(settings: Settings, stack: AsyncExitStack) -> LedgerWriter:
     client = open_redis(settings.redis_url)
     stack.push_async_callback(client.aclose)
-    own = await asyncio.to_thread(claim_own, settings.spool_dir, settings.replica)
+    own = await asyncio.to_thread(claim_own, settings.spool_dir, settings.replica or socket.gethostname())
     ledger = LedgerWriter(Stream(client), own)
     stack.push_async_callback(ledger.aclose)
     return ledger

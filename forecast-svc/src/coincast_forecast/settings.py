@@ -1,6 +1,5 @@
 """Settings of the forecast service, read from FORECAST_ variables."""
 
-import socket
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -14,13 +13,13 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="FORECAST_")
 
-    port: int = 50052
-    metrics_port: int = 9102
+    port: int = Field(50052, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    metrics_port: int = Field(9102, ge=0, le=65535, description="Port of /metrics; 0 picks a free one.")
 
     market_target: str = Field("127.0.0.1:50051", description="market-data-svc, host:port or a gRPC target")
     artifacts_dir: Path = Field(Path("var/artifacts"), description="where training-svc writes versions")
     spool_dir: Path = Field(Path("var/spool"), description="ledger entries while Redis is away")
-    replica: str = Field(default_factory=socket.gethostname, description="names this replica's spool folder")
+    replica: str = Field("", description="names this replica's spool folder; empty: the host's name")
 
     history_days: int = Field(800, ge=120, le=10_000, description="closed days kept of each coin")
     history_coins: int = Field(600, ge=50, description="coins whose history is kept in memory")
@@ -31,7 +30,7 @@ class Settings(ServiceSettings):
 
     step_timeout_seconds: float = Field(2.0, gt=0, description="limit of one step of the ladder")
     forecast_cache_rows: int = Field(1000, ge=0, description="forecasts kept a version; 0 keeps none")
-    max_batch_coins: int = Field(250, ge=1, le=250)
+    max_batch_coins: int = Field(250, ge=1, le=250, description="coins in one batch through a model")
 
     watch_seconds: float = Field(1.0, gt=0, description="how often aliases are looked at")
     trial_timeout_seconds: float = Field(20.0, gt=0, description="limit of the trial load in a child process")
