@@ -17,7 +17,7 @@ from coincast_modelkit.models.scales import Garch
 from coincast_modelkit.prepared import Prepared, prepare
 from coincast_modelkit.volatility import daily_variance
 from coincast_training.fitting.base import FittedModel, WalkForward
-from coincast_training.fitting.ensemble_pool import fit_weights
+from coincast_training.fitting.ensemble_pool import PoolParams, correction, fit_weights
 from coincast_training.fitting.ml_ensemble import fit
 from tests.unit.evaluation.evaluation_candles import SMALL_TREES, coin, panel
 
@@ -127,6 +127,15 @@ def test_weights_go_to_the_member_that_knows() -> None:
         members, returns, np.ones(4000), prior=np.full(3, 1 / 3), strength=10.0, max_weight=1.0
     )
     assert weights[0] > 0.85
+
+
+def test_a_correction_restores_the_coverage_that_was_missed() -> None:
+    rng = np.random.default_rng(5)
+    too_wide = np.abs(rng.standard_normal(5000)) / (1.2816 * 1.5)
+    found = correction(too_wide, np.zeros(5000, dtype=np.int64), PoolParams())
+    assert found == pytest.approx(1 / 1.5, rel=0.05)
+    assert np.mean(too_wide <= found) == pytest.approx(0.8, abs=0.01)
+    assert correction(too_wide[:50], np.zeros(50, dtype=np.int64), PoolParams()) == 1.0
 
 
 def test_garch_scale_is_the_recursion_written_out() -> None:

@@ -96,6 +96,19 @@ def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams) -> Pool:
     )
 
 
+def correction(shares: Floats, age_days: Ints, params: PoolParams) -> float:
+    """What sizes must be multiplied with so that 80 % would have covered 80 %, newer outcomes weighing more.
+
+    shares (n,) are outcomes over the 80 % size that was forecast for them out of sample, age_days (n,) how
+    old they are. A pool's own residuals flatter it, and their level drifts: this is conformal calibration on
+    forecasts as they were made (after Gibbs and Candes 2021, in steps of a refit). One where few are known.
+    """
+    if len(shares) < MIN_ROWS:
+        return 1.0
+    recency = 0.5 ** (age_days / params.half_life_days)
+    return float(weighted_sizes(shares, recency, np.array([0.8]))[0])
+
+
 def _weekend_ratios(
     residuals: Floats, recency: Floats, weekend: Ints, horizon: int, prior_rows: float
 ) -> Floats:

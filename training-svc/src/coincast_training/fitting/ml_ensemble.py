@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,18 @@ from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS
-from coincast_modelkit.models.ensemble import Anchor, EnsembleModel
-from coincast_modelkit.models.ensemble_anchor import MEMBERS, Scales
+from coincast_modelkit.models.ensemble import LEVELS, Anchor, EnsembleModel
+from coincast_modelkit.models.ensemble_anchor import MEMBERS, Pool, Scales
 from coincast_modelkit.models.scales import into_weekend, joined
 from coincast_training.fitting.base import FittedModel, Progress, WalkForward
-from coincast_training.fitting.ensemble_pool import PoolParams, Seen, fit_pool
+from coincast_training.fitting.ensemble_pool import PoolParams, Seen, correction, fit_pool
 from coincast_training.fitting.ensemble_rows import Block, CoinRows, block_of, rows_of
 from coincast_training.fitting.ensemble_scales import TreeParams, fit_garch, fit_scales
 
 Floats = NDArray[np.float64]
 Store = MutableMapping[tuple[Any, ...], Any]
 MIN_FOLD_DAYS = 7
+AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +175,36 @@ class Walk:
         except ValueError:
             return None
 
-    def _pool(self, horizon: int, cut: int) -> Any:
+    def _pool(self, horizon: int, cut: int) -> Pool:
+        """The pool as known on day `cut`, its sizes corrected by how earlier pools did after their own cuts."""
+        key = ("corrected pool", horizon, cut)
+        if key not in self.store:
+            raw = self._raw_pool(horizon, cut)
+            self.store[key] = replace(raw, sizes=raw.sizes * self._correction(horizon, cut))
+        found: Pool = self.store[key]
+        return found
+
+    def _raw_pool(self, horizon: int, cut: int) -> Pool:
         key = ("pool", horizon, cut)
         if key not in self.store:
-            folds = self._folds(horizon, cut)
-            self.store[key] = fit_pool(_seen(folds), horizon, cut, self.params.pool)
-        return self.store[key]
+            self.store[key] = fit_pool(_seen(self._folds(horizon, cut)), horizon, cut, self.params.pool)
+        found: Pool = self.store[key]
+        return found
+
+    def _correction(self, horizon: int, cut: int) -> float:
+        """What earlier raw pools' sizes had to be multiplied with, to cover what came after them."""
+        parts = []
+        for day, block, members in self._folds(horizon, cut):
+            pool = self._raw_pool(horizon, day)
+            size = (
+                np.exp(pool.log_scale(members, block.regime)) * pool.sizes_of(joined(block.coins))[:, AT_80]
+            )
+            parts.append((np.abs(block.returns) / size, block.day))
+        if not parts:
+            return 1.0
+        shares, days = (np.concatenate(p) for p in zip(*parts, strict=True))
+        known = (days + horizon <= cut) & np.isfinite(shares)
+        return correction(shares[known], cut - days[known], self.params.pool)
 
 
 def _seen(folds: Sequence[tuple[int, Block, Floats]]) -> Seen:
