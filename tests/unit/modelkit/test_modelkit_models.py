@@ -16,6 +16,7 @@ from coincast_modelkit.features import market_of
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.ledger import LedgerEntry
 from coincast_modelkit.models import LightgbmModel, TechnicalModel
+from coincast_modelkit.models.residuals import residual_shape
 from coincast_modelkit.prepared import prepare
 from coincast_training.fitting.base import FittedModel
 from coincast_training.fitting.lightgbm import fit
@@ -266,3 +267,17 @@ def test_bad_candles_are_refused(closes: list[float], message: str) -> None:
         Candles.of("x", ["2025-01-01", "2025-01-02"], closes)
     with pytest.raises(ValueError, match="increase"):
         Candles.of("x", ["2025-01-02", "2025-01-02"], [1.0, 1.0])
+
+
+def test_few_independent_residuals_are_drawn_to_a_wider_prior() -> None:
+    """A calm stretch of a hundred overlapping days must not pass for a narrow distribution."""
+    calm = [np.random.default_rng(0).normal(scale=0.3, size=100)]
+    trusted = residual_shape([30], calm, blocks=[2000])
+    thin = residual_shape([30], calm, blocks=[3])
+    alone = residual_shape([30], calm)
+    assert trusted.root_mean_square[0] == pytest.approx(alone.root_mean_square[0], rel=0.1)
+    assert thin.root_mean_square[0] > 1.0
+    assert (thin.sizes[0, 1:] > 2 * alone.sizes[0, 1:]).all()
+    for shape in (trusted, thin, alone):
+        assert (np.diff(shape.sizes[0]) >= 0).all()
+        assert shape.sizes[0, 0] == 0.0

@@ -55,7 +55,7 @@ def correct(
     else.
     """
     pool = _joined(seen)
-    errors, residuals, weights = [], [], []
+    errors, residuals, weights, blocks = [], [], [], []
     mean_weights = np.zeros(len(mean_anchors))
     for j, h in enumerate(anchors):
         ended = rows.origins[pool.at] + np.timedelta64(h, "D") <= last_close
@@ -70,8 +70,10 @@ def correct(
             z = z - mean_weights[m] * pool.scores[:, m]
         weights.append(weight)
         residuals.append(z)
+        blocks.append(len(np.unique(rows.origins[pool.at][np.isfinite(z)].astype(np.int64) // h)))
         errors.append(_spread(y - log_volatility, h))
-    return Corrections(np.array(weights), mean_weights, residual_shape(anchors, residuals), np.array(errors))
+    shape = residual_shape(anchors, residuals, blocks=blocks)
+    return Corrections(np.array(weights), mean_weights, shape, np.array(errors))
 
 
 def scores_of(

@@ -1,7 +1,6 @@
 """The fallback that needs no artifact: last price, exponential range volatility, the coin's own residuals."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +12,7 @@ from coincast_modelkit.features import kernels as k
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
-from coincast_modelkit.models.residuals import LEVELS, MIN_RESIDUALS
+from coincast_modelkit.models.residuals import LEVELS, MIN_RESIDUALS, PRIOR_SPREAD, student_sizes
 from coincast_modelkit.prepared import Prepared
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE, daily_variance
 
@@ -76,14 +75,15 @@ def _forecast(candles: Candles, horizons: tuple[int, ...]) -> tuple[Floats, Floa
     known = np.isfinite(variance)
     long_run = np.cumsum(np.where(known, variance, 0.0)) / np.maximum(np.cumsum(known), 1)
     anchors = [h for h in ANCHORS if h < len(candles) - 10]
-    sizes = np.stack([_sizes(candles, _scale(short, long_run, h), h) for h in anchors])
+    spread = _spread(candles, _scale(short, long_run, 1))
+    sizes = np.stack([_sizes(candles, _scale(short, long_run, h), h, spread) for h in anchors])
     upper = across_horizons(anchors, sizes, horizons)
     now = np.array([_scale(short[-1:], long_run[-1:], h)[0] for h in horizons])
     widths = (now * np.sqrt(horizons))[:, None] * upper
     quantiles = np.concatenate([-widths[:, :0:-1], widths], axis=1)
-    spread = 0.28 + 0.27 / np.asarray(horizons)
+    error = 0.28 + 0.27 / np.asarray(horizons)
     trailing = trailing_volatility(candles, horizons)
-    return now, quantiles, _normal_cdf((np.log(now) - 0.5 * spread**2 - np.log(trailing)) / spread)
+    return spread * now, quantiles, _normal_cdf((np.log(now) - 0.5 * error**2 - np.log(trailing)) / error)
 
 
 def _scale(short: Floats, long_run: Floats, horizon: int) -> Floats:
@@ -92,12 +92,25 @@ def _scale(short: Floats, long_run: Floats, horizon: int) -> Floats:
     return np.asarray(np.sqrt(np.maximum(stay * short + (1 - stay) * long_run, FLOOR_DAILY_VARIANCE)))
 
 
-def _sizes(candles: Candles, scale: Floats, horizon: int) -> Floats:
-    """Absolute standardised returns at LEVELS (HALF + 1,): the coin's own, mixed with a Student t."""
+def _standardised(candles: Candles, scale: Floats, horizon: int) -> Floats:
+    """Absolute returns over a horizon in units of the scale (n,) of their first day, those that are known."""
     logs = np.log(candles.close)
     found = np.abs((logs[horizon:] - logs[:-horizon]) / (scale[:-horizon] * np.sqrt(horizon)))
-    found = found[np.isfinite(found)]
-    prior = _prior_sizes(horizon)
+    return np.asarray(found[np.isfinite(found)])
+
+
+def _spread(candles: Candles, scale: Floats) -> float:
+    """Root mean square of the coin's daily residuals, drawn to the usual one (ranges understate)."""
+    found = np.minimum(_standardised(candles, scale, 1), 5.0)
+    days = len(found)
+    own = float(np.mean(found**2)) if days else 0.0
+    return float(np.sqrt((days * own + 60 * PRIOR_SPREAD**2) / (days + 60)))
+
+
+def _sizes(candles: Candles, scale: Floats, horizon: int, spread: float) -> Floats:
+    """Absolute standardised returns at LEVELS (HALF + 1,): the coin's own, mixed with a Student t."""
+    found = _standardised(candles, scale, horizon)
+    prior = spread * student_sizes(horizon)
     if len(found) < MIN_RESIDUALS:
         return prior
     own = np.quantile(found, LEVELS)
@@ -109,15 +122,6 @@ def _sizes(candles: Candles, scale: Floats, horizon: int) -> Floats:
     mixed = np.maximum.accumulate(weight * own + (1 - weight) * prior)
     mixed[0] = 0.0
     return np.asarray(mixed)
-
-
-@cache
-def _prior_sizes(horizon: int) -> Floats:
-    """Sizes of a Student t of unit variance: 4 degrees of freedom at one day, 10 at thirty."""
-    from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
-
-    freedom = 4 + 6 * (horizon - 1) / 29
-    return np.asarray(stdtrit(freedom, (1 + LEVELS) / 2) * np.sqrt((freedom - 2) / freedom))
 
 
 def _normal_cdf(z: Floats) -> Floats:
