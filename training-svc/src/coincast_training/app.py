@@ -33,6 +33,7 @@ from coincast_training.ledger.consumer import LedgerConsumer
 from coincast_training.ledger.service import LedgerService
 from coincast_training.ledger.status import LedgerWatch
 from coincast_training.ledger.store import LedgerStore
+from coincast_training.observe import keep_observing
 from coincast_training.registry.registry import Registry
 from coincast_training.schedule.calendar import Calendar
 from coincast_training.schedule.drift import Bounds
@@ -91,6 +92,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
 
     async def warm() -> None:
         _in_background(ledger.service.run(), stack, "ledger")
+        _in_background(keep_observing(jobs, registry, ledger.watch, SystemClock()), stack, "gauges")
         _in_background(
             _start_jobs(jobs, lambda: _begin(settings, jobs, registry, calendar, monitor)), stack, "queue"
         )

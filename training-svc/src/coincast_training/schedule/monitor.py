@@ -92,7 +92,7 @@ class DriftMonitor:
             age_days=(self._clock.now() - manifest.created_at) / 86400,
             bounds=self._policy.bounds,
         )
-        self._observe(model, manifest, drift)
+        self._observe(model, drift)
         action = await self._act(model, manifest, drift) if drift.drifted else "nothing to do"
         self.last[model] = Checked(model, drift, self._clock.now(), action)
         return self.last[model]
@@ -118,11 +118,10 @@ class DriftMonitor:
             ks=self._policy.ks,
         )
 
-    def _observe(self, model: str, manifest: Manifest, drift: Drift) -> None:
+    def _observe(self, model: str, drift: Drift) -> None:
         metrics.DRIFTED.labels(model).set(drift.drifted)
         for check, score in drift.scores.items():
             metrics.DRIFT_SCORE.labels(model, check).set(score)
-        metrics.ARTIFACT_AGE.labels(model, "production").set(self._clock.now() - manifest.created_at)
 
     async def _act(self, model: str, manifest: Manifest, drift: Drift) -> str:
         """Submits a training, unless one runs, the last was too lately, or the week's budget is used up."""
