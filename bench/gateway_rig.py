@@ -91,16 +91,21 @@ def envoy_config(port: int, target_port: int, descriptors: Path) -> dict[str, ob
     kind = "type.googleapis.com/envoy.extensions"
     transcoder = {
         "@type": f"{kind}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-        "proto_descriptor": str(descriptors), "services": ["coincast.market.v1.MarketDataService"], "auto_mapping": True,
-    }  # fmt: skip
+        "proto_descriptor": str(descriptors),
+        "services": ["coincast.market.v1.MarketDataService"],
+        "auto_mapping": True,
+    }
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "service"}}]
+    router = {"@type": f"{kind}.filters.http.router.v3.Router"}
     manager = {
-        "@type": f"{kind}.filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "bench",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "service"}}]}]},
+        "@type": f"{kind}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "bench",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [
             {"name": "envoy.filters.http.grpc_json_transcoder", "typed_config": transcoder},
-            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{kind}.filters.http.router.v3.Router"}},
+            {"name": "envoy.filters.http.router", "typed_config": router},
         ],
-    }  # fmt: skip
+    }
 
     def address(number: int) -> dict[str, object]:
         return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
@@ -135,6 +140,7 @@ def wait_for(port: int, seconds: float = 15.0) -> None:
 
 
 LONGEST_SECONDS = 30.0
+TRIES = 4
 
 
 class _Client(asyncio.Protocol):
@@ -177,6 +183,7 @@ class Load:
         self.example = b""
 
     def count(self, head: bytes, body: bytes) -> None:
+        """Take note of a reply."""
         if head.startswith(b"HTTP/1.1 200"):
             self.good += 1
         else:
@@ -187,21 +194,34 @@ class Load:
 async def per_cpu_second(
     server: Running, make: Callable[[], bytes], *, seconds: float, connections: int
 ) -> float:
-    """Good replies a second of the server's CPU."""
-    load = Load(make)
+    """Good replies a second of the server's CPU.
+
+    A machine that is starved for seconds loses connections (a keep-alive ping that nobody answers); such a
+    round says nothing of speed and is taken again, but not for ever.
+    """
+    for _ in range(TRIES):
+        load = Load(make)
+        rate = await one_round(server, load, seconds=seconds, connections=connections)
+        if not load.bad:
+            return rate
+        await asyncio.sleep(4.0)
+    raise AssertionError(f"bad replies in each of {TRIES} rounds, such as {load.example!r}")
+
+
+async def one_round(server: Running, load: Load, *, seconds: float, connections: int) -> float:
+    """As above, once."""
     loop = asyncio.get_running_loop()
     for _ in range(connections):
         await loop.create_connection(lambda: _Client(load), "127.0.0.1", server.port)
     await asyncio.sleep(0.3)
     before, good, until = server.cpu_seconds(), load.good, time.monotonic() + LONGEST_SECONDS
     # By the server's own clock: on a busy machine a second may hold hardly any of its time.
-    while server.cpu_seconds() - before < seconds and time.monotonic() < until:
+    while server.cpu_seconds() - before < seconds and time.monotonic() < until:  # noqa: ASYNC110 - CPU time has no event
         await asyncio.sleep(0.05)
     took, answered = server.cpu_seconds() - before, load.good - good
     load.open = False
     await asyncio.sleep(0.1)
-    assert load.bad == 0, f"{load.bad} bad replies, such as {load.example!r}"
-    return answered / took
+    return answered / max(took, 0.01)
 
 
 def get(path: str, *headers: str) -> bytes:
@@ -212,5 +232,10 @@ def get(path: str, *headers: str) -> bytes:
 
 def post(path: str, body: bytes) -> bytes:
     """A JSON request as bytes."""
-    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = [
+        f"POST {path} HTTP/1.1",
+        "host: bench",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
+    return ("\r\n".join(head) + "\r\n\r\n").encode() + body

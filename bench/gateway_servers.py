@@ -1,8 +1,9 @@
 """The servers that the gateway's speed is measured among: `python bench/gateway_servers.py KIND [target]`.
 
-KIND: bare (an ASGI function that returns ready bytes), fastapi (a plain route that returns bytes), gateway (over the
-service at `target`), service (a gRPC service that answers at once). All HTTP ones run on the very same uvicorn set-up.
-Prints the port it listens on.
+KIND: bare (an ASGI function that returns ready bytes), fastapi (a plain route that returns bytes), relay (a
+bare ASGI function with one gRPC call), gateway and uncached (the gateway over the service at `target`),
+service (a gRPC service that answers at once). All HTTP ones run on the very same uvicorn set-up. Prints the
+port it listens on.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ BODY = orjson.dumps(
     {
         "prices": [
             {
-                "id": f"coin-{n}", "vs_currency": "usd", "price": 37_000.123 + n, "market_cap": 7.2e11, "volume_24h": 1e9,
-                "change_24h_percent": 1.5, "last_updated_at": "2026-01-01T00:00:00Z", **STANDING,
+                "id": f"coin-{n}", "vs_currency": "usd", "price": 37_000.123 + n, "market_cap": 7.2e11,
+                "volume_24h": 1e9, "change_24h_percent": 1.5, "last_updated_at": "2026-01-01T00:00:00Z", **STANDING,
             }
             for n in range(ROWS)
         ],
@@ -100,14 +101,20 @@ class Market(mk_rpc.MarketDataServiceServicer):
         self._ready = mk.GetPricesResponse(json=BODY)
         self._messages = mk.GetPricesResponse(prices=prices)
 
-    async def GetPrices(self, request: mk.GetPricesRequest, context: Any) -> mk.GetPricesResponse:
+    async def GetPrices(  # noqa: N802 - the contract's name
+        self, request: mk.GetPricesRequest, context: Any
+    ) -> mk.GetPricesResponse:
+        """At once."""
         return self._ready if request.encode_json else self._messages
 
 
 class Forecasts(fc_rpc.ForecastServiceServicer):
     """One forecast, always the same."""
 
-    async def GetForecasts(self, request: fc.GetForecastsRequest, context: Any) -> fc.GetForecastsResponse:
+    async def GetForecasts(  # noqa: N802 - as above
+        self, request: fc.GetForecastsRequest, context: Any
+    ) -> fc.GetForecastsResponse:
+        """At once."""
         bounds = [fc.Interval(level_percent=level, lower=1, upper=2) for level in (80, 95)]
         points = [
             fc.ForecastPoint(date="2026-01-02", horizon_days=d, price=1.5, intervals=bounds)

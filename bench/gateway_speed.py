@@ -1,7 +1,8 @@
-"""The gateway's speed beside its limits, as requests per second of the server's CPU: `python bench/gateway_speed.py`.
+"""The gateway's speed beside its limits, by requests per second of the server's CPU.
 
-Bounds: hot at least 85 % of a bare ASGI function that returns the same bytes; uncached through gRPC at least 35 % of a
-plain FastAPI bytes route, identical concurrent requests at least 65 %. Medians of interleaved rounds on one machine.
+Run `python bench/gateway_speed.py [rounds]`. Bounds: hot at least 85 % of a bare ASGI function that returns the
+same bytes; uncached through gRPC at least 35 % of a plain FastAPI bytes route, identical concurrent requests at
+least 65 %. Medians of interleaved rounds on one machine.
 """
 
 from __future__ import annotations
@@ -84,9 +85,8 @@ def main() -> None:
         ratio = rates[name] / rates[limit]
         missed += ratio < bound
         print(f"{name}: {ratio:.0%} of {limit} (bound {bound:.0%}){'' if ratio >= bound else '  MISSED'}")
-    print(
-        f"uncached /prices: {rates['uncached /prices'] / rates['Envoy transcoder']:.0%} of Envoy's transcoder (peer)"
-    )
+    beside = rates["uncached /prices"] / rates["Envoy transcoder"]
+    print(f"uncached /prices: {beside:.0%} of Envoy's transcoder (peer)")
     sys.exit(1 if missed else 0)
 
 

@@ -13,6 +13,7 @@ from coincast_chassis.settings import load_settings
 from coincast_chassis.telemetry import telemetry
 from coincast_gateway.server import listen, run
 from coincast_gateway.settings import Settings
+from coincast_gateway.workers import run_workers
 
 log = get_logger("coincast.gateway")
 
@@ -23,6 +24,10 @@ def main() -> NoReturn:
     with telemetry("gateway", settings) as tracing:
         try:
             listener = listen(settings.host, settings.port)
+            if settings.workers > 1:
+                with listener:
+                    run_workers(settings, listener)
+                raise SystemExit(0)
             with metrics_port(settings.host, settings.metrics_port), listener:
                 host, port = listener.getsockname()[:2]
                 log.info("listening", host=host, port=port)

@@ -41,6 +41,7 @@ from coincast_gateway.serving.dispatch import Serving
 from coincast_gateway.serving.endpoint import Endpoint
 from coincast_gateway.serving.hot import HotCache
 from coincast_gateway.serving.rest import rest_app
+from coincast_gateway.serving.shared import SharedReplies
 from coincast_gateway.settings import Settings
 from coincast_gateway.web.assets import Assets
 
@@ -101,7 +102,9 @@ async def build(
     redis = await opened_redis(settings, stack)
     draining = asyncio.Event()
     private = policy_of(settings).keys_wanted
-    hot = HotCache(max_bytes=settings.hot_cache_bytes, clock=clock, private=private)
+    shares = redis is not None and (settings.share_replies or settings.workers > 1)
+    shared = SharedReplies(redis) if redis is not None and shares else None
+    hot = HotCache(max_bytes=settings.hot_cache_bytes, clock=clock, private=private, shared=shared)
     stack.push_async_callback(hot.aclose)
     watch = Watch(Recent())
     health = await watched_health(

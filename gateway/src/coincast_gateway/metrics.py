@@ -14,6 +14,9 @@ SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 IN_FLIGHT = Gauge("coincast_gateway_requests_in_flight", "Requests being answered now.")
+SHARED = Counter(
+    "coincast_gateway_shared_replies", "Look-ups of replies that processes share, by outcome.", ["outcome"]
+)
 LIMITS_LOCAL = Counter(
     "coincast_gateway_limits_local", "Look-ups of a limit that this process answered alone: Redis did not."
 )

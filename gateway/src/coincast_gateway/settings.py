@@ -58,4 +58,5 @@ class Settings(ServiceSettings):
 
     redis_timeout_seconds: float = Field(0.05, gt=0, description="How long a request waits for Redis.")
 
+    share_replies: bool = Field(False, description="Share kept replies with other replicas through Redis.")
     workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")

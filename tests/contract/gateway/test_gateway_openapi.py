@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import httpx2
+import jsonschema
 import pytest
 
+from coincast_gateway.serving.openapi import EXAMPLES
 from tests.contract.gateway.fakes import world
 
 
@@ -43,3 +45,18 @@ async def test_every_operation_describes_its_errors_and_its_reply() -> None:
                     assert "application/problem+json" in response["content"], f"{where} {status}"
             for parameter in operation.get("parameters", []):
                 assert parameter["description"], f"{where} {parameter['name']}"
+
+
+async def test_every_example_is_a_reply_of_its_own_shape() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        document = (await http.get("/openapi.json")).json()
+    components = {"components": document["components"]}
+    seen = 0
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {}).get("application/json", {})
+                if "example" in content:
+                    jsonschema.validate(content["example"], {**content["schema"], **components})
+                    seen += 1
+    assert seen == len(EXAMPLES)

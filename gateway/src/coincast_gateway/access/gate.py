@@ -114,9 +114,14 @@ async def refreshed(ring: KeyRing, store: KeyStore, clock: Clock) -> None:
 
 async def refresh_forever(ring: KeyRing, store: KeyStore, clock: Clock) -> None:
     """Keep the ring as the store is; a revoked key is refused within a few seconds."""
+    failing = False
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
         try:
             await refreshed(ring, store, clock)
         except Unavailable as error:
-            log.warning("keys were not refreshed", reason=error.message)
+            if not failing:
+                log.warning("keys are not refreshed for now", reason=error.message)
+            failing = True
+        else:
+            failing = False

@@ -55,7 +55,7 @@ def forecast_component(status: forecast_pb2.GetStatusResponse, process: dict[str
     if not status.loaded:
         complaints.append("No model version is loaded.")
     complaints += [f"{name} is {age:.0f} days old." for name, age in ages.items() if age > MODEL_AGE_DAYS]
-    names = ", ".join(sorted({f"{each.model} {each.version}" for each in status.loaded}))
+    names = ", ".join(sorted({f"{each.model} {each.version}".strip() for each in status.loaded}))
     return judged("forecast", complaints, f"Serves {names}.", figures)
 
 

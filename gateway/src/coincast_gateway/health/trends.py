@@ -89,7 +89,7 @@ class TrendStore:
                 pipe.expire(tier.key, tier.kept_seconds)
                 await pipe.execute()
         except (RedisError, OSError) as error:
-            log.warning("a health sample was not stored", reason=str(error))
+            log.debug("a health sample is kept in memory only", reason=str(error))
 
     async def read(self, hours: float) -> dict[str, Any]:
         """A regular grid over the last hours: a sample a step, null where there was none."""

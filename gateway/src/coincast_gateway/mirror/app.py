@@ -65,7 +65,7 @@ class Mirror:
         if "read" not in admission_of(scope).scopes:
             raise MirrorError(401, "status", "API Key Missing", code=10002)
         key = ("mirror", path.lower(), tuple(sorted(query.items())))
-        plan = Plan(key, lambda: self._fetch(path, query))
+        plan = Plan(key, lambda: self._fetch(path, query), shared_name=repr(key))
         raw = scope["query_string"]
         if len(raw) <= MAX_RAW_QUERY_BYTES and not any(name.encode() in raw for name in KEY_PARAMETERS):
             self._hot.remember((scope["path"], raw, header(scope, b"accept")), plan)

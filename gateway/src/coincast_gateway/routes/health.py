@@ -1,9 +1,10 @@
 """Whether the gateway lives, and whether a forecast can be served through it."""
 
 import asyncio
+import os
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
 from coincast_chassis.errors import CoincastError
 from coincast_gateway.health.collect import Collector
@@ -92,8 +93,12 @@ class HealthRoutes:
         return json_reply(await self._trends.read(query.hours), fresh_seconds=5.0)
 
     async def metrics(self, query: NoQuery, call: Call) -> Reply:
-        """The metrics of this process, for Prometheus."""
-        return Reply(generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+        """The metrics of this process, or of all where there are several, for Prometheus."""
+        registry = REGISTRY
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # its lack
+        return Reply(generate_latest(registry), CONTENT_TYPE_LATEST)
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""

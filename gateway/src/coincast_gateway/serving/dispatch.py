@@ -66,7 +66,9 @@ class Serving:
 
         if not endpoint.kept:
             return self.hot.wrap(await make())
-        plan = Plan((endpoint.name, query, as_csv, side), make, public=endpoint.scope == "none")
+        shared_name = f"{endpoint.name}|{query.model_dump_json()}|{as_csv}|{side}" if endpoint.shared else ""
+        key, public = (endpoint.name, query, as_csv, side), endpoint.scope == "none"
+        plan = Plan(key, make, public=public, shared_name=shared_name)
         if not side and len(raw[1]) <= MAX_RAW_QUERY_BYTES:
             self.hot.remember(raw, plan)
         return await self.hot.get(plan)

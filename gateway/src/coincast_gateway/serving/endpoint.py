@@ -62,6 +62,8 @@ class Endpoint:
     table: Table | None = None
     # May be kept and shared between callers.
     kept: bool = True
+    # Kept in Redis as well, for other processes.
+    shared: bool = False
     # Differs from caller to caller while an A/B test runs.
     by_caller: bool = False
     scope: AccessScope = "read"

@@ -8,6 +8,7 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.singleflight import SingleFlight
 from coincast_gateway.replies import Reply
 from coincast_gateway.serving.entry import Entry
+from coincast_gateway.serving.shared import SharedReplies
 
 Key = Hashable
 MAX_RAW_KEYS = 20_000
@@ -23,18 +24,23 @@ class Plan:
     make: Callable[[], Awaitable[Reply]]
     # Served to those who may not read, too.
     public: bool = False
+    # Under which name processes share the reply; empty where they do not.
+    shared_name: str = ""
 
 
 class HotCache:
     """Entries by what was asked, and what was asked by the raw request, so that a repeat needs no parsing."""
 
-    def __init__(self, *, max_bytes: int, clock: Clock, private: bool = False) -> None:
+    def __init__(
+        self, *, max_bytes: int, clock: Clock, private: bool = False, shared: SharedReplies | None = None
+    ) -> None:
         self._entries: OrderedDict[Key, tuple[Entry, int]] = OrderedDict()
         self._plans: OrderedDict[Key, Plan] = OrderedDict()
         self._flights: SingleFlight[Key, Entry] = SingleFlight()
         self._max_bytes = max_bytes
         self._clock = clock
         self._private = private
+        self._shared = shared
         self.size_bytes = 0
         self.hits = self.asked = self.made = 0
 
@@ -71,15 +77,28 @@ class HotCache:
 
     async def _made(self, plan: Plan) -> Entry:
         self.made += 1
-        entry = self.wrap(await plan.make(), public=plan.public)
+        entry = await self._shared_entry(plan)
         if entry.reply.fresh_seconds > 0:
             self._keep(plan.key, entry)
         return entry
 
-    def wrap(self, reply: Reply, *, public: bool = False) -> Entry:
+    async def _shared_entry(self, plan: Plan) -> Entry:
+        if self._shared is None or not plan.shared_name:
+            return self.wrap(await plan.make(), public=plan.public)
+        found = await self._shared.get(plan.shared_name)
+        if found is not None:
+            reply, made_at = found
+            return self.wrap(reply, public=plan.public, age_seconds=max(0.0, self._clock.now() - made_at))
+        reply = await plan.make()
+        await self._shared.put(plan.shared_name, reply)
+        return self.wrap(reply, public=plan.public)
+
+    def wrap(self, reply: Reply, *, public: bool = False, age_seconds: float = 0.0) -> Entry:
         """An entry that is not kept."""
         now, now_unix, private = self._clock.monotonic(), self._clock.now(), self._private and not public
-        return Entry(reply, now=now, now_unix=now_unix, private=private, public=public)
+        entry = Entry(reply, now=now, now_unix=now_unix - age_seconds, private=private, public=public)
+        entry.made_at -= age_seconds
+        return entry
 
     def _keep(self, key: Key, entry: Entry) -> None:
         self._drop(key)

@@ -1,11 +1,18 @@
 """The part of OpenAPI that comes from an endpoint: its parameters, its body, every reply it can give."""
 
+from importlib.resources import files
 from typing import Any
 
+import orjson
+
 from coincast_gateway.models.common import ProblemDocument
-from coincast_gateway.problems import PROBLEM_JSON, Kind
+from coincast_gateway.problems import PROBLEM_JSON
 from coincast_gateway.serving.endpoint import Endpoint
 
+# Taken from real replies by deploy/openapi_examples.py.
+EXAMPLES: dict[str, Any] = orjson.loads(
+    files("coincast_gateway.models").joinpath("examples.json").read_bytes()
+)
 _PROBLEM_REF = {"$ref": "#/components/schemas/ProblemDocument"}
 
 
@@ -84,12 +91,15 @@ def extra_of(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def with_components(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the shape of a problem among its components."""
+    """The document with the shape of a problem among its components, and with examples."""
     components = document.setdefault("components", {}).setdefault("schemas", {})
     components["ProblemDocument"] = {
         key: value for key, value in ProblemDocument.model_json_schema().items() if key != "title"
     }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            # Only now: FastAPI leaves out whatever is null in what it is given.
+            if operation["operationId"] in EXAMPLES:
+                content = operation["responses"]["200"]["content"]["application/json"]
+                content["example"] = EXAMPLES[operation["operationId"]]
     return document
-
-
-Kinds = tuple[Kind, ...]

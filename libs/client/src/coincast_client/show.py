@@ -1,5 +1,7 @@
 """Replies as tables and a small chart for a terminal."""
 
+from datetime import datetime, timedelta
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,8 +38,9 @@ def show_prices(console: Console, prices: Prices) -> None:
     for p in prices.prices:
         standing = f"{p.source}, stale" if p.stale else p.source
         name = f"{p.id} / {p.vs_currency}"
+        moment = (p.as_of or "-")[:16].replace("T", " ")
         made.add_row(
-            name, money(p.price), percent(p.change_24h_percent), money(p.market_cap), p.as_of, standing
+            name, money(p.price), percent(p.change_24h_percent), compact(p.market_cap), moment, standing
         )
     console.print(made)
     show_errors(console, prices.errors)
@@ -59,11 +62,26 @@ def show_forecast(console: Console, forecast: Forecast, history: History | None)
         console.print(f"[yellow]Degraded:[/] {forecast.reason or 'no reason was given'}")
 
 
+def closed_day(forecast: Forecast) -> str:
+    """The day whose close the forecast stands on: as_of is the midnight that ended it."""
+    return (datetime.fromisoformat(forecast.as_of) - timedelta(seconds=1)).date().isoformat()
+
+
+def compact(value: float | None) -> str:
+    """A large sum in few characters: 2.16 T."""
+    if value is None:
+        return "-"
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+        if abs(value) >= size:
+            return f"{value / size:.2f} {unit}"
+    return money(value)
+
+
 def headline(forecast: Forecast) -> str:
     """Where the forecast stands, in a line."""
     return (
         f"{forecast.id}: {money(forecast.last_price)} {forecast.vs_currency.upper()} at the close of "
-        f"{forecast.as_of[:10]}, {forecast.served_by} {forecast.version}, data: {forecast.source}"
+        f"{closed_day(forecast)}, {forecast.served_by} {forecast.version}, data: {forecast.source}"
     )
 
 
@@ -80,10 +98,11 @@ def show_models(console: Console, models: list[Model]) -> None:
             percent(h.crps_skill_percent if h else None),
             f"{h.coverage_80_percent:.1f}" if h and h.coverage_80_percent is not None else "-",
         ]
-        made.add_row(
-            model.name, model.version or "-", "yes" if model.ready else f"no: {model.reason}", *figures
-        )
+        made.add_row(model.name, model.version or "-", "yes" if model.ready else "no", *figures)
     console.print(made)
+    for model in models:
+        if not model.ready:
+            console.print(Text(f"{model.name}: {model.reason}", style="yellow"))
 
 
 def show_health(console: Console, health: Health) -> None:
@@ -99,5 +118,6 @@ def show_health(console: Console, health: Health) -> None:
 def show_errors(console: Console, errors: tuple[ItemError, ...]) -> None:
     """What could not be served, and what was probably meant."""
     for error in errors:
-        near = f" Did you mean {', '.join(error.suggestions[:3])}?" if error.suggestions else ""
+        told = not error.suggestions or "did you mean" in error.message.lower()
+        near = "" if told else f" Did you mean {', '.join(error.suggestions[:3])}?"
         console.print(Text(f"{error.id}: {error.message}{near}", style="yellow"))

@@ -7,7 +7,7 @@ window.Coincast = (() => {
     const reply = await fetch(query ? `${path}?${query}` : path, { headers: { accept: "application/json" } });
     const body = await reply.json().catch(() => null);
     if (!reply.ok) {
-      const near = body?.suggestions?.length ? ` Did you mean ${body.suggestions.slice(0, 3).join(", ")}?` : "";
+      const near = body?.suggestions?.length && !/did you mean/i.test(body.detail ?? "") ? ` Did you mean ${body.suggestions.slice(0, 3).join(", ")}?` : "";
       throw new Error((body?.detail ?? `The gateway answered ${reply.status}.`) + near);
     }
     return body;
@@ -18,6 +18,9 @@ window.Coincast = (() => {
     const digits = Math.abs(value) >= 1000 ? 0 : Math.abs(value) >= 1 ? 2 : 6;
     return value.toLocaleString("en", { minimumFractionDigits: digits === 6 ? 0 : digits, maximumFractionDigits: digits });
   }
+
+  // A forecast stands on the close of a whole day: as_of is the midnight that ended it.
+  const closedDay = (forecast) => new Date(Date.parse(forecast.as_of) - 1000).toISOString().slice(0, 10);
 
   const figure = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 
@@ -44,5 +47,5 @@ window.Coincast = (() => {
     target.replaceChildren(target.querySelector("caption"), head, body);
   }
 
-  return { get, money, figure, table };
+  return { get, money, figure, closedDay, table };
 })();

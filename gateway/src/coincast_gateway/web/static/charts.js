@@ -1,6 +1,7 @@
 // The charts, in the colours of the theme; each can be drawn again when the theme changes.
 (() => {
   "use strict";
+  const { closedDay } = window.Coincast;
   const drawn = new Map();
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -23,7 +24,7 @@
   // A band is drawn as its upper edge and back along its lower one; it opens from the last close.
   function band(forecast, level, alpha) {
     const points = forecast.points;
-    const dates = [forecast.as_of.slice(0, 10), ...points.map((p) => p.date)];
+    const dates = [closedDay(forecast), ...points.map((p) => p.date)];
     const upper = [forecast.last_price, ...points.map((p) => p.intervals[level].upper)];
     const lower = [forecast.last_price, ...points.map((p) => p.intervals[level].lower)];
     return {
@@ -37,7 +38,7 @@
       const levels = Object.keys(forecast.points[0].intervals).sort((a, b) => b - a);
       const bands = levels.map((level, index) => band(forecast, level, 0.16 + 0.14 * index));
       const median = {
-        x: [forecast.as_of.slice(0, 10), ...forecast.points.map((p) => p.date)],
+        x: [closedDay(forecast), ...forecast.points.map((p) => p.date)],
         y: [forecast.last_price, ...forecast.points.map((p) => p.price)],
         mode: "lines", line: { color: colour("--median"), width: 2.5, dash: "dot" }, name: "median",
       };
@@ -52,12 +53,22 @@
   const PALETTE = ["--median", "--warn", "--bad", "--soft", "--history"];
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 
+  // Medians of honest models lie close together; what tells them apart is how wide they think the future is.
   function medians(id, forecasts) {
     draw(id, () => ({
-      traces: forecasts.map((forecast, index) => ({
-        x: forecast.points.map((p) => p.date), y: forecast.points.map((p) => p.price), mode: "lines+markers",
-        name: forecast.model, line: { color: colour(PALETTE[index % 5]), dash: DASHES[index % 5], width: 2 },
-      })),
+      traces: forecasts.flatMap((forecast, index) => {
+        const level = Object.keys(forecast.points[0].intervals)[0];
+        const line = { color: colour(PALETTE[index % 5]), dash: DASHES[index % 5], width: 2 };
+        const edge = (side, shown) => ({
+          x: forecast.points.map((p) => p.date), y: forecast.points.map((p) => p.intervals[level][side]), mode: "lines",
+          name: `${forecast.model}, ${level} % interval`, legendgroup: forecast.model, showlegend: shown, line,
+        });
+        const middle = {
+          x: forecast.points.map((p) => p.date), y: forecast.points.map((p) => p.price), mode: "markers",
+          name: `${forecast.model}, median`, legendgroup: forecast.model, showlegend: false, marker: { color: line.color, size: 6 },
+        };
+        return [edge("upper", true), edge("lower", false), middle];
+      }),
       more: {},
     }));
   }

@@ -1,7 +1,7 @@
 // The forecast with its history and record, the models side by side, and the live record.
 (() => {
   "use strict";
-  const { get, money, figure, table, charts } = window.Coincast;
+  const { get, money, figure, closedDay, table, charts } = window.Coincast;
   const by = (id) => document.getElementById(id);
   const RECORD = ["Days ahead", "Forecasts", "MASE", "Skill %", "CRPS skill %", "In 80 %", "In 95 %"];
 
@@ -18,7 +18,7 @@
     const who = forecast.served_by === forecast.model ? forecast.model : `${forecast.served_by} (asked for ${forecast.model})`;
     const worse = forecast.degraded ? ` Degraded: ${forecast.reason ?? "see the figures"}` : "";
     by("said").textContent =
-      `${forecast.id}: ${money(forecast.last_price)} ${unit} at the close of ${forecast.as_of.slice(0, 10)}; median ` +
+      `${forecast.id}: ${money(forecast.last_price)} ${unit} at the close of ${closedDay(forecast)}; median ` +
       `${money(last.price)} on ${last.date}, with ${level} % between ${money(lower)} and ${money(upper)}. ` +
       `${who} ${forecast.version}, data: ${forecast.source}.${worse}`;
     by("fan").setAttribute("aria-label", by("said").textContent);
@@ -61,7 +61,7 @@
 
   async function compare(id, days) {
     const { models } = await get("/forecasts/models");
-    const ready = models.filter((model) => model.ready);
+    const ready = models.filter((model) => model.ready && model.name !== "auto");
     const replies = await Promise.allSettled(ready.map((model) => get("/forecasts", { ids: id, days, model: model.name })));
     const forecasts = replies.filter((r) => r.status === "fulfilled").map((r) => r.value.forecasts[0]);
     if (forecasts.length) charts.medians("medians", forecasts);

@@ -1,0 +1,62 @@
+"""Replies that several processes share through Redis; one that cannot be had there is made, and counted."""
+
+import hashlib
+import time
+
+import orjson
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from coincast_gateway import metrics
+from coincast_gateway.replies import Reply
+
+PREFIX = "coincast:gateway:reply:"
+# Larger replies cost Redis more than they save.
+MAX_BYTES = 1024 * 1024
+
+
+class SharedReplies:
+    """Fails open: without Redis every process makes its own."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._redis = client
+
+    async def get(self, name: str) -> tuple[Reply, float] | None:
+        """(reply, UNIX seconds of its making), where another process left it and it is fresh."""
+        try:
+            raw = await self._redis.get(_key(name))
+        except (RedisError, OSError):
+            metrics.SHARED.labels("error").inc()
+            return None
+        if not isinstance(raw, bytes):
+            metrics.SHARED.labels("miss").inc()
+            return None
+        metrics.SHARED.labels("hit").inc()
+        head, _, body = raw.partition(b"\n")
+        fields = orjson.loads(head)
+        left = max(0.0, fields["until"] - time.time())
+        headers = tuple((name.encode(), value.encode()) for name, value in fields["headers"])
+        reply = Reply(body, fields["media_type"], 200, fields["as_of"], left, headers)
+        return (reply, fields["made"]) if left > 0 else None
+
+    async def put(self, name: str, reply: Reply) -> None:
+        """Leave a reply for the others, for as long as it is fresh."""
+        if reply.status != 200 or reply.fresh_seconds < 0.5 or len(reply.body) > MAX_BYTES:
+            return
+        now = time.time()
+        fields = {
+            "media_type": reply.media_type,
+            "as_of": reply.as_of,
+            "made": now,
+            "until": now + reply.fresh_seconds,
+            "headers": [(name.decode(), value.decode()) for name, value in reply.headers],
+        }
+        try:
+            raw = orjson.dumps(fields) + b"\n" + reply.body
+            await self._redis.set(_key(name), raw, px=int(reply.fresh_seconds * 1000))
+        except (RedisError, OSError):
+            metrics.SHARED.labels("error").inc()
+
+
+def _key(name: str) -> str:
+    return PREFIX + hashlib.blake2b(name.encode(), digest_size=16).hexdigest()

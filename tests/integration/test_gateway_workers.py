@@ -1,0 +1,75 @@
+"""Several workers: one port, one limit, shared replies, metrics together, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from tests.contract.gateway.fakes import world
+from tests.contract.valkey_harness import RunningValkey, running_valkey
+
+LIMIT = 40
+
+
+@pytest.fixture
+def valkey() -> Iterator[RunningValkey]:
+    with running_valkey() as server:
+        yield server
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_two_workers_share_port_limit_and_replies(valkey: RunningValkey) -> None:
+    port, metrics_port = free_port(), free_port()
+    async with world() as there:
+        environment = {
+            **os.environ, "GATEWAY_PORT": str(port), "GATEWAY_METRICS_PORT": str(metrics_port),
+            "GATEWAY_REDIS_URL": valkey.url, "GATEWAY_WORKERS": "2", "GATEWAY_ADDRESS_PER_MINUTE": str(LIMIT),
+            "GATEWAY_REDIS_TIMEOUT_SECONDS": "2", "GATEWAY_PRICES_FRESH_SECONDS": "60",
+            **{f"GATEWAY_{name}".upper(): value for name, value in there.targets.items()},
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "coincast_gateway", env=environment
+        )
+        try:
+            await ask(f"http://127.0.0.1:{port}", 1)
+            started = time.monotonic()
+            statuses = await ask(f"http://127.0.0.1:{port}", 140)
+            most = LIMIT * (1 + (time.monotonic() - started) / 60)
+            async with httpx2.AsyncClient(timeout=30) as http:
+                metrics = (await http.get(f"http://127.0.0.1:{metrics_port}/metrics")).text
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = await asyncio.wait_for(process.wait(), 60)
+        prices = [call for call in there.market.script.calls if hasattr(call, "encode_json")]
+    let_in = statuses.count(200)
+    print(f"two workers let in {let_in} of 140, {most:.0f} at the most; {len(prices)} calls behind")
+    assert LIMIT - 3 <= let_in <= most + 3
+    assert len(prices) <= 2
+    assert "coincast_gateway_requests_total" in metrics
+    assert code == 0
+
+
+async def ask(url: str, count: int) -> list[int]:
+    """Statuses of so many requests, each on a connection of its own, so that both workers get some."""
+    statuses: list[int] = []
+    async with asyncio.timeout(100):
+        while len(statuses) < count:
+            try:
+                async with httpx2.AsyncClient(timeout=30) as http:
+                    statuses.append((await http.get(f"{url}/prices?ids=bitcoin")).status_code)
+            except httpx2.ConnectError:
+                await asyncio.sleep(0.2)
+    return statuses
