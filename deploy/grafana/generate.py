@@ -69,10 +69,21 @@ def built(board: Dashboard) -> str:
         )
     for panel in board.panels:
         builder = builder.with_panel(drawn(panel))
-    return (
-        json.dumps(json.loads(JSONEncoder(sort_keys=True).encode(builder.build())), indent=1, sort_keys=True)
-        + "\n"
-    )
+    plain = json.loads(JSONEncoder(sort_keys=True).encode(builder.build()))
+    # What the SDK writes for older versions of Grafana and today's types no longer know.
+    plain.pop("style", None)
+    for item in plain.get("templating", {}).get("list", []):
+        for name in ("auto", "auto_min", "auto_count", "id"):
+            item.pop(name, None)
+    plain = without_nulls(plain)
+    return json.dumps(plain, indent=1, sort_keys=True) + "\n"
+
+
+def without_nulls(value: object) -> object:
+    """The same without keys that hold null: Grafana's schema wants them absent."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def main(arguments: list[str]) -> int:
