@@ -152,6 +152,20 @@ def test_demo_ends_with_the_gateways_reply(daily_candles: Path) -> None:
     assert any("artifacts/lightgbm/v000001" in line for line in lines)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    marker = f"e2e-stopped-{os.getpid()}-{number}"
+    env = environment(E2E_MARKER=marker, TMPDIR=str(tmp_path), PYTHONUNBUFFERED="1")
+    with subprocess.Popen([*COMMAND, "demo"], env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "waiting" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(timeout=15) == 130
+    nothing_left(marker, 5)
+    assert list(tmp_path.glob("coincast-demo-*")) == []
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [

@@ -1,6 +1,7 @@
 """`python -m coincast_stack run|demo`: what `make run` and `make demo` start."""
 
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Coroutine
@@ -68,14 +69,21 @@ def _folder(text: str) -> Path | None:
 
 
 def _ending_well(work: Coroutine[Any, Any, Result]) -> Result:
-    """Runs it; a known trouble is told on stderr and becomes the exit code."""
+    """Runs it; a known trouble is told on stderr and becomes the exit code, a signal ends it in order."""
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_signal(work))
     except StackError as error:
         sys.stderr.write(f"coincast: {error}\n")
         raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None
+
+
+async def _until_signal(work: Coroutine[Any, Any, Result]) -> Result:
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
 
 
 if __name__ == "__main__":
