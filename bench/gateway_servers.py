@@ -47,7 +47,8 @@ BODY = orjson.dumps(
         "prices": [
             {
                 "id": f"coin-{n}", "vs_currency": "usd", "price": 37_000.123 + n, "market_cap": 7.2e11,
-                "volume_24h": 1e9, "change_24h_percent": 1.5, "last_updated_at": "2026-01-01T00:00:00Z", **STANDING,
+                "volume_24h": 1e9, "change_24h_percent": 1.5,
+                "last_updated_at": "2026-01-01T00:00:00Z", **STANDING,
             }
             for n in range(ROWS)
         ],
