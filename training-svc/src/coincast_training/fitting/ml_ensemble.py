@@ -176,7 +176,7 @@ class Walk:
             return None
 
     def _pool(self, horizon: int, cut: int) -> Pool:
-        """The pool as known on day `cut`, its sizes corrected by how earlier pools did after their own cuts."""
+        """The pool as known on day `cut`, its sizes corrected by how earlier pools did afterwards."""
         key = ("corrected pool", horizon, cut)
         if key not in self.store:
             raw = self._raw_pool(horizon, cut)
