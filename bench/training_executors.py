@@ -38,13 +38,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/daily"))
     parser.add_argument("--days", type=int, default=700)
     parser.add_argument("--coins", type=int, default=10)
+    parser.add_argument("--trees", type=int, default=150, help="trees of each head; fewer make a quick look")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--kill", action="store_true", help="kill a Dask worker in the middle of a round")
     asked = parser.parse_args()
     panel = read_panel(asked.data, asked.days, asked.coins)
     ground = Ground(panel, {c: k for c, k in panel.items() if c in REFERENCE_COINS}, "bench")
     options = Options("lightgbm", test_days=240, refit_days=40, horizons=(1, 7))
-    params = {"walk_forward": False}
+    heads = {"volatility": {"rounds": asked.trees}, "mean": {"rounds": min(60, asked.trees)}}
+    params = {"walk_forward": False, **heads}
     tasks = [FoldTask("lightgbm", params, 7, fold, options.horizons) for fold in folds_of(ground, options)]
     with local_cluster() as cluster:
         addresses = ["inline", f"processes:{WORKERS}", f"dask:{cluster.scheduler_address}"]

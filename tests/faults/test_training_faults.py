@@ -7,15 +7,19 @@ import importlib
 import itertools
 import json
 import multiprocessing
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import distributed
 import pytest
 
 from coincast_chassis.clock import SystemClock
@@ -205,6 +209,24 @@ def test_a_killed_worker_process_costs_time_not_the_job(tmp_path: Path, parts: M
     assert results == [n * n for n in range(12)]
     assert (tmp_path / "killed").exists()
     print("\none of two worker processes killed: 12 of 12 parts done")
+
+
+def test_a_killed_dask_worker_costs_time_not_the_job(parts: ModuleType):
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+    )
+    with cluster, open_executor(f"dask:{cluster.scheduler_address}") as executor:
+        killer = threading.Timer(2.0, _kill_one, [cluster.scheduler_address])
+        killer.start()
+        results = executor.map(parts.slow_sum, 100, list(range(8)))
+        killer.join()
+    assert results == [100 + n for n in range(8)]
+    print("\none of two Dask workers killed: 8 of 8 parts done")
+
+
+def _kill_one(address: str) -> None:
+    with distributed.Client(address, set_as_default=False) as client:
+        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
 
 
 def test_a_worker_that_dies_every_time_is_given_up(parts: ModuleType):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 from coincast_chassis.clock import SystemClock
@@ -42,3 +43,9 @@ def square(shared: Path, item: int) -> int:
 def always_dies(shared: None, item: int) -> None:
     """Never comes back."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def slow_sum(shared: int, item: int) -> int:
+    """Takes long enough for a worker to be killed in the middle."""
+    time.sleep(1.0)
+    return shared + item

@@ -54,29 +54,12 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     redis = open_redis(settings.redis_url, timeout_seconds=0.5)
     stack.push_async_callback(redis.aclose)
     registry = open_registry(settings)
-    jobs = JobService(
-        store=RedisJobStore(redis),
-        runner=ProcessRunner(child_settings(settings)),
-        clock=SystemClock(),
-        limits=Limits(max_coins=settings.max_coins_per_job),
-        max_queued=settings.max_queued_jobs,
-        max_running=settings.max_running_jobs,
-        max_attempts=settings.max_attempts,
-        timeout_seconds=settings.job_timeout_seconds,
-        on_ended=metrics.observe_end,
-    )
+    jobs = _jobs(settings, redis)
     stack.push_async_callback(jobs.stop)
     channel = open_channel(settings.market_target, service="coincast.market.v1.MarketDataService")
     stack.push_async_callback(channel.close)
     ledger = _ledger(settings, redis, channel)
-    calendar = Calendar(
-        jobs=jobs,
-        registry=registry,
-        cron=settings.schedule,
-        models=settings.schedule_models,
-        coins=settings.coins,
-        days=settings.days,
-    )
+    calendar = _calendar(settings, jobs, registry)
     stack.callback(calendar.stop)
     watch_disk("artifacts", settings.artifacts_dir)
     watch_disk("ledger", settings.ledger_dir)
@@ -97,26 +80,52 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             _start_jobs(jobs, lambda: _begin(settings, jobs, registry, calendar, monitor)), stack, "queue"
         )
 
-    return ServiceApp(
-        servicers=[
-            Entry(
-                training_pb2_grpc.add_TrainingServiceServicer_to_server,
-                TrainingServicer(jobs, status),
-                f"{PACKAGE}.TrainingService",
-            ),
-            Entry(
-                training_pb2_grpc.add_RegistryServiceServicer_to_server,
-                RegistryServicer(registry),
-                f"{PACKAGE}.RegistryService",
-            ),
-            Entry(
-                training_pb2_grpc.add_AccuracyServiceServicer_to_server,
-                AccuracyServicer(ledger.service.store, registry, ledger.watch, SystemClock()),
-                f"{PACKAGE}.AccuracyService",
-            ),
-        ],
-        warm=warm,
+    return ServiceApp(servicers=_servicers(jobs, status, registry, ledger), warm=warm)
+
+
+def _jobs(settings: Settings, redis: Redis) -> JobService:
+    return JobService(
+        store=RedisJobStore(redis),
+        runner=ProcessRunner(child_settings(settings)),
+        clock=SystemClock(),
+        limits=Limits(max_coins=settings.max_coins_per_job),
+        max_queued=settings.max_queued_jobs,
+        max_running=settings.max_running_jobs,
+        max_attempts=settings.max_attempts,
+        timeout_seconds=settings.job_timeout_seconds,
+        on_ended=metrics.observe_end,
     )
+
+
+def _calendar(settings: Settings, jobs: JobService, registry: Registry) -> Calendar:
+    return Calendar(
+        jobs=jobs,
+        registry=registry,
+        cron=settings.schedule,
+        models=settings.schedule_models,
+        coins=settings.coins,
+        days=settings.days,
+    )
+
+
+def _servicers(jobs: JobService, status: StatusService, registry: Registry, ledger: _Ledger) -> list[Entry]:
+    return [
+        Entry(
+            training_pb2_grpc.add_TrainingServiceServicer_to_server,
+            TrainingServicer(jobs, status),
+            f"{PACKAGE}.TrainingService",
+        ),
+        Entry(
+            training_pb2_grpc.add_RegistryServiceServicer_to_server,
+            RegistryServicer(registry),
+            f"{PACKAGE}.RegistryService",
+        ),
+        Entry(
+            training_pb2_grpc.add_AccuracyServiceServicer_to_server,
+            AccuracyServicer(ledger.service.store, registry, ledger.watch, SystemClock()),
+            f"{PACKAGE}.AccuracyService",
+        ),
+    ]
 
 
 async def _begin(

@@ -20,6 +20,8 @@ from coincast_training.settings import Settings
 from coincast_training.training.assembly import open_pipeline
 
 LEAST_PAUSE_SECONDS = 0.2
+# Training can wait; whoever asks for a price or a forecast cannot.
+NICENESS = 5
 
 
 class Voice:
@@ -45,6 +47,7 @@ class Voice:
 
 def main() -> int:
     """Runs the job on stdin; 0 where it told how it ended."""
+    os.nice(NICENESS)
     voice = Voice(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # whatever a library prints belongs to the log
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")

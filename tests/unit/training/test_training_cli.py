@@ -1,0 +1,82 @@
+"""The command: JSON for machines, one line for errors, exit codes that mean something."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from coincast_training.cli.main import app
+from typer.testing import CliRunner
+
+from tests.unit.training.test_training_registry import MODEL, write
+from tests.unit.training.training_fakes import registry_in
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two good versions, the first of them production, and one that the gate refuses."""
+    registry = registry_in(tmp_path)
+    for quality in ({}, {}, {"width": 3.0}):
+        write(registry, **quality)
+    registry.promote(MODEL, "v000001", requested_by="t")
+    return tmp_path
+
+
+def called(*words: str, folder: Path):
+    return runner.invoke(app, ["registry", *words, "--artifacts", str(folder)])
+
+
+def test_list_and_compare_speak_json(folder: Path):
+    listed = json.loads(called("list", "--json", folder=folder).stdout)
+    assert [(v["version"], v["aliases"]) for v in listed] == [
+        ("v000001", ["production"]),
+        ("v000002", []),
+        ("v000003", []),
+    ]
+    compared = json.loads(called("compare", "v000001", "v000003", "--json", folder=folder).stdout)
+    assert "v000001 is better" in compared["verdict"]
+    assert {test["loss"] for test in compared["tests"]} == {"crps", "absolute_error"}
+
+
+def test_a_round_of_moves(folder: Path):
+    assert called("promote", "v000002", folder=folder).exit_code == 0
+    assert called("rollback", "--reason", "bad day", folder=folder).exit_code == 0
+    assert called("retire", "v000002", "--reason", "wrong data", folder=folder).exit_code == 0
+    assert json.loads(called("clean", "--keep", "1", "--json", folder=folder).stdout)["removed"] == [
+        "v000002"
+    ]
+    entries = json.loads(called("audit", "--json", folder=folder).stdout)
+    assert [entry["action"] for entry in entries] == ["clean", "retire", "rollback", "promote", "promote"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("promote", "v000099"), 3, "no version"),
+        (("promote", "v000003"), 4, "was not promoted"),
+        (("promote", "v000003", "--force"), 2, "reason"),
+        (("promote", "v000002", "--revision", "0"), 5, "revision 1, not 0"),
+        (("promote", "v000002", "--alias", "champion"), 2, "alias must be one of"),
+        (("retire", "v000001", "--reason", "old"), 5, "production"),
+        (("rollback", "--reason", "bad"), 4, "no earlier"),
+        (("rollback",), 2, "reason"),
+    ],
+)
+def test_a_refusal_is_one_line_and_a_code(folder: Path, words: tuple[str, ...], code: int, told: str):
+    result = called(*words, folder=folder)
+    assert result.exit_code == code
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_input_to_train_names_the_fix():
+    result = runner.invoke(app, ["train", "--ids", "bitcoin", "--days", "20"])
+    assert result.exit_code == 2
+    assert "90 to 10000" in result.stderr
+
+
+def test_help_tells_the_exit_codes():
+    assert "Exit codes" in runner.invoke(app, ["--help"]).stdout
