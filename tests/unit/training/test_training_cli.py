@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from coincast_training.cli.main import app
 from typer.testing import CliRunner
 
+from coincast_training.cli.main import app
 from tests.unit.training.test_training_registry import MODEL, write
 from tests.unit.training.training_fakes import registry_in
 
