@@ -74,7 +74,6 @@ def test_everything_outlives_redis(stack: StackHandle, get: Get, wait_for: Waiti
         assert (reply.status_code, reply.json()["errors"]) == (200, [])
     print(f"slowest of 10 cold price calls without Redis: {slowest * 1000:.0f} ms")
     assert get("/forecasts?ids=bitcoin&days=6&model=lightgbm").status_code == 200
-    print(f"slowest of 20 price calls without Redis: {slowest * 1000:.0f} ms")
     stack.restart("redis")
     wait_for(PRICES, lambda reply: reply.status_code == 200)
 
