@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
+
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.app import ServiceApp
 from coincast_chassis.channel import open_channel
@@ -85,9 +87,7 @@ def settings_for(sandbox: RunningSandbox, archive: Path, **changes: Any) -> Sett
 
 
 @asynccontextmanager
-async def running_market(
-    settings: Settings, *, clock: Clock | None = None
-) -> AsyncIterator[market_pb2_grpc.MarketDataServiceAsyncStub]:
+async def running_market(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Any]:
     """The service over real gRPC on a free port; `clock` is the machine's where it is not right."""
 
     async def with_clock(given: Settings, stack: AsyncExitStack) -> ServiceApp:
@@ -96,6 +96,17 @@ async def running_market(
     async with serve("market-data", settings, with_clock) as address:
         channel = open_channel(address, service=SERVICE)
         try:
-            yield market_pb2_grpc.MarketDataServiceStub(channel)
+            stub: Any = market_pb2_grpc.MarketDataServiceStub(channel)
+            # For tests that bring a second client.
+            stub.address = address
+            yield stub
         finally:
             await channel.close()
+
+
+@asynccontextmanager
+async def another_client(address: str) -> AsyncIterator[Any]:
+    """A client with a connection of its own: channels of one process share theirs otherwise."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield market_pb2_grpc.MarketDataServiceStub(channel)

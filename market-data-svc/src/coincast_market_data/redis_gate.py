@@ -15,7 +15,16 @@ from coincast_market_data import metrics
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 # What a broken or lying Redis has been seen to raise out of the client, its parser and our own unpacking.
-FAILURES = (redis.exceptions.RedisError, OSError, ValueError, TypeError, IndexError, KeyError, EOFError)
+FAILURES = (
+    redis.exceptions.RedisError,
+    OSError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    asyncio.InvalidStateError,
+)
 
 
 class RedisGate:
@@ -51,7 +60,7 @@ class RedisGate:
         if not done:
             self._failed(what, "late")
             return None
-        error = task.exception()
+        error = asyncio.InvalidStateError() if task.cancelled() else task.exception()
         if error is None:
             self._answered()
             return task.result()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from coincast_chassis.breaker import CLOSED, Breaker, BreakerOpen
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
 from coincast_chassis.singleflight import SingleFlight
@@ -20,6 +22,7 @@ from coincast_market_data.upstream.retry_after import ABSENT_SECONDS
 
 # Told to come back at once, after a refusal: nobody who meant it would have refused.
 LEAST_PAUSE_SECONDS = 1.0
+log = structlog.get_logger(__name__)
 
 
 class GuardedUpstream:
@@ -52,6 +55,7 @@ class GuardedUpstream:
         }
         self._rand = rand
         self._probing: set[str] = set()
+        self._closing = False
         self._flights: SingleFlight[tuple[UpstreamRequest, Priority], UpstreamReply] = SingleFlight()
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
@@ -115,7 +119,7 @@ class GuardedUpstream:
 
     async def _counted(self, request: UpstreamRequest) -> UpstreamReply:
         try:
-            reply = await self._inner.fetch(request)
+            reply = await self._whole(request)
         except CoincastError as error:
             metrics.UPSTREAM_CALLS.labels(group=request.group, outcome=outcome_of(error)).inc()
             self._breakers.note(request.group, error.message)
@@ -124,8 +128,22 @@ class GuardedUpstream:
         metrics.UPSTREAM_SECONDS.labels(group=request.group).observe(reply.seconds)
         return reply
 
+    async def _whole(self, request: UpstreamRequest) -> UpstreamReply:
+        """The fetch; a cancellation that nobody here asked for must not end all who wait for the flight."""
+        try:
+            return await self._inner.fetch(request)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if self._closing or task is None:
+                raise
+            while task.uncancel():
+                pass
+            log.warning("a fetch was cut off from inside", path=request.path, exc_info=error)
+            raise Timeout(f"the call for {request.path} was cut off") from error
+
     async def aclose(self) -> None:
         """End what is in flight."""
+        self._closing = True
         await self._flights.aclose()
 
 
