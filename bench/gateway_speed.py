@@ -90,6 +90,8 @@ def main() -> None:
         ratio = rates[name] / rates[limit]
         missed += ratio < bound
         print(f"{name}: {ratio:.0%} of {limit} (bound {bound:.0%}){'' if ratio >= bound else '  MISSED'}")
+    limit = rates["bare ASGI and gRPC"] / rates["plain FastAPI bytes"]
+    print(f"bare ASGI and one gRPC call: {limit:.0%} of plain FastAPI bytes (nothing over gRPC can pass it)")
     peer = rates["uncached /prices"] / rates["Envoy transcoder"]
     print(f"uncached /prices: {peer:.0%} of Envoy's transcoder (peer)")
     sys.exit(1 if missed else 0)

@@ -12,12 +12,15 @@ from coincast_chassis.errors import Unavailable
 from tests.contract.gateway.fakes import World, world
 
 CHROMIUM = Path("/usr/bin/chromium")
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
+]
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ async def opened(browser: Browser, url: str, **options: object) -> tuple[Page, l
     page.on("console", noted)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", asked)
-    await page.goto(url)
+    await page.goto(url, wait_until="domcontentloaded", timeout=90_000)
     await expect(page.locator("#points tbody tr")).to_have_count(7, timeout=WAIT_MS)
     await expect(page.locator("#parts li")).to_have_count(5, timeout=WAIT_MS)
     await expect(page.locator("#trends .main-svg")).not_to_have_count(0, timeout=WAIT_MS)
