@@ -97,6 +97,25 @@ bench: $(VENV)/.dev ## Every benchmark, each figure beside its limit
 soak: $(VENV)/.dev ## Mixed traffic with faults, then slopes: SOAK_MINUTES=60 SOAK_RATE=40 -> reports/soak.json
 	@$(BIN)/python bench/soak.py
 
+.PHONY: up
+up: ## The whole system in Docker: docker compose up, and where to look
+	@docker compose up --detach --build --wait
+	@echo "Coincast: http://127.0.0.1:$(PORT)/docs   Grafana: http://127.0.0.1:$${GRAFANA_PORT:-3000}"
+	@docker compose logs --no-log-prefix secrets | tail -n 3
+
+.PHONY: down
+down: ## Stop what make up started; volumes stay
+	@docker compose down
+
+.PHONY: up-test
+up-test: $(VENV)/.dev ## Prove the compose file: build, up, ask, scale, kill each, down (ENGINE=folder starts an engine)
+	@$(BIN)/python deploy/up-test/up_test.py $(if $(ENGINE),--engine $(ENGINE))
+
+.PHONY: pages
+pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
+	@$(BIN)/python deploy/settings_page.py
+	@$(BIN)/python deploy/metrics_page.py
+
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= -> reports/
 	@$(BIN)/python -m coincast_training.evaluation --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \

@@ -29,15 +29,24 @@ def sources() -> list[Path]:
 
 
 def functions(path: Path) -> list[tuple[str, int]]:
-    """Return each function of a file as its name and its length in lines."""
+    """Return each function of a file as its name and its length; a table that is returned is data."""
     return [
         (
             f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}",
             (node.end_lineno or node.lineno) - node.lineno + 1,
         )
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not returns_a_table(node)
     ]
+
+
+def returns_a_table(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Return whether the function is a docstring and one returned list: a declaration, however long."""
+    return (
+        len(node.body) == 2
+        and isinstance(node.body[1], ast.Return)
+        and isinstance(node.body[1].value, ast.List)
+    )
 
 
 def test_files_are_small_rooms() -> None:

@@ -13,6 +13,7 @@ from coincast_gateway.serving.endpoint import BEHIND, Call, Endpoint
 from coincast_gateway.serving.tables import rows_of
 
 FRESH_SECONDS = 5.0
+MOVING = (*BEHIND, NOT_FOUND, NOT_READY, CONFLICT, UNSUPPORTED)
 
 
 class RegistryRoutes:
@@ -60,7 +61,6 @@ class RegistryRoutes:
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""
-        moving = (*BEHIND, NOT_FOUND, NOT_READY, CONFLICT, UNSUPPORTED)
         return [
             Endpoint(
                 path="/forecasts/accuracy",
@@ -117,7 +117,7 @@ class RegistryRoutes:
                 reply=shape_of(pb.PromoteVersionResponse),
                 kept=False,
                 scope="admin",
-                problems=moving,
+                problems=MOVING,
                 summary="Let an alias name a version; production is guarded by the promotion gate",
             ),
             Endpoint(
@@ -131,7 +131,7 @@ class RegistryRoutes:
                 reply=shape_of(pb.RollbackModelResponse),
                 kept=False,
                 scope="admin",
-                problems=moving,
+                problems=MOVING,
                 summary="Let production name the version before",
             ),
         ]

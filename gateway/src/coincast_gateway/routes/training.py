@@ -13,6 +13,8 @@ from coincast_gateway.services.training import Training
 from coincast_gateway.serving.endpoint import BEHIND, Call, Endpoint
 from coincast_gateway.serving.tables import rows_of
 
+ONE_JOB = (*BEHIND, NOT_FOUND)
+
 
 class TrainingRoutes:
     """Answers from training-svc's job queue."""
@@ -54,7 +56,6 @@ class TrainingRoutes:
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""
-        one = (*BEHIND, NOT_FOUND)
         return [
             Endpoint(
                 path="/training/jobs",
@@ -90,7 +91,7 @@ class TrainingRoutes:
                 query=JobQuery,
                 reply=shape_of(pb.GetJobResponse),
                 kept=False,
-                problems=one,
+                problems=ONE_JOB,
                 summary="One training job",
             ),
             Endpoint(
@@ -103,7 +104,7 @@ class TrainingRoutes:
                 reply=shape_of(pb.CancelJobResponse),
                 kept=False,
                 scope="train",
-                problems=(*one, NOT_READY, CONFLICT),
+                problems=(*ONE_JOB, NOT_READY, CONFLICT),
                 summary="Cancel a training job",
             ),
             Endpoint(
@@ -115,7 +116,7 @@ class TrainingRoutes:
                 reply=shape_of(pb.GetJobLogsResponse),
                 kept=False,
                 scope="train",
-                problems=one,
+                problems=ONE_JOB,
                 summary="The end of a training job's log",
             ),
         ]
