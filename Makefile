@@ -89,9 +89,18 @@ proto: $(VENV)/.dev ## Regenerate the stubs in proto/gen
 release-proto: $(VENV)/.dev ## Make today's contracts the ones that later changes may not break
 	$(BIN)/buf build proto --output proto/released.binpb
 
+BENCHES := market_upstream_calls market_hot_prices market_memory features_speed models_speed gateway_speed \
+           training_executors training_costs operations_cost
+FORECAST_BENCHES := forecast_latency forecast_looplag forecast_throughput forecast_footprint
+
 .PHONY: bench
-bench: $(VENV)/.dev ## Every benchmark, each figure beside its limit
-	@for file in $$(ls bench/*_*.py | sort); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+bench: $(VENV)/.dev ## Every benchmark, each figure beside its limit: BENCH=name for one
+	@for name in $(or $(BENCH),$(BENCHES)); do echo "== $$name"; $(BIN)/python bench/$$name.py || exit 1; done
+ifndef BENCH
+	@versions=$$(mktemp -d) && trap 'rm -rf "$$versions"' EXIT \
+	    && $(BIN)/python bench/forecast_versions.py "$$versions" $(DATA) \
+	    && for name in $(FORECAST_BENCHES); do echo "== $$name"; $(BIN)/python bench/$$name.py "$$versions" || exit 1; done
+endif
 
 .PHONY: soak
 soak: $(VENV)/.dev ## Mixed traffic with faults, then slopes: SOAK_MINUTES=60 SOAK_RATE=40 -> reports/soak.json
