@@ -12,13 +12,14 @@ export DOCKER_HOST="unix://$folder/docker.sock"
 docker=/usr/bin/docker
 
 stop() {
-    if [[ -f "$folder/engine.pid" ]]; then
-        kill "$(cat "$folder/engine.pid")" 2>/dev/null || true
-        for _ in $(seq 50); do
-            [[ -S "$folder/docker.sock" ]] || break
-            sleep 0.2
-        done
-    fi
+    local pid
+    [[ -f "$folder/engine.pid" ]] || return 0
+    pid="$(cat "$folder/engine.pid")"
+    kill "$pid" 2>/dev/null || true
+    for _ in $(seq 100); do
+        kill -0 "$pid" 2>/dev/null || return 0
+        sleep 0.2
+    done
 }
 
 start_engine() {
