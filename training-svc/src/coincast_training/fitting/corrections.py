@@ -70,7 +70,7 @@ def correct(
             z = z - mean_weights[m] * pool.scores[:, m]
         weights.append(weight)
         residuals.append(z)
-        blocks.append(len(np.unique(rows.origins[pool.at][np.isfinite(z)].astype(np.int64) // h)))
+        blocks.append(_blocks(rows, pool.at[np.isfinite(z)], h))
         errors.append(_spread(y - log_volatility, h))
     shape = residual_shape(anchors, residuals, blocks=blocks)
     return Corrections(np.array(weights), mean_weights, shape, np.array(errors))
@@ -96,6 +96,17 @@ def thinned(rows: Rows, at: np.ndarray, horizon: int) -> np.ndarray:
 def _joined(seen: Sequence[Outputs]) -> Outputs:
     names = ("at", "line", "extra", "scores", "widen")
     return Outputs(*(np.concatenate([getattr(r, f) for r in seen]) for f in names))
+
+
+def _blocks(rows: Rows, at: np.ndarray, horizon: int) -> int:
+    """How many independent stretches some rows hold: of days, times the root of the coins seen on each.
+
+    Coins move together, so ten of them tell more than one and less than ten times as much.
+    """
+    stretch = rows.origins[at].astype(np.int64) // horizon
+    days = len(np.unique(stretch))
+    pairs = len(np.unique(stretch * len(rows.coin_ids) + rows.coin[at]))
+    return round(days * np.sqrt(pairs / days)) if days else 0
 
 
 def _slope(x: Floats, y: Floats) -> float:
