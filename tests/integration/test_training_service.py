@@ -232,7 +232,8 @@ async def test_the_ledger_goes_from_the_stream_to_the_live_record(tmp_path, redi
     async with running(tmp_path, redis_url, address) as (_, _, accuracy):
         for _ in range(100):
             reply = await accuracy.GetAccuracy(pb.GetAccuracyRequest(model="lightgbm", days=60))
-            if reply.ledger.scored_forecasts == 20:
+            scored = sum(live.horizon.forecasts for live in reply.live)
+            if scored == 20 and (tmp_path / "artifacts" / "live-record.json").exists():
                 break
             await asyncio.sleep(0.1)
     assert reply.ledger.scored_forecasts == 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
-
 from coincast_training import metrics
 from coincast_training.domain import MODELS, JobState
 from coincast_training.jobs.service import JobService
