@@ -79,6 +79,11 @@ check: $(VENV)/.dev ## Lint, format, types, import borders, contracts, stubs
 	    && diff -r -x __pycache__ "$$fresh/coincast" proto/gen/coincast \
 	    || { echo "proto/gen is out of date: run make proto"; exit 1; }
 	$(BIN)/shellcheck $$(git ls-files '*.sh') .ci/run
+	$(BIN)/hadolint */Dockerfile libs/sandbox/Dockerfile deploy/up-test/stand-ins.Dockerfile
+	$(BIN)/docker-compose config --quiet
+	$(BIN)/python deploy/settings_page.py --check
+	$(BIN)/python deploy/metrics_page.py --check
+	$(BIN)/python -m deploy.grafana.generate --check
 	@! grep -nE '(https?|file)://' requirements/*.txt || { echo "a lock file names an address: run make lock"; exit 1; }
 
 .PHONY: proto

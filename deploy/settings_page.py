@@ -20,8 +20,8 @@ HEAD = """# Settings
 
 Generated from the code by `python deploy/settings_page.py`; a test holds it current. Each is an environment
 variable; a value may also stand in a file of that name (lower case) in the folder `COINCAST_SECRETS_DIR`
-(default `/run/secrets`), which is the place for keys. A bad value ends the service with one line that names the
-variable, and exit code 2.
+(default `/run/secrets`), which is the place for keys. A bad value ends the service with one line that names
+the variable, and exit code 2.
 """
 
 

@@ -70,7 +70,7 @@ def joined(coins: Sequence[Inputs]) -> Inputs:
 
 def into_weekend(weekday: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """1 where the day after is a Saturday or a Sunday, else 0: (n,)."""
-    return ((weekday == 4) | (weekday == 5)).astype(np.int64)
+    return np.asarray((weekday == 4) | (weekday == 5), dtype=np.int64)
 
 
 def linear_design(inputs: Inputs, spec: FeatureSpec, names: tuple[str, ...] = LINEAR) -> Floats:
@@ -117,8 +117,12 @@ class LinearScale:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
         """From `to_json`."""
-        arrays = (np.asarray(plain[k], dtype=np.float64) for k in ("centre", "spread", "weights"))
-        return cls(*arrays, intercept=float(plain["intercept"]))
+        return cls(
+            centre=np.asarray(plain["centre"], dtype=np.float64),
+            spread=np.asarray(plain["spread"], dtype=np.float64),
+            weights=np.asarray(plain["weights"], dtype=np.float64),
+            intercept=float(plain["intercept"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
