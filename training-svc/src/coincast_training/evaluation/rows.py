@@ -100,5 +100,5 @@ def point_rows(
         quantiles=table.astype(np.float32),
         variance=absent if variance is None else variance,
         volatility_rise=absent if volatility_rise is None else volatility_rise,
-        price_rise=absent,
+        price_rise=np.full(n, np.nan),
     )
