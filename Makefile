@@ -11,14 +11,20 @@ SOURCES := $(patsubst %,%/src,$(filter-out proto/gen,$(PACKAGES)))
 MODULES := chassis modelkit sandbox stack client gateway market_data forecast training
 PROJECTS := $(patsubst %,%/pyproject.toml,$(PACKAGES))
 
-# Variables of `make run` and `make demo`.
-export UPSTREAM ?= auto
-export PORT ?= 8000
-export COIN ?= bitcoin
-export DAYS ?= 7
-export MODEL ?= lightgbm
+# Variables of `make run` and `make demo`; no other verb may see them.
+UPSTREAM ?= auto
+PORT ?= 8000
+COIN ?= bitcoin
+DAYS ?= 7
+MODEL ?= lightgbm
 DATA ?= $(wildcard ../shared/data/daily)
-export DATA
+run demo: export UPSTREAM := $(UPSTREAM)
+run demo: export PORT := $(PORT)
+run demo: export COIN := $(COIN)
+run demo: export DAYS := $(DAYS)
+run demo: export MODEL := $(MODEL)
+run demo: export DATA := $(DATA)
+up down: export PORT := $(PORT)
 
 define install
 	@echo "Coincast: installing $(1) (once; quick the next time)"

@@ -10,6 +10,22 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+# What a caller's shell or make hands down to `make run`; a test that means one of them sets it itself.
+for name in (
+    "UPSTREAM",
+    "PORT",
+    "COIN",
+    "DAYS",
+    "MODEL",
+    "DATA",
+    "REDIS_URL",
+    "VAR_DIR",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+):
+    os.environ.pop(name, None)
+
+
 @pytest.fixture(scope="session")
 def daily_candles() -> Path:
     """Return the folder of real daily candles; skips the test where this machine has none."""

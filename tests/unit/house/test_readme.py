@@ -15,7 +15,7 @@ README = (REPOSITORY / "README.md").read_text()
 
 def test_every_verb_is_listed_as_make_prints_it() -> None:
     printed = subprocess.run(
-        ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout
     verbs = {
         tuple(re.split(r"\s{2,}|(?<=\S) ", line.strip(), maxsplit=2)[1:2]) for line in printed.splitlines()
