@@ -50,8 +50,8 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=keeper.announce,
             )
-        keeper.add(process.pid)
         return cls(command, log_file, process, keeper)
 
     @property

@@ -1,5 +1,6 @@
 """The stack's end of the pipe to its guardian."""
 
+import os
 import subprocess
 import sys
 
@@ -11,9 +12,14 @@ class Keeper:
         arguments = [sys.executable, "-m", "coincast_stack.guardian"]
         self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, start_new_session=True)
 
-    def add(self, group: int) -> None:
-        """This group is to be ended with the stack."""
-        self._tell(f"+{group}\n")
+    def announce(self) -> None:
+        """Run in a child between fork and exec: this group is to be ended with the stack.
+
+        The child tells it itself, since the stack may be killed right after the fork; the guardian
+        sees the pipe's end only once the child's copy is closed as well, by the exec.
+        """
+        if self._process.stdin is not None:
+            os.write(self._process.stdin.fileno(), f"+{os.getpid()}\n".encode())
 
     def remove(self, group: int) -> None:
         """This group is gone already."""
