@@ -46,7 +46,7 @@ def service_config(service: str) -> str:
 
 
 def channel_options(service: str) -> list[tuple[str, int | str]]:
-    """The options that library-traps call for; each one closes a measured trap."""
+    """What a channel is opened with; each option closes a measured trap of the library."""
     return [
         ("grpc.service_config", service_config(service)),
         ("grpc.enable_retries", 1),
