@@ -108,9 +108,7 @@ async def test_errors_are_said_and_everything_has_a_name(there: World, browser: 
     there.forecast.script.error = Unavailable("Forecasts rest for a moment.")
     await page.fill("#coin", "tether")
     await page.click("button[type=submit]")
-    await page.wait_for_function(
-        "document.getElementById('problem').textContent.includes('rest for a moment')"
-    )
+    await expect(page.locator("#problem")).to_contain_text("rest for a moment", timeout=WAIT_MS)
     for selector in ("input", "select", "button", "[role=img]", "[role=region]"):
         for element in await page.locator(selector).all():
             named = await element.evaluate(
