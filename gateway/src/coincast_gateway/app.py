@@ -39,6 +39,7 @@ from coincast_gateway.serving.body import BodyBounds
 from coincast_gateway.serving.direct import Direct
 from coincast_gateway.serving.dispatch import Serving
 from coincast_gateway.serving.endpoint import Endpoint
+from coincast_gateway.serving.events import Streams
 from coincast_gateway.serving.hot import HotCache
 from coincast_gateway.serving.rest import rest_app
 from coincast_gateway.serving.shared import SharedReplies
@@ -114,7 +115,9 @@ async def build(
     endpoints = [*all_endpoints(settings, services), *health.endpoints(), *pages.endpoints()]
     bodies = BodyBounds(settings.max_body_bytes, settings.body_seconds)
     sides = await watched_sides(services, stack)
-    serving = Serving(hot=hot, bodies=bodies, now=clock.monotonic, caller_key=sides.of)
+    serving = Serving(
+        hot=hot, bodies=bodies, streams=Streams(draining), now=clock.monotonic, caller_key=sides.of
+    )
     rest = rest_app(serving, endpoints, Mirror(services.market, hot, clock.monotonic), version=version())
     gate = await build_gate(settings, redis, clock, stack)
     bounds = Bounds(settings.max_in_flight, settings.max_url_bytes)

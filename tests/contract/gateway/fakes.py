@@ -270,6 +270,8 @@ class FakeTraining(
     def __init__(self) -> None:
         self.script = Script()
         self.jobs: dict[str, tr.Job] = {}
+        # What a watched job becomes; None ends a watch after its first word.
+        self.pushes: asyncio.Queue[tr.Job | CoincastError] | None = None
 
     async def GetStatus(self, request: Any, context: Any) -> tr.GetStatusResponse:
         await self.script.play(request)
@@ -295,6 +297,18 @@ class FakeTraining(
     async def ListJobs(self, request: tr.ListJobsRequest, context: Any) -> tr.ListJobsResponse:
         await self.script.play(request)
         return tr.ListJobsResponse(jobs=list(self.jobs.values())[: request.limit])
+
+    async def WatchJob(self, request: tr.WatchJobRequest, context: Any) -> AsyncIterator[tr.WatchJobResponse]:
+        """The job as it is, then each push; the stream ends with the job, or where nobody pushes."""
+        job = tr.Job()
+        job.CopyFrom(self._job(request.job_id))
+        yield tr.WatchJobResponse(job=job)
+        while job.state in (tr.JOB_STATE_QUEUED, tr.JOB_STATE_RUNNING) and self.pushes is not None:
+            pushed = await self.pushes.get()
+            if isinstance(pushed, CoincastError):
+                raise pushed
+            job.MergeFrom(pushed)
+            yield tr.WatchJobResponse(job=job)
 
     async def CancelJob(self, request: tr.CancelJobRequest, context: Any) -> tr.CancelJobResponse:
         self._job(request.job_id).state = tr.JOB_STATE_CANCELLED

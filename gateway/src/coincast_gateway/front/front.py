@@ -17,7 +17,7 @@ from coincast_gateway.access.gate import Admission, Gate
 from coincast_gateway.front.refuse import send_refusal
 from coincast_gateway.front.watch import Watch
 from coincast_gateway.problems import EXHAUSTED, OVERLOADED, URI_TOO_LONG, Problem, internal
-from coincast_gateway.serving.asgi import App, Headers, Message, Receive, Scope, Send, header
+from coincast_gateway.serving.asgi import FIRST_BYTE_AT, App, Headers, Message, Receive, Scope, Send, header
 from coincast_gateway.serving.hot import HotCache
 
 log = get_logger("coincast.gateway")
@@ -75,7 +75,8 @@ class Front:
                 return
         with self._bound(scope, request_id):
             status = await self._pass_on(scope, receive, send, extra, admission)
-        self._watch.passed(scope, status, time.perf_counter() - started)
+        answered = scope.get(FIRST_BYTE_AT) or time.perf_counter()
+        self._watch.passed(scope, status, answered - started)
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, extra: Headers, admission: Admission

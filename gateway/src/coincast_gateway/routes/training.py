@@ -1,5 +1,7 @@
 """Training jobs: submit, follow, cancel."""
 
+from collections.abc import AsyncIterator
+
 from google.protobuf.message import Message
 
 from coincast.training.v1 import training_pb2 as pb
@@ -11,9 +13,11 @@ from coincast_gateway.queries.training import JobBody, JobQuery, JobsQuery, Logs
 from coincast_gateway.replies import Reply, json_reply
 from coincast_gateway.services.training import Training
 from coincast_gateway.serving.endpoint import BEHIND, Call, Endpoint
+from coincast_gateway.serving.events import EVENT_STREAM, Event
 from coincast_gateway.serving.tables import rows_of
 
 ONE_JOB = (*BEHIND, NOT_FOUND)
+GOES_ON = (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
 
 
 class TrainingRoutes:
@@ -48,6 +52,18 @@ class TrainingRoutes:
     async def logs(self, query: LogsQuery, call: Call) -> Reply:
         """The end of a job's log."""
         return await self._ask("GetJobLogs", pb.GetJobLogsRequest(job_id=query.job_id, tail=query.tail))
+
+    async def watch(self, query: JobQuery, call: Call) -> AsyncIterator[Event]:
+        """A job at each change; the event `ended` tells how it ended."""
+        stream = self._training.backend.watch(
+            self._training.jobs.WatchJob, pb.WatchJobRequest(job_id=query.job_id)
+        )
+        seen: pb.Job | None = None
+        async for reply in stream:
+            if reply.job == seen:
+                continue  # it only logged something
+            seen = reply.job
+            yield Event("progress" if seen.state in GOES_ON else "ended", plain(pb.GetJobResponse(job=seen)))
 
     async def _ask(self, method: str, request: Message) -> Reply:
         return json_reply(
@@ -106,6 +122,19 @@ class TrainingRoutes:
                 scope="train",
                 problems=(*ONE_JOB, NOT_READY, CONFLICT),
                 summary="Cancel a training job",
+            ),
+            Endpoint(
+                path="/training/jobs/{job_id}/events",
+                name="job_events",
+                tag="training",
+                events=self.watch,
+                query=JobQuery,
+                media_type=EVENT_STREAM,
+                kept=False,
+                problems=ONE_JOB,
+                summary="A training job's progress as server-sent events",
+                description="`progress` at each change, with the job as JSON; `ended` is the last and "
+                "tells how. A `problem` ends the stream early, a reader that connects again goes on.",
             ),
             Endpoint(
                 path="/training/jobs/{job_id}/logs",

@@ -1,6 +1,8 @@
 """What every call to a service behind the gateway passes: a breaker, a limit on calls at once, a deadline."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -46,6 +48,27 @@ class Backend:
             return await self.breaker.call(lambda: self._plain_errors(rpc(request, timeout=seconds)))
         finally:
             self.calls_in_flight -= 1
+
+    async def watch(
+        self, rpc: Callable[..., AsyncIterable[Result]], request: Message
+    ) -> AsyncIterator[Result]:
+        """What the service streams, for as long as it does. Its first word passes the breaker, and must come
+        within a call's time; raises as `call`.
+        """
+        async with aclosing(aiter(rpc(request))) as stream:  # type: ignore[type-var]  # a channel's streams are generators
+            yield await self.breaker.call(lambda: self._first(anext(stream)))
+            try:
+                async for message in stream:
+                    yield message
+            except Unavailable as error:
+                raise self._plainly(error) from error
+
+    async def _first(self, coming: Awaitable[Result]) -> Result:
+        try:
+            async with asyncio.timeout(self.deadline_seconds):
+                return await self._plain_errors(coming)
+        except TimeoutError as error:
+            raise Timeout(f"{self.name} did not begin to answer in time.") from error
 
     async def probe(
         self, rpc: Callable[..., Awaitable[Result]], request: Message, *, deadline_seconds: float

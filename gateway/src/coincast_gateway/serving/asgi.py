@@ -12,6 +12,9 @@ Headers = list[tuple[bytes, bytes]]
 # The ASGI extension of the gateway's server: (status, header lines, body) -> whether it was sent.
 READY = "coincast.ready"
 
+# Set in the scope of a reply that goes on: when (time.perf_counter) its first byte left.
+FIRST_BYTE_AT = "coincast.first_byte_at"
+
 
 def header(scope: Scope, name: bytes) -> bytes:
     """The first header of a name (lower case); empty where there is none."""

@@ -11,6 +11,7 @@ from coincast_gateway.serving.asgi import Headers, Receive, Scope, Send, header
 from coincast_gateway.serving.body import BodyBounds, read_body
 from coincast_gateway.serving.endpoint import Call, Endpoint
 from coincast_gateway.serving.entry import Entry
+from coincast_gateway.serving.events import Streams
 from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache, Plan
 from coincast_gateway.serving.permission import permitted
 from coincast_gateway.serving.tables import to_csv, wants_csv
@@ -26,6 +27,7 @@ class Serving:
 
     hot: HotCache
     bodies: BodyBounds
+    streams: Streams
     now: Callable[[], float]
     # Names the side of an A/B test that this caller is on; empty while there is none.
     caller_key: CallerKey
@@ -35,6 +37,9 @@ class Serving:
     ) -> None:
         """Send the reply, or the problem. Never raises for anything that a request can hold."""
         try:
+            if endpoint.events is not None:
+                await self._stream(endpoint, path, scope, receive, send)
+                return
             entry = await self._entry(endpoint, path, scope, receive)
         except Refused as refused:
             await send_problem(refused.problem, scope, send)
@@ -45,6 +50,15 @@ class Serving:
             await send_problem(internal(), scope, send)
         else:
             await entry.send(scope, send, now=self.now())
+
+    async def _stream(
+        self, endpoint: Endpoint, path: dict[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        admission = permitted(scope, endpoint.scope)
+        query = validated(endpoint.query, {**parameters(scope["query_string"]), **path})
+        if endpoint.events is not None:
+            call = Call(requested_by=admission.caller)
+            await self.streams.send(endpoint.events(query, call), scope, receive, send)
 
     async def _entry(self, endpoint: Endpoint, path: dict[str, str], scope: Scope, receive: Receive) -> Entry:
         admission = permitted(scope, endpoint.scope)

@@ -21,6 +21,7 @@ from coincast_gateway.problems import (
 )
 from coincast_gateway.queries.fields import Query
 from coincast_gateway.replies import Reply
+from coincast_gateway.serving.events import Events
 from coincast_gateway.serving.tables import Table
 
 AccessScope = Literal["none", "read", "train", "admin"]
@@ -43,6 +44,11 @@ class Call:
     idempotency_key: str = ""
 
 
+async def unanswered(query: Any, call: Call) -> Reply:
+    """The answer of an endpoint that has events instead."""
+    raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One path and method. `query` holds path and query parameters alike."""
@@ -51,8 +57,10 @@ class Endpoint:
     name: str
     summary: str
     tag: str
-    answer: Callable[[Any, Call], Awaitable[Reply]]
     query: type[Query]
+    answer: Callable[[Any, Call], Awaitable[Reply]] = unanswered
+    # Answers with server-sent events instead of one reply.
+    events: Callable[[Any, Call], Events] | None = None
     reply: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     method: str = "GET"
