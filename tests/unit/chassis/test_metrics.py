@@ -28,14 +28,17 @@ def test_a_port_of_its_own_shows_all(tmp_path):
 def test_latency_carries_the_trace_as_exemplar():
     assert metrics.exemplar() is None
     with context.bind(trace_id="ab" * 16):
-        metrics.SERVER_SECONDS.labels("Toy", "Get").observe(0.01, metrics.exemplar())
+        metrics.observe_latency(metrics.SERVER_SECONDS.labels("Toy", "Get"), 0.01)
+    metrics.observe_latency(metrics.CLIENT_SECONDS.labels("Toy", "Get"), 0.01, "cd" * 16)
     with metrics.metrics_port("127.0.0.1", 0) as port:
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/metrics",
             headers={"Accept": "application/openmetrics-text; version=1.0.0"},
         )
         with urllib.request.urlopen(request, timeout=5) as reply:
-            assert f'trace_id="{"ab" * 16}"' in reply.read().decode()
+            shown = reply.read().decode()
+    assert f'trace_id="{"ab" * 16}"' in shown
+    assert f'trace_id="{"cd" * 16}"' in shown
 
 
 def test_the_state_of_a_breaker_is_a_number():

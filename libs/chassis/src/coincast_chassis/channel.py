@@ -197,7 +197,7 @@ class _Watch:
         """Write it down."""
         metrics.CLIENT_CALLS.labels(*self._where, self.code).inc()
         elapsed = time.perf_counter() - self._started
-        metrics.CLIENT_SECONDS.labels(*self._where).observe(elapsed, metrics.exemplar())
+        metrics.observe_latency(metrics.CLIENT_SECONDS.labels(*self._where), elapsed)
 
 
 def _outgoing(metadata: Sequence[tuple[str, str | bytes]]) -> tuple[tuple[str, str | bytes], ...]:

@@ -83,6 +83,17 @@ def exemplar() -> dict[str, str] | None:
     return {"trace_id": trace_id} if trace_id else None
 
 
+def observe_latency(latency: Histogram, seconds: float, trace_id: str = "") -> None:
+    """Observe how long a request took, its trace id as exemplar: from a slow bucket to trace and logs.
+
+    `latency` is a histogram or a child of one (`SECONDS.labels(route)`). Without `trace_id` the one bound to
+    the running request is taken (`context.bind`); where there is none either, the figure is kept alone.
+    gRPC calls are observed with it on both sides; whoever serves HTTP calls it once a request.
+    """
+    labels = {"trace_id": trace_id} if trace_id else exemplar()
+    latency.observe(seconds, labels)
+
+
 def split_method(path: str) -> tuple[str, str]:
     """`/coincast.market.v1.MarketDataService/GetPrices` -> (`MarketDataService`, `GetPrices`)."""
     service, _, method = path.lstrip("/").partition("/")

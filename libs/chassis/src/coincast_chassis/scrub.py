@@ -8,8 +8,10 @@ _SECRET_KEY = re.compile(
     r"api.?key|token|secret|password|passwd|authorization|cookie|dsn|credential", re.IGNORECASE
 )
 _SECRET_TEXT = re.compile(
-    r"(?P<lead>api_key[=:]\s*|api-key[=:]\s*|Bearer\s+|://[^/\s:@]*:)(?P<secret>[^\s&@'\"]+)", re.IGNORECASE
+    r"(?P<lead>api_key[=:]\s*|api-key[=:]\s*|Bearer\s+)(?P<secret>[^\s&@'\"]+)", re.IGNORECASE
 )
+# `://user:password@host`: what stands before an @. Without one, the digits after the colon are a port.
+_URL_PASSWORD = re.compile(r"(?P<lead>://[^/\s:@]*:)(?P<secret>[^\s'\"]+)(?=@)")
 
 
 def scrub(value: Any, key: str = "") -> Any:
@@ -25,4 +27,5 @@ def scrub(value: Any, key: str = "") -> Any:
 
 def scrub_text(text: str) -> str:
     """The text without keys in addresses, headers and passwords in URLs."""
+    text = _URL_PASSWORD.sub(rf"\g<lead>{HIDDEN}", text)
     return _SECRET_TEXT.sub(rf"\g<lead>{HIDDEN}", text)

@@ -120,7 +120,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
                 running.dec()
                 metrics.SERVER_CALLS.labels(service, method, outcome.name()).inc()
                 elapsed = time.perf_counter() - started
-                metrics.SERVER_SECONDS.labels(service, method).observe(elapsed, metrics.exemplar())
+                metrics.observe_latency(metrics.SERVER_SECONDS.labels(service, method), elapsed)
 
 
 class _Outcome:

@@ -1,0 +1,31 @@
+"""The error tree as one item of a reply and back: for what fails beside others that do not."""
+
+from coincast.common.v1 import common_pb2 as common
+from coincast_chassis.errors import KINDS, CoincastError
+
+_PREFIX = "ERROR_KIND_"
+
+
+def to_item_error(error: CoincastError, *, item: str = "") -> common.ItemError:
+    """The whole error; `item` says which item it speaks of."""
+    return common.ItemError(
+        id=item,
+        kind=common.ErrorKind.Value(_PREFIX + error.kind.upper()),
+        message=error.message,
+        field=error.field,
+        suggestions=error.suggestions,
+        retry_after_seconds=error.retry_after_seconds,
+    )
+
+
+def from_item_error(item: common.ItemError) -> CoincastError:
+    """The error that the service met; of a kind that is not known here, the tree's root."""
+    kind = common.ErrorKind.Name(item.kind) if item.kind in common.ErrorKind.values() else ""
+    cls = KINDS.get(kind.removeprefix(_PREFIX).lower(), CoincastError)
+    retry_after = item.retry_after_seconds if item.HasField("retry_after_seconds") else None
+    return cls(
+        item.message,
+        field=item.field,
+        retry_after_seconds=retry_after,
+        suggestions=tuple(item.suggestions),
+    )
