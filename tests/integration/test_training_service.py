@@ -5,7 +5,6 @@ simulated candles.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,18 +19,13 @@ from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.channel import open_channel
 from coincast_chassis.errors import Conflict, InvalidInput, NotFound, NotReady
 from coincast_chassis.redis import open_redis
-from coincast_chassis.run import serve
 from coincast_modelkit.artifact import check_golden, read_aliases, read_artifact
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
-from coincast_training.app import build
-from coincast_training.settings import Settings
+from tests.integration.training_rig import COINS, DAYS, first_day, spec, training_service
 from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, panel_of
 from tests.unit.training.training_market import PanelMarket, market_service
 
 pytestmark = pytest.mark.timeout(300)
-COINS = ("bitcoin", "ethereum", "binancecoin", "ripple")
-TODAY = dt.datetime.now(dt.UTC).date()
-FIRST = TODAY - dt.timedelta(days=420)
 
 
 @pytest.fixture
@@ -42,7 +36,7 @@ def redis_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def market() -> AsyncIterator[tuple[PanelMarket, str]]:
-    fake = PanelMarket(panel_of(COINS, days=420, first=FIRST.isoformat()))
+    fake = PanelMarket(panel_of(COINS, days=DAYS, first=first_day()))
     async with market_service(fake) as address:
         yield fake, address
 
@@ -50,20 +44,7 @@ async def market() -> AsyncIterator[tuple[PanelMarket, str]]:
 @asynccontextmanager
 async def running(tmp_path: Path, redis_url: str, market: str, **options):
     """The service's three stubs."""
-    settings = Settings(
-        port=0,
-        market_target=market,
-        redis_url=redis_url,
-        artifacts_dir=tmp_path / "artifacts",
-        ledger_dir=tmp_path / "ledger",
-        work_dir=tmp_path / "work",
-        not_serving_seconds=0,
-        ledger_poll_seconds=0.05,
-        scoring_seconds=0.2,
-        schedule="",
-        **options,
-    )
-    async with serve("training", settings, build) as address:
+    async with training_service(tmp_path, redis_url, market, **options) as address:
         channel = open_channel(address, service="coincast.training.v1.TrainingService")
         try:
             yield (
@@ -73,10 +54,6 @@ async def running(tmp_path: Path, redis_url: str, market: str, **options):
             )
         finally:
             await channel.close()
-
-
-def spec(**changes) -> pb.TrainingSpec:
-    return pb.TrainingSpec(**{"model": "lightgbm", "ids": COINS[:1], "days": 150, **changes})
 
 
 async def submitted(jobs, **options) -> pb.Job:

@@ -345,6 +345,16 @@ class FakeTraining(
         await self.script.play(request)
         return tr.RollbackModelResponse(table=TABLE)
 
+    async def RetireVersion(self, request: tr.RetireVersionRequest, context: Any) -> tr.RetireVersionResponse:
+        await self.script.play(request)
+        if request.version == TABLE.production_version:
+            raise Conflict(f"{request.model} {request.version} is production.", field="version")
+        return tr.RetireVersionResponse(version=VERSION)
+
+    async def CleanVersions(self, request: tr.CleanVersionsRequest, context: Any) -> tr.CleanVersionsResponse:
+        await self.script.play(request)
+        return tr.CleanVersionsResponse(removed=["v000000"], table=TABLE)
+
     async def ListAudit(self, request: tr.ListAuditRequest, context: Any) -> tr.ListAuditResponse:
         entry = tr.AuditEntry(
             at=Timestamp(seconds=AS_OF), model="lightgbm", action="promote", to_version="v000001"

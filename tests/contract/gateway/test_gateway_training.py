@@ -70,6 +70,30 @@ async def test_promotion_and_its_conflict(http: httpx2.AsyncClient, there: World
     assert (await http.post("/models/lightgbm/rollback")).status_code == 200
 
 
+async def test_retiring_and_cleaning_are_asked_for_by_name(http: httpx2.AsyncClient, there: World) -> None:
+    in_use = await http.post("/models/lightgbm/retire", json={"version": "v000001", "reason": "old"})
+    assert (in_use.status_code, in_use.json()["field"]) == (409, "version")
+    assert (await http.post("/models/lightgbm/retire", json={"version": "v000009"})).status_code == 422
+    cleaned = await http.post("/models/lightgbm/clean", json={"keep": 3})
+    assert cleaned.json()["removed"] == ["v000000"]
+    assert (there.training.script.calls[-1].keep, there.training.script.calls[-1].requested_by) == (
+        3,
+        "anonymous",
+    )
+    assert (await http.post("/models/lightgbm/clean")).status_code == 200
+
+
+async def test_a_submission_without_a_key_gets_one_that_a_repeated_call_would_carry(
+    http: httpx2.AsyncClient, there: World
+) -> None:
+    body = {"model": "lightgbm", "ids": ["bitcoin"]}
+    for _ in range(2):
+        assert (await http.post("/training/jobs", json=body)).status_code == 202
+    keys = {call.idempotency_key for call in there.training.script.calls if hasattr(call, "idempotency_key")}
+    assert len(keys) == 2
+    assert all(len(key) == 32 for key in keys)
+
+
 async def test_lists_comparison_audit_and_accuracy(http: httpx2.AsyncClient) -> None:
     assert (await http.get("/models")).json()["versions"][0]["version"] == "v000001"
     compared = await http.get("/models/lightgbm/compare", params={"a": "v000001", "b": "v000001"})

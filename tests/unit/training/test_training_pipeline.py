@@ -1,6 +1,7 @@
 """From history to a version, over fakes."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ async def test_a_lineage_on_changed_history_is_refused(tmp_path: Path):
     changed = pipeline_in(tmp_path, FakeHistory(panel_of(COINS, seed=2)))
     with pytest.raises(NotReady, match="data hash"):
         await run(changed, TrainingSpec(model="lightgbm", ids=(), from_version="v000001"))
+
+
+async def test_old_versions_go_by_themselves_and_what_an_alias_names_stays(tmp_path: Path):
+    pipeline = replace(pipeline_in(tmp_path, FakeHistory(panel_of(COINS))), keep_versions=2)
+    first = await run(pipeline, replace(SPEC, promote_if_better=True))
+    assert first.promoted
+    for _ in range(4):
+        await run(pipeline)
+    assert pipeline.registry.versions.names("lightgbm") == ["v000001", "v000004", "v000005"]
+    cleaned = [e.from_version for e in pipeline.registry.audit.entries("lightgbm") if e.action == "clean"]
+    assert cleaned == ["v000002", "v000003"]
 
 
 async def test_no_history_leaves_nothing_behind(tmp_path: Path):

@@ -80,7 +80,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             _start_jobs(jobs, lambda: _begin(settings, jobs, registry, calendar, monitor)), stack, "queue"
         )
 
-    return ServiceApp(servicers=_servicers(jobs, status, registry, ledger), warm=warm)
+    return ServiceApp(servicers=_servicers(settings, jobs, status, registry, ledger), warm=warm)
 
 
 def _jobs(settings: Settings, redis: Redis) -> JobService:
@@ -108,7 +108,9 @@ def _calendar(settings: Settings, jobs: JobService, registry: Registry) -> Calen
     )
 
 
-def _servicers(jobs: JobService, status: StatusService, registry: Registry, ledger: _Ledger) -> list[Entry]:
+def _servicers(
+    settings: Settings, jobs: JobService, status: StatusService, registry: Registry, ledger: _Ledger
+) -> list[Entry]:
     return [
         Entry(
             training_pb2_grpc.add_TrainingServiceServicer_to_server,
@@ -117,7 +119,7 @@ def _servicers(jobs: JobService, status: StatusService, registry: Registry, ledg
         ),
         Entry(
             training_pb2_grpc.add_RegistryServiceServicer_to_server,
-            RegistryServicer(registry),
+            RegistryServicer(registry, keep_versions=settings.keep_versions),
             f"{PACKAGE}.RegistryService",
         ),
         Entry(

@@ -10,17 +10,10 @@ from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, InvalidInput
-from coincast_training.convert_registry import horizon_to_pb, record_to_pb
+from coincast_training.convert import live_to_pb, record_to_pb, variant_test_to_pb
 from coincast_training.domain import MODELS
 from coincast_training.jobs.limits import COIN_ID
-from coincast_training.ledger.accuracy import (
-    Live,
-    VariantTest,
-    first_day,
-    frame_of,
-    live_records,
-    variant_tests,
-)
+from coincast_training.ledger.accuracy import first_day, frame_of, live_records, variant_tests
 from coincast_training.ledger.status import LedgerWatch
 from coincast_training.ledger.store import LedgerStore
 from coincast_training.registry.registry import Registry
@@ -68,26 +61,3 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
                 continue  # the registry names the damage; accuracy goes without
             found.append(pb.EvaluatedRecord(model=model, version=version, record=record_to_pb(record)))
         return found
-
-
-def live_to_pb(live: Live) -> pb.LiveRecord:
-    """One group of served forecasts."""
-    return pb.LiveRecord(
-        model=live.model,
-        version=live.version,
-        id=live.coin_id,
-        variant=live.variant,
-        horizon=horizon_to_pb(live.horizon),
-    )
-
-
-def variant_test_to_pb(test: VariantTest) -> pb.VariantTest:
-    """One sequential test."""
-    return pb.VariantTest(
-        model=test.model,
-        version_a=test.version_a,
-        version_b=test.version_b,
-        pairs=test.result.pairs,
-        e_value=test.result.e_value,
-        better=test.result.better,
-    )

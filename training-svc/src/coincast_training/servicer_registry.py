@@ -9,20 +9,21 @@ import grpc.aio
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import InvalidInput
-from coincast_training import convert_registry as convert
+from coincast_training import convert
 from coincast_training.domain import MODELS
 from coincast_training.registry.registry import Registry
 from coincast_training.servicer import within
 
 Context = grpc.aio.ServicerContext[object, object]
 MAX_ENTRIES, DEFAULT_ENTRIES = 1000, 100
+MAX_KEEP = 1000
 
 
 class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
     """The registry over gRPC. Files and locks block, so each call runs in a thread."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, *, keep_versions: int) -> None:
+        self._registry, self._keep_versions = registry, keep_versions
 
     async def ListVersions(  # noqa: N802, D102 - the contract names it
         self, request: pb.ListVersionsRequest, context: Context
@@ -89,6 +90,17 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
         )
         return pb.RetireVersionResponse(
             version=convert.version_to_pb(version, self._registry.table(request.model))
+        )
+
+    async def CleanVersions(  # noqa: N802, D102 - the contract names it
+        self, request: pb.CleanVersionsRequest, context: Context
+    ) -> pb.CleanVersionsResponse:
+        model, keep = _model(request.model), within(request.keep, MAX_KEEP, self._keep_versions, "keep")
+        removed = await asyncio.to_thread(
+            self._registry.clean, model, keep=keep, requested_by=request.requested_by
+        )
+        return pb.CleanVersionsResponse(
+            removed=removed, table=convert.table_to_pb(model, self._registry.table(model))
         )
 
     async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:  # noqa: N802, D102 - the contract names it

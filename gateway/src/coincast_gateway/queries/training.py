@@ -124,6 +124,23 @@ class PromoteBody(Body):
     reason: Reason = ""
 
 
+class RetireBody(Body):
+    """A version that shall serve no more."""
+
+    version: Version
+    reason: Annotated[str, Field(min_length=1, max_length=500, description="Why; it is kept in the audit.")]
+
+
+class CleanBody(Body):
+    """How many versions stay."""
+
+    keep: Annotated[
+        int,
+        Field(ge=0, le=1000, description="The newest so many stay; 0 takes the configured number."),
+        WholeNumber,
+    ] = 0
+
+
 class RollbackBody(Body):
     """Back to the version before."""
 

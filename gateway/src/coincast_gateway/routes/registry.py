@@ -51,6 +51,20 @@ class RegistryRoutes:
         request = pb.RollbackModelRequest(model=query.model, requested_by=call.requested_by, **fields)
         return await self._ask("RollbackModel", request)
 
+    async def retire(self, query: queries.ModelQuery, call: Call) -> Reply:
+        """Take a version out of use."""
+        body: queries.RetireBody = call.body
+        request = pb.RetireVersionRequest(
+            model=query.model, requested_by=call.requested_by, **body.model_dump()
+        )
+        return await self._ask("RetireVersion", request)
+
+    async def clean(self, query: queries.ModelQuery, call: Call) -> Reply:
+        """Remove old versions."""
+        body: queries.CleanBody = call.body
+        request = pb.CleanVersionsRequest(model=query.model, requested_by=call.requested_by, keep=body.keep)
+        return await self._ask("CleanVersions", request)
+
     async def audit(self, query: queries.AuditQuery, call: Call) -> Reply:
         """Who moved what."""
         return await self._ask("ListAudit", pb.ListAuditRequest(model=query.model, limit=query.limit))
@@ -133,5 +147,33 @@ class RegistryRoutes:
                 scope="admin",
                 problems=MOVING,
                 summary="Let production name the version before",
+            ),
+            Endpoint(
+                path="/models/{model}/retire",
+                name="retire",
+                method="POST",
+                tag="models",
+                answer=self.retire,
+                query=queries.ModelQuery,
+                body=queries.RetireBody,
+                reply=shape_of(pb.RetireVersionResponse),
+                kept=False,
+                scope="admin",
+                problems=MOVING,
+                summary="Take a version out of use; one that an alias names is refused",
+            ),
+            Endpoint(
+                path="/models/{model}/clean",
+                name="clean",
+                method="POST",
+                tag="models",
+                answer=self.clean,
+                query=queries.ModelQuery,
+                body=queries.CleanBody,
+                reply=shape_of(pb.CleanVersionsResponse),
+                kept=False,
+                scope="admin",
+                problems=MOVING,
+                summary="Remove old versions; what an alias names, or a rollback needs, stays",
             ),
         ]

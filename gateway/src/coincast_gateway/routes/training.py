@@ -1,5 +1,6 @@
 """Training jobs: submit, follow, cancel."""
 
+import uuid
 from collections.abc import AsyncIterator
 
 from google.protobuf.message import Message
@@ -32,7 +33,8 @@ class TrainingRoutes:
         request = pb.SubmitJobRequest(
             spec=pb.TrainingSpec(**body.model_dump()),
             requested_by=call.requested_by,
-            idempotency_key=call.idempotency_key,
+            # gRPC may send a call again whose reply was lost; without a key that would be a second job.
+            idempotency_key=call.idempotency_key or uuid.uuid4().hex,
         )
         response = await self._training.backend.call(self._training.jobs.SubmitJob, request)
         return json_reply(plain(response), status=202)

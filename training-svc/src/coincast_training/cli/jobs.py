@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,7 +62,9 @@ def submit(
 ) -> None:
     """Queue a job."""
     spec = TrainingSpec(model, options.split_ids(ids), days, tune, promote_if_better, from_version)
-    request = pb.SubmitJobRequest(spec=spec_to_pb(spec), requested_by="cli", idempotency_key=key)
+    request = pb.SubmitJobRequest(
+        spec=spec_to_pb(spec), requested_by="cli", idempotency_key=key or uuid.uuid4().hex
+    )
 
     async def work(stub: Stub) -> Job:
         return job_from_pb((await stub.SubmitJob(request)).job)

@@ -168,13 +168,17 @@ def retire(
 def clean(
     *,
     model: options.Model = "lightgbm",
-    keep: int = typer.Option(10, "--keep", help="How many of the newest versions stay."),
+    keep: int | None = typer.Option(
+        None, "--keep", help="How many of the newest versions stay [default: TRAINING_KEEP_VERSIONS]."
+    ),
     by: options.Who = "cli",
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Remove old versions; what an alias names, or a rollback needs, stays."""
-    removed = opened(artifacts).clean(model, keep=keep, requested_by=by)
+    settings = options.settings_with(artifacts=artifacts)
+    wanted = settings.keep_versions if keep is None else keep
+    removed = open_registry(settings).clean(model, keep=wanted, requested_by=by)
     show({"removed": removed}, as_json, lambda: f"Removed {', '.join(removed) or 'nothing'}.")
 
 

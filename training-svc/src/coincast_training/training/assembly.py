@@ -55,6 +55,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             seed=settings.seed,
             work_dir=settings.work_dir,
             executor=settings.executor,
+            keep_versions=settings.keep_versions,
             parameters=partial(_parameters, settings.config_dir or default_folder()),
         )
     finally:

@@ -59,7 +59,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Everything that a run needs; one run a model at a time, whoever starts it."""
+    """Everything that a run needs; one run a model at a time, whoever starts it.
+
+    After each run the newest `keep_versions` stay, and what an alias names; 0 removes nothing.
+    """
 
     history: HistorySource
     registry: Registry
@@ -68,6 +71,7 @@ class Pipeline:
     seed: int
     work_dir: Path
     executor: str = "inline"
+    keep_versions: int = 0
     parameters: Callable[[str], Mapping[str, Any]] = lambda _: {}
 
     async def run(self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress) -> Outcome:
@@ -102,6 +106,8 @@ class Pipeline:
             raise NotReady(f"The version could not be written: {error.strerror or error}.") from error
         progress(0.98, f"wrote {spec.model} {version}")
         promotion, promoted = await asyncio.to_thread(self._promote, spec, version, requested_by)
+        if self.keep_versions:
+            await asyncio.to_thread(self._clean, spec.model, requested_by)
         progress(1.0, promotion)
         return Outcome(version=version, promoted=promoted, promotion=promotion)
 
@@ -172,6 +178,16 @@ class Pipeline:
         except CoincastError as error:
             return f"Production could not be moved: {error.message}", False
         return f"Production is {version} now. {moved.verdict}", True
+
+    def _clean(self, model: str, requested_by: str) -> None:
+        """Old versions go, so that weekly trainings do not fill the disk; a job does not fail by it."""
+        try:
+            removed = self.registry.clean(model, keep=self.keep_versions, requested_by=requested_by)
+        except (CoincastError, OSError) as error:
+            log.warning("old_versions_not_removed", model=model, reason=str(error))
+        else:
+            if removed:
+                log.info("old_versions_removed", model=model, versions=removed)
 
 
 def _fit(fit: Fit, model: str, plan: Plan, ground: Ground, *, progress: Progress) -> FittedModel:

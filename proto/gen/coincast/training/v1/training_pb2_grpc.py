@@ -395,6 +395,11 @@ class RegistryServiceStub:
                 request_serializer=coincast_dot_training_dot_v1_dot_training__pb2.RetireVersionRequest.SerializeToString,
                 response_deserializer=coincast_dot_training_dot_v1_dot_training__pb2.RetireVersionResponse.FromString,
                 _registered_method=True)
+        self.CleanVersions = channel.unary_unary(
+                '/coincast.training.v1.RegistryService/CleanVersions',
+                request_serializer=coincast_dot_training_dot_v1_dot_training__pb2.CleanVersionsRequest.SerializeToString,
+                response_deserializer=coincast_dot_training_dot_v1_dot_training__pb2.CleanVersionsResponse.FromString,
+                _registered_method=True)
         self.ListAudit = channel.unary_unary(
                 '/coincast.training.v1.RegistryService/ListAudit',
                 request_serializer=coincast_dot_training_dot_v1_dot_training__pb2.ListAuditRequest.SerializeToString,
@@ -440,6 +445,13 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CleanVersions(self, request, context):
+        """Removes old versions; what an alias names, or a rollback needs, stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAudit(self, request, context):
         """Who moved what, when and why; newest first.
         """
@@ -474,6 +486,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RetireVersion,
                     request_deserializer=coincast_dot_training_dot_v1_dot_training__pb2.RetireVersionRequest.FromString,
                     response_serializer=coincast_dot_training_dot_v1_dot_training__pb2.RetireVersionResponse.SerializeToString,
+            ),
+            'CleanVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CleanVersions,
+                    request_deserializer=coincast_dot_training_dot_v1_dot_training__pb2.CleanVersionsRequest.FromString,
+                    response_serializer=coincast_dot_training_dot_v1_dot_training__pb2.CleanVersionsResponse.SerializeToString,
             ),
             'ListAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAudit,
@@ -617,6 +634,33 @@ class RegistryService:
             '/coincast.training.v1.RegistryService/RetireVersion',
             coincast_dot_training_dot_v1_dot_training__pb2.RetireVersionRequest.SerializeToString,
             coincast_dot_training_dot_v1_dot_training__pb2.RetireVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CleanVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coincast.training.v1.RegistryService/CleanVersions',
+            coincast_dot_training_dot_v1_dot_training__pb2.CleanVersionsRequest.SerializeToString,
+            coincast_dot_training_dot_v1_dot_training__pb2.CleanVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -130,6 +130,8 @@ class RegistryServiceStub:
     """Production goes back to the version before."""
     RetireVersion: _grpc.UnaryUnaryMultiCallable[_training_pb2.RetireVersionRequest, _training_pb2.RetireVersionResponse]
     """Takes a version out of use; one that an alias names is refused."""
+    CleanVersions: _grpc.UnaryUnaryMultiCallable[_training_pb2.CleanVersionsRequest, _training_pb2.CleanVersionsResponse]
+    """Removes old versions; what an alias names, or a rollback needs, stays."""
     ListAudit: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListAuditRequest, _training_pb2.ListAuditResponse]
     """Who moved what, when and why; newest first."""
 
@@ -147,6 +149,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Production goes back to the version before."""
     RetireVersion: _aio.UnaryUnaryMultiCallable[_training_pb2.RetireVersionRequest, _training_pb2.RetireVersionResponse]  # type: ignore[assignment]
     """Takes a version out of use; one that an alias names is refused."""
+    CleanVersions: _aio.UnaryUnaryMultiCallable[_training_pb2.CleanVersionsRequest, _training_pb2.CleanVersionsResponse]  # type: ignore[assignment]
+    """Removes old versions; what an alias names, or a rollback needs, stays."""
     ListAudit: _aio.UnaryUnaryMultiCallable[_training_pb2.ListAuditRequest, _training_pb2.ListAuditResponse]  # type: ignore[assignment]
     """Who moved what, when and why; newest first."""
 
@@ -191,6 +195,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.RetireVersionResponse, _abc.Awaitable[_training_pb2.RetireVersionResponse]]:
         """Takes a version out of use; one that an alias names is refused."""
+
+    @_abc_1.abstractmethod
+    def CleanVersions(
+        self,
+        request: _training_pb2.CleanVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.CleanVersionsResponse, _abc.Awaitable[_training_pb2.CleanVersionsResponse]]:
+        """Removes old versions; what an alias names, or a rollback needs, stays."""
 
     @_abc_1.abstractmethod
     def ListAudit(
