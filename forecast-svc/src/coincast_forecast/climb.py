@@ -3,7 +3,8 @@ the next.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 from coincast_forecast import last_price
@@ -16,7 +17,7 @@ from coincast_modelkit.candles import Candles
 from coincast_modelkit.prepared import Prepared
 
 # Coins that are waited for together: where a limit passes, slices that are ready are served all the same.
-SLICE = 25
+SLICE = 10
 ALL_HORIZONS = tuple(range(1, MAX_DAYS + 1))
 
 
@@ -74,8 +75,8 @@ class Ladder:
                     answers[climber.coin_id] = _last_price(climber)
                 else:
                     self._enlist(snapshot, climber, step, client_key=client_key, days=days, groups=groups)
-            results = await asyncio.gather(
-                *(self._step(version, group, vs_currency) for (version, _), group in groups.items())
+            results = await _together(
+                [self._step(version, group, vs_currency) for (version, _), group in groups.items()]
             )
             for ((version, variant), group), outcomes in zip(groups.items(), results, strict=True):
                 _settle(version, variant, group, outcomes, answers)
@@ -111,6 +112,13 @@ class Ladder:
         self, version: LiveVersion, group: Sequence[Climber], vs_currency: str
     ) -> dict[str, Outcome]:
         limit = step_limit_seconds(self._step_timeout_seconds, len(group), self._remaining_seconds())
+        late = StepFailure(Cause.TIMED_OUT, f"{version.model} gave no answer within {limit:.2g} s")
+        outcomes: dict[str, Outcome] = dict.fromkeys((c.coin_id for c in group), late)
+        if len(group) <= SLICE:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    outcomes = await self._forecast(version, group, vs_currency)
+            return outcomes
         slices = [group[start : start + SLICE] for start in range(0, len(group), SLICE)]
         tasks = [asyncio.create_task(self._forecast(version, part, vs_currency)) for part in slices]
         try:
@@ -118,8 +126,6 @@ class Ladder:
         finally:
             for task in tasks:
                 task.cancel()
-        late = StepFailure(Cause.TIMED_OUT, f"{version.model} gave no answer within {limit:.2g} s")
-        outcomes: dict[str, Outcome] = dict.fromkeys((c.coin_id for c in group), late)
         for task in tasks:
             if task.done() and not task.cancelled():
                 outcomes.update(task.result())
@@ -136,6 +142,13 @@ class Ladder:
         }
         outcomes.update(await version.predictor.rows(vs_currency, able))
         return outcomes
+
+
+async def _together(
+    steps: Sequence[Coroutine[object, object, dict[str, Outcome]]],
+) -> list[dict[str, Outcome]]:
+    """All steps at once; a lone one, which is the rule, without a task of its own."""
+    return [await steps[0]] if len(steps) == 1 else await asyncio.gather(*steps)
 
 
 def _settle(

@@ -82,15 +82,11 @@ def history_of(coin: str, parts: Iterable[pb.History]) -> History | CoincastErro
 
 def candles_of(coin: str, candles: Sequence[pb.Candle]) -> Candles:
     """Candles as arrays; absent figures are NaN. Raises ValueError where dates are not in order."""
-    return Candles(
-        coin,
-        np.array([candle.date for candle in candles], dtype="datetime64[D]"),
-        _column(candles, "open"),
-        _column(candles, "high"),
-        _column(candles, "low"),
-        np.array([candle.close for candle in candles]),
-        _column(candles, "volume"),
-    )
+    figures = np.array([(c.open, c.high, c.low, c.close, c.volume) for c in candles], dtype=np.float64).T
+    # An absent figure reads as zero, which is no price either.
+    opening, high, low, _, volume = np.where(np.isfinite(figures) & (figures > 0), figures, math.nan)
+    dates = np.array([candle.date for candle in candles], dtype="datetime64[D]")
+    return Candles(coin, dates, opening, high, low, figures[3], volume)
 
 
 def error_of(item: common_pb2.ItemError) -> CoincastError:
@@ -102,11 +98,6 @@ def error_of(item: common_pb2.ItemError) -> CoincastError:
         retry_after_seconds=item.retry_after_seconds if item.HasField("retry_after_seconds") else None,
         suggestions=item.suggestions,
     )
-
-
-def _column(candles: Sequence[pb.Candle], name: str) -> np.ndarray:
-    values = np.array([getattr(candle, name) if candle.HasField(name) else math.nan for candle in candles])  # type: ignore[arg-type]  # one of the optional fields
-    return np.where(np.isfinite(values) & (values > 0), values, math.nan)
 
 
 def _worst(provenances: Iterable[Provenance]) -> Provenance:

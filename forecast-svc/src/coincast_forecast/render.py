@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,15 +16,17 @@ from coincast_modelkit.forecasts import Forecasts
 YEAR_DAYS = 365
 
 
+@lru_cache(maxsize=128)
 def dates_ahead(day: dt.date, days: int) -> tuple[str, ...]:
     """The ISO dates whose closes are forecast."""
     return tuple((day + dt.timedelta(days=h)).isoformat() for h in range(1, days + 1))
 
 
-def wanted_probabilities(shape: Shape) -> list[float]:
+@lru_cache(maxsize=128)
+def wanted_probabilities(shape: Shape) -> tuple[float, ...]:
     """The median, both ends of each interval, and the quantiles asked for, in this order."""
     ends = [p for level in shape.levels_percent for p in (0.5 - level / 200, 0.5 + level / 200)]
-    return [0.5, *ends, *shape.quantile_probabilities]
+    return (0.5, *ends, *shape.quantile_probabilities)
 
 
 def curves(rows: Sequence[Row], shape: Shape) -> list[Curve]:

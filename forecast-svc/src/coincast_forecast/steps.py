@@ -43,6 +43,9 @@ def explain(failures: tuple[StepFailure, ...], served_by: str) -> str:
 
 # Computing features for the first time costs up to this much a coin on a busy machine.
 COIN_SECONDS = 0.04
+# What the steps below keep for themselves of a caller's time: technical takes a few milliseconds a coin.
+RESERVE_SECONDS = 1.5
+RESERVE_COIN_SECONDS = 0.008
 
 
 def batch_limit_seconds(limit_seconds: float, coins: int) -> float:
@@ -51,10 +54,11 @@ def batch_limit_seconds(limit_seconds: float, coins: int) -> float:
 
 
 def step_limit_seconds(limit_seconds: float, coins: int, remaining_seconds: float | None) -> float:
-    """What a step may take: its own limit, longer for many coins, and at most half of what the caller has
-    left, so that the steps below get their turn.
+    """What a step may take: its own limit, longer for many coins, and of what the caller has left at most
+    half or all but the reserve, so that the steps below get their turn.
     """
     limit_seconds = batch_limit_seconds(limit_seconds, coins)
     if remaining_seconds is None:
         return limit_seconds
-    return max(0.0, min(limit_seconds, remaining_seconds / 2))
+    reserve = RESERVE_SECONDS + RESERVE_COIN_SECONDS * coins
+    return max(0.0, min(limit_seconds, max(remaining_seconds / 2, remaining_seconds - reserve)))

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -52,14 +53,7 @@ class Forecasts:
 
         Linear in the normal score between the stored probabilities and beyond them, so that tails widen on.
         """
-        from scipy.special import ndtri  # noqa: PLC0415 - scipy is slow to import, and only readers need it
-
-        wanted = np.asarray(p, dtype=np.float64)
-        if wanted.size and not (wanted.min() > 0 and wanted.max() < 1):
-            raise ValueError(f"probabilities must lie between 0 and 1, got {list(wanted)}")
-        known, at = ndtri(self.probabilities), ndtri(wanted)
-        left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
-        share = (at - known[left]) / (known[left + 1] - known[left])
+        left, share = _between(self.probabilities.tobytes(), tuple(map(float, p)))
         q = self.log_return_quantiles
         lower, upper = q[..., left], q[..., left + 1]
         return np.where(share == 0, lower, lower + share * (upper - lower))
@@ -105,3 +99,17 @@ class Forecasts:
             trailing_volatility=self.trailing_volatility[rows],
             rise_of_volatility=self.rise_of_volatility[rows],
         )
+
+
+@lru_cache(maxsize=256)
+def _between(probabilities: bytes, wanted: tuple[float, ...]) -> tuple[np.ndarray, Floats]:
+    """Where each wanted probability lies among the stored ones (bytes of float64): its left neighbour, and
+    how far towards the right one in the normal score. Readers ask for the same few again and again.
+    """
+    from scipy.special import ndtri  # noqa: PLC0415 - scipy is slow to import, and only readers need it
+
+    if not all(0 < p < 1 for p in wanted):
+        raise ValueError(f"probabilities must lie between 0 and 1, got {list(wanted)}")
+    known, at = ndtri(np.frombuffer(probabilities)), ndtri(np.array(wanted))
+    left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
+    return left, (at - known[left]) / (known[left + 1] - known[left])
