@@ -12,6 +12,7 @@ from coincast_modelkit.candles import Candles
 START = np.datetime64("2021-01-01", "D")
 COINS = ("bitcoin", "ethereum", "pepe")
 SMALL_TREES = {"rounds": 8, "residual_rounds": 5, "size_rounds": 5, "min_data_in_leaf": 40}
+SMALL_NETWORK = {"units": 4, "attention": 4, "hidden": 8, "window_days": 12, "epochs": 2}
 
 
 def coin(name: str, days: int, seed: int, offset: int = 0) -> Candles:

@@ -21,7 +21,7 @@ from coincast_training.fitting.ensemble_pool import PoolParams, correction, fit_
 from coincast_training.fitting.ml_ensemble import fit
 from tests.unit.evaluation.evaluation_candles import SMALL_TREES, coin, panel
 
-PARAMS: dict[str, Any] = {"anchors": [1, 7], "trees": SMALL_TREES, "fold_days": 30}
+PARAMS: dict[str, Any] = {"anchors": [1, 7], "trees": SMALL_TREES, "fold_days": 30, "lstm": "off"}
 
 
 def silent(fraction: float, stage: str) -> None:
@@ -192,6 +192,12 @@ def test_regimes_are_known_on_the_day_and_from_a_tail() -> None:
         ({"fold_days": 2}, "fold_days"),
         ({"trees": {"depth": 3}}, "trees.depth is not one of"),
         ({"trees": {"rounds": "many"}}, "trees.rounds: .*got 'many'"),
+        ({"lstm": "perhaps"}, "lstm.use: .*got 'perhaps'"),
+        ({"lstm": {"every_days": 3}}, "lstm.every_days: must be at least 30, got 3"),
+        ({"lstm": {"colour": 3}}, "lstm.colour is not one of"),
+        ({"lstm": {"network": {"units": 0}}}, "lstm.network parameters: units: .*got 0"),
+        ({"lstm": {"network": {"samples": 9}}}, "lstm.network.samples: is set by the ensemble"),
+        ({"lstm": {"use": "on"}, "anchors": [1]}, "lstm.use: on, but: .*400 days"),
     ],
 )
 def test_wrong_parameters_are_named(params: dict[str, Any], says: str) -> None:

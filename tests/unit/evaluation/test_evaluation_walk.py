@@ -16,7 +16,7 @@ from coincast_training.evaluation.options import Plan
 from coincast_training.evaluation.peers import walk_mlforecast, walk_statsforecast
 from coincast_training.evaluation.product import walk_model
 from coincast_training.evaluation.rows import Rows
-from tests.unit.evaluation.evaluation_candles import SMALL_TREES, panel, scrambled_after
+from tests.unit.evaluation.evaluation_candles import SMALL_NETWORK, SMALL_TREES, panel, scrambled_after
 
 FIRST, LAST = np.datetime64("2021-09-01", "D"), np.datetime64("2021-10-20", "D")
 PLAN = Plan(first=FIRST, last=LAST, models=(), seed=1, horizons=(1, 7), refit_days=25)
@@ -28,11 +28,29 @@ def silent(fraction: float, stage: str) -> None:
 
 
 def ensemble(candles: dict[str, Candles]) -> Rows:
-    return walk_model("ml_ensemble", candles, PLAN, silent, {"trees": SMALL_TREES, "fold_days": 25})
+    params = {"trees": SMALL_TREES, "fold_days": 25, "lstm": "off"}
+    return walk_model("ml_ensemble", candles, PLAN, silent, params)
+
+
+def trees(candles: dict[str, Candles]) -> Rows:
+    few = {"rounds": 8, "min_data_in_leaf": 40}
+    params = {"folds": 2, "volatility": few, "mean": few}
+    return walk_model("lightgbm", candles, PLAN, silent, params, every_days=25)
+
+
+def network(candles: dict[str, Candles]) -> Rows:
+    return walk_model("lstm", candles, PLAN, silent, {**SMALL_NETWORK, "folds": 1}, every_days=25)
+
+
+def ensemble_with_guest(candles: dict[str, Candles]) -> Rows:
+    lstm = {"use": "on", "min_days": 120, "every_days": 50, "passes": 4, "network": SMALL_NETWORK}
+    params = {"trees": SMALL_TREES, "fold_days": 25, "lstm": {**lstm, "refit": False}}
+    return walk_model("ml_ensemble", candles, PLAN, silent, params)
 
 
 WALKS: dict[str, Walk] = {
     "ml_ensemble": ensemble,
+    "lightgbm": trees,
     "technical": lambda c: walk_model("technical", c, PLAN, silent),
     "simple": lambda c: walk_simple(c, PLAN, silent),
     "garch": lambda c: walk_garch(c, PLAN, silent),
@@ -45,10 +63,22 @@ WALKS: dict[str, Walk] = {
 
 @pytest.mark.parametrize("name", WALKS)
 def test_a_scrambled_future_leaves_the_forecasts_bit_identical(name: str) -> None:
+    compare_under_scrambling(WALKS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("walk", [network, ensemble_with_guest])
+def test_the_same_of_what_tensorflow_trains(walk: Walk) -> None:
+    pytest.importorskip("tensorflow", reason="the lstm extra is not installed")
+    compare_under_scrambling(walk)
+
+
+def compare_under_scrambling(walk: Walk) -> None:
     candles = panel()
     day = FIRST + np.timedelta64(30, "D")
     changed = {coin: scrambled_after(c, day) for coin, c in candles.items()}
-    before, after = (known_by(WALKS[name](c), day) for c in (candles, changed))
+    before, after = (known_by(walk(c), day) for c in (candles, changed))
     assert len(before) == len(after) > 0
     for field in ("coin", "origin", "horizon", "model"):
         np.testing.assert_array_equal(getattr(before, field), getattr(after, field))

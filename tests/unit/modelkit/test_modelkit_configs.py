@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from coincast_training.fitting.config import default_folder, read_config
+from coincast_training.fitting.ensemble_params import EnsembleParams
 from coincast_training.fitting.lightgbm_params import LightgbmParams
 from coincast_training.fitting.lstm_params import LstmParams
 
@@ -27,6 +28,7 @@ def test_shipped_recipes_are_the_built_in_ones() -> None:
     folder = default_folder()
     assert LightgbmParams.model_validate(read_config(folder, "lightgbm")) == LightgbmParams()
     assert LstmParams.model_validate(read_config(folder, "lstm")) == LstmParams()
+    assert EnsembleParams.of(read_config(folder, "ml_ensemble")) == EnsembleParams()
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,7 @@ def test_shipped_recipes_are_the_built_in_ones() -> None:
         ("lstm", "dropout: 1.5\nunits: 0", r"units: .*got 0.*dropout: .*got 1.5|dropout: .*got 1.5"),
         ("ml_ensemble", "fold_days: 1", r"fold_days.*at least 7"),
         ("ml_ensemble", "colour: red", r"colour"),
+        ("ml_ensemble", "lstm: {prior: 2}", r"lstm.prior: must be 0 to 0.5, got 2"),
         ("lstm", "- a", r"must hold names and values"),
         ("lstm", "a: [", r"cannot be read"),
     ],

@@ -25,11 +25,15 @@ from coincast_training.evaluation.write import write_json, write_predictions
 
 LIBRARIES = ("numpy", "lightgbm", "arch", "scoringrules", "statsforecast", "mlforecast", "scikit-learn")
 LINE_SECONDS = 20.0
+# In a log file the table of goals must stay one line a goal.
+LOG_WIDTH = 150
 
 
 def evaluate(options: Options, console: Console | None = None) -> dict[str, Any]:
     """Runs it and gives what evaluation.json holds. Raises BadOptionError."""
     console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, LOG_WIDTH)
     began = time.monotonic()
     folder = read_folder(options.data)
     panel, plan = plan_of(options, folder.panel)
@@ -92,10 +96,13 @@ def _print(console: Console, found: dict[str, Any]) -> None:
         if goal["value"] is not None:
             sign = "<=" if goal["below"] else ">="
             aim = "" if goal["aim"] is None else f"{goal['aim']:.3f}"
-            verdict = {True: "holds", False: "MISSES", None: "?"}[goal["holds"]]
-            verdict += ", reaches the aim" if goal["reaches_aim"] else ""
-            table.add_row(goal["name"], f"{goal['value']:.3f}", f"{sign} {goal['must']:.3f}", aim, verdict)
+            must = "" if goal["must"] is None else f"{sign} {goal['must']:.3f}"
+            verdict = {True: "holds", False: "MISSES", None: ""}[goal["holds"]]
+            verdict += "; reaches the aim" if goal["reaches_aim"] else ""
+            table.add_row(goal["name"], f"{goal['value']:.3f}", must, aim, verdict)
     console.print(table)
+    judged = [goal["holds"] for goal in found["goals"] if goal["holds"] is not None]
+    console.print(f"{sum(judged)} of {len(judged)} hold")
 
 
 class ProgressLine:

@@ -8,16 +8,20 @@ from typing import Any
 from coincast_training.evaluation.options import PRODUCT_MODELS
 
 Summary = Mapping[str, Any]
+DIRECTION_STUDIES = ("mean_lightgbm_seed", "reversal")
 TERCILE_POINTS = {"1": 3.0, "7": 4.0}
 
 
 def goals(summary: Summary) -> list[dict[str, Any]]:
-    """One entry a figure: name, value, must, aim, holds, reaches_aim; None where it was not measured."""
-    return [*_point(summary), *_distribution(summary), *_coverage(summary), *_volatility(summary)]
+    """One entry a figure: name, value, must, aim, holds, reaches_aim; None where it was not measured, and in
+    must where a figure is only to be shown.
+    """
+    parts = (_point, _distribution, _coverage, _volatility, _direction)
+    return [entry for part in parts for entry in part(summary)]
 
 
 def _entry(
-    name: str, value: float | None, must: float, aim: float | None, *, below: bool = False
+    name: str, value: float | None, must: float | None, aim: float | None, *, below: bool = False
 ) -> dict[str, Any]:
     def meets(bound: float | None) -> bool | None:
         if value is None or bound is None or value != value:  # noqa: PLR0124 - NaN is unlike itself
@@ -45,9 +49,11 @@ def _get(tree: Any, *path: str) -> Any:
 
 def _point(s: Summary) -> Iterator[dict[str, Any]]:
     for h, bound in (("1", 5.0), ("7", 10.0)):
+        walk = _get(s, "models", h, "random_walk", "point", "mape_percent")
         for model in PRODUCT_MODELS:
             value = _get(s, "models", h, model, "point", "mape_percent")
-            yield _entry(f"MAPE of {model}, {h} d, all coins", value, bound, None, below=True)
+            beside = "" if walk is None else f" (random walk {walk:.3f})"
+            yield _entry(f"MAPE of {model}, {h} d, all coins{beside}", value, bound, None, below=True)
         value = _get(s, "against", h, "ml_ensemble", "moving_average_30", "point", "skill_percent")
         yield _entry(f"ml_ensemble better than the 30-day moving average, {h} d", value, 30.0, None)
     for model, bound in (("lstm", 7.0), ("ml_ensemble", 6.0)):
@@ -60,6 +66,13 @@ def _point(s: Summary) -> Iterator[dict[str, Any]]:
             yield _entry(
                 f"MAPE of {model} over that of the random walk, {h} d", value, 1.005, None, below=True
             )
+        found = [
+            _get(s, "against", h, model, "random_walk", "point", "diebold_mariano")
+            for h in _get(s, "models") or {}
+        ]
+        known = [x for x in found if x is not None and x == x]  # noqa: PLR0124 - NaN is unlike itself
+        best = max(known, default=None)
+        yield _entry(f"MAPE of {model}, best Diebold-Mariano against the random walk", best, None, 2.0)
 
 
 def _distribution(s: Summary) -> Iterator[dict[str, Any]]:
@@ -107,3 +120,16 @@ def _volatility(s: Summary) -> Iterator[dict[str, Any]]:
             yield _entry(f"the same with both levels set right, {h} d", level, 10.0, 20.0)
         points = _get(found, "har", "volatility", "direction_points")
         yield _entry(f"ml_ensemble, volatility up or down, points above HAR, {h} d", points, 0.0, 2.0)
+
+
+def _direction(s: Summary) -> Iterator[dict[str, Any]]:
+    """Shown, not judged: nothing here is held to foretell the direction of a price."""
+    for h, models in (_get(s, "models") or {}).items():
+        for name, found in models.items():
+            told = found.get("price_direction")
+            if not told or (name not in PRODUCT_MODELS and not name.startswith(DIRECTION_STUDIES)):
+                continue
+            for key, days in (("accuracy", "all days"), ("surest_quarter", "the surest quarter")):
+                low, high = told["interval" if key == "accuracy" else f"{key}_interval"]
+                text = f"price direction by {name}, {days}, % right [{low:.1f}, {high:.1f}], {h} d"
+                yield _entry(text, told[f"{key}_percent"], None, None)

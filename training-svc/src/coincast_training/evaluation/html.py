@@ -55,12 +55,12 @@ def _goals(entries: list[dict[str, Any]]) -> str:
             continue
         kind = {True: "good", False: "bad", None: ""}[goal["holds"]]
         verdict = {True: "holds", False: "misses", None: ""}[goal["holds"]]
-        verdict += ", reaches the aim" if goal["reaches_aim"] else ""
+        verdict += "; reaches the aim" if goal["reaches_aim"] else ""
         aim = "" if goal["aim"] is None else f"{goal['aim']:.3f}"
         sign = "at most" if goal["below"] else "at least"
         cells = (
             f"{goal['value']:.3f}",
-            f"{sign} {goal['must']:.3f}",
+            "" if goal["must"] is None else f"{sign} {goal['must']:.3f}",
             aim,
             f"<span class='{kind}'>{verdict}</span>",
         )

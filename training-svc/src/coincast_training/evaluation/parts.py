@@ -24,7 +24,7 @@ COST = {
     "lstm": 600.0,
     "statsforecast": 400.0,
     "lightgbm": 500.0,
-    "ml_ensemble": 400.0,
+    "ml_ensemble": 650.0,
     "mlforecast": 90.0,
     "mean": 90.0,
     "garch": 60.0,

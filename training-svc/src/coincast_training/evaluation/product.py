@@ -23,11 +23,20 @@ TAIL_DAYS = 1200
 
 
 def walk_model(
-    model: str, panel: Panel, plan: Plan, progress: Progress, params: Mapping[str, Any] | None = None
+    model: str,
+    panel: Panel,
+    plan: Plan,
+    progress: Progress,
+    params: Mapping[str, Any] | None = None,
+    *,
+    every_days: int = 0,
 ) -> Rows:
-    """Forecasts of one model at every day of the plan. Raises ValueError where it could never be fitted."""
+    """Forecasts of one model at every day of the plan, refitted every so many days (default: REFIT_DAYS).
+
+    Raises ValueError where it could never be fitted.
+    """
     settings = {**_settings(model, plan), **(params or {})}
-    every = REFIT_DAYS.get(model, plan.refit_days)
+    every = every_days or REFIT_DAYS.get(model, plan.refit_days)
     cuts = plan.cuts(every)
     market = Market.of(panel)
     store: dict[tuple[Any, ...], Any] = {}
@@ -58,8 +67,11 @@ def walk_model(
 
 
 def _settings(model: str, plan: Plan) -> dict[str, Any]:
-    """The ensemble's anchors do not touch one another: those between the horizons need no fit."""
-    return {"anchors": list(plan.horizons)} if model == "ml_ensemble" else {}
+    """The ensemble's anchors do not touch one another: those between the horizons need no fit.
+
+    Its network is the walk's newest, up to 240 days old, where the product fits one on the last day.
+    """
+    return {"anchors": list(plan.horizons), "lstm": {"refit": False}} if model == "ml_ensemble" else {}
 
 
 def known_by(panel: Panel, day: np.datetime64) -> Panel:

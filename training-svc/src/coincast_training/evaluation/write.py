@@ -23,10 +23,10 @@ def write_predictions(rows: Rows, actual: np.ndarray, path: Path) -> None:
     rows, actual = rows.take(order), actual[order]
     prices = rows.last_price[:, None] * np.exp(quantiles_at(rows.quantiles, np.array(PROBABILITIES)))
     columns: dict[str, Any] = {
-        "coin": pa.array(rows.coin.astype(object)).dictionary_encode(),
+        "coin": pa.array(rows.coin.astype(object)),
         "origin": pa.array(rows.origin.astype("datetime64[D]")),
         "horizon_days": pa.array(rows.horizon.astype(np.int32)),
-        "model": pa.array(rows.model.astype(object)).dictionary_encode(),
+        "model": pa.array(rows.model.astype(object)),
         "last_price": pa.array(rows.last_price),
         "point": pa.array(rows.point, from_pandas=True),
     }

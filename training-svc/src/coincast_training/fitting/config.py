@@ -52,7 +52,7 @@ def check(model: str, parameters: Mapping[str, Any]) -> None:
     elif model == "lstm":
         read_params(LstmParams, parameters, model=model)
     elif model == "ml_ensemble":
-        from coincast_training.fitting.ml_ensemble import EnsembleParams  # noqa: PLC0415 - imports arch
+        from coincast_training.fitting.ensemble_params import EnsembleParams  # noqa: PLC0415 - imports LightGBM
 
         EnsembleParams.of(parameters)
     else:

@@ -70,7 +70,7 @@ def correct(
             z = z - mean_weights[m] * pool.scores[:, m]
         weights.append(weight)
         residuals.append(z)
-        blocks.append(_blocks(rows, pool.at[np.isfinite(z)], h))
+        blocks.append(independent_blocks(rows, pool.at[np.isfinite(z)], h))
         errors.append(_spread(y - log_volatility, h))
     shape = residual_shape(anchors, residuals, blocks=blocks)
     return Corrections(np.array(weights), mean_weights, shape, np.array(errors))
@@ -98,7 +98,7 @@ def _joined(seen: Sequence[Outputs]) -> Outputs:
     return Outputs(*(np.concatenate([getattr(r, f) for r in seen]) for f in names))
 
 
-def _blocks(rows: Rows, at: np.ndarray, horizon: int) -> int:
+def independent_blocks(rows: Rows, at: np.ndarray, horizon: int) -> int:
     """How many independent stretches some rows hold: of days, times the root of the coins seen on each.
 
     Coins move together, so ten of them tell more than one and less than ten times as much.

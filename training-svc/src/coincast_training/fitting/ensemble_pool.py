@@ -23,9 +23,9 @@ FREEDOM = 5.0
 class PoolParams:
     """Penalties are in days of one coin (overlapping days counted once).
 
-    prior: the members' weights before anything is seen; prior_days holds them there, regime_days holds each
-    regime's to all regimes'. half_life_days: an outcome so old counts half. size_prior_days: the same for
-    the residual sizes by regime. Weights are bounded to [0, max_weight].
+    prior: the classical and boosted members' weights before anything is seen; prior_days holds them there,
+    regime_days holds each regime's to all regimes'. half_life_days: an outcome so old counts half.
+    size_prior_days: the same for the residual sizes by regime. Weights are bounded to [0, max_weight].
     """
 
     prior: tuple[float, ...] = (0.2, 0.1, 0.135, 0.2, 0.135, 0.07, 0.07, 0.09)
@@ -49,10 +49,11 @@ class Seen:
     day: Ints
 
 
-def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams) -> Pool:
-    """The pool from forecasts whose outcomes were known on day `cut`; the prior where there are too few."""
+def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams, prior: Floats) -> Pool:
+    """The pool from forecasts whose outcomes were known on day `cut`; the prior (M,) where there are too
+    few.
+    """
     known = (seen.day + horizon <= cut) & np.isfinite(seen.returns) & np.isfinite(seen.members).all(axis=1)
-    prior = np.asarray(params.prior) / np.sum(params.prior)
     if known.sum() < MIN_ROWS:
         sizes = np.repeat(prior_sizes(LEVELS, horizon)[None], REGIMES, axis=0)
         alike = np.ones((2, len(LEVELS)))

@@ -64,12 +64,15 @@ class CoinRows:
 
 
 def rows_of(panel: Panel, reference: Panel, spec: FeatureSpec) -> tuple[CoinRows, ...]:
-    """Rows of every coin with more than FIRST_ROW days, in the panel's order."""
+    """Rows of every coin with more than FIRST_ROW days, in the panel's order.
+
+    The bound is exact: a coin left out today must not turn out to have had a row before.
+    """
     market = Market.of(reference)
     return tuple(
         _coin_rows(candles.on_every_day(), market, spec)
         for candles in panel.values()
-        if len(candles) > FIRST_ROW + 1
+        if len(candles) > FIRST_ROW
     )
 
 
@@ -112,3 +115,11 @@ def block_of(coins: Sequence[CoinRows], first: int, after: int, horizon: int) ->
         returns=np.concatenate([coin.returns_ahead(horizon)[rows] for _, coin, rows in parts]),
         log_volatility=np.concatenate([coin.log_volatility_ahead(horizon)[rows] for _, coin, rows in parts]),
     )
+
+
+def fold_days(coins: Sequence[CoinRows], cut: int, every_days: int) -> list[int]:
+    """The days on which the walk refits, rising, the folds counted back from `cut`, which is not among
+    them.
+    """
+    first = min(int(c.days[0]) for c in coins)
+    return list(reversed(range(cut - every_days, first, -every_days)))

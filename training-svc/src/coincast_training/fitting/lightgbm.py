@@ -11,7 +11,7 @@ import numpy as np
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.models.lightgbm import LightgbmModel
 from coincast_training.fitting.base import FittedModel, Progress
-from coincast_training.fitting.corrections import Outputs, correct
+from coincast_training.fitting.calibration import Calibration
 from coincast_training.fitting.lightgbm_heads import fit_heads
 from coincast_training.fitting.lightgbm_params import LightgbmParams
 from coincast_training.fitting.params import for_span, read_params
@@ -39,14 +39,14 @@ def fit(
     recipe = for_span(settings, (last - first).astype(int) + 1)
     progress(0.05, f"computed {len(rows)} rows of {len(rows.spec.names)} features")
     fit_window = partial(fit_heads, rows, recipe, seed)
-    seen: list[Outputs] = []
+    seen = Calibration(rows, recipe.anchors, recipe.mean_anchors)
     record = no_record()
     if recipe.walk_forward:
         seen, record = walk(
             rows, recipe, fit_window, progress=lambda f, stage: progress(0.05 + 0.8 * f, stage)
         )
     heads, later = fit_window(Window(first, last))
-    model = heads.model(rows, correct(rows, recipe.anchors, recipe.mean_anchors, seen or [later], last))
+    model = heads.model(rows, seen.at(last, later))
     progress(1.0, "fitted the trees on all days")
     return FittedModel(
         model=model,

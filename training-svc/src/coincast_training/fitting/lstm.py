@@ -9,7 +9,7 @@ from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.models.har import TERMS
 from coincast_training.fitting.base import FittedModel, Progress
-from coincast_training.fitting.corrections import Outputs, correct
+from coincast_training.fitting.calibration import Calibration
 from coincast_training.fitting.lstm_params import LstmParams
 from coincast_training.fitting.lstm_train import Trainer
 from coincast_training.fitting.params import for_span, read_params
@@ -37,12 +37,12 @@ def fit(
     recipe = for_span(settings, (last - first).astype(int) + 1)
     progress(0.02, f"computed {len(rows)} rows of {len(rows.spec.names)} features")
     fit_window = Trainer.of(rows, recipe, seed).fit
-    seen: list[Outputs] = []
+    seen = Calibration(rows, recipe.anchors, recipe.mean_anchors)
     record = no_record()
     if recipe.walk_forward:
         seen, record = walk(rows, recipe, fit_window, progress=lambda f, s: progress(0.02 + 0.75 * f, s))
     fitted, later = fit_window(Window(first, last))
-    model = fitted.model(rows, correct(rows, recipe.anchors, recipe.mean_anchors, seen or [later], last))
+    model = fitted.model(rows, seen.at(last, later))
     progress(1.0, "fitted the network on all days")
     notes = {
         "rows": len(rows),

@@ -2,69 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
-from coincast_modelkit.intervals import symmetric_quantiles
-from coincast_modelkit.models.base import MAX_HORIZON_DAYS
-from coincast_modelkit.models.ensemble import LEVELS, Anchor, EnsembleModel
-from coincast_modelkit.models.ensemble_anchor import MEMBERS, Pool, Scales
-from coincast_modelkit.models.scales import into_weekend, joined
+from coincast_modelkit.models.ensemble import Anchor, EnsembleModel
+from coincast_modelkit.models.ensemble_guest import Guest
 from coincast_training.fitting.base import FittedModel, Progress, WalkForward
-from coincast_training.fitting.ensemble_pool import PoolParams, Seen, correction, fit_pool
-from coincast_training.fitting.ensemble_rows import Block, CoinRows, block_of, rows_of
-from coincast_training.fitting.ensemble_scales import TreeParams, fit_garch, fit_scales
+from coincast_training.fitting.ensemble_guest import GuestWalk
+from coincast_training.fitting.ensemble_params import EnsembleParams
+from coincast_training.fitting.ensemble_rows import Block, CoinRows, fold_days, rows_of
+from coincast_training.fitting.ensemble_walk import Floats, Store, Walk
 
-Floats = NDArray[np.float64]
-Store = MutableMapping[tuple[Any, ...], Any]
-MIN_FOLD_DAYS = 7
-AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
-
-
-@dataclass(frozen=True, slots=True)
-class EnsembleParams:
-    """anchors: the horizons fitted, in days; fold_days: how often the walk-forward record refits."""
-
-    anchors: tuple[int, ...] = (1, 3, 7, 14, 30)
-    fold_days: int = 60
-    ridge: float = 30.0
-    trees: TreeParams = field(default_factory=TreeParams)
-    pool: PoolParams = field(default_factory=PoolParams)
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> EnsembleParams:
-        """From a mapping as in a YAML file. Raises ValueError that names what is unknown or out of range."""
-        for name, part in (("", plain), ("trees.", plain.get("trees")), ("pool.", plain.get("pool"))):
-            kind: Any = {"": cls, "trees.": TreeParams, "pool.": PoolParams}[name]
-            known = [f.name for f in fields(kind)]
-            if isinstance(part, Mapping) and (unknown := sorted(set(part) - set(known))):
-                raise ValueError(
-                    f"ml_ensemble parameters: {name}{unknown[0]} is not one of {', '.join(known)}"
-                )
-        try:
-            params = TypeAdapter(cls).validate_python(dict(plain))
-        except ValidationError as error:
-            faults = [
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()
-            ]
-            raise ValueError(f"ml_ensemble parameters: {'; '.join(faults)}") from error
-        if not params.anchors or min(params.anchors) < 1 or max(params.anchors) > MAX_HORIZON_DAYS:
-            raise ValueError(
-                f"ml_ensemble parameters: anchors: must be 1 to 30 days, got {list(params.anchors)}"
-            )
-        if params.fold_days < MIN_FOLD_DAYS:
-            raise ValueError(
-                f"ml_ensemble parameters: fold_days: must be at least {MIN_FOLD_DAYS}, got {params.fold_days}"
-            )
-        return params
+# Of the time a fit takes, what the networks take where there are any.
+GUEST_SHARE = 0.8
 
 
 def fit(
@@ -86,11 +42,15 @@ def fit(
     coins = rows_of(panel, {**(reference or {}), **panel}, DEFAULT_SPEC)
     if not coins:
         raise ValueError("no coin has enough days for its features; 60 are needed")
-    walk = Walk(coins, chosen, seed, {} if store is None else store)
+    kept: Store = {} if store is None else store
     last = max(int(c.days[-1]) for c in coins)
+    guest, served = _guest(coins, chosen, seed, kept, lambda f, stage: progress(GUEST_SHARE * f, stage))
+    begin = 0.0 if guest is None else GUEST_SHARE
+    walk = Walk(coins, chosen, seed, kept, guest)
     anchors, records = [], []
     for i, horizon in enumerate(chosen.anchors):
-        progress(i / len(chosen.anchors), f"walks forward at {horizon} days")
+        done = begin + (1 - begin) * i / len(chosen.anchors)
+        progress(done, f"walks forward at {horizon} days")
         found = walk.anchor(horizon, last)
         if found is not None:
             anchors.append(found)
@@ -99,127 +59,40 @@ def fit(
         raise ValueError("too few days with a known outcome; give more days or more coins")
     progress(1.0, "pooled")
     return FittedModel(
-        model=EnsembleModel(anchors, DEFAULT_SPEC),
+        model=EnsembleModel(anchors, DEFAULT_SPEC, guest=served),
         walk_forward=_joined([r for part in records for r in part], coins),
-        parameters=asdict(chosen),
-        notes={"weights": {a.scales.horizon: _by_member(a) for a in anchors}},
+        parameters=asdict(_resolved(chosen, guest)),
+        notes={
+            "members": list(walk.members),
+            "weights": {a.scales.horizon: _by_member(a, walk.members) for a in anchors},
+            **({} if guest is None else {"lstm": guest.notes()}),
+        },
     )
 
 
-def _by_member(anchor: Anchor) -> dict[str, list[float]]:
-    return {m: [round(float(w), 4) for w in anchor.pool.weights[:, i]] for i, m in enumerate(MEMBERS)}
+def _guest(
+    coins: Sequence[CoinRows], chosen: EnsembleParams, seed: int, kept: Store, progress: Progress
+) -> tuple[GuestWalk, Guest] | tuple[None, None]:
+    """The recurrent guest's walk with its networks fitted, and the served one; nothing where it is left
+    out.
+    """
+    last = max(int(c.days[-1]) for c in coins)
+    folds = [*fold_days(coins, last, chosen.fold_days), last]
+    walk = GuestWalk.of(coins, chosen.anchors, chosen.lstm, folds, seed=seed, store=kept)
+    if walk is None:
+        return None, None
+    walk.fit_all(last, progress)
+    served = walk.served(last)
+    return (walk, served) if served is not None else (None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """Walks forward over one panel; everything is kept in `store` under the day it was learnt by."""
-
-    coins: Sequence[CoinRows]
-    params: EnsembleParams
-    seed: int
-    store: Store
-
-    def anchor(self, horizon: int, cut: int) -> Anchor | None:
-        """Members and pool as known on day `cut`; None where there is too little to learn from."""
-        scales = self._scales(horizon, cut)
-        return None if scales is None else Anchor(scales, self._pool(horizon, cut))
-
-    def record(self, horizon: int, cut: int) -> list[tuple[Block, int, Floats]]:
-        """Each fold's rows, horizon and log-return quantiles (n, Q) by the pool known at its start."""
-        out = []
-        for day, block, members in self._folds(horizon, cut):
-            pool = self._pool(horizon, day)
-            scale = np.exp(pool.log_scale(members, block.regime))
-            out.append(
-                (block, horizon, symmetric_quantiles(scale[:, None] * pool.sizes_of(joined(block.coins))))
-            )
-        return out
-
-    def _folds(self, horizon: int, cut: int) -> list[tuple[int, Block, Floats]]:
-        """(day of the fit, rows forecast, members' forecasts) of every fold that ends by `cut`, in order."""
-        first = min(int(c.days[0]) for c in self.coins)
-        days = range(cut - self.params.fold_days, first, -self.params.fold_days)
-        folds = []
-        for day in reversed(days):
-            scales = self._scales(horizon, day)
-            if scales is None:
-                continue
-            block = block_of(self.coins, day, day + self.params.fold_days, horizon)
-            key = ("members", horizon, day)
-            if len(block.day) and key not in self.store:
-                self.store[key] = scales.forecast(block.coins, DEFAULT_SPEC)
-            if len(block.day):
-                folds.append((day, block, self.store[key]))
-        return folds
-
-    def _scales(self, horizon: int, cut: int) -> Scales | None:
-        key = ("scales", horizon, cut)
-        if key not in self.store:
-            self.store[key] = self._fit_scales(horizon, cut)
-        found: Scales | None = self.store[key]
-        return found
-
-    def _fit_scales(self, horizon: int, cut: int) -> Scales | None:
-        """Rows whose outcome was known by the end of day `cut`: the purge is exactly the horizon."""
-        block = block_of(self.coins, 0, cut - horizon + 1, horizon)
-        if not len(block.day):
-            return None
-        key = ("garch", cut)
-        try:
-            if key not in self.store:
-                self.store[key] = fit_garch(self.coins, cut)
-            p = self.params
-            return fit_scales(
-                block, horizon, self.store[key], DEFAULT_SPEC, trees=p.trees, ridge=p.ridge, seed=self.seed
-            )
-        except ValueError:
-            return None
-
-    def _pool(self, horizon: int, cut: int) -> Pool:
-        """The pool as known on day `cut`, its sizes corrected by how earlier pools did afterwards."""
-        key = ("corrected pool", horizon, cut)
-        if key not in self.store:
-            raw = self._raw_pool(horizon, cut)
-            self.store[key] = replace(raw, sizes=raw.sizes * self._correction(horizon, cut))
-        found: Pool = self.store[key]
-        return found
-
-    def _raw_pool(self, horizon: int, cut: int) -> Pool:
-        key = ("pool", horizon, cut)
-        if key not in self.store:
-            self.store[key] = fit_pool(_seen(self._folds(horizon, cut)), horizon, cut, self.params.pool)
-        found: Pool = self.store[key]
-        return found
-
-    def _correction(self, horizon: int, cut: int) -> float:
-        """What earlier raw pools' sizes had to be multiplied with, to cover what came after them."""
-        parts = []
-        for day, block, members in self._folds(horizon, cut):
-            pool = self._raw_pool(horizon, day)
-            size = (
-                np.exp(pool.log_scale(members, block.regime)) * pool.sizes_of(joined(block.coins))[:, AT_80]
-            )
-            parts.append((np.abs(block.returns) / size, block.day))
-        if not parts:
-            return 1.0
-        shares, days = (np.concatenate(p) for p in zip(*parts, strict=True))
-        known = (days + horizon <= cut) & np.isfinite(shares)
-        return correction(shares[known], cut - days[known], self.params.pool)
+def _resolved(chosen: EnsembleParams, guest: GuestWalk | None) -> EnsembleParams:
+    """What auto came to, so that the same version can be made again anywhere."""
+    return replace(chosen, lstm=replace(chosen.lstm, use="off" if guest is None else "on"))
 
 
-def _seen(folds: Sequence[tuple[int, Block, Floats]]) -> Seen:
-    if not folds:
-        none, day = np.empty(0), np.empty(0, dtype=np.int64)
-        return Seen(np.empty((0, len(MEMBERS))), none, none, day, day, day)
-    blocks = [block for _, block, _ in folds]
-    return Seen(
-        members=np.concatenate([members for *_, members in folds]),
-        returns=np.concatenate([b.returns for b in blocks]),
-        log_volatility=np.concatenate([b.log_volatility for b in blocks]),
-        regime=np.concatenate([b.regime for b in blocks]),
-        weekend=into_weekend(np.concatenate([joined(b.coins).weekday for b in blocks])),
-        day=np.concatenate([b.day for b in blocks]),
-    )
+def _by_member(anchor: Anchor, members: Sequence[str]) -> dict[str, list[float]]:
+    return {m: [round(float(w), 4) for w in anchor.pool.weights[:, i]] for i, m in enumerate(members)}
 
 
 def _joined(parts: Sequence[tuple[Block, int, Floats]], coins: Sequence[CoinRows]) -> WalkForward:

@@ -12,7 +12,8 @@ from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.models.location_scale import LocationScale
 from coincast_modelkit.splits import Fold, walk_forward
 from coincast_training.fitting.base import Progress, WalkForward
-from coincast_training.fitting.corrections import Corrections, Outputs, correct
+from coincast_training.fitting.calibration import Calibration
+from coincast_training.fitting.corrections import Corrections, Outputs
 from coincast_training.fitting.params import WalkParams
 from coincast_training.fitting.rows import Rows
 from coincast_training.fitting.window import Window
@@ -54,23 +55,22 @@ def folds_of(rows: Rows, params: WalkParams) -> list[Fold]:
 
 def walk(
     rows: Rows, params: WalkParams, fit_window: FitWindow, *, progress: Progress
-) -> tuple[list[Outputs], WalkForward]:
-    """Outputs made out of sample, fold after fold, and the forecasts made from them.
+) -> tuple[Calibration, WalkForward]:
+    """What outputs made out of sample teach, fold after fold, and the forecasts made from them.
 
     fit_window(window) fits and also gives the outputs on its later block, which correct the first fold alone.
     """
     folds = folds_of(rows, params)
-    seen: list[Outputs] = []
+    known = Calibration(rows, params.anchors, params.mean_anchors)
     quantiles = []
     for number, fold in enumerate(folds):
         # A target may end on the day before the first test origin, and no later: see Fold.
         window = Window(fold.train_from, fold.test_from - DAY)
         fitted, later = fit_window(window)
-        corrections = correct(rows, params.anchors, params.mean_anchors, seen or [later], window.last_close)
-        seen.append(fitted.outputs(rows, np.flatnonzero(fold.test_mask(rows.origins))))
-        quantiles.append(quantiles_of(seen[-1], corrections, params))
+        outputs = fitted.outputs(rows, np.flatnonzero(fold.test_mask(rows.origins)))
+        quantiles.append(quantiles_of(outputs, known.add(outputs, later, window.last_close), params))
         progress((number + 1) / len(folds), f"walked forward {number + 1} of {len(folds)} folds")
-    return seen, _joined(rows, [s.at for s in seen], quantiles)
+    return known, _joined(rows, [s.at for s in known.seen], quantiles)
 
 
 def quantiles_of(outputs: Outputs, corrections: Corrections, params: WalkParams) -> Floats:

@@ -2,7 +2,8 @@
 
 The point forecast is the last price, since nothing was found that beats it; the skill is in the width. A log
 pool of scales (Genest and Zidek 1986), whose weights and residual sizes are learnt from forecasts made out of
-sample, and a symmetric distribution: a drift read off the past costs more than it gives.
+sample, and a symmetric distribution: a drift read off the past costs more than it gives. Where it was trained
+with TensorFlow at hand, a recurrent network is one more member.
 """
 
 import json
@@ -19,7 +20,8 @@ from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
-from coincast_modelkit.models.ensemble_anchor import BOOSTERS, MEMBERS, Pool, Scales
+from coincast_modelkit.models.ensemble_anchor import BOOSTERS, GUEST, MEMBERS, Pool, Scales, with_guest
+from coincast_modelkit.models.ensemble_guest import Guest
 from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
 from coincast_modelkit.models.scales import Inputs, inputs_of, joined
 from coincast_modelkit.prepared import Prepared
@@ -43,14 +45,22 @@ class EnsembleModel:
     max_horizon_days = MAX_HORIZON_DAYS
     min_history_days = MIN_HISTORY_DAYS
 
-    def __init__(self, anchors: Sequence[Anchor], spec: FeatureSpec, *, version: str = "") -> None:
+    def __init__(
+        self, anchors: Sequence[Anchor], spec: FeatureSpec, *, guest: Guest | None = None, version: str = ""
+    ) -> None:
         if not anchors:
             raise ValueError("an ensemble needs at least one anchor horizon")
         self.anchors = tuple(anchors)
         self.spec = spec
+        self.guest = guest
         self.version = version
         self._explaining = threading.Lock()
         self.horizons = tuple(a.scales.horizon for a in self.anchors)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of what is pooled, in the order of the weights."""
+        return MEMBERS if self.guest is None else (*MEMBERS, GUEST)
 
     def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
@@ -62,7 +72,7 @@ class EnsembleModel:
         if good:
             coins = [prepared[i] for i in good]
             trailing[good] = [trailing_volatility(coin.candles, wanted) for coin in coins]
-            parts = self._forecast([inputs_of(c.row[None], c.candles, self.spec) for c in coins], wanted)
+            parts = self._forecast(coins, wanted)
             quantiles[good], volatility[good], median, error = parts
             rise[good] = _normal_cdf((median - np.log(trailing[good])) / error)
         return assemble(
@@ -70,13 +80,13 @@ class EnsembleModel:
         )
 
     def _forecast(
-        self, inputs: Sequence[Inputs], horizons: tuple[int, ...]
+        self, coins: Sequence[Prepared], horizons: tuple[int, ...]
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Quantiles (n, H, Q), daily volatility (n, H), its median log (n, H) and that log's error (H,)."""
+        inputs = [inputs_of(c.row[None], c.candles, self.spec) for c in coins]
         now = joined(inputs)
         logs, sizes, medians, factors, errors = [], [], [], [], []
-        for anchor in self.anchors:
-            members = anchor.scales.forecast(inputs, self.spec)
+        for anchor, members in zip(self.anchors, self._members(coins, inputs), strict=True):
             root = 0.5 * np.log(anchor.scales.horizon)
             logs.append(anchor.pool.log_scale(members, now.regime) - root)
             medians.append(anchor.pool.outlook(members) - root)
@@ -91,6 +101,15 @@ class EnsembleModel:
         factor = across_horizons(self.horizons, np.array(factors), horizons)
         error = across_horizons(self.horizons, np.array(errors), horizons)
         return quantiles, np.exp(median) * factor, median, error
+
+    def _members(self, coins: Sequence[Prepared], inputs: Sequence[Inputs]) -> list[Floats]:
+        """The members' log scales at each anchor, (n, M) each."""
+        found = [anchor.scales.forecast(inputs, self.spec) for anchor in self.anchors]
+        if self.guest is None:
+            return found
+        guest = self.guest.forecast(np.stack([c.window for c in coins]), self.spec)
+        at = [self.guest.anchors.index(h) for h in self.horizons]
+        return [with_guest(members, guest[:, j]) for members, j in zip(found, at, strict=True)]
 
     def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
         """What each feature moves the width by the trees on log volatility, at the nearest anchor."""
@@ -107,14 +126,16 @@ class EnsembleModel:
         ]
 
     def save(self, folder: Path) -> None:
-        """One JSON file, and a text file a booster."""
+        """One JSON file, a text file a booster; the guest's own files beside them."""
         plain: dict[str, Any] = {
             "features": list(self.spec.names),
-            "members": list(MEMBERS),
+            "members": list(self.members),
             "levels": LEVELS.tolist(),
             "anchors": [{"scales": a.scales.to_json(), "pool": a.pool.to_json()} for a in self.anchors],
         }
         (folder / "ensemble.json").write_text(json.dumps(plain), encoding="utf-8")
+        if self.guest is not None:
+            self.guest.save(folder)
         for anchor in self.anchors:
             for name, booster in anchor.scales.boosters.items():
                 path = folder / _booster_file(name, anchor.scales.horizon)
@@ -126,7 +147,8 @@ class EnsembleModel:
         from lightgbm import Booster  # noqa: PLC0415 - slow to import, and only this model needs it
 
         plain = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
-        if plain["members"] != list(MEMBERS) or plain["levels"] != LEVELS.tolist():
+        members = tuple(plain["members"])
+        if members not in (MEMBERS, (*MEMBERS, GUEST)) or plain["levels"] != LEVELS.tolist():
             raise ValueError("this ensemble was written with other members or quantile levels; train it anew")
         anchors = []
         for part in plain["anchors"]:
@@ -136,7 +158,8 @@ class EnsembleModel:
                 for name in BOOSTERS
             }
             anchors.append(Anchor(Scales.from_json(part["scales"], boosters), Pool.from_json(part["pool"])))
-        return cls(anchors, FeatureSpec(tuple(plain["features"])), version=version)
+        guest = Guest.load(folder) if GUEST in members else None
+        return cls(anchors, FeatureSpec(tuple(plain["features"])), guest=guest, version=version)
 
 
 def _booster_file(name: str, horizon: int) -> str:

@@ -59,8 +59,13 @@ def distribution_scores(s: Slice) -> dict[str, Any]:
 
 
 def _width(s: Slice, level: float) -> float:
+    return float(_widths(s, level).mean())
+
+
+def _widths(s: Slice, level: float) -> Floats:
+    """Width of each interval in percent of the last price, (n,)."""
     tail = 0.5 - level / 200
-    return 100 * float(np.mean(np.exp(s.quantile(1 - tail)) - np.exp(s.quantile(tail))))
+    return np.asarray(100 * (np.exp(s.quantile(1 - tail)) - np.exp(s.quantile(tail))))
 
 
 def _by_tercile(s: Slice) -> dict[str, dict[str, float]]:
@@ -72,6 +77,7 @@ def _by_tercile(s: Slice) -> dict[str, dict[str, float]]:
             out[name] = {
                 "coverage_percent": 100 * float(s.inside(80)[at].mean()),
                 "standard_error": 100 * error,
+                "width_percent": float(_widths(s, 80)[at].mean()),
                 "forecasts": int(at.sum()),
             }
     return out
