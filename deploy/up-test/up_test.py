@@ -10,17 +10,14 @@ sandbox, on ports of its own; takes everything down at the end, volumes included
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PROJECT = "coincast-up-test"
+from harness import ROOT, Docker, Failed, get, post, say, wait_for
+
 IMAGES = {
     "gateway": "gateway",
     "market-data": "market-data-svc",
@@ -30,85 +27,7 @@ IMAGES = {
 }
 COINS = ("bitcoin", "ethereum", "solana", "cardano", "litecoin", "dogecoin", "chainlink")
 KILLED = ("forecast", "market-data", "training", "redis", "gateway", "prometheus", "grafana", "sandbox")
-
-
-class Failed(Exception):  # noqa: N818 - it says what happened
-    """What was promised does not hold."""
-
-
-class Docker:
-    """The two commands: docker and compose."""
-
-    def __init__(self, host: str | None, ports: tuple[int, int]) -> None:
-        self.environment = {
-            **os.environ,
-            "PORT": str(ports[0]),
-            "GRAFANA_PORT": str(ports[1]),
-            "DOCKER_BUILDKIT": "1",
-            **({"DOCKER_HOST": host} if host else {}),
-        }
-        self.docker = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else str(shutil.which("docker"))
-        beside = Path(sys.executable).parent / "docker-compose"
-        self.compose_command = [str(beside)] if beside.exists() else [self.docker, "compose"]
-
-    def run(self, *arguments: str, timeout_seconds: float = 600) -> str:
-        """Run docker; its output."""
-        return self._run([self.docker, *arguments], timeout_seconds)
-
-    def compose(self, *arguments: str, timeout_seconds: float = 600) -> str:
-        """Run compose on this test's project; its output."""
-        base = [
-            "--env-file",
-            str(ROOT / "deploy/compose/offline.env"),
-            "-p",
-            PROJECT,
-            "-f",
-            str(ROOT / "docker-compose.yml"),
-        ]
-        return self._run([*self.compose_command, *base, *arguments], timeout_seconds)
-
-    def _run(self, command: list[str], timeout_seconds: float) -> str:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            check=False,
-        )
-        if done.returncode:
-            raise Failed(f"{' '.join(command[:6])} ... ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        return done.stdout
-
-
-def say(text: str) -> None:
-    """One line of the report."""
-    sys.stdout.write(f"[{time.strftime('%H:%M:%S')}] {text}\n")
-    sys.stdout.flush()
-
-
-def get(url: str) -> tuple[int, str]:
-    """Status and body; 0 where nothing answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=10) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
-
-
-def wait_for(what: str, check: Callable[[], object], seconds: float) -> float:
-    """Seconds until `check` gives something true; Failed where it does not in time."""
-    began = time.monotonic()
-    while time.monotonic() - began < seconds:
-        if check():
-            took = time.monotonic() - began
-            say(f"{what}: after {took:.1f} s (limit {seconds:.0f})")
-            return took
-        time.sleep(1)
-    raise Failed(f"{what}: not within {seconds:.0f} s")
+SCALE_SECONDS = 30
 
 
 class UpTest:
@@ -118,6 +37,11 @@ class UpTest:
         self.docker = docker
         self.network = ["--network", "host"] if host_network_build else []
         self.url = f"http://127.0.0.1:{docker.environment['PORT']}"
+
+    def steps(self, *, quick: bool) -> list[Callable[[], None]]:
+        """All of them, or those that a change must pass."""
+        first = [self.up, self.answers, self.hardened, self.observed, self.scale]
+        return first if quick else [*first, self.kept, self.rolled_back, self.upgraded, self.survives]
 
     def build(self) -> None:
         """Every image, and its size."""
@@ -191,24 +115,35 @@ class UpTest:
         return int(float(found[0]["value"][1])) if found else 0
 
     def observed(self) -> None:
-        """Prometheus finds and reads every service."""
+        """Prometheus finds and reads every service, and has Alertmanager to tell."""
         wait_for("Prometheus reads all 5 targets", lambda: self.targets() == 5, 90)
+        asked = "http://127.0.0.1:9090/api/v1/alertmanagers"
+
+        def found() -> list[object]:
+            text = self.docker.compose("exec", "-T", "prometheus", "wget", "-qO-", asked)
+            return list(json.loads(text)["data"]["activeAlertmanagers"])
+
+        wait_for("Prometheus has found Alertmanager", found, 90)
 
     def served_calls(self, identifier: str) -> float:
-        """Calls that one replica of forecast has answered."""
+        """Calls that one replica of forecast has answered; 0 while it does not answer."""
         code = (
             "import urllib.request as u;print(sum(float(l.split()[-1]) for l in u.urlopen('http://127.0.0.1:9102/metrics')"
             ".read().decode().splitlines() if l.startswith('coincast_grpc_server_calls_total')))"
         )
-        return float(self.docker.run("exec", identifier, "python", "-c", code))
+        try:
+            return float(self.docker.run("exec", identifier, "python", "-c", code))
+        except Failed:
+            return 0.0
 
     def scale(self) -> None:
-        """Three replicas of forecast, each with traffic within 30 s of their health."""
-        self.docker.compose(
-            "up", "-d", "--no-build", "--no-recreate", "--wait", "--scale", "forecast=3", "forecast"
-        )
+        """Three replicas of forecast, each with traffic within 30 s of the command."""
+        held = set(self.docker.compose("ps", "-q", "forecast").split())
+        before = {replica: self.served_calls(replica) for replica in held}
+        began = time.monotonic()
+        self.docker.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "forecast=3", "forecast")
+        say(f"up --scale forecast=3 returned after {time.monotonic() - began:.1f} s")
         replicas = self.docker.compose("ps", "-q", "forecast").split()
-        before = {replica: self.served_calls(replica) for replica in replicas}
         number = 0
 
         def all_busy() -> bool:
@@ -217,9 +152,86 @@ class UpTest:
                 number += 1
                 coin, days = COINS[number % len(COINS)], 1 + number % 30
                 get(f"{self.url}/forecasts?ids={coin}&days={days}&model=lightgbm")
-            return all(self.served_calls(replica) > before[replica] + 3 for replica in replicas)
+            return all(self.served_calls(replica) > before.get(replica, 0) + 3 for replica in replicas)
 
-        wait_for(f"{len(replicas)} replicas of forecast all take traffic", all_busy, 30)
+        left = SCALE_SECONDS - (time.monotonic() - began)
+        wait_for(f"{len(replicas)} replicas of forecast all take traffic", all_busy, left)
+        say(f"from the command to traffic on all: {time.monotonic() - began:.1f} s (limit {SCALE_SECONDS})")
+        if len(replicas) != 3:
+            raise Failed(f"{len(replicas)} replicas of forecast, not 3")
+
+    def kept(self) -> None:
+        """Backup while all runs, then a loss of every version, then restore: the same forecast again."""
+        code, backup = self.docker.compose_bytes("run", "--rm", "-T", "backup")
+        self._must(code == 0 and len(backup) > 10_000, f"backup: {backup[-500:]!r}")
+        code, told = self.docker.compose_bytes("run", "--rm", "-T", "backup", "verify", given=backup)
+        self._must(code == 0, f"verify: {told!r}")
+        forecast = f"{self.url}/forecasts?ids=bitcoin&days=7&model=lightgbm"
+        version = json.loads(get(forecast)[1])["forecasts"][0]["version"]
+        services = ("market-data", "training", "forecast")
+        self.docker.compose("stop", *services)
+        wipe = "import shutil; shutil.rmtree('/var/lib/coincast/artifacts/lightgbm')"
+        self.docker.compose("run", "--rm", "-T", "--entrypoint", "python", "backup", "-c", wipe)
+        restore = ("backup", "restore", "--root", "/var/lib/coincast", "--replace")
+        code, told = self.docker.compose_bytes("run", "--rm", "-T", *restore, given=backup)
+        self._must(code == 0, f"restore: {told!r}")
+        self.docker.compose("start", *services)
+        wait_for(f"restored from {len(backup) / 1e6:.1f} MB, forecasts again", self.all_answer, 120)
+        self._must(
+            json.loads(get(forecast)[1])["forecasts"][0]["version"] == version, "another version serves"
+        )
+
+    def rolled_back(self) -> None:
+        """A second version is trained and promoted; then production goes back, without a restart."""
+        create = ("python", "-m", "coincast_gateway.access", "create", "operator", "--scope", "admin")
+        key = self.docker.compose("exec", "-T", "gateway", *create).strip()
+        first = self.production()
+        asked = {"model": "lightgbm", "ids": list(COINS), "days": 730}
+        status, body = post(f"{self.url}/training/jobs", asked, key)
+        self._must(status in (200, 201, 202), f"POST /training/jobs: {status} {body}")
+        wait_for("a second version is trained", lambda: len(self.versions()) > 1, 600)
+        newest = max(self.versions())
+        move = {"version": newest, "force": True, "reason": "up-test"}
+        status, body = post(f"{self.url}/models/lightgbm/promote", move, key)
+        self._must(status == 200, f"promote: {status} {body}")
+        wait_for(f"forecasts come from {newest}", lambda: self.serving() == newest, 60)
+        status, body = post(f"{self.url}/models/lightgbm/rollback", {"reason": "up-test"}, key)
+        self._must(status == 200, f"rollback: {status} {body}")
+        wait_for(f"rolled back: forecasts come from {first}", lambda: self.serving() == first, 60)
+
+    def upgraded(self) -> None:
+        """The code of one service goes to another tag and back; forecasts go on."""
+        old = self.docker.environment.get("COINCAST_VERSION", "latest")
+        for tag in ("up-test-next", old):
+            self.docker.run("tag", f"coincast/forecast:{old}", f"coincast/forecast:{tag}")
+            self.docker.run("tag", f"coincast/gateway:{old}", f"coincast/gateway:{tag}")
+            self.docker.environment["COINCAST_VERSION"] = tag
+            self.docker.compose(
+                "up", "-d", "--no-build", "--no-deps", "--pull", "never", "forecast", "gateway"
+            )
+            wait_for(f"images of {tag}: prices and forecasts answer", self.all_answer, 120)
+        self.docker.run("rmi", "coincast/forecast:up-test-next", "coincast/gateway:up-test-next")
+
+    def versions(self) -> list[str]:
+        """Versions of lightgbm."""
+        status, body = get(f"{self.url}/models?model=lightgbm")
+        return [found["version"] for found in json.loads(body)["versions"]] if status == 200 else []
+
+    def production(self) -> str:
+        """The version that serves; Failed where none does."""
+        self._must(bool(found := self.serving()), "no version serves")
+        return found
+
+    def serving(self) -> str:
+        """The version that a forecast comes from; empty where it does not come from lightgbm."""
+        status, body = get(f"{self.url}/forecasts?ids=solana&days={1 + int(time.time()) % 29}&model=lightgbm")
+        found = json.loads(body).get("forecasts", []) if status == 200 else []
+        return str(found[0]["version"]) if found and found[0]["served_by"] == "lightgbm" else ""
+
+    @staticmethod
+    def _must(holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise Failed(otherwise)
 
     def survives(self) -> None:
         """Each container is killed and comes back; prices and forecasts answer again."""
@@ -269,6 +281,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--host-network", action="store_true", help="build over the host's network (its resolver)"
     )
+    parser.add_argument(
+        "--quick", action="store_true", help="up, ask and scale only: no backup, rollback, kills"
+    )
     parser.add_argument("--ports", default="18000,13000", help="ports of gateway and Grafana")
     options = parser.parse_args(arguments)
     host = None
@@ -284,8 +299,10 @@ def main(arguments: list[str]) -> int:
     try:
         if not options.no_build:
             test.build()
-        for step in (test.up, test.answers, test.hardened, test.observed, test.scale, test.survives):
+        for step in test.steps(quick=options.quick):
+            began = time.monotonic()
             step()
+            say(f"-- {step.__name__}: {time.monotonic() - began:.0f} s")
     except Failed as failure:
         say(f"FAILED: {failure}")
         logs = test.docker.compose("logs", "--tail", "8", "--no-color")

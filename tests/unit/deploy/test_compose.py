@@ -1,5 +1,6 @@
 """The compose file and the images keep to their rules; what runs is proved by deploy/up-test."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ DOCKERFILES = sorted(
 )
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
-LONG_LIVED = [name for name in SERVICES if name not in ("secrets", "backup")]
+LONG_LIVED = [name for name in SERVICES if name not in ("secrets", "backup", "upstream", "offline")]
 
 
 def tool(name: str) -> str:
@@ -61,6 +62,75 @@ def test_compose_takes_it_with_every_profile(profile):
         command, capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ)
     )
     assert done.returncode == 0, done.stderr
+
+
+def effective(*profiles: str) -> dict:
+    """The services that `docker compose --profile ... up` starts, as compose itself sees them."""
+    words = [word for profile in profiles for word in ("--profile", profile)]
+    command = [
+        tool("docker-compose"),
+        *words,
+        "-f",
+        str(ROOT / "docker-compose.yml"),
+        "config",
+        "--format",
+        "json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["services"]
+
+
+def test_the_profile_offline_alone_puts_the_sandbox_before_market_data():
+    services = effective("offline")
+    assert {"sandbox", "offline", "upstream", "market-data"} <= set(services)
+    assert services["upstream"]["depends_on"]["offline"]["condition"] == "service_completed_successfully"
+    assert services["market-data"]["depends_on"]["upstream"]["condition"] == "service_completed_successfully"
+    assert services["market-data"]["depends_on"]["sandbox"]["condition"] == "service_healthy"
+    # Files of `upstream` are read where the environment says nothing.
+    assert not services["market-data"]["environment"].get("MARKET_UPSTREAM")
+    assert not services["market-data"]["environment"].get("MARKET_UPSTREAM_URL")
+    assert "/run/coincast/upstream" in services["market-data"]["environment"]["COINCAST_SECRETS_DIR"]
+
+
+def test_without_a_profile_nothing_of_the_sandbox_starts():
+    assert not {"sandbox", "offline", "alertmanager", "collector", "backup"} & set(effective())
+
+
+def market_settings(folder: Path) -> dict[str, str]:
+    code = "from coincast_market_data.settings import Settings\ns=Settings(_secrets_dir=%r)\nprint(s.upstream, s.base_url)"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MARKET_")} | {"MARKET_PLAN": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code % str(folder)],
+        capture_output=True, text=True, timeout=60, check=True, env=environment,
+    )  # fmt: skip
+    return dict(zip(("upstream", "url"), done.stdout.split(), strict=True))
+
+
+def test_the_settled_upstream_is_what_market_data_reads(tmp_path):
+    from deploy.compose.upstream import ask, settle
+
+    live, offline = tmp_path / "live", tmp_path / "offline"
+    live.mkdir()
+    offline.mkdir()
+    assert "CoinGecko" in settle(live)
+    assert market_settings(live)["upstream"] == "coingecko"
+    for _ in range(2):
+        ask(offline)
+        assert "sandbox" in settle(offline)
+        assert market_settings(offline) == {"upstream": "sandbox", "url": "http://sandbox:8100/api/v3"}
+
+
+def test_volumes_of_the_one_upstream_are_never_filled_from_the_other(tmp_path):
+    from deploy.compose.upstream import ask, settle
+
+    ask(tmp_path)
+    settle(tmp_path)
+    with pytest.raises(SystemExit, match="--profile offline up"):
+        settle(tmp_path)
+    assert (tmp_path / "market_upstream").read_text() == "sandbox"
+    ask(tmp_path)
+    assert "sandbox" in settle(tmp_path)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -111,3 +181,25 @@ def test_secrets_are_made_once(tmp_path):
     assert not any(password in line for line in make(tmp_path))
     assert (tmp_path / "grafana/admin_password").read_text() == password
     assert password not in (tmp_path / "redis/redis.conf").read_text()
+
+
+STEPS = ("FROM", "ARG PYTHON", "RUN groupadd", "HEALTHCHECK --interval", "ENV PATH", "USER", "COPY --from")
+
+
+def test_what_the_dockerfiles_repeat_is_the_same_everywhere():
+    """Docker cannot include: each image has one whole file, and this holds the common lines together."""
+    files = [file for file in DOCKERFILES if "deploy" not in file.parts]
+    for step in STEPS:
+        found = {
+            line.split("&&")[0].strip()
+            for file in files
+            for line in file.read_text().splitlines()
+            if line.startswith(step)
+        }
+        assert len(found) <= (2 if step == "FROM" else 1), f"{step}: {found}"
+
+
+def test_no_image_carries_what_only_evaluation_compares_with():
+    for name in ("gateway", "market-data", "forecast", "training", "training-lstm", "sandbox"):
+        locked = (ROOT / "requirements" / f"{name}.txt").read_text()
+        assert not [peer for peer in ("statsforecast", "mlforecast", "numba") if f"\n{peer}==" in locked]

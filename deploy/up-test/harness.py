@@ -1,0 +1,116 @@
+"""What the up-test is made with: docker and compose, HTTP, waiting. Standard library only."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = "coincast-up-test"
+PROFILES = ("offline", "alerting", "tracing")
+
+
+class Failed(Exception):  # noqa: N818 - it says what happened
+    """What was promised does not hold."""
+
+
+class Docker:
+    """The two commands: docker and compose."""
+
+    def __init__(self, host: str | None, ports: tuple[int, int]) -> None:
+        self.environment = {
+            **os.environ,
+            "PORT": str(ports[0]),
+            "GRAFANA_PORT": str(ports[1]),
+            "DOCKER_BUILDKIT": "1",
+            **({"DOCKER_HOST": host} if host else {}),
+        }
+        self.docker = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else str(shutil.which("docker"))
+        beside = Path(sys.executable).parent / "docker-compose"
+        self.compose_command = [str(beside)] if beside.exists() else [self.docker, "compose"]
+
+    def run(self, *arguments: str, timeout_seconds: float = 600) -> str:
+        """Run docker; its output."""
+        return self._run([self.docker, *arguments], timeout_seconds)
+
+    def compose(self, *arguments: str, timeout_seconds: float = 600) -> str:
+        """Run compose on this test's project; its output."""
+        return self._run([*self._base(), *arguments], timeout_seconds)
+
+    def compose_bytes(self, *arguments: str, given: bytes = b"") -> tuple[int, bytes]:
+        """Run compose with bytes in and out; exit code and output."""
+        done = subprocess.run(
+            [*self._base(), *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+        return done.returncode, done.stdout or done.stderr
+
+    def _base(self) -> list[str]:
+        profiles = [word for name in PROFILES for word in ("--profile", name)]
+        return [*self.compose_command, *profiles, "-p", PROJECT, "-f", str(ROOT / "docker-compose.yml")]
+
+    def _run(self, command: list[str], timeout_seconds: float) -> str:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+        if done.returncode:
+            told = done.stderr[-2000:]
+            raise Failed(f"{' '.join(command[-8:])} ended with {done.returncode}:\n{told}")
+        return done.stdout
+
+
+def say(text: str) -> None:
+    """One line of the report."""
+    sys.stdout.write(f"[{time.strftime('%H:%M:%S')}] {text}\n")
+    sys.stdout.flush()
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and body; 0 where nothing answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def post(url: str, body: dict[str, object], key: str) -> tuple[int, str]:
+    """Status and body of a POST with an API key."""
+    headers = {"content-type": "application/json", "x-api-key": key}
+    request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def wait_for(what: str, check: Callable[[], object], seconds: float) -> float:
+    """Seconds until `check` gives something true; Failed where it does not in time."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        if check():
+            took = time.monotonic() - began
+            say(f"{what}: after {took:.1f} s (limit {seconds:.0f})")
+            return took
+        time.sleep(1)
+    raise Failed(f"{what}: not within {seconds:.0f} s")
