@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -33,6 +34,7 @@ from coincast_gateway.app import build
 from coincast_gateway.encode.forecasts import forecasts_document
 from coincast_gateway.server import Server, configured, listen
 from coincast_gateway.settings import Settings
+from coincast_market_data.many import answers
 
 ROWS = 8
 STANDING = {
@@ -107,6 +109,12 @@ class Market(mk_rpc.MarketDataServiceServicer):
     ) -> mk.GetPricesResponse:
         """At once."""
         return self._ready if request.encode_json else self._messages
+
+    def GetPricesForMany(  # noqa: N802 - as above
+        self, request: mk.GetPricesForManyRequest, context: Any
+    ) -> AsyncIterator[mk.GetPricesForManyResponse]:
+        """As market-data does it."""
+        return answers(request.questions, lambda question: self.GetPrices(question, context))
 
 
 class Forecasts(fc_rpc.ForecastServiceServicer):

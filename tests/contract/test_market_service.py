@@ -42,6 +42,33 @@ async def test_prices_come_for_every_id_and_a_bad_one_spoils_only_itself(market)
     assert "bitcoin" in next(e for e in reply.errors if e.id == "bitcon").suggestions
 
 
+async def test_several_questions_in_one_call_are_answered_each_as_if_alone(market) -> None:
+    wanted = [["bitcoin"], ["ethereum", "bitcoin"], ["bitcon"], []]
+    questions = [
+        pb.PricesQuestion(request=pb.GetPricesRequest(ids=ids), request_id=f"r{i}")
+        for i, ids in enumerate(wanted)
+    ]
+    found = {
+        answer.question: answer
+        async for ready in market.GetPricesForMany(
+            pb.GetPricesForManyRequest(questions=questions), timeout=10
+        )
+        for answer in ready.answers
+    }
+    assert sorted(found) == [0, 1, 2, 3]
+    for number in (0, 1):
+        assert {p.id for p in found[number].response.prices} == set(wanted[number])
+    assert [error.id for error in found[2].response.errors] == ["bitcon"]
+    assert (found[3].error.kind, found[3].error.field) == (common_pb2.ERROR_KIND_INVALID_INPUT, "ids")
+
+
+async def test_no_questions_or_too_many_are_refused(market) -> None:
+    for count in (0, 257):
+        request = pb.GetPricesForManyRequest(questions=[pb.PricesQuestion()] * count)
+        with pytest.raises(InvalidInput, match="1 to 256"):
+            await anext(aiter(market.GetPricesForMany(request, timeout=10)))
+
+
 async def test_the_ready_json_holds_the_same_figures(market) -> None:
     plain = await market.GetPrices(pb.GetPricesRequest(ids=["ethereum"]), timeout=10)
     encoded = await market.GetPrices(pb.GetPricesRequest(ids=["ethereum"], encode_json=True), timeout=10)

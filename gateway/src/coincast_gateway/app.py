@@ -87,8 +87,10 @@ async def open_services(settings: Settings, stack: AsyncExitStack, tracing: Trac
     market_channel = await opened(s.market_target, market.SERVICE, s.market_deadline_seconds)
     forecast_channel = await opened(s.forecast_target, forecast.SERVICE, s.forecast_deadline_seconds)
     training_channel = await opened(s.training_target, training.SERVICE, s.training_deadline_seconds)
+    market_data = market.MarketData(market_channel, backend("market-data", s.market_deadline_seconds))
+    stack.push_async_callback(market_data.aclose)
     return Services(
-        market.MarketData(market_channel, backend("market-data", s.market_deadline_seconds)),
+        market_data,
         forecast.Forecasting(forecast_channel, backend("forecast", s.forecast_deadline_seconds)),
         training.Training(training_channel, backend("training", s.training_deadline_seconds)),
     )

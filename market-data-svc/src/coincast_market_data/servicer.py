@@ -14,7 +14,7 @@ import grpc.aio
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.errors import CoincastError
-from coincast_market_data import convert, encode
+from coincast_market_data import convert, encode, many
 from coincast_market_data.backfill import Backfill
 from coincast_market_data.catalogue import Catalogue
 from coincast_market_data.documents import DocumentService
@@ -52,6 +52,15 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
     async def GetPrices(self, request: pb.GetPricesRequest, context: Context) -> pb.GetPricesResponse:
         """Spot prices."""
+        return await self._prices(request)
+
+    def GetPricesForMany(
+        self, request: pb.GetPricesForManyRequest, context: Context
+    ) -> AsyncIterator[pb.GetPricesForManyResponse]:
+        """Spot prices for several callers, each as soon as it can be."""
+        return many.answers(request.questions, self._prices)
+
+    async def _prices(self, request: pb.GetPricesRequest) -> pb.GetPricesResponse:
         key = request.SerializeToString()
         ready = self._all.ready.find(key)
         if ready is not None:

@@ -27,6 +27,7 @@ from coincast_chassis.run import serve as serve_grpc
 from coincast_chassis.settings import ServiceSettings
 from coincast_gateway.server import serve
 from coincast_gateway.settings import Settings
+from coincast_market_data.many import answers
 
 AS_OF = 1_700_000_000
 COINS = {"bitcoin": 37_000.0, "ethereum": 2_000.0, "tether": 1.0}
@@ -90,6 +91,11 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
         errors = [item_error(i) for i in request.ids if i not in COINS]
         body = orjson.dumps({"prices": prices, "errors": errors})
         return mk.GetPricesResponse(json=body, provenance=provenance())
+
+    def GetPricesForMany(
+        self, request: mk.GetPricesForManyRequest, context: Any
+    ) -> AsyncIterator[mk.GetPricesForManyResponse]:
+        return answers(request.questions, lambda question: self.GetPrices(question, context))
 
     @staticmethod
     def _price(coin_id: str, currency: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -34,6 +35,19 @@ async def test_prices_come_through_as_the_service_wrote_them(http: httpx2.AsyncC
     (asked,) = [c for c in there.market.script.calls if isinstance(c, mk.GetPricesRequest)]
     assert list(asked.ids) == ["bitcoin", "ethereum"]
     assert asked.encode_json
+
+
+async def test_different_questions_of_one_moment_get_each_its_own_answer(
+    http: httpx2.AsyncClient, there: World
+) -> None:
+    ids = ["bitcoin", "ethereum", "tether", "nocoin"]
+    replies = await asyncio.gather(*(http.get("/prices", params={"ids": each}) for each in ids * 5))
+    for each, reply in zip(ids * 5, replies, strict=True):
+        if each == "nocoin":
+            assert reply.status_code == 404
+            assert reply.json()["field"] == "ids"
+        else:
+            assert [row["id"] for row in reply.json()["prices"]] == [each]
 
 
 async def test_one_bad_id_spoils_nothing(http: httpx2.AsyncClient) -> None:

@@ -7,6 +7,7 @@ from coincast.common.v1 import process_pb2_grpc as process_rpc
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc as rpc
 from coincast_gateway.services.backend import Backend
+from coincast_gateway.services.together import Together
 
 SERVICE = "coincast.market.v1.MarketDataService"
 
@@ -16,13 +17,16 @@ class MarketData:
 
     def __init__(self, channel: grpc.aio.Channel, backend: Backend) -> None:
         self._stub: rpc.MarketDataServiceAsyncStub = rpc.MarketDataServiceStub(channel)
+        self._together = Together(
+            self._stub.GetPrices, self._stub.GetPricesForMany, seconds=backend.deadline_seconds
+        )
         self._process: process_rpc.ProcessServiceAsyncStub = process_rpc.ProcessServiceStub(channel)
         self.backend = backend
 
     async def prices(self, ids: list[str], vs_currencies: tuple[str, ...]) -> pb.GetPricesResponse:
         """Spot prices as ready JSON."""
         request = pb.GetPricesRequest(ids=ids, vs_currencies=vs_currencies, encode_json=True)
-        return await self.backend.call(self._stub.GetPrices, request)
+        return await self.backend.call(self._together, request)
 
     async def markets(
         self, vs_currency: str, ids: list[str], page: int, per_page: int
@@ -67,3 +71,7 @@ class MarketData:
         """What its process takes."""
         request = process_pb2.GetProcessRequest()
         return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+        await self._together.aclose()

@@ -93,6 +93,112 @@ class GetPricesResponse(_message.Message):
 Global___GetPricesResponse: _TypeAlias = GetPricesResponse  # noqa: Y015
 
 @_typing.final
+class GetPricesForManyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricesQuestion]:
+        """1 to 256."""
+
+    def __init__(
+        self,
+        *,
+        questions: _abc.Iterable[Global___PricesQuestion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["questions", b"questions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPricesForManyRequest: _TypeAlias = GetPricesForManyRequest  # noqa: Y015
+
+@_typing.final
+class PricesQuestion(_message.Message):
+    """One caller's question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The id of the caller's request, for logs."""
+    traceparent: _builtins.str
+    """The caller's W3C trace context; empty where there is none."""
+    @_builtins.property
+    def request(self) -> Global___GetPricesRequest: ...
+    def __init__(
+        self,
+        *,
+        request: Global___GetPricesRequest | None = ...,
+        request_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PricesQuestion: _TypeAlias = PricesQuestion  # noqa: Y015
+
+@_typing.final
+class GetPricesForManyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricesAnswer]:
+        """Those that have become ready since the message before; a slow one holds up no other."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___PricesAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPricesForManyResponse: _TypeAlias = GetPricesForManyResponse  # noqa: Y015
+
+@_typing.final
+class PricesAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTION_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    question: _builtins.int
+    """Which question, from 0."""
+    @_builtins.property
+    def response(self) -> Global___GetPricesResponse: ...
+    @_builtins.property
+    def error(self) -> _common_pb2.ItemError:
+        """What GetPrices would have ended with; its id is empty."""
+
+    def __init__(
+        self,
+        *,
+        question: _builtins.int = ...,
+        response: Global___GetPricesResponse | None = ...,
+        error: _common_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "question", b"question", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___PricesAnswer: _TypeAlias = PricesAnswer  # noqa: Y015
+
+@_typing.final
 class Price(_message.Message):
     """One coin in one currency. A figure that CoinGecko does not give is absent, not zero."""
 

@@ -40,6 +40,11 @@ class MarketDataServiceStub:
                 request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.GetPricesRequest.SerializeToString,
                 response_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.GetPricesResponse.FromString,
                 _registered_method=True)
+        self.GetPricesForMany = channel.unary_stream(
+                '/coincast.market.v1.MarketDataService/GetPricesForMany',
+                request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.GetPricesForManyRequest.SerializeToString,
+                response_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.GetPricesForManyResponse.FromString,
+                _registered_method=True)
         self.GetMarkets = channel.unary_unary(
                 '/coincast.market.v1.MarketDataService/GetMarkets',
                 request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.GetMarketsRequest.SerializeToString,
@@ -93,6 +98,13 @@ class MarketDataServiceServicer:
 
     def GetPrices(self, request, context):
         """Spot prices of up to 250 coins in up to 20 currencies. Unknown ids come back in errors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPricesForMany(self, request, context):
+        """Several callers' questions for prices in one call, each answered as GetPrices would, as soon as it is ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +181,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     request_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.GetPricesRequest.FromString,
                     response_serializer=coincast_dot_market_dot_v1_dot_market__pb2.GetPricesResponse.SerializeToString,
             ),
+            'GetPricesForMany': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetPricesForMany,
+                    request_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.GetPricesForManyRequest.FromString,
+                    response_serializer=coincast_dot_market_dot_v1_dot_market__pb2.GetPricesForManyResponse.SerializeToString,
+            ),
             'GetMarkets': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMarkets,
                     request_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.GetMarketsRequest.FromString,
@@ -243,6 +260,33 @@ class MarketDataService:
             '/coincast.market.v1.MarketDataService/GetPrices',
             coincast_dot_market_dot_v1_dot_market__pb2.GetPricesRequest.SerializeToString,
             coincast_dot_market_dot_v1_dot_market__pb2.GetPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPricesForMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/coincast.market.v1.MarketDataService/GetPricesForMany',
+            coincast_dot_market_dot_v1_dot_market__pb2.GetPricesForManyRequest.SerializeToString,
+            coincast_dot_market_dot_v1_dot_market__pb2.GetPricesForManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

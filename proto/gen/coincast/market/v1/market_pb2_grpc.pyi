@@ -35,6 +35,8 @@ class MarketDataServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MarketDataServiceAsyncStub: ...
     GetPrices: _grpc.UnaryUnaryMultiCallable[_market_pb2.GetPricesRequest, _market_pb2.GetPricesResponse]
     """Spot prices of up to 250 coins in up to 20 currencies. Unknown ids come back in errors."""
+    GetPricesForMany: _grpc.UnaryStreamMultiCallable[_market_pb2.GetPricesForManyRequest, _market_pb2.GetPricesForManyResponse]
+    """Several callers' questions for prices in one call, each answered as GetPrices would, as soon as it is ready."""
     GetMarkets: _grpc.UnaryUnaryMultiCallable[_market_pb2.GetMarketsRequest, _market_pb2.GetMarketsResponse]
     """One page of coins by market value, or the named coins."""
     ListCoins: _grpc.UnaryUnaryMultiCallable[_market_pb2.ListCoinsRequest, _market_pb2.ListCoinsResponse]
@@ -61,6 +63,8 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetPrices: _aio.UnaryUnaryMultiCallable[_market_pb2.GetPricesRequest, _market_pb2.GetPricesResponse]  # type: ignore[assignment]
     """Spot prices of up to 250 coins in up to 20 currencies. Unknown ids come back in errors."""
+    GetPricesForMany: _aio.UnaryStreamMultiCallable[_market_pb2.GetPricesForManyRequest, _market_pb2.GetPricesForManyResponse]  # type: ignore[assignment]
+    """Several callers' questions for prices in one call, each answered as GetPrices would, as soon as it is ready."""
     GetMarkets: _aio.UnaryUnaryMultiCallable[_market_pb2.GetMarketsRequest, _market_pb2.GetMarketsResponse]  # type: ignore[assignment]
     """One page of coins by market value, or the named coins."""
     ListCoins: _aio.UnaryUnaryMultiCallable[_market_pb2.ListCoinsRequest, _market_pb2.ListCoinsResponse]  # type: ignore[assignment]
@@ -90,6 +94,14 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_market_pb2.GetPricesResponse, _abc.Awaitable[_market_pb2.GetPricesResponse]]:
         """Spot prices of up to 250 coins in up to 20 currencies. Unknown ids come back in errors."""
+
+    @_abc_1.abstractmethod
+    def GetPricesForMany(
+        self,
+        request: _market_pb2.GetPricesForManyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_pb2.GetPricesForManyResponse], _abc.AsyncIterator[_market_pb2.GetPricesForManyResponse]]:
+        """Several callers' questions for prices in one call, each answered as GetPrices would, as soon as it is ready."""
 
     @_abc_1.abstractmethod
     def GetMarkets(
