@@ -38,7 +38,7 @@ def run_command(
     var_dir: Annotated[Path, typer.Option(envvar="VAR_DIR", help="Where state is kept.")] = Path("var"),
 ) -> None:
     """Start the whole system and keep it running until Ctrl-C."""
-    options = StackOptions(var_dir, upstream, _folder(data), port, redis_url)
+    options = StackOptions(var_dir, upstream, _folder(data), port, redis_url, later=("ml_ensemble",))
     _ending_well(run(options, console()))
 
 

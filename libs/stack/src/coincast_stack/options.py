@@ -16,7 +16,7 @@ class Upstream(StrEnum):
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """`port` 0 picks a free one; `data` None simulates; an empty `redis_url` starts a server; `train` names
-    first models.
+    first models, without which it is not ready; `later` those that are trained after them, while it serves.
     """
 
     var_dir: Path
@@ -25,6 +25,7 @@ class StackOptions:
     port: int = 0
     redis_url: str = ""
     train: tuple[str, ...] = ("lightgbm",)
+    later: tuple[str, ...] = ()
     coins: tuple[str, ...] = ()
     sandbox_arguments: tuple[str, ...] = ()
     extra_environment: dict[str, str] = field(default_factory=dict)

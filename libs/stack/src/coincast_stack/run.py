@@ -47,6 +47,7 @@ async def run(options: StackOptions, out: Console) -> None:
 async def _serve(stack: Stack, options: StackOptions, out: Console) -> None:
     await wait_until_ready(stack, options.train, ProgressLines(out), READY_SECONDS)
     _say_ready(stack, out)
+    _say_later(stack, options, out)
     await _watch(stack, out)
 
 
@@ -81,3 +82,15 @@ def _say_ready(stack: Stack, out: Console) -> None:
     out.print(f"Logs: {stack.log_dir}   Ctrl-C stops everything.", highlight=False)
     if stack.plan.upstream == Upstream.SANDBOX:
         out.print("[bold red]Reminder: this is the sandbox, not real market data.[/]")
+
+
+def _say_later(stack: Stack, options: StackOptions, out: Console) -> None:
+    """Names the models that are still trained while the stack serves, until when others answer for them."""
+    artifacts = stack.plan.state_dir / "artifacts"
+    missing = [model for model in options.later if not (artifacts / model / "aliases.json").exists()]
+    if missing:
+        out.print(
+            f"{', '.join(missing)}: trained in the background for some minutes; until then another model "
+            f"answers and says so. {stack.gateway_url}/training/jobs shows how far it is.",
+            highlight=False,
+        )

@@ -112,15 +112,15 @@ def _training_suggested(wiring: Wiring) -> dict[str, str]:
 
 
 def _training(wiring: Wiring) -> dict[str, str]:
-    options = wiring.options
+    models = (*wiring.options.train, *wiring.options.later)
     settings = {
         "MARKET_TARGET": wiring.target("market"),
         "ARTIFACTS_DIR": str(wiring.state_dir / "artifacts"),
         "LEDGER_DIR": str(wiring.state_dir / "ledger"),
         "WORK_DIR": str(wiring.state_dir / "training"),
-        "BOOTSTRAP": "true" if options.train else "false",
+        "BOOTSTRAP": "true" if models else "false",
     }
-    return settings | ({"BOOTSTRAP_MODELS": ",".join(options.train)} if options.train else {})
+    return settings | ({"BOOTSTRAP_MODELS": ",".join(models)} if models else {})
 
 
 def _forecast(wiring: Wiring) -> dict[str, str]:
