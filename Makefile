@@ -56,6 +56,12 @@ help: ## Print this list
 .PHONY: setup
 setup: $(VENV)/.dev ## Install everything a developer needs into .venv
 
+$(VENV)/.lstm: $(VENV)/.run requirements/training-lstm.txt
+	$(call install,requirements/training-lstm.txt)
+
+.PHONY: setup-lstm
+setup-lstm: $(VENV)/.lstm ## Add TensorFlow (about 500 MB), with which the lstm is trained
+
 .PHONY: run
 run: $(VENV)/.run ## Start the whole system here: UPSTREAM=auto|coingecko|sandbox DATA=dir PORT=8000 REDIS_URL=
 	@exec $(BIN)/python -m coincast_stack run

@@ -24,6 +24,7 @@ from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
 from coincast_training.convert import drift_to_pb
 from coincast_training.domain import MODELS
+from coincast_training.fitting.table import why_not_trainable
 from coincast_training.history import MarketDataHistory
 from coincast_training.jobs.limits import Limits
 from coincast_training.jobs.runner import ProcessRunner
@@ -94,6 +95,7 @@ def _jobs(settings: Settings, redis: Redis) -> JobService:
         max_attempts=settings.max_attempts,
         timeout_seconds=settings.job_timeout_seconds,
         on_ended=metrics.observe_end,
+        why_not=why_not_trainable,
     )
 
 

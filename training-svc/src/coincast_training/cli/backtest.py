@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
 
 from coincast_modelkit.features import REFERENCE_COINS
-from coincast_training.backtest.report import write_report
-from coincast_training.backtest.run import Backtest, Options, run_backtest
-from coincast_training.backtest.strategy import Costs
 from coincast_training.cli import options
 from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
 from coincast_training.cli.train import record_table
@@ -23,6 +21,9 @@ from coincast_training.settings import Settings
 from coincast_training.training.assembly import open_pipeline
 from coincast_training.training.data import Ground, ground_of
 from coincast_training.training.pipeline import MIN_DAYS
+
+if TYPE_CHECKING:
+    from coincast_training.backtest.run import Backtest
 
 Report = Annotated[Path, typer.Option("--report", help="Where the HTML page goes.")]
 
@@ -56,20 +57,54 @@ def backtest(
     spec = checked(
         TrainingSpec(model, options.split_ids(ids), days), Limits(max_coins=settings.max_coins_per_job)
     )
+    walk = Walk(test_days, refit_days, rolling_days, fee_bp, slippage_bp)
+    found = walked(settings, spec, walk, report, quiet=as_json)
+    show(_value(found, report), as_json, lambda: _told(found, report))
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How to walk and what trading costs, as the command line says it."""
+
+    test_days: int
+    refit_days: int
+    rolling_days: int | None
+    fee_bp: float
+    slippage_bp: float
+
+
+def walked(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, quiet: bool) -> Backtest:
+    """Fetches, walks forward and writes the report."""
+    # Plots and strategies take seconds to import, which no other command should wait for.
+    from coincast_training.backtest.report import write_report  # noqa: PLC0415 - as said above
+    from coincast_training.backtest.run import Options, run_backtest  # noqa: PLC0415
+    from coincast_training.backtest.strategy import Costs  # noqa: PLC0415
+
     chosen = Options(
-        model=model,
+        model=spec.model,
         seed=settings.seed,
-        refit_days=refit_days,
-        test_days=test_days,
-        rolling_days=rolling_days,
-        costs=Costs(fee_bp, slippage_bp),
+        refit_days=walk.refit_days,
+        test_days=walk.test_days,
+        rolling_days=walk.rolling_days,
+        costs=Costs(walk.fee_bp, walk.slippage_bp),
     )
     ground = asyncio.run(fetched(settings, spec))
-    with open_executor(settings.executor) as parts, progress_bar(quiet=as_json) as progress:
+    with open_executor(settings.executor) as parts, progress_bar(quiet) as progress:
         found = run_backtest(ground, chosen, parts, progress)
         write_report(found, ground.panel, report)
         progress(1.0, f"wrote {report}")
-    value = {
+    return found
+
+
+async def fetched(settings: Settings, spec: TrainingSpec) -> Ground:
+    """The history of a command, by the same path as a training's."""
+    async with open_pipeline(settings) as pipeline:
+        wanted = tuple(dict.fromkeys((*spec.ids, *REFERENCE_COINS)))
+        return ground_of(await pipeline.history.fetch(wanted, spec.days), spec.ids, MIN_DAYS)
+
+
+def _value(found: Backtest, report: Path) -> dict[str, Any]:
+    return {
         "record": plain(found.record),
         "in_sample": plain(found.in_sample_record),
         "decay": plain(found.decay()),
@@ -78,14 +113,6 @@ def backtest(
         "predict_seconds": found.predict_seconds,
         "report": str(report),
     }
-    show(value, as_json, lambda: _told(found, report))
-
-
-async def fetched(settings: Settings, spec: TrainingSpec) -> Ground:
-    """The history of a command, by the same path as a training's."""
-    async with open_pipeline(settings) as pipeline:
-        wanted = tuple(dict.fromkeys((*spec.ids, *REFERENCE_COINS)))
-        return ground_of(await pipeline.history.fetch(wanted, spec.days), spec.ids, MIN_DAYS)
 
 
 def _told(found: Backtest, report: Path) -> Group:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from coincast_chassis.errors import InvalidInput
-from coincast_training.cli.options import split_ids
-from coincast_training.cli.output import reported
+from coincast_training.cli.options import AsJson, split_ids
+from coincast_training.cli.output import errors, reported
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of daily candles, one <coin id>.csv a coin.")]
 Out = Annotated[Path, typer.Option("--out", help="Where the reports are written.")]
@@ -30,6 +31,7 @@ def evaluate(
     out: Out = Path("reports"),
     seed: int = typer.Option(1, "--seed", help="Seed of every model that draws."),
     jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes."),
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and
     predictions.parquet.
@@ -48,7 +50,10 @@ def evaluate(
                 models=split_ids(models),
                 seed=seed,
                 jobs=jobs,
-            )
+            ),
+            errors if as_json else None,
         )
     except BadOptionError as error:
         raise InvalidInput(str(error)) from error
+    if as_json:
+        sys.stdout.write((out / "evaluation.json").read_text(encoding="utf-8"))

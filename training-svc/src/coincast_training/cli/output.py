@@ -56,7 +56,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except CoincastError as error:
             hint = f" Did you mean {', '.join(error.suggestions)}?" if error.suggestions else ""
-            errors.print(f"[red]{error.message}[/red]{hint}", highlight=False, soft_wrap=True)
+            errors.print(error.message + hint, style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(EXIT_CODES.get(type(error), 1)) from None
         except KeyboardInterrupt:
             errors.print("Interrupted.")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import structlog
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, NotReady, Unavailable
 from coincast_training.domain import Job, JobState, TrainingSpec
 from coincast_training.jobs.estimate import remaining_seconds
 from coincast_training.jobs.limits import Limits, checked
@@ -38,12 +38,13 @@ class JobService:
         max_attempts: int = 3,
         timeout_seconds: float = 6 * 3600,
         on_ended: Listener | None = None,
+        why_not: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._store, self._runner, self._clock = store, runner, clock
         self._limits = limits or Limits()
         self._max_queued, self._max_running, self._max_attempts = max_queued, max_running, max_attempts
         self._timeout_seconds = timeout_seconds
-        self._on_ended = on_ended
+        self._on_ended, self._why_not = on_ended, why_not
         self._jobs: dict[str, Job] = {}
         self._lines: dict[str, list[str]] = defaultdict(list)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -84,9 +85,11 @@ class JobService:
     ) -> Job:
         """Queues a job; the same key again gives the first one's job. The reason heads its log.
 
-        Raises `InvalidInput`, `Exhausted` or `Unavailable`.
+        Raises `InvalidInput`, `NotReady` (the model cannot be trained here), `Exhausted` or `Unavailable`.
         """
         spec = checked(spec, self._limits)
+        if reason_against := self._why_not(spec.model):
+            raise NotReady(reason_against, field="model")
         if len(idempotency_key) > 200:
             raise InvalidInput("idempotency_key may have at most 200 characters.", field="idempotency_key")
         if not self._loaded:
