@@ -62,6 +62,12 @@ class FaultSchedule:
             left = until - time.monotonic()
             await asyncio.sleep(max(min(SETTLE_SECONDS + PAUSE_SECONDS, left), 0))
 
+    async def stop_each_once(self) -> None:
+        """SIGSTOP to each in turn: callers pile up, and pools grow to what they may hold."""
+        for name in PAUSED:
+            await self._pause(name)
+            await asyncio.sleep(STOPPED_SECONDS)
+
     async def _one(self) -> None:
         if self._random.random() < 0.3:
             await self._pause(self._random.choice(PAUSED))

@@ -11,15 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import theilslopes
 from soaking.faults import FaultSchedule
-from soaking.samples import Sampler
+from soaking.samples import WITH_METRICS, Sampler
 from soaking.traffic import Traffic
 
 HOUR = 3600.0
-# Growth that counts: the slope's lower bound (95 %), over the run, exceeds this share of the level and this:
+LEAST_SAMPLES = 10
+# Growth that counts: the slope's lower bound (95 %), over the run and over its second half alone, exceeds
+# this share of the level and this. A pool that fills once is a step: it has no slope in the second half.
 GROWN_SHARE = 0.10
 GROWN_LEAST = {
     "memory_mb": 15.0, "descriptors": 10.0, "threads": 5.0, "tasks": 20.0, "latency": 1.0,
-    "unjudged": math.inf,
+    "errors": 0.1, "unjudged": math.inf,
 }  # fmt: skip
 
 
@@ -35,19 +37,37 @@ def report(traffic: Traffic, sampler: Sampler, faults: FaultSchedule) -> tuple[b
         "faults": dict(faults.struck),
         "slopes": rows,
     }
-    holds = not traffic.quiet_errors and not traffic.internal_errors and not any(r["grows"] for r in rows)
+    document["unmeasured"] = _unmeasured(rows, list(sampler.samples))
+    bad = (traffic.quiet_errors, traffic.internal_errors, document["unmeasured"])
+    holds = not any(bad) and not any(row["grows"] for row in rows)
     _print(document, holds)
     return holds, document | {"holds": holds}
+
+
+def _unmeasured(rows: list[dict[str, Any]], processes: list[str]) -> list[str]:
+    """What a verdict needs and has no slope: silence must not pass for a level line."""
+    wanted = [f"{name} {kind}" for name in processes for kind in ("memory_mb", "descriptors", "threads")]
+    wanted += [f"{name} tasks" for name in WITH_METRICS] + ["latency p50 / bare reply"]
+    there = {row["what"] for row in rows}
+    return [what for what in wanted if what not in there]
 
 
 def slope_row(what: str, kind: str, at_seconds: list[float], values: list[float]) -> dict[str, Any]:
     """Theil-Sen slope an hour with its 95 % bounds, the level, and whether it grows beyond doubt."""
     slope, _, low, high = theilslopes(values, at_seconds, 0.95)
-    level, span = float(np.median(values)), at_seconds[-1] - at_seconds[0]
-    grown = low * span
-    grows = bool(grown > GROWN_SHARE * level and grown > GROWN_LEAST[kind])
+    level, half = float(np.median(values)), len(values) // 2
+    span, late_span = at_seconds[-1] - at_seconds[0], at_seconds[-1] - at_seconds[half]
+    late_low = theilslopes(values[half:], at_seconds[half:], 0.95)[2]
+    grows = _counts(low * span, level, kind, share=1.0)
+    grows = grows and _counts(late_low * late_span, level, kind, share=late_span / span)
     bounds = {"per_hour": slope * HOUR, "per_hour_low": low * HOUR, "per_hour_high": high * HOUR}
-    return {"what": what, "level": level, "last": values[-1], **bounds, "grows": grows}
+    late = {"late_per_hour_low": late_low * HOUR}
+    return {"what": what, "level": level, "last": values[-1], **bounds, **late, "grows": grows}
+
+
+def _counts(grown: float, level: float, kind: str, *, share: float) -> bool:
+    """Whether growth over a share of the run is more than noise."""
+    return bool(grown > share * GROWN_SHARE * level and grown > share * GROWN_LEAST[kind])
 
 
 def _process_rows(sampler: Sampler) -> list[dict[str, Any]]:
@@ -55,25 +75,29 @@ def _process_rows(sampler: Sampler) -> list[dict[str, Any]]:
     for name, samples in sampler.samples.items():
         for kind in ("memory_mb", "descriptors", "threads", "tasks"):
             pairs = [(s.at_seconds, float(v)) for s in samples if (v := getattr(s, kind)) is not None]
-            if len(pairs) >= 10:
+            if len(pairs) >= LEAST_SAMPLES:
                 at, values = zip(*pairs, strict=True)
                 rows.append(slope_row(f"{name} {kind}", kind, list(at), list(values)))
     return rows
 
 
 def _latency_rows(traffic: Traffic) -> list[dict[str, Any]]:
-    """Latency as a multiple of a bare reply's in the same ten seconds: a busy machine is not a leak."""
-    windows = [w for w in traffic.windows if len(w.latencies_ms) >= 10 and len(w.bare_ms) >= 5]
-    if len(windows) < 5:
+    """Latency while no fault is on, as a multiple of a bare reply's in the same ten seconds: neither a busy
+    machine nor a fault is a leak. Then the share of replies that failed though no fault was on.
+    """
+    windows = [w for w in traffic.windows if len(w.quiet_ms) >= 10 and len(w.bare_ms) >= 5]
+    if len(windows) < LEAST_SAMPLES:
         return []
     at = [w.at_seconds for w in windows]
     bare = [float(np.median(w.bare_ms)) for w in windows]
-    p50, p99 = ([float(np.percentile(w.latencies_ms, p)) for w in windows] for p in (50, 99))
+    p50, p99 = ([float(np.percentile(w.quiet_ms, p)) for w in windows] for p in (50, 99))
+    errors = [100.0 * w.quiet_errors / len(w.quiet_ms) for w in windows]
     return [
         slope_row("latency p50 / bare reply", "latency", at, [a / b for a, b in zip(p50, bare, strict=True)]),
         slope_row("latency p50 ms", "unjudged", at, p50),
         slope_row("latency p99 ms", "unjudged", at, p99),
         slope_row("bare reply p50 ms", "unjudged", at, bare),
+        slope_row("errors, % of replies", "errors", at, errors),
     ]
 
 
@@ -85,6 +109,13 @@ def _print(document: dict[str, Any], holds: bool) -> None:
         figures = [row[k] for k in ("level", "last", "per_hour", "per_hour_low", "per_hour_high")]
         table.add_row(row["what"], *(f"{figure:,.2f}" for figure in figures), "GROWS" if row["grows"] else "")
     out.print(table)
-    for name in ("replies", "statuses", "faults", "errors_while_no_fault_was_on", "internal_errors"):
+    for name in (
+        "replies",
+        "statuses",
+        "faults",
+        "errors_while_no_fault_was_on",
+        "internal_errors",
+        "unmeasured",
+    ):
         out.print(f"{name.replace('_', ' ')}: {document[name]}", highlight=False)
     out.print("holds" if holds else "DOES NOT HOLD")

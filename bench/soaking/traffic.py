@@ -29,12 +29,14 @@ WRONG = ("/prices?ids=no-such-coin&vs_currencies=usd", "/forecasts?ids=bitcoin&d
 class Window:
     """Replies that came within ten seconds: latencies in milliseconds, statuses by kind of request.
 
+    `quiet_ms` are those of good replies while no fault was on, `quiet_errors` counts what failed meanwhile.
     `bare_ms` are those of a trivial reply by a process that has nothing to do with it: the machine's own
     noise.
     """
 
     at_seconds: float
-    latencies_ms: list[float] = field(default_factory=list)
+    quiet_ms: list[float] = field(default_factory=list)
+    quiet_errors: int = 0
     bare_ms: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
 
@@ -132,10 +134,11 @@ class Traffic:
         window = self._window(began)
         window.statuses[f"{kind} {status}"] += 1
         self.replies += 1
-        if kind != "wrong" and status < 300:
-            window.latencies_ms.append((time.monotonic() - began) * 1000)
+        if kind != "wrong" and status < 300 and not disturbed:
+            window.quiet_ms.append((time.monotonic() - began) * 1000)
         if status == 500:
             self.internal_errors[f"{kind} {path}"] += 1
         expected = (400 <= status < 500) if kind == "wrong" else status < 300
         if not expected and not disturbed:
             self.quiet_errors[f"{kind} {status}"] += 1
+            window.quiet_errors += 1

@@ -98,10 +98,11 @@ def test_without_a_profile_nothing_of_the_sandbox_starts():
 
 
 def market_settings(folder: Path) -> dict[str, str]:
-    code = "from coincast_market_data.settings import Settings\ns=Settings(_secrets_dir=%r)\nprint(s.upstream, s.base_url)"
+    code = f"from coincast_market_data.settings import Settings\ns = Settings(_secrets_dir={str(folder)!r})\n"
+    code += "print(s.upstream, s.base_url)"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MARKET_")} | {"MARKET_PLAN": ""}
     done = subprocess.run(
-        [sys.executable, "-c", code % str(folder)],
+        [sys.executable, "-c", code],
         capture_output=True, text=True, timeout=60, check=True, env=environment,
     )  # fmt: skip
     return dict(zip(("upstream", "url"), done.stdout.split(), strict=True))

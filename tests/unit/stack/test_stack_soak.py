@@ -37,6 +37,14 @@ def test_a_cache_that_fills_and_stays_is_no_leak() -> None:
     assert not row(np.minimum(100 + np.arange(300), 140.0))["grows"]
 
 
+def test_a_pool_that_grows_once_in_the_middle_is_no_leak() -> None:
+    assert not row(np.where(np.arange(300) < 140, 32.0, 75.0), "descriptors")["grows"]
+
+
+def test_a_leak_that_begins_in_the_middle_is_one() -> None:
+    assert row(100 + np.maximum(np.arange(300) - 100.0, 0))["grows"]
+
+
 def test_a_few_descriptors_are_no_leak_but_many_are() -> None:
     assert not row(np.linspace(20, 25, 300), "descriptors")["grows"]
     assert row(np.linspace(20, 60, 300), "descriptors")["grows"]

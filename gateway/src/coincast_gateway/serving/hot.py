@@ -12,6 +12,9 @@ from coincast_gateway.serving.shared import SharedReplies
 
 Key = Hashable
 MAX_RAW_KEYS = 20_000
+# What one request that is known word for word takes, as measured; they share the bound of the ready replies.
+RAW_KEY_BYTES = 3_200
+LEAST_RAW_KEYS = 100
 # Longer requests are parsed each time: their keys would hold more memory than their parsing costs.
 MAX_RAW_QUERY_BYTES = 2048
 
@@ -38,6 +41,7 @@ class HotCache:
         self._plans: OrderedDict[Key, Plan] = OrderedDict()
         self._flights: SingleFlight[Key, Entry] = SingleFlight()
         self._max_bytes = max_bytes
+        self._max_raw_keys = min(MAX_RAW_KEYS, max(LEAST_RAW_KEYS, max_bytes // RAW_KEY_BYTES))
         self._clock = clock
         self._private = private
         self._shared = shared
@@ -46,6 +50,11 @@ class HotCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def shares(self) -> bool:
+        """Whether replies go to other processes as well."""
+        return self._shared is not None
 
     def raw(self, raw: Key, now: float) -> Entry | None:
         """The fresh entry of a request that was met before, word for word."""
@@ -63,7 +72,7 @@ class HotCache:
     def remember(self, raw: Key, plan: Plan) -> None:
         """Know this request from now on."""
         self._plans[raw] = plan
-        if len(self._plans) > MAX_RAW_KEYS:
+        if len(self._plans) > self._max_raw_keys:
             self._plans.popitem(last=False)
 
     async def get(self, plan: Plan) -> Entry:
