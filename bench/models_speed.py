@@ -1,7 +1,8 @@
-"""Fitting and inference of each model: `python bench/models_speed.py [FOLDER]` (else simulated candles).
+"""Fitting and inference of each model: `python bench/models_speed.py [FOLDER]`, or DATA=FOLDER.
 
-The panel of all coins over all their history is walked forward only where a folder is given. All runs on one
-thread, so the figures are seconds of its processor: a busy machine does not change what the work is.
+Without a folder the candles are simulated, and the panel of all coins over all their history is left out. All
+runs on one thread, so the figures are seconds of its processor: a busy machine does not change what the work
+is. Each inference is timed in turn with the bare library call on the same rows.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import market_of
-from coincast_modelkit.models import LightgbmModel, TechnicalModel
+from coincast_modelkit.models import EnsembleModel, ForecastModel, LightgbmModel, LstmModel, TechnicalModel
 from coincast_modelkit.prepared import Prepared, prepare
 from coincast_training.fitting import lightgbm, ml_ensemble
+from coincast_training.fitting.table import why_not_trainable
 
 ROUNDS = 7
+COINS, HORIZONS = 250, range(1, 31)
+Bare = Callable[[int], object]
 
 
 def simulated(coin_id: str, days: int, seed: int) -> Candles:
@@ -77,32 +81,90 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return statistics.median(taken)
 
 
-def inference(name: str, model: object, many: list[Prepared], bare: Callable[[int], object] | None) -> None:
+def inference(name: str, model: ForecastModel, many: list[Prepared], bare: Bare | None) -> None:
     """Milliseconds for one coin and for 250, beside the bare library call on the same rows."""
     for n in (1, len(many)):
-        own = 1000 * seconds(lambda n=n: model.predict(many[:n], range(1, 31)))  # type: ignore[attr-defined, misc]
-        beside = f", bare library {1000 * seconds(lambda n=n: bare(n)):.2f} ms" if bare else ""  # type: ignore[misc]
-        print(f"  {name}: {n:3d} coins, 30 horizons: {own:.2f} ms{beside}")
+
+        def own(n: int = n) -> object:
+            return model.predict(many[:n], HORIZONS)
+
+        def library(n: int = n) -> object:
+            return bare(n) if bare else None
+
+        own(), library()
+        rounds = [(seconds(own, 1), seconds(library, 1)) for _ in range(ROUNDS)]
+        mine, beside = (1000 * statistics.median(column) for column in zip(*rounds, strict=True))
+        text = (
+            f"bare library {beside:8.2f} ms, {mine / max(beside, 1e-6):4.1f} times" if bare else "no library"
+        )
+        print(f"  {name:24s} {n:3d} coins, {len(HORIZONS)} horizons: {mine:8.2f} ms, {text}")
 
 
-def serving(panel: dict[str, Candles], model: LightgbmModel) -> None:
-    """Preparation and inference for 250 coins."""
-    market = market_of(panel)
-    coins = list(panel.values())
-    many = [prepare(coins[i % len(coins)].tail(400 + i), market, model.spec) for i in range(250)]
-    one = 1000 * seconds(lambda: prepare(coins[0], market, model.spec))
-    print(f"inference (prepare: {one:.1f} ms a coin)")
+def prepared(panel: dict[str, Candles], model: ForecastModel) -> list[Prepared]:
+    """As many coins as are asked at most, of different lengths."""
+    market, coins = market_of(panel), list(panel.values())
+    return [prepare(coins[i % len(coins)].tail(400 + i), market, model.spec) for i in range(COINS)]
+
+
+def bare_trees(model: LightgbmModel, many: list[Prepared]) -> Bare:
+    """LightGBM alone, on features already at hand."""
     rows = np.stack([p.row for p in many])
     boosters = [*model.volatility.boosters, *model.mean.boosters]
-    inference("lightgbm", model, many, lambda n: [b.predict(rows[:n], num_threads=1) for b in boosters])
+    return lambda n: [b.predict(rows[:n], num_threads=1) for b in boosters]
+
+
+def bare_network(model: LstmModel, many: list[Prepared]) -> Bare:
+    """onnxruntime alone, on windows already standardised."""
+    windows = np.stack([p.window for p in many])
+    columns = [model.spec.names.index(name) for name in model.inputs]
+    inputs = model.scaler(windows[:, -model.window_days :, columns])
+    return lambda n: model.network.samples(inputs[:n])
+
+
+def bare_pool(model: EnsembleModel, many: list[Prepared]) -> Bare:
+    """The ensemble's boosters and its network, without pooling."""
+    rows, windows = np.stack([p.row for p in many]), np.stack([p.window for p in many])
+    boosters = [b for anchor in model.anchors for b in anchor.scales.boosters.values()]
+    guest = model.guest
+    if guest is None:
+        return lambda n: [b.predict(rows[:n], num_threads=1) for b in boosters]
+    columns = [model.spec.names.index(name) for name in guest.inputs]
+    inputs, network = guest.scaler(windows[:, -guest.window_days :, columns]), guest.network
+    return lambda n: [*(b.predict(rows[:n], num_threads=1) for b in boosters), network.samples(inputs[:n])]
+
+
+def serving(panel: dict[str, Candles]) -> None:
+    """Preparation and inference for 250 coins, of every model that can be trained here."""
+    recent = {c: x.tail(900) for c, x in panel.items()}
+    trees = lightgbm.fit(recent, {"walk_forward": False}, 1, progress=quiet).model
+    assert isinstance(trees, LightgbmModel)
+    many = prepared(recent, trees)
+    market = market_of(recent)
+    one = 1000 * seconds(lambda: prepare(many[0].candles, market, trees.spec))
+    print(f"inference (prepare: {one:.1f} ms a coin, with all {len(trees.spec.names)} features)")
+    inference("lightgbm", trees, many, bare_trees(trees, many))
+    for name, params in (
+        ("ml_ensemble without lstm", {"lstm": "off"}),
+        ("ml_ensemble with lstm", {"lstm": "on"}),
+    ):
+        if params["lstm"] == "on" and why_not_trainable("lstm"):
+            continue
+        pool = ml_ensemble.fit(recent, {**params, "fold_days": 120}, 1, progress=quiet).model
+        assert isinstance(pool, EnsembleModel)
+        passes = f", {len(pool.guest.network.context_masks)} passes" if pool.guest else ""
+        inference(name + passes, pool, many, bare_pool(pool, many))
+    if not why_not_trainable("lstm"):
+        from coincast_training.fitting import lstm
+
+        network = lstm.fit(recent, {"walk_forward": False}, 1, progress=quiet).model
+        assert isinstance(network, LstmModel)
+        windows = prepared(recent, network)
+        inference("lstm", network, windows, bare_network(network, windows))
     inference("technical", TechnicalModel(), many, None)
 
 
-def main() -> int:
-    """Print the figures; 1 where a limit is missed."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    names = ("bitcoin", "ethereum", "binancecoin", "ripple", "cardano")
-    panel = from_folder(folder) if folder else {c: simulated(c, 900, i) for i, c in enumerate(names)}
+def fitting(panel: dict[str, Candles]) -> bool:
+    """Fits of one coin over a year; whether both keep their limits."""
     one = {"bitcoin": panel["bitcoin"].tail(365)}
     reference = {c: x.tail(365) for c, x in panel.items()}
     bare = seconds(
@@ -110,16 +172,35 @@ def main() -> int:
     )
     whole = seconds(lambda: lightgbm.fit(one, {}, 1, progress=quiet, reference=reference), 3)
     print(f"lightgbm, one coin, 365 days: fit {bare:.2f} s (limit 1), with its record {whole:.2f} s")
-    ensemble = seconds(lambda: ml_ensemble.fit(one, {}, 1, progress=quiet, reference=reference), 1)
+    ensemble = seconds(lambda: ml_ensemble.fit(one, {}, 1, progress=quiet, reference=reference), 3)
     print(f"ml_ensemble, one coin, 365 days: {ensemble:.2f} s (limit 10)")
-    began = time.process_time()
-    fitted = lightgbm.fit(panel, {"walk_forward": folder is not None}, 1, progress=quiet)
+    return bare < 1 and ensemble < 10
+
+
+def whole_panel(panel: dict[str, Candles]) -> None:
+    """Every coin over all its history, with the walk-forward record: what a nightly training costs."""
     days = sum(len(c) for c in panel.values())
-    print(f"lightgbm, {len(panel)} coins, {days} days in all: {time.process_time() - began:.1f} s", end="")
-    print(" with its walk-forward record" if folder else "")
-    assert isinstance(fitted.model, LightgbmModel)
-    serving(panel, fitted.model)
-    return 0 if bare < 1 and ensemble < 10 else 1
+    works: dict[str, Callable[[], object]] = {
+        "lightgbm": lambda: lightgbm.fit(panel, {}, 1, progress=quiet),
+        "ml_ensemble without lstm": lambda: ml_ensemble.fit(panel, {"lstm": "off"}, 1, progress=quiet),
+    }
+    if not why_not_trainable("lstm"):
+        works["ml_ensemble with lstm"] = lambda: ml_ensemble.fit(panel, {"lstm": "on"}, 1, progress=quiet)
+    for name, work in works.items():
+        taken = seconds(work, 1)
+        print(f"{name}, {len(panel)} coins, {days} days in all, with its record: {taken / 60:.1f} min")
+
+
+def main() -> int:
+    """Print the figures; 1 where a limit is missed."""
+    given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("DATA", "")
+    names = ("bitcoin", "ethereum", "binancecoin", "ripple", "cardano")
+    panel = from_folder(Path(given)) if given else {c: simulated(c, 900, i) for i, c in enumerate(names)}
+    kept = fitting(panel)
+    serving(panel)
+    if given:
+        whole_panel(panel)
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

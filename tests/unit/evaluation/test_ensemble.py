@@ -181,6 +181,7 @@ def test_regimes_are_known_on_the_day_and_from_a_tail() -> None:
     whole = volatility_regimes(variance)
     np.testing.assert_array_equal(whole[:900], volatility_regimes(variance[:900]))
     assert whole[-1] == volatility_regimes(variance[-720:])[-1]
+    np.testing.assert_array_equal(whole[-5:], volatility_regimes(variance, 5))
     assert set(whole) == {0, 1, 2}
 
 

@@ -12,8 +12,8 @@ RANK_MIN_DAYS = 60
 DECAY = 0.9
 
 
-def volatility_regimes(variance: Floats) -> npt.NDArray[np.int64]:
-    """Regime of each day (n,): 0 calm, 1 usual, 2 wild.
+def volatility_regimes(variance: Floats, last: int | None = None) -> npt.NDArray[np.int64]:
+    """Regime of each day (n,), or of the last days only: 0 calm, 1 usual, 2 wild.
 
     The tercile of the day's exponential mean variance within the coin's own last RANK_DAYS days; usual
     while fewer than RANK_MIN_DAYS are known. Cut with what was known that day: terciles cut afterwards make
@@ -21,7 +21,9 @@ def volatility_regimes(variance: Floats) -> npt.NDArray[np.int64]:
     """
     level = k.ewm_mean(variance, DECAY, min_rows=10)
     padded = np.concatenate([np.full(RANK_DAYS - 1, np.nan), level])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, RANK_DAYS)
+    first = 0 if last is None else max(len(level) - last, 0)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, RANK_DAYS)[first:]
+    level = level[first:]
     known = np.isfinite(windows).sum(axis=1)
     below = (windows < level[:, None]).sum(axis=1)
     rank = below / np.maximum(known, 1)

@@ -56,7 +56,7 @@ def inputs_of(features: Floats, candles: Candles, spec: FeatureSpec) -> Inputs:
         base=base,
         slow=np.where(np.isfinite(slow), slow, base),
         squared=squared_returns(candles),
-        regime=volatility_regimes(variance)[rows],
+        regime=volatility_regimes(variance, len(features)),
         weekday=weekday[rows],
     )
 
@@ -146,18 +146,21 @@ class Garch:
 
         squared are the coin's squared returns (n,), the first of which may be NaN.
         """
+        age = np.arange(1, len(squared) + 1)[len(squared) - rows :]
+        # No row looks further back than this, and serving asks for one row.
+        squared = squared[-(rows + LONG_RUN_DAYS) :]
         known = np.isfinite(squared)
         counted = _trailing_sum(known.astype(np.float64))
         total = _trailing_sum(np.where(known, squared, 0.0))
         own = (total + self.prior_days * self.long_run) / (counted + self.prior_days)
         decay = self.beta ** np.arange(GARCH_DAYS)
         shocks = np.convolve(np.where(known, squared, self.long_run), decay)[: len(squared)]
-        seen = np.minimum(np.arange(1, len(squared) + 1), GARCH_DAYS)
-        persistence = self.alpha + self.beta
-        left = self.beta**seen
-        level = own * ((1 - persistence) * (1 - left) / (1 - self.beta) + left)
         wanted = slice(len(squared) - rows, None)
-        tomorrow, own = (level + self.alpha * shocks)[wanted], own[wanted]
+        shocks, own = shocks[wanted], own[wanted]
+        persistence = self.alpha + self.beta
+        left = self.beta ** np.minimum(age, GARCH_DAYS)
+        level = own * ((1 - persistence) * (1 - left) / (1 - self.beta) + left)
+        tomorrow = level + self.alpha * shocks
         out = np.empty((rows, len(horizons)))
         for j, h in enumerate(horizons):
             stay = (1 - persistence**h) / (h * (1 - persistence))
