@@ -134,8 +134,8 @@ down: ## Stop what make up started; volumes stay
 	@docker compose down
 
 .PHONY: up-test
-up-test: $(VENV)/.dev ## Prove the compose file: build, up, ask, scale, kill each, down (ENGINE=folder starts an engine)
-	@$(BIN)/python deploy/up-test/up_test.py $(if $(ENGINE),--engine $(ENGINE))
+up-test: $(VENV)/.dev ## Prove the compose file: build, up, scale, restore, kill each, down (ENGINE=folder QUICK=1)
+	@$(BIN)/python deploy/up-test/up_test.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(QUICK),--quick)
 
 .PHONY: pages
 pages: $(VENV)/.dev ## Write the generated pages of docs/ anew

@@ -10,6 +10,7 @@ sandbox, on ports of its own; takes everything down at the end, volumes included
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -292,6 +293,8 @@ def main(arguments: list[str]) -> int:
         host = subprocess.run(
             [engine, "start", options.engine], check=True, text=True, stdout=subprocess.PIPE
         ).stdout.split()[-1]
+    # Ended from outside, too, it takes down what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     gateway, grafana = (int(port) for port in options.ports.split(","))
     test = UpTest(
         Docker(host, (gateway, grafana)), host_network_build=options.host_network or bool(options.engine)
