@@ -60,7 +60,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         preparation=preparation,
         ladder=_ladder(settings, preparation),
         presenter=Presenter(settings.forecast_cache_rows),
-        explanations=Explanations(settings.forecast_cache_rows, settings.step_timeout_seconds),
+        explanations=Explanations(
+            settings.forecast_cache_rows, settings.step_timeout_seconds, context.remaining_seconds
+        ),
         recorder=recorder,
         shadows=Shadows(preparation, recorder, metrics, queue_coins=settings.shadow_queue_coins),
         warm=WarmAnswers(settings.forecast_cache_rows),

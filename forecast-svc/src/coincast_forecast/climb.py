@@ -112,24 +112,33 @@ class Ladder:
         self, version: LiveVersion, group: Sequence[Climber], vs_currency: str
     ) -> dict[str, Outcome]:
         limit = step_limit_seconds(self._step_timeout_seconds, len(group), self._remaining_seconds())
-        late = StepFailure(Cause.TIMED_OUT, f"{version.model} gave no answer within {limit:.2g} s")
-        outcomes: dict[str, Outcome] = dict.fromkeys((c.coin_id for c in group), late)
-        if len(group) <= SLICE:
+        slices = [group[start : start + SLICE] for start in range(0, len(group), SLICE)]
+        outcomes: dict[str, Outcome] = {}
+        if len(slices) == 1:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limit):
                     outcomes = await self._forecast(version, group, vs_currency)
-            return outcomes
-        slices = [group[start : start + SLICE] for start in range(0, len(group), SLICE)]
-        tasks = [asyncio.create_task(self._forecast(version, part, vs_currency)) for part in slices]
-        try:
-            await asyncio.wait(tasks, timeout=limit)
-        finally:
-            for task in tasks:
-                task.cancel()
-        for task in tasks:
-            if task.done() and not task.cancelled():
-                outcomes.update(task.result())
+        else:
+            for found in await _within(limit, [self._forecast(version, s, vs_currency) for s in slices]):
+                outcomes.update(found)
+        late = [climber for climber in group if climber.coin_id not in outcomes]
+        outcomes.update((c.coin_id, self._late(version, c.candles, vs_currency, limit)) for c in late)
         return outcomes
+
+    def _late(
+        self, version: LiveVersion, candles: Candles, vs_currency: str, limit_seconds: float
+    ) -> StepFailure:
+        """Why a coin got no answer in time: features are computed on in the background, a model that hangs is
+        not waited for.
+        """
+        if self._preparation.kept(candles, vs_currency, version.predictor.model.spec) is None:
+            sentence = (
+                f"the features for {version.model} were not ready within {limit_seconds:.2g} s "
+                "and are being computed on: ask again"
+            )
+        else:
+            sentence = f"{version.model} gave no answer within {limit_seconds:.2g} s"
+        return StepFailure(Cause.TIMED_OUT, sentence)
 
     async def _forecast(
         self, version: LiveVersion, group: Sequence[Climber], vs_currency: str
@@ -142,6 +151,19 @@ class Ladder:
         }
         outcomes.update(await version.predictor.rows(vs_currency, able))
         return outcomes
+
+
+async def _within(
+    limit_seconds: float, parts: Sequence[Coroutine[object, object, dict[str, Outcome]]]
+) -> list[dict[str, Outcome]]:
+    """What those parts found that ended in time; the rest are given up."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, timeout=limit_seconds)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return [task.result() for task in tasks if task.done() and not task.cancelled()]
 
 
 async def _together(

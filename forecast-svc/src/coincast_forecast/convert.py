@@ -134,6 +134,7 @@ def forecast_message(forecast: CoinForecast) -> pb.Forecast:
         record=record_message(forecast.record),
         variant=forecast.variant,
         forecast_id=forecast.forecast_id,
+        attributions_reason=forecast.attributions_reason,
     )
     for a in forecast.attributions:
         message.attributions.add(

@@ -167,6 +167,7 @@ class CoinForecast:
     curve: Curve
     record: Record | None = None
     attributions: tuple[Attribution, ...] = ()
+    attributions_reason: str = ""
 
     @property
     def as_of(self) -> datetime:

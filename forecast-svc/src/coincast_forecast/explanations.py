@@ -1,43 +1,70 @@
 """The most telling features of a forecast, on request; kept for as long as the forecast is."""
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from coincast_forecast.climb import Answered
 from coincast_forecast.domain import Attribution
 from coincast_forecast.lru import Lru
 from coincast_forecast.predictor import Row
+from coincast_forecast.steps import step_limit_seconds
 
 Key = tuple[Row, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A forecast's attributions, or why there are none."""
+
+    attributions: tuple[Attribution, ...] = ()
+    reason: str = ""
+
+
+UNASKED = Explained()
 
 
 class Explanations:
     """Attributions by forecast, horizon and number of features."""
 
-    def __init__(self, keep: int, limit_seconds: float) -> None:
-        self._kept: Lru[Key, tuple[Attribution, ...]] = Lru(keep)
+    def __init__(
+        self, keep: int, limit_seconds: float, remaining_seconds: Callable[[], float | None]
+    ) -> None:
+        self._kept: Lru[Key, Explained] = Lru(keep)
         self._limit_seconds = limit_seconds
+        self._remaining_seconds = remaining_seconds
 
-    async def of(
-        self, answers: Iterable[Answered], days: int, top: int
-    ) -> dict[str, tuple[Attribution, ...]]:
-        """Each coin's attributions at the longest day asked; none for a coin whose model cannot say in
-        time.
+    async def of(self, answers: Collection[Answered], days: int, top: int) -> dict[str, Explained]:
+        """Each coin's attributions at the longest day asked, one coin after another until the time is up;
+        those left over say so.
         """
-        found: dict[str, tuple[Attribution, ...]] = {}
-        try:
-            async with asyncio.timeout(self._limit_seconds):
-                for answered in answers:
-                    found[answered.row.prepared.coin_id] = await self._one(answered, days, top)
-        except TimeoutError:
-            pass
+        limit = step_limit_seconds(self._limit_seconds, len(answers), self._remaining_seconds())
+        until = time.monotonic() + limit
+        late = Explained(reason=f"not all {len(answers)} were explained within {limit:.2g} s: ask again")
+        found: dict[str, Explained] = {}
+        for answered in answers:
+            key = (answered.row, days, top)
+            told = self._kept.get(key)
+            if told is None:
+                told = await _told(answered, days, top, until - time.monotonic()) or late
+                if not told.reason:
+                    self._kept.put(key, told)
+            found[answered.row.prepared.coin_id] = told
         return found
 
-    async def _one(self, answered: Answered, days: int, top: int) -> tuple[Attribution, ...]:
-        key = (answered.row, days, top)
-        kept = self._kept.get(key)
-        if kept is not None or answered.version is None:
-            return kept or ()
-        told = await answered.version.predictor.explain(answered.row.prepared, days, top)
-        self._kept.put(key, told)
-        return told
+
+async def _told(answered: Answered, days: int, top: int, left_seconds: float) -> Explained | None:
+    """What the version says; None where it says nothing in time."""
+    if answered.version is None:
+        return Explained(reason=f"{answered.served_by} has nothing to explain")
+    if left_seconds <= 0:
+        return None
+    try:
+        async with asyncio.timeout(left_seconds):
+            told = await answered.version.predictor.explain(answered.row.prepared, days, top)
+    except TimeoutError:
+        return None
+    except Exception as error:  # an explanation is an extra: its failure must not cost the forecast
+        return Explained(reason=f"{answered.served_by} could not explain itself ({type(error).__name__})")
+    return Explained(told, "" if told else f"{answered.served_by} has nothing to explain")

@@ -79,17 +79,14 @@ class Predictor:
         return outcomes
 
     async def explain(self, prepared: Prepared, horizon: int, top: int) -> tuple[Attribution, ...]:
-        """The most telling features; none where the model cannot say.
+        """The most telling features; none where the model has none to tell. Raises what the model raises.
 
         LightGBM's contributions are not safe beside its predictions: both run on the one thread of this
         version.
         """
-        try:
-            told = await self._worker.run(
-                lambda: self.model.explain(prepared, horizon, top), limit_seconds=self._limit_seconds
-            )
-        except Exception:  # an explanation is an extra: its failure must not cost the forecast
-            return ()
+        told = await self._worker.run(
+            lambda: self.model.explain(prepared, horizon, top), limit_seconds=self._limit_seconds
+        )
         return tuple(
             Attribution(
                 a.feature, a.value if isfinite(a.value) else None, a.contribution, a.output, a.horizon_days

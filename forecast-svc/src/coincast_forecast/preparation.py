@@ -45,7 +45,9 @@ class Preparation:
 
     def __init__(self, *, coins: int, limit_seconds: float) -> None:
         self._limit_seconds = limit_seconds
-        self._worker = Worker("features")
+        self._features = Worker("features")
+        # What takes no features must not wait behind those that do: technical answers where they are late.
+        self._tails = Worker("tails")
         self._kept: Lru[Key, _Kept] = Lru(coins)
         self._references: dict[str, Reference] = {}
         self._flights: dict[tuple[Key, int], asyncio.Task[Mapping[str, Outcome]]] = {}
@@ -84,12 +86,13 @@ class Preparation:
         known = self._references.get(vs_currency)
         if known is not None and _same(known.panel, panel):
             return
-        market = await self._worker.run(lambda: Market.of(panel), limit_seconds=self._limit_seconds)
+        market = await self._features.run(lambda: Market.of(panel), limit_seconds=self._limit_seconds)
         self._references[vs_currency] = Reference(dict(panel), market)
 
     def stop(self) -> None:
-        """Let the worker's thread end."""
-        self._worker.stop()
+        """Let the threads end."""
+        self._features.stop()
+        self._tails.stop()
 
     async def _prepare_missing(
         self, missing: Sequence[Candles], vs_currency: str, spec: FeatureSpec
@@ -128,7 +131,8 @@ class Preparation:
     ) -> Mapping[str, Outcome]:
         reference = self._references.get(vs_currency) or Reference({}, Market.of({}))
         try:
-            outcomes = await self._worker.run(
+            worker = self._features if spec.names else self._tails
+            outcomes = await worker.run(
                 lambda: {one.coin_id: _prepare_one(one, reference.market, spec) for one in chunk},
                 limit_seconds=self._limit_seconds,
             )

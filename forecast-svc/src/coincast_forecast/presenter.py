@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from coincast_forecast import render
 from coincast_forecast.climb import Answered
-from coincast_forecast.domain import Attribution, CoinForecast, Provenance, Shape
+from coincast_forecast.domain import CoinForecast, Provenance, Shape
+from coincast_forecast.explanations import UNASKED, Explained
 from coincast_forecast.identity import forecast_id
 from coincast_forecast.lru import Lru
 from coincast_forecast.predictor import Row
@@ -20,7 +21,7 @@ class Item:
     answered: Answered
     model: str
     provenance: Provenance
-    attributions: tuple[Attribution, ...] = ()
+    explained: Explained = UNASKED
 
     @property
     def reason(self) -> str:
@@ -31,7 +32,7 @@ class Item:
         return " ".join(part for part in parts if part)
 
 
-Key = tuple[Row, Shape, str, str, str, tuple[Attribution, ...]]
+Key = tuple[Row, Shape, str, str, str, Explained]
 
 
 class Presenter:
@@ -46,7 +47,7 @@ class Presenter:
         missing: dict[str, list[tuple[str, Key]]] = defaultdict(list)
         for coin, item in items.items():
             answered = item.answered
-            key = (answered.row, shape, item.model, answered.variant, item.reason, item.attributions)
+            key = (answered.row, shape, item.model, answered.variant, item.reason, item.explained)
             kept = self._kept.get(key)
             if kept is not None:
                 shown[coin] = kept
@@ -90,7 +91,8 @@ def _draw(
                 ),
                 curve=curve,
                 record=answered.version.record if answered.version is not None else None,
-                attributions=item.attributions,
+                attributions=item.explained.attributions,
+                attributions_reason=item.explained.reason,
             ),
         )
 

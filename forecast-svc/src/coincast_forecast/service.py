@@ -8,7 +8,7 @@ from coincast_chassis.errors import CoincastError, InvalidInput, NotReady
 from coincast_forecast import auto
 from coincast_forecast.climb import Answered, Climber, Ladder
 from coincast_forecast.domain import AUTO, TECHNICAL, CoinForecast, ForecastQuery, LiveScores, Served
-from coincast_forecast.explanations import Explanations
+from coincast_forecast.explanations import UNASKED, Explained, Explanations
 from coincast_forecast.histories import Histories
 from coincast_forecast.lineup import Snapshot
 from coincast_forecast.metrics import Metrics
@@ -162,12 +162,12 @@ class Forecasting:
         answers: Mapping[str, Answered],
         histories: Mapping[str, History],
     ) -> dict[str, Item]:
-        told = {}
+        told: dict[str, Explained] = {}
         if query.attribution_features:
             explain = self._parts.explanations.of
             told = await explain(answers.values(), query.days, query.attribution_features)
         return {
-            coin: Item(answers[coin], climber.model, histories[coin].provenance, told.get(coin, ()))
+            coin: Item(answers[coin], climber.model, histories[coin].provenance, told.get(coin, UNASKED))
             for coin, climber in climbers.items()
         }
 

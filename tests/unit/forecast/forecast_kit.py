@@ -233,7 +233,7 @@ def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> K
             preparation, step_timeout_seconds=step_seconds, remaining_seconds=context.remaining_seconds
         ),
         presenter=Presenter(1000),
-        explanations=Explanations(1000, 1.0),
+        explanations=Explanations(1000, 1.0, context.remaining_seconds),
         recorder=recorder,
         shadows=shadows,
         warm=WarmAnswers(1000),

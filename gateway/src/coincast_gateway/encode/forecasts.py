@@ -43,6 +43,7 @@ def forecast(item: pb.Forecast) -> dict[str, Any]:
         "points": [point(each) for each in item.points],
         "record": plain(item.record) if item.HasField("record") else None,
         "attributions": [plain(each) for each in item.attributions],
+        "attributions_reason": item.attributions_reason or None,
         "forecast_id": item.forecast_id,
     }
 

@@ -91,6 +91,9 @@ class Forecast(Shape):
     points: list[Point]
     record: Record | None
     attributions: list[Attribution]
+    attributions_reason: str | None = Field(
+        default=None, description="Why attributions that were asked for are missing; null where they are not."
+    )
     forecast_id: str
 
 

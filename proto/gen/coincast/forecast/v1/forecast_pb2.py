@@ -26,7 +26,7 @@ from coincast.common.v1 import common_pb2 as coincast_dot_common_dot_v1_dot_comm
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#coincast/forecast/v1/forecast.proto\x12\x14\x63oincast.forecast.v1\x1a\x1f\x63oincast/common/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x13GetForecastsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x13\n\x0bvs_currency\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\r\x12\r\n\x05model\x18\x04 \x01(\t\x12\x16\n\x0elevels_percent\x18\x05 \x03(\x01\x12\x1e\n\x16quantile_probabilities\x18\x06 \x03(\x01\x12\x1c\n\x14\x61ttribution_features\x18\x07 \x01(\r\x12\x12\n\nclient_key\x18\x08 \x01(\t\"x\n\x14GetForecastsResponse\x12\x31\n\tforecasts\x18\x01 \x03(\x0b\x32\x1e.coincast.forecast.v1.Forecast\x12-\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1d.coincast.common.v1.ItemError\"\xb5\x03\n\x08\x46orecast\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bvs_currency\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_price\x18\x04 \x01(\x01\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x11\n\tserved_by\x18\x07 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x08 \x01(\x08\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x32\n\nprovenance\x18\n \x01(\x0b\x32\x1e.coincast.common.v1.Provenance\x12\x33\n\x06points\x18\x0b \x03(\x0b\x32#.coincast.forecast.v1.ForecastPoint\x12,\n\x06record\x18\x0c \x01(\x0b\x32\x1c.coincast.forecast.v1.Record\x12\x37\n\x0c\x61ttributions\x18\r \x03(\x0b\x32!.coincast.forecast.v1.Attribution\x12\x0f\n\x07variant\x18\x0e \x01(\t\x12\x13\n\x0b\x66orecast_id\x18\x0f \x01(\t\"\x9f\x02\n\rForecastPoint\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x14\n\x0chorizon_days\x18\x02 \x01(\r\x12\r\n\x05price\x18\x03 \x01(\x01\x12\x31\n\tintervals\x18\x04 \x03(\x0b\x32\x1e.coincast.forecast.v1.Interval\x12\x31\n\tquantiles\x18\x05 \x03(\x0b\x32\x1e.coincast.forecast.v1.Quantile\x12 \n\x13probability_of_rise\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12;\n\nvolatility\x18\x07 \x01(\x0b\x32\'.coincast.forecast.v1.VolatilityOutlookB\x16\n\x14_probability_of_rise\"?\n\x08Interval\x12\x15\n\rlevel_percent\x18\x01 \x01(\x01\x12\r\n\x05lower\x18\x02 \x01(\x01\x12\r\n\x05upper\x18\x03 \x01(\x01\".\n\x08Quantile\x12\x13\n\x0bprobability\x18\x01 \x01(\x01\x12\r\n\x05price\x18\x02 \x01(\x01\"\xbb\x01\n\x11VolatilityOutlook\x12\x1a\n\x12\x61nnualised_percent\x18\x01 \x01(\x01\x12(\n\x1btrailing_annualised_percent\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12$\n\x17probability_of_increase\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x1e\n\x1c_trailing_annualised_percentB\x1a\n\x18_probability_of_increase\"\xb2\x01\n\x06Record\x12/\n\x0bmeasured_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ntest_coins\x18\x02 \x01(\t\x12\x16\n\x0etest_from_date\x18\x03 \x01(\t\x12\x14\n\x0ctest_to_date\x18\x04 \x01(\t\x12\x35\n\x08horizons\x18\x05 \x03(\x0b\x32#.coincast.forecast.v1.HorizonRecord\"\x9e\x03\n\rHorizonRecord\x12\x14\n\x0chorizon_days\x18\x01 \x01(\r\x12\x11\n\tforecasts\x18\x02 \x01(\x04\x12\x11\n\x04mase\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmape_percent\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12%\n\x18random_walk_mape_percent\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rskill_percent\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x1f\n\x12\x63rps_skill_percent\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12 \n\x13\x63overage_80_percent\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12 \n\x13\x63overage_95_percent\x18\t \x01(\x01H\x06\x88\x01\x01\x42\x07\n\x05_maseB\x0f\n\r_mape_percentB\x1b\n\x19_random_walk_mape_percentB\x10\n\x0e_skill_percentB\x15\n\x13_crps_skill_percentB\x16\n\x14_coverage_80_percentB\x16\n\x14_coverage_95_percent\"x\n\x0b\x41ttribution\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\x12\x0e\n\x06output\x18\x04 \x01(\t\x12\x14\n\x0chorizon_days\x18\x05 \x01(\rB\x08\n\x06_value\"\x13\n\x11ListModelsRequest\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.coincast.forecast.v1.Model\"\xb4\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10max_horizon_days\x18\x07 \x01(\r\x12\x18\n\x10min_history_days\x18\x08 \x01(\r\x12\x15\n\rtrained_coins\x18\t \x03(\t\x12,\n\x06record\x18\n \x01(\x0b\x32\x1c.coincast.forecast.v1.Record\x12/\n\x08variants\x18\x0b \x03(\x0b\x32\x1d.coincast.forecast.v1.Variant\"8\n\x07Variant\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\"\x12\n\x10GetStatusRequest\"\xaa\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x02 \x01(\x01\x12\x33\n\x06loaded\x18\x03 \x03(\x0b\x32#.coincast.forecast.v1.LoadedVersion\x12\x35\n\x07refused\x18\x04 \x03(\x0b\x32$.coincast.forecast.v1.RefusedVersion\x12\x34\n\x07history\x18\x05 \x01(\x0b\x32#.coincast.forecast.v1.HistoryStatus\x12\x32\n\x06ledger\x18\x06 \x01(\x0b\x32\".coincast.forecast.v1.LedgerStatus\x12\x16\n\x0emarket_data_up\x18\x07 \x01(\x08\"\x9d\x01\n\rLoadedVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12-\n\tloaded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x0eRefusedVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\nrefused_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\rHistoryStatus\x12\r\n\x05\x63oins\x18\x01 \x01(\x04\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x0e\n\x06misses\x18\x03 \x01(\x04\"I\n\x0cLedgerStatus\x12\x16\n\x0e\x61ppended_total\x18\x01 \x01(\x04\x12\x0f\n\x07spooled\x18\x02 \x01(\x04\x12\x10\n\x08redis_up\x18\x03 \x01(\x08\x32\xb7\x02\n\x0f\x46orecastService\x12\x65\n\x0cGetForecasts\x12).coincast.forecast.v1.GetForecastsRequest\x1a*.coincast.forecast.v1.GetForecastsResponse\x12_\n\nListModels\x12\'.coincast.forecast.v1.ListModelsRequest\x1a(.coincast.forecast.v1.ListModelsResponse\x12\\\n\tGetStatus\x12&.coincast.forecast.v1.GetStatusRequest\x1a\'.coincast.forecast.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#coincast/forecast/v1/forecast.proto\x12\x14\x63oincast.forecast.v1\x1a\x1f\x63oincast/common/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x13GetForecastsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x13\n\x0bvs_currency\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\r\x12\r\n\x05model\x18\x04 \x01(\t\x12\x16\n\x0elevels_percent\x18\x05 \x03(\x01\x12\x1e\n\x16quantile_probabilities\x18\x06 \x03(\x01\x12\x1c\n\x14\x61ttribution_features\x18\x07 \x01(\r\x12\x12\n\nclient_key\x18\x08 \x01(\t\"x\n\x14GetForecastsResponse\x12\x31\n\tforecasts\x18\x01 \x03(\x0b\x32\x1e.coincast.forecast.v1.Forecast\x12-\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1d.coincast.common.v1.ItemError\"\xd2\x03\n\x08\x46orecast\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bvs_currency\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_price\x18\x04 \x01(\x01\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x11\n\tserved_by\x18\x07 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x08 \x01(\x08\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x32\n\nprovenance\x18\n \x01(\x0b\x32\x1e.coincast.common.v1.Provenance\x12\x33\n\x06points\x18\x0b \x03(\x0b\x32#.coincast.forecast.v1.ForecastPoint\x12,\n\x06record\x18\x0c \x01(\x0b\x32\x1c.coincast.forecast.v1.Record\x12\x37\n\x0c\x61ttributions\x18\r \x03(\x0b\x32!.coincast.forecast.v1.Attribution\x12\x0f\n\x07variant\x18\x0e \x01(\t\x12\x13\n\x0b\x66orecast_id\x18\x0f \x01(\t\x12\x1b\n\x13\x61ttributions_reason\x18\x10 \x01(\t\"\x9f\x02\n\rForecastPoint\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x14\n\x0chorizon_days\x18\x02 \x01(\r\x12\r\n\x05price\x18\x03 \x01(\x01\x12\x31\n\tintervals\x18\x04 \x03(\x0b\x32\x1e.coincast.forecast.v1.Interval\x12\x31\n\tquantiles\x18\x05 \x03(\x0b\x32\x1e.coincast.forecast.v1.Quantile\x12 \n\x13probability_of_rise\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12;\n\nvolatility\x18\x07 \x01(\x0b\x32\'.coincast.forecast.v1.VolatilityOutlookB\x16\n\x14_probability_of_rise\"?\n\x08Interval\x12\x15\n\rlevel_percent\x18\x01 \x01(\x01\x12\r\n\x05lower\x18\x02 \x01(\x01\x12\r\n\x05upper\x18\x03 \x01(\x01\".\n\x08Quantile\x12\x13\n\x0bprobability\x18\x01 \x01(\x01\x12\r\n\x05price\x18\x02 \x01(\x01\"\xbb\x01\n\x11VolatilityOutlook\x12\x1a\n\x12\x61nnualised_percent\x18\x01 \x01(\x01\x12(\n\x1btrailing_annualised_percent\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12$\n\x17probability_of_increase\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x1e\n\x1c_trailing_annualised_percentB\x1a\n\x18_probability_of_increase\"\xb2\x01\n\x06Record\x12/\n\x0bmeasured_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ntest_coins\x18\x02 \x01(\t\x12\x16\n\x0etest_from_date\x18\x03 \x01(\t\x12\x14\n\x0ctest_to_date\x18\x04 \x01(\t\x12\x35\n\x08horizons\x18\x05 \x03(\x0b\x32#.coincast.forecast.v1.HorizonRecord\"\x9e\x03\n\rHorizonRecord\x12\x14\n\x0chorizon_days\x18\x01 \x01(\r\x12\x11\n\tforecasts\x18\x02 \x01(\x04\x12\x11\n\x04mase\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmape_percent\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12%\n\x18random_walk_mape_percent\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rskill_percent\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x1f\n\x12\x63rps_skill_percent\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12 \n\x13\x63overage_80_percent\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12 \n\x13\x63overage_95_percent\x18\t \x01(\x01H\x06\x88\x01\x01\x42\x07\n\x05_maseB\x0f\n\r_mape_percentB\x1b\n\x19_random_walk_mape_percentB\x10\n\x0e_skill_percentB\x15\n\x13_crps_skill_percentB\x16\n\x14_coverage_80_percentB\x16\n\x14_coverage_95_percent\"x\n\x0b\x41ttribution\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\x12\x0e\n\x06output\x18\x04 \x01(\t\x12\x14\n\x0chorizon_days\x18\x05 \x01(\rB\x08\n\x06_value\"\x13\n\x11ListModelsRequest\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.coincast.forecast.v1.Model\"\xb4\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10max_horizon_days\x18\x07 \x01(\r\x12\x18\n\x10min_history_days\x18\x08 \x01(\r\x12\x15\n\rtrained_coins\x18\t \x03(\t\x12,\n\x06record\x18\n \x01(\x0b\x32\x1c.coincast.forecast.v1.Record\x12/\n\x08variants\x18\x0b \x03(\x0b\x32\x1d.coincast.forecast.v1.Variant\"8\n\x07Variant\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\"\x12\n\x10GetStatusRequest\"\xaa\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x02 \x01(\x01\x12\x33\n\x06loaded\x18\x03 \x03(\x0b\x32#.coincast.forecast.v1.LoadedVersion\x12\x35\n\x07refused\x18\x04 \x03(\x0b\x32$.coincast.forecast.v1.RefusedVersion\x12\x34\n\x07history\x18\x05 \x01(\x0b\x32#.coincast.forecast.v1.HistoryStatus\x12\x32\n\x06ledger\x18\x06 \x01(\x0b\x32\".coincast.forecast.v1.LedgerStatus\x12\x16\n\x0emarket_data_up\x18\x07 \x01(\x08\"\x9d\x01\n\rLoadedVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12-\n\tloaded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x0eRefusedVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\nrefused_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\rHistoryStatus\x12\r\n\x05\x63oins\x18\x01 \x01(\x04\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x0e\n\x06misses\x18\x03 \x01(\x04\"I\n\x0cLedgerStatus\x12\x16\n\x0e\x61ppended_total\x18\x01 \x01(\x04\x12\x0f\n\x07spooled\x18\x02 \x01(\x04\x12\x10\n\x08redis_up\x18\x03 \x01(\x08\x32\xb7\x02\n\x0f\x46orecastService\x12\x65\n\x0cGetForecasts\x12).coincast.forecast.v1.GetForecastsRequest\x1a*.coincast.forecast.v1.GetForecastsResponse\x12_\n\nListModels\x12\'.coincast.forecast.v1.ListModelsRequest\x1a(.coincast.forecast.v1.ListModelsResponse\x12\\\n\tGetStatus\x12&.coincast.forecast.v1.GetStatusRequest\x1a\'.coincast.forecast.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,41 +38,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETFORECASTSRESPONSE']._serialized_start=320
   _globals['_GETFORECASTSRESPONSE']._serialized_end=440
   _globals['_FORECAST']._serialized_start=443
-  _globals['_FORECAST']._serialized_end=880
-  _globals['_FORECASTPOINT']._serialized_start=883
-  _globals['_FORECASTPOINT']._serialized_end=1170
-  _globals['_INTERVAL']._serialized_start=1172
-  _globals['_INTERVAL']._serialized_end=1235
-  _globals['_QUANTILE']._serialized_start=1237
-  _globals['_QUANTILE']._serialized_end=1283
-  _globals['_VOLATILITYOUTLOOK']._serialized_start=1286
-  _globals['_VOLATILITYOUTLOOK']._serialized_end=1473
-  _globals['_RECORD']._serialized_start=1476
-  _globals['_RECORD']._serialized_end=1654
-  _globals['_HORIZONRECORD']._serialized_start=1657
-  _globals['_HORIZONRECORD']._serialized_end=2071
-  _globals['_ATTRIBUTION']._serialized_start=2073
-  _globals['_ATTRIBUTION']._serialized_end=2193
-  _globals['_LISTMODELSREQUEST']._serialized_start=2195
-  _globals['_LISTMODELSREQUEST']._serialized_end=2214
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2216
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2281
-  _globals['_MODEL']._serialized_start=2284
-  _globals['_MODEL']._serialized_end=2592
-  _globals['_VARIANT']._serialized_start=2594
-  _globals['_VARIANT']._serialized_end=2650
-  _globals['_GETSTATUSREQUEST']._serialized_start=2652
-  _globals['_GETSTATUSREQUEST']._serialized_end=2670
-  _globals['_GETSTATUSRESPONSE']._serialized_start=2673
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2971
-  _globals['_LOADEDVERSION']._serialized_start=2974
-  _globals['_LOADEDVERSION']._serialized_end=3131
-  _globals['_REFUSEDVERSION']._serialized_start=3133
-  _globals['_REFUSEDVERSION']._serialized_end=3245
-  _globals['_HISTORYSTATUS']._serialized_start=3247
-  _globals['_HISTORYSTATUS']._serialized_end=3307
-  _globals['_LEDGERSTATUS']._serialized_start=3309
-  _globals['_LEDGERSTATUS']._serialized_end=3382
-  _globals['_FORECASTSERVICE']._serialized_start=3385
-  _globals['_FORECASTSERVICE']._serialized_end=3696
+  _globals['_FORECAST']._serialized_end=909
+  _globals['_FORECASTPOINT']._serialized_start=912
+  _globals['_FORECASTPOINT']._serialized_end=1199
+  _globals['_INTERVAL']._serialized_start=1201
+  _globals['_INTERVAL']._serialized_end=1264
+  _globals['_QUANTILE']._serialized_start=1266
+  _globals['_QUANTILE']._serialized_end=1312
+  _globals['_VOLATILITYOUTLOOK']._serialized_start=1315
+  _globals['_VOLATILITYOUTLOOK']._serialized_end=1502
+  _globals['_RECORD']._serialized_start=1505
+  _globals['_RECORD']._serialized_end=1683
+  _globals['_HORIZONRECORD']._serialized_start=1686
+  _globals['_HORIZONRECORD']._serialized_end=2100
+  _globals['_ATTRIBUTION']._serialized_start=2102
+  _globals['_ATTRIBUTION']._serialized_end=2222
+  _globals['_LISTMODELSREQUEST']._serialized_start=2224
+  _globals['_LISTMODELSREQUEST']._serialized_end=2243
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2245
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2310
+  _globals['_MODEL']._serialized_start=2313
+  _globals['_MODEL']._serialized_end=2621
+  _globals['_VARIANT']._serialized_start=2623
+  _globals['_VARIANT']._serialized_end=2679
+  _globals['_GETSTATUSREQUEST']._serialized_start=2681
+  _globals['_GETSTATUSREQUEST']._serialized_end=2699
+  _globals['_GETSTATUSRESPONSE']._serialized_start=2702
+  _globals['_GETSTATUSRESPONSE']._serialized_end=3000
+  _globals['_LOADEDVERSION']._serialized_start=3003
+  _globals['_LOADEDVERSION']._serialized_end=3160
+  _globals['_REFUSEDVERSION']._serialized_start=3162
+  _globals['_REFUSEDVERSION']._serialized_end=3274
+  _globals['_HISTORYSTATUS']._serialized_start=3276
+  _globals['_HISTORYSTATUS']._serialized_end=3336
+  _globals['_LEDGERSTATUS']._serialized_start=3338
+  _globals['_LEDGERSTATUS']._serialized_end=3411
+  _globals['_FORECASTSERVICE']._serialized_start=3414
+  _globals['_FORECASTSERVICE']._serialized_end=3725
 # @@protoc_insertion_point(module_scope)

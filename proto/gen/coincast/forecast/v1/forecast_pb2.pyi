@@ -119,6 +119,7 @@ class Forecast(_message.Message):
     ATTRIBUTIONS_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
     FORECAST_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTIONS_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     last_price: _builtins.float
@@ -130,13 +131,17 @@ class Forecast(_message.Message):
     served_by: _builtins.str
     """Who answered: a model's name, or last_price."""
     degraded: _builtins.bool
-    """True where served_by is not the model asked for, or the data was stale."""
+    """True where served_by is not the model asked for, an older version stands in for the one in production, or the
+    data was stale.
+    """
     reason: _builtins.str
     """Why, in one plain sentence; empty where not degraded."""
     variant: _builtins.str
     """production, challenger: which side of an A/B test answered."""
     forecast_id: _builtins.str
     """Identifies this forecast in the ledger."""
+    attributions_reason: _builtins.str
+    """Why attributions that were asked for are missing, in one plain sentence; empty where they are not."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """The close of the last whole day: what the forecast stands on."""
@@ -171,10 +176,11 @@ class Forecast(_message.Message):
         attributions: _abc.Iterable[Global___Attribution] | None = ...,
         variant: _builtins.str = ...,
         forecast_id: _builtins.str = ...,
+        attributions_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "provenance", b"provenance", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "attributions", b"attributions", "degraded", b"degraded", "forecast_id", b"forecast_id", "id", b"id", "last_price", b"last_price", "model", b"model", "points", b"points", "provenance", b"provenance", "reason", b"reason", "record", b"record", "served_by", b"served_by", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "attributions", b"attributions", "attributions_reason", b"attributions_reason", "degraded", b"degraded", "forecast_id", b"forecast_id", "id", b"id", "last_price", b"last_price", "model", b"model", "points", b"points", "provenance", b"provenance", "reason", b"reason", "record", b"record", "served_by", b"served_by", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -514,7 +520,7 @@ class Model(_message.Message):
     ready: _builtins.bool
     """Whether a forecast can be asked of it now."""
     reason: _builtins.str
-    """Why not; empty where ready."""
+    """Why not, or which version stands in for the one in production and why; else empty."""
     version: _builtins.str
     """The production version; empty where the model has no artifact or needs none."""
     max_horizon_days: _builtins.int
