@@ -140,24 +140,41 @@ def test_two_promoters_a_thousand_times_lose_no_update(tmp_path: Path, parts: Mo
         assert after.from_version == before.to_version
 
 
-def test_flipped_bits_and_cut_files_are_refused(tmp_path: Path):
-    registry, rng = registry_of(tmp_path), random.Random(3)
+@pytest.mark.parametrize("key", [None, b"secret"], ids=["unsigned", "signed"])
+def test_flipped_bits_and_cut_files_of_every_kind_are_refused(tmp_path: Path, key: bytes | None):
+    registry, rng = Registry(tmp_path, clock=SystemClock(), key=key), random.Random(3)
     version = write(registry)
-    folder = version_folder(tmp_path, MODEL, version)
-    files = sorted(path for path in folder.iterdir() if path.name != "manifest.seal")
-    refused = {"flip": 0, "cut": 0}
-    for number in range(300):
-        path = rng.choice(files)
+    files = sorted(version_folder(tmp_path, MODEL, version).iterdir())
+    assert {"manifest.json", "manifest.seal", "golden.npz", "model.txt", "walk_forward.npz"} <= {
+        path.name for path in files
+    }
+    refused: dict[str, int] = {}
+    for path, kind, _ in itertools.product(files, ("flip", "cut"), range(60)):
         whole = path.read_bytes()
-        kind = "flip" if number % 2 else "cut"
         path.write_bytes(_damaged(whole, kind, rng))
         with pytest.raises(NotReady):
             registry.promote(MODEL, version, force=True, reason="damage", requested_by="t")
-        refused[kind] += 1
         path.write_bytes(whole)
-    print(f"\nrefused {refused} of 150 each")
+        refused[f"{path.name} {kind}"] = refused.get(f"{path.name} {kind}", 0) + 1
+    print(f"\nrefused, of 60 each: {refused}")
     assert registry.table(MODEL).revision == 0
     registry.promote(MODEL, version, requested_by="t")
+
+
+def test_every_single_bit_of_a_seal_counts(tmp_path: Path):
+    registry = Registry(tmp_path, clock=SystemClock(), key=b"secret")
+    path = version_folder(tmp_path, MODEL, write(registry)) / "manifest.seal"
+    whole = path.read_bytes()
+    damaged = [
+        whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :]
+        for place in range(len(whole))
+        for bit in range(8)
+    ] + [whole[:length] for length in range(len(whole))]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(NotReady):
+            registry.versions.manifest(MODEL, "v000001")
+    print(f"\n{len(damaged)} damaged seals refused")
 
 
 def _damaged(content: bytes, kind: str, rng: random.Random) -> bytes:

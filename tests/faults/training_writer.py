@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from coincast_chassis.clock import SystemClock
@@ -27,66 +28,77 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit" / "traini
 from training_fakes import SpokenModel, panel_of, walk_forward_of
 
 MODEL = "lightgbm"
+PANEL = panel_of(("bitcoin",), days=300)
+WALK = walk_forward_of(PANEL, test_days=60)
+GROUND = ground_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90)
+RECORD = measure(WALK, PANEL, measured_at=1.0)
 
 
 def main(root: Path, kills: int, seed: int) -> dict[str, int]:
-    rng = random.Random(seed)
-    panel = panel_of(("bitcoin",), days=300)
-    walk = walk_forward_of(panel, test_days=60)
-    ground = ground_of(History(panel=panel, source="archive"), ("bitcoin",), 90)
-    record = measure(walk, panel, measured_at=1.0)
-
-    def write_forever() -> None:
-        registry = Registry(root, clock=SystemClock())
-        while True:
-            version = write_version(
-                registry,
-                spec=TrainingSpec(model=MODEL, ids=("bitcoin",)),
-                fitted=FittedModel(SpokenModel("words " * 20_000), walk, {}),
-                ground=ground,
-                record=record,
-                seed=7,
-                parent=None,
-                created_at=1.0,
-            )
-            registry.promote(MODEL, version, requested_by="writer")
-
-    found = {
-        "kills": 0,
-        "versions": 0,
-        "torn_versions": 0,
-        "torn_tables": 0,
-        "dead_aliases": 0,
-        "left_over": 0,
-    }
-    registry = Registry(root, clock=SystemClock())
-    checked: set[str] = set()
+    """Kills so many writers; what was found on the way and at the end."""
+    rng, judge = random.Random(seed), Judge(root)
     for _ in range(kills):
         child = os.fork()
         if child == 0:
-            write_forever()
+            write_forever(root)
         time.sleep(rng.uniform(0.0, 0.6))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        found["kills"] += 1
-        for version in list_versions(root, MODEL):
-            if version in checked:
-                continue
-            checked.add(version)
-            try:
-                registry.versions.verified(MODEL, version)
-            except Exception:
-                found["torn_versions"] += 1
+        judge.look()
+    return judge.verdict()
+
+
+def write_forever(root: Path) -> None:
+    """Version after version, each made production."""
+    registry = Registry(root, clock=SystemClock())
+    while True:
+        version = write_version(
+            registry,
+            spec=TrainingSpec(model=MODEL, ids=("bitcoin",)),
+            fitted=FittedModel(SpokenModel("words " * 20_000), WALK, {}),
+            ground=GROUND,
+            record=RECORD,
+            seed=7,
+            parent=None,
+            created_at=1.0,
+        )
+        registry.promote(MODEL, version, requested_by="writer")
+
+
+class Judge:
+    """Looks at what lies on disk after each kill."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._registry = root, Registry(root, clock=SystemClock())
+        self._checked: set[str] = set()
+        self._found = dict.fromkeys(("kills", "torn_versions", "torn_tables", "dead_aliases"), 0)
+
+    def look(self) -> None:
+        """Every version that is new, and where production points."""
+        self._found["kills"] += 1
+        for version in sorted(set(list_versions(self._root, MODEL)) - self._checked):
+            self._checked.add(version)
+            self._count("torn_versions", lambda name=version: self._registry.versions.verified(MODEL, name))
+        self._count("torn_tables", self._follow)
+
+    def _follow(self) -> None:
+        production = read_aliases(self._root, MODEL).production
+        self._found["dead_aliases"] += bool(production) and production not in self._checked
+
+    def _count(self, name: str, check: Callable[[], object]) -> None:
         try:
-            production = read_aliases(root, MODEL).production
-            found["dead_aliases"] += bool(production) and production not in checked
-        except Exception:
-            found["torn_tables"] += 1
-    found["versions"] = len(checked)
-    found["left_over"] = len(list((root / MODEL).glob(".writing-*")))
-    entries = [entry.revision for entry in registry.audit.entries(MODEL)]
-    found["revisions_out_of_order"] = sum(b < a for a, b in itertools.pairwise(entries))
-    return found
+            check()
+        except Exception:  # whatever it is, the file was not whole
+            self._found[name] += 1
+
+    def verdict(self) -> dict[str, int]:
+        """All of it."""
+        revisions = [entry.revision for entry in self._registry.audit.entries(MODEL)]
+        return self._found | {
+            "versions": len(self._checked),
+            "left_over": len(list((self._root / MODEL).glob(".writing-*"))),
+            "revisions_out_of_order": sum(b < a for a, b in itertools.pairwise(revisions)),
+        }
 
 
 if __name__ == "__main__":

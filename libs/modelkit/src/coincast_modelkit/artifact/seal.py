@@ -6,12 +6,18 @@ import json
 
 from coincast_modelkit.artifact.errors import ArtifactCorrupt, ArtifactRefused
 
+FIELDS = {"sha256", "hmac_sha256"}
+
 
 def make_seal(manifest: bytes, key: bytes | None) -> bytes:
     """JSON with the SHA-256 of the manifest's bytes and, given a key, their HMAC-SHA256."""
     seal = {"sha256": hashlib.sha256(manifest).hexdigest()}
     if key:
         seal["hmac_sha256"] = _signature(manifest, key)
+    return _encoded(seal)
+
+
+def _encoded(seal: dict[str, str]) -> bytes:
     return json.dumps(seal, sort_keys=True).encode() + b"\n"
 
 
@@ -26,6 +32,9 @@ def check_seal(manifest: bytes, seal: bytes, *, key: bytes | None, require_signa
         digest, signature = str(plain["sha256"]), plain.get("hmac_sha256")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactCorrupt(f"manifest.seal cannot be read: {error!r}") from error
+    # A damaged name must not make a signed artifact look unsigned.
+    if not set(plain) <= FIELDS or _encoded(plain) != seal:
+        raise ArtifactCorrupt("manifest.seal is not as it was written")
     if not hmac.compare_digest(digest.encode(), hashlib.sha256(manifest).hexdigest().encode()):
         raise ArtifactCorrupt("manifest.json does not match its seal")
     if require_signature and not key:
