@@ -1,9 +1,9 @@
-"""The folds of a backtest in this process, in local processes and on a local Dask cluster: same bits, what
-speed.
+"""The same LightGBM refits in this process, in local processes and on a local Dask cluster of two workers:
+are their files equal byte for byte, and what is the speed-up?
 
-Run with `python bench/training_executors.py [--data DIR] [--days N] [--kill]`. Prints one line an executor;
-the limit is the number of cores. Rounds are interleaved and the median is taken, since other work may share
-the machine.
+Run with `python bench/training_executors.py [--data DIR] [--days N] [--coins N] [--rounds N] [--kill]`. The
+limit is the number of workers. Rounds are interleaved and the median is taken, since other work may share the
+machine; the speed-up by processor time (this process alone over the busiest worker) does not count that work.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ import os
 import signal
 import statistics
 import sys
+import tempfile
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import distributed
 import numpy as np
@@ -27,13 +32,52 @@ from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.backtest.run import Options, folds_of
 from coincast_training.executors import open_executor
 from coincast_training.training.data import Ground
-from coincast_training.training.folds import FoldTask, joined, run_fold
+from coincast_training.training.folds import FoldTask, cut, forecast_days
 
 WORKERS = 2
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one refit left: a digest of every file and of its forecasts, and what it cost where."""
+
+    digests: dict[str, str]
+    worker: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """One executor's turn: wall seconds, processor seconds of the busiest worker and of all, every digest."""
+
+    wall: float
+    busiest: float
+    together: float
+    digests: tuple[tuple[tuple[str, str], ...], ...]
+
+
 def main() -> None:
     """Runs every executor in turn and prints what it took."""
+    asked = _asked()
+    panel = read_panel(asked.data, asked.days, asked.coins)
+    ground = Ground(panel, {c: k for c, k in panel.items() if c in REFERENCE_COINS}, "bench")
+    tasks = tasks_on(ground, asked.trees)
+    with local_cluster() as cluster:
+        addresses = ["inline", f"processes:{WORKERS}", f"dask:{cluster.scheduler_address}"]
+        found: dict[str, list[Round]] = {address: [] for address in addresses}
+        for _ in range(asked.rounds):
+            for address in addresses:
+                found[address].append(run(address, ground, tasks))
+        report(found, panel, len(tasks))
+        if asked.kill:
+            killed = threading.Timer(2.0, kill_a_worker, [cluster])
+            killed.start()
+            last = run(addresses[-1], ground, tasks)
+            same = last.digests == found["inline"][0].digests
+            print(f"a worker killed in the middle: {last.wall:.1f} s, same files: {same}")
+
+
+def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/daily"))
     parser.add_argument("--days", type=int, default=700)
@@ -41,49 +85,67 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=150, help="trees of each head; fewer make a quick look")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--kill", action="store_true", help="kill a Dask worker in the middle of a round")
-    asked = parser.parse_args()
-    panel = read_panel(asked.data, asked.days, asked.coins)
-    ground = Ground(panel, {c: k for c, k in panel.items() if c in REFERENCE_COINS}, "bench")
+    return parser.parse_args()
+
+
+def tasks_on(ground: Ground, trees: int) -> list[FoldTask]:
+    """Six refits, forty days apart."""
     options = Options("lightgbm", test_days=240, refit_days=40, horizons=(1, 7))
-    heads = {"volatility": {"rounds": asked.trees}, "mean": {"rounds": min(60, asked.trees)}}
-    params = {"walk_forward": False, **heads}
-    tasks = [FoldTask("lightgbm", params, 7, fold, options.horizons) for fold in folds_of(ground, options)]
-    with local_cluster() as cluster:
-        addresses = ["inline", f"processes:{WORKERS}", f"dask:{cluster.scheduler_address}"]
-        seconds: dict[str, list[float]] = {address: [] for address in addresses}
-        digests: dict[str, str] = {}
-        for _ in range(asked.rounds):
-            for address in addresses:
-                took, digests[address] = run(address, ground, tasks)
-                seconds[address].append(took)
-        report(addresses, seconds, digests, panel, len(tasks))
-        if asked.kill:
-            killed = threading.Timer(2.0, kill_a_worker, [cluster])
-            killed.start()
-            took, digest = run(addresses[-1], ground, tasks)
-            print(f"a worker killed in the middle: {took:.1f} s, same bits: {digest == digests['inline']}")
+    heads = {"volatility": {"rounds": trees}, "mean": {"rounds": min(60, trees)}}
+    params: dict[str, Any] = {"walk_forward": False, **heads}
+    return [FoldTask("lightgbm", params, 7, fold, options.horizons) for fold in folds_of(ground, options)]
 
 
-def run(address: str, ground: Ground, tasks: list[FoldTask]) -> tuple[float, str]:
-    """Seconds without the start of the workers, and a digest over every forecast."""
+def refit(ground: Ground, task: FoldTask) -> Part:
+    """Fits on what was known, saves the model, forecasts the days after."""
+    from coincast_training.fitting.lightgbm import fit
+
+    # The thread's own time: a scheduler and its threads may live in this process as well.
+    started, fold, day = time.thread_time(), task.fold, np.timedelta64(1, "D")
+    known = cut(ground.panel, fold.train_from, fold.test_from - day)
+    reference = cut(ground.reference, None, fold.test_from - day)
+    model = fit(known, task.params, task.seed, progress=silent, reference=reference).model
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        digests = {path.name: _digest(path.read_bytes()) for path in sorted(Path(folder).iterdir())}
+    forecast = forecast_days(model, ground, fold.test_from, fold.test_to, task.horizons)
+    digests["forecasts"] = _digest(np.ascontiguousarray(forecast.log_return_quantiles).tobytes())
+    return Part(digests, os.getpid(), time.thread_time() - started)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def run(address: str, ground: Ground, tasks: list[FoldTask]) -> Round:
+    """One turn, without the start of the workers and their imports."""
     with open_executor(address) as executor:
-        executor.map(warm, "", list(range(2 * WORKERS)))
+        executor.map(warm, ground, list(range(2 * executor.width)))
         started = time.perf_counter()
-        results = executor.map(run_fold, ground, tasks)
-        took = time.perf_counter() - started
-    forecast = joined([result.out_of_sample for result in results])
-    return took, hashlib.sha256(np.ascontiguousarray(forecast.log_return_quantiles).tobytes()).hexdigest()
+        parts = executor.map(refit, ground, tasks)
+        wall = time.perf_counter() - started
+    by_worker: dict[int, float] = defaultdict(float)
+    for part in parts:
+        by_worker[part.worker] += part.cpu_seconds
+    digests = tuple(tuple(sorted(part.digests.items())) for part in parts)
+    return Round(wall, max(by_worker.values()), sum(by_worker.values()), digests)
 
 
-def warm(shared: str, item: int) -> None:
-    """Imports what a fold needs, in the worker."""
-    import coincast_training.fitting.lightgbm  # noqa: F401
+def warm(ground: Ground, item: int) -> None:
+    """Imports and compiles what a refit needs, in the worker."""
+    from coincast_modelkit.features import DEFAULT_SPEC, batch, market_of
+    from coincast_training.fitting import lightgbm  # noqa: F401
 
-    time.sleep(0.2)
+    batch(ground.panel["bitcoin"].tail(200), market_of(ground.reference), DEFAULT_SPEC)
+    time.sleep(0.5)
+
+
+def silent(fraction: float, stage: str) -> None:
+    """Nobody listens."""
 
 
 @contextmanager
-def local_cluster():
+def local_cluster() -> Iterator[Any]:
     """Two workers with one thread each."""
     cluster = distributed.LocalCluster(
         n_workers=WORKERS, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
@@ -94,23 +156,29 @@ def local_cluster():
         cluster.close()
 
 
-def kill_a_worker(cluster) -> None:
+def kill_a_worker(cluster: Any) -> None:
     """SIGKILL to the first worker's process."""
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
         pids = client.run(os.getpid)
         os.kill(next(iter(pids.values())), signal.SIGKILL)
 
 
-def report(addresses, seconds, digests, panel: Panel, folds: int) -> None:
+def report(found: dict[str, list[Round]], panel: Panel, refits: int) -> None:
     """One line an executor, beside the limit."""
     rows = sum(len(candles) for candles in panel.values())
-    print(f"{folds} refits on {len(panel)} coins, {rows} days; {os.cpu_count()} cores")
-    base = statistics.median(seconds["inline"])
-    for address in addresses:
-        median = statistics.median(seconds[address])
-        name = address.partition(":tcp")[0]
-        same = digests[address] == digests["inline"]
-        print(f"{name:12} {median:6.1f} s   speed-up {base / median:4.2f} of {WORKERS}   same bits: {same}")
+    load = os.getloadavg()[0]
+    print(f"{refits} refits on {len(panel)} coins, {rows} days; {os.cpu_count()} cores, load {load:.1f}")
+    inline = found["inline"]
+    alone = statistics.median(each.wall for each in inline)
+    work = statistics.median(each.together for each in inline)
+    for address, rounds in found.items():
+        wall = statistics.median(each.wall for each in rounds)
+        busiest = statistics.median(each.busiest for each in rounds)
+        same = {each.digests for each in rounds} == {inline[0].digests}
+        print(
+            f"{address.partition(':tcp')[0]:12} {wall:6.1f} s, speed-up {alone / wall:4.2f} of {WORKERS}; "
+            f"by processor time {work / busiest:4.2f}; same files: {same}"
+        )
 
 
 def read_panel(folder: Path, days: int, coins: int) -> Panel:

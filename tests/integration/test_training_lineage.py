@@ -1,0 +1,130 @@
+"""`retrain --from VERSION` on the same data: LightGBM's files byte for byte, the LSTM's forecasts within a
+tolerance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import distributed
+import numpy as np
+import pytest
+
+from coincast_chassis.clock import ManualClock
+from coincast_modelkit.artifact import read_artifact
+from coincast_modelkit.features import market_of
+from coincast_modelkit.prepared import prepare
+from coincast_training.domain import TrainingSpec
+from coincast_training.fitting.table import find_fit
+from coincast_training.training.pipeline import Pipeline
+from tests.unit.training.training_fakes import FakeHistory, panel_of, registry_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+COINS = ("bitcoin", "ethereum")
+PANEL = panel_of(COINS, days=430)
+# The largest difference of a log return quantile between two trainings of one lineage on one machine:
+# TensorFlow may add in an order of its own. Another seed moves them ten times as far at least.
+LSTM_TOLERANCE = 1e-5
+LIGHTGBM: dict[str, Any] = {
+    "volatility": {"rounds": 10},
+    "mean": {"rounds": 5},
+    "anchors": [1, 7],
+    "mean_anchors": [1],
+}
+LSTM: dict[str, Any] = {
+    "units": 4,
+    "attention": 4,
+    "hidden": 8,
+    "window_days": 20,
+    "samples": 8,
+    "epochs": 2,
+    "folds": 1,
+    "anchors": [1, 7],
+    "mean_anchors": [1],
+}
+
+
+def pipeline_on(folder: Path, days: int, parameters: Mapping[str, Any], **options: Any) -> Pipeline:
+    """A pipeline with the real fitters whose history ends after so many days."""
+    history = FakeHistory({coin: candles.rows(0, days) for coin, candles in PANEL.items()})
+    return Pipeline(
+        history=history,
+        registry=registry_in(folder / "artifacts"),
+        find_fit=find_fit,
+        clock=ManualClock(),
+        seed=7,
+        work_dir=folder / "work",
+        parameters=lambda _: parameters,
+        **options,
+    )
+
+
+async def trained(pipeline: Pipeline, spec: TrainingSpec, run_id: str) -> Path:
+    """The folder of the version that a run wrote."""
+    outcome = await pipeline.run(spec, requested_by="test", run_id=run_id, progress=lambda *_: None)
+    return pipeline.registry.root / spec.model / outcome.version
+
+
+async def lineage(folder: Path, model: str, parameters: Mapping[str, Any]) -> tuple[Path, Path]:
+    """A version, and the same again ten days and another recipe later."""
+    first = await trained(pipeline_on(folder, 420, parameters), TrainingSpec(model, COINS), "a")
+    again = TrainingSpec(model, (), from_version=first.name)
+    return first, await trained(replace(pipeline_on(folder, 430, {}), seed=99), again, "b")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What a version holds, but for the manifest and its seal, which name the version itself."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if "manifest" not in path.name}
+
+
+async def test_lightgbm_comes_out_byte_for_byte(tmp_path: Path) -> None:
+    first, again = await lineage(tmp_path, "lightgbm", LIGHTGBM)
+    assert (first.name, again.name) == ("v000001", "v000002")
+    assert files_of(first) == files_of(again)
+    assert read_artifact(tmp_path / "artifacts", "lightgbm", again.name).manifest.parent == first.name
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+async def test_an_lstm_comes_out_within_its_tolerance(tmp_path: Path) -> None:
+    first, again = await lineage(tmp_path, "lstm", LSTM)
+    loaded = [read_artifact(tmp_path / "artifacts", "lstm", folder.name) for folder in (first, again)]
+    assert loaded[0].manifest.data.sha256 == loaded[1].manifest.data.sha256
+    assert loaded[0].manifest.parameters == loaded[1].manifest.parameters
+    assert loaded[1].manifest.seeds == (7,)
+    market = market_of(PANEL)
+    ready = [prepare(PANEL[coin], market, loaded[0].model.spec) for coin in COINS]
+    one, other = (each.model.predict(ready, [1, 7, 14, 30]).log_return_quantiles for each in loaded)
+    difference = float(np.abs(one - other).max())
+    assert difference <= LSTM_TOLERANCE
+    other_seed = await trained(
+        replace(pipeline_on(tmp_path, 420, LSTM), seed=8), TrainingSpec("lstm", COINS), "c"
+    )
+    third = read_artifact(tmp_path / "artifacts", "lstm", other_seed.name).model.predict(
+        ready, [1, 7, 14, 30]
+    )
+    by_seed = float(np.abs(one - third.log_return_quantiles).max())
+    print(f"\nlargest difference of a quantile: {difference:.1e}; with another seed {by_seed:.1e}")
+    assert by_seed > 10 * LSTM_TOLERANCE
+
+
+def test_a_tuned_job_leaves_the_same_files_wherever_its_trials_ran(tmp_path: Path) -> None:
+    spec = TrainingSpec("lightgbm", COINS, tune_trials=4)
+    made: dict[str, dict[str, bytes]] = {}
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+    )
+    with cluster:
+        for address in ("inline", "processes:2", f"dask:{cluster.scheduler_address}"):
+            kind = address.partition(":")[0]
+            pipeline = pipeline_on(tmp_path / kind, 430, LIGHTGBM, executor=address)
+            folder = asyncio.run(trained(pipeline, spec, "run"))
+            made[kind] = files_of(folder)
+            manifest = read_artifact(tmp_path / kind / "artifacts", "lightgbm", folder.name).manifest
+            assert manifest.metrics["tuning"]["trials"] == 4
+    assert made["inline"] == made["processes"] == made["dask"]
+    assert len(made["inline"]) >= 4
