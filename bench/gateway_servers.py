@@ -32,7 +32,7 @@ from coincast_chassis.run import serve as serve_grpc
 from coincast_chassis.settings import ServiceSettings
 from coincast_gateway.app import build
 from coincast_gateway.encode.forecasts import forecasts_document
-from coincast_gateway.server import Server, configured, listen
+from coincast_gateway.server import Server, calm_collector, configured, listen
 from coincast_gateway.settings import Settings
 from coincast_market_data.many import answers
 
@@ -188,6 +188,8 @@ async def http(kind: str, target: str) -> None:
                 access_log=False,
                 server_header=False,
             )
+        # For every one of them, as the gateway does it.
+        calm_collector()
         listener = listen("127.0.0.1", 0)
         print(listener.getsockname()[1], flush=True)
         await Server(config, gateway, not_serving_seconds=0).serve([listener])

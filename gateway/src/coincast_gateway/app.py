@@ -9,7 +9,6 @@ from typing import Any
 
 import redis.asyncio
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from coincast_chassis.breaker import Breaker
 from coincast_chassis.channel import open_channel
@@ -18,6 +17,7 @@ from coincast_chassis.metrics import watch_breaker
 from coincast_chassis.redis import open_redis
 from coincast_chassis.tracing import Tracing
 from coincast_gateway.access.build import build_gate, policy_of
+from coincast_gateway.front.browsers import with_cors
 from coincast_gateway.front.front import Bounds, Front
 from coincast_gateway.front.watch import Watch
 from coincast_gateway.health.collect import Collector
@@ -134,21 +134,6 @@ async def watched_sides(services: Services, stack: AsyncExitStack) -> Sides:
     watching = asyncio.create_task(sides.watch_forever(services.forecasting))
     stack.push_async_callback(cancelled, watching)
     return sides
-
-
-def with_cors(app: App, origins: str) -> App:
-    """Lets browsers of other origins in, where the settings name some."""
-    allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
-    if not allowed:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=allowed,
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["authorization", "content-type", "idempotency-key", "x-api-key", "x-request-id"],
-        expose_headers=["age", "etag", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id"],
-        max_age=3600,
-    )
 
 
 async def opened_redis(settings: Settings, stack: AsyncExitStack) -> redis.asyncio.Redis | None:

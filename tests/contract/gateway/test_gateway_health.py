@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import httpx2
+from prometheus_client import REGISTRY
+from prometheus_client.openmetrics.exposition import generate_latest
 
 from coincast_chassis.errors import Unavailable
 from tests.contract.gateway.fakes import world
@@ -23,6 +25,19 @@ async def test_every_part_has_a_status_a_sentence_and_figures() -> None:
         one = (await http.get("/health/components/market-data")).json()
         assert one["name"] == "market-data"
         assert one["figures"]["link"]["breaker"] == "closed"
+
+
+async def test_a_slow_bucket_leads_to_the_trace_of_a_request() -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        for served in ("app", "hot"):
+            mine = trace_id.replace("0af", {"app": "0aa", "hot": "0ab"}[served])
+            await http.get("/prices?ids=bitcoin", headers={"traceparent": f"00-{mine}-b7ad6b7169203331-01"})
+            rows = generate_latest(REGISTRY).decode().splitlines()
+            of_route = [
+                row for row in rows if row.startswith("coincast_gateway_request_duration_seconds_bucket{")
+            ]
+            assert any('route="/prices"' in row and f'trace_id="{mine}"' in row for row in of_route), served
 
 
 async def test_a_dead_service_is_down_and_the_rest_is_told() -> None:

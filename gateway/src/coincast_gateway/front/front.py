@@ -17,7 +17,18 @@ from coincast_gateway.access.gate import Admission, Gate
 from coincast_gateway.front.refuse import send_refusal
 from coincast_gateway.front.watch import Watch
 from coincast_gateway.problems import EXHAUSTED, OVERLOADED, URI_TOO_LONG, Problem, internal
-from coincast_gateway.serving.asgi import FIRST_BYTE_AT, App, Headers, Message, Receive, Scope, Send, header
+from coincast_gateway.serving.asgi import (
+    FIRST_BYTE_AT,
+    OWN_HEADERS,
+    SENT,
+    App,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    header,
+)
 from coincast_gateway.serving.hot import HotCache
 
 log = get_logger("coincast.gateway")
@@ -60,53 +71,41 @@ class Front:
         started = time.perf_counter()
         admission = self._gate.quick(scope) or await self._gate.admit(scope)
         request_id = self._request_id(scope)
-        extra: Headers = [(b"x-request-id", request_id.encode()), *admission.headers]
+        own: Headers = [(b"x-request-id", request_id.encode()), *admission.headers]
         if self._draining:
-            extra.append((b"connection", b"close"))
+            own.append((b"connection", b"close"))
+            # The short way knows no `Connection: close`.
+            scope["extensions"] = {}
+        scope[OWN_HEADERS] = own
         if scope["method"] == "GET" and not admission.wait_seconds:
             raw = (scope["path"], scope["query_string"], header(scope, b"accept"))
             entry = self._hot.raw(raw, time.monotonic())
             if entry is not None and (entry.public or "read" in admission.scopes):
-                if self._draining:
-                    # The short way knows no `Connection: close`.
-                    scope["extensions"] = {}
-                status = await entry.send(scope, send, now=time.monotonic(), extra=extra)
-                self._watch.hot(scope["path"], status, time.perf_counter() - started)
+                status = await entry.send(scope, with_own_headers(scope, send), now=time.monotonic())
+                self._watch.hot(scope, status, time.perf_counter() - started)
                 return
         with self._bound(scope, request_id):
-            status = await self._pass_on(scope, receive, send, extra, admission)
-        answered = scope.get(FIRST_BYTE_AT) or time.perf_counter()
-        self._watch.passed(scope, status, answered - started)
+            await self._pass_on(scope, receive, with_own_headers(scope, send), admission)
+            answered = scope.get(FIRST_BYTE_AT) or time.perf_counter()
+            self._watch.passed(scope, scope.get(SENT, 0), answered - started)
 
-    async def _pass_on(
-        self, scope: Scope, receive: Receive, send: Send, extra: Headers, admission: Admission
-    ) -> int:
-        status = 0
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], *extra]
-            await send(message)
-
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, admission: Admission) -> None:
         refusal = self._refusal(scope, admission)
         if refusal is not None:
             metrics.REFUSED.labels(refusal.kind.name).inc()
-            await send_refusal(refusal, scope, sending)
-            return status
+            await send_refusal(refusal, scope, send)
+            return
         scope["coincast.admission"] = admission
         self._in_flight += 1
         try:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receive, send)
         except Exception:
             log.exception("a request failed")
-            if status:
+            if SENT in scope:
                 raise
-            await send_refusal(internal(), scope, sending)
+            await send_refusal(internal(), scope, send)
         finally:
             self._in_flight -= 1
-        return status
 
     def _refusal(self, scope: Scope, admission: Admission) -> Problem | None:
         if admission.wait_seconds:
@@ -142,6 +141,18 @@ class Front:
             if safe:
                 return safe
         return f"{self._prefix}{next(self._count):08x}"
+
+
+def with_own_headers(scope: Scope, send: Send) -> Send:
+    """Adds what every reply to this request gets, and notes its status in the scope."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            scope[SENT] = message["status"]
+            message["headers"] = [*message["headers"], *scope[OWN_HEADERS]]
+        await send(message)
+
+    return sending
 
 
 def _trace_id(scope: Scope) -> str:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from coincast_chassis import context
+from coincast_chassis.metrics import observe_latency
 from coincast_gateway import metrics
 from coincast_gateway.health.latency import Recent
-from coincast_gateway.serving.asgi import Scope
+from coincast_gateway.serving.asgi import Scope, header
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED = "unmatched"
@@ -19,21 +21,24 @@ class Watch:
         self._templates: dict[str, str] = {}
         self.recent = recent
 
-    def hot(self, path: str, status: int, seconds: float) -> None:
-        """A request that was answered with ready bytes."""
-        route = self._templates.get(path, UNMATCHED)
-        self._record(route, "GET", status, seconds, "hot")
+    def hot(self, scope: Scope, status: int, seconds: float) -> None:
+        """A request that was answered with ready bytes; it has a trace only where its caller began one."""
+        route = self._templates.get(scope["path"], UNMATCHED)
+        given = header(scope, b"traceparent")
+        trace_id = context.parse_traceparent(given.decode("latin-1")) if given else ""
+        self._record(route, "GET", status, seconds, served="hot", trace_id=trace_id)
 
     def passed(self, scope: Scope, status: int, seconds: float) -> None:
-        """A request that the application answered."""
+        """A request that the application answered, while its trace is bound."""
         route = getattr(scope.get("route"), "path", UNMATCHED)
         if len(self._templates) < 10_000 and route != UNMATCHED:
             self._templates[scope["path"]] = route
-        self._record(
-            route, scope["method"] if scope["method"] in METHODS else "other", status, seconds, "app"
-        )
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._record(route, method, status, seconds, served="app", trace_id=context.trace_id())
 
-    def _record(self, route: str, method: str, status: int, seconds: float, served: str) -> None:
+    def _record(
+        self, route: str, method: str, status: int, seconds: float, *, served: str, trace_id: str
+    ) -> None:
         self.recent.add(route, status, seconds)
         key = (route, method, status, served)
         counter = self._requests.get(key)
@@ -43,4 +48,4 @@ class Watch:
         if histogram is None:
             histogram = self._seconds[route] = metrics.SECONDS.labels(route)
         counter.inc()
-        histogram.observe(seconds)
+        observe_latency(histogram, seconds, trace_id)

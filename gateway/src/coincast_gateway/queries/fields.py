@@ -118,4 +118,5 @@ Probabilities = Annotated[
 def split_ids(ids: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """The ids that can be asked for, and those that no coin can have."""
     good = [each for each in ids if COIN_ID.match(each)]
-    return good, [each for each in ids if not COIN_ID.match(each)]
+    bad = [] if len(good) == len(ids) else [each for each in ids if not COIN_ID.match(each)]
+    return good, bad

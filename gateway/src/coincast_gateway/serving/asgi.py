@@ -11,6 +11,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 # The ASGI extension of the gateway's server: (status, header lines, body) -> whether it was sent.
 READY = "coincast.ready"
+# In the scope: headers that every reply to this request gets, and the status of one that left the short way.
+OWN_HEADERS = "coincast.own_headers"
+SENT = "coincast.sent"
 
 # Set in the scope of a reply that goes on: when (time.perf_counter) its first byte left.
 FIRST_BYTE_AT = "coincast.first_byte_at"

@@ -80,7 +80,9 @@ class Serving:
 
         if not endpoint.kept:
             return self.hot.wrap(await make())
-        shared_name = f"{endpoint.name}|{query.model_dump_json()}|{as_csv}|{side}" if endpoint.shared else ""
+        shared_name = ""
+        if endpoint.shared and self.hot.shares:
+            shared_name = f"{endpoint.name}|{query.model_dump_json()}|{as_csv}|{side}"
         key, public = (endpoint.name, query, as_csv, side), endpoint.scope == "none"
         plan = Plan(key, make, public=public, shared_name=shared_name)
         if not side and len(raw[1]) <= MAX_RAW_QUERY_BYTES:

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from functools import lru_cache
 
 from coincast_gateway.replies import Reply
-from coincast_gateway.serving.asgi import READY, Headers, Scope, Send
+from coincast_gateway.serving.asgi import OWN_HEADERS, READY, SENT, Headers, Scope, Send
 from coincast_gateway.serving.encodings import COMPRESS, IDENTITY, MIN_BYTES, chosen
 
 
@@ -79,7 +79,7 @@ class Entry:
         """Whether a client's copy is this very reply, in whatever form."""
         return self._tag in if_none_match or if_none_match.strip() == b"*"
 
-    async def send(self, scope: Scope, send: Send, *, now: float, extra: Headers | None = None) -> int:
+    async def send(self, scope: Scope, send: Send, *, now: float) -> int:
         """Answer with the whole reply, or with 304 where the client has it. Gives the status sent."""
         accept, none_match = b"", b""
         for name, value in scope["headers"]:
@@ -89,15 +89,19 @@ class Entry:
                 none_match = value
         small = len(self.reply.body) < MIN_BYTES
         form = self.form(IDENTITY if small or not accept else chosen(accept))
-        own: Headers = [(b"age", b"%d" % (now - self.made_at)), *(extra or ())]
-        status, body, headers, ready_lines = self.reply.status, form.body, form.whole, form.whole_lines
-        if none_match and status == 200 and self.matches(none_match):
-            status, body, headers, ready_lines = 304, b"", form.not_modified, form.not_modified_lines
-        if extra is not None and scope["method"] == "GET":
+        age = (b"age", b"%d" % (now - self.made_at))
+        status, body = self.reply.status, form.body
+        unchanged = bool(none_match) and status == 200 and self.matches(none_match)
+        if unchanged:
+            status, body = 304, b""
+        if scope["method"] == "GET" and OWN_HEADERS in scope:
             ready = (scope.get("extensions") or {}).get(READY)
-            if ready is not None and ready(status, ready_lines + lines(own), body):
+            head = form.not_modified_lines if unchanged else form.whole_lines
+            if ready is not None and ready(status, head + lines([age, *scope[OWN_HEADERS]]), body):
+                scope[SENT] = status
                 return status
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
+        headers = form.not_modified if unchanged else form.whole
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, age]})
         await send({"type": "http.response.body", "body": body})
         return status
 

@@ -83,8 +83,19 @@ class Breaker:
 
     async def call(self, fn: Callable[[], Awaitable[T]]) -> T:
         """Await `fn()`, or raise BreakerOpen without calling it. A probe has a time limit (Timeout)."""
-        async with self._passage():
-            return await fn()
+        # As _passage does it, which costs three times as much: every call between services comes this way.
+        ticket = self._admit()
+        try:
+            if self._probe is ticket:
+                async with self._limit():
+                    result = await fn()
+            else:
+                result = await fn()
+        except BaseException as error:
+            self._settle(ticket, error)
+            raise
+        self._settle(ticket, None)
+        return result
 
     async def __aenter__(self) -> None:
         """Pass the gate for a block, or raise BreakerOpen."""
