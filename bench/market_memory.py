@@ -30,7 +30,7 @@ async def main() -> None:
         price = 100.0 + number
         quote = Quote(f"coin-{number}", "usd", price, price * 1e6, price * 1e4, 1.5, clock.now())
         entry = Cached(quote, clock.now(), clock.now(), 0.1)
-        await cache.write({quote_key((quote.id, "usd")): entry})
+        cache.write({quote_key((quote.id, "usd")): entry})
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"memory of {COINS} cached prices: {(after - before) / 1024:.0f} KiB")

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Wall time says nothing on a busy machine: an example may take as long as it takes.
+settings.register_profile("coincast", deadline=None)
+settings.load_profile("coincast")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -15,24 +15,31 @@ from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.metrics import watch_disk
+from coincast_market_data.archive.inbox import Inbox
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.backfill import Backfill
 from coincast_market_data.background import Background
 from coincast_market_data.cache.entry import Kind
 from coincast_market_data.cache.policy import Windows
+from coincast_market_data.cache.sharing import Sharing
 from coincast_market_data.catalogue import Catalogue, decode_coins, encode_coins
+from coincast_market_data.cleaning import Cleaner
 from coincast_market_data.documents import DocumentService
 from coincast_market_data.edges import Edges, open_edges
 from coincast_market_data.encode import ReadyCandles
 from coincast_market_data.history.fill import Filler
+from coincast_market_data.history.series import SeriesSource, series_kind
 from coincast_market_data.history.service import HistoryService
+from coincast_market_data.housekeeping import Housekeeper
 from coincast_market_data.markets import MarketService, decode_table, encode_table
 from coincast_market_data.prices.batcher import Batcher
 from coincast_market_data.prices.hot import HotPairs
+from coincast_market_data.prices.leased import LeasedPairs
 from coincast_market_data.prices.ready import ReadyPrices
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.prices.source import QuoteSource, quote_kind
-from coincast_market_data.quarantine import JumpGuard, QualityBook
+from coincast_market_data.quality import QualityBook
+from coincast_market_data.quarantine import JumpGuard
 from coincast_market_data.servicer import MarketDataServicer, Services
 from coincast_market_data.settings import Plan, Settings, UpstreamName
 from coincast_market_data.status import Status
@@ -40,6 +47,7 @@ from coincast_market_data.upstream.plans import PLANS
 from coincast_market_data.warm import Warmer
 
 Warm = Callable[[], Awaitable[None]]
+QUALITY_FILE = ".quality.json"
 SERVICE = "coincast.market.v1.MarketDataService"
 
 
@@ -82,7 +90,8 @@ def windows_of(fresh: float, settings: Settings) -> Windows:
 
 def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple[Services, Warm]:
     """The services over the edges, and what must succeed before the first call."""
-    settings, quality = edges.settings, QualityBook()
+    settings, quality = edges.settings, QualityBook(archive.root / QUALITY_FILE)
+    quality.open()
     catalogue = make_catalogue(edges, stack)
     hot = HotPairs()
     prices, batcher = make_prices(edges, catalogue, quality, hot, stack)
@@ -95,7 +104,7 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
         ReadyPrices(edges.clock, settings.ready_reply_seconds),
         make_markets(edges, catalogue, quality, stack),
         catalogue,
-        make_history(edges, archive, filler, catalogue, quality),
+        make_history(edges, archive, filler, catalogue),
         ReadyCandles(),
         make_documents(edges, prices, quality, stack),
         backfill,
@@ -107,12 +116,15 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
         prices=prices,
         hot=hot,
         backfill=backfill,
-        archive=archive,
         per_month=edges.governor.limits.per_month,
         observe=status.observe,
     )
     stack.push_async_callback(background.aclose)
-    return services, Warmer(edges.upstream, catalogue, prices, settings, background).warm
+    keeper = Housekeeper(archive, Inbox(archive, edges.clock), quality)
+    stack.push_async_callback(keeper.aclose)
+    return services, Warmer(
+        edges.upstream, catalogue, prices, settings, background=background, keeper=keeper
+    ).warm
 
 
 def make_catalogue(edges: Edges, stack: AsyncExitStack) -> Catalogue:
@@ -144,6 +156,7 @@ def make_prices(
         window_seconds=settings.batch_window_seconds,
         max_ids=settings.batch_max_ids,
         max_query_bytes=settings.batch_max_url_bytes,
+        replicas=LeasedPairs(Sharing(cache)),
     )
     stack.push_async_callback(batcher.aclose)
     prices = PriceService(
@@ -163,8 +176,11 @@ def make_prices(
 def make_filler(edges: Edges, archive: Archive, quality: QualityBook, stack: AsyncExitStack) -> Filler:
     """The way from the upstream's series into the archive."""
     settings = edges.settings
+    # What passes through here stays in Redis for the other replicas; this process has the archive.
+    shared = edges.read_through(series_kind(), 16)
+    stack.push_async_callback(shared.aclose)
     filler = Filler(
-        edges.upstream,
+        SeriesSource(edges.upstream, shared),
         archive,
         edges.data_clock,
         quality,
@@ -176,15 +192,12 @@ def make_filler(edges: Edges, archive: Archive, quality: QualityBook, stack: Asy
     return filler
 
 
-def make_history(
-    edges: Edges, archive: Archive, filler: Filler, catalogue: Catalogue, quality: QualityBook
-) -> HistoryService:
+def make_history(edges: Edges, archive: Archive, filler: Filler, catalogue: Catalogue) -> HistoryService:
     """Daily candles."""
     return HistoryService(
         archive,
         filler,
         edges.data_clock,
-        quality,
         sandbox=edges.sandbox,
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,
@@ -233,7 +246,11 @@ def make_documents(
     for cache in caches.values():
         stack.push_async_callback(cache.aclose)
     return DocumentService(
-        edges.upstream, caches, prices, prices_fresh_seconds=settings.prices_fresh_seconds, note=quality.note
+        edges.upstream,
+        caches,
+        prices,
+        prices_fresh_seconds=settings.prices_fresh_seconds,
+        cleaner=Cleaner(quality.note),
     )
 
 

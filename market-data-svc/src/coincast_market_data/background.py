@@ -10,7 +10,6 @@ import structlog
 
 from coincast_chassis.errors import CoincastError
 from coincast_market_data import metrics
-from coincast_market_data.archive.store import Archive
 from coincast_market_data.backfill import Backfill
 from coincast_market_data.history.days import last_closed_day
 from coincast_market_data.ports import DataClock
@@ -46,7 +45,6 @@ class Background:
         prices: PriceService,
         hot: HotPairs,
         backfill: Backfill,
-        archive: Archive,
         per_month: int,
         observe: Callable[[], Awaitable[None]],
     ) -> None:
@@ -55,7 +53,6 @@ class Background:
         self._prices = prices
         self._hot = hot
         self._backfill = backfill
-        self._archive = archive
         self._interval = refresh_interval(settings.prices_fresh_seconds, per_month)
         self._observe = observe
         self._kept_for: date | None = None
@@ -69,7 +66,7 @@ class Background:
                 (self._keep_archive, KEEP_EVERY_SECONDS),
                 (self._observe, 5.0),
             )
-            self._tasks = [asyncio.create_task(_every(seconds, step)) for step, seconds in loops]
+            self._tasks = [asyncio.create_task(every(seconds, step)) for step, seconds in loops]
 
     async def _refresh_hot(self) -> None:
         pairs = self._hot.take(MOST_PAIRS)
@@ -78,7 +75,6 @@ class Background:
             await self._prices.refresh(pairs)
 
     async def _keep_archive(self) -> None:
-        self._archive.take_writers_place()
         today = last_closed_day(self._clock.now())
         if today == self._kept_for or not self._settings.warm_ids:
             return
@@ -100,7 +96,8 @@ class Background:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+async def every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    """Take the step again and again; a failure is told, and the next turn tries again."""
     while True:
         await asyncio.sleep(seconds)
         try:

@@ -38,7 +38,7 @@ class Catalogue:
         self._hints: dict[str, tuple[str, ...]] = {}
 
     async def list(
-        self, query: str, limit: int, page_token: str
+        self, query: str, limit: int, page_token: str, max_age_seconds: float | None = None
     ) -> tuple[Sequence[Coin], str, int, Provenance]:
         """(coins of this page, token of the next, how many match in all, provenance)."""
         limit = limit or 100
@@ -47,24 +47,24 @@ class Catalogue:
         if len(query) > LONGEST_QUERY:
             raise InvalidInput(f"query may have at most {LONGEST_QUERY} characters", field="query")
         start = _offset(page_token)
-        answer = await self.coins()
+        answer = await self.coins(max_age_seconds)
         found = _search(answer.value, query)
         page = found[start : start + limit]
         following = str(start + limit) if start + limit < len(found) else ""
         return page, following, len(found), answer.provenance
 
-    async def coins(self) -> Answer[tuple[Coin, ...]]:
+    async def coins(self, max_age_seconds: float | None = None) -> Answer[tuple[Coin, ...]]:
         """The whole catalogue."""
-        answer = await self._coins.get("coins", self._fetch_coins)
+        answer = await self._coins.get("coins", self._fetch_coins, max_age_seconds)
         if answer.value is not self._seen:
             self._seen = answer.value
             self._known = frozenset(coin.id for coin in answer.value)
             self._hints.clear()
         return answer
 
-    async def currencies(self) -> Answer[tuple[str, ...]]:
+    async def currencies(self, max_age_seconds: float | None = None) -> Answer[tuple[str, ...]]:
         """Currency codes."""
-        answer = await self._currencies.get("vs_currencies", self._fetch_currencies)
+        answer = await self._currencies.get("vs_currencies", self._fetch_currencies, max_age_seconds)
         self._codes = answer.value
         return answer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.settings import load_settings
 from coincast_market_data.app import archive_folder
-from coincast_market_data.archive.importer import FileReport, candle_files, import_file
+from coincast_market_data.archive.handover import hand_over
+from coincast_market_data.archive.importer import FileReport, candle_files
+from coincast_market_data.archive.inbox import Inbox, report_of
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.history.days import last_closed_day
 from coincast_market_data.keys import canonical_currency
 from coincast_market_data.settings import Settings
 
@@ -35,18 +36,21 @@ def import_candles(
         Path, typer.Argument(help="Files <coin id>.csv or .parquet: date,open,high,low,close,volume")
     ],
     currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
+    wait_seconds: Annotated[float, typer.Option(help="How long a running service may take.")] = 120.0,
 ) -> None:
     """Validate a folder of daily candles and merge it into the archive; exit code 1 where a file was
     refused.
+
+    Beside a running service the service takes the files, and this command tells what it says of them.
     """
     settings = load_settings(Settings)
     archive = Archive(archive_folder(settings))
     try:
-        files = candle_files(folder)
-        code = canonical_currency(currency)
+        files, code = candle_files(folder), canonical_currency(currency)
         archive.open()
-        archive.must_be_writer()
-        reports = asyncio.run(_import(files, archive, code))
+        if not archive.is_writer:
+            typer.echo(f"a running service writes {archive.root}: it is given the files", err=True)
+        reports = asyncio.run(_import(archive, files, code, wait_seconds))
     except (CoincastError, OSError) as error:
         typer.echo(f"import: {error}", err=True)
         raise typer.Exit(2) from None
@@ -56,9 +60,11 @@ def import_candles(
     raise typer.Exit(1 if any(report.refused for report in reports) else 0)
 
 
-async def _import(files: list[Path], archive: Archive, currency: str) -> list[FileReport]:
-    last = last_closed_day(time.time())
-    return [await import_file(path, archive, currency, last) for path in files]
+async def _import(
+    archive: Archive, files: list[Path], currency: str, wait_seconds: float
+) -> list[FileReport]:
+    order = hand_over(archive.root, files, currency)
+    return await report_of(order, Inbox(archive, SystemClock()), wait_seconds)
 
 
 def _show(reports: list[FileReport]) -> None:

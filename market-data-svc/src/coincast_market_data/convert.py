@@ -139,6 +139,7 @@ def quality(report: domain.Quality) -> market_pb2.QualityReport:
     """What is known to be wrong with one coin's data."""
     return market_pb2.QualityReport(
         id=report.id,
+        vs_currency=report.vs_currency,
         missing_days=report.missing_days,
         duplicate_points=report.duplicate_points,
         quarantined_points=report.quarantined_points,

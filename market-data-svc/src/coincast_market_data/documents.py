@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from coincast_chassis.errors import InvalidInput, NotFound
-from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import Answer, Fetch, Fetched, ReadThrough
+from coincast_market_data.cleaning import Cleaner
 from coincast_market_data.domain import OhlcCandle
-from coincast_market_data.history.points import clean_series
 from coincast_market_data.keys import canonical_currency, canonical_id, document_key
 from coincast_market_data.parse import parse_ohlc
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
@@ -26,7 +25,6 @@ LONGEST_VALUE = 4000
 LISTS = ("ids", "vs_currencies", "vs_currency")
 PARAMETER = re.compile(r"[a-z0-9_]{1,60}")
 COIN = r"coins/(?P<id>[^/]+)"
-SERIES_PARTS = ("prices", "market_caps", "total_volumes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +61,30 @@ class DocumentService:
         prices: PriceService,
         *,
         prices_fresh_seconds: float,
-        note: Callable[[str, str, str], None],
+        cleaner: Cleaner,
     ) -> None:
         self._upstream = upstream
         self._caches = caches
         self._prices = prices
         self._prices_fresh_seconds = prices_fresh_seconds
-        self._note = note
+        self._cleaner = cleaner
 
-    async def get(self, path: str, query: Mapping[str, str]) -> Answer[bytes]:
+    async def get(
+        self, path: str, query: Mapping[str, str], max_age_seconds: float | None = None
+    ) -> Answer[bytes]:
         """The document in CoinGecko's shape. Raises NotFound for a path that is not mirrored."""
         route, path = find_route(path)
         parameters = canonical_query(query)
         if path == "simple/price" and answerable(dict(parameters)):
-            return await simple_price(self._prices, dict(parameters), self._prices_fresh_seconds)
+            return await simple_price(
+                self._prices, dict(parameters), self._prices_fresh_seconds, max_age_seconds
+            )
         return await self._caches[route.cache].get(
-            document_key(path, parameters), self._fetch(route, path, parameters)
+            document_key(path, parameters), self._fetch(route, path, parameters), max_age_seconds
         )
 
     async def ohlc(
-        self, coin: str, currency: str, days: int
+        self, coin: str, currency: str, days: int, max_age_seconds: float | None = None
     ) -> tuple[str, str, Answer[Sequence[OhlcCandle]]]:
         """(id, currency, candles) as CoinGecko's `ohlc` gives them. Raises InvalidInput for other spans."""
         coin, code = canonical_id(coin), canonical_currency(currency)
@@ -91,57 +93,17 @@ class DocumentService:
                 f"days must be one of {', '.join(map(str, OHLC_DAYS))}; {days} was given", field="days"
             )
         query = {"vs_currency": code, "days": str(days), "precision": "full"}
-        answer = await self.get(f"coins/{coin}/ohlc", query)
+        answer = await self.get(f"coins/{coin}/ohlc", query, max_age_seconds)
         candles, _ = parse_ohlc(orjson.loads(answer.value), math.inf)
         return coin, code, Answer(candles, answer.provenance, answer.fresh_for_seconds)
 
     def _fetch(self, route: Route, path: str, parameters: tuple[tuple[str, str], ...]) -> Fetch[bytes]:
         async def fetch(priority: Priority) -> Fetched[bytes]:
             reply = await self._upstream.fetch(UpstreamRequest(path, parameters, route.group, priority))
-            document = self._cleaned(path, dict(parameters), reply.document, reply.received_at)
+            document = self._cleaner.cleaned(path, dict(parameters), reply.document, reply.received_at)
             return Fetched(encode(document), reply.received_at, reply.seconds)
 
         return fetch
-
-    def _cleaned(self, path: str, query: Mapping[str, str], document: Any, now: float) -> Any:
-        """The document without what cannot be true."""
-        parts = path.split("/")
-        if len(parts) < 3 or parts[0] != "coins":
-            return document
-        coin, currency = parts[1], query.get("vs_currency", "usd")
-        if parts[2] == "market_chart":
-            return self._clean_chart(coin, currency, document, now)
-        if parts[2] == "ohlc":
-            candles, rejects = parse_ohlc(document, now)
-            for reject in rejects:
-                self._quarantined(coin, currency, reject.reason, 1)
-            return [[int(c.closed_at * 1000), c.open, c.high, c.low, c.close] for c in candles]
-        return document
-
-    def _clean_chart(self, coin: str, currency: str, document: Any, now: float) -> Any:
-        points, findings = clean_series(document, now)
-        for reason, count in findings.quarantined.items():
-            self._quarantined(coin, currency, reason, count)
-        kept = {round(point.at * 1000) for point in points}
-        return {part: _part(document.get(part), kept) for part in SERIES_PARTS}
-
-    def _quarantined(self, coin: str, currency: str, reason: str, count: int) -> None:
-        metrics.QUARANTINED.labels(reason=reason).inc(count)
-        self._note(coin, currency, f"{count} points of a chart: {reason}")
-
-
-def _part(rows: Any, kept: set[int]) -> list[Any]:
-    """One array of a chart at the moments that were kept, in order, each once."""
-    found: dict[int, Any] = {}
-    for row in rows if isinstance(rows, list) else ():
-        if (
-            isinstance(row, list)
-            and len(row) == 2
-            and isinstance(row[0], int | float)
-            and math.isfinite(row[0])
-        ):
-            found.setdefault(round(row[0]), row)
-    return [found[moment] for moment in sorted(kept & found.keys())]
 
 
 def encode(document: Any) -> bytes:

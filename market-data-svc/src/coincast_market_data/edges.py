@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx2
+import redis.asyncio
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.redis import open_redis
@@ -17,7 +20,7 @@ from coincast_market_data.cache.read_through import ReadThrough
 from coincast_market_data.cache.redis_store import RedisStore
 from coincast_market_data.quota.governor import Governor
 from coincast_market_data.quota.window import Limits
-from coincast_market_data.redis_gate import RedisGate
+from coincast_market_data.redis_gate import AT_ONCE, FAILURES, RedisGate
 from coincast_market_data.settings import Settings, UpstreamName
 from coincast_market_data.upstream.breakers import Breakers
 from coincast_market_data.upstream.client import HttpUpstream, open_http
@@ -28,7 +31,9 @@ from coincast_market_data.upstream.pool import PoolView
 from coincast_market_data.upstream.retries import RetryBudget
 
 T = TypeVar("T")
-QUOTA_PATIENCE_SECONDS = 0.3
+CONNECTIONS = 20
+# The client gives up later than the gate, by so much: it cannot tell a stall of this process from Redis'.
+CLIENT_PATIENCE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +75,13 @@ async def open_edges(
 ) -> Edges:
     """Open Redis and the upstream; the stack closes them in reverse."""
     data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX)
-    client = open_redis(settings.redis_url)
-    stack.push_async_callback(client.aclose)
-    gate = RedisGate()
-    stack.push_async_callback(gate.aclose)
+    client, gate = await open_gate(settings, stack)
     prefix = f"coincast:market:{namespace(settings)}:"
-    governor = open_governor(settings, stack, clock, prefix)
+    governor = Governor(
+        limits_of(settings), replicas=settings.replicas, clock=clock, gate=gate, client=client, prefix=prefix
+    )
+    stack.push_async_callback(governor.aclose)
+    governor.start()
     http = await stack.enter_async_context(open_http(settings, transport))
     raw = HttpUpstream(http, settings, data_clock)
     breakers = Breakers(settings, clock)
@@ -99,19 +105,27 @@ def namespace(settings: Settings) -> str:
     return f"{settings.upstream}-{hashlib.sha256(settings.base_url.encode()).hexdigest()[:8]}"
 
 
-def open_governor(settings: Settings, stack: AsyncExitStack, clock: Clock, prefix: str) -> Governor:
-    """The quota on Redis, with more patience than a cache deserves: a call to the upstream waits on it,
-    not a reply.
+async def open_gate(settings: Settings, stack: AsyncExitStack) -> tuple[redis.asyncio.Redis, RedisGate]:
+    """Redis, and the one gate before it: what the cache finds out about Redis the quota knows, and the other
+    way round.
     """
-    client = open_redis(settings.redis_url, max_connections=10, timeout_seconds=QUOTA_PATIENCE_SECONDS)
+    client = open_redis(
+        settings.redis_url,
+        max_connections=CONNECTIONS,
+        timeout_seconds=CLIENT_PATIENCE * settings.redis_patience_seconds,
+    )
     stack.push_async_callback(client.aclose)
-    gate = RedisGate(
-        patience_seconds=QUOTA_PATIENCE_SECONDS * 1.5, leave_alone_seconds=0.25, longest_seconds=5.0
-    )
+
+    async def answers() -> bool:
+        return bool(await client.ping())
+
+    gate = RedisGate(answers, patience_seconds=settings.redis_patience_seconds)
     stack.push_async_callback(gate.aclose)
-    return Governor(
-        limits_of(settings), replicas=settings.replicas, clock=clock, gate=gate, client=client, prefix=prefix
-    )
+    # Connections are made before the first request, which would pay for them out of its patience.
+    with contextlib.suppress(*FAILURES):
+        if await answers():
+            await asyncio.gather(*(answers() for _ in range(AT_ONCE)))
+    return client, gate
 
 
 def limits_of(settings: Settings) -> Limits:

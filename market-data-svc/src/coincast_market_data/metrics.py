@@ -38,6 +38,11 @@ CACHE_SERVED = Counter(
 REDIS_ERRORS = Counter(
     "coincast_market_redis_errors_total", "Commands that Redis did not answer.", ["operation", "reason"]
 )
+SHARED_FETCHES = Counter(
+    "coincast_market_shared_fetches_total",
+    "Keys that another replica fetched: found at once, waited for, or given up and fetched here.",
+    ["outcome"],
+)
 BATCH_CLIENT_CALLS = Counter(
     "coincast_market_batch_client_calls_total", "Calls for prices that needed the upstream."
 )

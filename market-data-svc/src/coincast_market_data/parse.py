@@ -133,7 +133,7 @@ def parse_markets(document: Any, currency: str, now: float) -> tuple[tuple[Marke
         if not isinstance(row, dict) or not isinstance(row.get("id"), str):
             bad.append(Reject("", "not_a_row"))
             continue
-        fault = _market_fault(row, now)
+        fault = market_fault(row, now)
         if fault:
             bad.append(Reject(row["id"], fault))
         else:
@@ -141,7 +141,8 @@ def parse_markets(document: Any, currency: str, now: float) -> tuple[tuple[Marke
     return tuple(good), bad
 
 
-def _market_fault(row: Mapping[str, Any], now: float) -> str:
+def market_fault(row: Mapping[str, Any], now: float) -> str:
+    """Why a row of the market table cannot be true; empty where it can."""
     value, seen = row.get("current_price"), parse_time(row.get("last_updated"))
     if value is None:
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
@@ -52,15 +52,36 @@ class DataClock(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which keys are to be fetched here, which are being fetched elsewhere, and the values there are."""
+
+    mine: tuple[str, ...]
+    elsewhere: frozenset[str]
+    values: Mapping[str, bytes]
+
+
 class SharedStore(Protocol):
-    """The shared layer of the cache. Fails open: a broken store reads as empty."""
+    """The shared layer of the cache. Fails open: a broken store reads as empty, every key is one's own."""
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """Values of those keys that are there."""
         ...
 
-    async def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Keep the items for so long."""
+    async def claim(self, keys: Sequence[str]) -> Claim:
+        """Take the right to fetch these keys, where nobody else has it."""
+        ...
+
+    async def look(self, keys: Sequence[str]) -> Claim:
+        """As `claim`, taking nothing."""
+        ...
+
+    def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
+        """Keep the items for so long, and give up the right to fetch them; nobody waits for it."""
+        ...
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give up the right to fetch these keys."""
         ...
 
     @property

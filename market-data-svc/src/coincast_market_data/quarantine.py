@@ -1,11 +1,9 @@
-"""Bad data by coin: jumps that nothing confirms, and the record of what was put aside."""
+"""Jumps that nothing confirms are put aside."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import date
 
-from coincast_market_data.domain import Quality
 from coincast_market_data.parse import Pair
 
 JUMP_FACTOR = 10.0
@@ -13,7 +11,6 @@ JUMP_FACTOR = 10.0
 MEMORY_SECONDS = 6 * 3600.0
 AGREEMENT_FACTOR = 2.0
 CONFIRMED_AFTER_SECONDS = 120.0
-MAX_NOTES = 20
 
 
 class JumpGuard:
@@ -46,31 +43,3 @@ class JumpGuard:
 
 def _ratio(a: float, b: float) -> float:
     return max(a / b, b / a)
-
-
-class QualityBook:
-    """What was found wrong, coin by coin; bounded, newest coins kept."""
-
-    def __init__(self, *, max_coins: int = 5000) -> None:
-        self._coins: OrderedDict[tuple[str, str], Quality] = OrderedDict()
-        self._max_coins = max_coins
-
-    def of(self, coin: str, currency: str) -> Quality:
-        """The report of one coin; an empty one where nothing is known."""
-        key = (coin, currency)
-        report = self._coins.get(key)
-        if report is None:
-            report = self._coins[key] = Quality(coin, currency)
-            if len(self._coins) > self._max_coins:
-                self._coins.popitem(last=False)
-        return report
-
-    def note(self, coin: str, currency: str, text: str, *, points: int = 1, day: date | None = None) -> None:
-        """Count quarantined points and say why, newest first."""
-        report = self.of(coin, currency)
-        report.quarantined_points += points
-        when = f" on {day.isoformat()}" if day else ""
-        line = f"{text}{when}"
-        if line not in report.notes[:1]:
-            report.notes.insert(0, line)
-        del report.notes[MAX_NOTES:]

@@ -26,6 +26,16 @@ from coincast_market_data.prices.ready import ReadyPrices
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.status import Status
 
+WithAge: TypeAlias = (
+    pb.GetPricesRequest
+    | pb.GetMarketsRequest
+    | pb.GetHistoryRequest
+    | pb.StreamHistoryRequest
+    | pb.ListCoinsRequest
+    | pb.ListVsCurrenciesRequest
+    | pb.GetOhlcRequest
+    | pb.GetDocumentRequest
+)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -96,7 +106,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     async def ListCoins(self, request: pb.ListCoinsRequest, context: Context) -> pb.ListCoinsResponse:
         """The catalogue."""
         coins, following, total, where = await self._all.catalogue.list(
-            request.query, request.limit, request.page_token
+            request.query, request.limit, request.page_token, _max_age(request)
         )
         return pb.ListCoinsResponse(
             coins=[convert.coin(coin) for coin in coins],
@@ -109,7 +119,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         self, request: pb.ListVsCurrenciesRequest, context: Context
     ) -> pb.ListVsCurrenciesResponse:
         """Currency codes."""
-        answer = await self._all.catalogue.currencies()
+        answer = await self._all.catalogue.currencies(_max_age(request))
         return pb.ListVsCurrenciesResponse(
             vs_currencies=answer.value, provenance=convert.provenance(answer.provenance)
         )
@@ -128,7 +138,8 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         ids, bad = split_ids(request.ids)
         for text in [*ids, *bad]:
             try:
-                async for span in self._all.history.stream(text, request.vs_currency, request.days):
+                spans = self._all.history.stream(text, request.vs_currency, request.days, _max_age(request))
+                async for span in spans:
                     yield pb.StreamHistoryResponse(history=convert.history(span))
             except CoincastError as error:
                 yield pb.StreamHistoryResponse(error=convert.item_error(failure_of(text, error)))
@@ -136,7 +147,9 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
     async def GetOhlc(self, request: pb.GetOhlcRequest, context: Context) -> pb.GetOhlcResponse:
         """Candles as CoinGecko's `ohlc` gives them."""
-        coin, currency, answer = await self._all.documents.ohlc(request.id, request.vs_currency, request.days)
+        coin, currency, answer = await self._all.documents.ohlc(
+            request.id, request.vs_currency, request.days, _max_age(request)
+        )
         return pb.GetOhlcResponse(
             id=coin,
             vs_currency=currency,
@@ -146,7 +159,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:
         """A document in CoinGecko's own shape."""
-        answer = await self._all.documents.get(request.path, request.query)
+        answer = await self._all.documents.get(request.path, request.query, _max_age(request))
         return pb.GetDocumentResponse(
             json=answer.value,
             provenance=convert.provenance(answer.provenance),
@@ -165,5 +178,5 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         return await self._all.status.reply(request.quality_ids)
 
 
-def _max_age(request: pb.GetPricesRequest | pb.GetMarketsRequest | pb.GetHistoryRequest) -> float | None:
+def _max_age(request: WithAge) -> float | None:
     return request.max_age_seconds if request.HasField("max_age_seconds") else None

@@ -92,6 +92,10 @@ class Settings(ServiceSettings):
     breaker_min_calls: int = Field(5, ge=1, description="Calls before a breaker may open.")
     breaker_probe_seconds: float = Field(10.0, gt=0, description="How long a probe may take.")
 
+    redis_patience_seconds: float = Field(
+        0.05, gt=0, le=5, description="What one request may lose to a Redis that does not answer, in all."
+    )
+
     prices_fresh_seconds: float = Field(30.0, gt=0, description="How long prices are fresh.")
     markets_fresh_seconds: float = Field(
         60.0, gt=0, description="How long market tables and single documents are fresh."

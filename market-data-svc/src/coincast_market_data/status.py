@@ -15,14 +15,15 @@ from coincast_market_data.cache.layers import LayerCounts
 from coincast_market_data.cache.redis_store import RedisStore
 from coincast_market_data.keys import split_ids
 from coincast_market_data.prices.batcher import Batcher
-from coincast_market_data.quarantine import QualityBook
+from coincast_market_data.quality import QualityBook
 from coincast_market_data.quota.governor import Governor
 from coincast_market_data.redis_gate import RedisGate
 from coincast_market_data.settings import Settings
 from coincast_market_data.upstream.breakers import Breakers
 from coincast_market_data.upstream.pool import PoolView
 
-QUALITY_CURRENCY = "usd"
+# Of a coin of which nothing is known.
+FALLBACK_CURRENCY = "usd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Status:
             batch=self._batch(),
             archive=await asyncio.to_thread(self._archive),
             warm_ids=self.settings.warm_ids,
-            quality=[await self._quality(coin) for coin in split_ids(quality_ids)[0]] if quality_ids else [],
+            quality=await self._reports(quality_ids),
             redis_up=await self.store.answers(),
             version=metadata.version("coincast-market-data"),
             uptime_seconds=time.monotonic() - self.started,
@@ -73,10 +74,19 @@ class Status:
         metrics.QUOTA_PAUSED.set(seen.paused_seconds)
         metrics.REDIS_UP.set(await self.store.answers())
 
-    async def _quality(self, coin: str) -> market_pb2.QualityReport:
-        """What was put aside since the start, and the gaps of what is kept."""
-        report = self.quality.of(coin, QUALITY_CURRENCY)
-        candles = await self.archive.read(coin, QUALITY_CURRENCY)
+    async def _reports(self, ids: Sequence[str]) -> list[market_pb2.QualityReport]:
+        """One for each currency in which a coin is kept, or was found wrong."""
+        reports: list[market_pb2.QualityReport] = []
+        for coin in split_ids(ids)[0] if ids else ():
+            known = self.archive.currencies(coin) | self.quality.currencies(coin)
+            currencies = sorted(known or {FALLBACK_CURRENCY})
+            reports += [await self._quality(coin, currency) for currency in currencies]
+        return reports
+
+    async def _quality(self, coin: str, currency: str) -> market_pb2.QualityReport:
+        """What was put aside, and the gaps of what is kept."""
+        report = self.quality.of(coin, currency)
+        candles = await self.archive.read(coin, currency)
         if candles:
             report.last_good_day = candles[-1].day
             report.missing_days = (candles[-1].day - candles[0].day).days + 1 - len(candles)

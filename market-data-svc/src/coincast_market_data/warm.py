@@ -10,6 +10,7 @@ import structlog
 from coincast_chassis.errors import CoincastError
 from coincast_market_data.background import Background
 from coincast_market_data.catalogue import Catalogue
+from coincast_market_data.housekeeping import Housekeeper
 from coincast_market_data.ports import Upstream, UpstreamRequest
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.settings import Settings, UpstreamName
@@ -30,13 +31,16 @@ class Warmer:
         catalogue: Catalogue,
         prices: PriceService,
         settings: Settings,
+        *,
         background: Background,
+        keeper: Housekeeper,
     ) -> None:
         self._upstream = upstream
         self._catalogue = catalogue
         self._prices = prices
         self._settings = settings
         self._background = background
+        self._keeper = keeper
 
     async def warm(self) -> None:
         """Greet the upstream, which tells its clock and what it is; then fetch lists and the configured
@@ -49,6 +53,7 @@ class Warmer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._first_fetches()
+        self._keeper.start()
         if self._settings.background_refresh:
             self._background.start()
 

@@ -17,9 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Conflict, InvalidInput
 from coincast_market_data.archive.files import UnreadableArchive, read_candles, read_extent, write_candles
+from coincast_market_data.archive.handover import hand_over
 from coincast_market_data.archive.importer import candle_files, import_file
+from coincast_market_data.archive.inbox import Inbox, report_of
 from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.archive.rows import check_rows
 from coincast_market_data.archive.store import Archive
@@ -96,13 +99,16 @@ async def test_only_one_writes_and_the_others_read_along(tmp_path: Path) -> None
     reader.open()
     assert writer.is_writer
     assert not reader.is_writer
-    with pytest.raises(Conflict, match="in use"):
-        reader.must_be_writer()
     await writer.add("bitcoin", "usd", days(5))
     assert len(await reader.read("bitcoin", "usd")) == 5
     await reader.add("bitcoin", "usd", days(1, DAY + timedelta(days=5)))
     assert len(await reader.read("bitcoin", "usd")) == 6, "its own fetch serves it"
-    assert len(read_candles(tmp_path / "usd" / "bitcoin.parquet")) == 5, "and stays off the disk"
+    assert len(read_candles(tmp_path / "usd" / "bitcoin.parquet")) == 5, "it does not write itself"
+    await Inbox(reader, SystemClock()).take()
+    assert len(read_candles(tmp_path / "usd" / "bitcoin.parquet")) == 5, "nor takes what is handed over"
+    await Inbox(writer, SystemClock()).take()
+    assert len(read_candles(tmp_path / "usd" / "bitcoin.parquet")) == 6, "the writer took it over"
+    assert not list((tmp_path / ".inbox").iterdir())
     await asyncio.sleep(0.01)
     await writer.add("bitcoin", "usd", days(3, DAY + timedelta(days=10)))
     assert len(await reader.read("bitcoin", "usd")) == 9, "what the writer added shows"
@@ -268,3 +274,74 @@ def test_the_command_imports_and_tells_its_exit_code(tmp_path: Path) -> None:
     )
     assert none.returncode == 2
     assert none.stderr.count("\n") == 1
+
+
+RUNNING = """
+import asyncio, sys
+from pathlib import Path
+from coincast_chassis.clock import SystemClock
+from coincast_market_data.archive.inbox import Inbox
+from coincast_market_data.archive.store import Archive
+async def main():
+    archive = Archive(Path(sys.argv[1]))
+    archive.open()
+    print("writer" if archive.is_writer else "no writer", flush=True)
+    inbox = Inbox(archive, SystemClock())
+    while True:
+        await inbox.take()
+        await asyncio.sleep(0.1)
+asyncio.run(main())
+"""
+
+
+def test_the_command_imports_beside_a_running_writer(tmp_path: Path) -> None:
+    folder, root = tmp_path / "in", tmp_path / "archive"
+    folder.mkdir()
+    lines = [f"{DAY + timedelta(days=n)},1,3,0.5,2,{n}" for n in range(30)]
+    (folder / "bitcoin.csv").write_text("\n".join(["date,open,high,low,close,volume", *lines]))
+    (folder / "wrong.csv").write_text("day,price\n2025-01-01,3\n")
+    running = subprocess.Popen([sys.executable, "-c", RUNNING, str(root)], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    try:
+        assert running.stdout.readline() == "writer\n"
+        done = subprocess.run(
+            [sys.executable, "-m", "coincast_market_data", "import", str(folder)],
+            env={**os.environ, "MARKET_ARCHIVE_DIR": str(root)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
+    assert "a running service writes" in done.stderr
+    assert done.returncode == 1, "one file was refused"
+    assert "30 candles new or richer; 1 of 2 files refused" in done.stdout
+    assert "lacks the column date" in done.stdout
+    assert len(read_candles(root / "usd" / "bitcoin.parquet")) == 30
+    assert not list((root / ".inbox").iterdir()), "nothing is left behind"
+
+
+async def test_a_writer_that_does_not_take_the_files_is_told_with_the_fix(tmp_path: Path) -> None:
+    writer, other = Archive(tmp_path), Archive(tmp_path)
+    writer.open()
+    other.open()
+    table = pa.table({"date": [DAY], "close": [1.0]})
+    pq.write_table(table, tmp_path / "bitcoin.parquet")
+    order = hand_over(tmp_path, [tmp_path / "bitcoin.parquet"], "usd")
+    with pytest.raises(Conflict, match="stop it and import again"):
+        await report_of(order, Inbox(other, SystemClock()), 0.5)
+    writer.close()
+    (report,) = await report_of(order, Inbox(other, SystemClock()), 30)
+    assert (report.file, report.added, report.first_day) == ("bitcoin.parquet", 1, DAY)
+    other.close()
+
+
+async def test_an_order_that_makes_no_sense_is_reported_not_repeated(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.open()
+    order = hand_over(tmp_path, [], "not a currency!")
+    (report,) = await report_of(order, Inbox(archive, SystemClock()), 30)
+    assert "not a currency code" in report.refused
+    archive.close()

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_chassis.errors import Exhausted, InvalidInput, NotFound, Unavailable
+from coincast_market_data.cleaning import Cleaner
 from coincast_market_data.history.build import build_candles
 from coincast_market_data.history.days import days_between, last_closed_day, midnight
 from coincast_market_data.history.points import Point, clean_series, drop_jumps
 from coincast_market_data.parse import parse_markets, parse_ohlc, parse_quotes
-from coincast_market_data.quarantine import JumpGuard, QualityBook
+from coincast_market_data.quarantine import JumpGuard
 from coincast_market_data.upstream.body import parse_json
 from coincast_market_data.upstream.refusals import BadData, BeyondPlan, refusal
 from coincast_market_data.upstream.retry_after import ABSENT_SECONDS, LONGEST_SECONDS, parse_retry_after
@@ -179,17 +180,6 @@ def test_a_jumping_spot_price_waits_for_confirmation() -> None:
     assert guard.plausible(pair, 900.0, NOW + 86_400), "a day later nothing is known"
 
 
-def test_the_quality_book_is_bounded_and_newest_first() -> None:
-    book = QualityBook(max_coins=3)
-    for n in range(50):
-        book.note("a", "usd", f"note {n}")
-    assert book.of("a", "usd").notes[0] == "note 49"
-    assert len(book.of("a", "usd").notes) == 20
-    for coin in "bcdef":
-        book.note(coin, "usd", "x")
-    assert book.of("a", "usd").quarantined_points == 0, "forgotten, not grown without end"
-
-
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -258,3 +248,41 @@ def test_the_other_bodies(status: int, body: bytes, error: type[Exception]) -> N
 
 def test_a_limit_without_retry_after_means_a_minute() -> None:
     assert refusal(429, b"Throttled", {}, NOW).retry_after_seconds == 60.0
+
+
+BAD_PRICES = [float("nan"), float("inf"), -1.0, 0, "12", True]
+
+
+@pytest.mark.parametrize("bad", BAD_PRICES)
+def test_documents_pass_on_without_what_cannot_be_true(bad: object) -> None:
+    noted: list[tuple[str, str, str]] = []
+    cleaner = Cleaner(lambda coin, currency, text: noted.append((coin, currency, text)))
+    rows = [
+        {"id": "a", "current_price": 5.0},
+        {"id": "b", "current_price": bad},
+        {"id": "c", "current_price": None},
+    ]
+    markets = cleaner.cleaned("coins/markets", {"vs_currency": "eur"}, rows, NOW)
+    assert [row["id"] for row in markets] == ["a", "c"]
+    coin = {"id": "a", "market_data": {"current_price": {"usd": 5.0, "eur": bad}, "total_volume": {"usd": 0}}}
+    for path in ("coins/a", "coins/a/history"):
+        document = cleaner.cleaned(path, {}, coin, NOW)
+        assert document == {
+            "id": "a",
+            "market_data": {"current_price": {"usd": 5.0}, "total_volume": {"usd": 0}},
+        }
+    named = cleaner.cleaned(
+        "simple/price", {"symbols": "a"}, {"a": {"usd": bad, "eur": 2.0, "eur_24h_vol": 0}}, NOW
+    )
+    assert named == {"a": {"eur": 2.0, "eur_24h_vol": 0}}
+    assert {(coin, currency) for coin, currency, _ in noted} == {("b", "eur"), ("a", "eur"), ("a", "usd")}
+
+
+@pytest.mark.parametrize(
+    "document", [None, [], {}, "x", 3, [None, 3, {"id": 7}], {"market_data": 3}, {"a": 3}]
+)
+@pytest.mark.parametrize(
+    "path", ["coins/markets", "coins/a", "coins/a/history", "simple/price", "ping", "coins/list"]
+)
+def test_documents_of_any_shape_are_cleaned_without_an_error(path: str, document: object) -> None:
+    Cleaner(lambda *_: None).cleaned(path, {}, document, NOW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from coincast_market_data.cache.read_through import Fetched, ReadThrough
 from coincast_market_data.documents import canonical_query, find_route
 from coincast_market_data.domain import Quote, Source
 from coincast_market_data.keys import canonical_currencies, document_key, split_ids
-from coincast_market_data.ports import Priority
+from coincast_market_data.ports import Claim, Priority
 from coincast_market_data.prices.source import quote_kind
 
 WINDOWS = Windows(fresh=30, revalidate=120, if_error=3600)
@@ -32,14 +32,27 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.items: dict[str, bytes] = {}
+        self.leased: set[str] = set()
+        self.released: list[str] = []
         self.reads = 0
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         self.reads += 1
         return {key: self.items[key] for key in keys if key in self.items}
 
-    async def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
+    async def claim(self, keys: Sequence[str]) -> Claim:
+        """Whatever another has leased is fetched elsewhere."""
+        mine = tuple(key for key in keys if key not in self.leased)
+        return Claim(mine, frozenset(keys) & self.leased, {k: self.items[k] for k in keys if k in self.items})
+
+    async def look(self, keys: Sequence[str]) -> Claim:
+        return await self.claim(keys)
+
+    def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
         self.items |= items
+
+    def release(self, keys: Iterable[str]) -> None:
+        self.released += list(keys)
 
 
 class Origin:
@@ -187,7 +200,7 @@ def test_memory_is_bounded() -> None:
     async def fill() -> int:
         cache = LayeredCache(KIND, FakeStore(), ManualClock(), LayerCounts(), max_entries=100)
         for n in range(1000):
-            await cache.write({f"k{n}": Cached("x", 0.0, 0.0)})
+            cache.write({f"k{n}": Cached("x", 0.0, 0.0)})
         return len(cache)
 
     assert asyncio.run(fill()) == 100
@@ -250,7 +263,7 @@ def test_documents_are_bounded_by_their_bytes() -> None:
             kind, FakeStore(), ManualClock(), LayerCounts(), max_entries=100, max_bytes=10_000
         )
         for n in range(50):
-            await cache.write({f"k{n % 20}": Cached(b"x" * 1000 * (1 + n % 3), 0.0, 0.0)})
+            cache.write({f"k{n % 20}": Cached(b"x" * 1000 * (1 + n % 3), 0.0, 0.0)})
         held = [entry.value for entry in (await cache.read([f"k{n}" for n in range(20)])).values()]
         return len(cache), sum(map(len, held))
 

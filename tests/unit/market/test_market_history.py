@@ -17,9 +17,10 @@ from coincast_market_data.backfill import Backfill
 from coincast_market_data.domain import Source
 from coincast_market_data.history.fill import Filler
 from coincast_market_data.history.plan import HOURLY_DAYS, plan_calls, spans
+from coincast_market_data.history.series import SeriesSource
 from coincast_market_data.history.service import HistoryService
 from coincast_market_data.ports import Priority
-from coincast_market_data.quarantine import QualityBook
+from coincast_market_data.quality import QualityBook
 from coincast_market_data.upstream.refusals import BeyondPlan
 from tests.unit.market.market_fakes import FakeCharts, any_currency, no_hints, none_unknown
 
@@ -40,7 +41,7 @@ class Rig:
         self.archive.open()
         self.quality = QualityBook()
         self.filler = Filler(
-            self.charts,
+            SeriesSource(self.charts),
             self.archive,
             self.clock,
             self.quality,
@@ -52,7 +53,6 @@ class Rig:
             self.archive,
             self.filler,
             self.clock,
-            self.quality,
             sandbox=False,
             suggest=no_hints,
             unknown=none_unknown,

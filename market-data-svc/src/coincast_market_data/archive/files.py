@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,11 +55,16 @@ def write_candles(path: Path, candles: Sequence[Candle]) -> None:
     for name in NUMBERS:
         columns[name] = [getattr(candle, name) for candle in candles]
     table = pa.table(columns, schema=SCHEMA)
+    replace_file(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+def replace_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Fill a file beside the path and move it there, on the disk before it is seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            fill(file)
             file.flush()
             # A temporary file is its owner's alone; a backup may run as somebody else.
             os.fchmod(file.fileno(), 0o644)

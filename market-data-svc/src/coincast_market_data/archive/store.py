@@ -14,9 +14,9 @@ from pathlib import Path
 
 import structlog
 
-from coincast_chassis.errors import Conflict
 from coincast_market_data import metrics
 from coincast_market_data.archive.files import UnreadableArchive, read_candles, read_extent, write_candles
+from coincast_market_data.archive.handover import hand_over_candles
 from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.domain import Candle
 
@@ -37,7 +37,9 @@ class Extent:
 
 
 class Archive:
-    """Candles by coin and currency. A process that is not the writer keeps what it fetched in memory only."""
+    """Candles by coin and currency. A process that is not the writer hands what it fetched to the one that
+    is.
+    """
 
     def __init__(self, root: Path, *, max_coins_in_memory: int = 500) -> None:
         self._root = root
@@ -78,13 +80,17 @@ class Archive:
 
     @property
     def is_writer(self) -> bool:
-        """Whether what is added here reaches the disk."""
+        """Whether this process is the one that writes."""
         return self._lock_file is not None
 
-    def must_be_writer(self) -> None:
-        """Raise Conflict where somebody else writes."""
-        if not self.is_writer:
-            raise Conflict(f"the archive {self._root} is in use by a running service; stop that first")
+    @property
+    def root(self) -> Path:
+        """The folder of the archive."""
+        return self._root
+
+    def currencies(self, coin: str) -> set[str]:
+        """The currencies in which a coin is kept."""
+        return {currency for name, currency in self._extents if name == coin}
 
     def close(self) -> None:
         """Leave the writer's place."""
@@ -119,7 +125,7 @@ class Archive:
             return 0
 
     async def add(self, coin: str, currency: str, candles: Iterable[Candle], *, flush: bool = True) -> int:
-        """Merge candles in; returns how many days are new or richer. Only the writer's reach the disk.
+        """Merge candles in; returns how many days are new or richer.
 
         Without `flush` the file follows when it was last written some seconds ago, or at `flush`.
         """
@@ -139,7 +145,7 @@ class Archive:
         """Bring what was added to the disk."""
         key = (coin, currency)
         async with self._locks[key]:
-            if self._dirty.pop(key, None) is not None and self.is_writer:
+            if self._dirty.pop(key, None) is not None:
                 await self._write(key, await self.read(coin, currency))
 
     def extent(self) -> Extent:
@@ -171,7 +177,11 @@ class Archive:
 
     async def _write(self, key: Key, candles: Sequence[Candle]) -> None:
         try:
-            await asyncio.to_thread(write_candles, self._path(key), candles)
+            if self.is_writer:
+                await asyncio.to_thread(write_candles, self._path(key), candles)
+            else:
+                # The one writer takes it from there.
+                await asyncio.to_thread(hand_over_candles, self._root, *key, candles)
         except OSError as error:
             # A full disk costs the archive, not the reply: what was fetched is served from memory.
             log.warning("archive cannot be written", coin=key[0], reason=str(error))

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from coincast_chassis.clock import Clock
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import Cached, Kind, pack, unpack
-from coincast_market_data.ports import SharedStore
+from coincast_market_data.ports import Claim, SharedStore
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Share(Generic[T]):
+    """Of the keys that need a fetch: what another replica stored meanwhile, what is to be fetched here, and
+    what another replica is fetching.
+    """
+
+    found: Mapping[str, Cached[T]]
+    mine: tuple[str, ...]
+    elsewhere: tuple[str, ...]
 
 
 class LayerCounts:
@@ -79,22 +92,46 @@ class LayeredCache(Generic[T]):
         entry = self._memory.get(key)
         return entry if entry is not None and self.age(entry) < self.kind.windows.if_error else None
 
-    async def read(self, keys: Sequence[str]) -> dict[str, Cached[T]]:
-        """What is there, whatever its age."""
+    async def read(
+        self, keys: Sequence[str], new_enough_seconds: float | None = None
+    ) -> dict[str, Cached[T]]:
+        """What is there, whatever its age; Redis is asked about what is older here than fresh, or than asked
+        for.
+        """
         found = self._from_memory(keys)
-        fresh = self.kind.windows.fresh
+        fresh = min(self.kind.windows.fresh, math.inf if new_enough_seconds is None else new_enough_seconds)
         below = [key for key in keys if key not in found or not 0 <= self.age(found[key]) < fresh]
         self._counts.add("memory", len(keys) - len(below), len(below))
         if below:
             found.update(await self._from_store(below, found))
         return found
 
-    async def write(self, entries: Mapping[str, Cached[T]]) -> None:
-        """Keep the entries in both layers."""
+    def write(self, entries: Mapping[str, Cached[T]]) -> None:
+        """Keep the entries in both layers; Redis gets them behind the caller's back, and their leases end."""
         self._remember(entries)
         packed = {self._key(key): pack(entry, self.kind) for key, entry in entries.items()}
         if packed:
-            await self._store.write(packed, self.kind.windows.if_error + 60)
+            self._store.write(packed, self.kind.windows.if_error + 60)
+
+    async def claim(self, keys: Sequence[str]) -> Share[T]:
+        """Take the lease of each key, so that one replica fetches it; with what others have just stored."""
+        return self._share(await self._store.claim([self._key(key) for key in keys]), keys)
+
+    async def look(self, keys: Sequence[str]) -> Share[T]:
+        """As `claim`, taking no lease."""
+        return self._share(await self._store.look([self._key(key) for key in keys]), keys)
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give the leases up without a value."""
+        self._store.release([self._key(key) for key in keys])
+
+    def _share(self, claim: Claim, keys: Sequence[str]) -> Share[T]:
+        known = {key: self._memory[key] for key in keys if key in self._memory}
+        found = self._newer({key: claim.values.get(self._key(key)) for key in keys}, known)
+        left = [key for key in keys if key not in found]
+        elsewhere = tuple(key for key in left if self._key(key) in claim.elsewhere)
+        mine = tuple(key for key in left if self._key(key) not in claim.elsewhere)
+        return Share(found, mine, elsewhere)
 
     def _key(self, key: str) -> str:
         return f"{self.kind.name}:{key}"
@@ -110,12 +147,19 @@ class LayeredCache(Generic[T]):
 
     async def _from_store(self, keys: Sequence[str], known: Mapping[str, Cached[T]]) -> dict[str, Cached[T]]:
         values = await self._store.read([self._key(key) for key in keys])
+        newer = self._newer({key: values.get(self._key(key)) for key in keys}, known)
+        self._counts.add("redis", len(newer), len(keys) - len(newer))
+        return newer
+
+    def _newer(
+        self, values: Mapping[str, bytes | None], known: Mapping[str, Cached[T]]
+    ) -> dict[str, Cached[T]]:
+        """What the store has that is newer than what is known; remembered."""
         newer: dict[str, Cached[T]] = {}
-        for key in keys:
-            entry = self._unpacked(values.get(self._key(key)))
+        for key, value in values.items():
+            entry = self._unpacked(value)
             if entry is not None and (key not in known or entry.stored_at > known[key].stored_at):
                 newer[key] = entry
-        self._counts.add("redis", len(newer), len(keys) - len(newer))
         self._remember(newer)
         return newer
 

@@ -16,6 +16,7 @@ from coincast_market_data import metrics
 from coincast_market_data.cache.entry import Cached
 from coincast_market_data.cache.layers import LayeredCache
 from coincast_market_data.cache.policy import Verdict, judge
+from coincast_market_data.cache.sharing import Sharing
 from coincast_market_data.domain import Provenance, Source
 from coincast_market_data.patience import patience_seconds
 from coincast_market_data.ports import DataClock, Priority
@@ -57,6 +58,7 @@ class ReadThrough(Generic[T]):
         rand: Callable[[], float] = random.random,
     ) -> None:
         self._cache = cache
+        self._sharing = Sharing(cache)
         self._clock = clock
         self._data_clock = data_clock
         self._sandbox = sandbox
@@ -68,7 +70,7 @@ class ReadThrough(Generic[T]):
         """The document; stale only where it is being refetched or the fetch failed. Raises what the fetch
         raised.
         """
-        entry = (await self._cache.read([key])).get(key)
+        entry = (await self._cache.read([key], max_age_seconds)).get(key)
         verdict = self._verdict(entry)
         if entry is not None and self._new_enough(entry, max_age_seconds):
             if verdict is Verdict.FRESH:
@@ -115,9 +117,16 @@ class ReadThrough(Generic[T]):
 
     async def _fetch(self, key: str, fetch: Fetch[T], priority: Priority) -> Cached[T]:
         async def go() -> Cached[T]:
-            fetched = await fetch(priority)
+            from_another = await self._sharing.obtain(key)
+            if from_another is not None:
+                return from_another
+            try:
+                fetched = await fetch(priority)
+            except BaseException:
+                self._sharing.release([key])
+                raise
             entry = Cached(fetched.value, self._clock.now(), fetched.fetched_at, fetched.seconds)
-            await self._cache.write({key: entry})
+            self._cache.write({key: entry})
             return entry
 
         return await self._flights.do(key, go)

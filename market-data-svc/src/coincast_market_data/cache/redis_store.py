@@ -1,12 +1,32 @@
-"""The shared layer on Redis; a broken Redis reads as empty and is counted."""
+"""The shared layer on Redis; a broken Redis reads as empty and is counted.
+
+Beside the values stand leases: who holds a key's lease fetches it for all replicas, the others wait for the
+value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import cast
 
 import redis.asyncio
 
+from coincast_market_data.ports import Claim
 from coincast_market_data.redis_gate import RedisGate
+
+# Longer than a fetch with all its retries may take; whoever dies with a lease keeps nobody for longer.
+LEASE_SECONDS = 12.0
+# A holder that cannot be one of ours is garbage.
+TOKEN_MARK = b"coincast-lease-"
+TOKEN_LENGTH = len(TOKEN_MARK) + 32
+# Deletes the leases that are still this process' own.
+RELEASE = """
+for _, name in ipairs(KEYS) do
+  if redis.call('GET', name) == ARGV[1] then redis.call('DEL', name) end
+end
+return 1
+"""
 
 
 class RedisStore:
@@ -16,10 +36,12 @@ class RedisStore:
         self._client = client
         self._gate = gate
         self._prefix = prefix
+        self._token = TOKEN_MARK + uuid.uuid4().hex.encode()
+        self._held: set[str] = set()
 
     @property
     def up(self) -> bool:
-        """Whether the last command was answered."""
+        """Whether Redis answers, as far as is known."""
         return self._gate.up
 
     @property
@@ -42,22 +64,90 @@ class RedisStore:
         async def command() -> list[object]:
             return list(await self._client.mget(names))
 
-        values = await self._gate.ask("read", command)
-        if values is None or len(values) != len(keys):
-            return {}
-        return {key: value for key, value in zip(keys, values, strict=True) if isinstance(value, bytes)}
+        return _values(keys, await self._gate.ask("read", command))
 
-    async def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Keep the items for so long."""
+    async def claim(self, keys: Sequence[str]) -> Claim:
+        """Which keys this process is to fetch: all that nobody else is fetching. All, where Redis is away."""
+        names, leases = [self._prefix + key for key in keys], [self._lease(key) for key in keys]
+
+        async def command() -> list[list[object]]:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for lease in leases:
+                    pipe.set(lease, self._token, nx=True, px=int(LEASE_SECONDS * 1000))
+                pipe.mget(leases)
+                pipe.mget(names)
+                return [list(part) for part in (await pipe.execute())[-2:]]
+
+        reply = await self._gate.ask("claim", command)
+        holders, values = reply if reply and len(reply) == 2 else ([], [])
+        elsewhere = frozenset(self._foreign(keys, holders))
+        mine = [key for key in keys if key not in elsewhere]
+        if reply:
+            self._held.update(mine)
+        return Claim(tuple(mine), elsewhere, _values(keys, values))
+
+    async def look(self, keys: Sequence[str]) -> Claim:
+        """As `claim`, taking nothing: values that are there, and what is still being fetched elsewhere."""
+        names = [*(self._prefix + key for key in keys), *(self._lease(key) for key in keys)]
+
+        async def command() -> list[object]:
+            return list(await self._client.mget(names))
+
+        reply = await self._gate.ask("look", command)
+        if reply is None or len(reply) != len(names):
+            return Claim(tuple(keys), frozenset(), {})
+        elsewhere = frozenset(self._foreign(keys, reply[len(keys) :]))
+        mine = tuple(key for key in keys if key not in elsewhere)
+        return Claim(mine, elsewhere, _values(keys, reply[: len(keys)]))
+
+    def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
+        """Keep the items for so long, behind the caller's back; their leases are given up with it."""
+        held = [key for key in items if key in self._held]
+        self._held.difference_update(held)
 
         async def command() -> bool:
             async with self._client.pipeline(transaction=False) as pipe:
                 for key, value in items.items():
                     pipe.set(self._prefix + key, value, px=int(ttl_seconds * 1000))
+                if held:
+                    pipe.eval(RELEASE, len(held), *(self._lease(key) for key in held), self._token)
                 await pipe.execute()
             return True
 
-        await self._gate.ask("write", command)
+        self._gate.tell("write", command)
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give up leases without a value: the fetch failed, another may try."""
+        held = [key for key in keys if key in self._held]
+        if not held:
+            return
+        self._held.difference_update(held)
+
+        async def command() -> object:
+            leases = [self._lease(key) for key in held]
+            return await cast(
+                "Awaitable[object]", self._client.eval(RELEASE, len(held), *leases, self._token)
+            )
+
+        self._gate.tell("release", command)
+
+    def _lease(self, key: str) -> str:
+        return f"{self._prefix}lease:{key}"
+
+    def _foreign(self, keys: Sequence[str], holders: Sequence[object]) -> list[str]:
+        if len(holders) != len(keys):
+            return []
+        return [key for key, holder in zip(keys, holders, strict=True) if self._is_foreign(holder)]
+
+    def _is_foreign(self, holder: object) -> bool:
+        right = isinstance(holder, bytes) and len(holder) == TOKEN_LENGTH and holder.startswith(TOKEN_MARK)
+        return right and holder != self._token
+
+
+def _values(keys: Sequence[str], values: Sequence[object] | None) -> Mapping[str, bytes]:
+    if values is None or len(values) != len(keys):
+        return {}
+    return {key: value for key, value in zip(keys, values, strict=True) if isinstance(value, bytes)}
 
 
 class NullStore:
@@ -71,5 +161,16 @@ class NullStore:
         del keys
         return {}
 
-    async def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
+    async def claim(self, keys: Sequence[str]) -> Claim:
+        """Nobody else is there."""
+        return Claim(tuple(keys), frozenset(), {})
+
+    async def look(self, keys: Sequence[str]) -> Claim:
+        """Nobody else is there."""
+        return Claim(tuple(keys), frozenset(), {})
+
+    def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
         """Forget."""
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Nothing was held."""

@@ -19,8 +19,9 @@ from coincast_market_data.history.build import build_candles
 from coincast_market_data.history.days import gaps, last_closed_day, within
 from coincast_market_data.history.plan import Call, plan_calls, reachable, span_calls
 from coincast_market_data.history.points import Findings, clean_series
-from coincast_market_data.ports import DataClock, Priority, Upstream, UpstreamRequest
-from coincast_market_data.quarantine import QualityBook
+from coincast_market_data.history.series import SeriesSource
+from coincast_market_data.ports import DataClock, Priority, UpstreamRequest
+from coincast_market_data.quality import QualityBook
 from coincast_market_data.upstream.refusals import BeyondPlan
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,7 @@ class Filler:
 
     def __init__(
         self,
-        upstream: Upstream,
+        series: SeriesSource,
         archive: Archive,
         clock: DataClock,
         quality: QualityBook,
@@ -55,7 +56,7 @@ class Filler:
         hourly_chunks: bool,
         calls_at_once: int,
     ) -> None:
-        self._upstream = upstream
+        self._series = series
         self._archive = archive
         self._clock = clock
         self._quality = quality
@@ -140,7 +141,7 @@ class Filler:
 
     async def _call(self, coin: str, currency: str, call: Call, priority: Priority) -> tuple[int, bool]:
         request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
-        reply = await self._upstream.fetch(request)
+        reply = await self._series.fetch(request)
         points, findings = clean_series(reply.document, reply.received_at)
         self._report(coin, currency, findings)
         candles = build_candles(points, last_closed_day(self._clock.now()))
@@ -148,8 +149,13 @@ class Filler:
         return await self._archive.add(coin, currency, wanted, flush=False), bool(points)
 
     def _report(self, coin: str, currency: str, findings: Findings) -> None:
-        report = self._quality.of(coin, currency)
-        report.duplicate_points += findings.duplicates
+        self._quality.duplicates(coin, currency, findings.duplicates)
+        if findings.unsorted:
+            self._quality.remark(coin, currency, "a series was not in order of time and was sorted")
+        if findings.unequal:
+            self._quality.remark(
+                coin, currency, "the arrays of a series were of unequal length and were joined on time"
+            )
         for reason, count in findings.quarantined.items():
             metrics.QUARANTINED.labels(reason=reason).inc(count)
             self._quality.note(coin, currency, f"{count} points of a series: {reason}", points=count)

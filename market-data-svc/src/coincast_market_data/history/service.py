@@ -14,7 +14,6 @@ from coincast_market_data.history.fill import Filler
 from coincast_market_data.keys import canonical_currency, canonical_id, echo
 from coincast_market_data.patience import patience_seconds
 from coincast_market_data.ports import DataClock, Priority
-from coincast_market_data.quarantine import QualityBook
 
 MAX_DAYS = 10_000
 MAX_MISSING = 100
@@ -31,7 +30,6 @@ class HistoryService:
         archive: Archive,
         filler: Filler,
         clock: DataClock,
-        quality: QualityBook,
         *,
         sandbox: bool,
         suggest: Callable[[str], Awaitable[Sequence[str]]],
@@ -41,7 +39,6 @@ class HistoryService:
         self._archive = archive
         self._filler = filler
         self._clock = clock
-        self._quality = quality
         self._sandbox = sandbox
         self._suggest = suggest
         self._unknown = unknown
@@ -70,9 +67,11 @@ class HistoryService:
         _check_age(history.provenance, max_age_seconds, error)
         return history
 
-    async def stream(self, coin: str, currency: str, days: int) -> AsyncIterator[History]:
+    async def stream(
+        self, coin: str, currency: str, days: int, max_age_seconds: float | None = None
+    ) -> AsyncIterator[History]:
         """The same in spans of a thousand candles, oldest first; each carries the whole's verdict."""
-        whole = await self.get(coin, currency, days, priority=Priority.BACKFILL)
+        whole = await self.get(coin, currency, days, max_age_seconds, Priority.BACKFILL)
         for start in range(0, len(whole.candles), CHUNK_CANDLES):
             yield History(
                 whole.id,
@@ -123,8 +122,6 @@ class HistoryService:
         error: CoincastError | None,
     ) -> History:
         inside = gaps(candles, candles[0].day, candles[-1].day)
-        report = self._quality.of(coin, currency)
-        report.missing_days, report.last_good_day = len(inside), candles[-1].day
         truncated = candles[0].day > first
         return History(
             coin,

@@ -1,15 +1,15 @@
 """Gathers questions for prices over a short window into few upstream calls.
 
 Each pair that is asked for or under way has one future. A batch's fetch is a task of the batcher's own: a
-caller
-that leaves drops its wait and nothing else.
+caller that leaves drops its wait and nothing else. What another replica is fetching is waited for instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from coincast_chassis import context
@@ -20,6 +20,7 @@ from coincast_market_data.domain import Quote
 from coincast_market_data.parse import Pair
 from coincast_market_data.ports import Priority
 from coincast_market_data.prices.plan import Chunk, plan_chunks
+from coincast_market_data.prices.replicas import NoReplicas, Replicas
 
 Outcome = Cached[Quote | None] | CoincastError
 FetchChunk = Callable[[Chunk, Priority], Awaitable[Mapping[Pair, Outcome]]]
@@ -29,9 +30,16 @@ class Batcher:
     """`fetch` resolves each pair to an entry or to the error that this very pair met."""
 
     def __init__(
-        self, fetch_chunk: FetchChunk, *, window_seconds: float, max_ids: int, max_query_bytes: int
+        self,
+        fetch_chunk: FetchChunk,
+        *,
+        window_seconds: float,
+        max_ids: int,
+        max_query_bytes: int,
+        replicas: Replicas | None = None,
     ) -> None:
         self._fetch_chunk = fetch_chunk
+        self._replicas = replicas or NoReplicas()
         self._window = window_seconds
         self._max_ids = max_ids
         self._max_query_bytes = max_query_bytes
@@ -51,9 +59,7 @@ class Batcher:
             return {}
         self.client_calls += 1
         metrics.BATCH_CLIENT_CALLS.inc()
-        arrived = asyncio.get_running_loop().time()
         await asyncio.wait(futures.values())
-        del arrived
         return {pair: future.result() for pair, future in futures.items()}
 
     def _join(self, pair: Pair, priority: Priority) -> asyncio.Future[Outcome]:
@@ -79,22 +85,49 @@ class Batcher:
         metrics.BATCH_WAIT_SECONDS.observe(asyncio.get_running_loop().time() - self._opened_at)
         # The whole batch goes with its most urgent caller: what is less urgent rides along for nothing.
         priority = min(waiting.values())
-        for chunk in plan_chunks(waiting, max_ids=self._max_ids, max_query_bytes=self._max_query_bytes):
-            self._spawn(self._run(chunk, priority, frozenset(waiting)))
+        async with self._settling(waiting):
+            share = await self._replicas.claim(list(waiting))
+            self._settle(share.found, share.found)
+            if share.elsewhere:
+                self._spawn(self._await_others(share.elsewhere, priority))
+            self._send(share.mine, priority)
+
+    async def _await_others(self, pairs: Sequence[Pair], priority: Priority) -> None:
+        """Another replica is fetching these; what it does not bring in time is fetched here."""
+        async with self._settling(pairs):
+            found = await self._replicas.wait(pairs)
+            self._settle(found, found)
+            self._send([pair for pair in pairs if pair not in found], priority)
+
+    def _send(self, pairs: Sequence[Pair], priority: Priority) -> None:
+        for chunk in plan_chunks(pairs, max_ids=self._max_ids, max_query_bytes=self._max_query_bytes):
+            self._spawn(self._run(chunk, priority, frozenset(pairs)))
 
     async def _run(self, chunk: Chunk, priority: Priority, wanted: frozenset[Pair]) -> None:
         owed = [pair for pair in chunk.pairs() if pair in wanted]
-        try:
+        async with self._settling(owed):
             outcomes = await self._fetch_apart(chunk, priority, wanted)
+            self._replicas.release([pair for pair in owed if not isinstance(outcomes.get(pair), Cached)])
+            left_out = Unavailable("CoinGecko's reply left this out")
+            self._settle(owed, {pair: outcomes.get(pair, left_out) for pair in owed})
+
+    @asynccontextmanager
+    async def _settling(self, pairs: Iterable[Pair]) -> AsyncIterator[None]:
+        """Whatever ends the block too soon, no caller may wait for ever because of it."""
+        try:
+            yield
         except asyncio.CancelledError:
-            self._settle(owed, {}, Unavailable("the service is stopping"))
+            self._fail(pairs, "the service is stopping")
             raise
         except Exception:
-            # A fault of our own: no caller may wait for ever because of it. It is raised into the log as
-            # well.
-            self._settle(owed, {}, Unavailable("the batch failed"))
+            # A fault of our own; it is raised into the log as well.
+            self._fail(pairs, "the batch failed")
             raise
-        self._settle(owed, outcomes, Unavailable("CoinGecko's reply left this out"))
+
+    def _fail(self, pairs: Iterable[Pair], why: str) -> None:
+        owed = list(pairs)
+        self._replicas.release(owed)
+        self._settle(owed, dict.fromkeys(owed, Unavailable(why)))
 
     async def _fetch_apart(
         self, chunk: Chunk, priority: Priority, wanted: frozenset[Pair]
@@ -117,13 +150,11 @@ class Batcher:
         except CoincastError as error:
             return dict.fromkeys(chunk.pairs(), error)
 
-    def _settle(
-        self, pairs: Iterable[Pair], outcomes: Mapping[Pair, Outcome], otherwise: CoincastError
-    ) -> None:
-        for pair in pairs:
+    def _settle(self, pairs: Iterable[Pair], outcomes: Mapping[Pair, Outcome]) -> None:
+        for pair in list(pairs):
             future = self._futures.pop(pair, None)
             if future is not None and not future.done():
-                future.set_result(outcomes.get(pair, otherwise))
+                future.set_result(outcomes[pair])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work, context=context.detached())
@@ -139,4 +170,4 @@ class Batcher:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
-        self._settle(list(self._futures), {}, Unavailable("the service is stopping"))
+        self._fail(list(self._futures), "the service is stopping")

@@ -25,10 +25,12 @@ def answerable(query: Mapping[str, str]) -> bool:
     return bool(query.get("ids")) and bool(query.get("vs_currencies")) and KNOWN.issuperset(query)
 
 
-async def simple_price(prices: PriceService, query: Mapping[str, str], fresh_seconds: float) -> Answer[bytes]:
+async def simple_price(
+    prices: PriceService, query: Mapping[str, str], fresh_seconds: float, max_age_seconds: float | None = None
+) -> Answer[bytes]:
     """The document; an unknown id is absent, as at CoinGecko."""
     digits = _precision(query.get("precision"))
-    found = await prices.get(query["ids"].split(","), query["vs_currencies"].split(","))
+    found = await prices.get(query["ids"].split(","), query["vs_currencies"].split(","), max_age_seconds)
     raise_if_all_failed(found.failures, len(found.prices))
     where = worst(item.provenance for item in found.prices) or prices.nothing_found()
     flags = {flag for flag in FLAGS if query.get(flag, "").lower() == "true"}

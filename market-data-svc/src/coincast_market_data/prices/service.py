@@ -103,7 +103,7 @@ class PriceService:
         """For each pair what is cached at best and the error that a fetch met; and which were fetched
         just now.
         """
-        cached = await self._cache.read([quote_key(pair) for pair in pairs])
+        cached = await self._cache.read([quote_key(pair) for pair in pairs], max_age)
         known = {pair: cached.get(quote_key(pair)) for pair in pairs}
         needed, early = self._sort(known, max_age)
         if early:

@@ -81,7 +81,7 @@ class QuoteSource:
             else:
                 kept = self._with_plausible_cap(pair, quote, stored_at)
                 entries[pair] = Cached(kept, stored_at, reply.received_at, reply.seconds)
-        await self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
+        self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
         return {**entries, **{pair: self._quarantined(pair, reason) for pair, reason in faults.items()}}
 
     def _with_plausible_cap(self, pair: Pair, quote: Quote | None, now: float) -> Quote | None:

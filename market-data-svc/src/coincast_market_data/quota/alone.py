@@ -1,67 +1,100 @@
-"""The quota while Redis is away: this process's share of what was left, so that replicas together keep
-the plan.
+"""The quota while Redis is away: what Redis had set aside for this process, so that replicas together keep
+the plan even where Redis still answers the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from coincast_market_data.ports import Priority
 from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow, Verdict
 
+# Silent for longer, Redis is taken to be away for all: what this process used in the minute is free again.
+SLOW_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A call that Redis is yet to hear of: made without it, or asked of it and then not made."""
+
+    member: str
+    at: float
+    made: bool
+
 
 class Alone:
-    """Knows how many replicas there are and what they had used together when Redis was last heard."""
+    """Knows how many replicas there are, and what was set aside for this one when Redis was last heard."""
 
     def __init__(self, limits: Limits, replicas: int) -> None:
         self._limits = limits
         self._least_replicas = replicas
         self._replicas = replicas
-        self._unreported: list[float] = []
+        self._unreported: list[Own] = []
+        self._old = 0
         self._heard_at = float("-inf")
-        self._left_then = limits.per_minute
         self._own_then = 0
+        self._told = 0
+        self.spent = 0
         self.window = QuotaWindow(self._share(0.0))
 
-    def learn(self, now: float, *, used: int, limit: int, replicas: int) -> None:
-        """Redis told what all have used; the process's own count is taken beside it."""
+    @property
+    def reserve(self) -> int:
+        """Calls that may still be granted here while Redis, which set them aside, may be answering others."""
+        return max(0, self._told - self.spent)
+
+    def learn(
+        self, now: float, *, replicas: int, reserve: int, granted: int, spent_before: int, surely: bool
+    ) -> None:
+        """Redis answered. A larger reserve is taken only where `surely` no other word was under way, which
+        might have made it smaller again; `spent_before` is `spent` when the question was put.
+        """
         self._replicas = max(self._least_replicas, replicas)
         self._heard_at = now
-        self._left_then = max(0, limit - used)
-        self._own_then = self.window.used(now)
+        self._own_then = self.window.used(now) + granted
+        since = self.spent - spent_before
+        if surely or reserve - since <= self.reserve:
+            self._told, self.spent = reserve, since
 
-    def heard_within(self, now: float, seconds: float) -> bool:
-        """Whether Redis answered so recently."""
-        return now - self._heard_at < seconds
-
-    def wait(self, now: float, seconds: float) -> Verdict:
-        """Ask again in a moment."""
-        return replace(self.window.look(now), granted=False, wait_seconds=seconds)
-
-    def ask(self, now: float, priority: Priority) -> Verdict:
-        """Grant and count one call out of this process's share."""
+    def ask(self, now: float, priority: Priority, member: str) -> Verdict:
+        """Grant and count one call out of this process's share; `member` is its name in Redis."""
         self.window.limits = self._share(now)
+        if now - self._heard_at < SLOW_SECONDS and not self.reserve:
+            return replace(self.window.look(now), granted=False, wait_seconds=ASK_AGAIN_SECONDS)
         verdict = self.window.ask(now, priority)
         if verdict.granted:
-            self._unreported.append(now)
+            self.spent += 1
+            self._age(now)
+            self._unreported.append(Own(member, now, made=True))
         return verdict
 
-    def take_unreported(self) -> Sequence[float]:
-        """When calls were granted here that Redis does not know of."""
-        taken, self._unreported = self._unreported, []
+    def unmade(self, now: float, member: str) -> None:
+        """A call that Redis may yet grant is not going to be made."""
+        self._unreported.append(Own(member, now, made=False))
+
+    def take_unreported(self, now: float) -> tuple[int, Sequence[Own]]:
+        """Calls that Redis does not know of, or should not: how many before the window, and those within."""
+        self._age(now)
+        taken = self._old, self._unreported
+        self._old, self._unreported = 0, []
         return taken
 
-    def give_back(self, moments: Sequence[float]) -> None:
+    def give_back(self, old: int, calls: Sequence[Own]) -> None:
         """They could not be told."""
-        self._unreported = [*moments, *self._unreported]
+        self._old += old
+        self._unreported = [*calls, *self._unreported]
+
+    def _age(self, now: float) -> None:
+        """What left the window counts for the month alone; a call that was not made has left every count."""
+        start = now - WINDOW_SECONDS
+        self._old += sum(own.made and own.at <= start for own in self._unreported)
+        self._unreported = [own for own in self._unreported if own.at > start]
 
     def _share(self, now: float) -> Limits:
         month = self._limits.per_month // self._replicas
         share = self._limits.per_minute // self._replicas
         if now - self._heard_at < WINDOW_SECONDS:
-            # The minute in which Redis went is partly spent by all: what was left then is shared out.
-            share = min(share, self._own_then + self._left_then // self._replicas)
-        elif self._replicas == 1:
-            share = self._limits.per_minute
+            # The minute in which Redis went is partly spent by all: what was set aside then is this process'.
+            share = min(share, self._own_then + self._told)
         return Limits(max(share, 0), month)

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import redis.asyncio
+from redis.commands.core import AsyncScript
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Exhausted
 from coincast_market_data import metrics
 from coincast_market_data.ports import Priority
-from coincast_market_data.quota.alone import Alone
+from coincast_market_data.quota.alone import Alone, Own
 from coincast_market_data.quota.window import (
     MINUTE_SHARE,
     MONTH_SHARE,
@@ -26,8 +28,9 @@ from coincast_market_data.quota.window import (
 )
 from coincast_market_data.redis_gate import RedisGate
 
-GRACE_SECONDS = 2.0
-RETRY_SECONDS = 0.3
+# Redis hears of every replica so often: what it sets aside for one that is silent is no older than this.
+BEAT_SECONDS = 1.0
+KEYS = ("calls", "state", "replicas", "reserves")
 SCRIPT = resources.files(__package__).joinpath("grant.lua").read_text()
 
 
@@ -48,10 +51,30 @@ class Governor:
         self._clock = clock
         self._gate = gate
         self._script = client.register_script(SCRIPT) if client is not None else None
-        self._keys = [f"{prefix}quota:{{plan}}:{name}" for name in ("calls", "state", "replicas")]
+        self._keys = [f"{prefix}quota:{{plan}}:{name}" for name in KEYS]
         self._name = uuid.uuid4().hex
+        self._replicas = replicas
         self._alone = Alone(limits, replicas)
+        self._sent = self._under_way = 0
+        self._beats: asyncio.Task[None] | None = None
         self.shared = client is not None
+
+    def start(self) -> None:
+        """Be heard by Redis from time to time, so that it knows what to set aside for this process."""
+        if self._script is not None and self._beats is None:
+            self._beats = asyncio.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            await self._run("look", Priority.LIVE, "")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def aclose(self) -> None:
+        """Leave what was set aside for this process to the others."""
+        if self._beats is not None:
+            self._beats.cancel()
+            await asyncio.gather(self._beats, return_exceptions=True)
+        await self._run("leave", Priority.LIVE, "")
 
     @property
     def limits(self) -> Limits:
@@ -85,40 +108,69 @@ class Governor:
         return verdict or self._alone.window.look(self._clock.now())
 
     async def _ask(self, priority: Priority) -> Verdict:
-        verdict = await self._run("ask", priority, uuid.uuid4().hex)
+        member = uuid.uuid4().hex
+        asked = self._gate.up
+        verdict = await self._run("ask", priority, member)
         if verdict is None:
             now = self._clock.now()
-            # A Redis that is only slow may be granting the same calls to others: not yet alone.
-            slow = self._gate.was_late and self._alone.heard_within(now, GRACE_SECONDS)
-            verdict = self._alone.wait(now, RETRY_SECONDS) if slow else self._alone.ask(now, priority)
+            verdict = self._alone.ask(now, priority, member)
+            if asked and not verdict.granted:
+                self._alone.unmade(now, member)
         metrics.QUOTA_LEFT.set(max(0, verdict.minute_limit - verdict.minute_used - verdict.granted))
         return verdict
 
     async def _run(self, what: str, priority: Priority, last: str) -> Verdict | None:
+        """What Redis says; None where it is away or late."""
         if self._script is None:
             return None
-        script, limits = self._script, self._limits
-        unreported, now = self._alone.take_unreported(), self._clock.now()
-        args: list[Any] = [
-            what,
-            limits.per_minute,
-            limits.per_month,
-            MINUTE_SHARE[priority],
-            MONTH_SHARE[priority],
-        ]
-        args += [int(WINDOW_SECONDS * 1000), int(RECOVERY_SECONDS * 1000), last, self._name]
-        args += [int((now - moment) * 1000) for moment in unreported]
+        script = self._script
 
-        async def command() -> list[int]:
-            return [int(part) for part in await script(keys=self._keys, args=args)]
+        async def command() -> Verdict:
+            return await self._talk(script, what, priority, last)
 
-        reply = await self._gate.ask("quota", command)
-        self.shared = reply is not None
-        if reply is None:
-            self._alone.give_back(unreported)
-            return None
-        granted, wait, used, limit, month_used, paused, replicas = reply
-        if granted and what == "ask":
-            self._alone.window.record(now)
-        self._alone.learn(now, used=used + (granted if what == "ask" else 0), limit=limit, replicas=replicas)
+        verdict = await self._gate.ask("quota", command)
+        self.shared = verdict is not None
+        if verdict is not None and verdict.granted and what == "ask":
+            self._alone.window.record(self._clock.now())
+        return verdict
+
+    async def _talk(self, script: AsyncScript, what: str, priority: Priority, last: str) -> Verdict:
+        """One run of the script. What it tells and learns counts however late it ends."""
+        now, spent = self._clock.now(), self._alone.spent
+        old, unreported = self._alone.take_unreported(now)
+        args = self._arguments(what, priority, last, old, unreported)
+        nobody_else, sent = self._under_way == 0, self._sent + 1
+        self._sent, self._under_way = sent, self._under_way + 1
+        try:
+            reply = [int(part) for part in await script(keys=self._keys, args=args)]
+            granted, wait, used, limit, month_used, paused, replicas, reserve = reply
+        except BaseException:
+            self._alone.give_back(old, unreported)
+            raise
+        finally:
+            self._under_way -= 1
+        surely = nobody_else and sent == self._sent
+        self._alone.learn(
+            now,
+            replicas=replicas,
+            reserve=reserve,
+            granted=granted if what == "ask" else 0,
+            spent_before=spent,
+            surely=surely,
+        )
         return Verdict(bool(granted), wait / 1000, used, limit, month_used, paused / 1000)
+
+    def _arguments(
+        self, what: str, priority: Priority, last: str, old: int, unreported: Sequence[Own]
+    ) -> list[Any]:
+        now, limits = self._clock.now(), self._limits
+        shares = [MINUTE_SHARE[priority], MONTH_SHARE[priority]]
+        times = [int(WINDOW_SECONDS * 1000), int(RECOVERY_SECONDS * 1000)]
+        told: list[Any] = []
+        for own in unreported:
+            age = max(0, int((now - own.at) * 1000)) if own.made else -1
+            told += [age, own.member]
+        return [
+            what, limits.per_minute, limits.per_month, *shares, *times, last, self._name,
+            self._alone.reserve, self._replicas, old, *told,
+        ]  # fmt: skip

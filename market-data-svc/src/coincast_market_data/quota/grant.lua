@@ -1,14 +1,20 @@
 -- The rule of quota/window.py on Redis' own clock, atomic for all replicas.
--- KEYS: 1 sorted set of calls in the last window, 2 hash of state, 3 sorted set of replicas by when last seen
--- ARGV: 1 what (ask, look, refused), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute, 5 share of the
---       month, 6 window ms, 7 recovery ms, 8 retry-after ms (refused) or a unique member (ask), 9 the replica's name,
---       10... ages in ms of calls that the replica granted itself while it did not reach this Redis
--- Returns: granted, wait ms, used in the window, limit now, used this month, paused ms, replicas seen in the window
+-- KEYS: 1 sorted set of calls in the last window, 2 hash of state, 3 sorted set of replicas by when last seen,
+--       4 hash of what each replica may grant by itself should it lose this Redis (its reserve)
+-- ARGV: 1 what (ask, look, refused, leave), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute,
+--       5 share of the month, 6 window ms, 7 recovery ms, 8 retry-after ms (refused) or a unique member (ask),
+--       9 the replica's name, 10 the reserve that it still has, 11 replicas at least,
+--       12 calls that the replica granted itself before the window, 13... pairs of age in ms and member: calls that
+--       it granted itself since (an age below 0: a call that was never made, though this script may have granted it)
+-- Returns: granted, wait ms, used in the window, limit now, used this month, paused ms, replicas seen in the window,
+--          the replica's new reserve
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
-local calls, state = KEYS[1], KEYS[2]
+local calls, state, replicas, reserves = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local per_minute, per_month = tonumber(ARGV[2]), tonumber(ARGV[3])
-local window, recovery = tonumber(ARGV[6]), tonumber(ARGV[7])
+local window, recovery, me = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
+-- How soon to ask again where only the reserves of others are in the way: they shrink as their owners are heard.
+local HELD_WAIT_MS = 200
 
 local function field(name, default)
   return tonumber(redis.call('HGET', state, name) or default) or default
@@ -26,21 +32,47 @@ local function month_of(ms)
   return (yoe + era * 400 + (month <= 2 and 1 or 0)) * 100 + month
 end
 
+-- A member counts once, however often it is told: a reply that was lost is no second call.
+local function count(at, member)
+  if redis.call('ZADD', calls, at, member) == 1 then
+    redis.call('HINCRBY', state, 'month_used', 1)
+  end
+end
+
 redis.call('ZREMRANGEBYSCORE', calls, '-inf', now - window)
 local month = month_of(now)
 if field('month', 0) ~= month then
   redis.call('HSET', state, 'month', month, 'month_used', 0)
 end
 
-for index = 10, #ARGV do
-  local at = now - tonumber(ARGV[index])
-  if at > now - window then
-    redis.call('ZADD', calls, at, ARGV[9] .. ':' .. index .. ':' .. now)
+redis.call('HINCRBY', state, 'month_used', tonumber(ARGV[12]))
+for index = 13, #ARGV, 2 do
+  local age, member = tonumber(ARGV[index]), ARGV[index + 1]
+  if age < 0 then
+    redis.call('HINCRBY', state, 'month_used', -redis.call('ZREM', calls, member))
+  else
+    count(now - age, member)
   end
-  redis.call('HINCRBY', state, 'month_used', 1)
 end
-redis.call('ZADD', KEYS[3], now, ARGV[9])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - window)
+
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', replicas, '-inf', now - window)) do
+  redis.call('HDEL', reserves, gone)
+end
+redis.call('ZREMRANGEBYSCORE', replicas, '-inf', now - window)
+if ARGV[1] == 'leave' then
+  redis.call('ZREM', replicas, me)
+  redis.call('HDEL', reserves, me)
+else
+  redis.call('ZADD', replicas, now, me)
+end
+local seen = math.max(tonumber(ARGV[11]), redis.call('ZCARD', replicas))
+local held = 0
+local each = redis.call('HGETALL', reserves)
+for index = 1, #each, 2 do
+  if each[index] ~= me then
+    held = held + tonumber(each[index + 1])
+  end
+end
 
 local factor = math.min(1, field('factor', 1) + math.max(0, now - field('factor_at', 0)) / recovery)
 if ARGV[1] == 'refused' then
@@ -64,17 +96,32 @@ elseif paused == 0 and used >= allowed then
     local oldest = redis.call('ZRANGE', calls, used - allowed, used - allowed, 'WITHSCORES')
     wait = math.max(1, tonumber(oldest[2]) + window - now)
   end
+elseif paused == 0 and used + held >= allowed then
+  wait = HELD_WAIT_MS
 end
 
 local granted = 0
 if wait <= 0 then
   granted = 1
   if ARGV[1] == 'ask' then
-    redis.call('ZADD', calls, now, ARGV[8])
-    redis.call('HINCRBY', state, 'month_used', 1)
+    count(now, ARGV[8])
   end
 end
+
+-- What is left is kept for everyone while all are heard; half of a fair part of it is kept for each replica that
+-- goes silent. The old reserve counts until the replica says that it knows the new one.
+local reserve = 0
+if ARGV[1] ~= 'leave' then
+  local left = math.max(0, limit - redis.call('ZCARD', calls) - held)
+  reserve = math.floor(left / (2 * seen))
+  if reserve == 0 and left >= seen then
+    reserve = 1
+  end
+  redis.call('HSET', reserves, me, math.max(reserve, tonumber(ARGV[10])))
+end
+
 redis.call('PEXPIRE', calls, window * 2)
-redis.call('PEXPIRE', KEYS[3], window * 2)
+redis.call('PEXPIRE', replicas, window * 2)
+redis.call('PEXPIRE', reserves, window * 2)
 redis.call('PEXPIRE', state, 35 * 86400000)
-return {granted, math.ceil(wait), used, limit, month_used, math.ceil(paused), redis.call('ZCARD', KEYS[3])}
+return {granted, math.ceil(wait), used, limit, month_used, math.ceil(paused), seen, reserve}

@@ -446,24 +446,30 @@ class ListCoinsRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """Words to look for in id, symbol and name; empty lists all."""
     limit: _builtins.int
     """1 to 1000; 0 means 100."""
     page_token: _builtins.str
     """From the previous reply; empty starts at the beginning."""
+    max_age_seconds: _builtins.float
+    """As in GetPricesRequest."""
     def __init__(
         self,
         *,
         query: _builtins.str = ...,
         limit: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        max_age_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "limit", b"limit", "max_age_seconds", b"max_age_seconds", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_age_seconds) -> _WhichOneofReturnType__max_age_seconds | None: ...
 
 Global___ListCoinsRequest: _TypeAlias = ListCoinsRequest  # noqa: Y015
 
@@ -528,14 +534,21 @@ Global___Coin: _TypeAlias = Coin  # noqa: Y015
 class ListVsCurrenciesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    max_age_seconds: _builtins.float
+    """As in GetPricesRequest."""
     def __init__(
         self,
+        *,
+        max_age_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_age_seconds) -> _WhichOneofReturnType__max_age_seconds | None: ...
 
 Global___ListVsCurrenciesRequest: _TypeAlias = ListVsCurrenciesRequest  # noqa: Y015
 
@@ -738,8 +751,11 @@ class StreamHistoryRequest(_message.Message):
     IDS_FIELD_NUMBER: _builtins.int
     VS_CURRENCY_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
+    max_age_seconds: _builtins.float
+    """As in GetPricesRequest, for each coin; one that is too old comes as an error."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 250 ids."""
@@ -750,12 +766,15 @@ class StreamHistoryRequest(_message.Message):
         ids: _abc.Iterable[_builtins.str] | None = ...,
         vs_currency: _builtins.str = ...,
         days: _builtins.int = ...,
+        max_age_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "ids", b"ids", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "days", b"days", "ids", b"ids", "max_age_seconds", b"max_age_seconds", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_age_seconds) -> _WhichOneofReturnType__max_age_seconds | None: ...
 
 Global___StreamHistoryRequest: _TypeAlias = StreamHistoryRequest  # noqa: Y015
 
@@ -796,22 +815,28 @@ class GetOhlcRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     VS_CURRENCY_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     days: _builtins.int
     """One of 1, 7, 14, 30, 90, 180, 365."""
+    max_age_seconds: _builtins.float
+    """As in GetPricesRequest."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         vs_currency: _builtins.str = ...,
         days: _builtins.int = ...,
+        max_age_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "id", b"id", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "days", b"days", "id", b"id", "max_age_seconds", b"max_age_seconds", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_age_seconds) -> _WhichOneofReturnType__max_age_seconds | None: ...
 
 Global___GetOhlcRequest: _TypeAlias = GetOhlcRequest  # noqa: Y015
 
@@ -905,8 +930,11 @@ class GetDocumentRequest(_message.Message):
 
     PATH_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """A path below `/api/v3`, without it and without slashes at the ends: `coins/bitcoin/market_chart`."""
+    max_age_seconds: _builtins.float
+    """As in GetPricesRequest."""
     @_builtins.property
     def query(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Query parameters, already stripped of keys; a parameter given twice is refused."""
@@ -916,12 +944,15 @@ class GetDocumentRequest(_message.Message):
         *,
         path: _builtins.str = ...,
         query: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        max_age_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds", "path", b"path", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_age_seconds) -> _WhichOneofReturnType__max_age_seconds | None: ...
 
 Global___GetDocumentRequest: _TypeAlias = GetDocumentRequest  # noqa: Y015
 
@@ -1020,7 +1051,7 @@ class GetStatusRequest(_message.Message):
     QUALITY_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def quality_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Data quality of these coins; empty gives none."""
+        """Data quality of these coins, a report for each currency that is kept of them; empty gives none."""
 
     def __init__(
         self,
@@ -1296,6 +1327,8 @@ Global___ArchiveStatus: _TypeAlias = ArchiveStatus  # noqa: Y015
 
 @_typing.final
 class QualityReport(_message.Message):
+    """What was found wrong with one coin in one currency; counts outlive restarts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
@@ -1304,11 +1337,13 @@ class QualityReport(_message.Message):
     QUARANTINED_POINTS_FIELD_NUMBER: _builtins.int
     LAST_GOOD_DATE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    VS_CURRENCY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     missing_days: _builtins.int
     duplicate_points: _builtins.int
     quarantined_points: _builtins.int
     last_good_date: _builtins.str
+    vs_currency: _builtins.str
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Plain sentences, newest first, at most 20."""
@@ -1322,10 +1357,11 @@ class QualityReport(_message.Message):
         quarantined_points: _builtins.int = ...,
         last_good_date: _builtins.str = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        vs_currency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate_points", b"duplicate_points", "id", b"id", "last_good_date", b"last_good_date", "missing_days", b"missing_days", "notes", b"notes", "quarantined_points", b"quarantined_points"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate_points", b"duplicate_points", "id", b"id", "last_good_date", b"last_good_date", "missing_days", b"missing_days", "notes", b"notes", "quarantined_points", b"quarantined_points", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

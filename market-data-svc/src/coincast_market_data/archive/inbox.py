@@ -1,0 +1,97 @@
+"""Takes folders of candles that others handed over into the archive, and reports on each file."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError, Conflict
+from coincast_market_data.archive.files import replace_file
+from coincast_market_data.archive.handover import INBOX, ORDER
+from coincast_market_data.archive.importer import FileReport, candle_files, import_file
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.history.days import last_closed_day
+from coincast_market_data.keys import canonical_currency
+
+REPORT = "report.json"
+LOOK_SECONDS = 0.2
+# A report that nobody came for.
+FORGOTTEN_SECONDS = 86_400.0
+log = structlog.get_logger(__name__)
+
+
+class Inbox:
+    """The writer's side; a process that is not the writer leaves everything where it is."""
+
+    def __init__(self, archive: Archive, clock: Clock) -> None:
+        self._archive = archive
+        self._clock = clock
+
+    async def take(self) -> None:
+        """Import whatever was handed over since the last time."""
+        if not self._archive.take_writers_place():
+            return
+        for order in sorted((self._archive.root / INBOX).glob("*")):
+            if order.name.startswith(".") or not order.is_dir():
+                continue
+            if (order / REPORT).exists():
+                self._forget(order)
+            else:
+                await self._one(order)
+
+    async def _one(self, order: Path) -> None:
+        wanted = True
+        try:
+            asked = orjson.loads((order / ORDER).read_bytes())
+            wanted, currency = bool(asked["report"]), canonical_currency(asked["currency"])
+            last = last_closed_day(self._clock.now())
+            files = candle_files(order)
+            reports = [await import_file(path, self._archive, currency, last) for path in files]
+        except (CoincastError, OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("candles that were handed over cannot be taken", order=order.name, reason=str(error))
+            reports = [FileReport(ORDER, refused=str(error))]
+        log.info(
+            "took candles that were handed over", files=len(reports), added=sum(r.added for r in reports)
+        )
+        if wanted:
+            body = orjson.dumps([asdict(report) for report in reports])
+            replace_file(order / REPORT, lambda file: file.write(body))
+        else:
+            shutil.rmtree(order, ignore_errors=True)
+
+    def _forget(self, order: Path) -> None:
+        if self._clock.now() - (order / REPORT).stat().st_mtime > FORGOTTEN_SECONDS:
+            shutil.rmtree(order, ignore_errors=True)
+
+
+async def report_of(order: Path, inbox: Inbox, wait_seconds: float) -> list[FileReport]:
+    """What the writer says of the files. Raises Conflict where it says nothing in time.
+
+    Where nobody writes, or whoever wrote has ended, this process takes the folder by itself.
+    """
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    while not (order / REPORT).exists():
+        if asyncio.get_running_loop().time() >= deadline:
+            raise Conflict(
+                f"the service that writes this archive did not take the files within {wait_seconds:g} s."
+                f" They wait in {order} and are taken when it next can;"
+                " look into its log, or stop it and import again"
+            )
+        await inbox.take()
+        await asyncio.sleep(LOOK_SECONDS)
+    reports = [_report(row) for row in orjson.loads((order / REPORT).read_bytes())]
+    shutil.rmtree(order, ignore_errors=True)
+    return reports
+
+
+def _report(row: dict[str, Any]) -> FileReport:
+    days = {name: date.fromisoformat(row[name]) for name in ("first_day", "last_day") if row[name]}
+    return FileReport(**{**row, "first_day": None, "last_day": None, **days})
