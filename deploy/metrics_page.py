@@ -22,8 +22,8 @@ HEAD = """# Metrics
 Generated from the code by `python deploy/metrics_page.py`; a test holds it current. Names carry their unit;
 labels take few values (routes are templates, coins are never labels). Every process shows these on `/metrics`
 of its metrics port, with Python's and the process's own (`process_resident_memory_bytes`, `process_open_fds`,
-`process_cpu_seconds_total`, `python_gc_*`). Latency of HTTP and gRPC carries the trace id as exemplar, told to
-those who accept OpenMetrics. Alerts stand in `deploy/prometheus/rules`, dashboards in `deploy/grafana`.
+`process_cpu_seconds_total`, `python_gc_*`). Latency of HTTP and gRPC carries the trace id as exemplar, told
+to those who accept OpenMetrics. Alerts stand in `deploy/prometheus/rules`, dashboards in `deploy/grafana`.
 """
 
 
