@@ -45,3 +45,10 @@ def test_from_a_folder_to_the_reports(tmp_path: Path) -> None:
     page = (out / "evaluation.html").read_text()
     assert "plotly" in page and "Coverage of the 80 % interval" in page and 'src="http' not in page
     assert found["about"]["notes"] == [] and "evaluation.json" in said.getvalue()
+    tables = (out / "evaluation.md").read_text()
+    shown = written["models"]["7"]["technical"]["distribution"]["coverage_percent"]["80"]
+    row = next(line for line in tables.splitlines() if line.startswith("| coverage of the 80 % interval"))
+    assert f"{shown:.1f}" in row.split(" | ")[2]
+    assert "| reversal |" in tables and "figures hold" in tables
+    judged = [g["holds"] for g in written["goals"] if g["holds"] is not None]
+    assert f"{sum(judged)} of {len(judged)} hold" in said.getvalue()

@@ -11,6 +11,7 @@ from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.metrics.comparisons import compare_distributions, compare_points
 from coincast_training.evaluation.metrics.scores import distribution_scores, point_scores, volatility_scores
 from coincast_training.evaluation.metrics.significance import diebold_mariano, ratio_interval, skill_percent
+from coincast_training.evaluation.metrics.strategy import COST, equity
 from coincast_training.evaluation.outcomes import causal_terciles, outcomes_of
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
 from coincast_training.evaluation.slices import Slice, pair, quantiles_at, slices_of
@@ -162,3 +163,16 @@ def test_outcomes_are_absent_until_the_horizon_is_over() -> None:
     actual = outcomes_of(rows, {"bitcoin": candles}).actual
     np.testing.assert_array_equal(np.isfinite(actual), [True, True, False, False])
     assert actual[1] == candles.close[199]
+
+
+def test_a_book_that_trades_every_eighth_day_is_not_paid_as_if_it_traded_daily() -> None:
+    """Empty days count, and closing the book on them is paid for."""
+    slices, rows = gaussian("a")
+    every = slices["a", 1]
+    thin = rows.take(np.arange(len(rows)) % 8 == 0)
+    rare = slices_of(thin, outcomes_of(thin, {"bitcoin": coin("bitcoin", 400, 3)}))["a", 1]
+    daily, seldom = equity(every, "hold"), equity(rare, "hold")
+    assert len(seldom) > 7 * (len(rare) - 1)
+    np.testing.assert_allclose(seldom.iloc[1::8], -COST)
+    assert (seldom.iloc[2::8] == 0).all()
+    np.testing.assert_allclose(seldom.iloc[8::8], daily.loc[seldom.index[8::8]] - COST)

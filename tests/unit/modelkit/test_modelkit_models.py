@@ -281,3 +281,9 @@ def test_few_independent_residuals_are_drawn_to_a_wider_prior() -> None:
     for shape in (trusted, thin, alone):
         assert (np.diff(shape.sizes[0]) >= 0).all()
         assert shape.sizes[0, 0] == 0.0
+
+
+def test_a_model_without_error_gets_zero_width() -> None:
+    shape = residual_shape([1, 7], [np.zeros(100), np.zeros(60)], blocks=[100, 8])
+    assert (shape.quantiles(range(1, 31)) == 0).all()
+    assert (shape.calibration([1, 7]) == 0).all()

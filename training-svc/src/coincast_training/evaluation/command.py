@@ -12,6 +12,7 @@ from rich.table import Table
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
+from coincast_training.evaluation.card import card
 from coincast_training.evaluation.folder import Folder, read_folder
 from coincast_training.evaluation.goals import goals
 from coincast_training.evaluation.html import write_html
@@ -55,10 +56,10 @@ def evaluate(options: Options, console: Console | None = None) -> dict[str, Any]
     write_predictions(rows, outcomes.actual, options.out / "predictions.parquet")
     write_json(found, options.out / "evaluation.json")
     write_html(found, slices, options.out / "evaluation.html")
+    (options.out / "evaluation.md").write_text(card(found), encoding="utf-8")
     _print(console, found)
-    console.print(
-        f"{options.out}/evaluation.json, .html and predictions.parquet in {time.monotonic() - began:.0f} s"
-    )
+    taken = time.monotonic() - began
+    console.print(f"{options.out}/evaluation.json, .html, .md and predictions.parquet in {taken:.0f} s")
     return found
 
 

@@ -69,7 +69,8 @@ def residual_shape(
     for j, h in enumerate(anchors):
         known = np.abs(residuals[j][np.isfinite(residuals[j])])
         own, square = _sizes(known), float(np.mean(known**2)) if len(known) else PRIOR_SPREAD**2
-        if blocks is not None:
+        # A model that was never wrong needs no width, however little was seen.
+        if blocks is not None and not (len(known) >= MIN_RESIDUALS and square == 0):
             trust = blocks[j] / (blocks[j] + PRIOR_BLOCKS)
             own = trust * own + (1 - trust) * PRIOR_SPREAD * student_sizes(h)
             square = trust * square + (1 - trust) * PRIOR_SPREAD**2

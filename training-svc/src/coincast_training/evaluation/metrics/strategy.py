@@ -27,11 +27,16 @@ def equity(s: Slice, kind: str) -> pd.Series[float]:
     """
     table = pd.DataFrame({"coin": s.rows.coin, "day": s.rows.origin, "position": _position(s, kind)})
     table["move"] = np.expm1(s.outcomes.log_return)
-    positions = table.pivot(index="day", columns="coin", values="position").fillna(0.0)
-    moves = table.pivot(index="day", columns="coin", values="move").fillna(0.0)
-    share = 1.0 / np.maximum(table.groupby("day")["coin"].count(), 1)
+    # Peers forecast on every eighth day only; on the others their book is empty, and that counts.
+    days = pd.date_range(table["day"].min(), table["day"].max(), freq="D", name="day")
+    positions = _by_day(table, "position", days)
+    count = table.groupby("day")["coin"].count().reindex(days).ffill()
     traded = positions.diff().fillna(positions).abs().sum(axis=1)
-    return ((positions * moves).sum(axis=1) - COST * traded) * share
+    return ((positions * _by_day(table, "move", days)).sum(axis=1) - COST * traded) / count
+
+
+def _by_day(table: pd.DataFrame, column: str, days: pd.DatetimeIndex) -> pd.DataFrame:
+    return table.pivot(index="day", columns="coin", values=column).reindex(days).fillna(0.0)
 
 
 def _position(s: Slice, kind: str) -> Floats:

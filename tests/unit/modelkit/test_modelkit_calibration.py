@@ -1,0 +1,87 @@
+"""Widths are corrected by how earlier ones did after their own days, and by nothing later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.models.residuals import LEVELS
+from coincast_training.fitting.calibration import AT_80, Calibration
+from coincast_training.fitting.corrections import Outputs, correct
+from coincast_training.fitting.rows import Rows
+
+DAYS, SPREAD = 1500, 0.03
+FIRST = np.datetime64("2018-01-01", "D")
+
+
+def table(spread_later: float) -> Rows:
+    """One coin whose returns have another spread in the later half."""
+    rng = np.random.default_rng(1)
+    returns = SPREAD * rng.standard_normal(DAYS)
+    returns[DAYS // 2 :] *= spread_later
+    logs = np.full((DAYS, 1), np.log(SPREAD))
+    return Rows(
+        coin_ids=("bitcoin",),
+        spec=FeatureSpec(("zret_1",)),
+        horizons=(1,),
+        coin=np.zeros(DAYS, dtype=np.int64),
+        origins=FIRST + np.arange(DAYS),
+        prices=np.ones(DAYS),
+        features=np.zeros((DAYS, 1)),
+        returns=returns[:, None],
+        log_volatility=logs,
+    )
+
+
+def outputs(at: np.ndarray) -> Outputs:
+    """A model that always says SPREAD."""
+    nothing = np.zeros((len(at), 1))
+    return Outputs(at, np.full((len(at), 1), np.log(SPREAD)), nothing, nothing, nothing)
+
+
+def walked(rows: Rows) -> Calibration:
+    """Three folds of which the last two fell into the later half."""
+    known = Calibration(rows, (1,), (1,))
+    for start in (0, DAYS // 2, 3 * DAYS // 4):
+        fold = np.arange(start, min(start + DAYS // 2 if not start else start + DAYS // 4, DAYS))
+        known.add(outputs(fold), outputs(np.arange(100)), rows.origins[max(start - 1, 0)])
+    return known
+
+
+def size_80(known: Calibration, last: int) -> float:
+    shape = known.at(known.rows.origins[last], outputs(np.arange(100))).shape
+    return float(shape.sizes[0, AT_80])
+
+
+def test_a_level_that_fell_is_followed_sooner_than_by_residuals_alone() -> None:
+    known = walked(table(0.5))
+    raw = correct(known.rows, (1,), (1,), known.seen, known.rows.origins[-1]).shape.sizes[0, AT_80]
+    corrected = size_80(known, DAYS - 1)
+    right = 0.5 * 1.2816
+    assert raw > 1.25 * right
+    assert abs(corrected - right) < 0.6 * abs(raw - right)
+
+
+def test_a_right_level_is_left_alone() -> None:
+    known = walked(table(1.0))
+    raw = correct(known.rows, (1,), (1,), known.seen, known.rows.origins[-1]).shape.sizes[0, AT_80]
+    assert size_80(known, DAYS - 1) == pytest.approx(raw, rel=0.05)
+
+
+def test_what_came_later_changes_nothing() -> None:
+    rows = table(0.5)
+    cut = 900
+    changed = replace(rows, returns=np.where(np.arange(DAYS)[:, None] < cut, rows.returns, 9.0))
+    assert size_80(walked(rows), cut) == size_80(walked(changed), cut)
+
+
+def test_before_any_fold_nothing_is_corrected() -> None:
+    rows = table(0.5)
+    later = outputs(np.arange(400))
+    known = Calibration(rows, (1,), (1,))
+    raw = correct(rows, (1,), (1,), [later], rows.origins[500]).shape
+    np.testing.assert_array_equal(known.at(rows.origins[500], later).shape.sizes, raw.sizes)
+    assert len(LEVELS) == raw.sizes.shape[1]
