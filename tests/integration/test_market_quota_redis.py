@@ -121,7 +121,7 @@ async def test_replicas_that_lose_redis_share_what_was_left_of_the_minute(valkey
 async def test_redis_silent_to_some_never_makes_all_exceed_the_plan(
     valkey_url: str,
 ) -> None:
-    """Redis answers some replicas and not others, in turns, under full demand: the worst case for the plan."""
+    """Redis answers some replicas and not others, in turns, under full demand: the plan's worst case."""
     plan, rng = 60, random.Random(11)
     clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(4)]
     governors = [governor_on(client, Limits(plan, 0), prefix="some:") for client in clients]

@@ -49,6 +49,9 @@ class Settings(ServiceSettings):
         description="What stands at the upstream's address, coingecko or sandbox; checked by what answers.",
     )
     upstream_url: str = Field("", description="Base address, /api/v3 included; empty: the plan's own.")
+    upstream_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) to trust beside the usual ones, for a mirror of one's own."
+    )
     plan: Plan = Field(Plan.KEYLESS, description="keyless, demo or pro.")
     api_key: SecretStr | None = Field(None, description="The key of the plan; best as a file of secrets.")
 
@@ -141,6 +144,8 @@ class Settings(ServiceSettings):
             raise ValueError("MARKET_UPSTREAM_URL must start with http:// or https://")
         if self.api_key is not None and self.base_url.startswith("http://") and not self._is_near():
             raise ValueError("MARKET_API_KEY would travel in the clear: MARKET_UPSTREAM_URL must be https://")
+        if self.upstream_ca_file is not None and not self.upstream_ca_file.is_file():
+            raise ValueError(f"MARKET_UPSTREAM_CA_FILE={self.upstream_ca_file} is no file")
         if self.plan != Plan.KEYLESS and self.upstream == UpstreamName.COINGECKO and self.api_key is None:
             raise ValueError(
                 f"MARKET_PLAN={self.plan} needs MARKET_API_KEY, or a file market_api_key among the secrets"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Mapping
 
@@ -35,6 +36,7 @@ def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = 
     return httpx2.AsyncClient(
         headers=headers,
         http2=settings.http2 and settings.base_url.startswith("https://"),
+        verify=trusted(settings),
         follow_redirects=False,
         trust_env=False,
         transport=transport,
@@ -44,6 +46,14 @@ def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = 
             max_keepalive_connections=settings.max_keepalive_connections,
         ),
     )
+
+
+def trusted(settings: Settings) -> ssl.SSLContext:
+    """Whose certificates are taken for the upstream's: the usual ones, and those of the settings."""
+    context = httpx2.create_ssl_context(trust_env=False)
+    if settings.upstream_ca_file is not None:
+        context.load_verify_locations(settings.upstream_ca_file)
+    return context
 
 
 class HttpUpstream:
