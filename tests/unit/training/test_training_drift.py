@@ -73,6 +73,15 @@ def test_features_of_a_market_that_changed_are_told_from_one_that_did_not():
     assert judge(live=[], features=loud, age_days=None, bounds=Bounds()).drifted
 
 
+def test_days_that_were_learnt_already_are_no_drift():
+    storm = {coin: _with_storm(candles_of(coin, 900, first="2022-01-01")) for coin in COINS}
+    last = storm["bitcoin"].dates[-1]
+    options = {"days": 30, "psi": 0.25, "ks": 0.25}
+    assert feature_drift(storm, storm, DEFAULT_SPEC, learnt_to=last, **options) is None
+    day_before = last - np.timedelta64(1, "D")
+    assert feature_drift(storm, storm, DEFAULT_SPEC, learnt_to=day_before, **options) is not None
+
+
 def _with_storm(candles):
     """The same with moves four times as large in the last forty days."""
     returns = np.diff(np.log(candles.close), prepend=np.log(candles.close[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Sequence
 
 import structlog
@@ -14,58 +15,101 @@ from coincast_training.registry.registry import Registry
 
 log = structlog.get_logger(__name__)
 REQUESTED_BY = "bootstrap"
-PAUSES_SECONDS = (2, 5, 15, 60, 300)
+PAUSES_SECONDS = (2.0, 5.0, 15.0, 60.0, 300.0)
 
 
 async def bootstrap(
-    jobs: JobService, registry: Registry, *, models: Sequence[str], coins: Sequence[str], days: int
+    jobs: JobService,
+    registry: Registry,
+    *,
+    models: Sequence[str],
+    coins: Sequence[str],
+    days: int,
+    pauses_seconds: Sequence[float] = PAUSES_SECONDS,
 ) -> None:
-    """Submits one job for each model without a production version; what fails is tried again, ever more
+    """Has one job trained for each model without a production version; what fails is tried again, ever more
     rarely.
     """
     missing = [model for model in models if not registry.table(model).production]
-    await asyncio.gather(*(_first_version(jobs, registry, model, tuple(coins), days) for model in missing))
+    firsts = [
+        FirstVersion(
+            jobs, registry, TrainingSpec(model=model, ids=tuple(coins), days=days, promote_if_better=True)
+        )
+        for model in missing
+    ]
+    await asyncio.gather(*(first.reached(pauses_seconds) for first in firsts))
 
 
-async def _first_version(
-    jobs: JobService, registry: Registry, model: str, coins: tuple[str, ...], days: int
-) -> None:
-    spec = TrainingSpec(model=model, ids=coins, days=days, promote_if_better=True)
-    for pause_seconds in PAUSES_SECONDS:
-        try:
-            ended = await _run(jobs, spec)
-            if ended.state is JobState.SUCCEEDED and not registry.table(model).production:
-                await asyncio.to_thread(_serve_anyway, registry, model, ended)
-        except CoincastError as error:
-            log.warning("bootstrap_refused", model=model, reason=error.message)
-        else:
-            if ended.state is JobState.CANCELLED or registry.table(model).production:
-                return
-        await asyncio.sleep(pause_seconds)
-    log.error("bootstrap_given_up", model=model)
-
-
-def _serve_anyway(registry: Registry, model: str, job: Job) -> None:
-    """A first version that the gate refuses still serves, with its record in every reply: there is no
-    better one.
-
-    Asked at a revision at which nothing serves, so that nobody's choice is overruled.
+class FirstVersion:
+    """The way of one model to its first production version. A step that fails is repeated, never the training
+    before it.
     """
-    registry.promote(
-        model,
-        job.version,
-        expected_revision=0,
-        force=True,
-        reason=f"The first version of {model}: nothing serves yet. {job.promotion}",
-        requested_by=REQUESTED_BY,
-    )
+
+    def __init__(self, jobs: JobService, registry: Registry, spec: TrainingSpec) -> None:
+        self._jobs, self._registry, self._spec = jobs, registry, spec
+        # A submission whose answer was lost in a stalled Redis gives the same job when it is made again.
+        self._key = _new_key()
+        self._trained: Job | None = None
+
+    async def reached(self, pauses_seconds: Sequence[float]) -> None:
+        """Returns once a version serves, the job was cancelled, or every try has failed."""
+        for pause_seconds in pauses_seconds:
+            try:
+                if await self._step():
+                    return
+            except CoincastError as error:
+                log.warning("bootstrap_refused", model=self._spec.model, reason=error.message)
+            await asyncio.sleep(pause_seconds)
+        log.error("bootstrap_given_up", model=self._spec.model)
+
+    async def _step(self) -> bool:
+        """One try; whether there is nothing left to do."""
+        if self._trained is None:
+            job = await self._ended_job()
+            log.info(
+                "bootstrap_ended",
+                model=self._spec.model,
+                state=job.state,
+                version=job.version,
+                error=job.error,
+            )
+            if job.state is JobState.CANCELLED:
+                return True
+            if job.state is not JobState.SUCCEEDED:
+                self._key = _new_key()
+                return False
+            self._trained = job
+        if not self._registry.table(self._spec.model).production:
+            await asyncio.to_thread(self._serve_anyway, self._trained)
+        return True
+
+    async def _ended_job(self) -> Job:
+        """The job once it has ended: one that an earlier life left in the queue, or a new one."""
+        left = [job for job in self._jobs.recent(model=self._spec.model) if not job.state.ended]
+        job = (
+            left[-1]
+            if left
+            else await self._jobs.submit(self._spec, requested_by=REQUESTED_BY, idempotency_key=self._key)
+        )
+        async for seen, _ in self._jobs.watch(job.job_id):
+            job = seen
+        return job
+
+    def _serve_anyway(self, job: Job) -> None:
+        """A first version that the gate refuses still serves, with its record in every reply: there is no
+        better one.
+
+        Asked at a revision at which nothing serves, so that nobody's choice is overruled.
+        """
+        self._registry.promote(
+            job.spec.model,
+            job.version,
+            expected_revision=0,
+            force=True,
+            reason=f"The first version of {job.spec.model}: nothing serves yet. {job.promotion}",
+            requested_by=REQUESTED_BY,
+        )
 
 
-async def _run(jobs: JobService, spec: TrainingSpec) -> Job:
-    """The job once it has ended: one that an earlier life left in the queue, or a new one."""
-    left = [job for job in jobs.recent(model=spec.model) if not job.state.ended]
-    job = left[-1] if left else await jobs.submit(spec, requested_by=REQUESTED_BY)
-    async for seen, _ in jobs.watch(job.job_id):
-        job = seen
-    log.info("bootstrap_ended", model=spec.model, state=job.state, version=job.version, error=job.error)
-    return job
+def _new_key() -> str:
+    return f"{REQUESTED_BY}-{uuid.uuid4().hex}"

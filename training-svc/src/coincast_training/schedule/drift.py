@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from coincast_modelkit.artifact import HorizonRecord
 
+CHECKS = ("coverage", "psi", "ks", "age")
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

@@ -36,7 +36,8 @@ def feature_drift(
     psi: float,
     ks: float,
 ) -> FeatureDrift | None:
-    """The last `days` of the panel against the days up to `learnt_to`; None where either is too short.
+    """The last `days` of the panel against the days up to `learnt_to`; None where either is too short, or
+    where no day came since: what was learnt already would be learnt again.
 
     A month of a slow feature never looks like years of it. So each feature is measured over every earlier
     span of equal length as well: only what exceeds all of its own past is news. The calendar always moves
@@ -48,7 +49,7 @@ def feature_drift(
     last = origins.max()
     recent = origins > last - np.timedelta64(days, "D")
     spans = _spans(origins[learnt], days)
-    if not recent.any() or len(spans) < 8:
+    if last <= learnt_to or not recent.any() or len(spans) < 8:
         return None
     told = np.isfinite(values[learnt]).mean(axis=0) > 0.5
     names, values = np.array(spec.names)[told], values[:, told]

@@ -18,7 +18,7 @@ from coincast_training.domain import TrainingSpec
 from coincast_training.jobs.service import JobService
 from coincast_training.ports import HistorySource
 from coincast_training.registry.registry import Registry
-from coincast_training.schedule.drift import Bounds, Drift, FeatureDrift, judge
+from coincast_training.schedule.drift import CHECKS, Bounds, Drift, FeatureDrift, judge
 from coincast_training.schedule.features import feature_drift
 
 log = structlog.get_logger(__name__)
@@ -120,8 +120,11 @@ class DriftMonitor:
 
     def _observe(self, model: str, drift: Drift) -> None:
         metrics.DRIFTED.labels(model).set(drift.drifted)
-        for check, score in drift.scores.items():
-            metrics.DRIFT_SCORE.labels(model, check).set(score)
+        for check in CHECKS:
+            if check in drift.scores:
+                metrics.DRIFT_SCORE.labels(model, check).set(drift.scores[check])
+            else:  # what was found when there was data to check says nothing of today
+                metrics.DRIFT_SCORE.remove(model, check)
 
     async def _act(self, model: str, manifest: Manifest, drift: Drift) -> str:
         """Submits a training, unless one runs, the last was too lately, or the week's budget is used up."""
