@@ -1,8 +1,9 @@
-"""Fitting and inference of each model: `python bench/models_speed.py [FOLDER]`, or DATA=FOLDER.
+"""Fitting and inference of each model: `python bench/models_speed.py [FOLDER]`.
 
-Without a folder the candles are simulated, and the panel of all coins over all their history is left out. All
-runs on one thread, so the figures are seconds of its processor: a busy machine does not change what the work
-is. Each inference is timed in turn with the bare library call on the same rows.
+Without a folder, and with none beside the repository, the candles are simulated, and the panel of all coins
+over all their history is left out. All runs on one thread, so the figures are seconds of its processor: a
+busy machine does not change what the work is. Each inference is timed in turn with the bare library call on
+the same rows.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from coincast_modelkit.prepared import Prepared, prepare
 from coincast_training.fitting import lightgbm, ml_ensemble
 from coincast_training.fitting.table import why_not_trainable
 
+DATA = Path(__file__).resolve().parents[2] / "shared/data/daily"
 ROUNDS = 7
 COINS, HORIZONS = 250, range(1, 31)
 Bare = Callable[[int], object]
@@ -193,12 +195,13 @@ def whole_panel(panel: dict[str, Candles]) -> None:
 
 def main() -> int:
     """Print the figures; 1 where a limit is missed."""
-    given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("DATA", "")
+    given = Path(sys.argv[1]) if len(sys.argv) > 1 else DATA
     names = ("bitcoin", "ethereum", "binancecoin", "ripple", "cardano")
-    panel = from_folder(Path(given)) if given else {c: simulated(c, 900, i) for i, c in enumerate(names)}
+    found = given.is_dir()
+    panel = from_folder(given) if found else {c: simulated(c, 900, i) for i, c in enumerate(names)}
     kept = fitting(panel)
     serving(panel)
-    if given:
+    if found:
         whole_panel(panel)
     return 0 if kept else 1
 

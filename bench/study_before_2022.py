@@ -1,0 +1,133 @@
+"""Two choices made on days before 2022 (docs/experiments.md): `python bench/study_before_2022.py FOLDER`.
+
+The network's prior share in the ensemble's pool, and lightgbm's widths corrected by how earlier ones did.
+CRPS skill in percent on origins from 2019-07 to 2020-06 (A) and to the end of 2021 (B). Takes ten minutes.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scoringrules
+from numpy.typing import NDArray
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import DEFAULT_SPEC
+from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_training.evaluation.folder import read_folder
+from coincast_training.evaluation.metrics.significance import diebold_mariano, skill_percent
+from coincast_training.evaluation.slices import CRPS_LEVELS, quantiles_at
+from coincast_training.fitting.ensemble_guest import GuestWalk
+from coincast_training.fitting.ensemble_params import EnsembleParams
+from coincast_training.fitting.ensemble_rows import CoinRows, fold_days, rows_of
+from coincast_training.fitting.ensemble_walk import Walk
+from coincast_training.fitting.lightgbm_heads import fit_heads
+from coincast_training.fitting.lightgbm_params import LightgbmParams
+from coincast_training.fitting.rows import build_rows, choose_spec
+from coincast_training.fitting.walk import RECORD_HORIZONS, quantiles_of, walk
+
+HORIZONS = (1, 7, 14, 30)
+SHARES = (0.0, 0.1, 0.2)
+FIRST, MIDDLE, LAST = (np.datetime64(d, "D") for d in ("2019-07-01", "2020-07-01", "2021-12-31"))
+Floats = NDArray[np.float64]
+Days = NDArray[np.datetime64]
+Store = dict[tuple[Any, ...], Any]
+
+
+def crps(quantiles: Floats, returns: Floats) -> Floats:
+    """Of the log return over 100 equally weighted levels, (n,)."""
+    table = quantiles_at(quantiles, CRPS_LEVELS)
+    return np.asarray(scoringrules.crps_quantile(returns, table, CRPS_LEVELS, backend="numpy"))
+
+
+def covered(quantiles: Floats, returns: Floats, level: float) -> float:
+    """Percent of outcomes inside the central interval."""
+    low, high = (int(np.argmin(np.abs(PROBABILITIES - p))) for p in ((1 - level) / 2, (1 + level) / 2))
+    return 100 * float(np.mean((returns >= quantiles[:, low]) & (returns <= quantiles[:, high])))
+
+
+def compared(loss: Floats, base: Floats, days: Days, horizon: int) -> str:
+    """Skill on A and on B, and the Diebold-Mariano statistic of both together."""
+    early = days < MIDDLE
+    a, b = (skill_percent(loss[part], base[part]) for part in (early, ~early))
+    return f"A {a:5.2f}, B {b:5.2f}, Diebold-Mariano {diebold_mariano(loss, base, days, horizon):4.1f}"
+
+
+def pooled(record: Walk, horizon: int, last: int) -> tuple[Floats, Days]:
+    """CRPS and origin of every forecast of a pool whose outcome is known."""
+    parts = record.record(horizon, last)
+    quantiles = np.concatenate([q for *_, q in parts])
+    returns = np.concatenate([b.returns for b, *_ in parts])
+    days = np.concatenate([b.day for b, *_ in parts]).astype("datetime64[D]")
+    kept = (days >= FIRST) & np.isfinite(returns) & np.isfinite(quantiles).all(axis=1)
+    return crps(quantiles[kept], returns[kept]), days[kept]
+
+
+def network(coins: tuple[CoinRows, ...]) -> None:
+    """The pool with the network at every prior share, against the pool without it."""
+    last = max(int(c.days[-1]) for c in coins)
+    store: Store = {}
+    for horizon in HORIZONS:
+        base, days = pooled(pool(coins, None, last, store), horizon, last)
+        for share in SHARES:
+            loss, _ = pooled(pool(coins, share, last, store), horizon, last)
+            print(f"network, prior share {share}, {horizon:2d} d: {compared(loss, base, days, horizon)}")
+
+
+def pool(coins: tuple[CoinRows, ...], share: float | None, last: int, store: Store) -> Walk:
+    """A walk with the network at a prior share, or without it; pools of another share are forgotten."""
+    for key in [k for k in store if k[0] in ("pool", "corrected pool")]:
+        del store[key]
+    lstm = {"use": "on", "prior": 0.0 if share is None else share}
+    params = EnsembleParams.of({"anchors": list(HORIZONS), "lstm": lstm})
+    if share is None:
+        return Walk(coins, params, 1, store)
+    folds = [*fold_days(coins, last, params.fold_days), last]
+    return Walk(
+        coins, params, 1, store, GuestWalk.of(coins, HORIZONS, params.lstm, folds, seed=1, store=store)
+    )
+
+
+def widths(panel: Panel) -> None:
+    """lightgbm's record with its widths corrected, against the same without."""
+    params = LightgbmParams.model_validate({"first_test": "2017-07-01", "step_days": 120})
+    rows = build_rows(panel, panel, choose_spec(panel), RECORD_HORIZONS)
+    known, record = walk(rows, params, partial(fit_heads, rows, params, 1), progress=lambda f, stage: None)
+    pairs = zip(known.seen, known.used, strict=True)
+    plain = np.concatenate([quantiles_of(outputs, used, params) for outputs, used in pairs])
+    at = np.concatenate([outputs.at for outputs in known.seen])
+    for horizon in HORIZONS:
+        j = RECORD_HORIZONS.index(horizon)
+        returns, kept = rows.returns[at, rows.column(horizon)], record.horizons == horizon
+        ended = np.isfinite(returns)
+        sets: Mapping[str, Floats] = {"before": plain[ended, j], "after": record.log_return_quantiles[kept]}
+        days, late = record.origins[kept], record.origins[kept] >= FIRST
+        y = returns[ended][late]
+        loss = {name: crps(q[late], y) for name, q in sets.items()}
+        told = compared(loss["after"], loss["before"], days[late], horizon)
+        print(f"widths corrected, {horizon:2d} d: {told}")
+        for level in (0.8, 0.95):
+            text = ", ".join(f"{covered(q[late], y, level):.1f} {name}" for name, q in sets.items())
+            print(f"  coverage of the {100 * level:.0f} % interval: {text}")
+
+
+def main() -> None:
+    """Walk and print."""
+    whole = read_folder(Path(sys.argv[1])).panel
+    cut = {coin: candles.until(LAST) for coin, candles in whole.items()}
+    panel = {coin: candles for coin, candles in cut.items() if len(candles)}
+    widths(panel)
+    network(rows_of(panel, panel, DEFAULT_SPEC))
+
+
+if __name__ == "__main__":
+    main()
