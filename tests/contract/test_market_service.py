@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -187,3 +188,79 @@ async def test_many_named_markets_are_asked_for_in_bounded_addresses(tmp_path: P
             caps = [row.market_cap for row in reply.markets]
             assert caps == sorted(caps, reverse=True)
             assert 2 <= simulated.calls()["paths"]["/coins/markets"] <= 10
+
+
+async def test_the_record_of_bad_data_outlives_a_restart_and_tells_currencies_apart(tmp_path: Path) -> None:
+    with pro_sandbox() as simulated:
+        settings = settings_for(simulated, tmp_path)
+        async with running_market(settings) as stub:
+            await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", vs_currency="eur", days=30), timeout=10)
+            simulated.add_fault(path="/coins/*/market_chart*", kind="jump", factor=50)
+            simulated.add_fault(path="/coins/*/market_chart*", kind="duplicates", share_points=0.1)
+            await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=60), timeout=10)
+            before = (await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)).quality
+        async with running_market(settings) as stub:
+            after = (await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)).quality
+            nothing = (await stub.GetStatus(pb.GetStatusRequest(quality_ids=["solana"]), timeout=10)).quality
+    assert [(report.id, report.vs_currency) for report in after] == [("bitcoin", "eur"), ("bitcoin", "usd")]
+    eur, usd = after
+    assert usd.quarantined_points > 0
+    assert usd.duplicate_points > 0
+    assert usd.notes
+    assert usd.last_good_date == eur.last_good_date != ""
+    assert eur.quarantined_points == eur.duplicate_points == 0
+    assert list(after) == list(before)
+    assert [(report.vs_currency, report.quarantined_points) for report in nothing] == [("usd", 0)]
+
+
+AGED = {
+    "documents": lambda stub, age: stub.GetDocument(
+        pb.GetDocumentRequest(path="coins/bitcoin", max_age_seconds=age), timeout=10
+    ),
+    "mirrored prices": lambda stub, age: stub.GetDocument(
+        pb.GetDocumentRequest(
+            path="simple/price", query={"ids": "bitcoin", "vs_currencies": "usd"}, max_age_seconds=age
+        ),
+        timeout=10,
+    ),
+    "ohlc": lambda stub, age: stub.GetOhlc(
+        pb.GetOhlcRequest(id="bitcoin", days=7, max_age_seconds=age), timeout=10
+    ),
+    "coins": lambda stub, age: stub.ListCoins(pb.ListCoinsRequest(max_age_seconds=age), timeout=10),
+    "currencies": lambda stub, age: stub.ListVsCurrencies(
+        pb.ListVsCurrenciesRequest(max_age_seconds=age), timeout=10
+    ),
+    "markets": lambda stub, age: stub.GetMarkets(pb.GetMarketsRequest(max_age_seconds=age), timeout=10),
+    "prices": lambda stub, age: stub.GetPrices(
+        pb.GetPricesRequest(ids=["bitcoin"], max_age_seconds=age), timeout=10
+    ),
+    "history": lambda stub, age: stub.GetHistory(
+        pb.GetHistoryRequest(id="bitcoin", days=5, max_age_seconds=age), timeout=10
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", list(AGED))
+async def test_every_request_may_turn_staleness_into_unavailable(tmp_path: Path, kind: str) -> None:
+    """Old data at hand and an upstream that fails: served with its age, refused where an age is asked for."""
+    ask = AGED[kind]
+    with pro_sandbox() as simulated:
+        async with running_market(settings_for(simulated, tmp_path, ready_reply_seconds=0.0)) as stub:
+            await ask(stub, 10**7)
+            simulated.add_fault(path="*", kind="status", status=500, body=1)
+            await asyncio.sleep(0.3)
+            served = await ask(stub, 10**7)
+            with pytest.raises(Unavailable) as caught:
+                await ask(stub, 0.1)
+    where = served.history.provenance if kind == "history" else served.provenance
+    assert where.source != common_pb2.SOURCE_UNSPECIFIED
+    assert where.as_of.seconds > 0
+    assert where.age_seconds > 0.1
+    assert caught.value.retry_after_seconds is not None
+
+
+async def test_a_streamed_coin_that_is_too_old_is_an_error_beside_the_others(market) -> None:
+    request = pb.StreamHistoryRequest(ids=["bitcoin"], days=5, max_age_seconds=1)
+    chunks = [chunk async for chunk in market.StreamHistory(request, timeout=30)]
+    assert [chunk.error.kind for chunk in chunks] == [common_pb2.ERROR_KIND_UNAVAILABLE]
+    assert "max_age_seconds" in chunks[0].error.field

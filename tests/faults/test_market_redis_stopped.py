@@ -18,7 +18,7 @@ from tests.contract.valkey_harness import RunningValkey, running_valkey
 
 pytestmark = pytest.mark.faults
 LIMIT_SECONDS = 0.05
-CODES = ["eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "inr", "brl", "krw", "sek", "nok"]
+CODES = ["eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "inr", "brl", "krw", "btc", "eth"]
 Question = Callable[[Any, str, int], Awaitable[Any]]
 
 
@@ -148,6 +148,34 @@ async def test_callers_in_the_moment_of_the_stop_are_all_served(
         f" the machine stalled {stall.worst_seconds * 1000:.0f} ms"
     )
     assert len(seconds) == 4 * len(coins)
+
+
+@pytest.mark.parametrize("strike", ["killed", "stopped"])
+async def test_cold_prices_right_after_redis_went_are_never_an_error(
+    sandbox: RunningSandbox, tmp_path: Path, strike: str
+) -> None:
+    """Strike after strike, among callers: a cold currency in the next moment is a price all the same."""
+    seconds: list[float] = []
+    with running_valkey() as valkey:
+        settings = settings_for(sandbox, tmp_path, redis_url=valkey.url, redis_patience_seconds=LIMIT_SECONDS)
+        async with running_market(settings) as stub:
+            coins = [c.id for c in (await stub.ListCoins(pb.ListCoinsRequest(limit=40), timeout=9)).coins]
+            for turn in range(4):
+                await redis_is(stub, up=True)
+                ours = coins[turn * 10 : turn * 10 + 10]
+                before = [asyncio.create_task(timed(price(stub, coin, 0))) for coin in ours]
+                await asyncio.sleep(0.005 * turn)
+                valkey.kill() if strike == "killed" else valkey.stop()
+                seconds += await asyncio.gather(*before)
+                for number in range(1, len(CODES)):
+                    began = time.perf_counter()
+                    reply = await price(stub, ours[0], number)
+                    seconds.append(time.perf_counter() - began)
+                    assert [found.vs_currency for found in reply.prices] == [CODES[number]]
+                    assert not reply.errors
+                valkey.restart() if strike == "killed" else valkey.go_on()
+    worst = max(seconds) * 1000
+    print(f"\nredis {strike}: {len(seconds)} cold prices right after, no error, slowest {worst:.0f} ms")
 
 
 async def redis_is(stub: Any, *, up: bool) -> None:

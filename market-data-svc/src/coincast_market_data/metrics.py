@@ -16,7 +16,9 @@ UPSTREAM_SECONDS = Histogram(
 RETRIES = Counter("coincast_market_upstream_retries_total", "Second and further attempts.", ["group"])
 BREAKER_STATE = Gauge("coincast_market_breaker_state", "0 closed, 1 half-open, 2 open.", ["breaker"])
 BREAKER_TRANSITIONS = Counter(
-    "coincast_market_breaker_transitions_total", "Changes of state.", ["breaker", "to"]
+    "coincast_market_breaker_transitions_total",
+    "Changes of state, with the kind of the failure that was met last.",
+    ["breaker", "to", "reason"],
 )
 POOL_CONNECTIONS = Gauge("coincast_market_pool_connections", "Connections to the upstream.", ["state"])
 QUOTA_LEFT = Gauge("coincast_market_quota_left_calls", "Calls left in this minute, as last seen.")

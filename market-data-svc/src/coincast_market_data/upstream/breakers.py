@@ -22,6 +22,7 @@ class Breakers:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._breakers = {group: self._make(group, settings, clock) for group in GROUPS}
         self._reasons = dict.fromkeys(GROUPS, "")
+        self._kinds = dict.fromkeys(GROUPS, "none")
         self._opened = dict.fromkeys(GROUPS, 0)
         for group in GROUPS:
             metrics.BREAKER_STATE.labels(breaker=group).set(0)
@@ -30,9 +31,10 @@ class Breakers:
         """The breaker of a group; groups that are not known share one."""
         return self._breakers.get(group, self._breakers["other"])
 
-    def note(self, group: str, reason: str) -> None:
-        """Remember why a call failed, for the status."""
-        self._reasons[group if group in self._reasons else "other"] = reason
+    def note(self, group: str, reason: str, kind: str) -> None:
+        """Remember why a call failed: a sentence for the status, one of few words for the metrics."""
+        known = group if group in self._reasons else "other"
+        self._reasons[known], self._kinds[known] = reason, kind
 
     def each(self) -> Iterable[tuple[str, Breaker, str, int]]:
         """(group, breaker, reason of the last failure, times opened)."""
@@ -53,6 +55,6 @@ class Breakers:
 
     def _moved(self, name: str, before: str, to: str) -> None:
         metrics.BREAKER_STATE.labels(breaker=name).set(STATE_NUMBERS[to])
-        metrics.BREAKER_TRANSITIONS.labels(breaker=name, to=to).inc()
+        metrics.BREAKER_TRANSITIONS.labels(breaker=name, to=to, reason=self._kinds[name]).inc()
         self._opened[name] += to == OPEN
         log.warning("breaker moved", breaker=name, before=before, to=to, reason=self._reasons[name])

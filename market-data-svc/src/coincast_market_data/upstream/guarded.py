@@ -121,8 +121,9 @@ class GuardedUpstream:
         try:
             reply = await self._whole(request)
         except CoincastError as error:
-            metrics.UPSTREAM_CALLS.labels(group=request.group, outcome=outcome_of(error)).inc()
-            self._breakers.note(request.group, error.message)
+            outcome = outcome_of(error)
+            metrics.UPSTREAM_CALLS.labels(group=request.group, outcome=outcome).inc()
+            self._breakers.note(request.group, error.message, outcome)
             raise
         metrics.UPSTREAM_CALLS.labels(group=request.group, outcome="ok").inc()
         metrics.UPSTREAM_SECONDS.labels(group=request.group).observe(reply.seconds)
