@@ -221,13 +221,13 @@ FORECASTS = Dashboard(
         ),
         one(
             "Live skill against the last price",
-            "coincast_training_live_skill_percent or vector(0)",
+            "coincast_training_live_skill_percent",
             "{{model}} {{horizon_days}} d",
             "percent",
         ),
         one(
             "Live coverage",
-            "coincast_training_live_coverage_percent or vector(0)",
+            "coincast_training_live_coverage_percent",
             "{{model}} {{horizon_days}} d, {{level_percent}} %",
             "percent",
             text="An 80 % interval that keeps its promise lies at 80. Nought until forecasts are due.",
@@ -271,7 +271,7 @@ TRAINING = Dashboard(
         ),
         one(
             "Drift over its bound",
-            "coincast_training_drift_score or vector(0)",
+            "coincast_training_drift_score",
             "{{model}} {{check}}",
             text="1 and above is a breach.",
         ),

@@ -8,6 +8,7 @@ import pytest
 
 from coincast_stack.options import StackOptions
 from coincast_stack.testing import StackHandle, stack_for_tests
+from tests.e2e.e2e_scored import replay_forecasts
 
 COINS = ("bitcoin", "ethereum", "solana")
 # Two years of three coins train in seconds; the figures of a model are tested elsewhere.
@@ -19,6 +20,18 @@ def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     var = tmp_path_factory.mktemp("var")
     options = StackOptions(var, data=daily_candles, extra_environment=QUICK_TRAINING)
     with stack_for_tests(options) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def scored_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
+    """A system on a simulated market, which reaches to today, with forecasts that came true."""
+    quick = {"TRAINING_SCORING_SECONDS": "3", "TRAINING_DRIFT_CHECK_SECONDS": "5"}
+    no_training = {"TRAINING_DRIFT_BUDGET_PER_WEEK": "0"}
+    settings = QUICK_TRAINING | quick | no_training
+    options = StackOptions(tmp_path_factory.mktemp("scored"), extra_environment=settings)
+    with stack_for_tests(options) as running:
+        replay_forecasts(running)
         yield running
 
 

@@ -3,22 +3,15 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
 
 import httpx2
 import pytest
-import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
-from coincast_stack.options import StackOptions
-from coincast_stack.testing import StackHandle, stack_for_tests
+from coincast_stack.testing import StackHandle
 
 pytestmark = pytest.mark.timeout(600)
-DAY_SECONDS = 86_400
 SERVICES = ("gateway", "market", "forecast", "training")
-HORIZON_DAYS, REPLAYED_DAYS, SPREADS = 7, 20, (0.80, 0.90, 0.97, 1.0, 1.03, 1.12, 1.30)
-PROBABILITIES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
 MARKET, FORECAST = {"grpc_service": "MarketDataService"}, {"grpc_service": "ForecastService"}
 REGISTRY = {"grpc_service": "RegistryService"}
 
@@ -108,51 +101,14 @@ def has(samples: Shown, service: str, series: str, labels: dict[str, str]) -> bo
     )
 
 
-def replay_forecasts(stack: StackHandle) -> None:
-    """Writes what forecast-svc would have written in the days that have since come true."""
-    client = redis.Redis.from_url(stack.stack.plan.redis_url)
-    for coin in ("bitcoin", "ethereum"):
-        candles = history(stack, coin)
-        for candle in candles[-(REPLAYED_DAYS + HORIZON_DAYS + 1) : -(HORIZON_DAYS + 1)]:
-            entry = LedgerEntry(
-                forecast_id=f"{coin}-{candle['date']}",
-                made_at=datetime.fromisoformat(candle["date"]).replace(tzinfo=UTC).timestamp() + DAY_SECONDS,
-                coin_id=coin, vs_currency="usd", as_of=date.fromisoformat(candle["date"]).isoformat(),
-                model="lightgbm", version="v000001", variant="production", served_by="lightgbm",
-                horizon_days=HORIZON_DAYS, last_price=candle["close"], probabilities=PROBABILITIES,
-                price_quantiles=tuple(candle["close"] * spread for spread in SPREADS),
-            )  # fmt: skip
-            client.xadd(STREAM_KEY, {STREAM_FIELD: entry.to_json()})
-    client.close()
-
-
-def history(stack: StackHandle, coin: str) -> list[dict]:
-    """Sixty daily candles, as soon as the system gives them."""
+@pytest.fixture(scope="module")
+def accuracy(scored_stack: StackHandle) -> Shown:
     until = time.monotonic() + 180
     while True:
-        with contextlib.suppress(httpx2.HTTPError):
-            url = f"{stack.gateway_url}/coins/{coin}/history?days=60"
-            reply = httpx2.get(url, timeout=30, trust_env=False)
-            if reply.status_code == 200:
-                return reply.json()["candles"]
-        assert time.monotonic() < until, f"no history of {coin}"
+        found = shown(scored_stack, ("training",))
+        if all(has(found, "training", *promise) for promise in ACCURACY) or time.monotonic() > until:
+            return found
         time.sleep(0.5)
-
-
-@pytest.fixture(scope="module")
-def accuracy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """Scores of a system on a simulated market, which reaches to today: what is replayed is long past."""
-    settings = {"TRAINING_SCORING_SECONDS": "3"}
-    options = StackOptions(tmp_path_factory.mktemp("scored"), train=(), extra_environment=settings)
-    with stack_for_tests(options, ready=False) as stack:
-        replay_forecasts(stack)
-        until = time.monotonic() + 120
-        while True:
-            found = shown(stack, ("training",))
-            if all(has(found, "training", *promise) for promise in ACCURACY) or time.monotonic() > until:
-                break
-            time.sleep(0.5)
-        yield found
 
 
 @pytest.mark.parametrize(("series", "labels"), ACCURACY, ids=[str(p[1]) for p in ACCURACY])

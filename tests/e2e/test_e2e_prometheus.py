@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 import yaml
 
@@ -69,12 +70,25 @@ def configuration(stack: StackHandle, folder: Path) -> Path:
     return file
 
 
+def ask_everything(client: httpx2.Client, seconds: float) -> None:
+    """Traffic of every kind, so that every panel has something to show."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        client.get("/prices", params={"ids": "bitcoin,ethereum,solana", "vs_currencies": "usd"})
+        client.get("/coins/bitcoin/history", params={"days": 30})
+        for days, model in ((7, "lightgbm"), (3, "technical"), (5, "auto")):
+            client.get("/forecasts", params={"ids": "bitcoin,ethereum", "days": days, "model": model})
+        client.get("/models")
+        client.get("/health/detailed")
+        time.sleep(1)
+
+
 @pytest.fixture(scope="module")
-def server(stack: StackHandle, get, tmp_path_factory) -> Iterator[Server]:
+def server(scored_stack: StackHandle, tmp_path_factory) -> Iterator[Server]:
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     command = [
         PROMETHEUS,
-        f"--config.file={configuration(stack, folder)}",
+        f"--config.file={configuration(scored_stack, folder)}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--enable-feature=exemplar-storage",
@@ -83,16 +97,8 @@ def server(stack: StackHandle, get, tmp_path_factory) -> Iterator[Server]:
     process = subprocess.Popen(command, stdout=log, stderr=log)
     running = Server(port)
     try:
-        until = time.monotonic() + 45
-        while time.monotonic() < until:
-            # Traffic of every kind, so that every panel has something to show.
-            get("/prices", params={"ids": "bitcoin,ethereum,solana", "vs_currencies": "usd"})
-            get("/coins/bitcoin/history", params={"days": 30})
-            for days, model in ((7, "lightgbm"), (3, "technical"), (5, "auto")):
-                get("/forecasts", params={"ids": "bitcoin,ethereum", "days": days, "model": model})
-            get("/models")
-            get("/health/detailed")
-            time.sleep(1)
+        with httpx2.Client(base_url=scored_stack.gateway_url, timeout=30, trust_env=False) as client:
+            ask_everything(client, seconds=45)
         yield running
     finally:
         process.terminate()
