@@ -69,9 +69,7 @@ async def test_a_header_a_query_and_a_body_of_10_mb() -> None:
         print(
             f"memory grew by {grown:.0f} MB; a good request then took {await still_well(there) * 1000:.0f} ms"
         )
-        # A peer that still sends may see the connection closed before it reads the answer.
-        assert set(statuses) <= {b"431", b"413", b"414", b""}
-        assert statuses[3] in (b"413", b"")
+        assert statuses == [b"431", b"431", b"431", b"413"]
         assert grown < 60
 
 
@@ -173,7 +171,7 @@ async def test_days_that_are_none(days: str) -> None:
         print(f"\ndays={days[:12]!r}: 422 that names days")
 
 
-async def test_a_million_bad_keys_take_no_memory() -> None:
+async def test_a_million_bad_keys_at_the_gate_take_no_memory() -> None:
     keys, ring = 1_000_000, KeyRing()
     ring.replace([KeyRecord("one", digest_of("cc_right"), frozenset({"read"}), 0.0)], time.monotonic())
     policy = Policy(
@@ -193,8 +191,8 @@ async def test_a_million_bad_keys_take_no_memory() -> None:
     assert grown < 60
 
 
-async def test_goodput_at_five_times_the_load() -> None:
-    """Callers of an uncached path, first as many as are let in, then five times as many."""
+async def test_goodput_of_320_hurried_callers() -> None:
+    """Callers of an uncached path that hardly wait: as many as are let in, then five times as many."""
 
     async def goodput(there: World, callers: int, seconds: float) -> tuple[float, int]:
         good, shed, until = 0, 0, time.perf_counter() + seconds

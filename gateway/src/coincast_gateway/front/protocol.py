@@ -12,6 +12,10 @@ from coincast_gateway.serving.asgi import READY
 
 # The kernel gives a connection up whose peer takes nothing for so long.
 UNREAD_SECONDS = 30
+# A refused peer that still sends is heard out, so far and so long: closed at once, it would get a reset and
+# no answer.
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
         self._too_large = False
+        self._refused = False
         self._impatience = self.loop.call_later(self.bounds.header_seconds, self._give_up)
         raw = transport.get_extra_info("socket")
         if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT") and raw.family != socket.AF_UNIX:
@@ -98,11 +103,16 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; while headers are under way count them, and give them only so long."""
+        if self._refused:
+            self._head_bytes += len(data)
+            if self._head_bytes > LINGER_BYTES:
+                self._give_up()
+            return
         was_in_head = self._in_head
         if was_in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        if self._in_head and not self._refused and not self.transport.is_closing():
             if self._head_bytes > self.bounds.max_header_bytes:
                 self._refuse_headers()
             elif not was_in_head:
@@ -130,6 +140,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The request goes on to the application, or is refused."""
+        if self._refused:
+            return
         self._in_head = False
         self._head_bytes = 0
         self._impatience.cancel()
@@ -166,8 +178,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse_headers(self) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
+        self._refused = True
+        self._impatience.cancel()
+        self._impatience = self.loop.call_later(LINGER_SECONDS, self._give_up)
         body = b'{"type":"/problems/headers-too-large","title":"Headers too large","status":431}'
         head = [
             STATUS_LINE[431],
@@ -176,7 +191,7 @@ class GuardedProtocol(HttpToolsProtocol):
             body,
         ]
         self.transport.write(b"".join(head))
-        self.transport.close()
+        self.transport.write_eof()
 
 
 def guarded(bounds: SocketBounds) -> type[asyncio.Protocol]:
