@@ -15,6 +15,7 @@ from coincast_market_data.cache.entry import Cached, Kind, pack, unpack
 from coincast_market_data.cache.layers import LayerCounts, LayeredCache
 from coincast_market_data.cache.policy import Verdict, Windows, judge
 from coincast_market_data.cache.read_through import Fetched, ReadThrough
+from coincast_market_data.cache.sharing import Sharing
 from coincast_market_data.documents import canonical_query, find_route
 from coincast_market_data.domain import Quote, Source
 from coincast_market_data.keys import canonical_currencies, document_key, split_ids
@@ -269,3 +270,56 @@ def test_documents_are_bounded_by_their_bytes() -> None:
 
     entries, _ = asyncio.run(fill())
     assert 3 <= entries <= 10
+
+
+async def test_what_another_replica_is_fetching_is_waited_for() -> None:
+    store = FakeStore()
+    reader, origin, clock, _ = rig(store)
+    store.leased.add("text:k")
+    asked = asyncio.create_task(reader.get("k", origin.fetch))
+    await asyncio.sleep(0.05)
+    assert not asked.done()
+    store.items["text:k"] = pack(Cached("theirs", clock.now(), clock.now(), 0.1), KIND)
+    store.leased.clear()
+    answer = await asked
+    assert (answer.value, answer.provenance.source, origin.calls) == ("theirs", Source.LIVE, 0)
+
+
+async def test_when_the_other_replica_gives_up_this_one_fetches() -> None:
+    store = FakeStore()
+    reader, origin, _, _ = rig(store)
+    store.leased.add("text:k")
+    asked = asyncio.create_task(reader.get("k", origin.fetch))
+    await asyncio.sleep(0.05)
+    store.leased.clear()
+    assert (await asked).value == "v1"
+
+
+async def test_nobody_waits_for_another_replica_without_end() -> None:
+    store = FakeStore()
+    cache = LayeredCache(KIND, store, ManualClock(), LayerCounts(), max_entries=100)
+    store.leased.add("text:k")
+    sharing = Sharing(cache, longest_seconds=0.2)
+    assert await sharing.obtain("k") is None
+    assert await sharing.wait(["k"]) == {}
+
+
+async def test_a_failed_fetch_gives_its_lease_back() -> None:
+    reader, origin, _, store = rig()
+    origin.error = Unavailable("down")
+    with pytest.raises(Unavailable):
+        await reader.get("k", origin.fetch)
+    assert "text:k" in store.released
+
+
+async def test_an_age_that_is_asked_for_is_looked_for_in_the_shared_layer_too() -> None:
+    """Fresh here, newer there: another replica's value is new enough, and costs no call."""
+    store = FakeStore()
+    reader, origin, clock, _ = rig(store)
+    await reader.get("k", origin.fetch)
+    clock.advance(20)
+    store.items["text:k"] = pack(Cached("newer", clock.now(), clock.now(), 0.1), KIND)
+    clock.advance(2)
+    assert (await reader.get("k", origin.fetch)).value == "v1"
+    answer = await reader.get("k", origin.fetch, max_age_seconds=5)
+    assert (answer.value, origin.calls) == ("newer", 1)
