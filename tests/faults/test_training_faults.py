@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -244,6 +245,27 @@ def test_a_killed_dask_worker_costs_time_not_the_job(parts: ModuleType):
 def _kill_one(address: str) -> None:
     with distributed.Client(address, set_as_default=False) as client:
         os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+
+def test_a_tuning_that_is_killed_goes_on_to_the_same_end(tmp_path: Path, parts: ModuleType):
+    through = parts.tuned(tmp_path / "through", 12)
+    kills, rng = 0, random.Random(2)
+    context = multiprocessing.get_context("spawn")
+    for _ in range(4):
+        life = context.Process(target=parts.tuned, args=(tmp_path / "killed", 12))
+        life.start()
+        for _ in range(1200):
+            if life.exitcode is not None or any((tmp_path / "killed").glob("*.log")):
+                break
+            time.sleep(0.05)
+        life.join(rng.uniform(0.5, 4.0))
+        kills += life.exitcode is None
+        life.kill()
+        life.join()
+    resumed = parts.tuned(tmp_path / "killed", 12)
+    print(f"\na tuning killed {kills} times: best {resumed[0]:.6f}, uninterrupted {through[0]:.6f}")
+    assert kills > 0
+    assert resumed == through
 
 
 def test_a_worker_that_dies_every_time_is_given_up(parts: ModuleType):

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Conflict
+from coincast_training.executors import open_executor
 from coincast_training.registry.registry import Registry
+from coincast_training.training.data import Ground
+from coincast_training.tuning.study import tune
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit" / "training"))
+from training_fakes import panel_of
 
 MODEL = "lightgbm"
 
@@ -49,3 +56,28 @@ def slow_sum(shared: int, item: int) -> int:
     """Takes long enough for a worker to be killed in the middle."""
     time.sleep(1.0)
     return shared + item
+
+
+TUNED: dict[str, object] = {
+    "volatility": {"rounds": 10},
+    "mean": {"rounds": 5},
+    "anchors": [1, 7],
+    "mean_anchors": [1],
+}
+
+
+def tuned(folder: Path, trials: int) -> tuple[float, list[object]]:
+    """A small study in the folder: its best value, and every trial's value."""
+    panel = panel_of(("bitcoin", "ethereum"), days=430)
+    with open_executor("inline") as executor:
+        found = tune(
+            Ground(panel, panel, "test"),
+            model=MODEL,
+            base=TUNED,
+            seed=7,
+            trials=trials,
+            executor=executor,
+            folder=folder,
+            progress=lambda fraction, stage: None,
+        )
+    return found.best_value, [trial["value"] for trial in found.trials]

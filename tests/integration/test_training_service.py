@@ -130,6 +130,16 @@ async def test_a_restart_takes_the_running_job_up_again(tmp_path, redis_url, mar
         assert (job.state, job.attempt) == (pb.JOB_STATE_SUCCEEDED, 1), job
 
 
+async def test_market_data_that_breaks_off_in_the_middle_is_asked_again(tmp_path, redis_url, market):
+    fake, address = market
+    fake.breaks = 2
+    async with running(tmp_path, redis_url, address, history_attempts=4) as (jobs, *_):
+        job, lines = await ended(jobs, await submitted(jobs))
+    assert (job.state, job.version) == (pb.JOB_STATE_SUCCEEDED, "v000001"), job
+    assert fake.calls >= 3
+    assert sum("history_retried" in line for line in lines) == 2, lines
+
+
 async def test_market_data_that_breaks_off_again_and_again_is_named_and_leaves_nothing(
     tmp_path, redis_url, market
 ):

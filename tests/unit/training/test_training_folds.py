@@ -100,7 +100,23 @@ def test_a_tuning_that_was_interrupted_ends_where_the_other_ends(tmp_path: Path)
     assert resumed.parameters == through.parameters
     assert resumed.best_value == through.best_value <= through.base_value
     assert [trial["value"] for trial in resumed.trials] == [trial["value"] for trial in through.trials]
-    assert "Tuning of lightgbm" in (tmp_path / "b" / "report.html").read_text()
+    page = (tmp_path / "b" / "report.html").read_text()
+    for part in ("Tuning of lightgbm", "Optimization History", "Intermediate Values", "Importances"):
+        assert part in page
+    assert set(resumed.importance) >= {"learning_rate", "num_leaves"}
+    assert sum(resumed.importance.values()) == pytest.approx(1)
+
+
+def test_a_tuning_on_other_data_or_another_seed_begins_anew(tmp_path: Path):
+    options = {"model": "lightgbm", "base": SMALL, "trials": 2, "folder": tmp_path, "progress": silent}
+    shorter = {coin: candles.rows(0, 420) for coin, candles in PANEL.items()}
+    with open_executor("inline") as executor:
+        whole = tune(GROUND, seed=7, executor=executor, **options)
+        other_seed = tune(GROUND, seed=8, executor=executor, **options)
+        cut = tune(Ground(shorter, shorter, "test"), seed=7, executor=executor, **options)
+    assert [len(found.trials) for found in (whole, other_seed, cut)] == [2, 2, 2]
+    assert whole.trials != other_seed.trials
+    assert whole.base_value != cut.base_value
 
 
 def test_the_tuner_leaves_the_later_half_alone():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 import typer
 from rich.table import Table
@@ -30,7 +29,9 @@ def train(
     model: options.Model = "lightgbm",
     days: options.Days = 365,
     tune: int = typer.Option(
-        0, "--tune", help="Trials of the tuner, 0 to 200; 0 takes the configured parameters."
+        0,
+        "--tune",
+        help="Trials of the tuner, 0 to 200; 0 takes the configured parameters. An interrupted one goes on.",
     ),
     promote_if_better: bool = typer.Option(
         False,
@@ -81,7 +82,7 @@ async def _run(settings: Settings, spec: TrainingSpec, progress: Progress) -> Ou
         return await pipeline.run(
             spec,
             requested_by="cli",
-            run_id=uuid.uuid4().hex[:16],
+            run_id=f"cli-{spec.model}",  # the same again, so that a tuning that was interrupted goes on
             progress=progress,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from coincast_chassis.errors import NotReady
+from coincast_modelkit.artifact import data_window
 from coincast_modelkit.splits import Fold
 from coincast_training.executors import Executor
 from coincast_training.fitting.base import Progress, WalkForward
 from coincast_training.training import losses
+from coincast_training.training.code_version import code_version
 from coincast_training.training.data import Ground
 from coincast_training.training.folds import FoldTask, cut, run_fold
 from coincast_training.tuning.space import FOLD_PARAMS, Params, merged, suggested
@@ -69,13 +72,13 @@ def tune(
     """Chooses parameters on the earlier half of the history, so that the record of the later half stays out
     of sample.
 
-    Interrupted and called again with the same folder it goes on; the result is the same, and the same
-    wherever the folds ran. The base parameters stay where no trial beats them. Raises `NotReady` where the
-    history is too short.
+    Interrupted and called again with the same folder it goes on, where data, base, seed and code are the
+    same; the result is the same, and the same wherever the folds ran. The base parameters stay where no trial
+    beats them. Raises `NotReady` where the history is too short.
     """
     ground, folds = tuning_folds(ground)
     folder.mkdir(parents=True, exist_ok=True)
-    study = _open_study(folder, model)
+    study = _open_study(folder / f"{_fingerprint(ground, base, seed)}.log", model)
     if "base_value" not in study.user_attrs:
         tasks = [_task(model, dict(base), seed, fold) for fold in folds]
         study.set_user_attr("base_value", float(np.mean(executor.map(score_fold, ground, tasks))))
@@ -125,9 +128,16 @@ def tuning_folds(ground: Ground) -> tuple[Ground, list[Fold]]:
     return early, folds
 
 
-def _open_study(folder: Path, model: str) -> optuna.Study:
+def _fingerprint(ground: Ground, base: Mapping[str, Any], seed: int) -> str:
+    """What decides the value of a trial: a study of anything else must not be gone on with."""
+    parts = [data_window(panel).sha256 for panel in (ground.panel, ground.reference) if panel]
+    told = json.dumps([*parts, base, seed, code_version()], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _open_study(path: Path, model: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    storage = JournalStorage(JournalFileBackend(str(path)))
     study = optuna.create_study(
         storage=storage,
         study_name=model,
