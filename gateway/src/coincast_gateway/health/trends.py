@@ -98,12 +98,22 @@ class TrendStore:
         last = math.floor(self._clock.now() / step) * step - step
         first = last - math.floor(hours * 3600 / step) * step + step
         found = {_bucket(tier, sample): sample for sample in await self._load(tier, first)}
+        for finer in reversed([each for each in TIERS if each.step_seconds < step]):
+            await self._fill(found, tier, finer, first)
         if self._open[step]:
             found.setdefault(last + step, merged(self._open[step]))
             last += step
         grid = range(first, last + 1, step)
         points = [{"at": at, "sample": found.get(at)} for at in grid]
         return {"hours": hours, "step_seconds": step, "points": points, "gaps": gaps(points, step)}
+
+    async def _fill(self, found: dict[int, Sample], tier: Tier, finer: Tier, first: float) -> None:
+        """Spans that a process began and did not live to write: what the finer tier has of them."""
+        lacking: dict[int, dict[int, Sample]] = {}
+        for sample in await self._load(finer, first):
+            if _bucket(tier, sample) not in found:
+                lacking.setdefault(_bucket(tier, sample), {})[_bucket(finer, sample)] = sample
+        found.update({at: merged(list(samples.values())) for at, samples in lacking.items()})
 
     async def _load(self, tier: Tier, first: float) -> list[Sample]:
         kept = list(self._memory[tier.step_seconds])
