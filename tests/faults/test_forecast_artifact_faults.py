@@ -12,7 +12,8 @@ import pytest
 from coincast_forecast.loading.child import Trial, VersionRefused
 from coincast_forecast.loading.verify import Wanted, load_verified
 from coincast_modelkit.artifact import ArtifactError
-from tests.unit.forecast.forecast_artifacts import tiny_lightgbm, write_version
+from coincast_modelkit.models import ForecastModel
+from tests.unit.forecast.forecast_artifacts import golden_coins, tiny_lightgbm, write_version
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
@@ -78,21 +79,33 @@ def test_a_version_replaced_under_the_reader_is_one_or_the_other(root: Path) -> 
                     temporary.write_bytes(data)
                     temporary.rename(root / "lightgbm" / "v000001" / name)
 
+    forecasts = {answer_of(tiny_lightgbm(1)), answer_of(tiny_lightgbm(2))}
+    assert len(forecasts) == 2
     writer = threading.Thread(target=replace)
     writer.start()
-    whole = refused = 0
+    whole = refused = mixed = 0
     try:
-        for _ in range(200):
+        # Both alone at first, so that something whole is read for certain; then one over the other.
+        assert answer_of(load_verified(Wanted(other, "lightgbm", "v000001")).model) in forecasts
+        while whole + mixed < 20 and refused < 2000:
             try:
-                load_verified(Wanted(root, "lightgbm", "v000001"))
-                whole += 1
+                loaded = load_verified(Wanted(root, "lightgbm", "v000001"))
             except ArtifactError:
                 refused += 1
+                continue
+            whole += answer_of(loaded.model) in forecasts
+            mixed += answer_of(loaded.model) not in forecasts
     finally:
         stop.set()
         writer.join()
-    print(f"\nreplaced under the reader: {whole} whole, {refused} refused, 0 mixed")
-    assert whole + refused == 200
+    print(f"\nreplaced under the reader: {whole} whole, {refused} refused, {mixed} mixed")
+    assert mixed == 0
+    assert whole + refused >= 20
+
+
+def answer_of(model: ForecastModel) -> bytes:
+    """What a model says of two coins, to the last bit."""
+    return model.predict(golden_coins(), range(1, 31)).log_return_quantiles.tobytes()
 
 
 async def test_a_parser_that_aborts_takes_the_child_alone(tmp_path: Path) -> None:

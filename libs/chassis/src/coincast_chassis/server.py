@@ -1,6 +1,7 @@
 """The gRPC server: its options, its services, its start and its drain."""
 
 import asyncio
+import time
 
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
@@ -39,9 +40,8 @@ class GrpcServer:
     def __init__(self, app: ServiceApp, *, host: str, port: int, tracing: Tracing | None = None) -> None:
         names = [servicer.full_name for servicer in app.servicers]
         self._app, self._health = app, Health(names)
-        self._server = grpc.aio.server(
-            interceptors=[ServerCalls(tracing or current_tracing())], options=SERVER_OPTIONS
-        )
+        self._calls = ServerCalls(tracing or current_tracing())
+        self._server = grpc.aio.server(interceptors=[self._calls], options=SERVER_OPTIONS)
         for servicer in app.servicers:
             servicer.add(servicer.implementation, self._server)
         add_ProcessServiceServicer_to_server(ProcessServicer(), self._server)
@@ -68,6 +68,15 @@ class GrpcServer:
     async def stop(self, *, not_serving_seconds: float, drain_seconds: float) -> None:
         """Say NOT_SERVING, give clients the time to see it, let calls in flight end, then close."""
         await self._health.serving(False)
-        await asyncio.sleep(not_serving_seconds)
+        await self._until_quiet(not_serving_seconds, drain_seconds / 2)
         self._health.end()
         await self._server.stop(drain_seconds)
+
+    async def _until_quiet(self, quiet_seconds: float, limit_seconds: float) -> None:
+        """Until no call has come for so long: on a busy machine what was sent before the stop comes late."""
+        began = time.monotonic()
+        while (now := time.monotonic()) < began + quiet_seconds + limit_seconds:
+            left = max(began, self._calls.last_at) + quiet_seconds - now
+            if left <= 0:
+                return
+            await asyncio.sleep(left)

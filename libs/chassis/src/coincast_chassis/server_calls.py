@@ -32,6 +32,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
     def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self.last_at = time.monotonic()
 
     async def intercept_service(
         self,
@@ -100,6 +101,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
         metadata = {k: v for k, v in servicer_context.invocation_metadata() or () if isinstance(v, str)}
         service, method = metrics.split_method(path)
         outcome, started = _Outcome(), time.perf_counter()
+        self.last_at = time.monotonic()
         running = metrics.SERVER_RUNNING.labels(service)
         running.inc()
         parent = metadata.get(TRACEPARENT)
