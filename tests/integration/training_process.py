@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,11 @@ ABSENT = "import sys\nfor name in {names!r}:\n    sys.modules[name] = None\n"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Where the process answers."""
+    """Where the process answers, and its id."""
 
     address: str
     metrics_url: str
+    pid: int
 
 
 def environment_without(folder: Path, *names: str) -> dict[str, str]:
@@ -50,7 +51,8 @@ async def training_process(
         try:
             yield await _listening(process, folder / "service.log")
         finally:
-            process.terminate()
+            with suppress(ProcessLookupError):
+                process.terminate()
             await asyncio.wait_for(process.wait(), 60)
 
 
@@ -65,7 +67,8 @@ async def _listening(process: asyncio.subprocess.Process, log: Path) -> Running:
         told = _told(log)
         if "serving" in told:
             found = told["listening"]
-            return Running(found["address"], f"http://127.0.0.1:{found['metrics_port']}/metrics")
+            url = f"http://127.0.0.1:{found['metrics_port']}/metrics"
+            return Running(str(found["address"]), url, process.pid)
         assert process.returncode is None, told
         await asyncio.sleep(0.1)
     raise AssertionError(f"it never served: {told}")

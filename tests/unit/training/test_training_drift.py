@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from coincast_training.schedule.calendar import Calendar
 from coincast_training.schedule.drift import Bounds, FeatureDrift, judge
 from coincast_training.schedule.features import feature_drift
 from coincast_training.schedule.monitor import DriftMonitor, Policy
+from coincast_training.settings import Settings
 from tests.unit.training.test_job_service import FakeRunner
 from tests.unit.training.training_fakes import FakeHistory, candles_of, panel_of, pipeline_in
 
@@ -167,6 +169,17 @@ async def test_the_calendar_asks_for_the_coins_of_production(tmp_path: Path):
     assert asked["lightgbm"] == COINS
     assert asked.get("lstm", ("solana",)) == ("solana",)
     assert all(job.requested_by == "schedule" and job.state is not JobState.FAILED for job in jobs.recent())
+
+
+async def test_the_default_is_sunday_at_three():
+    calendar = Calendar(jobs=None, registry=None, cron=Settings().schedule, models=(), coins=(), days=0)
+    calendar.start()
+    at = dt.datetime.fromtimestamp(calendar.next_run_at(), dt.UTC)
+    calendar.stop()
+    assert (at.strftime("%A %H:%M"), 0 <= (at - dt.datetime.now(dt.UTC)).total_seconds() <= 7 * DAY) == (
+        "Sunday 03:00",
+        True,
+    )
 
 
 def test_a_wrong_cron_expression_names_itself():
