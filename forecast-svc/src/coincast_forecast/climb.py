@@ -106,6 +106,8 @@ class Ladder:
         if days > model.max_horizon_days or len(climber.candles) < model.min_history_days:
             climber.failures.append(StepFailure(Cause.NOT_ABLE, f"{step} cannot serve this coin and horizon"))
             return
+        if lineup is not None and lineup.standing_in is not None and variant == PRODUCTION:
+            climber.failures.append(lineup.standing_in)
         groups.setdefault((version, variant), []).append(climber)
 
     async def _step(

@@ -25,7 +25,9 @@ class LiveVersion:
 
 @dataclass(frozen=True, slots=True)
 class Lineup:
-    """One model's versions at one moment. `absent` says why there is no production version."""
+    """One model's versions at one moment. `absent` says why there is no production version, or, where the one
+    that is named was refused, why another stands in for it.
+    """
 
     production: LiveVersion | None = None
     challenger: LiveVersion | None = None
@@ -34,6 +36,11 @@ class Lineup:
     absent: StepFailure = field(
         default_factory=lambda: StepFailure(Cause.NOT_LOADED, "no version is in production yet")
     )
+
+    @property
+    def standing_in(self) -> StepFailure | None:
+        """Why an earlier version answers in place of the one in production; None where none does."""
+        return self.absent if self.production is not None and self.absent.cause is Cause.REFUSED else None
 
     def assigned(self, coin_id: str, client_key: str) -> tuple[LiveVersion | None, str]:
         """Who answers this caller for this coin, and as which variant. The same caller always gets the

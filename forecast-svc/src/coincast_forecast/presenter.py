@@ -26,7 +26,9 @@ class Item:
     @property
     def reason(self) -> str:
         """Why the forecast is degraded; empty where it is not."""
-        parts = [explain(self.answered.failures, self.answered.served_by)]
+        parts = [
+            explain(self.answered.failures, f"{self.answered.served_by} {_version(self.answered)}".strip())
+        ]
         if self.provenance.stale:
             parts.append(self.provenance.reason or "the history is older than its fresh window")
         return " ".join(part for part in parts if part)

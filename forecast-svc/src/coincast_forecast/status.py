@@ -60,7 +60,7 @@ def _model(name: str, lineup: Lineup) -> ModelStatus:
         name=name,
         description=DESCRIPTIONS[name],
         ready=True,
-        reason="",
+        reason=f"{lineup.standing_in.sentence}; {version.version} serves" if lineup.standing_in else "",
         version=version.version,
         created_at=version.created_at,
         max_horizon_days=able.max_horizon_days,

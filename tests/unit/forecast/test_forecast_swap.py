@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_chassis.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_forecast.app import FULL_NAME, build
+from coincast_forecast.loading.standby import stand_ins
 from coincast_forecast.settings import Settings
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version
 from tests.unit.forecast.forecast_fakes import FakeMarket, market_server
@@ -137,9 +139,25 @@ async def good_then(root: Path, bad: Callable[[], str], start: Start, **settings
     async with start(**settings) as stub:
         move(root, production=bad())
         reason = await refusal(stub)
-        [forecast] = (await stub.GetForecasts(ASK)).forecasts
-        assert (forecast.version, forecast.served_by) == ("v000001", "lightgbm")
+        await says_that_v1_stands_in(stub)
         return reason
+
+
+async def says_that_v1_stands_in(stub: ForecastServiceStub) -> None:
+    """Version 1 answers for version 2, and everything says so."""
+
+    async def answer() -> Any:
+        [forecast] = (await stub.GetForecasts(ASK)).forecasts
+        return forecast if forecast.version == "v000001" and forecast.reason else None
+
+    forecast = await until(answer, "an answer of the earlier version")
+    assert (forecast.served_by, forecast.degraded) == ("lightgbm", True)
+    assert "v000002 was refused" in forecast.reason
+    assert "lightgbm v000001 answered instead" in forecast.reason
+    models = {m.name: m for m in (await stub.ListModels(pb.ListModelsRequest())).models}
+    assert models["lightgbm"].ready
+    assert "v000002 was refused" in models["lightgbm"].reason
+    assert models["lightgbm"].version == "v000001"
 
 
 async def test_a_flipped_bit_is_refused_by_its_digest(root: Path, start: Start) -> None:
@@ -216,3 +234,35 @@ async def test_a_missing_version_is_refused_and_taken_once_it_is_there(root: Pat
 
         await until(served, "the version")
         assert not (await stub.GetStatus(pb.GetStatusRequest())).refused
+
+
+async def test_a_fresh_start_with_a_refused_production_serves_the_one_before(
+    root: Path, start: Start
+) -> None:
+    write_version(root, tiny_lightgbm(1))
+    move(root, production=write_version(root, tiny_lightgbm(2), spoil=truncate("volatility_7.txt")))
+    write_version(root, tiny_lightgbm(3))  # later than production: never promoted, so never served
+    async with start() as stub:
+        await says_that_v1_stands_in(stub)
+        move(root, production="v000003")
+
+        async def mended() -> bool:
+            [forecast] = (await stub.GetForecasts(ASK)).forecasts
+            return bool(forecast.version == "v000003" and not forecast.degraded)
+
+        await until(mended, "the mended production")
+
+
+def test_what_was_production_before_stands_in_first(root: Path) -> None:
+    for seed in (1, 2, 3):
+        write_version(root, tiny_lightgbm(seed))
+    assert stand_ins(root, "lightgbm", "v000003") == ["v000002", "v000001"]
+    moves = [
+        {"model": "lightgbm", "alias": "production", "to_version": "v000001"},
+        {"model": "lightgbm", "alias": "challenger", "to_version": "v000002"},
+        {"model": "lstm", "alias": "production", "to_version": "v000002"},
+        {"model": "lightgbm", "alias": "production", "to_version": "v000003"},
+    ]
+    (root / "audit.jsonl").write_text("torn\n" + "".join(json.dumps(m) + "\n" for m in moves))
+    assert stand_ins(root, "lightgbm", "v000003") == ["v000001"]
+    assert stand_ins(root, "lightgbm", "v000001") == []

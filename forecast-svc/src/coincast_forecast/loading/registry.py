@@ -5,6 +5,7 @@ golden outputs and warm; a version that fails is refused, and what was served be
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from coincast_forecast.domain import (
 )
 from coincast_forecast.lineup import Lineup, LiveVersion, Snapshot
 from coincast_forecast.loading.child import RefusalCause, Trial, VersionRefused
+from coincast_forecast.loading.standby import stand_ins
 from coincast_forecast.loading.verify import Wanted, fingerprint, load_verified
 from coincast_forecast.predictor import Predictor
 from coincast_forecast.records import domain_record
@@ -111,7 +113,7 @@ class Registry:
         )
 
     def refused(self) -> tuple[Refused, ...]:
-        """Every version that was refused and that an alias still names."""
+        """Every version that was refused and is still asked for, by an alias or to stand in for one."""
         return tuple(refusal.refused for refusal in self._refusals.values())
 
     def stop(self) -> None:
@@ -132,10 +134,25 @@ class Registry:
         for alias, version in named.items():
             await self._load(model, version, alias, aliases.revision, trial)
         before = self._lineups.get(model, Lineup())
-        after = self._lineup(model, aliases, before)
+        others = await self._stand_ins(model, aliases, before)
+        for version in others:
+            await self._load(model, version, PRODUCTION, aliases.revision, trial)
+            if (model, version) in self._versions:
+                break
+        after = self._lineup(model, aliases, before, others)
         if after != before or model not in self._lineups:
             self._swap(model, before, after)
-        self._forget(model, set(named.values()), after)
+        self._forget(model, {*named.values(), *others}, after)
+
+    async def _stand_ins(self, model: str, aliases: Aliases, before: Lineup) -> list[str]:
+        """Versions to try where production was refused and nothing serves yet."""
+        if before.production is not None or (model, aliases.production) not in self._refusals:
+            return []
+        try:
+            return await asyncio.to_thread(stand_ins, self._root, model, aliases.production)
+        except (ArtifactError, OSError, ValueError) as error:
+            log.warning("earlier versions cannot be looked up", model=model, error=str(error))
+            return []
 
     async def _load(self, model: str, version: str, alias: str, revision: int, trial: Trial) -> None:
         name = (model, version)
@@ -196,11 +213,14 @@ class Registry:
         metrics.REFUSALS.labels(model, refusal.cause).inc()
         log.error("version refused", model=model, version=version, cause=refusal.cause, reason=str(refusal))
 
-    def _lineup(self, model: str, aliases: Aliases, before: Lineup) -> Lineup:
-        """What the aliases ask for, as far as it could be loaded; a refused production leaves the old one."""
+    def _lineup(self, model: str, aliases: Aliases, before: Lineup, others: Sequence[str]) -> Lineup:
+        """What the aliases ask for, as far as it could be loaded; where production was refused, what served
+        before, or an earlier version.
+        """
         production = self._versions.get((model, aliases.production))
         if production is None and aliases.production:
-            production = before.production
+            loaded = (self._versions.get((model, version)) for version in others)
+            production = before.production or next((v for v in loaded if v is not None), None)
         return Lineup(
             production=production,
             challenger=self._versions.get((model, aliases.challenger)),
