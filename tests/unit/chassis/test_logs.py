@@ -1,5 +1,6 @@
 """One format for all that a process logs, with the request's ids on every line."""
 
+import asyncio
 import logging
 
 import orjson
@@ -66,3 +67,11 @@ def test_a_tap_sees_the_event(root_logger, capsys):
     configure_logs("toy", taps=[lambda _l, _m, event: seen.append(dict(event)) or event])
     get_logger("a").error("failed", code=7)
     assert (seen[0]["event"], seen[0]["code"]) == ("failed", 7)
+
+
+def test_a_call_that_grpc_cancelled_before_it_began_is_no_error(root_logger, capsys):
+    configure_logs("toy")
+    for error in (asyncio.CancelledError(), ValueError("a real one")):
+        logging.getLogger("grpc._cython.cygrpc").error("not handled in [/Health/Watch]", exc_info=error)
+    (line,) = lines(capsys)
+    assert line["exception"][0]["exc_value"] == "a real one"

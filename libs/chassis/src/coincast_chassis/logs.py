@@ -1,5 +1,6 @@
 """Structured logs on stdout: JSON a line, or text for a person; request id and trace id on every line."""
 
+import asyncio
 import logging
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,11 @@ def _add_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def _scrub(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {name: scrub(value, name) for name, value in event.items()}
+
+
+def _is_an_error(record: logging.LogRecord) -> bool:
+    """gRPC logs a call cancelled before its first step, as at a stop, as an exception not handled."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _dumps(event: EventDict, **_: Any) -> str:
@@ -75,6 +81,7 @@ def configure_logs(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *taps, *last],
         )
     )
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_an_error)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
