@@ -31,9 +31,13 @@ QUESTIONS: dict[str, Ask] = {
 }
 
 
-async def replicas(stack: AsyncExitStack, sandbox: RunningSandbox, url: str, folder: Path) -> list[Any]:
-    """Three services on one Redis, that know nothing yet."""
-    settings = settings_for(sandbox, folder, redis_url=url, redis_patience_seconds=5.0)
+async def replicas(
+    stack: AsyncExitStack, sandbox: RunningSandbox, url: str, folder: Path, wait: float = 25.0
+) -> list[Any]:
+    """Three services on one Redis, that know nothing yet; patient, for a machine that is busy elsewhere."""
+    settings = settings_for(
+        sandbox, folder, redis_url=url, redis_patience_seconds=5.0, shared_fetch_wait_seconds=wait
+    )
     stubs = [await stack.enter_async_context(running_market(settings)) for _ in range(3)]
     client = open_redis(url, timeout_seconds=5.0)
     await client.flushall()
@@ -59,7 +63,13 @@ async def test_replicas_that_start_together_fetch_the_lists_once(tmp_path: Path)
     with running_valkey() as valkey, pro_sandbox() as sandbox:
         sandbox.add_fault(path="*", kind="latency", seconds=0.2)
         sandbox.forget_calls()
-        settings = settings_for(sandbox, tmp_path, redis_url=valkey.url, redis_patience_seconds=5.0)
+        settings = settings_for(
+            sandbox,
+            tmp_path,
+            redis_url=valkey.url,
+            redis_patience_seconds=5.0,
+            shared_fetch_wait_seconds=25.0,
+        )
         async with AsyncExitStack() as stack:
             await asyncio.gather(*(stack.enter_async_context(running_market(settings)) for _ in range(3)))
             paths = sandbox.calls()["paths"]
@@ -104,7 +114,7 @@ async def test_a_holder_that_died_keeps_nobody_for_long(tmp_path: Path) -> None:
     """A lease that nobody will ever give up: who waits fetches by itself after a bounded time."""
     with running_valkey() as valkey, pro_sandbox() as sandbox:
         async with AsyncExitStack() as stack:
-            (stub, *_) = await replicas(stack, sandbox, valkey.url, tmp_path)
+            (stub, *_) = await replicas(stack, sandbox, valkey.url, tmp_path, wait=2.5)
             client = open_redis(valkey.url, timeout_seconds=5.0)
             await QUESTIONS["document"](stub)
             (name,) = [key async for key in client.scan_iter("*document:coins/bitcoin")]

@@ -177,3 +177,29 @@ async def test_a_replica_that_leaves_gives_its_reserve_back(valkey_url: str) -> 
     assert held < 40
     assert held + await grants(other, Priority.LIVE, 40) == 40
     await client.aclose()
+
+
+async def test_a_redis_that_came_back_empty_hears_of_the_minute_before_it_grants(valkey_url: str) -> None:
+    """Three replicas use most of the plan; Redis forgets all; nobody exceeds the plan in that minute."""
+    plan = 40
+    clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
+    replicas = [governor_on(client, Limits(plan, 5000), prefix="empty:") for client in clients]
+    before = await asyncio.gather(*(grants(governor, Priority.LIVE, 10) for governor in replicas))
+    await clients[0].flushall()
+    during = 0
+    settled = False
+    for _ in range(200):
+        counts = await asyncio.gather(*(grants(governor, Priority.LIVE, 3) for governor in replicas))
+        during += sum(counts)
+        settled = all(governor.shared for governor in replicas)
+        if settled and not sum(counts):
+            break
+        await asyncio.sleep(0.1)
+    seen = await replicas[0].look()
+    print(f"\nRedis came back empty: {sum(before)} calls before, {during} after, plan {plan}")
+    assert settled, "it grants again"
+    assert sum(before) >= plan // 2
+    assert sum(before) + during <= plan
+    assert seen.minute_used == seen.month_used == sum(before) + during, "every call was told again, once"
+    for client in clients:
+        await client.aclose()

@@ -21,7 +21,6 @@ from coincast_market_data.backfill import Backfill
 from coincast_market_data.background import Background
 from coincast_market_data.cache.entry import Kind
 from coincast_market_data.cache.policy import Windows
-from coincast_market_data.cache.sharing import Sharing
 from coincast_market_data.catalogue import Catalogue, decode_coins, encode_coins
 from coincast_market_data.cleaning import Cleaner
 from coincast_market_data.documents import DocumentService
@@ -156,7 +155,7 @@ def make_prices(
         window_seconds=settings.batch_window_seconds,
         max_ids=settings.batch_max_ids,
         max_query_bytes=settings.batch_max_url_bytes,
-        replicas=LeasedPairs(Sharing(cache)),
+        replicas=LeasedPairs(edges.sharing(cache)),
     )
     stack.push_async_callback(batcher.aclose)
     prices = PriceService(

@@ -18,6 +18,7 @@ from coincast_market_data.cache.entry import Kind
 from coincast_market_data.cache.layers import LayerCounts, LayeredCache
 from coincast_market_data.cache.read_through import ReadThrough
 from coincast_market_data.cache.redis_store import RedisStore
+from coincast_market_data.cache.sharing import Sharing
 from coincast_market_data.quota.governor import Governor
 from coincast_market_data.quota.window import Limits
 from coincast_market_data.redis_gate import AT_ONCE, FAILURES, RedisGate
@@ -65,9 +66,18 @@ class Edges:
 
     def read_through(self, kind: Kind[T], max_entries: int) -> ReadThrough[T]:
         """A cache with its way to fetch."""
+        cache = self.cache(kind, max_entries)
         return ReadThrough(
-            self.cache(kind, max_entries), clock=self.clock, data_clock=self.data_clock, sandbox=self.sandbox
+            cache,
+            clock=self.clock,
+            data_clock=self.data_clock,
+            sandbox=self.sandbox,
+            sharing=self.sharing(cache),
         )
+
+    def sharing(self, cache: LayeredCache[T]) -> Sharing[T]:
+        """The leases on a cache's keys."""
+        return Sharing(cache, longest_seconds=self.settings.shared_fetch_wait_seconds)
 
 
 async def open_edges(

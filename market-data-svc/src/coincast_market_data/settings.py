@@ -88,6 +88,10 @@ class Settings(ServiceSettings):
     batch_max_ids: int = Field(250, ge=1, le=250, description="Ids in one call at most.")
     batch_max_url_bytes: int = Field(2000, ge=200, description="Length of a call's parameters at most.")
 
+    shared_fetch_wait_seconds: float = Field(
+        3.0, ge=0, description="How long a replica waits for what another one is fetching; then it fetches."
+    )
+
     breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a breaker.")
     breaker_reset_seconds: float = Field(
         20.0, gt=0, description="How long an open breaker leaves the upstream alone."

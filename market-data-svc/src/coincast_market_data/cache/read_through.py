@@ -56,9 +56,10 @@ class ReadThrough(Generic[T]):
         data_clock: DataClock,
         sandbox: bool,
         rand: Callable[[], float] = random.random,
+        sharing: Sharing[T] | None = None,
     ) -> None:
         self._cache = cache
-        self._sharing = Sharing(cache)
+        self._sharing = sharing or Sharing(cache)
         self._clock = clock
         self._data_clock = data_clock
         self._sandbox = sandbox

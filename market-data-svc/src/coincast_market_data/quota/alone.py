@@ -4,11 +4,13 @@ the plan even where Redis still answers the others.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from coincast_market_data.ports import Priority
-from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow, Verdict
+from coincast_market_data.quota.reply import Reply
+from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow, Verdict, month_of
 
 # Silent for longer, Redis is taken to be away for all: what this process used in the minute is free again.
 SLOW_SECONDS = 5.0
@@ -22,6 +24,8 @@ class Own:
     member: str
     at: float
     made: bool
+    # A Redis that came back empty has the month's sum already, and is told the minute's calls.
+    told: bool = False
 
 
 class Alone:
@@ -33,6 +37,9 @@ class Alone:
         self._replicas = replicas
         self._unreported: list[Own] = []
         self._old = 0
+        self._made: deque[Own] = deque()
+        self._month = ("", 0)
+        self.born: int | None = None
         self._heard_at = float("-inf")
         self._own_then = 0
         self._told = 0
@@ -44,18 +51,39 @@ class Alone:
         """Calls that may still be granted here while Redis, which set them aside, may be answering others."""
         return max(0, self._told - self.spent)
 
-    def learn(
-        self, now: float, *, replicas: int, reserve: int, granted: int, spent_before: int, surely: bool
-    ) -> None:
+    def learn(self, now: float, reply: Reply, *, granted: int, spent_before: int, surely: bool) -> None:
         """Redis answered. A larger reserve is taken only where `surely` no other word was under way, which
         might have made it smaller again; `spent_before` is `spent` when the question was put.
         """
-        self._replicas = max(self._least_replicas, replicas)
+        self._replicas = max(self._least_replicas, reply.replicas)
+        if self.born is not None and reply.born != self.born:
+            # It came back empty and is to hear of every call of the minute; a name counts once.
+            new = {own.member for own in self._unreported}
+            self._unreported += [replace(own, told=True) for own in self._made if own.member not in new]
+        self.born = reply.born
+        if not reply.settled:
+            return
+        self._month = (month_of(now), reply.month_used + granted)
         self._heard_at = now
-        self._own_then = self.window.used(now) + granted
+        self._own_then = self.window.used(now)
         since = self.spent - spent_before
-        if surely or reserve - since <= self.reserve:
-            self._told, self.spent = reserve, since
+        if surely or reply.reserve - since <= self.reserve:
+            self._told, self.spent = reply.reserve, since
+
+    def remember(self, member: str, now: float) -> None:
+        """Redis granted a call."""
+        self.window.record(now)
+        self._note(Own(member, now, made=True))
+
+    def month_used(self, now: float) -> int:
+        """Calls of all replicas this month, as last told; 0 in a new month."""
+        month, used = self._month
+        return used if month == month_of(now) else 0
+
+    def _note(self, own: Own) -> None:
+        self._made.append(own)
+        while self._made[0].at <= own.at - WINDOW_SECONDS:
+            self._made.popleft()
 
     def ask(self, now: float, priority: Priority, member: str) -> Verdict:
         """Grant and count one call out of this process's share; `member` is its name in Redis."""
@@ -66,7 +94,9 @@ class Alone:
         if verdict.granted:
             self.spent += 1
             self._age(now)
-            self._unreported.append(Own(member, now, made=True))
+            own = Own(member, now, made=True)
+            self._unreported.append(own)
+            self._note(own)
         return verdict
 
     def unmade(self, now: float, member: str) -> None:

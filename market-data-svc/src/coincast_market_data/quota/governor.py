@@ -18,6 +18,7 @@ from coincast_chassis.errors import Exhausted
 from coincast_market_data import metrics
 from coincast_market_data.ports import Priority
 from coincast_market_data.quota.alone import Alone, Own
+from coincast_market_data.quota.reply import Reply
 from coincast_market_data.quota.window import (
     MINUTE_SHARE,
     MONTH_SHARE,
@@ -125,40 +126,36 @@ class Governor:
             return None
         script = self._script
 
-        async def command() -> Verdict:
+        async def command() -> Verdict | None:
             return await self._talk(script, what, priority, last)
 
         verdict = await self._gate.ask("quota", command)
         self.shared = verdict is not None
-        if verdict is not None and verdict.granted and what == "ask":
-            self._alone.window.record(self._clock.now())
         return verdict
 
-    async def _talk(self, script: AsyncScript, what: str, priority: Priority, last: str) -> Verdict:
-        """One run of the script. What it tells and learns counts however late it ends."""
+    async def _talk(self, script: AsyncScript, what: str, priority: Priority, last: str) -> Verdict | None:
+        """One run of the script; None where Redis came back empty and is not sure of the minute yet.
+
+        What it tells and learns counts however late it ends.
+        """
         now, spent = self._clock.now(), self._alone.spent
         old, unreported = self._alone.take_unreported(now)
         args = self._arguments(what, priority, last, old, unreported)
         nobody_else, sent = self._under_way == 0, self._sent + 1
         self._sent, self._under_way = sent, self._under_way + 1
         try:
-            reply = [int(part) for part in await script(keys=self._keys, args=args)]
-            granted, wait, used, limit, month_used, paused, replicas, reserve = reply
+            reply = Reply(*(int(part) for part in await script(keys=self._keys, args=args)))
         except BaseException:
             self._alone.give_back(old, unreported)
             raise
         finally:
             self._under_way -= 1
+        granted = int(reply.granted and what == "ask")
+        if granted:
+            self._alone.remember(last, now)
         surely = nobody_else and sent == self._sent
-        self._alone.learn(
-            now,
-            replicas=replicas,
-            reserve=reserve,
-            granted=granted if what == "ask" else 0,
-            spent_before=spent,
-            surely=surely,
-        )
-        return Verdict(bool(granted), wait / 1000, used, limit, month_used, paused / 1000)
+        self._alone.learn(now, reply, granted=granted, spent_before=spent, surely=surely)
+        return reply.verdict() if reply.settled else None
 
     def _arguments(
         self, what: str, priority: Priority, last: str, old: int, unreported: Sequence[Own]
@@ -169,8 +166,9 @@ class Governor:
         told: list[Any] = []
         for own in unreported:
             age = max(0, int((now - own.at) * 1000)) if own.made else -1
-            told += [age, own.member]
+            told += [age, own.member, int(not own.told)]
         return [
             what, limits.per_minute, limits.per_month, *shares, *times, last, self._name,
-            self._alone.reserve, self._replicas, old, *told,
+            self._alone.reserve, self._replicas, self._alone.born or "", self._alone.month_used(now), old,
+            *told,
         ]  # fmt: skip

@@ -4,10 +4,12 @@
 -- ARGV: 1 what (ask, look, refused, leave), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute,
 --       5 share of the month, 6 window ms, 7 recovery ms, 8 retry-after ms (refused) or a unique member (ask),
 --       9 the replica's name, 10 the reserve that it still has, 11 replicas at least,
---       12 calls that the replica granted itself before the window, 13... pairs of age in ms and member: calls that
---       it granted itself since (an age below 0: a call that was never made, though this script may have granted it)
+--       12 the age of this Redis as the replica knows it (empty: it knows none), 13 calls this month as it knows,
+--       14 calls that the replica granted itself before the window, 15... triples of age in ms, member, and 1 where
+--       the month does not have it yet: calls that this Redis is to count (an age below 0: a call that was never
+--       made, though this script may have granted it)
 -- Returns: granted, wait ms, used in the window, limit now, used this month, paused ms, replicas seen in the window,
---          the replica's new reserve
+--          the replica's new reserve, the age of this Redis, whether it knows enough to grant
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local calls, state, replicas, reserves = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -15,6 +17,8 @@ local per_minute, per_month = tonumber(ARGV[2]), tonumber(ARGV[3])
 local window, recovery, me = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
 -- How soon to ask again where only the reserves of others are in the way: they shrink as their owners are heard.
 local HELD_WAIT_MS = 200
+-- Every replica finds a Redis that is back, and is heard by it, within so long.
+local SETTLING_MS = 4000
 
 local function field(name, default)
   return tonumber(redis.call('HGET', state, name) or default) or default
@@ -33,9 +37,9 @@ local function month_of(ms)
 end
 
 -- A member counts once, however often it is told: a reply that was lost is no second call.
-local function count(at, member)
+local function count(at, member, in_month)
   if redis.call('ZADD', calls, at, member) == 1 then
-    redis.call('HINCRBY', state, 'month_used', 1)
+    redis.call('HINCRBY', state, 'month_used', in_month)
   end
 end
 
@@ -45,13 +49,26 @@ if field('month', 0) ~= month then
   redis.call('HSET', state, 'month', month, 'month_used', 0)
 end
 
-redis.call('HINCRBY', state, 'month_used', tonumber(ARGV[12]))
-for index = 13, #ARGV, 2 do
+-- A Redis that came back empty: the replicas that remember another one tell their calls anew, and until all have had
+-- the time to, each spends what was set aside for it before.
+local born = redis.call('HGET', state, 'born')
+if not born then
+  born = string.format('%.0f', now)
+  redis.call('HSET', state, 'born', born)
+end
+if ARGV[12] ~= '' and ARGV[12] ~= born then
+  redis.call('HSETNX', state, 'settles_at', string.format('%.0f', tonumber(born) + SETTLING_MS))
+  redis.call('HSET', state, 'month_used', math.max(field('month_used', 0), tonumber(ARGV[13])))
+end
+local settled = now >= field('settles_at', 0)
+
+redis.call('HINCRBY', state, 'month_used', tonumber(ARGV[14]))
+for index = 15, #ARGV, 3 do
   local age, member = tonumber(ARGV[index]), ARGV[index + 1]
   if age < 0 then
     redis.call('HINCRBY', state, 'month_used', -redis.call('ZREM', calls, member))
   else
-    count(now - age, member)
+    count(now - age, member, tonumber(ARGV[index + 2]))
   end
 end
 
@@ -101,22 +118,24 @@ elseif paused == 0 and used + held >= allowed then
 end
 
 local granted = 0
-if wait <= 0 then
+if wait <= 0 and settled then
   granted = 1
   if ARGV[1] == 'ask' then
-    count(now, ARGV[8])
+    count(now, ARGV[8], 1)
   end
 end
 
 -- What is left is kept for everyone while all are heard; half of a fair part of it is kept for each replica that
 -- goes silent. The old reserve counts until the replica says that it knows the new one.
 local reserve = 0
-if ARGV[1] ~= 'leave' then
+if ARGV[1] ~= 'leave' and settled then
   local left = math.max(0, limit - redis.call('ZCARD', calls) - held)
   reserve = math.floor(left / (2 * seen))
   if reserve == 0 and left >= seen then
     reserve = 1
   end
+end
+if ARGV[1] ~= 'leave' then
   redis.call('HSET', reserves, me, math.max(reserve, tonumber(ARGV[10])))
 end
 
@@ -124,4 +143,4 @@ redis.call('PEXPIRE', calls, window * 2)
 redis.call('PEXPIRE', replicas, window * 2)
 redis.call('PEXPIRE', reserves, window * 2)
 redis.call('PEXPIRE', state, 35 * 86400000)
-return {granted, math.ceil(wait), used, limit, month_used, math.ceil(paused), seen, reserve}
+return {granted, math.ceil(wait), used, limit, month_used, math.ceil(paused), seen, reserve, born, settled and 1 or 0}

@@ -41,6 +41,11 @@ class Verdict:
     paused_seconds: float
 
 
+def month_of(now: float) -> str:
+    """The UTC month of a moment in UNIX seconds."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+
+
 class QuotaWindow:
     """One process's view of the quota. Times are UNIX seconds, given by the caller."""
 
@@ -83,7 +88,7 @@ class QuotaWindow:
     def _expire(self, now: float) -> None:
         while self._calls and self._calls[0] <= now - WINDOW_SECONDS:
             self._calls.popleft()
-        month = datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+        month = month_of(now)
         if month != self._month:
             self._month, self._month_used = month, 0
 
