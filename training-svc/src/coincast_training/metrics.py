@@ -39,6 +39,10 @@ LEDGER_STORED = Counter("coincast_training_ledger_stored_total", "Ledger entries
 LEDGER_SCORED = Counter("coincast_training_ledger_scored_total", "Ledger entries scored at their horizon.")
 LEDGER_REFUSED = Counter("coincast_training_ledger_refused_total", "Ledger entries that could not be read.")
 LEDGER_LAG = Gauge("coincast_training_ledger_lag_entries", "Entries in the stream that are not on disk yet.")
+LEDGER_LAG_SECONDS = Gauge(
+    "coincast_training_ledger_lag_seconds",
+    "Age of the oldest entry that is not on disk yet; 0 where none waits.",
+)
 
 
 def observe_end(job: Job) -> None:

@@ -26,6 +26,7 @@ class LedgerWatch:
         except Unavailable:
             return reply
         metrics.LEDGER_LAG.set(lag.entries)
+        metrics.LEDGER_LAG_SECONDS.set(lag.seconds or 0.0)
         reply.lag_entries = lag.entries
         if lag.seconds is not None:
             reply.lag_seconds = lag.seconds
