@@ -12,11 +12,13 @@ import random
 import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "contract"))
 
 from market_harness import pro_sandbox, running_market, settings_for
+from valkey_harness import running_valkey
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_sandbox.testing import RunningSandbox
@@ -71,12 +73,36 @@ async def stampede(sandbox: RunningSandbox, folder: Path) -> None:
             )
 
 
+async def stampede_of_replicas(sandbox: RunningSandbox, folder: Path) -> None:
+    """Three replicas on one Redis, a hundred callers at each, for keys that none of them knows."""
+    with running_valkey() as valkey:
+        settings = settings_for(sandbox, folder, redis_url=valkey.url, batch_window_seconds=0.1)
+        async with AsyncExitStack() as stack:
+            stubs = [await stack.enter_async_context(running_market(settings)) for _ in range(3)]
+            for name, call in (
+                ("price", lambda stub: stub.GetPrices(pb.GetPricesRequest(ids=["solana"]), timeout=60)),
+                (
+                    "history",
+                    lambda stub: stub.GetHistory(pb.GetHistoryRequest(id="solana", days=30), timeout=60),
+                ),
+                (
+                    "document",
+                    lambda stub: stub.GetDocument(pb.GetDocumentRequest(path="coins/solana"), timeout=60),
+                ),
+            ):
+                sandbox.forget_calls()
+                await asyncio.gather(*(call(stubs[number % 3]) for number in range(300)))
+                calls = sandbox.calls()["total"]
+                print(f"cold-key stampede at 3 replicas, {name}: 300 callers, {calls} upstream call (goal 1)")
+
+
 async def main() -> None:
-    """Both measurements on one sandbox."""
+    """All measurements on one sandbox."""
     with tempfile.TemporaryDirectory() as folder, pro_sandbox() as sandbox:
         await many_clients(sandbox, Path(folder), 30.0)
         await many_clients(sandbox, Path(folder), 1.0)
         await stampede(sandbox, Path(folder))
+        await stampede_of_replicas(sandbox, Path(folder) / "replicas")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ async def replicas(
     )
     stubs = [await stack.enter_async_context(running_market(settings)) for _ in range(3)]
     client = open_redis(url, timeout_seconds=5.0)
-    await client.flushall()
+    known = [name async for name in client.scan_iter("*") if b":quota:" not in name]
+    await client.delete(*known)
     await client.aclose()
     return stubs
 

@@ -13,7 +13,9 @@ from coincast_chassis.clock import ManualClock, SystemClock
 from coincast_chassis.errors import Exhausted
 from coincast_chassis.redis import open_redis
 from coincast_market_data.ports import Priority
+from coincast_market_data.quota.alone import Alone, Together
 from coincast_market_data.quota.governor import Governor
+from coincast_market_data.quota.reply import Reply
 from coincast_market_data.quota.window import MINUTE_SHARE, Limits, QuotaWindow
 from coincast_market_data.redis_gate import RedisGate
 
@@ -100,3 +102,53 @@ async def test_a_caller_waits_for_its_turn_and_no_longer() -> None:
     with pytest.raises(Exhausted) as caught:
         await governor.acquire(Priority.LIVE, 5.0)
     assert caught.value.retry_after_seconds == pytest.approx(61.0)
+
+
+def reply_of(reserve: int, *, born: int = 1, settled: int = 1) -> Reply:
+    return Reply(
+        granted=0,
+        wait_ms=0,
+        minute_used=0,
+        minute_limit=90,
+        month_used=0,
+        paused_ms=0,
+        replicas=3,
+        reserve=reserve,
+        born=born,
+        settled=settled,
+    )
+
+
+def test_the_reserve_is_what_redis_surely_holds() -> None:
+    """A larger one only when nothing else is under way, a smaller one at once, and what was spent meanwhile
+    is spent.
+    """
+    alone = Alone(Limits(90, 0), 1)
+    together = Together(alone.spent)
+    alone.learn(NOW, reply_of(9), together, granted=0, surely=False)
+    assert alone.reserve == 0, "another word may have made it smaller"
+    together.least = 7
+    alone.learn(NOW, reply_of(9), together, granted=0, surely=True)
+    assert alone.reserve == 7
+    assert alone.ask(NOW, Priority.LIVE, "a").granted
+    assert alone.reserve == 6
+    before = Together(alone.spent, least=8)
+    assert alone.ask(NOW, Priority.LIVE, "b").granted
+    alone.learn(NOW, reply_of(8), before, granted=0, surely=True)
+    assert alone.reserve == 7, "one was spent while the question was under way"
+    alone.learn(NOW, reply_of(3), Together(alone.spent), granted=0, surely=False)
+    assert alone.reserve == 3
+    assert sum(alone.ask(NOW + 1, Priority.LIVE, str(n)).granted for n in range(20)) == 3
+    assert sum(alone.ask(NOW + 100, Priority.LIVE, str(n)).granted for n in range(99)) == 30, "its full share"
+
+
+def test_a_redis_that_came_back_empty_is_told_every_call_once() -> None:
+    alone = Alone(Limits(90, 0), 1)
+    alone.learn(NOW, reply_of(9), Together(0, least=9), granted=0, surely=True)
+    alone.remember("by-redis", NOW)
+    alone.ask(NOW + 1, Priority.LIVE, "alone")
+    alone.learn(NOW + 2, reply_of(0, born=2, settled=0), Together(alone.spent), granted=0, surely=True)
+    old, calls = alone.take_unreported(NOW + 3)
+    assert old == 0
+    assert sorted((own.member, own.told) for own in calls) == [("alone", False), ("by-redis", True)]
+    assert alone.reserve == 8, "what was set aside before is still its own"

@@ -28,6 +28,15 @@ class Own:
     told: bool = False
 
 
+@dataclass(slots=True)
+class Together:
+    """Words with Redis that are under way at the same time: none knows in what order they are heard."""
+
+    spent_before: int
+    least: int = 2**53
+    lost: bool = False
+
+
 class Alone:
     """Knows how many replicas there are, and what was set aside for this one when Redis was last heard."""
 
@@ -42,18 +51,19 @@ class Alone:
         self.born: int | None = None
         self._heard_at = float("-inf")
         self._own_then = 0
-        self._told = 0
+        self._told = self._spent_then = 0
+        # Calls granted here so far.
         self.spent = 0
         self.window = QuotaWindow(self._share(0.0))
 
     @property
     def reserve(self) -> int:
         """Calls that may still be granted here while Redis, which set them aside, may be answering others."""
-        return max(0, self._told - self.spent)
+        return max(0, self._told - (self.spent - self._spent_then))
 
-    def learn(self, now: float, reply: Reply, *, granted: int, spent_before: int, surely: bool) -> None:
-        """Redis answered. A larger reserve is taken only where `surely` no other word was under way, which
-        might have made it smaller again; `spent_before` is `spent` when the question was put.
+    def learn(self, now: float, reply: Reply, together: Together, *, granted: int, surely: bool) -> None:
+        """Redis answered. A larger reserve is taken only where `surely` all words under way together
+        are answered, as each may have made it smaller again; and then the least of them.
         """
         self._replicas = max(self._least_replicas, reply.replicas)
         if self.born is not None and reply.born != self.born:
@@ -66,9 +76,9 @@ class Alone:
         self._month = (month_of(now), reply.month_used + granted)
         self._heard_at = now
         self._own_then = self.window.used(now)
-        since = self.spent - spent_before
-        if surely or reply.reserve - since <= self.reserve:
-            self._told, self.spent = reply.reserve, since
+        reserve = together.least if surely else reply.reserve
+        if surely or reserve - (self.spent - together.spent_before) <= self.reserve:
+            self._told, self._spent_then = reserve, together.spent_before
 
     def remember(self, member: str, now: float) -> None:
         """Redis granted a call."""

@@ -17,7 +17,7 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Exhausted
 from coincast_market_data import metrics
 from coincast_market_data.ports import Priority
-from coincast_market_data.quota.alone import Alone, Own
+from coincast_market_data.quota.alone import Alone, Own, Together
 from coincast_market_data.quota.reply import Reply
 from coincast_market_data.quota.window import (
     MINUTE_SHARE,
@@ -56,7 +56,8 @@ class Governor:
         self._name = uuid.uuid4().hex
         self._replicas = replicas
         self._alone = Alone(limits, replicas)
-        self._sent = self._under_way = 0
+        self._under_way = 0
+        self._together = Together(0)
         self._beats: asyncio.Task[None] | None = None
         self.shared = client is not None
 
@@ -138,14 +139,16 @@ class Governor:
 
         What it tells and learns counts however late it ends.
         """
-        now, spent = self._clock.now(), self._alone.spent
+        now = self._clock.now()
         old, unreported = self._alone.take_unreported(now)
         args = self._arguments(what, priority, last, old, unreported)
-        nobody_else, sent = self._under_way == 0, self._sent + 1
-        self._sent, self._under_way = sent, self._under_way + 1
+        if not self._under_way:
+            self._together = Together(self._alone.spent)
+        together, self._under_way = self._together, self._under_way + 1
         try:
             reply = Reply(*(int(part) for part in await script(keys=self._keys, args=args)))
         except BaseException:
+            together.lost = True
             self._alone.give_back(old, unreported)
             raise
         finally:
@@ -153,8 +156,9 @@ class Governor:
         granted = int(reply.granted and what == "ask")
         if granted:
             self._alone.remember(last, now)
-        surely = nobody_else and sent == self._sent
-        self._alone.learn(now, reply, granted=granted, spent_before=spent, surely=surely)
+        together.least = min(together.least, reply.reserve)
+        surely = not self._under_way and not together.lost
+        self._alone.learn(now, reply, together, granted=granted, surely=surely)
         return reply.verdict() if reply.settled else None
 
     def _arguments(
