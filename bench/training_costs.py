@@ -7,8 +7,10 @@ other work on the machine does not count.
 from __future__ import annotations
 
 import argparse
+import pickle
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +18,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from coincast_modelkit.candles import Panel
+from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS, batch, market_of
 from coincast_training.fitting.base import FittedModel
 from coincast_training.fitting.lightgbm import fit
+from coincast_training.registry.walk_forward_file import FILE_NAME, save_walk_forward
 from coincast_training.training.data import Ground
 from coincast_training.training.folds import forecast_days
 
@@ -30,10 +33,12 @@ R = TypeVar("R")
 
 
 def main() -> None:
-    """Prints features, fits of growing panels, and forecasts."""
+    """Prints features, fits of growing panels, the record, forecasts, and one whole group."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/daily"))
     parser.add_argument("--days", type=int, nargs="+", default=[250, 700, 2000, 10_000])
+    parser.add_argument("--group", type=int, default=200, help="coins of the group; 0 leaves it out")
+    parser.add_argument("--group-days", type=int, default=1200)
     asked = parser.parse_args()
     whole = read_panel(asked.data, 10_000, 10)
     reference = {coin: candles for coin, candles in whole.items() if coin in REFERENCE_COINS}
@@ -41,6 +46,49 @@ def main() -> None:
     for days in asked.days:
         fitted = one_fit({coin: candles.tail(days) for coin, candles in whole.items()}, reference)
     forecasts(fitted, whole, reference)
+    record({coin: candles.tail(1200) for coin, candles in whole.items()}, reference)
+    if asked.group:
+        group(whole, reference, asked.group, asked.group_days)
+
+
+def record(panel: Panel, reference: Panel) -> None:
+    """What the walk-forward record adds to a fit, and what a version takes on disk with and without it."""
+    alone, _ = spent(lambda: fit(panel, {"walk_forward": False}, 7, progress=silent, reference=reference))
+    with_it, fitted = spent(lambda: fit(panel, {}, 7, progress=silent, reference=reference))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fitted.model.save(folder)
+        model_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        save_walk_forward(fitted.walk_forward, folder)
+        record_bytes = (folder / FILE_NAME).stat().st_size
+    rows = sum(len(candles) for candles in panel.values())
+    print(
+        f"record: {with_it / alone:.2f} fits for a fit with its record ({with_it:.1f} s of {rows} rows); "
+        f"model {model_bytes / 1e6:.2f} MB, record {record_bytes / 1e6:.2f} MB, "
+        f"{record_bytes / len(panel) / 1e6:.3f} MB a coin",
+        flush=True,
+    )
+
+
+def group(whole: Panel, reference: Panel, coins: int, days: int) -> None:
+    """One whole group as a worker would fit it: its coins are the real ones' days in another order."""
+    panel = {f"coin-{number}": reshuffled(whole, number, days) for number in range(coins)}
+    ground = Ground(panel, reference, "bench")
+    print(f"group of {coins} coins: {len(pickle.dumps(ground)) / 1e6:.1f} MB to its worker", flush=True)
+    one_fit(panel, reference)
+
+
+def reshuffled(whole: Panel, number: int, days: int) -> Candles:
+    """A coin that never was: blocks of thirty real days of one coin, drawn with a seed."""
+    rng, source = np.random.default_rng(number), list(whole.values())[number % len(whole)]
+    starts = rng.integers(1, len(source) - 30, days // 30 + 1)
+    rows = np.concatenate([np.arange(start, start + 30) for start in starts])[:days]
+    close = source.close
+    new = 100 * np.exp(np.cumsum(np.log(close[rows] / close[rows - 1])))
+    scale = new / close[rows]
+    dates = source.dates[-1] - np.arange(days)[::-1].astype("timedelta64[D]")
+    prices = {name: getattr(source, name)[rows] * scale for name in ("open", "high", "low")}
+    return Candles.of(f"coin-{number}", dates, new, volume=source.volume[rows], **prices)
 
 
 def features(whole: Panel, reference: Panel) -> None:
