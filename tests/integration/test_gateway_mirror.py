@@ -75,6 +75,11 @@ def official(address: str) -> Iterator[Coingecko]:
         yield client
 
 
+def days_ago(days: int) -> str:
+    """UNIX seconds, as the SDK wants them."""
+    return str(int((datetime.now(UTC) - timedelta(days=days)).timestamp()))
+
+
 def test_pycoingecko_works_by_its_address_alone(old: CoinGeckoAPI) -> None:
     assert old.ping() == {"gecko_says": "(V3) To the Moon!"}
     price = old.get_price(ids="bitcoin,ethereum,nocoin", vs_currencies="usd,eur", include_24hr_change="true")
@@ -104,6 +109,9 @@ CALLS: dict[str, Callable[[Coingecko], Any]] = {
     "markets": lambda c: c.coins.markets.get(vs_currency="usd", per_page=5, sparkline=True),
     "coin": lambda c: c.coins.get_id("bitcoin"),
     "chart": lambda c: c.coins.market_chart.get("bitcoin", vs_currency="usd", days="30"),
+    "range": lambda c: c.coins.market_chart.get_range(
+        "bitcoin", vs_currency="usd", from_=days_ago(90), to=days_ago(1)
+    ),
     "ohlc": lambda c: c.coins.ohlc.get("bitcoin", vs_currency="usd", days="7"),
     "history": lambda c: c.coins.history.get("bitcoin", date=LAST_MONTH),
     "search": lambda c: c.search.get(query="eth"),

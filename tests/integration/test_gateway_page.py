@@ -92,9 +92,12 @@ async def test_a_coin_is_found_by_keyboard_alone(there: World, browser: Browser)
     assert wrong == []
 
 
-async def test_on_a_phone_nothing_is_wider_than_the_screen(there: World, browser: Browser) -> None:
+async def test_on_a_phone_nothing_is_wider_than_the_screen(
+    there: World, browser: Browser, tmp_path: Path
+) -> None:
     page, wrong = await opened(browser, there.url, viewport={"width": 360, "height": 740}, has_touch=True)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    await page.screenshot(path=tmp_path / "phone.png", full_page=True)
     assert wrong == []
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from coincast.training.v1 import training_pb2 as tr
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
 from coincast_gateway.access.keys import REDIS_KEY, KeyStore
@@ -54,7 +55,7 @@ async def test_scopes_decide_what_a_key_may(valkey: RunningValkey) -> None:
         assert low.status_code == 403
         high = await http.post("/models/lightgbm/promote", json=promote, headers={"x-api-key": admin})
         assert high.status_code == 200
-        assert there.training.script.calls[-1].requested_by == "boss"
+        assert there.training.script.asked(tr.PromoteVersionRequest).requested_by == "boss"
 
 
 async def test_the_mirror_takes_the_key_under_coingeckos_names(valkey: RunningValkey) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
+from coincast.training.v1 import training_pb2 as tr
 from tests.contract.gateway.fakes import World, world
 
 
@@ -63,7 +64,7 @@ async def test_a_body_that_is_not_json(http: httpx2.AsyncClient) -> None:
 async def test_promotion_and_its_conflict(http: httpx2.AsyncClient, there: World) -> None:
     done = await http.post("/models/lightgbm/promote", json={"version": "v000001", "expected_revision": 3})
     assert done.json()["table"]["revision"] == 3
-    assert there.training.script.calls[-1].requested_by == "anonymous"
+    assert there.training.script.asked(tr.PromoteVersionRequest).requested_by == "anonymous"
     moved = await http.post("/models/lightgbm/promote", json={"version": "v000001", "expected_revision": 2})
     assert moved.status_code == 409
     assert moved.json()["field"] == "expected_revision"
@@ -76,10 +77,8 @@ async def test_retiring_and_cleaning_are_asked_for_by_name(http: httpx2.AsyncCli
     assert (await http.post("/models/lightgbm/retire", json={"version": "v000009"})).status_code == 422
     cleaned = await http.post("/models/lightgbm/clean", json={"keep": 3})
     assert cleaned.json()["removed"] == ["v000000"]
-    assert (there.training.script.calls[-1].keep, there.training.script.calls[-1].requested_by) == (
-        3,
-        "anonymous",
-    )
+    asked = there.training.script.asked(tr.CleanVersionsRequest)
+    assert (asked.keep, asked.requested_by) == (3, "anonymous")
     assert (await http.post("/models/lightgbm/clean")).status_code == 200
 
 

@@ -18,6 +18,8 @@ from coincast_gateway.serving.events import EVENT_STREAM, Event
 from coincast_gateway.serving.tables import rows_of
 
 ONE_JOB = (*BEHIND, NOT_FOUND)
+# What can be done next with a job that was queued.
+AFTERWARDS = tuple((name, "job_id", "/job/job_id") for name in ("job", "cancel_job", "job_logs"))
 GOES_ON = (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
 
 
@@ -99,6 +101,7 @@ class TrainingRoutes:
                 kept=False,
                 scope="train",
                 problems=(*BEHIND, NOT_READY, CONFLICT, UNSUPPORTED),
+                leads_to=AFTERWARDS,
                 summary="Queue a training job; the same Idempotency-Key gives the same job",
             ),
             Endpoint(

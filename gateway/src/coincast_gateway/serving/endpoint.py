@@ -77,3 +77,5 @@ class Endpoint:
     scope: AccessScope = "read"
     problems: tuple[Kind, ...] = BEHIND
     media_type: str = "application/json"
+    # OpenAPI links: endpoints that a value of the reply leads to, by name; (parameter, where it stands).
+    leads_to: tuple[tuple[str, str, str], ...] = ()

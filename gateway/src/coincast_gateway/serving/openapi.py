@@ -68,6 +68,11 @@ def responses_of(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
                 }
             }
     success: dict[str, Any] = {"description": endpoint.summary}
+    if endpoint.leads_to:
+        success["links"] = {
+            name: {"operationId": name, "parameters": {parameter: f"$response.body#{pointer}"}}
+            for name, parameter, pointer in endpoint.leads_to
+        }
     if endpoint.table is not None:
         success["content"] = {"text/csv": {"schema": {"type": "string"}}}
     if endpoint.reply is None:

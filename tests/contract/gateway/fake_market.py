@@ -1,0 +1,124 @@
+"""market-data as the gateway's tests need it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from typing import Any
+
+import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from coincast.market.v1 import market_pb2 as mk
+from coincast.market.v1 import market_pb2_grpc as mk_rpc
+from coincast_chassis.errors import NotFound
+from coincast_market_data.many import answers
+from tests.contract.gateway.fake_script import AS_OF, COINS, STANDING, Script, item_error, provenance
+
+
+class FakeMarket(mk_rpc.MarketDataServiceServicer):
+    def __init__(self) -> None:
+        self.script = Script()
+        self.documents: dict[str, Any] = {"ping": {"gecko_says": "(V3) To the Moon!"}}
+
+    async def GetPrices(self, request: mk.GetPricesRequest, context: Any) -> mk.GetPricesResponse:
+        await self.script.play(request)
+        currencies = list(request.vs_currencies) or ["usd"]
+        prices = [self._price(i, c) for i in request.ids if i in COINS for c in currencies]
+        errors = [item_error(i) for i in request.ids if i not in COINS]
+        body = orjson.dumps({"prices": prices, "errors": errors})
+        return mk.GetPricesResponse(json=body, provenance=provenance())
+
+    def GetPricesForMany(
+        self, request: mk.GetPricesForManyRequest, context: Any
+    ) -> AsyncIterator[mk.GetPricesForManyResponse]:
+        return answers(request.questions, lambda question: self.GetPrices(question, context))
+
+    @staticmethod
+    def _price(coin_id: str, currency: str) -> dict[str, Any]:
+        return {
+            "id": coin_id,
+            "vs_currency": currency,
+            "price": COINS[coin_id],
+            "market_cap": None,
+            "volume_24h": 1e9,
+            "change_24h_percent": 1.5,
+            "last_updated_at": "2023-11-14T22:13:20Z",
+            **STANDING,
+        }
+
+    async def GetMarkets(self, request: mk.GetMarketsRequest, context: Any) -> mk.GetMarketsResponse:
+        await self.script.play(request)
+        names = list(mk.Market.DESCRIPTOR.fields_by_name)
+        wanted = [i for i in request.ids if i in COINS] if request.ids else list(COINS)
+        markets = [
+            {
+                **dict.fromkeys(names),
+                "id": i,
+                "symbol": i[:3],
+                "name": i.title(),
+                "vs_currency": request.vs_currency,
+                **STANDING,
+            }
+            for i in wanted
+        ]
+        errors = [item_error(i) for i in request.ids if i not in COINS]
+        body = orjson.dumps({"markets": markets, "errors": errors})
+        return mk.GetMarketsResponse(json=body, provenance=provenance())
+
+    async def ListCoins(self, request: mk.ListCoinsRequest, context: Any) -> mk.ListCoinsResponse:
+        await self.script.play(request)
+        found = [mk.Coin(id=i, symbol=i[:3], name=i.title()) for i in COINS if request.query.lower() in i]
+        return mk.ListCoinsResponse(
+            coins=found[: request.limit or 100], total=len(found), provenance=provenance()
+        )
+
+    async def ListVsCurrencies(self, request: Any, context: Any) -> mk.ListVsCurrenciesResponse:
+        await self.script.play(request)
+        return mk.ListVsCurrenciesResponse(vs_currencies=["usd", "eur"], provenance=provenance())
+
+    async def GetHistory(self, request: mk.GetHistoryRequest, context: Any) -> mk.GetHistoryResponse:
+        await self.script.play(request)
+        if request.id not in COINS:
+            raise NotFound(f"No coin has the id {request.id}.", field="id", suggestions=["bitcoin"])
+        count = min(request.days, 60)
+        days = [date(2023, 11, 13) - timedelta(days=count - 1 - i) for i in range(count)]
+        rest = {"open": None, "high": None, "low": None, "volume": 1e9, "market_cap": None}
+        candles = [
+            {"date": d.isoformat(), "close": 36_500.0 + 400 * math.sin(i), **rest} for i, d in enumerate(days)
+        ]
+        document = {
+            "id": request.id,
+            "vs_currency": request.vs_currency,
+            "candles": candles,
+            "truncated": False,
+            "truncated_reason": None,
+            "missing_dates": [],
+            **STANDING,
+        }
+        return mk.GetHistoryResponse(json=orjson.dumps(document))
+
+    async def GetOhlc(self, request: mk.GetOhlcRequest, context: Any) -> mk.GetOhlcResponse:
+        await self.script.play(request)
+        if request.id not in COINS:
+            raise NotFound(f"No coin has the id {request.id}.", field="id", suggestions=["bitcoin"])
+        candle = mk.OhlcCandle(closed_at=Timestamp(seconds=AS_OF), open=1, high=3, low=1, close=2)
+        return mk.GetOhlcResponse(
+            id=request.id, vs_currency=request.vs_currency, candles=[candle], provenance=provenance()
+        )
+
+    async def GetDocument(self, request: mk.GetDocumentRequest, context: Any) -> mk.GetDocumentResponse:
+        await self.script.play(request)
+        document = self.documents.get(request.path)
+        if document is None:
+            raise NotFound("coin not found", field="id")
+        return mk.GetDocumentResponse(
+            json=orjson.dumps(document), provenance=provenance(), fresh_for_seconds=5.0
+        )
+
+    async def GetStatus(self, request: Any, context: Any) -> mk.GetStatusResponse:
+        await self.script.play(request)
+        return mk.GetStatusResponse(
+            upstream="sandbox", plan="demo", redis_up=True, version="1", uptime_seconds=3
+        )
