@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -264,3 +266,32 @@ async def test_a_streamed_coin_that_is_too_old_is_an_error_beside_the_others(mar
     chunks = [chunk async for chunk in market.StreamHistory(request, timeout=30)]
     assert [chunk.error.kind for chunk in chunks] == [common_pb2.ERROR_KIND_UNAVAILABLE]
     assert "max_age_seconds" in chunks[0].error.field
+
+
+async def test_an_import_beside_the_running_service_is_taken_by_it(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    lines = [f"2025-01-{day:02d},1,3,0.5,2,{day}" for day in range(1, 31)]
+    (folder / "my-own-coin.csv").write_text("\n".join(["date,open,high,low,close,volume", *lines]))
+    with pro_sandbox() as simulated:
+        settings = settings_for(simulated, tmp_path / "archive")
+        environment = {
+            **os.environ,
+            "MARKET_ARCHIVE_DIR": str(tmp_path / "archive"),
+            "MARKET_UPSTREAM": "sandbox",
+            "MARKET_UPSTREAM_URL": simulated.base_url,
+        }
+        async with running_market(settings) as stub:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "coincast_market_data", "import", str(folder)),
+                env=environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            said, told = await process.communicate()
+            status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["my-own-coin"]), timeout=10)
+    assert process.returncode == 0, told.decode()
+    assert "a running service writes" in told.decode()
+    assert "30 candles new or richer; 0 of 1 files refused" in said.decode()
+    assert status.archive.candles == 30
+    assert status.quality[0].last_good_date == "2025-01-30"

@@ -49,12 +49,15 @@ BATCH_CLIENT_CALLS = Counter(
     "coincast_market_batch_client_calls_total", "Calls for prices that needed the upstream."
 )
 BATCH_UPSTREAM_CALLS = Counter("coincast_market_batch_upstream_calls_total", "Upstream calls made for them.")
+BATCH_SAVED_CALLS = Gauge(
+    "coincast_market_batch_saved_calls", "Calls for prices that were answered by another's upstream call."
+)
 BATCH_IDS = Histogram(
     "coincast_market_batch_ids", "Ids in one upstream call.", buckets=(1, 2, 5, 10, 25, 50, 100, 250)
 )
 BATCH_WAIT_SECONDS = Histogram(
     "coincast_market_batch_wait_seconds",
-    "Time from a caller's arrival to its batch's departure.",
+    "Time from the first caller's arrival to the batch's departure.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5),
 )
 QUARANTINED = Counter("coincast_market_quarantined_total", "Data points never served nor stored.", ["reason"])

@@ -66,6 +66,7 @@ class Status:
         connections, idle = self.pool.connections()
         metrics.POOL_CONNECTIONS.labels(state="idle").set(idle)
         metrics.POOL_CONNECTIONS.labels(state="active").set(connections - idle)
+        metrics.BATCH_SAVED_CALLS.set(max(0, self.batcher.client_calls - self.batcher.upstream_calls))
         seen = await self.governor.look()
         metrics.QUOTA_LEFT.set(max(0, seen.minute_limit - seen.minute_used))
         metrics.QUOTA_LIMIT.set(seen.minute_limit)
