@@ -14,7 +14,7 @@ from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.redis import open_redis
-from coincast_forecast import render
+from coincast_forecast import memory, render
 from coincast_forecast.climb import Ladder
 from coincast_forecast.domain import TECHNICAL
 from coincast_forecast.explanations import Explanations
@@ -52,7 +52,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     histories = await _histories(settings, stack, clock)
     ledger = await _ledger(settings, stack)
     scores = Scores(settings.artifacts_dir)
-    preparation = Preparation(coins=settings.history_coins, limit_seconds=settings.step_timeout_seconds)
+    preparation = Preparation(
+        keep_bytes=round(settings.prepared_megabytes * 2**20), limit_seconds=settings.step_timeout_seconds
+    )
     stack.callback(preparation.stop)
     recorder = Recorder(ledger, clock.now)
     parts = Parts(
@@ -79,6 +81,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         registry.keep_watching(settings.watch_seconds, first_look),
         scores.keep_reading(settings.watch_seconds),
         parts.shadows.work(),
+        memory.keep_giving_back(settings.give_back_seconds),
     ):
         _background(stack, work)
     services = [Servicer(add_ForecastServiceServicer_to_server, servicer, FULL_NAME)]

@@ -1,7 +1,7 @@
 """A dict that forgets what was not asked for longest."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -9,10 +9,11 @@ V = TypeVar("V")
 
 
 class Lru(Generic[K, V]):
-    """At most `capacity` entries; a capacity of 0 keeps nothing."""
+    """Entries that weigh at most `capacity` together, each 1 unless `weigh` tells; 0 keeps nothing."""
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
+        self._capacity, self._weigh = capacity, weigh
+        self._weight = 0
         self._entries: OrderedDict[K, V] = OrderedDict()
 
     def __len__(self) -> int:
@@ -27,14 +28,16 @@ class Lru(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Keep a value, at the cost of the least used."""
+        self.discard(key)
         self._entries[key] = value
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
+        self._weight += self._weigh(value)
+        while self._weight > self._capacity:
+            self._weight -= self._weigh(self._entries.popitem(last=False)[1])
 
     def discard(self, key: K) -> None:
         """Forget a key, if it is there."""
-        self._entries.pop(key, None)
+        if key in self._entries:
+            self._weight -= self._weigh(self._entries.pop(key))
 
     def values(self) -> list[V]:
         """All values, least used first."""

@@ -3,10 +3,12 @@
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import grpc.aio
 import numpy as np
+import numpy.typing as npt
 
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
@@ -15,7 +17,7 @@ from coincast_chassis.errors import KINDS, CoincastError, NotReady, Unavailable
 from coincast_forecast.convert import provenance_of
 from coincast_forecast.domain import Provenance
 from coincast_forecast.ports import History
-from coincast_modelkit.candles import Candles
+from coincast_modelkit.candles import Candles, Floats
 
 SERVICE = "coincast.market.v1.MarketDataService"
 CLOCK_COIN = "bitcoin"
@@ -35,16 +37,17 @@ class MarketClient:
         if len(ids) == 1:
             return {ids[0]: await self._one(ids[0], vs_currency, days)}
         request = pb.StreamHistoryRequest(ids=ids, vs_currency=vs_currency, days=days)
-        chunks: dict[str, list[pb.History]] = {}
+        parts: dict[str, list[Part]] = {}
         found: dict[str, History | CoincastError] = {}
         async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):
             if reply.WhichOneof("chunk") == "error":
                 found[reply.error.id] = error_of(reply.error)
             else:
-                chunks.setdefault(reply.history.id, []).append(reply.history)
-        for coin, parts in chunks.items():
-            # A coin's thousand candles cost milliseconds: off the loop, one coin after another.
-            found.setdefault(coin, await asyncio.to_thread(history_of, coin, parts))
+                # A thousand candles cost milliseconds: off the loop, and each message let go of at once.
+                part = await asyncio.to_thread(part_of, reply.history)
+                parts.setdefault(reply.history.id, []).append(part)
+        for coin, of_coin in parts.items():
+            found.setdefault(coin, history_of(coin, of_coin))
         return found
 
     async def last_closed_day(self, vs_currency: str) -> date:
@@ -60,33 +63,43 @@ class MarketClient:
             reply = await self._stub.GetHistory(request, timeout=self._timeout_seconds)
         except CoincastError as error:
             return error
-        return await asyncio.to_thread(history_of, coin, [reply.history])
+        return history_of(coin, [await asyncio.to_thread(part_of, reply.history)])
 
 
-def history_of(coin: str, parts: Iterable[pb.History]) -> History | CoincastError:
-    """One coin's chunks as a history. What is no price is left out; NotReady where nothing is left."""
-    parts = list(parts)
-    candles = [
-        candle
-        for part in parts
-        for candle in part.candles
-        if candle.close > 0 and math.isfinite(candle.close)
-    ]
-    if not candles:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of a coin's candles: dates (n,) as they were sent, figures (5, n) in the order open, high, low,
+    close, volume, zero where absent; and where they come from.
+    """
+
+    dates: npt.NDArray[np.str_]
+    figures: Floats
+    provenance: Provenance
+
+
+def part_of(message: pb.History) -> Part:
+    """One chunk's candles. What has no price is left out."""
+    candles = [c for c in message.candles if c.close > 0 and math.isfinite(c.close)]
+    figures = np.array([(c.open, c.high, c.low, c.close, c.volume) for c in candles], dtype=np.float64)
+    dates = np.array([c.date for c in candles], dtype=np.str_)
+    return Part(dates, figures.reshape(-1, 5).T, provenance_of(message.provenance))
+
+
+def history_of(coin: str, parts: Sequence[Part]) -> History | CoincastError:
+    """One coin's parts as a history. NotReady where there is no candle, Unavailable where dates are none or
+    not in order.
+    """
+    figures = np.concatenate([part.figures for part in parts], axis=1)
+    if not figures.size:
         return NotReady(f"{coin} has no closed day of history yet", field="ids")
+    # An absent figure reads as zero, which is no price either.
+    opening, high, low, close, volume = np.where(np.isfinite(figures) & (figures > 0), figures, math.nan)
     try:
-        return History(candles_of(coin, candles), _worst(provenance_of(part.provenance) for part in parts))
+        dates = np.concatenate([part.dates for part in parts]).astype("datetime64[D]")
+        candles = Candles(coin, dates, opening, high, low, close, volume)
     except ValueError as error:
         return Unavailable(f"the history of {coin} is malformed: {error}", retry_after_seconds=60.0)
-
-
-def candles_of(coin: str, candles: Sequence[pb.Candle]) -> Candles:
-    """Candles as arrays; absent figures are NaN. Raises ValueError where dates are not in order."""
-    figures = np.array([(c.open, c.high, c.low, c.close, c.volume) for c in candles], dtype=np.float64).T
-    # An absent figure reads as zero, which is no price either.
-    opening, high, low, _, volume = np.where(np.isfinite(figures) & (figures > 0), figures, math.nan)
-    dates = np.array([candle.date for candle in candles], dtype="datetime64[D]")
-    return Candles(coin, dates, opening, high, low, figures[3], volume)
+    return History(candles, _worst(part.provenance for part in parts))
 
 
 def error_of(item: common_pb2.ItemError) -> CoincastError:

@@ -18,6 +18,8 @@ Outcome = Prepared | StepFailure
 
 # Coins a turn of the worker: others get theirs in between, and a limit means a hang, not a long list.
 CHUNK = 10
+# What a prepared coin takes beside its window of features.
+LEAST_BYTES = 4096
 
 
 @dataclass(slots=True, eq=False)
@@ -43,12 +45,12 @@ class Reference:
 class Preparation:
     """Prepared coins by currency and feature spec."""
 
-    def __init__(self, *, coins: int, limit_seconds: float) -> None:
+    def __init__(self, *, keep_bytes: int, limit_seconds: float) -> None:
         self._limit_seconds = limit_seconds
         self._features = Worker("features")
         # What takes no features must not wait behind those that do: technical answers where they are late.
         self._tails = Worker("tails")
-        self._kept: Lru[Key, _Kept] = Lru(coins)
+        self._kept: Lru[Key, _Kept] = Lru(keep_bytes, lambda kept: LEAST_BYTES + kept.prepared.window.nbytes)
         self._references: dict[str, Reference] = {}
         self._flights: dict[tuple[Key, int], asyncio.Task[Mapping[str, Outcome]]] = {}
 

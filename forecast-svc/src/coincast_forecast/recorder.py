@@ -12,6 +12,7 @@ from coincast_modelkit.ledger import LedgerEntry
 
 PROBABILITIES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 KEPT_FORECASTS = 20_000
+TOGETHER = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +62,14 @@ class Recorder:
         return {one.forecast_id for one in shown if self.entered(one.forecast_id, one.days)}
 
     async def _append(self, waiting: Sequence[Shown]) -> bool:
-        entries = [entry for one in waiting for entry in self._entries(one)]
-        safe = await self._ledger.append(entries)
-        if safe:
-            for one in waiting:
+        """Coins by the handful: thirty entries each, which take memory."""
+        for start in range(0, len(waiting), TOGETHER):
+            part = waiting[start : start + TOGETHER]
+            if not await self._ledger.append([entry for one in part for entry in self._entries(one)]):
+                return False
+            for one in part:
                 self._entered.put(one.forecast_id, max(one.days, self._entered.get(one.forecast_id) or 0))
-        return safe
+        return True
 
     def _land(self, waiting: Sequence[Shown], task: "asyncio.Task[bool]") -> None:
         for one in waiting:

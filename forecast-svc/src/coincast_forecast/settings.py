@@ -22,14 +22,18 @@ class Settings(ServiceSettings):
     replica: str = Field("", description="names this replica's spool folder; empty: the host's name")
 
     history_days: int = Field(800, ge=120, le=10_000, description="closed days kept of each coin")
-    history_coins: int = Field(600, ge=50, description="coins whose history is kept in memory")
+    history_coins: int = Field(500, ge=50, description="coins whose history is kept in memory")
+    prepared_megabytes: float = Field(
+        24.0, gt=0, description="features kept in memory, of all coins and models"
+    )
     history_timeout_seconds: float = Field(5.0, gt=0, description="limit of one fetch of histories")
     day_check_seconds: float = Field(15.0, gt=0, description="how often the last closed day is asked for")
     history_retry_seconds: float = Field(60.0, gt=0, description="wait before a lagging coin is asked again")
     stale_after_seconds: float = Field(120.0, gt=0, description="silence of market-data that counts as stale")
 
     step_timeout_seconds: float = Field(2.0, gt=0, description="limit of one step of the ladder")
-    forecast_cache_rows: int = Field(1000, ge=0, description="forecasts kept a version; 0 keeps none")
+    give_back_seconds: float = Field(10.0, gt=0, description="how often free memory goes back to the system")
+    forecast_cache_rows: int = Field(600, ge=0, description="forecasts kept a version; 0 keeps none")
     max_batch_coins: int = Field(250, ge=1, le=250, description="coins in one batch through a model")
 
     watch_seconds: float = Field(1.0, gt=0, description="how often aliases are looked at")

@@ -222,7 +222,7 @@ def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> K
         retry_seconds=60,
         stale_after_seconds=120,
     )
-    preparation = Preparation(coins=500, limit_seconds=10)
+    preparation = Preparation(keep_bytes=2**26, limit_seconds=10)
     recorder = Recorder(ledger, clock.now)
     shadows = Shadows(preparation, recorder, metrics, queue_coins=100)
     scores: dict[tuple[str, str, int], float] = {}
