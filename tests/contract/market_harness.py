@@ -77,7 +77,7 @@ def settings_for(sandbox: RunningSandbox, archive: Path, **changes: Any) -> Sett
         "per_month_limit": 0,
         "archive_dir": archive,
         "redis_url": NO_REDIS,
-        # A busy machine starves the server beside the test; what is lost to a silent one has tests of its own.
+        # A busy machine starves the server beside the test; the cost of a silent one has its own tests.
         "redis_patience_seconds": 1.5,
         "batch_window_seconds": 0.02,
         "background_refresh": False,
