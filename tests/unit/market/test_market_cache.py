@@ -323,3 +323,20 @@ async def test_an_age_that_is_asked_for_is_looked_for_in_the_shared_layer_too() 
     assert (await reader.get("k", origin.fetch)).value == "v1"
     answer = await reader.get("k", origin.fetch, max_age_seconds=5)
     assert (answer.value, origin.calls) == ("newer", 1)
+
+
+async def test_what_arrives_while_the_shared_layer_is_asked_is_not_fetched_again() -> None:
+    """A slow look below, and a fetch that ends meanwhile: the caller has what the fetch brought."""
+
+    class SlowStore(FakeStore):
+        async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+            self.reads += 1
+            late = self.reads == 2
+            await asyncio.sleep(0.05 if late else 0)
+            return {}
+
+    reader, origin, _, _ = rig(SlowStore())
+    first = asyncio.create_task(reader.get("k", origin.fetch))
+    second = asyncio.create_task(reader.get("k", origin.fetch))
+    assert (await first).value == (await second).value == "v1"
+    assert origin.calls == 1

@@ -104,6 +104,8 @@ class LayeredCache(Generic[T]):
         self._counts.add("memory", len(keys) - len(below), len(below))
         if below:
             found.update(await self._from_store(below, found))
+            # What a fetch brought while Redis was asked: without it this caller would fetch it once more.
+            found.update(self._from_memory(below))
         return found
 
     def write(self, entries: Mapping[str, Cached[T]]) -> None:
