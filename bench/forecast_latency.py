@@ -40,6 +40,17 @@ def bare_predict(root: Path, model: str) -> Any:
     return predict
 
 
+def described(root: Path, model: str) -> str:
+    """The model's name; an ensemble's with the network that is a member of it, if one is."""
+    from coincast_modelkit.artifact import read_aliases, read_artifact
+
+    loaded = read_artifact(root, model, read_aliases(root, model).production).model
+    guest = getattr(loaded, "guest", None)
+    return (
+        f"{model} with a network of {len(guest.network.context_masks)} passes" if guest is not None else model
+    )
+
+
 def say(what: str, seconds: float, limit: float, bound: float) -> None:
     """One line: the figure, its limit, the ratio, the bound."""
     ratio = seconds / limit
@@ -80,7 +91,12 @@ async def uncached(target: str, root: Path) -> None:
                 }
                 figures = await interleaved(calls, rounds=ROUNDS, times=TIMES)
             print(f"  echo {1e3 * figures['echo']:.2f} ms, bare predict {1e3 * figures['bare']:.2f} ms")
-            say(f"{model}, one coin, 30 days", figures["forecast"], figures["echo"] + figures["bare"], bound)
+            say(
+                f"{described(root, model)}, one coin, 30 days",
+                figures["forecast"],
+                figures["echo"] + figures["bare"],
+                bound,
+            )
 
 
 async def cached(target: str, root: Path) -> None:

@@ -84,9 +84,11 @@ def main() -> None:
 
     root, data = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else DATA
     panel = panel_of(data)
+    # One short fit of the network, which is a member where TensorFlow is installed: 50 Monte-Carlo passes.
+    guest = {"every_days": 400, "network": {"epochs": 1, "stride_days": 14}}
     recipes: list[tuple[Any, dict[str, Any]]] = [
         (lightgbm, {"walk_forward": False}),
-        (ml_ensemble, {"fold_days": 300}),
+        (ml_ensemble, {"fold_days": 300, "lstm": guest}),
     ]
     if importlib.util.find_spec("tensorflow"):
         from coincast_training.fitting import lstm
