@@ -301,7 +301,7 @@ async def test_nobody_waits_for_another_replica_without_end() -> None:
     store.leased.add("text:k")
     sharing = Sharing(cache, longest_seconds=0.2)
     assert await sharing.obtain("k") is None
-    assert await sharing.wait(["k"]) == {}
+    assert await sharing.wait(["k"], cache.versions(["k"])) == {}
 
 
 async def test_a_failed_fetch_gives_its_lease_back() -> None:
@@ -340,3 +340,19 @@ async def test_what_arrives_while_the_shared_layer_is_asked_is_not_fetched_again
     second = asyncio.create_task(reader.get("k", origin.fetch))
     assert (await first).value == (await second).value == "v1"
     assert origin.calls == 1
+
+
+async def test_what_another_caller_read_while_this_one_waited_ends_the_wait() -> None:
+    """The value is in the process already when the wait looks below, and still it is what was waited for."""
+    store = FakeStore()
+    clock = ManualClock()
+    cache = LayeredCache(KIND, store, clock, LayerCounts(), max_entries=100)
+    store.leased.add("text:k")
+    waiting = asyncio.create_task(Sharing(cache, longest_seconds=20).obtain("k"))
+    await asyncio.sleep(0.02)
+    store.items["text:k"] = pack(Cached("theirs", clock.now(), clock.now(), 0.1), KIND)
+    assert (await cache.read(["k"]))["k"].value == "theirs"
+    store.leased.clear()
+    found = await waiting
+    assert found is not None
+    assert found.value == "theirs"

@@ -25,6 +25,8 @@ class Share(Generic[T]):
     found: Mapping[str, Cached[T]]
     mine: tuple[str, ...]
     elsewhere: tuple[str, ...]
+    # When what was known at the beginning had been stored: whatever is newer is what is waited for.
+    seen: Mapping[str, float]
 
 
 class LayerCounts:
@@ -115,25 +117,31 @@ class LayeredCache(Generic[T]):
         if packed:
             self._store.write(packed, self.kind.windows.if_error + 60)
 
-    async def claim(self, keys: Sequence[str]) -> Share[T]:
-        """Take the lease of each key, so that one replica fetches it; with what others have just stored."""
-        return self._share(await self._store.claim([self._key(key) for key in keys]), keys)
+    def versions(self, keys: Sequence[str]) -> dict[str, float]:
+        """When what this process has of the keys was stored; what it lacks was never."""
+        return {key: self._memory[key].stored_at if key in self._memory else -math.inf for key in keys}
 
-    async def look(self, keys: Sequence[str]) -> Share[T]:
+    async def claim(self, keys: Sequence[str], seen: Mapping[str, float]) -> Share[T]:
+        """Take the lease of each key, so that one replica fetches; with what is newer than `seen` by now."""
+        return self._share(await self._store.claim([self._key(key) for key in keys]), keys, seen)
+
+    async def look(self, keys: Sequence[str], seen: Mapping[str, float]) -> Share[T]:
         """As `claim`, taking no lease."""
-        return self._share(await self._store.look([self._key(key) for key in keys]), keys)
+        return self._share(await self._store.look([self._key(key) for key in keys]), keys, seen)
 
     def release(self, keys: Iterable[str]) -> None:
         """Give the leases up without a value."""
         self._store.release([self._key(key) for key in keys])
 
-    def _share(self, claim: Claim, keys: Sequence[str]) -> Share[T]:
+    def _share(self, claim: Claim, keys: Sequence[str], seen: Mapping[str, float]) -> Share[T]:
         known = {key: self._memory[key] for key in keys if key in self._memory}
-        found = self._newer({key: claim.values.get(self._key(key)) for key in keys}, known)
+        newer = known | self._newer({key: claim.values.get(self._key(key)) for key in keys}, known)
+        # Not only what came with this claim: another caller may have found it in Redis a moment ago.
+        found = {key: entry for key, entry in newer.items() if entry.stored_at > seen[key]}
         left = [key for key in keys if key not in found]
         elsewhere = tuple(key for key in left if self._key(key) in claim.elsewhere)
         mine = tuple(key for key in left if self._key(key) not in claim.elsewhere)
-        return Share(found, mine, elsewhere)
+        return Share(found, mine, elsewhere, seen)
 
     def _key(self, key: str) -> str:
         return f"{self.kind.name}:{key}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from coincast_market_data import metrics
@@ -24,9 +24,9 @@ class Sharing(Generic[T]):
         self._cache = cache
         self._longest = longest_seconds
 
-    async def claim(self, keys: Sequence[str]) -> Share[T]:
-        """What to fetch here, what to wait for, and what was stored meanwhile."""
-        share = await self._cache.claim(keys)
+    async def claim(self, keys: Sequence[str], seen: Mapping[str, float] | None = None) -> Share[T]:
+        """What to fetch here, what to wait for, and what was stored meanwhile: since now, or since `seen`."""
+        share = await self._cache.claim(keys, self._cache.versions(keys) if seen is None else seen)
         # A lease that was taken for what turned out to be there already.
         self._cache.release(share.found)
         metrics.SHARED_FETCHES.labels(outcome="found").inc(len(share.found))
@@ -35,17 +35,20 @@ class Sharing(Generic[T]):
     async def obtain(self, key: str) -> Cached[T] | None:
         """The value that another replica fetched; None where this process is to fetch it."""
         deadline = asyncio.get_running_loop().time() + self._longest
+        seen = self._cache.versions([key])
         while True:
-            share = await self.claim([key])
+            share = await self.claim([key], seen)
             if share.found:
                 return share.found[key]
             if share.mine or asyncio.get_running_loop().time() >= deadline:
                 return None
-            found = await self.wait([key], deadline)
+            found = await self.wait([key], seen, deadline)
             if found:
                 return found[key]
 
-    async def wait(self, keys: Sequence[str], deadline: float | None = None) -> dict[str, Cached[T]]:
+    async def wait(
+        self, keys: Sequence[str], seen: Mapping[str, float], deadline: float | None = None
+    ) -> dict[str, Cached[T]]:
         """What arrives of keys that are fetched elsewhere, until their leases end or time is up."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._longest if deadline is None else deadline
@@ -54,7 +57,7 @@ class Sharing(Generic[T]):
         while waiting and clock() < deadline:
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE_SECONDS, pause * 1.5)
-            share = await self._cache.look(waiting)
+            share = await self._cache.look(waiting, seen)
             found |= share.found
             waiting = share.elsewhere
         metrics.SHARED_FETCHES.labels(outcome="waited").inc(len(found))

@@ -20,6 +20,8 @@ class LeasedPairs:
 
     def __init__(self, sharing: Sharing[Quote | None]) -> None:
         self._sharing = sharing
+        # Of pairs that are waited for: what was known of them when the wait began.
+        self._seen: dict[str, float] = {}
 
     async def claim(self, pairs: Sequence[Pair]) -> PairShare:
         """Take the right to fetch these pairs where nobody else has it."""
@@ -27,13 +29,16 @@ class LeasedPairs:
             return PairShare(pairs)
         by_key = {quote_key(pair): pair for pair in pairs}
         share = await self._sharing.claim(list(by_key))
+        self._seen |= {key: share.seen[key] for key in share.elsewhere}
         found = {by_key[key]: entry for key, entry in share.found.items()}
         return PairShare([by_key[k] for k in share.mine], found, [by_key[k] for k in share.elsewhere])
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, Cached[Quote | None]]:
         """What others bring of these pairs, within a bounded time."""
         by_key = {quote_key(pair): pair for pair in pairs}
-        return {by_key[key]: entry for key, entry in (await self._sharing.wait(list(by_key))).items()}
+        seen = {key: self._seen.pop(key) for key in by_key}
+        found = await self._sharing.wait(list(by_key), seen)
+        return {by_key[key]: entry for key, entry in found.items()}
 
     def release(self, pairs: Sequence[Pair]) -> None:
         """These could not be fetched."""
