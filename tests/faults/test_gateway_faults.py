@@ -15,6 +15,7 @@ from coincast_gateway.access.gate import Gate, Policy
 from coincast_gateway.access.keys import KeyRecord, KeyRing, digest_of
 from coincast_gateway.access.limits import Limiter
 from tests.contract.gateway.fakes import World, world
+from tests.faults.gateway_process import running_gateway
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(280)]
 ASK = b"GET /prices?ids=bitcoin HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -191,37 +192,53 @@ async def test_a_million_bad_keys_at_the_gate_take_no_memory() -> None:
     assert grown < 60
 
 
+RAMP_SECONDS = 1.0
+
+
+async def goodput(port: int, count: int, seconds: float) -> tuple[int, int]:
+    """(good replies, refused ones) of so many callers that ask without a pause, and wait when told to.
+
+    Counted from when all of them are there.
+    """
+    good, shed, begun = 0, 0, time.perf_counter() + RAMP_SECONDS
+    until = begun + seconds
+
+    async def call(number: int) -> None:
+        nonlocal good, shed
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        turn = 0
+        while time.perf_counter() < until:
+            turn += 1
+            writer.write(b"GET /prices?ids=c%d-%d,bitcoin HTTP/1.1\r\nhost: x\r\n\r\n" % (number, turn))
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+            counts = time.perf_counter() >= begun
+            if head.startswith(b"HTTP/1.1 200"):
+                good += counts
+            else:
+                shed += counts
+                await asyncio.sleep(1.0)
+        writer.close()
+
+    await asyncio.gather(*[call(number) for number in range(count)])
+    return good, shed
+
+
 async def test_goodput_of_320_hurried_callers() -> None:
-    """Callers of an uncached path that hardly wait: as many as are let in, then five times as many."""
-
-    async def goodput(there: World, callers: int, seconds: float) -> tuple[float, int]:
-        good, shed, until = 0, 0, time.perf_counter() + seconds
-
-        async def call(number: int) -> None:
-            nonlocal good, shed
-            reader, writer = await asyncio.open_connection(*where(there))
-            turn = 0
-            while time.perf_counter() < until:
-                turn += 1
-                writer.write(b"GET /prices?ids=c%d-%d,bitcoin HTTP/1.1\r\nhost: x\r\n\r\n" % (number, turn))
-                head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-                if head.startswith(b"HTTP/1.1 200"):
-                    good += 1
-                else:
-                    shed += 1
-                    await asyncio.sleep(1.0)
-            writer.close()
-
-        await asyncio.gather(*[call(number) for number in range(callers)])
-        return good / seconds, shed
-
-    async with world(max_in_flight=64, prices_fresh_seconds=0) as there:
-        there.market.script.delay_seconds = 0.05
-        await goodput(there, 64, 1.0)
-        peak, _ = await goodput(there, 64, 4.0)
-        loaded, shed = await goodput(there, 320, 4.0)
-    share = loaded / peak
-    told = f"{loaded:.0f} ({share:.0%}) at five times the load, {shed} shed"
-    print(f"\ngoodput {peak:.0f} a second at the peak, {told}")
+    """As many callers as are let in, then five times as many, in turns: the machine is as busy for both."""
+    rounds, seconds = 4, 2.5
+    peak = loaded = shed = 0
+    async with world() as there:
+        # The service is the bound, not the machine: else whoever else runs here decides the outcome.
+        there.market.script.delay_seconds = 0.4
+        async with running_gateway(there, max_in_flight=64, prices_fresh_seconds=0) as (port, _):
+            await goodput(port, 64, 1.0)
+            for _round in range(rounds):
+                peak += (await goodput(port, 64, seconds))[0]
+                good, refused = await goodput(port, 320, seconds)
+                loaded, shed = loaded + good, shed + refused
+    share, each = loaded / peak, rounds * seconds
+    told = f"{loaded / each:.0f} ({share:.0%}) at five times the load, {shed} shed"
+    print(f"\ngoodput {peak / each:.0f} a second at the peak, {told}")
     assert loaded >= 0.9 * peak
+    assert shed > 0
