@@ -124,7 +124,8 @@ async def test_every_figure_that_an_operator_was_promised_is_there(tmp_path: Pat
     ):
         jobs = training_pb2_grpc.TrainingServiceStub(channel)
         done = await finished(jobs, days=400)
-        assert done.state == pb.JOB_STATE_SUCCEEDED, done
+        logs = await jobs.GetJobLogs(pb.GetJobLogsRequest(job_id=done.job_id))
+        assert done.state == pb.JOB_STATE_SUCCEEDED, (done.error, list(logs.lines))
         assert (await finished(jobs, ids=["no-such-coin"])).state == pb.JOB_STATE_FAILED
         market.panel = panel  # a day on: drift looks at what came after the training
         move = pb.PromoteVersionRequest(

@@ -61,7 +61,8 @@ class ProcessRunner:
         """
         assert process.stdin is not None  # noqa: S101 - asked for as a pipe above
         line = json.dumps({"job": job_to_dict(job), "settings": self._settings})
-        with suppress(ConnectionError):
+        # A child that is gone already tells why by its exit code and its log; uvloop says so by RuntimeError.
+        with suppress(ConnectionError, RuntimeError):
             process.stdin.write(line.encode() + b"\n")
             await process.stdin.drain()
 

@@ -1,0 +1,32 @@
+"""The process of a job that never comes to listen: its end is told, not the pipe that broke."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from coincast_training.domain import Job, JobState
+from coincast_training.jobs.ports import Event, Failed, Logged
+from coincast_training.jobs.runner import ProcessRunner
+from tests.unit.training.test_job_service import SPEC
+
+
+async def told(module: str) -> list[Event]:
+    job = Job("j1", SPEC, JobState.RUNNING, 0.0, "test")
+    return [event async for event in ProcessRunner({"padding": "x" * 1_000_000}, module=module).run(job)]
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_process_that_dies_before_it_reads_its_job_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: type
+) -> None:
+    (tmp_path / "dead_on_arrival.py").write_text("raise SystemExit('no such library')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with asyncio.Runner(loop_factory=loop) as runner:
+        events = runner.run(told("dead_on_arrival"))
+    assert Logged("no such library") in events
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert "ended with code 1" in failed.message
