@@ -315,7 +315,10 @@ async def test_kill_9_of_redis_loses_no_acknowledged_entry(root: Path, target: s
         redis = await stack.enter_async_context(append_only_redis(port, tmp_path / "redis"))
         stub, _ = await stack.enter_async_context(serving(target, root, tmp_path / "spool", **settings))
         for seed in (21, 22, 23):
-            move(root, production=write_version(root, tiny_lightgbm(seed)))
+            # A new version makes new forecasts, and so new entries.
+            version = write_version(root, tiny_lightgbm(seed))
+            move(root, production=version)
+            await eventually(lambda wanted=version: _serves(stub, wanted), version)
             asks = asyncio.create_task(_ask_all(stub, acknowledged))
             await grown(acknowledged, by=80)
             redis.kill()
@@ -339,6 +342,10 @@ async def test_kill_9_of_redis_loses_no_acknowledged_entry(root: Path, target: s
     print(f"{len(acknowledged - kept)} lost, {len(messages) - len(kept)} came twice")
     assert len(acknowledged) > 800
     assert acknowledged <= kept
+
+
+async def _serves(stub: ForecastServiceStub, version: str) -> bool:
+    return (await stub.GetForecasts(ASK)).forecasts[0].version == version
 
 
 async def grown(entries: set[tuple[str, int]], *, by: int) -> None:
