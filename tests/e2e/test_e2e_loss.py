@@ -61,20 +61,24 @@ def test_forecasts_outlive_market_data(stack: StackHandle, get: Get, wait_for: W
     assert kept.status_code == 200, kept.text
     assert kept.json()["forecasts"][0]["points"]
     stack.restart("market")
-    wait_for(PRICES, lambda reply: reply.status_code == 200)
+    # A question of its own: the gateway answers one that it knows before it has reached the service again.
+    wait_for("/prices?ids=solana&vs_currencies=usd", lambda reply: reply.status_code == 200)
 
 
 def test_everything_outlives_redis(stack: StackHandle, get: Get, wait_for: Waiting) -> None:
     stack.kill("redis")
     slowest = 0.0
-    for currency in ("eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "inr", "brl", "krw"):
-        began = time.monotonic()
-        reply = get(f"/prices?ids=solana&vs_currencies={currency}")
-        slowest = max(slowest, time.monotonic() - began)
-        assert (reply.status_code, reply.json()["errors"]) == (200, [])
-    print(f"slowest of 10 cold price calls without Redis: {slowest * 1000:.0f} ms")
-    assert get("/forecasts?ids=bitcoin&days=6&model=lightgbm").status_code == 200
-    stack.restart("redis")
+    try:
+        for currency in ("eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "inr", "brl", "krw"):
+            began = time.monotonic()
+            reply = get(f"/prices?ids=solana&vs_currencies={currency}")
+            slowest = max(slowest, time.monotonic() - began)
+            assert reply.status_code == 200, reply.text
+            assert reply.json()["errors"] == []
+        print(f"slowest of 10 cold price calls without Redis: {slowest * 1000:.0f} ms")
+        assert get("/forecasts?ids=bitcoin&days=6&model=lightgbm").status_code == 200
+    finally:
+        stack.restart("redis")
     wait_for(PRICES, lambda reply: reply.status_code == 200)
 
 
