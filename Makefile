@@ -141,6 +141,7 @@ up-test: $(VENV)/.dev ## Prove the compose file: build, up, scale, restore, kill
 pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	@$(BIN)/python deploy/settings_page.py
 	@$(BIN)/python deploy/metrics_page.py
+	@$(BIN)/python -m deploy.grafana.generate
 
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= -> reports/
