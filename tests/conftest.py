@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import coincast_chassis  # noqa: F401 - before gRPC: see there
+
 # Wall time says nothing on a busy machine: an example may take as long as it takes.
 settings.register_profile("coincast", deadline=None)
 settings.load_profile("coincast")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import coincast_chassis  # noqa: F401 - before gRPC: see there
+
 if TYPE_CHECKING:
     from coincast_training.api import TrainedModel, train_model_for_crypto
 
