@@ -11,6 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.managers import SyncManager
 from typing import Any, Protocol
 
+from threadpoolctl import threadpool_limits
+
 from coincast_modelkit.candles import Panel
 from coincast_training.evaluation.options import Plan
 from coincast_training.evaluation.parts import COST, parts_of
@@ -75,7 +77,8 @@ def _walk(name: str, panel: Panel, plan: Plan, news: Any) -> tuple[Rows, float]:
             news.put((name, fraction, stage))
 
     walks, _ = parts_of(plan)
-    return walks[name](panel, plan, progress), time.monotonic() - began
+    with threadpool_limits(limits=1):  # what was loaded before `_one_thread` set its variables
+        return walks[name](panel, plan, progress), time.monotonic() - began
 
 
 def _tell(news: Any, done: dict[str, float], listener: Listener) -> None:

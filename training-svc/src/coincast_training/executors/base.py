@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from coincast_chassis.errors import InvalidInput
 
 Shared = TypeVar("Shared")
@@ -85,13 +87,15 @@ class InlineExecutor:
         """See Executor."""
         results: list[Result] = []
         for item in items:
-            results.append(work(shared, item))
+            results.append(run_part(work, shared, item))
             if heard is not None:
                 heard(len(results))
         return results
 
 
 def run_part(work: Callable[[Any, Any], Any], shared: Any, item: Any) -> Any:
-    """One part in a worker, with one thread: more would only fight over the cores of the other workers."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    return work(shared, item)
+    """One part, with one thread of linear algebra: several add up in another order, which gives other last
+    digits, and they would fight over the cores of the other workers.
+    """
+    with threadpool_limits(limits=1):
+        return work(shared, item)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from threadpoolctl import threadpool_limits
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict, NotReady
@@ -191,7 +192,11 @@ class Pipeline:
 
 
 def _fit(fit: Fit, model: str, plan: Plan, ground: Ground, *, progress: Progress) -> FittedModel:
+    """With one thread of linear algebra, as the executors' parts: the same data give the same bytes."""
     try:
-        return fit(ground.panel, plan.parameters, plan.seed, progress=progress, reference=ground.reference)
+        with threadpool_limits(limits=1):
+            return fit(
+                ground.panel, plan.parameters, plan.seed, progress=progress, reference=ground.reference
+            )
     except ValueError as error:
         raise NotReady(f"{model} cannot be trained on this history: {error}") from error
