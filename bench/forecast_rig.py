@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import coincast_chassis  # noqa: F401 - before gRPC: see there
 import grpc.aio
 from forecast_versions import DATA, panel_of
 
