@@ -285,15 +285,16 @@ async def test_ten_thousand_cancelled_callers_leave_the_pool_usable(
     async with warm_market(sandbox, tmp_path, max_connections=10, call_deadline_seconds=5.0) as (stub, truth):
         sandbox.add_fault(path="*", kind="latency", seconds=0.05)
         coins = [coin.id for coin in (await stub.ListCoins(pb.ListCoinsRequest(limit=300), timeout=5)).coins]
-        cancelled = 0
-        for wave in range(20):
+        cancelled = wave = 0
+        while cancelled < 10_000 and wave < 100:  # a fast machine answers many a caller before it gives up
             calls = [
                 asyncio.ensure_future(_ask(stub, coins[(wave * 7 + n) % len(coins)], n % 2 == 0))
                 for n in range(500)
             ]
-            await asyncio.sleep(0.02 + 0.003 * wave)
+            await asyncio.sleep(0.02 + 0.003 * (wave % 20))
             cancelled += sum(call.cancel() for call in calls)
             await asyncio.gather(*calls, return_exceptions=True)
+            wave += 1
         sandbox.clear_faults()
         await asyncio.sleep(1.0)
         # gRPC turns away a connection with so many resets for a while: the good client has its own.
@@ -307,7 +308,7 @@ async def test_ten_thousand_cancelled_callers_leave_the_pool_usable(
             f" in flight, {len(close_wait)} in CLOSE_WAIT; then"
             f" {count} calls answered, worst {worst * 1000:.0f} ms"
         )
-        assert cancelled > 9_000
+        assert cancelled >= 10_000
         assert status.pool.requests_in_flight == 0
         assert status.pool.connections <= 10
         assert not close_wait
