@@ -1,9 +1,13 @@
-"""What the process imports: nothing that serving does not need, however much is installed beside it."""
+"""What the process imports and keeps: nothing that serving does not need, however much is installed beside it;
+and how it shares its interpreter.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
 
 from coincast_forecast.lru import Lru
 
@@ -36,3 +40,21 @@ def test_what_is_kept_is_bounded_by_its_weight() -> None:
     assert (len(kept), kept.get("d")) == (1, b"1234567890")
     kept.put("e", b"more than it can hold")
     assert len(kept) == 0
+
+
+YIELD = """
+import ctypes, sys, threading
+from coincast_forecast.worker import yield_sooner
+yield_sooner()
+slack = []
+thread = threading.Thread(target=lambda: slack.append(ctypes.CDLL(None).prctl(30, 0, 0, 0, 0)))
+thread.start()
+thread.join()
+print(sys.getswitchinterval() <= 2e-5, slack)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a wait run over by a slack")
+def test_threads_ask_for_the_interpreter_soon_and_by_an_exact_timer() -> None:
+    done = subprocess.run([sys.executable, "-c", YIELD], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True [1]"
