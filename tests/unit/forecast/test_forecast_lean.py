@@ -1,6 +1,4 @@
-"""What the process imports and keeps: nothing that serving does not need, however much is installed beside it;
-and how it shares its interpreter.
-"""
+"""What the process imports and keeps, and how its threads share the interpreter."""
 
 from __future__ import annotations
 
