@@ -91,7 +91,7 @@ def open_tracing(
         "service.version": version,
         "deployment.environment.name": environment,
     }
-    return tracing_export.exporting(exporter, attributes, sample_rate=sample_rate)
+    return Tracing(*tracing_export.exporting(exporter, attributes, sample_rate=sample_rate))
 
 
 def outgoing_traceparent() -> str:

@@ -1,14 +1,13 @@
 """Where spans go: the part of tracing that needs OpenTelemetry's SDK, imported only where it is on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-
-from coincast_chassis.tracing import Tracing
+from opentelemetry.trace import Tracer
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:
@@ -16,9 +15,13 @@ def otlp_exporter(endpoint: str) -> SpanExporter:
     return OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=2)
 
 
-def exporting(exporter: SpanExporter, attributes: Mapping[str, str], *, sample_rate: float = 1.0) -> Tracing:
-    """Tracing in batches to `exporter`; a caller's decision to sample or not is followed."""
+def exporting(
+    exporter: SpanExporter, attributes: Mapping[str, str], *, sample_rate: float = 1.0
+) -> tuple[Tracer, Callable[[], None]]:
+    """A tracer that sends in batches to `exporter`, and what ends it; a caller's decision to sample or not is
+    followed.
+    """
     sampler = ParentBased(TraceIdRatioBased(sample_rate))
     provider = TracerProvider(resource=Resource.create(dict(attributes)), sampler=sampler)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
-    return Tracing(provider.get_tracer("coincast"), provider.shutdown)
+    return provider.get_tracer("coincast"), provider.shutdown

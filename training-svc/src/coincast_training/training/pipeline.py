@@ -29,7 +29,7 @@ from coincast_training.training.progress import part_of
 from coincast_training.training.record import measure
 
 if TYPE_CHECKING:
-    from coincast_training.tuning.study import Tuning
+    from coincast_training.tuning.outcome import Tuning
 
 log = structlog.get_logger(__name__)
 MIN_DAYS = 90

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 from optuna import visualization
 
-from coincast_training.tuning.study import Tuning
+from coincast_training.tuning.outcome import Tuning
 
 
 def write_report(study: optuna.Study, tuning: Tuning, path: Path, *, model: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,36 +25,13 @@ from coincast_training.training import losses
 from coincast_training.training.code_version import code_version
 from coincast_training.training.data import Ground
 from coincast_training.training.folds import FoldTask, cut, run_fold
+from coincast_training.tuning.outcome import Tuning
 from coincast_training.tuning.space import FOLD_PARAMS, Params, merged, suggested
 
 BATCH = 4
 FOLDS, FOLD_DAYS = 3, 60
 HORIZONS = (1, 7, 14, 30)
 MIN_DAYS = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """What the study found: parameters to fit with, and the path that led there."""
-
-    parameters: Params
-    best_value: float
-    base_value: float
-    trials: tuple[dict[str, Any], ...]
-    importance: dict[str, float]
-    window: tuple[str, str]
-
-    def summary(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {
-            "objective": "mean CRPS over horizons, each over the square root of its days",
-            "window": list(self.window),
-            "best_value": self.best_value,
-            "base_value": self.base_value,
-            "trials": len(self.trials),
-            "pruned": sum(trial["state"] == "pruned" for trial in self.trials),
-            "importance": self.importance,
-        }
 
 
 def tune(
