@@ -1,8 +1,11 @@
 """Chooses where market data comes from, before anything is started."""
 
+import asyncio
+
 import httpx2
 
 from coincast_stack.options import StackOptions, Upstream
+from coincast_stack.probes import as_json
 from coincast_stack.problems import SetupError
 
 COINGECKO_PING = "https://api.coingecko.com/api/v3/ping"
@@ -20,13 +23,20 @@ async def choose_upstream(options: StackOptions) -> Upstream:
 
 
 async def coingecko_answers(url: str = COINGECKO_PING) -> bool:
-    """Whether the real CoinGecko answers a ping within three seconds, all told."""
+    """Whether the real CoinGecko gives its answer to a ping, to the last byte, within three seconds in all.
+
+    What else may stand there (a block page, a portal that asks for a login, the sandbox) does not count.
+    """
     try:
-        async with httpx2.AsyncClient(timeout=ANSWER_WITHIN_SECONDS, trust_env=False) as client:
-            reply = await client.get(url)
+        async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+            async with httpx2.AsyncClient(timeout=ANSWER_WITHIN_SECONDS, trust_env=False) as client:
+                reply = await client.get(url)
     except (httpx2.HTTPError, OSError):
         return False
-    return reply.status_code < 500 and "x-coincast-sandbox" not in reply.headers
+    if reply.status_code != httpx2.codes.OK or "x-coincast-sandbox" in reply.headers:
+        return False
+    says = as_json(reply.content)
+    return isinstance(says, dict) and "gecko_says" in says
 
 
 def check_folder(options: StackOptions) -> None:

@@ -1,0 +1,89 @@
+"""What counts as CoinGecko where `make run` looks for it: its answer to a ping, in time; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from coincast_stack.upstream import coingecko_answers
+
+PONG = b'{"gecko_says":"(V3) To the Moon!"}'
+JSON = "application/json; charset=utf-8"
+# Three seconds by promise; the rest is for a busy machine to notice.
+LIMIT_SECONDS = 4.0
+
+
+@contextlib.asynccontextmanager
+async def server(
+    body: bytes, *, status: str = "200 OK", kind: str = JSON, pause_seconds: float = 0.0
+) -> AsyncIterator[str]:
+    """Gives every request this reply, its body a byte at a time where there is a pause; yields its ping."""
+
+    asked: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.add(asyncio.current_task())  # type: ignore[arg-type]  # a handler is a task
+        with contextlib.suppress(asyncio.CancelledError), contextlib.closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode())
+            for byte in body:
+                writer.write(bytes([byte]))
+                if pause_seconds:
+                    await asyncio.sleep(pause_seconds)
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api/v3/ping"
+    finally:
+        listening.close()
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def test_its_answer_counts() -> None:
+    async with server(PONG) as url:
+        assert await coingecko_answers(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        ("403 Forbidden", "text/plain", b"blocked"),
+        ("403 Forbidden", JSON, PONG),
+        ("302 Found", "text/html", b"log in"),
+        ("503 Service Unavailable", JSON, PONG),
+        ("200 OK", "text/html", b"<html>Welcome to this hotel</html>"),
+        ("200 OK", JSON, b'{"status":"ok"}'),
+        ("200 OK", JSON, b'["gecko_says"]'),
+    ],
+)
+async def test_another_answer_does_not(status: str, kind: str, body: bytes) -> None:
+    async with server(body, status=status, kind=kind) as url:
+        assert not await coingecko_answers(url)
+
+
+async def test_an_answer_in_drops_is_waited_for_no_longer_than_three_seconds() -> None:
+    async with server(PONG, pause_seconds=10 / len(PONG)) as url:
+        began = time.monotonic()
+        assert not await coingecko_answers(url)
+        assert time.monotonic() - began < LIMIT_SECONDS
+
+
+async def test_an_answer_in_drops_that_is_in_time_counts() -> None:
+    async with server(PONG, pause_seconds=0.5 / len(PONG)) as url:
+        assert await coingecko_answers(url)
+
+
+async def test_a_refused_connection_is_told_at_once() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+        assert not await coingecko_answers(f"http://127.0.0.1:{closed.getsockname()[1]}/api/v3/ping")
+        assert time.monotonic() - began < 2
