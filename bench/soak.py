@@ -2,11 +2,11 @@
 
     SOAK_MINUTES=60 SOAK_RATE=40 DATA=../shared/data/daily python bench/soak.py      # or: make soak
 
-The first part kills every process once, sees it come back, and stops each once; it is not measured: pools
-and caches fill in it. Then traffic goes on at a fixed rate while one fault after another is switched on and
-off, with a pause between. The run fails where something grows beyond doubt, where a slope could not be
-measured, where a reply is a 500, or where anything but a 2xx or a deliberate refusal comes
-while no fault is on.
+The first part kills every process once, sees new questions answered again, and stops each once. No slope is
+taken of it, since pools and caches fill in it, but a 500 counts there as well. Then traffic goes on at a
+fixed rate while one fault after another is switched on and off, with a pause between. The run fails where
+something grows beyond doubt, where a slope could not be measured, where a reply is a 500, or where anything
+but a 2xx or a deliberate refusal comes while no fault is on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from soaking.faults import FaultSchedule, kill_each_once
+from soaking.faults import FaultSchedule
 from soaking.report import report
 from soaking.samples import Sampler
 from soaking.traffic import Traffic
@@ -55,7 +55,7 @@ async def _one_run(stack: Stack, seconds: float, rate: float) -> tuple[Traffic, 
     faults, sampler = FaultSchedule(stack), Sampler(stack)
     bare = f"{stack.sandbox_url}/sandbox/health"
     async with Traffic(stack.gateway_url, bare, rate, is_disturbed=lambda: faults.disturbed) as traffic:
-        await faults.around(kill_each_once(stack))
+        await faults.around(faults.kill_each_once())
         await faults.around(faults.stop_each_once())
         await asyncio.sleep(max(WARM_SHARE * seconds - traffic.elapsed_seconds, 5))
         traffic.forget()

@@ -29,7 +29,10 @@ UPSTREAM: tuple[dict[str, Any], ...] = (
     {"kind": "huge", "megabytes": 200},
     {"kind": "redirect", "location": "http://127.0.0.1:9/"},
 )
-PAUSED = ("redis", "sandbox", "forecast", "market")
+PAUSED = ("redis", "sandbox", "forecast", "market", "training", "gateway")
+KILLED = PAUSED
+COINS = ("bitcoin", "ethereum", "solana", "cardano", "litecoin", "chainlink")
+CURRENCIES = ("usd", "eur", "gbp", "chf", "jpy", "aud", "cad", "inr")
 FAULT_SECONDS, PAUSE_SECONDS, SETTLE_SECONDS, STOPPED_SECONDS = 6.0, 8.0, 25.0, 3.0
 BACK_SECONDS = 60.0
 
@@ -88,33 +91,45 @@ class FaultSchedule:
         await asyncio.sleep(STOPPED_SECONDS)
         self._stack.children[name].send(signal.SIGCONT)
 
+    async def kill_each_once(self) -> None:
+        """SIGKILL to each process in turn; raises where new questions are not answered within a minute of its
+        restart.
+        """
+        for name in KILLED:
+            self.struck[f"{name} killed"] += 1
+            await self._stack.kill(name)
+            await asyncio.sleep(1)
+            began = time.monotonic()
+            await self._stack.restart(name)
+            await self._back()
+            seconds = time.monotonic() - began
+            print(f"killed {name}: new questions were answered {seconds:.1f} s after its restart", flush=True)
 
-async def kill_each_once(stack: Stack) -> None:
-    """SIGKILL to each process behind the gateway in turn; raises where forecasts are not back within a
-    minute.
-    """
-    for name in ("redis", "sandbox", "market", "forecast", "training"):
-        await stack.kill(name)
-        await asyncio.sleep(1)
-        await stack.restart(name)
-        seconds = await _back(stack)
-        print(f"killed {name}: forecasts and prices were back {seconds:.1f} s after its restart", flush=True)
+    async def _back(self) -> None:
+        until = time.monotonic() + BACK_SECONDS
+        async with httpx2.AsyncClient(
+            base_url=self._stack.gateway_url, trust_env=False, timeout=10
+        ) as client:
+            while time.monotonic() < until:
+                if await self._serves(client):
+                    return
+                await asyncio.sleep(0.2)
+        raise SystemExit(f"not back within {BACK_SECONDS:.0f} s")
 
-
-async def _back(stack: Stack) -> float:
-    began = time.monotonic()
-    async with httpx2.AsyncClient(base_url=stack.gateway_url, trust_env=False, timeout=10) as client:
-        while time.monotonic() - began < BACK_SECONDS:
-            if await _serves(client):
-                return time.monotonic() - began
-            await asyncio.sleep(0.2)
-    raise SystemExit(f"not back within {BACK_SECONDS:.0f} s")
-
-
-async def _serves(client: httpx2.AsyncClient) -> bool:
-    try:
-        price = await client.get("/prices?ids=bitcoin&vs_currencies=usd")
-        forecast = await client.get("/forecasts?ids=bitcoin&days=3&model=lightgbm")
-    except httpx2.HTTPError:
-        return False
-    return price.status_code == forecast.status_code == 200
+    async def _serves(self, client: httpx2.AsyncClient) -> bool:
+        """Whether each service answers what nobody asked before: a kept reply would not show it."""
+        coins = ",".join(self._random.sample(COINS, self._random.randint(1, 4)))
+        currencies = ",".join(self._random.sample(CURRENCIES, 4))
+        levels = ",".join(str(level) for level in sorted(self._random.sample(range(10, 99), 3)))
+        asked = (
+            f"/prices?ids={coins}&vs_currencies={currencies}",
+            f"/forecasts?ids={coins}&days={self._random.randint(1, 30)}&levels={levels}&model=lightgbm",
+            "/models",
+        )
+        try:
+            replies = [await client.get(path) for path in asked]
+        except httpx2.HTTPError:
+            return False
+        if any(reply.status_code != 200 for reply in replies):
+            return False
+        return not any(forecast["degraded"] for forecast in replies[1].json()["forecasts"])

@@ -54,13 +54,13 @@ class Traffic:
         self._random = random.Random(7)
         self._asking: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
+        self.internal_errors: Counter[str] = Counter()
         self.forget()
 
     def forget(self) -> None:
-        """Starts counting anew."""
+        """Starts counting anew, but for internal errors: there is no time at which they may happen."""
         self.windows: list[Window] = []
         self.quiet_errors: Counter[str] = Counter()
-        self.internal_errors: Counter[str] = Counter()
         self.replies = 0
         self._counting_since = time.monotonic()
 
@@ -127,6 +127,8 @@ class Traffic:
             status = (await self._client.get(path)).status_code
         except httpx2.HTTPError as error:
             status = 599 if not isinstance(error, httpx2.TimeoutException) else 598
+        if status == 500:
+            self.internal_errors[f"{kind} {path}"] += 1
         if began >= self._counting_since:
             self._count(kind, path, status, began, disturbed or self._disturbed())
 
@@ -136,8 +138,6 @@ class Traffic:
         self.replies += 1
         if kind != "wrong" and status < 300 and not disturbed:
             window.quiet_ms.append((time.monotonic() - began) * 1000)
-        if status == 500:
-            self.internal_errors[f"{kind} {path}"] += 1
         expected = (400 <= status < 500) if kind == "wrong" else status < 300
         if not expected and not disturbed:
             self.quiet_errors[f"{kind} {status}"] += 1
