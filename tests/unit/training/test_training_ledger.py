@@ -10,46 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coincast_modelkit.ledger import LedgerEntry
 from coincast_training.ledger.accuracy import frame_of, live_records, variant_tests
-from coincast_training.ledger.consumer import due_date
 from coincast_training.ledger.live_record import live_document
 from coincast_training.ledger.scoring import score_rows
 from coincast_training.ledger.sequential import judge_pairs, piled, relative_difference
 from coincast_training.ledger.store import LedgerStore
-from coincast_training.ledger.table import FORECAST_SCHEMA, entry_row, write_rows
-from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, candles_of
+from tests.unit.training.training_fakes import candles_of
+from tests.unit.training.training_ledger_rows import forecast_of, incoming
 
 CANDLES = candles_of("bitcoin", 400, first="2024-01-01")
+NEWEST = dt.date(2025, 2, 3)
 NOW = dt.datetime(2025, 6, 1, tzinfo=dt.UTC).timestamp()
 
 
-def row_of(day: int, horizon: int = 1, *, width: float = 1.0, **changes) -> dict:
-    """A forecast made on a day of the candles, as wide as asked."""
-    last = float(CANDLES.close[day])
-    entry = LedgerEntry(
-        **{
-            "forecast_id": f"f{day}-{changes.get('version', 'v000001')}",
-            "made_at": 1.0,
-            "coin_id": "bitcoin",
-            "vs_currency": "usd",
-            "as_of": str(CANDLES.dates[day]),
-            "model": "lightgbm",
-            "version": "v000001",
-            "variant": "production",
-            "served_by": "lightgbm",
-            "horizon_days": horizon,
-            "last_price": last,
-            "probabilities": tuple(PROBABILITIES),
-            "price_quantiles": tuple(last * np.exp(NORMAL * 0.03 * width * np.sqrt(horizon))),
-        }
-        | changes
-    )
-    return entry_row("1-0", entry, due_date(entry.as_of, horizon))
+def row_of(day: int, horizon: int = 1, **changes) -> dict:
+    return forecast_of(CANDLES, day, horizon, **changes)
 
 
 def scored_of(rows: list[dict]) -> list[dict]:
-    return score_rows(rows, {"bitcoin": CANDLES}, now=NOW).scored
+    return score_rows(rows, {"bitcoin": CANDLES}, newest=NEWEST, now=NOW).scored
 
 
 def test_a_score_is_what_a_hand_would_compute():
@@ -70,17 +49,16 @@ def test_coverage_of_right_widths_is_right():
 
 def test_what_is_not_due_waits_and_what_never_comes_expires():
     rows = [row_of(399), row_of(398, coin_id="gone")]
-    soon = dt.datetime(2025, 2, 5, tzinfo=dt.UTC).timestamp()
-    outcome = score_rows(rows, {"bitcoin": CANDLES}, now=soon)
-    assert (len(outcome.scored), len(outcome.waiting), len(outcome.expired)) == (0, 2, 0)
-    outcome = score_rows(rows, {"bitcoin": CANDLES}, now=NOW)
-    assert (len(outcome.scored), len(outcome.waiting), len(outcome.expired)) == (0, 0, 2)
+    for days_on, left in ((0, (0, 2, 0)), (30, (0, 2, 0)), (31, (0, 1, 1)), (32, (0, 0, 2))):
+        newest = NEWEST + dt.timedelta(days=days_on)
+        outcome = score_rows(rows, {"bitcoin": CANDLES}, newest=newest, now=NOW)
+        assert (len(outcome.scored), len(outcome.waiting), len(outcome.expired)) == left
 
 
 def test_a_cycle_that_is_repeated_after_a_crash_counts_once(tmp_path: Path):
     store = LedgerStore(tmp_path)
     rows = [row_of(day) for day in range(200, 210)]
-    write_rows(tmp_path / "incoming" / "1.parquet", rows, FORECAST_SCHEMA)
+    incoming(tmp_path, rows)
     found = store.open_forecasts()
     scored = scored_of(found.rows)
     store.close_cycle(scored[:5], rows[5:], [])  # dies before the batch is removed

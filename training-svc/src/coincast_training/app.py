@@ -32,6 +32,7 @@ from coincast_training.jobs.service import JobService
 from coincast_training.jobs.store_redis import RedisJobStore
 from coincast_training.ledger.consumer import LedgerConsumer
 from coincast_training.ledger.service import LedgerService
+from coincast_training.ledger.source_calendar import SourceCalendar
 from coincast_training.ledger.status import LedgerWatch
 from coincast_training.ledger.store import LedgerStore
 from coincast_training.observe import keep_observing
@@ -126,7 +127,7 @@ def _servicers(
         ),
         Entry(
             training_pb2_grpc.add_AccuracyServiceServicer_to_server,
-            AccuracyServicer(ledger.service.store, registry, ledger.watch, SystemClock()),
+            AccuracyServicer(ledger.service.store, registry, ledger.watch, ledger.service.calendar),
             f"{PACKAGE}.AccuracyService",
         ),
     ]
@@ -207,12 +208,17 @@ class _Ledger:
 def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Ledger:
     consumer = LedgerConsumer(redis, settings.ledger_dir, consumer=settings.ledger_consumer)
     store = LedgerStore(settings.ledger_dir)
+
+    def history_in(vs_currency: str) -> MarketDataHistory:
+        return MarketDataHistory(
+            channel, vs_currency=vs_currency, timeout_seconds=settings.history_timeout_seconds, attempts=2
+        )
+
     service = LedgerService(
         consumer=consumer,
         store=store,
-        history_in=lambda vs_currency: MarketDataHistory(
-            channel, vs_currency=vs_currency, timeout_seconds=settings.history_timeout_seconds, attempts=2
-        ),
+        calendar=SourceCalendar(history_in(settings.vs_currency), store, SystemClock()),
+        history_in=history_in,
         live_record_path=settings.artifacts_dir / "live-record.json",
         clock=SystemClock(),
         poll_seconds=settings.ledger_poll_seconds,

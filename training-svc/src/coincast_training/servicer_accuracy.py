@@ -8,12 +8,12 @@ import grpc.aio
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
-from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_training.convert import live_to_pb, record_to_pb, variant_test_to_pb
 from coincast_training.domain import MODELS
 from coincast_training.jobs.limits import COIN_ID
-from coincast_training.ledger.accuracy import first_day, frame_of, live_records, variant_tests
+from coincast_training.ledger.accuracy import frame_of, live_records, variant_tests
+from coincast_training.ledger.source_calendar import SourceCalendar
 from coincast_training.ledger.status import LedgerWatch
 from coincast_training.ledger.store import LedgerStore
 from coincast_training.registry.registry import Registry
@@ -27,8 +27,10 @@ MAX_DAYS, DEFAULT_DAYS = 365, 30
 class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
     """How served forecasts did, beside what the evaluation promised."""
 
-    def __init__(self, store: LedgerStore, registry: Registry, watch: LedgerWatch, clock: Clock) -> None:
-        self._store, self._registry, self._watch, self._clock = store, registry, watch, clock
+    def __init__(
+        self, store: LedgerStore, registry: Registry, watch: LedgerWatch, calendar: SourceCalendar
+    ) -> None:
+        self._store, self._registry, self._watch, self._calendar = store, registry, watch, calendar
 
     async def GetAccuracy(self, request: pb.GetAccuracyRequest, context: Context) -> pb.GetAccuracyResponse:  # noqa: N802, D102 - the contract names it
         if request.model and request.model not in SERVED:
@@ -41,7 +43,7 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
         return reply
 
     def _accuracy(self, model: str, coin_id: str, days: int) -> pb.GetAccuracyResponse:
-        table = self._store.scored_since(first_day(self._clock.now(), days))
+        table = self._store.scored_since(self._calendar.first_day(days))
         frame = frame_of(table, model=model, coin_id=coin_id)
         return pb.GetAccuracyResponse(
             live=[live_to_pb(live) for live in live_records(frame, by_coin=bool(coin_id))],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +130,3 @@ def _daily(both: pl.DataFrame) -> dict[int, Any]:
         int(h): np.array(rows["difference"])
         for (h,), rows in days.group_by("horizon_days", maintain_order=True)
     }
-
-
-def first_day(now: float, days: int) -> dt.date:
-    """The earliest due day of a window that ends today."""
-    return dt.datetime.fromtimestamp(now, dt.UTC).date() - dt.timedelta(days=days)

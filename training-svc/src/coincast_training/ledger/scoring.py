@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -24,25 +25,23 @@ class Scored:
 
 
 def score_rows(
-    rows: list[Row], histories: dict[str, Candles], *, now: float, expire_days: int = 30
+    rows: list[Row], histories: dict[str, Candles], *, newest: dt.date, now: float, expire_days: int = 30
 ) -> Scored:
-    """Splits rows by what can be said of them; `histories` holds candles in the rows' currency."""
+    """Splits rows by what can be said of them; `histories` holds candles in the rows' currency.
+
+    A row is given up once the source's newest closed day lies more than `expire_days` past its due day.
+    """
     scored, waiting, expired = [], [], []
     for row in rows:
         candles = histories.get(row["coin_id"])
         score = _score(row, candles) if candles is not None else None
         if score is not None:
             scored.append(row | score | {"scored_at": now})
-        elif _days_past_due(row, now) > expire_days:
+        elif (newest - dt.date.fromisoformat(row["due"])).days > expire_days:
             expired.append(row)
         else:
             waiting.append(row)
     return Scored(scored, waiting, expired)
-
-
-def _days_past_due(row: Row, now: float) -> float:
-    due = np.datetime64(row["due"], "D").astype("datetime64[s]").astype(np.int64) + 86400
-    return float(now - due) / 86400
 
 
 def _score(row: Row, candles: Candles) -> Row | None:

@@ -20,10 +20,11 @@ from coincast_chassis.errors import CoincastError
 from coincast_modelkit.artifact import HorizonRecord, replace_file
 from coincast_modelkit.candles import Candles
 from coincast_training import metrics
-from coincast_training.ledger.accuracy import first_day, frame_of, live_records
+from coincast_training.ledger.accuracy import frame_of, live_records
 from coincast_training.ledger.consumer import BATCH, LedgerConsumer
 from coincast_training.ledger.live_record import live_document
 from coincast_training.ledger.scoring import Row, score_rows
+from coincast_training.ledger.source_calendar import MAX_IDS, SourceCalendar
 from coincast_training.ledger.store import LedgerStore
 from coincast_training.ledger.table import SCORED_SCHEMA
 from coincast_training.ports import HistorySource
@@ -31,7 +32,6 @@ from coincast_training.training.losses import TRAILING_DAYS
 
 log = structlog.get_logger(__name__)
 LIVE_DAYS = 30
-MAX_IDS = 250
 
 
 class LedgerService:
@@ -42,13 +42,14 @@ class LedgerService:
         *,
         consumer: LedgerConsumer,
         store: LedgerStore,
+        calendar: SourceCalendar,
         history_in: Callable[[str], HistorySource],
         live_record_path: Path,
         clock: Clock,
         poll_seconds: float = 2.0,
         scoring_seconds: float = 600.0,
     ) -> None:
-        self.store = store
+        self.store, self.calendar = store, calendar
         self._consumer, self._history_in, self._clock = consumer, history_in, clock
         self._live_record_path = live_record_path
         self._poll_seconds, self._scoring_seconds = poll_seconds, scoring_seconds
@@ -73,40 +74,53 @@ class LedgerService:
 
     async def cycle(self) -> int:
         """Scores what is due and publishes the live record; how many were scored."""
+        scored = await self._guarded("ledger_not_scored", self._score_due) or 0
+        await asyncio.to_thread(self.publish)
+        await self._guarded("ledger_not_trimmed", self._consumer.trim)
+        return scored
+
+    async def _score_due(self) -> int:
         found = await asyncio.to_thread(self.store.open_forecasts)
+        newest = await self.calendar.ask(sorted({row["coin_id"] for row in found.rows}))
         by_currency: dict[str, list[Row]] = defaultdict(list)
         for row in found.rows:
             by_currency[row["vs_currency"]].append(row)
         scored: list[Row] = []
         waiting: list[Row] = []
         for vs_currency, rows in by_currency.items():
-            ready, rest = await self._score(vs_currency, rows)
+            ready, rest = await self._score(vs_currency, rows, newest)
             scored += ready
             waiting += rest
         await asyncio.to_thread(self.store.close_cycle, scored, waiting, found.batches)
         metrics.LEDGER_SCORED.inc(len(scored))
-        await asyncio.to_thread(self.publish)
-        await self._guarded("ledger_not_trimmed", self._consumer.trim)
         return len(scored)
 
-    async def _score(self, vs_currency: str, rows: list[Row]) -> tuple[list[Row], list[Row]]:
-        today = dt.datetime.fromtimestamp(self._clock.now(), dt.UTC).date().isoformat()
-        due = [row for row in rows if row["due"] < today]
-        rest = [row for row in rows if row["due"] >= today]
+    async def _score(
+        self, vs_currency: str, rows: list[Row], newest: dt.date | None
+    ) -> tuple[list[Row], list[Row]]:
+        """What was scored and what waits on. The day of a forecast comes when the source closes it, not when
+        the machine's clock passes it; `newest` is None where nobody knows how far the source is.
+        """
+        if newest is None:
+            return [], rows
+        due = [row for row in rows if row["due"] <= newest.isoformat()]
+        rest = [row for row in rows if row["due"] > newest.isoformat()]
         if not due:
             return [], rest
-        histories = await self._histories(vs_currency, due, today)
-        outcome = score_rows(due, histories, now=self._clock.now())
+        histories = await self._histories(vs_currency, due, newest)
+        outcome = score_rows(due, histories, newest=newest, now=self._clock.now())
         if outcome.expired:
             log.warning(
                 "forecasts_expired", count=len(outcome.expired), example=outcome.expired[0]["coin_id"]
             )
         return outcome.scored, outcome.waiting + rest
 
-    async def _histories(self, vs_currency: str, due: list[Row], today: str) -> dict[str, Candles]:
-        """Candles that reach back far enough for the baseline of the oldest forecast."""
-        oldest = min(row["as_of"] for row in due)
-        days = (dt.date.fromisoformat(today) - dt.date.fromisoformat(oldest)).days + TRAILING_DAYS + 5
+    async def _histories(self, vs_currency: str, due: list[Row], newest: dt.date) -> dict[str, Candles]:
+        """Candles that reach back far enough for the baseline of the oldest forecast. Market-data counts days
+        back from its own today, which is ahead of the newest candle while the source is behind.
+        """
+        oldest = dt.date.fromisoformat(min(row["as_of"] for row in due))
+        days = (max(newest, self.calendar.yesterday()) - oldest).days + TRAILING_DAYS + 6
         ids = sorted({row["coin_id"] for row in due})
         source = self._history_in(vs_currency)
         panel: dict[str, Candles] = {}
@@ -116,13 +130,13 @@ class LedgerService:
 
     def live_of(self, model: str, days: int) -> list[HorizonRecord]:
         """How production's forecasts of the last days did, over all coins."""
-        table = self.store.scored_since(first_day(self._clock.now(), days))
+        table = self.store.scored_since(self.calendar.first_day(days))
         frame = frame_of(table, model=model)
         return [live.horizon for live in live_records(frame.filter(frame["variant"] == "production"))]
 
     def publish(self) -> None:
         """Writes live-record.json and the live gauges from the scores of the last days."""
-        table = self.store.scored_since(first_day(self._clock.now(), LIVE_DAYS))
+        table = self.store.scored_since(self.calendar.first_day(LIVE_DAYS))
         if not table.num_rows:
             return
         frame = frame_of(table.select(SCORED_SCHEMA.names))

@@ -68,6 +68,11 @@ class LedgerStore:
             seen.add(key)
         return table.filter(pa.array(keep))
 
+    def newest_scored(self) -> dt.date | None:
+        """The newest day whose close is known from a score."""
+        days = [folder.name for folder in self._scored.glob("*-*-*")]
+        return dt.date.fromisoformat(max(days)) if days else None
+
     def counts(self) -> tuple[int, int]:
         """Forecasts on disk, scored ones included, and scored ones (file by file: doubles count twice)."""
         scored = _rows_in(self._scored.rglob("*.parquet"))

@@ -1,0 +1,66 @@
+"""Forecasts as the ledger keeps them, and the life of a ledger without Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from coincast_chassis.clock import Clock
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.ledger import LedgerEntry
+from coincast_training.ledger.consumer import due_date
+from coincast_training.ledger.service import LedgerService
+from coincast_training.ledger.source_calendar import SourceCalendar
+from coincast_training.ledger.store import LedgerStore
+from coincast_training.ledger.table import FORECAST_SCHEMA, entry_row, write_rows
+from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, FakeHistory
+
+
+def forecast_of(candles: Candles, day: int, horizon: int = 1, *, width: float = 1.0, **changes) -> dict:
+    """A forecast made on a day of the candles, as wide as asked."""
+    last = float(candles.close[day])
+    entry = LedgerEntry(
+        **{
+            "forecast_id": f"{candles.coin_id}-{day}-{changes.get('version', 'v000001')}",
+            "made_at": 1.0,
+            "coin_id": candles.coin_id,
+            "vs_currency": "usd",
+            "as_of": str(candles.dates[day]),
+            "model": "lightgbm",
+            "version": "v000001",
+            "variant": "production",
+            "served_by": "lightgbm",
+            "horizon_days": horizon,
+            "last_price": last,
+            "probabilities": tuple(PROBABILITIES),
+            "price_quantiles": tuple(last * np.exp(NORMAL * 0.03 * width * np.sqrt(horizon))),
+        }
+        | changes
+    )
+    return entry_row("1-0", entry, due_date(entry.as_of, horizon))
+
+
+class NoConsumer:
+    """What the ledger takes from Redis where there is none."""
+
+    async def trim(self) -> None:
+        """Nothing to trim."""
+
+
+def ledger_in(folder: Path, history: FakeHistory, clock: Clock) -> LedgerService:
+    """A ledger over fakes; its store lies in the folder."""
+    store = LedgerStore(folder)
+    return LedgerService(
+        consumer=NoConsumer(),
+        store=store,
+        calendar=SourceCalendar(history, store, clock),
+        history_in=lambda _: history,
+        live_record_path=folder / "live-record.json",
+        clock=clock,
+    )
+
+
+def incoming(folder: Path, rows: list[dict], name: str = "1") -> None:
+    """A batch as the consumer leaves it."""
+    write_rows(folder / "incoming" / f"{name}.parquet", rows, FORECAST_SCHEMA)
