@@ -26,9 +26,9 @@ Message = tuple[str, dict[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What is in the stream and not on disk."""
+    """What is in the stream and not on disk; `entries` is None where Redis cannot count them."""
 
-    entries: int
+    entries: int | None
     seconds: float | None
 
 
@@ -81,8 +81,9 @@ class LedgerConsumer:
             await self._join()
             groups = await self._redis.xinfo_groups(STREAM_KEY)
             group = next(g for g in groups if _text(g["name"]) == GROUP)
-            behind = int(group.get("lag") or 0) + int(group["pending"])
-            if not behind:
+            unread = group.get("lag")  # nil once an entry was deleted among those that nobody read
+            behind = None if unread is None else int(unread) + int(group["pending"])
+            if behind == 0:
                 return Lag(0, None)
             waiting_since = await self._oldest_waiting(_text(group["last-delivered-id"]))
             if waiting_since is None:
@@ -102,10 +103,15 @@ class LedgerConsumer:
         return None if first is None else int(_text(first).split("-")[0]) / 1000
 
     async def trim(self) -> None:
-        """Lets go of entries that are on disk, but for the newest ten thousand. Never of what is not."""
-        lag = await self.lag()
+        """Lets go of entries that are on disk, but for the newest ten thousand. Never of what is not, so of
+        none while their number is unknown.
+        """
+        waiting = (await self.lag()).entries
+        if waiting is None:
+            log.info("ledger_not_trimmed", reason="Redis cannot tell how many entries wait")
+            return
         try:
-            await self._redis.xtrim(STREAM_KEY, maxlen=KEPT_ACKNOWLEDGED + lag.entries, approximate=True)
+            await self._redis.xtrim(STREAM_KEY, maxlen=KEPT_ACKNOWLEDGED + waiting, approximate=True)
         except (RedisError, OSError) as error:
             raise Unavailable(f"The ledger stream cannot be trimmed: {error}") from error
 

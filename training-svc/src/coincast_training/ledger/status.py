@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast_chassis.errors import Unavailable
@@ -12,7 +13,7 @@ from coincast_training.ledger.store import LedgerStore
 
 
 class LedgerWatch:
-    """Counts; without Redis the lag is absent, not zero."""
+    """Counts; a lag that is not known is absent (on the gauge NaN), not zero."""
 
     def __init__(self, consumer: LedgerConsumer, store: LedgerStore) -> None:
         self._consumer, self._store = consumer, store
@@ -25,9 +26,10 @@ class LedgerWatch:
             lag = await self._consumer.lag()
         except Unavailable:
             return reply
-        metrics.LEDGER_LAG.set(lag.entries)
+        metrics.LEDGER_LAG.set(math.nan if lag.entries is None else lag.entries)
         metrics.LEDGER_LAG_SECONDS.set(lag.seconds or 0.0)
-        reply.lag_entries = lag.entries
+        if lag.entries is not None:
+            reply.lag_entries = lag.entries
         if lag.seconds is not None:
             reply.lag_seconds = lag.seconds
         return reply
