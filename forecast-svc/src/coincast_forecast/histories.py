@@ -17,12 +17,14 @@ from coincast_forecast import metrics
 from coincast_forecast.domain import HistoryCounts, Source
 from coincast_forecast.lru import Lru
 from coincast_forecast.ports import History, HistorySource
+from coincast_modelkit.features import REFERENCE_COINS
 
 Key = tuple[str, str]
 Fetched = Mapping[str, History | CoincastError]
 
 NOT_FOUND_KEPT_SECONDS = 10.0
 RETRY_AFTER_FAILURE_SECONDS = 5.0
+FIRST_LOOK_SECONDS = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +67,13 @@ class Histories:
         self._flights: dict[Key, asyncio.Task[Fetched]] = {}
         self._day_flights: dict[str, asyncio.Task[None]] = {}
         self._hits = self._misses = 0
+        self._first_error = "market-data was not asked for one yet"
         self.source_up = False
+
+    @property
+    def lacking(self) -> str:
+        """Why there is nothing to make a forecast from; empty as soon, and as long, as there is."""
+        return "" if len(self._kept) else self._first_error
 
     async def get(self, ids: Iterable[str], vs_currency: str) -> dict[str, History | CoincastError]:
         """Each coin's history, stale where it must be, or the error that a caller can act on."""
@@ -101,10 +109,26 @@ class Histories:
         await asyncio.gather(*(self._check_day(vs) for vs in list(self._days) or ["usd"]))
 
     async def keep_up(self, every_seconds: float) -> None:
-        """Check the days for ever."""
+        """Check the days for ever, and see that there is a history to begin with: soon again while there is
+        none.
+        """
         while True:
             await self.check_days()
-            await asyncio.sleep(every_seconds)
+            await self.get_first()
+            await asyncio.sleep(min(every_seconds, FIRST_LOOK_SECONDS) if self.lacking else every_seconds)
+
+    async def get_first(self) -> None:
+        """Where no history is kept, get a reference coin's; what stands in the way is remembered, not raised.
+        A source that answers but knows none of these coins is taken to have others.
+        """
+        for coin in REFERENCE_COINS:
+            if len(self._kept):
+                return
+            found = (await self._fetch_all([coin], "usd"))[coin]
+            known = not isinstance(found, NotFound)
+            self._first_error = found.message if isinstance(found, CoincastError) and known else ""
+            if known:
+                return
 
     def counts(self) -> HistoryCounts:
         """Coins kept, requests answered from memory, and not."""

@@ -36,6 +36,14 @@ class MarketClient:
         """Each coin's history or error; many coins over one stream."""
         if len(ids) == 1:
             return {ids[0]: await self._one(ids[0], vs_currency, days)}
+        try:
+            return await self._many(ids, vs_currency, days)
+        except Unavailable as error:
+            raise plainly(error) from error
+
+    async def _many(
+        self, ids: Sequence[str], vs_currency: str, days: int
+    ) -> Mapping[str, History | CoincastError]:
         request = pb.StreamHistoryRequest(ids=ids, vs_currency=vs_currency, days=days)
         parts: dict[str, list[Part]] = {}
         found: dict[str, History | CoincastError] = {}
@@ -61,6 +69,8 @@ class MarketClient:
         request = pb.GetHistoryRequest(id=coin, vs_currency=vs_currency, days=days)
         try:
             reply = await self._stub.GetHistory(request, timeout=self._timeout_seconds)
+        except Unavailable as error:
+            return plainly(error)
         except CoincastError as error:
             return error
         return history_of(coin, [await asyncio.to_thread(part_of, reply.history)])
@@ -100,6 +110,15 @@ def history_of(coin: str, parts: Sequence[Part]) -> History | CoincastError:
     except ValueError as error:
         return Unavailable(f"the history of {coin} is malformed: {error}", retry_after_seconds=60.0)
     return History(candles, _worst(part.provenance for part in parts))
+
+
+def plainly(error: Unavailable) -> Unavailable:
+    """The same without gRPC's own words for a lost connection: they hold addresses, and readers of a reply
+    see them.
+    """
+    if "does not answer (" not in error.message:
+        return error
+    return Unavailable("market-data does not answer", retry_after_seconds=error.retry_after_seconds)
 
 
 def error_of(item: common_pb2.ItemError) -> CoincastError:

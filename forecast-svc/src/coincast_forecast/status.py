@@ -1,7 +1,7 @@
 """What the service says about itself: the models that can be asked for, and how its parts do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 from coincast_chassis.clock import Clock
@@ -33,10 +33,11 @@ class StatusBoard:
     snapshot: Callable[[], Snapshot]
 
     def models(self) -> tuple[ModelStatus, ...]:
-        """All models by name, `auto` last."""
-        snapshot = self.snapshot()
+        """All models by name, `auto` last. None is ready before there is a history to forecast from."""
+        snapshot, lacking = self.snapshot(), self.histories.lacking
         known = (*domain.TRAINED_MODELS, domain.TECHNICAL)
-        return (*(_model(name, snapshot.get(name, Lineup())) for name in known), _auto(snapshot))
+        models = (*(_model(name, snapshot.get(name, Lineup())) for name in known), _auto(snapshot))
+        return tuple(_without_history(each, lacking) for each in models) if lacking else models
 
     def status(self) -> ServiceStatus:
         """How the parts do."""
@@ -69,6 +70,12 @@ def _model(name: str, lineup: Lineup) -> ModelStatus:
         record=version.record,
         variants=tuple(_variants(lineup)),
     )
+
+
+def _without_history(model: ModelStatus, lacking: str) -> ModelStatus:
+    if not model.ready:
+        return model
+    return replace(model, ready=False, reason=f"there is no history of any coin: {lacking}")
 
 
 def _variants(lineup: Lineup) -> list[VariantStatus]:

@@ -115,7 +115,7 @@ async def test_not_ready_until_a_model_is(http: httpx2.AsyncClient, there: World
     reply = await http.get("/health/ready")
     assert reply.status_code == 503
     assert 1 <= int(reply.headers["retry-after"]) <= 60
-    assert "No model" in reply.json()["detail"]
+    assert "No model can answer: No artifact." in reply.json()["detail"]
 
 
 async def test_forecasts_dead_leaves_prices_alive_and_the_reverse(

@@ -94,3 +94,36 @@ async def test_a_source_without_bitcoin_is_served_all_the_same() -> None:
     kit.source.next_day()
     again = await kit.one("dogecoin", model="lightgbm")
     assert (again.forecast.day - first.forecast.day).days == 1
+
+
+async def test_what_there_is_to_forecast_from_is_seen_to_and_counts_for_as_long_as_it_is_kept() -> None:
+    kit = make_kit()
+    kit.source.down = True
+    await kit.histories.get_first()
+    assert kit.histories.lacking == "MarketDataService does not answer"
+    kit.source.down = False
+    await kit.histories.get_first()
+    assert kit.source.fetched[1:] == [("bitcoin",)]
+    await kit.histories.get_first()
+    assert len(kit.source.fetched) == 2
+    kit.source.down = True
+    await kit.histories.check_days()
+    kit.clock.advance(86_400)
+    assert not kit.histories.lacking
+
+
+async def test_a_source_that_knows_no_reference_coin_is_taken_to_have_others_while_it_answers() -> None:
+    kit = make_kit()
+    kit.source.coins = {"dogecoin": kit.source.coins["dogecoin"]}
+    await kit.histories.get_first()
+    assert not kit.histories.lacking
+    kit.source.down = True
+    await kit.histories.get_first()
+    assert kit.histories.lacking
+
+
+async def test_a_history_that_a_caller_had_fetched_is_enough() -> None:
+    kit = make_kit()
+    assert kit.histories.lacking
+    await kit.one("dogecoin", model="technical")
+    assert not kit.histories.lacking

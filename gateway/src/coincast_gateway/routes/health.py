@@ -47,15 +47,18 @@ class HealthRoutes:
         return json_reply({"status": "alive", "version": self._version})
 
     async def ready(self, query: NoQuery, call: Call) -> Reply:
-        """200 once prices and at least one model's forecast can be served, 503 before and while draining."""
-        checks = list(await asyncio.gather(self._check_market(), self._check_forecast()))
+        """200 once a forecast can be served, 503 before and while draining.
+
+        Once there are histories, forecasts go on without market-data: it is told, but does not decide.
+        """
+        market, forecast = await asyncio.gather(self._check_market(), self._check_forecast())
+        checks, able = [market, forecast], forecast["ready"]
         if self._draining.is_set():
             checks.append({"name": "gateway", "ready": False, "reason": "The gateway is shutting down."})
-        missing = [check for check in checks if not check["ready"]]
-        if missing:
-            raise Refused(
-                Problem(STARTING, " ".join(check["reason"] for check in missing), errors=tuple(checks))
-            )
+            able = False
+        if not able:
+            missing = " ".join(check["reason"] for check in checks if not check["ready"])
+            raise Refused(Problem(STARTING, missing, errors=tuple(checks)))
         return json_reply({"status": "ready", "checks": checks})
 
     async def _check_market(self) -> dict[str, Any]:
@@ -75,8 +78,10 @@ class HealthRoutes:
         except CoincastError as error:
             return {"name": "forecast", "ready": False, "reason": error.message}
         ready = [model.name for model in response.models if model.ready]
-        reason = f"Serves {', '.join(ready)}." if ready else "No model is loaded yet."
-        return {"name": "forecast", "ready": bool(ready), "reason": reason}
+        if ready:
+            return {"name": "forecast", "ready": True, "reason": f"Serves {', '.join(ready)}."}
+        reasons = dict.fromkeys(model.reason.rstrip(".") for model in response.models if model.reason)
+        return {"name": "forecast", "ready": False, "reason": f"No model can answer: {'; '.join(reasons)}."}
 
     async def detailed(self, query: NoQuery, call: Call) -> Reply:
         """Every part with a status, a sentence and its figures; within a second even where all hang."""
