@@ -146,7 +146,7 @@ pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= -> reports/
 	@$(BIN)/python -m coincast_training.evaluation --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
-	    $(if $(COINS),--coins $(COINS)) $(if $(MODELS),--models $(MODELS)) --out $(or $(OUT),reports)
+	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") --out $(or $(OUT),reports)
 
 .PHONY: lock
 lock: $(VENV)/.uv ## Write the lock files anew from requirements/*.in

@@ -18,6 +18,7 @@ from coincast_modelkit.prepared import Prepared, prepare
 from coincast_modelkit.volatility import daily_variance
 from coincast_training.fitting.base import FittedModel, WalkForward
 from coincast_training.fitting.ensemble_pool import PoolParams, correction, fit_weights
+from coincast_training.fitting.lightgbm import fit as fit_lightgbm
 from coincast_training.fitting.ml_ensemble import fit
 from tests.unit.evaluation.evaluation_candles import SMALL_TREES, coin, panel
 
@@ -156,6 +157,20 @@ def test_garch_scale_is_the_recursion_written_out() -> None:
 def test_a_model_without_error_gets_zero_width() -> None:
     sizes = regime_sizes(np.zeros(100), np.ones(100), np.arange(100) % 3, LEVELS, prior_rows=50)
     assert (symmetric_quantiles(sizes) == 0).all()
+
+
+def test_models_fitted_on_a_price_that_never_moves_give_zero_width() -> None:
+    market = panel(days=600)
+    flat = Candles.of("flat", market["bitcoin"].dates, np.ones(600))
+    trees = {"volatility": {"rounds": 5}, "mean": {"rounds": 5}, "folds": 2}
+    models = (
+        fit({"flat": flat}, PARAMS | {"fold_days": 60}, 1, progress=silent, reference=market).model,
+        fit_lightgbm({"flat": flat}, trees, 1, progress=silent, reference=market).model,
+    )
+    for model in models:
+        coins = [prepare(flat, Market.of(market), model.spec)]
+        lower, upper = model.predict(coins, (1, 7)).interval_prices(80)
+        assert (lower == 1.0).all() and (upper == 1.0).all()
 
 
 def test_weighted_sizes_are_quantiles() -> None:

@@ -96,6 +96,22 @@ def test_the_walk_begins_late_enough_where_2022_does_not_fit(tmp_path: Path) -> 
     np.testing.assert_array_equal(days, np.arange(plan.first, plan.last + 1))
 
 
+def test_coins_that_are_not_walked_still_make_the_market(tmp_path: Path) -> None:
+    kept, plan = plan_of(Options(data=tmp_path, coins=("pepe",)), panel())
+    assert set(kept) == {"pepe"} and set(plan.reference) == {"bitcoin", "ethereum"}
+    _, whole = plan_of(Options(data=tmp_path), panel())
+    assert not whole.reference
+
+
+def test_the_recipes_are_those_that_a_training_takes(tmp_path: Path) -> None:
+    (tmp_path / "lightgbm.yaml").write_text("folds: 7\n")
+    _, plan = plan_of(Options(data=tmp_path, config_dir=tmp_path), panel())
+    assert plan.recipes["lightgbm"] == {"folds": 7}
+    (tmp_path / "lightgbm.yaml").write_text("folds: many\n")
+    with pytest.raises(BadOptionError, match="folds"):
+        plan_of(Options(data=tmp_path, config_dir=tmp_path), panel())
+
+
 def test_the_command_says_one_line_and_exits_with_two(tmp_path: Path) -> None:
     import typer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,19 @@ def compare_under_scrambling(walk: Walk) -> None:
         np.testing.assert_array_equal(getattr(before, field), getattr(after, field))
     for field in ("point", "quantiles", "variance", "volatility_rise", "price_rise"):
         np.testing.assert_array_equal(getattr(before, field), getattr(after, field), err_msg=field)
+
+
+def test_one_coin_is_forecast_with_the_market_that_serving_gives_it() -> None:
+    candles = panel()
+    few = {"rounds": 8, "min_data_in_leaf": 40}
+    recipes = {"lightgbm": {"folds": 2, "volatility": few, "mean": few}}
+    told: list[Rows] = []
+    for reference in ({}, {"bitcoin": candles["bitcoin"], "ethereum": candles["ethereum"]}):
+        plan = replace(PLAN, recipes=recipes, reference=reference)
+        told.append(walk_model("lightgbm", {"pepe": candles["pepe"]}, plan, silent, every_days=25))
+    alone, together = told
+    assert set(together.coin) == {"pepe"} and len(alone) == len(together)
+    assert not np.array_equal(alone.quantiles, together.quantiles)
 
 
 def test_the_check_would_notice_a_look_ahead() -> None:

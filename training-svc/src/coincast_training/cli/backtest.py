@@ -18,7 +18,7 @@ from coincast_training.domain import TrainingSpec
 from coincast_training.executors import open_executor
 from coincast_training.jobs.limits import Limits, checked
 from coincast_training.settings import Settings
-from coincast_training.training.assembly import open_pipeline
+from coincast_training.training.assembly import open_pipeline, recipe
 from coincast_training.training.data import Ground, ground_of
 from coincast_training.training.pipeline import MIN_DAYS
 
@@ -86,6 +86,7 @@ def walked(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, 
         refit_days=walk.refit_days,
         test_days=walk.test_days,
         rolling_days=walk.rolling_days,
+        params=recipe(settings, spec.model),
         costs=Costs(walk.fee_bp, walk.slippage_bp),
     )
     ground = asyncio.run(fetched(settings, spec))

@@ -13,6 +13,10 @@ from coincast_training.cli.options import AsJson, split_ids
 from coincast_training.cli.output import errors, reported
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of daily candles, one <coin id>.csv a coin.")]
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option("--config-dir", envvar="TRAINING_CONFIG_DIR", help="Folder of recipes; the installed ones."),
+]
 Out = Annotated[Path, typer.Option("--out", help="Where the reports are written.")]
 
 
@@ -31,6 +35,7 @@ def evaluate(
     out: Out = Path("reports"),
     seed: int = typer.Option(1, "--seed", help="Seed of every model that draws."),
     jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes."),
+    config_dir: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and
@@ -50,6 +55,7 @@ def evaluate(
                 models=split_ids(models),
                 seed=seed,
                 jobs=jobs,
+                config_dir=config_dir,
             ),
             errors if as_json else None,
         )

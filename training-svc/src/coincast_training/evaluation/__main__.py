@@ -26,6 +26,9 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the reports are written.")] = Path("reports"),
     seed: Annotated[int, typer.Option(help="Seed of every model that draws.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    config_dir: Annotated[
+        Path | None, typer.Option(envvar="TRAINING_CONFIG_DIR", help="Folder of recipes; the installed ones.")
+    ] = None,
 ) -> None:
     """Walk-forward evaluation of every model, baseline and peer."""
     options = Options(
@@ -37,6 +40,7 @@ def main(
         models=_names(models),
         seed=seed,
         jobs=jobs,
+        config_dir=config_dir,
     )
     try:
         evaluate(options)

@@ -35,7 +35,7 @@ def card(found: Found) -> str:
     models = [m for m in PRODUCT_MODELS if m in next(iter(found["models"].values()))]
     tables = [_goals(found), *(_model(found, m) for m in models)]
     tables += [_years(found, m) for m in models if m == "ml_ensemble"]
-    return "\n".join([*tables, _mape(found), _direction(found)])
+    return "\n".join([*tables, _mape(found), _direction(found), _strategy(found)])
 
 
 def _goals(found: Found) -> str:
@@ -43,6 +43,8 @@ def _goals(found: Found) -> str:
     missed = [g["name"] for g in judged if not g["holds"]]
     reached = sum(bool(g["reaches_aim"]) for g in judged)
     tail = f", missed: {'; '.join(missed)}" if missed else ""
+    unknown = sum(g["must"] is not None and g["holds"] is None for g in found["goals"])
+    tail += f"; {unknown} were not measured" if unknown else ""
     return f"{len(judged) - len(missed)} of {len(judged)} figures hold{tail}; {reached} reach their aim.\n"
 
 
@@ -137,6 +139,18 @@ def _direction(found: Found) -> str:
 
     title = "direction of the price, % right: all days, the surest quarter"
     return _table(title, found, {name: right(name) for name in VIEWS})
+
+
+def _strategy(found: Found) -> str:
+    costs = {round(s["cost_basis_points"]) for s in found["strategies"].values()}
+    if not costs:
+        return ""
+    title = f"strategy at one day, after {costs.pop()} basis points a trade"
+    lines = [f"| {title} | Sharpe | Sortino | deepest fall % | days above zero % |", "|---" * 5 + "|"]
+    for name, s in found["strategies"].items():
+        cells = f"{s['sharpe']:.2f} | {s['sortino']:.2f} | {s['max_drawdown_percent']:.0f}"
+        lines.append(f"| {name} | {cells} | {s['hit_rate_percent']:.1f} |")
+    return "\n".join(lines) + "\n"
 
 
 def _views(told: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from coincast_modelkit.candles import Panel
-from coincast_modelkit.features import DEFAULT_SPEC
+from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS
 from coincast_training.evaluation.card import card
 from coincast_training.evaluation.folder import Folder, read_folder
 from coincast_training.evaluation.goals import goals
@@ -81,10 +81,19 @@ def _about(
             + "."
         ),
         "feature_spec": DEFAULT_SPEC.hash,
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "recipes": {name: dict(recipe) for name, recipe in plan.recipes.items() if recipe},
+        "market": sorted({*panel, *plan.reference} & set(REFERENCE_COINS)),
+        "libraries": {name: _version(name) for name in LIBRARIES},
         "seconds": {name: round(s, 1) for name, s in seconds.items()},
         "notes": [*folder.notes, *notes],
     }
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _print(console: Console, found: dict[str, Any]) -> None:
@@ -103,7 +112,10 @@ def _print(console: Console, found: dict[str, Any]) -> None:
             table.add_row(goal["name"], f"{goal['value']:.3f}", must, aim, verdict)
     console.print(table)
     judged = [goal["holds"] for goal in found["goals"] if goal["holds"] is not None]
-    console.print(f"{sum(judged)} of {len(judged)} hold")
+    missing = sum(goal["must"] is not None and goal["holds"] is None for goal in found["goals"])
+    console.print(
+        f"{sum(judged)} of {len(judged)} hold" + (f"; {missing} were not measured" if missing else "")
+    )
 
 
 class ProgressLine:

@@ -33,6 +33,7 @@ def write_html(found: Mapping[str, Any], slices: Mapping[tuple[str, int], Slice]
         "<h2>Figures to reach</h2>",
         _goals(found["goals"]),
         *(_models(h, models) for h, models in found["models"].items()),
+        _strategies(found["strategies"]),
         *_figures(plots),
     ]
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation</title><style>{STYLE}</style>"
@@ -98,6 +99,17 @@ def _models(horizon: str, models: Mapping[str, Any]) -> str:
         rows.append(f"<tr><td>{escape(name)}</td><td>{m['point']['forecasts']}</td>{cells}</tr>")
     header = "".join(f"<th>{h}</th>" for h in head)
     return f"<h2>Horizon {horizon} d</h2><table><tr>{header}</tr>{''.join(rows)}</table>"
+
+
+def _strategies(strategies: Mapping[str, Any]) -> str:
+    names = ("sharpe", "sortino", "max_drawdown_percent", "hit_rate_percent", "annual_return_percent")
+    head = "".join(f"<th>{name.replace('_', ' ').replace(' percent', ' %')}</th>" for name in names)
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td>{''.join(f'<td>{s[n]:.2f}</td>' for n in names)}</tr>"
+        for name, s in strategies.items()
+    )
+    title = "Strategies at one day, after costs"
+    return f"<h2>{title}</h2><table><tr><th>strategy</th>{head}</tr>{rows}</table>" if rows else ""
 
 
 def _order(model: Mapping[str, Any]) -> tuple[float, float]:

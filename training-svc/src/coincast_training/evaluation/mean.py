@@ -29,7 +29,7 @@ ROUNDS = 60
 
 def walk_mean(panel: Panel, plan: Plan, progress: Progress) -> Rows:
     """`mean_lightgbm_seed<n>` at every horizon, and `reversal`."""
-    coins = rows_of(panel, panel, DEFAULT_SPEC)
+    coins = rows_of(panel, {**plan.reference, **panel}, DEFAULT_SPEC)
     parts = [_reversal(panel, plan)]
     cuts = plan.cuts(REFIT_DAYS)
     for j, h in enumerate(plan.horizons):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import REFERENCE_COINS
+from coincast_training.fitting.config import default_folder, read_config
 
 Day: TypeAlias = "np.datetime64[Any]"
 HORIZONS = (1, 7, 14, 30)
@@ -37,6 +39,7 @@ class Options:
     models: tuple[str, ...] = ()
     seed: int = 1
     jobs: int = 2
+    config_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Plan:
     """The walk: forecasts are made at the close of every day from `first` to `last`, both included.
 
     cuts are the days on which models are refitted, the first of them `first`; a fit on a cut sees what was
-    known at that day's close.
+    known at that day's close. recipes are the parameters of each product model, as a training takes them;
+    reference holds the coins that make the market beside those that are walked, as serving always has them.
     """
 
     first: Day
@@ -53,6 +57,8 @@ class Plan:
     seed: int
     horizons: tuple[int, ...] = HORIZONS
     refit_days: int = REFIT_DAYS
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reference: Panel = field(default_factory=dict)
 
     def cuts(self, every_days: int = 0) -> list[Day]:
         """Refit days, `every_days` apart (default: refit_days)."""
@@ -83,7 +89,19 @@ def plan_of(options: Options, panel: Panel) -> tuple[Panel, Plan]:
         )
     if last - np.timedelta64(1, "D") < first:
         raise BadOptionError(f"FROM {first} must be before TO {last} (the candles end on {end}).")
-    return kept, Plan(first=first, last=last, models=models, seed=options.seed)
+    reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel and coin not in kept}
+    recipes = {model: _recipe(options.config_dir or default_folder(), model) for model in models}
+    plan = Plan(
+        first=first, last=last, models=models, seed=options.seed, recipes=recipes, reference=reference
+    )
+    return kept, plan
+
+
+def _recipe(folder: Path, model: str) -> dict[str, Any]:
+    try:
+        return read_config(folder, model)
+    except ValueError as error:
+        raise BadOptionError(str(error)) from error
 
 
 def _default_first(begin: Day, end: Day) -> Day:

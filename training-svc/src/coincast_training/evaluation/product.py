@@ -14,6 +14,8 @@ from coincast_modelkit.prepared import Prepared, prepare
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, Plan
 from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
 from coincast_training.fitting.base import Progress
+from coincast_training.fitting.ensemble_guest_params import guest_mapping
+from coincast_training.fitting.params import merged
 from coincast_training.fitting.table import find_fit
 
 # How often each model is refitted in the walk, in days. The lstm's fit takes minutes.
@@ -38,7 +40,7 @@ def walk_model(
     settings = {**_settings(model, plan), **(params or {})}
     every = every_days or REFIT_DAYS.get(model, plan.refit_days)
     cuts = plan.cuts(every)
-    market = Market.of(panel)
+    market = Market.of({**plan.reference, **panel})
     store: dict[tuple[Any, ...], Any] = {}
     parts: list[Rows] = []
     for i, cut in enumerate(cuts):
@@ -49,6 +51,7 @@ def walk_model(
         fitted = _fit(
             model,
             panel=known_by(panel, cut),
+            reference=known_by(plan.reference, cut),
             seed=plan.seed,
             progress=inner,
             store=store,
@@ -67,11 +70,17 @@ def walk_model(
 
 
 def _settings(model: str, plan: Plan) -> dict[str, Any]:
-    """The ensemble's anchors do not touch one another: those between the horizons need no fit.
+    """The model's recipe. The ensemble's anchors do not touch one another: those between the horizons need
+    no fit.
 
     Its network is the walk's newest, up to 240 days old, where the product fits one on the last day.
     """
-    return {"anchors": list(plan.horizons), "lstm": {"refit": False}} if model == "ml_ensemble" else {}
+    recipe = dict(plan.recipes.get(model, {}))
+    if model != "ml_ensemble":
+        return recipe
+    if "lstm" in recipe:
+        recipe["lstm"] = guest_mapping(recipe["lstm"])
+    return merged(recipe, {"anchors": list(plan.horizons), "lstm": {"refit": False}})
 
 
 def known_by(panel: Panel, day: np.datetime64) -> Panel:
@@ -94,6 +103,7 @@ def _fit(
     model: str,
     *,
     panel: Panel,
+    reference: Panel,
     seed: int,
     progress: Progress,
     store: dict[tuple[Any, ...], Any],
@@ -103,7 +113,9 @@ def _fit(
     if model == "technical":
         return TechnicalModel()
     fit: Callable[..., Any] = find_fit(model)
-    extra = {"store": store} if model == "ml_ensemble" else {}
+    extra: dict[str, Any] = {"store": store} if model == "ml_ensemble" else {}
+    if reference:
+        extra["reference"] = {**reference, **panel}
     try:
         fitted: ForecastModel = fit(panel, params, seed, progress=progress, **extra).model
     except ValueError:

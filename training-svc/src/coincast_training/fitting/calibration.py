@@ -66,7 +66,7 @@ def _factor(
     at = np.concatenate([o.at for o, _ in made])
     size = np.concatenate([_size_80(o, c, anchor, horizon) for o, c in made])
     ended = rows.origins[at] + np.timedelta64(horizon, "D") <= last_close
-    share = np.abs(rows.returns[at, rows.column(horizon)]) / size
+    share = np.abs(rows.returns[at, rows.column(horizon)]) / np.where(size > 0, size, np.nan)
     known = ended & np.isfinite(share)
     if known.sum() < MIN_ROWS:
         return 1.0

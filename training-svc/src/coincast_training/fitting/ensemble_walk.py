@@ -135,7 +135,9 @@ class Walk:
             size = (
                 np.exp(pool.log_scale(members, block.regime)) * pool.sizes_of(joined(block.coins))[:, AT_80]
             )
-            parts.append((np.abs(block.returns) / size, block.day))
+            # A size of zero came of outcomes of zero: how often it covered says nothing.
+            sized = np.where(size > 0, size, np.nan)
+            parts.append((np.abs(block.returns) / sized, block.day))
         if not parts:
             return 1.0
         shares, days = (np.concatenate(p) for p in zip(*parts, strict=True))

@@ -75,3 +75,15 @@ def _fault(kind: type[BaseModel], fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{where} is not a parameter (there are {', '.join(sorted(kind.model_fields))})"
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, level by level."""
+    out = dict(base)
+    for name, value in over.items():
+        inner = out.get(name)
+        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        out[name] = (
+            merged(inner or {}, value) if both else (dict(value) if isinstance(value, Mapping) else value)
+        )
+    return out

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from coincast_chassis.channel import open_channel
@@ -56,15 +55,15 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             work_dir=settings.work_dir,
             executor=settings.executor,
             keep_versions=settings.keep_versions,
-            parameters=partial(_parameters, settings.config_dir or default_folder()),
+            parameters=partial(recipe, settings),
         )
     finally:
         await channel.close()
 
 
-def _parameters(folder: Path, model: str) -> dict[str, Any]:
+def recipe(settings: Settings, model: str) -> dict[str, Any]:
     """A model's recipe. Raises `InvalidInput` that names the file and the field."""
     try:
-        return read_config(folder, model)
+        return read_config(settings.config_dir or default_folder(), model)
     except ValueError as error:
         raise InvalidInput(str(error), field="config_dir") from error

@@ -8,6 +8,7 @@ from typing import Any
 from optuna import Trial
 
 from coincast_chassis.errors import InvalidInput
+from coincast_training.fitting.params import merged
 
 Params = dict[str, Any]
 
@@ -56,15 +57,3 @@ def suggested(model: str, trial: Trial, base: Mapping[str, Any]) -> Params:
     if model not in SPACES:
         raise InvalidInput(f"{model} cannot be tuned; {', '.join(SPACES)} can.", field="tune_trials")
     return merged(base, SPACES[model](trial))
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Params:
-    """`over` laid over `base`, level by level."""
-    out = dict(base)
-    for name, value in over.items():
-        inner = out.get(name)
-        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        out[name] = (
-            merged(inner or {}, value) if both else (dict(value) if isinstance(value, Mapping) else value)
-        )
-    return out

@@ -21,12 +21,13 @@ from coincast_modelkit.artifact import data_window
 from coincast_modelkit.splits import Fold
 from coincast_training.executors import Executor
 from coincast_training.fitting.base import Progress, WalkForward
+from coincast_training.fitting.params import merged
 from coincast_training.training import losses
 from coincast_training.training.code_version import code_version
 from coincast_training.training.data import Ground
 from coincast_training.training.folds import FoldTask, cut, run_fold
 from coincast_training.tuning.outcome import Tuning
-from coincast_training.tuning.space import FOLD_PARAMS, Params, merged, suggested
+from coincast_training.tuning.space import FOLD_PARAMS, Params, suggested
 
 BATCH = 4
 FOLDS, FOLD_DAYS = 3, 60

@@ -26,6 +26,7 @@ LINEAR = (*OWN, *MARKET, *SHAPE, *ACTIVITY)
 SHORT = ("har_1", "har_7", "har_30")
 GARCH_DAYS = 250
 LONG_RUN_DAYS = 600
+LEAST_VARIANCE = 1e-12
 CLIP = 5.0
 
 
@@ -164,7 +165,9 @@ class Garch:
         out = np.empty((rows, len(horizons)))
         for j, h in enumerate(horizons):
             stay = (1 - persistence**h) / (h * (1 - persistence))
-            out[:, j] = 0.5 * np.log(h * (own + (tomorrow - own) * stay))
+            # A price that never moved has no variance, and a logarithm needs some.
+            variance = np.maximum(own + (tomorrow - own) * stay, LEAST_VARIANCE)
+            out[:, j] = 0.5 * np.log(h * variance)
         return out
 
 
