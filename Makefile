@@ -144,9 +144,9 @@ pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	@$(BIN)/python -m deploy.grafana.generate
 
 .PHONY: evaluate
-evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= -> reports/
+evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= -> reports/
 	@$(BIN)/python -m coincast_training.evaluation --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
-	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") --out $(or $(OUT),reports)
+	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") $(if $(HORIZONS),--horizons "$(HORIZONS)") --out $(or $(OUT),reports)
 
 .PHONY: lock
 lock: $(VENV)/.uv ## Write the lock files anew from requirements/*.in

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from coincast_training.evaluation.__main__ import main
 from coincast_training.evaluation.folder import read_folder
 from coincast_training.evaluation.options import BadOptionError, Options, plan_of
+from coincast_training.evaluation.product import settings_of
 from tests.unit.evaluation.evaluation_candles import panel, write_folder
 
 
@@ -79,6 +80,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: dict[str, str] | 
     [
         ({"coins": ("nocoin",)}, "COINS: nocoin not found"),
         ({"models": ("oracle",)}, "MODELS: oracle not found"),
+        ({"horizons": (1, 31)}, "HORIZONS: 31 is not from 1 to 30"),
         ({"first": "soon"}, "FROM=soon is not a date"),
         ({"first": "2021-01-20"}, "too little to learn from"),
         ({"first": "2021-10-01", "last": "2021-09-01"}, "must be before TO"),
@@ -110,6 +112,16 @@ def test_the_recipes_are_those_that_a_training_takes(tmp_path: Path) -> None:
     (tmp_path / "lightgbm.yaml").write_text("folds: many\n")
     with pytest.raises(BadOptionError, match="folds"):
         plan_of(Options(data=tmp_path, config_dir=tmp_path), panel())
+
+
+def test_days_between_the_anchors_are_interpolated_as_in_serving(tmp_path: Path) -> None:
+    """So that what is measured there is what a caller gets there."""
+    asked = {}
+    for horizons in ((1, 7), (2, 5)):
+        _, plan = plan_of(Options(data=tmp_path, horizons=horizons), panel())
+        assert plan.horizons == horizons
+        asked[horizons] = settings_of("ml_ensemble", plan)["anchors"]
+    assert asked == {(1, 7): [1, 7], (2, 5): [1, 3, 7, 14, 30]}
 
 
 def test_the_command_says_one_line_and_exits_with_two(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def evaluate(
     last: str = typer.Option("", "--to", help="Last day forecasts are made on."),
     coins: str = typer.Option("", "--coins", help="Coin ids with commas between; all where empty."),
     models: str = typer.Option("", "--models", help="Models with commas between; all where empty."),
+    horizons: str = typer.Option("", "--horizons", help="Days ahead with commas; 1,7,14,30 where empty."),
     out: Out = Path("reports"),
     seed: int = typer.Option(1, "--seed", help="Seed of every model that draws."),
     jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes."),
@@ -42,7 +43,7 @@ def evaluate(
     predictions.parquet.
     """
     from coincast_training.evaluation.command import evaluate as run  # noqa: PLC0415 - brings the peers' libraries
-    from coincast_training.evaluation.options import BadOptionError, Options  # noqa: PLC0415
+    from coincast_training.evaluation.options import BadOptionError, Options, days_ahead  # noqa: PLC0415
 
     try:
         run(
@@ -56,6 +57,7 @@ def evaluate(
                 seed=seed,
                 jobs=jobs,
                 config_dir=config_dir,
+                horizons=days_ahead(split_ids(horizons)),
             ),
             errors if as_json else None,
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.models.base import MAX_HORIZON_DAYS
 from coincast_training.fitting.config import default_folder, read_config
 
 Day: TypeAlias = "np.datetime64[Any]"
@@ -40,6 +41,7 @@ class Options:
     seed: int = 1
     jobs: int = 2
     config_dir: Path | None = None
+    horizons: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,23 @@ def plan_of(options: Options, panel: Panel) -> tuple[Panel, Plan]:
     reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel and coin not in kept}
     recipes = {model: _recipe(options.config_dir or default_folder(), model) for model in models}
     plan = Plan(
-        first=first, last=last, models=models, seed=options.seed, recipes=recipes, reference=reference
+        first=first,
+        last=last,
+        models=models,
+        seed=options.seed,
+        horizons=_horizons(options.horizons),
+        recipes=recipes,
+        reference=reference,
     )
     return kept, plan
+
+
+def _horizons(wanted: Sequence[int]) -> tuple[int, ...]:
+    if not wanted:
+        return HORIZONS
+    if outside := [h for h in wanted if not 1 <= h <= MAX_HORIZON_DAYS]:
+        raise BadOptionError(f"HORIZONS: {outside[0]} is not from 1 to {MAX_HORIZON_DAYS} days.")
+    return tuple(sorted(set(wanted)))
 
 
 def _recipe(folder: Path, model: str) -> dict[str, Any]:
@@ -119,6 +135,13 @@ def _chosen(name: str, wanted: Sequence[str], known: tuple[str, ...]) -> tuple[s
     if unknown := [w for w in wanted if w not in known]:
         raise BadOptionError(f"{name}: {', '.join(unknown)} not found; there is {', '.join(known)}.")
     return tuple(dict.fromkeys(wanted))
+
+
+def days_ahead(names: Sequence[str]) -> tuple[int, ...]:
+    """Horizons as a command line says them. Raises BadOptionError."""
+    if wrong := [name for name in names if not name.isdecimal()]:
+        raise BadOptionError(f"HORIZONS: {wrong[0]} is not a whole number of days.")
+    return tuple(int(name) for name in names)
 
 
 def _day(name: str, text: str) -> Day | None:

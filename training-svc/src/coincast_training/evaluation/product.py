@@ -15,6 +15,7 @@ from coincast_training.evaluation.options import MIN_HISTORY_DAYS, Plan
 from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
 from coincast_training.fitting.base import Progress
 from coincast_training.fitting.ensemble_guest_params import guest_mapping
+from coincast_training.fitting.ensemble_params import EnsembleParams
 from coincast_training.fitting.params import merged
 from coincast_training.fitting.table import find_fit
 
@@ -37,7 +38,7 @@ def walk_model(
 
     Raises ValueError where it could never be fitted.
     """
-    settings = {**_settings(model, plan), **(params or {})}
+    settings = {**settings_of(model, plan), **(params or {})}
     every = every_days or REFIT_DAYS.get(model, plan.refit_days)
     cuts = plan.cuts(every)
     market = Market.of({**plan.reference, **panel})
@@ -69,9 +70,9 @@ def walk_model(
     return join_rows(parts)
 
 
-def _settings(model: str, plan: Plan) -> dict[str, Any]:
-    """The model's recipe. The ensemble's anchors do not touch one another: those between the horizons need
-    no fit.
+def settings_of(model: str, plan: Plan) -> dict[str, Any]:
+    """The model's recipe. The ensemble's anchors do not touch one another: where only anchors are asked for,
+    the others need no fit.
 
     Its network is the walk's newest, up to 240 days old, where the product fits one on the last day.
     """
@@ -80,7 +81,9 @@ def _settings(model: str, plan: Plan) -> dict[str, Any]:
         return recipe
     if "lstm" in recipe:
         recipe["lstm"] = guest_mapping(recipe["lstm"])
-    return merged(recipe, {"anchors": list(plan.horizons), "lstm": {"refit": False}})
+    anchors = EnsembleParams.of(recipe).anchors
+    fitted = plan.horizons if set(plan.horizons) <= set(anchors) else anchors
+    return merged(recipe, {"anchors": list(fitted), "lstm": {"refit": False}})
 
 
 def known_by(panel: Panel, day: np.datetime64) -> Panel:
