@@ -15,7 +15,7 @@ from coincast_chassis.errors import Exhausted
 from coincast_chassis.redis import open_redis
 from coincast_market_data.ports import Priority
 from coincast_market_data.quota.governor import Governor
-from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow
+from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow, moment_of
 from coincast_market_data.redis_gate import RedisGate
 from tests.contract.valkey_harness import running_valkey
 
@@ -65,7 +65,7 @@ async def test_the_script_is_the_same_rule(valkey_url: str, priority: Priority, 
     local = QuotaWindow(limits)
     for step in range(15):
         told = await shared._ask(priority)
-        same = local.ask(SystemClock().now(), priority)
+        same = local.ask(moment_of(SystemClock()), priority)
         assert (told.granted, told.minute_limit) == (same.granted, same.minute_limit), step
         assert (told.minute_used, told.month_used) == (same.minute_used, same.month_used), step
         assert told.wait_seconds == pytest.approx(same.wait_seconds, abs=1.0)
@@ -80,6 +80,81 @@ async def test_a_refusal_told_to_one_replica_pauses_the_others(valkey_url: str) 
         await other.acquire(Priority.LIVE, 0.0)
     assert caught.value.retry_after_seconds == pytest.approx(119, abs=2)
     assert (await other.look()).minute_limit == 5
+    await client.aclose()
+
+
+async def refused_seconds(governor: Governor) -> float:
+    """How long the governor says to wait; 0 where it grants."""
+    try:
+        await governor.acquire(Priority.LIVE, 0.0)
+    except Exhausted as error:
+        return error.retry_after_seconds or 0.0
+    return 0.0
+
+
+async def test_a_refusal_heard_while_redis_is_away_holds_once_it_is_back(valkey_url: str) -> None:
+    client = open_redis(valkey_url, timeout_seconds=2.0)
+    one, other = (governor_on(client, Limits(60, 0), prefix="unheard:") for _ in range(2))
+    await one.look()
+    script, one._script = one._script, None
+    await one.refused(3600.0)
+    assert await refused_seconds(one) == pytest.approx(3600, abs=5)
+    one._script = script
+    assert await refused_seconds(one) == pytest.approx(3600, abs=5)
+    assert one.shared
+    assert await refused_seconds(other) == pytest.approx(3600, abs=5), "it has told Redis"
+    assert (await other.look()).minute_limit == 30, "and that the limit is lowered"
+    await one.look()
+    assert (await other.look()).minute_limit == 30, "once"
+    await client.aclose()
+
+
+async def test_a_pause_outlives_a_redis_that_came_back_empty(valkey_url: str) -> None:
+    """Who heard of it tells it anew, and spends nothing meanwhile."""
+    client = open_redis(valkey_url, timeout_seconds=2.0)
+    one, other = (governor_on(client, Limits(60, 0), prefix="forgot:") for _ in range(2))
+    await one.refused(3600.0)
+    assert await refused_seconds(other) > 3000
+    await client.flushall()
+    for turn in range(300):
+        assert await refused_seconds(other) > 3000
+        if other.shared and turn > 20:
+            break
+        await asyncio.sleep(0.05)
+    assert other.shared, "Redis decides again"
+    new = governor_on(client, Limits(60, 0), prefix="forgot:")
+    assert await refused_seconds(new) > 3000, "and knows of the pause"
+    await client.aclose()
+
+
+async def test_a_pause_that_another_heard_of_holds_without_redis(valkey_url: str) -> None:
+    client = open_redis(valkey_url, timeout_seconds=2.0)
+    one, other = (governor_on(client, Limits(60, 0), prefix="heard:") for _ in range(2))
+    await other.look()
+    await one.refused(3600.0)
+    await other.look()
+    other._script = None
+    assert await refused_seconds(other) == pytest.approx(3600, abs=5)
+    # Redis is silent for so long that the replica spends its whole share.
+    other._alone._heard_at -= 10
+    assert await refused_seconds(other) == pytest.approx(3600, abs=5)
+    await client.aclose()
+
+
+async def test_a_pause_ends_on_time_however_often_it_is_told(valkey_url: str) -> None:
+    """Replicas tell it to Redis and hear it back, each word a little late: it must not grow."""
+    client = open_redis(valkey_url, timeout_seconds=2.0)
+    replicas = [governor_on(client, Limits(60, 0), prefix="grow:") for _ in range(3)]
+    await replicas[0].refused(2.0)
+    ends = SystemClock().monotonic() + 2.0
+    words = 0
+    while SystemClock().monotonic() < ends - 0.2:
+        seen = await asyncio.gather(*(governor.look() for governor in replicas for _ in range(10)))
+        words += len(seen)
+    left = max(verdict.paused_seconds for verdict in seen)
+    print(f"\na pause told {words} times: {left:.3f} s left where {ends - SystemClock().monotonic():.3f} are")
+    assert words > 300
+    assert left < ends - SystemClock().monotonic() + 0.3
     await client.aclose()
 
 

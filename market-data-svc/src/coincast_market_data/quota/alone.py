@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from coincast_market_data.ports import Priority
 from coincast_market_data.quota.reply import Reply
-from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow, Verdict, month_of
+from coincast_market_data.quota.window import Limits, Moment, QuotaWindow, Verdict, month_of
 
 # Silent for longer, Redis is taken to be away for all: what this process used in the minute is free again.
 SLOW_SECONDS = 5.0
@@ -26,6 +26,17 @@ class Own:
     made: bool
     # A Redis that came back empty has the month's sum already, and is told the minute's calls.
     told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """What Redis does not know of, or should not: calls before the window (how many) and within it, and
+    how often the upstream refused.
+    """
+
+    old: int
+    calls: Sequence[Own]
+    refusals: int
 
 
 @dataclass(slots=True)
@@ -45,7 +56,7 @@ class Alone:
         self._least_replicas = replicas
         self._replicas = replicas
         self._unreported: list[Own] = []
-        self._old = 0
+        self._old = self._refusals = 0
         self._made: deque[Own] = deque()
         self._month = ("", 0)
         self.born: int | None = None
@@ -54,14 +65,14 @@ class Alone:
         self._told = self._spent_then = 0
         # Calls granted here so far.
         self.spent = 0
-        self.window = QuotaWindow(self._share(0.0))
+        self.window = QuotaWindow(self._share(Moment(0.0, 0.0)))
 
     @property
     def reserve(self) -> int:
         """Calls that may still be granted here while Redis, which set them aside, may be answering others."""
         return max(0, self._told - (self.spent - self._spent_then))
 
-    def learn(self, now: float, reply: Reply, together: Together, *, granted: int, surely: bool) -> None:
+    def learn(self, now: Moment, reply: Reply, together: Together, *, granted: int, surely: bool) -> None:
         """Redis answered. A larger reserve is taken only where `surely` all words under way together
         are answered, as each may have made it smaller again; and then the least of them.
         """
@@ -71,70 +82,80 @@ class Alone:
             new = {own.member for own in self._unreported}
             self._unreported += [replace(own, told=True) for own in self._made if own.member not in new]
         self.born = reply.born
+        # A pause outlives the Redis that told of it.
+        self.window.pause(now, reply.paused_ms / 1000)
         if not reply.settled:
             return
         self._month = (month_of(now), reply.month_used + granted)
-        self._heard_at = now
+        self._heard_at = now.at
         self._own_then = self.window.used(now)
         reserve = together.least if surely else reply.reserve
         if surely or reserve - (self.spent - together.spent_before) <= self.reserve:
             self._told, self._spent_then = reserve, together.spent_before
 
-    def remember(self, member: str, now: float) -> None:
+    def refused(self, now: Moment, retry_after_seconds: float) -> None:
+        """The upstream answered 429; Redis is yet to hear of it."""
+        self.window.refused(now, retry_after_seconds)
+        self._refusals += 1
+
+    def remember(self, member: str, now: Moment) -> None:
         """Redis granted a call."""
         self.window.record(now)
-        self._note(Own(member, now, made=True))
+        self._note(Own(member, now.at, made=True))
 
-    def month_used(self, now: float) -> int:
+    def month_used(self, now: Moment) -> int:
         """Calls of all replicas this month, as last told; 0 in a new month."""
         month, used = self._month
         return used if month == month_of(now) else 0
 
     def _note(self, own: Own) -> None:
         self._made.append(own)
-        while self._made[0].at <= own.at - WINDOW_SECONDS:
+        while self._made[0].at <= own.at - self._limits.window_seconds:
             self._made.popleft()
 
-    def ask(self, now: float, priority: Priority, member: str) -> Verdict:
+    def ask(self, now: Moment, priority: Priority, member: str) -> Verdict:
         """Grant and count one call out of this process's share; `member` is its name in Redis."""
         self.window.limits = self._share(now)
-        if now - self._heard_at < SLOW_SECONDS and not self.reserve:
-            return replace(self.window.look(now), granted=False, wait_seconds=ASK_AGAIN_SECONDS)
+        if now.at - self._heard_at < SLOW_SECONDS and not self.reserve:
+            seen = self.window.look(now)
+            return replace(seen, granted=False, wait_seconds=max(seen.paused_seconds, ASK_AGAIN_SECONDS))
         verdict = self.window.ask(now, priority)
         if verdict.granted:
             self.spent += 1
             self._age(now)
-            own = Own(member, now, made=True)
+            own = Own(member, now.at, made=True)
             self._unreported.append(own)
             self._note(own)
         return verdict
 
-    def unmade(self, now: float, member: str) -> None:
+    def unmade(self, now: Moment, member: str) -> None:
         """A call that Redis may yet grant is not going to be made."""
-        self._unreported.append(Own(member, now, made=False))
+        self._unreported.append(Own(member, now.at, made=False))
 
-    def take_unreported(self, now: float) -> tuple[int, Sequence[Own]]:
-        """Calls that Redis does not know of, or should not: how many before the window, and those within."""
+    def take_untold(self, now: Moment) -> Untold:
+        """What the next word is to tell Redis."""
         self._age(now)
-        taken = self._old, self._unreported
-        self._old, self._unreported = 0, []
+        taken = Untold(self._old, self._unreported, self._refusals)
+        self._old = self._refusals = 0
+        self._unreported = []
         return taken
 
-    def give_back(self, old: int, calls: Sequence[Own]) -> None:
-        """They could not be told."""
-        self._old += old
-        self._unreported = [*calls, *self._unreported]
+    def give_back(self, untold: Untold) -> None:
+        """It could not be told."""
+        self._old += untold.old
+        self._refusals += untold.refusals
+        self._unreported = [*untold.calls, *self._unreported]
 
-    def _age(self, now: float) -> None:
+    def _age(self, now: Moment) -> None:
         """What left the window counts for the month alone; a call that was not made has left every count."""
-        start = now - WINDOW_SECONDS
+        start = now.at - self._limits.window_seconds
         self._old += sum(own.made and own.at <= start for own in self._unreported)
         self._unreported = [own for own in self._unreported if own.at > start]
 
-    def _share(self, now: float) -> Limits:
+    def _share(self, now: Moment) -> Limits:
         month = self._limits.per_month // self._replicas
         share = self._limits.per_minute // self._replicas
-        if now - self._heard_at < WINDOW_SECONDS:
+        if now.at - self._heard_at < self._limits.window_seconds:
             # The minute in which Redis went is partly spent by all: what was set aside then is this process'.
             share = min(share, self._own_then + self._told)
-        return Limits(max(share, 0), month)
+        return replace(self._limits, per_minute=max(share, 0), per_month=month)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -17,15 +16,16 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Exhausted
 from coincast_market_data import metrics
 from coincast_market_data.ports import Priority
-from coincast_market_data.quota.alone import Alone, Own, Together
+from coincast_market_data.quota.alone import Alone, Together, Untold
 from coincast_market_data.quota.reply import Reply
 from coincast_market_data.quota.window import (
     MINUTE_SHARE,
     MONTH_SHARE,
     RECOVERY_SECONDS,
-    WINDOW_SECONDS,
     Limits,
+    Moment,
     Verdict,
+    moment_of,
 )
 from coincast_market_data.redis_gate import RedisGate
 
@@ -101,47 +101,47 @@ class Governor:
 
     async def refused(self, retry_after_seconds: float) -> None:
         """The upstream answered 429."""
-        self._alone.window.refused(self._clock.now(), retry_after_seconds)
-        await self._run("refused", Priority.LIVE, str(int(retry_after_seconds * 1000)))
+        self._alone.refused(moment_of(self._clock), retry_after_seconds)
+        await self._run("look", Priority.LIVE, "")
 
     async def look(self) -> Verdict:
         """What is left, for the status."""
         verdict = await self._run("look", Priority.LIVE, "")
-        return verdict or self._alone.window.look(self._clock.now())
+        return verdict or self._alone.window.look(moment_of(self._clock))
 
     async def _ask(self, priority: Priority) -> Verdict:
         member = uuid.uuid4().hex
         asked = self._gate.up
         verdict = await self._run("ask", priority, member)
         if verdict is None:
-            now = self._clock.now()
+            now = moment_of(self._clock)
             verdict = self._alone.ask(now, priority, member)
             if asked and not verdict.granted:
                 self._alone.unmade(now, member)
         metrics.QUOTA_LEFT.set(max(0, verdict.minute_limit - verdict.minute_used - verdict.granted))
         return verdict
 
-    async def _run(self, what: str, priority: Priority, last: str) -> Verdict | None:
+    async def _run(self, what: str, priority: Priority, member: str) -> Verdict | None:
         """What Redis says; None where it is away or late."""
         if self._script is None:
             return None
         script = self._script
 
         async def command() -> Verdict | None:
-            return await self._talk(script, what, priority, last)
+            return await self._talk(script, what, priority, member)
 
         verdict = await self._gate.ask("quota", command)
         self.shared = verdict is not None
         return verdict
 
-    async def _talk(self, script: AsyncScript, what: str, priority: Priority, last: str) -> Verdict | None:
+    async def _talk(self, script: AsyncScript, what: str, priority: Priority, member: str) -> Verdict | None:
         """One run of the script; None where Redis came back empty and is not sure of the minute yet.
 
         What it tells and learns counts however late it ends.
         """
-        now = self._clock.now()
-        old, unreported = self._alone.take_unreported(now)
-        args = self._arguments(what, priority, last, old, unreported)
+        now = moment_of(self._clock)
+        untold = self._alone.take_untold(now)
+        args = self._arguments(what, priority, member, now, untold)
         if not self._under_way:
             self._together = Together(self._alone.spent)
         together, self._under_way = self._together, self._under_way + 1
@@ -149,30 +149,30 @@ class Governor:
             reply = Reply(*(int(part) for part in await script(keys=self._keys, args=args)))
         except BaseException:
             together.lost = True
-            self._alone.give_back(old, unreported)
+            self._alone.give_back(untold)
             raise
         finally:
             self._under_way -= 1
         granted = int(reply.granted and what == "ask")
         if granted:
-            self._alone.remember(last, now)
+            self._alone.remember(member, now)
         together.least = min(together.least, reply.reserve)
         surely = not self._under_way and not together.lost
         self._alone.learn(now, reply, together, granted=granted, surely=surely)
         return reply.verdict() if reply.settled else None
 
     def _arguments(
-        self, what: str, priority: Priority, last: str, old: int, unreported: Sequence[Own]
+        self, what: str, priority: Priority, member: str, now: Moment, untold: Untold
     ) -> list[Any]:
-        now, limits = self._clock.now(), self._limits
+        limits, paused = self._limits, self._alone.window.paused_seconds(now)
         shares = [MINUTE_SHARE[priority], MONTH_SHARE[priority]]
-        times = [int(WINDOW_SECONDS * 1000), int(RECOVERY_SECONDS * 1000)]
+        times = [int(limits.window_seconds * 1000), int(RECOVERY_SECONDS * 1000)]
         told: list[Any] = []
-        for own in unreported:
-            age = max(0, int((now - own.at) * 1000)) if own.made else -1
+        for own in untold.calls:
+            age = max(0, int((now.at - own.at) * 1000)) if own.made else -1
             told += [age, own.member, int(not own.told)]
         return [
-            what, limits.per_minute, limits.per_month, *shares, *times, last, self._name,
-            self._alone.reserve, self._replicas, self._alone.born or "", self._alone.month_used(now), old,
-            *told,
+            what, limits.per_minute, limits.per_month, *shares, *times, member, self._name,
+            self._alone.reserve, self._replicas, self._alone.born or "", self._alone.month_used(now),
+            untold.old, int(paused * 1000), untold.refusals, *told,
         ]  # fmt: skip

@@ -1,11 +1,12 @@
 -- The rule of quota/window.py on Redis' own clock, atomic for all replicas.
 -- KEYS: 1 sorted set of calls in the last window, 2 hash of state, 3 sorted set of replicas by when last seen,
 --       4 hash of what each replica may grant by itself should it lose this Redis (its reserve)
--- ARGV: 1 what (ask, look, refused, leave), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute,
---       5 share of the month, 6 window ms, 7 recovery ms, 8 retry-after ms (refused) or a unique member (ask),
+-- ARGV: 1 what (ask, look, leave), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute,
+--       5 share of the month, 6 window ms, 7 recovery ms, 8 a unique member (ask),
 --       9 the replica's name, 10 the reserve that it still has, 11 replicas at least,
 --       12 the age of this Redis as the replica knows it (empty: it knows none), 13 calls this month as it knows,
---       14 calls that the replica granted itself before the window, 15... triples of age in ms, member, and 1 where
+--       14 calls that the replica granted itself before the window, 15 ms left of a pause as it knows,
+--       16 refusals of the upstream that nobody told yet, 17... triples of age in ms, member, and 1 where
 --       the month does not have it yet: calls that this Redis is to count (an age below 0: a call that was never
 --       made, though this script may have granted it)
 -- Returns: granted, wait ms, used in the window, limit now, used this month, paused ms, replicas seen in the window,
@@ -19,6 +20,8 @@ local window, recovery, me = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
 local HELD_WAIT_MS = 200
 -- Every replica finds a Redis that is back, and is heard by it, within so long.
 local SETTLING_MS = 4000
+-- A word is older than this only where something is wrong; see where it is used.
+local WORD_MS = 1000
 
 local function field(name, default)
   return tonumber(redis.call('HGET', state, name) or default) or default
@@ -63,7 +66,7 @@ end
 local settled = now >= field('settles_at', 0)
 
 redis.call('HINCRBY', state, 'month_used', tonumber(ARGV[14]))
-for index = 15, #ARGV, 3 do
+for index = 17, #ARGV, 3 do
   local age, member = tonumber(ARGV[index]), ARGV[index + 1]
   if age < 0 then
     redis.call('HINCRBY', state, 'month_used', -redis.call('ZREM', calls, member))
@@ -92,16 +95,21 @@ for index = 1, #each, 2 do
 end
 
 local factor = math.min(1, field('factor', 1) + math.max(0, now - field('factor_at', 0)) / recovery)
-if ARGV[1] == 'refused' then
-  local until_ms = math.max(field('paused_until', 0), now + tonumber(ARGV[8]))
-  factor = math.max(factor / 2, 1 / per_minute)
-  redis.call('HSET', state, 'paused_until', string.format('%.0f', until_ms), 'factor', tostring(factor),
-             'factor_at', string.format('%.0f', now))
+local paused = math.max(0, field('paused_until', 0) - now)
+local told, refusals = tonumber(ARGV[15]), tonumber(ARGV[16])
+-- Each replica tells the pause that it knows with every word, as this Redis may never have heard of it or have
+-- forgotten it. A word is on its way for a moment: what is known here already would end a little later with each.
+if told > paused + WORD_MS or (refusals > 0 and told > paused) then
+  redis.call('HSET', state, 'paused_until', string.format('%.0f', now + told))
+end
+paused = math.max(paused, told)
+if refusals > 0 then
+  factor = math.max(factor / 2 ^ refusals, 1 / per_minute)
+  redis.call('HSET', state, 'factor', tostring(factor), 'factor_at', string.format('%.0f', now))
 end
 
 local limit = math.max(1, math.floor(per_minute * factor + 1e-9))
 local allowed = math.floor(limit * tonumber(ARGV[4]) + 1e-9)
-local paused = math.max(0, field('paused_until', 0) - now)
 local used, month_used = redis.call('ZCARD', calls), field('month_used', 0)
 local wait = paused
 if paused == 0 and per_month > 0 and month_used >= math.floor(per_month * tonumber(ARGV[5]) + 1e-9) then

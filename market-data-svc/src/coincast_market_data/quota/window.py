@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from coincast_chassis.clock import Clock
 from coincast_market_data.ports import Priority
 
 # The upstream counts arrivals, this counts departures: a second more absorbs the difference in transit.
@@ -21,10 +22,26 @@ MONTH_SHARE = {Priority.LIVE: 1.0, Priority.REFRESH: 0.9, Priority.BACKFILL: 0.7
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Calls a minute and a month; 0 a month is no limit."""
+    """Calls a minute and a month; 0 a month is no limit. The window is the upstream's minute."""
 
     per_minute: int
     per_month: int
+    window_seconds: float = WINDOW_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now: `at` in monotonic seconds measures the minute and the pause, whatever becomes of the wall clock;
+    `wall` in UNIX seconds says which month it is.
+    """
+
+    at: float
+    wall: float
+
+
+def moment_of(clock: Clock) -> Moment:
+    """Now, by this clock."""
+    return Moment(clock.monotonic(), clock.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +58,22 @@ class Verdict:
     paused_seconds: float
 
 
-def month_of(now: float) -> str:
-    """The UTC month of a moment in UNIX seconds."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+def month_of(now: Moment) -> str:
+    """The UTC month of a moment."""
+    return datetime.fromtimestamp(now.wall, UTC).strftime("%Y-%m")
 
 
 class QuotaWindow:
-    """One process's view of the quota. Times are UNIX seconds, given by the caller."""
+    """One process's view of the quota; the caller gives the time."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._calls: deque[float] = deque()
-        self._paused_until = 0.0
+        self._paused_until = float("-inf")
         self._factor, self._factor_at = 1.0, 0.0
         self._month, self._month_used = "", 0
 
-    def ask(self, now: float, priority: Priority) -> Verdict:
+    def ask(self, now: Moment, priority: Priority) -> Verdict:
         """Grant and count one call, or say how long to wait."""
         self._expire(now)
         verdict = self._judge(now, priority)
@@ -64,42 +81,50 @@ class QuotaWindow:
             self.record(now)
         return verdict
 
-    def look(self, now: float) -> Verdict:
+    def look(self, now: Moment) -> Verdict:
         """The state, without asking for anything."""
         self._expire(now)
         return self._judge(now, Priority.LIVE)
 
-    def record(self, now: float) -> None:
+    def record(self, now: Moment) -> None:
         """Count a call that was granted elsewhere."""
-        self._calls.append(now)
+        self._calls.append(now.at)
         self._month_used += 1
 
-    def refused(self, now: float, retry_after_seconds: float) -> None:
+    def refused(self, now: Moment, retry_after_seconds: float) -> None:
         """The upstream said 429: pause, and halve the limit, which recovers over ten minutes."""
-        self._paused_until = max(self._paused_until, now + retry_after_seconds)
+        self.pause(now, retry_after_seconds)
         self._factor = max(self._factor_now(now) / 2, 1 / max(1, self.limits.per_minute))
-        self._factor_at = now
+        self._factor_at = now.at
 
-    def used(self, now: float) -> int:
+    def pause(self, now: Moment, seconds: float) -> None:
+        """Grant nothing for so long; a longer pause that is known already stays."""
+        self._paused_until = max(self._paused_until, now.at + seconds)
+
+    def paused_seconds(self, now: Moment) -> float:
+        """What is left of the pause."""
+        return max(0.0, self._paused_until - now.at)
+
+    def used(self, now: Moment) -> int:
         """Calls in the minute that ends now."""
         self._expire(now)
         return len(self._calls)
 
-    def _expire(self, now: float) -> None:
-        while self._calls and self._calls[0] <= now - WINDOW_SECONDS:
+    def _expire(self, now: Moment) -> None:
+        while self._calls and self._calls[0] <= now.at - self.limits.window_seconds:
             self._calls.popleft()
         month = month_of(now)
         if month != self._month:
             self._month, self._month_used = month, 0
 
-    def _factor_now(self, now: float) -> float:
-        return min(1.0, self._factor + max(0.0, now - self._factor_at) / RECOVERY_SECONDS)
+    def _factor_now(self, now: Moment) -> float:
+        return min(1.0, self._factor + max(0.0, now.at - self._factor_at) / RECOVERY_SECONDS)
 
-    def _judge(self, now: float, priority: Priority) -> Verdict:
+    def _judge(self, now: Moment, priority: Priority) -> Verdict:
         lowered = int(self.limits.per_minute * self._factor_now(now) + 1e-9)
         limit = max(min(1, self.limits.per_minute), lowered)
         allowed = int(limit * MINUTE_SHARE[priority] + 1e-9)
-        paused = max(0.0, self._paused_until - now)
+        paused = self.paused_seconds(now)
         wait = paused
         if not paused and self._month_spent(priority):
             wait = 3600.0
@@ -111,8 +136,8 @@ class QuotaWindow:
         budget = self.limits.per_month
         return budget > 0 and self._month_used >= int(budget * MONTH_SHARE[priority] + 1e-9)
 
-    def _until_free(self, now: float, allowed: int) -> float:
+    def _until_free(self, now: Moment, allowed: int) -> float:
         if allowed < 1:
-            return WINDOW_SECONDS
+            return self.limits.window_seconds
         oldest_that_must_go = self._calls[len(self._calls) - allowed]
-        return max(0.001, oldest_that_must_go + WINDOW_SECONDS - now)
+        return max(0.001, oldest_that_must_go + self.limits.window_seconds - now.at)
