@@ -33,7 +33,7 @@ from coincast_gateway.routes.registry import RegistryRoutes
 from coincast_gateway.routes.sides import Sides
 from coincast_gateway.routes.training import TrainingRoutes
 from coincast_gateway.services import forecast, market, training
-from coincast_gateway.services.backend import Backend
+from coincast_gateway.services.backend import Backend, cannot_be_reached
 from coincast_gateway.serving.asgi import App
 from coincast_gateway.serving.body import BodyBounds
 from coincast_gateway.serving.direct import Direct
@@ -79,7 +79,13 @@ async def open_services(settings: Settings, stack: AsyncExitStack, tracing: Trac
 
     def backend(name: str, seconds: float) -> Backend:
         breaker = Breaker(
-            name, fail_max=5, min_calls=5, reset_seconds=3.0, probe_seconds=2.0, listeners=(watch_breaker,)
+            name,
+            fail_max=5,
+            min_calls=5,
+            reset_seconds=3.0,
+            probe_seconds=2.0,
+            is_failure=cannot_be_reached,
+            listeners=(watch_breaker,),
         )
         return Backend(name, breaker=breaker, deadline_seconds=seconds, max_calls=256)
 

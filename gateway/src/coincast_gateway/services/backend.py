@@ -9,9 +9,14 @@ from google.protobuf.message import Message
 
 from coincast_chassis import context
 from coincast_chassis.breaker import Breaker
-from coincast_chassis.errors import Timeout, Unavailable
+from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 
 Result = TypeVar("Result")
+
+
+def cannot_be_reached(error: BaseException) -> bool:
+    """Whether a call went unanswered, for want of a connection or of time: all that speaks against a service."""
+    return isinstance(error, Unavailable | Timeout)
 
 
 class Backend:
@@ -45,7 +50,7 @@ class Backend:
             )
         self.calls_in_flight += 1
         try:
-            return await self.breaker.call(lambda: self._plain_errors(rpc(request, timeout=seconds)))
+            return self._told(await self.breaker.call(lambda: self._outcome(rpc(request, timeout=seconds))))
         finally:
             self.calls_in_flight -= 1
 
@@ -56,17 +61,17 @@ class Backend:
         within a call's time; raises as `call`.
         """
         async with aclosing(aiter(rpc(request))) as stream:  # type: ignore[type-var]  # a channel's streams are generators
-            yield await self.breaker.call(lambda: self._first(anext(stream)))
+            yield self._told(await self.breaker.call(lambda: self._first(anext(stream))))
             try:
                 async for message in stream:
                     yield message
             except Unavailable as error:
                 raise self._plainly(error) from error
 
-    async def _first(self, coming: Awaitable[Result]) -> Result:
+    async def _first(self, coming: Awaitable[Result]) -> Result | CoincastError:
         try:
             async with asyncio.timeout(self.deadline_seconds):
-                return await self._plain_errors(coming)
+                return await self._outcome(coming)
         except TimeoutError as error:
             raise Timeout(f"{self.name} did not begin to answer in time.") from error
 
@@ -75,6 +80,20 @@ class Backend:
     ) -> Result:
         """Ask how the service does, past the breaker: what a probe meets must not cut off real calls."""
         return await self._plain_errors(rpc(request, timeout=self._seconds(deadline_seconds)))
+
+    async def _outcome(self, call: Awaitable[Result]) -> Result | CoincastError:
+        """What the service answered, an error as well: to the breaker that is a service that lives."""
+        try:
+            return await self._plain_errors(call)
+        except CoincastError as error:
+            if error.answered:
+                return error
+            raise
+
+    def _told(self, outcome: Result | CoincastError) -> Result:
+        if isinstance(outcome, CoincastError):
+            raise outcome
+        return outcome
 
     async def _plain_errors(self, call: Awaitable[Result]) -> Result:
         try:
@@ -86,7 +105,9 @@ class Backend:
         # gRPC's own words for a lost connection hold addresses, which are no business of a caller's.
         if "does not answer (" not in error.message:
             return error
-        return Unavailable(f"{self.name} does not answer.", retry_after_seconds=error.retry_after_seconds)
+        plain = Unavailable(f"{self.name} does not answer.", retry_after_seconds=error.retry_after_seconds)
+        plain.answered = error.answered
+        return plain
 
     def _seconds(self, deadline_seconds: float | None) -> float:
         seconds = deadline_seconds or self.deadline_seconds

@@ -17,6 +17,8 @@ class CoincastError(Exception):
     """What a person or a caller can act on. `field` is the request's own name for what is at fault."""
 
     kind = "internal"
+    # Whether another service said so itself: whatever it could not do, it lives and can be reached.
+    answered = False
 
     def __init__(
         self,

@@ -108,7 +108,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> CoincastErro
     if info is None or info.domain != DOMAIN:
         return _from_bare(error, service)
     cls = KINDS.get(info.reason.lower(), CoincastError)
-    return cls(status.message, field=field, retry_after_seconds=retry_after, suggestions=suggestions)
+    found = cls(status.message, field=field, retry_after_seconds=retry_after, suggestions=suggestions)
+    found.answered = True
+    return found
 
 
 def _from_bare(error: grpc.aio.AioRpcError, service: str) -> CoincastError:

@@ -23,9 +23,11 @@ def from_item_error(item: common.ItemError) -> CoincastError:
     kind = common.ErrorKind.Name(item.kind) if item.kind in common.ErrorKind.values() else ""
     cls = KINDS.get(kind.removeprefix(_PREFIX).lower(), CoincastError)
     retry_after = item.retry_after_seconds if item.HasField("retry_after_seconds") else None
-    return cls(
+    found = cls(
         item.message,
         field=item.field,
         retry_after_seconds=retry_after,
         suggestions=tuple(item.suggestions),
     )
+    found.answered = True
+    return found
