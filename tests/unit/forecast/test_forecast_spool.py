@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,6 +84,60 @@ def test_the_folder_of_the_dead_is_claimed_and_removed_once_empty(tmp_path: Path
         claimed.remove(segment, 2)
     claimed.discard()
     assert [path.name for path in tmp_path.iterdir()] == ["alive"]
+
+
+def test_a_folder_removed_before_its_lock_is_taken_is_made_again(
+    tmp_path: Path, claim_own: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving, really = claim_own(tmp_path, "a"), fcntl.flock
+
+    def too_late(file: int, how: int) -> None:
+        monkeypatch.undo()
+        leaving.discard()
+        really(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    claimed = claim_own(tmp_path, "a")
+    claimed.append(LINES[:2])
+    assert SpoolFolder.claim(tmp_path / "a") is None
+    assert [line for segment in claimed.seal() for line in read_segment(segment)] == LINES[:2]
+
+
+def test_whoever_holds_a_folder_that_others_remove_can_write_there_alone(tmp_path: Path) -> None:
+    """Six at once claim, fill, empty and remove one folder, again and again."""
+    alone, turns, wrong = threading.Lock(), [0] * 6, []
+
+    def take_turns(number: int) -> None:
+        while turns[number] < 100 and not wrong:
+            if (held := SpoolFolder.claim(tmp_path / "a")) is None:
+                continue
+            turns[number] += 1
+            try:
+                _fill_and_empty(held, alone)
+            except Exception as error:  # told to the test, which ends the others
+                wrong.append(repr(error))
+
+    threads = [threading.Thread(target=take_turns, args=(number,)) for number in range(len(turns))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert turns == [100] * 6
+
+
+def _fill_and_empty(held: SpoolFolder, alone: threading.Lock) -> None:
+    if not alone.acquire(blocking=False):
+        raise RuntimeError("two hold the folder")
+    try:
+        held.append(LINES[:2])
+        [segment] = held.seal()
+        if read_segment(segment) != LINES[:2]:
+            raise RuntimeError("the segment holds other lines")
+        held.remove(segment, 2)
+    finally:
+        alone.release()
+        held.discard()
 
 
 def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path, claim_own: Claim) -> None:

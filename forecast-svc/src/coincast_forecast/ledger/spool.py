@@ -30,14 +30,17 @@ class SpoolFolder:
     @classmethod
     def claim(cls, folder: Path) -> "SpoolFolder | None":
         """Hold a folder, made where it is missing; None where another process holds it. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        while True:
+            lock = _open_lock(folder)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                return None
+            # Who held it may have removed the folder since: a lock on a file that is gone holds nothing.
+            if _lies_at(folder / LOCK, lock):
+                return cls(folder, lock)
             lock.close()
-            return None
-        return cls(folder, lock)
 
     def append(self, lines: Sequence[str]) -> None:
         """Write lines and sync them to the disk. Raises OSError where they are not safe."""
@@ -80,10 +83,14 @@ class SpoolFolder:
 
     def discard(self) -> None:
         """Remove an empty folder whose replica is gone, and let go of it."""
-        if not self.segments():
+        empty = not self.segments()
+        if empty:
             (self.folder / LOCK).unlink(missing_ok=True)
-            self.folder.rmdir()
         self.release()
+        if empty:
+            # Whoever came since the unlink has a lock of its own in there, and keeps the folder.
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
 
     def _close(self) -> None:
         if self._open is not None:
@@ -118,6 +125,24 @@ def claim_own(root: Path, replica: str) -> SpoolFolder:
     while (claimed := SpoolFolder.claim(root / (replica if number == 1 else f"{replica}-{number}"))) is None:
         number += 1
     return claimed
+
+
+def _open_lock(folder: Path) -> IO[bytes]:
+    """The file to lock, the folder made again as often as it goes in between."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        with contextlib.suppress(FileNotFoundError):
+            return (folder / LOCK).open("ab")
+
+
+def _lies_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether the open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
