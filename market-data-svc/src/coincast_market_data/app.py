@@ -32,6 +32,7 @@ from coincast_market_data.history.service import HistoryService
 from coincast_market_data.housekeeping import Housekeeper
 from coincast_market_data.markets import MarketService, decode_table, encode_table
 from coincast_market_data.prices.batcher import Batcher
+from coincast_market_data.prices.document import SimplePrices
 from coincast_market_data.prices.hot import HotPairs
 from coincast_market_data.prices.leased import LeasedPairs
 from coincast_market_data.prices.ready import ReadyPrices
@@ -105,7 +106,7 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
         catalogue,
         make_history(edges, archive, filler, catalogue),
         ReadyCandles(),
-        make_documents(edges, prices, quality, stack),
+        make_documents(edges, prices, catalogue, quality, stack),
         backfill,
         status,
     )
@@ -234,7 +235,7 @@ def make_markets(
 
 
 def make_documents(
-    edges: Edges, prices: PriceService, quality: QualityBook, stack: AsyncExitStack
+    edges: Edges, prices: PriceService, catalogue: Catalogue, quality: QualityBook, stack: AsyncExitStack
 ) -> DocumentService:
     """CoinGecko's documents as they are."""
     settings = edges.settings
@@ -244,13 +245,13 @@ def make_documents(
     caches = {kind.name: edges.read_through(kind, 1000) for kind in (short, series, lists)}
     for cache in caches.values():
         stack.push_async_callback(cache.aclose)
-    return DocumentService(
-        edges.upstream,
-        caches,
+    simple = SimplePrices(
         prices,
-        prices_fresh_seconds=settings.prices_fresh_seconds,
-        cleaner=Cleaner(quality.note),
+        fresh_seconds=settings.prices_fresh_seconds,
+        quoted=catalogue.quoted,
+        unknown=catalogue.surely_unknown,
     )
+    return DocumentService(edges.upstream, caches, simple, Cleaner(quality.note))
 
 
 def _decode_codes(data: bytes) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import orjson
@@ -11,6 +12,7 @@ from rapidfuzz import fuzz, process
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.cache.read_through import Answer, Fetched, ReadThrough
 from coincast_market_data.domain import Coin, Provenance
+from coincast_market_data.keys import CURRENCY, MAX_CURRENCIES
 from coincast_market_data.parse import parse_coins, parse_currencies
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 
@@ -98,6 +100,15 @@ class Catalogue:
             field=field,
             suggestions=near,
         )
+
+    async def quoted(self, codes: Sequence[str]) -> Sequence[str]:
+        """Those of the codes that prices are quoted in; where the list cannot be had, all that may be."""
+        if not self._codes:
+            with contextlib.suppress(CoincastError):
+                await self.currencies()
+        if not self._codes:
+            return [code for code in codes if CURRENCY.fullmatch(code)][:MAX_CURRENCIES]
+        return [code for code in codes if code in self._codes]
 
     async def _fetch_coins(self, priority: Priority) -> Fetched[tuple[Coin, ...]]:
         reply = await self._upstream.fetch(UpstreamRequest("coins/list", (), "lists", priority))

@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from coincast_chassis.errors import InvalidInput, NotFound
+from coincast_chassis.errors import InvalidInput
 from coincast_market_data.cache.read_through import Answer, Fetch, Fetched, ReadThrough
 from coincast_market_data.cleaning import Cleaner
+from coincast_market_data.document_paths import Route, canonical_query, find_route
 from coincast_market_data.domain import OhlcCandle
 from coincast_market_data.keys import canonical_currency, canonical_id, document_key
 from coincast_market_data.parse import parse_ohlc
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
-from coincast_market_data.prices.document import answerable, simple_price
-from coincast_market_data.prices.service import PriceService
+from coincast_market_data.prices.document import SimplePrices, answerable
 
 OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
-LONGEST_VALUE = 4000
-LISTS = ("ids", "vs_currencies", "vs_currency")
-PARAMETER = re.compile(r"[a-z0-9_]{1,60}")
-COIN = r"coins/(?P<id>[^/]+)"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A path that is passed through: its breaker group and which cache window it has."""
-
-    pattern: re.Pattern[str]
-    group: str
-    cache: str
-
-
-ROUTES = (
-    Route(re.compile("ping"), "other", "document"),
-    Route(re.compile("simple/price"), "prices", "document"),
-    Route(re.compile("simple/supported_vs_currencies"), "lists", "list"),
-    Route(re.compile("coins/list"), "lists", "list"),
-    Route(re.compile("coins/markets"), "markets", "document"),
-    Route(re.compile(f"{COIN}/market_chart"), "series", "series"),
-    Route(re.compile(f"{COIN}/market_chart/range"), "series", "series"),
-    Route(re.compile(f"{COIN}/ohlc"), "series", "series"),
-    Route(re.compile(f"{COIN}/history"), "series", "series"),
-    Route(re.compile("search"), "lists", "list"),
-    Route(re.compile(COIN), "coin", "document"),
-)
 
 
 class DocumentService:
@@ -58,15 +28,12 @@ class DocumentService:
         self,
         upstream: Upstream,
         caches: Mapping[str, ReadThrough[bytes]],
-        prices: PriceService,
-        *,
-        prices_fresh_seconds: float,
+        simple_prices: SimplePrices,
         cleaner: Cleaner,
     ) -> None:
         self._upstream = upstream
         self._caches = caches
-        self._prices = prices
-        self._prices_fresh_seconds = prices_fresh_seconds
+        self._simple_prices = simple_prices
         self._cleaner = cleaner
 
     async def get(
@@ -74,11 +41,9 @@ class DocumentService:
     ) -> Answer[bytes]:
         """The document in CoinGecko's shape. Raises NotFound for a path that is not mirrored."""
         route, path = find_route(path)
-        parameters = canonical_query(query)
+        parameters = canonical_query(route, query)
         if path == "simple/price" and answerable(dict(parameters)):
-            return await simple_price(
-                self._prices, dict(parameters), self._prices_fresh_seconds, max_age_seconds
-            )
+            return await self._simple_prices.get(dict(parameters), max_age_seconds)
         return await self._caches[route.cache].get(
             document_key(path, parameters), self._fetch(route, path, parameters), max_age_seconds
         )
@@ -109,39 +74,3 @@ class DocumentService:
 def encode(document: Any) -> bytes:
     """JSON bytes; numbers that are not finite become null, as JSON has no word for them."""
     return orjson.dumps(document)
-
-
-def find_route(path: str) -> tuple[Route, str]:
-    """(route, canonical path). Raises NotFound for a path that is not mirrored, InvalidInput for a bad
-    coin id.
-    """
-    path = path.strip("/")
-    for route in ROUTES:
-        found = route.pattern.fullmatch(path)
-        if found is None:
-            continue
-        if "id" in found.groupdict():
-            coin = canonical_id(found["id"])
-            path = f"coins/{coin}{path[len('coins/') + len(found['id']) :]}"
-        return route, path
-    raise NotFound(f"the path {path[:100]!r} is not mirrored", field="path")
-
-
-def _canonical_list(value: str) -> str:
-    return ",".join(sorted({part.strip().lower() for part in value.split(",") if part.strip()}))
-
-
-def canonical_query(query: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Parameters sorted, lists of ids and currencies in canonical order. Raises InvalidInput for what
-    cannot be one.
-    """
-    parameters = []
-    for name, given in sorted(query.items()):
-        if not PARAMETER.fullmatch(name):
-            raise InvalidInput(f"{name[:60]!r} is not a parameter", field="query")
-        if name.endswith("api_key"):
-            continue
-        if len(given) > LONGEST_VALUE or any(ord(char) < 32 for char in given):
-            raise InvalidInput(f"the value of {name} is too long or holds control characters", field=name)
-        parameters.append((name, _canonical_list(given) if name in LISTS else given))
-    return tuple(parameters)

@@ -16,7 +16,7 @@ from coincast_market_data.cache.layers import LayerCounts, LayeredCache
 from coincast_market_data.cache.policy import Verdict, Windows, judge
 from coincast_market_data.cache.read_through import Fetched, ReadThrough
 from coincast_market_data.cache.sharing import Sharing
-from coincast_market_data.documents import canonical_query, find_route
+from coincast_market_data.document_paths import canonical_query, find_route
 from coincast_market_data.domain import Quote, Source
 from coincast_market_data.keys import canonical_currencies, document_key, split_ids
 from coincast_market_data.ports import Claim, Priority
@@ -212,7 +212,10 @@ def test_order_case_and_duplicates_make_no_difference(ids: list[str], random: ob
     shuffled = [*ids, *ids]
     random.shuffle(shuffled)
     assert set(split_ids(ids)[0]) == set(split_ids(shuffled)[0])
-    one, other = (canonical_query({"ids": ",".join(some), "vs_currency": "usd"}) for some in (ids, shuffled))
+    route, _ = find_route("coins/markets")
+    one, other = (
+        canonical_query(route, {"ids": ",".join(some), "vs_currency": "usd"}) for some in (ids, shuffled)
+    )
     assert document_key("coins/markets", one) == document_key("coins/markets", other)
 
 
@@ -251,10 +254,11 @@ def test_only_mirrored_paths_pass(path: str) -> None:
 
 
 def test_keys_in_the_query_never_go_further() -> None:
-    query = canonical_query({"x_cg_demo_api_key": "secret", "days": "1"})
+    route, _ = find_route("coins/bitcoin/ohlc")
+    query = canonical_query(route, {"x_cg_demo_api_key": "secret", "days": "1", "_": "7", "Days": "2"})
     assert query == (("days", "1"),)
     with pytest.raises(InvalidInput):
-        canonical_query({"days": "1\r\nX: y"})
+        canonical_query(route, {"days": "1\r\nX: y"})
 
 
 def test_documents_are_bounded_by_their_bytes() -> None:

@@ -18,7 +18,7 @@ from coincast_market_data.encode import iso, prices_json
 from coincast_market_data.failures import raise_if_all_failed
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.prices.batcher import Batcher
-from coincast_market_data.prices.document import simple_price
+from coincast_market_data.prices.document import SimplePrices
 from coincast_market_data.prices.hot import HotPairs
 from coincast_market_data.prices.service import PriceService, worst
 from coincast_market_data.prices.source import QuoteSource, quote_kind
@@ -205,21 +205,26 @@ async def test_the_ready_json_has_every_field_and_null_for_absent() -> None:
     assert iso(1.5) == "1970-01-01T00:00:01.500Z"
 
 
+async def every_code(codes: Sequence[str]) -> Sequence[str]:
+    return codes
+
+
 async def test_simple_price_comes_out_in_coingeckos_shape() -> None:
     rig = Rig()
     query = {"ids": "bitcoin,pepe,nope", "vs_currencies": "usd", "include_last_updated_at": "true"}
-    answer = await simple_price(rig.prices, query, 30.0)
+    simple = SimplePrices(rig.prices, fresh_seconds=30.0, quoted=every_code, unknown=none_unknown)
+    answer = await simple.get(query)
     document = orjson.loads(answer.value)
     assert document == {
         "bitcoin": {"usd": 100_000.0, "last_updated_at": int(NOW - 6)},
         "pepe": {"usd": 1.23457e-9, "last_updated_at": int(NOW - 6)},
     }
-    full = await simple_price(rig.prices, {"ids": "pepe", "vs_currencies": "usd", "precision": "full"}, 30.0)
+    full = await simple.get({"ids": "pepe", "vs_currencies": "usd", "precision": "full"})
     assert orjson.loads(full.value) == {"pepe": {"usd": 1.234567e-9}}
-    none = await simple_price(rig.prices, {"ids": "nope", "vs_currencies": "usd"}, 30.0)
+    none = await simple.get({"ids": "nope", "vs_currencies": "usd"})
     assert none.value == b"{}"
     with pytest.raises(InvalidInput):
-        await simple_price(rig.prices, {"ids": "pepe", "vs_currencies": "usd", "precision": "19"}, 30.0)
+        await simple.get({"ids": "pepe", "vs_currencies": "usd", "precision": "19"})
     assert rig.upstream.calls == 1, "the second time it is all at hand, the unknown one too"
 
 

@@ -60,7 +60,7 @@ class Mirror:
         scope["route"] = Route(f"{PREFIX}/{mirrored.template}")
         if scope["method"] not in ("GET", "HEAD"):
             raise MirrorError(405, "status", "Only GET is possible here.")
-        query = query_of(scope["query_string"])
+        query = query_of(mirrored, scope["query_string"])
         check(mirrored, query)
         if "read" not in admission_of(scope).scopes:
             raise MirrorError(401, "status", "API Key Missing", code=10002)

@@ -16,10 +16,18 @@ MAX_IDS = 250
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """One path: its template, its pattern, the parameters it needs (any one of a group is enough)."""
+    """One path: its template, its pattern, the parameters it needs (any one of a group is enough), and those
+    it knows beside them. CoinGecko passes over all others, and so does the mirror: one reply serves both.
+    """
 
     template: str
     needs: tuple[tuple[str, ...], ...] = ()
+    options: str = ""
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Every parameter that makes a difference."""
+        return frozenset(self.options.split()).union(*self.needs)
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -30,16 +38,31 @@ class Mirrored:
 _SUBJECT = ("ids", "names", "symbols")
 MIRRORED = (
     Mirrored("ping"),
-    Mirrored("simple/price", (("vs_currencies",), _SUBJECT)),
+    Mirrored(
+        "simple/price",
+        (("vs_currencies",), _SUBJECT),
+        "include_tokens include_market_cap include_24hr_vol include_24hr_change include_last_updated_at"
+        " precision",
+    ),
     Mirrored("simple/supported_vs_currencies"),
-    Mirrored("coins/list"),
-    Mirrored("coins/markets", (("vs_currency",),)),
-    Mirrored("coins/{id}"),
-    Mirrored("coins/{id}/market_chart", (("vs_currency",), ("days",))),
-    Mirrored("coins/{id}/market_chart/range", (("vs_currency",), ("from",), ("to",))),
-    Mirrored("coins/{id}/ohlc", (("vs_currency",), ("days",))),
-    Mirrored("coins/{id}/history", (("date",),)),
-    Mirrored("search"),
+    Mirrored("coins/list", (), "include_platform status"),
+    Mirrored(
+        "coins/markets",
+        (("vs_currency",),),
+        "ids names symbols include_tokens category order per_page page sparkline price_change_percentage"
+        " locale precision",
+    ),
+    Mirrored(
+        "coins/{id}",
+        (),
+        "localization tickers market_data community_data developer_data sparkline dex_pair_format"
+        " include_categories_details",
+    ),
+    Mirrored("coins/{id}/market_chart", (("vs_currency",), ("days",)), "interval precision"),
+    Mirrored("coins/{id}/market_chart/range", (("vs_currency",), ("from",), ("to",)), "interval precision"),
+    Mirrored("coins/{id}/ohlc", (("vs_currency",), ("days",)), "interval precision"),
+    Mirrored("coins/{id}/history", (("date",),), "localization"),
+    Mirrored("search", (), "query"),
 )
 _COMPILED = tuple((mirrored.pattern, mirrored) for mirrored in MIRRORED)
 
@@ -55,15 +78,18 @@ def find(path: str) -> tuple[Mirrored, str]:
     raise not_mirrored(path)
 
 
-def query_of(query_string: bytes) -> dict[str, str]:
-    """The parameters without keys; of one that is given twice the last counts, as at CoinGecko."""
+def query_of(mirrored: Mirrored, query_string: bytes) -> dict[str, str]:
+    """The parameters that the path knows, so never a key; of one that is given twice the last counts, as at
+    CoinGecko.
+    """
     try:
         pairs = parse_qsl(
             query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
         )
     except ValueError:
         raise refused("invalid query string") from None
-    return {name: value for name, value in pairs if name not in KEY_PARAMETERS}
+    known = mirrored.known
+    return {name: value for name, value in pairs if name in known}
 
 
 def check(mirrored: Mirrored, query: Mapping[str, str]) -> None:

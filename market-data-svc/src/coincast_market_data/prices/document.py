@@ -4,43 +4,71 @@ cache.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from coincast_chassis.errors import InvalidInput
 from coincast_market_data.cache.read_through import Answer
-from coincast_market_data.domain import Prices, Quote
+from coincast_market_data.domain import Quote, Quoted
 from coincast_market_data.failures import raise_if_all_failed
+from coincast_market_data.keys import MAX_CURRENCIES, split_ids
 from coincast_market_data.prices.service import PriceService, worst
 
 FLAGS = ("include_market_cap", "include_24hr_vol", "include_24hr_change", "include_last_updated_at")
-KNOWN = {"ids", "vs_currencies", "precision", *FLAGS}
 
 
 def answerable(query: Mapping[str, str]) -> bool:
-    """Whether quotes can answer: by ids, and with no parameter that quotes know nothing of."""
-    return bool(query.get("ids")) and bool(query.get("vs_currencies")) and KNOWN.issuperset(query)
+    """Whether quotes can answer: by ids, beside which CoinGecko passes over names and symbols."""
+    return bool(query.get("ids")) and bool(query.get("vs_currencies"))
 
 
-async def simple_price(
-    prices: PriceService, query: Mapping[str, str], fresh_seconds: float, max_age_seconds: float | None = None
-) -> Answer[bytes]:
-    """The document; an unknown id is absent, as at CoinGecko."""
-    digits = _precision(query.get("precision"))
-    found = await prices.get(query["ids"].split(","), query["vs_currencies"].split(","), max_age_seconds)
-    raise_if_all_failed(found.failures, len(found.prices))
-    where = worst(item.provenance for item in found.prices) or prices.nothing_found()
-    flags = {flag for flag in FLAGS if query.get(flag, "").lower() == "true"}
-    left = 0.0 if where.stale else max(0.0, fresh_seconds - where.age_seconds)
-    return Answer(orjson.dumps(_document(found, flags, digits)), where, left)
+class SimplePrices:
+    """Answers as CoinGecko does: an unknown id or currency is left out, however many are asked for."""
+
+    def __init__(
+        self,
+        prices: PriceService,
+        *,
+        fresh_seconds: float,
+        quoted: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+        unknown: Callable[[str], bool],
+    ) -> None:
+        self._prices = prices
+        self._fresh_seconds = fresh_seconds
+        self._quoted = quoted
+        self._unknown = unknown
+
+    async def get(self, query: Mapping[str, str], max_age_seconds: float | None = None) -> Answer[bytes]:
+        """The document."""
+        digits = _precision(query.get("precision"))
+        ids = query["ids"].split(",")
+        codes = await self._quoted(query["vs_currencies"].split(","))
+        if not codes:
+            return self._of_no_currency(ids)
+        parts = [codes[start : start + MAX_CURRENCIES] for start in range(0, len(codes), MAX_CURRENCIES)]
+        answers = await asyncio.gather(*(self._prices.get(ids, part, max_age_seconds) for part in parts))
+        found = [item for answer in answers for item in answer.prices]
+        raise_if_all_failed([failure for answer in answers for failure in answer.failures], len(found))
+        where = worst(item.provenance for item in found) or self._prices.nothing_found()
+        flags = {flag for flag in FLAGS if query.get(flag, "").lower() == "true"}
+        left = 0.0 if where.stale else max(0.0, self._fresh_seconds - where.age_seconds)
+        return Answer(orjson.dumps(_document(found, flags, digits)), where, left)
+
+    def _of_no_currency(self, ids: Sequence[str]) -> Answer[bytes]:
+        coins = split_ids(ids)[0]
+        document: dict[str, dict[str, Any]] = {coin: {} for coin in coins if not self._unknown(coin)}
+        return Answer(orjson.dumps(document), self._prices.nothing_found(), self._fresh_seconds)
 
 
-def _document(found: Prices, flags: set[str], digits: int | str | None) -> dict[str, dict[str, Any]]:
+def _document(
+    found: Sequence[Quoted], flags: set[str], digits: int | str | None
+) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
-    for item in found.prices:
+    for item in found:
         rows.setdefault(item.quote.id, {}).update(_figures(item.quote, flags, digits))
     if "include_last_updated_at" in flags:
         # CoinGecko puts it last.

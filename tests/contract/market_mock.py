@@ -1,0 +1,107 @@
+"""An upstream made up in this process, whose every figure a test can set; over it a whole service."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+
+from coincast.market.v1 import market_pb2_grpc
+from coincast_chassis.app import ServiceApp
+from coincast_chassis.channel import open_channel
+from coincast_chassis.clock import Clock
+from coincast_chassis.run import serve
+from coincast_market_data.app import build
+from coincast_market_data.settings import Settings
+from tests.contract.market_harness import SERVICE, settings_for
+
+DAY_SECONDS = 86_400
+
+
+class MockUpstream:
+    """Every coin costs `price` all the time; what a test puts under a path into `changes` is done to its
+    document.
+    """
+
+    base_url = "http://127.0.0.1:9/api/v3"
+
+    def __init__(self, clock: Clock | None = None, price: float = 100.0) -> None:
+        self.clock = clock
+        self.price = price
+        self.codes = ["usd", "eur", *(f"c{n:02d}" for n in range(40))]
+        self.coins = ["bitcoin", "ethereum"]
+        self.calls: Counter[str] = Counter()
+        self.factors: dict[str, float] = {}
+        self.extra: dict[str, Any] = {}
+
+    def now(self) -> float:
+        return self.clock.now() if self.clock else time.time()
+
+    async def answer(self, request: httpx2.Request) -> httpx2.Response:
+        path, query = request.url.path.removeprefix("/api/v3/"), dict(request.url.params)
+        self.calls[path] += 1
+        price = self.price * self.factors.get(path.rsplit("/", maxsplit=1)[-1], 1.0)
+        document = self.extra.get(path, self._document(path, query, price))
+        headers = {"x-coincast-sandbox": "1", "x-coincast-sandbox-now": str(self.now())}
+        return httpx2.Response(200, stream=Body(orjson.dumps(document)), headers=headers)
+
+    def _document(self, path: str, query: dict[str, str], price: float) -> Any:
+        ids = query.get("ids", ",".join(self.coins)).split(",")
+        codes = query.get("vs_currencies", "usd").split(",")
+        if "market_chart" in path:
+            return self._chart(query, price)
+        if path.endswith("/ohlc"):
+            end = int(self.now()) // 14_400 * 14_400
+            return [[(end - n * 14_400) * 1000, *[price] * 4] for n in reversed(range(24))]
+        documents = {
+            "coins/list": [{"id": coin, "symbol": coin[:3], "name": coin} for coin in self.coins],
+            "simple/supported_vs_currencies": self.codes,
+            "simple/price": {coin: dict.fromkeys(codes, price) for coin in ids},
+            "coins/markets": [{"id": coin, "current_price": price, "market_cap": 1e9} for coin in ids],
+        }
+        one_coin = {"id": path[len("coins/") :], "market_data": {"current_price": {"usd": price}}}
+        return documents.get(path, one_coin)
+
+    def _chart(self, query: dict[str, str], price: float) -> dict[str, list[list[float]]]:
+        now = self.now()
+        start = float(query.get("from", now - DAY_SECONDS * int(query.get("days", 1))))
+        end = min(now, float(query.get("to", now)))
+        step = 3600 if end - start <= 90 * DAY_SECONDS else DAY_SECONDS
+        times = range(int(-(-start // step) * step), int(end) + 1, step)
+        return {
+            name: [[moment * 1000, price] for moment in times]
+            for name in ("prices", "market_caps", "total_volumes")
+        }
+
+
+class Body(httpx2.AsyncByteStream):
+    """A body of one piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._data
+
+
+@asynccontextmanager
+async def market_over(mock: MockUpstream, folder: Path, **changes: Any) -> AsyncIterator[Any]:
+    """The service over real gRPC, its upstream the mock."""
+
+    async def with_mock(given: Settings, stack: AsyncExitStack) -> ServiceApp:
+        return await build(given, stack, transport=httpx2.MockTransport(mock.answer), clock=mock.clock)
+
+    async with serve("market-data", settings_for(mock, folder, **changes), with_mock) as address:
+        channel = open_channel(address, service=SERVICE)
+        try:
+            stub: Any = market_pb2_grpc.MarketDataServiceStub(channel)
+            stub.address = address
+            yield stub
+        finally:
+            await channel.close()
