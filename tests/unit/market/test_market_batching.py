@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coincast_chassis.errors import InvalidInput, NotFound, Unavailable
+from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
 from coincast_market_data.cache.entry import Cached
 from coincast_market_data.domain import Quote
 from coincast_market_data.parse import Pair
 from coincast_market_data.ports import Priority
 from coincast_market_data.prices.batcher import Batcher, Outcome
 from coincast_market_data.prices.plan import FIXED_BYTES, Chunk, plan_chunks
+from coincast_market_data.upstream.refusals import BeyondPlan
 
 IDS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True)
 CURRENCIES = st.sampled_from(["usd", "eur", "btc", "jpy", "gbp"])
@@ -107,6 +108,78 @@ async def test_one_bad_id_fails_one_caller() -> None:
     ]
     assert failed == [("bad-one", "usd")]
     assert len(source.calls) < 14, "bisection, not one call an id"
+
+
+class Refusing:
+    """Refuses every call that holds one of the bad pairs' ids, and counts."""
+
+    def __init__(self, bad: set[str], error: CoincastError) -> None:
+        self.bad, self.error, self.calls = bad, error, 0
+
+    async def fetch(self, chunk: Chunk, priority: Priority) -> Mapping[Pair, Outcome]:
+        self.calls += 1
+        if self.bad.intersection(chunk.ids):
+            raise self.error
+        return {pair: entry(pair) for pair in chunk.pairs()}
+
+
+async def refused(bad: set[str], error: CoincastError) -> tuple[Refusing, dict[Pair, Outcome]]:
+    """250 coins asked for in one call, of which some are bad."""
+    source = Refusing(bad, error)
+    batcher = Batcher(source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=20_000)
+    return source, await batcher.fetch([(f"c{n:03}", "usd") for n in range(250)])
+
+
+@pytest.mark.parametrize("place", [0, 124, 125, 249])
+async def test_one_bad_id_of_250_is_found_within_few_calls(place: int) -> None:
+    source, answers = await refused({f"c{place:03}"}, NotFound("no such coin"))
+    assert {pair[0] for pair, o in answers.items() if not isinstance(o, Cached)} == {f"c{place:03}"}
+    assert isinstance(answers[f"c{place:03}", "usd"], NotFound)
+    assert source.calls <= 17
+
+
+async def test_several_bad_ids_cost_no_more_and_most_coins_are_answered() -> None:
+    bad = {"c010", "c130", "c240"}
+    source, answers = await refused(bad, NotFound("no such coin"))
+    good = {pair[0] for pair, outcome in answers.items() if isinstance(outcome, Cached)}
+    found = {pair[0] for pair, outcome in answers.items() if isinstance(outcome, NotFound)}
+    passing = [outcome for outcome in answers.values() if isinstance(outcome, Unavailable)]
+    assert source.calls <= 21
+    assert not good & bad
+    assert len(good) > 190
+    assert all(
+        isinstance(o, NotFound) or (isinstance(o, Unavailable) and o.retry_after_seconds) for o in open_
+    )
+
+
+async def test_a_call_that_is_refused_whatever_it_holds_costs_few() -> None:
+    source, answers = await refused({f"c{n:03}" for n in range(250)}, InvalidInput("wrong path"))
+    assert source.calls <= 21
+    assert all(isinstance(o, InvalidInput | Unavailable) for o in answers.values())
+    assert all("wrong path" in o.message for o in answers.values() if isinstance(o, CoincastError))
+
+
+async def test_what_the_plan_does_not_give_is_not_asked_for_in_parts() -> None:
+    source, answers = await refused({"c007"}, BeyondPlan("not in your plan"))
+    assert source.calls == 1
+    assert all(isinstance(o, BeyondPlan) for o in answers.values())
+
+
+async def test_an_upstream_that_goes_away_while_a_bad_id_is_looked_for_is_not_asked_on() -> None:
+    source = Refusing({"c000"}, InvalidInput("refused"))
+    asked = source.fetch
+
+    async def fetch(chunk: Chunk, priority: Priority) -> Mapping[Pair, Outcome]:
+        if source.calls == 3:
+            source.calls += 1
+            raise Unavailable("down")
+        return await asked(chunk, priority)
+
+    batcher = Batcher(fetch, window_seconds=0.0, max_ids=250, max_query_bytes=20_000)
+    answers = await batcher.fetch([(f"c{n:03}", "usd") for n in range(250)])
+    assert source.calls == 4
+    assert sum(isinstance(outcome, Cached) for outcome in answers.values()) == 125
+    assert sum(isinstance(outcome, Unavailable) for outcome in answers.values()) == 125
 
 
 async def test_a_question_under_way_is_joined_not_repeated() -> None:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout, Unavailable
 from coincast_chassis.singleflight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import Cached
@@ -34,6 +34,8 @@ class Fetched(Generic[T]):
 
 
 Fetch = Callable[[Priority], Awaitable[Fetched[T]]]
+# With what priority a fetch was made, and what it brought.
+Tried = tuple[Priority, Cached[T] | Exhausted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class ReadThrough(Generic[T]):
         self._data_clock = data_clock
         self._sandbox = sandbox
         self._rand = rand
-        self._flights: SingleFlight[str, Cached[T]] = SingleFlight()
+        self._flights: SingleFlight[str, Tried[T]] = SingleFlight()
         self._behind: set[asyncio.Task[object]] = set()
 
     async def get(self, key: str, fetch: Fetch[T], max_age_seconds: float | None = None) -> Answer[T]:
@@ -117,20 +119,35 @@ class ReadThrough(Generic[T]):
         return max_age is None or self._age(entry) <= max_age
 
     async def _fetch(self, key: str, fetch: Fetch[T], priority: Priority) -> Cached[T]:
-        async def go() -> Cached[T]:
-            from_another = await self._sharing.obtain(key)
-            if from_another is not None:
-                return from_another
+        """One fetch for all; who joined one of less urgency, for which the quota was used up, tries again."""
+        tried, outcome = await self._join(key, fetch, priority)
+        if isinstance(outcome, Exhausted) and tried > priority:
+            _, outcome = await self._join(key, fetch, priority)
+        if isinstance(outcome, Exhausted):
+            raise outcome.with_traceback(None)  # it is raised for every caller
+        return outcome
+
+    async def _join(self, key: str, fetch: Fetch[T], priority: Priority) -> Tried[T]:
+        async def go() -> Tried[T]:
             try:
-                fetched = await fetch(priority)
-            except BaseException:
-                self._sharing.release([key])
-                raise
-            entry = Cached(fetched.value, self._clock.now(), fetched.fetched_at, fetched.seconds)
-            self._cache.write({key: entry})
-            return entry
+                return priority, await self._fetch_one(key, fetch, priority)
+            except Exhausted as error:
+                return priority, error
 
         return await self._flights.do(key, go)
+
+    async def _fetch_one(self, key: str, fetch: Fetch[T], priority: Priority) -> Cached[T]:
+        from_another = await self._sharing.obtain(key)
+        if from_another is not None:
+            return from_another
+        try:
+            fetched = await fetch(priority)
+        except BaseException:
+            self._sharing.release([key])
+            raise
+        entry = Cached(fetched.value, self._clock.now(), fetched.fetched_at, fetched.seconds)
+        self._cache.write({key: entry})
+        return entry
 
     def _refresh_behind(self, key: str, fetch: Fetch[T]) -> None:
         async def go() -> None:

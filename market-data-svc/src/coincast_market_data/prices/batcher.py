@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from coincast_chassis import context
-from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import Cached
 from coincast_market_data.domain import Quote
 from coincast_market_data.parse import Pair
 from coincast_market_data.ports import Priority
-from coincast_market_data.prices.plan import Chunk, plan_chunks
+from coincast_market_data.prices.plan import Chunk, most_calls, plan_chunks
 from coincast_market_data.prices.replicas import NoReplicas, Replicas
+from coincast_market_data.upstream.refusals import BeyondPlan
 
 Outcome = Cached[Quote | None] | CoincastError
+# When a refused batch may be asked for again, of which more was refused than could be found out.
+RETRY_REFUSED_SECONDS = 30.0
 FetchChunk = Callable[[Chunk, Priority], Awaitable[Mapping[Pair, Outcome]]]
 
 
@@ -45,6 +49,7 @@ class Batcher:
         self._max_query_bytes = max_query_bytes
         self._waiting: dict[Pair, Priority] = {}
         self._futures: dict[Pair, asyncio.Future[Outcome]] = {}
+        self._under_way: dict[Pair, Priority] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.Task[Any] | None = None
         self._opened_at = 0.0
@@ -54,11 +59,19 @@ class Batcher:
 
     async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
         """Entries or errors of exactly these pairs."""
-        futures = {pair: self._join(pair, priority) for pair in pairs}
-        if not futures:
+        asked = list(pairs)
+        if not asked:
             return {}
         self.client_calls += 1
         metrics.BATCH_CLIENT_CALLS.inc()
+        # What is joined under way was sent for somebody less urgent, whose share of the quota may be used up.
+        behind = [pair for pair in asked if self._under_way.get(pair, priority) > priority]
+        outcomes = await self._outcomes(asked, priority)
+        again = [pair for pair in behind if isinstance(outcomes[pair], Exhausted)]
+        return outcomes | await self._outcomes(again, priority) if again else outcomes
+
+    async def _outcomes(self, pairs: Sequence[Pair], priority: Priority) -> dict[Pair, Outcome]:
+        futures = {pair: self._join(pair, priority) for pair in pairs}
         await asyncio.wait(futures.values())
         return {pair: future.result() for pair, future in futures.items()}
 
@@ -85,6 +98,7 @@ class Batcher:
         metrics.BATCH_WAIT_SECONDS.observe(asyncio.get_running_loop().time() - self._opened_at)
         # The whole batch goes with its most urgent caller: what is less urgent rides along for nothing.
         priority = min(waiting.values())
+        self._under_way |= dict.fromkeys(waiting, priority)
         async with self._settling(waiting):
             share = await self._replicas.claim(list(waiting))
             self._settle(share.found, share.found)
@@ -132,27 +146,36 @@ class Batcher:
     async def _fetch_apart(
         self, chunk: Chunk, priority: Priority, wanted: frozenset[Pair]
     ) -> dict[Pair, Outcome]:
-        """The chunk's outcomes; a refused chunk is split until what it is refused for stands alone."""
+        """The chunk's outcomes; a refused chunk is split until what it is refused for stands alone, or until
+        that has cost enough calls.
+        """
+        outcomes: dict[Pair, Outcome] = {}
+        parts, left = deque([chunk]), most_calls(chunk)
+        while parts and left:
+            part, left = parts.popleft(), left - 1
+            try:
+                outcomes |= await self._fetch_part(part, priority)
+            except (InvalidInput, NotFound) as error:
+                halves = part.halves() if not isinstance(error, BeyondPlan) else []
+                outcomes |= dict.fromkeys(part.pairs(), _among_others(error) if halves else error)
+                # The largest first: most of what is asked for is answered by the time the calls are spent.
+                parts += [half for half in halves if not wanted.isdisjoint(half.pairs())]
+            except CoincastError as error:
+                # No fault of the request's: the rest would meet the same, one wait after the other.
+                return outcomes | {pair: error for rest in (part, *parts) for pair in rest.pairs()}
+        return outcomes
+
+    async def _fetch_part(self, part: Chunk, priority: Priority) -> Mapping[Pair, Outcome]:
         self.upstream_calls += 1
-        self.ids_sent += len(chunk.ids)
+        self.ids_sent += len(part.ids)
         metrics.BATCH_UPSTREAM_CALLS.inc()
-        metrics.BATCH_IDS.observe(len(chunk.ids))
-        try:
-            return dict(await self._fetch_chunk(chunk, priority))
-        except (InvalidInput, NotFound) as error:
-            halves = [half for half in chunk.halves() if not wanted.isdisjoint(half.pairs())]
-            if not chunk.halves():
-                return dict.fromkeys(chunk.pairs(), error)
-            outcomes: dict[Pair, Outcome] = {}
-            for half in halves:
-                outcomes |= await self._fetch_apart(half, priority, wanted)
-            return outcomes
-        except CoincastError as error:
-            return dict.fromkeys(chunk.pairs(), error)
+        metrics.BATCH_IDS.observe(len(part.ids))
+        return await self._fetch_chunk(part, priority)
 
     def _settle(self, pairs: Iterable[Pair], outcomes: Mapping[Pair, Outcome]) -> None:
         for pair in list(pairs):
             future = self._futures.pop(pair, None)
+            self._under_way.pop(pair, None)
             if future is not None and not future.done():
                 future.set_result(outcomes[pair])
 
@@ -171,3 +194,11 @@ class Batcher:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
         self._fail(list(self._futures), "the service is stopping")
+
+
+def _among_others(error: CoincastError) -> Unavailable:
+    """For a pair of a refused call that may be as good as any: the fault can be another's."""
+    return Unavailable(
+        f"CoinGecko refused this among others, and which is at fault was not found: {error.message}",
+        retry_after_seconds=RETRY_REFUSED_SECONDS,
+    )

@@ -15,6 +15,7 @@ FIXED_QUERY = (
     ("include_last_updated_at", "true"),
     ("precision", "full"),
 )
+FEW_CALLS = 4
 FIXED_BYTES = sum(len(key) + len(value) + 2 for key, value in FIXED_QUERY) + len("ids=&vs_currencies=")
 
 
@@ -44,6 +45,13 @@ class Chunk:
             middle = len(self.currencies) // 2
             return [Chunk(self.ids, self.currencies[:middle]), Chunk(self.ids, self.currencies[middle:])]
         return []
+
+
+def most_calls(chunk: Chunk) -> int:
+    """Upstream calls that a chunk may cost where it is refused: enough to find one bad pair by halving, and a
+    few.
+    """
+    return 1 + 2 * (len(chunk.pairs()) - 1).bit_length() + FEW_CALLS
 
 
 def plan_chunks(pairs: Iterable[Pair], *, max_ids: int, max_query_bytes: int) -> list[Chunk]:

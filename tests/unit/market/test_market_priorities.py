@@ -1,0 +1,108 @@
+"""Who joins a fetch under way for somebody less urgent is not refused for that one's lack of quota."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from coincast_chassis.clock import ManualClock
+from coincast_chassis.errors import Exhausted
+from coincast_market_data.cache.entry import Cached, Kind
+from coincast_market_data.cache.layers import LayerCounts, LayeredCache
+from coincast_market_data.cache.policy import Windows
+from coincast_market_data.cache.read_through import Answer, Fetched, ReadThrough
+from coincast_market_data.cache.redis_store import NullStore
+from coincast_market_data.domain import Quote
+from coincast_market_data.parse import Pair
+from coincast_market_data.ports import Priority
+from coincast_market_data.prices.batcher import Batcher, Outcome
+from coincast_market_data.prices.plan import Chunk
+
+PAIR = ("bitcoin", "usd")
+
+
+class Quota:
+    """A slow upstream whose quota is used up for all that are less urgent than `least`."""
+
+    def __init__(self, least: Priority | None) -> None:
+        self.least = least
+        self.asked: list[Priority] = []
+
+    async def take(self, priority: Priority) -> None:
+        self.asked.append(priority)
+        await asyncio.sleep(0.03)
+        if self.least is None or priority > self.least:
+            raise Exhausted(f"nothing left for {priority.name}", retry_after_seconds=30)
+
+    async def chunk(self, chunk: Chunk, priority: Priority) -> Mapping[Pair, Outcome]:
+        await self.take(priority)
+        return {pair: Cached(Quote(*pair, price=1.0), 0.0, 0.0) for pair in chunk.pairs()}
+
+    async def document(self, priority: Priority) -> Fetched[str]:
+        await self.take(priority)
+        return Fetched("document", 0.0, 0.1)
+
+
+def batcher_on(quota: Quota) -> Batcher:
+    return Batcher(quota.chunk, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
+
+
+def read_through() -> ReadThrough[str]:
+    clock = ManualClock()
+    kind = Kind("k", Windows(10, 40, 100), str.encode, bytes.decode)
+    cache = LayeredCache(kind, NullStore(), clock, LayerCounts(), max_entries=10, max_bytes=0)
+    return ReadThrough(cache, clock=clock, data_clock=clock, sandbox=False)
+
+
+async def test_a_caller_gets_the_price_for_which_a_refresh_has_no_quota() -> None:
+    quota = Quota(least=Priority.LIVE)
+    batcher = batcher_on(quota)
+    refresh = asyncio.create_task(batcher.fetch([PAIR], Priority.REFRESH))
+    await asyncio.sleep(0.01)
+    callers = await asyncio.gather(*(batcher.fetch([PAIR]) for _ in range(20)))
+    assert all(isinstance(answer[PAIR], Cached) for answer in callers)
+    assert isinstance((await refresh)[PAIR], Exhausted)
+    assert quota.asked == [Priority.REFRESH, Priority.LIVE], "once more, for all of them together"
+
+
+async def test_a_caller_for_whom_nothing_is_left_is_refused_after_one_more_try() -> None:
+    quota = Quota(least=None)
+    batcher = batcher_on(quota)
+    refresh = asyncio.create_task(batcher.fetch([PAIR], Priority.REFRESH))
+    await asyncio.sleep(0.01)
+    assert isinstance((await batcher.fetch([PAIR]))[PAIR], Exhausted)
+    await refresh
+    assert quota.asked == [Priority.REFRESH, Priority.LIVE]
+
+
+@pytest.mark.parametrize("first", [Priority.LIVE, Priority.REFRESH])
+async def test_who_is_no_more_urgent_shares_the_refusal(first: Priority) -> None:
+    quota = Quota(least=None)
+    batcher = batcher_on(quota)
+    one = asyncio.create_task(batcher.fetch([PAIR], first))
+    await asyncio.sleep(0.01)
+    assert isinstance((await batcher.fetch([PAIR], first))[PAIR], Exhausted)
+    await one
+    assert quota.asked == [first]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+async def test_a_caller_gets_the_document_for_which_a_refresh_has_no_quota(pause: float) -> None:
+    quota, documents = Quota(least=Priority.LIVE), read_through()
+    refresh = asyncio.create_task(documents.refresh("key", quota.document))
+    await asyncio.sleep(pause)
+    asked = (documents.get("key", quota.document) for _ in range(20))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(answer, Answer) for answer in answers) == 20
+    assert isinstance((await asyncio.gather(refresh, return_exceptions=True))[0], Exhausted)
+    assert quota.asked == [Priority.REFRESH, Priority.LIVE]
+
+
+async def test_callers_of_a_document_share_their_refusal() -> None:
+    quota, documents = Quota(least=None), read_through()
+    asked = (documents.get("key", quota.document) for _ in range(20))
+    refused = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(error, Exhausted) for error in refused) == 20
+    assert quota.asked == [Priority.LIVE]
