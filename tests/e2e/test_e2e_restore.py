@@ -1,22 +1,32 @@
 """The runbook on the live system: back up, lose everything, restore; go back to an older version."""
 
-import shutil
+import hashlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from coincast_stack.testing import StackHandle
+from coincast_stack.options import StackOptions, Upstream
+from coincast_stack.plan import state_dir
+from coincast_stack.testing import StackHandle, stack_for_tests
+from tests.e2e.e2e_scored import REPLAYED_DAYS
 
 Get = Callable[..., httpx2.Response]
 pytestmark = pytest.mark.timeout(600)
 BACKUP = Path(__file__).resolve().parents[2] / "deploy" / "backup.py"
 KEPT = ("archive", "artifacts", "ledger")
-WRITERS = ("market", "training", "forecast")
+COINS = ("bitcoin", "ethereum")
+# What answers in the new system comes from the backup: nothing can be fetched, nothing is trained, and Redis,
+# the gateway and its kept replies are new.
+NOTHING_ELSE = {
+    "MARKET_UPSTREAM_URL": "http://127.0.0.1:9/api/v3",
+    "TRAINING_BOOTSTRAP": "false",
+    "TRAINING_DRIFT_BUDGET_PER_WEEK": "0",
+}
 
 
 def backup(verb: str, *arguments: str, given: bytes = b"") -> bytes:
@@ -29,6 +39,66 @@ def backup(verb: str, *arguments: str, given: bytes = b"") -> bytes:
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Digest by name of every finished file of the three places."""
+    found = {}
+    for file in (file for name in KEPT for file in (root / name).rglob("*") if file.is_file()):
+        name = file.relative_to(root)
+        if not any(part.startswith(".") or part.endswith(".tmp") for part in name.parts):
+            found[name.as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
+def backup_of_a_moment(root: Path) -> tuple[bytes, dict[str, str]]:
+    """A backup of a running system during which no file changed, and the digests of those files."""
+    for _ in range(40):
+        try:
+            before = digests(root)
+            saved = backup("create", "--root", str(root))
+            if digests(root) == before:
+                return saved, before
+        except FileNotFoundError:  # the ledger has moved on meanwhile
+            pass
+        time.sleep(0.5)
+    raise AssertionError("the files changed during each of forty backups")
+
+
+def accuracy(get: Get) -> dict:
+    """How forecasts did, and what the ledger holds; empty while training does not answer."""
+    try:
+        reply = get(
+            "/forecasts/accuracy", params={"model": "lightgbm", "days": 60 + time.monotonic_ns() % 300}
+        )
+    except httpx2.HTTPError:
+        return {}
+    return reply.json() if reply.status_code == 200 else {}
+
+
+def stored(get: Get) -> int:
+    """Forecasts on the ledger's disk once none waits for it; 0 before."""
+    ledger = accuracy(get).get("ledger", {})
+    return 0 if int(ledger.get("lag_entries", 0)) else int(ledger.get("stored_forecasts", 0))
+
+
+def scored(get: Get) -> int:
+    """Forecasts with a score."""
+    return int(accuracy(get).get("ledger", {}).get("scored_forecasts", 0))
+
+
+def facts(get: Get) -> dict[str, object]:
+    """What only the three places know: candles, versions, what these forecast, and how forecasts did."""
+    history = {coin: get(f"/coins/{coin}/history", params={"days": 45}).json()["candles"] for coin in COINS}
+    forecasts = get("/forecasts", params={"ids": ",".join(COINS), "days": 9, "model": "lightgbm"}).json()
+    same = ("id", "served_by", "version", "as_of", "points")
+    return {
+        "history": history,
+        "forecasts": [{key: each[key] for key in same} for each in forecasts["forecasts"]],
+        "versions": get("/models", params={"model": "lightgbm"}).json()["versions"],
+        "audit": get("/models/audit", params={"model": "lightgbm"}).json()["entries"],
+        "live": get("/forecasts/accuracy", params={"model": "lightgbm", "days": 60}).json()["live"],
+    }
 
 
 def served(get: Get) -> str:
@@ -56,26 +126,38 @@ def post(stack: StackHandle, path: str, body: dict[str, object]) -> dict:
     return reply.json()
 
 
-def test_archive_artifacts_and_ledger_come_back_from_a_backup_of_the_running_system(
-    stack: StackHandle, get: Get
+@pytest.fixture
+def get_scored(scored_stack: StackHandle) -> Iterator[Get]:
+    with httpx2.Client(base_url=scored_stack.gateway_url, timeout=30, trust_env=False) as client:
+        yield client.get
+
+
+def test_a_new_system_stands_where_the_lost_one_stood_by_its_backup_alone(
+    scored_stack: StackHandle, get_scored: Get, tmp_path: Path
 ) -> None:
-    wait_until("lightgbm does not serve", lambda: bool(served(get)))
-    version, root = served(get), stack.stack.plan.state_dir
-    candles = get("/coins/ethereum/history", params={"days": 45}).json()["candles"]
-    saved = backup("create", "--root", str(root))
+    wait_until("lightgbm does not serve", lambda: bool(served(get_scored)))
+    wait_until("not all that is due was scored", lambda: scored(get_scored) >= REPLAYED_DAYS * len(COINS))
+    known = facts(get_scored)
+    wait_until("what was served is not in the ledger", lambda: stored(get_scored) > 0)
+    taken = stored(get_scored)
+    saved, expected = backup_of_a_moment(scored_stack.stack.plan.state_dir)
     backup("verify", given=saved)
-    for name in WRITERS:
-        stack.kill(name)
-    held = {name: sum(1 for file in (root / name).rglob("*") if file.is_file()) for name in KEPT}
-    for name in KEPT:
-        shutil.rmtree(root / name)
-    backup("restore", "--root", str(root), given=saved)
-    for name in WRITERS:
-        stack.restart(name)
-    wait_until(f"{version} does not serve again", lambda: served(get) == version)
-    assert get("/coins/ethereum/history", params={"days": 45}).json()["candles"] == candles
-    assert held["artifacts"]
-    assert held["archive"]
+    for place in ("archive/sandbox/usd/", "artifacts/lightgbm/v000001/", "ledger/scored/", "ledger/waiting"):
+        assert [name for name in expected if name.startswith(place)], f"nothing in {place} was backed up"
+
+    options = StackOptions(tmp_path, train=(), extra_environment=NOTHING_ELSE)
+    new = state_dir(options, Upstream.SANDBOX)
+    backup("restore", "--root", str(new), given=saved)
+    assert digests(new) == expected
+
+    with (
+        stack_for_tests(options, ready=False) as again,
+        httpx2.Client(base_url=again.gateway_url, timeout=30, trust_env=False) as client,
+    ):
+        wait_until("the ledger is not told", lambda: bool(accuracy(client.get)), 60)
+        assert stored(client.get) == taken
+        wait_until("no version serves", lambda: bool(served(client.get)), 60)
+        assert facts(client.get) == known
 
 
 def test_production_goes_back_to_the_version_before_and_no_process_restarts(
