@@ -23,6 +23,9 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not here: apt-get install prometheus"),
 ]
+# A machine that is busy with other tests, or whose disk is nearly full, says nothing about the system: of
+# these alone it is asked that they do not fire.
+OF_THE_MACHINE = {"RequestsSlow", "EventLoopBlocked", "DiskNearlyFull", "DiskFillsUp"}
 SUBSTITUTES = {"$__rate_interval": "30s", "$service": ".*", "$instance": ".*"}
 
 
@@ -130,9 +133,15 @@ def test_every_rule_evaluates(server):
     assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
 
 
+def alerts(server, state: str) -> set[str]:
+    found = server.query(f'ALERTS{{alertstate="{state}"}}')
+    return {sample["metric"]["alertname"] for sample in found}
+
+
 def test_a_healthy_system_wakes_nobody(server):
-    firing = server.query('ALERTS{alertstate="firing"}')
-    assert [sample["metric"]["alertname"] for sample in firing] == []
+    """Nor is it about to: most alerts are pending for minutes or hours before they fire."""
+    assert alerts(server, "firing") == set()
+    assert alerts(server, "pending") - OF_THE_MACHINE == set()
 
 
 @pytest.mark.parametrize(("title", "expression"), panels())
