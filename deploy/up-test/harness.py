@@ -41,6 +41,18 @@ class Docker:
         """Run docker; its output."""
         return self._run([self.docker, *arguments], timeout_seconds)
 
+    def code(self, *arguments: str, timeout_seconds: float = 60) -> int:
+        """Run docker for its exit code alone."""
+        done = subprocess.run(
+            [self.docker, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+        return done.returncode
+
     def compose(self, *arguments: str, timeout_seconds: float = 600) -> str:
         """Run compose on this test's project; its output."""
         return self._run([*self._base(), *arguments], timeout_seconds)

@@ -9,14 +9,26 @@ sandbox, on ports of its own; takes everything down at the end, volumes included
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from checks import (
+    CRASH,
+    DIGEST_VOLUMES,
+    EMPTY_VOLUMES,
+    calls,
+    came_back,
+    contents,
+    faults,
+    missing_places,
+    published,
+    told_passwords,
+)
 from harness import ROOT, Docker, Failed, get, post, say, wait_for
 
 IMAGES = {
@@ -27,6 +39,7 @@ IMAGES = {
     "sandbox": "libs/sandbox",
 }
 COINS = ("bitcoin", "ethereum", "solana", "cardano", "litecoin", "dogecoin", "chainlink")
+CURRENCIES = ("usd", "eur", "gbp", "jpy", "chf", "cad", "aud", "cny", "inr", "brl")
 KILLED = ("forecast", "market-data", "training", "redis", "gateway", "prometheus", "grafana", "sandbox")
 SCALE_SECONDS = 30
 
@@ -38,6 +51,7 @@ class UpTest:
         self.docker = docker
         self.network = ["--network", "host"] if host_network_build else []
         self.url = f"http://127.0.0.1:{docker.environment['PORT']}"
+        self.asked = 1000
 
     def steps(self, *, quick: bool) -> list[Callable[[], None]]:
         """All of them, or those that a change must pass."""
@@ -64,12 +78,23 @@ class UpTest:
             say(f"built {tag}: {size:.0f} MB in {time.monotonic() - began:.0f} s")
 
     def up(self) -> None:
-        """All healthy, then a forecast from a trained model."""
+        """All healthy, from nothing: what a run that broke off has left goes first."""
+        self._remove()
         began = time.monotonic()
         self.docker.compose("up", "-d", "--no-build", "--pull", "never", "--wait", "--wait-timeout", "300")
         say(f"up: every container healthy after {time.monotonic() - began:.0f} s")
-        password = "password" in self.docker.compose("logs", "secrets")
-        say(f"Grafana's password is told once: {password}")
+        self.password_told_once()
+
+    def password_told_once(self) -> None:
+        """Grafana's password is made, told on the first start and on no later one. It is not printed here."""
+        told = told_passwords(self.docker.compose("logs", "--no-color", "secrets"))
+        self._must(len(told) == 1, f"Grafana's password was told {len(told)} times")
+        run = ("run", "--rm", "--no-deps", "-T")
+        read = "print(open('/run/coincast/grafana/admin_password').read())"
+        made = self.docker.compose(*run, "--entrypoint", "python", "secrets", "-c", read).strip()
+        self._must(made == told[0], "the password that was told is not the one that Grafana reads")
+        self._must(made not in self.docker.compose(*run, "secrets"), "a later start tells the password again")
+        say("Grafana's password: made on the first start, told there, not told by a second")
 
     def answers(self) -> None:
         """Health, prices, a forecast by the trained model, on the sandbox and saying so."""
@@ -81,32 +106,42 @@ class UpTest:
         if '"sandbox"' not in get(f"{self.url}/forecasts?ids=bitcoin&days=7")[1]:
             raise Failed("a reply on sandbox data does not say so")
 
+    def new_forecast(self) -> dict[str, object]:
+        """A forecast that nobody has asked for before, so that no kept reply answers; empty without one."""
+        self.asked += 1
+        coin, days = COINS[self.asked % len(COINS)], 1 + self.asked % 30
+        quantile = f"0.{self.asked // 9:03d}{1 + self.asked % 9}"
+        asked = f"ids={coin}&days={days}&model=lightgbm&quantiles={quantile}"
+        status, body = get(f"{self.url}/forecasts?{asked}")
+        found = json.loads(body).get("forecasts", []) if status == 200 else []
+        return dict(found[0]) if found else {}
+
+    def new_price(self) -> bool:
+        """Whether prices come that nobody has asked for in this selection before."""
+        self.asked += 1
+        others = [coin for bit, coin in enumerate(COINS[1:]) if self.asked >> bit & 1]
+        currency = CURRENCIES[self.asked // 64 % len(CURRENCIES)]
+        asked = f"ids={','.join(['bitcoin', *others])}&vs_currencies={currency}"
+        return get(f"{self.url}/prices?{asked}")[0] == 200
+
     def trained_forecast(self) -> bool:
         """Whether lightgbm itself serves."""
-        status, body = get(f"{self.url}/forecasts?ids=bitcoin&days=7&model=lightgbm")
-        found = json.loads(body).get("forecasts", []) if status == 200 else []
-        return bool(found) and found[0]["served_by"] == "lightgbm" and not found[0]["degraded"]
+        found = self.new_forecast()
+        return bool(found) and found["served_by"] == "lightgbm" and not found["degraded"]
 
     def hardened(self) -> None:
         """Nobody is root, root is read-only, nothing is published but two ports."""
-        for identifier in self.docker.compose("ps", "-q").split():
-            told = json.loads(self.docker.run("inspect", identifier))[0]
-            host, name = told["HostConfig"], told["Name"]
-            wrong = [
-                what
-                for what, bad in {
-                    "root user": told["Config"]["User"].split(":")[0] in ("", "0", "root"),
-                    "writable root": not host["ReadonlyRootfs"],
-                    "capabilities": host["CapDrop"] != ["ALL"],
-                    "no memory limit": not host["Memory"],
-                    "no pids limit": not host["PidsLimit"],
-                    "new privileges": "no-new-privileges:true" not in (host["SecurityOpt"] or []),
-                }.items()
-                if bad
-            ]
-            if wrong:
-                raise Failed(f"{name}: {', '.join(wrong)}")
-        say("every container: non-root, read-only, no capabilities, limits on memory and pids")
+        shown: set[tuple[str, str, str]] = set()
+        for identifier in self.docker.compose("ps", "-a", "-q").split():
+            told = self.inspected(identifier)
+            if wrong := faults(told):
+                raise Failed(f"{told['Name']}: {', '.join(wrong)}")
+            shown |= published(told)
+        wanted = {("gateway", "PORT"), ("grafana", "GRAFANA_PORT")}
+        expected = {(service, "127.0.0.1", self.docker.environment[port]) for service, port in wanted}
+        self._must(shown == expected, f"published: {sorted(shown)}, not {sorted(expected)}")
+        say("every container: non-root, read-only, no capabilities, limits on memory, CPU and pids")
+        say(f"published: {', '.join(':'.join(each) for each in sorted(shown))}, nothing else")
 
     def targets(self) -> int:
         """Services whose replicas Prometheus reads."""
@@ -127,13 +162,10 @@ class UpTest:
         wait_for("Prometheus has found Alertmanager", found, 90)
 
     def served_calls(self, identifier: str) -> float:
-        """Calls that one replica of forecast has answered; 0 while it does not answer."""
-        code = (
-            "import urllib.request as u;print(sum(float(l.split()[-1]) for l in u.urlopen('http://127.0.0.1:9102/metrics')"
-            ".read().decode().splitlines() if l.startswith('coincast_grpc_server_calls_total')))"
-        )
+        """Forecasts that one replica of forecast was asked for; 0 while it does not answer."""
+        code = "import urllib.request as u;print(u.urlopen('http://127.0.0.1:9102/metrics').read().decode())"
         try:
-            return float(self.docker.run("exec", identifier, "python", "-c", code))
+            return calls(self.docker.run("exec", identifier, "python", "-c", code), "GetForecasts")
         except Failed:
             return 0.0
 
@@ -145,14 +177,10 @@ class UpTest:
         self.docker.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "forecast=3", "forecast")
         say(f"up --scale forecast=3 returned after {time.monotonic() - began:.1f} s")
         replicas = self.docker.compose("ps", "-q", "forecast").split()
-        number = 0
 
         def all_busy() -> bool:
-            nonlocal number
             for _ in range(30):
-                number += 1
-                coin, days = COINS[number % len(COINS)], 1 + number % 30
-                get(f"{self.url}/forecasts?ids={coin}&days={days}&model=lightgbm")
+                self.new_forecast()
             return all(self.served_calls(replica) > before.get(replica, 0) + 3 for replica in replicas)
 
         left = SCALE_SECONDS - (time.monotonic() - began)
@@ -162,25 +190,56 @@ class UpTest:
             raise Failed(f"{len(replicas)} replicas of forecast, not 3")
 
     def kept(self) -> None:
-        """Backup while all runs, then a loss of every version, then restore: the same forecast again."""
+        """Backup while all runs, then a loss of all three places, then restore: all of it is there again.
+
+        Training starts without first models then: one that it trained would be a v000001 like the lost one.
+        """
+        version = self.production()
+        trained_at = self.versions()[version]
+        taken = 0
+
+        def all_taken() -> bool:
+            nonlocal taken
+            taken = self.ledger()
+            return taken > 0
+
+        wait_for("the ledger has taken what was served", all_taken, 60)
         code, backup = self.docker.compose_bytes("run", "--rm", "-T", "backup")
-        self._must(code == 0 and len(backup) > 10_000, f"backup: {backup[-500:]!r}")
+        self._must(code == 0, f"backup: {backup[-500:]!r}")
         code, told = self.docker.compose_bytes("run", "--rm", "-T", "backup", "verify", given=backup)
         self._must(code == 0, f"verify: {told!r}")
-        forecast = f"{self.url}/forecasts?ids=bitcoin&days=7&model=lightgbm"
-        version = json.loads(get(forecast)[1])["forecasts"][0]["version"]
+        saved = contents(backup)
+        self._must(not (gaps := missing_places(saved, version)), f"not in the backup: {gaps}")
         services = ("market-data", "training", "forecast")
         self.docker.compose("stop", *services)
-        wipe = "import shutil; shutil.rmtree('/var/lib/coincast/artifacts/lightgbm')"
-        self.docker.compose("run", "--rm", "-T", "--entrypoint", "python", "backup", "-c", wipe)
+        self._in_volumes(EMPTY_VOLUMES)
+        self._must(not self.held(), "the volumes are not empty before the restore")
         restore = ("backup", "restore", "--root", "/var/lib/coincast", "--replace")
         code, told = self.docker.compose_bytes("run", "--rm", "-T", *restore, given=backup)
         self._must(code == 0, f"restore: {told!r}")
-        self.docker.compose("start", *services)
+        self._must(self.held() == saved, "the volumes do not hold what the backup does")
+        self.docker.environment["BOOTSTRAP"] = "false"
+        again = ("--no-build", "--no-deps", "--pull", "never", "--scale", "forecast=3")
+        self.docker.compose("up", "-d", *again, *services)
         wait_for(f"restored from {len(backup) / 1e6:.1f} MB, forecasts again", self.all_answer, 120)
-        self._must(
-            json.loads(get(forecast)[1])["forecasts"][0]["version"] == version, "another version serves"
-        )
+        self._must(self.serving() == version, "another version serves")
+        self._must(self.versions().get(version) == trained_at, f"{version} is not the one that was lost")
+        wait_for(f"the ledger holds the {taken} forecasts again", lambda: self.ledger() >= taken, 60)
+
+    def _in_volumes(self, code: str) -> str:
+        """Run Python beside the volumes that a backup holds; what it prints."""
+        return self.docker.compose("run", "--rm", "-T", "--entrypoint", "python", "backup", "-c", code)
+
+    def held(self) -> dict[str, str]:
+        """Digest by name of every file in those volumes."""
+        return dict(json.loads(self._in_volumes(DIGEST_VOLUMES)))
+
+    def ledger(self) -> int:
+        """Forecasts on the ledger's disk once none waits for it; 0 before."""
+        self.asked += 1
+        status, body = get(f"{self.url}/forecasts/accuracy?model=lightgbm&days={1 + self.asked % 365}")
+        found = json.loads(body)["ledger"] if status == 200 else {}
+        return 0 if int(found.get("lag_entries", 0)) else int(found.get("stored_forecasts", 0))
 
     def rolled_back(self) -> None:
         """A second version is trained and promoted; then production goes back, without a restart."""
@@ -213,10 +272,11 @@ class UpTest:
             wait_for(f"images of {tag}: prices and forecasts answer", self.all_answer, 120)
         self.docker.run("rmi", "coincast/forecast:up-test-next", "coincast/gateway:up-test-next")
 
-    def versions(self) -> list[str]:
-        """Versions of lightgbm."""
+    def versions(self) -> dict[str, str]:
+        """Versions of lightgbm, each with when it was trained; the gateway keeps no reply to this."""
         status, body = get(f"{self.url}/models?model=lightgbm")
-        return [found["version"] for found in json.loads(body)["versions"]] if status == 200 else []
+        found = json.loads(body)["versions"] if status == 200 else []
+        return {each["version"]: each["created_at"] for each in found}
 
     def production(self) -> str:
         """The version that serves; Failed where none does."""
@@ -225,9 +285,8 @@ class UpTest:
 
     def serving(self) -> str:
         """The version that a forecast comes from; empty where it does not come from lightgbm."""
-        status, body = get(f"{self.url}/forecasts?ids=solana&days={1 + int(time.time()) % 29}&model=lightgbm")
-        found = json.loads(body).get("forecasts", []) if status == 200 else []
-        return str(found[0]["version"]) if found and found[0]["served_by"] == "lightgbm" else ""
+        found = self.new_forecast()
+        return str(found["version"]) if found and found["served_by"] == "lightgbm" else ""
 
     @staticmethod
     def _must(holds: bool, otherwise: str) -> None:
@@ -235,43 +294,41 @@ class UpTest:
             raise Failed(otherwise)
 
     def survives(self) -> None:
-        """Each container is killed and comes back; prices and forecasts answer again."""
+        """Each container's process is killed and the engine brings it back; prices and forecasts answer."""
         for name in KILLED:
             identifier = self.docker.compose("ps", "-q", name).split()[0]
-            before = self.docker.run("inspect", "-f", "{{.State.StartedAt}}", identifier)
-            self._kill(identifier)
+            before = self.inspected(identifier)["RestartCount"]
+            self._crash(name, identifier)
             wait_for(
-                f"{name} killed, running and healthy again",
-                lambda i=identifier, b=before: self.back(i, b),
+                f"{name} killed, restarted by the engine and healthy again",
+                lambda i=identifier, b=before: came_back(self.inspected(i), b),
                 120,
             )
         wait_for("prices and forecasts answer", self.all_answer, 90)
 
-    def _kill(self, identifier: str) -> None:
-        """End the main process as a crash would: docker's own kill would count as a wish."""
-        pid = self.docker.run("inspect", "-f", "{{.State.Pid}}", identifier).strip()
-        try:
-            os.kill(int(pid), 9)
-        except (ProcessLookupError, PermissionError):
-            self.docker.run("restart", "-t", "0", identifier)
+    def inspected(self, identifier: str) -> dict[str, Any]:
+        """What docker says of a container."""
+        return dict(json.loads(self.docker.run("inspect", identifier))[0])
 
-    def back(self, identifier: str, before: str) -> bool:
-        """Whether a container runs again since then, and is well where it says."""
-        told = json.loads(self.docker.run("inspect", identifier))[0]["State"]
-        return (
-            told["Running"]
-            and told["StartedAt"] != before.strip()
-            and told.get("Health", {}).get("Status", "healthy") == "healthy"
-        )
+    def _crash(self, name: str, identifier: str) -> None:
+        """Kill a container's process from inside it. It may end before docker has told how the kill went:
+        whether it did end is seen by the restart alone.
+        """
+        code = self.docker.code("exec", identifier, "sh", "-c", CRASH)
+        self._must(code != 3, f"{name} has no process under Docker's init (init: true): it cannot be killed")
+        self._must(code not in (126, 127), f"{name} has no shell: it cannot be killed from inside")
 
     def all_answer(self) -> bool:
         """Whether both work."""
-        return get(f"{self.url}/prices?ids=bitcoin&vs_currencies=usd")[0] == 200 and self.trained_forecast()
+        return self.new_price() and self.trained_forecast()
 
     def down(self) -> None:
         """Nothing is left."""
-        self.docker.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "-t", "10")
+        self._remove()
         say("down")
+
+    def _remove(self) -> None:
+        self.docker.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "-t", "10")
 
 
 def main(arguments: list[str]) -> int:
