@@ -1,5 +1,6 @@
 """The manifests: strictly valid, hardened alike, and wired to what is there."""
 
+import re
 import shutil
 import subprocess
 import warnings
@@ -8,9 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-KUBERNETES = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
 SERVICES = ("gateway", "market-data", "forecast", "training")
-CUSTOM = ("ServiceMonitor", "PrometheusRule", "Kustomization")
+# No schema of these is at hand: what is ours in them is checked by hand below.
+CUSTOM = {
+    "ServiceMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
+    "Kustomization": "kustomize.config.k8s.io/v1beta1",
+}
+FOLDERS = ("base", "overlays/production", "overlays/offline")
 
 
 def plain(folder: Path) -> list[dict]:
@@ -77,10 +85,73 @@ def test_every_service_has_probes_metrics_and_a_policy(name):
     (deployment,) = [d for d in ALL if named(d) == f"Deployment-{name}"]
     (container,) = pod(deployment)["containers"]
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
-    (monitor,) = [d for d in ALL if named(d) == f"ServiceMonitor-{name}"]
-    (service,) = [d for d in ALL if named(d) == f"Service-{name}"]
-    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert any(named(d) == f"NetworkPolicy-{name}" for d in ALL)
+
+
+@pytest.mark.parametrize("document", [d for d in ALL if d["kind"] in CUSTOM], ids=named)
+def test_what_the_operator_reads_has_its_version_name_and_kind_alone(document):
+    assert set(document) == {"apiVersion", "kind", "metadata", "spec"}
+    assert document["apiVersion"] == CUSTOM[document["kind"]]
+    assert document["metadata"]["name"]
+    assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "coincast"
+    assert set(document["spec"]) == (
+        {"groups"} if document["kind"] == "PrometheusRule" else {"selector", "endpoints"}
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_monitor_finds_its_service_alone_and_reads_a_port_that_shows_metrics(name):
+    (monitor,) = [d for d in ALL if named(d) == f"ServiceMonitor-{name}"]
+    wanted = monitor["spec"]["selector"]
+    assert set(wanted) == {"matchLabels"}
+    found = [
+        d
+        for d in ALL
+        if d["kind"] == "Service" and wanted["matchLabels"].items() <= d["metadata"].get("labels", {}).items()
+    ]
+    assert [d["metadata"]["name"] for d in found] == [name]
+    ports = {port["name"]: port for port in found[0]["spec"]["ports"]}
+    (deployment,) = [d for d in ALL if named(d) == f"Deployment-{name}"]
+    listened = {port["name"] for port in pod(deployment)["containers"][0]["ports"]}
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert set(endpoint) <= {"port", "interval", "relabelings"}
+    assert re.fullmatch(r"[0-9]+(s|m)", endpoint["interval"])
+    assert ports[endpoint["port"]]["targetPort"] in listened
+    # Rules and dashboards tell replicas apart by this label.
+    relabeled = {
+        "sourceLabels": ["__meta_kubernetes_service_name"],
+        "targetLabel": "service",
+    }
+    assert relabeled in endpoint["relabelings"]
+
+
+def test_the_operator_gets_prometheus_own_rules():
+    (rules,) = [d for d in ALL if d["kind"] == "PrometheusRule"]
+    groups = [
+        group
+        for file in sorted((DEPLOY / "prometheus/rules").glob("*.yml"))
+        for group in yaml.safe_load(file.read_text())["groups"]
+    ]
+    assert rules["spec"]["groups"] == groups, "run make pages"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_kustomization_takes_every_file_that_stands_beside_it(folder):
+    here = KUBERNETES / folder
+    document = yaml.safe_load((here / "kustomization.yaml").read_text())
+    known = {"apiVersion", "kind", "namespace", "resources", "configMapGenerator", "images", "patches"}
+    assert set(document) <= known
+    assert (document["apiVersion"], document["kind"]) == (CUSTOM["Kustomization"], "Kustomization")
+    assert document["namespace"] == "coincast"
+    resources = set(document["resources"])
+    assert {file.name for file in here.glob("*.yaml")} - {"kustomization.yaml"} <= resources
+    assert [resource for resource in resources if not (here / resource).exists()] == []
+    files = [name for made in document.get("configMapGenerator", []) for name in made.get("files", [])]
+    assert [name for name in files if not (here / name).is_file()] == []
+    for patch in document.get("patches", []):
+        target = patch["target"]
+        assert [d for d in ALL if named(d) == f"{target['kind']}-{target['name']}"], target
+        assert {"op", "path"} <= set.intersection(*map(set, yaml.safe_load(patch["patch"])))
 
 
 def test_artifacts_are_written_by_training_alone():
@@ -92,7 +163,7 @@ def test_artifacts_are_written_by_training_alone():
         assert mounts.get("artifacts", True) is (name != "training")
 
 
-@pytest.mark.parametrize("overlay", ["base", "overlays/production", "overlays/offline"])
+@pytest.mark.parametrize("overlay", FOLDERS)
 def test_kustomize_builds_it(overlay):
     kubectl = shutil.which("kubectl")
     if kubectl is None:
@@ -117,4 +188,4 @@ def test_kustomize_builds_it(overlay):
         "PodDisruptionBudget",
         "NetworkPolicy",
     } <= kinds
-    assert {"ServiceMonitor", "CronJob", "ConfigMap", "PersistentVolumeClaim"} <= kinds
+    assert {"ServiceMonitor", "PrometheusRule", "CronJob", "ConfigMap", "PersistentVolumeClaim"} <= kinds

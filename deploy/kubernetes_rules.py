@@ -1,0 +1,25 @@
+"""Writes Prometheus' rules as the manifest that its operator reads: kustomize takes no file from above."""
+
+from pathlib import Path
+
+import yaml
+
+RULES = Path(__file__).resolve().parent / "prometheus" / "rules"
+MANIFEST = Path(__file__).resolve().parent / "kubernetes" / "base" / "rules.yaml"
+HEAD = "# Generated from deploy/prometheus/rules by deploy/kubernetes_rules.py; a test holds it current.\n"
+
+
+def manifest() -> str:
+    """The manifest as text."""
+    files = sorted(RULES.glob("*.yml"))
+    document = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "coincast", "labels": {"app.kubernetes.io/part-of": "coincast"}},
+        "spec": {"groups": [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]},
+    }
+    return HEAD + yaml.safe_dump(document, sort_keys=False, width=1000, allow_unicode=True)
+
+
+if __name__ == "__main__":
+    MANIFEST.write_text(manifest())
