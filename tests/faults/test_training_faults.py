@@ -141,6 +141,48 @@ def test_two_promoters_a_thousand_times_lose_no_update(tmp_path: Path, parts: Mo
         assert after.from_version == before.to_version
 
 
+def test_a_disk_that_fills_within_an_audit_line_moves_nothing_and_keeps_the_log_whole(
+    tmp_path: Path, parts: ModuleType
+):
+    registry = registry_of(tmp_path)
+    versions = [write(registry), write(registry)]
+    registry.promote(MODEL, versions[0], requested_by="t")
+    log = (tmp_path / "audit.jsonl").read_bytes()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        rooms = range(0, len(log) // 2, 9)
+        said = [
+            pool.submit(parts.promote_without_room, tmp_path, versions[1], room).result() for room in rooms
+        ]
+    print(f"\n{len(said)} audit lines cut short: {said[0]}")
+    assert len(said) > 15
+    assert all(error.startswith("NotReady: The disk under the registry") for error in said)
+    assert (tmp_path / "audit.jsonl").read_bytes() == log
+    assert registry.table(MODEL).production == versions[0]
+    registry.promote(MODEL, versions[1], requested_by="t")
+    assert [entry.revision for entry in registry.audit.entries(MODEL)] == [1, 2]
+
+
+def test_a_disk_that_fills_between_the_log_and_the_table_leaves_the_way_back_true(
+    tmp_path: Path, parts: ModuleType
+):
+    registry = registry_of(tmp_path)
+    versions = [write(registry) for _ in range(5)]
+    for version in versions[:2]:
+        registry.promote(MODEL, version, requested_by="t")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        said = pool.submit(parts.promote_without_room, tmp_path, versions[2], None).result()
+    print(f"\nthe table had no room: {said}")
+    assert said.startswith("NotReady: The disk under the registry")
+    assert registry.table(MODEL).production == versions[1]
+    assert not list((tmp_path / MODEL).glob(".writing-*"))
+    registry.promote(
+        MODEL, versions[4], alias="shadow", requested_by="t"
+    )  # takes the revision that never came
+    registry.promote(MODEL, versions[3], requested_by="t")
+    assert registry.clean(MODEL, keep=1, requested_by="t") == [versions[0], versions[2]]
+    assert registry.rollback(MODEL, reason="bad day", requested_by="t").production == versions[1]
+
+
 @pytest.mark.parametrize("key", [None, b"secret"], ids=["unsigned", "signed"])
 def test_flipped_bits_and_cut_files_of_every_kind_are_refused(tmp_path: Path, key: bytes | None):
     registry, rng = Registry(tmp_path, clock=SystemClock(), key=key), random.Random(3)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import sys
 import time
 from pathlib import Path
 
 from coincast_chassis.clock import SystemClock
-from coincast_chassis.errors import Conflict
+from coincast_chassis.errors import CoincastError, Conflict
+from coincast_training.domain import AuditEntry
 from coincast_training.executors import open_executor
+from coincast_training.registry.audit import AuditLog
 from coincast_training.registry.registry import Registry
 from coincast_training.training.data import Ground
 from coincast_training.tuning.study import tune
@@ -36,6 +39,36 @@ def promote_often(root: Path, versions: list[str], moves: int, seed: int) -> int
         else:
             moves -= 1
     return again
+
+
+class FullAfterwards(AuditLog):
+    """The disk takes the line and then no file of more than 40 bytes."""
+
+    def append(self, entry: AuditEntry) -> None:
+        """As ever, and full after it."""
+        super().append(entry)
+        no_file_beyond(40)
+
+
+def no_file_beyond(size_bytes: int) -> None:
+    """This process may write no file beyond a size: what fits is taken, then comes an error."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def promote_without_room(root: Path, version: str, room_bytes: int | None) -> str:
+    """The error of a promotion whose audit line has only so much room, or (None) whose table has none."""
+    registry = Registry(root, clock=SystemClock())
+    if room_bytes is None:
+        registry.audit = FullAfterwards(root / "audit.jsonl")
+    else:
+        no_file_beyond((root / "audit.jsonl").stat().st_size + room_bytes)
+    try:
+        registry.promote(MODEL, version, requested_by="t")
+    except CoincastError as error:
+        return f"{type(error).__name__}: {error.message}"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return ""
 
 
 def square(shared: Path, item: int) -> int:

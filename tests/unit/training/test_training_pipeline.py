@@ -62,6 +62,15 @@ async def test_the_first_good_version_is_promoted_and_a_worse_one_is_not(tmp_pat
     assert pipeline.registry.table("lightgbm").production == "v000001"
 
 
+async def test_a_disk_that_refuses_the_move_costs_the_move_and_not_the_version(tmp_path: Path):
+    pipeline = pipeline_in(tmp_path, FakeHistory(panel_of(COINS)))
+    (pipeline.registry.root / "audit.jsonl").mkdir(parents=True)
+    outcome = await run(pipeline, replace(SPEC, promote_if_better=True))
+    assert (outcome.version, outcome.promoted) == ("v000001", False)
+    assert "Production was not moved: The disk under the registry" in outcome.promotion
+    assert pipeline.registry.versions.names("lightgbm") == ["v000001"]
+
+
 async def test_retraining_a_lineage_gives_the_same_bytes(tmp_path: Path):
     panel = panel_of(COINS)
     pipeline = pipeline_in(

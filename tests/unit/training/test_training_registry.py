@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_the_gate_refuses_what_is_worse_than_the_random_walk(registry: Registry,
 def test_the_gate_refuses_what_is_worse_than_production(registry: Registry):
     good, worse = write(registry), write(registry, width=1.18)
     promote(registry, good)
-    with pytest.raises(NotReady, match="below production"):
+    with pytest.raises(NotReady, match="worse than production"):
         promote(registry, worse)
     promote(registry, worse, alias="challenger", share=0.1)
     assert registry.table(MODEL).challenger_share == 0.1
@@ -127,6 +128,26 @@ def test_an_audit_entry_whose_move_never_came_is_passed_over(registry: Registry)
         registry.rollback(MODEL, reason="bad day", requested_by="t")
     promote(registry, versions[1])
     assert registry.rollback(MODEL, reason="bad day", requested_by="t").production == versions[0]
+
+
+def test_a_revision_that_another_alias_took_was_no_production(registry: Registry):
+    versions = [write(registry) for _ in range(4)]
+    promote(registry, versions[0])
+    promote(registry, versions[1])
+    last = list(registry.audit.entries(MODEL))[-1]
+    registry.audit.append(replace(last, to_version=versions[2], revision=3))  # and then the process died
+    promote(registry, versions[2], alias="shadow")
+    promote(registry, versions[3])
+    assert registry.table(MODEL).revision == 4
+    assert registry.rollback(MODEL, reason="bad day", requested_by="t").production == versions[1]
+
+
+def test_a_disk_that_refuses_is_a_sentence(registry: Registry):
+    version = write(registry)
+    (registry.root / "audit.jsonl").mkdir()  # no line can be written
+    with pytest.raises(NotReady, match=r"disk under the registry .* did not take it: Is a directory"):
+        promote(registry, version)
+    assert registry.table(MODEL).production == ""
 
 
 def test_a_torn_audit_line_costs_that_line_alone(registry: Registry):

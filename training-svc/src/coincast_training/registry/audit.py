@@ -18,14 +18,20 @@ class AuditLog:
         self._path = path
 
     def append(self, entry: AuditEntry) -> None:
-        """Adds one line and waits until the disk has it."""
+        """Adds one line and waits until the disk has it. Raises `OSError` where the disk cannot take all of
+        it; nothing of it stays then.
+        """
         line = (json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode()
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        before = os.fstat(file).st_size
         try:
             if self._torn():
                 line = b"\n" + line
-            os.write(file, line)
+            _write_all(file, line)
             os.fsync(file)
+        except OSError:
+            os.ftruncate(file, before)
+            raise
         finally:
             os.close(file)
 
@@ -47,6 +53,12 @@ class AuditLog:
                 entry = _parsed(line)
                 if entry is not None and model in ("", entry.model):
                     yield entry
+
+
+def _write_all(file: int, content: bytes) -> None:
+    """A disk that is nearly full takes a part and refuses the rest only when it is offered again."""
+    while content:
+        content = content[os.write(file, content) :]
 
 
 def _parsed(line: str) -> AuditEntry | None:

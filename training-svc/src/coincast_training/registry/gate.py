@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-from coincast_modelkit.artifact import HorizonRecord, Record
-
-Skill = Callable[[HorizonRecord], float | None]
+from coincast_modelkit.artifact import Record
+from coincast_training.registry.standing import Skill, Standing, distribution_skill, point_skill
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +20,17 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gate says: whether, and in one sentence why."""
+    """What the gate says: whether, in one sentence why, and whether its CRPS is better than production's."""
 
     allowed: bool
     sentence: str
+    better: bool = False
 
 
-def judge(candidate: Record, production: Record | None, bounds: Bounds) -> Verdict:
-    """Refuses a version that is worse than the random walk, or than production, beyond the bounds."""
+def judge(candidate: Record, against: Standing | None, bounds: Bounds) -> Verdict:
+    """Refuses a version that is worse than the random walk, or than production, beyond the bounds. `against`
+    is None where nothing else serves.
+    """
     if not any(horizon.forecasts for horizon in candidate.horizons):
         return Verdict(False, "It has no walk-forward record, so nothing says that it is any good.")
     for name, skill, bound in (
@@ -41,51 +42,36 @@ def judge(candidate: Record, production: Record | None, bounds: Bounds) -> Verdi
             return Verdict(
                 False, f"Its skill against {name} is {mean:+.2f} %, below the bound of {-bound:+.2f} %."
             )
-    return _against_production(candidate, production, bounds)
-
-
-def _against_production(candidate: Record, production: Record | None, bounds: Bounds) -> Verdict:
     crps = _mean(candidate, distribution_skill)
-    standing = "" if crps is None else f" Its CRPS skill against the random walk is {crps:+.2f} %."
-    if production is None:
-        return Verdict(True, f"Nothing serves yet.{standing}")
-    for name, skill in (("CRPS", distribution_skill), ("MAE", point_skill)):
-        difference = _difference(candidate, production, skill)
-        if difference is not None and difference < -bounds.production_loss_points:
+    own = "" if crps is None else f" Its CRPS skill against the random walk is {crps:+.2f} %."
+    if against is None:
+        return Verdict(True, f"Nothing else serves.{own}", better=True)
+    return _against_production(against, bounds.production_loss_points, own)
+
+
+def _against_production(against: Standing, bound: float, own: str) -> Verdict:
+    if not against.gains:
+        return Verdict(
+            False, f"It cannot be compared with production: they share no horizon ({against.basis})."
+        )
+    better = against.gains.get("CRPS", 0.0) > 0
+    for loss, gain in against.gains.items():
+        if gain < -bound:
             return Verdict(
                 False,
-                f"Its {name} skill is {-difference:.2f} points below production's, "
-                f"beyond the bound of {bounds.production_loss_points:.2f}.",
+                f"Its {loss} is {-gain:.2f} % worse than production's, beyond the bound of {bound:.2f} %, "
+                f"{against.basis}.",
+                better,
             )
-    return Verdict(True, f"Within the bounds of the random walk and of production.{standing}")
-
-
-def better(candidate: Record, production: Record | None) -> bool:
-    """Whether the candidate has the higher mean CRPS skill (or none stands against it)."""
-    if production is None:
-        return True
-    difference = _difference(candidate, production, distribution_skill)
-    return difference is not None and difference > 0
-
-
-def point_skill(record: HorizonRecord) -> float | None:
-    """Skill of the median against the last price, percent."""
-    return record.skill_percent
-
-
-def distribution_skill(record: HorizonRecord) -> float | None:
-    """CRPS skill against the rolling Gaussian random walk, percent."""
-    return record.crps_skill_percent
+    stands = ", ".join(f"{loss} {gain:+.2f} %" for loss, gain in against.gains.items())
+    return Verdict(
+        True,
+        f"Within the bounds of the random walk and of production: {stands} against production "
+        f"{against.basis}.{own}",
+        better,
+    )
 
 
 def _mean(record: Record, skill: Skill) -> float | None:
     values = [value for horizon in record.horizons if (value := skill(horizon)) is not None]
     return fmean(values) if values else None
-
-
-def _difference(candidate: Record, production: Record, skill: Skill) -> float | None:
-    """Mean difference over the horizons that both have, in points."""
-    theirs = {horizon.horizon_days: skill(horizon) for horizon in production.horizons}
-    pairs = [(skill(horizon), theirs.get(horizon.horizon_days)) for horizon in candidate.horizons]
-    whole = [ours - other for ours, other in pairs if ours is not None and other is not None]
-    return fmean(whole) if whole else None

@@ -11,14 +11,15 @@ def earlier_productions(entries: Iterable[AuditEntry], revision: int) -> Iterato
     """The versions that a rollback would go to, nearest first.
 
     A rollback takes the newest off the pile, so that a second one goes further back and not forth again.
-    Of several entries with one revision only the last was made; one beyond the table's revision never was.
+    The entries are all of one model's: of several moves with one revision, whatever their alias, only the
+    last was made; one beyond the table's revision never was.
     """
-    made = {entry.revision: entry for entry in entries if entry.alias == "production"}
+    moves = {entry.revision: entry for entry in entries if entry.alias}
     pile: list[str] = []
-    for number in sorted(made):
-        if number > revision:
+    for number in sorted(moves):
+        entry = moves[number]
+        if number > revision or entry.alias != "production":
             continue
-        entry = made[number]
         if entry.action == "rollback":
             while pile and pile[-1] != entry.to_version:
                 pile.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from coincast_training.training import losses
 
 Floats = NDArray[np.float64]
 MIN_DATES = 10
+MOST_DAYS, MOST_HORIZONS = 1_000_000, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class PairedTest:
     horizon_days: int
     loss: str
     forecasts: int
+    days: int
     mean_loss_a: float
     mean_loss_b: float
     statistic: float
@@ -29,14 +32,18 @@ class PairedTest:
 
 
 def paired_tests(a: WalkForward, b: WalkForward) -> list[PairedTest]:
-    """Tests at every horizon that both forecast, on the coins and days that both forecast."""
+    """Tests at every horizon that both forecast, on the coins and days that both forecast; a row that is not
+    whole in either is left out.
+    """
     at_a, at_b = _common(a, b)
+    horizons, origins = a.horizons[at_a], a.origins[at_a]
     tests = []
     for name, loss in (("crps", losses.crps), ("absolute_error", _relative_error)):
         loss_a, loss_b = loss(a)[at_a], loss(b)[at_b]
-        for horizon in np.unique(a.horizons[at_a]):
-            rows = a.horizons[at_a] == horizon
-            tests.append(_test(int(horizon), name, loss_a[rows], loss_b[rows], a.origins[at_a][rows]))
+        whole = np.isfinite(loss_a) & np.isfinite(loss_b)
+        for horizon in np.unique(horizons[whole]):
+            rows = whole & (horizons == horizon)
+            tests.append(_test(int(horizon), name, loss_a[rows], loss_b[rows], origins[rows]))
     return tests
 
 
@@ -47,15 +54,16 @@ def _relative_error(forecast: WalkForward) -> Floats:
 
 def _common(a: WalkForward, b: WalkForward) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of each that stand for the same coin, origin and horizon, in the same order."""
-    places = {key: row for row, key in enumerate(_keys(b))}
-    pairs = [(row, places[key]) for row, key in enumerate(_keys(a)) if key in places]
-    both = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
+    coins = np.unique(np.concatenate([a.coin_ids, b.coin_ids]))
+    _, at_a, at_b = np.intersect1d(_keys(a, coins), _keys(b, coins), return_indices=True)
+    return at_a, at_b
 
 
-def _keys(forecast: WalkForward) -> list[tuple[str, int, int]]:
+def _keys(forecast: WalkForward, coins: NDArray[np.str_]) -> NDArray[np.int64]:
+    """One number a row, so that millions of rows are matched while the registry's lock is held."""
     days = forecast.origins.astype("datetime64[D]").astype(np.int64)
-    return list(zip(forecast.coin_ids.tolist(), days.tolist(), forecast.horizons.tolist(), strict=True))
+    coin = np.searchsorted(coins, forecast.coin_ids).astype(np.int64)
+    return np.asarray((coin * MOST_DAYS + days) * MOST_HORIZONS + forecast.horizons)
 
 
 def _test(
@@ -71,6 +79,7 @@ def _test(
         horizon_days=horizon,
         loss=name,
         forecasts=len(loss_a),
+        days=len(days),
         mean_loss_a=float(loss_a.mean()),
         mean_loss_b=float(loss_b.mean()),
         statistic=statistic,
@@ -95,7 +104,7 @@ def diebold_mariano(differences: Floats, *, lags: int) -> tuple[float, float]:
     return statistic, float(2 * stdtr(n - 1, -abs(statistic)))
 
 
-def verdict(a: str, b: str, tests: list[PairedTest]) -> str:
+def verdict(a: str, b: str, tests: Sequence[PairedTest]) -> str:
     """One sentence: which is better, or that the data does not tell."""
     if not tests:
         return f"{a} and {b} have no forecast in common, so nothing can be said."

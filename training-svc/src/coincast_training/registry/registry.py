@@ -24,6 +24,7 @@ from coincast_training.registry.audit import AuditLog
 from coincast_training.registry.gate import Bounds, Verdict
 from coincast_training.registry.paired import PairedTest, paired_tests, verdict
 from coincast_training.registry.retired import read_retired, write_retired
+from coincast_training.registry.standing import standing
 from coincast_training.registry.versions import Version, Versions
 from coincast_training.registry.walk_forward_file import FILE_NAME, load_walk_forward
 
@@ -72,14 +73,21 @@ class Registry:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One mover at a time over all models, since the audit log is one file. A killed mover lets go."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """One mover at a time over all models, since the audit log is one file. A killed mover lets go.
+
+        Raises `Unavailable` where the lock is not to be had, `NotReady` where the disk refuses a write.
+        """
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / ".registry.lock").acquire(timeout=LOCK_SECONDS):
                 yield
         except Timeout as error:
             raise Unavailable(
                 f"The registry was locked for {LOCK_SECONDS:.0f} s by another process.", retry_after_seconds=5
+            ) from error
+        except OSError as error:
+            raise NotReady(
+                f"The disk under the registry ({self.root}) did not take it: {error.strerror or error}."
             ) from error
 
     def promote(
@@ -125,24 +133,30 @@ class Registry:
 
     def promote_if_better(self, model: str, version: str, *, requested_by: str) -> Moved:
         """Promotes to production where the gate allows it and the record is better than production's."""
-        table = self.table(model)
-        candidate = self.versions.get(model, version)
-        serving = self.versions.get(model, table.production).record if table.production else None
-        if not gate.better(candidate.record, serving):
+        table, said = self.table(model), self.judge(model, version)
+        # What the gate refuses, promote refuses, with the gate's own reason.
+        if said.allowed and (version == table.production or not said.better):
             raise NotReady(
-                f"{version} is not better than {table.production}, which serves, by mean CRPS skill.",
+                f"{version} is not better than {table.production}, which serves. {said.sentence}",
                 field="version",
             )
         return self.promote(model, version, expected_revision=table.revision, requested_by=requested_by)
 
     def judge(self, model: str, version: str) -> Verdict:
         """What the gate says of a version."""
-        candidate = self.versions.get(model, version)
-        production = self.table(model).production
-        serving = None
-        if production and production != version:
-            serving = self.versions.get(model, production).record
-        return gate.judge(candidate.record, serving, self._bounds)
+        candidate, production = self.versions.get(model, version), self.table(model).production
+        if production in ("", version):
+            return gate.judge(candidate.record, None, self._bounds)
+        serving = self.versions.get(model, production)
+        tests = self._paired(model, production, version)
+        return gate.judge(candidate.record, standing(candidate.record, serving.record, tests), self._bounds)
+
+    def _paired(self, model: str, version_a: str, version_b: str) -> list[PairedTest]:
+        """Tests on the forecasts that both made; none where a version kept no forecasts."""
+        try:
+            return paired_tests(self.walk_forward(model, version_a), self.walk_forward(model, version_b))
+        except NotReady:
+            return []
 
     def rollback(
         self, model: str, *, reason: str, requested_by: str, expected_revision: int | None = None
