@@ -23,6 +23,8 @@ from typing import BinaryIO
 
 FOLDERS = ("artifacts", "archive", "ledger")
 DIGESTS = "digests.json"
+# As coincast_modelkit.artifact.write names it; this script runs without the packages.
+LAST_NUMBER = ".last-version"
 
 
 class BackupError(Exception):
@@ -30,7 +32,9 @@ class BackupError(Exception):
 
 
 def files_of(root: Path) -> Iterator[Path]:
-    """Files to keep, aliases first; unfinished ones (a leading dot, .tmp) are left out."""
+    """Files to keep, aliases first; unfinished ones (a leading dot, .tmp) are left out, but not the highest
+    version number ever given: it must not be given again.
+    """
     found = [
         file
         for folder in FOLDERS
@@ -41,7 +45,7 @@ def files_of(root: Path) -> Iterator[Path]:
 
 
 def _unfinished(file: Path) -> bool:
-    return any(part.startswith(".") or part.endswith(".tmp") for part in file.parts)
+    return file.name != LAST_NUMBER and any(p.startswith(".") or p.endswith(".tmp") for p in file.parts)
 
 
 def create(root: Path, out: BinaryIO) -> int:

@@ -11,6 +11,8 @@ from deploy.backup import BackupError, create, restore, unpack
 def system(root: Path) -> dict[str, bytes]:
     files = {
         "artifacts/lightgbm/aliases.json": b'{"production": "v000001"}',
+        # The highest number given, though its version may be gone: it must not be given again.
+        "artifacts/lightgbm/.last-version": b"7",
         "artifacts/lightgbm/v000001/manifest.json": b"{}",
         "artifacts/lightgbm/v000001/model.txt": b"tree" * 1000,
         "archive/usd/bitcoin.parquet": bytes(range(256)),
