@@ -1,4 +1,4 @@
-"""Scoring, the live record, and the paired sequential test."""
+"""Scoring and the live record."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from coincast_training.ledger.accuracy import frame_of, live_records, variant_tests
+from coincast_training.ledger.accuracy import frame_of, live_records
 from coincast_training.ledger.live_record import live_document
 from coincast_training.ledger.scoring import score_rows
-from coincast_training.ledger.sequential import judge_pairs, piled, relative_difference
 from coincast_training.ledger.store import LedgerStore
 from tests.unit.training.training_fakes import candles_of
 from tests.unit.training.training_ledger_rows import forecast_of, incoming
@@ -87,32 +84,3 @@ def test_the_live_record_by_horizon_and_coin(tmp_path: Path):
     assert {(r["model"], r["id"], r["horizon_days"]) for r in document["records"]} == {
         ("lightgbm", coin, horizon) for coin in ("", "bitcoin") for horizon in (1, 7)
     }
-
-
-def test_the_better_variant_is_told_and_equals_are_not(tmp_path: Path):
-    good = [row_of(day) for day in range(60, 390)]
-    bad = [row_of(day, width=3.0, version="v000002", variant="challenger") for day in range(60, 390)]
-    twin = [row_of(day, version="v000003", variant="shadow") for day in range(60, 390)]
-    tests = {
-        test.version_b: test.result for test in variant_tests(frame_of(table_in(tmp_path, good + bad + twin)))
-    }
-    assert tests["v000002"].better == "a"
-    assert tests["v000002"].pairs == 330
-    assert tests["v000003"].better == "undecided"
-    assert tests["v000003"].e_value == pytest.approx(1.0)
-
-
-def test_equals_are_told_apart_no_more_often_than_promised():
-    rng = np.random.default_rng(11)
-    false = 0
-    for _ in range(400):
-        differences = relative_difference(rng.gamma(2, 1, 300), rng.gamma(2, 1, 300))
-        ever = max(judge_pairs({1: differences[:n]}, n).for_b for n in range(10, 301, 10))
-        false += ever >= 20
-    assert false / 400 <= 0.05
-
-
-@given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.integers(1, 30))
-def test_capital_is_never_negative_and_one_without_difference(differences: list[float], horizon: int):
-    assert piled(np.array(differences), horizon) > 0
-    assert piled(np.zeros(len(differences)), horizon) == pytest.approx(1.0)

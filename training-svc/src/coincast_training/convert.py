@@ -13,7 +13,8 @@ from coincast.forecast.v1 import forecast_pb2
 from coincast.training.v1 import training_pb2 as pb
 from coincast_modelkit.artifact import Aliases, HorizonRecord, Record
 from coincast_training.domain import AuditEntry, Job, JobState, TrainingSpec
-from coincast_training.ledger.accuracy import Live, VariantTest
+from coincast_training.ledger.accuracy import Live
+from coincast_training.ledger.variants import VariantTest
 from coincast_training.registry.paired import PairedTest
 from coincast_training.registry.registry import Comparison, aliases_of
 from coincast_training.registry.versions import Version

@@ -12,10 +12,11 @@ from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_training.convert import live_to_pb, record_to_pb, variant_test_to_pb
 from coincast_training.domain import MODELS
 from coincast_training.jobs.limits import COIN_ID
-from coincast_training.ledger.accuracy import frame_of, live_records, variant_tests
+from coincast_training.ledger.accuracy import frame_of, live_records
 from coincast_training.ledger.source_calendar import SourceCalendar
 from coincast_training.ledger.status import LedgerWatch
 from coincast_training.ledger.store import LedgerStore
+from coincast_training.ledger.variants import COLUMNS, Rival, VariantTest, rivals_in, variant_tests
 from coincast_training.registry.registry import Registry
 from coincast_training.servicer import within
 
@@ -48,8 +49,15 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
         return pb.GetAccuracyResponse(
             live=[live_to_pb(live) for live in live_records(frame, by_coin=bool(coin_id))],
             evaluated=self._evaluated([model] if model else list(MODELS)),
-            tests=[variant_test_to_pb(test) for test in variant_tests(frame)],
+            tests=[variant_test_to_pb(test) for test in self._tests(rivals_in(frame), model, coin_id)],
         )
+
+    def _tests(self, rivals: list[Rival], model: str, coin_id: str) -> list[VariantTest]:
+        """Of those that were beside production in the days that were asked for; each from its own start."""
+        if not rivals:
+            return []
+        scores = frame_of(self._store.every_score(COLUMNS), model=model, coin_id=coin_id)
+        return variant_tests(scores, rivals)
 
     def _evaluated(self, models: list[str]) -> list[pb.EvaluatedRecord]:
         found = []

@@ -32,7 +32,11 @@ class AccuracyQuery(Query):
             description="Empty means every coin.",
         ),
     ] = ""
-    days: Annotated[int, Field(ge=1, le=365, description="Days of the record, up to now."), PlainInteger] = 30
+    days: Annotated[
+        int,
+        Field(ge=1, le=365, description="Days of the record. Tests of variants keep their own start."),
+        PlainInteger,
+    ] = 30
 
 
 class JobsQuery(Query):

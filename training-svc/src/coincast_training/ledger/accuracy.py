@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from coincast_modelkit.artifact import HorizonRecord
-from coincast_training.ledger.sequential import Sequential, judge_pairs, relative_difference
 
 GROUP = ("model", "version", "variant", "horizon_days")
 
@@ -24,16 +22,6 @@ class Live:
     variant: str
     coin_id: str
     horizon: HorizonRecord
-
-
-@dataclass(frozen=True, slots=True)
-class VariantTest:
-    """Challenger or shadow (b) against production (a) on the forecasts that both made."""
-
-    model: str
-    version_a: str
-    version_b: str
-    result: Sequential
 
 
 def frame_of(table: pa.Table, *, model: str = "", coin_id: str = "") -> pl.DataFrame:
@@ -85,48 +73,3 @@ def _horizon(row: dict[str, Any]) -> HorizonRecord:
 
 def _skill(loss: float, baseline: float) -> float | None:
     return 100 * (1 - loss / baseline) if baseline > 0 else None
-
-
-def variant_tests(frame: pl.DataFrame) -> list[VariantTest]:
-    """Every challenger and shadow against production, on the same coin, day and horizon."""
-    tests = []
-    rivals = frame.filter(pl.col("variant") != "production").select("model", "version", "variant").unique()
-    for model, version, variant in sorted(rivals.rows()):
-        of_model = frame.filter(pl.col("model") == model)
-        rival = of_model.filter((pl.col("version") == version) & (pl.col("variant") == variant))
-        tests.extend(_against_each_production(model, version, of_model, rival))
-    return tests
-
-
-def _against_each_production(
-    model: str, version: str, of_model: pl.DataFrame, rival: pl.DataFrame
-) -> list[VariantTest]:
-    production = of_model.filter((pl.col("variant") == "production") & (pl.col("version") != version))
-    keys = ["coin_id", "vs_currency", "as_of", "horizon_days", "due"]
-    tests = []
-    for (served,), rows in production.group_by("version"):
-        both = (
-            rows.select([*keys, "crps"])
-            .unique(keys)
-            .join(rival.select([*keys, "crps"]).unique(keys), on=keys, suffix="_b")
-        )
-        if both.height:
-            tests.append(VariantTest(model, str(served), version, judge_pairs(_daily(both), both.height)))
-    return tests
-
-
-def _daily(both: pl.DataFrame) -> dict[int, Any]:
-    """Per horizon the mean relative difference of each due day: coins of a day are no independent
-    witnesses.
-    """
-    difference = relative_difference(both["crps"].to_numpy(), both["crps_b"].to_numpy())
-    days = (
-        both.with_columns(pl.Series("difference", difference))
-        .group_by("horizon_days", "due")
-        .agg(pl.col("difference").mean())
-        .sort("horizon_days", "due")
-    )
-    return {
-        int(h): np.array(rows["difference"])
-        for (h,), rows in days.group_by("horizon_days", maintain_order=True)
-    }

@@ -2,7 +2,8 @@
 
 Each day brings d in [-1, 1], the relative difference of the losses. If A is at least as good as B, a bet on B
 cannot be expected to gain, whatever was seen before: the capital that starts at 1 exceeds 20 with a chance of
-of at most 1 in 20, ever (Ville's inequality; Waudby-Smith and Ramdas 2024, Henzi and Ziegel 2022).
+at most 1 in 20, ever (Ville's inequality; Waudby-Smith and Ramdas 2024, Henzi and Ziegel 2022). That holds
+from one fixed first day: never give it a window that slides.
 Forecasts h days ahead overlap, so days are dealt to h piles in turn, each of which is bet on separately,
 and the capitals are averaged.
 """
@@ -58,7 +59,9 @@ def piled(differences: Floats, horizon: int) -> float:
 
 
 def judge_pairs(daily: dict[int, Floats], pairs: int) -> Sequential:
-    """The verdict over all horizons: `daily` holds, per horizon, the mean difference of each day in order."""
+    """The verdict over all horizons: `daily` holds, per horizon, the mean difference of each day in order,
+    from the experiment's first day on.
+    """
     if not daily:
         return Sequential(0, 1.0, 1.0)
     for_b = float(np.mean([piled(days, horizon) for horizon, days in daily.items()]))

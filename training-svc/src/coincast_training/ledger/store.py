@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,10 @@ class LedgerStore:
             keep.append(key not in seen)
             seen.add(key)
         return table.filter(pa.array(keep))
+
+    def every_score(self, columns: Sequence[str]) -> pa.Table:
+        """These columns of all scores there are; a score that a crash doubled comes twice."""
+        return read_rows(self._scored.glob("*-*-*/*.parquet"), SCORED_SCHEMA, columns)
 
     def newest_scored(self) -> dt.date | None:
         """The newest day whose close is known from a score."""

@@ -535,7 +535,7 @@ class LedgerStatus(_message.Message):
     stored_forecasts: _builtins.int
     scored_forecasts: _builtins.int
     lag_entries: _builtins.int
-    """Entries in the stream that are not on disk yet."""
+    """Entries in the stream that are not on disk yet; 0 beside lag_seconds where some wait and Redis cannot count them."""
     lag_seconds: _builtins.float
     def __init__(
         self,
@@ -1152,7 +1152,9 @@ class GetAccuracyResponse(_message.Message):
 
     @_builtins.property
     def tests(self) -> _containers.RepeatedCompositeFieldContainer[Global___VariantTest]:
-        """Challenger against production, by a sequential test that may be read at any time."""
+        """Challenger and shadow against production, by a sequential test that may be read at any time: over all forecasts that
+        both made, from the first one on.
+        """
 
     @_builtins.property
     def ledger(self) -> Global___LedgerStatus: ...
@@ -1240,6 +1242,7 @@ class VariantTest(_message.Message):
     PAIRS_FIELD_NUMBER: _builtins.int
     E_VALUE_FIELD_NUMBER: _builtins.int
     BETTER_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version_a: _builtins.str
     version_b: _builtins.str
@@ -1248,6 +1251,10 @@ class VariantTest(_message.Message):
     """An e-value; above 20 the better one is told at 5 %."""
     better: _builtins.str
     """a, b or undecided."""
+    from_date: _builtins.str
+    """The test's fixed start (`YYYY-MM-DD`): the first day that both forecast. `days` of the request does not move it; a
+    window that slides would tell a difference where there is none more often than promised.
+    """
     def __init__(
         self,
         *,
@@ -1257,10 +1264,11 @@ class VariantTest(_message.Message):
         pairs: _builtins.int = ...,
         e_value: _builtins.float = ...,
         better: _builtins.str = ...,
+        from_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["better", b"better", "e_value", b"e_value", "model", b"model", "pairs", b"pairs", "version_a", b"version_a", "version_b", b"version_b"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["better", b"better", "e_value", b"e_value", "from_date", b"from_date", "model", b"model", "pairs", b"pairs", "version_a", b"version_a", "version_b", b"version_b"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
