@@ -20,6 +20,9 @@ SHARED = Counter(
 LIMITS_LOCAL = Counter(
     "coincast_gateway_limits_local", "Look-ups of a limit that this process answered alone: Redis did not."
 )
+BAD_KEY_RECORDS = Counter(
+    "coincast_gateway_bad_key_records", "Records of API keys that could not be read, at each look at them."
+)
 REFUSED = Counter(
     "coincast_gateway_refused", "Requests turned away before they were looked at, by reason.", ["reason"]
 )

@@ -159,6 +159,17 @@ async def test_bad_input_names_the_field_and_the_fix(http: httpx2.AsyncClient, p
     assert problem["detail"]
 
 
+@pytest.mark.parametrize("path", ["/prices", "/forecasts"])
+async def test_250_ids_are_taken_and_251_are_not(http: httpx2.AsyncClient, path: str) -> None:
+    ids = ["bitcoin", *(f"c{n}" for n in range(250))]
+    most = await http.get(path, params={"ids": ",".join(ids[:250])})
+    assert most.status_code == 200
+    assert len(most.json()["errors"]) == 249
+    refused = await http.get(path, params={"ids": ",".join(ids)})
+    assert (refused.status_code, refused.json()["field"]) == (422, "ids")
+    assert "250" in refused.json()["detail"]
+
+
 async def test_unknown_paths_methods_and_coins(http: httpx2.AsyncClient) -> None:
     assert (await http.get("/nothing")).json()["type"] == "/problems/not-found"
     refused = await http.post("/prices")

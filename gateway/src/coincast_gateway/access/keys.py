@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 import orjson
 import redis.asyncio
+from redis.exceptions import ResponseError
 
 from coincast_chassis.errors import InvalidInput, NotFound
+from coincast_gateway import metrics
 
 Scope = Literal["read", "train", "admin"]
 REDIS_KEY = "coincast:gateway:keys"
@@ -43,11 +45,16 @@ class KeyRecord:
 
     @classmethod
     def load(cls, digest: str, raw: bytes) -> "KeyRecord":
-        """From Redis."""
-        fields = orjson.loads(raw)
-        return cls(
-            fields["name"], digest, frozenset(fields["scopes"]), fields["created_at"], fields["per_minute"]
-        )
+        """From Redis. Raises ValueError for what `dump` never wrote."""
+        try:
+            fields = orjson.loads(raw)
+            name, per_minute, created_at = fields["name"], int(fields["per_minute"]), fields["created_at"]
+            record = cls(name, digest, frozenset(fields["scopes"]), float(created_at), per_minute)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"It has no good {error}.") from error
+        if not isinstance(name, str) or not NAME.match(name) or not record.scopes <= GRANTS["admin"]:
+            raise ValueError("Its name or its scopes cannot be.")
+        return record
 
 
 def digest_of(key: str) -> str:
@@ -84,9 +91,19 @@ class KeyStore:
         self._redis = client
 
     async def all(self) -> list[KeyRecord]:
-        """Every key. Raises what the client raises: who checks access must not guess."""
+        """Every key. Raises what the client raises: who checks access must not guess.
+
+        A record that cannot be read is left out and counted: its key lets nobody in, the others still do.
+        """
         rows: Any = await self._redis.hgetall(REDIS_KEY)
-        records = [KeyRecord.load(digest.decode(), raw) for digest, raw in rows.items()]
+        if not isinstance(rows, dict):
+            raise ResponseError(f"The keys are no hash but {type(rows).__name__}.")
+        records = []
+        for digest, raw in rows.items():
+            try:
+                records.append(KeyRecord.load(digest.decode(), raw))
+            except ValueError:
+                metrics.BAD_KEY_RECORDS.inc()
         return sorted(records, key=lambda record: record.name)
 
     async def create(self, name: str, scope: str, *, per_minute: int = 0) -> str:

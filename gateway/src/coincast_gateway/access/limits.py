@@ -97,7 +97,7 @@ class Limiter:
                 window_ms = int(WINDOW_SECONDS * 1000)
                 row = await self._script(keys=[PREFIX + subject], args=[limit, window_ms, wanted])
                 return Taken(int(row[0]), int(row[1]), row[2] / 1000, row[3] / 1000)
-            except (RedisError, OSError):
+            except (RedisError, OSError, TypeError, ValueError, IndexError):  # away, or answers garbage
                 self._rest_until = now + REST_SECONDS
                 metrics.LIMITS_LOCAL.inc()
         purse.full_at, taken = take(purse.full_at, now, limit=limit, wanted=wanted)

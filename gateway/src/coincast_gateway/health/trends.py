@@ -120,9 +120,9 @@ class TrendStore:
         if self._redis is not None:
             try:
                 rows = await self._redis.zrangebyscore(tier.key, first, "+inf")
-            except (RedisError, OSError):
+                kept = [*(sample for row in rows if (sample := _sample(row))), *kept]
+            except (RedisError, OSError, TypeError):  # away, or not a list
                 return kept
-            kept = [*(orjson.loads(row) for row in rows if isinstance(row, bytes)), *kept]
         return kept
 
 
@@ -137,6 +137,15 @@ def gaps(points: list[dict[str, Any]], step: int) -> list[dict[str, int]]:
         else:
             found.append({"from": point["at"], "to": point["at"] + step})
     return found
+
+
+def _sample(row: object) -> Sample | None:
+    """What was written; None for what never was."""
+    try:
+        found = orjson.loads(row) if isinstance(row, bytes) else None
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) and {"at", "statuses"} <= set(found) else None
 
 
 def _bucket(tier: Tier, sample: Sample) -> int:

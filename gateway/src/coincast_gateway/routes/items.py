@@ -17,6 +17,22 @@ _KINDS = {
     "timeout": TIMEOUT,
     "exhausted": EXHAUSTED,
 }
+# An item that failed so fails again, however often it is asked for.
+_LASTING = frozenset({"not_found", "invalid_input"})
+# How long an answer is kept that may be better in a moment.
+SOON_SECONDS = 1.0
+_MAKESHIFT = (b'"stale":true', b'"degraded":true', b'"truncated":true')
+
+
+def kept_seconds(body: bytes, seconds: float) -> float:
+    """How long a ready reply may be served again: `seconds` where it says all that there is to say.
+
+    An item that a retry may mend keeps it out of every cache; one that is stale, degraded or cut short is
+    looked at again after a moment. Quotes inside JSON strings are escaped, so the marks mean only fields.
+    """
+    if b'"errors":[{' in body and not all(each["kind"] in _LASTING for each in orjson.loads(body)["errors"]):
+        return 0.0
+    return min(seconds, SOON_SECONDS) if any(mark in body for mark in _MAKESHIFT) else seconds
 
 
 def malformed(ids: list[str]) -> list[dict[str, Any]]:

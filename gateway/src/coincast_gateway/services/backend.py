@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def cannot_be_reached(error: BaseException) -> bool:
-    """Whether a call went unanswered, for want of a connection or of time: all that speaks against a service."""
+    """Whether a call went unanswered, for want of a connection or of time: only that speaks against it."""
     return isinstance(error, Unavailable | Timeout)
 
 

@@ -1,8 +1,9 @@
 """A kept reply: its bytes in every form that was asked for, with headers ready to send."""
 
 import hashlib
+import math
 from dataclasses import dataclass
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 
 from coincast_gateway.replies import Reply
@@ -36,6 +37,7 @@ class Entry:
         self.private = private
         # Served to those who may not read, too: pages and probes.
         self.public = public
+        # Over every byte, age_seconds too: a 304 to a copy made earlier would pass its old age off as new.
         self._tag = hashlib.blake2b(reply.body, digest_size=8).hexdigest().encode()
         self._forms: dict[str, Form] = {}
 
@@ -79,19 +81,31 @@ class Entry:
         """Whether a client's copy is this very reply, in whatever form."""
         return self._tag in if_none_match or if_none_match.strip() == b"*"
 
+    def older_than(self, if_modified_since: bytes) -> bool:
+        """Whether nothing is newer than a client's copy. A reply that is not kept has no such date: two of
+        one second may differ.
+        """
+        return self.reply.fresh_seconds > 0 and int(self.made_at_unix) <= unix_date(if_modified_since)
+
     async def send(self, scope: Scope, send: Send, *, now: float) -> int:
         """Answer with the whole reply, or with 304 where the client has it. Gives the status sent."""
-        accept, none_match = b"", b""
+        accept = none_match = since = b""
         for name, value in scope["headers"]:
             if name == b"accept-encoding":
                 accept = value
             elif name == b"if-none-match":
                 none_match = value
+            elif name == b"if-modified-since":
+                since = value
         small = len(self.reply.body) < MIN_BYTES
         form = self.form(IDENTITY if small or not accept else chosen(accept))
         age = (b"age", b"%d" % (now - self.made_at))
         status, body = self.reply.status, form.body
-        unchanged = bool(none_match) and status == 200 and self.matches(none_match)
+        # If-None-Match is the surer word: where it stands, the date does not count (RFC 9110, 13.1.3).
+        if none_match:
+            unchanged = status == 200 and self.matches(none_match)
+        else:
+            unchanged = bool(since) and status == 200 and self.older_than(since)
         if unchanged:
             status, body = 304, b""
         if scope["method"] == "GET" and OWN_HEADERS in scope:
@@ -110,6 +124,15 @@ class Entry:
 def http_date(unix_seconds: int) -> bytes:
     """A moment as HTTP says it; the same second is asked for again and again."""
     return formatdate(unix_seconds, usegmt=True).encode()
+
+
+@lru_cache(maxsize=64)
+def unix_date(text: bytes) -> float:
+    """The moment that a client's HTTP date names; before all others where it is none (RFC 9110: ignored)."""
+    try:
+        return parsedate_to_datetime(text[:64].decode("latin-1")).timestamp()
+    except (ValueError, OverflowError):
+        return -math.inf
 
 
 def lines(headers: Headers) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from typing import Any
 
 import orjson
 import redis.asyncio
@@ -28,16 +29,16 @@ class SharedReplies:
         except (RedisError, OSError):
             metrics.SHARED.labels("error").inc()
             return None
-        if not isinstance(raw, bytes):
+        if raw is None:
             metrics.SHARED.labels("miss").inc()
             return None
-        metrics.SHARED.labels("hit").inc()
-        head, _, body = raw.partition(b"\n")
-        fields = orjson.loads(head)
-        left = max(0.0, fields["until"] - time.time())
-        headers = tuple((name.encode(), value.encode()) for name, value in fields["headers"])
-        reply = Reply(body, fields["media_type"], 200, fields["as_of"], left, headers)
-        return (reply, fields["made"]) if left > 0 else None
+        try:
+            found = _read(raw)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            metrics.SHARED.labels("garbage").inc()
+            return None
+        metrics.SHARED.labels("miss" if found is None else "hit").inc()
+        return found
 
     async def put(self, name: str, reply: Reply) -> None:
         """Leave a reply for the others, for as long as it is fresh."""
@@ -45,6 +46,7 @@ class SharedReplies:
             return
         now = time.time()
         fields = {
+            "digest": _digest(reply.body),
             "media_type": reply.media_type,
             "as_of": reply.as_of,
             "made": now,
@@ -58,5 +60,21 @@ class SharedReplies:
             metrics.SHARED.labels("error").inc()
 
 
+def _read(raw: Any) -> tuple[Reply, float] | None:
+    """What `put` left; None where its time is over. Raises for what `put` never wrote."""
+    head, _, body = raw.partition(b"\n")
+    fields = orjson.loads(head)
+    left, made = float(fields["until"]) - time.time(), float(fields["made"])
+    headers = tuple((name.encode(), value.encode()) for name, value in fields["headers"])
+    if fields["digest"] != _digest(body):
+        raise ValueError("The body is not the one that was put there.")
+    reply = Reply(body, fields["media_type"], 200, fields["as_of"], left, headers)
+    return (reply, made) if left > 0 else None
+
+
 def _key(name: str) -> str:
-    return PREFIX + hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    return PREFIX + _digest(name.encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
