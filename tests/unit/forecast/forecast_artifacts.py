@@ -107,15 +107,15 @@ def write_version(
     model: LightgbmModel,
     *,
     key: bytes | None = None,
-    golden: LightgbmModel | None = None,
+    promises: LightgbmModel | None = None,
     spoil: Callable[[Path], None] = lambda _folder: None,
     **changes: object,
 ) -> str:
-    """Write a version; `golden` says whose outputs it promises, `spoil` changes files before their digest."""
+    """Write a version; its golden outputs are those of `promises`; `spoil` changes files before digests."""
 
     def save(folder: Path) -> None:
         model.save(folder)
-        (folder / GOLDEN).write_bytes(golden_bytes(golden or model, golden_coins()))
+        (folder / GOLDEN).write_bytes(golden_bytes(promises or model, golden_coins()))
         spoil(folder)
 
     return write_artifact(root, manifest_of(model, **changes), save, key=key)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
@@ -181,9 +182,26 @@ async def test_a_parse_that_ends_the_process_ends_only_the_child(root: Path, sta
 
 async def test_other_golden_forecasts_are_refused(root: Path, start: Start) -> None:
     def bad() -> str:
-        return write_version(root, tiny_lightgbm(2), golden=tiny_lightgbm(3))
+        return write_version(root, tiny_lightgbm(2), promises=tiny_lightgbm(3))
 
     assert "golden" in await good_then(root, bad, start)
+
+
+@pytest.mark.parametrize("golden", ["", "absent.npz", "empty.npz"])
+async def test_a_version_without_golden_forecasts_is_refused(root: Path, start: Start, golden: str) -> None:
+    def refusals() -> float:
+        labels = {"model": "lightgbm", "cause": "refused"}
+        return REGISTRY.get_sample_value("coincast_forecast_refused_versions_total", labels) or 0.0
+
+    def bad() -> str:
+        def add(folder: Path) -> None:
+            (folder / "empty.npz").touch()
+
+        return write_version(root, tiny_lightgbm(2), golden=golden, spoil=add)
+
+    before = refusals()
+    assert "golden file" in await good_then(root, bad, start)
+    assert refusals() == before + 1
 
 
 async def test_other_features_are_refused(root: Path, start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -246,6 +247,41 @@ def test_a_version_in_anothers_place_is_found(tmp_path: Path) -> None:
 def test_names_that_can_be_no_artifact(tmp_path: Path, model: str, version: str) -> None:
     with pytest.raises(ArtifactMissing):
         read_artifact(tmp_path, model, version)
+
+
+@pytest.mark.parametrize(
+    ("golden", "message"),
+    [("", "names no golden file"), ("other.npz", "none of its files"), ("empty.npz", "empty")],
+)
+def test_a_version_without_golden_forecasts_is_refused(tmp_path: Path, golden: str, message: str) -> None:
+    def also_empty(folder: Path) -> None:
+        save(folder)
+        (folder / "empty.npz").touch()
+
+    version = write_artifact(tmp_path, replace(manifest(), golden=golden), also_empty)
+    with pytest.raises(ArtifactRefused, match=message):
+        read_artifact(tmp_path, "technical", version)
+
+
+def resaved(raw: bytes, **changes: np.ndarray | None) -> bytes:
+    """A golden file with other arrays in it; None leaves one out."""
+    with np.load(io.BytesIO(raw)) as file:
+        arrays = {name: file[name] for name in file.files} | changes
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: array for name, array in arrays.items() if array is not None})
+    return buffer.getvalue()
+
+
+def test_a_golden_file_that_promises_nothing_is_refused() -> None:
+    raw = golden_bytes(MODEL, [prepare(PANEL["bitcoin"], PANEL, MODEL.spec)])
+    nobody = resaved(raw, coins=np.array([], dtype=str), quantiles=np.empty((0, 3, 15)))
+    gaps = resaved(raw, quantiles=np.full((1, 3, 15), np.nan))
+    never = resaved(raw, horizons=np.array([], dtype=int), quantiles=np.empty((1, 0, 15)))
+    for empty in (nobody, gaps, never):
+        with pytest.raises(ArtifactRefused, match="no whole forecast"):
+            check_golden(MODEL, empty)
+    with pytest.raises(ArtifactCorrupt, match="volatility"):
+        check_golden(MODEL, resaved(raw, volatility=None))
 
 
 def test_golden_forecasts_of_another_model_are_refused(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ class Wanted:
 
 
 def load_verified(wanted: Wanted) -> LoadedArtifact:
-    """The artifact, its golden forecasts reproduced here. Raises ArtifactError, or whatever the parse
-    raises.
+    """The artifact, its golden forecasts reproduced here. Raises ArtifactError, also where it has none, or
+    whatever the parse raises.
     """
     artifact = read_artifact(
         wanted.root,
@@ -29,8 +29,7 @@ def load_verified(wanted: Wanted) -> LoadedArtifact:
         key=wanted.key,
         require_signature=wanted.require_signature,
     )
-    if artifact.golden:
-        check_golden(artifact.model, artifact.golden)
+    check_golden(artifact.model, artifact.golden)
     return artifact
 
 

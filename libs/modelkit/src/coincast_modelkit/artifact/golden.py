@@ -15,6 +15,7 @@ GOLDEN = "golden.npz"
 HORIZONS = (1, 7, 30)
 # Another processor may round otherwise; a wrong model is wrong by far more.
 TOLERANCE = 1e-5
+OUTPUTS = ("horizons", "quantiles", "volatility")
 
 
 def golden_bytes(model: ForecastModel, prepared: Sequence[Prepared]) -> bytes:
@@ -44,19 +45,23 @@ def golden_inputs(raw: bytes) -> tuple[list[Prepared], dict[str, np.ndarray]]:
     """The coins and the arrays of a golden file. Raises ArtifactCorrupt."""
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in (*OUTPUTS, *file.files)}
         coins = [str(c) for c in arrays["coins"]]
-        return [_coin(arrays, i, coin) for i, coin in enumerate(coins)], arrays
+        prepared = [_coin(arrays, i, coin) for i, coin in enumerate(coins)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ArtifactCorrupt(f"the golden file cannot be read: {error!r}") from error
+    return prepared, arrays
 
 
 def check_golden(model: ForecastModel, raw: bytes) -> float:
     """The largest deviation of the model's forecasts from the golden ones.
 
-    Raises ArtifactRefused where it exceeds TOLERANCE, ArtifactCorrupt where the file is not a golden file.
+    Raises ArtifactRefused where it exceeds TOLERANCE or the file holds no forecast to compare with,
+    ArtifactCorrupt where it is not a golden file.
     """
     prepared, arrays = golden_inputs(raw)
+    if not any(one.size and np.isfinite(one).all() for one in arrays["quantiles"]):
+        raise ArtifactRefused("the golden file holds no whole forecast of any coin")
     now = model.predict(prepared, [int(h) for h in arrays["horizons"]])
     deviation = 0.0
     for name, values in (("quantiles", now.log_return_quantiles), ("volatility", now.volatility)):

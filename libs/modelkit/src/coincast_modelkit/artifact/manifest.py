@@ -38,7 +38,7 @@ class Manifest:
 
     created_at is UNIX seconds. parent is the version this one was retrained from, or empty. metrics holds
     what the training wants to keep beside the record (tuning, importance). golden names a file of inputs and
-    outputs that a reader must reproduce before it serves.
+    outputs that a reader must reproduce before it serves; without one a version is not read.
     """
 
     model: str

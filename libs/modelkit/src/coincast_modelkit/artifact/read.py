@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,8 +20,8 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedArtifact:
-    """A version ready to forecast. golden holds the verified bytes of its golden file, empty where it has
-    none.
+    """A version that loads. golden holds the verified bytes of its golden file, for check_golden before it
+    forecasts.
     """
 
     manifest: Manifest
@@ -57,6 +58,7 @@ def read_artifact(
     if manifest.model not in MODELS:
         raise ArtifactRefused(f"this build has no model called {manifest.model}")
     content = verified_files(version_folder(root, model, version), manifest)
+    golden = _golden_of(manifest, content)
     with tempfile.TemporaryDirectory(prefix="coincast-artifact-") as name:
         private = Path(name)
         for path, data in content.items():
@@ -64,7 +66,19 @@ def read_artifact(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         loaded = MODELS[manifest.model].load(private, version=version)
-    return LoadedArtifact(manifest, loaded, signed, content.get(manifest.golden, b""))
+    return LoadedArtifact(manifest, loaded, signed, golden)
+
+
+def _golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
+    """Raises ArtifactRefused where nothing says what the version has to forecast here."""
+    if not manifest.golden:
+        raise ArtifactRefused(f"{manifest.model} {manifest.version} names no golden file; retrain it")
+    if not (golden := content.get(manifest.golden)):
+        raise ArtifactRefused(
+            f"{manifest.model} {manifest.version}: its golden file {manifest.golden!r} is empty or none of "
+            "its files; retrain it"
+        )
+    return golden
 
 
 def check_features(manifest: Manifest) -> None:
