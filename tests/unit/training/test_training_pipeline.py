@@ -9,6 +9,7 @@ import pytest
 from coincast_chassis.errors import Conflict, NotReady, Unavailable
 from coincast_modelkit.artifact import read_manifest
 from coincast_training.domain import TrainingSpec
+from coincast_training.training import artifact
 from coincast_training.training.lock import model_lock
 from tests.unit.training.training_fakes import FakeFit, FakeHistory, panel_of, pipeline_in
 
@@ -81,6 +82,39 @@ async def test_retraining_a_lineage_gives_the_same_bytes(tmp_path: Path):
     outcome = await run(later, TrainingSpec(model="lightgbm", ids=(), from_version="v000001"))
     manifest, _ = read_manifest(later.registry.root, "lightgbm", outcome.version)
     assert manifest.parent == "v000001"
+    assert digests(tmp_path, "v000001") == digests(tmp_path, "v000002")
+
+
+async def test_a_lineage_is_repeated_where_coins_are_of_other_ages_than_the_reference(tmp_path: Path):
+    whole = panel_of(("bitcoin", "dogecoin", "pepe"), days=420)
+    then = {
+        "bitcoin": whole["bitcoin"].rows(0, 400),
+        "dogecoin": whole["dogecoin"].rows(200, 399),  # young, and a day late
+        "pepe": whole["pepe"].rows(150, 400),
+    }
+    spec = TrainingSpec(model="lightgbm", ids=("dogecoin", "pepe"), days=180)
+    await run(pipeline_in(tmp_path, FakeHistory(then)), spec)
+    now = whole | {
+        "dogecoin": whole["dogecoin"].rows(200, 420),
+        "ethereum": panel_of(("ethereum",))["ethereum"],
+    }
+    later = pipeline_in(tmp_path, FakeHistory(now))
+    outcome = await run(later, TrainingSpec(model="lightgbm", ids=(), from_version="v000001"))
+    before, after = (
+        read_manifest(later.registry.root, "lightgbm", version)[0] for version in ("v000001", outcome.version)
+    )
+    assert after.data == before.data
+    assert after.metrics["reference"] == before.metrics["reference"]
+    assert digests(tmp_path, "v000001") == digests(tmp_path, "v000002")
+
+
+async def test_a_manifest_of_before_the_spans_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    panel = panel_of(COINS)
+    with monkeypatch.context() as older:
+        older.setattr(artifact, "spans_of", lambda _: {})
+        await run(pipeline_in(tmp_path, FakeHistory({c: k.rows(0, 390) for c, k in panel.items()})))
+    assert read_manifest(tmp_path / "artifacts", "lightgbm", "v000001")[0].metrics["spans"] == {}
+    await run(pipeline_in(tmp_path, FakeHistory(panel)), replace(SPEC, ids=(), from_version="v000001"))
     assert digests(tmp_path, "v000001") == digests(tmp_path, "v000002")
 
 

@@ -16,7 +16,7 @@ from coincast_training.registry.registry import Registry
 from coincast_training.registry.walk_forward_file import save_walk_forward
 from coincast_training.training.code_version import code_version
 from coincast_training.training.data import Ground
-from coincast_training.training.lineage import Lineage
+from coincast_training.training.lineage import Lineage, spans_of
 
 LIBRARIES = (
     "numpy",
@@ -63,6 +63,7 @@ def write_version(
         metrics={
             "source": ground.source,
             "reference": reference_window(ground),
+            "spans": spans_of(ground.panel),
             **fitted.notes,
             **({"tuning": dict(tuning)} if tuning else {}),
         },
@@ -90,7 +91,12 @@ def reference_window(ground: Ground) -> dict[str, Any]:
     if not ground.reference:
         return {}
     window = data_window(ground.reference)
-    return {"coins": sorted(ground.reference), "to_date": window.to_date, "sha256": window.sha256}
+    return {
+        "coins": sorted(ground.reference),
+        "to_date": window.to_date,
+        "sha256": window.sha256,
+        "spans": spans_of(ground.reference),
+    }
 
 
 def library_versions() -> dict[str, str]:

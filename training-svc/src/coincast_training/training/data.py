@@ -11,7 +11,7 @@ from coincast_modelkit.artifact import data_window
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.ports import History
-from coincast_training.training.lineage import Lineage
+from coincast_training.training.lineage import Learnt, Lineage, Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +42,34 @@ def _why_not(history: History, coin_id: str, min_days: int) -> str:
 
 def same_ground(ground: Ground, parent: Lineage) -> Ground:
     """The parent's data again, bit for bit. Raises `NotReady` where the history has changed since."""
-    panel = _same(ground.panel, parent.data_hash, parent)
-    reference = ground.reference
-    if parent.reference_hash:
-        reference = _same(ground.reference, parent.reference_hash, parent)
+    panel, reference = _same(ground.panel, parent.panel, parent.version), ground.reference
+    if parent.reference is not None:
+        reference = _same(reference, parent.reference, parent.version)
     return Ground(panel=panel, reference=reference, source=ground.source)
 
 
-def _same(panel: Panel, expected: str, parent: Lineage) -> Panel:
-    panel = same_window(panel, parent.from_date, parent.to_date)
+def _same(panel: Panel, learnt: Learnt, version: str) -> Panel:
+    panel = same_days(panel, learnt.spans)
     found = data_window(panel).sha256 if panel else "nothing"
-    if found != expected:
+    if found != learnt.sha256:
+        firsts, lasts = zip(*learnt.spans.values(), strict=True)
         raise NotReady(
-            f"The history of {parent.from_date} to {parent.to_date} is not what {parent.version} learnt from "
-            f"(data hash {found[:12]}, then {expected[:12]}), so its files cannot be repeated; train anew.",
+            f"The history of {min(firsts)} to {max(lasts)} is not what {version} learnt from "
+            f"(data hash {found[:12]}, then {learnt.sha256[:12]}), so its files cannot be repeated; "
+            "train anew.",
             field="from_version",
         )
     return panel
 
 
-def same_window(panel: Panel, from_date: str, to_date: str) -> Panel:
-    """The panel cut to the days of an earlier run, both included."""
-    first = np.datetime64(from_date, "D")
+def same_days(panel: Panel, spans: Spans) -> Panel:
+    """The panel cut to each coin's days of an earlier run, both included; coins without days are left out."""
     cut = {}
-    for coin_id, candles in panel.items():
-        kept = candles.until(np.datetime64(to_date, "D"))
-        kept = kept.rows(int(np.searchsorted(kept.dates, first)), len(kept))
+    for coin_id, (first, last) in spans.items():
+        if coin_id not in panel:
+            continue
+        kept = panel[coin_id].until(np.datetime64(last, "D"))
+        kept = kept.rows(int(np.searchsorted(kept.dates, np.datetime64(first, "D"))), len(kept))
         if len(kept):
             cut[coin_id] = kept
     return cut

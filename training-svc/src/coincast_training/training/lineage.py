@@ -4,35 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
+from coincast_modelkit.artifact import Manifest
+from coincast_modelkit.candles import Panel
 from coincast_training.registry.registry import Registry
+
+Spans = Mapping[str, tuple[str, str]]
+
+
+def spans_of(panel: Panel) -> dict[str, tuple[str, str]]:
+    """Each coin's first and last day, ISO dates: coins are of different ages, and one may be late."""
+    return {
+        coin_id: (str(candles.dates[0]), str(candles.dates[-1]))
+        for coin_id, candles in sorted(panel.items())
+        if len(candles)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Candles that a version learnt from: their hash, and each coin's days."""
+
+    sha256: str
+    spans: Spans
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What it takes to train a version again, bit for bit."""
+    """What it takes to train a version again, bit for bit. `reference` is None where it took none."""
 
     version: str
     coins: tuple[str, ...]
-    from_date: str
-    to_date: str
-    data_hash: str
-    reference_hash: str
+    panel: Learnt
+    reference: Learnt | None
     seed: int
     parameters: Mapping[str, Any]
 
     @classmethod
-    def of(cls, registry: Registry, model: str, version_name: str) -> Lineage:
+    def of(cls, registry: Registry, model: str, version_name: str) -> Self:
         """The lineage of a version. Raises `NotFound` or `NotReady`."""
         manifest, _ = registry.versions.manifest(model, version_name)
+        taken = manifest.metrics.get("reference", {})
         return cls(
             version=version_name,
             coins=manifest.coins,
-            from_date=manifest.data.from_date,
-            to_date=manifest.data.to_date,
-            data_hash=manifest.data.sha256,
-            reference_hash=str(manifest.metrics.get("reference", {}).get("sha256", "")),
+            panel=Learnt(manifest.data.sha256, _spans(manifest, manifest.metrics, manifest.coins)),
+            reference=Learnt(taken["sha256"], _spans(manifest, taken, taken["coins"])) if taken else None,
             seed=manifest.seeds[0],
             parameters=manifest.parameters,
         )
+
+
+def _spans(manifest: Manifest, kept: Mapping[str, Any], coins: list[str] | tuple[str, ...]) -> Spans:
+    """As kept; an older manifest says the span of the whole panel alone, which is taken for each coin."""
+    whole = (manifest.data.from_date, manifest.data.to_date)
+    spans = kept.get("spans", {})
+    return {coin_id: tuple(spans.get(coin_id, whole)) for coin_id in coins}
