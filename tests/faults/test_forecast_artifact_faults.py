@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import random
 import shutil
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,42 +69,57 @@ def test_every_truncation_is_refused(root: Path) -> None:
 
 def test_a_version_replaced_under_the_reader_is_one_or_the_other(root: Path) -> None:
     """Two whole versions take turns under one name, file by file, while it is read again and again."""
-    other = root.parent / "other"
+    folder, other = root / "lightgbm" / "v000001", root.parent / "other"
     write_version(other, tiny_lightgbm(2))
-    ones = {p.name: p.read_bytes() for p in (root / "lightgbm" / "v000001").iterdir() if p.is_file()}
-    twos = {p.name: p.read_bytes() for p in (other / "lightgbm" / "v000001").iterdir() if p.is_file()}
-    stop = threading.Event()
-
-    def replace() -> None:
-        while not stop.is_set():
-            for files in (twos, ones):
-                for name, data in files.items():
-                    temporary = root / "lightgbm" / "v000001" / f".{name}"
-                    temporary.write_bytes(data)
-                    temporary.rename(root / "lightgbm" / "v000001" / name)
-
-    forecasts = {answer_of(tiny_lightgbm(1)), answer_of(tiny_lightgbm(2))}
-    assert len(forecasts) == 2
-    writer = threading.Thread(target=replace)
-    writer.start()
-    whole = refused = mixed = 0
-    try:
-        # Both alone at first, so that something whole is read for certain; then one over the other.
-        assert answer_of(load_verified(Wanted(other, "lightgbm", "v000001")).model) in forecasts
-        while whole + mixed < 20 and refused < 2000:
+    ones = files_of(folder)
+    twos = files_of(other / "lightgbm" / "v000001")
+    seeds = {answer_of(tiny_lightgbm(seed)): seed for seed in (1, 2)}
+    whole, refused, mixed = {1: 0, 2: 0}, 0, 0
+    with taking_turns(folder, ones, twos):
+        began = time.monotonic()
+        while (min(whole.values()) < 5 or refused < 20) and time.monotonic() - began < 120:
             try:
-                loaded = load_verified(Wanted(root, "lightgbm", "v000001"))
+                answer = answer_of(load_verified(Wanted(root, "lightgbm", "v000001")).model)
             except ArtifactError:
                 refused += 1
                 continue
-            whole += answer_of(loaded.model) in forecasts
-            mixed += answer_of(loaded.model) not in forecasts
+            if answer in seeds:
+                whole[seeds[answer]] += 1
+            else:
+                mixed += 1
+    print(f"\nreplaced under the reader: {whole} whole, {refused} refused, {mixed} mixed")
+    assert mixed == 0
+    assert min(whole.values()) >= 5, "a version was never read whole: nothing was tried"
+    assert refused >= 20, "no read met both versions: nothing was tried"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@contextlib.contextmanager
+def taking_turns(folder: Path, *versions: dict[str, bytes]) -> Iterator[None]:
+    """Puts the files of one version over those of the other, one by one, with pauses of any length between:
+    some reads find one version all the way, some find both.
+    """
+    stop, chosen = threading.Event(), random.Random(4)
+
+    def replace() -> None:
+        for files in itertools.cycle(reversed(versions)):
+            for name, data in chosen.sample(sorted(files.items()), len(files)):
+                (folder / f".{name}").write_bytes(data)
+                (folder / f".{name}").rename(folder / name)
+                stop.wait(chosen.uniform(0, 0.01))
+            if stop.wait(chosen.uniform(0, 0.5)):
+                return
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        yield
     finally:
         stop.set()
         writer.join()
-    print(f"\nreplaced under the reader: {whole} whole, {refused} refused, {mixed} mixed")
-    assert mixed == 0
-    assert whole + refused >= 20
 
 
 def answer_of(model: ForecastModel) -> bytes:
