@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from coincast_training.cli.main import app
+from coincast_training.registry import registry as registry_module
+from coincast_training.registry.aliases import pointed_at, write_aliases
 from tests.unit.training.test_training_registry import MODEL, write
 from tests.unit.training.training_fakes import registry_in
 
@@ -41,6 +47,39 @@ def test_list_and_compare_speak_json(folder: Path):
     assert {test["loss"] for test in compared["tests"]} == {"crps", "absolute_error"}
 
 
+def test_list_tells_the_revision_and_the_share(folder: Path):
+    assert (
+        called("promote", "v000002", "--alias", "challenger", "--share", "0.1", folder=folder).exit_code == 0
+    )
+    told = called("list", "--model", MODEL, folder=folder).stdout
+    assert f"{MODEL}: aliases at revision 2" in told
+    assert "10%" in told
+    listed = json.loads(called("list", "--json", folder=folder).stdout)
+    assert {(v["revision"], v["challenger_share"]) for v in listed} == {(2, 0.1)}
+
+
+@pytest.mark.parametrize("words", [("promote", "v000002"), ("rollback", "--reason", "bad day")])
+def test_a_move_made_while_the_command_waits_is_not_undone(
+    folder: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    table, waits = registry_in(folder).table(MODEL), threading.Event()
+
+    class Heard(FileLock):
+        def acquire(self, *args: Any, **options: Any) -> Any:
+            waits.set()
+            return super().acquire(*args, **options)
+
+    monkeypatch.setattr(registry_module, "FileLock", Heard)
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(folder / ".registry.lock"):
+            waiting = pool.submit(called, *words, folder=folder)
+            assert waits.wait(20)
+            write_aliases(folder, MODEL, pointed_at(table, "production", "v000003", 0.0))
+        result = waiting.result()
+    assert (result.exit_code, registry_in(folder).table(MODEL).production) == (5, "v000003")
+    assert "at revision 2, not 1" in result.stderr
+
+
 def test_a_round_of_moves(folder: Path):
     assert called("promote", "v000002", folder=folder).exit_code == 0
     assert called("rollback", "--reason", "bad day", folder=folder).exit_code == 0
@@ -59,6 +98,7 @@ def test_a_round_of_moves(folder: Path):
         (("promote", "v000003"), 4, "was not promoted"),
         (("promote", "v000003", "--force"), 2, "reason"),
         (("promote", "v000002", "--revision", "0"), 5, "revision 1, not 0"),
+        (("rollback", "--revision", "0", "--reason", "bad"), 5, "revision 1, not 0"),
         (("promote", "v000002", "--alias", "champion"), 2, "alias must be one of"),
         (("retire", "v000001", "--reason", "old"), 5, "production"),
         (("rollback", "--reason", "bad"), 4, "no earlier"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Annotated
 
 import typer
 from rich.console import Group
 
+from coincast_modelkit.artifact import Aliases
 from coincast_training.cli import options
 from coincast_training.cli.output import plain, reported, show, table_of
 from coincast_training.cli.train import record_table
@@ -17,6 +19,15 @@ from coincast_training.training.assembly import open_registry
 app = typer.Typer(
     help="Versions and aliases: list, compare, promote, rollback, retire, clean, audit.", no_args_is_help=True
 )
+
+Revision = Annotated[
+    int | None,
+    typer.Option(
+        "--revision",
+        help="Refuse where the aliases have moved on from this, as `registry list` prints it "
+        "[default: what is read when the command begins].",
+    ),
+]
 
 
 def opened(artifacts: options.Artifacts) -> Registry:
@@ -32,20 +43,22 @@ def list_versions(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Every version, what it was measured to do, and which alias names it."""
+    """Every version, what it was measured to do, which alias names it, and the revision of the aliases."""
     registry = opened(artifacts)
-    models = [model] if model else list(MODELS)
+    tables = {name: registry.table(name) for name in ([model] if model else MODELS)}
     found = [
-        (v, aliases_of(registry.table(v.model), v.version)) for m in models for v in registry.versions.list(m)
+        (version, aliases_of(table, version.version), table)
+        for name, table in tables.items()
+        for version in registry.versions.list(name)
     ]
     rows = []
-    for version, aliases in found:
+    for version, aliases, table in found:
         first = version.record.horizons[0] if version.record.horizons else None
         rows.append(
             (
                 version.model,
                 version.version,
-                ", ".join(aliases) + (" retired" if version.retired else ""),
+                _told(aliases, table) + (" retired" if version.retired else ""),
                 _day(version.created_at),
                 f"{version.data_from_date}..{version.data_to_date}",
                 len(version.coins),
@@ -54,8 +67,19 @@ def list_versions(
             )
         )
     columns = ("model", "version", "alias", "created", "data", "coins", "CRPS skill % 1 d", "signed")
-    value = [plain(version) | {"aliases": aliases} for version, aliases in found]
-    show(value, as_json, lambda: table_of("Versions", columns, rows))
+    value = [
+        plain(version)
+        | {"aliases": aliases, "revision": table.revision, "challenger_share": table.challenger_share}
+        for version, aliases, table in found
+    ]
+    revisions = [f"{name}: aliases at revision {table.revision}" for name, table in tables.items()]
+    show(value, as_json, lambda: Group(table_of("Versions", columns, rows), *revisions))
+
+
+def _told(aliases: list[str], table: Aliases) -> str:
+    """The aliases, a challenger's with its share of the traffic."""
+    shares = {"challenger": f" {table.challenger_share:.0%}"}
+    return ", ".join(alias + shares.get(alias, "") for alias in aliases)
 
 
 @app.command()
@@ -103,9 +127,7 @@ def promote(
     model: options.Model = "lightgbm",
     alias: str = typer.Option("production", "--alias", help="production, challenger or shadow."),
     share: float = typer.Option(0.0, "--share", help="Traffic share of a challenger, 0 to 1."),
-    revision: int | None = typer.Option(
-        None, "--revision", help="Refuse where the table has moved on from this."
-    ),
+    revision: Revision = None,
     force: bool = typer.Option(
         False, "--force", help="Pass the gate in spite of its verdict; needs --reason."
     ),
@@ -115,12 +137,13 @@ def promote(
     as_json: options.AsJson = False,
 ) -> None:
     """Move an alias. Production is guarded by the gate."""
-    moved = opened(artifacts).promote(
+    registry = opened(artifacts)
+    moved = registry.promote(
         model,
         version,
         alias=alias,
         share=share,
-        expected_revision=revision,
+        expected_revision=_seen(registry, model, revision),
         force=force,
         reason=reason,
         requested_by=by,
@@ -137,14 +160,23 @@ def promote(
 def rollback(
     *,
     model: options.Model = "lightgbm",
+    revision: Revision = None,
     reason: options.Reason = "",
     by: options.Who = "cli",
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Production goes back to the version before."""
-    table = opened(artifacts).rollback(model, reason=reason, requested_by=by)
+    registry = opened(artifacts)
+    table = registry.rollback(
+        model, reason=reason, requested_by=by, expected_revision=_seen(registry, model, revision)
+    )
     show(table, as_json, lambda: f"{model}: production is {table.production} (revision {table.revision}).")
+
+
+def _seen(registry: Registry, model: str, revision: int | None) -> int:
+    """The revision that was named, or the one read before any waiting: no move in between is undone."""
+    return registry.table(model).revision if revision is None else revision
 
 
 @app.command()
