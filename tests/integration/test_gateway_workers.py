@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 
 import httpx2
+import psutil
 import pytest
 
 from tests.contract.gateway.fakes import world
 from tests.contract.valkey_harness import RunningValkey, running_valkey
+from tests.faults.gateway_process import running_gateway
 
 LIMIT = 40
 
@@ -60,6 +62,54 @@ async def test_two_workers_share_port_limit_and_replies(valkey: RunningValkey) -
     assert len(prices) <= 2
     assert "coincast_gateway_requests_total" in metrics
     assert code == 0
+
+
+@pytest.mark.parametrize("redis_url", ["", "redis://127.0.0.1:1/0"])
+async def test_workers_that_cannot_start_end_the_whole(redis_url: str) -> None:
+    """Beyond loopback without keys: one process ends with 2 and says why, and so do several."""
+    port = free_port()
+    given = {"host": "0.0.0.0", "port": port, "metrics_port": 0, "redis_url": redis_url, "workers": 2}
+    environment = {**os.environ, **{f"GATEWAY_{name}".upper(): str(value) for name, value in given.items()}}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "coincast_gateway", env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, told = await asyncio.wait_for(process.communicate(), 90)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 2, told.decode()
+    assert b"API keys" in told
+    assert b"Traceback" not in told
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the port is still open"
+
+
+async def test_a_worker_that_dies_is_replaced_and_the_other_serves_on() -> None:
+    async with world() as there, running_gateway(there, workers=2) as (port, process):
+        url, supervisor = f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+        async with httpx2.AsyncClient(timeout=30) as http:
+            await http.get(f"{url}/health")
+            (killed,) = [worker for worker in workers(supervisor) if holds_a_client(worker, port)]
+            killed.kill()
+        async with asyncio.timeout(60):
+            while len(now := workers(supervisor)) < 2 or killed in now:  # noqa: ASYNC110 - processes tell nobody
+                await asyncio.sleep(0.1)
+        assert set(await ask(url, 20)) == {200}
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+
+
+def workers(supervisor: psutil.Process) -> list[psutil.Process]:
+    """The supervisor's children that are alive; the other child is multiprocessing's tracker of resources."""
+    alive = [each for each in supervisor.children() if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in alive if "spawn_main" in " ".join(each.cmdline())]
+
+
+def holds_a_client(worker: psutil.Process, port: int) -> bool:
+    connections = worker.net_connections()
+    return any(c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in connections)
 
 
 async def ask(url: str, count: int) -> list[int]:

@@ -26,8 +26,8 @@ def main() -> NoReturn:
             listener = listen(settings.host, settings.port)
             if settings.workers > 1:
                 with listener:
-                    run_workers(settings, listener)
-                raise SystemExit(0)
+                    code = run_workers(settings, listener)
+                raise SystemExit(code)
             with metrics_port(settings.host, settings.metrics_port), listener:
                 host, port = listener.getsockname()[:2]
                 log.info("listening", host=host, port=port)

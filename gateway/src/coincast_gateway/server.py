@@ -5,7 +5,7 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
 
@@ -23,8 +23,16 @@ from coincast_gateway.settings import Settings
 class Server(uvicorn.Server):
     """On SIGTERM first says so (not ready, `Connection: close`), waits for clients to notice, then stops."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, *, not_serving_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        gateway: Gateway,
+        *,
+        not_serving_seconds: float,
+        on_up: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(config)
+        self._on_up = on_up
         self._gateway = gateway
         self._not_serving_seconds = not_serving_seconds
         self._stopping: asyncio.TimerHandle | None = None
@@ -34,6 +42,8 @@ class Server(uvicorn.Server):
         """Listen, and let those who wait for it know."""
         await super().startup(sockets)
         self.up.set()
+        if self._on_up is not None:
+            self._on_up()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let nobody in any more, then wait for who came last: a new connection has a request on its way."""
@@ -119,14 +129,19 @@ def calm_collector() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-async def run(settings: Settings, listener: socket.socket, tracing: Tracing) -> None:
-    """The gateway until a signal ends it."""
+async def run(
+    settings: Settings, listener: socket.socket, tracing: Tracing, on_up: Callable[[], None] | None = None
+) -> None:
+    """The gateway until a signal ends it; `on_up` is told once it serves."""
     async with AsyncExitStack() as stack:
         lag = asyncio.create_task(watch_loop())
         stack.callback(lag.cancel)
         gateway = await build(settings, stack, tracing=tracing)
         server = Server(
-            configured(gateway, settings), gateway, not_serving_seconds=settings.not_serving_seconds
+            configured(gateway, settings),
+            gateway,
+            not_serving_seconds=settings.not_serving_seconds,
+            on_up=on_up,
         )
         SERVING.set(1)
         stack.callback(SERVING.set, 0)

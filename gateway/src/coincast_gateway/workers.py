@@ -4,20 +4,23 @@ uvicorn's own supervisor starts uvicorn's own server, which does not drain as th
 """
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import uvloop
 from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
-from coincast_chassis.errors import Unavailable
+from coincast_chassis.errors import CoincastError, Unavailable
 from coincast_chassis.logs import get_logger
 from coincast_chassis.telemetry import telemetry
 from coincast_gateway.server import run
@@ -29,53 +32,79 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 PAUSE_SECONDS = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process, whether it ever served, and whether it stands in for one that did."""
+
+    process: BaseProcess
+    up: "ctypes.c_bool"
+    stands_in: bool
+
+
 class Supervisor:
-    """Keeps so many processes alive until a signal ends all of them."""
+    """Keeps so many processes alive until a signal ends all of them, or the start fails."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
         self._listener = listener
         # Forked processes would share locks and gRPC's threads in whatever state they were.
         self._context = multiprocessing.get_context("spawn")
-        self._processes: list[BaseProcess] = []
+        self._workers: list[Worker] = []
         self._stopping = False
+        self._exit_code = 0
 
-    def run(self) -> None:
-        """Start, watch, stop."""
+    def run(self) -> int:
+        """Start, watch, stop. The exit code: 0 after a signal, a worker's own where it could not start."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._processes = [self._started() for _ in range(self._settings.workers)]
+        self._workers = [self._started(stands_in=False) for _ in range(self._settings.workers)]
         while not self._stopping:
             time.sleep(PAUSE_SECONDS)
-            self._processes = [self._kept(process) for process in self._processes]
+            self._workers = [self._kept(worker) for worker in self._workers]
         self._end()
+        return self._exit_code
 
-    def _started(self) -> BaseProcess:
-        process = self._context.Process(target=work, args=(self._settings, self._listener))
+    def _started(self, *, stands_in: bool) -> Worker:
+        # Shared memory without a lock: whoever dies holding one would take the supervisor with it.
+        up = self._context.RawValue(ctypes.c_bool, False)
+        process = self._context.Process(target=work, args=(self._settings, self._listener, up))
         process.start()
-        return process
+        return Worker(process, up, stands_in)
 
-    def _kept(self, process: BaseProcess) -> BaseProcess:
+    def _kept(self, worker: Worker) -> Worker:
+        process = worker.process
         if process.is_alive() or self._stopping:
-            return process
+            return worker
         log.error("a worker died", pid=process.pid, exit_code=process.exitcode)
-        return self._started()
+        if not worker.up.value and not (worker.stands_in and self._any_serves()):
+            # Another would fare no better, and an open port that nobody answers helps nobody.
+            code = process.exitcode or 1
+            self._exit_code = code if code > 0 else 128 - code
+            self._stopping = True
+            return worker
+        return self._started(stands_in=True)
+
+    def _any_serves(self) -> bool:
+        return any(worker.up.value and worker.process.is_alive() for worker in self._workers)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
 
     def _end(self) -> None:
-        for process in self._processes:
+        processes = [worker.process for worker in self._workers]
+        for process in processes:
             process.terminate()
         until = time.monotonic() + self._settings.not_serving_seconds + self._settings.drain_seconds + 5.0
-        for process in self._processes:
+        for process in processes:
             process.join(max(0.1, until - time.monotonic()))
             if process.is_alive():
                 process.kill()
 
 
-def run_workers(settings: Settings, listener: socket.socket) -> None:
-    """Run until a signal ends all of them; their metrics stand together on the metrics port."""
+def run_workers(settings: Settings, listener: socket.socket) -> int:
+    """Run until a signal ends all of them or one cannot start, and give the exit code. Their metrics stand
+    together on the metrics port.
+    """
     with ExitStack() as stack:
         # A fresh folder each time: files of processes that are gone would be added up as well.
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="coincast-metrics-"))
@@ -88,11 +117,21 @@ def run_workers(settings: Settings, listener: socket.socket) -> None:
         except OSError as error:
             raise Unavailable(f"Port {settings.metrics_port} (metrics) cannot be listened on.") from error
         stack.callback(server.shutdown)
-        Supervisor(settings, listener).run()
+        return Supervisor(settings, listener).run()
 
 
-def work(settings: Settings, listener: socket.socket) -> None:
-    """One process: the gateway on the socket that all share."""
+def work(settings: Settings, listener: socket.socket, up: "ctypes.c_bool") -> None:
+    """One process: the gateway on the socket that all share. Ends with 2 where settings or machine need a
+    change.
+    """
+
+    def on_up() -> None:
+        up.value = True
+
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     with telemetry("gateway", settings) as tracing, runner:
-        runner.run(run(settings, listener, tracing))
+        try:
+            runner.run(run(settings, listener, tracing, on_up))
+        except CoincastError as error:
+            sys.stderr.write(f"gateway: {error.message}\n")
+            raise SystemExit(2) from None
