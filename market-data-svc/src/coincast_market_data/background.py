@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import date
+from typing import Any
 
 import structlog
 
@@ -24,6 +25,7 @@ MONTH_SHARE = 0.5
 MOST_PAIRS = 500
 KEEP_EVERY_SECONDS = 600.0
 KEEP_DAYS = 365
+OBSERVE_SECONDS = 5.0
 
 
 def refresh_interval(fresh_seconds: float, per_month: int) -> float:
@@ -33,9 +35,7 @@ def refresh_interval(fresh_seconds: float, per_month: int) -> float:
 
 
 class Background:
-    """Two loops that end with the service. A failure is counted where it happened, and tried again next
-    time.
-    """
+    """Loops that end with the service. A failure is counted where it happened, and tried again next time."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class Background:
         self._kept_for: date | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Begin, once."""
-        if not self._tasks:
-            loops = (
-                (self._refresh_hot, self._interval),
-                (self._keep_archive, KEEP_EVERY_SECONDS),
-                (self._observe, 5.0),
-            )
-            self._tasks = [asyncio.create_task(every(seconds, step)) for step, seconds in loops]
+    def start(self, finish_warming: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin, once. The gauges are kept up to date where nothing is refreshed, too."""
+        if self._tasks:
+            return
+        loops = [finish_warming(), every(OBSERVE_SECONDS, self._observe, at_once=True)]
+        if self._settings.background_refresh:
+            loops.append(every(self._interval, self._refresh_hot))
+            loops.append(every(KEEP_EVERY_SECONDS, self._keep_archive))
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def _refresh_hot(self) -> None:
         pairs = self._hot.take(MOST_PAIRS)
@@ -96,10 +96,11 @@ class Background:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+async def every(seconds: float, step: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:
     """Take the step again and again; a failure is told, and the next turn tries again."""
-    while True:
+    if not at_once:
         await asyncio.sleep(seconds)
+    while True:
         try:
             await step()
         except CoincastError as error:
@@ -107,3 +108,4 @@ async def every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             # A loop that dies in silence would leave stale prices behind; it must go on and be seen.
             log.exception("a step behind the callers broke")
+        await asyncio.sleep(seconds)

@@ -9,6 +9,7 @@ from coincast_market_data.domain import ItemFailure
 
 # Downstream a wait is never announced as longer: official clients obey Retry-After up to a minute only.
 LONGEST_RETRY_AFTER_SECONDS = 60.0
+PASSING = ("unavailable", "timeout", "exhausted")
 
 
 def failure_of(item: str, error: CoincastError) -> ItemFailure:
@@ -26,9 +27,14 @@ def failure_of(item: str, error: CoincastError) -> ItemFailure:
 
 def raise_if_all_failed(failures: Sequence[ItemFailure], served: int) -> None:
     """Raise where nothing could be served and a retry may help: an empty reply would pass for an answer."""
-    passing = [f for f in failures if f.kind in ("unavailable", "timeout", "exhausted")]
-    if served or not passing or len(passing) < len(failures):
+    if not served and all(failure.kind in PASSING for failure in failures):
+        raise_if_worth_a_retry(failures)
+
+
+def raise_if_worth_a_retry(failures: Sequence[ItemFailure]) -> None:
+    """Raise the first failure that may pass, where there is one."""
+    first = next((failure for failure in failures if failure.kind in PASSING), None)
+    if first is None:
         return
-    first = passing[0]
     error = KINDS.get(first.kind, Unavailable)
     raise error(first.message, field=first.field, retry_after_seconds=first.retry_after_seconds)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import structlog
 
+import coincast_chassis.metrics
 from coincast_chassis.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 from coincast_chassis.clock import Clock
 from coincast_market_data import metrics
@@ -50,7 +51,7 @@ class Breakers:
             min_calls=settings.breaker_min_calls,
             probe_seconds=settings.breaker_probe_seconds,
             clock=clock,
-            listeners=(self._moved,),
+            listeners=(coincast_chassis.metrics.watch_breaker, self._moved),
         )
 
     def _moved(self, name: str, before: str, to: str) -> None:
