@@ -143,6 +143,15 @@ def test_every_container_is_hardened_and_bounded(name):
     assert set(service["deploy"]["resources"]["limits"]) == {"memory", "cpus", "pids"}
 
 
+def test_as_many_replicas_share_the_plan_as_are_started():
+    market = SERVICES["market-data"]
+    assert market["deploy"]["replicas"] == market["environment"]["MARKET_REPLICAS"] == "${MARKET_REPLICAS:-1}"
+    manifest = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/base/market-data.yaml").read_text()))
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    told = {row["name"]: row.get("value") for row in container["env"]}
+    assert told["MARKET_REPLICAS"] == str(manifest["spec"]["replicas"])
+
+
 def test_only_gateway_and_grafana_are_published_and_on_loopback():
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == {"gateway", "grafana"}
