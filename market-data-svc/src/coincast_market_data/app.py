@@ -27,6 +27,7 @@ from coincast_market_data.documents import DocumentService
 from coincast_market_data.edges import Edges, open_edges
 from coincast_market_data.encode import ReadyCandles
 from coincast_market_data.history.fill import Filler
+from coincast_market_data.history.judge import SeriesJudge
 from coincast_market_data.history.series import SeriesSource, series_kind
 from coincast_market_data.history.service import HistoryService
 from coincast_market_data.housekeeping import Housekeeper
@@ -34,10 +35,11 @@ from coincast_market_data.markets import MarketService, decode_table, encode_tab
 from coincast_market_data.prices.batcher import Batcher
 from coincast_market_data.prices.document import SimplePrices
 from coincast_market_data.prices.hot import HotPairs
+from coincast_market_data.prices.judge import PriceJudge
 from coincast_market_data.prices.leased import LeasedPairs
 from coincast_market_data.prices.ready import ReadyPrices
 from coincast_market_data.prices.service import PriceService
-from coincast_market_data.prices.source import QuoteSource, quote_kind
+from coincast_market_data.prices.source import QuoteCache, QuoteSource, quote_kind
 from coincast_market_data.quality import QualityBook
 from coincast_market_data.quarantine import JumpGuard
 from coincast_market_data.servicer import MarketDataServicer, Services
@@ -94,7 +96,8 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
     quality.open()
     catalogue = make_catalogue(edges, stack)
     hot = HotPairs()
-    prices, batcher = make_prices(edges, catalogue, quality, hot, stack)
+    judge, quotes = make_judge(edges, archive)
+    prices, batcher = make_prices(edges, catalogue, quality, stack, hot=hot, judge=judge, cache=quotes)
     filler = make_filler(edges, archive, quality, stack)
     backfill = Backfill(filler, edges.data_clock)
     watch_disk("archive", settings.archive_dir)
@@ -102,11 +105,11 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
     services = Services(
         prices,
         ReadyPrices(edges.clock, settings.ready_reply_seconds),
-        make_markets(edges, catalogue, quality, stack),
+        make_markets(edges, catalogue, quality, judge, stack),
         catalogue,
         make_history(edges, archive, filler, catalogue),
         ReadyCandles(),
-        make_documents(edges, prices, catalogue, quality, stack),
+        make_documents(edges, prices, catalogue, quality, stack, judge=judge, archive=archive),
         backfill,
         status,
     )
@@ -137,20 +140,32 @@ def make_catalogue(edges: Edges, stack: AsyncExitStack) -> Catalogue:
     return Catalogue(edges.upstream, coins, codes)
 
 
-def make_prices(
-    edges: Edges, catalogue: Catalogue, quality: QualityBook, hot: HotPairs, stack: AsyncExitStack
-) -> tuple[PriceService, Batcher]:
-    """Spot prices: cache, batcher, upstream."""
+def make_judge(edges: Edges, archive: Archive) -> tuple[PriceJudge, QuoteCache]:
+    """Who says which price is believed, and the cache of quotes that it learns from."""
     settings = edges.settings
     kind = quote_kind(settings.prices_fresh_seconds, settings.stale_if_error_seconds)
     cache = edges.cache(kind, settings.memory_entries)
+    guard = JumpGuard(max_entries=settings.memory_entries)
+    return PriceJudge(guard, cache, archive, edges.clock, edges.data_clock), cache
+
+
+def make_prices(
+    edges: Edges,
+    catalogue: Catalogue,
+    quality: QualityBook,
+    stack: AsyncExitStack,
+    *,
+    hot: HotPairs,
+    judge: PriceJudge,
+    cache: QuoteCache,
+) -> tuple[PriceService, Batcher]:
+    """Spot prices: cache, batcher, upstream."""
+    settings = edges.settings
 
     def note(pair: tuple[str, str], reason: str) -> None:
         quality.note(pair[0], pair[1], f"price: {reason}")
 
-    source = QuoteSource(
-        edges.upstream, cache, edges.clock, JumpGuard(max_entries=settings.memory_entries), note
-    )
+    source = QuoteSource(edges.upstream, cache, edges.clock, judge, note)
     batcher = Batcher(
         source.fetch,
         window_seconds=settings.batch_window_seconds,
@@ -223,19 +238,31 @@ def make_status(edges: Edges, batcher: Batcher, archive: Archive, quality: Quali
 
 
 def make_markets(
-    edges: Edges, catalogue: Catalogue, quality: QualityBook, stack: AsyncExitStack
+    edges: Edges, catalogue: Catalogue, quality: QualityBook, judge: PriceJudge, stack: AsyncExitStack
 ) -> MarketService:
     """The market table."""
     windows = windows_of(edges.settings.markets_fresh_seconds, edges.settings)
     tables = edges.read_through(Kind("markets", windows, encode_table, decode_table), 500)
     stack.push_async_callback(tables.aclose)
     return MarketService(
-        edges.upstream, tables, catalogue, quality.note, max_query_bytes=edges.settings.batch_max_url_bytes
+        edges.upstream,
+        tables,
+        catalogue,
+        quality.note,
+        judge,
+        max_query_bytes=edges.settings.batch_max_url_bytes,
     )
 
 
 def make_documents(
-    edges: Edges, prices: PriceService, catalogue: Catalogue, quality: QualityBook, stack: AsyncExitStack
+    edges: Edges,
+    prices: PriceService,
+    catalogue: Catalogue,
+    quality: QualityBook,
+    stack: AsyncExitStack,
+    *,
+    judge: PriceJudge,
+    archive: Archive,
 ) -> DocumentService:
     """CoinGecko's documents as they are."""
     settings = edges.settings
@@ -251,7 +278,9 @@ def make_documents(
         quoted=catalogue.quoted,
         unknown=catalogue.surely_unknown,
     )
-    return DocumentService(edges.upstream, caches, simple, Cleaner(quality.note))
+    cleaner = Cleaner(quality.note, judge.plausible)
+    seam = SeriesJudge(archive, edges.clock, quality.note)
+    return DocumentService(edges.upstream, caches, simple, cleaner, judge=judge, seam=seam)
 
 
 def _decode_codes(data: bytes) -> tuple[str, ...]:

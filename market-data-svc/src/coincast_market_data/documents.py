@@ -10,13 +10,15 @@ import orjson
 
 from coincast_chassis.errors import InvalidInput
 from coincast_market_data.cache.read_through import Answer, Fetch, Fetched, ReadThrough
-from coincast_market_data.cleaning import Cleaner
+from coincast_market_data.cleaning import Cleaner, series_prices, spot_prices
 from coincast_market_data.document_paths import Route, canonical_query, find_route
 from coincast_market_data.domain import OhlcCandle
+from coincast_market_data.history.judge import SeriesJudge
 from coincast_market_data.keys import canonical_currency, canonical_id, document_key
 from coincast_market_data.parse import parse_ohlc
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.document import SimplePrices, answerable
+from coincast_market_data.prices.judge import PriceJudge
 
 OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
 
@@ -30,11 +32,16 @@ class DocumentService:
         caches: Mapping[str, ReadThrough[bytes]],
         simple_prices: SimplePrices,
         cleaner: Cleaner,
+        *,
+        judge: PriceJudge,
+        seam: SeriesJudge,
     ) -> None:
         self._upstream = upstream
         self._caches = caches
         self._simple_prices = simple_prices
         self._cleaner = cleaner
+        self._judge = judge
+        self._seam = seam
 
     async def get(
         self, path: str, query: Mapping[str, str], max_age_seconds: float | None = None
@@ -65,7 +72,11 @@ class DocumentService:
     def _fetch(self, route: Route, path: str, parameters: tuple[tuple[str, str], ...]) -> Fetch[bytes]:
         async def fetch(priority: Priority) -> Fetched[bytes]:
             reply = await self._upstream.fetch(UpstreamRequest(path, parameters, route.group, priority))
-            document = self._cleaner.cleaned(path, dict(parameters), reply.document, reply.received_at)
+            query = dict(parameters)
+            await self._judge.prepare(spot_prices(path, query, reply.document))
+            document = self._cleaner.cleaned(path, query, reply.document, reply.received_at)
+            if "/market_chart" in path or path.endswith("/ohlc"):
+                await self._seam.check(path.split("/")[1], query, series_prices(path, document))
             return Fetched(encode(document), reply.received_at, reply.seconds)
 
         return fetch

@@ -17,6 +17,7 @@ from coincast_market_data.failures import failure_of
 from coincast_market_data.keys import canonical_currency, document_key, echo, split_ids
 from coincast_market_data.parse import Reject, parse_markets
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.prices.judge import PriceJudge
 from coincast_market_data.prices.plan import split_by_width
 from coincast_market_data.prices.service import MOST_HINTS, worst
 
@@ -35,6 +36,7 @@ class MarketService:
         tables: ReadThrough[Table],
         catalogue: Catalogue,
         note: Callable[[str, str, str], None],
+        judge: PriceJudge,
         *,
         max_query_bytes: int,
     ) -> None:
@@ -42,6 +44,7 @@ class MarketService:
         self._tables = tables
         self._catalogue = catalogue
         self._note = note
+        self._judge = judge
         self._max_query_bytes = max_query_bytes
 
     async def get(
@@ -90,12 +93,19 @@ class MarketService:
         async def fetch(priority: Priority) -> Fetched[Table]:
             reply = await self._upstream.fetch(UpstreamRequest("coins/markets", query, "markets", priority))
             rows, rejects = parse_markets(reply.document, code, reply.received_at)
+            await self._judge.prepare((row.id, code) for row in rows if row.price is not None)
+            jumped = {row.id for row in rows if not self._plausible(row)}
+            rejects += [Reject(coin, "jump") for coin in sorted(jumped)]
+            rows = tuple(row for row in rows if row.id not in jumped)
             for reject in rejects:
                 metrics.QUARANTINED.labels(reason=reject.reason).inc()
                 self._note(reject.id, code, f"market row: {reject.reason}")
             return Fetched((rows, tuple(rejects)), reply.received_at, reply.seconds)
 
         return fetch
+
+    def _plausible(self, row: Market) -> bool:
+        return row.price is None or self._judge.plausible((row.id, row.vs_currency), row.price)
 
     async def _missing(self, coin: str, *, hints: bool) -> ItemFailure:
         names = await self._catalogue.suggest(coin) if hints else ()

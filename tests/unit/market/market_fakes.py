@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from coincast_chassis.errors import CoincastError
 from coincast_market_data.history.days import DAY_SECONDS, midnight
+from coincast_market_data.parse import Pair
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 
 HOURLY_DAYS = 90
@@ -44,6 +46,14 @@ class FakeCharts:
         return 100.0 + (moment - 1 - midnight_of(self.born)) // DAY_SECONDS
 
 
+class NoArchive:
+    """Nothing is kept."""
+
+    async def last_closes(self, pairs: Iterable[Pair]) -> Mapping[Pair, tuple[date, float]]:
+        del pairs
+        return {}
+
+
 def midnight_of(moment: float) -> float:
     return moment // DAY_SECONDS * DAY_SECONDS
 
@@ -60,4 +70,4 @@ def any_currency(_code: str, _field: str) -> None:
     """Every currency passes."""
 
 
-__all__ = ["Any", "FakeCharts", "any_currency", "midnight", "no_hints", "none_unknown"]
+__all__ = ["Any", "FakeCharts", "NoArchive", "any_currency", "midnight", "no_hints", "none_unknown"]

@@ -345,3 +345,29 @@ async def test_an_order_that_makes_no_sense_is_reported_not_repeated(tmp_path: P
     (report,) = await report_of(order, Inbox(archive, SystemClock()), 30)
     assert "not a currency code" in report.refused
     archive.close()
+
+
+async def test_a_long_import_leaves_the_loop_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "bitcoin.csv"
+    days = [DAY + timedelta(days=n % 200) for n in range(60_000)]
+    path.write_text("date,close\n" + "".join(f"{day},{100 + n % 7}\n" for n, day in enumerate(days)))
+    archive = Archive(tmp_path / "archive")
+    archive.open()
+    worst = 0.0
+
+    async def watch() -> None:
+        nonlocal worst
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0)
+            worst = max(worst, time.perf_counter() - before)
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0.01)
+    started = time.perf_counter()
+    await import_file(path, archive, "usd", LAST)
+    took = time.perf_counter() - started
+    await asyncio.sleep(0.01)
+    watcher.cancel()
+    assert worst < took / 2
+    archive.close()

@@ -20,10 +20,11 @@ from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.prices.batcher import Batcher
 from coincast_market_data.prices.document import SimplePrices
 from coincast_market_data.prices.hot import HotPairs
+from coincast_market_data.prices.judge import PriceJudge
 from coincast_market_data.prices.service import PriceService, worst
 from coincast_market_data.prices.source import QuoteSource, quote_kind
 from coincast_market_data.quarantine import JumpGuard
-from tests.unit.market.market_fakes import any_currency, none_unknown
+from tests.unit.market.market_fakes import NoArchive, any_currency, none_unknown
 
 NOW = 1_756_731_600.0
 TRADED_BEFORE_SECONDS = 6.0
@@ -63,7 +64,8 @@ class Rig:
         self.clock = ManualClock(NOW)
         self.upstream = FakePrices(self.clock)
         cache = LayeredCache(quote_kind(30, 3600), NullStore(), self.clock, LayerCounts(), max_entries=1000)
-        source = QuoteSource(self.upstream, cache, self.clock, JumpGuard(), lambda *_: None)
+        judge = PriceJudge(JumpGuard(), cache, NoArchive(), self.clock, self.clock)
+        source = QuoteSource(self.upstream, cache, self.clock, judge, lambda *_: None)
         self.batcher = Batcher(source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
         self.hot = HotPairs()
         self.prices = PriceService(

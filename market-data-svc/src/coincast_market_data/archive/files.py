@@ -39,6 +39,15 @@ def read_candles(path: Path) -> list[Candle]:
     ]
 
 
+def read_last(path: Path) -> tuple[date, float] | None:
+    """(newest day, its close); None for a file that tells nothing."""
+    try:
+        table = pq.read_table(path, columns=["date", "close"])
+        return (table["date"][-1].as_py(), table["close"][-1].as_py()) if len(table) else None
+    except (pa.ArrowException, OSError, KeyError):
+        return None
+
+
 def read_extent(path: Path) -> tuple[int, date, date] | None:
     """(candles, first day, last day) out of the file's footer; None for a file that tells nothing."""
     try:

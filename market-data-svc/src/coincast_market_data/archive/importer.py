@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,16 +51,15 @@ async def import_file(path: Path, archive: Archive, currency: str, last_closed: 
     """Validate a file named after its coin, and merge what is good. Days already kept stay as they are."""
     try:
         coin = canonical_id(path.stem)
-        rows = list(_read(path))
+        rows, checked = await asyncio.to_thread(_read_and_check, path, last_closed)
     except (InvalidInput, OSError, ValueError, csv.Error, pa.ArrowException) as error:
         return FileReport(path.name, refused=getattr(error, "message", str(error)))
-    checked = check_rows(rows, last_closed)
-    refused = _refusal(checked, len(rows))
+    refused = _refusal(checked, rows)
     added = 0 if refused else await archive.add(coin, currency, checked.candles)
     candles = checked.candles
     return FileReport(
         path.name,
-        len(rows),
+        rows,
         added,
         candles[0].day if candles else None,
         candles[-1].day if candles else None,
@@ -67,6 +67,12 @@ async def import_file(path: Path, archive: Archive, currency: str, last_closed: 
         checked.rejected,
         refused,
     )
+
+
+def _read_and_check(path: Path, last_closed: date) -> tuple[int, Checked]:
+    """(rows, what is good of them); long for a long file, so for a thread."""
+    rows = list(_read(path))
+    return len(rows), check_rows(rows, last_closed)
 
 
 def _refusal(checked: Checked, rows: int) -> str:

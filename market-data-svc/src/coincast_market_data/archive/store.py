@@ -15,7 +15,13 @@ from pathlib import Path
 import structlog
 
 from coincast_market_data import metrics
-from coincast_market_data.archive.files import UnreadableArchive, read_candles, read_extent, write_candles
+from coincast_market_data.archive.files import (
+    UnreadableArchive,
+    read_candles,
+    read_extent,
+    read_last,
+    write_candles,
+)
 from coincast_market_data.archive.handover import hand_over_candles
 from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.domain import Candle
@@ -108,6 +114,25 @@ class Archive:
             found = tuple(merge_candles(stored, found)[0]) if found else stored
             self._remember(key, found)
         self._memory.move_to_end(key)
+        return found
+
+    def holds(self, coin: str, currency: str) -> bool:
+        """Whether anything of the coin is kept."""
+        return (coin, currency) in self._extents
+
+    async def last_closes(self, pairs: Iterable[Key]) -> dict[Key, tuple[date, float]]:
+        """The newest day that is kept and its close, of those pairs that are kept."""
+        found: dict[Key, tuple[date, float]] = {}
+        below: list[Key] = []
+        for key in pairs:
+            if candles := self._memory.get(key):
+                found[key] = (candles[-1].day, candles[-1].close)
+            elif key in self._extents:
+                below.append(key)
+        if below:
+            paths = [self._path(key) for key in below]
+            read = await asyncio.to_thread(lambda: [read_last(path) for path in paths])
+            found |= {key: last for key, last in zip(below, read, strict=True) if last is not None}
         return found
 
     def revision(self, coin: str, currency: str) -> int:

@@ -11,17 +11,19 @@ from datetime import date, timedelta
 import structlog
 
 from coincast_chassis.errors import CoincastError
-from coincast_chassis.singleflight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.build import build_candles
 from coincast_market_data.history.days import gaps, last_closed_day, within
-from coincast_market_data.history.plan import Call, plan_calls, reachable, span_calls
+from coincast_market_data.history.plan import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
 from coincast_market_data.history.points import Findings, clean_series
+from coincast_market_data.history.seam import jumps
 from coincast_market_data.history.series import SeriesSource
+from coincast_market_data.history.turns import Turns
 from coincast_market_data.ports import DataClock, Priority, UpstreamRequest
 from coincast_market_data.quality import QualityBook
+from coincast_market_data.quarantine import CONFIRMED_AFTER_SECONDS, Sightings
 from coincast_market_data.upstream.refusals import BeyondPlan
 
 log = structlog.get_logger(__name__)
@@ -38,6 +40,8 @@ class Absences:
     asked_on: date
     days: set[date] = field(default_factory=set)
     bare: set[date] = field(default_factory=set)
+    # Put aside as nothing confirmed them yet, and from when on (UNIX seconds) they are asked for again.
+    doubted: dict[date, float] = field(default_factory=dict)
 
 
 class Filler:
@@ -64,22 +68,32 @@ class Filler:
         self._hourly = hourly_chunks
         self._at_once = calls_at_once
         self._absent: OrderedDict[tuple[str, str], Absences] = OrderedDict()
-        self._flights: SingleFlight[tuple[str, str, date, Priority], int] = SingleFlight()
+        self._turns = Turns()
+        self._suspects = Sightings()
 
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
         """Days from `first` to the last closed one that are worth asking the upstream for, oldest first."""
         last = last_closed_day(self._clock.now())
-        absent = self._absences(coin, currency, last).days
+        absences, now = self._absences(coin, currency, last), self._clock.now()
+        absent = absences.days | {day for day, until in absences.doubted.items() if now < until}
         start = reachable(first, last + timedelta(days=1), self.reach_days)
         kept = within(await self._archive.read(coin, currency), start, last)
         return [day for day in gaps(kept, start, last) if day not in absent]
+
+    def doubts(self, coin: str, currency: str) -> bool:
+        """Whether days of the coin are put aside until they are confirmed."""
+        now = self._clock.now()
+        held = self._absences(coin, currency, last_closed_day(now)).doubted.values()
+        return any(now < until for until in held)
 
     async def fill(self, coin: str, currency: str, first: date, priority: Priority = Priority.LIVE) -> int:
         """Fetch what is missing from `first` on; returns how many candles were added. Raises what the
         fetches raised.
         """
-        key = (coin, currency, first, priority)
-        return await self._flights.do(key, lambda: self._fill(coin, currency, first, priority))
+        # Who asks for a little waits for no long fill, nor is given its daily points instead of hourly ones.
+        far = (last_closed_day(self._clock.now()) - first).days >= HOURLY_DAYS
+        key = (coin, currency, priority, far)
+        return await self._turns.take(key, first, lambda day: self._fill(coin, currency, day, priority))
 
     async def _fill(self, coin: str, currency: str, first: date, priority: Priority) -> int:
         try:
@@ -146,7 +160,26 @@ class Filler:
         self._report(coin, currency, findings)
         candles = build_candles(points, last_closed_day(self._clock.now()))
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
-        return await self._archive.add(coin, currency, wanted, flush=False), bool(points)
+        good = await self._without_jumps(coin, currency, wanted)
+        return await self._archive.add(coin, currency, good, flush=False), bool(points)
+
+    async def _without_jumps(self, coin: str, currency: str, new: Sequence[Candle]) -> list[Candle]:
+        """Those that fit the kept ones, or of which fetches keep saying the same; the others are asked for
+        again when they may be confirmed.
+        """
+        now = self._clock.now()
+        doubted = self._absences(coin, currency, last_closed_day(now)).doubted
+        aside: set[date] = set()
+        for jump in jumps(await self._archive.read(coin, currency), new):
+            name = (coin, f"{currency} on {jump.edge.day}")
+            if not self._suspects.confirmed(name, jump.edge.close, now):
+                aside.update(jump.days)
+        if aside:
+            metrics.QUARANTINED.labels(reason="seam_jump").inc(len(aside))
+            text = f"{len(aside)} days tenfold off those that are kept, not confirmed yet"
+            self._quality.note(coin, currency, text, points=len(aside))
+            doubted.update(dict.fromkeys(aside, now + CONFIRMED_AFTER_SECONDS))
+        return [candle for candle in new if candle.day not in aside]
 
     def _report(self, coin: str, currency: str, findings: Findings) -> None:
         self._quality.duplicates(coin, currency, findings.duplicates)
@@ -173,8 +206,10 @@ class Filler:
         self, coin: str, currency: str, asked: Sequence[date], candles: Sequence[Candle], today: date
     ) -> None:
         have = {candle.day for candle in candles}
-        self._absences(coin, currency, today).days.update(day for day in asked if day not in have)
+        absences, now = self._absences(coin, currency, today), self._clock.now()
+        doubted = {day for day, until in absences.doubted.items() if now < until}
+        absences.days.update(day for day in asked if day not in have and day not in doubted)
 
     async def aclose(self) -> None:
         """End what is under way."""
-        await self._flights.aclose()
+        await self._turns.aclose()

@@ -107,10 +107,11 @@ def drop_jumps(points: Sequence[Point]) -> list[Point]:
     not a slip.
     """
     prices = [point.price for point in points]
-    return [point for index, point in enumerate(points) if not _is_jump(prices, index)]
+    return [point for index, point in enumerate(points) if not is_jump(prices, index)]
 
 
-def _is_jump(prices: Sequence[float], index: int) -> bool:
+def is_jump(prices: Sequence[float], index: int) -> bool:
+    """Whether one price is tenfold off all its neighbours, which agree among themselves."""
     around = [*prices[max(0, index - NEIGHBOURS) : index], *prices[index + 1 : index + 1 + NEIGHBOURS]]
     if len(around) < 2:
         return False

@@ -129,7 +129,7 @@ class HistoryService:
             candles,
             self._provenance(candles[-1].day, fetched, error),
             truncated,
-            self._why_short(candles[0].day, error) if truncated else "",
+            self._why_short(coin, currency, candles[0].day, error) if truncated else "",
             inside[:MAX_MISSING],
             self._archive.revision(coin, currency),
         )
@@ -146,9 +146,11 @@ class HistoryService:
             reason = error.message if error else f"CoinGecko has no candle after {newest.isoformat()} yet"
         return Provenance(as_of, max(0.0, now - as_of), source, stale, reason)
 
-    def _why_short(self, first_there: date, error: CoincastError | None) -> str:
+    def _why_short(self, coin: str, currency: str, first_there: date, error: CoincastError | None) -> str:
         if error is not None:
             return f"earlier days could not be fetched: {error.message}"
+        if self._filler.doubts(coin, currency):
+            return "earlier days were tenfold off those that are kept and wait to be confirmed"
         reach = last_closed_day(self._clock.now()) - timedelta(days=self._filler.reach_days - 2)
         if first_there <= reach:
             return f"the plan at CoinGecko reaches {self._filler.reach_days} days back"

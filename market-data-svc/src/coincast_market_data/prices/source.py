@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Protocol
 
 import orjson
 
@@ -18,7 +19,6 @@ from coincast_market_data.parse import Pair, parse_quotes
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.batcher import Outcome
 from coincast_market_data.prices.plan import Chunk
-from coincast_market_data.quarantine import JumpGuard
 
 # Replicas and edges of the upstream differ by minutes, not by more.
 BACKWARDS_SECONDS = 3600.0
@@ -46,6 +46,18 @@ def quote_key(pair: Pair) -> str:
     return f"{pair[1]}:{pair[0]}"
 
 
+class Judge(Protocol):
+    """Who says which price is believed."""
+
+    async def prepare(self, pairs: Iterable[Pair]) -> None:
+        """Look up what these pairs cost last; to be done before they are judged."""
+        ...
+
+    def plausible(self, pair: Pair, price: float) -> bool:
+        """Whether the price may be served and kept."""
+        ...
+
+
 class QuoteSource:
     """One upstream call for one chunk."""
 
@@ -54,13 +66,13 @@ class QuoteSource:
         upstream: Upstream,
         cache: QuoteCache,
         clock: Clock,
-        jumps: JumpGuard,
+        judge: Judge,
         note: Callable[[Pair, str], None],
     ) -> None:
         self._upstream = upstream
         self._cache = cache
         self._clock = clock
-        self._jumps = jumps
+        self._judge = judge
         self._note = note
 
     async def fetch(self, chunk: Chunk, priority: Priority) -> dict[Pair, Outcome]:
@@ -68,28 +80,29 @@ class QuoteSource:
         request = UpstreamRequest("simple/price", chunk.query(), "prices", priority)
         reply = await self._upstream.fetch(request)
         good, bad = parse_quotes(reply.document, chunk.ids, chunk.currencies, reply.received_at)
+        await self._judge.prepare(pair for pair, quote in good.items() if quote is not None)
         stored_at = self._clock.now()
         entries: dict[Pair, Cached[Quote | None]] = {}
         faults = {pair: reject.reason for pair, reject in bad.items()}
         for pair, quote in good.items():
-            if quote is not None and not self._jumps.plausible(pair, quote.price, stored_at):
+            if quote is not None and not self._judge.plausible(pair, quote.price):
                 faults[pair] = "jump"
             elif quote is None and self._was_there(pair):
                 faults[pair] = "left_out"
             elif quote is not None and self._went_back(pair, quote):
                 faults[pair] = "clock_back"
             else:
-                kept = self._with_plausible_cap(pair, quote, stored_at)
+                kept = self._with_plausible_cap(pair, quote)
                 entries[pair] = Cached(kept, stored_at, reply.received_at, reply.seconds)
         self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
         return {**entries, **{pair: self._quarantined(pair, reason) for pair, reason in faults.items()}}
 
-    def _with_plausible_cap(self, pair: Pair, quote: Quote | None, now: float) -> Quote | None:
+    def _with_plausible_cap(self, pair: Pair, quote: Quote | None) -> Quote | None:
         """Without a market cap that would mean a tenfold supply from one fetch to the next."""
         if quote is None or quote.market_cap is None:
             return quote
         supply = quote.market_cap / quote.price
-        if self._jumps.plausible((pair[0], f"supply in {pair[1]}"), supply, now):
+        if self._judge.plausible((pair[0], f"supply in {pair[1]}"), supply):
             return quote
         metrics.QUARANTINED.labels(reason="supply_jump").inc()
         self._note(pair, "supply_jump")

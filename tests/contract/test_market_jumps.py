@@ -1,0 +1,175 @@
+"""A figure tenfold off all that is known is served and kept by no path until fetches keep saying it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from prometheus_client import REGISTRY
+
+from coincast.common.v1 import common_pb2
+from coincast.market.v1 import market_pb2 as pb
+from coincast_chassis.clock import ManualClock
+from coincast_chassis.errors import Unavailable
+from coincast_market_data.quarantine import CONFIRMED_AFTER_SECONDS
+from tests.contract.market_mock import MockUpstream, market_over
+
+SERIES = ("market_chart", "range", "ohlc")
+
+
+def counted(reason: str) -> float:
+    return REGISTRY.get_sample_value("coincast_market_quarantined_total", {"reason": reason}) or 0.0
+
+
+async def markets(stub: Any) -> Any:
+    return await stub.GetMarkets(pb.GetMarketsRequest(ids=["bitcoin", "ethereum"]), timeout=10)
+
+
+async def history(stub: Any, days: int) -> list[float]:
+    reply = await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=days), timeout=10)
+    return [candle.close for candle in reply.history.candles]
+
+
+async def document(stub: Any, path: str, **query: str) -> Any:
+    return orjson.loads((await stub.GetDocument(pb.GetDocumentRequest(path=path, query=query))).json)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(time.time() // 86_400 * 86_400 + 43_200)
+
+
+@pytest.fixture
+def mock(clock: ManualClock) -> MockUpstream:
+    return MockUpstream(clock)
+
+
+async def test_a_market_row_that_jumps_is_an_error_until_it_is_confirmed(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path, markets_fresh_seconds=1.0, stale_if_error_seconds=0.0) as stub:
+        assert [row.price for row in (await markets(stub)).markets] == [100.0, 100.0]
+        before = counted("jump")
+        mock.factors["markets"] = 50.0
+        clock.advance(30)
+        held = await markets(stub)
+        assert not held.markets
+        assert {(e.id, e.kind) for e in held.errors} == {
+            ("bitcoin", common_pb2.ERROR_KIND_UNAVAILABLE),
+            ("ethereum", common_pb2.ERROR_KIND_UNAVAILABLE),
+        }
+        assert counted("jump") == before + 2
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        assert [row.price for row in (await markets(stub)).markets] == [5000.0, 5000.0], "it is true"
+
+
+async def test_mirrored_documents_are_held_against_the_same_prices(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path, markets_fresh_seconds=1.0, stale_if_error_seconds=0.0) as stub:
+        await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin", "ethereum"]), timeout=10)
+        mock.price = 5000.0
+        assert await document(stub, "coins/markets", vs_currency="usd") == []
+        assert (await document(stub, "coins/bitcoin"))["market_data"]["current_price"] == {}
+        named = await document(stub, "simple/price", names="Bitcoin", vs_currencies="usd")
+        assert named == {"bitcoin": {}, "ethereum": {}}
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        assert (await document(stub, "coins/bitcoin"))["market_data"]["current_price"] == {"usd": 5000.0}
+
+
+async def test_a_new_process_holds_its_first_price_against_the_archive(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 5)
+    mock.price = 5000.0
+    question = pb.GetPricesRequest(ids=["bitcoin"])
+    async with market_over(mock, tmp_path) as stub:
+        with pytest.raises(Unavailable, match="tenfold"):
+            await stub.GetPrices(question, timeout=10)
+        rows = (await markets(stub)).markets
+        assert [row.id for row in rows] == ["ethereum"], "of which nothing is kept"
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        assert (await stub.GetPrices(question, timeout=10)).prices[0].price == 5000.0
+    clock.advance(40 * 86_400)
+    mock.price = 90_000.0
+    async with market_over(mock, tmp_path) as stub:
+        reply = await stub.GetPrices(question, timeout=10)
+        assert reply.prices[0].price == 90_000.0, "what is long ago says nothing"
+
+
+async def test_a_reply_that_is_off_as_a_whole_is_not_kept_beside_good_days(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        assert set(await history(stub, 5)) == {100.0}
+        mock.factors = dict.fromkeys(SERIES, 50.0)
+        clock.advance(30)
+        reply = await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=40), timeout=10)
+        assert [candle.close for candle in reply.history.candles] == [100.0] * 5
+        assert "tenfold" in reply.history.truncated_reason
+        status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)
+        assert status.quality[0].quarantined_points == 35
+        calls = mock.calls.total()
+        clock.advance(60)
+        await history(stub, 40)
+        assert mock.calls.total() == calls, "not asked for again at once"
+        mock.factors = {}
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        assert await history(stub, 40) == [100.0] * 40, "it was a slip"
+
+
+async def test_a_day_after_a_true_fall_is_kept_once_it_is_confirmed(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 5)
+        clock.advance(86_400)
+        mock.price = 1.0
+        assert await history(stub, 6) == [100.0] * 5
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        assert await history(stub, 6) == [100.0] * 5 + [1.0]
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("coins/bitcoin/market_chart", {"days": "2"}),
+        ("coins/bitcoin/market_chart", {"days": "200"}),
+        ("coins/bitcoin/ohlc", {"days": "7"}),
+    ],
+)
+async def test_a_chart_that_is_off_as_a_whole_is_not_passed_on(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path, path: str, query: dict[str, str]
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 5)
+        mock.factors = dict.fromkeys(SERIES, 50.0)
+        clock.advance(30)
+        with pytest.raises(Unavailable, match="tenfold"):
+            await document(stub, path, vs_currency="usd", **query)
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        assert await document(stub, path, vs_currency="usd", **query), "it is true"
+
+
+async def test_a_candle_off_all_its_neighbours_is_put_aside(mock: MockUpstream, tmp_path: Path) -> None:
+    rows = mock._document("coins/bitcoin/ohlc", {}, 100.0)
+    rows[5] = [rows[5][0], 100.0, 9000.0, 100.0, 100.0]
+    mock.extra["coins/bitcoin/ohlc"] = rows
+    async with market_over(mock, tmp_path) as stub:
+        reply = await stub.GetOhlc(pb.GetOhlcRequest(id="bitcoin", days=7), timeout=10)
+    assert len(reply.candles) == len(rows) - 1
+    assert {candle.high for candle in reply.candles} == {100.0}
+
+
+async def test_questions_for_one_coin_at_the_same_time_are_one_fetch(
+    mock: MockUpstream, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        found = await asyncio.gather(*(history(stub, days) for days in (20, 60, 30, 50, 40)))
+    assert [len(closes) for closes in found] == [20, 60, 30, 50, 40]
+    assert mock.calls["coins/bitcoin/market_chart"] == 1
