@@ -118,5 +118,10 @@ def test_wrong_input_to_train_names_the_fix():
     assert "90 to 10000" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["backtest", "train"])
+def test_help_tells_that_folds_of_the_ensemble_have_no_network(command: str):
+    assert "lstm: off" in " ".join(runner.invoke(app, [command, "--help"]).stdout.replace("│", "").split())
+
+
 def test_help_tells_the_exit_codes():
     assert "Exit codes" in runner.invoke(app, ["--help"]).stdout

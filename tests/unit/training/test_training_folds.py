@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
 from coincast_chassis.errors import InvalidInput, NotReady
@@ -19,6 +20,8 @@ from coincast_training.backtest.strategy import Costs, run_strategies
 from coincast_training.executors import open_executor
 from coincast_training.training.data import Ground
 from coincast_training.training.folds import FoldTask, prepared_on, run_fold
+from coincast_training.tuning.outcome import Tuning
+from coincast_training.tuning.report import write_report as write_tuning_report
 from coincast_training.tuning.study import tune, tuning_folds
 from tests.unit.training.training_fakes import panel_of, walk_forward_of
 
@@ -79,6 +82,21 @@ def test_a_backtest_is_the_same_bits_in_other_processes(tmp_path: Path):
     page = (tmp_path / "deep" / "report.html").read_text()
     for word in ("Equity", "Drawdown", "CRPS skill over", "Coverage", "in sample", "ethereum"):
         assert word in page
+    assert "lstm: off" not in page
+
+
+def test_reports_say_that_the_ensembles_folds_had_no_network(tmp_path: Path):
+    with open_executor("inline") as executor:
+        found = run_backtest(GROUND, QUICK, executor, silent)
+    write_report(replace(found, options=replace(QUICK, model="ml_ensemble")), PANEL, tmp_path / "b.html")
+    study = optuna.create_study()
+    study.optimize(lambda trial: trial.suggest_float("ridge", 3, 300), n_trials=2)
+    tuning = Tuning({}, 1.0, 1.0, (), {}, ("2023-01-01", "2023-02-01"))
+    write_tuning_report(study, tuning, tmp_path / "t.html", model="ml_ensemble")
+    for name in ("b.html", "t.html"):
+        assert "without the ensemble&#39;s network (lstm: off)" in (tmp_path / name).read_text().replace(
+            "&#x27;", "&#39;"
+        )
 
 
 def test_too_little_history_for_a_backtest_says_how_much_is_needed():

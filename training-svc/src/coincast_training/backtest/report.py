@@ -13,6 +13,7 @@ from coincast_modelkit.candles import Panel
 from coincast_training.backtest import figures
 from coincast_training.backtest.run import Backtest
 from coincast_training.training.record import measure, rows
+from coincast_training.tuning.space import FOLD_NOTES
 
 
 def write_report(backtest: Backtest, panel: Panel, path: Path) -> None:
@@ -29,6 +30,7 @@ def write_report(backtest: Backtest, panel: Panel, path: Path) -> None:
     )
     page = environment.get_template("report.html").render(
         backtest=backtest,
+        note=FOLD_NOTES.get(backtest.options.model, ""),
         by_coin=by_coin(backtest, panel),
         plots=[
             plot.to_html(full_html=False, include_plotlyjs="inline" if number == 0 else False)

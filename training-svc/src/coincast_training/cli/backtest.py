@@ -52,7 +52,10 @@ def backtest(
     executor: options.ExecutorAddress = "",
     as_json: options.AsJson = False,
 ) -> None:
-    """Walk forward over the past with refits; strategies after costs; an HTML report."""
+    """Walk forward over the past with refits; strategies after costs; an HTML report.
+
+    ml_ensemble is refitted without its network (lstm: off), as the report says.
+    """
     settings = options.settings_with(market=market, executor=executor)
     spec = checked(
         TrainingSpec(model, options.split_ids(ids), days), Limits(max_coins=settings.max_coins_per_job)

@@ -48,7 +48,11 @@ def submit(
     ids: options.Ids,
     model: options.Model = "lightgbm",
     days: options.Days = 365,
-    tune: int = typer.Option(0, "--tune", help="Trials of the tuner, 0 to 200."),
+    tune: int = typer.Option(
+        0,
+        "--tune",
+        help="Trials of the tuner, 0 to 200; those of ml_ensemble leave its network out (lstm: off).",
+    ),
     promote_if_better: bool = typer.Option(
         False, "--promote-if-better", help="Move production where allowed."
     ),

@@ -31,7 +31,8 @@ def train(
     tune: int = typer.Option(
         0,
         "--tune",
-        help="Trials of the tuner, 0 to 200; 0 takes the configured parameters. An interrupted one goes on.",
+        help="Trials of the tuner, 0 to 200; 0 takes the configured parameters. An interrupted one goes on. "
+        "Trials of ml_ensemble leave its network out (lstm: off).",
     ),
     promote_if_better: bool = typer.Option(
         False,

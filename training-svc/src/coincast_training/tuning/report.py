@@ -9,6 +9,7 @@ import optuna
 from optuna import visualization
 
 from coincast_training.tuning.outcome import Tuning
+from coincast_training.tuning.space import FOLD_NOTES
 
 
 def write_report(study: optuna.Study, tuning: Tuning, path: Path, *, model: str) -> None:
@@ -29,7 +30,8 @@ def write_report(study: optuna.Study, tuning: Tuning, path: Path, *, model: str)
     path.write_text(
         f"<!doctype html><meta charset='utf-8'><title>Tuning of {escape(model)}</title>"
         f"<h1>Tuning of {escape(model)}</h1><p>Objective: mean CRPS over horizons on {tuning.window[0]} to "
-        f"{tuning.window[1]}; best {tuning.best_value:.6f}, base {tuning.base_value:.6f}.</p>{''.join(parts)}"
+        f"{tuning.window[1]}; best {tuning.best_value:.6f}, base {tuning.base_value:.6f}. "
+        f"{escape(FOLD_NOTES.get(model, ''))}</p>{''.join(parts)}"
         "<table border='1'><tr><th>trial</th><th>state</th><th>value</th><th>parameters</th></tr>"
         f"{rows}</table>",
         encoding="utf-8",

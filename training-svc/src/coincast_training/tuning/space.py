@@ -50,6 +50,11 @@ FOLD_PARAMS: dict[str, Params] = {
     "lstm": {"walk_forward": False},
     "ml_ensemble": {"lstm": {"use": "off"}},
 }
+# What a report has to say of that.
+FOLD_NOTES = {
+    "ml_ensemble": "Every fold was fitted without the ensemble's network (lstm: off), which would take "
+    "minutes each; a trained version has it where its recipe says so."
+}
 
 
 def suggested(model: str, trial: Trial, base: Mapping[str, Any]) -> Params:
