@@ -23,6 +23,7 @@ from types import ModuleType
 import distributed
 import pytest
 
+from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import NotReady, Unavailable
 from coincast_modelkit.artifact import FileDigest, read_aliases, sweep_temporary, version_folder
@@ -30,6 +31,7 @@ from coincast_modelkit.artifact.seal import make_seal
 from coincast_training.domain import TrainingSpec
 from coincast_training.executors import open_executor
 from coincast_training.fitting.base import FittedModel
+from coincast_training.history import MarketDataHistory
 from coincast_training.ports import History
 from coincast_training.registry.registry import Registry
 from coincast_training.training.artifact import write_version
@@ -43,6 +45,7 @@ from tests.unit.training.training_fakes import (
     pipeline_in,
     walk_forward_of,
 )
+from tests.unit.training.training_market import PanelMarket, market_service
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 MODEL = "lightgbm"
@@ -261,6 +264,27 @@ async def test_history_that_goes_away_leaves_nothing_half_written(tmp_path: Path
         await pipeline.run(spec, requested_by="t", run_id="2", progress=lambda *_: None)
     assert names_below(tmp_path) == before
     print("\nhistory away: a clear failure, the folder unchanged")
+
+
+async def test_a_stream_of_history_that_breaks_off_is_asked_again_and_then_given_up(tmp_path: Path):
+    market = PanelMarket(panel_of(("bitcoin",), days=1200))  # three spans: there is a middle to break off in
+    service = "coincast.market.v1.MarketDataService"
+    spec = TrainingSpec(model=MODEL, ids=("bitcoin",))
+    async with market_service(market) as address, open_channel(address, service=service) as channel:
+        history = MarketDataHistory(channel, attempts=3, first_pause_seconds=0.01)
+        pipeline = pipeline_in(tmp_path, history)
+        market.breaks = 2
+        await pipeline.run(spec, requested_by="t", run_id="1", progress=lambda *_: None)
+        assert market.calls == 3
+        learnt, _ = pipeline.registry.versions.manifest(MODEL, "v000001")
+        assert learnt.data.rows == {"bitcoin": 1200}
+        before = names_below(tmp_path)
+        market.breaks = 1000
+        with pytest.raises(Unavailable, match=r"gave no history after 3 attempts: .*broke off") as given_up:
+            await pipeline.run(spec, requested_by="t", run_id="2", progress=lambda *_: None)
+    assert market.calls == 6
+    assert names_below(tmp_path) == before
+    print(f"\nbroken off twice: repeated and whole; again and again: {given_up.value.message}")
 
 
 def test_a_killed_worker_process_costs_time_not_the_job(tmp_path: Path, parts: ModuleType):

@@ -13,7 +13,7 @@ from coincast_chassis.errors import Unavailable
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.models import TechnicalModel
 from coincast_training.fitting.base import FittedModel, Progress, WalkForward
-from coincast_training.ports import History
+from coincast_training.ports import History, HistorySource
 from coincast_training.registry.registry import Registry
 from coincast_training.training.pipeline import Pipeline
 
@@ -141,7 +141,7 @@ def registry_in(folder: Path, **options: Any) -> Registry:
     return Registry(folder, clock=ManualClock(), **options)
 
 
-def pipeline_in(folder: Path, history: FakeHistory, fit: FakeFit | None = None, **options: Any) -> Pipeline:
+def pipeline_in(folder: Path, history: HistorySource, fit: FakeFit | None = None, **options: Any) -> Pipeline:
     """A pipeline over fakes."""
     chosen = fit or FakeFit()
     return Pipeline(
