@@ -230,7 +230,7 @@ FORECASTS = Dashboard(
             "coincast_training_live_coverage_percent",
             "{{model}} {{horizon_days}} d, {{level_percent}} %",
             "percent",
-            text="An 80 % interval that keeps its promise lies at 80. Empty until forecasts are due.",
+            text="An 80 % interval that keeps its promise lies at 80. Empty below 100 forecasts or 20 days.",
         ),
         one("Histories at hand", rate("coincast_forecast_history_total", "outcome"), "{{outcome}}", "ops"),
         one("Ledger entries", rate("coincast_forecast_ledger_appended_total", "to"), "{{to}}", "ops"),

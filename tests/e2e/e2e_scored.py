@@ -10,13 +10,15 @@ from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 from coincast_stack.testing import StackHandle
 
 DAY_SECONDS = 86_400
-HORIZON_DAYS, REPLAYED_DAYS = 7, 20
+# A hundred forecasts of twenty days and more: less is no live record.
+HORIZON_DAYS, REPLAYED_DAYS = 7, 25
+COINS = ("bitcoin", "ethereum", "ripple", "solana")
 PROBABILITIES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
 SPREADS = (0.80, 0.90, 0.97, 1.0, 1.03, 1.12, 1.30)
 
 
-def replay_forecasts(stack: StackHandle, coins: tuple[str, ...] = ("bitcoin", "ethereum")) -> None:
-    """Twenty daily forecasts a coin into the ledger's stream, all of them due by now."""
+def replay_forecasts(stack: StackHandle, coins: tuple[str, ...] = COINS) -> None:
+    """Twenty-five daily forecasts a coin into the ledger's stream, all of them due by now."""
     client = redis.Redis.from_url(stack.stack.plan.redis_url)
     for coin in coins:
         for candle in _history(stack, coin)[-(REPLAYED_DAYS + HORIZON_DAYS + 1) : -(HORIZON_DAYS + 1)]:

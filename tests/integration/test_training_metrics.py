@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.channel import open_channel
 from coincast_chassis.redis import open_redis
-from coincast_modelkit.candles import Candles
+from coincast_modelkit.candles import Panel
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 from tests.integration.training_process import training_process
 from tests.integration.training_rig import COINS, DAYS, first_day, spec
@@ -24,7 +25,7 @@ from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, panel_of
 from tests.unit.training.training_market import PanelMarket, market_service
 
 pytestmark = pytest.mark.timeout(400)
-SERVED_DAYS = 30
+SERVED_DAYS = 35  # of four coins: at each horizon more than the hundred forecasts that a live record takes
 Labels = dict[str, str]
 # A sample of each that must be there after one training, one failure, one check of drift and one scoring.
 WANTED: list[tuple[str, Labels]] = [
@@ -39,6 +40,7 @@ WANTED: list[tuple[str, Labels]] = [
     ("live_skill_percent", {"model": "lightgbm", "horizon_days": "7"}),
     ("live_coverage_percent", {"model": "lightgbm", "horizon_days": "1", "level_percent": "80"}),
     ("live_coverage_percent", {"model": "lightgbm", "horizon_days": "7", "level_percent": "95"}),
+    ("live_coverage_error_percent", {"model": "lightgbm", "horizon_days": "7", "level_percent": "95"}),
     ("drift_score", {"model": "lightgbm", "check": "age"}),
     ("drift_score", {"model": "lightgbm", "check": "coverage"}),
     ("drift_score", {"model": "lightgbm", "check": "psi"}),
@@ -58,16 +60,16 @@ def redis_url() -> Iterator[str]:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 
-async def served(redis_url: str, candles: Candles) -> int:
+async def served(redis_url: str, panel: Panel) -> int:
     """Forecasts of two horizons in the stream, as forecast-svc would have left them; how many."""
     redis, count = open_redis(redis_url, timeout_seconds=2), 0
-    for horizon in (1, 7):
+    for (coin, candles), horizon in itertools.product(panel.items(), (1, 7)):
         for row in range(len(candles) - SERVED_DAYS, len(candles) - horizon):
             last = float(candles.close[row])
             entry = LedgerEntry(
-                forecast_id=f"f{row}-{horizon}",
+                forecast_id=f"{coin}-{row}-{horizon}",
                 made_at=1.0,
-                coin_id="bitcoin",
+                coin_id=coin,
                 vs_currency="usd",
                 as_of=str(candles.dates[row]),
                 model="lightgbm",
@@ -114,7 +116,7 @@ async def finished(jobs: training_pb2_grpc.TrainingServiceAsyncStub, **changes: 
 async def test_every_figure_that_an_operator_was_promised_is_there(tmp_path: Path, redis_url: str) -> None:
     panel = panel_of(COINS, days=DAYS, first=first_day())
     market = PanelMarket({coin: candles.rows(0, DAYS - 1) for coin, candles in panel.items()})
-    count = await served(redis_url, panel["bitcoin"])
+    count = await served(redis_url, panel)
     options = {"drift_check_seconds": 1, "drift_min_forecasts": 10, "drift_budget_per_week": 0}
     async with (
         market_service(market) as market_address,

@@ -23,12 +23,17 @@ ARTIFACT_AGE = Gauge(
 )
 LIVE_SKILL = Gauge(
     "coincast_training_live_skill_percent",
-    "Skill of served forecasts against the last price.",
+    "Skill of served forecasts against the last price; absent below 100 forecasts or 20 days.",
     ["model", "horizon_days"],
 )
 LIVE_COVERAGE = Gauge(
     "coincast_training_live_coverage_percent",
-    "Share of outcomes inside the served interval.",
+    "Share of outcomes inside the served interval; absent below 100 forecasts or 20 days.",
+    ["model", "horizon_days", "level_percent"],
+)
+LIVE_COVERAGE_ERROR = Gauge(
+    "coincast_training_live_coverage_error_percent",
+    "By how many points chance alone moves that share: one standard error, coins of a day taken as one.",
     ["model", "horizon_days", "level_percent"],
 )
 DRIFT_SCORE = Gauge(

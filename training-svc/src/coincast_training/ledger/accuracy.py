@@ -15,12 +15,15 @@ GROUP = ("model", "version", "variant", "horizon_days")
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """One group of served forecasts. `coin_id` is empty where it runs over all coins."""
+    """One group of served forecasts, and of how many due days they are. `coin_id` is empty where it runs over
+    all coins.
+    """
 
     model: str
     version: str
     variant: str
     coin_id: str
+    days: int
     horizon: HorizonRecord
 
 
@@ -37,7 +40,7 @@ def live_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
     keys = [*GROUP, "coin_id"] if by_coin else list(GROUP)
     rows = frame.group_by(keys).agg(*_FIGURES).sort(keys).to_dicts()
     return [
-        Live(row["model"], row["version"], row["variant"], row.get("coin_id", ""), _horizon(row))
+        Live(row["model"], row["version"], row["variant"], row.get("coin_id", ""), row["days"], _horizon(row))
         for row in rows
     ]
 
@@ -45,6 +48,7 @@ def live_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
 _KNOWN = pl.col("random_walk_crps").is_not_null()
 _FIGURES = (
     pl.len().alias("forecasts"),
+    pl.col("due").n_unique().alias("days"),
     (100 * pl.col("absolute_error") / pl.col("actual")).mean().alias("mape"),
     (100 * pl.col("random_walk_error") / pl.col("actual")).mean().alias("walk_mape"),
     (pl.col("absolute_error") / pl.col("naive_step")).mean().alias("mase"),

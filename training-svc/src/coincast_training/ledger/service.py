@@ -22,6 +22,7 @@ from coincast_modelkit.candles import Candles
 from coincast_training import metrics
 from coincast_training.ledger.accuracy import frame_of, live_records
 from coincast_training.ledger.consumer import BATCH, LedgerConsumer
+from coincast_training.ledger.gauges import LiveGauges
 from coincast_training.ledger.live_record import live_document
 from coincast_training.ledger.scoring import Row, score_rows
 from coincast_training.ledger.source_calendar import MAX_IDS, SourceCalendar
@@ -51,7 +52,7 @@ class LedgerService:
     ) -> None:
         self.store, self.calendar = store, calendar
         self._consumer, self._history_in, self._clock = consumer, history_in, clock
-        self._live_record_path = live_record_path
+        self._live_record_path, self._gauges = live_record_path, LiveGauges()
         self._poll_seconds, self._scoring_seconds = poll_seconds, scoring_seconds
 
     async def run(self) -> None:
@@ -137,20 +138,10 @@ class LedgerService:
     def publish(self) -> None:
         """Writes live-record.json and the live gauges from the scores of the last days."""
         table = self.store.scored_since(self.calendar.first_day(LIVE_DAYS))
-        if not table.num_rows:
-            return
+        if not table.num_rows and not self._live_record_path.exists():
+            return  # nothing was ever told, so nothing is to be taken back
         frame = frame_of(table.select(SCORED_SCHEMA.names))
         document = live_document(frame, measured_at=self._clock.now(), window_days=LIVE_DAYS)
         self._live_record_path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._live_record_path, json.dumps(document, indent=1).encode())
-        for live in live_records(frame.filter(frame["variant"] == "production")):
-            _observe(live.model, live.horizon.horizon_days, live.horizon)
-
-
-def _observe(model: str, horizon_days: int, record: Any) -> None:
-    labels = (model, str(horizon_days))
-    if record.skill_percent is not None:
-        metrics.LIVE_SKILL.labels(*labels).set(record.skill_percent)
-    for level, value in (("80", record.coverage_80_percent), ("95", record.coverage_95_percent)):
-        if value is not None:
-            metrics.LIVE_COVERAGE.labels(*labels, level).set(value)
+        self._gauges.show(frame)
