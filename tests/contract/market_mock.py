@@ -25,8 +25,8 @@ DAY_SECONDS = 86_400
 
 
 class MockUpstream:
-    """Every coin costs `price` all the time; what a test puts under a path into `changes` is done to its
-    document.
+    """Every coin costs `price` all the time, times the factor for the last part of the path; a document of
+    `extra` goes out as it is, with NaN for "@".
     """
 
     base_url = "http://127.0.0.1:9/api/v3"
@@ -49,7 +49,9 @@ class MockUpstream:
         price = self.price * self.factors.get(path.rsplit("/", maxsplit=1)[-1], 1.0)
         document = self.extra.get(path, self._document(path, query, price))
         headers = {"x-coincast-sandbox": "1", "x-coincast-sandbox-now": str(self.now())}
-        return httpx2.Response(200, stream=Body(orjson.dumps(document)), headers=headers)
+        return httpx2.Response(
+            200, stream=Body(orjson.dumps(document).replace(b'"@"', b"NaN")), headers=headers
+        )
 
     def _document(self, path: str, query: dict[str, str], price: float) -> Any:
         ids = query.get("ids", ",".join(self.coins)).split(",")

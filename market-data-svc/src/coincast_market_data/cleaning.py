@@ -8,7 +8,14 @@ from typing import Any
 
 from coincast_market_data import metrics
 from coincast_market_data.history.points import clean_series, is_jump
-from coincast_market_data.parse import Pair, market_fault, parse_ohlc, price_fault
+from coincast_market_data.parse import (
+    Pair,
+    figure_fault,
+    market_fault,
+    market_figure_faults,
+    parse_ohlc,
+    price_fault,
+)
 
 SERIES_PARTS = ("prices", "market_caps", "total_volumes")
 # Where documents of one coin hold a price a currency.
@@ -56,8 +63,27 @@ class Cleaner:
             if fault:
                 self._aside(row["id"] if named else "", currency, "a market row", fault, 1)
             else:
-                kept.append(row)
+                kept.append(self._market_row(currency, row))
         return kept
+
+    def _market_row(self, currency: str, row: dict[str, Any]) -> Any:
+        faults = dict(market_figure_faults(row))
+        for name, fault in faults.items():
+            self._aside(row["id"], currency, name, fault, 1)
+        return self._finite(
+            row["id"], currency, {name: None if name in faults else v for name, v in row.items()}
+        )
+
+    def _finite(self, coin: str, currency: str, value: Any) -> Any:
+        """With null where a number is not finite, however deep; JSON has no word for it."""
+        if isinstance(value, dict):
+            return {name: self._finite(coin, currency, inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._finite(coin, currency, inner) for inner in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            self._aside(coin, currency, "a figure", "figure_not_finite", 1)
+            return None
+        return value
 
     def _prices(self, document: Any) -> Any:
         """Prices asked for by name or symbol; those by id go through the quotes."""
@@ -69,10 +95,17 @@ class Cleaner:
         if not isinstance(row, dict):
             return {}
         return {
-            name: value
-            for name, value in row.items()
-            if "_" in name or value is None or self._is_price(coin, name, value, spot=True)
+            name: value for name, value in row.items() if value is None or self._is_figure(coin, name, value)
         }
+
+    def _is_figure(self, coin: str, name: str, value: Any) -> bool:
+        currency, _, figure = name.partition("_")
+        if not figure:
+            return self._is_price(coin, name, value, spot=True)
+        fault = figure_fault(value, signed=figure.endswith("change"))
+        if fault:
+            self._aside(coin, currency, figure, fault, 1)
+        return not fault
 
     def _coin(self, coin: str, document: Any, *, spot: bool) -> Any:
         market = document.get("market_data") if isinstance(document, dict) else None
@@ -81,7 +114,7 @@ class Cleaner:
         cleaned = {
             name: self._by_currency(coin, values, spot=spot and name == "current_price")
             if name in PRICES_BY_CURRENCY and isinstance(values, dict)
-            else values
+            else self._finite(coin, ANY_CURRENCY, values)
             for name, values in market.items()
         }
         return {**document, "market_data": cleaned}
@@ -107,6 +140,7 @@ class Cleaner:
         for reason, count in findings.quarantined.items():
             self._aside(coin, currency, f"{count} points of a chart", reason, count)
         kept = {round(point.at * 1000) for point in points}
+        # What cannot be true beside a price is counted above, and null here.
         return {part: _part(document.get(part), kept) for part in SERIES_PARTS}
 
     def _ohlc(self, coin: str, currency: str, document: Any, now: float) -> Any:
@@ -160,5 +194,5 @@ def _part(rows: Any, kept: set[int]) -> list[Any]:
             and isinstance(row[0], int | float)
             and math.isfinite(row[0])
         ):
-            found.setdefault(round(row[0]), row)
+            found.setdefault(round(row[0]), [row[0], None] if figure_fault(row[1]) else row)
     return [found[moment] for moment in sorted(kept & found.keys())]

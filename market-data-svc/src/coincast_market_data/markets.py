@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import orjson
 
@@ -15,7 +16,7 @@ from coincast_market_data.catalogue import Catalogue
 from coincast_market_data.domain import ItemFailure, Market, Markets
 from coincast_market_data.failures import failure_of
 from coincast_market_data.keys import canonical_currency, document_key, echo, split_ids
-from coincast_market_data.parse import Reject, parse_markets
+from coincast_market_data.parse import Reject, market_figure_faults, parse_markets
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.judge import PriceJudge
 from coincast_market_data.prices.plan import split_by_width
@@ -97,6 +98,9 @@ class MarketService:
             jumped = {row.id for row in rows if not self._plausible(row)}
             rejects += [Reject(coin, "jump") for coin in sorted(jumped)]
             rows = tuple(row for row in rows if row.id not in jumped)
+            for coin, figure, fault in _figure_faults(reply.document, rows):
+                metrics.QUARANTINED.labels(reason=fault).inc()
+                self._note(coin, code, f"market row: {figure} {fault}")
             for reject in rejects:
                 metrics.QUARANTINED.labels(reason=reject.reason).inc()
                 self._note(reject.id, code, f"market row: {reject.reason}")
@@ -118,6 +122,14 @@ class MarketService:
 def _absent(coins: Sequence[str], rows: Sequence[Market], rejects: Sequence[Reject]) -> list[str]:
     there = {row.id for row in rows} | {reject.id for reject in rejects}
     return [coin for coin in coins if coin not in there]
+
+
+def _figure_faults(document: Any, rows: Sequence[Market]) -> Iterator[tuple[str, str, str]]:
+    """(coin, figure, why it is left out) of the rows that are taken."""
+    taken = {row.id for row in rows}
+    for row in document:
+        if isinstance(row, dict) and row.get("id") in taken:
+            yield from ((row["id"], name, fault) for name, fault in market_figure_faults(row))
 
 
 def _rejected(reject: Reject) -> ItemFailure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,13 @@ EARLIEST = 1_230_940_800.0
 FUTURE_SECONDS = 600.0
 
 Pair = tuple[str, str]
+# What a row of the market table holds beside the price of now.
+ROW_PRICES = ("high_24h", "low_24h", "ath", "atl")
+ROW_AMOUNTS = (
+    "market_cap", "fully_diluted_valuation", "total_volume",
+    "circulating_supply", "total_supply", "max_supply",
+)  # fmt: skip
+ROW_CHANGE = "price_change_percentage_24h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,18 @@ def price_fault(value: Any) -> str:
     if result is None:
         return "not_a_number"
     return "" if result > 0 else "not_positive"
+
+
+def figure_fault(value: Any, *, signed: bool = False) -> str:
+    """Why a value can be no amount beside a price; empty where it can, or is absent."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "figure_not_finite"
+    result = number(value)
+    if result is None:
+        return "figure_not_a_number"
+    return "figure_negative" if result < 0 and not signed else ""
 
 
 def time_fault(value: float, now: float) -> str:
@@ -105,6 +124,18 @@ def _quote(coin: str, currency: str, row: Any, now: float) -> Quote | Reject | N
     )
 
 
+def quote_figure_faults(
+    document: Mapping[str, Any], pairs: Iterable[Pair]
+) -> Iterator[tuple[Pair, str, str]]:
+    """(pair, figure, why it cannot be true) of what stands beside the prices of these pairs."""
+    for coin, currency in pairs:
+        row = document.get(coin)
+        for name, signed in (("market_cap", False), ("24h_vol", False), ("24h_change", True)):
+            value = row.get(f"{currency}_{name}") if isinstance(row, dict) else None
+            if fault := figure_fault(value, signed=signed):
+                yield (coin, currency), name, fault
+
+
 def parse_coins(document: Any) -> tuple[Coin, ...]:
     """The catalogue; rows without an id are left out."""
     if not isinstance(document, list):
@@ -149,6 +180,16 @@ def market_fault(row: Mapping[str, Any], now: float) -> str:
     return price_fault(value) or (time_fault(seen, now) if seen is not None else "")
 
 
+def market_figure_faults(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(figure, why it cannot be true) of what stands beside the price of a row."""
+    faults = [
+        *((name, price_fault(row[name])) for name in ROW_PRICES if row.get(name) is not None),
+        *((name, figure_fault(row.get(name))) for name in ROW_AMOUNTS),
+        (ROW_CHANGE, figure_fault(row.get(ROW_CHANGE), signed=True)),
+    ]
+    return [(name, fault) for name, fault in faults if fault]
+
+
 def _market(row: Mapping[str, Any], currency: str) -> Market:
     rank = number(row.get("market_cap_rank"))
     return Market(
@@ -160,13 +201,13 @@ def _market(row: Mapping[str, Any], currency: str) -> Market:
         market_cap=amount(row.get("market_cap")) or None,
         market_cap_rank=int(rank) if rank is not None and 0 < rank < 2**31 else None,
         volume_24h=amount(row.get("total_volume")),
-        high_24h=amount(row.get("high_24h")),
-        low_24h=amount(row.get("low_24h")),
-        change_24h_percent=number(row.get("price_change_percentage_24h")),
+        high_24h=amount(row.get("high_24h")) or None,
+        low_24h=amount(row.get("low_24h")) or None,
+        change_24h_percent=number(row.get(ROW_CHANGE)),
         circulating_supply_coins=amount(row.get("circulating_supply")),
         total_supply_coins=amount(row.get("total_supply")),
         max_supply_coins=amount(row.get("max_supply")),
-        all_time_high=amount(row.get("ath")),
+        all_time_high=amount(row.get("ath")) or None,
         last_updated_at=parse_time(row.get("last_updated")),
     )
 

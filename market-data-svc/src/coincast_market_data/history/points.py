@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from coincast_market_data.parse import amount, number, price_fault, time_fault
+from coincast_market_data.parse import figure_fault, number, price_fault, time_fault
 from coincast_market_data.upstream.refusals import BadData
 
 JUMP_FACTOR = 10.0
@@ -47,7 +47,7 @@ def clean_series(document: Any, now: float) -> tuple[list[Point], Findings]:
         raise BadData("CoinGecko's series has no prices")
     findings = Findings()
     prices = _prices(document["prices"], now, findings)
-    caps, volumes = _side(document.get("market_caps")), _side(document.get("total_volumes"))
+    caps, volumes = (_side(document.get(name), findings) for name in ("market_caps", "total_volumes"))
     findings.unequal = (
         not len(document["prices"]) == _length(document, "market_caps") == _length(document, "total_volumes")
     )
@@ -87,14 +87,16 @@ def _prices(rows: Sequence[Any], now: float, findings: Findings) -> dict[float, 
     return prices
 
 
-def _side(rows: Any) -> dict[float, float]:
+def _side(rows: Any, findings: Findings) -> dict[float, float]:
     """Market caps or volumes by time stamp; the first of duplicates."""
     values: dict[float, float] = {}
     for row in rows if isinstance(rows, list) else ():
         stamp = _stamp(row)
-        value = amount(row[1]) if stamp is not None else None
-        if stamp is not None and value is not None:
-            values.setdefault(stamp, value)
+        fault = "not_a_row" if stamp is None else figure_fault(row[1])
+        if fault:
+            findings.quarantined[fault] += 1
+        elif stamp is not None and row[1] is not None:
+            values.setdefault(stamp, float(row[1]))
     return values
 
 

@@ -15,7 +15,7 @@ from coincast_market_data.cache.entry import Cached, Kind
 from coincast_market_data.cache.layers import LayeredCache
 from coincast_market_data.cache.policy import Windows
 from coincast_market_data.domain import Quote
-from coincast_market_data.parse import Pair, parse_quotes
+from coincast_market_data.parse import Pair, parse_quotes, quote_figure_faults
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.batcher import Outcome
 from coincast_market_data.prices.plan import Chunk
@@ -84,6 +84,9 @@ class QuoteSource:
         stored_at = self._clock.now()
         entries: dict[Pair, Cached[Quote | None]] = {}
         faults = {pair: reject.reason for pair, reject in bad.items()}
+        for pair, figure, fault in quote_figure_faults(reply.document, good):
+            metrics.QUARANTINED.labels(reason=fault).inc()
+            self._note(pair, f"{figure} {fault}")
         for pair, quote in good.items():
             if quote is not None and not self._judge.plausible(pair, quote.price):
                 faults[pair] = "jump"
