@@ -79,7 +79,7 @@ def test_a_writer_killed_at_a_hundred_random_moments_leaves_the_old_or_the_new(t
     print(f"\nkilled {found['kills']} times while writing: {found}")
     assert found["kills"] == 100
     assert found["versions"] > 20, "the writers never came far enough to tell"
-    assert found["left_over"] > 0, "no kill came in the middle of a write"
+    assert found["in_the_middle"] >= 30, "too few kills came in the middle of a write"
     bad = ("torn_versions", "torn_tables", "dead_aliases", "revisions_out_of_order")
     assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
     assert sweep_temporary(tmp_path, MODEL) == found["left_over"]

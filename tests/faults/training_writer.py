@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit" / "traini
 from training_fakes import SpokenModel, panel_of, walk_forward_of
 
 MODEL = "lightgbm"
+# About what a write takes here, so that a kill falls anywhere within it.
+LONGEST_AIM_SECONDS = 0.02
 PANEL = panel_of(("bitcoin",), days=300)
 WALK = walk_forward_of(PANEL, test_days=60)
 GROUND = ground_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90)
@@ -35,17 +37,33 @@ RECORD = measure(WALK, PANEL, measured_at=1.0)
 
 
 def main(root: Path, kills: int, seed: int) -> dict[str, int]:
-    """Kills so many writers; what was found on the way and at the end."""
+    """Kills so many writers, every second one while it writes; what was found on the way and at the end."""
     rng, judge = random.Random(seed), Judge(root)
-    for _ in range(kills):
+    for number in range(kills):
         child = os.fork()
         if child == 0:
             write_forever(root)
         time.sleep(rng.uniform(0.0, 0.6))
+        if number % 2:
+            wait_for_a_write(root)
+            time.sleep(rng.uniform(0.0, LONGEST_AIM_SECONDS))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         judge.look()
     return judge.verdict()
+
+
+def wait_for_a_write(root: Path) -> None:
+    """Returns soon after the writer has begun a file or a folder that is not in place yet."""
+    before = left_over(root)
+    while left_over(root) <= before:
+        before = left_over(root)
+        time.sleep(0.0005)
+
+
+def left_over(root: Path) -> set[str]:
+    """What lies there half written."""
+    return {path.name for path in (root / MODEL).glob(".writing-*")}
 
 
 def write_forever(root: Path) -> None:
@@ -71,11 +89,14 @@ class Judge:
     def __init__(self, root: Path) -> None:
         self._root, self._registry = root, Registry(root, clock=SystemClock())
         self._checked: set[str] = set()
-        self._found = dict.fromkeys(("kills", "torn_versions", "torn_tables", "dead_aliases"), 0)
+        names = ("kills", "in_the_middle", "torn_versions", "torn_tables", "dead_aliases")
+        self._found, self._left_over = dict.fromkeys(names, 0), left_over(root)
 
     def look(self) -> None:
         """Every version that is new, and where production points."""
         self._found["kills"] += 1
+        self._found["in_the_middle"] += left_over(self._root) > self._left_over
+        self._left_over = left_over(self._root)
         for version in sorted(set(list_versions(self._root, MODEL)) - self._checked):
             self._checked.add(version)
             self._count("torn_versions", lambda name=version: self._registry.versions.verified(MODEL, name))
@@ -96,7 +117,7 @@ class Judge:
         revisions = [entry.revision for entry in self._registry.audit.entries(MODEL)]
         return self._found | {
             "versions": len(self._checked),
-            "left_over": len(list((self._root / MODEL).glob(".writing-*"))),
+            "left_over": len(left_over(self._root)),
             "revisions_out_of_order": sum(b < a for a, b in itertools.pairwise(revisions)),
         }
 
