@@ -1,6 +1,6 @@
 """`python -m coincast_market_data` runs the service.
 
-With `import FOLDER` it fills the archive from files.
+With `import FOLDER` it fills the archive from files; `backfill` and `quality` ask a running service.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands beside the service: `import` fills the archive from files."""
+"""The commands beside the service: `import` fills the archive from files; `asking.py` has the others."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from coincast_market_data.archive.handover import hand_over
 from coincast_market_data.archive.importer import FileReport, candle_files
 from coincast_market_data.archive.inbox import Inbox, report_of
 from coincast_market_data.archive.store import Archive
+from coincast_market_data.asking import backfill, quality
 from coincast_market_data.keys import canonical_currency
 from coincast_market_data.settings import Settings
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="Commands of the market-data service.")
 
 
-@cli.callback()
-def _commands() -> None:
-    """Keep `import` a command of its own."""
+cli.command("backfill")(backfill)
+cli.command("quality")(quality)
 
 
 @cli.command("import")

@@ -1,0 +1,101 @@
+"""The commands that ask a running service: `backfill` fills its archive, `quality` tells of its data."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from coincast.market.v1 import market_pb2, market_pb2_grpc
+from coincast_chassis.channel import open_channel
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.settings import load_settings
+from coincast_market_data.app import SERVICE
+from coincast_market_data.settings import Settings
+
+STATUS_SECONDS = 30.0
+Coins = Annotated[list[str], typer.Argument(help="CoinGecko ids, as in bitcoin ethereum")]
+Target = Annotated[str, typer.Option(help="host:port of the service; empty: the one on this machine.")]
+
+
+def backfill(
+    ids: Coins,
+    days: Annotated[int, typer.Option(help="How many closed days back.")] = 365,
+    currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
+    target: Target = "",
+) -> None:
+    """Have the running service fetch the candles that its archive lacks; exit code 1 where a coin failed.
+
+    It goes below every caller's priority, so it may take long. What came is kept at once: ended by Ctrl-C or
+    by a fault, the next one goes on where this one stopped.
+    """
+    request = market_pb2.BackfillRequest(ids=ids, vs_currency=currency, days=days)
+    failed = _run("backfill", target, lambda stub: _fill(stub, request))
+    raise typer.Exit(1 if failed else 0)
+
+
+def quality(ids: Coins, target: Target = "") -> None:
+    """Tell what the running service found wrong with the data of these coins, and what is missing."""
+    request = market_pb2.GetStatusRequest(quality_ids=ids)
+    status = _run("quality", target, lambda stub: stub.GetStatus(request, timeout=STATUS_SECONDS))
+    _show(status.quality)
+
+
+def _run(name: str, target: str, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+    address = target or f"127.0.0.1:{load_settings(Settings).port}"
+    try:
+        return asyncio.run(_asked(address, ask))
+    except CoincastError as error:
+        typer.echo(f"{name}: {address}: {error.message}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo(f"{name}: ended; what came is kept", err=True)
+        raise typer.Exit(130) from None
+
+
+async def _asked(address: str, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+    async with _service(address) as stub:
+        return await ask(stub)
+
+
+@asynccontextmanager
+async def _service(address: str) -> AsyncIterator[Any]:
+    channel = open_channel(address, service=SERVICE)
+    try:
+        yield market_pb2_grpc.MarketDataServiceStub(channel)
+    finally:
+        await channel.close()
+
+
+async def _fill(stub: Any, request: market_pb2.BackfillRequest) -> int:
+    failed = added = 0
+    async for step in stub.Backfill(request):
+        where = f"[{step.coins_done}/{step.coins_total}] {step.id}"
+        if step.HasField("error"):
+            failed += 1
+            typer.echo(f"{where}: {step.error.message}")
+        else:
+            added += step.candles_added
+            typer.echo(f"{where}: {step.candles_added} candles new or richer")
+    typer.echo(f"{added} candles new or richer; {failed} coins failed")
+    return failed
+
+
+def _show(reports: Sequence[market_pb2.QualityReport]) -> None:
+    table = Table("coin", "currency", "last good day", "days missing", "duplicates", "put aside", "notes")
+    for report in reports:
+        table.add_row(
+            report.id,
+            report.vs_currency,
+            report.last_good_date or "-",
+            str(report.missing_days),
+            str(report.duplicate_points),
+            str(report.quarantined_points),
+            "\n".join(report.notes) or "-",
+        )
+    Console(width=160).print(table)
