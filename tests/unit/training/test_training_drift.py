@@ -107,7 +107,7 @@ async def monitored(tmp_path: Path, *, coverage: float, runner: FakeRunner, cloc
         jobs=jobs,
         registry=pipeline.registry,
         history=FakeHistory({}),
-        live=lambda _: [record(coverage)],
+        live=lambda _model, _version: [record(coverage)],
         clock=clock,
         policy=Policy(cooldown_seconds=DAY, budget_per_week=2, bounds=Bounds(max_age_days=1e9)),
         models=("lightgbm",),

@@ -71,7 +71,8 @@ async def test_a_source_that_is_behind_its_own_day_still_scores_against_the_base
 async def test_the_windows_end_on_the_sources_day(tmp_path: Path):
     ledger, _ = replayed(tmp_path, [forecast_of(BITCOIN, day) for day in range(LAST - 60, LAST)])
     await ledger.cycle()
-    assert [live.forecasts for live in ledger.live_of("lightgbm", 30)] == [30]
+    assert [live.forecasts for live in ledger.live_of("lightgbm", "v000001", 30)] == [30]
+    assert ledger.live_of("lightgbm", "v000002", 30) == []
     document = json.loads((tmp_path / "live-record.json").read_text())
     assert {(r["id"], r["forecasts"]) for r in document["records"]} == {("", 30), ("bitcoin", 30)}
 
@@ -84,4 +85,4 @@ async def test_before_the_source_was_asked_the_scores_tell_its_day(tmp_path: Pat
     again = ledger_in(tmp_path, history, ManualClock(A_YEAR_ON))
     await again.cycle()
     assert again.calendar.newest() == dt.date(2025, 8, 31)
-    assert [live.forecasts for live in again.live_of("lightgbm", 30)] == [9]
+    assert [live.forecasts for live in again.live_of("lightgbm", "v000001", 30)] == [9]

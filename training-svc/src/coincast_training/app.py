@@ -156,7 +156,7 @@ def _monitor(
         jobs=jobs,
         registry=registry,
         history=MarketDataHistory(channel, vs_currency=settings.vs_currency, attempts=2),
-        live=lambda model: ledger.live_of(model, settings.drift_window_days),
+        live=lambda model, version: ledger.live_of(model, version, settings.drift_window_days),
         clock=SystemClock(),
         policy=Policy(
             check_seconds=settings.drift_check_seconds,

@@ -23,7 +23,7 @@ ARTIFACT_AGE = Gauge(
 )
 LIVE_SKILL = Gauge(
     "coincast_training_live_skill_percent",
-    "Skill of served forecasts against the last price; absent below 100 forecasts or 20 days.",
+    "CRPS skill of served forecasts against the random walk; absent below 100 forecasts or 20 days.",
     ["model", "horizon_days"],
 )
 LIVE_COVERAGE = Gauge(

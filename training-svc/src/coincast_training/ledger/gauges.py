@@ -42,8 +42,9 @@ class LiveGauges:
 def _figures(live: Live) -> Figures:
     labels = (live.model, str(live.horizon.horizon_days))
     figures: Figures = {}
-    if live.horizon.skill_percent is not None:
-        figures[metrics.LIVE_SKILL, labels] = live.horizon.skill_percent
+    # Of the whole distribution: a point that is the last price has no skill against the last price.
+    if live.horizon.crps_skill_percent is not None:
+        figures[metrics.LIVE_SKILL, labels] = live.horizon.crps_skill_percent
     for level, value in ((80, live.horizon.coverage_80_percent), (95, live.horizon.coverage_95_percent)):
         if value is not None:
             figures[metrics.LIVE_COVERAGE, (*labels, str(level))] = value

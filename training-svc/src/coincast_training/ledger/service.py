@@ -129,11 +129,14 @@ class LedgerService:
             panel.update((await source.fetch(ids[start : start + MAX_IDS], days)).panel)
         return panel
 
-    def live_of(self, model: str, days: int) -> list[HorizonRecord]:
-        """How production's forecasts of the last days did, over all coins."""
+    def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
+        """How a version's forecasts in production did in the last days, over all coins. Those of the version
+        before it say nothing of whether this one drifted.
+        """
         table = self.store.scored_since(self.calendar.first_day(days))
         frame = frame_of(table, model=model)
-        return [live.horizon for live in live_records(frame.filter(frame["variant"] == "production"))]
+        own = frame.filter((frame["variant"] == "production") & (frame["version"] == version))
+        return [live.horizon for live in live_records(own)]
 
     def publish(self) -> None:
         """Writes live-record.json and the live gauges from the scores of the last days."""

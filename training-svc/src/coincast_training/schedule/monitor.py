@@ -59,7 +59,7 @@ class DriftMonitor:
         jobs: JobService,
         registry: Registry,
         history: HistorySource,
-        live: Callable[[str], list[HorizonRecord]],
+        live: Callable[[str, str], list[HorizonRecord]],
         clock: Clock,
         policy: Policy,
         models: Sequence[str],
@@ -87,7 +87,7 @@ class DriftMonitor:
             return None
         manifest, _ = await asyncio.to_thread(self._registry.versions.manifest, model, version)
         drift = judge(
-            live=await asyncio.to_thread(self._live, model),
+            live=await asyncio.to_thread(self._live, model, version),
             features=await self._features(manifest),
             age_days=(self._clock.now() - manifest.created_at) / 86400,
             bounds=self._policy.bounds,
