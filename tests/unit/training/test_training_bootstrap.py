@@ -74,6 +74,7 @@ async def test_a_promotion_that_fails_is_repeated_and_not_the_training(registry:
     assert len(runner.closed) == len(jobs.recent()) == 1
     (entry,) = registry.audit.entries(MODEL)
     assert (entry.requested_by, entry.forced) == ("bootstrap", True)
+    assert entry.reason == f"The first version of {MODEL}: nothing serves yet. The gate refused it."
 
 
 async def test_a_submission_whose_answer_is_lost_is_no_second_job(registry: BusyRegistry) -> None:

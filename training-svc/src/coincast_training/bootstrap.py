@@ -97,7 +97,7 @@ class FirstVersion:
 
     def _serve_anyway(self, job: Job) -> None:
         """A first version that the gate refuses still serves, with its record in every reply: there is no
-        better one.
+        better one (docs/decisions/0016).
 
         Asked at a revision at which nothing serves, so that nobody's choice is overruled.
         """
