@@ -97,6 +97,10 @@ async def test_a_worker_that_dies_is_replaced_and_the_other_serves_on() -> None:
             while len(now := workers(supervisor)) < 2 or killed in now:  # noqa: ASYNC110 - processes tell nobody
                 await asyncio.sleep(0.1)
         assert set(await ask(url, 20)) == {200}
+        async with httpx2.AsyncClient(timeout=30) as http:
+            own = (await http.get(f"{url}/health/components/gateway")).json()
+        assert own["figures"]["workers"] == 2
+        assert "one of 2 workers" in own["sentence"]
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 60) == 0
 

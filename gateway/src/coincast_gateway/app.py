@@ -117,7 +117,14 @@ async def build(
     stack.push_async_callback(hot.aclose)
     watch = Watch(Recent())
     health = await watched_health(
-        services, redis=redis, hot=hot, recent=watch.recent, clock=clock, stack=stack, draining=draining
+        services,
+        redis=redis,
+        hot=hot,
+        recent=watch.recent,
+        clock=clock,
+        stack=stack,
+        draining=draining,
+        workers=settings.workers,
     )
     pages = PageRoutes(Assets(), lambda: describe(rest))
     endpoints = [*all_endpoints(settings, services), *health.endpoints(), *pages.endpoints()]
@@ -160,11 +167,18 @@ async def watched_health(
     clock: Clock,
     stack: AsyncExitStack,
     draining: asyncio.Event,
+    workers: int,
 ) -> HealthRoutes:
     """The health family, with its sampling under way."""
     s = services
     collector = Collector(
-        market=s.market, forecasting=s.forecasting, training=s.training, redis=redis, hot=hot, recent=recent
+        market=s.market,
+        forecasting=s.forecasting,
+        training=s.training,
+        redis=redis,
+        hot=hot,
+        recent=recent,
+        workers=workers,
     )
     trends = TrendStore(redis, clock)
     sampling = asyncio.create_task(sample_forever(trends, Sampler(collector, recent, clock).take))

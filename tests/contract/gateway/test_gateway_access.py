@@ -51,6 +51,10 @@ async def test_scopes_decide_what_a_key_may(valkey: RunningValkey) -> None:
             assert reply.headers["cache-control"].startswith("private")
         # A kept reply is no way round the gate.
         assert (await http.get("/prices?ids=bitcoin")).status_code == 401
+        for path in ("/models", "/models/lightgbm/compare?a=v000001&b=v000001"):
+            assert (await http.get(path)).status_code == 401, path
+            assert (await http.get(path, headers={"x-api-key": reader})).status_code == 200, path
+        assert (await http.get("/models/audit", headers={"x-api-key": reader})).status_code == 403
         low = await http.post("/models/lightgbm/promote", json=promote, headers={"x-api-key": reader})
         assert low.status_code == 403
         high = await http.post("/models/lightgbm/promote", json=promote, headers={"x-api-key": admin})

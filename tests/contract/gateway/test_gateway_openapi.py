@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import httpx2
 import jsonschema
 import pytest
 
+from coincast_gateway.mirror.paths import MIRRORED, PREFIX
 from coincast_gateway.serving.openapi import EXAMPLES
 from tests.contract.gateway.fakes import world
 
@@ -44,13 +46,51 @@ async def test_every_operation_describes_its_errors_and_its_reply() -> None:
         for method, operation in operations.items():
             where = f"{method} {path}"
             assert operation["summary"], where
+            assert operation["description"], where
             assert {"422", "500", "401", "429"} <= set(operation["responses"]), where
             for status, response in operation["responses"].items():
                 assert response["description"], f"{where} {status}"
                 if int(status) >= 400:
-                    assert "application/problem+json" in response["content"], f"{where} {status}"
+                    own = "application/json" if path.startswith(PREFIX) else "application/problem+json"
+                    assert own in response["content"], f"{where} {status}"
             for parameter in operation.get("parameters", []):
                 assert parameter["description"], f"{where} {parameter['name']}"
+
+
+async def test_every_mirrored_path_is_described_as_it_answers() -> None:
+    """The paths, what each cannot do without, and the shape of its errors."""
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        document = (await http.get("/openapi.json")).json()
+        found = {path: each["get"] for path, each in document["paths"].items() if path.startswith(PREFIX)}
+        assert {f"{PREFIX}/{mirrored.template}" for mirrored in MIRRORED} < set(found)
+        shape = {"$ref": "#/components/schemas/MirrorError", "components": document["components"]}
+        for path, operation in found.items():
+            needed = [each for each in operation["parameters"] if each["required"]]
+            filled = path
+            for each in needed:
+                filled = filled.replace(f"{{{each['name']}}}", each["example"])
+            query = {each["name"]: each["example"] for each in needed if each["in"] == "query"}
+            for left_out in ["", *query]:
+                asked = {name: value for name, value in query.items() if name != left_out}
+                reply = await http.get(filled, params=asked)
+                expected = {200, 404} if not left_out else {422}
+                assert reply.status_code in expected, (path, left_out, reply.text)
+                if reply.status_code >= 400:
+                    jsonschema.validate(reply.json(), shape)
+
+
+async def test_the_scope_that_each_operation_needs_is_said() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        document = (await http.get("/openapi.json")).json()
+    needs: dict[str, set[str]] = {}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            said = re.findall(r"scope `(\w+)`|(no) key", operation["description"])
+            assert len(said) == 1, operation["operationId"]
+            needs.setdefault("".join(said[0]), set()).add(operation["operationId"])
+    assert {"versions", "compare", "prices", "mirror_simple_price"} <= needs["read"]
+    assert {"promote", "rollback", "retire", "clean", "audit"} == needs["admin"]
+    assert {"home", "health", "openapi"} <= needs["no"]
 
 
 async def test_every_example_is_a_reply_of_its_own_shape() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import redis.asyncio
@@ -53,6 +54,7 @@ class Collector:
         redis: redis.asyncio.Redis | None,
         hot: HotCache,
         recent: Recent,
+        workers: int = 1,
     ) -> None:
         self._asked: list[tuple[Asked, Callable[[Any, dict[str, Any]], Component]]] = [
             (market, market_component),
@@ -62,6 +64,7 @@ class Collector:
         self._redis = redis
         self._hot = hot
         self._recent = recent
+        self._workers = workers
         self._watch = ProcessWatch()
 
     async def components(self) -> list[Component]:
@@ -126,6 +129,7 @@ class Collector:
                 "shared_requests": self._hot.asked - self._hot.made,
             },
             "process": process,
+            "workers": self._workers,
         }
         complaints = []
         if shed > 0.05:
@@ -134,7 +138,11 @@ class Collector:
             complaints.append(f"Only {process['disk_free_percent']} % of the disk is free.")
         p95 = figures["response_times"]["p95_ms"]  # type: ignore[index]  # a dictionary by construction
         fine = "Answers." if p95 is None else f"95 % of the latest replies took at most {p95:.3g} ms."
-        return judged("gateway", complaints, fine, figures)
+        own = judged("gateway", complaints, fine, figures)
+        if self._workers == 1:
+            return own
+        whose = f"These are the figures of one of {self._workers} workers; /metrics has those of all."
+        return replace(own, sentence=f"{own.sentence} {whose}")
 
     async def _redis_component(self) -> Component:
         if self._redis is None:

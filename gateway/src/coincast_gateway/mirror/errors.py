@@ -45,7 +45,11 @@ class MirrorError(Exception):
         return orjson.dumps({"error": {"status": {"timestamp": stamp, **status}}})
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Retry-After where a retry may help, 1 to 60 s: the official client obeys no longer ones."""
+        """Retry-After where a retry may help, 1 to 60 s: the official client obeys no longer ones. With 405
+        what is possible instead.
+        """
+        if self.status == 405:
+            return [(b"allow", b"GET, HEAD")]
         if self.status not in (429, 503):
             return []
         wanted = self.retry_after if self.retry_after is not None and math.isfinite(self.retry_after) else 1.0

@@ -50,7 +50,9 @@ class Detailed(Shape):
 
 
 class Sample(Shape):
-    """One span of time: means, and the worst where that is what counts."""
+    """One span of time: means, and the worst where that is what counts. With several workers the gateway's
+    own figures are those of one, whichever wrote last.
+    """
 
     at: float = Field(description="UNIX seconds.")
     samples: int = Field(description="Readings in this span.")

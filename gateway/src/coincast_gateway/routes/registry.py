@@ -17,7 +17,11 @@ MOVING = (*BEHIND, NOT_FOUND, NOT_READY, CONFLICT, UNSUPPORTED)
 
 
 class RegistryRoutes:
-    """Answers from training-svc's registry and ledger."""
+    """Answers from training-svc's registry and ledger.
+
+    Who may read may list and compare versions: what they say of those that serve stands in /forecasts/models
+    as well. What moves an alias, removes a version or names people takes the scope `admin`.
+    """
 
     def __init__(self, training: Training) -> None:
         self._training = training

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from coincast_gateway.mirror.app import Mirror
+from coincast_gateway.mirror.openapi import COMPONENTS, mirror_paths
 from coincast_gateway.mirror.paths import PREFIX
 from coincast_gateway.problems import METHOD, NOT_FOUND, Problem
 from coincast_gateway.serving.asgi import Receive, Scope, Send
@@ -22,6 +23,14 @@ DESCRIPTION = (
     "Cryptocurrency market data and honest probabilistic price forecasts. Every reply says where it stands: "
     "as_of, age, source, degraded and why. Forecasts are not advice."
 )
+
+# Where keys are wanted; each scope holds those before it.
+NEEDS: dict[str, str] = {
+    "none": "Needs no key.",
+    "read": "Needs a key with the scope `read`.",
+    "train": "Needs a key with the scope `train`.",
+    "admin": "Needs a key with the scope `admin`.",
+}
 
 
 class _Answer(Response):
@@ -88,7 +97,7 @@ def _add(app: FastAPI, serving: Serving, endpoint: Endpoint) -> None:
             operation_id=endpoint.name if method != "HEAD" else f"{endpoint.name}_head",
             include_in_schema=method != "HEAD",
             summary=endpoint.summary,
-            description=endpoint.description or endpoint.summary,
+            description=f"{(endpoint.description or endpoint.summary).rstrip('.')}. {NEEDS[endpoint.scope]}",
             tags=[endpoint.tag],
             status_code=endpoint.status,
             response_class=Response,
@@ -114,7 +123,10 @@ def _methods(request: Request) -> set[str]:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = with_components(
+        document = with_components(
             get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         )
+        document["paths"] |= mirror_paths()
+        document["components"]["schemas"] |= COMPONENTS
+        app.openapi_schema = document
     return app.openapi_schema
