@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 
 import httpx2
@@ -15,7 +16,7 @@ from coincast_gateway.access.gate import Gate, Policy
 from coincast_gateway.access.keys import KeyRecord, KeyRing, digest_of
 from coincast_gateway.access.limits import Limiter
 from tests.contract.gateway.fakes import World, world
-from tests.faults.gateway_process import running_gateway
+from tests.faults.gateway_process import Caller, as_many_sockets_as_allowed, callers, running_gateway
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(280)]
 ASK = b"GET /prices?ids=bitcoin HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -74,24 +75,58 @@ async def test_a_header_a_query_and_a_body_of_10_mb() -> None:
         assert grown < 60
 
 
-async def test_5000_idle_and_slow_sockets_beside_a_good_client() -> None:
-    soft = psutil.Process().rlimit(psutil.RLIMIT_NOFILE)[1]
-    psutil.Process().rlimit(psutil.RLIMIT_NOFILE, (soft, soft))
-    count = min(5000, soft // 2 - 500)
-    async with world(max_connections=4000, header_seconds=60, prices_fresh_seconds=0) as there:
-        alone = sorted([await still_well(there) for _ in range(20)])[18]
-        sockets = []
-        for n in range(count):
-            reader, writer = await asyncio.open_connection(*where(there))
-            if n % 2:
-                writer.write(b"GET /health HTTP/1.1\r\nx-slow: ")
-            sockets.append((reader, writer))
-        beside = sorted([await still_well(there) for _ in range(20)])[18]
-        for _, writer in sockets:
-            writer.close()
-        figures = f"{alone * 1000:.1f} -> {beside * 1000:.1f} ms"
-        print(f"\n{count} idle and slow sockets: p95 of a good client {figures}")
-        assert beside < max(10 * alone, 1.0)
+SOCKETS, DRIP_SECONDS = 5000, 2.0
+
+
+@pytest.mark.parametrize("max_connections", [6000, 4000])
+async def test_5000_idle_and_slow_sockets_beside_a_good_client(max_connections: int) -> None:
+    """Half of them say nothing, half send a byte of a header every two seconds for as long as it takes.
+
+    Where there is room for all none is closed; where there is not, the longest idle give way and the good
+    client still gets in. A second is what a person waits without a thought; where the machine is so slow
+    that a client alone takes a tenth of that, ten times its own figure.
+    """
+    assert as_many_sockets_as_allowed() > SOCKETS + 1000, "raise the limit of open files for this test"
+    settings = {"max_connections": max_connections, "header_seconds": 120, "idle_seconds": 120}
+    async with world() as there, running_gateway(there, **settings, prices_fresh_seconds=0) as (port, _):
+        alone = await p95_of_a_good_client(port)
+        opened = await callers(port, SOCKETS, lambda _, status: None)
+        dripping = asyncio.create_task(drip(opened[::2]))
+        # So long that each of them has sent bytes more than once.
+        await asyncio.sleep(2.5 * DRIP_SECONDS)
+        beside = await p95_of_a_good_client(port)
+        dripping.cancel()
+        lost = sum(caller.lost for caller in opened)
+        for caller in opened:
+            caller.transport.close()
+    figures = f"p95 of a good client {alone * 1000:.1f} -> {beside * 1000:.1f} ms"
+    print(f"\n{SOCKETS} idle and slow sockets, room for {max_connections}: {figures}; {lost} gave way")
+    assert beside < max(10 * alone, 1.0)
+    # The good client's own connections need room as well.
+    least = max(0, SOCKETS - max_connections)
+    assert least <= lost <= (least + 40 if least else 0)
+
+
+async def p95_of_a_good_client(port: int) -> float:
+    """Seconds, over 20 requests that each open a connection."""
+    took = []
+    for _ in range(20):
+        started = time.perf_counter()
+        async with httpx2.AsyncClient(timeout=20) as http:
+            assert (await http.get(f"http://127.0.0.1:{port}/prices?ids=bitcoin,ethereum")).status_code == 200
+        took.append(time.perf_counter() - started)
+    return sorted(took)[18]
+
+
+async def drip(slow: list[Caller]) -> None:
+    """A byte to each in turn, evenly over the time."""
+    parts = itertools.chain([b"GET /health HTTP/1.1\r\nx-slow: "], itertools.repeat(b"a"))
+    for part in parts:
+        for start in range(0, len(slow), 50):
+            for caller in slow[start : start + 50]:
+                if not caller.lost:
+                    caller.transport.write(part)  # type: ignore[attr-defined]  # a write transport
+            await asyncio.sleep(DRIP_SECONDS * 50 / len(slow))
 
 
 async def test_headers_that_never_end_are_given_up() -> None:
@@ -225,7 +260,11 @@ async def goodput(port: int, count: int, seconds: float) -> tuple[int, int]:
 
 
 async def test_goodput_of_320_hurried_callers() -> None:
-    """As many callers as are let in, then five times as many, in turns: the machine is as busy for both."""
+    """As many callers as are let in, then five times as many, in turns: the machine is as busy for both.
+
+    The peak is that of the slow service behind and the 64 let in, about 160 a second, not the most that the
+    gateway can do: what is shown is that shedding the rest costs those let in nothing.
+    """
     rounds, seconds = 4, 2.5
     peak = loaded = shed = 0
     async with world() as there:
