@@ -128,8 +128,8 @@ class Settings(DriftSettings):
     )
     executor: str = Field(
         "inline",
-        description="Where folds and trials of tuning and backtests run: inline, processes, or the address of a "
-        "Dask scheduler.",
+        description="Where folds and trials of tuning and backtests run: inline, processes, or the address "
+        "of a Dask scheduler.",
     )
 
     ledger_consumer: str = Field("training-1", description="This replica's name in the consumer group.")
