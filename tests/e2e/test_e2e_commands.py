@@ -1,14 +1,17 @@
 """`run` and `demo` as a person starts them: what is printed, how they end, what is left."""
 
+import itertools
 import json
 import os
+import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -16,6 +19,10 @@ import pytest
 
 pytestmark = pytest.mark.timeout(600)
 COMMAND = [sys.executable, "-m", "coincast_stack"]
+MAKE_RUN = ["make", "--no-print-directory", "run"]
+REPOSITORY = Path(__file__).resolve().parents[2]
+# How much longer a start may take where others keep the processors busy, however busy they are.
+MOST_ALLOWANCE = 2.0
 QUICK = {"TRAINING_COINS": "bitcoin,ethereum", "TRAINING_DAYS": "400"}
 
 
@@ -57,7 +64,8 @@ def running(var: Path, marker: str, **variables: str) -> Iterator[tuple[subproce
     port = free_port()
     env = environment(VAR_DIR=str(var), PORT=str(port), E2E_MARKER=marker, PYTHONUNBUFFERED="1", **variables)
     process = subprocess.Popen(
-        [*COMMAND, "run"],
+        MAKE_RUN,
+        cwd=REPOSITORY,
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -67,7 +75,8 @@ def running(var: Path, marker: str, **variables: str) -> Iterator[tuple[subproce
     try:
         yield process, port
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -90,10 +99,25 @@ def nothing_left(marker: str, seconds: float) -> float:
     return time.monotonic() - began
 
 
+def allowance(seconds: float = 2.0) -> float:
+    """How many others want each processor, while nothing of this test runs: 1 where none has to wait, never
+    more than MOST_ALLOWANCE.
+    """
+    wanted, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        (running,) = re.findall(r"^procs_running (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+        wanted.append(int(running) - 1)  # this process reads
+        time.sleep(0.02)
+    return min(MOST_ALLOWANCE, max(1.0, statistics.mean(wanted) / (os.cpu_count() or 1)))
+
+
 def test_run_starts_says_so_and_ends_on_ctrl_c(daily_candles: Path, tmp_path: Path) -> None:
-    marker = f"e2e-run-{os.getpid()}"
-    variables = {"DATA": str(daily_candles), **QUICK}
-    with running(tmp_path, marker, **variables, PYTHONPATH=without_tensorflow(tmp_path)) as (process, port):
+    """`make run` as it is, twice. The second start has its 15 s on processors of its own. Where other work
+    wants more than there is (measured right before, so that the first start's own load does not count) it may
+    take longer in proportion, up to MOST_ALLOWANCE: starts took 15 to 21 s while six wanted each processor.
+    """
+    marker, data = f"e2e-run-{os.getpid()}", {"DATA": str(daily_candles)}
+    with running(tmp_path, marker, **data, PYTHONPATH=without_tensorflow(tmp_path)) as (process, port):
         printed, _ = wait_ready(process)
         assert "NOT REAL MARKET DATA" in printed
         assert "TensorFlow (about 500 MB) is not installed" in printed.replace("\n", " ")
@@ -102,38 +126,51 @@ def test_run_starts_says_so_and_ends_on_ctrl_c(daily_candles: Path, tmp_path: Pa
             f"http://127.0.0.1:{port}/forecasts?ids=bitcoin&days=2", timeout=30, trust_env=False
         )
         assert reply.json()["forecasts"][0]["source"] == "sandbox"
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=15) == 0
-        nothing_left(marker, 10)
-        stop_seconds = time.monotonic() - began
-    with running(tmp_path, marker, **variables) as (process, _):
+        stop_seconds = check_ctrl_c(process, marker)
+    allowed = 15 * allowance()
+    with running(tmp_path, marker, **data) as (process, _):
         _, ready_seconds = wait_ready(process)
-        check_death_is_told(process, marker)
-        process.kill()
-        process.wait()
+        check_death_is_told(process, marker, tmp_path)
+        (stack,) = processes_of(marker, "coincast_stack run")
+        os.kill(stack, signal.SIGKILL)
         nothing_left(marker, 10)
-    # A busy machine starts nothing as fast as an idle one: the limit is for two cores of its own.
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    print(f"second start ready in {ready_seconds:.1f} s (limit 15 s, times {busy:.1f} for the load)")
+    print(f"second start ready in {ready_seconds:.1f} s (limit {allowed:.1f})")
     print(f"nothing left {stop_seconds:.1f} s after Ctrl-C (limit 10)")
-    assert stop_seconds < 10
-    assert ready_seconds < 15 * busy
+    assert ready_seconds < allowed
 
 
-def check_death_is_told(process: subprocess.Popen[str], marker: str) -> None:
-    """Kills the sandbox under a running stack; the stack must name it and start it again."""
-    (pid,) = processes_of(marker, "coincast_sandbox")
+def check_ctrl_c(process: subprocess.Popen[str], marker: str) -> float:
+    """Ctrl-C as a terminal sends it, to make and what it runs; seconds until nothing was left."""
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=15)
+    nothing_left(marker, 10)
+    seconds = time.monotonic() - began
+    assert seconds < 10
+    assert rest.splitlines()[-1] == "stopped", "make tells of an exit code that is not 0 in a line of its own"
+    return seconds
+
+
+def check_death_is_told(process: subprocess.Popen[str], marker: str, var: Path) -> None:
+    """Kills market-data under a running stack; the stack must name it, show what it logged last, and start it
+    again.
+    """
+    (pid,) = processes_of(marker, "coincast_market_data")
     os.kill(pid, signal.SIGKILL)
     assert process.stdout is not None
     for line in process.stdout:
-        if "sandbox ended with exit code -9" in line:
+        if "market ended with exit code -9; its last log lines:" in line:
             break
     else:
         raise AssertionError("the death was not told")
+    lines = itertools.takewhile(lambda line: line.startswith("    "), process.stdout)
+    told = "".join(line.removeprefix("    ") for line in lines)
+    (log,) = var.glob("sandbox/*/logs/market.log")
+    assert '"event":"serving"' in told
+    assert told in log.read_text()
     deadline = time.monotonic() + 10
-    while not [new for new in processes_of(marker, "coincast_sandbox") if new != pid]:
-        assert time.monotonic() < deadline, "the sandbox was not started again"
+    while not [new for new in processes_of(marker, "coincast_market_data") if new != pid]:
+        assert time.monotonic() < deadline, "market-data was not started again"
         time.sleep(0.05)
 
 
@@ -199,7 +236,7 @@ def test_bad_setups_are_one_line_and_exit_code_2(
 
 def test_two_stacks_cannot_share_their_state(tmp_path: Path) -> None:
     marker = f"e2e-twice-{os.getpid()}"
-    with running(tmp_path, marker) as (process, _):
+    with running(tmp_path, marker, DATA="") as (process, _):
         assert process.stdout is not None
         while not (tmp_path / "sandbox" / "simulated" / "logs" / "redis.log").exists():
             time.sleep(0.05)

@@ -1,6 +1,7 @@
 """The stack's parts: plan, ports, children, the guardian, the choice of the upstream."""
 
 import asyncio
+import io
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from coincast_sandbox.testing import running_sandbox
 from coincast_stack.child import Child, Command
@@ -19,6 +21,7 @@ from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.plan import inherited, make_plan
 from coincast_stack.ports import ensure_free, free_ports
 from coincast_stack.problems import ChildDeathError, SetupError
+from coincast_stack.show import ProgressLines, say_death
 from coincast_stack.upstream import check_folder, coingecko_answers
 from coincast_stack.wiring import Ports
 
@@ -148,6 +151,17 @@ async def test_last_lines_come_from_the_end_of_the_log(tmp_path: Path) -> None:
     assert "x ended with exit code 3" in told
     assert "line 49999" in told
     keeper.close()
+
+
+def test_what_a_process_wrote_is_shown_as_it_wrote_it() -> None:
+    lines = ["[info     ] Started [bold]", "no closing [/tag] here", "x" * 300]
+    told = io.StringIO()
+    say_death(ChildDeathError("market", -9, lines), Console(file=told, width=80))
+    ProgressLines(Console(file=told, width=80))("training failed ([/oops])", None)
+    shown = told.getvalue().splitlines()
+    assert shown[0] == "market ended with exit code -9; its last log lines:"
+    assert [line.removeprefix("    ") for line in shown[1:4]] == lines
+    assert shown[4].endswith("training failed ([/oops])")
 
 
 def test_the_guardian_ends_what_a_killed_parent_leaves(tmp_path: Path) -> None:

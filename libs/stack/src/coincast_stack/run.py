@@ -10,7 +10,7 @@ from rich.console import Console
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.problems import ChildDeathError
 from coincast_stack.ready import wait_until_ready
-from coincast_stack.show import ProgressLines, sandbox_warning
+from coincast_stack.show import ProgressLines, sandbox_warning, say_death
 from coincast_stack.stack import Stack, running_stack
 
 READY_SECONDS = 1800.0
@@ -63,7 +63,8 @@ async def _watch(stack: Stack, out: Console) -> None:
             deaths = [*(at for at in deaths if at > now - 60), now]
             if len(deaths) > RESTARTS_PER_MINUTE:
                 raise
-            out.print(f"[bold red]{death}[/]\nstarting {death.name} again", highlight=False, markup=True)
+            say_death(death, out)
+            out.print(f"starting {death.name} again", highlight=False)
             await stack.restart(death.name)
 
 

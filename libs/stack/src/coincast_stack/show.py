@@ -5,9 +5,11 @@ import time
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from coincast_stack.problems import ChildDeathError
 from coincast_stack.stack import Stack
 
 STEP = 0.1
@@ -33,7 +35,8 @@ class ProgressLines:
             return
         self._last = mark
         percent = f" {share:4.0%}" if share else ""
-        self._out.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}{percent}", highlight=False)
+        seconds = time.monotonic() - self._began
+        self._out.print(f"[dim]{seconds:6.1f} s[/]  {escape(text)}{percent}", highlight=False)
 
 
 def sandbox_warning(stack: Stack, data: str) -> Panel:
@@ -44,6 +47,11 @@ def sandbox_warning(stack: Stack, data: str) -> Panel:
         f'every reply says "source": "sandbox".\nUPSTREAM=coingecko takes the real one.'
     )
     return Panel(text, border_style="bold red", style="yellow")
+
+
+def say_death(death: ChildDeathError, out: Console) -> None:
+    """Names the process with its last log lines, as they are: brackets in them are no markup."""
+    out.print(str(death), style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def forecast_table(forecast: dict[str, Any]) -> Table:
