@@ -14,6 +14,7 @@ from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Exhausted
 from coincast_chassis.redis import open_redis
 from coincast_market_data.ports import Priority
+from coincast_market_data.quota.alone import SLOW_SECONDS
 from coincast_market_data.quota.governor import Governor
 from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow, moment_of
 from coincast_market_data.redis_gate import RedisGate
@@ -147,14 +148,15 @@ async def test_a_pause_ends_on_time_however_often_it_is_told(valkey_url: str) ->
     replicas = [governor_on(client, Limits(60, 0), prefix="grow:") for _ in range(3)]
     await replicas[0].refused(2.0)
     ends = SystemClock().monotonic() + 2.0
-    words = 0
+    words, asked_at = 0, 0.0
     while SystemClock().monotonic() < ends - 0.2:
+        asked_at = SystemClock().monotonic()
         seen = await asyncio.gather(*(governor.look() for governor in replicas for _ in range(10)))
         words += len(seen)
     left = max(verdict.paused_seconds for verdict in seen)
-    print(f"\na pause told {words} times: {left:.3f} s left where {ends - SystemClock().monotonic():.3f} are")
-    assert words > 300
-    assert left < ends - SystemClock().monotonic() + 0.3
+    print(f"\na pause told {words} times: {left:.3f} s left where {ends - asked_at:.3f} are")
+    assert words > 100
+    assert left < ends - asked_at + 0.2
     await client.aclose()
 
 
@@ -252,6 +254,39 @@ async def test_a_replica_that_leaves_gives_its_reserve_back(valkey_url: str) -> 
     assert held < 40
     assert held + await grants(other, Priority.LIVE, 40) == 40
     await client.aclose()
+
+
+async def test_redis_back_after_a_while_hears_of_all_calls_before_it_grants(valkey_url: str) -> None:
+    """All went on alone for longer than a window; the first one back must not be given what others used."""
+    plan, window = 30, 3.0
+    clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
+    replicas = [governor_on(client, Limits(plan, 0, window), prefix="back:") for client in clients]
+    for governor in replicas:
+        await governor.look()
+    for governor in replicas:
+        assert await grants(governor, Priority.LIVE, 7) == 7
+    scripts = [governor._script for governor in replicas]
+    for governor in replicas:
+        governor._script = None
+    await asyncio.sleep(SLOW_SECONDS + 0.2)
+    alone = [await grants(governor, Priority.LIVE, 20) for governor in replicas]
+    replicas[0]._script = scripts[0]
+    first = await grants(replicas[0], Priority.LIVE, 30)
+    print(
+        f"\nRedis back after a while: {alone} granted alone, then {first} to the first one back, plan {plan}"
+    )
+    assert min(alone) >= 7, "each spent what it may"
+    assert sum(alone) + first <= plan
+    for governor, script in zip(replicas, scripts, strict=True):
+        governor._script = script
+    for _ in range(100):
+        await asyncio.gather(*(governor.look() for governor in replicas))
+        if all(governor.shared for governor in replicas):
+            break
+        await asyncio.sleep(0.1)
+    assert all(governor.shared for governor in replicas), "it grants again"
+    for client in clients:
+        await client.aclose()
 
 
 async def test_a_redis_that_came_back_empty_hears_of_the_minute_before_it_grants(valkey_url: str) -> None:

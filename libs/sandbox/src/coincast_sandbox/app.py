@@ -33,13 +33,16 @@ class SandboxOptions:
     plan: Plan = field(default_factory=Plan)
     rate_per_minute: int = 0
     wall: Callable[[], float] = time.time
+    # What the minute of limits and counts is measured by.
+    monotonic: Callable[[], float] = time.monotonic
 
 
 def create_app(options: SandboxOptions | None = None) -> ASGIApp:
     """The sandbox as an ASGI application. Raises CandlesError for a folder that cannot be read."""
     chosen = options or SandboxOptions()
     market = open_market(chosen.data, chosen.today, chosen.seed, chosen.wall)
-    limit, counts, faults = MinuteLimit(chosen.rate_per_minute), CallCounts(), FaultBoard(chosen.seed)
+    limit = MinuteLimit(chosen.rate_per_minute, chosen.monotonic)
+    counts, faults = CallCounts(chosen.monotonic), FaultBoard(chosen.seed)
     routes = Api(market, chosen.plan, limit).routes() + Admin(market, faults, counts, limit).routes()
     app = Starlette(routes=routes, exception_handlers={404: _unknown_path(market)})
     return Door(app, clock=market.clock, limit=limit, counts=counts, faults=faults)

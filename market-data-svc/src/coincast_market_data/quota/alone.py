@@ -76,7 +76,6 @@ class Alone:
         """Redis answered. A larger reserve is taken only where `surely` all words under way together
         are answered, as each may have made it smaller again; and then the least of them.
         """
-        self._replicas = max(self._least_replicas, reply.replicas)
         if self.born is not None and reply.born != self.born:
             # It came back empty and is to hear of every call of the minute; a name counts once.
             new = {own.member for own in self._unreported}
@@ -86,6 +85,8 @@ class Alone:
         self.window.pause(now, reply.paused_ms / 1000)
         if not reply.settled:
             return
+        # Before, it has not heard of all of them.
+        self._replicas = max(self._least_replicas, reply.replicas)
         self._month = (month_of(now), reply.month_used + granted)
         self._heard_at = now.at
         self._own_then = self.window.used(now)

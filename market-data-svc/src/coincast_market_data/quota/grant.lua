@@ -20,6 +20,9 @@ local window, recovery, me = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
 local HELD_WAIT_MS = 200
 -- Every replica finds a Redis that is back, and is heard by it, within so long.
 local SETTLING_MS = 4000
+-- A replica that was not heard for so long may have gone on alone, past what was set aside for it (SLOW_SECONDS of
+-- alone.py, less the time that a word is on its way).
+local SILENCE_MS = 4000
 -- A word is older than this only where something is wrong; see where it is used.
 local WORD_MS = 1000
 
@@ -62,6 +65,11 @@ end
 if ARGV[12] ~= '' and ARGV[12] ~= born then
   redis.call('HSETNX', state, 'settles_at', string.format('%.0f', tonumber(born) + SETTLING_MS))
   redis.call('HSET', state, 'month_used', math.max(field('month_used', 0), tonumber(ARGV[13])))
+end
+-- One that was cut off from this very Redis is back: others may be so as well, and are to tell their calls first.
+local last_seen = redis.call('ZSCORE', replicas, me)
+if ARGV[12] == born and (not last_seen or now - last_seen > SILENCE_MS) then
+  redis.call('HSET', state, 'settles_at', string.format('%.0f', now + SETTLING_MS))
 end
 local settled = now >= field('settles_at', 0)
 
