@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
 import pytest
 
@@ -102,8 +103,6 @@ FAULTS: dict[str, dict[str, Any]] = {
     "a dripping body": {"kind": "drip", "seconds_per_chunk": 0.5, "chunk_bytes": 1},
     "a hang": {"kind": "hang"},
     "cut JSON": {"kind": "malformed"},
-    "a redirect to 127.0.0.1": {"kind": "redirect", "location": "http://127.0.0.1:1/"},
-    "a redirect to itself": {"kind": "redirect", "location": "/api/v3/simple/price?ids=bitcoin"},
     "NaN": {"kind": "nan", "value": "NaN"},
     "Infinity": {"kind": "nan", "value": "Infinity"},
     "1e999": {"kind": "nan", "value": "1e999"},
@@ -137,6 +136,59 @@ async def test_a_warm_key_outlives_the_upstream(sandbox: RunningSandbox, tmp_pat
                 break
             await asyncio.sleep(0.1)
         assert not any(price.provenance.stale for price in reply.prices), "it recovers by itself"
+
+
+@asynccontextmanager
+async def listener() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An address on this machine, and what it was asked."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        body = b'{"bitcoin":{"usd":1.0},"cardano":{"usd":1.0}}'
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+        writer.write(b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", asked
+    finally:
+        server.close()
+
+
+async def test_a_redirect_to_this_machine_is_not_followed(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    """Something answers there, with a price: it must never be asked."""
+    async with listener() as (url, asked), warm_market(sandbox, tmp_path) as (stub, truth):
+        sandbox.add_fault(path="/simple/price", kind="redirect", location=url)
+        count, stale, worst, stall = await storm(stub, truth, seconds=1.0)
+        with pytest.raises(Unavailable, match=r"redirect|alone"):
+            await stub.GetPrices(pb.GetPricesRequest(ids=["cardano"]), timeout=5)
+        print(
+            f"\na redirect to 127.0.0.1: {count} calls, all answered, {stale} stale figures,"
+            f" worst {worst * 1000:.0f} ms; {len(asked)} calls to where it leads"
+        )
+        assert stale > 0, "the redirects were met"
+        assert worst < stall.on_top_of(2.0)
+        assert asked == []
+        async with httpx2.AsyncClient(trust_env=False, follow_redirects=True) as follower:
+            await follower.get(f"{sandbox.base_url}/simple/price", params={"ids": "bitcoin"})
+        assert len(asked) == 1, "who does follow it gets there"
+
+
+async def test_a_redirect_to_the_upstream_itself_costs_no_further_call(
+    sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    async with warm_market(sandbox, tmp_path, retry_share=0.0) as (stub, _):
+        sandbox.forget_calls()
+        sandbox.add_fault(path="/simple/price", kind="redirect", location="/api/v3/ping")
+        with pytest.raises(Unavailable, match="redirect"):
+            await stub.GetPrices(pb.GetPricesRequest(ids=["cardano"]), timeout=5)
+        paths = sandbox.calls()["paths"]
+        print(f"\na redirect to the upstream itself: {paths}")
+        assert paths.get("/ping", 0) == 0
+        assert paths["/simple/price"] == 1
 
 
 @pytest.mark.parametrize("name", ["500s", "a hang", "a dripping body", "cut JSON"])
