@@ -123,11 +123,11 @@ async def test_volumes_and_caps_of_series(mock: MockUpstream, tmp_path: Path) ->
     mock.extra["coins/bitcoin/market_chart"] = series
     async with market_over(mock, tmp_path) as stub:
         before = counted()
-        chart = await ask(stub, "coins/bitcoin/market_chart", vs_currency="usd", days="4")
-        assert more(before) == {"figure_not_finite": 1.0, "figure_negative": 1.0}
-        assert chart["market_caps"][3] == [caps[3][0], None]
-        assert chart["total_volumes"][4] == [volumes[4][0], None]
-        assert chart["prices"] == prices
-        before = counted()
         await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=3), timeout=10)
         assert more(before) == {"figure_not_finite": 1.0, "figure_negative": 1.0}
+        before = counted()
+        chart = await ask(stub, "coins/bitcoin/market_chart", vs_currency="usd", days="4")
+        assert more(before) == {"figure_not_finite": 1.0, "figure_negative": 1.0}
+    assert chart["market_caps"][3] == [caps[3][0], None]
+    assert chart["total_volumes"][4] == [volumes[4][0], None]
+    assert chart["prices"] == prices

@@ -109,7 +109,7 @@ def put_together(edges: Edges, archive: Archive, stack: AsyncExitStack) -> tuple
         catalogue,
         make_history(edges, archive, filler, catalogue),
         ReadyCandles(),
-        make_documents(edges, prices, catalogue, quality, stack, judge=judge, archive=archive),
+        make_documents(edges, prices, catalogue, quality, stack, judge=judge, archive=archive, filler=filler),
         backfill,
         status,
     )
@@ -263,6 +263,7 @@ def make_documents(
     *,
     judge: PriceJudge,
     archive: Archive,
+    filler: Filler,
 ) -> DocumentService:
     """CoinGecko's documents as they are."""
     settings = edges.settings
@@ -280,7 +281,7 @@ def make_documents(
     )
     cleaner = Cleaner(quality.note, judge.plausible)
     seam = SeriesJudge(archive, edges.clock, quality.note)
-    return DocumentService(edges.upstream, caches, simple, cleaner, judge=judge, seam=seam)
+    return DocumentService(edges.upstream, caches, simple, cleaner, judge=judge, seam=seam, keep=filler.keep)
 
 
 def _decode_codes(data: bytes) -> tuple[str, ...]:

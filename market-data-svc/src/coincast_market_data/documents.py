@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -20,6 +20,8 @@ from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.document import SimplePrices, answerable
 from coincast_market_data.prices.judge import PriceJudge
 
+# Takes (coin, currency, cleaned chart, when it was sent) into the archive.
+Keep = Callable[[str, str, Any, float], Awaitable[int]]
 OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
 
 
@@ -35,6 +37,7 @@ class DocumentService:
         *,
         judge: PriceJudge,
         seam: SeriesJudge,
+        keep: Keep,
     ) -> None:
         self._upstream = upstream
         self._caches = caches
@@ -42,6 +45,7 @@ class DocumentService:
         self._cleaner = cleaner
         self._judge = judge
         self._seam = seam
+        self._keep = keep
 
     async def get(
         self, path: str, query: Mapping[str, str], max_age_seconds: float | None = None
@@ -77,6 +81,10 @@ class DocumentService:
             document = self._cleaner.cleaned(path, query, reply.document, reply.received_at)
             if "/market_chart" in path or path.endswith("/ohlc"):
                 await self._seam.check(path.split("/")[1], query, series_prices(path, document))
+            if "/market_chart" in path and query.get("precision", "full") == "full":
+                # Rounded prices are not worth keeping.
+                currency = canonical_currency(query.get("vs_currency", ""))
+                await self._keep(path.split("/")[1], currency, document, reply.received_at)
             return Fetched(encode(document), reply.received_at, reply.seconds)
 
         return fetch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -370,4 +371,25 @@ async def test_a_long_import_leaves_the_loop_to_others(tmp_path: Path) -> None:
     await asyncio.sleep(0.01)
     watcher.cancel()
     assert worst < took / 2
+    archive.close()
+
+
+async def test_an_order_that_was_taken_away_meanwhile_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path)
+    archive.open()
+    order = hand_over(tmp_path, [], "usd")
+    there = Path.is_dir
+
+    def then_gone(path: Path) -> bool:
+        found = there(path)
+        if path == order:
+            shutil.rmtree(path, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", then_gone)
+    await Inbox(archive, SystemClock()).take()
+    monkeypatch.undo()
+    assert not list((tmp_path / ".inbox").iterdir())
     archive.close()

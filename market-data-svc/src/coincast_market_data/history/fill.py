@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any
 
 import structlog
 
@@ -15,7 +16,7 @@ from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.build import build_candles
-from coincast_market_data.history.days import gaps, last_closed_day, within
+from coincast_market_data.history.days import day_of, gaps, last_closed_day, within
 from coincast_market_data.history.plan import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
 from coincast_market_data.history.points import Findings, clean_series
 from coincast_market_data.history.seam import jumps
@@ -152,6 +153,33 @@ class Filler:
             await self._archive.flush(coin, currency)
             tried.update(day for day in bare if call.first <= day <= call.last)
         return added
+
+    async def keep(self, coin: str, currency: str, chart: Any, received_at: float) -> int:
+        """Keep the closed days of a cleaned `market_chart` that was fetched as a document; returns how many
+        days are new or richer.
+
+        A close without its range is taken only where `fill` would get no more: it would pass for the day
+        being there. For the same reason `ohlc`, which has no volume (and beyond 30 days candles of four
+        days), and single days of `coins/{id}/history` are not taken.
+        """
+        last = last_closed_day(self._clock.now())
+        if not chart["prices"] or not await self._may_be_richer(coin, currency, chart["prices"], last):
+            return 0
+        points, _ = clean_series(chart, received_at)
+        candles = [c for c in build_candles(points, last) if c.is_whole or self._only_closes(c.day, last)]
+        return await self._archive.add(coin, currency, await self._without_jumps(coin, currency, candles))
+
+    async def _may_be_richer(
+        self, coin: str, currency: str, prices: Sequence[Sequence[float]], last: date
+    ) -> bool:
+        """Whether the archive lacks a day that a chart covers, or has a close alone where it is hourly."""
+        first = day_of(prices[0][0] / 1000)
+        hourly = (last - first).days <= HOURLY_DAYS
+        kept = within(await self._archive.read(coin, currency), first, last)
+        return bool(gaps(kept, first, last)) or (hourly and not all(candle.is_whole for candle in kept))
+
+    def _only_closes(self, day: date, last: date) -> bool:
+        return not self._hourly and (last - day).days > HOURLY_DAYS
 
     async def _call(self, coin: str, currency: str, call: Call, priority: Priority) -> tuple[int, bool]:
         request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
