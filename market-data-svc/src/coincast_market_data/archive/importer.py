@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -71,8 +72,10 @@ async def import_file(path: Path, archive: Archive, currency: str, last_closed: 
 
 def _read_and_check(path: Path, last_closed: date) -> tuple[int, Checked]:
     """(rows, what is good of them); long for a long file, so for a thread."""
-    rows = list(_read(path))
-    return len(rows), check_rows(rows, last_closed)
+    rows = itertools.count()
+    # One row at a time: to give up a long list would stop every other thread meanwhile.
+    checked = check_rows((row for row, _ in zip(_read(path), rows, strict=False)), last_closed)
+    return next(rows), checked
 
 
 def _refusal(checked: Checked, rows: int) -> str:
