@@ -53,10 +53,14 @@ async def test_the_versions_of_a_model_are_one_record(tmp_path: Path):
     wide = served("pooled", 20, width=50.0)
     missed = served("pooled", 1, coins=COINS[:1], width=1e-6, version="v000002")
     elsewhere = served("pooled", 20, width=1e-6, version="v000003", variant="shadow")
-    await scored(tmp_path, wide + missed + elsewhere)
+    ledger, _ = await scored(tmp_path, wide + missed + elsewhere)
     assert shown("pooled") == pytest.approx(100 * 100 / 101)
     assert shown("pooled", level="95") == pytest.approx(100 * 100 / 101)
-    assert shown("pooled", "skill_percent") == pytest.approx(0, abs=1e-6)
+    scores = ledger.store.scored_since(dt.date(2025, 1, 1)).to_pylist()
+    told = [row for row in scores if row["variant"] == "production" and row["random_walk_crps"] is not None]
+    assert len(told) == 101
+    share = sum(row["crps"] for row in told) / sum(row["random_walk_crps"] for row in told)
+    assert shown("pooled", "skill_percent") == pytest.approx(100 * (1 - share))
 
 
 @pytest.mark.parametrize(
