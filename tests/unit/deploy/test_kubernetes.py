@@ -80,6 +80,16 @@ def test_every_pod_is_hardened_and_bounded(document):
         assert container["resources"]["requests"]["cpu"]
 
 
+def test_what_waits_for_redis_outlives_its_pod_and_is_seen_by_the_others():
+    (deployment,) = [d for d in ALL if named(d) == "Deployment-forecast"]
+    (volume,) = [v for v in pod(deployment)["volumes"] if v["name"] == "spool"]
+    (mount,) = [m for m in pod(deployment)["containers"][0]["volumeMounts"] if m["name"] == "spool"]
+    name = volume["persistentVolumeClaim"]["claimName"]
+    (claim,) = [d for d in ALL if named(d) == f"PersistentVolumeClaim-{name}"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert not mount.get("readOnly", False)
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_has_probes_metrics_and_a_policy(name):
     (deployment,) = [d for d in ALL if named(d) == f"Deployment-{name}"]
