@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -56,6 +57,20 @@ async def watched_machine() -> AsyncIterator[Stall]:
         yield stall
     finally:
         task.cancel()
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """For the block no garbage is collected.
+
+    In a process of many tests a collection takes 0.1 s and more, which a call would be blamed for.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager

@@ -17,10 +17,19 @@ from coincast_chassis.redis import open_redis
 from coincast_market_data.cache.redis_store import RedisStore
 from coincast_market_data.redis_gate import RedisGate
 from coincast_sandbox.testing import RunningSandbox
-from tests.contract.market_harness import Stall, pro_sandbox, running_market, settings_for, watched_machine
+from tests.contract.market_harness import (
+    Stall,
+    no_collector,
+    pro_sandbox,
+    running_market,
+    settings_for,
+    watched_machine,
+)
 from tests.contract.valkey_harness import RunningValkey, running_valkey
 
 pytestmark = pytest.mark.faults
+# What Redis may cost a call; without it a call takes some milliseconds.
+LOST_SECONDS = 0.05
 COINS = ["bitcoin", "ethereum", "solana", "cardano"]
 # The limit as it ships, and no ready replies: every call goes through the cache.
 STRICT: dict[str, Any] = {"redis_patience_seconds": 0.05, "ready_reply_seconds": 0.0}
@@ -44,8 +53,9 @@ class Load:
 
     async def run(self, for_seconds: float, callers: int = 10) -> None:
         end = time.monotonic() + for_seconds
-        async with watched_machine() as self.stall:
-            await asyncio.gather(*(self._caller(end, number) for number in range(callers)))
+        with no_collector():
+            async with watched_machine() as self.stall:
+                await asyncio.gather(*(self._caller(end, number) for number in range(callers)))
 
     async def _caller(self, end: float, number: int) -> None:
         while time.monotonic() < end:
@@ -68,15 +78,16 @@ class Load:
             if not 0.8 < price.price / self.truth[price.id] < 1.25:
                 self.wrong.append(f"{price.id} {price.price}")
 
-    def tell(self, name: str, limit: float) -> None:
+    def tell(self, name: str) -> None:
         worst, middle = max(self.seconds), statistics.median(self.seconds)
         print(
             f"\n{name}: {len(self.seconds)} calls, {len(self.failed)} failed, {len(self.wrong)} wrong,"
-            f" p50 {middle * 1000:.1f} ms, worst {worst * 1000:.0f} ms"
+            f" p50 {middle * 1000:.1f} ms, worst {worst * 1000:.0f} ms; the machine stalled"
+            f" {self.stall.worst_seconds * 1000:.0f} ms"
         )
         assert not self.failed, self.failed[:3]
         assert not self.wrong, self.wrong[:3]
-        assert worst < self.stall.on_top_of(limit)
+        assert worst < self.stall.on_top_of(LOST_SECONDS)
 
 
 @asynccontextmanager
@@ -107,10 +118,10 @@ async def test_redis_goes_under_load_and_comes_back(
             status = await load.stub.GetStatus(pb.GetStatusRequest(), timeout=5)
             assert not status.redis_up
             assert not status.quota.shared
-            valkey.restart() if strike == "killed" else valkey.go_on()
+            await asyncio.to_thread(valkey.restart if strike == "killed" else valkey.go_on)
             await run
             await asyncio.sleep(1.2)
-            load.tell(f"redis {strike} under load", limit=1.5)
+            load.tell(f"redis {strike} under load")
             assert await comes_up(load.stub), "it notices by itself"
 
 
@@ -123,28 +134,47 @@ async def comes_up(stub: object) -> bool:
     return False
 
 
-async def test_the_time_lost_to_a_stopped_redis_is_50_ms() -> None:
+async def test_the_time_lost_to_a_stopped_redis_is_a_third_of_50_ms_a_word() -> None:
     with running_valkey() as valkey:
         client = open_redis(valkey.url)
         gate = RedisGate()
         store = RedisStore(client, gate, "t:")
         await client.set("t:k", b"v")
         assert await store.read(["k"]) == {"k": b"v"}
+        first, later = [], []
         valkey.stop()
-        lost = []
-        for _ in range(5):
-            started = time.perf_counter()
-            assert await store.read(["k"]) == {}
-            lost.append(time.perf_counter() - started)
+        async with watched_machine() as stall:
+            for _ in range(9):
+                first.append(await timed_read(store))
+                later += [await timed_read(store) for _ in range(4)]
+                await until_open(gate)
         valkey.go_on()
         print(
-            f"\nstopped redis: first read lost {lost[0] * 1000:.1f}"
-            f" ms, the next {max(lost[1:]) * 1000:.2f} ms"
+            f"\nstopped redis: the first read lost {statistics.median(first) * 1000:.1f} ms (slowest"
+            f" {max(first) * 1000:.1f}), the next {statistics.median(later) * 1000:.2f} (slowest"
+            f" {max(later) * 1000:.2f}); the machine stalled {stall.worst_seconds * 1000:.0f} ms"
         )
-        assert lost[0] < 0.1
-        assert max(lost[1:]) < 0.02, "left alone until it answers"
+        # One of at most three words of a request with Redis: a third of 50 ms, and the loop's own delay.
+        assert statistics.median(first) < LOST_SECONDS / 2
+        assert max(first) < stall.on_top_of(LOST_SECONDS)
+        assert statistics.median(later) < 0.001, "left alone until it answers"
         await gate.aclose()
         await client.aclose()
+
+
+async def timed_read(store: RedisStore) -> float:
+    started = time.perf_counter()
+    assert await store.read(["k"]) == {}
+    return time.perf_counter() - started
+
+
+async def until_open(gate: RedisGate) -> None:
+    """Without a probe the gate opens again after its pause."""
+    for _ in range(1000):
+        if gate.up:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("the gate stays shut")
 
 
 GARBAGE: dict[str, Callable[[], bytes]] = {
@@ -198,7 +228,7 @@ async def test_garbage_from_redis_never_reaches_a_caller(
             first = await stub.GetPrices(pb.GetPricesRequest(ids=COINS), timeout=5)
             load = Load(stub, {price.id: price.price for price in first.prices})
             await load.run(1.5, callers=5)
-            load.tell(f"garbage from redis ({kind})", limit=1.0)
+            load.tell(f"garbage from redis ({kind})")
 
 
 async def test_a_full_redis_still_serves_what_it_has(sandbox: RunningSandbox, tmp_path: Path) -> None:
@@ -207,7 +237,7 @@ async def test_a_full_redis_still_serves_what_it_has(sandbox: RunningSandbox, tm
             client = open_redis(valkey.url, timeout_seconds=1.0)
             await client.config_set("maxmemory", "1")
             await load.run(2.0)
-            load.tell("redis full", limit=1.0)
+            load.tell("redis full")
             status = await load.stub.GetStatus(pb.GetStatusRequest(), timeout=5)
             layer = next(layer for layer in status.cache_layers if layer.layer == "redis")
             assert layer.errors > 0
