@@ -192,6 +192,8 @@ def test_demo_ends_with_the_gateways_reply(daily_candles: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     marker = f"e2e-stopped-{os.getpid()}-{number}"
+    # A shell's background jobs ignore an interrupt, and what they start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     env = environment(E2E_MARKER=marker, TMPDIR=str(tmp_path), PYTHONUNBUFFERED="1")
     with subprocess.Popen([*COMMAND, "demo"], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
