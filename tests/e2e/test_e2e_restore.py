@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from coincast_modelkit.features import REFERENCE_COINS
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.plan import state_dir
 from coincast_stack.testing import StackHandle, stack_for_tests
@@ -112,6 +113,15 @@ def facts(get: Get) -> dict[str, object]:
     }
 
 
+def but_for_rounding(value: object) -> object:
+    """The same, whose figures equal what differs in the last digits: a forecast drawn beside others may."""
+    if isinstance(value, dict):
+        return {name: but_for_rounding(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [but_for_rounding(item) for item in value]
+    return pytest.approx(value, rel=1e-12, abs=0.0) if isinstance(value, float) else value
+
+
 def served(get: Get) -> str:
     """The version of lightgbm that a new forecast comes from; empty while none does."""
     try:
@@ -148,8 +158,9 @@ def test_a_new_system_stands_where_the_lost_one_stood_by_its_backup_alone(
 ) -> None:
     wait_until("lightgbm does not serve", lambda: bool(served(get_scored)))
     wait_until("not all that is due was scored", lambda: scored(get_scored) >= REPLAYED_DAYS * len(COINS))
+    for coin in REFERENCE_COINS:
+        wait_until(f"no history of {coin}", lambda c=coin: get_scored(f"/coins/{c}/history").is_success)
     taken, saved, expected = backup_of_a_quiet_ledger(get_scored, scored_stack.stack.plan.state_dir)
-    # Asked after it: a coin of the market that came in before the backup is then in what both forecast from.
     known = facts(get_scored)
     backup("verify", given=saved)
     for place in ("archive/sandbox/usd/", "artifacts/lightgbm/v000001/", "ledger/scored/", "ledger/waiting"):
@@ -167,7 +178,7 @@ def test_a_new_system_stands_where_the_lost_one_stood_by_its_backup_alone(
         wait_until("the ledger is not told", lambda: bool(accuracy(client.get)), 60)
         assert stored(client.get) == taken
         wait_until("no version serves", lambda: bool(served(client.get)), 60)
-        assert facts(client.get) == known
+        assert facts(client.get) == but_for_rounding(known)
 
 
 def test_production_goes_back_to_the_version_before_and_no_process_restarts(
