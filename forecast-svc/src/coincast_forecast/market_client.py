@@ -14,6 +14,7 @@ from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
 from coincast_chassis.errors import KINDS, CoincastError, NotReady, Unavailable
+from coincast_chassis.grpc_errors import plainly
 from coincast_forecast.convert import provenance_of
 from coincast_forecast.domain import Provenance
 from coincast_forecast.ports import History
@@ -21,6 +22,7 @@ from coincast_modelkit.candles import Candles, Floats
 
 SERVICE = "coincast.market.v1.MarketDataService"
 CLOCK_COIN = "bitcoin"
+GONE = "market-data does not answer"
 
 
 class MarketClient:
@@ -39,7 +41,7 @@ class MarketClient:
         try:
             return await self._many(ids, vs_currency, days)
         except Unavailable as error:
-            raise plainly(error) from error
+            raise plainly(error, GONE) from error
 
     async def _many(
         self, ids: Sequence[str], vs_currency: str, days: int
@@ -70,7 +72,7 @@ class MarketClient:
         try:
             reply = await self._stub.GetHistory(request, timeout=self._timeout_seconds)
         except Unavailable as error:
-            return plainly(error)
+            return plainly(error, GONE)
         except CoincastError as error:
             return error
         return history_of(coin, [await asyncio.to_thread(part_of, reply.history)])
@@ -110,15 +112,6 @@ def history_of(coin: str, parts: Sequence[Part]) -> History | CoincastError:
     except ValueError as error:
         return Unavailable(f"the history of {coin} is malformed: {error}", retry_after_seconds=60.0)
     return History(candles, _worst(part.provenance for part in parts))
-
-
-def plainly(error: Unavailable) -> Unavailable:
-    """The same without gRPC's own words for a lost connection: they hold addresses, and readers of a reply
-    see them.
-    """
-    if "does not answer (" not in error.message:
-        return error
-    return Unavailable("market-data does not answer", retry_after_seconds=error.retry_after_seconds)
 
 
 def error_of(item: common_pb2.ItemError) -> CoincastError:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from coincast_chassis import context
 from coincast_chassis.breaker import Breaker
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
+from coincast_chassis.grpc_errors import plainly
 
 Result = TypeVar("Result")
 
@@ -102,12 +103,7 @@ class Backend:
             raise self._plainly(error) from error
 
     def _plainly(self, error: Unavailable) -> Unavailable:
-        # gRPC's own words for a lost connection hold addresses, which are no business of a caller's.
-        if "does not answer (" not in error.message:
-            return error
-        plain = Unavailable(f"{self.name} does not answer.", retry_after_seconds=error.retry_after_seconds)
-        plain.answered = error.answered
-        return plain
+        return plainly(error, f"{self.name} does not answer.")
 
     def _seconds(self, deadline_seconds: float | None) -> float:
         seconds = deadline_seconds or self.deadline_seconds

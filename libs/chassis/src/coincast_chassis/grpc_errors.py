@@ -113,6 +113,13 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> CoincastErro
     return found
 
 
+def plainly(error: Unavailable, message: str) -> Unavailable:
+    """A lost connection in words that readers of a reply may see, since gRPC's own hold addresses; what the
+    service answered itself stays as it is.
+    """
+    return error if error.answered else Unavailable(message, retry_after_seconds=error.retry_after_seconds)
+
+
 def _from_bare(error: grpc.aio.AioRpcError, service: str) -> CoincastError:
     code, details = error.code(), error.details() or ""
     name = service.rsplit(".", 1)[-1]
