@@ -147,7 +147,7 @@ pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
 
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= -> reports/
-	@$(BIN)/python -m coincast_training.evaluation --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
+	@$(BIN)/coincast-training evaluate --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
 	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") $(if $(HORIZONS),--horizons "$(HORIZONS)") --out $(or $(OUT),reports)
 
 .PHONY: lock

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from coincast_training.evaluation.__main__ import main
+from coincast_training.cli.main import app
 from coincast_training.evaluation.folder import read_folder
 from coincast_training.evaluation.options import BadOptionError, Options, plan_of
 from coincast_training.evaluation.product import settings_of
@@ -125,9 +125,5 @@ def test_days_between_the_anchors_are_interpolated_as_in_serving(tmp_path: Path)
 
 
 def test_the_command_says_one_line_and_exits_with_two(tmp_path: Path) -> None:
-    import typer
-
-    app = typer.Typer()
-    app.command()(main)
-    result = CliRunner().invoke(app, ["--data", str(tmp_path / "nowhere")])
+    result = CliRunner().invoke(app, ["evaluate", "--data", str(tmp_path / "nowhere")])
     assert result.exit_code == 2 and "is not a folder" in result.output

@@ -45,5 +45,5 @@ def settings_with(*, market: str = "", artifacts: Path | None = None, executor: 
 
 
 def split_ids(ids: str) -> tuple[str, ...]:
-    """`a,b` as a tuple."""
-    return tuple(part.strip() for part in ids.split(",") if part.strip())
+    """`a,b` or `a b` as a tuple."""
+    return tuple(ids.replace(",", " ").split())

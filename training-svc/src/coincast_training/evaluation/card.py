@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from coincast_training.evaluation.goals import verdict_of
 from coincast_training.evaluation.options import PRODUCT_MODELS
 
 Found = Mapping[str, Any]
@@ -39,13 +40,11 @@ def card(found: Found) -> str:
 
 
 def _goals(found: Found) -> str:
-    judged = [g for g in found["goals"] if g["holds"] is not None]
-    missed = [g["name"] for g in judged if not g["holds"]]
-    reached = sum(bool(g["reaches_aim"]) for g in judged)
-    tail = f", missed: {'; '.join(missed)}" if missed else ""
-    unknown = sum(g["must"] is not None and g["holds"] is None for g in found["goals"])
-    tail += f"; {unknown} were not measured" if unknown else ""
-    return f"{len(judged) - len(missed)} of {len(judged)} figures hold{tail}; {reached} reach their aim.\n"
+    verdict = verdict_of(found["goals"])
+    reached = sum(bool(g["reaches_aim"]) for g in found["goals"] if g["holds"] is not None)
+    missed = f", missed: {'; '.join(verdict.missed)}" if verdict.missed else ""
+    held = f"{verdict.held} of {verdict.judged} figures hold{missed}{verdict.remark}"
+    return f"{held}; {reached} reach their aim.\n"
 
 
 def _table(title: str, found: Found, rows: Mapping[str, Cell]) -> str:

@@ -14,7 +14,7 @@ from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS
 from coincast_training.evaluation.card import card
 from coincast_training.evaluation.folder import Folder, read_folder
-from coincast_training.evaluation.goals import goals
+from coincast_training.evaluation.goals import goals, verdict_of
 from coincast_training.evaluation.html import write_html
 from coincast_training.evaluation.options import Options, Plan, plan_of
 from coincast_training.evaluation.outcomes import outcomes_of
@@ -111,11 +111,8 @@ def _print(console: Console, found: dict[str, Any]) -> None:
             verdict += "; reaches the aim" if goal["reaches_aim"] else ""
             table.add_row(goal["name"], f"{goal['value']:.3f}", must, aim, verdict)
     console.print(table)
-    judged = [goal["holds"] for goal in found["goals"] if goal["holds"] is not None]
-    missing = sum(goal["must"] is not None and goal["holds"] is None for goal in found["goals"])
-    console.print(
-        f"{sum(judged)} of {len(judged)} hold" + (f"; {missing} were not measured" if missing else "")
-    )
+    counts = verdict_of(found["goals"])
+    console.print(f"{counts.held} of {counts.judged} hold{counts.remark}")
 
 
 class ProgressLine:

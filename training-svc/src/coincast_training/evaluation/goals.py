@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from coincast_training.evaluation.options import PRODUCT_MODELS
@@ -18,6 +19,33 @@ def goals(summary: Summary) -> list[dict[str, Any]]:
     """
     parts = (_point, _distribution, _coverage, _volatility, _direction)
     return [entry for part in parts for entry in part(summary)]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How many of the figures with a bound were measured, which of these miss it, and how many were not."""
+
+    judged: int
+    missed: tuple[str, ...]
+    unmeasured: int
+
+    @property
+    def held(self) -> int:
+        """Those measured that do not miss it."""
+        return self.judged - len(self.missed)
+
+    @property
+    def remark(self) -> str:
+        """What a count of those that hold must not leave out."""
+        return f"; {self.unmeasured} were not measured" if self.unmeasured else ""
+
+
+def verdict_of(entries: Sequence[Mapping[str, Any]]) -> Verdict:
+    """What `goals` came to."""
+    bound = [entry for entry in entries if entry["must"] is not None]
+    judged = [entry for entry in bound if entry["holds"] is not None]
+    missed = tuple(entry["name"] for entry in judged if not entry["holds"])
+    return Verdict(len(judged), missed, len(bound) - len(judged))
 
 
 def _entry(
