@@ -106,19 +106,9 @@ proto: $(VENV)/.dev ## Regenerate the stubs in proto/gen
 release-proto: $(VENV)/.dev ## Make today's contracts the ones that later changes may not break
 	$(BIN)/buf build proto --output proto/released.binpb
 
-BENCHES := market_upstream_calls market_hot_prices market_memory features_speed models_speed gateway_speed \
-           training_executors training_costs operations_cost
-FORECAST_BENCHES := forecast_latency forecast_looplag forecast_throughput forecast_footprint
-
 .PHONY: bench
 bench: $(VENV)/.dev ## Every benchmark, each figure beside its limit: BENCH=name for one
-	@failed=; for name in $(filter-out $(FORECAST_BENCHES),$(or $(BENCH),$(BENCHES))); do \
-	    echo "== $$name"; $(BIN)/python bench/$$name.py || failed="$$failed $$name"; done; \
-	$(if $(or $(if $(BENCH),,all),$(filter $(FORECAST_BENCHES),$(BENCH))),versions=$$(mktemp -d); trap 'rm -rf "$$versions"' EXIT; \
-	$(BIN)/python bench/forecast_versions.py "$$versions" $(DATA) || exit 1; \
-	for name in $(if $(BENCH),$(filter $(FORECAST_BENCHES),$(BENCH)),$(FORECAST_BENCHES)); do \
-	    echo "== $$name"; $(BIN)/python bench/$$name.py "$$versions" || failed="$$failed $$name"; done;) \
-	[ -z "$$failed" ] || { echo "over a bound, or broken:$$failed"; exit 1; }
+	@$(BIN)/python bench/run.py $(if $(DATA),--data "$(DATA)") $(BENCH)
 
 .PHONY: soak
 soak: $(VENV)/.dev ## Mixed traffic with faults, then slopes: SOAK_MINUTES=60 SOAK_RATE=40 -> reports/soak.json
