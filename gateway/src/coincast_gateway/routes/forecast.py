@@ -13,7 +13,7 @@ from coincast_gateway.queries.fields import split_ids
 from coincast_gateway.queries.forecast import ExplainQuery, ForecastsQuery
 from coincast_gateway.queries.market import NoQuery
 from coincast_gateway.replies import Reply, json_reply
-from coincast_gateway.routes.items import kept_seconds, malformed, refuse_if_all_failed
+from coincast_gateway.routes.items import kept_reply, malformed, refuse_if_all_failed
 from coincast_gateway.services.forecast import Forecasting
 from coincast_gateway.serving.endpoint import BEHIND, Call, Endpoint
 from coincast_gateway.serving.tables import forecast_rows, rows_of
@@ -46,7 +46,7 @@ class ForecastRoutes:
             document, as_of = forecasts_document(response), oldest_as_of(response)
         errors = [*document["errors"], *malformed(bad)]
         refuse_if_all_failed(len(document["forecasts"]), errors)
-        return self._kept({**document, "errors": errors}, as_of)
+        return kept_reply(orjson.dumps({**document, "errors": errors}), self._fresh_seconds, as_of)
 
     async def explain(self, query: ExplainQuery, call: Call) -> Reply:
         """One forecast with its most telling features."""
@@ -62,16 +62,12 @@ class ForecastRoutes:
         document = forecasts_document(response)
         refuse_if_all_failed(len(document["forecasts"]), document["errors"])
         explained = {"forecast": document["forecasts"][0], "kind": "shap"}
-        return self._kept(explained, oldest_as_of(response))
+        return kept_reply(orjson.dumps(explained), self._fresh_seconds, oldest_as_of(response))
 
     async def models(self, query: NoQuery, call: Call) -> Reply:
         """The models that can be asked for."""
         response = await self._forecasting.models()
         return json_reply(plain(response), fresh_seconds=5.0)
-
-    def _kept(self, document: dict[str, Any], as_of: float | None) -> Reply:
-        body = orjson.dumps(document)
-        return Reply(body, as_of=as_of, fresh_seconds=kept_seconds(body, self._fresh_seconds))
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""

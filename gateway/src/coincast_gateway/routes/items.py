@@ -7,6 +7,7 @@ import orjson
 from coincast.common.v1.common_pb2 import Provenance
 from coincast_gateway.encode.plain import unix_seconds
 from coincast_gateway.problems import EXHAUSTED, INTERNAL, NOT_FOUND, TIMEOUT, UNAVAILABLE, Problem
+from coincast_gateway.replies import Reply
 from coincast_gateway.serving.validation import Refused
 
 _KINDS = {
@@ -33,6 +34,11 @@ def kept_seconds(body: bytes, seconds: float) -> float:
     if b'"errors":[{' in body and not all(each["kind"] in _LASTING for each in orjson.loads(body)["errors"]):
         return 0.0
     return min(seconds, SOON_SECONDS) if any(mark in body for mark in _MAKESHIFT) else seconds
+
+
+def kept_reply(body: bytes, seconds: float, as_of: float | None = None) -> Reply:
+    """The ready reply, to be served again for as long as it may be; `as_of` in UNIX seconds."""
+    return Reply(body, as_of=as_of, fresh_seconds=kept_seconds(body, seconds))
 
 
 def malformed(ids: list[str]) -> list[dict[str, Any]]:

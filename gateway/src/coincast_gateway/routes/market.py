@@ -4,14 +4,13 @@ from typing import Any
 
 import orjson
 
-from coincast.common.v1.common_pb2 import Provenance
 from coincast_gateway.encode.plain import iso, standing
 from coincast_gateway.models import market as shapes
 from coincast_gateway.problems import NOT_FOUND
 from coincast_gateway.queries.fields import split_ids
 from coincast_gateway.queries.market import CoinsQuery, HistoryQuery, MarketsQuery, OhlcQuery, PricesQuery
 from coincast_gateway.replies import Reply
-from coincast_gateway.routes.items import as_of, kept_seconds, malformed, refuse_if_all_failed, with_errors
+from coincast_gateway.routes.items import as_of, kept_reply, malformed, refuse_if_all_failed, with_errors
 from coincast_gateway.services.market import MarketData
 from coincast_gateway.serving.endpoint import BEHIND, Call, Endpoint
 from coincast_gateway.serving.tables import candle_rows, rows_of
@@ -32,8 +31,7 @@ class MarketRoutes:
             refuse_if_all_failed(0, malformed(bad))
         response = await self._market.prices(good, query.vs_currencies)
         body = with_errors(response.json, "prices", bad)
-        fresh_seconds = kept_seconds(body, self._settings.prices_fresh_seconds)
-        return Reply(body, as_of=as_of(response.provenance), fresh_seconds=fresh_seconds)
+        return kept_reply(body, self._settings.prices_fresh_seconds, as_of(response.provenance))
 
     async def markets(self, query: MarketsQuery, call: Call) -> Reply:
         """Ready JSON, passed through."""
@@ -42,8 +40,7 @@ class MarketRoutes:
             refuse_if_all_failed(0, malformed(bad))
         response = await self._market.markets(query.vs_currency, good, query.page, query.per_page)
         body = with_errors(response.json, "markets", bad)
-        fresh_seconds = kept_seconds(body, self._settings.markets_fresh_seconds)
-        return Reply(body, as_of=as_of(response.provenance), fresh_seconds=fresh_seconds)
+        return kept_reply(body, self._settings.markets_fresh_seconds, as_of(response.provenance))
 
     async def coins(self, query: CoinsQuery, call: Call) -> Reply:
         """A page of the catalogue."""
@@ -54,13 +51,13 @@ class MarketRoutes:
             "next_page_token": response.next_page_token,
             **standing(response.provenance),
         }
-        return self._kept(document, response.provenance)
+        seconds = self._settings.history_fresh_seconds
+        return kept_reply(orjson.dumps(document), seconds, as_of(response.provenance))
 
     async def history(self, query: HistoryQuery, call: Call) -> Reply:
         """Ready JSON, passed through."""
         response = await self._market.history(query.id, query.vs_currency, query.days)
-        fresh_seconds = kept_seconds(response.json, self._settings.history_fresh_seconds)
-        return Reply(response.json, fresh_seconds=fresh_seconds)
+        return kept_reply(response.json, self._settings.history_fresh_seconds)
 
     async def ohlc(self, query: OhlcQuery, call: Call) -> Reply:
         """Candles as CoinGecko gives them, with named fields."""
@@ -75,12 +72,8 @@ class MarketRoutes:
             "candles": candles,
             **standing(response.provenance),
         }
-        return self._kept(document, response.provenance)
-
-    def _kept(self, document: dict[str, Any], provenance: Provenance) -> Reply:
-        body = orjson.dumps(document)
-        fresh_seconds = kept_seconds(body, self._settings.history_fresh_seconds)
-        return Reply(body, as_of=as_of(provenance), fresh_seconds=fresh_seconds)
+        seconds = self._settings.history_fresh_seconds
+        return kept_reply(orjson.dumps(document), seconds, as_of(response.provenance))
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""
