@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import httpx2
 
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.app import ServiceApp
@@ -104,13 +105,20 @@ def settings_for(sandbox: RunningSandbox, archive: Path, **changes: Any) -> Sett
 
 
 @asynccontextmanager
-async def running_market(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Any]:
-    """The service over real gRPC on a free port; `clock` is the machine's where it is not right."""
+async def running_market(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> AsyncIterator[Any]:
+    """The service over real gRPC on a free port; `clock` is the machine's where it is not right, `transport`
+    what it calls its upstream over where that is no network.
+    """
 
-    async def with_clock(given: Settings, stack: AsyncExitStack) -> ServiceApp:
-        return await build(given, stack, clock=clock)
+    async def built(given: Settings, stack: AsyncExitStack) -> ServiceApp:
+        return await build(given, stack, transport=transport, clock=clock)
 
-    async with serve("market-data", settings, with_clock) as address:
+    async with serve("market-data", settings, built) as address:
         channel = open_channel(address, service=SERVICE)
         try:
             stub: Any = market_pb2_grpc.MarketDataServiceStub(channel)

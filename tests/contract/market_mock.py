@@ -5,21 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import orjson
 
-from coincast.market.v1 import market_pb2_grpc
-from coincast_chassis.app import ServiceApp
-from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import Clock
-from coincast_chassis.run import serve
-from coincast_market_data.app import build
-from coincast_market_data.settings import Settings
-from tests.contract.market_harness import SERVICE, settings_for
+from tests.contract.market_harness import running_market, settings_for
 
 DAY_SECONDS = 86_400
 
@@ -95,15 +89,6 @@ class Body(httpx2.AsyncByteStream):
 @asynccontextmanager
 async def market_over(mock: MockUpstream, folder: Path, **changes: Any) -> AsyncIterator[Any]:
     """The service over real gRPC, its upstream the mock."""
-
-    async def with_mock(given: Settings, stack: AsyncExitStack) -> ServiceApp:
-        return await build(given, stack, transport=httpx2.MockTransport(mock.answer), clock=mock.clock)
-
-    async with serve("market-data", settings_for(mock, folder, **changes), with_mock) as address:
-        channel = open_channel(address, service=SERVICE)
-        try:
-            stub: Any = market_pb2_grpc.MarketDataServiceStub(channel)
-            stub.address = address
-            yield stub
-        finally:
-            await channel.close()
+    settings, transport = settings_for(mock, folder, **changes), httpx2.MockTransport(mock.answer)
+    async with running_market(settings, clock=mock.clock, transport=transport) as stub:
+        yield stub
