@@ -1,0 +1,234 @@
+"""Imports: what a file must hold, and how it comes into an archive that a running service writes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import Conflict, InvalidInput
+from coincast_market_data.archive.files import read_candles
+from coincast_market_data.archive.handover import hand_over
+from coincast_market_data.archive.importer import candle_files, import_file
+from coincast_market_data.archive.inbox import Inbox, report_of
+from coincast_market_data.archive.rows import check_rows
+from coincast_market_data.archive.store import Archive
+
+DAY = date(2025, 1, 1)
+LAST = date(2025, 8, 31)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"date": "soon", "close": "1"}, "unreadable date"),
+        ({"date": "2025-09-01", "close": "1"}, "day not closed yet"),
+        ({"date": "1999-01-01", "close": "1"}, "before the first bitcoin"),
+        ({"date": "2025-01-01", "close": ""}, "no close"),
+        ({"date": "2025-01-01", "close": "nan"}, "price not a number"),
+        ({"date": "2025-01-01", "close": "inf"}, "price not a number"),
+        ({"date": "2025-01-01", "close": "-3"}, "price not positive"),
+        ({"date": "2025-01-01", "close": "3", "open": "x"}, "price not a number"),
+        (
+            {"date": "2025-01-01", "close": "3", "open": "3", "high": "2", "low": "1"},
+            "high and low contradict open and close",
+        ),
+    ],
+)
+def test_a_bad_row_is_named(row: dict[str, str], reason: str) -> None:
+    checked = check_rows([row, {"date": "2025-01-02", "close": "5"}], LAST)
+    assert checked.rejected == {reason: 1}
+    assert [c.close for c in checked.candles] == [5.0]
+
+
+def test_duplicates_gaps_and_jumps_of_a_file() -> None:
+    rows = [{"date": (DAY + timedelta(days=n)).isoformat(), "close": str(100 + n)} for n in range(20)]
+    rows[7]["close"] = "99999"
+    twice = [*rows[:3], rows[2], {"date": rows[4]["date"], "close": "50"}, *rows[4:15], *rows[16:]]
+    checked = check_rows(twice, LAST)
+    assert checked.rejected["duplicate day"] == 1
+    assert checked.rejected["two rows for one day differ"] == 1
+    assert checked.rejected["tenfold off all neighbours"] == 1
+    assert [day.day for day in checked.gaps] == [4, 5, 8, 16]
+
+
+async def test_an_import_takes_good_files_and_says_why_not_of_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    lines = [f"{DAY + timedelta(days=n)},1,3,0.5,{1 + n / 100},{n}" for n in range(100)]
+    head = "date,open,high,low,close,volume_usd"
+    (folder / "good.csv").write_text("\n".join([head, *lines]))
+    (folder / "bad-header.csv").write_text("day,price\n2025-01-01,3\n")
+    (folder / "mostly-bad.csv").write_text("\n".join([head, *lines[:10], *["x,1,1,1,1,1"] * 10]))
+    (folder / "empty.csv").write_text(head)
+    (folder / "binary.csv").write_bytes(bytes(range(256)))
+    (folder / "broken.parquet").write_bytes(b"PAR1 no")
+    (folder / "Not An Id!.csv").write_text("\n".join([head, *lines]))
+    table = pa.table(
+        {"date": [DAY + timedelta(days=n) for n in range(9)], "close": [float(n + 1) for n in range(9)]}
+    )
+    pq.write_table(table, folder / "columns.parquet")
+    archive = Archive(tmp_path / "archive")
+    archive.open()
+    reports = {r.file: r for r in [await import_file(f, archive, "usd", LAST) for f in candle_files(folder)]}
+    assert {name for name, report in reports.items() if not report.refused} == {"good.csv", "columns.parquet"}
+    assert (reports["good.csv"].added, reports["good.csv"].gaps) == (100, 0)
+    assert "date" in reports["bad-header.csv"].refused
+    assert "10 of 20 rows" in reports["mostly-bad.csv"].refused
+    assert reports["empty.csv"].refused == "is empty"
+    first = (await archive.read("good", "usd"))[0]
+    assert (first.open, first.high, first.low, first.close, first.volume) == (1.0, 3.0, 0.5, 1.0, 0.0)
+    again = await import_file(folder / "good.csv", archive, "usd", LAST)
+    assert again.added == 0, "a second import changes nothing"
+    archive.close()
+
+
+def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no folder"):
+        candle_files(tmp_path / "nope")
+    with pytest.raises(InvalidInput, match=r"no \.csv"):
+        candle_files(tmp_path)
+
+
+def test_the_command_imports_and_tells_its_exit_code(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    lines = [f"{DAY + timedelta(days=n)},1,3,0.5,2,{n}" for n in range(30)]
+    (folder / "bitcoin.csv").write_text("\n".join(["date,open,high,low,close,volume", *lines]))
+    environment = {**os.environ, "MARKET_ARCHIVE_DIR": str(tmp_path / "archive")}
+    command = [sys.executable, "-m", "coincast_market_data", "import"]
+    done = subprocess.run(
+        [*command, str(folder)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "30 candles" in done.stdout
+    assert len(read_candles(tmp_path / "archive" / "usd" / "bitcoin.parquet")) == 30
+    none = subprocess.run(
+        [*command, str(tmp_path / "nope")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert none.returncode == 2
+    assert none.stderr.count("\n") == 1
+
+
+RUNNING = """
+import asyncio, sys
+from pathlib import Path
+from coincast_chassis.clock import SystemClock
+from coincast_market_data.archive.inbox import Inbox
+from coincast_market_data.archive.store import Archive
+async def main():
+    archive = Archive(Path(sys.argv[1]))
+    archive.open()
+    print("writer" if archive.is_writer else "no writer", flush=True)
+    inbox = Inbox(archive, SystemClock())
+    while True:
+        await inbox.take()
+        await asyncio.sleep(0.1)
+asyncio.run(main())
+"""
+
+
+def test_the_command_imports_beside_a_running_writer(tmp_path: Path) -> None:
+    folder, root = tmp_path / "in", tmp_path / "archive"
+    folder.mkdir()
+    lines = [f"{DAY + timedelta(days=n)},1,3,0.5,2,{n}" for n in range(30)]
+    (folder / "bitcoin.csv").write_text("\n".join(["date,open,high,low,close,volume", *lines]))
+    (folder / "wrong.csv").write_text("day,price\n2025-01-01,3\n")
+    running = subprocess.Popen([sys.executable, "-c", RUNNING, str(root)], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    try:
+        assert running.stdout.readline() == "writer\n"
+        done = subprocess.run(
+            [sys.executable, "-m", "coincast_market_data", "import", str(folder)],
+            env={**os.environ, "MARKET_ARCHIVE_DIR": str(root)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
+    assert "a running service writes" in done.stderr
+    assert done.returncode == 1, "one file was refused"
+    assert "30 candles new or richer; 1 of 2 files refused" in done.stdout
+    assert "lacks the column date" in done.stdout
+    assert len(read_candles(root / "usd" / "bitcoin.parquet")) == 30
+    assert not list((root / ".inbox").iterdir()), "nothing is left behind"
+
+
+async def test_a_writer_that_does_not_take_the_files_is_told_with_the_fix(tmp_path: Path) -> None:
+    writer, other = Archive(tmp_path), Archive(tmp_path)
+    writer.open()
+    other.open()
+    table = pa.table({"date": [DAY], "close": [1.0]})
+    pq.write_table(table, tmp_path / "bitcoin.parquet")
+    order = hand_over(tmp_path, [tmp_path / "bitcoin.parquet"], "usd")
+    with pytest.raises(Conflict, match="stop it and import again"):
+        await report_of(order, Inbox(other, SystemClock()), 0.5)
+    writer.close()
+    (report,) = await report_of(order, Inbox(other, SystemClock()), 30)
+    assert (report.file, report.added, report.first_day) == ("bitcoin.parquet", 1, DAY)
+    other.close()
+
+
+async def test_an_order_that_makes_no_sense_is_reported_not_repeated(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.open()
+    order = hand_over(tmp_path, [], "not a currency!")
+    (report,) = await report_of(order, Inbox(archive, SystemClock()), 30)
+    assert "not a currency code" in report.refused
+    archive.close()
+
+
+async def test_a_long_import_leaves_the_loop_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "bitcoin.csv"
+    days = [DAY + timedelta(days=n % 200) for n in range(60_000)]
+    path.write_text("date,close\n" + "".join(f"{day},{100 + n % 7}\n" for n, day in enumerate(days)))
+    archive = Archive(tmp_path / "archive")
+    archive.open()
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    working = asyncio.create_task(others())
+    await import_file(path, archive, "usd", LAST)
+    working.cancel()
+    archive.close()
+    # Counted, not timed: on a busy machine all may wait. An import on the loop leaves it next to no turn, one in
+    # a thread a turn at least every five milliseconds of its work.
+    assert turns > 5
+
+
+async def test_an_order_that_was_taken_away_meanwhile_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path)
+    archive.open()
+    order = hand_over(tmp_path, [], "usd")
+    there = Path.is_dir
+
+    def then_gone(path: Path) -> bool:
+        found = there(path)
+        if path == order:
+            shutil.rmtree(path, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", then_gone)
+    await Inbox(archive, SystemClock()).take()
+    monkeypatch.undo()
+    assert not list((tmp_path / ".inbox").iterdir())
+    archive.close()
