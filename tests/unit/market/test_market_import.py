@@ -208,7 +208,7 @@ async def test_a_long_import_leaves_the_loop_to_others(tmp_path: Path) -> None:
     await import_file(path, archive, "usd", LAST)
     working.cancel()
     archive.close()
-    # Counted, not timed: on a busy machine all may wait. An import on the loop leaves it next to no turn, one in
+    # Counted, not timed: on a busy machine all may wait. An import on the loop leaves next to no turn, one in
     # a thread a turn at least every five milliseconds of its work.
     assert turns > 5
 
