@@ -22,7 +22,7 @@ from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.ensemble_anchor import BOOSTERS, GUEST, MEMBERS, Pool, Scales, with_guest
 from coincast_modelkit.models.ensemble_guest import Guest
-from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
+from coincast_modelkit.models.parts import across_horizons, assemble, normal_cdf, trailing_volatility
 from coincast_modelkit.models.scales import Inputs, inputs_of, joined
 from coincast_modelkit.prepared import Prepared
 
@@ -74,7 +74,7 @@ class EnsembleModel:
             trailing[good] = [trailing_volatility(coin.candles, wanted) for coin in coins]
             parts = self._forecast(coins, wanted)
             quantiles[good], volatility[good], median, error = parts
-            rise[good] = _normal_cdf((median - np.log(trailing[good])) / error)
+            rise[good] = normal_cdf((median - np.log(trailing[good])) / error)
         return assemble(
             prepared, wanted, quantiles=quantiles, volatility=volatility, trailing=trailing, rise=rise
         )
@@ -164,9 +164,3 @@ class EnsembleModel:
 
 def _booster_file(name: str, horizon: int) -> str:
     return f"{name}_{horizon}.txt"
-
-
-def _normal_cdf(z: Floats) -> Floats:
-    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
-
-    return np.asarray(ndtr(z))

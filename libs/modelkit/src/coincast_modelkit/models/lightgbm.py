@@ -11,11 +11,11 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.location_scale import LocationScale
-from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
+from coincast_modelkit.models.parts import across_horizons, forecasts_of
 from coincast_modelkit.models.residuals import ResidualShape
 from coincast_modelkit.prepared import Prepared
 
@@ -89,22 +89,18 @@ class LightgbmModel:
     def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
-        n, h = len(prepared), len(wanted)
-        log_volatility, quantiles = np.full((n, h), np.nan), np.full((n, h, len(PROBABILITIES)), np.nan)
-        trailing = np.full((n, h), np.nan)
-        good = [i for i, p in enumerate(prepared) if len(p.candles) >= self.min_history_days]
-        if good:
-            rows = np.stack([prepared[i].row for i in good])
-            log_volatility[good], _, quantiles[good] = self.distribution(rows, wanted)
-            trailing[good] = [trailing_volatility(prepared[i].candles, wanted) for i in good]
-        errors = across_horizons(self.volatility.anchors, self.volatility_errors, wanted)
-        return assemble(
+
+        def distribution(coins: list[Prepared]) -> tuple[Floats, Floats]:
+            log_volatility, _, quantiles = self.distribution(np.stack([c.row for c in coins]), wanted)
+            return log_volatility, quantiles
+
+        return forecasts_of(
             prepared,
             wanted,
-            quantiles=quantiles,
-            volatility=np.exp(log_volatility) * self.shape.calibration(wanted),
-            trailing=trailing,
-            rise=_normal_cdf((log_volatility - np.log(trailing)) / errors),
+            distribution,
+            min_history_days=self.min_history_days,
+            calibration=self.shape.calibration(wanted),
+            errors=across_horizons(self.volatility.anchors, self.volatility_errors, wanted),
         )
 
     def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
@@ -188,9 +184,3 @@ def _load_head(folder: Path, kind: str, state: dict[str, Any]) -> Head:
 def _nearest(anchors: Sequence[int], horizon: int) -> int:
     """Position of the anchor nearest in the logarithm of the horizon."""
     return int(np.argmin(np.abs(np.log(np.asarray(anchors)) - np.log(horizon))))
-
-
-def _normal_cdf(z: Floats) -> Floats:
-    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
-
-    return np.asarray(ndtr(z))

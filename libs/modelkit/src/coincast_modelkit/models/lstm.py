@@ -11,12 +11,12 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.location_scale import LocationScale
 from coincast_modelkit.models.network import Network, Sampler, Scaler, Singles
-from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
+from coincast_modelkit.models.parts import across_horizons, forecasts_of
 from coincast_modelkit.models.residuals import ResidualShape
 from coincast_modelkit.prepared import Prepared
 
@@ -73,22 +73,13 @@ class LstmModel:
     def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
-        n, h = len(prepared), len(wanted)
-        log_volatility, quantiles = np.full((n, h), np.nan), np.full((n, h, len(PROBABILITIES)), np.nan)
-        trailing = np.full((n, h), np.nan)
-        good = [i for i, p in enumerate(prepared) if len(p.candles) >= self.min_history_days]
-        if good:
-            windows = np.stack([prepared[i].window for i in good])
-            log_volatility[good], quantiles[good] = self.distribution(windows, wanted)
-            trailing[good] = [trailing_volatility(prepared[i].candles, wanted) for i in good]
-        errors = across_horizons(self.form.anchors, self.volatility_errors, wanted)
-        return assemble(
+        return forecasts_of(
             prepared,
             wanted,
-            quantiles=quantiles,
-            volatility=np.exp(log_volatility) * self.form.shape.calibration(wanted),
-            trailing=trailing,
-            rise=_normal_cdf((log_volatility - np.log(trailing)) / errors),
+            lambda coins: self.distribution(np.stack([coin.window for coin in coins]), wanted),
+            min_history_days=self.min_history_days,
+            calibration=self.form.shape.calibration(wanted),
+            errors=across_horizons(self.form.anchors, self.volatility_errors, wanted),
         )
 
     def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
@@ -170,9 +161,3 @@ def network_outputs(network: Sampler, inputs: Singles, anchors: int) -> tuple[Fl
     mean = samples.mean(axis=0)
     own = samples[..., :anchors].std(axis=0)
     return mean[:, :anchors], mean[:, anchors:], 0.5 * np.log1p(own**2)
-
-
-def _normal_cdf(z: Floats) -> Floats:
-    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
-
-    return np.asarray(ndtr(z))

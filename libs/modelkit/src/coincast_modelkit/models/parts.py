@@ -2,7 +2,7 @@
 together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -44,6 +44,45 @@ def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[i
     share = (at - known[left]) / (known[left + 1] - known[left])
     share = share.reshape((-1,) + (1,) * (values.ndim - 1))
     return np.asarray(values[left] * (1 - share) + values[left + 1] * share)
+
+
+def normal_cdf(z: Floats) -> Floats:
+    """The standard normal distribution function."""
+    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
+
+    return np.asarray(ndtr(z))
+
+
+def forecasts_of(
+    prepared: Sequence[Prepared],
+    horizons: tuple[int, ...],
+    distribution: Callable[[list[Prepared]], tuple[Floats, Floats]],
+    *,
+    min_history_days: int,
+    calibration: Floats,
+    errors: Floats,
+) -> Forecasts:
+    """Forecasts of a model that gives log volatility (n, H) and log-return quantiles (n, H, Q) of those coins
+    that have enough history; NaN for the others.
+
+    What the volatility is multiplied by and the error of its log are (H,).
+    """
+    shape = (len(prepared), len(horizons))
+    log_volatility, trailing = np.full(shape, np.nan), np.full(shape, np.nan)
+    quantiles = np.full((*shape, len(PROBABILITIES)), np.nan)
+    good = [i for i, coin in enumerate(prepared) if len(coin.candles) >= min_history_days]
+    if good:
+        coins = [prepared[i] for i in good]
+        log_volatility[good], quantiles[good] = distribution(coins)
+        trailing[good] = [trailing_volatility(coin.candles, horizons) for coin in coins]
+    return assemble(
+        prepared,
+        horizons,
+        quantiles=quantiles,
+        volatility=np.exp(log_volatility) * calibration,
+        trailing=trailing,
+        rise=normal_cdf((log_volatility - np.log(trailing)) / errors),
+    )
 
 
 def assemble(

@@ -12,7 +12,7 @@ from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.features import kernels as k
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
-from coincast_modelkit.models.parts import across_horizons, assemble, trailing_volatility
+from coincast_modelkit.models.parts import across_horizons, assemble, normal_cdf, trailing_volatility
 from coincast_modelkit.models.residuals import LEVELS, MIN_RESIDUALS, PRIOR_SPREAD, student_sizes
 from coincast_modelkit.prepared import Prepared
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE, daily_variance
@@ -84,7 +84,7 @@ def _forecast(candles: Candles, horizons: tuple[int, ...]) -> tuple[Floats, Floa
     quantiles = np.concatenate([-widths[:, :0:-1], widths], axis=1)
     error = 0.28 + 0.27 / np.asarray(horizons)
     trailing = trailing_volatility(candles, horizons)
-    return spread * now, quantiles, _normal_cdf((np.log(now) - 0.5 * error**2 - np.log(trailing)) / error)
+    return spread * now, quantiles, normal_cdf((np.log(now) - 0.5 * error**2 - np.log(trailing)) / error)
 
 
 def _scale(short: Floats, long_run: Floats, horizon: int | npt.NDArray[np.int64]) -> Floats:
@@ -126,9 +126,3 @@ def _sizes(candles: Candles, scale: Floats, horizon: int, spread: float) -> Floa
     mixed = np.maximum.accumulate(weight * own + (1 - weight) * prior)
     mixed[0] = 0.0
     return np.asarray(mixed)
-
-
-def _normal_cdf(z: Floats) -> Floats:
-    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
-
-    return np.asarray(ndtr(z))
