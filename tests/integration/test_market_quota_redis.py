@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
-import redis.asyncio
 
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Exhausted
@@ -19,6 +17,7 @@ from coincast_market_data.quota.governor import Governor
 from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow, moment_of
 from coincast_market_data.redis_gate import RedisGate
 from tests.contract.valkey_harness import running_valkey
+from tests.unit.market.market_governor import governor_on, grants
 
 NOW = 1_750_000_000.0
 
@@ -27,22 +26,6 @@ NOW = 1_750_000_000.0
 def valkey_url() -> Iterator[str]:
     with running_valkey() as server:
         yield server.url
-
-
-def governor_on(
-    client: redis.asyncio.Redis | None, limits: Limits, *, prefix: str = "t:", replicas: int = 1
-) -> Governor:
-    gate = RedisGate(patience_seconds=2.0)
-    return Governor(limits, replicas=replicas, clock=SystemClock(), gate=gate, client=client, prefix=prefix)
-
-
-async def grants(governor: Governor, priority: Priority, asks: int) -> int:
-    count = 0
-    for _ in range(asks):
-        with suppress(Exhausted):
-            await governor.acquire(priority, 0.0)
-            count += 1
-    return count
 
 
 async def test_three_replicas_share_one_bucket(valkey_url: str) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import pytest
-import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coincast_chassis.clock import ManualClock, SystemClock
+from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted
 from coincast_chassis.redis import open_redis
 from coincast_market_data.ports import Priority
@@ -18,6 +15,7 @@ from coincast_market_data.quota.governor import Governor
 from coincast_market_data.quota.reply import Reply
 from coincast_market_data.quota.window import MINUTE_SHARE, Limits, Moment, QuotaWindow
 from coincast_market_data.redis_gate import RedisGate
+from tests.unit.market.market_governor import governor_on, grants
 
 NOW = 1_750_000_000.0
 
@@ -78,22 +76,6 @@ def test_the_month_is_kept_and_begins_anew() -> None:
     assert sum(window.ask(at(NOW), Priority.BACKFILL).granted for _ in range(20)) == 7
     assert sum(window.ask(at(NOW), Priority.LIVE).granted for _ in range(20)) == 3
     assert window.ask(at(NOW + 31 * 86_400), Priority.LIVE).granted
-
-
-def governor_on(
-    client: redis.asyncio.Redis | None, limits: Limits, *, prefix: str = "t:", replicas: int = 1
-) -> Governor:
-    gate = RedisGate(patience_seconds=2.0)
-    return Governor(limits, replicas=replicas, clock=SystemClock(), gate=gate, client=client, prefix=prefix)
-
-
-async def grants(governor: Governor, priority: Priority, asks: int) -> int:
-    count = 0
-    for _ in range(asks):
-        with suppress(Exhausted):
-            await governor.acquire(priority, 0.0)
-            count += 1
-    return count
 
 
 async def test_without_redis_each_process_keeps_its_share() -> None:
