@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 import coincast_chassis  # noqa: F401 - before gRPC: see there
@@ -40,6 +42,14 @@ def daily_candles() -> Path:
     if not any(folder.glob("*.csv")):
         pytest.skip(f"no daily candles in {folder}: set COINCAST_DATA to a folder of <coin id>.csv files")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that sets up its logs does so for the test that calls it alone."""
+    known = structlog.get_config()
+    yield
+    structlog.configure(**known)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,10 @@ def no_collector() -> Iterator[None]:
 
 
 @contextmanager
-def pro_sandbox(data: Path | None = None) -> Iterator[RunningSandbox]:
-    """A sandbox whose plan reaches back without end."""
-    with running_sandbox(SandboxOptions(data=data, plan=SandboxPlan("pro", reach_days=0))) as sandbox:
+def pro_sandbox(data: Path | None = None, wall: Callable[[], float] = time.time) -> Iterator[RunningSandbox]:
+    """A sandbox whose plan reaches back without end; `wall` gives its time of day, in UNIX seconds."""
+    options = SandboxOptions(data=data, plan=SandboxPlan("pro", reach_days=0), wall=wall)
+    with running_sandbox(options) as sandbox:
         yield sandbox
 
 

@@ -12,10 +12,15 @@ from typing import Any
 import httpx2
 import orjson
 
-from coincast_chassis.clock import Clock
+from coincast_chassis.clock import Clock, ManualClock
 from tests.contract.market_harness import running_market, settings_for
 
 DAY_SECONDS = 86_400
+
+
+def noon_clock() -> ManualClock:
+    """Today at noon, when yesterday is closed; it is not, before 00:35 UTC."""
+    return ManualClock(time.time() // DAY_SECONDS * DAY_SECONDS + DAY_SECONDS / 2)
 
 
 class MockUpstream:

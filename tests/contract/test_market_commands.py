@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coincast.market.v1 import market_pb2 as pb
-from tests.contract.market_mock import MockUpstream, market_over
+from tests.contract.market_mock import MockUpstream, market_over, noon_clock
 
 
 async def command(*words: str) -> tuple[int | None, str, str]:
@@ -24,7 +24,7 @@ async def command(*words: str) -> tuple[int | None, str, str]:
 
 @pytest.fixture
 def mock() -> MockUpstream:
-    return MockUpstream()
+    return MockUpstream(noon_clock())
 
 
 async def test_backfill_prints_its_progress_and_resumes(mock: MockUpstream, tmp_path: Path) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coincast.market.v1 import market_pb2 as pb
-from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Unavailable
 from coincast_market_data.settings import Plan
-from tests.contract.market_mock import MockUpstream, market_over
+from tests.contract.market_mock import MockUpstream, market_over, noon_clock
 
 
 @pytest.fixture
 def mock() -> MockUpstream:
-    return MockUpstream(ManualClock(time.time() // 86_400 * 86_400 + 43_200))
+    return MockUpstream(noon_clock())
 
 
 async def chart(stub: Any, days: int, **query: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from tests.contract.market_harness import pro_sandbox, running_market, settings_
 
 @pytest.fixture(scope="module")
 def sandbox(daily_candles: Path) -> Iterator[RunningSandbox]:
-    with pro_sandbox(daily_candles) as running:
+    # It is noon when the tests begin: the folder's last day is closed, as it is not before 00:35 UTC.
+    noon = 43_200 - time.time() % 86_400
+    with pro_sandbox(daily_candles, lambda: time.time() + noon) as running:
         yield running
 
 

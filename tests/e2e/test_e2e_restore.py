@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from datetime import time as time_of_day
 from pathlib import Path
 
 import httpx2
@@ -156,6 +158,9 @@ def get_scored(scored_stack: StackHandle) -> Iterator[Get]:
 def test_a_new_system_stands_where_the_lost_one_stood_by_its_backup_alone(
     scored_stack: StackHandle, get_scored: Get, tmp_path: Path
 ) -> None:
+    # Both systems are to forecast from the same day, and the last one closes at 00:35 UTC.
+    closing = lambda: time_of_day(0, 32) <= datetime.now(UTC).time() < time_of_day(0, 36)  # noqa: E731 - said where it is used
+    wait_until("the day is not closed", lambda: not closing(), 300)
     wait_until("lightgbm does not serve", lambda: bool(served(get_scored)))
     wait_until("not all that is due was scored", lambda: scored(get_scored) >= REPLAYED_DAYS * len(COINS))
     for coin in REFERENCE_COINS:
