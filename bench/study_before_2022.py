@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_modelkit.intervals import REGIMES
 from coincast_training.evaluation.folder import read_folder
 from coincast_training.evaluation.metrics.significance import diebold_mariano, skill_percent
 from coincast_training.evaluation.slices import CRPS_LEVELS, quantiles_at
@@ -103,7 +104,7 @@ def widths(panel: Panel) -> None:
     rows = build_rows(panel, panel, choose_spec(panel), RECORD_HORIZONS)
     known, record = walk(rows, params, partial(fit_heads, rows, params, 1), progress=lambda f, stage: None)
     pairs = zip(known.seen, known.used, strict=True)
-    plain = np.concatenate([quantiles_of(outputs, used, params) for outputs, used in pairs])
+    plain = np.concatenate([quantiles_of(rows, outputs, used, params) for outputs, used in pairs])
     at = np.concatenate([outputs.at for outputs in known.seen])
     for horizon in HORIZONS:
         j = RECORD_HORIZONS.index(horizon)
@@ -118,6 +119,12 @@ def widths(panel: Panel) -> None:
         for level in (0.8, 0.95):
             text = ", ".join(f"{covered(q[late], y, level):.1f} {name}" for name, q in sets.items())
             print(f"  coverage of the {100 * level:.0f} % interval: {text}")
+        regime = rows.regime[at][ended][late]
+        for name, q in sets.items():
+            parts = [covered(q[late][regime == r], y[regime == r], 0.8) for r in range(REGIMES)]
+            print(
+                f"  of the 80 % interval, calm, usual, wild days {name}: {[round(part, 1) for part in parts]}"
+            )
 
 
 def main() -> None:

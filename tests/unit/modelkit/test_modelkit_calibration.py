@@ -1,4 +1,6 @@
-"""Widths are corrected by how earlier ones did after their own days, and by nothing later."""
+"""Widths are corrected, by volatility regime, by how earlier ones did after their own days and by nothing
+later.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from coincast_training.fitting.corrections import Outputs, correct
 from coincast_training.fitting.rows import Rows
 
 DAYS, SPREAD = 1500, 0.03
+CALM, USUAL, WILD = range(3)
 FIRST = np.datetime64("2018-01-01", "D")
 
 
@@ -30,6 +33,7 @@ def table(spread_later: float) -> Rows:
         coin=np.zeros(DAYS, dtype=np.int64),
         origins=FIRST + np.arange(DAYS),
         prices=np.ones(DAYS),
+        regime=np.full(DAYS, USUAL),
         features=np.zeros((DAYS, 1)),
         returns=returns[:, None],
         log_volatility=logs,
@@ -51,9 +55,9 @@ def walked(rows: Rows) -> Calibration:
     return known
 
 
-def size_80(known: Calibration, last: int) -> float:
+def size_80(known: Calibration, last: int, regime: int = USUAL) -> float:
     shape = known.at(known.rows.origins[last], outputs(np.arange(100))).shape
-    return float(shape.sizes[0, AT_80])
+    return float(shape.quantiles([1], np.array([regime]))[0, 0, len(LEVELS) - 1 + AT_80])
 
 
 def test_a_level_that_fell_is_followed_sooner_than_by_residuals_alone() -> None:
@@ -85,3 +89,28 @@ def test_before_any_fold_nothing_is_corrected() -> None:
     raw = correct(rows, (1,), (1,), [later], rows.origins[500]).shape
     np.testing.assert_array_equal(known.at(rows.origins[500], later).shape.sizes, raw.sizes)
     assert len(LEVELS) == raw.sizes.shape[1]
+    np.testing.assert_array_equal(known.at(rows.origins[500], later).shape.regime_widths, 1.0)
+
+
+def in_regimes(rows: Rows, wild: np.ndarray) -> Rows:
+    """The same with some days wild, on which returns are half as wide again, and the others calm."""
+    returns = np.where(wild[:, None], 1.5, 1.0) * rows.returns
+    return replace(rows, returns=returns, regime=np.where(wild, WILD, CALM))
+
+
+def test_a_regime_that_was_too_narrow_gets_wider_and_the_other_narrower() -> None:
+    known = walked(in_regimes(table(1.0), np.arange(DAYS) % 3 == 0))
+    wild, calm = (size_80(known, DAYS - 1, regime) for regime in (WILD, CALM))
+    assert wild == pytest.approx(1.5 * 1.2816, rel=0.1)
+    assert calm == pytest.approx(1.2816, rel=0.1)
+
+
+def test_a_regime_that_was_hardly_seen_is_as_wide_as_all_together() -> None:
+    few = walked(in_regimes(table(1.0), np.arange(DAYS) % 100 == 0))
+    assert size_80(few, DAYS - 1, WILD) == size_80(few, DAYS - 1, USUAL)
+
+
+def test_a_price_that_never_moved_leaves_no_width_and_no_error() -> None:
+    rows = table(1.0)
+    known = walked(in_regimes(replace(rows, returns=0.0 * rows.returns), np.arange(DAYS) % 3 == 0))
+    assert size_80(known, DAYS - 1, WILD) == 0.0

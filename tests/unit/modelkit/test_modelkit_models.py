@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,11 @@ from hypothesis import strategies as st
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import market_of
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.intervals import REGIMES
 from coincast_modelkit.ledger import LedgerEntry
 from coincast_modelkit.models import LightgbmModel, TechnicalModel
-from coincast_modelkit.models.residuals import residual_shape
+from coincast_modelkit.models.parts import regimes_of
+from coincast_modelkit.models.residuals import ResidualShape, residual_shape
 from coincast_modelkit.prepared import prepare
 from coincast_training.fitting.base import FittedModel
 from coincast_training.fitting.lightgbm import fit
@@ -285,5 +289,34 @@ def test_few_independent_residuals_are_drawn_to_a_wider_prior() -> None:
 
 def test_a_model_without_error_gets_zero_width() -> None:
     shape = residual_shape([1, 7], [np.zeros(100), np.zeros(60)], blocks=[100, 8])
-    assert (shape.quantiles(range(1, 31)) == 0).all()
+    assert (shape.quantiles(range(1, 31), np.arange(REGIMES)) == 0).all()
     assert (shape.calibration([1, 7]) == 0).all()
+
+
+def test_widths_follow_the_regime_and_shapes_from_before_have_none() -> None:
+    shape = residual_shape([1, 7], [np.random.default_rng(j).normal(size=500) for j in range(2)])
+    wide = replace(shape, regime_widths=np.array([[0.8, 1.0, 1.2], [0.9, 1.0, 1.4]]))
+    again = ResidualShape.from_dict(json.loads(json.dumps(wide.to_dict())))
+    plain, drawn = (each.quantiles([1, 7], np.array([0, 2])) for each in (shape, again))
+    factors = np.array([[0.8, 0.9], [1.2, 1.4]])
+    np.testing.assert_allclose(drawn, factors[..., None] * plain)
+    before = {name: value for name, value in shape.to_dict().items() if name != "regime_widths"}
+    np.testing.assert_array_equal(ResidualShape.from_dict(before).quantiles([1, 7], np.array([0, 2])), plain)
+
+
+def test_a_coin_is_forecast_by_the_widths_of_its_own_regime(fitted: FittedModel, tmp_path: Path) -> None:
+    model = fitted.model
+    assert isinstance(model, LightgbmModel)
+    days = itertools.product(PANEL.values(), (420, 300, 200))
+    prepared = [prepare(candles.tail(count), MARKET, model.spec) for candles, count in days]
+    regimes = regimes_of(prepared)
+    widths = []
+    for number, factors in enumerate(((1.0, 1.0, 1.0), (0.5, 1.0, 2.0))):
+        saved(model, folder := tmp_path / str(number))
+        state = json.loads((folder / "model.json").read_text())
+        state["shape"]["regime_widths"] = [factors] * len(state["shape"]["anchors"])
+        (folder / "model.json").write_text(json.dumps(state))
+        lower, upper = LightgbmModel.load(folder).predict(prepared, [1, 7]).interval_prices(80)
+        widths.append(np.log(upper / lower))
+    assert len(set(regimes)) > 1
+    np.testing.assert_allclose(widths[1] / widths[0], np.array([0.5, 1.0, 2.0])[regimes][:, None] * [1, 1])

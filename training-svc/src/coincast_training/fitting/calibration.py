@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.intervals import weighted_sizes
+from coincast_modelkit.intervals import REGIMES, weighted_sizes
 from coincast_modelkit.models.residuals import LEVELS, PRIOR_BLOCKS, ResidualShape
 from coincast_training.fitting.corrections import Corrections, Outputs, correct, independent_blocks
 from coincast_training.fitting.rows import Rows
@@ -43,36 +43,50 @@ class Calibration:
         return corrections
 
     def _widened(self, shape: ResidualShape, last_close: np.datetime64) -> ResidualShape:
-        factors = [
-            _factor(self.rows, h, j, list(zip(self.seen, self.used, strict=True)), last_close)
-            for j, h in enumerate(self.anchors)
-        ]
-        return replace(shape, sizes=shape.sizes * np.array(factors)[:, None])
+        factors = np.stack(
+            [
+                _factors(self.rows, h, j, list(zip(self.seen, self.used, strict=True)), last_close)
+                for j, h in enumerate(self.anchors)
+            ]
+        )
+        return replace(shape, regime_widths=shape.regime_widths * factors)
 
 
-def _factor(
+def _factors(
     rows: Rows,
     horizon: int,
     anchor: int,
     made: Sequence[tuple[Outputs, Corrections]],
     last_close: np.datetime64,
-) -> float:
-    """What sizes must be multiplied with so that 80 % would have covered 80 %, newer outcomes weighing more.
+) -> Floats:
+    """What sizes must be multiplied with in each regime (REGIMES,) so that 80 % would have covered 80 % in
+    it, newer outcomes weighing more.
 
-    After Gibbs and Candes 2021, in steps of a fold; drawn to one where few independent stretches were seen.
+    After Gibbs and Candes 2021, in steps of a fold, and by regime (Mondrian); drawn to one, and a regime's to
+    all regimes' together, where few independent stretches were seen.
     """
     if not made:
-        return 1.0
+        return np.ones(REGIMES)
     at = np.concatenate([o.at for o, _ in made])
     size = np.concatenate([_size_80(o, c, anchor, horizon) for o, c in made])
     ended = rows.origins[at] + np.timedelta64(horizon, "D") <= last_close
     share = np.abs(rows.returns[at, rows.column(horizon)]) / np.where(size > 0, size, np.nan)
     known = ended & np.isfinite(share)
-    if known.sum() < MIN_ROWS:
+    together = _factor(rows, at[known], share[known], horizon, last_close)
+    factors = np.full(REGIMES, together)
+    for regime in range(REGIMES) if together > 0 else ():
+        own = known & (rows.regime[at] == regime)
+        factors[regime] *= _factor(rows, at[own], share[own] / together, horizon, last_close)
+    return factors
+
+
+def _factor(rows: Rows, at: np.ndarray, share: Floats, horizon: int, last_close: np.datetime64) -> float:
+    """The same of some rows alone, whose outcomes (m,) are in units of half the interval that they had."""
+    if len(at) < MIN_ROWS:
         return 1.0
-    age = (last_close - rows.origins[at[known]]).astype(np.int64)
-    found = weighted_sizes(share[known], 0.5 ** (age / HALF_LIFE_DAYS), np.array([0.8]))[0]
-    blocks = independent_blocks(rows, at[known], horizon)
+    age = (last_close - rows.origins[at]).astype(np.int64)
+    found = weighted_sizes(share, 0.5 ** (age / HALF_LIFE_DAYS), np.array([0.8]))[0]
+    blocks = independent_blocks(rows, at, horizon)
     return float(found ** (blocks / (blocks + PRIOR_BLOCKS)))
 
 

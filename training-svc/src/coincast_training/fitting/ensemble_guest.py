@@ -167,6 +167,7 @@ def _table(coins: Sequence[CoinRows], recipe: LstmParams) -> Rows:
         coin=np.repeat(np.arange(len(coins)), many),
         origins=np.concatenate([c.days for c in coins]).astype("datetime64[D]"),
         prices=np.exp(np.concatenate([c.log_close for c in coins])),
+        regime=np.concatenate([c.inputs.regime for c in coins]),
         features=np.concatenate([c.inputs.features[:, columns] for c in coins]),
         returns=ahead("returns_ahead"),
         log_volatility=ahead("log_volatility_ahead") - 0.5 * np.log(np.asarray(horizons, dtype=np.float64)),

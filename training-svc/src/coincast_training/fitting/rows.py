@@ -9,7 +9,9 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Dates, Floats, Panel
 from coincast_modelkit.features import REFERENCE_COINS, FeatureSpec, Market, batch, market_of, spec_of
+from coincast_modelkit.intervals.regimes import Regimes, volatility_regimes
 from coincast_modelkit.targets import log_returns_ahead, log_volatility_ahead
+from coincast_modelkit.volatility import daily_variance
 
 # With fewer reference coins than this the market's own features would not be the market's.
 MIN_REFERENCE_COINS = 4
@@ -20,8 +22,8 @@ _OF_THE_MARKET = ("market_", "relative_return_", "volatility_against_market_")
 class Rows:
     """N rows in the order of coin and day.
 
-    coin (N,) positions in coin_ids, origins (N,) days, prices (N,) closes, features (N, F); returns and
-    log_volatility (N, H) ahead at horizons (H,), NaN where the day has not come.
+    coin (N,) positions in coin_ids, origins (N,) days, prices (N,) closes, regime (N,) of volatility,
+    features (N, F); returns and log_volatility (N, H) ahead at horizons (H,), NaN where the day has not come.
     """
 
     coin_ids: tuple[str, ...]
@@ -30,6 +32,7 @@ class Rows:
     coin: np.ndarray
     origins: Dates
     prices: Floats
+    regime: Regimes
     features: Floats
     returns: Floats
     log_volatility: Floats
@@ -59,7 +62,7 @@ def build_rows(panel: Panel, reference: Panel, spec: FeatureSpec, horizons: Sequ
     coin_ids = tuple(sorted(panel))
     parts = [_of_coin(i, panel[c].on_every_day(), market, spec, horizons) for i, c in enumerate(coin_ids)]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    known = np.isfinite(columns[3][:, spec.names.index("har_3")])
+    known = np.isfinite(columns[4][:, spec.names.index("har_3")])
     if not known.any():
         raise ValueError("no coin has enough history for a single training row")
     return Rows(coin_ids, spec, tuple(horizons), *(column[known] for column in columns))
@@ -72,6 +75,7 @@ def _of_coin(
         np.full(len(candles), position),
         candles.dates,
         candles.close,
+        volatility_regimes(daily_variance(candles)),
         batch(candles, market, spec),
         log_returns_ahead(candles, horizons),
         log_volatility_ahead(candles, horizons),

@@ -68,17 +68,20 @@ def walk(
         window = Window(fold.train_from, fold.test_from - DAY)
         fitted, later = fit_window(window)
         outputs = fitted.outputs(rows, np.flatnonzero(fold.test_mask(rows.origins)))
-        quantiles.append(quantiles_of(outputs, known.add(outputs, later, window.last_close), params))
+        corrections = known.add(outputs, later, window.last_close)
+        quantiles.append(quantiles_of(rows, outputs, corrections, params))
         progress((number + 1) / len(folds), f"walked forward {number + 1} of {len(folds)} folds")
     return known, _joined(rows, [s.at for s in known.seen], quantiles)
 
 
-def quantiles_of(outputs: Outputs, corrections: Corrections, params: WalkParams) -> Floats:
+def quantiles_of(rows: Rows, outputs: Outputs, corrections: Corrections, params: WalkParams) -> Floats:
     """Log-return quantiles (m, H, Q) at RECORD_HORIZONS from outputs of m rows."""
     form = LocationScale(params.anchors, params.mean_anchors, corrections.shape)
     at_anchors = outputs.line + corrections.volatility_weights * outputs.extra
     scores = corrections.mean_weights * outputs.scores
-    return form.quantiles(at_anchors, scores, RECORD_HORIZONS, widen=outputs.widen)
+    return form.quantiles(
+        at_anchors, scores, RECORD_HORIZONS, regimes=rows.regime[outputs.at], widen=outputs.widen
+    )
 
 
 def _joined(rows: Rows, positions: Sequence[np.ndarray], forecasts: Sequence[Floats]) -> WalkForward:

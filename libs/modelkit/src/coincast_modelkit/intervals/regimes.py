@@ -6,6 +6,8 @@ import numpy.typing as npt
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import kernels as k
 
+Regimes = npt.NDArray[np.int64]
+
 REGIMES = 3
 RANK_DAYS = 600
 RANK_MIN_DAYS = 60

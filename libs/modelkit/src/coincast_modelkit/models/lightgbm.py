@@ -12,10 +12,11 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.location_scale import LocationScale
-from coincast_modelkit.models.parts import across_horizons, forecasts_of
+from coincast_modelkit.models.parts import across_horizons, forecasts_of, regimes_of
 from coincast_modelkit.models.residuals import ResidualShape
 from coincast_modelkit.prepared import Prepared
 
@@ -70,34 +71,26 @@ class LightgbmModel:
         self.shape = shape
         self.volatility_errors = volatility_errors
         self.version = version
+        self._form = LocationScale(volatility.anchors, mean.anchors, shape)
         self._explaining = threading.Lock()
 
     def log_volatility(self, rows: Floats) -> Floats:
         """Forecast log of the realised daily volatility at the anchors, (n, A), from feature rows (n, F)."""
         return self.line.predict(rows, self.spec.names) + self.volatility.predict(rows)
 
-    def distribution(self, rows: Floats, horizons: Sequence[int]) -> tuple[Floats, Floats, Floats]:
-        """Log volatility (n, H), mean of the log return (n, H) and its quantiles (n, H, Q) from rows (n,
-        F).
-        """
+    def distribution(self, rows: Floats, regimes: Regimes, horizons: Sequence[int]) -> tuple[Floats, Floats]:
+        """Log volatility (n, H) and log-return quantiles (n, H, Q) from rows (n, F) in regimes (n,)."""
         at_anchors, scores = self.log_volatility(rows), self.mean.predict(rows)
-        form = LocationScale(self.volatility.anchors, self.mean.anchors, self.shape)
-        log_volatility = form.log_volatility(at_anchors, horizons)
-        mean = form.mean(scores, log_volatility, horizons)
-        return log_volatility, mean, form.quantiles(at_anchors, scores, horizons)
+        quantiles = self._form.quantiles(at_anchors, scores, horizons, regimes=regimes)
+        return self._form.log_volatility(at_anchors, horizons), quantiles
 
     def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
-
-        def distribution(coins: list[Prepared]) -> tuple[Floats, Floats]:
-            log_volatility, _, quantiles = self.distribution(np.stack([c.row for c in coins]), wanted)
-            return log_volatility, quantiles
-
         return forecasts_of(
             prepared,
             wanted,
-            distribution,
+            lambda coins: self.distribution(np.stack([c.row for c in coins]), regimes_of(coins), wanted),
             min_history_days=self.min_history_days,
             calibration=self.shape.calibration(wanted),
             errors=across_horizons(self.volatility.anchors, self.volatility_errors, wanted),
@@ -120,7 +113,7 @@ class LightgbmModel:
         anchor = _nearest(self.mean.anchors, horizon)
         if not self.mean.weights[anchor]:
             return []
-        volatility, _, _ = self.distribution(row[None], [horizon])
+        volatility = self._form.log_volatility(self.log_volatility(row[None]), [horizon])
         scale = float(np.exp(volatility[0, 0]) * np.sqrt(min(horizon, self.mean.anchors[-1])))
         parts = dict(zip(self.spec.names, scale * self._shap(self.mean, anchor, row), strict=True))
         return self._attributions(parts, row, "mean", horizon)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coincast_modelkit.candles import Floats
+from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.models.parts import across_horizons
 from coincast_modelkit.models.residuals import ResidualShape
 
@@ -33,10 +34,16 @@ class LocationScale:
         return np.asarray(at * np.exp(log_volatility) * np.sqrt(days))
 
     def quantiles(
-        self, at_anchors: Floats, scores: Floats, horizons: Sequence[int], *, widen: Floats | None = None
+        self,
+        at_anchors: Floats,
+        scores: Floats,
+        horizons: Sequence[int],
+        *,
+        regimes: Regimes,
+        widen: Floats | None = None,
     ) -> Floats:
-        """Log-return quantiles (n, H, Q) at PROBABILITIES from log volatility (n, A) and weighted scores (n,
-        M).
+        """Log-return quantiles (n, H, Q) at PROBABILITIES from log volatility (n, A), weighted scores (n, M)
+        and volatility regimes (n,).
 
         widen (n, A) adds to the log of the width alone.
         """
@@ -44,4 +51,4 @@ class LocationScale:
         width = log_volatility if widen is None else self.log_volatility(at_anchors + widen, horizons)
         scale = np.exp(width) * np.sqrt(np.asarray(horizons, dtype=np.float64))
         mean = self.mean(scores, log_volatility, horizons)
-        return np.asarray(mean[..., None] + scale[..., None] * self.shape.quantiles(horizons))
+        return np.asarray(mean[..., None] + scale[..., None] * self.shape.quantiles(horizons, regimes))

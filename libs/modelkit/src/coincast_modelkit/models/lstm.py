@@ -12,11 +12,12 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.location_scale import LocationScale
 from coincast_modelkit.models.network import Network, Sampler, Scaler, Singles
-from coincast_modelkit.models.parts import across_horizons, forecasts_of
+from coincast_modelkit.models.parts import across_horizons, forecasts_of, regimes_of
 from coincast_modelkit.models.residuals import ResidualShape
 from coincast_modelkit.prepared import Prepared
 
@@ -63,11 +64,17 @@ class LstmModel:
         inputs = self.scaler(windows[:, -self.window_days :, self._columns])
         return network_outputs(self.network, inputs, len(self.form.anchors))
 
-    def distribution(self, windows: Floats, horizons: Sequence[int]) -> tuple[Floats, Floats]:
-        """Log volatility (n, H) and log-return quantiles (n, H, Q) from windows (n, WINDOW_DAYS, F)."""
+    def distribution(
+        self, windows: Floats, regimes: Regimes, horizons: Sequence[int]
+    ) -> tuple[Floats, Floats]:
+        """Log volatility (n, H) and log-return quantiles (n, H, Q) from windows (n, WINDOW_DAYS, F) in
+        regimes (n,).
+        """
         extra, scores, widen = self.raw(windows)
         at_anchors = self.line.predict(windows[:, -1], self.spec.names) + self.volatility_weights * extra
-        quantiles = self.form.quantiles(at_anchors, self.mean_weights * scores, horizons, widen=widen)
+        quantiles = self.form.quantiles(
+            at_anchors, self.mean_weights * scores, horizons, regimes=regimes, widen=widen
+        )
         return self.form.log_volatility(at_anchors, horizons), quantiles
 
     def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
@@ -76,7 +83,7 @@ class LstmModel:
         return forecasts_of(
             prepared,
             wanted,
-            lambda coins: self.distribution(np.stack([coin.window for coin in coins]), wanted),
+            lambda coins: self.distribution(np.stack([c.window for c in coins]), regimes_of(coins), wanted),
             min_history_days=self.min_history_days,
             calibration=self.form.shape.calibration(wanted),
             errors=across_horizons(self.form.anchors, self.volatility_errors, wanted),

@@ -8,6 +8,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.intervals.regimes import Regimes, volatility_regimes
 from coincast_modelkit.prepared import Prepared
 from coincast_modelkit.volatility import BELIEF_DAYS, daily_variance
 
@@ -44,6 +45,11 @@ def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[i
     share = (at - known[left]) / (known[left + 1] - known[left])
     share = share.reshape((-1,) + (1,) * (values.ndim - 1))
     return np.asarray(values[left] * (1 - share) + values[left + 1] * share)
+
+
+def regimes_of(coins: Sequence[Prepared]) -> Regimes:
+    """The volatility regime of each coin's last day, (n,)."""
+    return np.array([volatility_regimes(daily_variance(coin.candles), 1)[0] for coin in coins])
 
 
 def normal_cdf(z: Floats) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_modelkit.intervals.regimes import REGIMES, Regimes
 from coincast_modelkit.models.parts import across_horizons
 
 HALF = len(PROBABILITIES) // 2
@@ -26,18 +27,22 @@ PRIOR_SPREAD = 1.2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResidualShape:
-    """At A anchor horizons: sizes (A, HALF + 1) of |residual| in units of forecast volatility, and their
-    root mean square (A,). Symmetric by construction: asymmetric residuals are a drift in disguise.
+    """At A anchor horizons: sizes (A, HALF + 1) of |residual| in units of forecast volatility, their root
+    mean square (A,), and what sizes are multiplied with in each volatility regime (A, REGIMES). Symmetric by
+    construction: asymmetric residuals are a drift in disguise.
     """
 
     anchors: tuple[int, ...]
     sizes: Floats
     root_mean_square: Floats
+    regime_widths: Floats
 
-    def quantiles(self, horizons: Sequence[int]) -> Floats:
-        """Standardised quantiles (H, Q) at PROBABILITIES."""
+    def quantiles(self, horizons: Sequence[int], regimes: Regimes) -> Floats:
+        """Standardised quantiles (n, H, Q) at PROBABILITIES in regimes (n,)."""
         upper = across_horizons(self.anchors, self.sizes, horizons)
-        return np.asarray(np.concatenate([-upper[:, :0:-1], upper], axis=1))
+        widths = across_horizons(self.anchors, self.regime_widths, horizons).T[regimes]
+        both = np.concatenate([-upper[:, :0:-1], upper], axis=1)
+        return np.asarray(widths[..., None] * both)
 
     def calibration(self, horizons: Sequence[int]) -> Floats:
         """What forecast volatility must be multiplied with to be a standard deviation: (H,)."""
@@ -49,12 +54,15 @@ class ResidualShape:
             "anchors": list(self.anchors),
             "sizes": self.sizes.tolist(),
             "root_mean_square": self.root_mean_square.tolist(),
+            "regime_widths": self.regime_widths.tolist(),
         }
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """What to_dict gave."""
-        return cls(tuple(raw["anchors"]), np.array(raw["sizes"]), np.array(raw["root_mean_square"]))
+        """What to_dict gave, or gave before regimes had widths of their own."""
+        anchors = tuple(raw["anchors"])
+        widths = raw.get("regime_widths", np.ones((len(anchors), REGIMES)))
+        return cls(anchors, np.array(raw["sizes"]), np.array(raw["root_mean_square"]), np.array(widths))
 
 
 def residual_shape(
@@ -76,7 +84,7 @@ def residual_shape(
             square = trust * square + (1 - trust) * PRIOR_SPREAD**2
         sizes.append(own)
         squares.append(np.sqrt(square))
-    return ResidualShape(tuple(anchors), np.stack(sizes), np.array(squares))
+    return ResidualShape(tuple(anchors), np.stack(sizes), np.array(squares), np.ones((len(anchors), REGIMES)))
 
 
 @cache
