@@ -12,7 +12,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,19 @@ import scoringrules
 from numpy.typing import NDArray
 
 from coincast_modelkit.candles import Panel
-from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.intervals import REGIMES
 from coincast_training.evaluation.folder import read_folder
 from coincast_training.evaluation.metrics.significance import diebold_mariano, skill_percent
 from coincast_training.evaluation.slices import CRPS_LEVELS, quantiles_at
+from coincast_training.executors.inline import InlineExecutor
 from coincast_training.fitting.ensemble_guest import GuestWalk
 from coincast_training.fitting.ensemble_params import EnsembleParams
-from coincast_training.fitting.ensemble_rows import CoinRows, fold_days, rows_of
+from coincast_training.fitting.ensemble_rows import CoinTable, fold_days
 from coincast_training.fitting.ensemble_walk import Walk
-from coincast_training.fitting.lightgbm_heads import fit_heads
+from coincast_training.fitting.lightgbm_heads import TreeRecipe
 from coincast_training.fitting.lightgbm_params import LightgbmParams
-from coincast_training.fitting.rows import build_rows, choose_spec
+from coincast_training.fitting.rows import Table, choose_spec
 from coincast_training.fitting.walk import RECORD_HORIZONS, quantiles_of, walk
 
 HORIZONS = (1, 7, 14, 30)
@@ -73,36 +72,38 @@ def pooled(record: Walk, horizon: int, last: int) -> tuple[Floats, Days]:
     return crps(quantiles[kept], returns[kept]), days[kept]
 
 
-def network(coins: tuple[CoinRows, ...]) -> None:
+def network(source: CoinTable) -> None:
     """The pool with the network at every prior share, against the pool without it."""
-    last = max(int(c.days[-1]) for c in coins)
+    last = max(int(c.days[-1]) for c in source.coins)
     store: Store = {}
     for horizon in HORIZONS:
-        base, days = pooled(pool(coins, None, last, store), horizon, last)
+        base, days = pooled(pool(source, None, last, store), horizon, last)
         for share in SHARES:
-            loss, _ = pooled(pool(coins, share, last, store), horizon, last)
+            loss, _ = pooled(pool(source, share, last, store), horizon, last)
             print(f"network, prior share {share}, {horizon:2d} d: {compared(loss, base, days, horizon)}")
 
 
-def pool(coins: tuple[CoinRows, ...], share: float | None, last: int, store: Store) -> Walk:
+def pool(source: CoinTable, share: float | None, last: int, store: Store) -> Walk:
     """A walk with the network at a prior share, or without it; pools of another share are forgotten."""
     for key in [k for k in store if k[0] in ("pool", "corrected pool")]:
         del store[key]
     lstm = {"use": "on", "prior": 0.0 if share is None else share}
     params = EnsembleParams.of({"anchors": list(HORIZONS), "lstm": lstm})
     if share is None:
-        return Walk(coins, params, 1, store)
-    folds = [*fold_days(coins, last, params.fold_days), last]
-    return Walk(
-        coins, params, 1, store, GuestWalk.of(coins, HORIZONS, params.lstm, folds, seed=1, store=store)
-    )
+        return Walk(source.coins, params, 1, store)
+    folds = [*fold_days(source.coins, last, params.fold_days), last]
+    guest = GuestWalk.of(source, HORIZONS, params.lstm, folds, seed=1, store=store)
+    return Walk(source.coins, params, 1, store, guest)
 
 
 def widths(panel: Panel) -> None:
     """lightgbm's record with its widths corrected, against the same without."""
     params = LightgbmParams.model_validate({"first_test": "2017-07-01", "step_days": 120})
-    rows = build_rows(panel, panel, choose_spec(panel), RECORD_HORIZONS)
-    known, record = walk(rows, params, partial(fit_heads, rows, params, 1), progress=lambda f, stage: None)
+    table = Table(panel, panel, choose_spec(panel), RECORD_HORIZONS)
+    walked = walk(
+        TreeRecipe(table, params, 1), params, executor=InlineExecutor(), progress=lambda f, stage: None
+    )
+    rows, known, record = table.rows, walked.known, walked.record
     pairs = zip(known.seen, known.used, strict=True)
     plain = np.concatenate([quantiles_of(rows, outputs, used, params) for outputs, used in pairs])
     at = np.concatenate([outputs.at for outputs in known.seen])
@@ -133,7 +134,7 @@ def main() -> None:
     cut = {coin: candles.until(LAST) for coin, candles in whole.items()}
     panel = {coin: candles for coin, candles in cut.items() if len(candles)}
     widths(panel)
-    network(rows_of(panel, panel, DEFAULT_SPEC))
+    network(CoinTable(panel, panel))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""The same LightGBM refits in this process, in local processes and on a local Dask cluster of two workers:
-are their files equal byte for byte, and what is the speed-up?
+"""The same LightGBM refits, and whole trainings with their walk-forward records, in this process, in local
+processes and on a local Dask cluster of two workers: are their files equal byte for byte, and what is the
+speed-up?
 
 Run with `python bench/training_executors.py [--data DIR] [--days N] [--coins N] [--rounds N] [--kill]`. The
 limit is the number of workers. Rounds are interleaved and the median is taken, since other work may share the
@@ -29,8 +30,10 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.models.base import ForecastModel
 from coincast_training.backtest.run import Options, folds_of
 from coincast_training.executors import open_executor
+from coincast_training.fitting.table import find_fit
 from coincast_training.training.data import Ground
 from coincast_training.training.folds import FoldTask, cut, forecast_days
 
@@ -56,6 +59,18 @@ class Round:
     digests: tuple[tuple[tuple[str, str], ...], ...]
 
 
+@dataclass(frozen=True)
+class Training:
+    """A whole training: wall seconds, and a digest of every file and of its record."""
+
+    wall: float
+    digests: dict[str, str]
+
+
+# What is trained whole, with the folds of its record: the network is left out, since its bits are not held.
+TRAININGS: dict[str, dict[str, Any]] = {"lightgbm": {}, "ml_ensemble": {"lstm": {"use": "off"}}}
+
+
 def main() -> None:
     """Runs every executor in turn and prints what it took."""
     asked = _asked()
@@ -69,6 +84,12 @@ def main() -> None:
             for address in addresses:
                 found[address].append(run(address, ground, tasks))
         report(found, panel, len(tasks))
+        for model, params in TRAININGS.items():
+            taken: dict[str, list[Training]] = {address: [] for address in addresses}
+            for _ in range(asked.rounds):
+                for address in addresses:
+                    taken[address].append(train(address, ground, model, params))
+            report_training(model, taken)
         if asked.kill:
             killed = threading.Timer(2.0, kill_a_worker, [cluster])
             killed.start()
@@ -105,12 +126,30 @@ def refit(ground: Ground, task: FoldTask) -> Part:
     known = cut(ground.panel, fold.train_from, fold.test_from - day)
     reference = cut(ground.reference, None, fold.test_from - day)
     model = fit(known, task.params, task.seed, progress=silent, reference=reference).model
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(Path(folder))
-        digests = {path.name: _digest(path.read_bytes()) for path in sorted(Path(folder).iterdir())}
+    digests = digests_of(model)
     forecast = forecast_days(model, ground, fold.test_from, fold.test_to, task.horizons)
     digests["forecasts"] = _digest(np.ascontiguousarray(forecast.log_return_quantiles).tobytes())
     return Part(digests, os.getpid(), time.thread_time() - started)
+
+
+def train(address: str, ground: Ground, model: str, params: dict[str, Any]) -> Training:
+    """A training of every coin, without the start of the workers and their imports."""
+    with open_executor(address) as executor:
+        executor.map(warm, ground, list(range(2 * executor.width)))
+        started = time.perf_counter()
+        fitted = find_fit(model)(
+            ground.panel, params, 7, progress=silent, reference=ground.reference, executor=executor
+        )
+        wall = time.perf_counter() - started
+    record = np.ascontiguousarray(fitted.walk_forward.log_return_quantiles)
+    return Training(wall, {**digests_of(fitted.model), "record": _digest(record.tobytes())})
+
+
+def digests_of(model: ForecastModel) -> dict[str, str]:
+    """A digest of every file that the model is saved as."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        return {path.name: _digest(path.read_bytes()) for path in sorted(Path(folder).iterdir())}
 
 
 def _digest(content: bytes) -> str:
@@ -178,6 +217,20 @@ def report(found: dict[str, list[Round]], panel: Panel, refits: int) -> None:
         print(
             f"{address.partition(':tcp')[0]:12} {wall:6.1f} s, speed-up {alone / wall:4.2f} of {WORKERS}; "
             f"by processor time {work / busiest:4.2f}; same files: {same}"
+        )
+
+
+def report_training(model: str, taken: dict[str, list[Training]]) -> None:
+    """One line an executor, beside the limit."""
+    print(f"one training of {model} with its record")
+    inline = taken["inline"]
+    alone = statistics.median(each.wall for each in inline)
+    for address, rounds in taken.items():
+        wall = statistics.median(each.wall for each in rounds)
+        same = all(each.digests == inline[0].digests for each in rounds)
+        print(
+            f"{address.partition(':tcp')[0]:12} {wall:6.1f} s, speed-up {alone / wall:4.2f} of {WORKERS}; "
+            f"same files and record: {same}"
         )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 
 import distributed
+import psutil
 import pytest
 
 from coincast_chassis.channel import open_channel
@@ -31,6 +32,7 @@ from coincast_modelkit.artifact.seal import make_seal
 from coincast_training.domain import TrainingSpec
 from coincast_training.executors import open_executor
 from coincast_training.fitting.base import FittedModel
+from coincast_training.fitting.table import find_fit
 from coincast_training.history import MarketDataHistory
 from coincast_training.ports import History
 from coincast_training.registry.registry import Registry
@@ -293,6 +295,35 @@ def test_a_killed_worker_process_costs_time_not_the_job(tmp_path: Path, parts: M
     assert results == [n * n for n in range(12)]
     assert (tmp_path / "killed").exists()
     print("\none of two worker processes killed: 12 of 12 parts done")
+
+
+async def test_a_worker_killed_in_a_training_leaves_the_files_of_an_undisturbed_one(
+    tmp_path: Path, parts: ModuleType
+):
+    killed: list[int] = []
+
+    def kill_one(fraction: float, stage: str) -> None:
+        """SIGKILL to a worker process once the first window is fitted."""
+        if "fitted 1 of" in stage and not killed:
+            found = [p for p in psutil.Process().children() if "LokyProcess" in " ".join(p.cmdline())]
+            killed.append(found[0].pid)
+            found[0].kill()
+
+    made = {}
+    for executor, progress in (("inline", lambda *_: None), ("processes:2", kill_one)):
+        pipeline = replace(
+            pipeline_in(tmp_path / executor[:6], FakeHistory(panel_of(("bitcoin", "ethereum"), days=430))),
+            find_fit=find_fit,
+            executor=executor,
+            parameters=lambda _: parts.TUNED,
+        )
+        spec = TrainingSpec(model=MODEL, ids=("bitcoin", "ethereum"))
+        outcome = await pipeline.run(spec, requested_by="t", run_id="1", progress=progress)
+        files = (pipeline.registry.root / MODEL / outcome.version).iterdir()
+        made[executor] = {path.name: path.read_bytes() for path in files if "manifest" not in path.name}
+    assert len(killed) == 1
+    assert made["inline"] == made["processes:2"]
+    print(f"\na worker killed in a training: the same {len(made['inline'])} files, byte for byte")
 
 
 def test_a_killed_dask_worker_costs_time_not_the_job(parts: ModuleType):

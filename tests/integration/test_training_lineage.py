@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,16 @@ LSTM: dict[str, Any] = {
     "folds": 1,
     "anchors": [1, 7],
     "mean_anchors": [1],
+}
+ENSEMBLE: dict[str, Any] = {
+    "anchors": [1, 7],
+    "trees": {"rounds": 10, "residual_rounds": 10, "size_rounds": 10},
+    "lstm": {"use": "off"},
+}
+SMALL_NETWORK = {name: LSTM[name] for name in ("units", "attention", "hidden", "window_days", "epochs")}
+WITH_NETWORK: dict[str, Any] = {
+    **ENSEMBLE,
+    "lstm": {"use": "on", "min_days": 120, "every_days": 90, "passes": 8, "network": SMALL_NETWORK},
 }
 
 
@@ -113,14 +124,57 @@ async def test_an_lstm_comes_out_within_its_tolerance(tmp_path: Path) -> None:
     assert by_seed > 10 * LSTM_TOLERANCE
 
 
-def test_a_tuned_job_leaves_the_same_files_wherever_its_trials_ran(tmp_path: Path) -> None:
-    spec = TrainingSpec("lightgbm", COINS, tune_trials=4)
-    made: dict[str, dict[str, bytes]] = {}
+@contextmanager
+def two_workers() -> Iterator[str]:
+    """The address of a Dask cluster of two processes with one thread each."""
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
     )
     with cluster:
-        for address in ("inline", "processes:2", f"dask:{cluster.scheduler_address}"):
+        yield f"dask:{cluster.scheduler_address}"
+
+
+@pytest.mark.parametrize(("model", "parameters"), [("lightgbm", LIGHTGBM), ("ml_ensemble", ENSEMBLE)])
+def test_a_plain_job_leaves_the_same_files_wherever_its_folds_ran(
+    tmp_path: Path, model: str, parameters: Mapping[str, Any]
+) -> None:
+    made: dict[str, dict[str, bytes]] = {}
+    notes: dict[str, Any] = {}
+    with two_workers() as dask:
+        for address in ("inline", "processes:2", dask):
+            kind = address.partition(":")[0]
+            pipeline = pipeline_on(tmp_path / kind, 430, parameters, executor=address)
+            folder = asyncio.run(trained(pipeline, TrainingSpec(model, COINS), "run"))
+            made[kind] = files_of(folder)
+            notes[kind] = read_artifact(tmp_path / kind / "artifacts", model, folder.name).manifest.metrics
+    assert made["inline"] == made["processes"] == made["dask"]
+    assert notes["inline"] == notes["processes"] == notes["dask"]
+    assert any("walk_forward" in name for name in made["inline"])
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+@pytest.mark.parametrize(("model", "parameters"), [("lstm", LSTM), ("ml_ensemble", WITH_NETWORK)])
+def test_networks_come_out_within_their_tolerance_wherever_they_were_trained(
+    tmp_path: Path, model: str, parameters: Mapping[str, Any]
+) -> None:
+    found = []
+    for address in ("inline", "processes:2"):
+        root = tmp_path / address.partition(":")[0]
+        folder = asyncio.run(
+            trained(pipeline_on(root, 430, parameters, executor=address), TrainingSpec(model, COINS), "run")
+        )
+        loaded = read_artifact(root / "artifacts", model, folder.name)
+        ready = [prepare(PANEL[coin], market_of(PANEL), loaded.model.spec) for coin in COINS]
+        found.append(loaded.model.predict(ready, [1, 7]).log_return_quantiles)
+        assert any(name.endswith(".onnx") for name in files_of(folder))
+    assert float(np.abs(found[0] - found[1]).max()) <= LSTM_TOLERANCE
+
+
+def test_a_tuned_job_leaves_the_same_files_wherever_its_trials_ran(tmp_path: Path) -> None:
+    spec = TrainingSpec("lightgbm", COINS, tune_trials=4)
+    made: dict[str, dict[str, bytes]] = {}
+    with two_workers() as dask:
+        for address in ("inline", "processes:2", dask):
             kind = address.partition(":")[0]
             pipeline = pipeline_on(tmp_path / kind, 430, LIGHTGBM, executor=address)
             folder = asyncio.run(trained(pipeline, spec, "run"))

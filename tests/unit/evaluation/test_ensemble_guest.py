@@ -21,7 +21,7 @@ from coincast_training.fitting.base import FittedModel
 from coincast_training.fitting.ensemble_guest import GuestWalk
 from coincast_training.fitting.ensemble_guest_params import GuestParams
 from coincast_training.fitting.ensemble_params import EnsembleParams
-from coincast_training.fitting.ensemble_rows import block_of, fold_days, rows_of
+from coincast_training.fitting.ensemble_rows import CoinTable, block_of, fold_days
 from coincast_training.fitting.ml_ensemble import fit
 from tests.unit.evaluation.evaluation_candles import SMALL_NETWORK, SMALL_TREES, coin, panel, scrambled_after
 
@@ -122,11 +122,12 @@ class TestFitted:
         scrambled = {c: scrambled_after(x, np.datetime64(day, "D")) for c, x in panel().items()}
         found, store = [], {}
         for candles in (panel(), scrambled):
-            coins = rows_of(candles, candles, DEFAULT_SPEC)
+            source = CoinTable(candles, candles)
+            coins = source.coins
             folds = [*fold_days(coins, day + 60, 30), day + 60]
             lstm = EnsembleParams.of(PARAMS).lstm
             store = compiled(store)
-            walk = GuestWalk.of(coins, (1, 7), lstm, folds, seed=1, store=store)
+            walk = GuestWalk.of(source, (1, 7), lstm, folds, seed=1, store=store)
             assert walk is not None and walk.grid[0] <= day
             early = walk.columns(folds[0], block_of(coins, folds[0], folds[0] + 30, 1))
             assert np.isnan(early).all()  # before the first network

@@ -12,12 +12,14 @@ import optuna
 import pytest
 
 from coincast_chassis.errors import InvalidInput, NotReady
+from coincast_chassis.settings import load_settings
 from coincast_modelkit.features import DEFAULT_SPEC, market_of
 from coincast_modelkit.prepared import prepare
 from coincast_training.backtest.report import write_report
 from coincast_training.backtest.run import Options, run_backtest
 from coincast_training.backtest.strategy import Costs, run_strategies
 from coincast_training.executors import open_executor
+from coincast_training.settings import Settings
 from coincast_training.training.data import Ground
 from coincast_training.training.folds import FoldTask, prepared_on, run_fold
 from coincast_training.tuning.outcome import Tuning
@@ -107,6 +109,23 @@ def test_too_little_history_for_a_backtest_says_how_much_is_needed():
 def test_an_unknown_executor_names_those_there_are():
     with pytest.raises(InvalidInput, match="dask:tcp"), open_executor("spark"):
         pass
+
+
+@pytest.mark.parametrize("address", ["spark", "inline:2", "processes:0", "processes:x", "dask:"])
+def test_the_service_does_not_start_on_a_wrong_executor(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("TRAINING_EXECUTOR", address)
+    with pytest.raises(SystemExit) as left:
+        load_settings(Settings)
+    assert left.value.code == 2
+    assert "TRAINING_EXECUTOR: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["inline", "processes", "processes:4", "dask:tcp://10.0.0.1:8786"])
+def test_the_service_takes_every_kind_of_executor(address: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRAINING_EXECUTOR", address)
+    assert load_settings(Settings).executor == address
 
 
 def test_a_tuning_that_was_interrupted_ends_where_the_other_ends(tmp_path: Path):

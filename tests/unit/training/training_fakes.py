@@ -12,7 +12,9 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Unavailable
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.models import TechnicalModel
-from coincast_training.fitting.base import FittedModel, Progress, WalkForward
+from coincast_training.executors import Executor
+from coincast_training.fitting.base import FittedModel, WalkForward
+from coincast_training.fitting.progress import Progress
 from coincast_training.ports import History, HistorySource
 from coincast_training.registry.registry import Registry
 from coincast_training.training.pipeline import Pipeline
@@ -125,6 +127,7 @@ class FakeFit:
         *,
         progress: Progress,
         reference: Panel | None = None,
+        executor: Executor | None = None,
     ) -> FittedModel:
         self.calls.append((tuple(panel), dict(params), seed))
         quality = {**self.quality, **{k: v for k, v in params.items() if k in ("width", "bias")}}

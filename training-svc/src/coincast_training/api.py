@@ -9,7 +9,7 @@ from typing import Any
 
 from coincast_modelkit.artifact import Record
 from coincast_training.domain import TrainingSpec
-from coincast_training.fitting.base import Progress
+from coincast_training.fitting.progress import Progress
 from coincast_training.jobs.limits import Limits, checked
 from coincast_training.settings import Settings
 from coincast_training.training.assembly import open_pipeline

@@ -8,7 +8,9 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from coincast_chassis.errors import InvalidInput
 from coincast_chassis.settings import ServiceSettings
+from coincast_training.executors.address import parts_of
 
 DEFAULT_COINS = (
     "bitcoin",
@@ -128,13 +130,23 @@ class Settings(DriftSettings):
     )
     executor: str = Field(
         "inline",
-        description="Where folds and trials of tuning and backtests run: inline, processes, or the address "
-        "of a Dask scheduler.",
+        description="Where the fits of a training, its walk-forward record, its tuning and a backtest run: "
+        "inline, processes, processes:N or dask:tcp://host:port.",
     )
 
     ledger_consumer: str = Field("training-1", description="This replica's name in the consumer group.")
     ledger_poll_seconds: float = Field(default=2.0, gt=0, description="How often the ledger stream is read.")
     scoring_seconds: float = Field(default=600, gt=0, description="How often due forecasts are scored.")
+
+    @field_validator("executor")
+    @classmethod
+    def _an_executor(cls, address: str) -> str:
+        """Every training goes through it, so a wrong one is told at the start."""
+        try:
+            parts_of(address)
+        except InvalidInput as error:
+            raise ValueError(error.message) from error
+        return address
 
     @field_validator("coins", "bootstrap_models", "schedule_models", mode="before")
     @classmethod

@@ -68,9 +68,8 @@ def explain(cls: type[ServiceSettings], error: ValidationError) -> list[str]:
         name = str(problem["loc"][0]) if problem["loc"] else ""
         info = cls.model_fields.get(name)
         purpose = f" {info.description}" if info and info.description else ""
-        lines.append(
-            f"Setting {(prefix + name).upper()}: {problem['msg']}.{purpose} Change it and start again."
-        )
+        what = problem["msg"].removeprefix("Value error, ").rstrip(".")
+        lines.append(f"Setting {(prefix + name).upper()}: {what}.{purpose} Change it and start again.")
     return lines
 
 

@@ -13,8 +13,9 @@ from coincast_modelkit.artifact import Record
 from coincast_modelkit.splits import Fold, walk_forward
 from coincast_training.backtest.strategy import Costs, Curve, run_strategies
 from coincast_training.executors import Executor
-from coincast_training.fitting.base import Progress, WalkForward
+from coincast_training.fitting.base import WalkForward
 from coincast_training.fitting.params import merged
+from coincast_training.fitting.progress import Progress
 from coincast_training.training.data import Ground
 from coincast_training.training.folds import FoldTask, joined, run_fold
 from coincast_training.training.record import measure

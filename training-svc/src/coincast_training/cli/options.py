@@ -9,6 +9,7 @@ import typer
 
 from coincast_chassis.settings import load_settings
 from coincast_training.domain import MODELS
+from coincast_training.executors.address import parts_of
 from coincast_training.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
@@ -32,7 +33,9 @@ DEFAULT_TARGET = "127.0.0.1:50053"
 
 
 def settings_with(*, market: str = "", artifacts: Path | None = None, executor: str = "") -> Settings:
-    """The settings of the environment with what the command line names."""
+    """The settings of the environment with what the command line names. Raises `InvalidInput` for a wrong
+    executor, before anything is fetched.
+    """
     settings = load_settings(Settings)
     over: dict[str, object] = {}
     if market:
@@ -40,6 +43,7 @@ def settings_with(*, market: str = "", artifacts: Path | None = None, executor: 
     if artifacts is not None:
         over["artifacts_dir"] = artifacts
     if executor:
+        parts_of(executor)
         over["executor"] = executor
     return settings.model_copy(update=over)
 

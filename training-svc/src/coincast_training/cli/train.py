@@ -11,7 +11,7 @@ from coincast_modelkit.artifact import Record
 from coincast_training.cli import options
 from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
 from coincast_training.domain import Outcome, TrainingSpec
-from coincast_training.fitting.base import Progress
+from coincast_training.fitting.progress import Progress
 from coincast_training.jobs.limits import Limits, checked
 from coincast_training.settings import Settings
 from coincast_training.training.assembly import open_pipeline, open_registry

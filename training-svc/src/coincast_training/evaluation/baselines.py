@@ -11,7 +11,7 @@ from coincast_modelkit.features import kernels as k
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, Plan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
-from coincast_training.fitting.base import Progress
+from coincast_training.fitting.progress import Progress
 
 Floats = NDArray[np.float64]
 AVERAGES = (7, 14, 30)

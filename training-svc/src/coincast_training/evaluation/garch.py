@@ -24,7 +24,7 @@ from coincast_modelkit.models.ensemble import LEVELS
 from coincast_training.evaluation.baselines import origins_of
 from coincast_training.evaluation.options import Plan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
-from coincast_training.fitting.base import Progress
+from coincast_training.fitting.progress import Progress
 
 Floats = NDArray[np.float64]
 MIN_RETURNS = 59

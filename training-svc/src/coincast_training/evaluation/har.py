@@ -20,7 +20,7 @@ from coincast_modelkit.volatility import daily_variance
 from coincast_training.evaluation.baselines import origins_of
 from coincast_training.evaluation.options import Plan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
-from coincast_training.fitting.base import Progress
+from coincast_training.fitting.progress import Progress
 
 Floats = NDArray[np.float64]
 SPANS = (1, 7, 30)

@@ -17,9 +17,9 @@ from coincast_modelkit.models.scales import joined
 from coincast_training.evaluation.baselines import origins_of
 from coincast_training.evaluation.options import Plan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
-from coincast_training.fitting.base import Progress
 from coincast_training.fitting.ensemble_rows import CoinRows, block_of, rows_of
 from coincast_training.fitting.ensemble_scales import MIN_ROWS
+from coincast_training.fitting.progress import Progress
 
 Floats = NDArray[np.float64]
 SEEDS = (1, 2, 3, 4)

@@ -14,7 +14,7 @@ from coincast_training.evaluation.options import PRODUCT_MODELS, Plan
 from coincast_training.evaluation.peers import walk_mlforecast, walk_statsforecast
 from coincast_training.evaluation.product import walk_model
 from coincast_training.evaluation.rows import Rows
-from coincast_training.fitting.base import Progress
+from coincast_training.fitting.progress import Progress
 from coincast_training.fitting.table import why_not_trainable
 
 Walk = Callable[[Panel, Plan, Progress], Rows]

@@ -16,7 +16,7 @@ from coincast_modelkit.candles import Panel
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, Plan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
-from coincast_training.fitting.base import Progress
+from coincast_training.fitting.progress import Progress
 
 EVERY_DAYS = 8
 ML_REFIT_DAYS = 64

@@ -13,10 +13,10 @@ from coincast_modelkit.models import ForecastModel, TechnicalModel
 from coincast_modelkit.prepared import Prepared, prepare
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, Plan
 from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
-from coincast_training.fitting.base import Progress
 from coincast_training.fitting.ensemble_guest_params import guest_mapping
 from coincast_training.fitting.ensemble_params import EnsembleParams
 from coincast_training.fitting.params import merged
+from coincast_training.fitting.progress import Progress
 from coincast_training.fitting.table import find_fit
 
 # How often each model is refitted in the walk, in days. The lstm's fit takes minutes.

@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.models.base import ForecastModel
-
-
-class Progress(Protocol):
-    """Hears how far a piece of work has come: a fraction from 0 to 1 and a few words."""
-
-    def __call__(self, fraction: float, stage: str) -> None:
-        """Hears it."""
-        ...
+from coincast_training.executors import Executor
+from coincast_training.fitting.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +50,9 @@ class Fit(Protocol):
 
     `reference` holds the candles of REFERENCE_COINS, against which market features are taken, as serving
     takes them; None takes those found in the panel. Only the panel's coins are learnt from.
+
+    `executor` is where the refits of the walk run (None: one after another in this process); the model is the
+    same wherever they ran.
     """
 
     def __call__(
@@ -66,6 +63,7 @@ class Fit(Protocol):
         *,
         progress: Progress,
         reference: Panel | None = None,
+        executor: Executor | None = None,
     ) -> FittedModel:
         """Fits. Raises ValueError where a parameter is wrong or the history too short."""
         ...

@@ -33,12 +33,16 @@ def boost(
     if stop is not None:
         stop = stop[np.isfinite(y[stop])]
     if stop is None or len(stop) < MIN_ROWS // 2:
-        return lgb.train(options, data, rounds)
+        return _from_text(lgb.train(options, data, rounds), rounds)
     valid = lgb.Dataset(x[stop], y[stop], reference=data)
     halt = lgb.early_stopping(tree.early_stopping_rounds, verbose=False)
     booster = lgb.train(options, data, rounds, valid_sets=[valid], callbacks=[halt])
-    best = max(1, booster.best_iteration)
-    return lgb.Booster(model_str=booster.model_to_string(num_iteration=best))
+    return _from_text(booster, max(1, booster.best_iteration))
+
+
+def _from_text(booster: lgb.Booster, rounds: int) -> lgb.Booster:
+    """The booster as its text has it, which is how one comes back from a worker: gains are rounded there."""
+    return lgb.Booster(model_str=booster.model_to_string(num_iteration=rounds))
 
 
 def _options(tree: TreeParams, seed: int, rows: int) -> dict[str, object]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from coincast_modelkit.features import DEFAULT_SPEC, FeatureSpec
 from coincast_modelkit.models.ensemble_guest import Guest, guest_scales
 from coincast_modelkit.models.har import TERMS
-from coincast_training.fitting.base import Progress
+from coincast_training.executors import Executor
 from coincast_training.fitting.ensemble_guest_params import GuestParams
-from coincast_training.fitting.ensemble_rows import Block, CoinRows
+from coincast_training.fitting.ensemble_rows import Block, CoinRows, CoinTable
 from coincast_training.fitting.lstm_params import LstmParams
+from coincast_training.fitting.progress import Progress
 from coincast_training.fitting.rows import Rows
 from coincast_training.fitting.table import why_not_trainable
 from coincast_training.fitting.window import Window
@@ -30,6 +32,22 @@ Floats = NDArray[np.float64]
 Store = MutableMapping[tuple[Any, ...], Any]
 
 
+@dataclass(frozen=True, eq=False)
+class GuestTable:
+    """The network's rows, built where they are first asked for, as `CoinTable`."""
+
+    source: CoinTable
+    recipe: LstmParams
+
+    @cached_property
+    def rows(self) -> Rows:
+        """All days of all coins, the features that the network and its line need."""
+        return _rows(self.source.coins, self.recipe)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GuestTable, (self.source, self.recipe)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GuestWalk:
     """Networks over one panel's rows; `grid` are the days (since 1970) they are fitted on, rising.
@@ -37,7 +55,7 @@ class GuestWalk:
     Everything is kept in `store` under the day it was learnt by.
     """
 
-    rows: Rows
+    table: GuestTable
     recipe: LstmParams
     params: GuestParams
     grid: tuple[int, ...]
@@ -47,7 +65,7 @@ class GuestWalk:
     @classmethod
     def of(
         cls,
-        coins: Sequence[CoinRows],
+        source: CoinTable,
         anchors: tuple[int, ...],
         params: GuestParams,
         folds: Sequence[int],
@@ -61,7 +79,7 @@ class GuestWalk:
         """
         missing = why_not_trainable("lstm")
         recipe = params.recipe(anchors)
-        grid = _due(folds, min(int(c.days[0]) for c in coins) + params.min_days, params.every_days)
+        grid = _due(folds, min(int(c.days[0]) for c in source.coins) + params.min_days, params.every_days)
         # The pool learns from forecasts of a fold that is over; a network of today alone has none.
         short = not any(day < folds[-1] for day in grid)
         if params.use == "on" and (missing or short):
@@ -69,14 +87,27 @@ class GuestWalk:
             raise ValueError(f"ml_ensemble parameters: lstm.use: on, but: {missing or needed}")
         if params.use == "off" or missing or short:
             return None
-        return cls(_table(coins, recipe), recipe, params, grid, seed, store)
+        return cls(GuestTable(source, recipe), recipe, params, grid, seed, store)
 
-    def fit_all(self, last: int, progress: Progress) -> None:
+    @property
+    def rows(self) -> Rows:
+        """The network's table."""
+        return self.table.rows
+
+    def fit_all(self, last: int, executor: Executor, progress: Progress) -> None:
         """Fits every network of the walk and the served one, telling how far it is."""
-        days = [day for day in self.grid if day <= last]
-        for i, day in enumerate(days):
-            progress(i / len(days), f"fits network {i + 1} of {len(days)}")
-            self._network(day)
+        # The longest first, as the members' folds.
+        wanted = sorted({*(day for day in self.grid if day <= last), self._served_day(last)}, reverse=True)
+        missing = [day for day in wanted if ("network", day) not in self.store]
+        if not missing:
+            return
+
+        def heard(done: int) -> None:
+            progress(done / len(missing), f"fitted network {done} of {len(missing)}")
+
+        trainer = self._trainer()
+        for day, found in zip(missing, executor.map(_network_on, trainer, missing, heard=heard), strict=True):
+            self.store["network", day] = found if found is None else found.on(trainer.net)
 
     def columns(self, day: int, block: Block) -> Floats:
         """Log scales (n, A) of a block's rows by the newest network known on `day`; NaN before the first."""
@@ -92,14 +123,17 @@ class GuestWalk:
 
     def served(self, last: int) -> Guest | None:
         """The guest as serving runs it: fitted on everything up to `last`, or the walk's newest."""
-        known = [d for d in self.grid if d <= last]
-        day = last if self.params.refit or not known else known[-1]
+        day = self._served_day(last)
         key = ("guest", day)
         if key not in self.store:
             network = self._network(day)
             self.store[key] = None if network is None else _exported(network, self.recipe)
         found: Guest | None = self.store[key]
         return found
+
+    def _served_day(self, last: int) -> int:
+        known = [d for d in self.grid if d <= last]
+        return last if self.params.refit or not known else known[-1]
 
     def notes(self) -> dict[str, Any]:
         """Which networks were fitted, for the manifest."""
@@ -121,11 +155,7 @@ class GuestWalk:
         """The network that knows the closes up to `day`; None where they were too few for its line."""
         key = ("network", day)
         if key not in self.store:
-            window = Window(self.rows.origins.min(), np.datetime64(day, "D"))
-            try:
-                self.store[key] = self._trainer().fit(window)[0]
-            except ValueError:
-                self.store[key] = None
+            self.store[key] = _network_on(self._trainer(), day)
         found: Recurrent | None = self.store[key]
         return found
 
@@ -137,7 +167,16 @@ class GuestWalk:
         inputs, key = self.recipe.inputs, ("net",)
         if key not in self.store:
             self.store[key] = Net(len(inputs), self.recipe, self.seed)
-        return Trainer(self.rows, self.recipe, inputs, self.store[key], self.seed)
+        return Trainer(self.table, self.recipe, inputs, self.store[key], self.seed)
+
+
+def _network_on(trainer: Trainer, day: int) -> Recurrent | None:
+    """The network that knows the closes up to `day`; None where they were too few for its line."""
+    window = Window(trainer.rows.origins.min(), np.datetime64(day, "D"))
+    try:
+        return trainer.fit(window)[0]
+    except ValueError:
+        return None
 
 
 def _due(folds: Sequence[int], earliest: int, every_days: int) -> tuple[int, ...]:
@@ -149,8 +188,7 @@ def _due(folds: Sequence[int], earliest: int, every_days: int) -> tuple[int, ...
     return tuple(due)
 
 
-def _table(coins: Sequence[CoinRows], recipe: LstmParams) -> Rows:
-    """The network's rows: all days of all coins, the features that it and its line need."""
+def _rows(coins: Sequence[CoinRows], recipe: LstmParams) -> Rows:
     wanted = {*recipe.inputs, *TERMS}
     names = tuple(n for n in DEFAULT_SPEC.names if n in wanted)
     columns = [DEFAULT_SPEC.names.index(n) for n in names]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coincast_modelkit.candles import Candles, Panel
-from coincast_modelkit.features import FeatureSpec, Market, batch
+from coincast_modelkit.features import DEFAULT_SPEC, FeatureSpec, Market, batch
 from coincast_modelkit.models.scales import Inputs, inputs_of
 from coincast_modelkit.volatility import daily_variance
 
@@ -61,6 +63,22 @@ class CoinRows:
             sums = np.convolve(self.variance, np.ones(horizon), mode="valid")
             out[:-horizon] = 0.5 * np.log(sums[1:])
         return out
+
+
+@dataclass(frozen=True, eq=False)
+class CoinTable:
+    """Rows of a panel's coins, built where they are first asked for: what travels to a worker is candles."""
+
+    panel: Panel
+    reference: Panel
+
+    @cached_property
+    def coins(self) -> tuple[CoinRows, ...]:
+        """The rows, in the panel's order, of every feature."""
+        return rows_of(self.panel, self.reference, DEFAULT_SPEC)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CoinTable, (self.panel, self.reference)
 
 
 def rows_of(panel: Panel, reference: Panel, spec: FeatureSpec) -> tuple[CoinRows, ...]:

@@ -14,11 +14,13 @@ from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.ensemble import LEVELS, Anchor
 from coincast_modelkit.models.ensemble_anchor import GUEST, MEMBERS, Pool, Scales, with_guest
 from coincast_modelkit.models.scales import into_weekend, joined
+from coincast_training.executors import Executor
 from coincast_training.fitting.ensemble_guest import GuestWalk
 from coincast_training.fitting.ensemble_params import EnsembleParams
 from coincast_training.fitting.ensemble_pool import Seen, correction, fit_pool
-from coincast_training.fitting.ensemble_rows import Block, CoinRows, block_of, fold_days
+from coincast_training.fitting.ensemble_rows import Block, CoinRows, CoinTable, block_of, fold_days
 from coincast_training.fitting.ensemble_scales import fit_garch, fit_scales
+from coincast_training.fitting.progress import Progress
 
 Floats = NDArray[np.float64]
 Store = MutableMapping[tuple[Any, ...], Any]
@@ -39,6 +41,22 @@ class Walk:
     def members(self) -> tuple[str, ...]:
         """The names of what is pooled."""
         return MEMBERS if self.guest is None else (*MEMBERS, GUEST)
+
+    def fit_all(self, source: CoinTable, cut: int, executor: Executor, progress: Progress) -> None:
+        """Fits the members of every fold up to `cut`, telling how far it is; the pools are soon learnt after.
+
+        source is where `coins` came from: that is what travels.
+        """
+        days = [*fold_days(self.coins, cut, self.params.fold_days), cut]
+        missing = [d for d in days if any(("scales", h, d) not in self.store for h in self.params.anchors)]
+        missing.reverse()  # the longest first: begun last, it would be waited for alone
+
+        def heard(done: int) -> None:
+            progress(done / len(missing), f"fitted members of {done} of {len(missing)} folds")
+
+        shared = (source, self.params, self.seed)
+        for learnt in executor.map(_members_on, shared, missing, heard=heard):
+            self.store.update(learnt)
 
     def anchor(self, horizon: int, cut: int) -> Anchor | None:
         """Members and pool as known on day `cut`; None where there is too little to learn from."""
@@ -143,6 +161,15 @@ class Walk:
         shares, days = (np.concatenate(p) for p in zip(*parts, strict=True))
         known = (days + horizon <= cut) & np.isfinite(shares)
         return correction(shares[known], cut - days[known], self.params.pool)
+
+
+def _members_on(shared: tuple[CoinTable, EnsembleParams, int], day: int) -> Store:
+    """What the members at every horizon learn by a day, as the store keeps it."""
+    source, params, seed = shared
+    alone = Walk(source.coins, params, seed, {})
+    for horizon in params.anchors:
+        alone._scales(horizon, day)
+    return alone.store
 
 
 def _seen(folds: Sequence[tuple[int, Block, Floats]], members: int) -> Seen:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.models.lightgbm import LightgbmModel
-from coincast_training.fitting.base import FittedModel, Progress
-from coincast_training.fitting.calibration import Calibration
-from coincast_training.fitting.lightgbm_heads import fit_heads
+from coincast_training.executors import Executor
+from coincast_training.executors.inline import InlineExecutor
+from coincast_training.fitting.base import FittedModel
+from coincast_training.fitting.lightgbm_heads import TreeRecipe
 from coincast_training.fitting.lightgbm_params import LightgbmParams
 from coincast_training.fitting.params import for_span, read_params
-from coincast_training.fitting.rows import build_rows, choose_spec
-from coincast_training.fitting.walk import RECORD_HORIZONS, no_record, walk
-from coincast_training.fitting.window import Window
+from coincast_training.fitting.progress import Progress
+from coincast_training.fitting.rows import Table, choose_spec
+from coincast_training.fitting.walk import RECORD_HORIZONS, walk
 
 
 def fit(
@@ -27,6 +27,7 @@ def fit(
     *,
     progress: Progress,
     reference: Panel | None = None,
+    executor: Executor | None = None,
 ) -> FittedModel:
     """Fit on a panel; `reference` (default: the panel) holds the coins that cross-sections are taken against.
 
@@ -34,23 +35,22 @@ def fit(
     """
     settings = read_params(LightgbmParams, params, model="lightgbm")
     known = panel if reference is None else {**reference, **panel}
-    rows = build_rows(panel, known, choose_spec(known), sorted({*settings.anchors, *RECORD_HORIZONS}))
+    horizons = tuple(sorted({*settings.anchors, *RECORD_HORIZONS}))
+    table = Table(panel, known, choose_spec(known), horizons)
+    rows = table.rows
     first, last = rows.origins.min(), rows.origins.max()
     recipe = for_span(settings, (last - first).astype(int) + 1)
     progress(0.05, f"computed {len(rows)} rows of {len(rows.spec.names)} features")
-    fit_window = partial(fit_heads, rows, recipe, seed)
-    seen = Calibration(rows, recipe.anchors, recipe.mean_anchors)
-    record = no_record()
-    if recipe.walk_forward:
-        seen, record = walk(
-            rows, recipe, fit_window, progress=lambda f, stage: progress(0.05 + 0.8 * f, stage)
-        )
-    heads, later = fit_window(Window(first, last))
-    model = heads.model(rows, seen.at(last, later))
-    progress(1.0, "fitted the trees on all days")
+    walked = walk(
+        TreeRecipe(table, recipe, seed),
+        recipe,
+        executor=executor or InlineExecutor(),
+        progress=lambda fraction, stage: progress(0.05 + 0.95 * fraction, stage),
+    )
+    model = walked.fitted.model(rows, walked.known.at(last, walked.later))
     return FittedModel(
         model=model,
-        walk_forward=record,
+        walk_forward=walked.record,
         parameters=settings.model_dump(mode="json"),
         notes=_notes(model, recipe, len(rows)),
     )

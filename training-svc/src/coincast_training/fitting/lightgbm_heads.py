@@ -12,7 +12,7 @@ from coincast_modelkit.models.lightgbm import Head, LightgbmModel
 from coincast_training.fitting.boosting import boost
 from coincast_training.fitting.corrections import Corrections, Outputs, scores_of, thinned
 from coincast_training.fitting.lightgbm_params import LightgbmParams, TreeParams
-from coincast_training.fitting.rows import Rows
+from coincast_training.fitting.rows import Rows, Table
 from coincast_training.fitting.window import Window, line_of, volatility_ahead
 
 
@@ -43,19 +43,34 @@ class Heads:
         )
 
 
-def fit_heads(rows: Rows, params: LightgbmParams, seed: int, window: Window) -> tuple[Heads, Outputs]:
-    """Fit on a window, and give the outputs on its later block, which decided when to stop.
+@dataclass(frozen=True, slots=True, eq=False)
+class TreeRecipe:
+    """Fits line and trees on any window of a table."""
 
-    The stop is found there by trees that never saw it; then the whole window is fitted for as many rounds.
-    """
-    earlier, later = window.divided(params.later_share)
-    early = _fit(rows, params, seed, earlier, stop=later)
-    rounds = {
-        kind: [b.num_trees() for b in head.boosters]
-        for kind, head in (("volatility", early.volatility), ("mean", early.mean))
-    }
-    heads = _fit(rows, params, seed, window, rounds=rounds)
-    return heads, early.outputs(rows, later.known(rows, 0))
+    table: Table
+    params: LightgbmParams
+    seed: int
+
+    @property
+    def rows(self) -> Rows:
+        """The table's rows."""
+        return self.table.rows
+
+    def fit(self, window: Window) -> tuple[Heads, Outputs]:
+        """Fit on a window, and give the outputs on its later block, which decided when to stop.
+
+        The stop is found there by trees that never saw it; then the whole window is fitted for as many
+        rounds.
+        """
+        rows, params = self.rows, self.params
+        earlier, later = window.divided(params.later_share)
+        early = _fit(rows, params, self.seed, earlier, stop=later)
+        rounds = {
+            kind: [b.num_trees() for b in head.boosters]
+            for kind, head in (("volatility", early.volatility), ("mean", early.mean))
+        }
+        heads = _fit(rows, params, self.seed, window, rounds=rounds)
+        return heads, early.outputs(rows, later.known(rows, 0))
 
 
 def _fit(

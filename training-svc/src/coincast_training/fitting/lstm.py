@@ -8,14 +8,15 @@ from typing import Any
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.models.har import TERMS
-from coincast_training.fitting.base import FittedModel, Progress
-from coincast_training.fitting.calibration import Calibration
+from coincast_training.executors import Executor
+from coincast_training.executors.inline import InlineExecutor
+from coincast_training.fitting.base import FittedModel
 from coincast_training.fitting.lstm_params import LstmParams
 from coincast_training.fitting.lstm_train import Trainer
 from coincast_training.fitting.params import for_span, read_params
-from coincast_training.fitting.rows import build_rows, choose_spec
-from coincast_training.fitting.walk import RECORD_HORIZONS, no_record, walk
-from coincast_training.fitting.window import Window
+from coincast_training.fitting.progress import Progress
+from coincast_training.fitting.rows import Table, choose_spec
+from coincast_training.fitting.walk import RECORD_HORIZONS, walk
 
 
 def fit(
@@ -25,6 +26,7 @@ def fit(
     *,
     progress: Progress,
     reference: Panel | None = None,
+    executor: Executor | None = None,
 ) -> FittedModel:
     """Fit on a panel; `reference` (default: the panel) holds the coins that cross-sections are taken against.
 
@@ -32,25 +34,27 @@ def fit(
     """
     settings = read_params(LstmParams, params, model="lstm")
     known = panel if reference is None else {**reference, **panel}
-    rows = build_rows(panel, known, _spec(settings, known), sorted({*settings.anchors, *RECORD_HORIZONS}))
+    table = Table(panel, known, _spec(settings, known), tuple(sorted({*settings.anchors, *RECORD_HORIZONS})))
+    rows = table.rows
     first, last = rows.origins.min(), rows.origins.max()
     recipe = for_span(settings, (last - first).astype(int) + 1)
     progress(0.02, f"computed {len(rows)} rows of {len(rows.spec.names)} features")
-    fit_window = Trainer.of(rows, recipe, seed).fit
-    seen = Calibration(rows, recipe.anchors, recipe.mean_anchors)
-    record = no_record()
-    if recipe.walk_forward:
-        seen, record = walk(rows, recipe, fit_window, progress=lambda f, s: progress(0.02 + 0.75 * f, s))
-    fitted, later = fit_window(Window(first, last))
-    model = fitted.model(rows, seen.at(last, later))
-    progress(1.0, "fitted the network on all days")
+    walked = walk(
+        Trainer.of(table, recipe, seed),
+        recipe,
+        executor=executor or InlineExecutor(),
+        progress=lambda fraction, stage: progress(0.02 + 0.95 * fraction, stage),
+    )
+    fitted = walked.fitted
+    model = fitted.model(rows, walked.known.at(last, walked.later))
+    progress(1.0, "exported the network")
     notes = {
         "rows": len(rows),
         "anchors": list(recipe.anchors),
         "epochs": fitted.epochs,
         "weights": {"volatility": model.volatility_weights.tolist(), "mean": model.mean_weights.tolist()},
     }
-    return FittedModel(model, record, settings.model_dump(mode="json"), notes)
+    return FittedModel(model, walked.record, settings.model_dump(mode="json"), notes)
 
 
 def _spec(params: LstmParams, reference: Panel) -> FeatureSpec:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,41 +46,80 @@ class Examples:
         return self.inputs[np.where(rows >= self.starts[at, None], rows, len(self.inputs) - 1)]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """Encoder, head and both in one, compiled; widths of what dropout is applied to; what it began with."""
+
+    encoder: Any
+    head: Any
+    whole: Any
+    widths: tuple[int, int]
+    start: tuple[list[Singles], list[Any]]
+
+    @classmethod
+    def of(cls, features: int, params: LstmParams, loss_weights: Singles) -> Graph:
+        """Builds it from the global seed."""
+        encoder = _encoder(features, params)
+        width = int(encoder.output_shape[-1])
+        head = _head(width, len(loss_weights), params)
+        windows = keras.Input((params.window_days, features))
+        masks = [keras.Input((width,)), keras.Input((params.hidden,))]
+        whole = keras.Model([windows, *masks], head([encoder(windows), *masks]))
+        optimizer = keras.optimizers.AdamW(params.learning_rate, weight_decay=params.weight_decay)
+        whole.compile(optimizer=optimizer, loss=_masked_square(loss_weights))
+        optimizer.build(whole.trainable_variables)
+        start = (whole.get_weights(), [v.numpy() for v in optimizer.variables])
+        return cls(encoder, head, whole, (width, params.hidden), start)
+
+    def reset(self) -> None:
+        """Weights and optimizer as they began."""
+        weights, state = self.start
+        self.whole.set_weights(weights)
+        for variable, value in zip(self.whole.optimizer.variables, state, strict=True):
+            variable.assign(value)
+
+
 class Net:
-    """Encoder and head with dropout masks as inputs, so that the exported head can be given the same."""
+    """Encoder and head with dropout masks as inputs, so that the exported head can be given the same.
+
+    One compiled graph, built when it is first needed, that is trained and asked in place: who uses it holds
+    `lock`. What travels to a worker and back is how it is built; trained weights are in a `Snapshot`.
+    """
 
     def __init__(self, features: int, params: LstmParams, seed: int) -> None:
-        one_thread()
-        keras.utils.set_random_seed(seed)
+        self.features = features
         self.params = params
+        self.seed = seed
         shares = [1.0] * len(params.anchors) + [params.mean_loss_share] * len(params.mean_anchors)
         self.weights = np.array(shares, dtype=np.float32)
         self.rng = np.random.default_rng(seed)
-        self.encoder = _encoder(features, params)
-        width = int(self.encoder.output_shape[-1])
-        self.head = _head(width, len(shares), params)
-        windows = keras.Input((params.window_days, features))
-        masks = [keras.Input((width,)), keras.Input((params.hidden,))]
-        self.whole = keras.Model([windows, *masks], self.head([self.encoder(windows), *masks]))
-        optimizer = keras.optimizers.AdamW(params.learning_rate, weight_decay=params.weight_decay)
-        self.whole.compile(optimizer=optimizer, loss=_masked_square(self.weights))
-        optimizer.build(self.whole.trainable_variables)
-        self.widths = (width, params.hidden)
-        self._start = (self.whole.get_weights(), [v.numpy() for v in optimizer.variables])
+        self.lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Net, (self.features, self.params, self.seed)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The compiled graph, as it begins."""
+        one_thread()
+        keras.utils.set_random_seed(self.seed)
+        return Graph.of(self.features, self.params, self.weights)
+
+    @property
+    def whole(self) -> Any:
+        """Encoder and head in one."""
+        return self.graph.whole
 
     def reset(self, seed: int) -> None:
         """As it was when it was built: a compiled graph is kept, since building one costs as much as an
         epoch.
         """
-        weights, state = self._start
-        self.whole.set_weights(weights)
-        for variable, value in zip(self.whole.optimizer.variables, state, strict=True):
-            variable.assign(value)
+        self.graph.reset()
         self.rng = np.random.default_rng(seed)
 
     def masks(self, rows: int) -> list[Singles]:
         """Fresh dropout masks of both layers."""
-        return [draw_masks(rows, w, self.params.dropout, self.rng) for w in self.widths]
+        return [draw_masks(rows, w, self.params.dropout, self.rng) for w in self.graph.widths]
 
     def epoch(self, examples: Examples, train: np.ndarray) -> None:
         """One pass over the training rows in a drawn order.
@@ -93,7 +134,7 @@ class Net:
     def loss(self, examples: Examples, at: np.ndarray) -> float:
         """Masked squared error without dropout."""
         error, known = 0.0, 0
-        ones = [np.ones((EVALUATED_ROWS, w), np.float32) for w in self.widths]
+        ones = [np.ones((EVALUATED_ROWS, w), np.float32) for w in self.graph.widths]
         for some in _parts(at, EVALUATED_ROWS):
             filled = np.resize(some, EVALUATED_ROWS)
             found = self.whole.predict_on_batch([examples.windows(filled), *ones])[: len(some)]
@@ -117,7 +158,7 @@ class Net:
 
     def snapshot(self) -> Snapshot:
         """What the network is now, with dropout masks drawn for it."""
-        masks = [draw_masks(self.params.samples, w, self.params.dropout, self.rng) for w in self.widths]
+        masks = [draw_masks(self.params.samples, w, self.params.dropout, self.rng) for w in self.graph.widths]
         return Snapshot(self, self.whole.get_weights(), masks[0], masks[1])
 
 
@@ -132,13 +173,14 @@ class Snapshot:
 
     def samples(self, windows: Singles) -> Floats:
         """Outputs under every mask, (S, n, O), as `Network.samples` gives them."""
-        self.net.whole.set_weights(self.weights)
-        found = []
-        for at in _parts(np.arange(len(windows)), EVALUATED_ROWS):
-            contexts = self.net.encoder.predict_on_batch(windows[np.resize(at, EVALUATED_ROWS)])
-            feed = sampled(contexts, self.context_masks, self.hidden_masks)
-            out = self.net.head.predict_on_batch(feed)
-            found.append(out.reshape(len(self.context_masks), EVALUATED_ROWS, -1)[:, : len(at)])
+        graph, found = self.net.graph, []
+        with self.net.lock:
+            graph.whole.set_weights(self.weights)
+            for at in _parts(np.arange(len(windows)), EVALUATED_ROWS):
+                contexts = graph.encoder.predict_on_batch(windows[np.resize(at, EVALUATED_ROWS)])
+                feed = sampled(contexts, self.context_masks, self.hidden_masks)
+                out = graph.head.predict_on_batch(feed)
+                found.append(out.reshape(len(self.context_masks), EVALUATED_ROWS, -1)[:, : len(at)])
         return np.concatenate(found, axis=1).astype(np.float64)
 
     def export(self, probe: Singles) -> Network:
@@ -146,7 +188,7 @@ class Snapshot:
         # A graph is traced only once it has been called.
         expected = self.samples(probe)
         network = Network(
-            _onnx(self.net.encoder), _onnx(self.net.head), self.context_masks, self.hidden_masks
+            _onnx(self.net.graph.encoder), _onnx(self.net.graph.head), self.context_masks, self.hidden_masks
         )
         difference = float(np.abs(network.samples(probe) - expected).max())
         if not difference < PARITY:

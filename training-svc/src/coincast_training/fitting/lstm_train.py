@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from coincast_modelkit.models.network import Scaler, Singles
 from coincast_training.fitting.corrections import Corrections, Outputs, scores_of
 from coincast_training.fitting.lstm_net import Examples, Net, Snapshot
 from coincast_training.fitting.lstm_params import LstmParams
-from coincast_training.fitting.rows import Rows
+from coincast_training.fitting.rows import Rows, RowSource
 from coincast_training.fitting.window import Window, line_of, volatility_ahead
 
 PROBE_ROWS = 64
@@ -32,6 +32,10 @@ class Recurrent:
     network: Snapshot
     probe: Singles
     epochs: int
+
+    def on(self, net: Net) -> Recurrent:
+        """The same on the compiled graph of another net of the same build: one from a worker has none yet."""
+        return replace(self, network=replace(self.network, net=net))
 
     def outputs(self, rows: Rows, at: np.ndarray) -> Outputs:
         """Uncorrected outputs on some rows."""
@@ -62,19 +66,24 @@ class Recurrent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trainer:
-    """One compiled network, begun anew for every window."""
+    """One compiled network, begun anew for every window of a table."""
 
-    rows: Rows
+    table: RowSource
     params: LstmParams
     inputs: tuple[str, ...]
     net: Net
     seed: int
 
     @classmethod
-    def of(cls, rows: Rows, params: LstmParams, seed: int) -> Trainer:
+    def of(cls, table: RowSource, params: LstmParams, seed: int) -> Trainer:
         """A trainer on the inputs that the table has."""
-        inputs = tuple(n for n in params.inputs if n in rows.spec.names)
-        return cls(rows, params, inputs, Net(len(inputs), params, seed), seed)
+        inputs = tuple(n for n in params.inputs if n in table.rows.spec.names)
+        return cls(table, params, inputs, Net(len(inputs), params, seed), seed)
+
+    @property
+    def rows(self) -> Rows:
+        """The table's rows."""
+        return self.table.rows
 
     def fit(self, window: Window) -> tuple[Recurrent, Outputs]:
         """Fit on a window, and give the outputs on its later block, which decided when to stop.
@@ -83,8 +92,9 @@ class Trainer:
         epochs.
         """
         earlier, later = window.divided(self.params.later_share)
-        early = self._train(earlier, stop=later)
-        fitted = self._train(window, epochs=max(1, early.epochs))
+        with self.net.lock:
+            early = self._train(earlier, stop=later)
+            fitted = self._train(window, epochs=max(1, early.epochs))
         return fitted, early.outputs(self.rows, later.known(self.rows, 0))
 
     def _train(self, window: Window, *, stop: Window | None = None, epochs: int = 1) -> Recurrent:

@@ -13,14 +13,18 @@ from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.models.ensemble import Anchor, EnsembleModel
 from coincast_modelkit.models.ensemble_guest import Guest
-from coincast_training.fitting.base import FittedModel, Progress, WalkForward
+from coincast_training.executors import Executor
+from coincast_training.executors.inline import InlineExecutor
+from coincast_training.fitting.base import FittedModel, WalkForward
 from coincast_training.fitting.ensemble_guest import GuestWalk
 from coincast_training.fitting.ensemble_params import EnsembleParams
-from coincast_training.fitting.ensemble_rows import Block, CoinRows, fold_days, rows_of
+from coincast_training.fitting.ensemble_rows import Block, CoinRows, CoinTable, fold_days
 from coincast_training.fitting.ensemble_walk import Floats, Store, Walk
+from coincast_training.fitting.progress import Progress, part_of
 
-# Of the time a fit takes, what the networks take where there are any.
+# Of the time a fit takes, what the networks take where there are any, and the members.
 GUEST_SHARE = 0.8
+MEMBERS_SHARE = 0.8
 
 
 def fit(
@@ -30,6 +34,7 @@ def fit(
     *,
     progress: Progress,
     reference: Panel | None = None,
+    executor: Executor | None = None,
     store: Store | None = None,
 ) -> FittedModel:
     """Fit the ensemble on everything in the panel, and give the record of the same recipe walked forward.
@@ -39,18 +44,22 @@ def fit(
     where the panel is too short (150 days with a known outcome at the shortest horizon, over all coins).
     """
     chosen = EnsembleParams.of(params)
-    coins = rows_of(panel, {**(reference or {}), **panel}, DEFAULT_SPEC)
+    source = CoinTable(panel, {**(reference or {}), **panel})
+    coins, workers = source.coins, executor or InlineExecutor()
     if not coins:
         raise ValueError("no coin has enough days for its features; 60 are needed")
     kept: Store = {} if store is None else store
     last = max(int(c.days[-1]) for c in coins)
-    guest, served = _guest(coins, chosen, seed, kept, lambda f, stage: progress(GUEST_SHARE * f, stage))
+    guest, served = _guest(
+        source, chosen, seed, store=kept, executor=workers, progress=part_of(progress, 0.0, GUEST_SHARE)
+    )
     begin = 0.0 if guest is None else GUEST_SHARE
+    fitted = begin + (1 - begin) * MEMBERS_SHARE
     walk = Walk(coins, chosen, seed, kept, guest)
+    walk.fit_all(source, last, workers, part_of(progress, begin, fitted))
     anchors, records = [], []
     for i, horizon in enumerate(chosen.anchors):
-        done = begin + (1 - begin) * i / len(chosen.anchors)
-        progress(done, f"walks forward at {horizon} days")
+        progress(fitted + (1 - fitted) * i / len(chosen.anchors), f"walks forward at {horizon} days")
         found = walk.anchor(horizon, last)
         if found is not None:
             anchors.append(found)
@@ -71,17 +80,23 @@ def fit(
 
 
 def _guest(
-    coins: Sequence[CoinRows], chosen: EnsembleParams, seed: int, kept: Store, progress: Progress
+    source: CoinTable,
+    chosen: EnsembleParams,
+    seed: int,
+    *,
+    store: Store,
+    executor: Executor,
+    progress: Progress,
 ) -> tuple[GuestWalk, Guest] | tuple[None, None]:
     """The recurrent guest's walk with its networks fitted, and the served one; nothing where it is left
     out.
     """
-    last = max(int(c.days[-1]) for c in coins)
-    folds = [*fold_days(coins, last, chosen.fold_days), last]
-    walk = GuestWalk.of(coins, chosen.anchors, chosen.lstm, folds, seed=seed, store=kept)
+    last = max(int(c.days[-1]) for c in source.coins)
+    folds = [*fold_days(source.coins, last, chosen.fold_days), last]
+    walk = GuestWalk.of(source, chosen.anchors, chosen.lstm, folds, seed=seed, store=store)
     if walk is None:
         return None, None
-    walk.fit_all(last, progress)
+    walk.fit_all(last, executor, progress)
     served = walk.served(last)
     return (walk, served) if served is not None else (None, None)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,6 +45,36 @@ class Rows:
     def column(self, horizon: int) -> int:
         """Where a horizon stands among the targets."""
         return self.horizons.index(horizon)
+
+
+class RowSource(Protocol):
+    """What has a table: built already, or when it is asked for."""
+
+    @property
+    def rows(self) -> Rows:
+        """The table."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows that are built where they are first asked for.
+
+    What travels to a worker is the candles: the rows are fifty times their size, and soon built again.
+    """
+
+    panel: Panel
+    reference: Panel
+    spec: FeatureSpec
+    horizons: tuple[int, ...]
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The table. Raises ValueError where no coin has a row."""
+        return build_rows(self.panel, self.reference, self.spec, self.horizons)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Table, (self.panel, self.reference, self.spec, self.horizons)
 
 
 def choose_spec(reference: Panel) -> FeatureSpec:

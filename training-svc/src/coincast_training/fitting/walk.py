@@ -1,9 +1,13 @@
-"""Walking any recipe forward: fit, correct by what went before, forecast the next days, go on."""
+"""Walking any recipe forward: fit on every window, then correct each by what went before it, in order.
+
+The fits know nothing of one another, so they may run anywhere; what they teach is put together here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -11,10 +15,12 @@ from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.models.location_scale import LocationScale
 from coincast_modelkit.splits import Fold, walk_forward
-from coincast_training.fitting.base import Progress, WalkForward
+from coincast_training.executors import Executor
+from coincast_training.fitting.base import WalkForward
 from coincast_training.fitting.calibration import Calibration
 from coincast_training.fitting.corrections import Corrections, Outputs
 from coincast_training.fitting.params import WalkParams
+from coincast_training.fitting.progress import Progress
 from coincast_training.fitting.rows import Rows
 from coincast_training.fitting.window import Window
 
@@ -30,7 +36,40 @@ class Fitted(Protocol):
         ...
 
 
-FitWindow = Callable[[Window], tuple[Fitted, Outputs]]
+F = TypeVar("F", bound=Fitted)
+F_co = TypeVar("F_co", bound=Fitted, covariant=True)
+
+
+class Recipe(Protocol[F_co]):
+    """What fits any window of one table, in this process or where it was sent."""
+
+    @property
+    def rows(self) -> Rows:
+        """The table."""
+        ...
+
+    def fit(self, window: Window) -> tuple[F_co, Outputs]:
+        """Fits on a window, and gives the outputs on its later block, which correct the first fold alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walked(Generic[F]):
+    """A recipe fitted on all days, what its walk taught, and the forecasts made on the way."""
+
+    fitted: F
+    later: Outputs
+    known: Calibration
+    record: WalkForward
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part(Generic[F]):
+    """What one window gave: outputs on a fold's test days, or what was fitted on all days."""
+
+    fitted: F | None
+    outputs: Outputs | None
+    later: Outputs
 
 
 def folds_of(rows: Rows, params: WalkParams) -> list[Fold]:
@@ -53,25 +92,42 @@ def folds_of(rows: Rows, params: WalkParams) -> list[Fold]:
     )
 
 
-def walk(
-    rows: Rows, params: WalkParams, fit_window: FitWindow, *, progress: Progress
-) -> tuple[Calibration, WalkForward]:
-    """What outputs made out of sample teach, fold after fold, and the forecasts made from them.
+def walk(recipe: Recipe[F], params: WalkParams, *, executor: Executor, progress: Progress) -> Walked[F]:
+    """Fits on all days and, where the settings ask for it, fold after fold before."""
+    rows = recipe.rows
+    folds = folds_of(rows, params) if params.walk_forward else []
+    whole = Window(rows.origins.min(), rows.origins.max())
+    tasks = [*((_window_of(fold), fold) for fold in folds), (whole, None)]
 
-    fit_window(window) fits and also gives the outputs on its later block, which correct the first fold alone.
-    """
-    folds = folds_of(rows, params)
+    def heard(done: int) -> None:
+        progress(done / len(tasks), f"fitted {done} of {len(tasks)} windows")
+
+    # The longest window first: begun last, it would be waited for alone.
+    parts = executor.map(_fit_part, recipe, tasks[::-1], heard=heard)[::-1]
     known = Calibration(rows, params.anchors, params.mean_anchors)
     quantiles = []
-    for number, fold in enumerate(folds):
-        # A target may end on the day before the first test origin, and no later: see Fold.
-        window = Window(fold.train_from, fold.test_from - DAY)
-        fitted, later = fit_window(window)
-        outputs = fitted.outputs(rows, np.flatnonzero(fold.test_mask(rows.origins)))
-        corrections = known.add(outputs, later, window.last_close)
-        quantiles.append(quantiles_of(rows, outputs, corrections, params))
-        progress((number + 1) / len(folds), f"walked forward {number + 1} of {len(folds)} folds")
-    return known, _joined(rows, [s.at for s in known.seen], quantiles)
+    for (window, _), part in zip(tasks, parts, strict=True):
+        if part.outputs is not None:
+            corrections = known.add(part.outputs, part.later, window.last_close)
+            quantiles.append(quantiles_of(rows, part.outputs, corrections, params))
+    fitted, later = parts[-1].fitted, parts[-1].later
+    assert fitted is not None  # noqa: S101 - the last task is the one without a fold
+    return Walked(fitted, later, known, _joined(rows, [s.at for s in known.seen], quantiles))
+
+
+def _window_of(fold: Fold) -> Window:
+    """A target may end on the day before the first test origin, and no later: see Fold."""
+    return Window(fold.train_from, fold.test_from - DAY)
+
+
+def _fit_part(recipe: Recipe[F], task: tuple[Window, Fold | None]) -> _Part[F]:
+    """One window; what was fitted for a fold is left behind once it has spoken."""
+    window, fold = task
+    fitted, later = recipe.fit(window)
+    if fold is None:
+        return _Part(fitted, None, later)
+    rows = recipe.rows
+    return _Part(None, fitted.outputs(rows, np.flatnonzero(fold.test_mask(rows.origins))), later)
 
 
 def quantiles_of(rows: Rows, outputs: Outputs, corrections: Corrections, params: WalkParams) -> Floats:
@@ -100,18 +156,4 @@ def _joined(rows: Rows, positions: Sequence[np.ndarray], forecasts: Sequence[Flo
         probabilities=PROBABILITIES,
         log_return_quantiles=quantiles[origin, horizon],
         actual_log_returns=actual[origin, horizon],
-    )
-
-
-def no_record() -> WalkForward:
-    """The record of a fit that did not walk."""
-    nothing = np.array([])
-    return WalkForward(
-        coin_ids=np.array([], dtype=np.str_),
-        origins=np.array([], dtype="datetime64[D]"),
-        horizons=np.array([], dtype=np.int64),
-        last_prices=nothing,
-        probabilities=PROBABILITIES,
-        log_return_quantiles=np.empty((0, len(PROBABILITIES))),
-        actual_log_returns=nothing,
     )

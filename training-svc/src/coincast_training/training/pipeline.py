@@ -17,7 +17,8 @@ from coincast_modelkit.artifact import Record, sweep_temporary
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.executors import open_executor
-from coincast_training.fitting.base import Fit, FittedModel, Progress
+from coincast_training.fitting.base import Fit, FittedModel
+from coincast_training.fitting.progress import Progress, part_of
 from coincast_training.ports import HistorySource
 from coincast_training.registry.registry import Registry
 from coincast_training.training import data
@@ -25,7 +26,6 @@ from coincast_training.training.artifact import write_version
 from coincast_training.training.data import Ground
 from coincast_training.training.lineage import Lineage
 from coincast_training.training.lock import model_lock
-from coincast_training.training.progress import part_of
 from coincast_training.training.record import measure
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Pipeline:
             plan, tuning = await self._tune(spec, plan, ground, run_id, progress)
             start = TUNED if tuning else FETCHED
             fitted = await asyncio.to_thread(
-                _fit, fit, spec.model, plan, ground, progress=part_of(progress, start, FITTED)
+                self._fit, fit, spec.model, plan, ground, progress=part_of(progress, start, FITTED)
             )
         progress(FITTED, "measures the walk-forward forecasts")
         record = measure(fitted.walk_forward, ground.panel, measured_at=self.clock.now())
@@ -156,6 +156,21 @@ class Pipeline:
         tuning = await asyncio.to_thread(work)
         return replace(plan, parameters=tuning.parameters), tuning
 
+    def _fit(self, fit: Fit, model: str, plan: Plan, ground: Ground, *, progress: Progress) -> FittedModel:
+        """With one thread of linear algebra, as the executors' parts: the same data give the same bytes."""
+        try:
+            with threadpool_limits(limits=1), open_executor(self.executor) as executor:
+                return fit(
+                    ground.panel,
+                    plan.parameters,
+                    plan.seed,
+                    progress=progress,
+                    reference=ground.reference,
+                    executor=executor,
+                )
+        except ValueError as error:
+            raise NotReady(f"{model} cannot be trained on this history: {error}") from error
+
     def _write(self, spec: TrainingSpec, run: Run) -> str:
         return write_version(
             self.registry,
@@ -189,14 +204,3 @@ class Pipeline:
         else:
             if removed:
                 log.info("old_versions_removed", model=model, versions=removed)
-
-
-def _fit(fit: Fit, model: str, plan: Plan, ground: Ground, *, progress: Progress) -> FittedModel:
-    """With one thread of linear algebra, as the executors' parts: the same data give the same bytes."""
-    try:
-        with threadpool_limits(limits=1):
-            return fit(
-                ground.panel, plan.parameters, plan.seed, progress=progress, reference=ground.reference
-            )
-    except ValueError as error:
-        raise NotReady(f"{model} cannot be trained on this history: {error}") from error

@@ -20,8 +20,9 @@ from coincast_chassis.errors import NotReady
 from coincast_modelkit.artifact import data_window
 from coincast_modelkit.splits import Fold
 from coincast_training.executors import Executor
-from coincast_training.fitting.base import Progress, WalkForward
+from coincast_training.fitting.base import WalkForward
 from coincast_training.fitting.params import merged
+from coincast_training.fitting.progress import Progress
 from coincast_training.training import losses
 from coincast_training.training.code_version import code_version
 from coincast_training.training.data import Ground

@@ -1,8 +1,16 @@
-"""A part of a longer piece of work tells its own progress."""
+"""Telling how far a piece of work has come, and a part of a longer one."""
 
 from __future__ import annotations
 
-from coincast_training.fitting.base import Progress
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Hears how far a piece of work has come: a fraction from 0 to 1 and a few words."""
+
+    def __call__(self, fraction: float, stage: str) -> None:
+        """Hears it."""
+        ...
 
 
 def part_of(progress: Progress, start: float, stop: float) -> Progress:
