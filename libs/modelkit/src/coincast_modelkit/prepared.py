@@ -1,21 +1,27 @@
 """One coin on its last closed day, with everything a model needs to forecast it."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.features import WINDOW_DAYS, FeatureSpec, batch
 from coincast_modelkit.features.market import MarketOrPanel
+from coincast_modelkit.intervals.regimes import volatility_regimes
+from coincast_modelkit.volatility import daily_variance, trailing_volatility
 
 # As many candles as any model looks back for its classical scales and residuals.
 TAIL_DAYS = 750
+# The longest span over which a volatility outlook is compared with what was.
+TRAILING_DAYS = 30
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A coin ready to be forecast.
+    """A coin ready to be forecast. What belongs to the day and not to a model is computed once and kept.
 
     row (F,) are the features of as_of, window (WINDOW_DAYS, F) those of the days up to it (NaN rows before
     the first candle), candles the last TAIL_DAYS of them without calendar gaps.
@@ -27,6 +33,24 @@ class Prepared:
     row: Floats
     window: Floats
     candles: Candles
+
+    @cached_property
+    def variance(self) -> Floats:
+        """Daily variance of the candles, (T,)."""
+        return daily_variance(self.candles)
+
+    @cached_property
+    def regime(self) -> int:
+        """The volatility regime of as_of."""
+        return int(volatility_regimes(self.variance, 1)[0])
+
+    def trailing(self, horizons: Sequence[int]) -> Floats:
+        """Realised daily volatility over the last max(7, h) days, (H,), for horizons up to TRAILING_DAYS."""
+        return np.asarray(self._trailing[np.asarray(horizons) - 1])
+
+    @cached_property
+    def _trailing(self) -> Floats:
+        return trailing_volatility(self.variance, range(1, TRAILING_DAYS + 1))
 
 
 def prepare(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Prepared:

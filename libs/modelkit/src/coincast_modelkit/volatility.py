@@ -3,6 +3,8 @@
 All are variances of the daily log return (not annualised). Sources: Parkinson 1980; Garman and Klass 1980.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats
@@ -17,6 +19,7 @@ _PARKINSON = 1.0 / (4.0 * np.log(2.0))
 BELIEVED_MULTIPLE = 20.0
 BELIEF_DAYS = 30
 BELIEF_MIN_DAYS = 5
+TRAILING_MIN_DAYS = 7
 
 
 def squared_returns(candles: Candles) -> Floats:
@@ -82,3 +85,19 @@ def _sums_before(x: Floats) -> Floats:
     """Sum over the BELIEF_DAYS rows before each row, the row itself left out."""
     sums = np.convolve(x, np.ones(BELIEF_DAYS))[: len(x)]
     return np.concatenate([[0.0], sums[:-1]]) if len(x) else sums
+
+
+def trailing_volatility(variance: Floats, horizons: Sequence[int]) -> Floats:
+    """Realised daily volatility over the last max(7, h) days of a variance (n,), (H,); NaN where history is
+    shorter.
+
+    A fifth of the days may be unknown.
+    """
+    days = np.maximum(TRAILING_MIN_DAYS, np.asarray(horizons))
+    newest_first = variance[::-1][: int(days.max())]
+    known = np.isfinite(newest_first)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, newest_first, 0.0))])
+    count = np.concatenate([[0], np.cumsum(known)])
+    at = np.minimum(days, len(newest_first))
+    enough = (days <= len(newest_first)) & (count[at] >= 0.8 * days)
+    return np.where(enough, np.sqrt(total[at] / np.maximum(count[at], 1)), np.nan)

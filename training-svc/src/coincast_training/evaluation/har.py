@@ -15,8 +15,7 @@ from coincast_modelkit.features import kernels as k
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.intervals.conformal import weighted_sizes
 from coincast_modelkit.models.ensemble import LEVELS
-from coincast_modelkit.models.parts import TRAILING_MIN_DAYS
-from coincast_modelkit.volatility import daily_variance
+from coincast_modelkit.volatility import TRAILING_MIN_DAYS, daily_variance
 from coincast_training.evaluation.baselines import origins_of
 from coincast_training.evaluation.options import Plan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows

@@ -22,7 +22,7 @@ from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.ensemble_anchor import BOOSTERS, GUEST, MEMBERS, Pool, Scales, with_guest
 from coincast_modelkit.models.ensemble_guest import Guest
-from coincast_modelkit.models.parts import across_horizons, assemble, normal_cdf, trailing_volatility
+from coincast_modelkit.models.parts import across_horizons, assemble, normal_cdf, regimes_of
 from coincast_modelkit.models.scales import Inputs, inputs_of, joined
 from coincast_modelkit.prepared import Prepared
 
@@ -71,7 +71,7 @@ class EnsembleModel:
         good = [i for i, coin in enumerate(prepared) if len(coin.candles) >= self.min_history_days]
         if good:
             coins = [prepared[i] for i in good]
-            trailing[good] = [trailing_volatility(coin.candles, wanted) for coin in coins]
+            trailing[good] = [coin.trailing(wanted) for coin in coins]
             parts = self._forecast(coins, wanted)
             quantiles[good], volatility[good], median, error = parts
             rise[good] = normal_cdf((median - np.log(trailing[good])) / error)
@@ -83,7 +83,7 @@ class EnsembleModel:
         self, coins: Sequence[Prepared], horizons: tuple[int, ...]
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Quantiles (n, H, Q), daily volatility (n, H), its median log (n, H) and that log's error (H,)."""
-        inputs = [inputs_of(c.row[None], c.candles, self.spec) for c in coins]
+        inputs = [inputs_of(c.row[None], c.candles, self.spec, regimes_of([c])) for c in coins]
         now = joined(inputs)
         logs, sizes, medians, factors, errors = [], [], [], [], []
         for anchor, members in zip(self.anchors, self._members(coins, inputs), strict=True):

@@ -1,34 +1,13 @@
-"""Small things that several models share: trailing volatility, interpolation over horizons, putting a reply
-together.
-"""
+"""Small things that several models share: interpolation over horizons, putting a reply together."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from coincast_modelkit.candles import Candles, Floats
+from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
-from coincast_modelkit.intervals.regimes import Regimes, volatility_regimes
+from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.prepared import Prepared
-from coincast_modelkit.volatility import BELIEF_DAYS, daily_variance
-
-TRAILING_MIN_DAYS = 7
-
-
-def trailing_volatility(candles: Candles, horizons: Sequence[int]) -> Floats:
-    """Realised daily volatility over the last max(7, h) days, (H,); NaN where history is shorter.
-
-    A fifth of the days may be unknown.
-    """
-    days = np.maximum(TRAILING_MIN_DAYS, np.asarray(horizons))
-    # More rows than are averaged: a variance may need the close before it, and what was usual before that.
-    newest_first = daily_variance(candles.tail(int(days.max()) + 1 + BELIEF_DAYS))[::-1]
-    known = np.isfinite(newest_first)
-    total = np.concatenate([[0.0], np.cumsum(np.where(known, newest_first, 0.0))])
-    count = np.concatenate([[0], np.cumsum(known)])
-    at = np.minimum(days, len(newest_first))
-    enough = (days <= len(newest_first)) & (count[at] >= 0.8 * days)
-    return np.where(enough, np.sqrt(total[at] / np.maximum(count[at], 1)), np.nan)
 
 
 def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[int]) -> Floats:
@@ -49,7 +28,7 @@ def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[i
 
 def regimes_of(coins: Sequence[Prepared]) -> Regimes:
     """The volatility regime of each coin's last day, (n,)."""
-    return np.array([volatility_regimes(daily_variance(coin.candles), 1)[0] for coin in coins])
+    return np.array([coin.regime for coin in coins])
 
 
 def normal_cdf(z: Floats) -> Floats:
@@ -80,7 +59,7 @@ def forecasts_of(
     if good:
         coins = [prepared[i] for i in good]
         log_volatility[good], quantiles[good] = distribution(coins)
-        trailing[good] = [trailing_volatility(coin.candles, horizons) for coin in coins]
+        trailing[good] = [coin.trailing(horizons) for coin in coins]
     return assemble(
         prepared,
         horizons,

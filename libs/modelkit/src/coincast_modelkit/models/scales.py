@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.intervals.regimes import volatility_regimes
+from coincast_modelkit.intervals.regimes import Regimes, volatility_regimes
 from coincast_modelkit.volatility import daily_variance, squared_returns
 
 BASE = "ewma_94"
@@ -44,11 +44,14 @@ class Inputs:
     weekday: npt.NDArray[np.int64]
 
 
-def inputs_of(features: Floats, candles: Candles, spec: FeatureSpec) -> Inputs:
-    """Inputs of the last len(features) days of candles without calendar gaps."""
+def inputs_of(
+    features: Floats, candles: Candles, spec: FeatureSpec, regimes: Regimes | None = None
+) -> Inputs:
+    """Inputs of the last len(features) days of candles without calendar gaps; regimes if known."""
     rows = slice(len(candles) - len(features), len(candles))
     names = {name: i for i, name in enumerate(spec.names)}
-    variance = daily_variance(candles)
+    if regimes is None:
+        regimes = volatility_regimes(daily_variance(candles), len(features))
     weekday = (candles.dates.astype(np.int64) + 3) % 7
     base = features[:, names[BASE]]
     slow = features[:, names[SLOW]]
@@ -57,7 +60,7 @@ def inputs_of(features: Floats, candles: Candles, spec: FeatureSpec) -> Inputs:
         base=base,
         slow=np.where(np.isfinite(slow), slow, base),
         squared=squared_returns(candles),
-        regime=volatility_regimes(variance, len(features)),
+        regime=regimes,
         weekday=weekday[rows],
     )
 

@@ -12,10 +12,10 @@ from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.features import kernels as k
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
-from coincast_modelkit.models.parts import across_horizons, assemble, normal_cdf, trailing_volatility
+from coincast_modelkit.models.parts import across_horizons, assemble, normal_cdf
 from coincast_modelkit.models.residuals import LEVELS, MIN_RESIDUALS, PRIOR_SPREAD, student_sizes
 from coincast_modelkit.prepared import Prepared
-from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE, daily_variance
+from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 
 MIN_HISTORY_DAYS = 30
 DECAY = 0.94
@@ -45,8 +45,8 @@ class TechnicalModel:
         quantiles = np.full((*shape, len(PROBABILITIES)), np.nan)
         for i, coin in enumerate(prepared):
             if len(coin.candles) >= self.min_history_days:
-                volatility[i], quantiles[i], rise[i] = _forecast(coin.candles, wanted)
-                trailing[i] = trailing_volatility(coin.candles, wanted)
+                trailing[i] = coin.trailing(wanted)
+                volatility[i], quantiles[i], rise[i] = _forecast(coin, trailing[i], wanted)
         return assemble(
             prepared,
             wanted,
@@ -69,9 +69,11 @@ class TechnicalModel:
         return cls()
 
 
-def _forecast(candles: Candles, horizons: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
-    """Daily volatility (H,), log-return quantiles (H, Q), chance of a rise of volatility (H,) of one coin."""
-    variance = daily_variance(candles)
+def _forecast(coin: Prepared, trailing: Floats, horizons: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
+    """Daily volatility (H,), log-return quantiles (H, Q), chance (H,) that volatility rises above the
+    trailing one (H,), of one coin.
+    """
+    candles, variance = coin.candles, coin.variance
     short = k.ewm_mean(variance, DECAY, min_rows=10)
     known = np.isfinite(variance)
     long_run = np.cumsum(np.where(known, variance, 0.0)) / np.maximum(np.cumsum(known), 1)
@@ -83,7 +85,6 @@ def _forecast(candles: Candles, horizons: tuple[int, ...]) -> tuple[Floats, Floa
     widths = (now * np.sqrt(horizons))[:, None] * upper
     quantiles = np.concatenate([-widths[:, :0:-1], widths], axis=1)
     error = 0.28 + 0.27 / np.asarray(horizons)
-    trailing = trailing_volatility(candles, horizons)
     return spread * now, quantiles, normal_cdf((np.log(now) - 0.5 * error**2 - np.log(trailing)) / error)
 
 
