@@ -60,7 +60,7 @@ class RowSource(Protocol):
 class Table:
     """Rows that are built where they are first asked for.
 
-    What travels to a worker is the candles: the rows are fifty times their size, and soon built again.
+    What travels to a worker is the candles: the rows are twenty times their size, and soon built again.
     """
 
     panel: Panel
