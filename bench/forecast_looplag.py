@@ -6,6 +6,10 @@ an idle loop and of both ways take turns. The ratio is what counts; what the idl
 machine's own. Another process sends the time down a pipe a thousand times a second; the lag is how old each
 is when the loop reads it. (A timer of the loop's own would not do: it counts in whole milliseconds.)
 
+Each batch's coins are new, as a day brings them: the model that forecasts one first also computes what all
+models share of it (variance, regime). Coins that another model has forecast already are one more line,
+without a bound: ten of them take a tree model half a millisecond, twice what the loop is late by in any case.
+
 The first fifth of a second of a round does not count: where a kernel believes that cores share no cache, as
 virtual machines often say, it wakes the model's thread on the loop's own core and moves it after 20 to 50 ms.
 """
@@ -19,8 +23,10 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from forecast_versions import DATA, panel_of
@@ -30,6 +36,7 @@ from coincast_forecast.predictor import Predictor
 from coincast_forecast.worker import yield_sooner
 from coincast_modelkit.artifact import read_aliases, read_artifact
 from coincast_modelkit.features import market_of
+from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.models import ForecastModel
 from coincast_modelkit.prepared import Prepared, prepare
 
@@ -76,6 +83,20 @@ class Ticks:
         self._clock.wait()
 
 
+class First:
+    """A model that is always the first of the day to forecast its coins."""
+
+    def __init__(self, model: ForecastModel) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+        """The model's own, on copies that hold nothing computed yet."""
+        return self._model.predict([replace(coin) for coin in prepared], horizons)
+
+
 async def idle(until: float) -> None:
     """Nothing: what the machine does by itself."""
     await asyncio.sleep(until - time.perf_counter())
@@ -107,8 +128,8 @@ def p99(seconds: list[float]) -> float:
     return statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else max(seconds)
 
 
-async def measure(ticks: Ticks, model: ForecastModel, prepared: list[Prepared]) -> tuple[str, bool]:
-    """The lag of each way, the median of the rounds' 99th percentiles, and whether it keeps to the bound."""
+async def measure(ticks: Ticks, model: ForecastModel, prepared: list[Prepared]) -> tuple[str, float]:
+    """The lag of each way, the median of the rounds' 99th percentiles, and off the loop against on it."""
     predictor = Predictor(model, limit_seconds=30, max_batch=250, keep_rows=0, timer=time.perf_counter)
     ways = {"idle": idle, "off": off_the_loop(predictor, prepared), "on": on_the_loop(model, prepared)}
     lags: dict[str, list[float]] = {name: [] for name in ways}
@@ -119,12 +140,11 @@ async def measure(ticks: Ticks, model: ForecastModel, prepared: list[Prepared]) 
     predictor.stop()
     late = {name: statistics.median(values) for name, values in lags.items()}
     ratio = late["off"] / late["on"]
-    holds = ratio <= BOUND
     told = (
         f"{1e3 * late['off']:.2f} ms off the loop, {1e3 * late['on']:.2f} ms on it, "
-        f"{1e3 * late['idle']:.2f} ms idle: {ratio:.2f} (bound {BOUND}) {'ok' if holds else 'OVER'}"
+        f"{1e3 * late['idle']:.2f} ms idle: {ratio:.2f}"
     )
-    return told, holds
+    return told, ratio
 
 
 async def main() -> None:
@@ -142,9 +162,12 @@ async def main() -> None:
         prepared = [prepare(candles, market, model.spec) for candles in panel.values()]
         for size in SIZES:
             batch = (prepared * size)[:size]
-            told, holds = await measure(ticks, model, batch)
-            print(f"{name}, {size} coins a batch: lag p99 {told}", flush=True)
-            missed += not holds
+            told, ratio = await measure(ticks, First(model), batch)
+            verdict = "ok" if ratio <= BOUND else "OVER"
+            print(f"{name}, {size} coins a batch: lag p99 {told} (bound {BOUND}) {verdict}", flush=True)
+            missed += ratio > BOUND
+        told, _ = await measure(ticks, model, (prepared * SIZES[0])[: SIZES[0]])
+        print(f"{name}, {SIZES[0]} coins that another model has forecast: lag p99 {told}", flush=True)
     ticks.stop()
     sys.exit(1 if missed else 0)
 
