@@ -32,7 +32,7 @@ def bare_predict(root: Path, model: str) -> Any:
     """The model's own prediction of one coin at 30 horizons, at one thread."""
     from coincast_modelkit.artifact import read_aliases, read_artifact
     from coincast_modelkit.features import market_of
-    from coincast_modelkit.prepared import prepare
+    from coincast_modelkit.model_input import prepare
 
     loaded = read_artifact(root, model, read_aliases(root, model).production).model
     panel = panel_of(DATA)

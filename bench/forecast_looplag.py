@@ -37,8 +37,8 @@ from coincast_forecast.worker import yield_sooner
 from coincast_modelkit.artifact import read_aliases, read_artifact
 from coincast_modelkit.features import market_of
 from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import ForecastModel
-from coincast_modelkit.prepared import Prepared, prepare
 
 ROUNDS, SECONDS, SETTLED, SIZES, BOUND = 7, 1.2, 0.2, (10, 100), 0.25
 HORIZONS = range(1, 31)
@@ -92,7 +92,7 @@ class First:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+    def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
         """The model's own, on copies that hold nothing computed yet."""
         return self._model.predict([replace(coin) for coin in prepared], horizons)
 
@@ -102,7 +102,7 @@ async def idle(until: float) -> None:
     await asyncio.sleep(until - time.perf_counter())
 
 
-def off_the_loop(predictor: Predictor, prepared: list[Prepared]) -> Way:
+def off_the_loop(predictor: Predictor, prepared: list[ModelInput]) -> Way:
     """As the service does it."""
 
     async def run(until: float) -> None:
@@ -112,7 +112,7 @@ def off_the_loop(predictor: Predictor, prepared: list[Prepared]) -> Way:
     return run
 
 
-def on_the_loop(model: ForecastModel, prepared: list[Prepared]) -> Way:
+def on_the_loop(model: ForecastModel, prepared: list[ModelInput]) -> Way:
     """What it must not do."""
 
     async def run(until: float) -> None:
@@ -128,7 +128,7 @@ def p99(seconds: list[float]) -> float:
     return statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else max(seconds)
 
 
-async def measure(ticks: Ticks, model: ForecastModel, prepared: list[Prepared]) -> tuple[str, float]:
+async def measure(ticks: Ticks, model: ForecastModel, prepared: list[ModelInput]) -> tuple[str, float]:
     """The lag of each way, the median of the rounds' 99th percentiles, and off the loop against on it."""
     predictor = Predictor(model, limit_seconds=30, max_batch=250, keep_rows=0, timer=time.perf_counter)
     ways = {"idle": idle, "off": off_the_loop(predictor, prepared), "on": on_the_loop(model, prepared)}

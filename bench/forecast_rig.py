@@ -29,9 +29,9 @@ from coincast.market.v1.market_pb2_grpc import (
     add_MarketDataServiceServicer_to_server,
 )
 from coincast_chassis.app import ServiceApp, Servicer
-from coincast_chassis.channel import open_channel
-from coincast_chassis.health import Health
-from coincast_chassis.server import SERVER_OPTIONS
+from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.grpc.health import Health
+from coincast_chassis.grpc.server import SERVER_OPTIONS
 from coincast_modelkit.candles import Candles
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests/unit/forecast"))

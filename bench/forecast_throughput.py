@@ -114,7 +114,7 @@ def second_version(root: Path) -> None:
     """A version 2 that is as good as version 1: its manifest says so, sealed anew."""
     import json
 
-    from coincast_modelkit.artifact.seal import make_seal
+    from coincast_modelkit.artifact.signature import make_seal
 
     folder = root / "lightgbm"
     shutil.copytree(folder / "v000001", folder / "v000002")

@@ -29,7 +29,7 @@ from coincast_modelkit.artifact import (
 )
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import market_of
-from coincast_modelkit.prepared import prepare
+from coincast_modelkit.model_input import prepare
 
 DATA = Path(os.environ.get("COINCAST_DATA", Path(__file__).resolve().parents[2] / "shared/data/daily"))
 DAYS = 900

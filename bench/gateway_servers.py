@@ -26,8 +26,8 @@ from coincast.forecast.v1 import forecast_pb2_grpc as fc_rpc
 from coincast.market.v1 import market_pb2 as mk
 from coincast.market.v1 import market_pb2_grpc as mk_rpc
 from coincast_chassis.app import ServiceApp, Servicer
-from coincast_chassis.channel import open_channel
-from coincast_chassis.logs import configure_logs
+from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.observability.logs import configure_logs
 from coincast_chassis.run import serve as serve_grpc
 from coincast_chassis.settings import ServiceSettings
 from coincast_gateway.app import build

@@ -23,8 +23,8 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import market_of
+from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import EnsembleModel, ForecastModel, LightgbmModel, LstmModel, TechnicalModel
-from coincast_modelkit.prepared import Prepared, prepare
 from coincast_training.fitting import lightgbm, ml_ensemble
 from coincast_training.fitting.table import why_not_trainable
 
@@ -83,7 +83,7 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return statistics.median(taken)
 
 
-def inference(name: str, model: ForecastModel, many: list[Prepared], bare: Bare | None) -> None:
+def inference(name: str, model: ForecastModel, many: list[ModelInput], bare: Bare | None) -> None:
     """Milliseconds for one coin and for 250, beside the bare library call on the same rows."""
     for n in (1, len(many)):
 
@@ -102,20 +102,20 @@ def inference(name: str, model: ForecastModel, many: list[Prepared], bare: Bare 
         print(f"  {name:24s} {n:3d} coins, {len(HORIZONS)} horizons: {mine:8.2f} ms, {text}")
 
 
-def prepared(panel: dict[str, Candles], model: ForecastModel) -> list[Prepared]:
+def prepared(panel: dict[str, Candles], model: ForecastModel) -> list[ModelInput]:
     """As many coins as are asked at most, of different lengths."""
     market, coins = market_of(panel), list(panel.values())
     return [prepare(coins[i % len(coins)].tail(400 + i), market, model.spec) for i in range(COINS)]
 
 
-def bare_trees(model: LightgbmModel, many: list[Prepared]) -> Bare:
+def bare_trees(model: LightgbmModel, many: list[ModelInput]) -> Bare:
     """LightGBM alone, on features already at hand."""
     rows = np.stack([p.row for p in many])
     boosters = [*model.volatility.boosters, *model.mean.boosters]
     return lambda n: [b.predict(rows[:n], num_threads=1) for b in boosters]
 
 
-def bare_network(model: LstmModel, many: list[Prepared]) -> Bare:
+def bare_network(model: LstmModel, many: list[ModelInput]) -> Bare:
     """onnxruntime alone, on windows already standardised."""
     windows = np.stack([p.window for p in many])
     columns = [model.spec.names.index(name) for name in model.inputs]
@@ -123,7 +123,7 @@ def bare_network(model: LstmModel, many: list[Prepared]) -> Bare:
     return lambda n: model.network.samples(inputs[:n])
 
 
-def bare_pool(model: EnsembleModel, many: list[Prepared]) -> Bare:
+def bare_pool(model: EnsembleModel, many: list[ModelInput]) -> Bare:
     """The ensemble's boosters and its network, without pooling."""
     rows, windows = np.stack([p.row for p in many]), np.stack([p.window for p in many])
     boosters = [b for anchor in model.anchors for b in anchor.scales.boosters.values()]

@@ -23,7 +23,7 @@ COINS = ("bitcoin", "ethereum", "solana", "cardano", "litecoin", "dogecoin", "ch
 
 def figures(stack: StackHandle, client: httpx2.Client, name: str) -> dict[str, float]:
     """CPU seconds and resident bytes of one service."""
-    port = getattr(stack.stack.plan.ports, f"{name}_metrics")
+    port = getattr(stack.stack.layout.ports, f"{name}_metrics")
     text = client.get(f"http://127.0.0.1:{port}/metrics").text
     wanted = ("process_cpu_seconds_total", "process_resident_memory_bytes")
     return {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line.startswith(wanted)}

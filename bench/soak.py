@@ -27,7 +27,7 @@ from soaking.samples import Sampler
 from soaking.traffic import Traffic
 
 from coincast_stack.options import StackOptions
-from coincast_stack.ready import wait_until_ready
+from coincast_stack.readiness import wait_until_ready
 from coincast_stack.stack import Stack, running_stack
 
 WARM_SHARE = 0.15

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 MODULES = {
-    "coincast_chassis.metrics": "Every service",
+    "coincast_chassis.observability.metrics": "Every service",
     "coincast_gateway.metrics": "gateway",
     "coincast_market_data.metrics": "market-data",
     "coincast_forecast.metrics": "forecast",

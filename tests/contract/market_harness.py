@@ -15,13 +15,13 @@ import httpx2
 
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.app import ServiceApp
-from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import Clock
+from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_market_data.app import build
 from coincast_market_data.settings import Plan, Settings, UpstreamName
-from coincast_sandbox.access import Plan as SandboxPlan
 from coincast_sandbox.app import SandboxOptions
+from coincast_sandbox.http.access import Plan as SandboxPlan
 from coincast_sandbox.testing import RunningSandbox, running_sandbox
 
 SERVICE = "coincast.market.v1.MarketDataService"

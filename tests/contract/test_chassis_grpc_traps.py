@@ -10,9 +10,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from coincast.market.v1 import market_pb2, market_pb2_grpc
 from coincast_chassis.app import ServiceApp, Servicer
-from coincast_chassis.channel import open_channel, service_config
 from coincast_chassis.errors import Unavailable
-from coincast_chassis.server import SERVER_OPTIONS, GrpcServer
+from coincast_chassis.grpc.channel import open_channel, service_config
+from coincast_chassis.grpc.server import SERVER_OPTIONS, GrpcServer
 from tests.contract.chassis_toy import NAME, REQUEST, Toy, served
 
 ADD = market_pb2_grpc.add_MarketDataServiceServicer_to_server

@@ -9,7 +9,7 @@ import pytest
 from coincast.market.v1 import market_pb2, market_pb2_grpc
 from coincast_chassis import context, errors
 from coincast_chassis.app import ServiceApp, Servicer
-from coincast_chassis.channel import open_channel
+from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_chassis.settings import ServiceSettings
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from coincast_chassis import metrics
-from coincast_chassis.metrics import metrics_port
-from coincast_chassis.probe import main
+from coincast_chassis.healthcheck import main
+from coincast_chassis.observability import metrics
+from coincast_chassis.observability.metrics import metrics_port
 from tests.contract.chassis_toy import Toy, served
 
 

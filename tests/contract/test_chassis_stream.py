@@ -8,9 +8,10 @@ import pytest
 
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2, market_pb2_grpc
-from coincast_chassis import context, metrics
-from coincast_chassis.channel import open_channel
+from coincast_chassis import context
 from coincast_chassis.errors import NotFound, Timeout
+from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.observability import metrics
 from tests.contract.chassis_toy import NAME, Toy, served
 
 REQUEST = market_pb2.StreamHistoryRequest()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from coincast.market.v1 import market_pb2_grpc
-from coincast_chassis.channel import open_channel
+from coincast_chassis.grpc.channel import open_channel
 from tests.contract.chassis_toy import NAME, REQUEST, Toy, served
 
 

@@ -15,8 +15,8 @@ import trustme
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from coincast_sandbox.access import Plan
 from coincast_sandbox.app import SandboxOptions, create_app
+from coincast_sandbox.http.access import Plan
 
 
 class TlsSandbox:

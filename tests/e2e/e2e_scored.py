@@ -19,7 +19,7 @@ SPREADS = (0.80, 0.90, 0.97, 1.0, 1.03, 1.12, 1.30)
 
 def replay_forecasts(stack: StackHandle, coins: tuple[str, ...] = COINS) -> None:
     """Twenty-five daily forecasts a coin into the ledger's stream, all of them due by now."""
-    client = redis.Redis.from_url(stack.stack.plan.redis_url)
+    client = redis.Redis.from_url(stack.stack.layout.redis_url)
     for coin in coins:
         for candle in _history(stack, coin)[-(REPLAYED_DAYS + HORIZON_DAYS + 1) : -(HORIZON_DAYS + 1)]:
             client.xadd(STREAM_KEY, {STREAM_FIELD: _entry(coin, candle).to_json()})

@@ -52,7 +52,7 @@ class Server:
 def configuration(stack: StackHandle, folder: Path) -> Path:
     """Our own configuration, with fixed addresses in the place of DNS names and a quick pace."""
     config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
-    ports = stack.stack.plan.ports
+    ports = stack.stack.layout.ports
     addresses = {
         "gateway": ports.gateway_metrics,
         "market-data": ports.market_metrics,

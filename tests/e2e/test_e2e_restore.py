@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from coincast_modelkit.features import REFERENCE_COINS
+from coincast_stack.layout import state_dir
 from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.plan import state_dir
 from coincast_stack.testing import StackHandle, stack_for_tests
 from tests.e2e.e2e_scored import REPLAYED_DAYS
 
@@ -165,7 +165,7 @@ def test_a_new_system_stands_where_the_lost_one_stood_by_its_backup_alone(
     wait_until("not all that is due was scored", lambda: scored(get_scored) >= REPLAYED_DAYS * len(COINS))
     for coin in REFERENCE_COINS:
         wait_until(f"no history of {coin}", lambda c=coin: get_scored(f"/coins/{c}/history").is_success)
-    taken, saved, expected = backup_of_a_quiet_ledger(get_scored, scored_stack.stack.plan.state_dir)
+    taken, saved, expected = backup_of_a_quiet_ledger(get_scored, scored_stack.stack.layout.state_dir)
     known = facts(get_scored)
     backup("verify", given=saved)
     for place in ("archive/sandbox/usd/", "artifacts/lightgbm/v000001/", "ledger/scored/", "ledger/waiting"):

@@ -11,8 +11,8 @@ from typing import Any
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
-from coincast_chassis.channel import open_channel
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.grpc.channel import open_channel
 from tests.unit.forecast.forecast_process import FULL_NAME, Running, forecast_process
 
 ASK = pb.GetForecastsRequest(ids=["bitcoin", "ethereum"], days=7, model="lightgbm")

@@ -14,9 +14,9 @@ import orjson
 import pytest
 
 from coincast.market.v1 import market_pb2_grpc
-from coincast_chassis.channel import open_channel
 from coincast_chassis.errors import CoincastError
-from coincast_chassis.server import SERVER_OPTIONS
+from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.grpc.server import SERVER_OPTIONS
 from tests.contract.chassis_toy import NAME
 from tests.contract.chassis_toy import REQUEST as TOY_REQUEST
 

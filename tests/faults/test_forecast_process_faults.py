@@ -17,7 +17,7 @@ import pytest
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
-from coincast_chassis.channel import open_channel
+from coincast_chassis.grpc.channel import open_channel
 from tests.faults.forecast_load import ASK, Load, eventually, serving
 from tests.unit.forecast import forecast_fakes
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version

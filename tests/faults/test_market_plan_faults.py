@@ -18,8 +18,8 @@ from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError, Exhausted
 from coincast_market_data import edges
 from coincast_market_data.quota.window import Limits
-from coincast_sandbox.access import Plan as SandboxPlan
 from coincast_sandbox.app import SandboxOptions
+from coincast_sandbox.http.access import Plan as SandboxPlan
 from coincast_sandbox.testing import running_sandbox
 from tests.contract.market_harness import running_market, settings_for
 from tests.contract.valkey_harness import running_valkey

@@ -202,5 +202,5 @@ def wait_for_end(stack: StackHandle) -> int | None:
 
 
 def test_nothing_but_the_state_folder_is_written(stack: StackHandle) -> None:
-    written = {p.name for p in Path(stack.stack.plan.state_dir).iterdir()}
+    written = {p.name for p in Path(stack.stack.layout.state_dir).iterdir()}
     assert written <= {".lock", "logs", "redis", "archive", "artifacts", "ledger", "spool", "training"}

@@ -24,11 +24,11 @@ import distributed
 import psutil
 import pytest
 
-from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import NotReady, Unavailable
+from coincast_chassis.grpc.channel import open_channel
 from coincast_modelkit.artifact import FileDigest, read_aliases, sweep_temporary, version_folder
-from coincast_modelkit.artifact.seal import make_seal
+from coincast_modelkit.artifact.signature import make_seal
 from coincast_training.domain import TrainingSpec
 from coincast_training.executors import open_executor
 from coincast_training.fitting.base import FittedModel

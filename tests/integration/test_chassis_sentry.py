@@ -16,10 +16,10 @@ PROGRAM = """
 import os
 from coincast_chassis import context
 from coincast_chassis.errors import NotFound
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.settings import ServiceSettings
-from coincast_chassis.telemetry import telemetry
-from coincast_chassis.tracing import current_tracing
+from coincast_chassis.observability.telemetry import telemetry
+from coincast_chassis.observability.tracing import current_tracing
 from opentelemetry.trace import SpanKind
 
 settings = ServiceSettings(

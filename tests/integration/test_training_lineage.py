@@ -20,7 +20,7 @@ import pytest
 from coincast_chassis.clock import ManualClock
 from coincast_modelkit.artifact import read_artifact
 from coincast_modelkit.features import market_of
-from coincast_modelkit.prepared import prepare
+from coincast_modelkit.model_input import prepare
 from coincast_training.domain import TrainingSpec
 from coincast_training.fitting.table import find_fit
 from coincast_training.training.pipeline import Pipeline

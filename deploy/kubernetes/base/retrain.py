@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime
 
 from coincast.training.v1 import training_pb2, training_pb2_grpc
-from coincast_chassis.channel import open_channel
+from coincast_chassis.grpc.channel import open_channel
 
 SERVICE = "coincast.training.v1.TrainingService"
 ENDED = {

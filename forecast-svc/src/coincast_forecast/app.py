@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from coincast.forecast.v1.forecast_pb2_grpc import add_ForecastServiceServicer_to_server
 from coincast_chassis import context
 from coincast_chassis.app import ServiceApp, Servicer
-from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
+from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.redis import open_redis
 from coincast_forecast import memory, render
 from coincast_forecast.climb import Ladder

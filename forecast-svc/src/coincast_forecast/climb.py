@@ -14,7 +14,7 @@ from coincast_forecast.predictor import Outcome, Row
 from coincast_forecast.preparation import Preparation
 from coincast_forecast.steps import LADDERS, Cause, StepFailure, step_limit_seconds
 from coincast_modelkit.candles import Candles
-from coincast_modelkit.prepared import Prepared
+from coincast_modelkit.model_input import ModelInput
 
 # Coins that are waited for together: where a limit passes, slices that are ready are served all the same.
 SLICE = 10
@@ -147,7 +147,7 @@ class Ladder:
     ) -> dict[str, Outcome]:
         spec = version.predictor.model.spec
         prepared = await self._preparation.prepare([c.candles for c in group], vs_currency, spec)
-        able = [p for p in prepared.values() if isinstance(p, Prepared)]
+        able = [p for p in prepared.values() if isinstance(p, ModelInput)]
         outcomes: dict[str, Outcome] = {
             coin: failure for coin, failure in prepared.items() if isinstance(failure, StepFailure)
         }

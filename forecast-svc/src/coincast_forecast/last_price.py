@@ -8,7 +8,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
-from coincast_modelkit.prepared import Prepared
+from coincast_modelkit.model_input import ModelInput
 
 # Quantiles of the standard normal; the standard library's, since scipy takes long to import.
 NORMAL = np.array([NormalDist().inv_cdf(float(p)) for p in PROBABILITIES])
@@ -27,13 +27,13 @@ def daily_volatility(closes: np.ndarray) -> float:
     return max(LEAST_DAILY_VOLATILITY, WIDENING * float(np.sqrt(np.mean(returns**2))))
 
 
-def bare(candles: Candles) -> Prepared:
+def bare(candles: Candles) -> ModelInput:
     """A coin without any features: enough for the last rung."""
     nothing = np.empty(0)
-    return Prepared(candles.coin_id, candles.as_of, candles.last_price, nothing, nothing, candles)
+    return ModelInput(candles.coin_id, candles.as_of, candles.last_price, nothing, nothing, candles)
 
 
-def forecast(prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+def forecast(prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
     """A driftless Gaussian random walk about each coin's last price."""
     n, h = len(prepared), len(horizons)
     daily = np.array([daily_volatility(p.candles.close) for p in prepared])

@@ -14,7 +14,7 @@ from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
 from coincast_chassis.errors import KINDS, CoincastError, NotReady, Unavailable
-from coincast_chassis.grpc_errors import plainly
+from coincast_chassis.grpc.error_mapping import plainly
 from coincast_forecast.convert import provenance_of
 from coincast_forecast.domain import Provenance
 from coincast_forecast.ports import History

@@ -14,15 +14,15 @@ from coincast_forecast.lru import Lru
 from coincast_forecast.steps import Cause, StepFailure, batch_limit_seconds
 from coincast_forecast.worker import Worker, WorkerStuck
 from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import ForecastModel
-from coincast_modelkit.prepared import Prepared
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """One coin's place in a batch of forecasts, and what it was computed from."""
 
-    prepared: Prepared
+    prepared: ModelInput
     forecasts: Forecasts
     index: int
 
@@ -52,16 +52,16 @@ class Predictor:
         self._worker = Worker(f"predict-{model.name}")
         self._kept: Lru[tuple[str, str], Row] = Lru(keep_rows)
         self._flights: dict[int, asyncio.Future[Outcome]] = {}
-        self._waiting: list[tuple[str, Prepared]] = []
+        self._waiting: list[tuple[str, ModelInput]] = []
         self._drain: asyncio.Task[None] | None = None
         self._horizons = tuple(range(1, model.max_horizon_days + 1))
 
-    def kept(self, vs_currency: str, prepared: Prepared) -> Row | None:
+    def kept(self, vs_currency: str, prepared: ModelInput) -> Row | None:
         """The forecast that was made of this very preparation, if any."""
         row = self._kept.get((prepared.coin_id, vs_currency))
         return row if row is not None and row.prepared is prepared else None
 
-    async def rows(self, vs_currency: str, prepared: Sequence[Prepared]) -> Mapping[str, Outcome]:
+    async def rows(self, vs_currency: str, prepared: Sequence[ModelInput]) -> Mapping[str, Outcome]:
         """Each coin's forecast or why there is none. A caller that is cancelled leaves the work to the
         others.
         """
@@ -78,7 +78,7 @@ class Predictor:
             outcomes.update((coin, future.result()) for coin, future in awaited.items())
         return outcomes
 
-    async def explain(self, prepared: Prepared, horizon: int, top: int) -> tuple[Attribution, ...]:
+    async def explain(self, prepared: ModelInput, horizon: int, top: int) -> tuple[Attribution, ...]:
         """The most telling features; none where the model has none to tell. Raises what the model raises.
 
         LightGBM's contributions are not safe beside its predictions: both run on the one thread of this
@@ -99,7 +99,7 @@ class Predictor:
         """Let the worker's thread end."""
         self._worker.stop()
 
-    def _join(self, vs_currency: str, prepared: Prepared) -> "asyncio.Future[Outcome]":
+    def _join(self, vs_currency: str, prepared: ModelInput) -> "asyncio.Future[Outcome]":
         flight = self._flights.get(id(prepared))
         if flight is None:
             flight = asyncio.get_running_loop().create_future()
@@ -124,7 +124,7 @@ class Predictor:
                     self._kept.put((prepared.coin_id, vs_currency), outcome)
                 flight.set_result(outcome)
 
-    async def _predict(self, batch: Sequence[Prepared]) -> list[Outcome]:
+    async def _predict(self, batch: Sequence[ModelInput]) -> list[Outcome]:
         started = self._timer()
         name, limit = self.model.name, batch_limit_seconds(self._limit_seconds, len(batch))
         try:

@@ -11,10 +11,10 @@ from coincast_forecast.steps import Cause, StepFailure
 from coincast_forecast.worker import Worker, WorkerStuck
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec, Market
-from coincast_modelkit.prepared import Prepared, prepare
+from coincast_modelkit.model_input import ModelInput, prepare
 
 Key = tuple[str, str, str]
-Outcome = Prepared | StepFailure
+Outcome = ModelInput | StepFailure
 
 # Coins a turn of the worker: others get theirs in between, and a limit means a hang, not a long list.
 CHUNK = 10
@@ -27,7 +27,7 @@ class _Kept:
     candles: Candles
     reference: "Reference"
     covered: frozenset[str]
-    prepared: Prepared
+    prepared: ModelInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class Reference:
 
 
 class Preparation:
-    """Prepared coins by currency and feature spec."""
+    """ModelInput coins by currency and feature spec."""
 
     def __init__(self, *, keep_bytes: int, limit_seconds: float) -> None:
         self._limit_seconds = limit_seconds
@@ -54,7 +54,7 @@ class Preparation:
         self._references: dict[str, Reference] = {}
         self._flights: dict[tuple[Key, int], asyncio.Task[Mapping[str, Outcome]]] = {}
 
-    def kept(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> Prepared | None:
+    def kept(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
         """What was prepared of these very candles with at least the reference coins that are known now."""
         kept = self._kept.get((candles.coin_id, vs_currency, spec.hash))
         if kept is None or kept.candles is not candles:
@@ -143,7 +143,7 @@ class Preparation:
             return {one.coin_id: failure for one in chunk}
         for one in chunk:
             outcome = outcomes[one.coin_id]
-            if isinstance(outcome, Prepared):
+            if isinstance(outcome, ModelInput):
                 kept = _Kept(one, reference, reference.covers(one), outcome)
                 self._kept.put((one.coin_id, vs_currency, spec.hash), kept)
         return outcomes

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_forecast.climb import Answered
 from coincast_forecast.domain import CHALLENGER, PRODUCTION, SHADOW
 from coincast_forecast.identity import forecast_id
@@ -19,7 +19,7 @@ from coincast_forecast.metrics import Metrics
 from coincast_forecast.predictor import Row
 from coincast_forecast.preparation import Preparation
 from coincast_forecast.recorder import Recorder, Shown
-from coincast_modelkit.prepared import Prepared
+from coincast_modelkit.model_input import ModelInput
 
 log = get_logger("coincast.forecast.shadows")
 
@@ -91,7 +91,7 @@ class Shadows:
         candles = cast.answered.candles
         prepared = await self._preparation.prepare([candles], cast.vs_currency, predictor.model.spec)
         ready = prepared[candles.coin_id]
-        if not isinstance(ready, Prepared):
+        if not isinstance(ready, ModelInput):
             return
         outcome = (await predictor.rows(cast.vs_currency, [ready]))[ready.coin_id]
         if isinstance(outcome, Row):

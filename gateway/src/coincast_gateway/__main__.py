@@ -7,10 +7,10 @@ from typing import NoReturn
 import uvloop
 
 from coincast_chassis.errors import CoincastError
-from coincast_chassis.logs import get_logger
-from coincast_chassis.metrics import metrics_port
+from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.observability.metrics import metrics_port
+from coincast_chassis.observability.telemetry import telemetry
 from coincast_chassis.settings import load_settings
-from coincast_chassis.telemetry import telemetry
 from coincast_gateway.server import listen, run
 from coincast_gateway.settings import Settings
 from coincast_gateway.workers import run_workers

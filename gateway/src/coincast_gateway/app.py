@@ -10,12 +10,12 @@ from typing import Any
 import redis.asyncio
 from fastapi import FastAPI
 
-from coincast_chassis.breaker import Breaker
-from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import Clock, SystemClock
-from coincast_chassis.metrics import watch_breaker
+from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.observability.metrics import watch_breaker
+from coincast_chassis.observability.tracing import Tracing
 from coincast_chassis.redis import open_redis
-from coincast_chassis.tracing import Tracing
+from coincast_chassis.resilience.breaker import Breaker
 from coincast_gateway.access.build import build_gate, policy_of
 from coincast_gateway.front.browsers import with_cors
 from coincast_gateway.front.front import Bounds, Front

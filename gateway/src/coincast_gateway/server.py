@@ -12,9 +12,9 @@ from types import FrameType
 import uvicorn
 
 from coincast_chassis.errors import Unavailable
-from coincast_chassis.looplag import watch_loop
-from coincast_chassis.metrics import SERVING
-from coincast_chassis.tracing import Tracing
+from coincast_chassis.observability.loop_lag import watch_loop
+from coincast_chassis.observability.metrics import SERVING
+from coincast_chassis.observability.tracing import Tracing
 from coincast_gateway.app import Gateway, build
 from coincast_gateway.front.protocol import SocketBounds, guarded
 from coincast_gateway.settings import Settings

@@ -21,8 +21,8 @@ import uvloop
 from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
 from coincast_chassis.errors import CoincastError, Unavailable
-from coincast_chassis.logs import get_logger
-from coincast_chassis.telemetry import telemetry
+from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.observability.telemetry import telemetry
 from coincast_gateway.server import run
 from coincast_gateway.settings import Settings
 

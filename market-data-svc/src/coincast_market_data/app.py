@@ -14,7 +14,7 @@ from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import Unavailable
-from coincast_chassis.metrics import watch_disk
+from coincast_chassis.observability.metrics import watch_disk
 from coincast_market_data.archive.inbox import Inbox
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.backfill import Backfill

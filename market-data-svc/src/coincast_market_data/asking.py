@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from coincast.market.v1 import market_pb2, market_pb2_grpc
-from coincast_chassis.channel import open_channel
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.settings import load_settings
 from coincast_market_data.app import SERVICE
 from coincast_market_data.settings import Settings

@@ -9,7 +9,7 @@ from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, InvalidInput, Timeout
 from coincast_chassis.item_errors import to_item_error
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 
 MAX_QUESTIONS = 256
 log = get_logger("coincast.market")

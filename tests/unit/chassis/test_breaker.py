@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coincast_chassis.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerOpen
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import InvalidInput, Timeout, Unavailable
+from coincast_chassis.resilience.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerOpen
 
 
 def make(clock: ManualClock, **changes: object) -> Breaker:

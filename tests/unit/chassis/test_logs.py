@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from coincast_chassis import context
-from coincast_chassis.logs import configure_logs, get_logger
+from coincast_chassis.observability.logs import configure_logs, get_logger
 
 
 @pytest.fixture

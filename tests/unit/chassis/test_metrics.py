@@ -7,9 +7,10 @@ import urllib.request
 import pytest
 from prometheus_client import REGISTRY
 
-from coincast_chassis import context, metrics
+from coincast_chassis import context
 from coincast_chassis.errors import Unavailable
-from coincast_chassis.looplag import watch_loop
+from coincast_chassis.observability import metrics
+from coincast_chassis.observability.loop_lag import watch_loop
 
 
 def test_a_port_of_its_own_shows_all(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coincast_chassis.scrub import HIDDEN, scrub, scrub_text
+from coincast_chassis.observability.redaction import HIDDEN, scrub, scrub_text
 
 
 @pytest.mark.parametrize(

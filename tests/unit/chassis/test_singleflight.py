@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coincast_chassis import context
-from coincast_chassis.singleflight import SingleFlight
+from coincast_chassis.resilience.single_flight import SingleFlight
 
 
 async def test_a_hundred_callers_share_one_fetch():

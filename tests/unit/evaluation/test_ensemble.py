@@ -11,10 +11,10 @@ import pytest
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import Market
 from coincast_modelkit.intervals import regime_sizes, symmetric_quantiles, volatility_regimes, weighted_sizes
+from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import MODELS
-from coincast_modelkit.models.ensemble import LEVELS, EnsembleModel
+from coincast_modelkit.models.ensemble.model import LEVELS, EnsembleModel
 from coincast_modelkit.models.scales import Garch
-from coincast_modelkit.prepared import Prepared, prepare
 from coincast_modelkit.volatility import daily_variance
 from coincast_training.fitting.base import FittedModel, WalkForward
 from coincast_training.fitting.ensemble_pool import PoolParams, correction, fit_weights
@@ -34,7 +34,7 @@ def fitted() -> FittedModel:
     return fit(panel(), PARAMS, 1, progress=silent)
 
 
-def prepared(candles: dict[str, Candles], fitted: FittedModel) -> list[Prepared]:
+def prepared(candles: dict[str, Candles], fitted: FittedModel) -> list[ModelInput]:
     market = Market.of(panel())
     return [prepare(c, market, fitted.model.spec) for c in candles.values()]
 

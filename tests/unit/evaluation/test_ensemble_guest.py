@@ -14,9 +14,9 @@ import pytest
 from coincast_modelkit.artifact import golden_bytes
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import DEFAULT_SPEC, Market
-from coincast_modelkit.models.ensemble import EnsembleModel
-from coincast_modelkit.models.ensemble_anchor import GUEST, MEMBERS, STAND_IN, with_guest
-from coincast_modelkit.prepared import Prepared, prepare
+from coincast_modelkit.model_input import ModelInput, prepare
+from coincast_modelkit.models.ensemble.horizon_pool import GUEST, MEMBERS, STAND_IN, with_guest
+from coincast_modelkit.models.ensemble.model import EnsembleModel
 from coincast_training.fitting.base import FittedModel
 from coincast_training.fitting.ensemble_guest import GuestWalk
 from coincast_training.fitting.ensemble_guest_params import GuestParams
@@ -44,7 +44,7 @@ def fitted(tensorflow: None) -> FittedModel:
     return fit(panel(), PARAMS, 1, progress=silent)
 
 
-def prepared(candles: dict[str, Candles]) -> list[Prepared]:
+def prepared(candles: dict[str, Candles]) -> list[ModelInput]:
     market = Market.of(panel())
     return [prepare(c, market, DEFAULT_SPEC) for c in candles.values()]
 

@@ -25,10 +25,10 @@ from coincast_modelkit.artifact import (
 )
 from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS, market_of
 from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models.har import TERMS, HarLine
 from coincast_modelkit.models.lightgbm import Head, LightgbmModel
 from coincast_modelkit.models.residuals import residual_shape
-from coincast_modelkit.prepared import Prepared, prepare
 from tests.unit.forecast.forecast_fakes import walk
 
 ANCHORS = (1, 7, 30)
@@ -96,7 +96,7 @@ def manifest_of(model: LightgbmModel, **changes: object) -> Manifest:
 
 
 @cache
-def golden_coins() -> list[Prepared]:
+def golden_coins() -> list[ModelInput]:
     """Two coins to promise outputs for."""
     market = market_of({coin: walk(coin) for coin in REFERENCE_COINS})
     return [prepare(walk(coin), market, DEFAULT_SPEC) for coin in ("bitcoin", "dogecoin")]

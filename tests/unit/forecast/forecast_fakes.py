@@ -17,8 +17,8 @@ from coincast.market.v1.market_pb2_grpc import (
     MarketDataServiceServicer,
     add_MarketDataServiceServicer_to_server,
 )
-from coincast_chassis.health import Health
-from coincast_chassis.server import SERVER_OPTIONS
+from coincast_chassis.grpc.health import Health
+from coincast_chassis.grpc.server import SERVER_OPTIONS
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import REFERENCE_COINS
 

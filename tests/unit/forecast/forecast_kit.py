@@ -46,9 +46,9 @@ from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.ledger import LedgerEntry
+from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models import TechnicalModel
 from coincast_modelkit.models.base import Attribution
-from coincast_modelkit.prepared import Prepared
 from tests.unit.forecast.forecast_fakes import COINS, walk
 
 
@@ -69,7 +69,7 @@ class FakeModel:
         self.hang.set()
         self.batches: list[tuple[str, ...]] = []
 
-    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+    def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
         self.batches.append(tuple(p.coin_id for p in prepared))
         time.sleep(self.seconds)
         self.hang.wait(20)
@@ -93,7 +93,7 @@ class FakeModel:
             rise_of_volatility=np.full(shape, 0.5),
         )
 
-    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+    def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
         self.hang.wait(20)
         return [Attribution("return_1", 0.1, 0.2, "volatility", horizon)][:top]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from coincast_chassis import context
 from coincast_modelkit.features import REFERENCE_COINS, FeatureSpec
+from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import Attribution
-from coincast_modelkit.prepared import Prepared
 from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 
 
@@ -32,7 +32,7 @@ class SlowToExplain(FakeModel):
 
     explain_seconds = 0.2
 
-    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+    def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
         time.sleep(self.explain_seconds)
         return super().explain(prepared, horizon, top)
 
@@ -40,7 +40,7 @@ class SlowToExplain(FakeModel):
 class Mute(FakeModel):
     """Has nothing to say of itself."""
 
-    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+    def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
         return []
 
 

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
-from coincast_chassis.channel import open_channel
+from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_forecast.app import FULL_NAME, build
 from coincast_forecast.loading.standby import stand_ins

@@ -35,9 +35,9 @@ from coincast_modelkit.artifact import (
     version_folder,
     write_artifact,
 )
-from coincast_modelkit.artifact.seal import make_seal
+from coincast_modelkit.artifact.signature import make_seal
+from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models import TechnicalModel
-from coincast_modelkit.prepared import prepare
 from tests.unit.modelkit.modelkit_candles import panel
 
 PANEL = panel(200)

@@ -17,9 +17,9 @@ from ta.volume import MFIIndicator
 
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import DEFAULT_SPEC, FeatureSpec, Market, batch, latest, market_of, spec_of
-from coincast_modelkit.features.page import page
+from coincast_modelkit.features.docs_page import page
 from coincast_modelkit.features.registry import FEATURES
-from coincast_modelkit.prepared import prepare
+from coincast_modelkit.model_input import prepare
 from tests.unit.modelkit.modelkit_candles import panel, simulated, without
 
 PANEL = panel()
@@ -206,7 +206,9 @@ def test_prepared_window_ends_with_the_row(daily_candles: Path) -> None:
 
 def test_the_page_of_features_is_current() -> None:
     written = Path(__file__).resolve().parents[3] / "docs" / "features.md"
-    assert written.read_text() == page(), "run: python -m coincast_modelkit.features.page > docs/features.md"
+    assert written.read_text() == page(), (
+        "run: python -m coincast_modelkit.features.docs_page > docs/features.md"
+    )
 
 
 def test_definitions_are_frozen_by_their_numbers() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from coincast_modelkit.artifact import golden_bytes
 from coincast_modelkit.features import market_of
+from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models import LstmModel
-from coincast_modelkit.models.network import Network, draw_masks
-from coincast_modelkit.prepared import prepare
+from coincast_modelkit.models.onnx_network import Network, draw_masks
 from tests.unit.modelkit.modelkit_candles import panel, simulated
 
 pytest.importorskip("tensorflow", reason="the lstm extra is not installed")

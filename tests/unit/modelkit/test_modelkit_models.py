@@ -18,10 +18,10 @@ from coincast_modelkit.features import market_of
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.intervals import REGIMES
 from coincast_modelkit.ledger import LedgerEntry
+from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models import LightgbmModel, TechnicalModel
-from coincast_modelkit.models.parts import regimes_of
+from coincast_modelkit.models.interpolation import regimes_of
 from coincast_modelkit.models.residuals import ResidualShape, residual_shape
-from coincast_modelkit.prepared import prepare
 from coincast_training.fitting.base import FittedModel
 from coincast_training.fitting.lightgbm import fit
 from tests.unit.modelkit.modelkit_candles import panel, simulated, without

@@ -11,8 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from coincast_sandbox.access import Plan
 from coincast_sandbox.app import SandboxOptions
+from coincast_sandbox.http.access import Plan
 from coincast_sandbox.testing import RunningSandbox, running_sandbox
 
 FIRST = date(2023, 1, 1)

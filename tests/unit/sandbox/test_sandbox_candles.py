@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coincast_sandbox.bridge import day_path
-from coincast_sandbox.candles import CandlesError, day_number, read_file, read_folder
-from coincast_sandbox.names import coin_names
-from coincast_sandbox.simulate import simulate
+from coincast_sandbox.simulation.brownian_bridge import day_path
+from coincast_sandbox.simulation.candles import CandlesError, day_number, read_file, read_folder
+from coincast_sandbox.simulation.coin_names import coin_names
+from coincast_sandbox.simulation.generator import simulate
 
 HEADER = "date,open,high,low,close,volume_usd\n"
 

@@ -1,4 +1,4 @@
-"""The stack's parts: plan, ports, children, the guardian, the choice of the upstream."""
+"""The stack's parts: layout, ports, children, the guardian, the choice of the upstream."""
 
 import asyncio
 import io
@@ -15,15 +15,15 @@ import pytest
 from rich.console import Console
 
 from coincast_sandbox.testing import running_sandbox
-from coincast_stack.child import Child, Command
-from coincast_stack.keeper import Keeper
+from coincast_stack.console import ProgressLines, say_death
+from coincast_stack.environment import Ports
+from coincast_stack.errors import ChildDeathError, SetupError
+from coincast_stack.layout import build_layout, inherited
 from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.plan import inherited, make_plan
-from coincast_stack.ports import ensure_free, free_ports
-from coincast_stack.problems import ChildDeathError, SetupError
-from coincast_stack.show import ProgressLines, say_death
+from coincast_stack.processes.child import Child, Command
+from coincast_stack.processes.ports import ensure_free, free_ports
+from coincast_stack.processes.reaper_client import ReaperClient
 from coincast_stack.upstream import check_folder, coingecko_answers
-from coincast_stack.wiring import Ports
 
 PORTS = Ports(*range(20001, 20001 + len(fields(Ports))))
 STUBBORN = (
@@ -51,16 +51,16 @@ def gone_within(pid: int, seconds: float) -> bool:
 
 
 def test_each_service_hears_of_the_others(tmp_path: Path) -> None:
-    plan = make_plan(StackOptions(tmp_path), Upstream.SANDBOX, PORTS)
-    market = plan.services["market"].environment
+    layout = build_layout(StackOptions(tmp_path), Upstream.SANDBOX, PORTS)
+    market = layout.services["market"].environment
     assert market["MARKET_UPSTREAM"] == "sandbox"
     assert market["MARKET_UPSTREAM_URL"] == f"http://127.0.0.1:{PORTS.sandbox}/api/v3"
     for name in ("training", "forecast", "gateway"):
-        environment = plan.services[name].environment
+        environment = layout.services[name].environment
         assert environment[f"{name.upper()}_MARKET_TARGET"] == f"127.0.0.1:{PORTS.market}"
         assert all(key.startswith(f"{name.upper()}_") for key in environment)
-        assert environment[f"{name.upper()}_REDIS_URL"] == plan.redis_url
-    training, forecast = plan.services["training"].environment, plan.services["forecast"].environment
+        assert environment[f"{name.upper()}_REDIS_URL"] == layout.redis_url
+    training, forecast = layout.services["training"].environment, layout.services["forecast"].environment
     assert training["TRAINING_ARTIFACTS_DIR"] == forecast["FORECAST_ARTIFACTS_DIR"]
 
 
@@ -70,9 +70,9 @@ def test_sandbox_state_stands_apart_from_coingeckos(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "bitcoin.csv").touch()
     var = tmp_path / "var"
-    states = [make_plan(StackOptions(var), Upstream.COINGECKO, PORTS).state_dir]
+    states = [build_layout(StackOptions(var), Upstream.COINGECKO, PORTS).state_dir]
     states += [
-        make_plan(StackOptions(var, data=d), Upstream.SANDBOX, PORTS).state_dir for d in (None, one, other)
+        build_layout(StackOptions(var, data=d), Upstream.SANDBOX, PORTS).state_dir for d in (None, one, other)
     ]
     assert states[0] == var
     assert len(set(states)) == 4
@@ -80,9 +80,9 @@ def test_sandbox_state_stands_apart_from_coingeckos(tmp_path: Path) -> None:
 
 def test_coingecko_runs_start_no_sandbox_and_a_given_redis_no_server(tmp_path: Path) -> None:
     options = StackOptions(tmp_path, redis_url="redis://127.0.0.1:1/0")
-    plan = make_plan(options, Upstream.COINGECKO, PORTS)
-    assert (plan.sandbox, plan.redis) == (None, None)
-    assert "MARKET_UPSTREAM_URL" not in plan.services["market"].environment
+    layout = build_layout(options, Upstream.COINGECKO, PORTS)
+    assert (layout.sandbox, layout.redis) == (None, None)
+    assert "MARKET_UPSTREAM_URL" not in layout.services["market"].environment
 
 
 def test_settings_of_a_service_reach_that_service_alone() -> None:
@@ -131,26 +131,26 @@ async def first_number(child: Child) -> int:
 
 
 async def test_a_stubborn_child_ends_with_all_that_it_started(tmp_path: Path) -> None:
-    keeper = Keeper()
-    child = await Child.start(Command("x", [sys.executable, "-c", STUBBORN]), tmp_path, keeper, os.environ)
+    reaper = ReaperClient()
+    child = await Child.start(Command("x", [sys.executable, "-c", STUBBORN]), tmp_path, reaper, os.environ)
     grandchild = await first_number(child)
     await child.stop(0.3)
     assert gone_within(child.pid, 2)
     assert gone_within(grandchild, 2)
-    keeper.close()
+    reaper.close()
 
 
 async def test_last_lines_come_from_the_end_of_the_log(tmp_path: Path) -> None:
-    keeper = Keeper()
+    reaper = ReaperClient()
     script = "for i in range(50_000): print('line', i)\nraise SystemExit(3)"
-    child = await Child.start(Command("x", [sys.executable, "-c", script]), tmp_path, keeper, os.environ)
+    child = await Child.start(Command("x", [sys.executable, "-c", script]), tmp_path, reaper, os.environ)
     assert await child.wait() == 3
     lines = child.last_lines()
     assert (len(lines), lines[-1]) == (15, "line 49999")
     told = str(ChildDeathError("x", 3, lines))
     assert "x ended with exit code 3" in told
     assert "line 49999" in told
-    keeper.close()
+    reaper.close()
 
 
 def test_what_a_process_wrote_is_shown_as_it_wrote_it() -> None:
@@ -168,13 +168,13 @@ def test_the_guardian_ends_what_a_killed_parent_leaves(tmp_path: Path) -> None:
     script = f"""
 import asyncio, os, sys, time
 from pathlib import Path
-from coincast_stack.child import Child, Command
-from coincast_stack.keeper import Keeper
+from coincast_stack.processes.child import Child, Command
+from coincast_stack.processes.reaper_client import ReaperClient
 
 async def main():
-    keeper = Keeper()
+    reaper = ReaperClient()
     command = Command("x", [sys.executable, "-c", {STUBBORN!r}])
-    child = await Child.start(command, Path({str(tmp_path)!r}), keeper, os.environ)
+    child = await Child.start(command, Path({str(tmp_path)!r}), reaper, os.environ)
     while not child.last_lines():
         await asyncio.sleep(0.02)
     print(child.pid, child.last_lines()[0], flush=True)

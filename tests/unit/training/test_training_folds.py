@@ -14,7 +14,7 @@ import pytest
 from coincast_chassis.errors import InvalidInput, NotReady
 from coincast_chassis.settings import load_settings
 from coincast_modelkit.features import DEFAULT_SPEC, market_of
-from coincast_modelkit.prepared import prepare
+from coincast_modelkit.model_input import prepare
 from coincast_training.backtest.report import write_report
 from coincast_training.backtest.run import Options, run_backtest
 from coincast_training.backtest.strategy import Costs, run_strategies

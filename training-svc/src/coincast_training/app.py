@@ -15,10 +15,10 @@ from redis.exceptions import RedisError
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.app import ServiceApp
 from coincast_chassis.app import Servicer as Entry
-from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Unavailable
-from coincast_chassis.metrics import watch_disk
+from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.observability.metrics import watch_disk
 from coincast_chassis.redis import open_redis
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap

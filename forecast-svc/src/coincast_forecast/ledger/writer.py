@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_forecast import metrics
 from coincast_forecast.domain import LedgerCounts
 from coincast_forecast.ledger.spool import SpoolFolder, orphans, read_segment

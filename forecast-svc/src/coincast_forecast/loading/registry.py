@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_forecast import metrics
 from coincast_forecast.domain import (
     CHALLENGER,

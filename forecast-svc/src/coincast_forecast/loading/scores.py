@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_forecast.domain import LiveScores
 
 log = get_logger("coincast.forecast.scores")

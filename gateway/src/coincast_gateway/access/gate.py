@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Unavailable
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.access.callers import Network, address_of, shown_key
 from coincast_gateway.access.keys import GRANTS, KeyRecord, KeyRing, KeyStore
 from coincast_gateway.access.limits import Limiter, limit_headers

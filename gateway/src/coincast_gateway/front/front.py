@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from opentelemetry.trace import SpanKind
 
 from coincast_chassis import context
-from coincast_chassis.logs import get_logger
-from coincast_chassis.tracing import TRACEPARENT, current_trace_id, current_tracing
+from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.observability.tracing import TRACEPARENT, current_trace_id, current_tracing
 from coincast_gateway import metrics
 from coincast_gateway.access.gate import Admission, Gate
 from coincast_gateway.front.refuse import send_refusal

@@ -3,7 +3,7 @@
 from typing import Any
 
 from coincast_chassis import context
-from coincast_chassis.metrics import observe_latency
+from coincast_chassis.observability.metrics import observe_latency
 from coincast_gateway import metrics
 from coincast_gateway.health.latency import Recent
 from coincast_gateway.serving.asgi import Scope, header

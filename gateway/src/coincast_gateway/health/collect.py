@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from coincast.common.v1.process_pb2 import GetProcessResponse
 from coincast_chassis.errors import CoincastError
-from coincast_chassis.process import ProcessWatch
+from coincast_chassis.observability.process_stats import ProcessWatch
 from coincast_gateway.health.component import Component, judged, worst
 from coincast_gateway.health.latency import Recent, percentiles_ms
 from coincast_gateway.health.services import (

@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 
 KEY = "coincast:gateway:trends"
 log = get_logger("coincast.gateway")

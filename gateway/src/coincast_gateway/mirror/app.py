@@ -5,7 +5,7 @@ from collections.abc import Callable
 import orjson
 
 from coincast_chassis.errors import CoincastError
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.encode.plain import iso, unix_seconds, word
 from coincast_gateway.mirror.errors import MirrorError, mirror_error
 from coincast_gateway.mirror.paths import KEY_PARAMETERS, PREFIX, check, find, query_of

@@ -8,9 +8,9 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from coincast_chassis import context
-from coincast_chassis.breaker import Breaker
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
-from coincast_chassis.grpc_errors import plainly
+from coincast_chassis.grpc.error_mapping import plainly
+from coincast_chassis.resilience.breaker import Breaker
 
 Result = TypeVar("Result")
 

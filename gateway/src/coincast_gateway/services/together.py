@@ -16,7 +16,7 @@ from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, Unavailable
 from coincast_chassis.item_errors import from_item_error
-from coincast_chassis.tracing import outgoing_traceparent
+from coincast_chassis.observability.tracing import outgoing_traceparent
 
 # What a question may ask for to go with others: a full call then stays well below the limit of a message.
 MAX_ROWS = 20

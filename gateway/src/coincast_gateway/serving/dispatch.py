@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from coincast_chassis.errors import CoincastError
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.problems import INVALID, PROBLEM_JSON, Problem, internal, problem_of
 from coincast_gateway.replies import JSON, Reply
 from coincast_gateway.serving.asgi import Headers, Receive, Scope, Send, header

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from coincast_chassis.errors import CoincastError
-from coincast_chassis.logs import get_logger
+from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.problems import OVERLOADED, Problem, internal, problem_of
 from coincast_gateway.serving.asgi import FIRST_BYTE_AT, Headers, Receive, Scope, Send
 from coincast_gateway.serving.validation import Refused

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.singleflight import SingleFlight
+from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_gateway.replies import Reply
 from coincast_gateway.serving.entry import Entry
 from coincast_gateway.serving.shared import SharedReplies

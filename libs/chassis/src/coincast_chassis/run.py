@@ -10,14 +10,14 @@ from typing import Any, NoReturn, TypeVar
 
 import uvloop
 
-from coincast_chassis import metrics
 from coincast_chassis.app import ServiceApp
 from coincast_chassis.errors import CoincastError
-from coincast_chassis.logs import get_logger
-from coincast_chassis.looplag import watch_loop
-from coincast_chassis.server import GrpcServer
+from coincast_chassis.grpc.server import GrpcServer
+from coincast_chassis.observability import metrics
+from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.observability.loop_lag import watch_loop
+from coincast_chassis.observability.telemetry import telemetry
 from coincast_chassis.settings import ServiceSettings, load_settings
-from coincast_chassis.telemetry import telemetry
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 Build = Callable[[Any, AsyncExitStack], Awaitable[ServiceApp]]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from coincast_client import show
+from coincast_client import terminal
 from coincast_client.client import DEFAULT_URL, Coincast, forecasts_call, prices_call
 from coincast_client.errors import CoincastClientError, Refused
 from coincast_client.models import Forecasts, Health, Model, Prices
@@ -59,7 +59,7 @@ def prices(
         if as_json:
             printed(document)
         else:
-            show.show_prices(Console(), Prices.read(document))
+            terminal.show_prices(Console(), Prices.read(document))
 
 
 @app.command()
@@ -83,8 +83,8 @@ def forecast(
         console, found = Console(), Forecasts.read(document)
         for each in found.forecasts:
             history = client.history(each.id, days=60, vs_currency=vs) if chart else None
-            show.show_forecast(console, each, history)
-        show.show_errors(console, found.errors)
+            terminal.show_forecast(console, each, history)
+        terminal.show_errors(console, found.errors)
 
 
 @app.command()
@@ -95,7 +95,7 @@ def models(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> No
         if as_json:
             printed(document)
         else:
-            show.show_models(Console(), [Model.read(row) for row in document["models"]])
+            terminal.show_models(Console(), [Model.read(row) for row in document["models"]])
 
 
 @app.command()
@@ -106,6 +106,6 @@ def health(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> No
         if as_json:
             printed(document)
         else:
-            show.show_health(Console(), Health.read(document))
+            terminal.show_health(Console(), Health.read(document))
     if document["status"] == "down":
         raise typer.Exit(1)

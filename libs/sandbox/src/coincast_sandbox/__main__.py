@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from coincast_sandbox.access import Plan
 from coincast_sandbox.app import SandboxOptions, create_app
-from coincast_sandbox.candles import CandlesError
+from coincast_sandbox.http.access import Plan
 from coincast_sandbox.server import server_config
+from coincast_sandbox.simulation.candles import CandlesError
 
 
 class PlanName(StrEnum):

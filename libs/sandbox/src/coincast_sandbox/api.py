@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from coincast_sandbox import query as read
-from coincast_sandbox.access import MONTHLY_CREDITS, MinuteLimit, Plan
-from coincast_sandbox.errors import RefusalError, refusal_response
-from coincast_sandbox.market import Market
+from coincast_sandbox.http import query as read
+from coincast_sandbox.http.access import MONTHLY_CREDITS, MinuteLimit, Plan
+from coincast_sandbox.http.errors import RefusalError, refusal_response
 from coincast_sandbox.replies import charts, coins, markets, simple
 from coincast_sandbox.replies.spot import CHANGE_DAYS
+from coincast_sandbox.simulation.market import Market
 
 PREFIX = "/api/v3"
 OHLC_DAYS = {1, 7, 14, 30, 90, 180, 365}

@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from coincast_sandbox.access import CallCounts, MinuteLimit, Plan
-from coincast_sandbox.admin import Admin
 from coincast_sandbox.api import Api
-from coincast_sandbox.door import Door
-from coincast_sandbox.errors import RefusalError, refusal_response
-from coincast_sandbox.faults import FaultBoard
-from coincast_sandbox.market import Market, open_market
+from coincast_sandbox.faults.registry import FaultRegistry
+from coincast_sandbox.http.access import CallCounts, MinuteLimit, Plan
+from coincast_sandbox.http.admin import Admin
+from coincast_sandbox.http.errors import RefusalError, refusal_response
+from coincast_sandbox.http.middleware import SandboxMiddleware
+from coincast_sandbox.simulation.market import Market, open_market
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ def create_app(options: SandboxOptions | None = None) -> ASGIApp:
     chosen = options or SandboxOptions()
     market = open_market(chosen.data, chosen.today, chosen.seed, chosen.wall)
     limit = MinuteLimit(chosen.rate_per_minute, chosen.monotonic)
-    counts, faults = CallCounts(chosen.monotonic), FaultBoard(chosen.seed)
+    counts, faults = CallCounts(chosen.monotonic), FaultRegistry(chosen.seed)
     routes = Api(market, chosen.plan, limit).routes() + Admin(market, faults, counts, limit).routes()
     app = Starlette(routes=routes, exception_handlers={404: _unknown_path(market)})
-    return Door(app, clock=market.clock, limit=limit, counts=counts, faults=faults)
+    return SandboxMiddleware(app, clock=market.clock, limit=limit, counts=counts, faults=faults)
 
 
 def _unknown_path(market: Market) -> Callable[[Request, Exception], Awaitable[Response]]:

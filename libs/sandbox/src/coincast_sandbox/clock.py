@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import date
 
-from coincast_sandbox.candles import day_number
+from coincast_sandbox.simulation.candles import day_number
 
 
 class SandboxClock:

@@ -10,11 +10,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from coincast_stack.console import console
 from coincast_stack.demo import NO_ARTIFACT_NEEDED, demo
+from coincast_stack.errors import StackError
 from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.problems import StackError
 from coincast_stack.run import run
-from coincast_stack.show import console
 
 app = typer.Typer(add_completion=False, help="Coincast as processes on this machine.")
 Result = TypeVar("Result")

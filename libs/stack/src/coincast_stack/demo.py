@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 
 from rich.console import Console
 
+from coincast_stack.console import ProgressLines, forecast_table
+from coincast_stack.errors import StackError
 from coincast_stack.options import StackOptions
-from coincast_stack.probes import as_json, get
-from coincast_stack.problems import StackError
-from coincast_stack.ready import wait_until_ready
+from coincast_stack.processes.probes import as_json, get
+from coincast_stack.readiness import wait_until_ready
 from coincast_stack.run import _say_upstream
-from coincast_stack.show import ProgressLines, forecast_table
 from coincast_stack.stack import Stack, running_stack
 
 READY_SECONDS = 1800.0
@@ -28,8 +28,8 @@ async def demo(options: StackOptions, coin: str, days: int, model: str, out: Con
         await wait_until_ready(stack, options.train, progress, READY_SECONDS)
         progress("asking the gateway", None)
         reply = await _forecast(stack, coin, days, model)
-        for artifact in sorted((stack.plan.state_dir / "artifacts").glob("*/v*/manifest.json")):
-            out.print(f"artifact: {artifact.parent.relative_to(stack.plan.state_dir)}", highlight=False)
+        for artifact in sorted((stack.layout.state_dir / "artifacts").glob("*/v*/manifest.json")):
+            out.print(f"artifact: {artifact.parent.relative_to(stack.layout.state_dir)}", highlight=False)
         document = as_json(reply)
         out.print(forecast_table(document["forecasts"][0]))
         progress("stopping", None)

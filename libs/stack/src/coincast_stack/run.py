@@ -7,10 +7,10 @@ import time
 
 from rich.console import Console
 
+from coincast_stack.console import ProgressLines, sandbox_warning, say_death
+from coincast_stack.errors import ChildDeathError
 from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.problems import ChildDeathError
-from coincast_stack.ready import wait_until_ready
-from coincast_stack.show import ProgressLines, sandbox_warning, say_death
+from coincast_stack.readiness import wait_until_ready
 from coincast_stack.stack import Stack, running_stack
 
 READY_SECONDS = 1800.0
@@ -69,7 +69,7 @@ async def _watch(stack: Stack, out: Console) -> None:
 
 
 def _say_upstream(stack: Stack, options: StackOptions, out: Console) -> None:
-    if stack.plan.upstream == Upstream.COINGECKO:
+    if stack.layout.upstream == Upstream.COINGECKO:
         out.print("Market data: [bold]CoinGecko[/]")
     else:
         out.print(sandbox_warning(stack, str(options.data or "")))
@@ -81,13 +81,13 @@ def _say_ready(stack: Stack, out: Console) -> None:
     out.print(f"  curl '{url}/prices?ids=bitcoin,ethereum&vs_currencies=usd'", highlight=False)
     out.print(f"  curl '{url}/forecasts?ids={coin}&days=7&model=lightgbm'", highlight=False)
     out.print(f"Logs: {stack.log_dir}   Ctrl-C stops everything.", highlight=False)
-    if stack.plan.upstream == Upstream.SANDBOX:
+    if stack.layout.upstream == Upstream.SANDBOX:
         out.print("[bold red]Reminder: this is the sandbox, not real market data.[/]")
 
 
 def _say_later(stack: Stack, options: StackOptions, out: Console) -> None:
     """Names the models that are still trained while the stack serves, until when others answer for them."""
-    artifacts = stack.plan.state_dir / "artifacts"
+    artifacts = stack.layout.state_dir / "artifacts"
     missing = [model for model in options.later if not (artifacts / model / "aliases.json").exists()]
     if missing:
         out.print(

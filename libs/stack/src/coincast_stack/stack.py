@@ -10,15 +10,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TextIO
 
-from coincast_stack.child import Child, Command
-from coincast_stack.keeper import Keeper
+from coincast_stack.environment import SERVICES, Ports
+from coincast_stack.errors import ChildDeathError, SetupError
+from coincast_stack.layout import StackLayout, build_layout, inherited
 from coincast_stack.options import StackOptions
-from coincast_stack.plan import Plan, inherited, make_plan
-from coincast_stack.ports import ensure_free, free_ports
-from coincast_stack.probes import answers_http, answers_redis
-from coincast_stack.problems import ChildDeathError, SetupError
+from coincast_stack.processes.child import Child, Command
+from coincast_stack.processes.ports import ensure_free, free_ports
+from coincast_stack.processes.probes import answers_http, answers_redis
+from coincast_stack.processes.reaper_client import ReaperClient
 from coincast_stack.upstream import choose_upstream
-from coincast_stack.wiring import SERVICES, Ports
 
 START_SECONDS = 20.0
 Tell = Callable[[str], None]
@@ -27,50 +27,50 @@ Tell = Callable[[str], None]
 class Stack:
     """Running processes by name: redis, sandbox (where used), market, training, forecast, gateway."""
 
-    def __init__(self, plan: Plan, keeper: Keeper) -> None:
-        self.plan = plan
+    def __init__(self, layout: StackLayout, reaper: ReaperClient) -> None:
+        self.layout = layout
         self.children: dict[str, Child] = {}
-        self._keeper = keeper
+        self._reaper = reaper
         self._stopping = False
 
     @property
     def gateway_url(self) -> str:
         """Root of the REST interface."""
-        return f"http://127.0.0.1:{self.plan.ports.gateway}"
+        return f"http://127.0.0.1:{self.layout.ports.gateway}"
 
     @property
     def sandbox_url(self) -> str | None:
         """Root of the sandbox, without /api/v3; None where CoinGecko is used."""
-        return f"http://127.0.0.1:{self.plan.ports.sandbox}" if self.plan.sandbox else None
+        return f"http://127.0.0.1:{self.layout.ports.sandbox}" if self.layout.sandbox else None
 
     def target(self, service: str) -> str:
         """gRPC address of market, forecast or training."""
-        return f"127.0.0.1:{getattr(self.plan.ports, service)}"
+        return f"127.0.0.1:{getattr(self.layout.ports, service)}"
 
     def metrics_url(self, service: str) -> str:
         """Where a service's Prometheus metrics are."""
-        return f"http://127.0.0.1:{getattr(self.plan.ports, f'{service}_metrics')}/metrics"
+        return f"http://127.0.0.1:{getattr(self.layout.ports, f'{service}_metrics')}/metrics"
 
     @property
     def log_dir(self) -> Path:
         """One log file a process."""
-        return self.plan.state_dir / "logs"
+        return self.layout.state_dir / "logs"
 
     async def start(self) -> None:
         """Redis and the sandbox first, the services together after them.
 
         Raises ChildDeathError or SetupError.
         """
-        if self.plan.redis:
-            await self._start_and_await(self.plan.redis, lambda: answers_redis(self.plan.redis_url))
-        elif not await answers_redis(self.plan.redis_url):
+        if self.layout.redis:
+            await self._start_and_await(self.layout.redis, lambda: answers_redis(self.layout.redis_url))
+        elif not await answers_redis(self.layout.redis_url):
             raise SetupError("the Redis of REDIS_URL does not answer; start it, or leave REDIS_URL out")
-        if self.plan.sandbox:
+        if self.layout.sandbox:
             await self._start_and_await(
-                self.plan.sandbox, lambda: answers_http(f"{self.sandbox_url}/sandbox/health")
+                self.layout.sandbox, lambda: answers_http(f"{self.sandbox_url}/sandbox/health")
             )
         for name in SERVICES:
-            await self._start(self.plan.services[name])
+            await self._start(self.layout.services[name])
 
     async def stop(self) -> None:
         """Ends everything in order, by force where it must, within ten seconds."""
@@ -95,7 +95,7 @@ class Stack:
                 raise ChildDeathError(child.name, child.exit_code, child.last_lines())
 
     async def _start(self, command: Command) -> Child:
-        child = await Child.start(command, self.log_dir, self._keeper, inherited())
+        child = await Child.start(command, self.log_dir, self._reaper, inherited())
         self.children[command.name] = child
         return child
 
@@ -115,10 +115,10 @@ class Stack:
 async def running_stack(options: StackOptions) -> AsyncIterator[Stack]:
     """A stack that has been started but may not be ready yet; ended with the block, whatever happens."""
     upstream = await choose_upstream(options)
-    plan = make_plan(options, upstream, _choose_ports(options))
-    _make_folders(plan.state_dir)
-    with _sole_owner(plan.state_dir), contextlib.closing(Keeper()) as keeper:
-        stack = Stack(plan, keeper)
+    layout = build_layout(options, upstream, _choose_ports(options))
+    _make_folders(layout.state_dir)
+    with _sole_owner(layout.state_dir), contextlib.closing(ReaperClient()) as reaper:
+        stack = Stack(layout, reaper)
         try:
             await stack.start()
             yield stack

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from coincast_stack.options import StackOptions
-from coincast_stack.ready import wait_until_ready
+from coincast_stack.readiness import wait_until_ready
 from coincast_stack.stack import Stack, running_stack
 
 READY_SECONDS = 600.0

@@ -4,9 +4,9 @@ import asyncio
 
 import httpx2
 
+from coincast_stack.errors import SetupError
 from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.probes import as_json
-from coincast_stack.problems import SetupError
+from coincast_stack.processes.probes import as_json
 
 COINGECKO_PING = "https://api.coingecko.com/api/v3/ping"
 ANSWER_WITHIN_SECONDS = 3.0

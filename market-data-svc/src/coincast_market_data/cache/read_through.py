@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout, Unavailable
-from coincast_chassis.singleflight import SingleFlight
+from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import Cached
 from coincast_market_data.cache.layers import LayeredCache

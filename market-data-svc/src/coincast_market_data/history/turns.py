@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from weakref import WeakValueDictionary
 
-from coincast_chassis.singleflight import SingleFlight
+from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data.upstream.refusals import BeyondPlan
 
 # Little against a fetch, and enough for those who ask at the same moment.

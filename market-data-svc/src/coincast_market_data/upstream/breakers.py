@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import structlog
 
-import coincast_chassis.metrics
-from coincast_chassis.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
+import coincast_chassis.observability.metrics
 from coincast_chassis.clock import Clock
+from coincast_chassis.resilience.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 from coincast_market_data import metrics
 from coincast_market_data.settings import Settings
 
@@ -51,7 +51,7 @@ class Breakers:
             min_calls=settings.breaker_min_calls,
             probe_seconds=settings.breaker_probe_seconds,
             clock=clock,
-            listeners=(coincast_chassis.metrics.watch_breaker, self._moved),
+            listeners=(coincast_chassis.observability.metrics.watch_breaker, self._moved),
         )
 
     def _moved(self, name: str, before: str, to: str) -> None:

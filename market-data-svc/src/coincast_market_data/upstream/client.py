@@ -12,7 +12,7 @@ import httpx2
 from opentelemetry.trace import SpanKind
 
 from coincast_chassis.errors import Timeout, Unavailable
-from coincast_chassis.tracing import current_tracing
+from coincast_chassis.observability.tracing import current_tracing
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.settings import Settings, UpstreamName
 from coincast_market_data.upstream.body import parse_json, read_capped

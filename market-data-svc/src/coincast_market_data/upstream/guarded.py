@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import structlog
 
-from coincast_chassis.breaker import CLOSED, Breaker, BreakerOpen
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
-from coincast_chassis.singleflight import SingleFlight
+from coincast_chassis.resilience.breaker import CLOSED, Breaker, BreakerOpen
+from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
 from coincast_market_data.quota.governor import Governor

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from coincast_chassis.breaker import BreakerOpen
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
+from coincast_chassis.resilience.breaker import BreakerOpen
 from coincast_market_data.upstream.refusals import BadData
 
 BASE_SECONDS = 0.25

@@ -12,7 +12,7 @@ import typer
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
-from coincast_chassis.channel import open_channel
+from coincast_chassis.grpc.channel import open_channel
 from coincast_training.cli import options
 from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
 from coincast_training.convert import job_from_pb, spec_to_pb

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from coincast_modelkit.candles import Candles, Panel
-from coincast_modelkit.features import kernels as k
+from coincast_modelkit.features import rolling as k
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, Plan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows

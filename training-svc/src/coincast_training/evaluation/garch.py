@@ -20,7 +20,7 @@ from scipy.stats import norm
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.intervals import symmetric_quantiles
-from coincast_modelkit.models.ensemble import LEVELS
+from coincast_modelkit.models.ensemble.model import LEVELS
 from coincast_training.evaluation.baselines import origins_of
 from coincast_training.evaluation.options import Plan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows

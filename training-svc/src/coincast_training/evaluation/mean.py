@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
-from coincast_modelkit.features import kernels as k
+from coincast_modelkit.features import rolling as k
 from coincast_modelkit.models.scales import joined
 from coincast_training.evaluation.baselines import origins_of
 from coincast_training.evaluation.options import Plan

@@ -9,8 +9,8 @@ import numpy as np
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import Market
+from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import ForecastModel, TechnicalModel
-from coincast_modelkit.prepared import Prepared, prepare
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, Plan
 from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
 from coincast_training.fitting.ensemble_guest_params import guest_mapping
@@ -92,7 +92,7 @@ def known_by(panel: Panel, day: np.datetime64) -> Panel:
     return {coin: candles for coin, candles in cut.items() if len(candles)}
 
 
-def prepared_on(panel: Panel, market: Market, day: np.datetime64, model: ForecastModel) -> list[Prepared]:
+def prepared_on(panel: Panel, market: Market, day: np.datetime64, model: ForecastModel) -> list[ModelInput]:
     """Every coin that traded on the day and has the history that is asked of all models."""
     coins = []
     for candles in panel.values():

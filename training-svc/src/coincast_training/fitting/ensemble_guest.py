@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC, FeatureSpec
-from coincast_modelkit.models.ensemble_guest import Guest, guest_scales
+from coincast_modelkit.models.ensemble.rnn_member import Guest, guest_scales
 from coincast_modelkit.models.har import TERMS
 from coincast_training.executors import Executor
 from coincast_training.fitting.ensemble_guest_params import GuestParams

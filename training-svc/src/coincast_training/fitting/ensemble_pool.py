@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 
 from coincast_modelkit.intervals import REGIMES, regime_sizes, weighted_sizes
 from coincast_modelkit.intervals.conformal import prior_sizes
-from coincast_modelkit.models.ensemble import LEVELS
-from coincast_modelkit.models.ensemble_anchor import MEMBERS, OUTLOOK, Pool
+from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, OUTLOOK, Pool
+from coincast_modelkit.models.ensemble.model import LEVELS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.models.ensemble_anchor import Scales
+from coincast_modelkit.models.ensemble.horizon_pool import Scales
 from coincast_modelkit.models.scales import LONG_RUN_DAYS, SHORT, Garch, LinearScale, joined, linear_design
 from coincast_training.fitting.ensemble_rows import FIRST_ROW, Block, CoinRows
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.intervals import symmetric_quantiles
-from coincast_modelkit.models.ensemble import LEVELS, Anchor
-from coincast_modelkit.models.ensemble_anchor import GUEST, MEMBERS, Pool, Scales, with_guest
+from coincast_modelkit.models.ensemble.horizon_pool import GUEST, MEMBERS, Pool, Scales, with_guest
+from coincast_modelkit.models.ensemble.model import LEVELS, Anchor
 from coincast_modelkit.models.scales import into_weekend, joined
 from coincast_training.executors import Executor
 from coincast_training.fitting.ensemble_guest import GuestWalk

@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.models.network import Network, Singles, draw_masks, sampled
+from coincast_modelkit.models.onnx_network import Network, Singles, draw_masks, sampled
 from coincast_training.fitting.lstm_params import LstmParams
 
 PARITY = 1e-5

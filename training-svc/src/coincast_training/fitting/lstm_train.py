@@ -11,7 +11,7 @@ from coincast_modelkit.candles import Floats
 from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.location_scale import LocationScale
 from coincast_modelkit.models.lstm import LstmModel, network_outputs
-from coincast_modelkit.models.network import Scaler, Singles
+from coincast_modelkit.models.onnx_network import Scaler, Singles
 from coincast_training.fitting.corrections import Corrections, Outputs, scores_of
 from coincast_training.fitting.lstm_net import Examples, Net, Snapshot
 from coincast_training.fitting.lstm_params import LstmParams

@@ -11,8 +11,8 @@ import numpy as np
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
-from coincast_modelkit.models.ensemble import Anchor, EnsembleModel
-from coincast_modelkit.models.ensemble_guest import Guest
+from coincast_modelkit.models.ensemble.model import Anchor, EnsembleModel
+from coincast_modelkit.models.ensemble.rnn_member import Guest
 from coincast_training.executors import Executor
 from coincast_training.executors.inline import InlineExecutor
 from coincast_training.fitting.base import FittedModel, WalkForward

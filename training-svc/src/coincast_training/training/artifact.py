@@ -9,7 +9,7 @@ from typing import Any
 
 from coincast_modelkit.artifact import GOLDEN, Manifest, Record, data_window, golden_bytes, write_artifact
 from coincast_modelkit.features import market_of
-from coincast_modelkit.prepared import Prepared, prepare
+from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_training.domain import TrainingSpec
 from coincast_training.fitting.base import FittedModel
 from coincast_training.registry.registry import Registry
@@ -79,7 +79,7 @@ def write_version(
     return write_artifact(registry.root, manifest, save, key=registry.key)
 
 
-def golden_coins(ground: Ground, fitted: FittedModel) -> list[Prepared]:
+def golden_coins(ground: Ground, fitted: FittedModel) -> list[ModelInput]:
     """A few coins on their last day, prepared as serving prepares them."""
     panel, market = ground.panel, market_of(ground.reference)
     chosen = sorted(panel, key=lambda coin_id: (-len(panel[coin_id]), coin_id))[:GOLDEN_COINS]

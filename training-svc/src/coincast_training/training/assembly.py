@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from coincast_chassis.channel import open_channel
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import InvalidInput
+from coincast_chassis.grpc.channel import open_channel
 from coincast_training.fitting.config import default_folder, read_config
 from coincast_training.fitting.table import find_fit
 from coincast_training.history import MarketDataHistory

@@ -14,8 +14,8 @@ import numpy as np
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import WINDOW_DAYS, FeatureSpec, Market, batch, market_of
 from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_modelkit.model_input import TAIL_DAYS, ModelInput
 from coincast_modelkit.models.base import ForecastModel
-from coincast_modelkit.prepared import TAIL_DAYS, Prepared
 from coincast_modelkit.splits import Fold
 from coincast_training.fitting.base import WalkForward
 from coincast_training.fitting.table import find_fit
@@ -100,7 +100,7 @@ def forecast_days(
 
 def prepared_on(
     candles: Candles, market: Market, spec: FeatureSpec, first: np.datetime64, last: np.datetime64
-) -> list[Prepared]:
+) -> list[ModelInput]:
     """What `prepare` gives on each day of a span, with the features computed once."""
     stop = int(np.searchsorted(candles.dates, last, side="right"))
     start = int(np.searchsorted(candles.dates, first))
@@ -109,7 +109,7 @@ def prepared_on(
     features = batch(candles.rows(0, stop), market, spec)
     padded = np.vstack([np.full((WINDOW_DAYS, len(spec.names)), np.nan), features])
     return [
-        Prepared(
+        ModelInput(
             candles.coin_id,
             candles.dates[row].astype(object),
             float(candles.close[row]),
@@ -122,7 +122,7 @@ def prepared_on(
 
 
 def _forecast(
-    model: ForecastModel, candles: Candles, prepared: list[Prepared], horizons: Sequence[int]
+    model: ForecastModel, candles: Candles, prepared: list[ModelInput], horizons: Sequence[int]
 ) -> WalkForward:
     forecasts = model.predict(prepared, horizons)
     rows = np.searchsorted(candles.dates, np.array(forecasts.as_of, dtype="datetime64[D]"))

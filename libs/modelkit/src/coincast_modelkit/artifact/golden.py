@@ -8,8 +8,8 @@ import numpy as np
 
 from coincast_modelkit.artifact.errors import ArtifactCorrupt, ArtifactRefused
 from coincast_modelkit.candles import FIELDS, Candles
+from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import ForecastModel
-from coincast_modelkit.prepared import Prepared
 
 GOLDEN = "golden.npz"
 HORIZONS = (1, 7, 30)
@@ -18,7 +18,7 @@ TOLERANCE = 1e-5
 OUTPUTS = ("horizons", "quantiles", "volatility")
 
 
-def golden_bytes(model: ForecastModel, prepared: Sequence[Prepared]) -> bytes:
+def golden_bytes(model: ForecastModel, prepared: Sequence[ModelInput]) -> bytes:
     """Inputs and outputs of some coins as npz (plain arrays). Raises ValueError where no coin could be
     forecast.
     """
@@ -41,7 +41,7 @@ def golden_bytes(model: ForecastModel, prepared: Sequence[Prepared]) -> bytes:
     return buffer.getvalue()
 
 
-def golden_inputs(raw: bytes) -> tuple[list[Prepared], dict[str, np.ndarray]]:
+def golden_inputs(raw: bytes) -> tuple[list[ModelInput], dict[str, np.ndarray]]:
     """The coins and the arrays of a golden file. Raises ArtifactCorrupt."""
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
@@ -74,9 +74,9 @@ def check_golden(model: ForecastModel, raw: bytes) -> float:
     return deviation
 
 
-def _coin(arrays: dict[str, np.ndarray], i: int, coin: str) -> Prepared:
+def _coin(arrays: dict[str, np.ndarray], i: int, coin: str) -> ModelInput:
     days = arrays[f"dates_{i}"].astype("datetime64[D]")
     candles = Candles(coin, days, *arrays[f"candles_{i}"])
-    return Prepared(
+    return ModelInput(
         coin, candles.as_of, candles.last_price, arrays[f"row_{i}"], arrays[f"window_{i}"], candles
     )

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from coincast_modelkit.artifact.errors import ArtifactCorrupt, ArtifactMissing, ArtifactRefused
 from coincast_modelkit.artifact.layout import MANIFEST, SEAL, version_folder
 from coincast_modelkit.artifact.manifest import Manifest
-from coincast_modelkit.artifact.seal import check_seal
+from coincast_modelkit.artifact.signature import check_seal
 from coincast_modelkit.features import spec_of
 from coincast_modelkit.models import MODELS, ForecastModel
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from coincast_modelkit.artifact.durable import replace_file, sync_folder, sync_tree
+from coincast_modelkit.artifact.durable_fs import replace_file, sync_folder, sync_tree
 from coincast_modelkit.artifact.layout import (
     MANIFEST,
     SEAL,
@@ -21,7 +21,7 @@ from coincast_modelkit.artifact.layout import (
     number_of,
 )
 from coincast_modelkit.artifact.manifest import FileDigest, Manifest
-from coincast_modelkit.artifact.seal import make_seal
+from coincast_modelkit.artifact.signature import make_seal
 
 LAST_NUMBER = ".last-version"
 LOCK = ".lock"

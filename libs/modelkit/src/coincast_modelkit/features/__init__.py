@@ -1,8 +1,8 @@
 """Features: named, documented definitions with two views that agree."""
 
+from coincast_modelkit.features.compute import batch, latest
 from coincast_modelkit.features.market import REFERENCE_COINS, Market, market_of
 from coincast_modelkit.features.spec import WINDOW_DAYS, FeatureSpec, spec_of
-from coincast_modelkit.features.views import batch, latest
 
 DEFAULT_SPEC = spec_of()
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats
-from coincast_modelkit.features import kernels as k
+from coincast_modelkit.features import rolling as k
 from coincast_modelkit.features.market import Market
 from coincast_modelkit.volatility import daily_variance, garman_klass_variance, parkinson_variance
 

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from coincast_modelkit.candles import Candles, Dates, Floats, Panel
-from coincast_modelkit.features import kernels as k
+from coincast_modelkit.features import rolling as k
 from coincast_modelkit.volatility import daily_variance
 
 # Bitcoin leads; the rest have traded longest. Training and serving fetch them all, whatever coin is asked

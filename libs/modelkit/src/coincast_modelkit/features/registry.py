@@ -1,8 +1,9 @@
 """All features by name, in the order of their groups."""
 
-from coincast_modelkit.features import (
+from coincast_modelkit.features.definition import Feature
+from coincast_modelkit.features.groups import (
     calendar,
-    cross,
+    cross_section,
     drawdown,
     indicators,
     momentum,
@@ -10,9 +11,8 @@ from coincast_modelkit.features import (
     realised,
     volume,
 )
-from coincast_modelkit.features.definition import Feature
 
-GROUPS = (momentum, indicators, ranges, realised, volume, drawdown, cross, calendar)
+GROUPS = (momentum, indicators, ranges, realised, volume, drawdown, cross_section, calendar)
 
 
 def _collect() -> dict[str, Feature]:

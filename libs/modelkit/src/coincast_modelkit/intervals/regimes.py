@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.features import kernels as k
+from coincast_modelkit.features import rolling as k
 
 Regimes = npt.NDArray[np.int64]
 

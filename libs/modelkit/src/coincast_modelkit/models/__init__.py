@@ -1,10 +1,10 @@
 """The models that serving can load, by name."""
 
 from coincast_modelkit.models.base import Attribution, ForecastModel
-from coincast_modelkit.models.ensemble import EnsembleModel
+from coincast_modelkit.models.ensemble.model import EnsembleModel
 from coincast_modelkit.models.lightgbm import LightgbmModel
 from coincast_modelkit.models.lstm import LstmModel
-from coincast_modelkit.models.technical import TechnicalModel
+from coincast_modelkit.models.range_volatility import TechnicalModel
 
 MODELS: dict[str, type[ForecastModel]] = {
     "technical": TechnicalModel,

@@ -7,7 +7,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from coincast_modelkit.features.spec import FeatureSpec
 from coincast_modelkit.forecasts import Forecasts
-from coincast_modelkit.prepared import Prepared
+from coincast_modelkit.model_input import ModelInput
 
 MAX_HORIZON_DAYS = 30
 
@@ -55,14 +55,14 @@ class ForecastModel(Protocol):
         """The features that `prepare` must compute for it."""
         ...
 
-    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+    def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
         """Forecast every coin at every horizon (days). One bad coin gives NaN rows, never an exception.
 
         Raises ValueError where a horizon is below 1 or beyond max_horizon_days.
         """
         ...
 
-    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+    def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
         """The most telling features of one forecast, largest contribution first; empty where there is
         nothing.
         """

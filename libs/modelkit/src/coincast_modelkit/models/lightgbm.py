@@ -13,12 +13,12 @@ from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.intervals.regimes import Regimes
+from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.har import HarLine
+from coincast_modelkit.models.interpolation import across_horizons, forecasts_of, regimes_of
 from coincast_modelkit.models.location_scale import LocationScale
-from coincast_modelkit.models.parts import across_horizons, forecasts_of, regimes_of
 from coincast_modelkit.models.residuals import ResidualShape
-from coincast_modelkit.prepared import Prepared
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -84,7 +84,7 @@ class LightgbmModel:
         quantiles = self._form.quantiles(at_anchors, scores, horizons, regimes=regimes)
         return self._form.log_volatility(at_anchors, horizons), quantiles
 
-    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+    def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
         return forecasts_of(
@@ -96,7 +96,7 @@ class LightgbmModel:
             errors=across_horizons(self.volatility.anchors, self.volatility_errors, wanted),
         )
 
-    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+    def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
         """SHAP values of the volatility (line and trees together) and of the mean, at the nearest anchor."""
         checked_horizons([horizon], self.max_horizon_days)
         found = self._volatility_parts(prepared.row, horizon) + self._mean_parts(prepared.row, horizon)

@@ -9,7 +9,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.intervals.regimes import Regimes
-from coincast_modelkit.models.parts import across_horizons
+from coincast_modelkit.models.interpolation import across_horizons
 from coincast_modelkit.models.residuals import ResidualShape
 
 

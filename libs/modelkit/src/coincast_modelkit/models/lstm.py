@@ -13,13 +13,13 @@ from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.intervals.regimes import Regimes
+from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.har import HarLine
+from coincast_modelkit.models.interpolation import across_horizons, forecasts_of, regimes_of
 from coincast_modelkit.models.location_scale import LocationScale
-from coincast_modelkit.models.network import Network, Sampler, Scaler, Singles
-from coincast_modelkit.models.parts import across_horizons, forecasts_of, regimes_of
+from coincast_modelkit.models.onnx_network import Network, Sampler, Scaler, Singles
 from coincast_modelkit.models.residuals import ResidualShape
-from coincast_modelkit.prepared import Prepared
 
 MIN_HISTORY_DAYS = 45
 STATE, ARRAYS, ENCODER, HEAD = "model.json", "arrays.npz", "encoder.onnx", "head.onnx"
@@ -77,7 +77,7 @@ class LstmModel:
         )
         return self.form.log_volatility(at_anchors, horizons), quantiles
 
-    def predict(self, prepared: Sequence[Prepared], horizons: Sequence[int]) -> Forecasts:
+    def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
         return forecasts_of(
@@ -89,7 +89,7 @@ class LstmModel:
             errors=across_horizons(self.form.anchors, self.volatility_errors, wanted),
         )
 
-    def explain(self, prepared: Prepared, horizon: int, top: int) -> list[Attribution]:
+    def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
         """What each feature moves the volatility by: the line's part, and the network's by occlusion.
 
         An input is occluded by setting it to its training mean on every day of the window.

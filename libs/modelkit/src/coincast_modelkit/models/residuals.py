@@ -10,7 +10,7 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.intervals.regimes import REGIMES, Regimes
-from coincast_modelkit.models.parts import across_horizons
+from coincast_modelkit.models.interpolation import across_horizons
 
 HALF = len(PROBABILITIES) // 2
 # Central levels of the stored sizes: 0 at the median, up to the widest interval.

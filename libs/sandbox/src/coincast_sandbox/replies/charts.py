@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from coincast_sandbox.bridge import POINTS_PER_DAY, POINTS_PER_HOUR
-from coincast_sandbox.candles import Floats
-from coincast_sandbox.market import SETTLE_SECONDS, Market
 from coincast_sandbox.replies.numbers import rounded
+from coincast_sandbox.simulation.brownian_bridge import POINTS_PER_DAY, POINTS_PER_HOUR
+from coincast_sandbox.simulation.candles import Floats
+from coincast_sandbox.simulation.market import SETTLE_SECONDS, Market
 
 DAY = 86400.0
 

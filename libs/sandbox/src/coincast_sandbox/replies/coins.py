@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from coincast_sandbox.candles import iso, midnight
-from coincast_sandbox.market import Market
 from coincast_sandbox.replies.markets import extremes, rank, supplies
 from coincast_sandbox.replies.spot import CHANGE_DAYS, Spot, change_percent, percent, spot_of
+from coincast_sandbox.simulation.candles import iso, midnight
+from coincast_sandbox.simulation.market import Market
 
 
 def coins_list(market: Market, *, platforms: bool) -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from coincast_sandbox.candles import iso, midnight
-from coincast_sandbox.market import Market, hash_of
 from coincast_sandbox.replies.numbers import spot
 from coincast_sandbox.replies.spot import Spot, change_percent, percent, spot_of
+from coincast_sandbox.simulation.candles import iso, midnight
+from coincast_sandbox.simulation.market import Market, hash_of
 
 
 def ranked_ids(market: Market, order: str) -> list[str]:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from coincast_sandbox.market import Market
 from coincast_sandbox.replies.numbers import spot
 from coincast_sandbox.replies.spot import spot_of
+from coincast_sandbox.simulation.market import Market
 
 
 def simple_price(market: Market, coin_ids: list[str], currencies: list[str], flags: dict[str, bool],

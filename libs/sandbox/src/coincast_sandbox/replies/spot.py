@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coincast_sandbox.candles import Floats
-from coincast_sandbox.market import Market
+from coincast_sandbox.simulation.candles import Floats
+from coincast_sandbox.simulation.market import Market
 
 DAY = 86400.0
 CHANGE_DAYS = {"1h": 1 / 24, "24h": 1.0, "7d": 7.0, "14d": 14.0, "30d": 30.0, "200d": 200.0, "1y": 365.0}

@@ -1,0 +1,1 @@
+"""gRPC servers and channels: interceptors, deadlines, health, and the mapping of errors to status codes."""

@@ -1,0 +1,81 @@
+"""Error reports to Sentry, imported only where a DSN is set; secrets are scrubbed before they leave."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import sentry_sdk
+from sentry_sdk.types import Event, Hint
+from structlog.typing import EventDict, WrappedLogger
+
+from coincast_chassis import context
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.redaction import scrub
+
+_LEVELS = ("error", "critical")
+
+
+def report(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A tap of the logs: errors become reports, the rest the trail that leads to one."""
+    level, message = str(event.get("level", "info")), str(event.get("event", ""))
+    if level not in _LEVELS:
+        data = {name: value for name, value in event.items() if isinstance(value, str | int | float)}
+        sentry_sdk.add_breadcrumb(category="log", level=level, message=message, data=data)
+    elif event.get("exc_info"):
+        sentry_sdk.capture_exception(_exception(event["exc_info"]))
+    else:
+        sentry_sdk.capture_message(message, level="error")
+    return event
+
+
+def _exception(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    return exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1]
+
+
+def _before_send(event: Event, hint: Hint) -> Event | None:
+    """Drop the caller's own mistakes, scrub the rest, add the request's ids."""
+    error = (hint.get("exc_info") or (None, None))[1]
+    if isinstance(error, CoincastError) and error.kind != "internal":
+        return None
+    ids = {"request_id": context.request_id(), "trace_id": context.trace_id()}
+    scrubbed: dict[str, Any] = scrub(dict(event))
+    scrubbed["tags"] = {
+        **(scrubbed.get("tags") or {}),
+        **{name: value for name, value in ids.items() if value},
+    }
+    return cast(Event, scrubbed)
+
+
+def open_sentry(
+    service: str, dsn: str, *, environment: str, version: str, traces_sample_rate: float = 0.0
+) -> None:
+    """Start reporting."""
+    sentry_sdk.init(
+        dsn=dsn,
+        environment=environment,
+        release=f"coincast-{service}@{version}",
+        server_name=service,
+        traces_sample_rate=traces_sample_rate,
+        send_default_pii=False,
+        include_local_variables=False,
+        default_integrations=False,
+        before_send=_before_send,
+        before_send_transaction=_before_send,
+        before_breadcrumb=lambda crumb, _hint: scrub(crumb),
+        shutdown_timeout=2,
+    )
+
+
+@contextmanager
+def transaction(name: str) -> Iterator[None]:
+    """One request as Sentry sees it: what it took, and the errors that it met; kept at the sample rate."""
+    with sentry_sdk.isolation_scope(), sentry_sdk.start_transaction(op="server", name=name):
+        yield
+
+
+def close_sentry() -> None:
+    """Send what is left, for two seconds at most."""
+    sentry_sdk.get_client().close(timeout=2)

@@ -1,0 +1,112 @@
+"""OpenTelemetry: spans over gRPC and HTTP, off unless a collector is configured; W3C trace context always."""
+
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from coincast_chassis import context
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+TRACEPARENT = "traceparent"
+
+
+class Tracing:
+    """The spans of one process. With no tracer it costs a comparison and still hands trace ids on."""
+
+    def __init__(
+        self,
+        tracer: trace.Tracer | None = None,
+        shutdown: Callable[[], None] = lambda: None,
+        *,
+        around_requests: Callable[[str], AbstractContextManager[None]] | None = None,
+    ) -> None:
+        self._tracer, self._shutdown = tracer, shutdown
+        self._around_requests = around_requests
+
+    @contextmanager
+    def span(
+        self, name: str, *, kind: trace.SpanKind = trace.SpanKind.INTERNAL, traceparent: str | None = None
+    ) -> Iterator[trace.Span]:
+        """A span for the block, child of `traceparent` where given, else of the running span."""
+        with ExitStack() as stack:
+            if self._around_requests is not None and kind is trace.SpanKind.SERVER:
+                stack.enter_context(self._around_requests(name))
+            if self._tracer is None:
+                yield trace.INVALID_SPAN
+                return
+            parent = _PROPAGATOR.extract({TRACEPARENT: traceparent}) if traceparent else None
+            yield stack.enter_context(self._tracer.start_as_current_span(name, context=parent, kind=kind))
+
+    def with_requests(self, around: Callable[[str], AbstractContextManager[None]]) -> "Tracing":
+        """The same, with another block around each request served (Sentry's transactions)."""
+        return Tracing(self._tracer, self._shutdown, around_requests=around)
+
+    @property
+    def active(self) -> bool:
+        """Whether a request needs a span or a transaction around it at all."""
+        return self._tracer is not None or self._around_requests is not None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether spans are kept."""
+        return self._tracer is not None
+
+    def close(self) -> None:
+        """Send what is left and stop; bounded by the exporter's timeout."""
+        self._shutdown()
+
+
+_current: contextvars.ContextVar[Tracing | None] = contextvars.ContextVar("coincast_tracing", default=None)
+
+
+def current_tracing() -> Tracing:
+    """The tracing of this process (`use_tracing` sets it); one that is off where there is none."""
+    return _current.get() or Tracing()
+
+
+@contextmanager
+def use_tracing(tracing: Tracing) -> Iterator[Tracing]:
+    """Make it the current one for the block and all tasks that begin in it."""
+    token = _current.set(tracing)
+    try:
+        yield tracing
+    finally:
+        _current.reset(token)
+
+
+def open_tracing(
+    service: str, endpoint: str, *, sample_rate: float = 1.0, environment: str = "", version: str = ""
+) -> Tracing:
+    """Tracing to the collector at `endpoint` (http:// is plaintext, https:// TLS); empty: none."""
+    if not endpoint:
+        return Tracing()
+    from coincast_chassis.observability import tracing_export  # noqa: PLC0415 - the SDK takes half a second to import
+
+    exporter = tracing_export.otlp_exporter(endpoint)
+    attributes = {
+        "service.name": service,
+        "service.version": version,
+        "deployment.environment.name": environment,
+    }
+    return Tracing(*tracing_export.exporting(exporter, attributes, sample_rate=sample_rate))
+
+
+def outgoing_traceparent() -> str:
+    """The `traceparent` for the next hop: the running span's, else the bound trace id with a new parent."""
+    carrier: dict[str, str] = {}
+    if trace.get_current_span().get_span_context().is_valid:
+        _PROPAGATOR.inject(carrier)
+        return carrier[TRACEPARENT]
+    trace_id = context.trace_id()
+    return f"00-{trace_id}-{context.new_request_id()}-00" if trace_id else ""
+
+
+def current_trace_id(metadata: Mapping[str, str]) -> str:
+    """The trace id of the running span, else that of the incoming `traceparent`, else a new one."""
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        return trace.format_trace_id(span.trace_id)
+    return context.parse_traceparent(metadata.get(TRACEPARENT)) or context.new_trace_id()

@@ -1,0 +1,40 @@
+"""Writes docs/features.md: `python -m coincast_modelkit.features.docs_page > docs/features.md`."""
+
+import sys
+from itertools import groupby
+
+from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS
+
+HEAD = """# Features
+
+Generated from the code by `python -m coincast_modelkit.features.docs_page`; a test holds it current.
+
+{count} features in {groups} groups. Each row sees the days up to its own and at most {memory} of them. A
+feature is NaN while it warms up, and where an input is absent: without high and low there are no `ranges`,
+without volume no `volume`; nothing is guessed. Cross-sections are taken against {reference}.
+The default spec's hash is `{hash}`; an artifact that was trained on another one is refused.
+"""
+
+
+def page() -> str:
+    """The page in Markdown."""
+    spec = DEFAULT_SPEC
+    groups = [(name, list(found)) for name, found in groupby(spec.definitions, key=lambda f: f.group)]
+    head = HEAD.format(
+        count=len(spec.names),
+        groups=len(groups),
+        memory=spec.memory_days,
+        reference=", ".join(REFERENCE_COINS),
+        hash=spec.hash[:16],
+    )
+    lines = [head]
+    for name, features in groups:
+        lines += [f"\n## {name}\n", "| feature | parameters | warm-up, days | what |", "|---|---|---|---|"]
+        for f in features:
+            params = ", ".join(f"{k} {v:g}" for k, v in f.params.items())
+            lines.append(f"| `{f.name}` | {params} | {f.warmup_days} | {f.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

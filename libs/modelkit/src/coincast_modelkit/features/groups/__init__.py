@@ -1,0 +1,1 @@
+"""Feature definitions, one module per family of measures."""

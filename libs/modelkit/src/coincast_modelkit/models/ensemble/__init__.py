@@ -1,0 +1,1 @@
+"""The ensemble: a pool of volatility scales, with a recurrent network as an optional member."""

@@ -1,0 +1,166 @@
+"""ml_ensemble: classical scales and boosted trees pooled in logs, with sizes calibrated by volatility regime.
+
+The point forecast is the last price, since nothing was found that beats it; the skill is in the width. A log
+pool of scales (Genest and Zidek 1986), whose weights and residual sizes are learnt from forecasts made out of
+sample, and a symmetric distribution: a drift read off the past costs more than it gives. Where it was trained
+with TensorFlow at hand, a recurrent network is one more member.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.intervals import symmetric_quantiles
+from coincast_modelkit.model_input import ModelInput
+from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
+from coincast_modelkit.models.ensemble.horizon_pool import BOOSTERS, GUEST, MEMBERS, Pool, Scales, with_guest
+from coincast_modelkit.models.ensemble.rnn_member import Guest
+from coincast_modelkit.models.interpolation import across_horizons, assemble, normal_cdf, regimes_of
+from coincast_modelkit.models.scales import Inputs, inputs_of, joined
+
+LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
+MIN_HISTORY_DAYS = 60
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anchor:
+    """Members and their pool at one horizon."""
+
+    scales: Scales
+    pool: Pool
+
+
+class EnsembleModel:
+    """See the module. Horizons between the anchors are interpolated in the log of the horizon."""
+
+    name = "ml_ensemble"
+    max_horizon_days = MAX_HORIZON_DAYS
+    min_history_days = MIN_HISTORY_DAYS
+
+    def __init__(
+        self, anchors: Sequence[Anchor], spec: FeatureSpec, *, guest: Guest | None = None, version: str = ""
+    ) -> None:
+        if not anchors:
+            raise ValueError("an ensemble needs at least one anchor horizon")
+        self.anchors = tuple(anchors)
+        self.spec = spec
+        self.guest = guest
+        self.version = version
+        self._explaining = threading.Lock()
+        self.horizons = tuple(a.scales.horizon for a in self.anchors)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of what is pooled, in the order of the weights."""
+        return MEMBERS if self.guest is None else (*MEMBERS, GUEST)
+
+    def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
+        """See ForecastModel."""
+        wanted = checked_horizons(horizons, self.max_horizon_days)
+        shape = (len(prepared), len(wanted))
+        volatility, trailing, rise = (np.full(shape, np.nan) for _ in range(3))
+        quantiles = np.full((*shape, len(PROBABILITIES)), np.nan)
+        good = [i for i, coin in enumerate(prepared) if len(coin.candles) >= self.min_history_days]
+        if good:
+            coins = [prepared[i] for i in good]
+            trailing[good] = [coin.trailing(wanted) for coin in coins]
+            parts = self._forecast(coins, wanted)
+            quantiles[good], volatility[good], median, error = parts
+            rise[good] = normal_cdf((median - np.log(trailing[good])) / error)
+        return assemble(
+            prepared, wanted, quantiles=quantiles, volatility=volatility, trailing=trailing, rise=rise
+        )
+
+    def _forecast(
+        self, coins: Sequence[ModelInput], horizons: tuple[int, ...]
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Quantiles (n, H, Q), daily volatility (n, H), its median log (n, H) and that log's error (H,)."""
+        inputs = [inputs_of(c.row[None], c.candles, self.spec, regimes_of([c])) for c in coins]
+        now = joined(inputs)
+        logs, sizes, medians, factors, errors = [], [], [], [], []
+        for anchor, members in zip(self.anchors, self._members(coins, inputs), strict=True):
+            root = 0.5 * np.log(anchor.scales.horizon)
+            logs.append(anchor.pool.log_scale(members, now.regime) - root)
+            medians.append(anchor.pool.outlook(members) - root)
+            sizes.append(anchor.pool.sizes_of(now))
+            factors.append(anchor.pool.outlook_factor)
+            errors.append(anchor.pool.outlook_error)
+        days = np.array(horizons, dtype=np.float64)[:, None]
+        scale = np.exp(across_horizons(self.horizons, np.stack(logs), horizons)) * np.sqrt(days)
+        upper = across_horizons(self.horizons, np.stack(sizes), horizons)
+        quantiles = symmetric_quantiles(scale[..., None] * upper).swapaxes(0, 1)
+        median = across_horizons(self.horizons, np.stack(medians), horizons).T
+        factor = across_horizons(self.horizons, np.array(factors), horizons)
+        error = across_horizons(self.horizons, np.array(errors), horizons)
+        return quantiles, np.exp(median) * factor, median, error
+
+    def _members(self, coins: Sequence[ModelInput], inputs: Sequence[Inputs]) -> list[Floats]:
+        """The members' log scales at each anchor, (n, M) each."""
+        found = [anchor.scales.forecast(inputs, self.spec) for anchor in self.anchors]
+        if self.guest is None:
+            return found
+        guest = self.guest.forecast(np.stack([c.window for c in coins]), self.spec)
+        at = [self.guest.anchors.index(h) for h in self.horizons]
+        return [with_guest(members, guest[:, j]) for members, j in zip(found, at, strict=True)]
+
+    def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
+        """What each feature moves the width by the trees on log volatility, at the nearest anchor."""
+        checked_horizons((horizon,), self.max_horizon_days)
+        anchor = min(self.anchors, key=lambda a: abs(np.log(a.scales.horizon / horizon)))
+        booster = anchor.scales.boosters["boosted"]
+        with self._explaining:  # LightGBM's contributions are not safe from two threads at once
+            parts = booster.predict(prepared.row[None], pred_contrib=True, num_threads=1)
+        moved = np.asarray(parts)[0, :-1]
+        order = np.argsort(-np.abs(moved), kind="stable")[:top]
+        return [
+            Attribution(self.spec.names[i], float(prepared.row[i]), float(moved[i]), "volatility", horizon)
+            for i in order
+        ]
+
+    def save(self, folder: Path) -> None:
+        """One JSON file, a text file a booster; the guest's own files beside them."""
+        plain: dict[str, Any] = {
+            "features": list(self.spec.names),
+            "members": list(self.members),
+            "levels": LEVELS.tolist(),
+            "anchors": [{"scales": a.scales.to_json(), "pool": a.pool.to_json()} for a in self.anchors],
+        }
+        (folder / "ensemble.json").write_text(json.dumps(plain), encoding="utf-8")
+        if self.guest is not None:
+            self.guest.save(folder)
+        for anchor in self.anchors:
+            for name, booster in anchor.scales.boosters.items():
+                path = folder / _booster_file(name, anchor.scales.horizon)
+                path.write_text(booster.model_to_string(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, *, version: str = "") -> Self:
+        """Read what `save` wrote. Raises ValueError where it was written by another kind of ensemble."""
+        from lightgbm import Booster  # noqa: PLC0415 - slow to import, and only this model needs it
+
+        plain = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
+        members = tuple(plain["members"])
+        if members not in (MEMBERS, (*MEMBERS, GUEST)) or plain["levels"] != LEVELS.tolist():
+            raise ValueError("this ensemble was written with other members or quantile levels; train it anew")
+        anchors = []
+        for part in plain["anchors"]:
+            horizon = int(part["scales"]["horizon"])
+            boosters = {
+                name: Booster(model_str=(folder / _booster_file(name, horizon)).read_text(encoding="utf-8"))
+                for name in BOOSTERS
+            }
+            anchors.append(Anchor(Scales.from_json(part["scales"], boosters), Pool.from_json(part["pool"])))
+        guest = Guest.load(folder) if GUEST in members else None
+        return cls(anchors, FeatureSpec(tuple(plain["features"])), guest=guest, version=version)
+
+
+def _booster_file(name: str, horizon: int) -> str:
+    return f"{name}_{horizon}.txt"

@@ -1,0 +1,83 @@
+"""The ensemble's recurrent guest: a network's log scale at the anchors, served without TensorFlow."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.models.har import HarLine
+from coincast_modelkit.models.lstm import network_outputs
+from coincast_modelkit.models.onnx_network import Network, Scaler
+
+STATE, ARRAYS, ENCODER, HEAD = "lstm.json", "lstm.npz", "lstm_encoder.onnx", "lstm_head.onnx"
+
+
+def guest_scales(line: Floats, extra: Floats, widen: Floats, anchors: tuple[int, ...]) -> Floats:
+    """Log standard deviation of the return over each anchor (n, A).
+
+    line are log daily volatilities, extra the mean correction of all Monte-Carlo passes, widen what their
+    spread adds to the scale of the mixture: (n, A) each.
+    """
+    return np.asarray(line + extra + widen + 0.5 * np.log(np.asarray(anchors, dtype=np.float64)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guest:
+    """A trained network and the line it corrects, at the horizons `anchors` (days).
+
+    inputs name the features of its windows, of which it sees the last window_days.
+    """
+
+    anchors: tuple[int, ...]
+    inputs: tuple[str, ...]
+    window_days: int
+    scaler: Scaler
+    network: Network
+    line: HarLine
+
+    def forecast(self, windows: Floats, spec: FeatureSpec) -> Floats:
+        """Log scales (n, A) from feature windows (n, WINDOW_DAYS, F); NaN where the line's past is absent."""
+        columns = [spec.names.index(name) for name in self.inputs]
+        inputs = self.scaler(windows[:, -self.window_days :, columns])
+        extra, _, widen = network_outputs(self.network, inputs, len(self.anchors))
+        return guest_scales(self.line.predict(windows[:, -1], spec.names), extra, widen, self.anchors)
+
+    def save(self, folder: Path) -> None:
+        """Two ONNX graphs, one JSON, one npz."""
+        (folder / ENCODER).write_bytes(self.network.encoder)
+        (folder / HEAD).write_bytes(self.network.head)
+        state = {
+            "anchors": list(self.anchors),
+            "inputs": list(self.inputs),
+            "window_days": self.window_days,
+            "line": self.line.to_dict(),
+        }
+        (folder / STATE).write_text(json.dumps(state, sort_keys=True, allow_nan=False), encoding="utf-8")
+        np.savez(
+            folder / ARRAYS,
+            allow_pickle=False,
+            centre=self.scaler.centre,
+            spread=self.scaler.spread,
+            context_masks=self.network.context_masks,
+            hidden_masks=self.network.hidden_masks,
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; the caller has verified the digests."""
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        with np.load(folder / ARRAYS, allow_pickle=False) as file:
+            a = {name: file[name] for name in file.files}
+        encoder, head = (folder / ENCODER).read_bytes(), (folder / HEAD).read_bytes()
+        return cls(
+            anchors=tuple(state["anchors"]),
+            inputs=tuple(state["inputs"]),
+            window_days=int(state["window_days"]),
+            scaler=Scaler(a["centre"], a["spread"]),
+            network=Network(encoder, head, a["context_masks"], a["hidden_masks"]),
+            line=HarLine.from_dict(state["line"]),
+        )

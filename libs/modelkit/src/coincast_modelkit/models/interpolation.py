@@ -1,0 +1,93 @@
+"""Small things that several models share: interpolation over horizons, putting a reply together."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.intervals.regimes import Regimes
+from coincast_modelkit.model_input import ModelInput
+
+
+def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[int]) -> Floats:
+    """Values known at anchor horizons, (A, ...), at other horizons, (H, ...): linear in the log of the
+    horizon.
+
+    Outside the anchors the nearest one holds.
+    """
+    known = np.log(np.asarray(anchors, dtype=np.float64))
+    at = np.clip(np.log(np.asarray(horizons, dtype=np.float64)), known[0], known[-1])
+    if len(known) == 1:
+        return np.repeat(values, len(at), axis=0)
+    left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
+    share = (at - known[left]) / (known[left + 1] - known[left])
+    share = share.reshape((-1,) + (1,) * (values.ndim - 1))
+    return np.asarray(values[left] * (1 - share) + values[left + 1] * share)
+
+
+def regimes_of(coins: Sequence[ModelInput]) -> Regimes:
+    """The volatility regime of each coin's last day, (n,)."""
+    return np.array([coin.regime for coin in coins])
+
+
+def normal_cdf(z: Floats) -> Floats:
+    """The standard normal distribution function."""
+    from scipy.special import ndtr  # noqa: PLC0415 - slow to import
+
+    return np.asarray(ndtr(z))
+
+
+def forecasts_of(
+    prepared: Sequence[ModelInput],
+    horizons: tuple[int, ...],
+    distribution: Callable[[list[ModelInput]], tuple[Floats, Floats]],
+    *,
+    min_history_days: int,
+    calibration: Floats,
+    errors: Floats,
+) -> Forecasts:
+    """Forecasts of a model that gives log volatility (n, H) and log-return quantiles (n, H, Q) of those coins
+    that have enough history; NaN for the others.
+
+    What the volatility is multiplied by and the error of its log are (H,).
+    """
+    shape = (len(prepared), len(horizons))
+    log_volatility, trailing = np.full(shape, np.nan), np.full(shape, np.nan)
+    quantiles = np.full((*shape, len(PROBABILITIES)), np.nan)
+    good = [i for i, coin in enumerate(prepared) if len(coin.candles) >= min_history_days]
+    if good:
+        coins = [prepared[i] for i in good]
+        log_volatility[good], quantiles[good] = distribution(coins)
+        trailing[good] = [coin.trailing(horizons) for coin in coins]
+    return assemble(
+        prepared,
+        horizons,
+        quantiles=quantiles,
+        volatility=np.exp(log_volatility) * calibration,
+        trailing=trailing,
+        rise=normal_cdf((log_volatility - np.log(trailing)) / errors),
+    )
+
+
+def assemble(
+    prepared: Sequence[ModelInput],
+    horizons: tuple[int, ...],
+    *,
+    quantiles: Floats,
+    volatility: Floats,
+    trailing: Floats,
+    rise: Floats,
+) -> Forecasts:
+    """Forecasts from arrays in the coins' order: quantiles (n, H, Q) of the log return, the rest (n, H)."""
+    return Forecasts(
+        coin_ids=tuple(p.coin_id for p in prepared),
+        as_of=tuple(p.as_of for p in prepared),
+        last_price=np.array([p.last_price for p in prepared], dtype=np.float64),
+        horizons=horizons,
+        probabilities=PROBABILITIES,
+        log_return_quantiles=quantiles,
+        volatility=volatility,
+        trailing_volatility=trailing,
+        rise_of_volatility=rise,
+    )

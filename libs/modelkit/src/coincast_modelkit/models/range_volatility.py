@@ -1,0 +1,129 @@
+"""The fallback that needs no artifact: last price, exponential range volatility, the coin's own residuals."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from coincast_modelkit.candles import Candles, Floats
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.features import rolling as k
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.model_input import ModelInput
+from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
+from coincast_modelkit.models.interpolation import across_horizons, assemble, normal_cdf
+from coincast_modelkit.models.residuals import LEVELS, MIN_RESIDUALS, PRIOR_SPREAD, student_sizes
+from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
+
+MIN_HISTORY_DAYS = 30
+DECAY = 0.94
+ANCHORS = (1, 3, 7, 14, 30)
+# Weight of the coin's own residuals: so many independent ones count as much as the prior shape.
+PRIOR_ROWS = 250.0
+
+
+class TechnicalModel:
+    """A random walk as wide as the coin's recent volatility, pulled to its long-run mean with the horizon.
+
+    The shape is the coin's own absolute residuals, mixed with a Student t by how many of them are
+    independent, and symmetric: a drift read off one coin's past costs more than it gives.
+    """
+
+    name = "technical"
+    version = ""
+    max_horizon_days = MAX_HORIZON_DAYS
+    min_history_days = MIN_HISTORY_DAYS
+    spec = FeatureSpec(names=())
+
+    def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
+        """See ForecastModel."""
+        wanted = checked_horizons(horizons)
+        shape = (len(prepared), len(wanted))
+        volatility, trailing, rise = (np.full(shape, np.nan) for _ in range(3))
+        quantiles = np.full((*shape, len(PROBABILITIES)), np.nan)
+        for i, coin in enumerate(prepared):
+            if len(coin.candles) >= self.min_history_days:
+                trailing[i] = coin.trailing(wanted)
+                volatility[i], quantiles[i], rise[i] = _forecast(coin, trailing[i], wanted)
+        return assemble(
+            prepared,
+            wanted,
+            quantiles=quantiles,
+            volatility=volatility,
+            trailing=trailing,
+            rise=rise,
+        )
+
+    def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
+        """Nothing to explain: the forecast is the last price."""
+        return []
+
+    def save(self, folder: Path) -> None:
+        """Nothing to save."""
+
+    @classmethod
+    def load(cls, folder: Path, *, version: str = "") -> Self:
+        """The same for everyone."""
+        return cls()
+
+
+def _forecast(coin: ModelInput, trailing: Floats, horizons: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
+    """Daily volatility (H,), log-return quantiles (H, Q), chance (H,) that volatility rises above the
+    trailing one (H,), of one coin.
+    """
+    candles, variance = coin.candles, coin.variance
+    short = k.ewm_mean(variance, DECAY, min_rows=10)
+    known = np.isfinite(variance)
+    long_run = np.cumsum(np.where(known, variance, 0.0)) / np.maximum(np.cumsum(known), 1)
+    anchors = [h for h in ANCHORS if h < len(candles) - 10]
+    spread = _spread(candles, _scale(short, long_run, 1))
+    sizes = np.stack([_sizes(candles, _scale(short, long_run, h), h, spread) for h in anchors])
+    upper = across_horizons(anchors, sizes, horizons)
+    now = _scale(short[-1], long_run[-1], np.asarray(horizons))
+    widths = (now * np.sqrt(horizons))[:, None] * upper
+    quantiles = np.concatenate([-widths[:, :0:-1], widths], axis=1)
+    error = 0.28 + 0.27 / np.asarray(horizons)
+    return spread * now, quantiles, normal_cdf((np.log(now) - 0.5 * error**2 - np.log(trailing)) / error)
+
+
+def _scale(short: Floats, long_run: Floats, horizon: int | npt.NDArray[np.int64]) -> Floats:
+    """Daily volatility over a horizon (n,), or of one day over several: the short mean, reverting to the mean
+    so far at 3 % a day.
+    """
+    stay = (1 - 0.97**horizon) / (horizon * 0.03)
+    return np.asarray(np.sqrt(np.maximum(stay * short + (1 - stay) * long_run, FLOOR_DAILY_VARIANCE)))
+
+
+def _standardised(candles: Candles, scale: Floats, horizon: int) -> Floats:
+    """Absolute returns over a horizon in units of the scale (n,) of their first day, those that are known."""
+    logs = np.log(candles.close)
+    found = np.abs((logs[horizon:] - logs[:-horizon]) / (scale[:-horizon] * np.sqrt(horizon)))
+    return np.asarray(found[np.isfinite(found)])
+
+
+def _spread(candles: Candles, scale: Floats) -> float:
+    """Root mean square of the coin's daily residuals, drawn to the usual one (ranges understate)."""
+    found = np.minimum(_standardised(candles, scale, 1), 5.0)
+    days = len(found)
+    own = float(np.mean(found**2)) if days else 0.0
+    return float(np.sqrt((days * own + 60 * PRIOR_SPREAD**2) / (days + 60)))
+
+
+def _sizes(candles: Candles, scale: Floats, horizon: int, spread: float) -> Floats:
+    """Absolute standardised returns at LEVELS (HALF + 1,): the coin's own, mixed with a Student t."""
+    found = _standardised(candles, scale, horizon)
+    prior = spread * student_sizes(horizon)
+    if len(found) < MIN_RESIDUALS:
+        return prior
+    # What np.quantile gives, at a third of the time.
+    own = np.interp(LEVELS * (len(found) - 1), np.arange(len(found)), np.sort(found))
+    # Beyond the reach of the coin's own past the prior's tail speaks, scaled to meet it.
+    reach = 1 - 5 / len(found) >= LEVELS
+    last = int(np.flatnonzero(reach)[-1])
+    own = np.where(reach, own, max(own[last] / prior[last], 0.5) * prior)
+    weight = (len(found) / horizon) / (len(found) / horizon + PRIOR_ROWS)
+    mixed = np.maximum.accumulate(weight * own + (1 - weight) * prior)
+    mixed[0] = 0.0
+    return np.asarray(mixed)

@@ -1,0 +1,97 @@
+"""What goes wrong on purpose: the faults that are switched on, and which of them strikes a call."""
+
+import itertools
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+KINDS = (
+    "latency", "status", "drip", "reset", "hang", "malformed", "nan", "gaps", "duplicates", "unequal", "jump",
+    "clock", "huge", "redirect",
+)  # fmt: skip
+
+
+class FaultError(Exception):
+    """A fault that cannot be switched on; the message says what is allowed."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault.
+
+    `path` is a glob below /api/v3, `times` None means until switched off, `share` is of calls, 0..1.
+    """
+
+    kind: str
+    path: str = "*"
+    times: int | None = None
+    share: float = 1.0
+    seconds: float = 1.0
+    status: int = 500
+    body: int = 1
+    retry_after: str | None = None
+    seconds_per_chunk: float = 1.0
+    chunk_bytes: int = 1
+    after_bytes: int = 0
+    value: str = "NaN"
+    share_points: float = 0.1
+    factor: float = 100.0
+    shift_seconds: float = 3600.0
+    megabytes: int = 200
+    location: str = "http://127.0.0.1:1/"
+    struck: int = field(default=0, init=False)
+    id: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise FaultError(f"kind must be one of {', '.join(KINDS)}")
+        if not 1 <= self.body <= 6:
+            raise FaultError("body must be 1 to 6")
+
+
+class FaultRegistry:
+    """The faults that are on, in the order in which they were switched on."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._faults: dict[int, Fault] = {}
+        self._ids = itertools.count(1)
+        self._random = random.Random(seed)
+
+    def add(self, spec: Mapping[str, Any]) -> int:
+        """Switches one on from its JSON form; raises FaultError. Returns its id."""
+        known = {f.name for f in fields(Fault) if f.init}
+        unknown = set(spec) - known
+        if unknown or "kind" not in spec:
+            raise FaultError(
+                f"unknown or missing field: {', '.join(sorted(unknown)) or 'kind'}; known: {sorted(known)}"
+            )
+        fault = Fault(**spec)
+        fault.id = next(self._ids)
+        self._faults[fault.id] = fault
+        return fault.id
+
+    def remove(self, fault_id: int | None) -> None:
+        """Switches one off, or all."""
+        if fault_id is None:
+            self._faults.clear()
+        else:
+            self._faults.pop(fault_id, None)
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Every fault that is on, with how often it struck."""
+        return [asdict(fault) for fault in self._faults.values()]
+
+    def strike(self, path: str) -> list[Fault]:
+        """The faults that strike a call for `path` (below /api/v3); counts them."""
+        struck = [
+            f for f in self._faults.values() if fnmatchcase(path, f.path) and self._random.random() < f.share
+        ]
+        for fault in struck:
+            fault.struck += 1
+            if fault.times is not None:
+                fault.times -= 1
+                if fault.times <= 0:
+                    del self._faults[fault.id]
+        return struck

@@ -1,0 +1,57 @@
+"""The six error bodies that CoinGecko was seen to send, and what raises them here."""
+
+from collections.abc import Mapping
+
+import orjson
+from starlette.responses import Response
+
+from coincast_sandbox.simulation.candles import iso
+
+_CDN_PAGE = (
+    '<!DOCTYPE html>\n<html lang="en-US"><head><title>Access denied | api.coingecko.com used Cloudflare '
+    "to restrict access</title></head><body><h1>Error 1020</h1><p>Ray ID: 8f0c0ffee</p></body></html>\n"
+)
+TOO_MANY = (
+    "You've exceeded the Rate Limit. Please visit https://www.coingecko.com/en/api/pricing to subscribe "
+    "to our API plans for higher rate limits."
+)
+
+
+class RefusalError(Exception):
+    """An error reply: HTTP status, the body's form (1..6), CoinGecko's own code where it has one, and a
+    message.
+    """
+
+    def __init__(self, status: int, form: int, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.form = form
+        self.message = message
+        self.code = status if code is None else code
+
+
+def not_found() -> RefusalError:
+    """An unknown coin."""
+    return RefusalError(404, 4, "coin not found")
+
+
+def refusal_response(refusal: RefusalError, now: float, headers: Mapping[str, str] | None = None) -> Response:
+    """The refusal as CoinGecko words it."""
+    body, media = error_body(refusal.form, refusal.code, refusal.message, now)
+    return Response(body, refusal.status, headers=dict(headers or {}), media_type=media)
+
+
+def error_body(form: int, code: int, message: str, now: float) -> tuple[bytes, str]:
+    """One of the six bodies and its media type; `now` is UNIX seconds."""
+    if form == 5:
+        return b"Throttled\n", "text/plain"
+    if form == 6:
+        return _CDN_PAGE.encode(), "text/html"
+    status = {"error_code": code, "error_message": message}
+    documents: dict[int, object] = {
+        1: {"status": status},
+        2: {"error": {"status": {"timestamp": iso(now), **status}}},
+        3: {"timestamp": iso(now), "error_code": code, "status": {"error_message": message}},
+        4: {"error": message},
+    }
+    return orjson.dumps(documents[form]), "application/json"

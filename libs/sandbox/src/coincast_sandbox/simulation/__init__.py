@@ -1,0 +1,1 @@
+"""The simulated or replayed market behind the sandbox's replies."""

@@ -1,0 +1,38 @@
+"""Made-up intraday prices of one day that agree with its candle.
+
+A day has 288 points, five minutes apart. In the logarithm of the price a Brownian bridge runs from anchor to
+anchor: open at the first point, high and low (either first) at whole hours, close at the last hour and at the
+last point. Anchors stand on hours so that the hourly series, every twelfth point, shows the day's open, high,
+low and close as well.
+"""
+
+import numpy as np
+
+from coincast_sandbox.simulation.candles import Floats
+
+POINTS_PER_DAY = 288
+STEP_SECONDS = 300
+POINTS_PER_HOUR = 12
+LAST_HOUR = 276
+
+
+def day_path(opened: float, high: float, low: float, close: float, rng: np.random.Generator) -> Floats:
+    """Prices (288,) within [low, high] that touch all four figures.
+
+    Deterministic for a given generator state.
+    """
+    first, second = np.sort(rng.choice(np.arange(1, 23), size=2, replace=False)) * POINTS_PER_HOUR
+    peaks = (high, low) if rng.random() < 0.5 else (low, high)
+    at = np.array([0, first, second, LAST_HOUR, POINTS_PER_DAY - 1])
+    levels = np.log([opened, *peaks, close, close])
+    path = np.interp(np.arange(POINTS_PER_DAY), at, levels) + _bridges(at, np.log(high / low), rng)
+    prices = np.clip(np.exp(path), low, high)
+    prices[at] = (opened, *peaks, close, close)
+    return prices
+
+
+def _bridges(at: np.ndarray, log_range: float, rng: np.random.Generator) -> Floats:
+    """Noise (288,) that is zero at each anchor; its size is that of a random walk with the day's range."""
+    steps = rng.standard_normal(POINTS_PER_DAY)
+    walk = np.cumsum(steps) * log_range / 1.7 / np.sqrt(POINTS_PER_DAY)
+    return np.asarray(walk - np.interp(np.arange(POINTS_PER_DAY), at, walk[at]))

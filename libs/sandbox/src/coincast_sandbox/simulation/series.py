@@ -1,0 +1,88 @@
+"""One coin's figures at any moment: its daily candles, grown past their end, and the made-up path within each
+day.
+"""
+
+import zlib
+from functools import lru_cache
+
+import numpy as np
+
+from coincast_sandbox.simulation.brownian_bridge import POINTS_PER_DAY, STEP_SECONDS, day_path
+from coincast_sandbox.simulation.candles import DailyCandles, Floats, midnight
+from coincast_sandbox.simulation.generator import next_candle
+
+
+class CoinSeries:
+    """Figures in USD.
+
+    The same seed and candles give the same figures in any process, in any order of calls.
+    """
+
+    def __init__(self, coin_id: str, candles: DailyCandles, seed: int) -> None:
+        self._identity = [seed, zlib.crc32(coin_id.encode())]
+        self._candles = candles
+        self.first_day = candles.first_day
+        self.real_last_day = candles.last_day
+        # CoinGecko's points are not aligned to the clock; each coin keeps a shift of its own.
+        self.phase_seconds = 7.0 + np.random.default_rng(self._identity).random() * 120.0
+        self._path = lru_cache(maxsize=64)(self._make_path)
+
+    def candles(self, last_day: int) -> DailyCandles:
+        """Candles that reach `last_day` at least; days after the real end are simulated one after another."""
+        while self._candles.last_day < last_day:
+            c = self._candles
+            new = next_candle(c, np.random.default_rng([*self._identity, c.last_day + 1, 1]))
+            columns = (
+                np.append(a, v) for a, v in zip((c.open, c.high, c.low, c.close, c.volume), new, strict=True)
+            )
+            self._candles = DailyCandles(c.first_day, *columns)
+        return self._candles
+
+    def started(self) -> float:
+        """UNIX seconds of the first price."""
+        return midnight(self.first_day) + self.phase_seconds
+
+    def daily(self, name: str, days: np.ndarray) -> Floats:
+        """A candle column (open, high, low, close, volume) on the given days, which must not precede
+        `first_day`.
+        """
+        candles = self.candles(int(days.max()))
+        column: Floats = getattr(candles, name)
+        return np.asarray(column[days - self.first_day], dtype=np.float64)
+
+    def points(self, day: int) -> tuple[Floats, Floats]:
+        """The 288 points of a day: UNIX seconds, prices."""
+        times = (
+            midnight(day) + self.phase_seconds + np.arange(POINTS_PER_DAY, dtype=np.float64) * STEP_SECONDS
+        )
+        return times, self._path(day)
+
+    def price_at(self, times: Floats) -> Floats:
+        """Prices at UNIX seconds (n,), along the path; before the first price NaN."""
+        days = np.floor(times / 86400).astype(np.int64)
+        prices = np.full(times.shape, np.nan)
+        for day in np.unique(days[days >= self.first_day]):
+            at = days == day
+            stamps, path = self.points(int(day))
+            prices[at] = np.interp(times[at], stamps, path)
+        return prices
+
+    def volume_24h_at(self, times: Floats) -> Floats:
+        """Traded value over the 24 hours before each moment, between the two days' volumes."""
+        days = np.floor(times / 86400).astype(np.int64)
+        share = times / 86400 - days
+        today = self.daily("volume", np.maximum(days, self.first_day))
+        before = self.daily("volume", np.maximum(days - 1, self.first_day))
+        return np.asarray(before * (1 - share) + today * share)
+
+    def _make_path(self, day: int) -> Floats:
+        candles = self.candles(day)
+        i = day - candles.first_day
+        rng = np.random.default_rng([*self._identity, day, 2])
+        return day_path(
+            float(candles.open[i]),
+            float(candles.high[i]),
+            float(candles.low[i]),
+            float(candles.close[i]),
+            rng,
+        )

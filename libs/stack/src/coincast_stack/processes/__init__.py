@@ -1,0 +1,1 @@
+"""Child processes: start, probe, supervise and reap."""

@@ -1,0 +1,51 @@
+"""Ends the stack's processes should the stack itself be killed without a chance to do so.
+
+Run as `python -m coincast_stack.processes.reaper`, with its standard input a pipe that the stack holds open.
+Each line names a process group (`+PGID` or `-PGID`). The end of the pipe means that the stack is gone: listed
+groups get SIGTERM, then SIGKILL.
+"""
+
+import os
+import signal
+import sys
+import time
+
+GRACE_SECONDS = 4.0
+
+
+def main() -> None:
+    """Reads until the pipe ends, then ends what is left."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    groups: set[int] = set()
+    for line in sys.stdin:
+        group = int(line[1:])
+        if line[0] == "+":
+            groups.add(group)
+        else:
+            groups.discard(group)
+    end_groups(groups, GRACE_SECONDS)
+
+
+def end_groups(groups: set[int], grace_seconds: float) -> None:
+    """SIGTERM, a bounded wait, SIGKILL."""
+    left = {group for group in groups if signal_group(group, signal.SIGTERM)}
+    deadline = time.monotonic() + grace_seconds
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left = {group for group in left if signal_group(group, 0)}
+    for group in left:
+        signal_group(group, signal.SIGKILL)
+
+
+def signal_group(group: int, number: int) -> bool:
+    """Sends a signal to a process group; False where there is none left."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

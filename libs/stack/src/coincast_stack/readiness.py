@@ -1,0 +1,85 @@
+"""Waits until a stack can serve: services answer, first models are trained and loaded."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from coincast_stack.errors import StackError
+from coincast_stack.processes.probes import as_json, get
+from coincast_stack.stack import Stack
+from coincast_stack.training import JobView, TrainingWatch
+
+POLL_SECONDS = 0.25
+# The training service tries a failed first training again, twice within this time.
+FAILED_FOR_SECONDS = 30.0
+Progress = Callable[[str, float | None], None]
+
+
+async def wait_until_ready(
+    stack: Stack, models: tuple[str, ...], progress: Progress, limit_seconds: float
+) -> None:
+    """Returns once the gateway says ready and every model of `models` has a version that forecast-svc serves.
+
+    Raises ChildDeathError, or StackError where a training keeps failing or the time is up. `progress` gets a
+    sentence and a share (0..1) where there is one.
+    """
+    async with TrainingWatch(stack.target("training")) as watch:
+        waiting = _Waiting(stack, watch, models)
+        deadline = time.monotonic() + limit_seconds
+        while missing := await waiting.missing():
+            text, share = missing
+            progress(text, share)
+            stack.raise_if_dead()
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"not ready after {limit_seconds:.0f} s: {text}; logs are in {stack.log_dir}"
+                )
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def served_models(stack: Stack) -> set[str]:
+    """Models of which forecast-svc serves a version, as the gateway lists them."""
+    _, body = await get(f"{stack.gateway_url}/forecasts/models")
+    document = as_json(body)
+    listed = document.get("models", []) if isinstance(document, dict) else []
+    return {str(entry.get("model") or entry.get("name")) for entry in listed if entry.get("version")}
+
+
+class _Waiting:
+    """What is still missing, in words, with a share where one is known; None where nothing is."""
+
+    def __init__(self, stack: Stack, watch: TrainingWatch, models: tuple[str, ...]) -> None:
+        self._stack = stack
+        self._watch = watch
+        self._models = models
+        self._failing_since: float | None = None
+
+    async def missing(self) -> tuple[str, float | None] | None:
+        for model in self._models:
+            if not (self._stack.layout.state_dir / "artifacts" / model / "aliases.json").exists():
+                return self._training_state(model, await self._watch.newest(model))
+        status, body = await get(f"{self._stack.gateway_url}/health/ready")
+        if status != 200:
+            return _gateway_state(status, body), None
+        served = await served_models(self._stack)
+        loading = [model for model in self._models if model not in served]
+        return (f"loading {', '.join(loading)}", None) if loading else None
+
+    def _training_state(self, model: str, job: JobView | None) -> tuple[str, float | None]:
+        if job is None:
+            return f"{model}: waiting for the training service", None
+        if not job.failed:
+            self._failing_since = None
+            return f"{model}: {job.stage or 'training'}", job.progress
+        self._failing_since = self._failing_since or time.monotonic()
+        if time.monotonic() - self._failing_since > FAILED_FOR_SECONDS:
+            raise StackError(f"training {model} failed: {job.error or 'no reason given'}")
+        return f"{model}: training failed ({job.error}); waiting for the next attempt", None
+
+
+def _gateway_state(status: int, body: bytes) -> str:
+    if status == 0:
+        return "waiting for the gateway"
+    document = as_json(body)
+    reason = document.get("detail") or document.get("reason") if isinstance(document, dict) else ""
+    return f"gateway: {reason or 'not ready yet'}"
