@@ -32,6 +32,8 @@ class GetForecastsRequest(_message.Message):
     QUANTILE_PROBABILITIES_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FEATURES_FIELD_NUMBER: _builtins.int
     CLIENT_KEY_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    AS_OF_DATE_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     """Empty means usd."""
     days: _builtins.int
@@ -42,6 +44,14 @@ class GetForecastsRequest(_message.Message):
     """How many of the most telling features to explain, 0 to 20; 0 gives none."""
     client_key: _builtins.str
     """Who asks, hashed by the gateway: keeps a caller on one side of an A/B test. Empty counts as one caller."""
+    hours: _builtins.int
+    """The longest horizon in hours, 1 to 48; takes the place of `days`. Every hour up to it is answered, from the
+    newest closed hour.
+    """
+    as_of_date: _builtins.str
+    """Answer as of the close of this UTC day (`YYYY-MM-DD`): the forecast that was served then, or one made from what
+    was known then. Empty means now.
+    """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """CoinGecko ids, 1 to 250."""
@@ -65,10 +75,12 @@ class GetForecastsRequest(_message.Message):
         quantile_probabilities: _abc.Iterable[_builtins.float] | None = ...,
         attribution_features: _builtins.int = ...,
         client_key: _builtins.str = ...,
+        hours: _builtins.int = ...,
+        as_of_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_features", b"attribution_features", "client_key", b"client_key", "days", b"days", "ids", b"ids", "levels_percent", b"levels_percent", "model", b"model", "quantile_probabilities", b"quantile_probabilities", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "attribution_features", b"attribution_features", "client_key", b"client_key", "days", b"days", "hours", b"hours", "ids", b"ids", "levels_percent", b"levels_percent", "model", b"model", "quantile_probabilities", b"quantile_probabilities", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,6 +132,7 @@ class Forecast(_message.Message):
     VARIANT_FIELD_NUMBER: _builtins.int
     FORECAST_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTIONS_REASON_FIELD_NUMBER: _builtins.int
+    RECONSTRUCTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     last_price: _builtins.float
@@ -142,6 +155,8 @@ class Forecast(_message.Message):
     """Identifies this forecast in the ledger."""
     attributions_reason: _builtins.str
     """Why attributions that were asked for are missing, in one plain sentence; empty where they are not."""
+    reconstructed: _builtins.bool
+    """True where the forecast was made afterwards from what was known at as_of, and was not served then."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """The close of the last whole day: what the forecast stands on."""
@@ -177,10 +192,11 @@ class Forecast(_message.Message):
         variant: _builtins.str = ...,
         forecast_id: _builtins.str = ...,
         attributions_reason: _builtins.str = ...,
+        reconstructed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "provenance", b"provenance", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "attributions", b"attributions", "attributions_reason", b"attributions_reason", "degraded", b"degraded", "forecast_id", b"forecast_id", "id", b"id", "last_price", b"last_price", "model", b"model", "points", b"points", "provenance", b"provenance", "reason", b"reason", "record", b"record", "served_by", b"served_by", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "attributions", b"attributions", "attributions_reason", b"attributions_reason", "degraded", b"degraded", "forecast_id", b"forecast_id", "id", b"id", "last_price", b"last_price", "model", b"model", "points", b"points", "provenance", b"provenance", "reason", b"reason", "reconstructed", b"reconstructed", "record", b"record", "served_by", b"served_by", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -199,6 +215,8 @@ class ForecastPoint(_message.Message):
     QUANTILES_FIELD_NUMBER: _builtins.int
     PROBABILITY_OF_RISE_FIELD_NUMBER: _builtins.int
     VOLATILITY_FIELD_NUMBER: _builtins.int
+    HORIZON_HOURS_FIELD_NUMBER: _builtins.int
+    CLOSES_AT_FIELD_NUMBER: _builtins.int
     date: _builtins.str
     """The UTC day whose close is forecast, `YYYY-MM-DD`."""
     horizon_days: _builtins.int
@@ -206,12 +224,18 @@ class ForecastPoint(_message.Message):
     """The median, in vs_currency."""
     probability_of_rise: _builtins.float
     """The chance that the close is above last_price, 0 to 1."""
+    horizon_hours: _builtins.int
+    """Set for a horizon in hours; horizon_days is 0 then."""
     @_builtins.property
     def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Interval]: ...
     @_builtins.property
     def quantiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quantile]: ...
     @_builtins.property
     def volatility(self) -> Global___VolatilityOutlook: ...
+    @_builtins.property
+    def closes_at(self) -> _timestamp_pb2.Timestamp:
+        """The moment whose price is forecast."""
+
     def __init__(
         self,
         *,
@@ -222,10 +246,12 @@ class ForecastPoint(_message.Message):
         quantiles: _abc.Iterable[Global___Quantile] | None = ...,
         probability_of_rise: _builtins.float | None = ...,
         volatility: Global___VolatilityOutlook | None = ...,
+        horizon_hours: _builtins.int = ...,
+        closes_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_probability_of_rise", b"_probability_of_rise", "probability_of_rise", b"probability_of_rise", "volatility", b"volatility"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_probability_of_rise", b"_probability_of_rise", "closes_at", b"closes_at", "probability_of_rise", b"probability_of_rise", "volatility", b"volatility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probability_of_rise", b"_probability_of_rise", "date", b"date", "horizon_days", b"horizon_days", "intervals", b"intervals", "price", b"price", "probability_of_rise", b"probability_of_rise", "quantiles", b"quantiles", "volatility", b"volatility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probability_of_rise", b"_probability_of_rise", "closes_at", b"closes_at", "date", b"date", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "intervals", b"intervals", "price", b"price", "probability_of_rise", b"probability_of_rise", "quantiles", b"quantiles", "volatility", b"volatility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__probability_of_rise: _TypeAlias = _typing.Literal["probability_of_rise"]  # noqa: Y015
     _WhichOneofArgType__probability_of_rise: _TypeAlias = _typing.Literal["_probability_of_rise", b"_probability_of_rise"]  # noqa: Y015
@@ -367,6 +393,9 @@ class HorizonRecord(_message.Message):
     CRPS_SKILL_PERCENT_FIELD_NUMBER: _builtins.int
     COVERAGE_80_PERCENT_FIELD_NUMBER: _builtins.int
     COVERAGE_95_PERCENT_FIELD_NUMBER: _builtins.int
+    HORIZON_HOURS_FIELD_NUMBER: _builtins.int
+    COVERAGE_80_STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    INDEPENDENT_PERIODS_FIELD_NUMBER: _builtins.int
     horizon_days: _builtins.int
     forecasts: _builtins.int
     mase: _builtins.float
@@ -379,6 +408,12 @@ class HorizonRecord(_message.Message):
     """100 * (1 - CRPS / CRPS of the rolling 60-day Gaussian random walk)."""
     coverage_80_percent: _builtins.float
     coverage_95_percent: _builtins.float
+    horizon_hours: _builtins.int
+    """Set for a horizon in hours; horizon_days is 0 then."""
+    coverage_80_standard_error: _builtins.float
+    """Standard error of coverage_80_percent, in points, over periods that do not overlap."""
+    independent_periods: _builtins.int
+    """How many periods of the horizon's length the test days hold, without overlap."""
     def __init__(
         self,
         *,
@@ -391,17 +426,24 @@ class HorizonRecord(_message.Message):
         crps_skill_percent: _builtins.float | None = ...,
         coverage_80_percent: _builtins.float | None = ...,
         coverage_95_percent: _builtins.float | None = ...,
+        horizon_hours: _builtins.int = ...,
+        coverage_80_standard_error: _builtins.float | None = ...,
+        independent_periods: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent", "_coverage_95_percent", b"_coverage_95_percent", "_crps_skill_percent", b"_crps_skill_percent", "_mape_percent", b"_mape_percent", "_mase", b"_mase", "_random_walk_mape_percent", b"_random_walk_mape_percent", "_skill_percent", b"_skill_percent", "coverage_80_percent", b"coverage_80_percent", "coverage_95_percent", b"coverage_95_percent", "crps_skill_percent", b"crps_skill_percent", "mape_percent", b"mape_percent", "mase", b"mase", "random_walk_mape_percent", b"random_walk_mape_percent", "skill_percent", b"skill_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent", "_coverage_80_standard_error", b"_coverage_80_standard_error", "_coverage_95_percent", b"_coverage_95_percent", "_crps_skill_percent", b"_crps_skill_percent", "_independent_periods", b"_independent_periods", "_mape_percent", b"_mape_percent", "_mase", b"_mase", "_random_walk_mape_percent", b"_random_walk_mape_percent", "_skill_percent", b"_skill_percent", "coverage_80_percent", b"coverage_80_percent", "coverage_80_standard_error", b"coverage_80_standard_error", "coverage_95_percent", b"coverage_95_percent", "crps_skill_percent", b"crps_skill_percent", "independent_periods", b"independent_periods", "mape_percent", b"mape_percent", "mase", b"mase", "random_walk_mape_percent", b"random_walk_mape_percent", "skill_percent", b"skill_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent", "_coverage_95_percent", b"_coverage_95_percent", "_crps_skill_percent", b"_crps_skill_percent", "_mape_percent", b"_mape_percent", "_mase", b"_mase", "_random_walk_mape_percent", b"_random_walk_mape_percent", "_skill_percent", b"_skill_percent", "coverage_80_percent", b"coverage_80_percent", "coverage_95_percent", b"coverage_95_percent", "crps_skill_percent", b"crps_skill_percent", "forecasts", b"forecasts", "horizon_days", b"horizon_days", "mape_percent", b"mape_percent", "mase", b"mase", "random_walk_mape_percent", b"random_walk_mape_percent", "skill_percent", b"skill_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent", "_coverage_80_standard_error", b"_coverage_80_standard_error", "_coverage_95_percent", b"_coverage_95_percent", "_crps_skill_percent", b"_crps_skill_percent", "_independent_periods", b"_independent_periods", "_mape_percent", b"_mape_percent", "_mase", b"_mase", "_random_walk_mape_percent", b"_random_walk_mape_percent", "_skill_percent", b"_skill_percent", "coverage_80_percent", b"coverage_80_percent", "coverage_80_standard_error", b"coverage_80_standard_error", "coverage_95_percent", b"coverage_95_percent", "crps_skill_percent", b"crps_skill_percent", "forecasts", b"forecasts", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "independent_periods", b"independent_periods", "mape_percent", b"mape_percent", "mase", b"mase", "random_walk_mape_percent", b"random_walk_mape_percent", "skill_percent", b"skill_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__coverage_80_percent: _TypeAlias = _typing.Literal["coverage_80_percent"]  # noqa: Y015
     _WhichOneofArgType__coverage_80_percent: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent"]  # noqa: Y015
+    _WhichOneofReturnType__coverage_80_standard_error: _TypeAlias = _typing.Literal["coverage_80_standard_error"]  # noqa: Y015
+    _WhichOneofArgType__coverage_80_standard_error: _TypeAlias = _typing.Literal["_coverage_80_standard_error", b"_coverage_80_standard_error"]  # noqa: Y015
     _WhichOneofReturnType__coverage_95_percent: _TypeAlias = _typing.Literal["coverage_95_percent"]  # noqa: Y015
     _WhichOneofArgType__coverage_95_percent: _TypeAlias = _typing.Literal["_coverage_95_percent", b"_coverage_95_percent"]  # noqa: Y015
     _WhichOneofReturnType__crps_skill_percent: _TypeAlias = _typing.Literal["crps_skill_percent"]  # noqa: Y015
     _WhichOneofArgType__crps_skill_percent: _TypeAlias = _typing.Literal["_crps_skill_percent", b"_crps_skill_percent"]  # noqa: Y015
+    _WhichOneofReturnType__independent_periods: _TypeAlias = _typing.Literal["independent_periods"]  # noqa: Y015
+    _WhichOneofArgType__independent_periods: _TypeAlias = _typing.Literal["_independent_periods", b"_independent_periods"]  # noqa: Y015
     _WhichOneofReturnType__mape_percent: _TypeAlias = _typing.Literal["mape_percent"]  # noqa: Y015
     _WhichOneofArgType__mape_percent: _TypeAlias = _typing.Literal["_mape_percent", b"_mape_percent"]  # noqa: Y015
     _WhichOneofReturnType__mase: _TypeAlias = _typing.Literal["mase"]  # noqa: Y015
@@ -413,9 +455,13 @@ class HorizonRecord(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage_80_percent) -> _WhichOneofReturnType__coverage_80_percent | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage_80_standard_error) -> _WhichOneofReturnType__coverage_80_standard_error | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage_95_percent) -> _WhichOneofReturnType__coverage_95_percent | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__crps_skill_percent) -> _WhichOneofReturnType__crps_skill_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__independent_periods) -> _WhichOneofReturnType__independent_periods | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mape_percent) -> _WhichOneofReturnType__mape_percent | None: ...
     @_typing.overload
@@ -464,6 +510,665 @@ class Attribution(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___Attribution: _TypeAlias = Attribution  # noqa: Y015
+
+@_typing.final
+class ScenarioBasis(_message.Message):
+    """Where the scenarios of a reply come from, and how such answers did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SERVED_BY_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    SCENARIOS_FIELD_NUMBER: _builtins.int
+    FIRST_ORIGIN_DATE_FIELD_NUMBER: _builtins.int
+    LAST_ORIGIN_DATE_FIELD_NUMBER: _builtins.int
+    BORROWED_IDS_FIELD_NUMBER: _builtins.int
+    RECORD_SENTENCE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model and version whose distributions the paths have, and who answered; as in Forecast."""
+    version: _builtins.str
+    served_by: _builtins.str
+    degraded: _builtins.bool
+    reason: _builtins.str
+    scenarios: _builtins.int
+    """How many past origins the paths are taken from, and the first and last of them."""
+    first_origin_date: _builtins.str
+    last_origin_date: _builtins.str
+    record_sentence: _builtins.str
+    """How such answers did, in one plain sentence; empty where nothing was measured."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def provenance(self) -> _common_pb2.Provenance: ...
+    @_builtins.property
+    def borrowed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Coins with too few days of their own, which borrow the moves of others."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        served_by: _builtins.str = ...,
+        degraded: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        provenance: _common_pb2.Provenance | None = ...,
+        scenarios: _builtins.int = ...,
+        first_origin_date: _builtins.str = ...,
+        last_origin_date: _builtins.str = ...,
+        borrowed_ids: _abc.Iterable[_builtins.str] | None = ...,
+        record_sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "provenance", b"provenance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "borrowed_ids", b"borrowed_ids", "degraded", b"degraded", "first_origin_date", b"first_origin_date", "last_origin_date", b"last_origin_date", "model", b"model", "provenance", b"provenance", "reason", b"reason", "record_sentence", b"record_sentence", "scenarios", b"scenarios", "served_by", b"served_by", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScenarioBasis: _TypeAlias = ScenarioBasis  # noqa: Y015
+
+@_typing.final
+class SimulatePathsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    VS_CURRENCY_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    vs_currency: _builtins.str
+    days: _builtins.int
+    """1 to 14; 0 means 7."""
+    paths: _builtins.int
+    """1 to 1000; 0 means 1000. The origins are spread evenly where fewer than all are wanted."""
+    model: _builtins.str
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """CoinGecko ids, 1 to 250."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        vs_currency: _builtins.str = ...,
+        days: _builtins.int = ...,
+        paths: _builtins.int = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "ids", b"ids", "model", b"model", "paths", b"paths", "vs_currency", b"vs_currency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatePathsRequest: _TypeAlias = SimulatePathsRequest  # noqa: Y015
+
+@_typing.final
+class SimulatePathsResponse(_message.Message):
+    """The first message holds `basis` and `errors`; each later one the paths of one coin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    COIN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def basis(self) -> Global___ScenarioBasis: ...
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]: ...
+    @_builtins.property
+    def coin(self) -> Global___CoinPaths: ...
+    def __init__(
+        self,
+        *,
+        basis: Global___ScenarioBasis | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        coin: Global___CoinPaths | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "coin", b"coin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "coin", b"coin", "errors", b"errors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatePathsResponse: _TypeAlias = SimulatePathsResponse  # noqa: Y015
+
+@_typing.final
+class CoinPaths(_message.Message):
+    """Joint paths of one coin: path n of every coin belongs to the same past origin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LAST_PRICE_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    CLOSES_FIELD_NUMBER: _builtins.int
+    HIGHS_FIELD_NUMBER: _builtins.int
+    LOWS_FIELD_NUMBER: _builtins.int
+    ORIGIN_DATES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    last_price: _builtins.float
+    days: _builtins.int
+    """Days ahead of each value, 1 to `days`."""
+    paths: _builtins.int
+    @_builtins.property
+    def closes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Prices, path by path and day by day: paths x days values."""
+
+    @_builtins.property
+    def highs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def lows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def origin_dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The day on which each path's past origin closed, `YYYY-MM-DD`."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        last_price: _builtins.float = ...,
+        days: _builtins.int = ...,
+        paths: _builtins.int = ...,
+        closes: _abc.Iterable[_builtins.float] | None = ...,
+        highs: _abc.Iterable[_builtins.float] | None = ...,
+        lows: _abc.Iterable[_builtins.float] | None = ...,
+        origin_dates: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes", b"closes", "days", b"days", "highs", b"highs", "id", b"id", "last_price", b"last_price", "lows", b"lows", "origin_dates", b"origin_dates", "paths", b"paths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoinPaths: _TypeAlias = CoinPaths  # noqa: Y015
+
+@_typing.final
+class AssessPortfolioRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDINGS_FIELD_NUMBER: _builtins.int
+    VS_CURRENCY_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    LEVELS_PERCENT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    vs_currency: _builtins.str
+    days: _builtins.int
+    """1 to 14; 0 means 7."""
+    model: _builtins.str
+    @_builtins.property
+    def holdings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holding]: ...
+    @_builtins.property
+    def levels_percent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Levels of value at risk in percent, 50 to 99.9; empty means 90, 95, 97.5, 99."""
+
+    def __init__(
+        self,
+        *,
+        holdings: _abc.Iterable[Global___Holding] | None = ...,
+        vs_currency: _builtins.str = ...,
+        days: _builtins.int = ...,
+        levels_percent: _abc.Iterable[_builtins.float] | None = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "holdings", b"holdings", "levels_percent", b"levels_percent", "model", b"model", "vs_currency", b"vs_currency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssessPortfolioRequest: _TypeAlias = AssessPortfolioRequest  # noqa: Y015
+
+@_typing.final
+class Holding(_message.Message):
+    """What somebody holds of one coin; negative for short."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    amount: _builtins.float
+    """In coins."""
+    value: _builtins.float
+    """In vs_currency."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        amount: _builtins.float = ...,
+        value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "size", b"size", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "id", b"id", "size", b"size", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_size: _TypeAlias = _typing.Literal["amount", "value"]  # noqa: Y015
+    _WhichOneofArgType_size: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_size) -> _WhichOneofReturnType_size | None: ...
+
+Global___Holding: _TypeAlias = Holding  # noqa: Y015
+
+@_typing.final
+class AssessPortfolioResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    VS_CURRENCY_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    GROSS_VALUE_FIELD_NUMBER: _builtins.int
+    CHANGE_QUANTILES_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    DIVERSIFICATION_PERCENT_FIELD_NUMBER: _builtins.int
+    WORST_FIELD_NUMBER: _builtins.int
+    HOLDINGS_FIELD_NUMBER: _builtins.int
+    vs_currency: _builtins.str
+    days: _builtins.int
+    value: _builtins.float
+    """Value now of the holdings that are part of the figures: long minus short, and the sum of absolute values."""
+    gross_value: _builtins.float
+    diversification_percent: _builtins.float
+    """Sum of the coins' own expected shortfalls minus the portfolio's, as a share of the sum, at the level named last
+    among those that could be said.
+    """
+    @_builtins.property
+    def basis(self) -> Global___ScenarioBasis: ...
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+        """Holdings that could not be priced or simulated; they are part of no figure."""
+
+    @_builtins.property
+    def change_quantiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeQuantile]:
+        """Quantiles of the change in value, in vs_currency."""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___RiskLevel]: ...
+    @_builtins.property
+    def worst(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorstScenario]:
+        """The worst scenarios, worst first."""
+
+    @_builtins.property
+    def holdings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricedHolding]: ...
+    def __init__(
+        self,
+        *,
+        basis: Global___ScenarioBasis | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        vs_currency: _builtins.str = ...,
+        days: _builtins.int = ...,
+        value: _builtins.float = ...,
+        gross_value: _builtins.float = ...,
+        change_quantiles: _abc.Iterable[Global___ChangeQuantile] | None = ...,
+        levels: _abc.Iterable[Global___RiskLevel] | None = ...,
+        diversification_percent: _builtins.float | None = ...,
+        worst: _abc.Iterable[Global___WorstScenario] | None = ...,
+        holdings: _abc.Iterable[Global___PricedHolding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversification_percent", b"_diversification_percent", "basis", b"basis", "diversification_percent", b"diversification_percent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversification_percent", b"_diversification_percent", "basis", b"basis", "change_quantiles", b"change_quantiles", "days", b"days", "diversification_percent", b"diversification_percent", "errors", b"errors", "gross_value", b"gross_value", "holdings", b"holdings", "levels", b"levels", "value", b"value", "vs_currency", b"vs_currency", "worst", b"worst"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__diversification_percent: _TypeAlias = _typing.Literal["diversification_percent"]  # noqa: Y015
+    _WhichOneofArgType__diversification_percent: _TypeAlias = _typing.Literal["_diversification_percent", b"_diversification_percent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diversification_percent) -> _WhichOneofReturnType__diversification_percent | None: ...
+
+Global___AssessPortfolioResponse: _TypeAlias = AssessPortfolioResponse  # noqa: Y015
+
+@_typing.final
+class ChangeQuantile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    CHANGE_PERCENT_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    change: _builtins.float
+    change_percent: _builtins.float
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float = ...,
+        change: _builtins.float = ...,
+        change_percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "change_percent", b"change_percent", "probability", b"probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeQuantile: _TypeAlias = ChangeQuantile  # noqa: Y015
+
+@_typing.final
+class RiskLevel(_message.Message):
+    """Value at risk and expected shortfall at one level, as positive losses in vs_currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_PERCENT_FIELD_NUMBER: _builtins.int
+    VALUE_AT_RISK_FIELD_NUMBER: _builtins.int
+    EXPECTED_SHORTFALL_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    TAIL_SCENARIOS_FIELD_NUMBER: _builtins.int
+    TAIL_EPISODES_FIELD_NUMBER: _builtins.int
+    INDICATIVE_FIELD_NUMBER: _builtins.int
+    RELATIVE_ERROR_PERCENT_FIELD_NUMBER: _builtins.int
+    level_percent: _builtins.float
+    value_at_risk: _builtins.float
+    """Absent where the level cannot be said; `refused` says why and what can be said instead."""
+    expected_shortfall: _builtins.float
+    refused: _builtins.str
+    tail_scenarios: _builtins.int
+    """How many scenarios and separate episodes the tail holds."""
+    tail_episodes: _builtins.int
+    indicative: _builtins.bool
+    """True where the figure is indicative only; with its relative error in percent."""
+    relative_error_percent: _builtins.float
+    @_builtins.property
+    def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___RiskComponent]: ...
+    def __init__(
+        self,
+        *,
+        level_percent: _builtins.float = ...,
+        value_at_risk: _builtins.float | None = ...,
+        expected_shortfall: _builtins.float | None = ...,
+        components: _abc.Iterable[Global___RiskComponent] | None = ...,
+        refused: _builtins.str = ...,
+        tail_scenarios: _builtins.int = ...,
+        tail_episodes: _builtins.int = ...,
+        indicative: _builtins.bool = ...,
+        relative_error_percent: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_shortfall", b"_expected_shortfall", "_relative_error_percent", b"_relative_error_percent", "_value_at_risk", b"_value_at_risk", "expected_shortfall", b"expected_shortfall", "relative_error_percent", b"relative_error_percent", "value_at_risk", b"value_at_risk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_shortfall", b"_expected_shortfall", "_relative_error_percent", b"_relative_error_percent", "_value_at_risk", b"_value_at_risk", "components", b"components", "expected_shortfall", b"expected_shortfall", "indicative", b"indicative", "level_percent", b"level_percent", "refused", b"refused", "relative_error_percent", b"relative_error_percent", "tail_episodes", b"tail_episodes", "tail_scenarios", b"tail_scenarios", "value_at_risk", b"value_at_risk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_shortfall: _TypeAlias = _typing.Literal["expected_shortfall"]  # noqa: Y015
+    _WhichOneofArgType__expected_shortfall: _TypeAlias = _typing.Literal["_expected_shortfall", b"_expected_shortfall"]  # noqa: Y015
+    _WhichOneofReturnType__relative_error_percent: _TypeAlias = _typing.Literal["relative_error_percent"]  # noqa: Y015
+    _WhichOneofArgType__relative_error_percent: _TypeAlias = _typing.Literal["_relative_error_percent", b"_relative_error_percent"]  # noqa: Y015
+    _WhichOneofReturnType__value_at_risk: _TypeAlias = _typing.Literal["value_at_risk"]  # noqa: Y015
+    _WhichOneofArgType__value_at_risk: _TypeAlias = _typing.Literal["_value_at_risk", b"_value_at_risk"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_shortfall) -> _WhichOneofReturnType__expected_shortfall | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relative_error_percent) -> _WhichOneofReturnType__relative_error_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value_at_risk) -> _WhichOneofReturnType__value_at_risk | None: ...
+
+Global___RiskLevel: _TypeAlias = RiskLevel  # noqa: Y015
+
+@_typing.final
+class RiskComponent(_message.Message):
+    """A coin's part of the expected shortfall; the parts sum to the whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_SHORTFALL_FIELD_NUMBER: _builtins.int
+    SHARE_PERCENT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    expected_shortfall: _builtins.float
+    share_percent: _builtins.float
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        expected_shortfall: _builtins.float = ...,
+        share_percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_shortfall", b"expected_shortfall", "id", b"id", "share_percent", b"share_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RiskComponent: _TypeAlias = RiskComponent  # noqa: Y015
+
+@_typing.final
+class WorstScenario(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_DATE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    CHANGE_PERCENT_FIELD_NUMBER: _builtins.int
+    origin_date: _builtins.str
+    """The past day on which the scenario begins."""
+    change: _builtins.float
+    change_percent: _builtins.float
+    def __init__(
+        self,
+        *,
+        origin_date: _builtins.str = ...,
+        change: _builtins.float = ...,
+        change_percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "change_percent", b"change_percent", "origin_date", b"origin_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorstScenario: _TypeAlias = WorstScenario  # noqa: Y015
+
+@_typing.final
+class PricedHolding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    PRICE_AS_OF_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    amount: _builtins.float
+    price: _builtins.float
+    value: _builtins.float
+    @_builtins.property
+    def price_as_of(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        amount: _builtins.float = ...,
+        price: _builtins.float = ...,
+        value: _builtins.float = ...,
+        price_as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price_as_of", b"price_as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "id", b"id", "price", b"price", "price_as_of", b"price_as_of", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PricedHolding: _TypeAlias = PricedHolding  # noqa: Y015
+
+@_typing.final
+class EstimateTouchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    VS_CURRENCY_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    vs_currency: _builtins.str
+    days: _builtins.int
+    """1 to 14; 0 means 7."""
+    model: _builtins.str
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """CoinGecko ids, 1 to 50."""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___TouchLevel]:
+        """1 to 10 levels."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        vs_currency: _builtins.str = ...,
+        levels: _abc.Iterable[Global___TouchLevel] | None = ...,
+        days: _builtins.int = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "ids", b"ids", "levels", b"levels", "model", b"model", "vs_currency", b"vs_currency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateTouchRequest: _TypeAlias = EstimateTouchRequest  # noqa: Y015
+
+@_typing.final
+class TouchLevel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    price: _builtins.float
+    """In vs_currency."""
+    percent: _builtins.float
+    """Against the last price: -5 means five percent below it."""
+    def __init__(
+        self,
+        *,
+        price: _builtins.float = ...,
+        percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "percent", b"percent", "price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "percent", b"percent", "price", b"price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_level: _TypeAlias = _typing.Literal["price", "percent"]  # noqa: Y015
+    _WhichOneofArgType_level: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_level) -> _WhichOneofReturnType_level | None: ...
+
+Global___TouchLevel: _TypeAlias = TouchLevel  # noqa: Y015
+
+@_typing.final
+class EstimateTouchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    COINS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def basis(self) -> Global___ScenarioBasis: ...
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]: ...
+    @_builtins.property
+    def coins(self) -> _containers.RepeatedCompositeFieldContainer[Global___CoinTouch]: ...
+    def __init__(
+        self,
+        *,
+        basis: Global___ScenarioBasis | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        coins: _abc.Iterable[Global___CoinTouch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "coins", b"coins", "errors", b"errors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateTouchResponse: _TypeAlias = EstimateTouchResponse  # noqa: Y015
+
+@_typing.final
+class CoinTouch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LAST_PRICE_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    last_price: _builtins.float
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelTouch]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        last_price: _builtins.float = ...,
+        levels: _abc.Iterable[Global___LevelTouch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "last_price", b"last_price", "levels", b"levels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoinTouch: _TypeAlias = CoinTouch  # noqa: Y015
+
+@_typing.final
+class LevelTouch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    price: _builtins.float
+    percent: _builtins.float
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___TouchDay]:
+        """Day by day, 1 to `days`."""
+
+    def __init__(
+        self,
+        *,
+        price: _builtins.float = ...,
+        percent: _builtins.float = ...,
+        days: _abc.Iterable[Global___TouchDay] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "percent", b"percent", "price", b"price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelTouch: _TypeAlias = LevelTouch  # noqa: Y015
+
+@_typing.final
+class TouchDay(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
+    TOUCH_PROBABILITY_FIELD_NUMBER: _builtins.int
+    CLOSE_BEYOND_PROBABILITY_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    horizon_days: _builtins.int
+    touch_probability: _builtins.float
+    """The chance that the price touches the level at any time up to this day's close, 0 to 1."""
+    close_beyond_probability: _builtins.float
+    """The chance that this day's close is beyond the level."""
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        horizon_days: _builtins.int = ...,
+        touch_probability: _builtins.float = ...,
+        close_beyond_probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_beyond_probability", b"close_beyond_probability", "date", b"date", "horizon_days", b"horizon_days", "touch_probability", b"touch_probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TouchDay: _TypeAlias = TouchDay  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

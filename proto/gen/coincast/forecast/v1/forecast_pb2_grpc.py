@@ -45,6 +45,21 @@ class ForecastServiceStub:
                 request_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.SimulatePaths = channel.unary_stream(
+                '/coincast.forecast.v1.ForecastService/SimulatePaths',
+                request_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.SimulatePathsRequest.SerializeToString,
+                response_deserializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.SimulatePathsResponse.FromString,
+                _registered_method=True)
+        self.AssessPortfolio = channel.unary_unary(
+                '/coincast.forecast.v1.ForecastService/AssessPortfolio',
+                request_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.AssessPortfolioRequest.SerializeToString,
+                response_deserializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.AssessPortfolioResponse.FromString,
+                _registered_method=True)
+        self.EstimateTouch = channel.unary_unary(
+                '/coincast.forecast.v1.ForecastService/EstimateTouch',
+                request_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.EstimateTouchRequest.SerializeToString,
+                response_deserializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.EstimateTouchResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/coincast.forecast.v1.ForecastService/GetStatus',
                 request_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.GetStatusRequest.SerializeToString,
@@ -70,6 +85,27 @@ class ForecastServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulatePaths(self, request, context):
+        """Joint price paths of several coins, whose marginals are the served model's calibrated distributions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssessPortfolio(self, request, context):
+        """Loss distribution of a portfolio over the coming days: value at risk, expected shortfall, contributions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateTouch(self, request, context):
+        """The chance that a price touches a level within each of the coming days, and that it closes beyond it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """What is loaded, what was refused and why, history cache, ledger spool.
         """
@@ -89,6 +125,21 @@ def add_ForecastServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.ListModelsRequest.FromString,
                     response_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'SimulatePaths': grpc.unary_stream_rpc_method_handler(
+                    servicer.SimulatePaths,
+                    request_deserializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.SimulatePathsRequest.FromString,
+                    response_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.SimulatePathsResponse.SerializeToString,
+            ),
+            'AssessPortfolio': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssessPortfolio,
+                    request_deserializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.AssessPortfolioRequest.FromString,
+                    response_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.AssessPortfolioResponse.SerializeToString,
+            ),
+            'EstimateTouch': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateTouch,
+                    request_deserializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.EstimateTouchRequest.FromString,
+                    response_serializer=coincast_dot_forecast_dot_v1_dot_forecast__pb2.EstimateTouchResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -151,6 +202,87 @@ class ForecastService:
             '/coincast.forecast.v1.ForecastService/ListModels',
             coincast_dot_forecast_dot_v1_dot_forecast__pb2.ListModelsRequest.SerializeToString,
             coincast_dot_forecast_dot_v1_dot_forecast__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulatePaths(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/coincast.forecast.v1.ForecastService/SimulatePaths',
+            coincast_dot_forecast_dot_v1_dot_forecast__pb2.SimulatePathsRequest.SerializeToString,
+            coincast_dot_forecast_dot_v1_dot_forecast__pb2.SimulatePathsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssessPortfolio(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coincast.forecast.v1.ForecastService/AssessPortfolio',
+            coincast_dot_forecast_dot_v1_dot_forecast__pb2.AssessPortfolioRequest.SerializeToString,
+            coincast_dot_forecast_dot_v1_dot_forecast__pb2.AssessPortfolioResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateTouch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coincast.forecast.v1.ForecastService/EstimateTouch',
+            coincast_dot_forecast_dot_v1_dot_forecast__pb2.EstimateTouchRequest.SerializeToString,
+            coincast_dot_forecast_dot_v1_dot_forecast__pb2.EstimateTouchResponse.FromString,
             options,
             channel_credentials,
             insecure,

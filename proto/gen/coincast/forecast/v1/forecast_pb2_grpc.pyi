@@ -37,6 +37,12 @@ class ForecastServiceStub:
     """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served comes back in errors."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.ListModelsRequest, _forecast_pb2.ListModelsResponse]
     """The models that can be asked for, with the served version and its measured record."""
+    SimulatePaths: _grpc.UnaryStreamMultiCallable[_forecast_pb2.SimulatePathsRequest, _forecast_pb2.SimulatePathsResponse]
+    """Joint price paths of several coins, whose marginals are the served model's calibrated distributions."""
+    AssessPortfolio: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.AssessPortfolioRequest, _forecast_pb2.AssessPortfolioResponse]
+    """Loss distribution of a portfolio over the coming days: value at risk, expected shortfall, contributions."""
+    EstimateTouch: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.EstimateTouchRequest, _forecast_pb2.EstimateTouchResponse]
+    """The chance that a price touches a level within each of the coming days, and that it closes beyond it."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.GetStatusRequest, _forecast_pb2.GetStatusResponse]
     """What is loaded, what was refused and why, history cache, ledger spool."""
 
@@ -49,6 +55,12 @@ class ForecastServiceAsyncStub(ForecastServiceStub):
     """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served comes back in errors."""
     ListModels: _aio.UnaryUnaryMultiCallable[_forecast_pb2.ListModelsRequest, _forecast_pb2.ListModelsResponse]  # type: ignore[assignment]
     """The models that can be asked for, with the served version and its measured record."""
+    SimulatePaths: _aio.UnaryStreamMultiCallable[_forecast_pb2.SimulatePathsRequest, _forecast_pb2.SimulatePathsResponse]  # type: ignore[assignment]
+    """Joint price paths of several coins, whose marginals are the served model's calibrated distributions."""
+    AssessPortfolio: _aio.UnaryUnaryMultiCallable[_forecast_pb2.AssessPortfolioRequest, _forecast_pb2.AssessPortfolioResponse]  # type: ignore[assignment]
+    """Loss distribution of a portfolio over the coming days: value at risk, expected shortfall, contributions."""
+    EstimateTouch: _aio.UnaryUnaryMultiCallable[_forecast_pb2.EstimateTouchRequest, _forecast_pb2.EstimateTouchResponse]  # type: ignore[assignment]
+    """The chance that a price touches a level within each of the coming days, and that it closes beyond it."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_forecast_pb2.GetStatusRequest, _forecast_pb2.GetStatusResponse]  # type: ignore[assignment]
     """What is loaded, what was refused and why, history cache, ledger spool."""
 
@@ -70,6 +82,30 @@ class ForecastServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_forecast_pb2.ListModelsResponse, _abc.Awaitable[_forecast_pb2.ListModelsResponse]]:
         """The models that can be asked for, with the served version and its measured record."""
+
+    @_abc_1.abstractmethod
+    def SimulatePaths(
+        self,
+        request: _forecast_pb2.SimulatePathsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_forecast_pb2.SimulatePathsResponse], _abc.AsyncIterator[_forecast_pb2.SimulatePathsResponse]]:
+        """Joint price paths of several coins, whose marginals are the served model's calibrated distributions."""
+
+    @_abc_1.abstractmethod
+    def AssessPortfolio(
+        self,
+        request: _forecast_pb2.AssessPortfolioRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forecast_pb2.AssessPortfolioResponse, _abc.Awaitable[_forecast_pb2.AssessPortfolioResponse]]:
+        """Loss distribution of a portfolio over the coming days: value at risk, expected shortfall, contributions."""
+
+    @_abc_1.abstractmethod
+    def EstimateTouch(
+        self,
+        request: _forecast_pb2.EstimateTouchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forecast_pb2.EstimateTouchResponse, _abc.Awaitable[_forecast_pb2.EstimateTouchResponse]]:
+        """The chance that a price touches a level within each of the coming days, and that it closes beyond it."""
 
     @_abc_1.abstractmethod
     def GetStatus(

@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,52 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CandleInterval:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CandleIntervalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CandleInterval.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANDLE_INTERVAL_UNSPECIFIED: _CandleInterval.ValueType  # 0
+    """Means one day."""
+    CANDLE_INTERVAL_ONE_DAY: _CandleInterval.ValueType  # 1
+    CANDLE_INTERVAL_ONE_HOUR: _CandleInterval.ValueType  # 2
+
+class CandleInterval(_CandleInterval, metaclass=_CandleIntervalEnumTypeWrapper):
+    """The length of a candle."""
+
+CANDLE_INTERVAL_UNSPECIFIED: CandleInterval.ValueType  # 0
+"""Means one day."""
+CANDLE_INTERVAL_ONE_DAY: CandleInterval.ValueType  # 1
+CANDLE_INTERVAL_ONE_HOUR: CandleInterval.ValueType  # 2
+Global___CandleInterval: _TypeAlias = CandleInterval  # noqa: Y015
+
+class _HistoryCompleteness:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HistoryCompletenessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HistoryCompleteness.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HISTORY_COMPLETENESS_UNSPECIFIED: _HistoryCompleteness.ValueType  # 0
+    HISTORY_COMPLETENESS_WHOLE: _HistoryCompleteness.ValueType  # 1
+    """All that was asked for, or all that the coin has."""
+    HISTORY_COMPLETENESS_CUT_BY_PLAN: _HistoryCompleteness.ValueType  # 2
+    """The plan reaches no further back; asking again does not help."""
+    HISTORY_COMPLETENESS_PARTIAL: _HistoryCompleteness.ValueType  # 3
+    """More exists and could not be fetched for now; asking again helps."""
+
+class HistoryCompleteness(_HistoryCompleteness, metaclass=_HistoryCompletenessEnumTypeWrapper):
+    """Whether a history is all that the source has."""
+
+HISTORY_COMPLETENESS_UNSPECIFIED: HistoryCompleteness.ValueType  # 0
+HISTORY_COMPLETENESS_WHOLE: HistoryCompleteness.ValueType  # 1
+"""All that was asked for, or all that the coin has."""
+HISTORY_COMPLETENESS_CUT_BY_PLAN: HistoryCompleteness.ValueType  # 2
+"""The plan reaches no further back; asking again does not help."""
+HISTORY_COMPLETENESS_PARTIAL: HistoryCompleteness.ValueType  # 3
+"""More exists and could not be fetched for now; asking again helps."""
+Global___HistoryCompleteness: _TypeAlias = HistoryCompleteness  # noqa: Y015
 
 @_typing.final
 class GetPricesRequest(_message.Message):
@@ -579,6 +626,76 @@ class ListVsCurrenciesResponse(_message.Message):
 Global___ListVsCurrenciesResponse: _TypeAlias = ListVsCurrenciesResponse  # noqa: Y015
 
 @_typing.final
+class WatchPricesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    VS_CURRENCIES_FIELD_NUMBER: _builtins.int
+    AFTER_EVENT_ID_FIELD_NUMBER: _builtins.int
+    after_event_id: _builtins.int
+    """Resume after this event: the first message holds the pairs that changed since then, or all pairs where the
+    service no longer knows the event. 0 starts at the beginning.
+    """
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """CoinGecko ids, 1 to 250; order, case and duplicates make no difference."""
+
+    @_builtins.property
+    def vs_currencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Currency codes, 1 to 20; empty means usd."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        vs_currencies: _abc.Iterable[_builtins.str] | None = ...,
+        after_event_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_event_id", b"after_event_id", "ids", b"ids", "vs_currencies", b"vs_currencies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPricesRequest: _TypeAlias = WatchPricesRequest  # noqa: Y015
+
+@_typing.final
+class WatchPricesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.int
+    """Grows with each message of this service; a heartbeat repeats the last one."""
+    heartbeat: _builtins.bool
+    """True for a message that only shows that the stream is alive."""
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]:
+        """The pairs that changed; empty in a heartbeat."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
+        """Ids that cannot be served; sent when that becomes known, and again when it changes."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.int = ...,
+        prices: _abc.Iterable[Global___Price] | None = ...,
+        errors: _abc.Iterable[_common_pb2.ItemError] | None = ...,
+        heartbeat: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "event_id", b"event_id", "heartbeat", b"heartbeat", "prices", b"prices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPricesResponse: _TypeAlias = WatchPricesResponse  # noqa: Y015
+
+@_typing.final
 class GetHistoryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -587,6 +704,10 @@ class GetHistoryRequest(_message.Message):
     DAYS_FIELD_NUMBER: _builtins.int
     MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     ENCODE_JSON_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     """Empty means usd."""
@@ -595,6 +716,18 @@ class GetHistoryRequest(_message.Message):
     max_age_seconds: _builtins.float
     encode_json: _builtins.bool
     """As in GetPricesRequest."""
+    interval: Global___CandleInterval.ValueType
+    """Daily candles where not given. With hourly candles, `days` counts spans of 24 closed hours."""
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """First and last moment of the span, inclusive; they take the place of `days`."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp:
+        """Answer with what the archive said at this moment; later revisions and late days are left out."""
+
     def __init__(
         self,
         *,
@@ -603,10 +736,14 @@ class GetHistoryRequest(_message.Message):
         days: _builtins.int = ...,
         max_age_seconds: _builtins.float | None = ...,
         encode_json: _builtins.bool = ...,
+        interval: Global___CandleInterval.ValueType = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "from_time", b"from_time", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "days", b"days", "encode_json", b"encode_json", "id", b"id", "max_age_seconds", b"max_age_seconds", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "days", b"days", "encode_json", b"encode_json", "from_time", b"from_time", "id", b"id", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
@@ -651,12 +788,28 @@ class History(_message.Message):
     TRUNCATED_REASON_FIELD_NUMBER: _builtins.int
     MISSING_DATES_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    COMPLETENESS_FIELD_NUMBER: _builtins.int
+    PARTIAL_REASON_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    HOURLY_CANDLES_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
+    QUALITY_NOTES_FIELD_NUMBER: _builtins.int
+    IN_DOUBT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     truncated: _builtins.bool
     """True where fewer days were to be had than were asked for."""
     truncated_reason: _builtins.str
     """Why, in one plain sentence: the plan's reach, a young coin."""
+    completeness: Global___HistoryCompleteness.ValueType
+    partial_reason: _builtins.str
+    """Why the history is partial, in one plain sentence; empty otherwise."""
+    retry_after_seconds: _builtins.float
+    """When asking again may give more; absent where it would not."""
+    interval: Global___CandleInterval.ValueType
+    in_doubt: _builtins.bool
+    """True while the newest candles are in doubt and wait for confirmation."""
     @_builtins.property
     def candles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candle]: ...
     @_builtins.property
@@ -665,6 +818,18 @@ class History(_message.Message):
 
     @_builtins.property
     def provenance(self) -> _common_pb2.Provenance: ...
+    @_builtins.property
+    def hourly_candles(self) -> _containers.RepeatedCompositeFieldContainer[Global___HourlyCandle]:
+        """Hourly candles, oldest first; `candles` is empty then."""
+
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp:
+        """The moment of `known_at`, where the request had one."""
+
+    @_builtins.property
+    def quality_notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a reader should know of these candles, in plain sentences: restated, in doubt, put aside."""
+
     def __init__(
         self,
         *,
@@ -675,14 +840,77 @@ class History(_message.Message):
         truncated_reason: _builtins.str = ...,
         missing_dates: _abc.Iterable[_builtins.str] | None = ...,
         provenance: _common_pb2.Provenance | None = ...,
+        completeness: Global___HistoryCompleteness.ValueType = ...,
+        partial_reason: _builtins.str = ...,
+        retry_after_seconds: _builtins.float | None = ...,
+        interval: Global___CandleInterval.ValueType = ...,
+        hourly_candles: _abc.Iterable[Global___HourlyCandle] | None = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
+        quality_notes: _abc.Iterable[_builtins.str] | None = ...,
+        in_doubt: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "known_at", b"known_at", "provenance", b"provenance", "retry_after_seconds", b"retry_after_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candles", b"candles", "id", b"id", "missing_dates", b"missing_dates", "provenance", b"provenance", "truncated", b"truncated", "truncated_reason", b"truncated_reason", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "candles", b"candles", "completeness", b"completeness", "hourly_candles", b"hourly_candles", "id", b"id", "in_doubt", b"in_doubt", "interval", b"interval", "known_at", b"known_at", "missing_dates", b"missing_dates", "partial_reason", b"partial_reason", "provenance", b"provenance", "quality_notes", b"quality_notes", "retry_after_seconds", b"retry_after_seconds", "truncated", b"truncated", "truncated_reason", b"truncated_reason", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__retry_after_seconds: _TypeAlias = _typing.Literal["retry_after_seconds"]  # noqa: Y015
+    _WhichOneofArgType__retry_after_seconds: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_after_seconds) -> _WhichOneofReturnType__retry_after_seconds | None: ...
 
 Global___History: _TypeAlias = History  # noqa: Y015
+
+@_typing.final
+class HourlyCandle(_message.Message):
+    """One closed hour. A figure that no source gives is absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_UNIX_SECONDS_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    start_unix_seconds: _builtins.int
+    """The start of the hour, UNIX seconds (UTC)."""
+    open: _builtins.float
+    high: _builtins.float
+    low: _builtins.float
+    close: _builtins.float
+    volume: _builtins.float
+    """Traded value over the hour, in vs_currency."""
+    def __init__(
+        self,
+        *,
+        start_unix_seconds: _builtins.int = ...,
+        open: _builtins.float | None = ...,
+        high: _builtins.float | None = ...,
+        low: _builtins.float | None = ...,
+        close: _builtins.float = ...,
+        volume: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "_open", b"_open", "_volume", b"_volume", "high", b"high", "low", b"low", "open", b"open", "volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "_open", b"_open", "_volume", b"_volume", "close", b"close", "high", b"high", "low", b"low", "open", b"open", "start_unix_seconds", b"start_unix_seconds", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
+    _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    _WhichOneofReturnType__open: _TypeAlias = _typing.Literal["open"]  # noqa: Y015
+    _WhichOneofArgType__open: _TypeAlias = _typing.Literal["_open", b"_open"]  # noqa: Y015
+    _WhichOneofReturnType__volume: _TypeAlias = _typing.Literal["volume"]  # noqa: Y015
+    _WhichOneofArgType__volume: _TypeAlias = _typing.Literal["_volume", b"_volume"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open) -> _WhichOneofReturnType__open | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__volume) -> _WhichOneofReturnType__volume | None: ...
+
+Global___HourlyCandle: _TypeAlias = HourlyCandle  # noqa: Y015
 
 @_typing.final
 class Candle(_message.Message):
@@ -752,14 +980,26 @@ class StreamHistoryRequest(_message.Message):
     VS_CURRENCY_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
     MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     max_age_seconds: _builtins.float
     """As in GetPricesRequest, for each coin; one that is too old comes as an error."""
+    interval: Global___CandleInterval.ValueType
+    """As in GetHistoryRequest."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 250 ids."""
 
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -767,10 +1007,14 @@ class StreamHistoryRequest(_message.Message):
         vs_currency: _builtins.str = ...,
         days: _builtins.int = ...,
         max_age_seconds: _builtins.float | None = ...,
+        interval: Global___CandleInterval.ValueType = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "from_time", b"from_time", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "days", b"days", "ids", b"ids", "max_age_seconds", b"max_age_seconds", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "days", b"days", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
@@ -991,8 +1235,14 @@ class BackfillRequest(_message.Message):
     IDS_FIELD_NUMBER: _builtins.int
     VS_CURRENCY_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
+    REFETCH_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
+    refetch: _builtins.bool
+    """Fetch the whole history again and put it in the place of the stored one, which is kept aside as a revision."""
+    interval: Global___CandleInterval.ValueType
+    """Daily candles where not given."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1001,10 +1251,12 @@ class BackfillRequest(_message.Message):
         ids: _abc.Iterable[_builtins.str] | None = ...,
         vs_currency: _builtins.str = ...,
         days: _builtins.int = ...,
+        refetch: _builtins.bool = ...,
+        interval: Global___CandleInterval.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "ids", b"ids", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "ids", b"ids", "interval", b"interval", "refetch", b"refetch", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1019,10 +1271,16 @@ class BackfillResponse(_message.Message):
     COINS_TOTAL_FIELD_NUMBER: _builtins.int
     CANDLES_ADDED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    CALLS_LEFT_THIS_MINUTE_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     coins_done: _builtins.int
     coins_total: _builtins.int
     candles_added: _builtins.int
+    calls_left_this_minute: _builtins.float
+    """Upstream calls left in this minute."""
+    seconds_left: _builtins.float
+    """Estimated seconds until all coins are done."""
     @_builtins.property
     def error(self) -> _common_pb2.ItemError:
         """Set where this coin failed; the others go on."""
@@ -1035,12 +1293,21 @@ class BackfillResponse(_message.Message):
         coins_total: _builtins.int = ...,
         candles_added: _builtins.int = ...,
         error: _common_pb2.ItemError | None = ...,
+        calls_left_this_minute: _builtins.float | None = ...,
+        seconds_left: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_calls_left_this_minute", b"_calls_left_this_minute", "_seconds_left", b"_seconds_left", "calls_left_this_minute", b"calls_left_this_minute", "error", b"error", "seconds_left", b"seconds_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candles_added", b"candles_added", "coins_done", b"coins_done", "coins_total", b"coins_total", "error", b"error", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_calls_left_this_minute", b"_calls_left_this_minute", "_seconds_left", b"_seconds_left", "calls_left_this_minute", b"calls_left_this_minute", "candles_added", b"candles_added", "coins_done", b"coins_done", "coins_total", b"coins_total", "error", b"error", "id", b"id", "seconds_left", b"seconds_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__calls_left_this_minute: _TypeAlias = _typing.Literal["calls_left_this_minute"]  # noqa: Y015
+    _WhichOneofArgType__calls_left_this_minute: _TypeAlias = _typing.Literal["_calls_left_this_minute", b"_calls_left_this_minute"]  # noqa: Y015
+    _WhichOneofReturnType__seconds_left: _TypeAlias = _typing.Literal["seconds_left"]  # noqa: Y015
+    _WhichOneofArgType__seconds_left: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__calls_left_this_minute) -> _WhichOneofReturnType__calls_left_this_minute | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_left) -> _WhichOneofReturnType__seconds_left | None: ...
 
 Global___BackfillResponse: _TypeAlias = BackfillResponse  # noqa: Y015
 
@@ -1084,6 +1351,8 @@ class GetStatusResponse(_message.Message):
     REDIS_UP_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     UPTIME_SECONDS_FIELD_NUMBER: _builtins.int
+    UPSTREAM_STATUS_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     upstream: _builtins.str
     """What the service takes its data from: `coingecko` or `sandbox`."""
     upstream_base_url: _builtins.str
@@ -1111,6 +1380,12 @@ class GetStatusResponse(_message.Message):
 
     @_builtins.property
     def quality(self) -> _containers.RepeatedCompositeFieldContainer[Global___QualityReport]: ...
+    @_builtins.property
+    def upstream_status(self) -> Global___UpstreamStatus: ...
+    @_builtins.property
+    def queue(self) -> Global___QueueStatus:
+        """Upstream work that waits, most urgent first."""
+
     def __init__(
         self,
         *,
@@ -1128,14 +1403,97 @@ class GetStatusResponse(_message.Message):
         redis_up: _builtins.bool = ...,
         version: _builtins.str = ...,
         uptime_seconds: _builtins.float = ...,
+        upstream_status: Global___UpstreamStatus | None = ...,
+        queue: Global___QueueStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch", b"batch", "pool", b"pool", "quota", b"quota"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch", b"batch", "pool", b"pool", "queue", b"queue", "quota", b"quota", "upstream_status", b"upstream_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch", b"batch", "breakers", b"breakers", "cache_layers", b"cache_layers", "plan", b"plan", "pool", b"pool", "quality", b"quality", "quota", b"quota", "redis_up", b"redis_up", "upstream", b"upstream", "upstream_base_url", b"upstream_base_url", "uptime_seconds", b"uptime_seconds", "version", b"version", "warm_ids", b"warm_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "batch", b"batch", "breakers", b"breakers", "cache_layers", b"cache_layers", "plan", b"plan", "pool", b"pool", "quality", b"quality", "queue", b"queue", "quota", b"quota", "redis_up", b"redis_up", "upstream", b"upstream", "upstream_base_url", b"upstream_base_url", "upstream_status", b"upstream_status", "uptime_seconds", b"uptime_seconds", "version", b"version", "warm_ids", b"warm_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class UpstreamStatus(_message.Message):
+    """Whether the upstream can be had, and if not, why and what mends it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    PERMANENT_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
+    available: _builtins.bool
+    """True once a call succeeded since the last failure that explains itself."""
+    cause: _builtins.str
+    """One of: no_route, dns, tls, timeout, not_coingecko, forbidden, missing_key, invalid_key, wrong_host,
+    plan_too_low, credits_used_up, rate_limited, server_error; empty where available.
+    """
+    sentence: _builtins.str
+    """One sentence that says what is wrong and what mends it; empty where available."""
+    permanent: _builtins.bool
+    """True where asking again does not help until a setting changes."""
+    retry_after_seconds: _builtins.float
+    """When the next attempt is made."""
+    tried: _builtins.bool
+    """Whether any call has been made since the start."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when, UTC."""
+
+    def __init__(
+        self,
+        *,
+        available: _builtins.bool = ...,
+        cause: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        permanent: _builtins.bool = ...,
+        retry_after_seconds: _builtins.float | None = ...,
+        tried: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "retry_after_seconds", b"retry_after_seconds", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "available", b"available", "cause", b"cause", "permanent", b"permanent", "retry_after_seconds", b"retry_after_seconds", "sentence", b"sentence", "since", b"since", "tried", b"tried"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__retry_after_seconds: _TypeAlias = _typing.Literal["retry_after_seconds"]  # noqa: Y015
+    _WhichOneofArgType__retry_after_seconds: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_after_seconds) -> _WhichOneofReturnType__retry_after_seconds | None: ...
+
+Global___UpstreamStatus: _TypeAlias = UpstreamStatus  # noqa: Y015
+
+@_typing.final
+class QueueStatus(_message.Message):
+    """Upstream calls that wait for the rate limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAITING_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    CURRENT_FIELD_NUMBER: _builtins.int
+    waiting: _builtins.int
+    seconds_left: _builtins.float
+    """Estimated seconds until the last of them starts."""
+    current: _builtins.str
+    """What is fetched now, for a progress line: `history of bitcoin`; empty where nothing is."""
+    def __init__(
+        self,
+        *,
+        waiting: _builtins.int = ...,
+        seconds_left: _builtins.float = ...,
+        current: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "seconds_left", b"seconds_left", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueStatus: _TypeAlias = QueueStatus  # noqa: Y015
 
 @_typing.final
 class PoolStatus(_message.Message):

@@ -70,6 +70,11 @@ class MarketDataServiceStub:
                 request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.StreamHistoryRequest.SerializeToString,
                 response_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.StreamHistoryResponse.FromString,
                 _registered_method=True)
+        self.WatchPrices = channel.unary_stream(
+                '/coincast.market.v1.MarketDataService/WatchPrices',
+                request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.WatchPricesRequest.SerializeToString,
+                response_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.WatchPricesResponse.FromString,
+                _registered_method=True)
         self.GetOhlc = channel.unary_unary(
                 '/coincast.market.v1.MarketDataService/GetOhlc',
                 request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.GetOhlcRequest.SerializeToString,
@@ -145,6 +150,14 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchPrices(self, request, context):
+        """Spot prices as they change: a first message at once from the cache, then the pairs that changed, and a heartbeat.
+        One poll of the upstream serves the union of what all subscribers watch, at a lower priority than callers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetOhlc(self, request, context):
         """Intraday to four-day candles of one coin, as CoinGecko's `ohlc` gives them.
         """
@@ -210,6 +223,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.StreamHistory,
                     request_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.StreamHistoryRequest.FromString,
                     response_serializer=coincast_dot_market_dot_v1_dot_market__pb2.StreamHistoryResponse.SerializeToString,
+            ),
+            'WatchPrices': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchPrices,
+                    request_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.WatchPricesRequest.FromString,
+                    response_serializer=coincast_dot_market_dot_v1_dot_market__pb2.WatchPricesResponse.SerializeToString,
             ),
             'GetOhlc': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOhlc,
@@ -422,6 +440,33 @@ class MarketDataService:
             '/coincast.market.v1.MarketDataService/StreamHistory',
             coincast_dot_market_dot_v1_dot_market__pb2.StreamHistoryRequest.SerializeToString,
             coincast_dot_market_dot_v1_dot_market__pb2.StreamHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/coincast.market.v1.MarketDataService/WatchPrices',
+            coincast_dot_market_dot_v1_dot_market__pb2.WatchPricesRequest.SerializeToString,
+            coincast_dot_market_dot_v1_dot_market__pb2.WatchPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class MarketDataServiceStub:
     """Daily candles of one coin, closed days only, archive and upstream merged."""
     StreamHistory: _grpc.UnaryStreamMultiCallable[_market_pb2.StreamHistoryRequest, _market_pb2.StreamHistoryResponse]
     """Daily candles of many coins or of long spans, in chunks; a coin's error comes as a chunk of its own."""
+    WatchPrices: _grpc.UnaryStreamMultiCallable[_market_pb2.WatchPricesRequest, _market_pb2.WatchPricesResponse]
+    """Spot prices as they change: a first message at once from the cache, then the pairs that changed, and a heartbeat.
+    One poll of the upstream serves the union of what all subscribers watch, at a lower priority than callers.
+    """
     GetOhlc: _grpc.UnaryUnaryMultiCallable[_market_pb2.GetOhlcRequest, _market_pb2.GetOhlcResponse]
     """Intraday to four-day candles of one coin, as CoinGecko's `ohlc` gives them."""
     GetDocument: _grpc.UnaryUnaryMultiCallable[_market_pb2.GetDocumentRequest, _market_pb2.GetDocumentResponse]
@@ -75,6 +79,10 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Daily candles of one coin, closed days only, archive and upstream merged."""
     StreamHistory: _aio.UnaryStreamMultiCallable[_market_pb2.StreamHistoryRequest, _market_pb2.StreamHistoryResponse]  # type: ignore[assignment]
     """Daily candles of many coins or of long spans, in chunks; a coin's error comes as a chunk of its own."""
+    WatchPrices: _aio.UnaryStreamMultiCallable[_market_pb2.WatchPricesRequest, _market_pb2.WatchPricesResponse]  # type: ignore[assignment]
+    """Spot prices as they change: a first message at once from the cache, then the pairs that changed, and a heartbeat.
+    One poll of the upstream serves the union of what all subscribers watch, at a lower priority than callers.
+    """
     GetOhlc: _aio.UnaryUnaryMultiCallable[_market_pb2.GetOhlcRequest, _market_pb2.GetOhlcResponse]  # type: ignore[assignment]
     """Intraday to four-day candles of one coin, as CoinGecko's `ohlc` gives them."""
     GetDocument: _aio.UnaryUnaryMultiCallable[_market_pb2.GetDocumentRequest, _market_pb2.GetDocumentResponse]  # type: ignore[assignment]
@@ -142,6 +150,16 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_pb2.StreamHistoryResponse], _abc.AsyncIterator[_market_pb2.StreamHistoryResponse]]:
         """Daily candles of many coins or of long spans, in chunks; a coin's error comes as a chunk of its own."""
+
+    @_abc_1.abstractmethod
+    def WatchPrices(
+        self,
+        request: _market_pb2.WatchPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_pb2.WatchPricesResponse], _abc.AsyncIterator[_market_pb2.WatchPricesResponse]]:
+        """Spot prices as they change: a first message at once from the cache, then the pairs that changed, and a heartbeat.
+        One poll of the upstream serves the union of what all subscribers watch, at a lower priority than callers.
+        """
 
     @_abc_1.abstractmethod
     def GetOhlc(

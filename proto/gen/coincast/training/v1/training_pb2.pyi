@@ -1109,6 +1109,162 @@ class AuditEntry(_message.Message):
 Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015
 
 @_typing.final
+class StreamForecastLogRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
+    HORIZON_HOURS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Empty means every model."""
+    from_date: _builtins.str
+    """First and last day on which the forecasts were made (`YYYY-MM-DD`), inclusive; empty is without bound."""
+    to_date: _builtins.str
+    horizon_days: _builtins.int
+    """Only this horizon, in days or in hours; 0 means all."""
+    horizon_hours: _builtins.int
+    limit: _builtins.int
+    """At most so many entries; 0 means no limit."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Empty means every coin; at most 250."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        model: _builtins.str = ...,
+        from_date: _builtins.str = ...,
+        to_date: _builtins.str = ...,
+        horizon_days: _builtins.int = ...,
+        horizon_hours: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "ids", b"ids", "limit", b"limit", "model", b"model", "to_date", b"to_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamForecastLogRequest: _TypeAlias = StreamForecastLogRequest  # noqa: Y015
+
+@_typing.final
+class StreamForecastLogResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORECASTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def forecasts(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoggedForecast]: ...
+    def __init__(
+        self,
+        *,
+        forecasts: _abc.Iterable[Global___LoggedForecast] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forecasts", b"forecasts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamForecastLogResponse: _TypeAlias = StreamForecastLogResponse  # noqa: Y015
+
+@_typing.final
+class LoggedForecast(_message.Message):
+    """One horizon of one forecast as it was served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORECAST_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    VS_CURRENCY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    SERVED_AT_FIELD_NUMBER: _builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
+    HORIZON_HOURS_FIELD_NUMBER: _builtins.int
+    CLOSES_AT_FIELD_NUMBER: _builtins.int
+    LAST_PRICE_FIELD_NUMBER: _builtins.int
+    MEDIAN_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CRPS_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    forecast_id: _builtins.str
+    id: _builtins.str
+    vs_currency: _builtins.str
+    model: _builtins.str
+    version: _builtins.str
+    variant: _builtins.str
+    horizon_days: _builtins.int
+    horizon_hours: _builtins.int
+    last_price: _builtins.float
+    median: _builtins.float
+    outcome: _builtins.float
+    """The close of the forecast day; absent while it is not known."""
+    crps: _builtins.float
+    """Continuous ranked probability score of the log return; absent while the outcome is not known."""
+    degraded: _builtins.bool
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The close that the forecast stands on."""
+
+    @_builtins.property
+    def served_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def closes_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedCompositeFieldContainer[_forecast_pb2.Interval]: ...
+    @_builtins.property
+    def quantiles(self) -> _containers.RepeatedCompositeFieldContainer[_forecast_pb2.Quantile]: ...
+    def __init__(
+        self,
+        *,
+        forecast_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        vs_currency: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        served_at: _timestamp_pb2.Timestamp | None = ...,
+        horizon_days: _builtins.int = ...,
+        horizon_hours: _builtins.int = ...,
+        closes_at: _timestamp_pb2.Timestamp | None = ...,
+        last_price: _builtins.float = ...,
+        median: _builtins.float = ...,
+        intervals: _abc.Iterable[_forecast_pb2.Interval] | None = ...,
+        quantiles: _abc.Iterable[_forecast_pb2.Quantile] | None = ...,
+        outcome: _builtins.float | None = ...,
+        crps: _builtins.float | None = ...,
+        degraded: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_crps", b"_crps", "_degraded", b"_degraded", "_outcome", b"_outcome", "as_of", b"as_of", "closes_at", b"closes_at", "crps", b"crps", "degraded", b"degraded", "outcome", b"outcome", "served_at", b"served_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_crps", b"_crps", "_degraded", b"_degraded", "_outcome", b"_outcome", "as_of", b"as_of", "closes_at", b"closes_at", "crps", b"crps", "degraded", b"degraded", "forecast_id", b"forecast_id", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "id", b"id", "intervals", b"intervals", "last_price", b"last_price", "median", b"median", "model", b"model", "outcome", b"outcome", "quantiles", b"quantiles", "served_at", b"served_at", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__crps: _TypeAlias = _typing.Literal["crps"]  # noqa: Y015
+    _WhichOneofArgType__crps: _TypeAlias = _typing.Literal["_crps", b"_crps"]  # noqa: Y015
+    _WhichOneofReturnType__degraded: _TypeAlias = _typing.Literal["degraded"]  # noqa: Y015
+    _WhichOneofArgType__degraded: _TypeAlias = _typing.Literal["_degraded", b"_degraded"]  # noqa: Y015
+    _WhichOneofReturnType__outcome: _TypeAlias = _typing.Literal["outcome"]  # noqa: Y015
+    _WhichOneofArgType__outcome: _TypeAlias = _typing.Literal["_outcome", b"_outcome"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__crps) -> _WhichOneofReturnType__crps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__degraded) -> _WhichOneofReturnType__degraded | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__outcome) -> _WhichOneofReturnType__outcome | None: ...
+
+Global___LoggedForecast: _TypeAlias = LoggedForecast  # noqa: Y015
+
+@_typing.final
 class GetAccuracyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

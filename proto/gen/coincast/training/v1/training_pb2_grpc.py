@@ -714,6 +714,11 @@ class AccuracyServiceStub:
                 request_serializer=coincast_dot_training_dot_v1_dot_training__pb2.GetAccuracyRequest.SerializeToString,
                 response_deserializer=coincast_dot_training_dot_v1_dot_training__pb2.GetAccuracyResponse.FromString,
                 _registered_method=True)
+        self.StreamForecastLog = channel.unary_stream(
+                '/coincast.training.v1.AccuracyService/StreamForecastLog',
+                request_serializer=coincast_dot_training_dot_v1_dot_training__pb2.StreamForecastLogRequest.SerializeToString,
+                response_deserializer=coincast_dot_training_dot_v1_dot_training__pb2.StreamForecastLogResponse.FromString,
+                _registered_method=True)
 
 
 class AccuracyServiceServicer:
@@ -726,6 +731,13 @@ class AccuracyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamForecastLog(self, request, context):
+        """The forecast log: forecasts as they were served, with their outcomes where known; oldest first, in chunks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccuracyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -733,6 +745,11 @@ def add_AccuracyServiceServicer_to_server(servicer, server):
                     servicer.GetAccuracy,
                     request_deserializer=coincast_dot_training_dot_v1_dot_training__pb2.GetAccuracyRequest.FromString,
                     response_serializer=coincast_dot_training_dot_v1_dot_training__pb2.GetAccuracyResponse.SerializeToString,
+            ),
+            'StreamForecastLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamForecastLog,
+                    request_deserializer=coincast_dot_training_dot_v1_dot_training__pb2.StreamForecastLogRequest.FromString,
+                    response_serializer=coincast_dot_training_dot_v1_dot_training__pb2.StreamForecastLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -763,6 +780,33 @@ class AccuracyService:
             '/coincast.training.v1.AccuracyService/GetAccuracy',
             coincast_dot_training_dot_v1_dot_training__pb2.GetAccuracyRequest.SerializeToString,
             coincast_dot_training_dot_v1_dot_training__pb2.GetAccuracyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamForecastLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/coincast.training.v1.AccuracyService/StreamForecastLog',
+            coincast_dot_training_dot_v1_dot_training__pb2.StreamForecastLogRequest.SerializeToString,
+            coincast_dot_training_dot_v1_dot_training__pb2.StreamForecastLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -222,6 +222,8 @@ class AccuracyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccuracyServiceAsyncStub: ...
     GetAccuracy: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetAccuracyRequest, _training_pb2.GetAccuracyResponse]
+    StreamForecastLog: _grpc.UnaryStreamMultiCallable[_training_pb2.StreamForecastLogRequest, _training_pb2.StreamForecastLogResponse]
+    """The forecast log: forecasts as they were served, with their outcomes where known; oldest first, in chunks."""
 
 @_typing.type_check_only
 class AccuracyServiceAsyncStub(AccuracyServiceStub):
@@ -229,6 +231,8 @@ class AccuracyServiceAsyncStub(AccuracyServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAccuracy: _aio.UnaryUnaryMultiCallable[_training_pb2.GetAccuracyRequest, _training_pb2.GetAccuracyResponse]  # type: ignore[assignment]
+    StreamForecastLog: _aio.UnaryStreamMultiCallable[_training_pb2.StreamForecastLogRequest, _training_pb2.StreamForecastLogResponse]  # type: ignore[assignment]
+    """The forecast log: forecasts as they were served, with their outcomes where known; oldest first, in chunks."""
 
 class AccuracyServiceServicer(metaclass=_abc_1.ABCMeta):
     """How served forecasts did once their day had come."""
@@ -239,5 +243,13 @@ class AccuracyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.GetAccuracyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.GetAccuracyResponse, _abc.Awaitable[_training_pb2.GetAccuracyResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StreamForecastLog(
+        self,
+        request: _training_pb2.StreamForecastLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_training_pb2.StreamForecastLogResponse], _abc.AsyncIterator[_training_pb2.StreamForecastLogResponse]]:
+        """The forecast log: forecasts as they were served, with their outcomes where known; oldest first, in chunks."""
 
 def add_AccuracyServiceServicer_to_server(servicer: AccuracyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
