@@ -31,8 +31,8 @@ from coincast_chassis.observability.logs import configure_logs
 from coincast_chassis.run import serve as serve_grpc
 from coincast_chassis.settings import ServiceSettings
 from coincast_gateway.app import build
-from coincast_gateway.encode.forecasts import forecasts_document
-from coincast_gateway.server import Server, calm_collector, configured, listen
+from coincast_gateway.serialization.forecasts import forecasts_document
+from coincast_gateway.server import Server, freeze_gc, listen, uvicorn_config
 from coincast_gateway.settings import Settings
 from coincast_market_data.many import answers
 
@@ -175,7 +175,7 @@ async def http(kind: str, target: str) -> None:
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         gateway = await build(settings, stack)
-        config = configured(gateway, settings)
+        config = uvicorn_config(gateway, settings)
         if kind in ("bare", "fastapi", "relay"):
             app: Any = {"bare": lambda: bare, "fastapi": fastapi_app, "relay": lambda: relay(target)}[kind]()
             config = uvicorn.Config(
@@ -189,7 +189,7 @@ async def http(kind: str, target: str) -> None:
                 server_header=False,
             )
         # For every one of them, as the gateway does it.
-        calm_collector()
+        freeze_gc()
         listener = listen("127.0.0.1", 0)
         print(listener.getsockname()[1], flush=True)
         await Server(config, gateway, not_serving_seconds=0).serve([listener])

@@ -10,7 +10,9 @@ from typing import Any
 import httpx2
 import orjson
 
-TARGET = Path(__file__).resolve().parent.parent / "gateway/src/coincast_gateway/models/examples.json"
+TARGET = (
+    Path(__file__).resolve().parent.parent / "gateway/src/coincast_gateway/schemas/responses/examples.json"
+)
 PATHS = {
     "prices": "/prices?ids=bitcoin,etherum",
     "markets": "/markets?per_page=1",

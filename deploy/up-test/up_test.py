@@ -246,7 +246,7 @@ class UpTest:
 
     def rolled_back(self) -> None:
         """A second version is trained and promoted; then production goes back, without a restart."""
-        create = ("python", "-m", "coincast_gateway.access", "create", "operator", "--scope", "admin")
+        create = ("python", "-m", "coincast_gateway.cli.keys", "create", "operator", "--scope", "admin")
         key = self.docker.compose("exec", "-T", "gateway", *create).strip()
         first = self.production()
         asked = {"model": "lightgbm", "ids": list(COINS), "days": 730}

@@ -12,7 +12,7 @@ import pytest
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import InvalidInput
-from coincast_gateway.mirror import paths as of_the_gateway
+from coincast_gateway.coingecko_compat import routes as of_the_gateway
 from coincast_market_data.document_paths import find_route
 from coincast_market_data.keys import MAX_CURRENCIES
 from coincast_sandbox.testing import RunningSandbox
@@ -72,7 +72,7 @@ async def test_lists_in_another_order_are_the_same_question(market: Any, sandbox
 
 
 def test_gateway_and_service_know_the_same_parameters() -> None:
-    for mirrored in of_the_gateway.MIRRORED:
+    for mirrored in of_the_gateway.COMPAT_ROUTES:
         route, _ = find_route(mirrored.template.replace("{id}", "bitcoin"))
         assert mirrored.known == route.known, mirrored.template
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from coincast_chassis.redis import open_redis
-from coincast_gateway.access.keys import KeyStore
+from coincast_gateway.auth.api_keys import KeyStore
 from tests.contract.gateway.fakes import world
 from tests.contract.valkey_harness import running_valkey
 from tests.faults.gateway_process import Caller, as_many_sockets_as_allowed, callers, running_gateway

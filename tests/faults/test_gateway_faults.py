@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from coincast_chassis.clock import SystemClock
-from coincast_gateway.access.gate import Gate, Policy
-from coincast_gateway.access.keys import KeyRecord, KeyRing, digest_of
-from coincast_gateway.access.limits import Limiter
+from coincast_gateway.auth.api_keys import ApiKeyCache, KeyRecord, digest_of
+from coincast_gateway.auth.authenticator import Authenticator, Policy
+from coincast_gateway.auth.rate_limit import Limiter
 from tests.contract.gateway.fakes import World, world
 from tests.faults.gateway_process import Caller, as_many_sockets_as_allowed, callers, running_gateway
 
@@ -208,19 +208,19 @@ async def test_days_that_are_none(days: str) -> None:
 
 
 async def test_a_million_bad_keys_at_the_gate_take_no_memory() -> None:
-    keys, ring = 1_000_000, KeyRing()
+    keys, ring = 1_000_000, ApiKeyCache()
     ring.replace([KeyRecord("one", digest_of("cc_right"), frozenset({"read"}), 0.0)], time.monotonic())
     policy = Policy(
         frozenset(), keys_wanted=True, key_per_minute=100, address_per_minute=10**6, keys_good_seconds=1e9
     )
-    gate = Gate(policy, limiter=Limiter(None, SystemClock()), ring=ring, clock=SystemClock())
+    gate = Authenticator(policy, limiter=Limiter(None, SystemClock()), ring=ring, clock=SystemClock())
     before, started = psutil.Process().memory_info().rss, time.perf_counter()
     for n in range(keys):
         headers = [(b"x-api-key", b"cc_%d" % n)]
         client = (f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}", 1)
         scope = {"headers": headers, "query_string": b"", "client": client, "path": "/prices"}
-        admission = gate.quick(scope) or await gate.admit(scope)
-        assert admission.bad_key
+        admission = gate.try_local(scope) or await gate.authenticate(scope)
+        assert admission.invalid_key
     each = (time.perf_counter() - started) / keys * 1e6
     grown = (psutil.Process().memory_info().rss - before) / 1e6
     print(f"\n{keys} bad keys from as many addresses: memory grew by {grown:.1f} MB, {each:.1f} us each")

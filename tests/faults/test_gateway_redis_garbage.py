@@ -13,10 +13,10 @@ from prometheus_client import REGISTRY
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
-from coincast_gateway.access import gate
-from coincast_gateway.access.gate import refreshed
-from coincast_gateway.access.keys import REDIS_KEY, KeyRing, KeyStore
-from coincast_gateway.serving.shared import PREFIX
+from coincast_gateway.auth import authenticator
+from coincast_gateway.auth.api_keys import REDIS_KEY, ApiKeyCache, KeyStore
+from coincast_gateway.auth.authenticator import refreshed
+from coincast_gateway.cache.redis_tier import PREFIX
 from tests.contract.gateway.fakes import world
 from tests.contract.valkey_harness import running_valkey
 from tests.faults.test_market_redis_faults import liar
@@ -98,7 +98,7 @@ async def test_a_redis_that_answers_garbage_is_as_good_as_none(answer: bytes) ->
 
 
 async def test_where_keys_are_wanted_a_lying_redis_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coincast_gateway.access.build.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("coincast_gateway.auth.factory.FIRST_PAUSE_SECONDS", 0.01)
     async with liar(b":1\r\n") as url:
         with pytest.raises(Unavailable, match="cannot be read"):
             async with world(redis_url=url, require_keys=True):
@@ -106,7 +106,7 @@ async def test_where_keys_are_wanted_a_lying_redis_lets_nobody_in(monkeypatch: p
 
 
 async def test_a_spoilt_record_takes_no_other_key_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "REFRESH_SECONDS", 0.1)
+    monkeypatch.setattr(authenticator, "REFRESH_SECONDS", 0.1)
     with running_valkey() as valkey:
         client: redis.asyncio.Redis = open_redis(valkey.url, timeout_seconds=2)
         store = KeyStore(client)
@@ -123,7 +123,7 @@ async def test_a_spoilt_record_takes_no_other_key_with_it(monkeypatch: pytest.Mo
             assert (await http.get(ASK, headers={"x-api-key": key})).status_code == 200
             assert (await http.get(ASK)).status_code == 401
         bad = counted("coincast_gateway_bad_key_records_total") - before
-        ring = KeyRing()
+        ring = ApiKeyCache()
         await refreshed(ring, store, SystemClock())
         assert [record.name for record in await store.all()] == ["good", "later"]
         assert len(ring) == 2

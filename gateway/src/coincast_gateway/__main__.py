@@ -1,5 +1,7 @@
 """Settings, telemetry, and the gateway until a signal ends it."""
 
+from __future__ import annotations
+
 import asyncio
 import sys
 from typing import NoReturn

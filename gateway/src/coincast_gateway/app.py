@@ -1,5 +1,7 @@
 """The one place where the gateway's parts are put together."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -16,33 +18,33 @@ from coincast_chassis.observability.metrics import watch_breaker
 from coincast_chassis.observability.tracing import Tracing
 from coincast_chassis.redis import open_redis
 from coincast_chassis.resilience.breaker import Breaker
-from coincast_gateway.access.build import build_gate, policy_of
-from coincast_gateway.front.browsers import with_cors
-from coincast_gateway.front.front import Bounds, Front
-from coincast_gateway.front.watch import Watch
-from coincast_gateway.health.collect import Collector
-from coincast_gateway.health.latency import Recent
-from coincast_gateway.health.sample import Sampler
+from coincast_gateway.asgi_types import App
+from coincast_gateway.auth.factory import access_policy, build_authenticator
+from coincast_gateway.cache.redis_tier import RedisTier
+from coincast_gateway.cache.response_cache import ResponseCache
+from coincast_gateway.clients import forecast, market, training
+from coincast_gateway.clients.resilient import ResilientStub, is_unreachable
+from coincast_gateway.coingecko_compat.app import CompatApp
+from coincast_gateway.edge.cors import with_cors
+from coincast_gateway.edge.middleware import Bounds, EdgeMiddleware
+from coincast_gateway.edge.request_metrics import RequestMetrics
+from coincast_gateway.experiments import ExperimentAssigner
+from coincast_gateway.formats.sse import Streams
+from coincast_gateway.health.collector import Collector
+from coincast_gateway.health.latency_window import LatencyWindow
+from coincast_gateway.health.sampler import Sampler
 from coincast_gateway.health.trends import TrendStore, sample_forever
-from coincast_gateway.mirror.app import Mirror
-from coincast_gateway.routes.forecast import ForecastRoutes
-from coincast_gateway.routes.health import HealthRoutes
-from coincast_gateway.routes.market import MarketRoutes
-from coincast_gateway.routes.pages import PageRoutes
-from coincast_gateway.routes.registry import RegistryRoutes
-from coincast_gateway.routes.sides import Sides
-from coincast_gateway.routes.training import TrainingRoutes
-from coincast_gateway.services import forecast, market, training
-from coincast_gateway.services.backend import Backend, cannot_be_reached
-from coincast_gateway.serving.asgi import App
+from coincast_gateway.routers.forecasts import ForecastRoutes
+from coincast_gateway.routers.health import HealthRoutes
+from coincast_gateway.routers.market import MarketRoutes
+from coincast_gateway.routers.pages import PageRoutes
+from coincast_gateway.routers.registry import RegistryRoutes
+from coincast_gateway.routers.training import TrainingRoutes
 from coincast_gateway.serving.body import BodyBounds
 from coincast_gateway.serving.direct import Direct
 from coincast_gateway.serving.dispatch import Serving
 from coincast_gateway.serving.endpoint import Endpoint
-from coincast_gateway.serving.events import Streams
-from coincast_gateway.serving.hot import HotCache
 from coincast_gateway.serving.rest import rest_app
-from coincast_gateway.serving.shared import SharedReplies
 from coincast_gateway.settings import Settings
 from coincast_gateway.web.assets import Assets
 
@@ -52,7 +54,7 @@ class Gateway:
     """The running gateway: the ASGI application, and what its server must be able to tell it."""
 
     app: App
-    front: Front
+    front: EdgeMiddleware
     draining: asyncio.Event
 
     def drain(self) -> None:
@@ -65,9 +67,9 @@ class Gateway:
 class Services:
     """What stands behind the gateway."""
 
-    market: market.MarketData
-    forecasting: forecast.Forecasting
-    training: training.Training
+    market: market.MarketClient
+    forecasting: forecast.ForecastClient
+    training: training.TrainingClient
 
 
 async def open_services(settings: Settings, stack: AsyncExitStack, tracing: Tracing) -> Services:
@@ -77,28 +79,28 @@ async def open_services(settings: Settings, stack: AsyncExitStack, tracing: Trac
         channel = open_channel(target, service=service, timeout_seconds=seconds, tracing=tracing)
         return await stack.enter_async_context(channel)
 
-    def backend(name: str, seconds: float) -> Backend:
+    def backend(name: str, seconds: float) -> ResilientStub:
         breaker = Breaker(
             name,
             fail_max=5,
             min_calls=5,
             reset_seconds=3.0,
             probe_seconds=2.0,
-            is_failure=cannot_be_reached,
+            is_failure=is_unreachable,
             listeners=(watch_breaker,),
         )
-        return Backend(name, breaker=breaker, deadline_seconds=seconds, max_calls=256)
+        return ResilientStub(name, breaker=breaker, deadline_seconds=seconds, max_calls=256)
 
     s = settings
     market_channel = await opened(s.market_target, market.SERVICE, s.market_deadline_seconds)
     forecast_channel = await opened(s.forecast_target, forecast.SERVICE, s.forecast_deadline_seconds)
     training_channel = await opened(s.training_target, training.SERVICE, s.training_deadline_seconds)
-    market_data = market.MarketData(market_channel, backend("market-data", s.market_deadline_seconds))
+    market_data = market.MarketClient(market_channel, backend("market-data", s.market_deadline_seconds))
     stack.push_async_callback(market_data.aclose)
     return Services(
         market_data,
-        forecast.Forecasting(forecast_channel, backend("forecast", s.forecast_deadline_seconds)),
-        training.Training(training_channel, backend("training", s.training_deadline_seconds)),
+        forecast.ForecastClient(forecast_channel, backend("forecast", s.forecast_deadline_seconds)),
+        training.TrainingClient(training_channel, backend("training", s.training_deadline_seconds)),
     )
 
 
@@ -110,12 +112,12 @@ async def build(
     services = await open_services(settings, stack, tracing or Tracing())
     redis = await opened_redis(settings, stack)
     draining = asyncio.Event()
-    private = policy_of(settings).keys_wanted
+    private = access_policy(settings).keys_wanted
     shares = redis is not None and (settings.share_replies or settings.workers > 1)
-    shared = SharedReplies(redis) if redis is not None and shares else None
-    hot = HotCache(max_bytes=settings.hot_cache_bytes, clock=clock, private=private, shared=shared)
+    shared = RedisTier(redis) if redis is not None and shares else None
+    hot = ResponseCache(max_bytes=settings.hot_cache_bytes, clock=clock, private=private, shared=shared)
     stack.push_async_callback(hot.aclose)
-    watch = Watch(Recent())
+    watch = RequestMetrics(LatencyWindow())
     health = await watched_health(
         services,
         redis=redis,
@@ -133,17 +135,17 @@ async def build(
     serving = Serving(
         hot=hot, bodies=bodies, streams=Streams(draining), now=clock.monotonic, caller_key=sides.of
     )
-    rest = rest_app(serving, endpoints, Mirror(services.market, hot, clock.monotonic), version=version())
-    gate = await build_gate(settings, redis, clock, stack)
+    rest = rest_app(serving, endpoints, CompatApp(services.market, hot, clock.monotonic), version=version())
+    gate = await build_authenticator(settings, redis, clock, stack)
     bounds = Bounds(settings.max_in_flight, settings.max_url_bytes)
     direct = Direct(rest, serving, endpoints)
-    front = Front(direct, hot=hot, watch=watch, gate=gate, bounds=bounds)
+    front = EdgeMiddleware(direct, hot=hot, watch=watch, gate=gate, bounds=bounds)
     return Gateway(with_cors(front, settings.cors_origins), front, draining)
 
 
-async def watched_sides(services: Services, stack: AsyncExitStack) -> Sides:
+async def watched_sides(services: Services, stack: AsyncExitStack) -> ExperimentAssigner:
     """Which callers are on which side of an A/B test, looked up while one runs."""
-    sides = Sides()
+    sides = ExperimentAssigner()
     watching = asyncio.create_task(sides.watch_forever(services.forecasting))
     stack.push_async_callback(cancelled, watching)
     return sides
@@ -162,8 +164,8 @@ async def watched_health(
     services: Services,
     *,
     redis: redis.asyncio.Redis | None,
-    hot: HotCache,
-    recent: Recent,
+    hot: ResponseCache,
+    recent: LatencyWindow,
     clock: Clock,
     stack: AsyncExitStack,
     draining: asyncio.Event,

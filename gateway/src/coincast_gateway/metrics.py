@@ -1,5 +1,7 @@
 """The gateway's own metrics. Labels come from fixed lists: route templates, methods, statuses."""
 
+from __future__ import annotations
+
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(

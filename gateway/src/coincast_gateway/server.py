@@ -1,5 +1,7 @@
 """The HTTP server: uvicorn with limits on what a connection may hold up, and a stop that drops nothing."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import gc
@@ -16,7 +18,7 @@ from coincast_chassis.observability.loop_lag import watch_loop
 from coincast_chassis.observability.metrics import SERVING
 from coincast_chassis.observability.tracing import Tracing
 from coincast_gateway.app import Gateway, build
-from coincast_gateway.front.protocol import SocketBounds, guarded
+from coincast_gateway.edge.http_protocol import SocketBounds, limited_protocol
 from coincast_gateway.settings import Settings
 
 
@@ -81,13 +83,13 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def configured(gateway: Gateway, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
     """uvicorn's settings: nothing of its own logging, no headers that tell what runs here."""
     bounds = SocketBounds(settings.max_header_bytes, settings.header_seconds, settings.max_connections)
     return uvicorn.Config(
         gateway.app,
         loop="none",
-        http=guarded(bounds),
+        http=limited_protocol(bounds),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -107,7 +109,7 @@ async def serve(settings: Settings) -> AsyncIterator[str]:
         listener = listen(settings.host, settings.port)
         host, port = listener.getsockname()[:2]
         server = Server(
-            configured(gateway, settings), gateway, not_serving_seconds=settings.not_serving_seconds
+            uvicorn_config(gateway, settings), gateway, not_serving_seconds=settings.not_serving_seconds
         )
         running = asyncio.create_task(server._serve([listener]))
         try:
@@ -119,7 +121,7 @@ async def serve(settings: Settings) -> AsyncIterator[str]:
                 await running
 
 
-def calm_collector() -> None:
+def freeze_gc() -> None:
     """What is there once everything is built stays: the garbage collector need not look through it each time.
 
     Requests leave hardly any cycles behind, so it may also come more rarely: together a tenth of the CPU.
@@ -138,12 +140,12 @@ async def run(
         stack.callback(lag.cancel)
         gateway = await build(settings, stack, tracing=tracing)
         server = Server(
-            configured(gateway, settings),
+            uvicorn_config(gateway, settings),
             gateway,
             not_serving_seconds=settings.not_serving_seconds,
             on_up=on_up,
         )
         SERVING.set(1)
         stack.callback(SERVING.set, 0)
-        calm_collector()
+        freeze_gc()
         await server.serve([listener])

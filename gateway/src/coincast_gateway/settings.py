@@ -1,5 +1,7 @@
 """Every setting of the gateway, read from GATEWAY_ variables."""
 
+from __future__ import annotations
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 

@@ -3,6 +3,8 @@
 uvicorn's own supervisor starts uvicorn's own server, which does not drain as the gateway must.
 """
 
+from __future__ import annotations
+
 import asyncio
 import ctypes
 import multiprocessing
@@ -37,7 +39,7 @@ class Worker:
     """A process, whether it ever served, and whether it stands in for one that did."""
 
     process: BaseProcess
-    up: "ctypes.c_bool"
+    up: ctypes.c_bool
     stands_in: bool
 
 
@@ -120,7 +122,7 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
         return Supervisor(settings, listener).run()
 
 
-def work(settings: Settings, listener: socket.socket, up: "ctypes.c_bool") -> None:
+def work(settings: Settings, listener: socket.socket, up: ctypes.c_bool) -> None:
     """One process: the gateway on the socket that all share. Ends with 2 where settings or machine need a
     change.
     """

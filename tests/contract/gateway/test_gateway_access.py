@@ -13,7 +13,7 @@ import pytest
 from coincast.training.v1 import training_pb2 as tr
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
-from coincast_gateway.access.keys import REDIS_KEY, KeyStore
+from coincast_gateway.auth.api_keys import REDIS_KEY, KeyStore
 from tests.contract.gateway.fakes import world
 from tests.contract.valkey_harness import RunningValkey, running_valkey
 
@@ -149,7 +149,7 @@ async def test_it_refuses_to_start_beyond_loopback_without_keys(valkey: RunningV
 async def test_keys_are_made_listed_and_revoked_on_the_command_line(valkey: RunningValkey) -> None:
     async def keys(*arguments: str) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "coincast_gateway.access", *arguments,
+            sys.executable, "-m", "coincast_gateway.cli.keys", *arguments,
             env={**os.environ, "GATEWAY_REDIS_URL": valkey.url},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip

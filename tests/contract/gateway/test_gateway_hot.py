@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock
-from coincast_gateway.replies import Reply
-from coincast_gateway.serving.encodings import COMPRESS, chosen
-from coincast_gateway.serving.hot import HotCache, Plan
+from coincast_gateway.cache.content_encoding import COMPRESS, chosen
+from coincast_gateway.cache.response_cache import CacheRequest, ResponseCache
+from coincast_gateway.rendering import RenderedResponse
 from tests.contract.gateway.fakes import world
 
 UNPACK = {
@@ -121,13 +121,13 @@ async def test_tables_come_as_csv_on_request() -> None:
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4000)), max_size=60))
 def test_the_cache_never_holds_more_than_it_may(steps: list[tuple[int, int]]) -> None:
     async def play() -> None:
-        cache = HotCache(max_bytes=20_000, clock=ManualClock())
+        cache = ResponseCache(max_bytes=20_000, clock=ManualClock())
         for key, size in steps:
-            await cache.get(Plan(key, lambda size=size: made(size)))  # type: ignore[misc]  # bound per turn
+            await cache.get(CacheRequest(key, lambda size=size: made(size)))  # type: ignore[misc]  # bound per turn
             assert cache.size_bytes <= 20_000
             assert (cache.size_bytes == 0) == (len(cache) == 0)
 
-    async def made(size: int) -> Reply:
-        return Reply(b"x" * size, fresh_seconds=10)
+    async def made(size: int) -> RenderedResponse:
+        return RenderedResponse(b"x" * size, fresh_seconds=10)
 
     asyncio.run(play())

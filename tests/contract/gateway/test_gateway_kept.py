@@ -12,7 +12,7 @@ import pytest
 from coincast.common.v1 import common_pb2 as common
 from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast.market.v1 import market_pb2 as mk
-from coincast_gateway.routes.items import SOON_SECONDS, kept_seconds
+from coincast_gateway.errors.partial_results import SOON_SECONDS, kept_seconds
 from tests.contract.gateway.fake_forecast import FakeForecast
 from tests.contract.gateway.fake_market import FakeMarket
 from tests.contract.gateway.fakes import world

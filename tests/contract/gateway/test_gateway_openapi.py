@@ -11,8 +11,8 @@ import httpx2
 import jsonschema
 import pytest
 
-from coincast_gateway.mirror.paths import MIRRORED, PREFIX
-from coincast_gateway.serving.openapi import EXAMPLES
+from coincast_gateway.coingecko_compat.routes import COMPAT_ROUTES, PREFIX
+from coincast_gateway.openapi import EXAMPLES
 from tests.contract.gateway.fakes import world
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -62,7 +62,7 @@ async def test_every_mirrored_path_is_described_as_it_answers() -> None:
     async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
         document = (await http.get("/openapi.json")).json()
         found = {path: each["get"] for path, each in document["paths"].items() if path.startswith(PREFIX)}
-        assert {f"{PREFIX}/{mirrored.template}" for mirrored in MIRRORED} < set(found)
+        assert {f"{PREFIX}/{mirrored.template}" for mirrored in COMPAT_ROUTES} < set(found)
         shape = {"$ref": "#/components/schemas/MirrorError", "components": document["components"]}
         for path, operation in found.items():
             needed = [each for each in operation["parameters"] if each["required"]]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from coincast_gateway.serving.events import STILL_HERE, Event, Streams
-from coincast_gateway.serving.validation import Refused
+from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.formats.sse import STILL_HERE, Event, Streams
 
 
 class Wire:
@@ -84,7 +84,7 @@ async def test_no_more_than_so_many_streams() -> None:
     streams, wire = Streams(asyncio.Event(), most=1), Wire()
     running = stream(streams, Story(), wire)
     await until(lambda: wire.sent)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ProblemException) as refused:
         await stream(streams, Story(), Wire())
     assert refused.value.problem.retry_after == 5
     wire.gone.set()

@@ -1,4 +1,4 @@
-"""The bucket: take.lua and its Python twin agree, and neither ever lets more through than the limit."""
+"""The bucket: acquire.lua and its Python twin agree, and neither ever lets more through than the limit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock
-from coincast_gateway.access.callers import network_of
-from coincast_gateway.access.keys import KeyRecord, KeyRing, digest_of
-from coincast_gateway.access.limits import WINDOW_SECONDS, Limiter, take
+from coincast_gateway.auth.api_keys import ApiKeyCache, KeyRecord, digest_of
+from coincast_gateway.auth.credentials import client_network
+from coincast_gateway.auth.rate_limit import WINDOW_SECONDS, Limiter, take
 
 
 @given(
@@ -38,7 +38,7 @@ def test_no_window_grants_more_than_twice_the_limit_and_a_burst_never_more_than_
 async def test_subjects_are_bounded() -> None:
     limiter = Limiter(None, ManualClock(), max_subjects=100)
     for n in range(1000):
-        await limiter.ask(f"address:{n}", 60)
+        await limiter.acquire(f"address:{n}", 60)
     assert len(limiter) == 100
 
 
@@ -47,11 +47,11 @@ async def test_the_wait_is_true() -> None:
     limiter = Limiter(None, clock)
     wait = 0.0
     for _ in range(61):
-        if limiter.spend("a") is None:
-            _, wait = await limiter.ask("a", 60)
+        if limiter.try_acquire("a") is None:
+            _, wait = await limiter.acquire("a", 60)
     assert wait > 0
     clock.advance(wait + 0.001)
-    assert (await limiter.ask("a", 60))[1] == 0.0
+    assert (await limiter.acquire("a", 60))[1] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ async def test_the_wait_is_true() -> None:
     ],
 )
 def test_what_counts_as_one_client(address: str, network: str) -> None:
-    assert network_of(address) == network
+    assert client_network(address) == network
 
 
 @settings(max_examples=30)
 @given(st.text(max_size=300))
 def test_no_guess_opens_the_ring(guess: str) -> None:
-    ring = KeyRing()
+    ring = ApiKeyCache()
     ring.replace([KeyRecord("a", digest_of("cc_right"), frozenset({"read"}), 0.0)], 0.0)
     assert ring.find(guess) is None
     assert ring.find("cc_right") is not None

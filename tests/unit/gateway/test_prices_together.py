@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import NotFound, Unavailable
 from coincast_chassis.item_errors import to_item_error
-from coincast_gateway.services.together import MAX_QUESTIONS, MAX_ROWS, WAIT_SECONDS, Together
+from coincast_gateway.clients.price_batcher import MAX_QUESTIONS, MAX_ROWS, WAIT_SECONDS, PriceRequestBatcher
 
 SECONDS = 5.0
 
@@ -73,11 +73,11 @@ class Service:
             return pb.PricesAnswer(question=number, error=to_item_error(error))
 
 
-def bundled(service: Service) -> Together:
-    return Together(service.one, service.many, seconds=SECONDS)
+def bundled(service: Service) -> PriceRequestBatcher:
+    return PriceRequestBatcher(service.one, service.many, seconds=SECONDS)
 
 
-async def ask(together: Together, coin: str, **more: Any) -> bytes:
+async def ask(together: PriceRequestBatcher, coin: str, **more: Any) -> bytes:
     return (await together(asked(coin, **more), timeout=SECONDS)).json
 
 
@@ -160,13 +160,13 @@ async def test_closing_ends_what_is_under_way() -> None:
     assert [type(each) for each in await waiting] == [Unavailable, Unavailable]
 
 
-Plan = st.lists(
+CacheRequest = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from(["good", "refused", "leaves"])), min_size=1, max_size=90
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(Plan)
+@given(CacheRequest)
 def test_whoever_asks_whenever_gets_their_own_answer(plan: list[tuple[int, str]]) -> None:
     async def run() -> None:
         service = Service()

@@ -1,1 +1,1 @@
-"""How the whole system does, in figures and in plain sentences, now and over the last week."""
+"""Health aggregation: current component status and a 7-day history."""

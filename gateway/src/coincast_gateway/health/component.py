@@ -1,5 +1,7 @@
 """One part of the system as the health page shows it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,7 +31,7 @@ def worst(components: list[Component]) -> Status:
     return "ok" if set(statuses.values()) <= {"ok"} else "degraded"
 
 
-def judged(name: str, complaints: list[str], fine: str, figures: dict[str, Any]) -> Component:
+def assess(name: str, complaints: list[str], fine: str, figures: dict[str, Any]) -> Component:
     """A component that answers: degraded where there is something to complain of."""
     if complaints:
         return Component(name, "degraded", " ".join(complaints), figures)

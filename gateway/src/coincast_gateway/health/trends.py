@@ -1,5 +1,7 @@
 """Samples of the system's health, kept for seven days and thinned with age; gaps stay gaps."""
 
+from __future__ import annotations
+
 import asyncio
 import math
 from collections import deque

@@ -1,5 +1,7 @@
 """Reading the body of a request: JSON only, so large, within so long."""
 
+from __future__ import annotations
+
 import asyncio
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +9,10 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from coincast_gateway.problems import INVALID, SLOW_BODY, TOO_LARGE, UNSUPPORTED
-from coincast_gateway.replies import JSON
-from coincast_gateway.serving.asgi import Receive, Scope, header
-from coincast_gateway.serving.validation import refuse, validated
+from coincast_gateway.asgi_types import Receive, Scope, header
+from coincast_gateway.errors.problems import INVALID, SLOW_BODY, TOO_LARGE, UNSUPPORTED
+from coincast_gateway.errors.validation import refuse, validated
+from coincast_gateway.rendering import JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """Answers paths without parameters straight from a table; everything else is routed by FastAPI."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coincast_gateway.serving.asgi import App, Receive, Scope, Send
+from coincast_gateway.asgi_types import App, Receive, Scope, Send
 from coincast_gateway.serving.dispatch import Serving
 from coincast_gateway.serving.endpoint import Endpoint
 
@@ -21,8 +23,8 @@ class Direct:
     def __init__(self, app: App, serving: Serving, endpoints: Iterable[Endpoint]) -> None:
         self._app = app
         self._serving = serving
-        plain = [each for each in endpoints if each.method == "GET" and "{" not in each.path]
-        self._table = {each.path: (each, DirectRoute(each.path)) for each in plain}
+        to_dict = [each for each in endpoints if each.method == "GET" and "{" not in each.path]
+        self._table = {each.path: (each, DirectRoute(each.path)) for each in to_dict}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""

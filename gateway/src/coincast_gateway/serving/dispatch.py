@@ -1,21 +1,23 @@
 """From a request to an endpoint's entry: validate, look up, make, or say what is wrong."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
-from coincast_gateway.problems import INVALID, PROBLEM_JSON, Problem, internal, problem_of
-from coincast_gateway.replies import JSON, Reply
-from coincast_gateway.serving.asgi import Headers, Receive, Scope, Send, header
+from coincast_gateway.asgi_types import Headers, Receive, Scope, Send, header
+from coincast_gateway.auth.dependencies import permitted
+from coincast_gateway.cache.cached_response import CachedResponse
+from coincast_gateway.cache.response_cache import MAX_RAW_QUERY_BYTES, CacheRequest, ResponseCache
+from coincast_gateway.errors.problems import INVALID, PROBLEM_JSON, Problem, internal, problem_from_error
+from coincast_gateway.errors.validation import ProblemException, parameters, refuse, validated
+from coincast_gateway.formats.csv import to_csv, wants_csv
+from coincast_gateway.formats.sse import Streams
+from coincast_gateway.rendering import JSON, RenderedResponse
 from coincast_gateway.serving.body import BodyBounds, read_body
 from coincast_gateway.serving.endpoint import Call, Endpoint
-from coincast_gateway.serving.entry import Entry
-from coincast_gateway.serving.events import Streams
-from coincast_gateway.serving.hot import MAX_RAW_QUERY_BYTES, HotCache, Plan
-from coincast_gateway.serving.permission import permitted
-from coincast_gateway.serving.tables import to_csv, wants_csv
-from coincast_gateway.serving.validation import Refused, parameters, refuse, validated
 
 log = get_logger("coincast.gateway")
 CallerKey = Callable[[Scope], str]
@@ -25,7 +27,7 @@ CallerKey = Callable[[Scope], str]
 class Serving:
     """What all endpoints share."""
 
-    hot: HotCache
+    hot: ResponseCache
     bodies: BodyBounds
     streams: Streams
     now: Callable[[], float]
@@ -41,10 +43,10 @@ class Serving:
                 await self._stream(endpoint, path, scope, receive, send)
                 return
             entry = await self._entry(endpoint, path, scope, receive)
-        except Refused as refused:
+        except ProblemException as refused:
             await send_problem(refused.problem, scope, send)
         except CoincastError as error:
-            await send_problem(problem_of(error), scope, send)
+            await send_problem(problem_from_error(error), scope, send)
         except Exception:
             log.exception("an endpoint failed", endpoint=endpoint.name)
             await send_problem(internal(), scope, send)
@@ -60,7 +62,9 @@ class Serving:
             call = Call(requested_by=admission.caller)
             await self.streams.send(endpoint.events(query, call), scope, receive, send)
 
-    async def _entry(self, endpoint: Endpoint, path: dict[str, str], scope: Scope, receive: Receive) -> Entry:
+    async def _entry(
+        self, endpoint: Endpoint, path: dict[str, str], scope: Scope, receive: Receive
+    ) -> CachedResponse:
         admission = permitted(scope, endpoint.scope)
         raw = (scope["path"], scope["query_string"], header(scope, b"accept"))
         side = self.caller_key(scope) if endpoint.by_caller else ""
@@ -72,7 +76,7 @@ class Serving:
         body = await read_body(endpoint.body, scope, receive, self.bodies) if endpoint.body else None
         call = Call(side, requested_by=admission.caller, body=body, idempotency_key=_idempotency_key(scope))
 
-        async def make() -> Reply:
+        async def make() -> RenderedResponse:
             reply = await endpoint.answer(query, call)
             return (
                 to_csv(reply, endpoint.table) if as_csv and endpoint.table and reply.status == 200 else reply
@@ -84,7 +88,7 @@ class Serving:
         if endpoint.shared and self.hot.shares:
             shared_name = f"{endpoint.name}|{query.model_dump_json()}|{as_csv}|{side}"
         key, public = (endpoint.name, query, as_csv, side), endpoint.scope == "none"
-        plan = Plan(key, make, public=public, shared_name=shared_name)
+        plan = CacheRequest(key, make, public=public, shared_name=shared_name)
         if not side and len(raw[1]) <= MAX_RAW_QUERY_BYTES:
             self.hot.remember(raw, plan)
         return await self.hot.get(plan)

@@ -1,12 +1,14 @@
 """An endpoint: what may be asked, who answers, and what the answer looks like."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from coincast_gateway.problems import (
+from coincast_gateway.errors.problems import (
     EXHAUSTED,
     FORBIDDEN,
     INTERNAL,
@@ -19,10 +21,10 @@ from coincast_gateway.problems import (
     UNAVAILABLE,
     Kind,
 )
-from coincast_gateway.queries.fields import Query
-from coincast_gateway.replies import Reply
-from coincast_gateway.serving.events import Events
-from coincast_gateway.serving.tables import Table
+from coincast_gateway.formats.csv import Table
+from coincast_gateway.formats.sse import Events
+from coincast_gateway.rendering import RenderedResponse
+from coincast_gateway.schemas.fields import Query
 
 AccessScope = Literal["none", "read", "train", "admin"]
 # What every endpoint can answer with, and what those with a service behind them can.
@@ -44,7 +46,7 @@ class Call:
     idempotency_key: str = ""
 
 
-async def unanswered(query: Any, call: Call) -> Reply:
+async def unanswered(query: Any, call: Call) -> RenderedResponse:
     """The answer of an endpoint that has events instead."""
     raise NotImplementedError
 
@@ -58,7 +60,7 @@ class Endpoint:
     summary: str
     tag: str
     query: type[Query]
-    answer: Callable[[Any, Call], Awaitable[Reply]] = unanswered
+    answer: Callable[[Any, Call], Awaitable[RenderedResponse]] = unanswered
     # Answers with server-sent events instead of one reply.
     events: Callable[[Any, Call], Events] | None = None
     reply: type[BaseModel] | None = None

@@ -1,5 +1,7 @@
 """The FastAPI application: routes, OpenAPI and its pages; the handlers only hand over to `Serving`."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,14 +11,14 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from coincast_gateway.mirror.app import Mirror
-from coincast_gateway.mirror.openapi import COMPONENTS, mirror_paths
-from coincast_gateway.mirror.paths import PREFIX
-from coincast_gateway.problems import METHOD, NOT_FOUND, Problem
-from coincast_gateway.serving.asgi import Receive, Scope, Send
+from coincast_gateway.asgi_types import Receive, Scope, Send
+from coincast_gateway.coingecko_compat.app import CompatApp
+from coincast_gateway.coingecko_compat.openapi import COMPONENTS, mirror_paths
+from coincast_gateway.coingecko_compat.routes import PREFIX
+from coincast_gateway.errors.problems import METHOD, NOT_FOUND, Problem
+from coincast_gateway.openapi import extra_of, responses_of, with_components
 from coincast_gateway.serving.dispatch import Serving, send_problem
 from coincast_gateway.serving.endpoint import Endpoint
-from coincast_gateway.serving.openapi import extra_of, responses_of, with_components
 
 TITLE = "Coincast"
 DESCRIPTION = (
@@ -55,7 +57,7 @@ class _Refusal(Response):
         await send_problem(self._problem, scope, send, extra=self._extra)
 
 
-def rest_app(serving: Serving, endpoints: Iterable[Endpoint], mirror: Mirror, *, version: str) -> FastAPI:
+def rest_app(serving: Serving, endpoints: Iterable[Endpoint], mirror: CompatApp, *, version: str) -> FastAPI:
     """The application. FastAPI's own telemetry and documentation pages are off: the gateway has its own."""
     app = FastAPI(
         title=TITLE,

@@ -1,1 +1,1 @@
-"""Pages for people: the web page, the documentation, and the files they are made of."""
+"""The web page, the documentation pages and their static files."""

@@ -1,5 +1,7 @@
 """Files that ship in packages, under names that change with their content, so that caches keep them."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,0 +1,1 @@
+"""Authentication, scopes, API keys and rate limits."""

@@ -1,0 +1,132 @@
+"""API keys: 256 random bits, shown once, kept as a digest with a name and scopes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import redis.asyncio
+from redis.exceptions import ResponseError
+
+from coincast_chassis.errors import InvalidInput, NotFound
+from coincast_gateway import metrics
+
+Scope = Literal["read", "train", "admin"]
+REDIS_KEY = "coincast:gateway:keys"
+PREFIX = "cc_"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}\Z")
+# What each scope lets its holder do.
+SCOPE_GRANTS: dict[str, frozenset[str]] = {
+    "read": frozenset({"read"}),
+    "train": frozenset({"read", "train"}),
+    "admin": frozenset({"read", "train", "admin"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What is known of a key; the key itself is not."""
+
+    name: str
+    digest: str
+    scopes: frozenset[str]
+    created_at: float
+    # Requests a minute; 0 takes the gateway's own limit.
+    per_minute: int = 0
+
+    def dump(self) -> bytes:
+        """As it lies in Redis."""
+        fields = {"name": self.name, "scopes": sorted(self.scopes), "created_at": self.created_at}
+        return orjson.dumps({**fields, "per_minute": self.per_minute})
+
+    @classmethod
+    def load(cls, digest: str, raw: bytes) -> KeyRecord:
+        """From Redis. Raises ValueError for what `dump` never wrote."""
+        try:
+            fields = orjson.loads(raw)
+            name, per_minute, created_at = fields["name"], int(fields["per_minute"]), fields["created_at"]
+            record = cls(name, digest, frozenset(fields["scopes"]), float(created_at), per_minute)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"It has no good {error}.") from error
+        if not isinstance(name, str) or not NAME.match(name) or not record.scopes <= SCOPE_GRANTS["admin"]:
+            raise ValueError("Its name or its scopes cannot be.")
+        return record
+
+
+def digest_of(key: str) -> str:
+    """SHA-256, in hex. The key is 256 random bits: there is nothing for a slow hash to protect."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class ApiKeyCache:
+    """Every key, by digest, as of the last refresh. A look-up asks nobody and keeps nothing."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, KeyRecord] = {}
+        self.refreshed_at: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def replace(self, records: list[KeyRecord], now: float) -> None:
+        """Take over what the store holds now."""
+        self._records = {record.digest: record for record in records}
+        self.refreshed_at = now
+
+    def find(self, key: str) -> KeyRecord | None:
+        """The record of a key. Digests are compared in constant time."""
+        digest = digest_of(key)
+        record = self._records.get(digest)
+        return record if record is not None and hmac.compare_digest(record.digest, digest) else None
+
+
+class KeyStore:
+    """The keys in Redis: a hash from digest to record."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._redis = client
+
+    async def all(self) -> list[KeyRecord]:
+        """Every key. Raises what the client raises: who checks access must not guess.
+
+        A record that cannot be read is left out and counted: its key lets nobody in, the others still do.
+        """
+        rows: Any = await self._redis.hgetall(REDIS_KEY)
+        if not isinstance(rows, dict):
+            raise ResponseError(f"The keys are no hash but {type(rows).__name__}.")
+        records = []
+        for digest, raw in rows.items():
+            try:
+                records.append(KeyRecord.load(digest.decode(), raw))
+            except ValueError:
+                metrics.BAD_KEY_RECORDS.inc()
+        return sorted(records, key=lambda record: record.name)
+
+    async def create(self, name: str, scope: str, *, per_minute: int = 0) -> str:
+        """A new key, returned once and never again. Raises InvalidInput for a bad or a taken name."""
+        if not NAME.match(name):
+            raise InvalidInput(
+                "A name is at most 64 letters, digits, dots, hyphens and underscores.", field="name"
+            )
+        if scope not in SCOPE_GRANTS:
+            raise InvalidInput(f"A scope is one of {', '.join(SCOPE_GRANTS)}.", field="scope")
+        if any(record.name == name for record in await self.all()):
+            raise InvalidInput(f"There is a key {name!r} already; revoke it first.", field="name")
+        key = PREFIX + secrets.token_urlsafe(32)
+        record = KeyRecord(name, digest_of(key), SCOPE_GRANTS[scope], time.time(), per_minute)
+        await self._redis.hset(REDIS_KEY, record.digest, record.dump())
+        return key
+
+    async def revoke(self, name: str) -> None:
+        """The key is refused from the next refresh on. Raises NotFound."""
+        for record in await self.all():
+            if record.name == name:
+                await self._redis.hdel(REDIS_KEY, record.digest)
+                return
+        raise NotFound(f"There is no key {name!r}.", field="name")

@@ -1,0 +1,139 @@
+"""The gate that every request passes: who asks, what they may, and whether they asked too often."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import Unavailable
+from coincast_chassis.observability.logs import get_logger
+from coincast_gateway.asgi_types import Headers, Scope
+from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyRecord, KeyStore
+from coincast_gateway.auth.credentials import Network, client_address, extract_api_key
+from coincast_gateway.auth.rate_limit import Limiter, limit_headers
+
+log = get_logger("coincast.gateway")
+REFRESH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings say about access. A limit of 0 is none."""
+
+    anonymous: frozenset[str]
+    keys_wanted: bool
+    key_per_minute: int
+    address_per_minute: int
+    trusted_proxies: tuple[Network, ...] = ()
+    # For how long the last known keys still count while Redis does not answer; then nobody gets in.
+    keys_good_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResult:
+    """Who asks and what they may; `wait_seconds` above 0 where they must wait first."""
+
+    caller: str
+    scopes: frozenset[str]
+    headers: Headers
+    wait_seconds: float = 0.0
+    # A key was shown that is not known: for the answer's words.
+    invalid_key: bool = False
+    # Keys cannot be checked at present.
+    keys_unavailable: bool = False
+
+
+OPEN = AuthResult("anonymous", SCOPE_GRANTS["admin"], [])
+
+
+class Authenticator:
+    """One per process."""
+
+    def __init__(self, policy: Policy, *, limiter: Limiter, ring: ApiKeyCache, clock: Clock) -> None:
+        self._policy = policy
+        self._limiter = limiter
+        self._ring = ring
+        self._clock = clock
+        self._wide_open = policy.anonymous == SCOPE_GRANTS["admin"] and not policy.address_per_minute
+
+    def try_local(self, scope: Scope) -> AuthResult | None:
+        """The admission, where it takes no question to Redis; else None: then `authenticate`."""
+        if self._wide_open and not len(self._ring):
+            return OPEN
+        record, invalid_key, keys_unavailable = self._identify(scope)
+        subject, limit = self._subject(scope, record)
+        if limit:
+            purse = self._limiter.try_acquire(subject)
+            if purse is None:
+                return None
+            headers = limit_headers(purse, limit, self._clock.monotonic())
+            return self._admission(
+                record, headers, invalid_key=invalid_key, keys_unavailable=keys_unavailable
+            )
+        return self._admission(record, [], invalid_key=invalid_key, keys_unavailable=keys_unavailable)
+
+    async def authenticate(self, scope: Scope) -> AuthResult:
+        """As `try_local`, with a question to Redis."""
+        record, invalid_key, keys_unavailable = self._identify(scope)
+        subject, limit = self._subject(scope, record)
+        purse, wait = await self._limiter.acquire(subject, limit)
+        headers = limit_headers(purse, limit, self._clock.monotonic())
+        return self._admission(
+            record, headers, wait=wait, invalid_key=invalid_key, keys_unavailable=keys_unavailable
+        )
+
+    def _admission(
+        self,
+        record: KeyRecord | None,
+        headers: Headers,
+        *,
+        invalid_key: bool,
+        keys_unavailable: bool,
+        wait: float = 0.0,
+    ) -> AuthResult:
+        if record is not None:
+            return AuthResult(record.name, record.scopes, headers, wait)
+        return AuthResult("anonymous", self._policy.anonymous, headers, wait, invalid_key, keys_unavailable)
+
+    def _identify(self, scope: Scope) -> tuple[KeyRecord | None, bool, bool]:
+        """(the key's record, whether a key was shown that is not known, whether keys cannot be checked)."""
+        key = extract_api_key(scope)
+        if not key:
+            return None, False, False
+        fresh = self._ring.refreshed_at
+        if fresh is None or self._clock.monotonic() - fresh > self._policy.keys_good_seconds:
+            return None, False, True
+        record = self._ring.find(key)
+        return record, record is None, False
+
+    def _subject(self, scope: Scope, record: KeyRecord | None) -> tuple[str, int]:
+        if record is not None:
+            return f"key:{record.digest[:32]}", record.per_minute or self._policy.key_per_minute
+        limit = self._policy.address_per_minute
+        return (f"address:{client_address(scope, self._policy.trusted_proxies)}" if limit else ""), limit
+
+
+async def refreshed(ring: ApiKeyCache, store: KeyStore, clock: Clock) -> None:
+    """Load the keys once. Raises Unavailable where they cannot be read."""
+    try:
+        ring.replace(await store.all(), clock.monotonic())
+    except (RedisError, OSError) as error:
+        raise Unavailable("The API keys cannot be read: Redis does not answer.") from error
+
+
+async def refresh_forever(ring: ApiKeyCache, store: KeyStore, clock: Clock) -> None:
+    """Keep the ring as the store is; a revoked key is refused within a few seconds."""
+    failing = False
+    while True:
+        await asyncio.sleep(REFRESH_SECONDS)
+        try:
+            await refreshed(ring, store, clock)
+        except Unavailable as error:
+            if not failing:
+                log.warning("keys are not refreshed for now", reason=error.message)
+            failing = True
+        else:
+            failing = False

@@ -1,0 +1,64 @@
+"""Who asks: the key that was shown, the address it came from."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import parse_qs
+
+from coincast_gateway.asgi_types import Scope
+from coincast_gateway.coingecko_compat.routes import KEY_PARAMETERS
+
+MAX_KEY_CHARACTERS = 200
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_HEADERS = frozenset({b"x-api-key", b"authorization", b"x-cg-demo-api-key", b"x-cg-pro-api-key"})
+
+
+def extract_api_key(scope: Scope) -> str:
+    """The API key of a request; empty where it shows none. CoinGecko's names for it count as well."""
+    for name, value in scope["headers"]:
+        if name in _HEADERS:
+            text = bytes(value).decode("latin-1")
+            if name == b"authorization":
+                kind, _, text = text.partition(" ")
+                if kind.lower() != "bearer":
+                    continue
+            return text.strip()[: MAX_KEY_CHARACTERS + 1]
+    query = bytes(scope["query_string"])
+    if b"api_key" in query:
+        found = parse_qs(query.decode("latin-1"), max_num_fields=100)
+        for parameter in KEY_PARAMETERS:
+            if parameter in found:
+                return found[parameter][-1][: MAX_KEY_CHARACTERS + 1]
+    return ""
+
+
+def client_address(scope: Scope, trusted: tuple[Network, ...]) -> str:
+    """The client's address, or its /64. Forwarding headers count from trusted proxies only."""
+    client = scope.get("client")
+    peer = client[0] if client else ""
+    if trusted and _trusted(peer, trusted):
+        forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        for hop in reversed(forwarded.decode("latin-1").split(",")):
+            if hop.strip() and not _trusted(hop.strip(), trusted):
+                peer = hop.strip()
+                break
+    return client_network(peer)
+
+
+def client_network(address: str) -> str:
+    """What counts as one client: the address, or its /64; `unknown` for what is not an address."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
+
+
+def _trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in trusted)

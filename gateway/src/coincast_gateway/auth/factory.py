@@ -1,0 +1,95 @@
+"""The gate as the settings want it; refuses to start where it would let everyone in unawares."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from contextlib import AsyncExitStack
+
+import redis.asyncio
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import InvalidInput, Unavailable
+from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyStore
+from coincast_gateway.auth.authenticator import Authenticator, Policy, refresh_forever, refreshed
+from coincast_gateway.auth.rate_limit import Limiter
+from coincast_gateway.settings import Settings
+
+# Redis may just be starting as well: so often, with such a pause, before the start is given up.
+FIRST_TRIES = 10
+FIRST_PAUSE_SECONDS = 0.5
+HOW = "make one with: python -m coincast_gateway.cli.keys create NAME --scope read"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def access_policy(settings: Settings) -> Policy:
+    """Open on loopback; elsewhere keys are wanted, or at the least for anything but reading."""
+    local = is_loopback(settings.host) and not settings.require_keys
+    anonymous: frozenset[str] = frozenset()
+    if local:
+        anonymous = SCOPE_GRANTS["admin"]
+    elif settings.allow_open and not settings.require_keys:
+        anonymous = SCOPE_GRANTS["read"]
+    per_address = settings.address_per_minute
+    if per_address is None:
+        per_address = 0 if local else 300
+    return Policy(
+        anonymous=anonymous,
+        keys_wanted="read" not in anonymous,
+        key_per_minute=settings.key_per_minute,
+        address_per_minute=per_address,
+        trusted_proxies=networks(settings.trusted_proxies),
+    )
+
+
+def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Networks from a list with commas. Raises InvalidInput."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise InvalidInput(f"Setting GATEWAY_TRUSTED_PROXIES: {error}.") from error
+
+
+async def build_authenticator(
+    settings: Settings, client: redis.asyncio.Redis | None, clock: Clock, stack: AsyncExitStack
+) -> Authenticator:
+    """The gate, its keys kept fresh. Raises Unavailable where keys are wanted and there are none."""
+    policy = access_policy(settings)
+    ring = ApiKeyCache()
+    if client is not None:
+        await _load(ring, KeyStore(client), policy, clock=clock, stack=stack)
+    if policy.keys_wanted and not len(ring):
+        raise Unavailable(
+            f"Listening on {settings.host} needs API keys, and there are none: {HOW}, "
+            "or set GATEWAY_ALLOW_OPEN=true to let everyone read."
+        )
+    return Authenticator(policy, limiter=Limiter(client, clock), ring=ring, clock=clock)
+
+
+async def _load(
+    ring: ApiKeyCache, store: KeyStore, policy: Policy, *, clock: Clock, stack: AsyncExitStack
+) -> None:
+    for left in reversed(range(FIRST_TRIES)):
+        try:
+            await refreshed(ring, store, clock)
+            break
+        except Unavailable:
+            if not policy.keys_wanted:
+                break
+            if not left:
+                raise
+            await asyncio.sleep(FIRST_PAUSE_SECONDS)
+    refreshing = asyncio.create_task(refresh_forever(ring, store, clock))
+
+    async def stop() -> None:
+        refreshing.cancel()
+        await asyncio.wait({refreshing})
+
+    stack.push_async_callback(stop)

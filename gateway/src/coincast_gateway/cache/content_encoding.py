@@ -1,0 +1,54 @@
+"""Compressed forms of a body, and which of them a client takes."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from functools import lru_cache
+
+import brotli
+import zstandard
+
+# Below this a compressed form saves nothing worth a header.
+MIN_BYTES = 400
+IDENTITY = "identity"
+
+
+def _zstd(body: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=3).compress(body)
+
+
+def _brotli(body: bytes) -> bytes:
+    return bytes(brotli.compress(body, quality=4))
+
+
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=5, mtime=0)
+
+
+# In the order that the gateway prefers: cheapest to unpack first, all about as small.
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "br": _brotli, "gzip": _gzip}
+
+
+@lru_cache(maxsize=512)
+def chosen(accept_encoding: bytes) -> str:
+    """The form for an Accept-Encoding header: the client's best, the gateway's order among equals."""
+    weights = dict(_weights(accept_encoding[:512].decode("latin-1").lower()))
+    best, best_weight = IDENTITY, 0.0
+    for name in COMPRESS:
+        weight = weights.get(name, weights.get("*", 0.0))
+        if weight > best_weight:
+            best, best_weight = name, weight
+    return best if best_weight >= weights.get(IDENTITY, 0.0) else IDENTITY
+
+
+def _weights(header: str) -> list[tuple[str, float]]:
+    found = []
+    for part in header.split(","):
+        name, _, parameter = part.partition(";")
+        quality = parameter.strip().removeprefix("q=")
+        try:
+            found.append((name.strip(), float(quality) if parameter else 1.0))
+        except ValueError:
+            found.append((name.strip(), 0.0))
+    return found

@@ -1,0 +1,82 @@
+"""Replies that several processes share through Redis; one that cannot be had there is made, and counted."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import orjson
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from coincast_gateway import metrics
+from coincast_gateway.rendering import RenderedResponse
+
+PREFIX = "coincast:gateway:reply:"
+# Larger replies cost Redis more than they save.
+MAX_BYTES = 1024 * 1024
+
+
+class RedisTier:
+    """Fails open: without Redis every process makes its own."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._redis = client
+
+    async def get(self, name: str) -> tuple[RenderedResponse, float] | None:
+        """(reply, UNIX seconds of its making), where another process left it and it is fresh."""
+        try:
+            raw = await self._redis.get(_key(name))
+        except (RedisError, OSError):
+            metrics.SHARED.labels("error").inc()
+            return None
+        if raw is None:
+            metrics.SHARED.labels("miss").inc()
+            return None
+        try:
+            found = _read(raw)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            metrics.SHARED.labels("garbage").inc()
+            return None
+        metrics.SHARED.labels("miss" if found is None else "hit").inc()
+        return found
+
+    async def put(self, name: str, reply: RenderedResponse) -> None:
+        """Leave a reply for the others, for as long as it is fresh."""
+        if reply.status != 200 or reply.fresh_seconds < 0.5 or len(reply.body) > MAX_BYTES:
+            return
+        now = time.time()
+        fields = {
+            "digest": _digest(reply.body),
+            "media_type": reply.media_type,
+            "as_of": reply.as_of,
+            "made": now,
+            "until": now + reply.fresh_seconds,
+            "headers": [(name.decode(), value.decode()) for name, value in reply.headers],
+        }
+        try:
+            raw = orjson.dumps(fields) + b"\n" + reply.body
+            await self._redis.set(_key(name), raw, px=int(reply.fresh_seconds * 1000))
+        except (RedisError, OSError):
+            metrics.SHARED.labels("error").inc()
+
+
+def _read(raw: Any) -> tuple[RenderedResponse, float] | None:
+    """What `put` left; None where its time is over. Raises for what `put` never wrote."""
+    head, _, body = raw.partition(b"\n")
+    fields = orjson.loads(head)
+    left, made = float(fields["until"]) - time.time(), float(fields["made"])
+    headers = tuple((name.encode(), value.encode()) for name, value in fields["headers"])
+    if fields["digest"] != _digest(body):
+        raise ValueError("The body is not the one that was put there.")
+    reply = RenderedResponse(body, fields["media_type"], 200, fields["as_of"], left, headers)
+    return (reply, made) if left > 0 else None
+
+
+def _key(name: str) -> str:
+    return PREFIX + _digest(name.encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

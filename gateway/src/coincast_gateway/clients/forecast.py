@@ -1,0 +1,43 @@
+"""forecast-svc as the gateway asks it."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from coincast.common.v1 import process_pb2
+from coincast.common.v1 import process_pb2_grpc as process_rpc
+from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast.forecast.v1 import forecast_pb2_grpc as rpc
+from coincast_gateway.clients.resilient import ResilientStub
+
+SERVICE = "coincast.forecast.v1.ForecastService"
+
+
+class ForecastClient:
+    """Each method is one call."""
+
+    def __init__(self, channel: grpc.aio.Channel, backend: ResilientStub) -> None:
+        self._stub: rpc.ForecastServiceAsyncStub = rpc.ForecastServiceStub(channel)
+        self._process: process_rpc.ProcessServiceAsyncStub = process_rpc.ProcessServiceStub(channel)
+        self.backend = backend
+
+    async def forecasts(self, request: pb.GetForecastsRequest) -> pb.GetForecastsResponse:
+        """Forecasts of many coins."""
+        return await self.backend.call(self._stub.GetForecasts, request)
+
+    async def models(self, deadline_seconds: float | None = None) -> pb.ListModelsResponse:
+        """The models that can be asked for."""
+        return await self.backend.call(
+            self._stub.ListModels, pb.ListModelsRequest(), deadline_seconds=deadline_seconds
+        )
+
+    async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
+        """What is loaded, what was refused."""
+        return await self.backend.probe(
+            self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
+        )
+
+    async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
+        """What its process takes."""
+        request = process_pb2.GetProcessRequest()
+        return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

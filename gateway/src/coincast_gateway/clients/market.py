@@ -1,0 +1,79 @@
+"""market-data-svc as the gateway asks it."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from coincast.common.v1 import process_pb2
+from coincast.common.v1 import process_pb2_grpc as process_rpc
+from coincast.market.v1 import market_pb2 as pb
+from coincast.market.v1 import market_pb2_grpc as rpc
+from coincast_gateway.clients.price_batcher import PriceRequestBatcher
+from coincast_gateway.clients.resilient import ResilientStub
+
+SERVICE = "coincast.market.v1.MarketDataService"
+
+
+class MarketClient:
+    """Each method is one call; what is ready as JSON bytes is asked for as such."""
+
+    def __init__(self, channel: grpc.aio.Channel, backend: ResilientStub) -> None:
+        self._stub: rpc.MarketDataServiceAsyncStub = rpc.MarketDataServiceStub(channel)
+        self._together = PriceRequestBatcher(
+            self._stub.GetPrices, self._stub.GetPricesForMany, seconds=backend.deadline_seconds
+        )
+        self._process: process_rpc.ProcessServiceAsyncStub = process_rpc.ProcessServiceStub(channel)
+        self.backend = backend
+
+    async def prices(self, ids: list[str], vs_currencies: tuple[str, ...]) -> pb.GetPricesResponse:
+        """Spot prices as ready JSON."""
+        request = pb.GetPricesRequest(ids=ids, vs_currencies=vs_currencies, encode_json=True)
+        return await self.backend.call(self._together, request)
+
+    async def markets(
+        self, vs_currency: str, ids: list[str], page: int, per_page: int
+    ) -> pb.GetMarketsResponse:
+        """A page of coins as ready JSON."""
+        request = pb.GetMarketsRequest(
+            vs_currency=vs_currency, ids=ids, page=page, per_page=per_page, encode_json=True
+        )
+        return await self.backend.call(self._stub.GetMarkets, request)
+
+    async def coins(self, query: str, limit: int, page_token: str) -> pb.ListCoinsResponse:
+        """A page of the catalogue."""
+        request = pb.ListCoinsRequest(query=query, limit=limit, page_token=page_token)
+        return await self.backend.call(self._stub.ListCoins, request)
+
+    async def vs_currencies(self) -> pb.ListVsCurrenciesResponse:
+        """The currencies in which prices are quoted."""
+        return await self.backend.call(self._stub.ListVsCurrencies, pb.ListVsCurrenciesRequest())
+
+    async def history(self, coin_id: str, vs_currency: str, days: int) -> pb.GetHistoryResponse:
+        """Daily candles as ready JSON."""
+        request = pb.GetHistoryRequest(id=coin_id, vs_currency=vs_currency, days=days, encode_json=True)
+        return await self.backend.call(self._stub.GetHistory, request)
+
+    async def ohlc(self, coin_id: str, vs_currency: str, days: int) -> pb.GetOhlcResponse:
+        """Intraday to four-day candles."""
+        return await self.backend.call(
+            self._stub.GetOhlc, pb.GetOhlcRequest(id=coin_id, vs_currency=vs_currency, days=days)
+        )
+
+    async def document(self, path: str, query: dict[str, str]) -> pb.GetDocumentResponse:
+        """A CoinGecko document."""
+        return await self.backend.call(self._stub.GetDocument, pb.GetDocumentRequest(path=path, query=query))
+
+    async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
+        """Pool, breakers, cache, quota."""
+        return await self.backend.probe(
+            self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
+        )
+
+    async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
+        """What its process takes."""
+        request = process_pb2.GetProcessRequest()
+        return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+        await self._together.aclose()

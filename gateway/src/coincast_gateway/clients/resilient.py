@@ -1,0 +1,117 @@
+"""What every call to a service behind the gateway passes: a breaker, a limit on calls at once, a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from coincast_chassis import context
+from coincast_chassis.errors import CoincastError, Timeout, Unavailable
+from coincast_chassis.grpc.error_mapping import plainly
+from coincast_chassis.resilience.breaker import Breaker
+
+Result = TypeVar("Result")
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether a call went unanswered, for want of a connection or of time: only that speaks against it."""
+    return isinstance(error, Unavailable | Timeout)
+
+
+class ResilientStub:
+    """One service as the gateway sees it."""
+
+    def __init__(self, name: str, *, breaker: Breaker, deadline_seconds: float, max_calls: int) -> None:
+        self.name = name
+        self.breaker = breaker
+        self.deadline_seconds = deadline_seconds
+        self.max_calls = max_calls
+        self.calls_in_flight = 0
+        self.calls_refused = 0
+
+    async def call(
+        self,
+        rpc: Callable[..., Awaitable[Result]],
+        request: Message,
+        *,
+        deadline_seconds: float | None = None,
+    ) -> Result:
+        """Make the call within what is left of the request's time, or say at once why not.
+
+        Raises Unavailable where the service is left alone or has as much to do as it may get, Timeout where
+        it does not answer in time, and whatever error of the tree it answered with.
+        """
+        seconds = self._seconds(deadline_seconds)
+        if self.calls_in_flight >= self.max_calls:
+            self.calls_refused += 1
+            raise Unavailable(
+                f"{self.name} has {self.max_calls} calls to answer already.", retry_after_seconds=1.0
+            )
+        self.calls_in_flight += 1
+        try:
+            return self._unwrap(await self.breaker.call(lambda: self._outcome(rpc(request, timeout=seconds))))
+        finally:
+            self.calls_in_flight -= 1
+
+    async def watch(
+        self, rpc: Callable[..., AsyncIterable[Result]], request: Message
+    ) -> AsyncIterator[Result]:
+        """What the service streams, for as long as it does. Its first word passes the breaker, and must come
+        within a call's time; raises as `call`.
+        """
+        async with aclosing(aiter(rpc(request))) as stream:  # type: ignore[type-var]  # a channel's streams are generators
+            yield self._unwrap(await self.breaker.call(lambda: self._first(anext(stream))))
+            try:
+                async for message in stream:
+                    yield message
+            except Unavailable as error:
+                raise self._sanitize(error) from error
+
+    async def _first(self, coming: Awaitable[Result]) -> Result | CoincastError:
+        try:
+            async with asyncio.timeout(self.deadline_seconds):
+                return await self._outcome(coming)
+        except TimeoutError as error:
+            raise Timeout(f"{self.name} did not begin to answer in time.") from error
+
+    async def probe(
+        self, rpc: Callable[..., Awaitable[Result]], request: Message, *, deadline_seconds: float
+    ) -> Result:
+        """Ask how the service does, past the breaker: what a probe meets must not cut off real calls."""
+        return await self._plain_errors(rpc(request, timeout=self._seconds(deadline_seconds)))
+
+    async def _outcome(self, call: Awaitable[Result]) -> Result | CoincastError:
+        """What the service answered, an error as well: to the breaker that is a service that lives."""
+        try:
+            return await self._plain_errors(call)
+        except CoincastError as error:
+            if error.answered:
+                return error
+            raise
+
+    def _unwrap(self, outcome: Result | CoincastError) -> Result:
+        if isinstance(outcome, CoincastError):
+            raise outcome
+        return outcome
+
+    async def _plain_errors(self, call: Awaitable[Result]) -> Result:
+        try:
+            return await call
+        except Unavailable as error:
+            raise self._sanitize(error) from error
+
+    def _sanitize(self, error: Unavailable) -> Unavailable:
+        return plainly(error, f"{self.name} does not answer.")
+
+    def _seconds(self, deadline_seconds: float | None) -> float:
+        seconds = deadline_seconds or self.deadline_seconds
+        left = context.remaining_seconds()
+        if left is not None:
+            seconds = min(seconds, left)
+        if seconds <= 0:
+            raise Timeout(f"No time was left to ask {self.name}.")
+        return seconds

@@ -1,0 +1,35 @@
+"""training-svc as the gateway asks it: jobs, the registry, the live record."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from coincast.common.v1 import process_pb2
+from coincast.common.v1 import process_pb2_grpc as process_rpc
+from coincast.training.v1 import training_pb2 as pb
+from coincast.training.v1 import training_pb2_grpc as rpc
+from coincast_gateway.clients.resilient import ResilientStub
+
+SERVICE = "coincast.training.v1.TrainingService"
+
+
+class TrainingClient:
+    """The three services that training-svc speaks, behind one breaker: they live and die together."""
+
+    def __init__(self, channel: grpc.aio.Channel, backend: ResilientStub) -> None:
+        self.jobs: rpc.TrainingServiceAsyncStub = rpc.TrainingServiceStub(channel)
+        self.registry: rpc.RegistryServiceAsyncStub = rpc.RegistryServiceStub(channel)
+        self.record: rpc.AccuracyServiceAsyncStub = rpc.AccuracyServiceStub(channel)
+        self._process: process_rpc.ProcessServiceAsyncStub = process_rpc.ProcessServiceStub(channel)
+        self.backend = backend
+
+    async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
+        """Queue, schedule, drift, worker, ledger."""
+        return await self.backend.probe(
+            self.jobs.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
+        )
+
+    async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
+        """What its process takes."""
+        request = process_pb2.GetProcessRequest()
+        return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

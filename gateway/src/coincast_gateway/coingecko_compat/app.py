@@ -1,0 +1,102 @@
+"""The mirror as ASGI: find, check, look up, fetch, answer in CoinGecko's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.logs import get_logger
+from coincast_gateway.asgi_types import Receive, Scope, Send, header
+from coincast_gateway.auth.dependencies import admission_of
+from coincast_gateway.cache.cached_response import CachedResponse
+from coincast_gateway.cache.response_cache import MAX_RAW_QUERY_BYTES, CacheRequest, ResponseCache
+from coincast_gateway.clients.market import MarketClient
+from coincast_gateway.coingecko_compat.errors import CompatError, compat_error
+from coincast_gateway.coingecko_compat.routes import KEY_PARAMETERS, PREFIX, check, find, query_of
+from coincast_gateway.rendering import RenderedResponse
+from coincast_gateway.serialization.proto import enum_name, iso, unix_seconds
+
+log = get_logger("coincast.gateway")
+PING = RenderedResponse(orjson.dumps({"gecko_says": "(V3) To the Moon!"}), fresh_seconds=3600.0)
+# However long a document may count as fresh behind, here it is looked at again after this.
+MAX_FRESH_SECONDS = 60.0
+
+
+class Route:
+    """What the metrics know a mirrored request as: the template, never what a caller made up."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+UNKNOWN = Route(f"{PREFIX}/(not mirrored)")
+
+
+class CompatApp:
+    """Pure ASGI, for everything below /api/v3."""
+
+    def __init__(self, market: MarketClient, hot: ResponseCache, now: Callable[[], float]) -> None:
+        self._market = market
+        self._hot = hot
+        self._now = now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Never raises for anything that a request can hold."""
+        scope["route"] = UNKNOWN
+        try:
+            entry = await self._entry(scope)
+        except CompatError as error:
+            await send_compat_error(error, send)
+        except CoincastError as error:
+            await send_compat_error(compat_error(error), send)
+        except Exception:
+            log.exception("the mirror failed")
+            await send_compat_error(CompatError(500, "status", "Internal Server Error"), send)
+        else:
+            await entry.send(scope, send, now=self._now())
+
+    async def _entry(self, scope: Scope) -> CachedResponse:
+        mirrored, path = find(scope["path"])
+        scope["route"] = Route(f"{PREFIX}/{mirrored.template}")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise CompatError(405, "status", "Only GET is possible here.")
+        query = query_of(mirrored, scope["query_string"])
+        check(mirrored, query)
+        if "read" not in admission_of(scope).scopes:
+            raise CompatError(401, "status", "API Key Missing", code=10002)
+        key = ("mirror", path.lower(), tuple(sorted(query.items())))
+        plan = CacheRequest(key, lambda: self._fetch(path, query), shared_name=repr(key))
+        raw = scope["query_string"]
+        if len(raw) <= MAX_RAW_QUERY_BYTES and not any(name.encode() in raw for name in KEY_PARAMETERS):
+            self._hot.remember((scope["path"], raw, header(scope, b"accept")), plan)
+        return await self._hot.get(plan)
+
+    async def _fetch(self, path: str, query: dict[str, str]) -> RenderedResponse:
+        if path == "ping":
+            return PING
+        response = await self._market.document(path, query)
+        where = response.provenance
+        headers = [(b"x-coincast-source", enum_name(where, "source").encode())]
+        if where.HasField("as_of"):
+            headers.append((b"x-coincast-as-of", iso(where.as_of).encode()))
+        return RenderedResponse(
+            response.json,
+            as_of=unix_seconds(where.as_of) if where.HasField("as_of") else None,
+            fresh_seconds=min(response.fresh_for_seconds, MAX_FRESH_SECONDS),
+            headers=tuple(headers),
+        )
+
+
+async def send_compat_error(error: CompatError, send: Send) -> None:
+    """Send an error as CoinGecko would."""
+    body = error.body()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *error.headers(),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,92 @@
+"""Errors in CoinGecko's own shapes."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout
+from coincast_gateway.errors.problems import MAX_RETRY_AFTER_SECONDS
+
+EncodedVariant = Literal["plain", "status", "nested"]
+# How market-data-svc words what the upstream said; clients want to read the upstream's own words.
+_LEADS = ("CoinGecko refuses the request: ", "CoinGecko knows no such thing: ")
+_PLAN = "CoinGecko's plan does not give this: "
+
+
+class CompatError(Exception):
+    """An error reply: status, the body's form, CoinGecko's code, and a message."""
+
+    def __init__(
+        self,
+        status: int,
+        form: EncodedVariant,
+        message: str,
+        *,
+        code: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.form = form
+        self.message = message
+        self.code = status if code is None else code
+        self.retry_after = retry_after
+
+    def body(self) -> bytes:
+        """The JSON of the form."""
+        status: dict[str, Any] = {"error_code": self.code, "error_message": self.message}
+        if self.form == "plain":
+            return orjson.dumps({"error": self.message})
+        if self.form == "status":
+            return orjson.dumps({"status": status})
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return orjson.dumps({"error": {"status": {"timestamp": stamp, **status}}})
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Retry-After where a retry may help, 1 to 60 s: the official client obeys no longer ones. With 405
+        what is possible instead.
+        """
+        if self.status == 405:
+            return [(b"allow", b"GET, HEAD")]
+        if self.status not in (429, 503):
+            return []
+        wanted = self.retry_after if self.retry_after is not None and math.isfinite(self.retry_after) else 1.0
+        return [(b"retry-after", str(max(1, min(MAX_RETRY_AFTER_SECONDS, math.ceil(wanted)))).encode())]
+
+
+def not_mirrored(path: str) -> CompatError:
+    """A path that CoinGecko may have and the mirror has not."""
+    message = f"The path {path[:100]} is not mirrored here; /docs lists what Coincast offers."
+    return CompatError(404, "nested", message, code=404)
+
+
+def missing(parameter: str) -> CompatError:
+    """A parameter that must be there."""
+    return CompatError(422, "plain", f"Missing parameter {parameter}")
+
+
+def refused(message: str) -> CompatError:
+    """A value that cannot be."""
+    return CompatError(422, "plain", message)
+
+
+def compat_error(error: CoincastError) -> CompatError:
+    """The error of a service as CoinGecko would say it."""
+    message = error.message
+    if isinstance(error, NotFound):
+        return CompatError(404, "plain", "coin not found")
+    if isinstance(error, InvalidInput):
+        if message.startswith(_PLAN):
+            return CompatError(401, "nested", message.removeprefix(_PLAN), code=10012)
+        for lead in _LEADS:
+            message = message.removeprefix(lead)
+        return refused(message)
+    if isinstance(error, Exhausted):
+        return CompatError(429, "status", message, retry_after=error.retry_after_seconds)
+    if isinstance(error, Timeout):
+        return CompatError(504, "status", message)
+    return CompatError(503, "status", message, retry_after=error.retry_after_seconds)

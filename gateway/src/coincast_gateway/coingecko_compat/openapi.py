@@ -1,0 +1,119 @@
+"""The mirror's paths in OpenAPI, from the very table that it answers by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coincast_gateway.coingecko_compat.routes import COMPAT_ROUTES, PREFIX, SEGMENT, CompatRoute
+
+# The shapes that CoinGecko says an error in: a text, a code with a text, or the latter one level down.
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "minProperties": 1,
+    "maxProperties": 1,
+    "properties": {
+        "error": {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "required": ["status"],
+                    "properties": {"status": {"$ref": "#/components/schemas/MirrorStatus"}},
+                },
+            ]
+        },
+        "status": {"$ref": "#/components/schemas/MirrorStatus"},
+    },
+}
+STATUS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["error_code", "error_message"],
+    "properties": {
+        "timestamp": {"type": "string"},
+        "error_code": {"type": "integer"},
+        "error_message": {"type": "string"},
+    },
+}
+COMPONENTS = {"MirrorError": ERROR_SCHEMA, "MirrorStatus": STATUS_SCHEMA}
+ERRORS = {
+    "401": "A key is needed, or CoinGecko's plan does not give this.",
+    "404": "No such coin, or a path that is not mirrored.",
+    "422": "A parameter is missing or wrong.",
+    "429": "A limit is used up.",
+    "500": "The gateway failed.",
+    "503": "Neither the cache nor CoinGecko can answer now.",
+    "504": "CoinGecko did not answer in time.",
+}
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds, 1 to 60.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 60},
+    }
+}
+# What is asked for where a parameter must be there; CoinGecko's own reference explains each.
+EXAMPLES = {"ids": "bitcoin", "vs_currencies": "usd", "vs_currency": "usd", "days": "7", "date": "30-12-2025"}
+EXAMPLES |= {"from": "1767225600", "to": "1767312000", "query": "bit"}
+
+
+def mirror_paths() -> dict[str, Any]:
+    """The path items, one operation each, and one for all that CoinGecko has and the mirror has not."""
+    known = {f"{PREFIX}/{mirrored.template}": {"get": _operation(mirrored)} for mirrored in COMPAT_ROUTES}
+    return {**known, f"{PREFIX}/{{path}}": {"get": _others()}}
+
+
+def _others() -> dict[str, Any]:
+    families = "asset_platforms|companies|derivatives|exchange_rates|exchanges|global|nfts|onchain"
+    schema = {"type": "string", "pattern": f"^({families})(/[a-z_]{{1,20}}){{0,2}}$"}
+    parameter = {"name": "path", "in": "path", "required": True, "description": "The rest of the path."}
+    names = ", ".join(mirrored.template for mirrored in COMPAT_ROUTES)
+    return {
+        "tags": ["mirror"],
+        "summary": "What is not mirrored says so",
+        "description": f"404 in CoinGecko's shape of an error. Mirrored are {names}. Needs no key.",
+        "operationId": "mirror_others",
+        "parameters": [{**parameter, "schema": schema, "example": "nfts/list"}],
+        "responses": {status: _error(status) for status in ERRORS},
+    }
+
+
+def _operation(mirrored: CompatRoute) -> dict[str, Any]:
+    name = mirrored.template.replace("/{id}", "_id").replace("/", "_")
+    return {
+        "tags": ["mirror"],
+        "summary": f"As CoinGecko's /{mirrored.template}",
+        "description": (
+            "Parameters, shape and errors are CoinGecko's own; its reference tells of each. Those not listed "
+            "are passed over. Keys may come as x_cg_demo_api_key or x_cg_pro_api_key, and go no "
+            "further. X-Coincast-Source and X-Coincast-As-Of say where the figures come from. Needs a "
+            "key with the scope `read`."
+        ),
+        "operationId": f"mirror_{name}",
+        "parameters": _parameters(mirrored),
+        "responses": {
+            "200": {"description": "As CoinGecko gives it.", "content": {"application/json": {"schema": {}}}},
+            **{status: _error(status) for status in ERRORS},
+        },
+    }
+
+
+def _parameters(mirrored: CompatRoute) -> list[dict[str, Any]]:
+    found = []
+    if "{id}" in mirrored.template:
+        schema = {"type": "string", "pattern": f"^{SEGMENT}$"}
+        found.append({"name": "id", "in": "path", "required": True, "description": "A CoinGecko id."})
+        found[0] |= {"schema": schema, "example": "bitcoin"}
+    needed = {group[0] for group in mirrored.needs}
+    for name in [*sorted(needed), *sorted(mirrored.known - needed)]:
+        parameter = {"name": name, "in": "query", "required": name in needed}
+        # Where one of several is enough, the first stands for them: OpenAPI knows no such choice.
+        schema = {"type": "string", **({"pattern": r"\S"} if name in needed else {})}
+        parameter |= {"description": f"CoinGecko's `{name}`.", "schema": schema}
+        found.append(parameter | ({"example": EXAMPLES[name]} if name in needed else {}))
+    return found
+
+
+def _error(status: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/MirrorError"}}}
+    found = {"description": ERRORS[status], "content": content}
+    return found | {"headers": RETRY_AFTER} if status in ("429", "503") else found

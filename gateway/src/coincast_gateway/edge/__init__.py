@@ -1,0 +1,1 @@
+"""The outermost ASGI layer: HTTP limits, CORS, request ids, rejections and request metrics."""

@@ -1,0 +1,41 @@
+"""CORS: lets pages of other origins in, where the settings name some."""
+
+from __future__ import annotations
+
+from starlette.middleware.cors import CORSMiddleware
+
+from coincast_gateway.asgi_types import App, Receive, Scope, Send, header
+
+ASKED = ("authorization", "content-type", "idempotency-key", "x-api-key", "x-request-id")
+SHOWN = ("age", "etag", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id")
+
+
+class CorsMiddleware:
+    """Pure ASGI. Only requests that name their origin pass the middleware, and without the short way for
+    replies: that would pass by whoever adds headers to them.
+    """
+
+    def __init__(self, app: App, origins: list[str]) -> None:
+        self._app = app
+        self._cors = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=ASKED,
+            expose_headers=SHOWN,
+            max_age=3600,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on."""
+        if scope["type"] == "http" and header(scope, b"origin"):
+            scope["extensions"] = {}
+            await self._cors(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def with_cors(app: App, origins: str) -> App:
+    """The same, with CORS where there are origins (a list with commas; * for all)."""
+    allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
+    return CorsMiddleware(app, allowed) if allowed else app

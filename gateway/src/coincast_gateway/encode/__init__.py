@@ -1,1 +1,0 @@
-"""From protobuf messages to plain dictionaries that become JSON."""

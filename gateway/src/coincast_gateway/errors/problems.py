@@ -1,0 +1,154 @@
+"""The one table from errors to `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from coincast_chassis import context
+from coincast_chassis.errors import (
+    CoincastError,
+    Conflict,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    Timeout,
+    Unavailable,
+)
+
+PROBLEM_JSON = "application/problem+json"
+# Clients obey Retry-After up to a minute only, so nothing longer is ever told.
+MAX_RETRY_AFTER_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem: the last part of its `type`, its HTTP status, and its title."""
+
+    name: str
+    status: int
+    title: str
+    meaning: str
+
+
+INVALID = Kind(
+    "invalid-request",
+    422,
+    "The request does not validate",
+    "A parameter is missing, unknown or out of range.",
+)
+REFUSED = Kind("invalid-input", 400, "The request is wrong", "A service behind the gateway refused a value.")
+NOT_FOUND = Kind("not-found", 404, "Not found", "No such path, coin, model, version or job.")
+METHOD = Kind(
+    "method-not-allowed", 405, "Method not allowed", "The path exists; the method does not. See Allow."
+)
+NOT_ACCEPTABLE = Kind(
+    "not-acceptable", 406, "Not acceptable", "None of the media types in Accept can be served."
+)
+CONFLICT = Kind("conflict", 409, "Conflict", "The state moved since the caller looked.")
+NOT_READY = Kind(
+    "not-ready", 409, "Not ready", "Something must happen first: a model be trained, a history be fetched."
+)
+STARTING = Kind(
+    "starting", 503, "Starting", "What this needs is still being made ready; retry after a moment."
+)
+UNAUTHORIZED = Kind(
+    "unauthorized", 401, "A key is needed", "No API key was given, or it is unknown or revoked."
+)
+FORBIDDEN = Kind("forbidden", 403, "Not allowed", "The API key lacks the scope that this needs.")
+TOO_LARGE = Kind("too-large", 413, "Too large", "The body is larger than the gateway reads.")
+URI_TOO_LONG = Kind("uri-too-long", 414, "URI too long", "Path and query are longer than the gateway reads.")
+UNSUPPORTED = Kind(
+    "unsupported-media-type", 415, "Unsupported media type", "The body must be application/json."
+)
+SLOW_BODY = Kind("request-timeout", 408, "Request timeout", "The body did not arrive in time.")
+EXHAUSTED = Kind(
+    "rate-limited", 429, "Too many requests", "A limit is used up. Retry-After says when it is not."
+)
+UNAVAILABLE = Kind(
+    "unavailable", 503, "Unavailable", "A service behind the gateway does not answer; a retry may help."
+)
+OVERLOADED = Kind(
+    "overloaded", 503, "Overloaded", "The gateway has more to do than it can; retry after a moment."
+)
+TIMEOUT = Kind("timeout", 504, "Timeout", "A service behind the gateway did not answer in time.")
+INTERNAL = Kind("internal", 500, "Internal error", "The gateway failed. The request id finds it in the logs.")
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}
+
+OF_ERROR: dict[type[CoincastError], Kind] = {
+    InvalidInput: REFUSED,
+    NotFound: NOT_FOUND,
+    Conflict: CONFLICT,
+    NotReady: NOT_READY,
+    Exhausted: EXHAUSTED,
+    Unavailable: UNAVAILABLE,
+    Timeout: TIMEOUT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refused or failed request: a kind, a sentence for a person, and what else helps to mend it."""
+
+    kind: Kind
+    detail: str
+    field: str = ""
+    retry_after_seconds: float | None = None
+    suggestions: tuple[str, ...] = ()
+    allowed: str = ""
+    errors: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def retry_after(self) -> int | None:
+        """Whole seconds for Retry-After, 1 to 60; None where a retry is of no use."""
+        if self.kind.status not in (429, 503):
+            return None
+        wanted = self.retry_after_seconds if self.retry_after_seconds is not None else 1.0
+        return max(1, min(MAX_RETRY_AFTER_SECONDS, math.ceil(wanted))) if math.isfinite(wanted) else 60
+
+    def body(self, instance: str) -> bytes:
+        """The problem as JSON; `instance` is the path that was asked for."""
+        document: dict[str, Any] = {
+            "type": f"/problems/{self.kind.name}",
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "instance": instance,
+            "request_id": context.request_id(),
+        }
+        extras: dict[str, Any] = {
+            "field": self.field,
+            "allowed": self.allowed,
+            "suggestions": list(self.suggestions),
+            "retry_after_seconds": self.retry_after,
+            "errors": list(self.errors),
+        }
+        document.update({name: value for name, value in extras.items() if value})
+        return orjson.dumps(document)
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Retry-After where there is one."""
+        after = self.retry_after
+        return [] if after is None else [(b"retry-after", str(after).encode())]
+
+
+def problem_from_error(error: CoincastError) -> Problem:
+    """The problem of an error of the tree; one that is not in the table tells nothing of itself."""
+    for cls in type(error).__mro__:
+        if cls in OF_ERROR:
+            waits = cls is NotReady and error.retry_after_seconds is not None
+            kind = STARTING if waits else OF_ERROR[cls]
+            return Problem(
+                kind, error.message, error.field, error.retry_after_seconds, tuple(error.suggestions)
+            )
+    return internal()
+
+
+def internal() -> Problem:
+    """A failure of the gateway's own; its cause is in the logs, under the request id."""
+    return Problem(INTERNAL, "Something failed that should not have. It was logged under this request id.")

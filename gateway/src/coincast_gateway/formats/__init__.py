@@ -1,0 +1,1 @@
+"""Representations beside JSON: CSV and server-sent events."""

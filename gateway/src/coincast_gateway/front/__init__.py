@@ -1,1 +1,0 @@
-"""The pure ASGI layer in front of everything: ready bytes, limits, ids, metrics."""

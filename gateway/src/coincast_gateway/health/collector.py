@@ -1,0 +1,173 @@
+"""Asks every part how it does, all at once, within a bound that holds even where each one hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from coincast.common.v1.process_pb2 import GetProcessResponse
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.process_stats import ProcessWatch
+from coincast_gateway.cache.response_cache import ResponseCache
+from coincast_gateway.clients.resilient import ResilientStub
+from coincast_gateway.health.component import Component, assess, worst
+from coincast_gateway.health.latency_window import LatencyWindow, percentiles_ms
+from coincast_gateway.health.summaries import (
+    forecast_component,
+    market_component,
+    process_figures,
+    training_component,
+)
+
+ASK_SECONDS = 0.6
+LOW_DISK_PERCENT = 5.0
+Status = TypeVar("Status")
+
+
+class MonitoredService(Protocol):
+    """A service that tells its status and what its process takes."""
+
+    backend: ResilientStub
+
+    async def status(self, deadline_seconds: float) -> Any:
+        """Its own status message."""
+        ...
+
+    async def process(self, deadline_seconds: float) -> GetProcessResponse:
+        """What its process takes."""
+        ...
+
+
+class Collector:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        market: MonitoredService,
+        forecasting: MonitoredService,
+        training: MonitoredService,
+        redis: redis.asyncio.Redis | None,
+        hot: ResponseCache,
+        recent: LatencyWindow,
+        workers: int = 1,
+    ) -> None:
+        self._asked: list[tuple[MonitoredService, Callable[[Any, dict[str, Any]], Component]]] = [
+            (market, market_component),
+            (forecasting, forecast_component),
+            (training, training_component),
+        ]
+        self._redis = redis
+        self._hot = hot
+        self._recent = recent
+        self._workers = workers
+        self._watch = ProcessWatch()
+
+    async def components(self) -> list[Component]:
+        """Every part. Whoever does not answer in time is down; the others are told all the same."""
+        asked = [self._service(service, read) for service, read in self._asked]
+        return [self._own(), *await asyncio.gather(*asked, self._redis_component())]
+
+    async def document(self) -> dict[str, Any]:
+        """The whole picture."""
+        components = await self.components()
+        status = worst(components)
+        unwell = [each for each in components if each.status != "ok"]
+        sentence = "Everything works." if not unwell else " ".join(f"{c.name}: {c.sentence}" for c in unwell)
+        return {
+            "status": status,
+            "sentence": sentence,
+            "checked_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "components": [component.document() for component in components],
+        }
+
+    async def _service(
+        self, service: MonitoredService, read: Callable[[Any, dict[str, Any]], Component]
+    ) -> Component:
+        backend = service.backend
+        link = {
+            "breaker": backend.breaker.state,
+            "calls_in_flight": backend.calls_in_flight,
+            "calls_refused": backend.calls_refused,
+        }
+        started = time.perf_counter()
+        try:
+            status, process = await _within(
+                ASK_SECONDS, asyncio.gather(service.status(ASK_SECONDS), self._process(service))
+            )
+        except (CoincastError, TimeoutError) as error:
+            reason = (
+                error.message if isinstance(error, CoincastError) else f"No answer within {ASK_SECONDS:g} s."
+            )
+            return Component(backend.name, "down", reason, {"link": link})
+        component = read(status, process)
+        answered = {"link": {**link, "answered_in_ms": round((time.perf_counter() - started) * 1000, 1)}}
+        return Component(
+            component.name, component.status, component.sentence, {**component.figures, **answered}
+        )
+
+    async def _process(self, service: MonitoredService) -> dict[str, Any]:
+        return process_figures(await service.process(ASK_SECONDS))
+
+    def _own(self) -> Component:
+        process = process_figures(self._watch.read())
+        asked = self._hot.hits + self._hot.asked
+        shed = self._recent.failures / self._recent.requests if self._recent.requests else 0.0
+        figures = {
+            "response_times": percentiles_ms(self._recent.seconds),
+            "response_times_by_route": {
+                r: percentiles_ms(s) for r, s in sorted(self._recent.by_route.items())
+            },
+            "requests_total": self._recent.requests,
+            "server_errors_total": self._recent.failures,
+            "hot_cache": {
+                "hit_rate": round(self._hot.hits / asked, 4) if asked else None,
+                "entries": len(self._hot),
+                "size_bytes": self._hot.size_bytes,
+                "shared_requests": self._hot.asked - self._hot.made,
+            },
+            "process": process,
+            "workers": self._workers,
+        }
+        complaints = []
+        if shed > 0.05:
+            complaints.append(f"{shed:.0%} of its replies since the start were errors of the server's side.")
+        if process["disk_free_percent"] < LOW_DISK_PERCENT:
+            complaints.append(f"Only {process['disk_free_percent']} % of the disk is free.")
+        p95 = figures["response_times"]["p95_ms"]  # type: ignore[index]  # a dictionary by construction
+        fine = "Answers." if p95 is None else f"95 % of the latest replies took at most {p95:.3g} ms."
+        own = assess("gateway", complaints, fine, figures)
+        if self._workers == 1:
+            return own
+        whose = f"These are the figures of one of {self._workers} workers; /metrics has those of all."
+        return replace(own, sentence=f"{own.sentence} {whose}")
+
+    async def _redis_component(self) -> Component:
+        if self._redis is None:
+            return Component(
+                "redis", "degraded", "No Redis is configured; limits and trends are kept per process."
+            )
+        started = time.perf_counter()
+        try:
+            info = await _within(ASK_SECONDS, self._redis.info("memory"))
+            used_mb = round(int(info["used_memory"]) / 1e6, 2)
+        except (RedisError, TimeoutError, OSError):
+            sentence = "Redis does not answer; limits and trends are kept in this process alone."
+            return Component("redis", "degraded", sentence)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            sentence = "What answers at Redis' address is not Redis; limits and trends are kept here alone."
+            return Component("redis", "degraded", sentence)
+        took = round((time.perf_counter() - started) * 1000, 2)
+        figures = {"answered_in_ms": took, "used_memory_mb": used_mb}
+        return Component("redis", "ok", f"Answered in {took:g} ms.", figures)
+
+
+async def _within(seconds: float, work: Awaitable[Status]) -> Status:
+    async with asyncio.timeout(seconds + 0.15):
+        return await work

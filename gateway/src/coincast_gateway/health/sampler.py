@@ -1,0 +1,44 @@
+"""One sample of the system's health, from the components as they stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coincast_chassis.clock import Clock
+from coincast_gateway.health.collector import Collector
+from coincast_gateway.health.latency_window import LatencyWindow
+from coincast_gateway.health.trends import Sample
+
+
+class Sampler:
+    """Turns running totals into rates between two samples."""
+
+    def __init__(self, collector: Collector, recent: LatencyWindow, clock: Clock) -> None:
+        self._collector = collector
+        self._recent = recent
+        self._clock = clock
+        self._before: tuple[float, int, int] | None = None
+
+    async def take(self) -> Sample:
+        """A sample. Rates are null in the first."""
+        components = await self._collector.components()
+        now = self._clock.now()
+        requests, failures = self._recent.requests, self._recent.failures
+        rate: float | None = None
+        share: float | None = None
+        if self._before is not None:
+            seconds, new = now - self._before[0], requests - self._before[1]
+            rate = round(new / seconds, 3) if seconds > 0 else None
+            share = round((failures - self._before[2]) / new, 5) if new else 0.0
+        self._before = (now, requests, failures)
+        own: dict[str, Any] = components[0].figures
+        return {
+            "at": now,
+            "requests_per_second": rate,
+            "server_error_share": share,
+            "hot_hit_rate": own["hot_cache"]["hit_rate"],
+            "cpu_percent": own["process"]["cpu_percent"],
+            "memory_mb": own["process"]["memory_mb"],
+            **{name: own["response_times"][name] for name in ("p50_ms", "p95_ms", "p99_ms")},
+            "statuses": {component.name: component.status for component in components},
+        }

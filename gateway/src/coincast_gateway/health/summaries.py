@@ -1,0 +1,88 @@
+"""What the services behind the gateway say of themselves, each in a sentence."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from coincast.common.v1 import process_pb2
+from coincast.forecast.v1 import forecast_pb2
+from coincast.market.v1 import market_pb2
+from coincast.training.v1 import training_pb2
+from coincast_gateway.health.component import Component, assess
+from coincast_gateway.serialization.proto import to_dict, unix_seconds
+
+LEDGER_LAG_SECONDS = 300
+MODEL_AGE_DAYS = 45
+
+
+def market_component(status: market_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
+    """market-data-svc: upstream, quota, breakers, cache."""
+    figures = {**to_dict(status), "cache_hit_rates": hit_rates(status), "process": process}
+    complaints = [
+        f"The breaker {b.name} is {b.state.replace('_', '-')}."
+        for b in status.breakers
+        if b.state != "closed"
+    ]
+    if status.quota.HasField("paused_for_seconds"):
+        complaints.append(f"The upstream asked for a pause of {status.quota.paused_for_seconds:.0f} s.")
+    if not status.redis_up:
+        complaints.append("Redis does not answer; the cache is kept in this process alone.")
+    source = (
+        "the sandbox (not market data)" if status.upstream == "sandbox" else status.upstream or "its upstream"
+    )
+    return assess(
+        "market-data", complaints, f"Takes its data from {source}; every breaker is closed.", figures
+    )
+
+
+def hit_rates(status: market_pb2.GetStatusResponse) -> dict[str, float | None]:
+    """Share of look-ups that each cache layer answered; null before the first."""
+    layers = {layer.layer: (layer.hits, layer.hits + layer.misses) for layer in status.cache_layers}
+    return {name: round(hits / asked, 4) if asked else None for name, (hits, asked) in layers.items()}
+
+
+def forecast_component(status: forecast_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
+    """forecast-svc: what is loaded and how old it is, what was refused."""
+    now = time.time()
+    ages = {
+        f"{each.model}/{each.version}": round((now - unix_seconds(each.created_at)) / 86400, 2)
+        for each in status.loaded
+        if each.HasField("created_at")
+    }
+    figures = {**to_dict(status), "model_age_days": ages, "process": process}
+    complaints = [f"Refused {each.model} {each.version}: {each.reason}" for each in status.refused[:3]]
+    if not status.market_data_up:
+        complaints.append("It cannot reach market data.")
+    if not status.loaded:
+        complaints.append("No model version is loaded.")
+    complaints += [f"{name} is {age:.0f} days old." for name, age in ages.items() if age > MODEL_AGE_DAYS]
+    names = ", ".join(sorted({f"{each.model} {each.version}".strip() for each in status.loaded}))
+    return assess("forecast", complaints, f"Serves {names}.", figures)
+
+
+def training_component(status: training_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
+    """training-svc: queue, drift, ledger."""
+    figures = {**to_dict(status), "process": process}
+    complaints = [f"{d.model} has drifted: {'; '.join(d.reasons[:2])}." for d in status.drift if d.drifted]
+    if not status.redis_up:
+        complaints.append("Redis does not answer; jobs cannot be queued.")
+    lag = status.ledger.lag_seconds if status.ledger.HasField("lag_seconds") else 0.0
+    if lag > LEDGER_LAG_SECONDS:
+        complaints.append(f"The ledger is {lag:.0f} s behind.")
+    fine = f"{status.running_jobs} jobs run, {status.queued_jobs} wait; no model has drifted."
+    return assess("training", complaints, fine, figures)
+
+
+def process_figures(process: process_pb2.GetProcessResponse) -> dict[str, Any]:
+    """CPU, memory and disk, rounded for reading."""
+    return {
+        "cpu_percent": round(process.cpu_percent, 1),
+        "memory_mb": round(process.memory_bytes / 1e6, 1),
+        "threads": process.threads,
+        "open_files": process.open_files,
+        "uptime_seconds": round(process.uptime_seconds, 1),
+        "disk_free_percent": round(100 * process.disk_free_bytes / max(1, process.disk_total_bytes), 1),
+        "disk_free_gb": round(process.disk_free_bytes / 1e9, 2),
+        "load_per_core": round(process.load_per_core, 2),
+    }

@@ -1,1 +1,0 @@
-"""The shape of every reply, for OpenAPI and for those who check it."""

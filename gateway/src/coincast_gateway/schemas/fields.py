@@ -1,0 +1,124 @@
+"""The kinds of parameter that endpoints share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+MAX_IDS = 250
+MAX_CURRENCIES = 20
+# CoinGecko's own ids: lower-case letters, digits, a few marks; nothing that could leave a path or a log line.
+COIN_ID = re.compile(r"[a-z0-9][a-z0-9._\-]{0,127}\Z")
+CURRENCY = r"^[A-Za-z]{2,10}$"
+TEXT_ID = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,127}$"
+
+
+class Query(BaseModel):
+    """The base of every request's parameters: unknown names are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _split(limit: int, what: str) -> Callable[[Any], tuple[str, ...]]:
+    def split(value: Any) -> tuple[str, ...]:
+        text = value if isinstance(value, str) else ",".join(value)
+        items = tuple(
+            dict.fromkeys(part for part in (raw.strip().lower() for raw in text.split(",")) if part)
+        )
+        if not items:
+            raise PydanticCustomError(
+                "list_empty", "Name at least one {what}, separated by commas", {"what": what}
+            )
+        if len(items) > limit:
+            raise PydanticCustomError(
+                "list_too_long",
+                "At most {limit} {what}s to a request; {given} were given",
+                {"limit": limit, "what": what, "given": len(items)},
+            )
+        return items
+
+    return split
+
+
+def _numbers(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?", part) for part in parts):
+        raise PydanticCustomError(
+            "numbers",
+            "Give plain decimal numbers, separated by commas, such as {example}",
+            {"example": "80,95"},
+        )
+    return tuple(dict.fromkeys(float(part) for part in parts))
+
+
+def _plain_integer(value: Any) -> Any:
+    # int() takes digits of every script, signs, underscores and blanks; a URL needs none of them.
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,12}", value):
+        raise PydanticCustomError("integer", "Give a whole number in the digits 0 to 9")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 7.0 is the integer 7 there.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+PlainInteger = BeforeValidator(_plain_integer)
+WholeNumber = BeforeValidator(_whole)
+
+CoinIds = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split(MAX_IDS, "coin id")),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+    Field(
+        description="CoinGecko ids, 1 to 250, separated by commas; case and duplicates make no difference."
+    ),
+]
+
+Currencies = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=CURRENCY)], ...],
+    BeforeValidator(_split(MAX_CURRENCIES, "currency")),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z]{2,10}(,[A-Za-z]{2,10}){0,19}$"}),
+    Field(description="Currencies to quote in, 1 to 20, separated by commas."),
+]
+
+Currency = Annotated[
+    str,
+    StringConstraints(pattern=CURRENCY, to_lower=True),
+    Field(description="The currency of all money figures."),
+]
+
+CoinId = Annotated[
+    str,
+    StringConstraints(to_lower=True, pattern=TEXT_ID),
+    Field(description="A CoinGecko id.", examples=["bitcoin"]),
+]
+
+Levels = Annotated[
+    tuple[Annotated[float, Field(ge=1, le=99.9)], ...],
+    BeforeValidator(_numbers),
+    Field(min_length=1, max_length=10),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]?(,[1-9][0-9]?){0,9}$"}),
+    Field(description="Interval levels in percent, 1 to 99.9, at most 10, separated by commas."),
+]
+
+Probabilities = Annotated[
+    tuple[Annotated[float, Field(gt=0, lt=1)], ...],
+    BeforeValidator(_numbers),
+    Field(max_length=20),
+    WithJsonSchema({"type": "string", "pattern": r"^0\.[0-9]{0,3}[1-9](,0\.[0-9]{0,3}[1-9]){0,19}$"}),
+    Field(description="Probabilities in (0, 1) whose quantiles are wanted, at most 20, separated by commas."),
+]
+
+
+def split_ids(ids: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The ids that can be asked for, and those that no coin can have."""
+    good = [each for each in ids if COIN_ID.match(each)]
+    bad = [] if len(good) == len(ids) else [each for each in ids if not COIN_ID.match(each)]
+    return good, bad

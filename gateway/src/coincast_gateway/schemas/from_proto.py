@@ -1,0 +1,56 @@
+"""Shapes of replies that are a contract's message as it stands: derived, so that they cannot differ."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from pydantic import BaseModel, create_model
+
+from coincast_gateway.schemas.responses.common import ResponseModel
+from coincast_gateway.serialization.proto import enum_names
+
+_STAMP = "google.protobuf.Timestamp"
+_SCALARS: dict[int, Any] = {
+    FieldDescriptor.CPPTYPE_BOOL: bool,
+    FieldDescriptor.CPPTYPE_STRING: str,
+    # A figure that is not a number becomes null in JSON.
+    FieldDescriptor.CPPTYPE_DOUBLE: float | None,
+    FieldDescriptor.CPPTYPE_FLOAT: float | None,
+}
+
+
+def response_model_for(message: type[Message]) -> type[BaseModel]:
+    """The shape of what `encode.plain.plain` makes of a message."""
+    return _shape(message.DESCRIPTOR)
+
+
+@cache
+def _shape(descriptor: Descriptor) -> type[BaseModel]:
+    fields: dict[str, Any] = {field.name: (_type(field), ...) for field in descriptor.fields}
+    # coincast.training.v1.Job is TrainingJob: names must differ between packages.
+    package = descriptor.full_name.split(".")[1].title()
+    return create_model(
+        f"{package}{descriptor.name}", __base__=ResponseModel, __doc__=_doc(descriptor), **fields
+    )
+
+
+def _doc(descriptor: Descriptor) -> str:
+    return f"As `{descriptor.name}` in the contract `{descriptor.full_name.rpartition('.')[0]}`."
+
+
+def _type(field: Any) -> Any:
+    kind: Any = _single(field)
+    if field.is_repeated:
+        return list[kind]
+    return kind | None if field.has_presence else kind
+
+
+def _single(field: Any) -> Any:
+    if field.enum_type is not None:
+        return Literal[tuple(enum_names(field.enum_type).values())]
+    if field.message_type is not None:
+        return str if field.message_type.full_name == _STAMP else _shape(field.message_type)
+    return _SCALARS.get(field.cpp_type, int)

@@ -1,0 +1,1 @@
+"""Request schemas: query parameters and bodies."""

@@ -1,0 +1,25 @@
+"""What may be asked of health."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from coincast_gateway.schemas.fields import PlainInteger, Query
+
+
+class ComponentQuery(Query):
+    """One part of the system."""
+
+    name: Annotated[
+        Literal["gateway", "market-data", "forecast", "training", "redis"], Field(description="Which part.")
+    ]
+
+
+class TrendsQuery(Query):
+    """How far back."""
+
+    hours: Annotated[
+        int, Field(ge=1, le=168, description="Hours, up to a week.", examples=[24]), PlainInteger
+    ] = 24

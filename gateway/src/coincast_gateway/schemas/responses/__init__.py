@@ -1,0 +1,1 @@
+"""Response schemas, used for OpenAPI."""

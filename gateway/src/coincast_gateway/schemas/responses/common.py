@@ -1,0 +1,69 @@
+"""Shapes that replies share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Source = Literal["unspecified", "live", "fresh", "stale", "archive", "sandbox"]
+ErrorWord = Literal[
+    "unspecified",
+    "invalid_input",
+    "not_found",
+    "not_ready",
+    "exhausted",
+    "unavailable",
+    "timeout",
+    "conflict",
+    "internal",
+]
+
+
+class ResponseModel(BaseModel):
+    """A reply, or a part of one: exactly these fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProvenanceFields(ResponseModel):
+    """Where a figure stands."""
+
+    as_of: str | None = Field(
+        description="The moment that the data describes, RFC 3339, UTC.", examples=["2026-11-21T00:00:00Z"]
+    )
+    age_seconds: float = Field(
+        ge=0, description="From as_of to the making of this reply; add the Age header."
+    )
+    source: Source = Field(description="Where the data comes from; `sandbox` is not market data.")
+    stale: bool = Field(description="Whether the data is older than its fresh window.")
+    reason: str | None = Field(description="Why it is stale or substituted; null where it is neither.")
+
+
+class ItemError(ResponseModel):
+    """One item of a list that could not be served; the others are."""
+
+    id: str = Field(description="The item as it was asked for.")
+    kind: ErrorWord
+    message: str = Field(description="What is wrong, and what mends it.")
+    field: str | None = Field(description="The field at fault; null where there is none.")
+    suggestions: list[str] = Field(description="Nearest known ids, best first.")
+    retry_after_seconds: float | None = Field(description="When a retry may help; null where it does not.")
+
+
+class ProblemDocument(BaseModel):
+    """An error, RFC 9457."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str = Field(description="Stable name of the kind of problem; the page under this path explains it.")
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong, and what mends it.")
+    instance: str = Field(description="The path that was asked for.")
+    request_id: str = Field(description="Finds this very request in the logs.")
+    field: str | None = Field(None, description="The parameter at fault.")
+    allowed: str | None = Field(None, description="What may be given instead.")
+    suggestions: list[str] | None = Field(None, description="Nearest known names, best first.")
+    retry_after_seconds: int | None = Field(None, description="As Retry-After.")
+    errors: list[dict[str, Any]] | None = Field(None, description="Everything that is wrong, one entry each.")

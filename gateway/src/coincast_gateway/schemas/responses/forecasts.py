@@ -1,0 +1,143 @@
+"""Shapes of forecasts, models and their record."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from coincast_gateway.schemas.responses.common import ItemError, ResponseModel, Source
+
+
+class Bounds(ResponseModel):
+    """An interval of prices."""
+
+    lower: float
+    upper: float
+
+
+class Volatility(ResponseModel):
+    """Volatility from as_of to the point's day."""
+
+    annualised_percent: float
+    trailing_annualised_percent: float | None
+    probability_of_increase: float | None
+
+
+class Point(ResponseModel):
+    """The distribution of one day's close."""
+
+    date: str
+    horizon_days: int
+    price: float = Field(description="The median.")
+    intervals: dict[str, Bounds] = Field(
+        description="By level in percent: 80 means that 80 % of outcomes should fall inside."
+    )
+    quantiles: dict[str, float] = Field(description="By probability.")
+    probability_of_rise: float | None = Field(description="The chance that the close is above last_price.")
+    volatility: Volatility | None
+
+
+class HorizonRecord(ResponseModel):
+    """How well a version did at one horizon, out of sample."""
+
+    horizon_days: int
+    forecasts: int
+    mase: float | None
+    mape_percent: float | None
+    random_walk_mape_percent: float | None
+    skill_percent: float | None
+    crps_skill_percent: float | None
+    coverage_80_percent: float | None
+    coverage_95_percent: float | None
+
+
+class Record(ResponseModel):
+    """What was measured before the version was served."""
+
+    measured_at: str | None
+    test_coins: str
+    test_from_date: str
+    test_to_date: str
+    horizons: list[HorizonRecord]
+
+
+class Attribution(ResponseModel):
+    """What moved the forecast."""
+
+    feature: str
+    value: float | None
+    contribution: float
+    output: str
+    horizon_days: int
+
+
+class Forecast(ResponseModel):
+    """One coin's forecast."""
+
+    id: str
+    vs_currency: str
+    as_of: str = Field(description="The close of the last whole day: what the forecast stands on.")
+    age_seconds: float = Field(description="From as_of to the making of this reply; add the Age header.")
+    last_price: float
+    model: str = Field(description="What was asked for; auto is resolved.")
+    version: str
+    served_by: str = Field(description="Who answered; last_price where no model could.")
+    variant: str
+    degraded: bool = Field(
+        description="Whether someone else than the model asked for answered, or on stale data."
+    )
+    reason: str | None = Field(description="Why it is degraded; null where it is not.")
+    source: Source
+    stale: bool
+    points: list[Point]
+    record: Record | None
+    attributions: list[Attribution]
+    attributions_reason: str | None = Field(
+        default=None, description="Why attributions that were asked for are missing; null where they are not."
+    )
+    forecast_id: str
+
+
+class Forecasts(ResponseModel):
+    """Forecasts, and the coins that have none."""
+
+    forecasts: list[Forecast]
+    errors: list[ItemError]
+
+
+class Variant(ResponseModel):
+    """A version beside production."""
+
+    alias: str
+    version: str
+    share: float
+
+
+class Model(ResponseModel):
+    """A model that can be asked for."""
+
+    name: str
+    description: str
+    ready: bool
+    reason: str
+    version: str
+    created_at: str | None
+    max_horizon_days: int
+    min_history_days: int
+    trained_coins: list[str]
+    record: Record | None
+    variants: list[Variant]
+
+
+class Models(ResponseModel):
+    """The models."""
+
+    models: list[Model]
+
+
+class Explanation(ResponseModel):
+    """What moved one coin's forecast, beside the forecast itself."""
+
+    forecast: Forecast
+    kind: Literal["shap"] = Field(description="Contributions are SHAP values, in the output's own unit.")

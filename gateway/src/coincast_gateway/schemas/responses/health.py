@@ -1,0 +1,92 @@
+"""Shapes of health replies."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from coincast_gateway.schemas.responses.common import ResponseModel
+
+
+class Live(ResponseModel):
+    """The process answers."""
+
+    status: Literal["alive"]
+    version: str
+
+
+class Check(ResponseModel):
+    """One thing that must hold before the gateway is ready."""
+
+    name: str
+    ready: bool
+    reason: str
+
+
+class Ready(ResponseModel):
+    """Everything that a forecast needs is there."""
+
+    status: Literal["ready"]
+    checks: list[Check]
+
+
+class Component(ResponseModel):
+    """One part of the system."""
+
+    name: Literal["gateway", "market-data", "forecast", "training", "redis"]
+    status: Literal["ok", "degraded", "down"]
+    sentence: str = Field(description="What a person needs to know.")
+    figures: dict[str, Any] = Field(
+        description="The figures behind it; empty where the part does not answer."
+    )
+
+
+class Detailed(ResponseModel):
+    """The whole picture."""
+
+    status: Literal["ok", "degraded", "down"]
+    sentence: str
+    checked_at: str
+    components: list[Component]
+
+
+class Sample(ResponseModel):
+    """One span of time: means, and the worst where that is what counts. With several workers the gateway's
+    own figures are those of one, whichever wrote last.
+    """
+
+    at: float = Field(description="UNIX seconds.")
+    samples: int = Field(description="Readings in this span.")
+    requests_per_second: float | None
+    server_error_share: float | None
+    hot_hit_rate: float | None
+    cpu_percent: float | None
+    memory_mb: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    statuses: dict[str, Literal["ok", "degraded", "down"]]
+
+
+class TrendPoint(ResponseModel):
+    """One step of the grid."""
+
+    at: int = Field(description="Start of the step, UNIX seconds.")
+    sample: Sample | None = Field(description="Null where nothing was sampled.")
+
+
+class Gap(ResponseModel):
+    """A span without samples, in UNIX seconds."""
+
+    from_: int = Field(alias="from")
+    to: int
+
+
+class Trends(ResponseModel):
+    """A regular grid over the last hours."""
+
+    hours: float
+    step_seconds: int
+    points: list[TrendPoint]
+    gaps: list[Gap]

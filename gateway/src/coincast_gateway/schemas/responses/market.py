@@ -1,0 +1,111 @@
+"""Shapes of market data."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from coincast_gateway.schemas.responses.common import ItemError, ProvenanceFields, ResponseModel
+
+
+class Price(ProvenanceFields):
+    """One coin in one currency."""
+
+    id: str
+    vs_currency: str
+    price: float
+    market_cap: float | None
+    volume_24h: float | None
+    change_24h_percent: float | None = Field(description="1.5 means +1.5 %.")
+    last_updated_at: str | None
+
+
+class Prices(ResponseModel):
+    """Spot prices."""
+
+    prices: list[Price]
+    errors: list[ItemError]
+
+
+class Market(ProvenanceFields):
+    """One coin of the list."""
+
+    id: str
+    symbol: str
+    name: str
+    vs_currency: str
+    price: float | None
+    market_cap: float | None
+    market_cap_rank: int | None
+    volume_24h: float | None
+    high_24h: float | None
+    low_24h: float | None
+    change_24h_percent: float | None
+    circulating_supply_coins: float | None
+    total_supply_coins: float | None
+    max_supply_coins: float | None
+    all_time_high: float | None
+    last_updated_at: str | None
+
+
+class Markets(ResponseModel):
+    """A page of coins."""
+
+    markets: list[Market]
+    errors: list[ItemError]
+
+
+class Coin(ResponseModel):
+    """One coin of the catalogue."""
+
+    id: str
+    symbol: str
+    name: str
+
+
+class Coins(ProvenanceFields):
+    """A page of the catalogue."""
+
+    coins: list[Coin]
+    total: int = Field(description="Coins that match, over all pages.")
+    next_page_token: str = Field(description="Give it as page_token; empty at the end.")
+
+
+class Candle(ResponseModel):
+    """One closed UTC day."""
+
+    date: str
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float
+    volume: float | None
+    market_cap: float | None
+
+
+class History(ProvenanceFields):
+    """Daily candles, oldest first."""
+
+    id: str
+    vs_currency: str
+    candles: list[Candle]
+    truncated: bool = Field(description="Whether fewer days were to be had than were asked for.")
+    truncated_reason: str | None
+    missing_dates: list[str]
+
+
+class OhlcCandle(ResponseModel):
+    """One candle."""
+
+    closed_at: str
+    open: float
+    high: float
+    low: float
+    close: float
+
+
+class Ohlc(ProvenanceFields):
+    """Candles of one coin."""
+
+    id: str
+    vs_currency: str
+    candles: list[OhlcCandle]

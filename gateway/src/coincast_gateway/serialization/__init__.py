@@ -1,0 +1,1 @@
+"""Conversion of protobuf messages to dictionaries that are encoded as JSON."""

@@ -1,0 +1,71 @@
+"""Forecasts as the gateway says them: intervals by level, provenance beside the figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coincast.common.v1.common_pb2 import ItemError
+from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast_gateway.serialization.proto import enum_name, iso, to_dict, unix_seconds
+
+
+def forecasts_document(response: pb.GetForecastsResponse) -> dict[str, Any]:
+    """`{"forecasts": [...], "errors": [...]}`."""
+    return {
+        "forecasts": [forecast(item) for item in response.forecasts],
+        "errors": [item_error(item) for item in response.errors],
+    }
+
+
+def item_error(error: ItemError) -> dict[str, Any]:
+    """One item that could not be served."""
+    document = to_dict(error)
+    document["field"] = error.field or None
+    if document["retry_after_seconds"] is not None:
+        document["retry_after_seconds"] = max(1, min(60, round(document["retry_after_seconds"])))
+    return document
+
+
+def forecast(item: pb.Forecast) -> dict[str, Any]:
+    """One coin's forecast."""
+    return {
+        "id": item.id,
+        "vs_currency": item.vs_currency,
+        "as_of": iso(item.as_of),
+        "age_seconds": item.provenance.age_seconds,
+        "last_price": item.last_price,
+        "model": item.model,
+        "version": item.version,
+        "served_by": item.served_by,
+        "variant": item.variant,
+        "degraded": item.degraded,
+        "reason": item.reason or None,
+        "source": enum_name(item.provenance, "source"),
+        "stale": item.provenance.stale,
+        "points": [point(each) for each in item.points],
+        "record": to_dict(item.record) if item.HasField("record") else None,
+        "attributions": [to_dict(each) for each in item.attributions],
+        "attributions_reason": item.attributions_reason or None,
+        "forecast_id": item.forecast_id,
+    }
+
+
+def point(item: pb.ForecastPoint) -> dict[str, Any]:
+    """The distribution of one day's close."""
+    volatility = to_dict(item.volatility) if item.HasField("volatility") else None
+    return {
+        "date": item.date,
+        "horizon_days": item.horizon_days,
+        "price": item.price,
+        "intervals": {
+            f"{each.level_percent:g}": {"lower": each.lower, "upper": each.upper} for each in item.intervals
+        },
+        "quantiles": {f"{each.probability:g}": each.price for each in item.quantiles},
+        "probability_of_rise": item.probability_of_rise if item.HasField("probability_of_rise") else None,
+        "volatility": volatility,
+    }
+
+
+def oldest_as_of(response: pb.GetForecastsResponse) -> float | None:
+    """UNIX seconds of the oldest close that any of the forecasts stands on."""
+    return min((unix_seconds(item.as_of) for item in response.forecasts), default=None)
