@@ -1,67 +1,17 @@
-"""The house keeps its own rules: small rooms, no pickles, locks without addresses."""
+"""Rules that no linter knows: documented modules, no pickles, locks without addresses."""
 
 from __future__ import annotations
 
 import ast
 import re
-import statistics
-import subprocess
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+from tests.unit.house.sources import REPOSITORY, sources, tracked
 
 
-def tracked(*patterns: str) -> list[Path]:
-    """Return the files that git tracks under the patterns, generated stubs left out."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    return [
-        REPOSITORY / name for name in listed if name and "/gen/" not in name and (REPOSITORY / name).exists()
-    ]
-
-
-def sources() -> list[Path]:
-    """Return the product's own Python files."""
-    return [path for path in tracked("*.py") if "src" in path.parts]
-
-
-def functions(path: Path) -> list[tuple[str, int]]:
-    """Return each function of a file as its name and its length; a table that is returned is data."""
-    return [
-        (
-            f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}",
-            (node.end_lineno or node.lineno) - node.lineno + 1,
-        )
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not returns_a_table(node)
-    ]
-
-
-def returns_a_table(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Return whether the function is a docstring and one returned list: a declaration, however long."""
-    return (
-        len(node.body) == 2
-        and isinstance(node.body[1], ast.Return)
-        and isinstance(node.body[1].value, ast.List)
-    )
-
-
-def test_files_are_small_rooms() -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in sources()}
-    assert statistics.median(lengths.values()) < 100
-    assert [str(path) for path, length in lengths.items() if length > 400] == []
-
-
-def test_functions_are_short() -> None:
-    lengths = [row for path in sources() for row in functions(path)]
-    assert statistics.median(length for _, length in lengths) <= 10
-    assert [name for name, length in lengths if length > 50] == []
-
-
-def test_every_module_says_its_job() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert [str(p) for p in sources() if ast.get_docstring(ast.parse(p.read_text())) is None] == []
 
 
