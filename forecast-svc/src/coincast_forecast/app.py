@@ -14,30 +14,31 @@ from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.redis import open_redis
-from coincast_forecast import memory, render
-from coincast_forecast.climb import Ladder
 from coincast_forecast.domain import TECHNICAL
-from coincast_forecast.explanations import Explanations
-from coincast_forecast.histories import Histories
-from coincast_forecast.ledger.spool import claim_own
-from coincast_forecast.ledger.stream import Stream
-from coincast_forecast.ledger.writer import LedgerWriter
-from coincast_forecast.lineup import LiveVersion
-from coincast_forecast.loading.registry import Registry
-from coincast_forecast.loading.scores import Scores
-from coincast_forecast.market_client import SERVICE as MARKET_SERVICE
-from coincast_forecast.market_client import MarketClient
+from coincast_forecast.fallback.executor import FallbackChain
+from coincast_forecast.features.cache import FeatureCache
+from coincast_forecast.grpc.servicer import ForecastServicer
+from coincast_forecast.grpc.status import StatusReporter
+from coincast_forecast.history.cache import HistoryCache
+from coincast_forecast.history.market_client import SERVICE as MARKET_SERVICE
+from coincast_forecast.history.market_client import MarketClient
+from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.metrics import Metrics
-from coincast_forecast.predictor import Predictor
-from coincast_forecast.preparation import Preparation
-from coincast_forecast.presenter import Presenter
-from coincast_forecast.recorder import Recorder
-from coincast_forecast.service import Forecasting, Parts
-from coincast_forecast.servicer import ForecastServicer
+from coincast_forecast.prediction_log.recorder import Recorder
+from coincast_forecast.prediction_log.spool import claim_own
+from coincast_forecast.prediction_log.stream import Stream
+from coincast_forecast.prediction_log.writer import LedgerWriter
+from coincast_forecast.registry.deployment import LiveVersion
+from coincast_forecast.registry.live_scores import LiveScoreReader
+from coincast_forecast.registry.loader import ModelLoader
+from coincast_forecast.rendering import columns
+from coincast_forecast.rendering.explainer import Explainer
+from coincast_forecast.rendering.service import ForecastRenderer
+from coincast_forecast.response_cache import ResponseCache
+from coincast_forecast.runtime import malloc_trim
+from coincast_forecast.service import Dependencies, ForecastService
 from coincast_forecast.settings import Settings
-from coincast_forecast.shadows import Shadows
-from coincast_forecast.status import StatusBoard
-from coincast_forecast.warm import WarmAnswers
+from coincast_forecast.shadow_traffic import ShadowTraffic
 from coincast_modelkit.artifact import LoadedArtifact
 from coincast_modelkit.models import ForecastModel, TechnicalModel
 
@@ -51,37 +52,37 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     stack.callback(registry.stop)
     histories = await _histories(settings, stack, clock)
     ledger = await _ledger(settings, stack)
-    scores = Scores(settings.artifacts_dir)
-    preparation = Preparation(
+    scores = LiveScoreReader(settings.artifacts_dir)
+    preparation = FeatureCache(
         keep_bytes=round(settings.prepared_megabytes * 2**20), limit_seconds=settings.step_timeout_seconds
     )
     stack.callback(preparation.stop)
     recorder = Recorder(ledger, clock.now)
-    parts = Parts(
+    parts = Dependencies(
         histories=histories,
         preparation=preparation,
         ladder=_ladder(settings, preparation),
-        presenter=Presenter(settings.forecast_cache_rows),
-        explanations=Explanations(
+        presenter=ForecastRenderer(settings.forecast_cache_rows),
+        explanations=Explainer(
             settings.forecast_cache_rows, settings.step_timeout_seconds, context.remaining_seconds
         ),
         recorder=recorder,
-        shadows=Shadows(preparation, recorder, metrics, queue_coins=settings.shadow_queue_coins),
-        warm=WarmAnswers(settings.forecast_cache_rows),
+        shadow_traffic=ShadowTraffic(preparation, recorder, metrics, queue_coins=settings.shadow_queue_coins),
+        warm=ResponseCache(settings.forecast_cache_rows),
         metrics=metrics,
         snapshot=lambda: registry.snapshot,
         scores=lambda: scores.current,
     )
-    board = StatusBoard(clock, clock.monotonic(), histories, ledger, registry, lambda: registry.snapshot)
-    servicer = ForecastServicer(Forecasting(parts), board.models, board.status, clock.now)
+    board = StatusReporter(clock, clock.monotonic(), histories, ledger, registry, lambda: registry.snapshot)
+    servicer = ForecastServicer(ForecastService(parts), board.models, board.status, clock.now)
     first_look = asyncio.Event()
     for work in (
-        histories.keep_up(settings.day_check_seconds),
-        ledger.keep_draining(settings.ledger_drain_seconds),
-        registry.keep_watching(settings.watch_seconds, first_look),
-        scores.keep_reading(settings.watch_seconds),
-        parts.shadows.work(),
-        memory.keep_giving_back(settings.give_back_seconds),
+        histories.watch_days(settings.day_check_seconds),
+        ledger.drain_forever(settings.ledger_drain_seconds),
+        registry.watch(settings.watch_seconds, first_look),
+        scores.poll(settings.watch_seconds),
+        parts.shadow_traffic.work(),
+        malloc_trim.trim_periodically(settings.give_back_seconds),
     ):
         _background(stack, work)
     services = [Servicer(add_ForecastServiceServicer_to_server, servicer, FULL_NAME)]
@@ -92,20 +93,20 @@ async def _warm(first_look: asyncio.Event, limit_seconds: float) -> None:
     """Import what is slow to import, then wait for the versions in production, but not for ever: technical
     answers without any.
     """
-    await asyncio.to_thread(render.rehearse)
+    await asyncio.to_thread(columns.rehearse)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(first_look.wait(), limit_seconds)
 
 
-def _ladder(settings: Settings, preparation: Preparation) -> Ladder:
-    return Ladder(
+def _ladder(settings: Settings, preparation: FeatureCache) -> FallbackChain:
+    return FallbackChain(
         preparation,
         step_timeout_seconds=settings.step_timeout_seconds,
         remaining_seconds=context.remaining_seconds,
     )
 
 
-def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> Registry:
+def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> ModelLoader:
     def predictor(model: ForecastModel) -> Predictor:
         return Predictor(
             model,
@@ -121,7 +122,7 @@ def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> Regis
 
     technical = LiveVersion(TECHNICAL, "", predictor(TechnicalModel()), datetime.now(UTC))
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
-    return Registry(
+    return ModelLoader(
         settings.artifacts_dir,
         technical,
         of_artifact,
@@ -133,9 +134,9 @@ def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> Regis
     )
 
 
-async def _histories(settings: Settings, stack: AsyncExitStack, clock: SystemClock) -> Histories:
+async def _histories(settings: Settings, stack: AsyncExitStack, clock: SystemClock) -> HistoryCache:
     channel = await stack.enter_async_context(open_channel(settings.market_target, service=MARKET_SERVICE))
-    histories = Histories(
+    histories = HistoryCache(
         MarketClient(channel, settings.history_timeout_seconds),
         clock,
         days=settings.history_days,

@@ -68,13 +68,13 @@ class ForecastQuery:
     client_key: str = ""
 
     @property
-    def shape(self) -> "Shape":
+    def shape(self) -> "RenderOptions":
         """What of a forecast is shown."""
-        return Shape(self.days, self.levels_percent, self.quantile_probabilities)
+        return RenderOptions(self.days, self.levels_percent, self.quantile_probabilities)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RenderOptions:
     """How a distribution is shown: how many days, which intervals, which quantiles."""
 
     days: int
@@ -137,7 +137,7 @@ class QuantileColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class ForecastColumns:
     """A forecast as columns of equal length, one entry a day ahead."""
 
     prices: tuple[float, ...]
@@ -164,7 +164,7 @@ class CoinForecast:
     reason: str
     variant: str
     forecast_id: str
-    curve: Curve
+    curve: ForecastColumns
     record: Record | None = None
     attributions: tuple[Attribution, ...] = ()
     attributions_reason: str = ""
@@ -176,7 +176,7 @@ class CoinForecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedForecast:
     """A forecast and where its history stands at this moment."""
 
     forecast: CoinForecast

@@ -47,7 +47,7 @@ SHADOWS_DROPPED = Counter(
     "coincast_forecast_shadows_dropped_total", "Shadow forecasts dropped because the queue was full."
 )
 HISTORY = Counter(
-    "coincast_forecast_history_total", "Histories asked for, by whether they were at hand.", ["outcome"]
+    "coincast_forecast_history_total", "HistoryCache asked for, by whether they were at hand.", ["outcome"]
 )
 LEDGER_APPENDED = Counter(
     "coincast_forecast_ledger_appended_total", "Entries safe in the ledger, by where they went.", ["to"]

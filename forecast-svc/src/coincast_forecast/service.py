@@ -5,68 +5,68 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotReady
-from coincast_forecast import auto
-from coincast_forecast.climb import Answered, Climber, Ladder
-from coincast_forecast.domain import AUTO, TECHNICAL, CoinForecast, ForecastQuery, LiveScores, Served
-from coincast_forecast.explanations import UNASKED, Explained, Explanations
-from coincast_forecast.histories import Histories
-from coincast_forecast.lineup import Snapshot
+from coincast_forecast.domain import AUTO, TECHNICAL, CoinForecast, ForecastQuery, LiveScores, ServedForecast
+from coincast_forecast.fallback.executor import Attempt, FallbackChain, Prediction
+from coincast_forecast.fallback.policy import Cause, StepFailure
+from coincast_forecast.features.cache import FeatureCache
+from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History
-from coincast_forecast.preparation import Preparation
-from coincast_forecast.presenter import Item, Presenter
-from coincast_forecast.recorder import Recorder, Shown
-from coincast_forecast.shadows import Shadows
-from coincast_forecast.steps import Cause, StepFailure
-from coincast_forecast.warm import Key, Standing, WarmAnswers, question_of
+from coincast_forecast.prediction_log.recorder import LogRecord, Recorder
+from coincast_forecast.registry import selection
+from coincast_forecast.registry.deployment import Snapshot
+from coincast_forecast.rendering.explainer import NO_EXPLANATION, Explainer, Explanation
+from coincast_forecast.rendering.service import ForecastRenderer, RenderItem
+from coincast_forecast.response_cache import CacheGeneration, Key, ResponseCache, cache_key_of
+from coincast_forecast.shadow_traffic import ShadowTraffic
 from coincast_modelkit.features import REFERENCE_COINS
 
 NO_MODEL = StepFailure(Cause.NOT_LOADED, "no trained model that can serve this is in production yet")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ForecastResponse:
     """What could be served, and why the rest could not, in the order asked."""
 
-    forecasts: tuple[Served, ...]
+    forecasts: tuple[ServedForecast, ...]
     errors: tuple[tuple[str, CoincastError], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Histories or errors by coin, and whether every reference coin was among them."""
+    """HistoryCache or errors by coin, and whether every reference coin was among them."""
 
     coins: Mapping[str, History | CoincastError]
     whole: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Dependencies:
     """What the service is made of."""
 
-    histories: Histories
-    preparation: Preparation
-    ladder: Ladder
-    presenter: Presenter
-    explanations: Explanations
+    histories: HistoryCache
+    preparation: FeatureCache
+    ladder: FallbackChain
+    presenter: ForecastRenderer
+    explanations: Explainer
     recorder: Recorder
-    shadows: Shadows
-    warm: WarmAnswers
+    shadow_traffic: ShadowTraffic
+    warm: ResponseCache
     metrics: Metrics
     snapshot: Callable[[], Snapshot]
     scores: Callable[[], LiveScores]
 
 
-class Forecasting:
+class ForecastService:
     """The service itself; free of gRPC."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
 
-    async def forecast(self, query: ForecastQuery) -> Reply:
+    async def forecast(self, query: ForecastQuery) -> ForecastResponse:
         """Forecast every coin of the query. One snapshot of versions serves the whole of it."""
-        standing = Standing(self._parts.snapshot(), self._parts.scores())
-        question = question_of(query, standing.snapshot)
+        standing = CacheGeneration(self._parts.snapshot(), self._parts.scores())
+        question = cache_key_of(query, standing.snapshot)
         served = self._warm(query, question, standing)
         errors: dict[str, CoincastError] = {}
         cold = [coin for coin in query.ids if coin not in served]
@@ -79,16 +79,18 @@ class Forecasting:
                 if found.whole and _complete(query, one.forecast):
                     self._parts.warm.put(question, standing, histories[coin], one)
         self._count_errors(errors.values())
-        return Reply(
+        return ForecastResponse(
             tuple(served[coin] for coin in query.ids if coin in served),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
         )
 
-    def _warm(self, query: ForecastQuery, question: Key, standing: Standing) -> dict[str, Served]:
+    def _warm(
+        self, query: ForecastQuery, question: Key, standing: CacheGeneration
+    ) -> dict[str, ServedForecast]:
         """The answers that are at hand, whole."""
-        served: dict[str, Served] = {}
+        served: dict[str, ServedForecast] = {}
         for coin in query.ids:
-            history = self._parts.histories.at_hand(coin, query.vs_currency)
+            history = self._parts.histories.peek(coin, query.vs_currency)
             answer = history and self._parts.warm.get(question, coin, standing, history)
             if answer:
                 served[coin] = answer
@@ -99,23 +101,23 @@ class Forecasting:
     async def _make(
         self,
         query: ForecastQuery,
-        standing: Standing,
+        standing: CacheGeneration,
         histories: Mapping[str, History],
         errors: dict[str, CoincastError],
-    ) -> dict[str, Served]:
+    ) -> dict[str, ServedForecast]:
         """Forecasts of coins whose answer is not at hand; `errors` gains those that cannot be served."""
         snapshot = standing.snapshot
         climbers = self._climbers(standing, query, histories, errors)
-        answers = await self._parts.ladder.descend(
+        answers = await self._parts.ladder.run(
             snapshot, list(climbers.values()), query.vs_currency, query.client_key, query.days
         )
         items = await self._items(query, climbers, answers, histories)
         shown = self._parts.presenter.show(items, query.vs_currency, query.shape)
         safe = await self._record(query, items, shown)
-        self._parts.shadows.cast(snapshot, query.vs_currency, query.days, answers.values())
+        self._parts.shadow_traffic.submit(snapshot, query.vs_currency, query.days, answers.values())
         self._count(items.values())
         return {
-            coin: Served(
+            coin: ServedForecast(
                 forecast if forecast.forecast_id in safe else _unrecorded(forecast), items[coin].provenance
             )
             for coin, forecast in shown.items()
@@ -130,12 +132,12 @@ class Forecasting:
 
     def _climbers(
         self,
-        standing: Standing,
+        standing: CacheGeneration,
         query: ForecastQuery,
         histories: Mapping[str, History],
         errors: dict[str, CoincastError],
-    ) -> dict[str, Climber]:
-        climbers: dict[str, Climber] = {}
+    ) -> dict[str, Attempt]:
+        climbers: dict[str, Attempt] = {}
         for coin, history in histories.items():
             try:
                 climbers[coin] = self._climber(standing, query, history)
@@ -143,41 +145,45 @@ class Forecasting:
                 errors[coin] = error
         return climbers
 
-    def _climber(self, standing: Standing, query: ForecastQuery, history: History) -> Climber:
+    def _climber(self, standing: CacheGeneration, query: ForecastQuery, history: History) -> Attempt:
         """The coin with the model that is to answer. Raises InvalidInput or NotReady where that model
         cannot.
         """
         candles, model, failures = history.candles, query.model, list[StepFailure]()
         if model == AUTO:
-            model = auto.choose(standing.snapshot, standing.scores, candles.coin_id, query.days, len(candles))
+            model = selection.select_model(
+                standing.snapshot, standing.scores, candles.coin_id, query.days, len(candles)
+            )
             if model == TECHNICAL:
                 failures.append(NO_MODEL)
-        check_able(standing.snapshot, model, query.days, candles.coin_id, len(candles))
-        return Climber(candles, model, failures)
+        check_capability(standing.snapshot, model, query.days, candles.coin_id, len(candles))
+        return Attempt(candles, model, failures)
 
     async def _items(
         self,
         query: ForecastQuery,
-        climbers: Mapping[str, Climber],
-        answers: Mapping[str, Answered],
+        climbers: Mapping[str, Attempt],
+        answers: Mapping[str, Prediction],
         histories: Mapping[str, History],
-    ) -> dict[str, Item]:
-        told: dict[str, Explained] = {}
+    ) -> dict[str, RenderItem]:
+        told: dict[str, Explanation] = {}
         if query.attribution_features:
             explain = self._parts.explanations.of
             told = await explain(answers.values(), query.days, query.attribution_features)
         return {
-            coin: Item(answers[coin], climber.model, histories[coin].provenance, told.get(coin, UNASKED))
+            coin: RenderItem(
+                answers[coin], climber.model, histories[coin].provenance, told.get(coin, NO_EXPLANATION)
+            )
             for coin, climber in climbers.items()
         }
 
     async def _record(
-        self, query: ForecastQuery, items: Mapping[str, Item], shown: Mapping[str, CoinForecast]
+        self, query: ForecastQuery, items: Mapping[str, RenderItem], shown: Mapping[str, CoinForecast]
     ) -> set[str]:
         """See the forecasts into the ledger; the ids that are safe there."""
         return await self._parts.recorder.record(
             [
-                Shown(
+                LogRecord(
                     forecast_id=forecast.forecast_id,
                     row=items[coin].answered.row,
                     vs_currency=query.vs_currency,
@@ -191,7 +197,7 @@ class Forecasting:
             ]
         )
 
-    def _count(self, items: Iterable[Item]) -> None:
+    def _count(self, items: Iterable[RenderItem]) -> None:
         metrics = self._parts.metrics
         for item in items:
             metrics.served(item.model, item.answered.served_by)
@@ -200,7 +206,7 @@ class Forecasting:
             if item.provenance.stale:
                 metrics.degraded(item.model, Cause.STALE_HISTORY)
 
-    def _count_warm(self, served: Iterable[Served]) -> None:
+    def _count_warm(self, served: Iterable[ServedForecast]) -> None:
         counts = Counter((one.forecast.model, one.forecast.served_by) for one in served)
         for (model, served_by), coins in counts.items():
             self._parts.metrics.served(model, served_by, coins)
@@ -210,7 +216,7 @@ class Forecasting:
             self._parts.metrics.coin_error(error.kind)
 
 
-def check_able(snapshot: Snapshot, model: str, days: int, coin_id: str, history_days: int) -> None:
+def check_capability(snapshot: Snapshot, model: str, days: int, coin_id: str, history_days: int) -> None:
     """Raise InvalidInput where the model does not reach so far, NotReady where the coin is too young for
     it.
     """

@@ -16,7 +16,6 @@ from scipy.special import ndtri
 from coincast_chassis import context
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, NotFound, Unavailable
-from coincast_forecast.climb import Ladder
 from coincast_forecast.domain import (
     ENSEMBLE,
     LIGHTGBM,
@@ -27,21 +26,22 @@ from coincast_forecast.domain import (
     LiveScores,
     Provenance,
     Record,
-    Served,
+    ServedForecast,
     Source,
 )
-from coincast_forecast.explanations import Explanations
-from coincast_forecast.histories import Histories
-from coincast_forecast.lineup import Lineup, LiveVersion
+from coincast_forecast.fallback.executor import FallbackChain
+from coincast_forecast.features.cache import FeatureCache
+from coincast_forecast.history.cache import HistoryCache
+from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History
-from coincast_forecast.predictor import Predictor
-from coincast_forecast.preparation import Preparation
-from coincast_forecast.presenter import Presenter
-from coincast_forecast.recorder import Recorder
-from coincast_forecast.service import Forecasting, Parts, Reply
-from coincast_forecast.shadows import Shadows
-from coincast_forecast.warm import WarmAnswers
+from coincast_forecast.prediction_log.recorder import Recorder
+from coincast_forecast.registry.deployment import Deployment, LiveVersion
+from coincast_forecast.rendering.explainer import Explainer
+from coincast_forecast.rendering.service import ForecastRenderer
+from coincast_forecast.response_cache import ResponseCache
+from coincast_forecast.service import Dependencies, ForecastResponse, ForecastService
+from coincast_forecast.shadow_traffic import ShadowTraffic
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
@@ -106,7 +106,7 @@ class FakeModel:
 
 
 class FakeSource:
-    """Histories in memory."""
+    """HistoryCache in memory."""
 
     def __init__(self, coins: Mapping[str, Candles] | None = None) -> None:
         self.coins = dict(coins) if coins is not None else {coin: walk(coin) for coin in COINS}
@@ -163,16 +163,16 @@ class Kit:
     source: FakeSource
     ledger: FakeLedger
     clock: ManualClock
-    histories: Histories
-    shadows: Shadows
-    lineups: dict[str, Lineup]
-    forecasting: Forecasting
+    histories: HistoryCache
+    shadow_traffic: ShadowTraffic
+    lineups: dict[str, Deployment]
+    forecasting: ForecastService
     scores: dict[tuple[str, str, int], float] = field(default_factory=dict)
 
-    async def ask(self, *ids: str, **changes: Any) -> Reply:
+    async def ask(self, *ids: str, **changes: Any) -> ForecastResponse:
         return await self.forecasting.forecast(ForecastQuery(ids=ids, **changes))
 
-    async def one(self, coin: str = "bitcoin", **changes: Any) -> Served:
+    async def one(self, coin: str = "bitcoin", **changes: Any) -> ServedForecast:
         [served] = (await self.ask(coin, **changes)).forecasts
         return served
 
@@ -180,11 +180,11 @@ class Kit:
 class Snapshots:
     """A new snapshot when a lineup changed, as the registry makes them."""
 
-    def __init__(self, lineups: dict[str, Lineup]) -> None:
+    def __init__(self, lineups: dict[str, Deployment]) -> None:
         self._lineups = lineups
-        self._last: dict[str, Lineup] = {}
+        self._last: dict[str, Deployment] = {}
 
-    def __call__(self) -> dict[str, Lineup]:
+    def __call__(self) -> dict[str, Deployment]:
         if self._last != self._lineups:
             self._last = dict(self._lineups)
         return self._last
@@ -208,12 +208,12 @@ def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> K
         LSTM: FakeModel(LSTM, width=0.06),
     }
     lineups = {
-        name: Lineup(production=live(model, step_seconds=step_seconds)) for name, model in models.items()
+        name: Deployment(production=live(model, step_seconds=step_seconds)) for name, model in models.items()
     }
-    lineups[TECHNICAL] = Lineup(production=live(TechnicalModel(), step_seconds=10))
+    lineups[TECHNICAL] = Deployment(production=live(TechnicalModel(), step_seconds=10))
     clock, metrics = ManualClock(1_756_700_000.0), Metrics()
     source, ledger = source or FakeSource(), FakeLedger()
-    histories = Histories(
+    histories = HistoryCache(
         source,
         clock,
         days=800,
@@ -222,23 +222,25 @@ def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> K
         retry_seconds=60,
         stale_after_seconds=120,
     )
-    preparation = Preparation(keep_bytes=2**26, limit_seconds=10)
+    preparation = FeatureCache(keep_bytes=2**26, limit_seconds=10)
     recorder = Recorder(ledger, clock.now)
-    shadows = Shadows(preparation, recorder, metrics, queue_coins=100)
+    shadow_traffic = ShadowTraffic(preparation, recorder, metrics, queue_coins=100)
     scores: dict[tuple[str, str, int], float] = {}
-    parts = Parts(
+    parts = Dependencies(
         histories=histories,
         preparation=preparation,
-        ladder=Ladder(
+        ladder=FallbackChain(
             preparation, step_timeout_seconds=step_seconds, remaining_seconds=context.remaining_seconds
         ),
-        presenter=Presenter(1000),
-        explanations=Explanations(1000, 1.0, context.remaining_seconds),
+        presenter=ForecastRenderer(1000),
+        explanations=Explainer(1000, 1.0, context.remaining_seconds),
         recorder=recorder,
-        shadows=shadows,
-        warm=WarmAnswers(1000),
+        shadow_traffic=shadow_traffic,
+        warm=ResponseCache(1000),
         metrics=metrics,
         snapshot=Snapshots(lineups),
         scores=lambda: LiveScores(scores),
     )
-    return Kit(models, source, ledger, clock, histories, shadows, lineups, Forecasting(parts), scores)
+    return Kit(
+        models, source, ledger, clock, histories, shadow_traffic, lineups, ForecastService(parts), scores
+    )

@@ -8,12 +8,12 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coincast_forecast.last_price import bare
-from coincast_forecast.predictor import Predictor, Row
+from coincast_forecast.fallback.naive import without_features
+from coincast_forecast.inference.predictor import PredictionRef, Predictor
 from tests.unit.forecast.forecast_fakes import walk
 from tests.unit.forecast.forecast_kit import FakeModel
 
-PREPARED = [bare(walk(f"coin-{i}", 40)) for i in range(12)]
+PREPARED = [without_features(walk(f"coin-{i}", 40)) for i in range(12)]
 CALLS = st.lists(st.tuples(st.sets(st.integers(0, 11), min_size=1), st.booleans()), min_size=1, max_size=12)
 
 
@@ -32,7 +32,7 @@ async def test_every_coin_once_and_to_everyone(calls: list[tuple[set[int], bool]
     for (wanted, _), outcomes in zip(calls, await asyncio.gather(*tasks), strict=True):
         assert set(outcomes) == {f"coin-{i}" for i in wanted}
         for coin, row in outcomes.items():
-            assert isinstance(row, Row)
+            assert isinstance(row, PredictionRef)
             assert row.prepared.coin_id == row.forecasts.coin_ids[row.index] == coin
     computed = [coin for batch in model.batches for coin in batch]
     assert len(computed) == len(set(computed)) == len({i for wanted, _ in calls for i in wanted})

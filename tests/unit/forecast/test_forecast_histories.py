@@ -1,4 +1,4 @@
-"""Histories: kept until the source has a new day, stale and said so where it does not answer."""
+"""HistoryCache: kept until the source has a new day, stale and said so where it does not answer."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_what_there_is_to_forecast_from_is_seen_to_and_counts_for_as_long_
     kit = make_kit()
     kit.source.down = True
     await kit.histories.get_first()
-    assert kit.histories.lacking == "MarketDataService does not answer"
+    assert kit.histories.missing_reason == "MarketDataService does not answer"
     kit.source.down = False
     await kit.histories.get_first()
     assert kit.source.fetched[1:] == [("bitcoin",)]
@@ -109,21 +109,21 @@ async def test_what_there_is_to_forecast_from_is_seen_to_and_counts_for_as_long_
     kit.source.down = True
     await kit.histories.check_days()
     kit.clock.advance(86_400)
-    assert not kit.histories.lacking
+    assert not kit.histories.missing_reason
 
 
 async def test_a_source_that_knows_no_reference_coin_is_taken_to_have_others_while_it_answers() -> None:
     kit = make_kit()
     kit.source.coins = {"dogecoin": kit.source.coins["dogecoin"]}
     await kit.histories.get_first()
-    assert not kit.histories.lacking
+    assert not kit.histories.missing_reason
     kit.source.down = True
     await kit.histories.get_first()
-    assert kit.histories.lacking
+    assert kit.histories.missing_reason
 
 
 async def test_a_history_that_a_caller_had_fetched_is_enough() -> None:
     kit = make_kit()
-    assert kit.histories.lacking
+    assert kit.histories.missing_reason
     await kit.one("dogecoin", model="technical")
-    assert not kit.histories.lacking
+    assert not kit.histories.missing_reason

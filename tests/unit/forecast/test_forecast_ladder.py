@@ -10,8 +10,8 @@ import pytest
 
 from coincast_chassis import context
 from coincast_chassis.errors import InvalidInput, NotFound, NotReady
-from coincast_forecast.lineup import Lineup
-from coincast_forecast.steps import LADDERS, step_limit_seconds
+from coincast_forecast.fallback.policy import FALLBACK_CHAINS, step_limit_seconds
+from coincast_forecast.registry.deployment import Deployment
 from coincast_modelkit.features import REFERENCE_COINS
 from tests.unit.forecast.forecast_fakes import walk
 from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
@@ -38,7 +38,7 @@ async def test_each_step_down_in_turn(kit: Kit) -> None:
         kit.clock.advance(61)
         await kit.histories.check_days()
         forecast = (await kit.one(model="ml_ensemble")).forecast
-        assert forecast.served_by == LADDERS["ml_ensemble"][number + 1]
+        assert forecast.served_by == FALLBACK_CHAINS["ml_ensemble"][number + 1]
         assert forecast.degraded
         assert forecast.model == "ml_ensemble"
         assert f"{broken} failed" in forecast.reason
@@ -76,7 +76,7 @@ async def test_a_model_that_hangs_costs_one_limit_and_then_nothing() -> None:
 async def test_the_last_price_answers_where_technical_fails_too(kit: Kit) -> None:
     broken = FakeModel("technical", "")
     broken.raises = RuntimeError("no")
-    kit.lineups["technical"] = Lineup(production=live(broken))
+    kit.lineups["technical"] = Deployment(production=live(broken))
     kit.models["lightgbm"].raises = RuntimeError("no")
     forecast = (await kit.one(model="lightgbm", days=30)).forecast
     assert forecast.served_by == "last_price"
@@ -108,7 +108,7 @@ def test_many_coins_may_take_longer() -> None:
 
 async def test_errors_are_per_coin_and_name_the_fix(kit: Kit) -> None:
     kit.source.coins["newborn"] = walk("newborn", days=12)
-    kit.lineups["lstm"] = Lineup(production=live(FakeModel("lstm", max_horizon_days=10)))
+    kit.lineups["lstm"] = Deployment(production=live(FakeModel("lstm", max_horizon_days=10)))
     reply = await kit.ask("nothing", "newborn", "bitcoin", model="lightgbm")
     assert [s.forecast.coin_id for s in reply.forecasts] == ["bitcoin"]
     errors = dict(reply.errors)

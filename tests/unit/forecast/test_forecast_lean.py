@@ -11,8 +11,8 @@ from coincast_forecast.lru import Lru
 
 CODE = """
 import sys
-from coincast_forecast import lean_imports
-lean_imports.install()
+from coincast_forecast.runtime import import_blocker
+import_blocker.install()
 import coincast_forecast.app
 light = {"scipy", "lightgbm", "onnxruntime"} & set(sys.modules)
 import lightgbm, onnxruntime
@@ -42,8 +42,8 @@ def test_what_is_kept_is_bounded_by_its_weight() -> None:
 
 YIELD = """
 import ctypes, sys, threading
-from coincast_forecast.worker import yield_sooner
-yield_sooner()
+from coincast_forecast.inference.thread import shorten_switch_interval
+shorten_switch_interval()
 slack = []
 thread = threading.Thread(target=lambda: slack.append(ctypes.CDLL(None).prctl(30, 0, 0, 0, 0)))
 thread.start()

@@ -9,8 +9,8 @@ import gc
 import weakref
 
 from coincast_forecast.domain import HorizonRecord, Record
-from coincast_forecast.lineup import Lineup
-from coincast_forecast.loading.scores import scores_of
+from coincast_forecast.registry.deployment import Deployment
+from coincast_forecast.registry.live_scores import scores_of
 from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 
 
@@ -49,7 +49,7 @@ async def test_a_forecast_the_ledger_does_not_take_has_no_id_there() -> None:
 def measured(kit: Kit, **skills: float) -> None:
     for model, skill in skills.items():
         record = Record(horizons=(HorizonRecord(7, 100, crps_skill_percent=skill),))
-        kit.lineups[model] = Lineup(production=live(kit.models[model], record=record))
+        kit.lineups[model] = Deployment(production=live(kit.models[model], record=record))
 
 
 async def test_auto_takes_the_best_measured_record() -> None:
@@ -110,7 +110,7 @@ async def test_a_version_swapped_out_is_not_held_on_to() -> None:
     await kit.one(model="lightgbm")
     version = weakref.ref(kit.lineups["lightgbm"].production)
     kit.models["lightgbm"] = FakeModel("lightgbm", "v000002")
-    kit.lineups["lightgbm"] = Lineup(production=live(kit.models["lightgbm"]))
+    kit.lineups["lightgbm"] = Deployment(production=live(kit.models["lightgbm"]))
     assert (await kit.one(model="lightgbm")).forecast.version == "v000002"
     gc.collect()
     assert version() is None

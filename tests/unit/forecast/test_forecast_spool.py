@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coincast_forecast.ledger import spool
-from coincast_forecast.ledger.spool import SpoolFolder, orphans, read_segment
+from coincast_forecast.prediction_log import spool
+from coincast_forecast.prediction_log.spool import SpoolFolder, orphans, read_segment
 
 LINES = [json.dumps({"n": n, "text": "x" * (n % 7)}) for n in range(20)]
 

@@ -17,7 +17,7 @@ from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_forecast.app import FULL_NAME, build
-from coincast_forecast.loading.standby import stand_ins
+from coincast_forecast.registry.fallback_versions import list_fallback_versions
 from coincast_forecast.settings import Settings
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version
 from tests.unit.forecast.forecast_fakes import FakeMarket, market_server
@@ -274,7 +274,7 @@ async def test_a_fresh_start_with_a_refused_production_serves_the_one_before(
 def test_what_was_production_before_stands_in_first(root: Path) -> None:
     for seed in (1, 2, 3):
         write_version(root, tiny_lightgbm(seed))
-    assert stand_ins(root, "lightgbm", "v000003") == ["v000002", "v000001"]
+    assert list_fallback_versions(root, "lightgbm", "v000003") == ["v000002", "v000001"]
     moves = [
         {"model": "lightgbm", "alias": "production", "to_version": "v000001"},
         {"model": "lightgbm", "alias": "challenger", "to_version": "v000002"},
@@ -282,5 +282,5 @@ def test_what_was_production_before_stands_in_first(root: Path) -> None:
         {"model": "lightgbm", "alias": "production", "to_version": "v000003"},
     ]
     (root / "audit.jsonl").write_text("torn\n" + "".join(json.dumps(m) + "\n" for m in moves))
-    assert stand_ins(root, "lightgbm", "v000003") == ["v000001"]
-    assert stand_ins(root, "lightgbm", "v000001") == []
+    assert list_fallback_versions(root, "lightgbm", "v000003") == ["v000001"]
+    assert list_fallback_versions(root, "lightgbm", "v000001") == []

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coincast_forecast.lineup import Lineup, sticky_fraction
+from coincast_forecast.registry.deployment import Deployment, sticky_fraction
 from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 
 TEXT = st.text(max_size=20)
@@ -29,7 +29,7 @@ def test_a_larger_share_only_adds_callers() -> None:
     production, challenger = live(FakeModel("lightgbm")), live(FakeModel("lightgbm", "v000002"))
 
     def side(share: float) -> set[str]:
-        lineup = Lineup(production, challenger, share)
+        lineup = Deployment(production, challenger, share)
         return {str(i) for i in range(500) if lineup.assigned("bitcoin", str(i))[1] == "challenger"}
 
     assert side(0) == set()
@@ -38,7 +38,7 @@ def test_a_larger_share_only_adds_callers() -> None:
 
 
 def test_shares_come_out() -> None:
-    lineup = Lineup(live(FakeModel("lightgbm")), live(FakeModel("lightgbm", "v000002")), 0.2)
+    lineup = Deployment(live(FakeModel("lightgbm")), live(FakeModel("lightgbm", "v000002")), 0.2)
     sides = [lineup.assigned(f"coin-{i % 40}", f"client-{i}")[1] for i in range(5000)]
     assert sides.count("challenger") / len(sides) == pytest.approx(0.2, abs=0.02)
 
@@ -54,7 +54,9 @@ def test_experiments_draw_independently() -> None:
 def with_challenger(share: float) -> Kit:
     kit = make_kit()
     production = kit.lineups["lightgbm"].production
-    kit.lineups["lightgbm"] = Lineup(production, live(FakeModel("lightgbm", "v000002", width=0.09)), share)
+    kit.lineups["lightgbm"] = Deployment(
+        production, live(FakeModel("lightgbm", "v000002", width=0.09)), share
+    )
     return kit
 
 
@@ -74,10 +76,10 @@ async def test_a_caller_stays_on_a_side_and_the_reply_names_it() -> None:
 
 async def shadowed(kit: Kit) -> None:
     """Let the shadows work until their queue is empty."""
-    task = asyncio.create_task(kit.shadows.work())
+    task = asyncio.create_task(kit.shadow_traffic.work())
     for _ in range(200):
         await asyncio.sleep(0.01)
-        if kit.shadows.idle:
+        if kit.shadow_traffic.idle:
             break
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -87,7 +89,7 @@ async def shadowed(kit: Kit) -> None:
 async def test_a_shadow_is_recorded_and_never_shown() -> None:
     kit = make_kit()
     shadow = FakeModel("lightgbm", "v000009", width=0.2)
-    kit.lineups["lightgbm"] = Lineup(kit.lineups["lightgbm"].production, shadow=live(shadow))
+    kit.lineups["lightgbm"] = Deployment(kit.lineups["lightgbm"].production, shadow=live(shadow))
     forecast = (await kit.one(model="lightgbm", days=3)).forecast
     assert forecast.version == "v000001"
     assert shadow.batches == []
@@ -105,7 +107,7 @@ async def test_a_shadow_that_raises_or_hangs_touches_no_request() -> None:
     kit = make_kit()
     shadow = FakeModel("lightgbm", "v000009")
     shadow.raises = RuntimeError("no")
-    kit.lineups["lightgbm"] = Lineup(kit.lineups["lightgbm"].production, shadow=live(shadow))
+    kit.lineups["lightgbm"] = Deployment(kit.lineups["lightgbm"].production, shadow=live(shadow))
     assert not (await kit.one(model="lightgbm")).forecast.degraded
     await shadowed(kit)
     assert not [e for e in kit.ledger.entries if e.shadow]

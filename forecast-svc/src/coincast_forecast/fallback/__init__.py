@@ -1,0 +1,1 @@
+"""The fallback chain: which model answers when another cannot."""

@@ -1,0 +1,1 @@
+"""Model inputs, computed once per coin and closed day."""

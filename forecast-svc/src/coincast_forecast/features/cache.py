@@ -1,0 +1,164 @@
+"""Features of each coin's last closed day, computed once off the event loop and shared by models and
+callers.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from coincast_forecast.fallback.policy import Cause, StepFailure
+from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
+from coincast_forecast.lru import Lru
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import FeatureSpec, Market
+from coincast_modelkit.model_input import ModelInput, prepare
+
+Key = tuple[str, str, str]
+Outcome = ModelInput | StepFailure
+
+# Coins a turn of the worker: others get theirs in between, and a limit means a hang, not a long list.
+CHUNK = 10
+# What a prepared coin takes beside its window of features.
+LEAST_BYTES = 4096
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    candles: Candles
+    reference: "Reference"
+    covered: frozenset[str]
+    prepared: ModelInput
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """The reference coins of one currency, and the market that they make."""
+
+    panel: Mapping[str, Candles]
+    market: Market
+
+    def covers(self, candles: Candles) -> frozenset[str]:
+        """The reference coins that know a coin's last day."""
+        return frozenset(coin for coin, c in self.panel.items() if c.dates[-1] >= candles.dates[-1])
+
+
+class FeatureCache:
+    """ModelInput coins by currency and feature spec."""
+
+    def __init__(self, *, keep_bytes: int, limit_seconds: float) -> None:
+        self._limit_seconds = limit_seconds
+        self._features = WorkerThread("features")
+        # What takes no features must not wait behind those that do: technical answers where they are late.
+        self._tails = WorkerThread("tails")
+        self._kept: Lru[Key, _Kept] = Lru(keep_bytes, lambda kept: LEAST_BYTES + kept.prepared.window.nbytes)
+        self._references: dict[str, Reference] = {}
+        self._flights: dict[tuple[Key, int], asyncio.Task[Mapping[str, Outcome]]] = {}
+
+    def kept(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
+        """What was prepared of these very candles with at least the reference coins that are known now."""
+        kept = self._kept.get((candles.coin_id, vs_currency, spec.hash))
+        if kept is None or kept.candles is not candles:
+            return None
+        reference = self._references.get(vs_currency)
+        if reference is None or reference is kept.reference:
+            return kept.prepared
+        if reference.covers(candles) <= kept.covered:
+            kept.reference = reference
+            return kept.prepared
+        return None
+
+    async def prepare(
+        self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> dict[str, Outcome]:
+        """Each coin prepared, or why not."""
+        outcomes: dict[str, Outcome] = {}
+        missing: list[Candles] = []
+        for one in candles:
+            prepared = self.kept(one, vs_currency, spec)
+            if prepared is None:
+                missing.append(one)
+            else:
+                outcomes[one.coin_id] = prepared
+        if missing:
+            outcomes.update(await self._prepare_missing(missing, vs_currency, spec))
+        return outcomes
+
+    async def set_reference(self, vs_currency: str, panel: Mapping[str, Candles]) -> None:
+        """Compute the market anew where a reference coin's candles are other than before."""
+        known = self._references.get(vs_currency)
+        if known is not None and _same(known.panel, panel):
+            return
+        market = await self._features.run(lambda: Market.of(panel), limit_seconds=self._limit_seconds)
+        self._references[vs_currency] = Reference(dict(panel), market)
+
+    def stop(self) -> None:
+        """Let the threads end."""
+        self._features.stop()
+        self._tails.stop()
+
+    async def _prepare_missing(
+        self, missing: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> dict[str, Outcome]:
+        fresh: list[Candles] = []
+        flights: dict[str, asyncio.Task[Mapping[str, Outcome]]] = {}
+        for candles in missing:
+            flight = self._flights.get(_flight_key(candles, vs_currency, spec))
+            if flight is None:
+                fresh.append(candles)
+            else:
+                flights[candles.coin_id] = flight
+        if fresh:
+            task = asyncio.create_task(self._compute(fresh, vs_currency, spec))
+            for candles in fresh:
+                self._flights[_flight_key(candles, vs_currency, spec)] = task
+                flights[candles.coin_id] = task
+        await asyncio.wait(set(flights.values()))
+        return {coin: task.result()[coin] for coin, task in flights.items()}
+
+    async def _compute(
+        self, missing: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> Mapping[str, Outcome]:
+        """Never raises: one coin's bad history must not take the others along."""
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for start in range(0, len(missing), CHUNK):
+                outcomes.update(await self._compute_chunk(missing[start : start + CHUNK], vs_currency, spec))
+        finally:
+            for one in missing:
+                self._flights.pop(_flight_key(one, vs_currency, spec), None)
+        return outcomes
+
+    async def _compute_chunk(
+        self, chunk: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> Mapping[str, Outcome]:
+        reference = self._references.get(vs_currency) or Reference({}, Market.of({}))
+        try:
+            worker = self._features if spec.names else self._tails
+            outcomes = await worker.run(
+                lambda: {one.coin_id: _prepare_one(one, reference.market, spec) for one in chunk},
+                limit_seconds=self._limit_seconds,
+            )
+        except (TimeoutError, ThreadStuckError):
+            failure = StepFailure(Cause.TIMED_OUT, f"features took longer than {self._limit_seconds:g} s")
+            return {one.coin_id: failure for one in chunk}
+        for one in chunk:
+            outcome = outcomes[one.coin_id]
+            if isinstance(outcome, ModelInput):
+                kept = _Kept(one, reference, reference.covers(one), outcome)
+                self._kept.put((one.coin_id, vs_currency, spec.hash), kept)
+        return outcomes
+
+
+def _prepare_one(candles: Candles, market: Market, spec: FeatureSpec) -> Outcome:
+    try:
+        return prepare(candles, market, spec)
+    except Exception as error:  # one coin's features failing is that coin's failed step
+        return StepFailure(Cause.RAISED, f"the features of {candles.coin_id} failed ({type(error).__name__})")
+
+
+def _same(known: Mapping[str, Candles], panel: Mapping[str, Candles]) -> bool:
+    return known.keys() == panel.keys() and all(known[coin] is panel[coin] for coin in panel)
+
+
+def _flight_key(candles: Candles, vs_currency: str, spec: FeatureSpec) -> tuple[Key, int]:
+    return (candles.coin_id, vs_currency, spec.hash), id(candles)

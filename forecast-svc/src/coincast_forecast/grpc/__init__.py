@@ -1,0 +1,1 @@
+"""The gRPC interface of the service: servicer, message conversion and status."""

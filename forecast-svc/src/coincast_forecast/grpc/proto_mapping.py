@@ -1,0 +1,299 @@
+"""Protobuf to domain and back."""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from coincast.common.v1 import common_pb2
+from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_forecast import domain
+from coincast_forecast.domain import CoinForecast, ForecastQuery, Provenance, ServedForecast, Source
+from coincast_forecast.rendering.columns import dates_ahead
+from coincast_forecast.service import ForecastResponse
+
+SECONDS_PER_DAY = 86_400
+
+T = TypeVar("T")
+
+_SOURCES = {
+    Source.UNSPECIFIED: common_pb2.SOURCE_UNSPECIFIED,
+    Source.LIVE: common_pb2.SOURCE_LIVE,
+    Source.FRESH: common_pb2.SOURCE_FRESH,
+    Source.STALE: common_pb2.SOURCE_STALE,
+    Source.ARCHIVE: common_pb2.SOURCE_ARCHIVE,
+    Source.SANDBOX: common_pb2.SOURCE_SANDBOX,
+}
+SOURCES = {number: source for source, number in _SOURCES.items()}
+
+
+def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
+    """The query, defaults filled in. Raises InvalidInput that names the field and the fix."""
+    model = request.model.strip().lower() or domain.AUTO
+    if model not in domain.ASKABLE_MODELS:
+        raise InvalidInput(
+            f"there is no model {model[:50]!r}: ask for one of {', '.join(domain.ASKABLE_MODELS)}",
+            field="model",
+        )
+    days = request.days or domain.DEFAULT_DAYS
+    if days > domain.MAX_DAYS:
+        raise InvalidInput(f"days must be 1 to {domain.MAX_DAYS}, not {days}", field="days")
+    if request.attribution_features > domain.MAX_ATTRIBUTIONS:
+        raise InvalidInput(
+            f"attribution_features must be at most {domain.MAX_ATTRIBUTIONS}",
+            field="attribution_features",
+        )
+    return ForecastQuery(
+        ids=_ids(request.ids),
+        vs_currency=_currency(request.vs_currency),
+        days=days,
+        model=model,
+        levels_percent=_numbers(request.levels_percent, 1, 99.9, "levels_percent")
+        or domain.DEFAULT_LEVELS_PERCENT,
+        quantile_probabilities=_numbers(
+            request.quantile_probabilities, 0.0005, 0.9995, "quantile_probabilities"
+        ),
+        attribution_features=request.attribution_features,
+        client_key=request.client_key,
+    )
+
+
+def _ids(given: Iterable[str]) -> tuple[str, ...]:
+    ids = tuple(dict.fromkeys(coin.strip().lower() for coin in given))
+    if not 1 <= len(ids) <= domain.MAX_IDS:
+        raise InvalidInput(f"ids must name 1 to {domain.MAX_IDS} coins, not {len(ids)}", field="ids")
+    if any(not coin or len(coin) > 200 for coin in ids):
+        raise InvalidInput(
+            "ids holds an empty or overlong id: give CoinGecko ids such as bitcoin", field="ids"
+        )
+    return ids
+
+
+def _currency(given: str) -> str:
+    currency = given.strip().lower() or "usd"
+    if not (currency.isascii() and currency.isalnum() and len(currency) <= 10):
+        raise InvalidInput("vs_currency must be a currency code such as usd", field="vs_currency")
+    return currency
+
+
+def _numbers(given: Sequence[float], least: float, most: float, field: str) -> tuple[float, ...]:
+    if len(given) > 50:
+        raise InvalidInput(f"{field} takes at most 50 numbers, not {len(given)}", field=field)
+    for number in given:
+        if not least <= number <= most:  # NaN is refused here too
+            raise InvalidInput(
+                f"{field} must lie between {least:g} and {most:g}, not {number:g}", field=field
+            )
+    return tuple(sorted(set(given)))
+
+
+class ReplyEncoder:
+    """Replies as messages. A forecast's encoded form is kept for as long as the forecast itself is: a quarter
+    of the message's memory, and read back as fast as a message is copied.
+    """
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[CoinForecast, bytes] = WeakKeyDictionary()
+
+    def reply(self, reply: ForecastResponse, now: float) -> pb.GetForecastsResponse:
+        """The whole reply; `now` is UNIX seconds, for the age of the data."""
+        message = pb.GetForecastsResponse()
+        stands: dict[tuple[date, Provenance], common_pb2.Provenance] = {}
+        for served in reply.forecasts:
+            forecast = message.forecasts.add()
+            self._fill(forecast, served.forecast)
+            stand = (served.forecast.day, served.provenance)
+            if stand not in stands:
+                stands[stand] = _provenance(served, now)
+            forecast.provenance.MergeFrom(stands[stand])
+        message.errors.extend(item_error(coin, error) for coin, error in reply.errors)
+        return message
+
+    def _fill(self, message: pb.Forecast, forecast: CoinForecast) -> None:
+        encoded = self._kept.get(forecast)
+        if encoded is not None:
+            message.MergeFromString(encoded)
+            return
+        made = forecast_message(forecast)
+        self._kept[forecast] = made.SerializeToString()
+        message.CopyFrom(made)
+
+
+def forecast_message(forecast: CoinForecast) -> pb.Forecast:
+    """A forecast without its provenance, which is of the moment."""
+    message = pb.Forecast(
+        id=forecast.coin_id,
+        vs_currency=forecast.vs_currency,
+        as_of=timestamp(forecast.as_of),
+        last_price=forecast.last_price,
+        model=forecast.model,
+        version=forecast.version,
+        served_by=forecast.served_by,
+        degraded=forecast.degraded,
+        reason=forecast.reason,
+        record=record_message(forecast.record),
+        variant=forecast.variant,
+        forecast_id=forecast.forecast_id,
+        attributions_reason=forecast.attributions_reason,
+    )
+    for a in forecast.attributions:
+        message.attributions.add(
+            feature=a.feature,
+            value=a.value,
+            contribution=a.contribution,
+            output=a.output,
+            horizon_days=a.horizon_days,
+        )
+    _add_points(message, forecast)
+    return message
+
+
+def _add_points(message: pb.Forecast, forecast: CoinForecast) -> None:
+    """Added in place: messages that are made first and handed over take three times as long."""
+    curve = forecast.curve
+    for i, day in enumerate(dates_ahead(forecast.day, len(curve.prices))):
+        point = message.points.add(
+            date=day,
+            horizon_days=i + 1,
+            price=curve.prices[i],
+            probability_of_rise=curve.rise_probability[i],
+        )
+        for c in curve.intervals:
+            point.intervals.add(level_percent=c.level_percent, lower=c.lower[i], upper=c.upper[i])
+        for q in curve.quantiles:
+            point.quantiles.add(probability=q.probability, price=q.prices[i])
+        outlook, trailing = point.volatility, curve.trailing_annualised_percent[i]
+        outlook.annualised_percent = curve.volatility_annualised_percent[i]
+        if trailing is not None:
+            outlook.trailing_annualised_percent = trailing
+        increase = curve.volatility_rise_probability[i]
+        if increase is not None:
+            outlook.probability_of_increase = increase
+
+
+@lru_cache(maxsize=64)
+def record_message(record: domain.Record | None) -> pb.Record | None:
+    """A version's record, shared: copy it, never change it. None where nothing was measured."""
+    if record is None:
+        return None
+    return pb.Record(
+        measured_at=timestamp(record.measured_at),
+        test_coins=record.test_coins,
+        test_from_date=record.test_from_date,
+        test_to_date=record.test_to_date,
+        horizons=[
+            pb.HorizonRecord(
+                horizon_days=h.horizon_days,
+                forecasts=h.forecasts,
+                mase=h.mase,
+                mape_percent=h.mape_percent,
+                random_walk_mape_percent=h.random_walk_mape_percent,
+                skill_percent=h.skill_percent,
+                crps_skill_percent=h.crps_skill_percent,
+                coverage_80_percent=h.coverage_80_percent,
+                coverage_95_percent=h.coverage_95_percent,
+            )
+            for h in record.horizons
+        ],
+    )
+
+
+def models_message(models: Iterable[domain.ModelStatus]) -> pb.ListModelsResponse:
+    """The models that can be asked for."""
+    return pb.ListModelsResponse(
+        models=[
+            pb.Model(
+                name=m.name,
+                description=m.description,
+                ready=m.ready,
+                reason=m.reason,
+                version=m.version,
+                created_at=timestamp(m.created_at),
+                max_horizon_days=m.max_horizon_days,
+                min_history_days=m.min_history_days,
+                trained_coins=m.trained_coins,
+                record=record_message(m.record),
+                variants=[pb.Variant(alias=v.alias, version=v.version, share=v.share) for v in m.variants],
+            )
+            for m in models
+        ]
+    )
+
+
+def status_message(status: domain.ServiceStatus) -> pb.GetStatusResponse:
+    """What is loaded, refused, kept and written."""
+    return pb.GetStatusResponse(
+        version=status.version,
+        uptime_seconds=status.uptime_seconds,
+        loaded=[
+            pb.LoadedVersion(
+                model=v.model,
+                version=v.version,
+                alias=v.alias,
+                loaded_at=timestamp(v.loaded_at),
+                created_at=timestamp(v.created_at),
+            )
+            for v in status.loaded
+        ],
+        refused=[
+            pb.RefusedVersion(
+                model=r.model, version=r.version, reason=r.reason, refused_at=timestamp(r.refused_at)
+            )
+            for r in status.refused
+        ],
+        history=pb.HistoryStatus(
+            coins=status.history.coins, hits=status.history.hits, misses=status.history.misses
+        ),
+        ledger=pb.LedgerStatus(
+            appended_total=status.ledger.appended_total,
+            spooled=status.ledger.spooled,
+            redis_up=status.ledger.redis_up,
+        ),
+        market_data_up=status.market_data_up,
+    )
+
+
+def item_error(coin: str, error: CoincastError) -> common_pb2.ItemError:
+    """One coin's error."""
+    return common_pb2.ItemError(
+        id=coin,
+        kind=common_pb2.ErrorKind.Value(f"ERROR_KIND_{error.kind.upper()}"),
+        message=error.message,
+        field=error.field,
+        suggestions=error.suggestions,
+        retry_after_seconds=error.retry_after_seconds,
+    )
+
+
+@lru_cache(maxsize=256)
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A protobuf timestamp, shared: copy it, never change it. None where there is no moment."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment.astimezone(UTC))
+    return message
+
+
+def provenance_of(message: common_pb2.Provenance) -> Provenance:
+    """Where market-data says that its history stands, on the calendar that as_of and its age give away."""
+    upstream_now = message.as_of.ToDatetime(UTC).timestamp() + message.age_seconds
+    days = round((upstream_now - time.time()) / SECONDS_PER_DAY) if message.HasField("as_of") else 0
+    return Provenance(SOURCES.get(message.source, Source.UNSPECIFIED), message.stale, message.reason, days)
+
+
+def _provenance(served: ServedForecast, now: float) -> common_pb2.Provenance:
+    as_of = served.forecast.as_of
+    upstream_now = now + served.provenance.calendar_offset_days * SECONDS_PER_DAY
+    return common_pb2.Provenance(
+        as_of=timestamp(as_of),
+        age_seconds=max(0.0, upstream_now - as_of.timestamp()),
+        source=_SOURCES[served.provenance.source],
+        stale=served.provenance.stale,
+        reason=served.provenance.reason,
+    )

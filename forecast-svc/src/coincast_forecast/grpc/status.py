@@ -1,0 +1,101 @@
+"""What the service says about itself: the models that can be asked for, and how its parts do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import metadata
+
+from coincast_chassis.clock import Clock
+from coincast_forecast import domain
+from coincast_forecast.domain import ModelStatus, ServiceStatus, VariantStatus
+from coincast_forecast.history.cache import HistoryCache
+from coincast_forecast.prediction_log.writer import LedgerWriter
+from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
+from coincast_forecast.registry.loader import ModelLoader
+
+DESCRIPTIONS = {
+    domain.LIGHTGBM: "Gradient-boosted trees on volatility-scaled returns, pooled over coins.",
+    domain.LSTM: "Bidirectional LSTM with attention; Monte-Carlo dropout for its own uncertainty.",
+    domain.ENSEMBLE: "Learnt blend of the models and of classical volatility forecasts.",
+    domain.TECHNICAL: "Last price with range volatility and empirical residuals; needs no training.",
+    domain.AUTO: "The production model with the best recent record for the coin and horizon.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReporter:
+    """Reads the parts; changes nothing."""
+
+    clock: Clock
+    started_at: float
+    histories: HistoryCache
+    ledger: LedgerWriter
+    registry: ModelLoader
+    snapshot: Callable[[], Snapshot]
+
+    def models(self) -> tuple[ModelStatus, ...]:
+        """All models by name, `auto` last. None is ready before there is a history to forecast from."""
+        snapshot, missing_reason = self.snapshot(), self.histories.missing_reason
+        known = (*domain.TRAINED_MODELS, domain.TECHNICAL)
+        models = (*(_model(name, snapshot.get(name, Deployment())) for name in known), _auto(snapshot))
+        return tuple(_without_history(each, missing_reason) for each in models) if missing_reason else models
+
+    def status(self) -> ServiceStatus:
+        """How the parts do."""
+        return ServiceStatus(
+            version=metadata.version("coincast-forecast"),
+            uptime_seconds=self.clock.monotonic() - self.started_at,
+            loaded=self.registry.loaded(),
+            refused=self.registry.refused(),
+            history=self.histories.counts(),
+            ledger=self.ledger.counts(),
+            market_data_up=self.histories.source_up,
+        )
+
+
+def _model(name: str, lineup: Deployment) -> ModelStatus:
+    version = lineup.production
+    if version is None:
+        return ModelStatus(name, DESCRIPTIONS[name], ready=False, reason=lineup.absent.sentence)
+    able = version.predictor.model
+    return ModelStatus(
+        name=name,
+        description=DESCRIPTIONS[name],
+        ready=True,
+        reason=f"{lineup.substitution.sentence}; {version.version} serves" if lineup.substitution else "",
+        version=version.version,
+        created_at=version.created_at,
+        max_horizon_days=able.max_horizon_days,
+        min_history_days=able.min_history_days,
+        trained_coins=version.trained_coins,
+        record=version.record,
+        variants=tuple(_variants(lineup)),
+    )
+
+
+def _without_history(model: ModelStatus, missing_reason: str) -> ModelStatus:
+    if not model.ready:
+        return model
+    return replace(model, ready=False, reason=f"there is no history of any coin: {missing_reason}")
+
+
+def _variants(lineup: Deployment) -> list[VariantStatus]:
+    share = lineup.challenger_share if lineup.challenger is not None else 0.0
+    shares: tuple[tuple[str, LiveVersion | None, float], ...] = (
+        (domain.PRODUCTION, lineup.production, 1.0 - share),
+        (domain.CHALLENGER, lineup.challenger, share),
+        (domain.SHADOW, lineup.shadow, 0.0),
+    )
+    return [VariantStatus(alias, v.version, part) for alias, v, part in shares if v is not None and v.version]
+
+
+def _auto(snapshot: Snapshot) -> ModelStatus:
+    trained = any(snapshot.get(model, Deployment()).production is not None for model in domain.TRAINED_MODELS)
+    reason = "" if trained else "no trained model has a version in production yet; technical answers"
+    least = snapshot[domain.TECHNICAL].production
+    return ModelStatus(
+        domain.AUTO,
+        DESCRIPTIONS[domain.AUTO],
+        ready=True,
+        reason=reason,
+        min_history_days=least.predictor.model.min_history_days if least is not None else 0,
+    )

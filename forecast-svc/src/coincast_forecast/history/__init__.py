@@ -1,0 +1,1 @@
+"""Daily candles from market-data-svc, cached per coin and closed day."""

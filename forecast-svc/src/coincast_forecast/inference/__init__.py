@@ -1,0 +1,1 @@
+"""Batched model inference off the event loop."""

@@ -1,0 +1,42 @@
+"""The Redis stream that training-svc reads served forecasts from."""
+
+from collections.abc import Sequence
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
+
+CHUNK = 200
+
+
+class StreamUnavailableError(Exception):
+    """Redis did not take the lines; some of them may have arrived."""
+
+
+class Stream:
+    """Appends lines, one message a line; a message may come twice and is told by its forecast_id and
+    horizon.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+
+    async def add(self, lines: Sequence[str]) -> None:
+        """Append all. Raises StreamUnavailableError where Redis does not confirm every one."""
+        try:
+            for start in range(0, len(lines), CHUNK):
+                async with self._client.pipeline(transaction=False) as pipe:
+                    for line in lines[start : start + CHUNK]:
+                        pipe.xadd(STREAM_KEY, {STREAM_FIELD: line})
+                    await pipe.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StreamUnavailableError(str(error)) from error
+
+    async def ping(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            await self._client.ping()
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True

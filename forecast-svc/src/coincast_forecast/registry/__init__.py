@@ -1,0 +1,1 @@
+"""Model versions: loading, verification, deployment and selection."""

@@ -1,0 +1,67 @@
+"""Which versions answer for a model, and which of them a caller gets. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+
+from coincast_forecast.domain import CHALLENGER, PRODUCTION, Record
+from coincast_forecast.fallback.policy import Cause, StepFailure
+from coincast_forecast.inference.predictor import Predictor
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class LiveVersion:
+    """A version that is loaded, verified and warm."""
+
+    model: str
+    version: str
+    predictor: Predictor
+    loaded_at: datetime
+    created_at: datetime | None = None
+    record: Record | None = None
+    trained_coins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model's versions at one moment. `absent` says why there is no production version, or, where the one
+    that is named was refused, why another stands in for it.
+    """
+
+    production: LiveVersion | None = None
+    challenger: LiveVersion | None = None
+    challenger_share: float = 0.0
+    shadow: LiveVersion | None = None
+    absent: StepFailure = field(
+        default_factory=lambda: StepFailure(Cause.NOT_LOADED, "no version is in production yet")
+    )
+
+    @property
+    def substitution(self) -> StepFailure | None:
+        """Why an earlier version answers in place of the one in production; None where none does."""
+        return self.absent if self.production is not None and self.absent.cause is Cause.REFUSED else None
+
+    def assigned(self, coin_id: str, client_key: str) -> tuple[LiveVersion | None, str]:
+        """Who answers this caller for this coin, and as which variant. The same caller always gets the
+        same.
+        """
+        if self.production is None or self.challenger is None:
+            return self.production, PRODUCTION
+        drawn = sticky_fraction(f"{self.challenger.model}/{self.challenger.version}", coin_id, client_key)
+        if drawn < self.challenger_share:
+            return self.challenger, CHALLENGER
+        return self.production, PRODUCTION
+
+    def live(self) -> tuple[LiveVersion, ...]:
+        """Every version that is loaded for this model."""
+        return tuple(v for v in (self.production, self.challenger, self.shadow) if v is not None)
+
+
+Snapshot = Mapping[str, Deployment]
+
+
+def sticky_fraction(experiment: str, coin_id: str, client_key: str) -> float:
+    """A number in [0, 1), uniform over coins and callers, fixed for each, independent between experiments."""
+    text = "\x1f".join((experiment, coin_id, client_key)).encode()
+    return int.from_bytes(blake2b(text, digest_size=8).digest()) / 2**64

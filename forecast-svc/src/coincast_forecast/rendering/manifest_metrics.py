@@ -1,0 +1,32 @@
+"""A manifest's walk-forward record, as the service tells it."""
+
+from datetime import UTC, datetime
+
+from coincast_forecast.domain import HorizonRecord, Record
+from coincast_modelkit.artifact import Record as StoredRecord
+
+
+def record_of(stored: StoredRecord) -> Record | None:
+    """The record; None where nothing was measured."""
+    if not stored.horizons:
+        return None
+    return Record(
+        measured_at=datetime.fromtimestamp(stored.measured_at, UTC) if stored.measured_at else None,
+        test_coins=", ".join(stored.test_coins),
+        test_from_date=stored.test_from,
+        test_to_date=stored.test_to,
+        horizons=tuple(
+            HorizonRecord(
+                horizon_days=h.horizon_days,
+                forecasts=h.forecasts,
+                mase=h.mase,
+                mape_percent=h.mape_percent,
+                random_walk_mape_percent=h.random_walk_mape_percent,
+                skill_percent=h.skill_percent,
+                crps_skill_percent=h.crps_skill_percent,
+                coverage_80_percent=h.coverage_80_percent,
+                coverage_95_percent=h.coverage_95_percent,
+            )
+            for h in stored.horizons
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Process-level settings: memory trimming and blocked imports."""
