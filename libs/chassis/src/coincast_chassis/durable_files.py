@@ -1,0 +1,99 @@
+"""Durable file writes: after a crash a file holds its old content or its new one, never a part.
+
+    replace_file(path, content)                       # bytes
+    with replacing(path) as file: table.to(file)      # a writer that wants a file object
+    append_line(path, line)                           # a log of records
+
+Each has reached the disk (fsync of the file and of its folder) when it returns. They block: call them in a
+thread from asyncio code.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the entries of a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Write every file below a folder to the disk, then the folders themselves."""
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        if path.is_file() and not path.is_symlink():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    for path in [*(p for p in reversed(paths) if p.is_dir() and not p.is_symlink()), folder]:
+        sync_folder(path)
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Yield a temporary file that takes the place of `path` when the block succeeds.
+
+    Args:
+        path: The file to create or replace; its folder must exist.
+        mode: Permissions of the new file.
+
+    Yields:
+        A binary file, opened for writing. If the block raises, `path` stays as it is.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Create or replace a file by `content`."""
+    with replacing(path, mode=mode) as file:
+        file.write(content)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line to a file, created if absent; a partial last line left by a crash is ended first."""
+    created = not path.exists()
+    with path.open("a+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
+        file.write(line if line.endswith(b"\n") else line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if created:
+        sync_folder(path.parent)
+
+
+def remove_temporary_files(folder: Path) -> int:
+    """Remove what interrupted writes left in a folder; return how many files that were."""
+    left = [path for path in folder.glob(f"{TEMPORARY_PREFIX}*") if path.is_file()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
