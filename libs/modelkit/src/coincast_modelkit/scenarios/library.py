@@ -1,0 +1,405 @@
+"""What followed each past day, coin by coin, in units of the volatility that was forecast on that day."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from coincast_modelkit.candles import Candles, Dates, Floats, Panel
+from coincast_modelkit.scenarios.scales import day_scales, horizon_scales
+
+# The longest path, in days. Beyond it paths were not measured.
+MAX_DAYS = 14
+# How many past origins a simulation takes, the newest ones: windows from 250 to all did no better.
+WINDOW_ORIGINS = 1000
+# Coins with fewer closed days of their own are refused.
+MIN_OWN_DAYS = 120
+# Fewer origins than this are no library: no tail could be said of them.
+MIN_ORIGINS = 100
+SEED = 20
+FILE_FORMAT = 1
+
+Singles = npt.NDArray[np.float32]
+Ranks = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class ScenarioLibrary:
+    """Daily moves of n coins on D days, and the scales that were forecast on these days at A anchor horizons.
+
+    Everything is stored in single precision, so that a library that was read gives the same paths as the one
+    that was written.
+
+    Attributes:
+        coin_ids: The coins, (n,).
+        days: Consecutive UTC days, datetime64[D], (D,).
+        returns: Log return of each day from the close before, (D, n); NaN where a coin did not trade.
+        highs: Log of high over close, at least 0, (D, n); NaN where a day has no range.
+        lows: Log of close over low, at least 0, (D, n); NaN where a day has no range.
+        anchors: Horizons of the scales in days, (A,).
+        scales: Scale of the log return to each anchor as it was forecast at the close of the day, (D, n, A);
+            NaN where there was no forecast.
+    """
+
+    coin_ids: tuple[str, ...]
+    days: Dates
+    returns: Singles
+    highs: Singles
+    lows: Singles
+    anchors: tuple[int, ...]
+    scales: Singles
+
+    def __post_init__(self) -> None:
+        shape = (len(self.days), len(self.coin_ids))
+        for name in ("returns", "highs", "lows"):
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"a scenario library's {name} must be {shape}, got {getattr(self, name).shape}"
+                )
+        if self.scales.shape != (*shape, len(self.anchors)):
+            raise ValueError(f"a scenario library's scales must be {(*shape, len(self.anchors))}")
+        if len(self.days) > 1 and not np.all(np.diff(self.days) == np.timedelta64(1, "D")):
+            raise ValueError("a scenario library's days must be consecutive")
+
+    @cached_property
+    def moves(self) -> Moves:
+        """The standardised moves of every origin whose MAX_DAYS days are over, absent coins filled."""
+        return _borrowed(_standardised(self), self.coin_ids)
+
+    @property
+    def last_origin(self) -> dt.date | None:
+        """The newest day whose following MAX_DAYS days are all known; None where there is none."""
+        days = self.moves.origins
+        return None if not len(days) else days[-1].astype(object)
+
+    def window(self, as_of: dt.date | np.datetime64, origins: int = WINDOW_ORIGINS) -> ScenarioWindow:
+        """Return the newest origins whose paths had ended by a day.
+
+        Args:
+            as_of: The day at whose close the forecast stands. Only origins up to MAX_DAYS days before it
+                count: what came later was not known.
+            origins: At most so many.
+
+        Raises:
+            ValueError: If fewer than MIN_ORIGINS are known.
+        """
+        last = np.asarray(as_of, dtype="datetime64[D]") - np.timedelta64(MAX_DAYS, "D")
+        stop = int(np.searchsorted(self.moves.origins, last, side="right"))
+        start = max(0, stop - origins)
+        if stop - start < MIN_ORIGINS:
+            raise ValueError(
+                f"the scenario library holds {stop - start} past days before {last}, and {MIN_ORIGINS} are "
+                "needed; train on a longer history"
+            )
+        return ScenarioWindow(self.coin_ids, self.moves.rows(slice(start, stop)))
+
+    def to_bytes(self) -> bytes:
+        """Return the library as npz (plain arrays); the same library gives the same bytes."""
+        arrays: dict[str, Any] = {
+            "format": np.array(FILE_FORMAT),
+            "coin_ids": np.array(self.coin_ids, dtype=np.str_),
+            "first_day": self.days[:1].astype(np.int64),
+            "returns": self.returns,
+            "highs": self.highs,
+            "lows": self.lows,
+            "anchors": np.array(self.anchors, dtype=np.int64),
+            "scales": self.scales,
+        }
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError: If the content is not a scenario library of this format.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            stored_format = int(arrays["format"])
+            returns = arrays["returns"]
+            days = np.arange(len(returns)) + arrays["first_day"]
+            library = cls(
+                coin_ids=tuple(str(c) for c in arrays["coin_ids"]),
+                days=days.astype("datetime64[D]"),
+                returns=returns,
+                highs=arrays["highs"],
+                lows=arrays["lows"],
+                anchors=tuple(int(a) for a in arrays["anchors"]),
+                scales=arrays["scales"],
+            )
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"the scenario library cannot be read: {error!r}") from error
+        if stored_format != FILE_FORMAT:
+            raise ValueError(
+                f"the scenario library has format {stored_format}, this build reads {FILE_FORMAT}; retrain it"
+            )
+        return library
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over every array."""
+        found = hashlib.sha256("\n".join(self.coin_ids).encode())
+        found.update(repr((self.anchors, str(self.days[:1]))).encode())
+        for name in ("returns", "highs", "lows", "scales"):
+            found.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return found.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moves:
+    """Standardised moves of n coins over H days after each of S origins; arrays are (S, n, H).
+
+    Attributes:
+        origins: The days on whose close the moves begin, (S,).
+        closes: Log return from the origin to each day's close over the scale forecast for that horizon.
+        highs: How far each day's high lay above both of its closes, over the scale of that day.
+        lows: How far each day's low lay below both of its closes, likewise.
+        borrowed: Whether the coin's moves are not its own, (S, n).
+        ranged: Whether the day ranges are known, the coin's own or another's, (S, n).
+    """
+
+    origins: Dates
+    closes: Singles
+    highs: Singles
+    lows: Singles
+    borrowed: npt.NDArray[np.bool_]
+    ranged: npt.NDArray[np.bool_]
+
+    def rows(self, chosen: slice) -> Moves:
+        """Return some of the origins."""
+        return Moves(*(getattr(self, name)[chosen] for name in Moves.__slots__))
+
+
+@dataclass(frozen=True, eq=False)
+class ScenarioWindow:
+    """The origins that one simulation takes, each of them one joint path."""
+
+    coin_ids: tuple[str, ...]
+    moves: Moves
+
+    def __len__(self) -> int:
+        return len(self.moves.origins)
+
+    @property
+    def origins(self) -> Dates:
+        """The past days on which the paths begin, (S,)."""
+        return self.moves.origins
+
+    def columns(self, coin_ids: Sequence[str]) -> Columns:
+        """Return what a simulation needs of some coins; coins without a column of their own borrow one."""
+        known = {coin: i for i, coin in enumerate(self.coin_ids)}
+        if all(coin in known for coin in coin_ids):
+            own = self._columns
+            at = [known[coin] for coin in coin_ids]
+            if at == list(range(len(self.coin_ids))):
+                return own
+            return Columns(*(getattr(own, name)[at] for name in Columns.__slots__))
+        return _columns(self._with(coin_ids))
+
+    def _with(self, coin_ids: Sequence[str]) -> Moves:
+        """The moves of some coins, in their order, unknown ones borrowed from all known ones."""
+        known = {coin: i for i, coin in enumerate(self.coin_ids)}
+        unknown = [coin for coin in coin_ids if coin not in known]
+        m, extra = self.moves, len(unknown)
+        absent = np.full((len(m.origins), extra, m.closes.shape[2]), np.nan, dtype=np.float32)
+        wide = Moves(
+            m.origins,
+            np.concatenate([m.closes, absent], axis=1),
+            np.concatenate([m.highs, absent], axis=1),
+            np.concatenate([m.lows, absent], axis=1),
+            np.concatenate([m.borrowed, np.ones((len(m.origins), extra), dtype=bool)], axis=1),
+            np.concatenate([m.ranged, np.zeros((len(m.origins), extra), dtype=bool)], axis=1),
+        )
+        filled = _borrowed(wide, (*self.coin_ids, *unknown))
+        names = {coin: i for i, coin in enumerate((*self.coin_ids, *unknown))}
+        at = [names[coin] for coin in coin_ids]
+        return Moves(filled.origins, *(getattr(filled, name)[:, at] for name in Moves.__slots__[1:]))
+
+    @cached_property
+    def _columns(self) -> Columns:
+        return _columns(self.moves)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Some coins of a window by coin: ranks, highs and lows are (n, H, S).
+
+    ranks are those of the standardised closes among the S origins, 0 the lowest; borrowed_share (n,) is the
+    share of origins on which the coin borrows; ranged (n,) says whether day ranges are known on every origin.
+    """
+
+    ranks: Ranks
+    highs: Singles
+    lows: Singles
+    borrowed_share: Floats
+    ranged: npt.NDArray[np.bool_]
+
+
+def build_library(
+    panel: Panel,
+    coin_ids: Sequence[str],
+    origins: Dates,
+    anchors: Sequence[int],
+    scales: Mapping[int, Floats],
+    *,
+    keep_origins: int | None = WINDOW_ORIGINS,
+) -> ScenarioLibrary | None:
+    """Build a library from candles and the scales that were forecast out of sample.
+
+    Args:
+        panel: Candles by coin; days after the last origin's MAX_DAYS are not needed.
+        coin_ids: Coin of each forecast, (N,).
+        origins: Day at whose close each forecast stood, (N,).
+        anchors: Horizons of the scales in days, increasing.
+        scales: Scale of each forecast by anchor, (N,) each, NaN where there was none.
+        keep_origins: Keep the newest so many origins whose path is over; None keeps all.
+
+    Returns:
+        The library, or None where fewer than MIN_ORIGINS origins have a whole path.
+    """
+    names = tuple(coin for coin in panel if len(panel[coin]))
+    if not names or not len(origins):
+        return None
+    first = min(panel[c].dates[0] for c in names)
+    last = max(panel[c].dates[-1] for c in names)
+    days = np.arange(first, last + np.timedelta64(1, "D"))
+    daily = [_daily(panel[c].on_every_day(), days) for c in names]
+    returns, highs, lows = (np.stack([part[i] for part in daily], axis=1) for i in range(3))
+    table = np.full((len(days), len(names), len(anchors)), np.nan, dtype=np.float32)
+    column = {coin: i for i, coin in enumerate(names)}
+    at_coin = np.array([column.get(str(c), -1) for c in coin_ids])
+    at_day = (np.asarray(origins, dtype="datetime64[D]") - first).astype(np.int64)
+    good = (at_coin >= 0) & (at_day >= 0) & (at_day < len(days))
+    for j, anchor in enumerate(anchors):
+        table[at_day[good], at_coin[good], j] = scales[anchor][good]
+    whole = ScenarioLibrary(names, days, returns, highs, lows, tuple(anchors), table)
+    known = whole.moves.origins
+    if len(known) < MIN_ORIGINS:
+        return None
+    if keep_origins is None or len(known) <= keep_origins:
+        begin = int((known[0] - first).astype(np.int64))
+    else:
+        begin = int((known[-keep_origins] - first).astype(np.int64))
+    end = int((known[-1] - first).astype(np.int64)) + MAX_DAYS + 1
+    cut = slice(begin, end)
+    return ScenarioLibrary(names, days[cut], returns[cut], highs[cut], lows[cut], tuple(anchors), table[cut])
+
+
+def _daily(candles: Candles, days: Dates) -> tuple[Singles, Singles, Singles]:
+    """Log return, log high over close and log close over low of one coin on the days of a calendar."""
+    out = np.full((3, len(days)), np.nan, dtype=np.float32)
+    begin = int((candles.dates[0] - days[0]).astype(np.int64))
+    rows = slice(begin, begin + len(candles))
+    logs = np.log(candles.close)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        high = np.log(np.where(candles.high > 0, candles.high, np.nan)) - logs
+        low = logs - np.log(np.where(candles.low > 0, candles.low, np.nan))
+    out[0, rows] = np.concatenate([[np.nan], np.diff(logs)])
+    # A close outside its day's range is a close all the same: the range is widened to hold it.
+    out[1, rows], out[2, rows] = np.maximum(high, 0.0), np.maximum(low, 0.0)
+    return out[0], out[1], out[2]
+
+
+def _standardised(library: ScenarioLibrary) -> Moves:
+    """Moves after every origin on which a coin had a forecast and MAX_DAYS known days follow."""
+    n, count = len(library.coin_ids), max(len(library.days) - MAX_DAYS, 0)
+    ahead = np.arange(count)[:, None] + np.arange(1, MAX_DAYS + 1)
+    closes, highs, lows = (np.empty((count, n, MAX_DAYS), dtype=np.float32) for _ in range(3))
+    here, ranged = np.zeros((count, n), dtype=bool), np.zeros((count, n), dtype=bool)
+    # Coin by coin, so that 250 of them need no more than their results.
+    for i in range(n):
+        follow, up, down = (a[:, i][ahead] for a in (library.returns, library.highs, library.lows))
+        follow = follow.astype(np.float64)
+        scales = horizon_scales(library.anchors, library.scales[:count, i], MAX_DAYS)
+        own = np.isfinite(scales).all(axis=1) & (scales[:, 0] > 0) & np.isfinite(follow).all(axis=1)
+        safe = np.where(own[:, None], scales, 1.0)
+        steps = day_scales(safe)
+        # A single day without a range must not hide the ranges of the other days: it counts as narrow.
+        known = own & (np.isfinite(up) & np.isfinite(down)).any(axis=1)
+        above = np.nan_to_num(np.maximum(0.0, up + np.minimum(0.0, follow)) / steps)
+        below = np.nan_to_num(np.maximum(0.0, down - np.maximum(0.0, follow)) / steps)
+        closes[:, i] = np.where(own[:, None], np.cumsum(follow, axis=1) / safe, np.nan)
+        highs[:, i] = np.where(known[:, None], above, np.nan)
+        lows[:, i] = np.where(known[:, None], below, np.nan)
+        here[:, i], ranged[:, i] = own, known
+    keep = here.any(axis=1)
+    return Moves(library.days[:count][keep], closes[keep], highs[keep], lows[keep], ~here[keep], ranged[keep])
+
+
+def _borrowed(moves: Moves, coin_ids: Sequence[str]) -> Moves:
+    """Fill the moves of absent coins from those present.
+
+    Closes: the mean of the coins present on the same origin, plus how far a random coin lay from that mean at
+        a
+    random earlier origin. Highs and lows: those of a random coin with known ranges on the same origin. The
+    choices depend on the coin and the day alone, so that a library that grows fills its old days as before.
+    """
+    present = np.isfinite(moves.closes).all(axis=2)
+    if present.all() and moves.ranged.all():
+        return moves
+    closes, highs, lows = moves.closes.copy(), moves.highs.copy(), moves.lows.copy()
+    ranged = moves.ranged.copy()
+    count = present.sum(axis=1)
+    total = np.where(present[..., None], moves.closes, 0.0).sum(axis=1)
+    mean = total / np.maximum(count, 1)[:, None]
+    numbers = moves.origins.astype(np.int64)
+    for i, coin in enumerate(coin_ids):
+        missing = np.flatnonzero(~present[:, i])
+        unranged = np.flatnonzero(~moves.ranged[:, i])
+        if not len(missing) and not len(unranged):
+            continue
+        draws = _draws(coin, numbers)
+        if len(missing):
+            # The first origin has none before it and takes its own.
+            earlier = (draws[0, missing] * np.maximum(missing, 1)).astype(np.int64)
+            other = _pick(present[earlier], draws[1, missing])
+            closes[missing, i] = mean[missing] + moves.closes[earlier, other] - mean[earlier]
+        lenders = moves.ranged[unranged]
+        some = lenders.any(axis=1)
+        at, other = unranged[some], _pick(lenders[some], draws[2, unranged[some]])
+        highs[at, i], lows[at, i] = moves.highs[at, other], moves.lows[at, other]
+        ranged[at, i] = True
+        none = unranged[~some]
+        highs[none, i], lows[none, i] = 0.0, 0.0
+    return Moves(moves.origins, closes, highs, lows, moves.borrowed, ranged)
+
+
+def _pick(allowed: npt.NDArray[np.bool_], draws: Floats) -> npt.NDArray[np.int64]:
+    """One allowed column (at least one a row) by a uniform draw: (m,) from (m, n)."""
+    order = np.cumsum(allowed, axis=1)
+    wanted = np.floor(draws * order[:, -1]).astype(np.int64) + 1
+    return np.asarray((order >= wanted[:, None]).argmax(axis=1), dtype=np.int64)
+
+
+def _draws(coin: str, day_numbers: npt.NDArray[np.int64]) -> Floats:
+    """Three uniform draws of a coin on each day, (3, S), the same in every library that holds the day."""
+    rng = np.random.default_rng([SEED, zlib.crc32(coin.encode())])
+    return np.asarray(rng.random((int(day_numbers.max(initial=0)) + 1, 3))[day_numbers].T)
+
+
+def _columns(moves: Moves) -> Columns:
+    by_coin = np.ascontiguousarray(moves.closes.transpose(1, 2, 0))
+    order = np.argsort(by_coin, axis=2, kind="stable")
+    ranks = np.empty(order.shape, dtype=np.int32)
+    np.put_along_axis(ranks, order, np.arange(order.shape[2], dtype=np.int32)[None, None], axis=2)
+    return Columns(
+        ranks=ranks,
+        highs=np.ascontiguousarray(moves.highs.transpose(1, 2, 0)),
+        lows=np.ascontiguousarray(moves.lows.transpose(1, 2, 0)),
+        borrowed_share=moves.borrowed.mean(axis=0),
+        ranged=moves.ranged.all(axis=0),
+    )
