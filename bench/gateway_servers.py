@@ -34,7 +34,7 @@ from coincast_gateway.app import build
 from coincast_gateway.serialization.forecasts import forecasts_document
 from coincast_gateway.server import Server, freeze_gc, listen, uvicorn_config
 from coincast_gateway.settings import Settings
-from coincast_market_data.many import answers
+from coincast_market_data.grpc.batch import answers
 
 ROWS = 8
 STANDING = {

@@ -10,12 +10,12 @@ import time
 import tracemalloc
 
 from coincast_chassis.clock import SystemClock
-from coincast_market_data.cache.entry import Cached
-from coincast_market_data.cache.layers import LayerCounts, LayeredCache
+from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.redis_store import NullStore
+from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
 from coincast_market_data.domain import Candle, Quote
-from coincast_market_data.history.days import day_of, days_between
-from coincast_market_data.prices.source import quote_key, quote_kind
+from coincast_market_data.history.utc_days import day_of, days_between
+from coincast_market_data.prices.fetcher import quote_key, quote_kind
 
 COINS = 1_000
 
@@ -23,13 +23,13 @@ COINS = 1_000
 async def main() -> None:
     """Fill, measure, print."""
     clock = SystemClock()
-    cache = LayeredCache(quote_kind(30, 86_400), NullStore(), clock, LayerCounts(), max_entries=50_000)
+    cache = TwoLevelCache(quote_kind(30, 86_400), NullStore(), clock, CacheStats(), max_entries=50_000)
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for number in range(COINS):
         price = 100.0 + number
         quote = Quote(f"coin-{number}", "usd", price, price * 1e6, price * 1e4, 1.5, clock.now())
-        entry = Cached(quote, clock.now(), clock.now(), 0.1)
+        entry = CacheEntry(quote, clock.now(), clock.now(), 0.1)
         cache.write({quote_key((quote.id, "usd")): entry})
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -19,9 +19,9 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_market_data.app import build
-from coincast_market_data.settings import Plan, Settings, UpstreamName
+from coincast_market_data.settings import PlanName, Settings, UpstreamName
 from coincast_sandbox.app import SandboxOptions
-from coincast_sandbox.http.access import Plan as SandboxPlan
+from coincast_sandbox.http.access import PlanName as SandboxPlan
 from coincast_sandbox.testing import RunningSandbox, running_sandbox
 
 SERVICE = "coincast.market.v1.MarketDataService"
@@ -88,7 +88,7 @@ def settings_for(sandbox: RunningSandbox, archive: Path, **changes: Any) -> Sett
         "port": 0,
         "upstream": UpstreamName.SANDBOX,
         "upstream_url": sandbox.base_url,
-        "plan": Plan.PRO,
+        "plan": PlanName.PRO,
         "api_key": "test",
         "per_minute_limit": 100_000,
         "per_month_limit": 0,

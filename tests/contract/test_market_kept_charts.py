@@ -9,7 +9,7 @@ import pytest
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import Unavailable
-from coincast_market_data.settings import Plan
+from coincast_market_data.settings import PlanName
 from tests.contract.market_mock import MockUpstream, market_over, noon_clock
 
 
@@ -43,7 +43,7 @@ async def test_closes_alone_are_kept_only_where_no_more_is_to_be_had(
     async with market_over(mock, tmp_path / "pro") as stub:
         await chart(stub, 200)
         assert await kept(stub) == 0, "this plan gives whole days"
-    async with market_over(mock, tmp_path / "demo", plan=Plan.DEMO) as stub:
+    async with market_over(mock, tmp_path / "demo", plan=PlanName.DEMO) as stub:
         await chart(stub, 200)
         assert await kept(stub) == 200 - 88 - 1
         found = await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=60), timeout=10)

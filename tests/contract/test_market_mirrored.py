@@ -13,8 +13,8 @@ import pytest
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import InvalidInput
 from coincast_gateway.coingecko_compat import routes as of_the_gateway
-from coincast_market_data.document_paths import find_route
-from coincast_market_data.keys import MAX_CURRENCIES
+from coincast_market_data.identifiers import MAX_CURRENCIES
+from coincast_market_data.passthrough.routes import find_route
 from coincast_sandbox.testing import RunningSandbox
 from tests.contract.market_harness import pro_sandbox, running_market, settings_for
 from tests.contract.market_mock import MockUpstream, market_over

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import Unavailable
-from coincast_market_data import warm
+from coincast_market_data.jobs import warmup
 from coincast_sandbox.testing import RunningSandbox
 from tests.contract.market_harness import pro_sandbox, running_market, settings_for
 from tests.contract.valkey_harness import running_valkey
@@ -55,7 +55,7 @@ async def test_one_failed_call_leaves_no_warm_coin_unfetched(
 async def test_what_failed_at_the_start_is_tried_again_until_it_is_there(
     sandbox: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm, "FIRST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(warmup, "FIRST_PAUSE_SECONDS", 0.2)
     sandbox.add_fault(path="/simple/price", **DOWN)
     async with running_market(settings_for(sandbox, tmp_path, warm_ids=WARM, retry_share=0.0)) as stub:
         before = {path: called(sandbox, path) for path in ("/ping", "/coins/list")}

@@ -11,7 +11,7 @@ import pytest
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
-from coincast_market_data.settings import Plan, Settings, UpstreamName
+from coincast_market_data.settings import PlanName, Settings, UpstreamName
 from tests.contract.market_harness import NO_REDIS, running_market
 from tests.contract.tls_harness import TlsSandbox, tls_sandbox
 
@@ -28,7 +28,7 @@ def settings_for(sandbox: TlsSandbox, folder: Path, **changes: Any) -> Settings:
         "upstream": UpstreamName.SANDBOX,
         "upstream_url": sandbox.base_url,
         "upstream_ca_file": sandbox.ca_file,
-        "plan": Plan.PRO,
+        "plan": PlanName.PRO,
         "api_key": "test",
         "per_minute_limit": 100_000,
         "per_month_limit": 0,

@@ -1,6 +1,6 @@
 """Three replicas and a thousand clients while Redis is killed and back empty, or stopped: the plan holds.
 
-A minute is shortened to some seconds, for the governor and for the sandbox that counts, so that it passes
+A minute is shortened to some seconds, for the limiter and for the sandbox that counts, so that it passes
 several times: calls leave the window and others take their place while Redis comes and goes.
 """
 
@@ -16,17 +16,17 @@ import pytest
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError, Exhausted
-from coincast_market_data import edges
-from coincast_market_data.quota.window import Limits
+from coincast_market_data import infrastructure
+from coincast_market_data.rate_limit.sliding_window import Limits
 from coincast_sandbox.app import SandboxOptions
-from coincast_sandbox.http.access import Plan as SandboxPlan
+from coincast_sandbox.http.access import PlanName as SandboxPlan
 from coincast_sandbox.testing import running_sandbox
 from tests.contract.market_harness import running_market, settings_for
 from tests.contract.valkey_harness import running_valkey
 
 pytestmark = pytest.mark.faults
 PLAN, CLIENTS, WAVES = 60, 1000, 28
-# The governor's window is a second longer than the minute that is counted, as in earnest (61 s to 60 s).
+# The limiter's window is a second longer than the minute that is counted, as in earnest (61 s to 60 s).
 MINUTE_SECONDS, WINDOW_SECONDS = 7.0, 8.0
 BETWEEN_WAVES_SECONDS = 1.3
 # Redis is away for longer than replicas hold back for the others (5 s) and than a window, and back for longer
@@ -43,7 +43,7 @@ def quick_minutes() -> float:
 async def test_the_plan_holds_while_redis_comes_and_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strike: str
 ) -> None:
-    monkeypatch.setattr(edges, "limits_of", lambda _: Limits(PLAN, 0, WINDOW_SECONDS))
+    monkeypatch.setattr(infrastructure, "rate_limits", lambda _: Limits(PLAN, 0, WINDOW_SECONDS))
     outcomes: list[CoincastError | None] = []
     options = SandboxOptions(plan=SandboxPlan("pro", reach_days=0), monotonic=quick_minutes)
     with running_valkey() as valkey, running_sandbox(options) as sandbox:

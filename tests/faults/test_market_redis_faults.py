@@ -15,7 +15,7 @@ import pytest
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.redis import open_redis
 from coincast_market_data.cache.redis_store import RedisStore
-from coincast_market_data.redis_gate import RedisGate
+from coincast_market_data.redis_executor import RedisExecutor
 from coincast_sandbox.testing import RunningSandbox
 from tests.contract.market_harness import (
     Stall,
@@ -137,8 +137,8 @@ async def comes_up(stub: object) -> bool:
 async def test_the_time_lost_to_a_stopped_redis_is_a_third_of_50_ms_a_word() -> None:
     with running_valkey() as valkey:
         client = open_redis(valkey.url)
-        gate = RedisGate()
-        store = RedisStore(client, gate, "t:")
+        executor = RedisExecutor()
+        store = RedisStore(client, executor, "t:")
         await client.set("t:k", b"v")
         assert await store.read(["k"]) == {"k": b"v"}
         first, later = [], []
@@ -147,7 +147,7 @@ async def test_the_time_lost_to_a_stopped_redis_is_a_third_of_50_ms_a_word() -> 
             for _ in range(9):
                 first.append(await timed_read(store))
                 later += [await timed_read(store) for _ in range(4)]
-                await until_open(gate)
+                await until_open(executor)
         valkey.go_on()
         print(
             f"\nstopped redis: the first read lost {statistics.median(first) * 1000:.1f} ms (slowest"
@@ -158,7 +158,7 @@ async def test_the_time_lost_to_a_stopped_redis_is_a_third_of_50_ms_a_word() -> 
         assert statistics.median(first) < LOST_SECONDS / 2
         assert max(first) < stall.on_top_of(LOST_SECONDS)
         assert statistics.median(later) < 0.001, "left alone until it answers"
-        await gate.aclose()
+        await executor.aclose()
         await client.aclose()
 
 
@@ -168,13 +168,13 @@ async def timed_read(store: RedisStore) -> float:
     return time.perf_counter() - started
 
 
-async def until_open(gate: RedisGate) -> None:
-    """Without a probe the gate opens again after its pause."""
+async def until_open(executor: RedisExecutor) -> None:
+    """Without a probe the executor opens again after its pause."""
     for _ in range(1000):
-        if gate.up:
+        if executor.up:
             return
         await asyncio.sleep(0.005)
-    raise AssertionError("the gate stays shut")
+    raise AssertionError("the executor stays shut")
 
 
 GARBAGE: dict[str, Callable[[], bytes]] = {
@@ -249,7 +249,7 @@ async def test_cancelled_readers_never_get_anothers_value() -> None:
     """The trap of CVE-2023-28858, with many cancels on few connections."""
     with running_valkey() as valkey:
         client = open_redis(valkey.url, max_connections=3, timeout_seconds=1.0)
-        store = RedisStore(client, RedisGate(patience_seconds=1.0), "t:")
+        store = RedisStore(client, RedisExecutor(wait_budget_seconds=1.0), "t:")
         await client.mset({f"t:k{n}": f"value-{n}".encode() for n in range(100)})
         wrong = read = cancelled = 0
 

@@ -15,7 +15,7 @@ from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.redis import open_redis
 from coincast_market_data.cache.redis_store import LEASE_SECONDS, TOKEN_MARK, RedisStore
-from coincast_market_data.redis_gate import RedisGate
+from coincast_market_data.redis_executor import RedisExecutor
 from coincast_sandbox.testing import RunningSandbox
 from tests.contract.market_harness import pro_sandbox, running_market, settings_for
 from tests.contract.valkey_harness import running_valkey
@@ -139,8 +139,8 @@ async def test_a_holder_that_died_keeps_nobody_for_long(tmp_path: Path) -> None:
 async def test_a_lease_is_anothers_only_while_it_looks_like_one() -> None:
     with running_valkey() as valkey:
         client = open_redis(valkey.url, timeout_seconds=5.0)
-        gates = [RedisGate(patience_seconds=15.0) for _ in range(2)]
-        one, other = (RedisStore(client, gate, "t:") for gate in gates)
+        executors = [RedisExecutor(wait_budget_seconds=15.0) for _ in range(2)]
+        one, other = (RedisStore(client, executor, "t:") for executor in executors)
         assert (await one.claim(["a", "b"])).mine == ("a", "b")
         claim = await other.claim(["a", "c"])
         assert (claim.mine, claim.elsewhere) == (("c",), frozenset({"a"}))
@@ -150,7 +150,7 @@ async def test_a_lease_is_anothers_only_while_it_looks_like_one() -> None:
         one.write({"a": b"value"}, 60)
         one.release(["b"])
         other.release(["a", "b"])
-        await asyncio.gather(*(gate.aclose() for gate in gates))
+        await asyncio.gather(*(executor.aclose() for executor in executors))
         claim = await other.claim(["a", "b"])
         assert (claim.mine, claim.values) == (("a", "b"), {"a": b"value"})
         await client.aclose()

@@ -12,12 +12,12 @@ from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Exhausted
 from coincast_chassis.redis import open_redis
 from coincast_market_data.ports import Priority
-from coincast_market_data.quota.alone import SLOW_SECONDS
-from coincast_market_data.quota.governor import Governor
-from coincast_market_data.quota.window import WINDOW_SECONDS, Limits, QuotaWindow, moment_of
-from coincast_market_data.redis_gate import RedisGate
+from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.rate_limit.local_fallback import SLOW_SECONDS
+from coincast_market_data.rate_limit.sliding_window import WINDOW_SECONDS, Limits, QuotaWindow, read_clock
+from coincast_market_data.redis_executor import RedisExecutor
 from tests.contract.valkey_harness import running_valkey
-from tests.unit.market.market_governor import governor_on, grants
+from tests.unit.market.market_limiter import governor_on, grants
 
 NOW = 1_750_000_000.0
 
@@ -31,9 +31,9 @@ def valkey_url() -> Iterator[str]:
 async def test_three_replicas_share_one_bucket(valkey_url: str) -> None:
     clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
     replicas = [governor_on(client, Limits(30, 0), prefix="three:") for client in clients]
-    asked = await asyncio.gather(*(grants(governor, Priority.LIVE, 340) for governor in replicas))
+    asked = await asyncio.gather(*(grants(limiter, Priority.LIVE, 340) for limiter in replicas))
     assert sum(asked) == 30
-    seen = await replicas[0].look()
+    seen = await replicas[0].usage()
     assert (seen.minute_used, seen.month_used, seen.granted) == (30, 30, False)
     assert 0 < seen.wait_seconds <= WINDOW_SECONDS
     for client in clients:
@@ -49,7 +49,7 @@ async def test_the_script_is_the_same_rule(valkey_url: str, priority: Priority, 
     local = QuotaWindow(limits)
     for step in range(15):
         told = await shared._ask(priority)
-        same = local.ask(moment_of(SystemClock()), priority)
+        same = local.ask(read_clock(SystemClock()), priority)
         assert (told.granted, told.minute_limit) == (same.granted, same.minute_limit), step
         assert (told.minute_used, told.month_used) == (same.minute_used, same.month_used), step
         assert told.wait_seconds == pytest.approx(same.wait_seconds, abs=1.0)
@@ -63,14 +63,14 @@ async def test_a_refusal_told_to_one_replica_pauses_the_others(valkey_url: str) 
     with pytest.raises(Exhausted) as caught:
         await other.acquire(Priority.LIVE, 0.0)
     assert caught.value.retry_after_seconds == pytest.approx(119, abs=2)
-    assert (await other.look()).minute_limit == 5
+    assert (await other.usage()).minute_limit == 5
     await client.aclose()
 
 
-async def refused_seconds(governor: Governor) -> float:
-    """How long the governor says to wait; 0 where it grants."""
+async def refused_seconds(limiter: RateLimiter) -> float:
+    """How long the limiter says to wait; 0 where it grants."""
     try:
-        await governor.acquire(Priority.LIVE, 0.0)
+        await limiter.acquire(Priority.LIVE, 0.0)
     except Exhausted as error:
         return error.retry_after_seconds or 0.0
     return 0.0
@@ -79,7 +79,7 @@ async def refused_seconds(governor: Governor) -> float:
 async def test_a_refusal_heard_while_redis_is_away_holds_once_it_is_back(valkey_url: str) -> None:
     client = open_redis(valkey_url, timeout_seconds=2.0)
     one, other = (governor_on(client, Limits(60, 0), prefix="unheard:") for _ in range(2))
-    await one.look()
+    await one.usage()
     script, one._script = one._script, None
     await one.refused(3600.0)
     assert await refused_seconds(one) == pytest.approx(3600, abs=5)
@@ -87,9 +87,9 @@ async def test_a_refusal_heard_while_redis_is_away_holds_once_it_is_back(valkey_
     assert await refused_seconds(one) == pytest.approx(3600, abs=5)
     assert one.shared
     assert await refused_seconds(other) == pytest.approx(3600, abs=5), "it has told Redis"
-    assert (await other.look()).minute_limit == 30, "and that the limit is lowered"
-    await one.look()
-    assert (await other.look()).minute_limit == 30, "once"
+    assert (await other.usage()).minute_limit == 30, "and that the limit is lowered"
+    await one.usage()
+    assert (await other.usage()).minute_limit == 30, "once"
     await client.aclose()
 
 
@@ -114,19 +114,19 @@ async def test_a_pause_outlives_a_redis_that_came_back_empty(valkey_url: str) ->
 async def test_a_pause_that_another_heard_of_holds_without_redis(valkey_url: str) -> None:
     client = open_redis(valkey_url, timeout_seconds=2.0)
     one, other = (governor_on(client, Limits(60, 0), prefix="heard:") for _ in range(2))
-    await other.look()
+    await other.usage()
     await one.refused(3600.0)
-    await other.look()
+    await other.usage()
     other._script = None
     assert await refused_seconds(other) == pytest.approx(3600, abs=5)
     # Redis is silent for so long that the replica spends its whole share.
-    other._alone._heard_at -= 10
+    other._fallback._heard_at -= 10
     assert await refused_seconds(other) == pytest.approx(3600, abs=5)
     await client.aclose()
 
 
 async def test_a_pause_ends_on_time_however_often_it_is_told(valkey_url: str) -> None:
-    """Replicas tell it to Redis and hear it back, each word a little late: it must not grow."""
+    """Replicas report a pause to Redis and read it back, each a little late: the pause must not grow."""
     client = open_redis(valkey_url, timeout_seconds=2.0)
     replicas = [governor_on(client, Limits(60, 0), prefix="grow:") for _ in range(3)]
     await replicas[0].refused(2.0)
@@ -134,9 +134,9 @@ async def test_a_pause_ends_on_time_however_often_it_is_told(valkey_url: str) ->
     words, asked_at = 0, 0.0
     while SystemClock().monotonic() < ends - 0.2:
         asked_at = SystemClock().monotonic()
-        seen = await asyncio.gather(*(governor.look() for governor in replicas for _ in range(10)))
+        seen = await asyncio.gather(*(limiter.usage() for limiter in replicas for _ in range(10)))
         words += len(seen)
-    left = max(verdict.paused_seconds for verdict in seen)
+    left = max(result.paused_seconds for result in seen)
     print(f"\na pause told {words} times: {left:.3f} s left where {ends - asked_at:.3f} are")
     assert words > 100
     assert left < ends - asked_at + 0.2
@@ -145,33 +145,33 @@ async def test_a_pause_ends_on_time_however_often_it_is_told(valkey_url: str) ->
 
 async def test_what_was_granted_by_redis_counts_when_redis_goes(valkey_url: str) -> None:
     client = open_redis(valkey_url, timeout_seconds=2.0)
-    governor = governor_on(client, Limits(10, 0), prefix="gone:")
-    assert await grants(governor, Priority.LIVE, 6) == 6
+    limiter = governor_on(client, Limits(10, 0), prefix="gone:")
+    assert await grants(limiter, Priority.LIVE, 6) == 6
     await client.aclose()
-    governor._script = None
-    assert await grants(governor, Priority.LIVE, 20) == 2, "half of what was left: another may be starting"
+    limiter._script = None
+    assert await grants(limiter, Priority.LIVE, 20) == 2, "half of what was left: another may be starting"
 
 
 async def test_replicas_that_lose_redis_share_what_was_left_of_the_minute(valkey_url: str) -> None:
     clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
     replicas = [governor_on(client, Limits(30, 0), prefix="lost:") for client in clients]
     before = await asyncio.gather(
-        *(grants(governor, Priority.LIVE, 4 + n) for n, governor in enumerate(replicas))
+        *(grants(limiter, Priority.LIVE, 4 + n) for n, limiter in enumerate(replicas))
     )
-    for governor in replicas:
-        await governor.look()
-    scripts = [governor._script for governor in replicas]
-    for governor in replicas:
-        governor._script = None
-    after = await asyncio.gather(*(grants(governor, Priority.LIVE, 50) for governor in replicas))
+    for limiter in replicas:
+        await limiter.usage()
+    scripts = [limiter._script for limiter in replicas]
+    for limiter in replicas:
+        limiter._script = None
+    after = await asyncio.gather(*(grants(limiter, Priority.LIVE, 50) for limiter in replicas))
     assert sum(before) == 15
     assert sum(before) + sum(after) <= 30
     assert min(after) >= 1, "nobody is left without"
-    for governor, script in zip(replicas, scripts, strict=True):
-        governor._script = script
-    for governor in replicas:
-        await governor.look()
-    assert (await replicas[0].look()).minute_used == sum(before) + sum(after), (
+    for limiter, script in zip(replicas, scripts, strict=True):
+        limiter._script = script
+    for limiter in replicas:
+        await limiter.usage()
+    assert (await replicas[0].usage()).minute_used == sum(before) + sum(after), (
         "what was granted alone is told"
     )
     for client in clients:
@@ -185,19 +185,19 @@ async def test_redis_silent_to_some_never_makes_all_exceed_the_plan(
     plan, rng = 60, random.Random(11)
     clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(4)]
     governors = [governor_on(client, Limits(plan, 0), prefix="some:") for client in clients]
-    scripts = [governor._script for governor in governors]
+    scripts = [limiter._script for limiter in governors]
     granted = alone = 0
     for _ in range(1200):
         chosen = rng.randrange(4)
-        governor = governors[chosen]
+        limiter = governors[chosen]
         # It is cut off, or its reply is lost though the script ran, or all is well.
         fate = rng.random()
-        governor._script = None if fate < 0.3 else scripts[chosen]
+        limiter._script = None if fate < 0.3 else scripts[chosen]
         if 0.3 <= fate < 0.4:
-            await governor._run("ask", Priority.LIVE, f"ghost-{rng.random()}")
-        got = await grants(governor, Priority.LIVE, 1)
+            await limiter._run("ask", Priority.LIVE, f"ghost-{rng.random()}")
+        got = await grants(limiter, Priority.LIVE, 1)
         granted += got
-        alone += got if governor._script is None else 0
+        alone += got if limiter._script is None else 0
     print(
         f"\nfour replicas, Redis silent to some in turns: {granted} of {plan} granted, {alone} of them alone"
     )
@@ -210,28 +210,28 @@ async def test_redis_silent_to_some_never_makes_all_exceed_the_plan(
 async def test_a_late_reply_is_no_second_call(valkey_url: str) -> None:
     """A script that runs after its caller gave up, and went on alone, counts the call once."""
     client = open_redis(valkey_url, timeout_seconds=5.0)
-    gate = RedisGate(patience_seconds=0.3)
-    governor = Governor(
-        Limits(50, 1000), replicas=1, clock=SystemClock(), gate=gate, client=client, prefix="late:"
+    executor = RedisExecutor(wait_budget_seconds=0.3)
+    limiter = RateLimiter(
+        Limits(50, 1000), replicas=1, clock=SystemClock(), executor=executor, client=client, prefix="late:"
     )
-    await governor.look()
+    await limiter.usage()
     await client.execute_command("CLIENT", "PAUSE", "700", "ALL")
-    await governor.acquire(Priority.LIVE, 0.0)
-    assert not governor.shared
+    await limiter.acquire(Priority.LIVE, 0.0)
+    assert not limiter.shared
     for _ in range(100):
         await asyncio.sleep(0.05)
-        seen = await governor.look()
-        if governor.shared:
+        seen = await limiter.usage()
+        if limiter.shared:
             break
     assert (seen.minute_used, seen.month_used) == (1, 1)
-    await gate.aclose()
+    await executor.aclose()
     await client.aclose()
 
 
 async def test_a_replica_that_leaves_gives_its_reserve_back(valkey_url: str) -> None:
     client = open_redis(valkey_url, timeout_seconds=2.0)
     one, other = (governor_on(client, Limits(40, 0), prefix="leave:") for _ in range(2))
-    await one.look()
+    await one.usage()
     held = await grants(other, Priority.LIVE, 40)
     await one.aclose()
     assert held < 40
@@ -244,15 +244,15 @@ async def test_redis_back_after_a_while_hears_of_all_calls_before_it_grants(valk
     plan, window = 30, 3.0
     clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
     replicas = [governor_on(client, Limits(plan, 0, window), prefix="back:") for client in clients]
-    for governor in replicas:
-        await governor.look()
-    for governor in replicas:
-        assert await grants(governor, Priority.LIVE, 7) == 7
-    scripts = [governor._script for governor in replicas]
-    for governor in replicas:
-        governor._script = None
+    for limiter in replicas:
+        await limiter.usage()
+    for limiter in replicas:
+        assert await grants(limiter, Priority.LIVE, 7) == 7
+    scripts = [limiter._script for limiter in replicas]
+    for limiter in replicas:
+        limiter._script = None
     await asyncio.sleep(SLOW_SECONDS + 0.2)
-    alone = [await grants(governor, Priority.LIVE, 20) for governor in replicas]
+    alone = [await grants(limiter, Priority.LIVE, 20) for limiter in replicas]
     replicas[0]._script = scripts[0]
     first = await grants(replicas[0], Priority.LIVE, 30)
     print(
@@ -260,14 +260,14 @@ async def test_redis_back_after_a_while_hears_of_all_calls_before_it_grants(valk
     )
     assert min(alone) >= 7, "each spent what it may"
     assert sum(alone) + first <= plan
-    for governor, script in zip(replicas, scripts, strict=True):
-        governor._script = script
+    for limiter, script in zip(replicas, scripts, strict=True):
+        limiter._script = script
     for _ in range(100):
-        await asyncio.gather(*(governor.look() for governor in replicas))
-        if all(governor.shared for governor in replicas):
+        await asyncio.gather(*(limiter.usage() for limiter in replicas))
+        if all(limiter.shared for limiter in replicas):
             break
         await asyncio.sleep(0.1)
-    assert all(governor.shared for governor in replicas), "it grants again"
+    assert all(limiter.shared for limiter in replicas), "it grants again"
     for client in clients:
         await client.aclose()
 
@@ -277,18 +277,18 @@ async def test_a_redis_that_came_back_empty_hears_of_the_minute_before_it_grants
     plan = 40
     clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
     replicas = [governor_on(client, Limits(plan, 5000), prefix="empty:") for client in clients]
-    before = await asyncio.gather(*(grants(governor, Priority.LIVE, 10) for governor in replicas))
+    before = await asyncio.gather(*(grants(limiter, Priority.LIVE, 10) for limiter in replicas))
     await clients[0].flushall()
     during = 0
     settled = False
     for _ in range(200):
-        counts = await asyncio.gather(*(grants(governor, Priority.LIVE, 3) for governor in replicas))
+        counts = await asyncio.gather(*(grants(limiter, Priority.LIVE, 3) for limiter in replicas))
         during += sum(counts)
-        settled = all(governor.shared for governor in replicas)
+        settled = all(limiter.shared for limiter in replicas)
         if settled and not sum(counts):
             break
         await asyncio.sleep(0.1)
-    seen = await replicas[0].look()
+    seen = await replicas[0].usage()
     print(f"\nRedis came back empty: {sum(before)} calls before, {during} after, plan {plan}")
     assert settled, "it grants again"
     assert sum(before) >= plan // 2

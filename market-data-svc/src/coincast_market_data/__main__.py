@@ -15,7 +15,7 @@ from coincast_market_data.settings import Settings
 def main() -> None:
     """Run the service, or the command that is named."""
     if len(sys.argv) > 1:
-        from coincast_market_data.commands import cli  # noqa: PLC0415 - the service needs no command line
+        from coincast_market_data.cli.main import cli  # noqa: PLC0415 - the service needs no command line
 
         cli(prog_name="python -m coincast_market_data")
     run_service("market-data", Settings, build)

@@ -28,7 +28,7 @@ class UpstreamName(StrEnum):
     SANDBOX = "sandbox"
 
 
-class Plan(StrEnum):
+class PlanName(StrEnum):
     """The plan at the upstream."""
 
     KEYLESS = "keyless"
@@ -52,7 +52,7 @@ class Settings(ServiceSettings):
     upstream_ca_file: Path | None = Field(
         None, description="Certificates (PEM) to trust beside the usual ones, for a mirror of one's own."
     )
-    plan: Plan = Field(Plan.KEYLESS, description="keyless, demo or pro.")
+    plan: PlanName = Field(PlanName.KEYLESS, description="keyless, demo or pro.")
     api_key: SecretStr | None = Field(None, description="The key of the plan; best as a file of secrets.")
 
     per_minute_limit: int | None = Field(
@@ -150,7 +150,7 @@ class Settings(ServiceSettings):
             raise ValueError("MARKET_API_KEY would travel in the clear: MARKET_UPSTREAM_URL must be https://")
         if self.upstream_ca_file is not None and not self.upstream_ca_file.is_file():
             raise ValueError(f"MARKET_UPSTREAM_CA_FILE={self.upstream_ca_file} is no file")
-        if self.plan != Plan.KEYLESS and self.upstream == UpstreamName.COINGECKO and self.api_key is None:
+        if self.plan != PlanName.KEYLESS and self.upstream == UpstreamName.COINGECKO and self.api_key is None:
             raise ValueError(
                 f"MARKET_PLAN={self.plan} needs MARKET_API_KEY, or a file market_api_key among the secrets"
             )

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from coincast.market.v1 import market_pb2 as mk
 from coincast.market.v1 import market_pb2_grpc as mk_rpc
 from coincast_chassis.errors import NotFound
-from coincast_market_data.many import answers
+from coincast_market_data.grpc.batch import answers
 from tests.contract.gateway.fake_script import AS_OF, COINS, STANDING, Script, item_error, provenance
 
 

@@ -16,9 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_chassis.clock import SystemClock
-from coincast_market_data.archive.files import UnreadableArchive, read_candles, read_extent, write_candles
 from coincast_market_data.archive.inbox import Inbox
 from coincast_market_data.archive.merge import merge_candles
+from coincast_market_data.archive.parquet_files import (
+    UnreadableArchive,
+    read_candles,
+    read_extent,
+    write_candles,
+)
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import Candle
 
@@ -151,7 +156,7 @@ WRITER = """
 import sys
 from datetime import date, timedelta
 from pathlib import Path
-from coincast_market_data.archive.files import write_candles
+from coincast_market_data.archive.parquet_files import write_candles
 from coincast_market_data.domain import Candle
 n = 0
 while True:

@@ -11,15 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_chassis.errors import Exhausted, InvalidInput, NotFound, Unavailable
-from coincast_market_data.cleaning import Cleaner
-from coincast_market_data.history.build import build_candles
-from coincast_market_data.history.days import days_between, last_closed_day, midnight
-from coincast_market_data.history.points import Point, clean_series, drop_jumps
-from coincast_market_data.parse import parse_markets, parse_ohlc, parse_quotes
-from coincast_market_data.quarantine import JumpGuard
-from coincast_market_data.upstream.body import parse_json
-from coincast_market_data.upstream.refusals import BadData, BeyondPlan, refusal
-from coincast_market_data.upstream.retry_after import ABSENT_SECONDS, LONGEST_SECONDS, parse_retry_after
+from coincast_market_data.coingecko.bounded_reader import parse_json
+from coincast_market_data.coingecko.error_mapping import BadData, BeyondPlan, error_from_reply
+from coincast_market_data.coingecko.parser import parse_markets, parse_ohlc, parse_quotes
+from coincast_market_data.coingecko.retry_after import (
+    DEFAULT_RETRY_AFTER_SECONDS,
+    MAX_RETRY_AFTER_SECONDS,
+    parse_retry_after,
+)
+from coincast_market_data.history.candle_builder import build_candles
+from coincast_market_data.history.utc_days import days_between, last_closed_day, midnight
+from coincast_market_data.validation.outliers import OutlierDetector
+from coincast_market_data.validation.sanitizer import PayloadSanitizer
+from coincast_market_data.validation.series_cleaning import Point, clean_series, drop_jumps
 
 NOW = datetime(2025, 9, 1, 13, 0, tzinfo=UTC).timestamp()
 JSON = st.recursive(
@@ -167,7 +171,7 @@ def test_before_0035_the_day_that_just_ended_is_not_closed() -> None:
 
 
 def test_a_jumping_spot_price_waits_for_confirmation() -> None:
-    guard, pair = JumpGuard(), ("a", "usd")
+    guard, pair = OutlierDetector(), ("a", "usd")
     assert guard.plausible(pair, 100.0, NOW)
     assert not guard.plausible(pair, 1500.0, NOW + 30)
     assert guard.plausible(pair, 101.0, NOW + 60), "it was a slip"
@@ -183,21 +187,21 @@ def test_a_jumping_spot_price_waits_for_confirmation() -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        (None, ABSENT_SECONDS),
-        ("", ABSENT_SECONDS),
+        (None, DEFAULT_RETRY_AFTER_SECONDS),
+        ("", DEFAULT_RETRY_AFTER_SECONDS),
         ("119", 119.0),
         ("1.5", 1.5),
         (" 7 ", 7.0),
         ("0", 0.0),
-        ("-1", ABSENT_SECONDS),
-        ("nan", ABSENT_SECONDS),
-        ("inf", ABSENT_SECONDS),
-        ("soon", ABSENT_SECONDS),
+        ("-1", DEFAULT_RETRY_AFTER_SECONDS),
+        ("nan", DEFAULT_RETRY_AFTER_SECONDS),
+        ("inf", DEFAULT_RETRY_AFTER_SECONDS),
+        ("soon", DEFAULT_RETRY_AFTER_SECONDS),
         ("86400", 86_400.0),
-        ("9999999999", LONGEST_SECONDS),
+        ("9999999999", MAX_RETRY_AFTER_SECONDS),
         ("Mon, 01 Sep 2025 13:02:00 GMT", 120.0),
         ("Mon, 01 Sep 2025 12:00:00 GMT", 0.0),
-        ("Mon, 99 Sep 2025 12:00:00 GMT", ABSENT_SECONDS),
+        ("Mon, 99 Sep 2025 12:00:00 GMT", DEFAULT_RETRY_AFTER_SECONDS),
     ],
 )
 def test_retry_after_in_every_form(value: str | None, seconds: float) -> None:
@@ -206,7 +210,7 @@ def test_retry_after_in_every_form(value: str | None, seconds: float) -> None:
 
 @given(st.text(max_size=40))
 def test_no_retry_after_breaks(value: str) -> None:
-    assert 0 <= parse_retry_after(value, NOW) <= LONGEST_SECONDS
+    assert 0 <= parse_retry_after(value, NOW) <= MAX_RETRY_AFTER_SECONDS
 
 
 BODIES = [
@@ -222,7 +226,7 @@ BODIES = [
     [(429, 429, Exhausted), (401, 10012, BeyondPlan), (400, 10010, Unavailable), (400, 10005, BeyondPlan)],
 )
 def test_error_bodies_with_codes(body: bytes, status: int, code: int, error: type[Exception]) -> None:
-    found = refusal(status, body % code, {}, NOW)
+    found = error_from_reply(status, body % code, {}, NOW)
     assert type(found) is error
     assert "why" in found.message
 
@@ -241,13 +245,13 @@ def test_error_bodies_with_codes(body: bytes, status: int, code: int, error: typ
     ],
 )
 def test_the_other_bodies(status: int, body: bytes, error: type[Exception]) -> None:
-    found = refusal(status, body, {}, NOW)
+    found = error_from_reply(status, body, {}, NOW)
     assert type(found) is error
     assert "<html>" not in found.message
 
 
 def test_a_limit_without_retry_after_means_a_minute() -> None:
-    assert refusal(429, b"Throttled", {}, NOW).retry_after_seconds == 60.0
+    assert error_from_reply(429, b"Throttled", {}, NOW).retry_after_seconds == 60.0
 
 
 BAD_PRICES = [float("nan"), float("inf"), -1.0, 0, "12", True]
@@ -256,22 +260,22 @@ BAD_PRICES = [float("nan"), float("inf"), -1.0, 0, "12", True]
 @pytest.mark.parametrize("bad", BAD_PRICES)
 def test_documents_pass_on_without_what_cannot_be_true(bad: object) -> None:
     noted: list[tuple[str, str, str]] = []
-    cleaner = Cleaner(lambda coin, currency, text: noted.append((coin, currency, text)))
+    cleaner = PayloadSanitizer(lambda coin, currency, text: noted.append((coin, currency, text)))
     rows = [
         {"id": "a", "current_price": 5.0},
         {"id": "b", "current_price": bad},
         {"id": "c", "current_price": None},
     ]
-    markets = cleaner.cleaned("coins/markets", {"vs_currency": "eur"}, rows, NOW)
+    markets = cleaner.sanitize("coins/markets", {"vs_currency": "eur"}, rows, NOW)
     assert [row["id"] for row in markets] == ["a", "c"]
     coin = {"id": "a", "market_data": {"current_price": {"usd": 5.0, "eur": bad}, "total_volume": {"usd": 0}}}
     for path in ("coins/a", "coins/a/history"):
-        document = cleaner.cleaned(path, {}, coin, NOW)
+        document = cleaner.sanitize(path, {}, coin, NOW)
         assert document == {
             "id": "a",
             "market_data": {"current_price": {"usd": 5.0}, "total_volume": {"usd": 0}},
         }
-    named = cleaner.cleaned(
+    named = cleaner.sanitize(
         "simple/price", {"symbols": "a"}, {"a": {"usd": bad, "eur": 2.0, "eur_24h_vol": 0}}, NOW
     )
     assert named == {"a": {"eur": 2.0, "eur_24h_vol": 0}}
@@ -285,4 +289,4 @@ def test_documents_pass_on_without_what_cannot_be_true(bad: object) -> None:
     "path", ["coins/markets", "coins/a", "coins/a/history", "simple/price", "ping", "coins/list"]
 )
 def test_documents_of_any_shape_are_cleaned_without_an_error(path: str, document: object) -> None:
-    Cleaner(lambda *_: None).cleaned(path, {}, document, NOW)
+    PayloadSanitizer(lambda *_: None).sanitize(path, {}, document, NOW)

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
-from coincast_market_data.cache.entry import Cached
+from coincast_market_data.cache.entry import CacheEntry
+from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
-from coincast_market_data.parse import Pair
 from coincast_market_data.ports import Priority
-from coincast_market_data.prices.batcher import Batcher, Outcome
-from coincast_market_data.prices.plan import FIXED_BYTES, Chunk, plan_chunks
-from coincast_market_data.upstream.refusals import BeyondPlan
+from coincast_market_data.prices.batcher import Outcome, PriceBatcher
+from coincast_market_data.prices.chunking import FIXED_BYTES, Chunk, plan_chunks
 
 IDS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True)
 CURRENCIES = st.sampled_from(["usd", "eur", "btc", "jpy", "gbp"])
@@ -41,12 +41,12 @@ class FakeSource:
         return {pair: entry(pair) for pair in chunk.pairs()}
 
 
-def entry(pair: Pair) -> Cached[Quote | None]:
-    return Cached(Quote(*pair, price=float(len(pair[0]))), 0.0, 0.0)
+def entry(pair: Pair) -> CacheEntry[Quote | None]:
+    return CacheEntry(Quote(*pair, price=float(len(pair[0]))), 0.0, 0.0)
 
 
-def batcher_for(source: FakeSource, window: float = 0.0, max_ids: int = 250) -> Batcher:
-    return Batcher(source.fetch, window_seconds=window, max_ids=max_ids, max_query_bytes=2000)
+def batcher_for(source: FakeSource, window: float = 0.0, max_ids: int = 250) -> PriceBatcher:
+    return PriceBatcher(source.fetch, window_seconds=window, max_ids=max_ids, max_query_bytes=2000)
 
 
 @given(PAIRS, st.integers(1, 250), st.integers(FIXED_BYTES + 80, 4000))
@@ -82,7 +82,7 @@ def test_each_caller_gets_exactly_its_own(questions: list[set[Pair]]) -> None:
                 if pair[0].startswith("bad"):
                     assert isinstance(outcome, InvalidInput)
                 else:
-                    assert isinstance(outcome, Cached)
+                    assert isinstance(outcome, CacheEntry)
                     assert (outcome.value.id, outcome.value.vs_currency) == pair
         await batcher.aclose()
 
@@ -126,14 +126,14 @@ class Refusing:
 async def refused(bad: set[str], error: CoincastError) -> tuple[Refusing, dict[Pair, Outcome]]:
     """250 coins asked for in one call, of which some are bad."""
     source = Refusing(bad, error)
-    batcher = Batcher(source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=20_000)
+    batcher = PriceBatcher(source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=20_000)
     return source, await batcher.fetch([(f"c{n:03}", "usd") for n in range(250)])
 
 
 @pytest.mark.parametrize("place", [0, 124, 125, 249])
 async def test_one_bad_id_of_250_is_found_within_few_calls(place: int) -> None:
     source, answers = await refused({f"c{place:03}"}, NotFound("no such coin"))
-    assert {pair[0] for pair, o in answers.items() if not isinstance(o, Cached)} == {f"c{place:03}"}
+    assert {pair[0] for pair, o in answers.items() if not isinstance(o, CacheEntry)} == {f"c{place:03}"}
     assert isinstance(answers[f"c{place:03}", "usd"], NotFound)
     assert source.calls <= 17
 
@@ -141,7 +141,7 @@ async def test_one_bad_id_of_250_is_found_within_few_calls(place: int) -> None:
 async def test_several_bad_ids_cost_no_more_and_most_coins_are_answered() -> None:
     bad = {"c010", "c130", "c240"}
     source, answers = await refused(bad, NotFound("no such coin"))
-    good = {pair[0] for pair, outcome in answers.items() if isinstance(outcome, Cached)}
+    good = {pair[0] for pair, outcome in answers.items() if isinstance(outcome, CacheEntry)}
     found = {pair[0] for pair, outcome in answers.items() if isinstance(outcome, NotFound)}
     passing = [outcome for outcome in answers.values() if isinstance(outcome, Unavailable)]
     assert source.calls <= 21
@@ -175,10 +175,10 @@ async def test_an_upstream_that_goes_away_while_a_bad_id_is_looked_for_is_not_as
             raise Unavailable("down")
         return await asked(chunk, priority)
 
-    batcher = Batcher(fetch, window_seconds=0.0, max_ids=250, max_query_bytes=20_000)
+    batcher = PriceBatcher(fetch, window_seconds=0.0, max_ids=250, max_query_bytes=20_000)
     answers = await batcher.fetch([(f"c{n:03}", "usd") for n in range(250)])
     assert source.calls == 4
-    assert sum(isinstance(outcome, Cached) for outcome in answers.values()) == 125
+    assert sum(isinstance(outcome, CacheEntry) for outcome in answers.values()) == 125
     assert sum(isinstance(outcome, Unavailable) for outcome in answers.values()) == 125
 
 
@@ -200,7 +200,7 @@ async def test_a_caller_that_leaves_ends_nothing_but_its_own_wait() -> None:
     for caller in callers[:-1]:
         caller.cancel()
     answer = await callers[-1]
-    assert isinstance(answer["bitcoin", "usd"], Cached)
+    assert isinstance(answer["bitcoin", "usd"], CacheEntry)
     assert len(source.calls) == 1
 
 
@@ -211,7 +211,7 @@ async def test_an_upstream_error_reaches_every_caller_of_the_batch_and_no_one_ha
     answers = await asyncio.gather(*(batcher.fetch([(f"c{n}", "usd")]) for n in range(5)))
     assert all(isinstance(o, Unavailable) for answer in answers for o in answer.values())
     source.error = None
-    assert isinstance((await batcher.fetch([("c1", "usd")]))["c1", "usd"], Cached), (
+    assert isinstance((await batcher.fetch([("c1", "usd")]))["c1", "usd"], CacheEntry), (
         "the next call is a new one"
     )
 

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import InvalidInput, NotFound, Unavailable
-from coincast_market_data.cache.entry import Cached, Kind, pack, unpack
-from coincast_market_data.cache.layers import LayerCounts, LayeredCache
-from coincast_market_data.cache.policy import Verdict, Windows, judge
-from coincast_market_data.cache.read_through import Fetched, ReadThrough
-from coincast_market_data.cache.sharing import Sharing
-from coincast_market_data.document_paths import canonical_query, find_route
+from coincast_market_data.cache.entry import CacheEntry, CacheKind, pack, unpack
+from coincast_market_data.cache.freshness import Freshness, FreshnessPolicy, classify
+from coincast_market_data.cache.leases import KeyLeases
+from coincast_market_data.cache.read_through import FetchResult, ReadThrough
+from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
 from coincast_market_data.domain import Quote, Source
-from coincast_market_data.keys import canonical_currencies, document_key, split_ids
+from coincast_market_data.identifiers import canonical_currencies, document_key, split_ids
+from coincast_market_data.passthrough.routes import canonical_query, find_route
 from coincast_market_data.ports import Claim, Priority
-from coincast_market_data.prices.source import quote_kind
+from coincast_market_data.prices.fetcher import quote_kind
 
-WINDOWS = Windows(fresh=30, revalidate=120, if_error=3600)
-KIND = Kind("text", WINDOWS, str.encode, bytes.decode)
+WINDOWS = FreshnessPolicy(fresh=30, revalidate=120, if_error=3600)
+KIND = CacheKind("text", WINDOWS, str.encode, bytes.decode)
 
 
 class FakeStore:
@@ -65,19 +65,19 @@ class Origin:
         self.error: Exception | None = None
         self.seconds = 0.0
 
-    async def fetch(self, priority: Priority) -> Fetched[str]:
+    async def fetch(self, priority: Priority) -> FetchResult[str]:
         self.calls += 1
         await asyncio.sleep(self.seconds)
         if self.error:
             raise self.error
-        return Fetched(f"v{self.calls}", self.clock.now(), 0.01)
+        return FetchResult(f"v{self.calls}", self.clock.now(), 0.01)
 
 
 def rig(
     store: FakeStore | None = None, rand: float = 0.5
 ) -> tuple[ReadThrough[str], Origin, ManualClock, FakeStore]:
     clock, store = ManualClock(), store or FakeStore()
-    cache = LayeredCache(KIND, store, clock, LayerCounts(), max_entries=100)
+    cache = TwoLevelCache(KIND, store, clock, CacheStats(), max_entries=100)
     return (
         ReadThrough(cache, clock=clock, data_clock=clock, sandbox=False, rand=lambda: rand),
         Origin(clock),
@@ -87,27 +87,27 @@ def rig(
 
 
 @pytest.mark.parametrize(
-    ("age", "verdict"),
+    ("age", "freshness"),
     [
-        (0, Verdict.FRESH),
-        (29, Verdict.FRESH),
-        (30, Verdict.STALE_REFRESH),
-        (119, Verdict.STALE_REFRESH),
-        (120, Verdict.ONLY_IF_ERROR),
-        (3600, Verdict.GONE),
-        (-3600, Verdict.STALE_REFRESH),
+        (0, Freshness.FRESH),
+        (29, Freshness.FRESH),
+        (30, Freshness.STALE_REFRESH),
+        (119, Freshness.STALE_REFRESH),
+        (120, Freshness.ONLY_IF_ERROR),
+        (3600, Freshness.GONE),
+        (-3600, Freshness.STALE_REFRESH),
     ],
 )
-def test_windows(age: float, verdict: Verdict) -> None:
-    assert judge(age, WINDOWS, fetch_seconds=0.1, rand=1.0) is verdict
+def test_windows(age: float, freshness: Freshness) -> None:
+    assert classify(age, WINDOWS, fetch_seconds=0.1, rand=1.0) is freshness
 
 
 @given(st.floats(0, 29.99), st.floats(0, 10), st.floats(1e-9, 1))
 def test_early_refresh_only_comes_near_the_end(age: float, seconds: float, rand: float) -> None:
-    verdict = judge(age, WINDOWS, fetch_seconds=seconds, rand=rand)
-    assert verdict in (Verdict.FRESH, Verdict.FRESH_REFRESH)
-    if verdict is Verdict.FRESH:
-        assert judge(age, WINDOWS, fetch_seconds=seconds, rand=1.0) is Verdict.FRESH
+    freshness = classify(age, WINDOWS, fetch_seconds=seconds, rand=rand)
+    assert freshness in (Freshness.FRESH, Freshness.FRESH_REFRESH)
+    if freshness is Freshness.FRESH:
+        assert classify(age, WINDOWS, fetch_seconds=seconds, rand=1.0) is Freshness.FRESH
 
 
 async def test_one_fetch_for_a_cold_key_however_many_ask() -> None:
@@ -191,7 +191,7 @@ def test_garbage_from_the_store_reads_as_nothing(data: bytes) -> None:
 @given(st.integers(0, 7), st.integers(0, 10_000))
 def test_one_flipped_bit_is_noticed(bit: int, place: int) -> None:
     kind = quote_kind(30, 3600)
-    data = bytearray(pack(Cached(Quote("bitcoin", "usd", 65_000.5), 1.0, 2.0, 0.1), kind))
+    data = bytearray(pack(CacheEntry(Quote("bitcoin", "usd", 65_000.5), 1.0, 2.0, 0.1), kind))
     data[place % len(data)] ^= 1 << bit
     with pytest.raises(ValueError, match=r"."):
         unpack(bytes(data), kind)
@@ -199,9 +199,9 @@ def test_one_flipped_bit_is_noticed(bit: int, place: int) -> None:
 
 def test_memory_is_bounded() -> None:
     async def fill() -> int:
-        cache = LayeredCache(KIND, FakeStore(), ManualClock(), LayerCounts(), max_entries=100)
+        cache = TwoLevelCache(KIND, FakeStore(), ManualClock(), CacheStats(), max_entries=100)
         for n in range(1000):
-            cache.write({f"k{n}": Cached("x", 0.0, 0.0)})
+            cache.write({f"k{n}": CacheEntry("x", 0.0, 0.0)})
         return len(cache)
 
     assert asyncio.run(fill()) == 100
@@ -263,12 +263,12 @@ def test_keys_in_the_query_never_go_further() -> None:
 
 def test_documents_are_bounded_by_their_bytes() -> None:
     async def fill() -> tuple[int, int]:
-        kind = Kind("doc", WINDOWS, bytes, bytes)
-        cache = LayeredCache(
-            kind, FakeStore(), ManualClock(), LayerCounts(), max_entries=100, max_bytes=10_000
+        kind = CacheKind("doc", WINDOWS, bytes, bytes)
+        cache = TwoLevelCache(
+            kind, FakeStore(), ManualClock(), CacheStats(), max_entries=100, max_bytes=10_000
         )
         for n in range(50):
-            cache.write({f"k{n % 20}": Cached(b"x" * 1000 * (1 + n % 3), 0.0, 0.0)})
+            cache.write({f"k{n % 20}": CacheEntry(b"x" * 1000 * (1 + n % 3), 0.0, 0.0)})
         held = [entry.value for entry in (await cache.read([f"k{n}" for n in range(20)])).values()]
         return len(cache), sum(map(len, held))
 
@@ -283,7 +283,7 @@ async def test_what_another_replica_is_fetching_is_waited_for() -> None:
     asked = asyncio.create_task(reader.get("k", origin.fetch))
     await asyncio.sleep(0.05)
     assert not asked.done()
-    store.items["text:k"] = pack(Cached("theirs", clock.now(), clock.now(), 0.1), KIND)
+    store.items["text:k"] = pack(CacheEntry("theirs", clock.now(), clock.now(), 0.1), KIND)
     store.leased.clear()
     answer = await asked
     assert (answer.value, answer.provenance.source, origin.calls) == ("theirs", Source.LIVE, 0)
@@ -301,9 +301,9 @@ async def test_when_the_other_replica_gives_up_this_one_fetches() -> None:
 
 async def test_nobody_waits_for_another_replica_without_end() -> None:
     store = FakeStore()
-    cache = LayeredCache(KIND, store, ManualClock(), LayerCounts(), max_entries=100)
+    cache = TwoLevelCache(KIND, store, ManualClock(), CacheStats(), max_entries=100)
     store.leased.add("text:k")
-    sharing = Sharing(cache, longest_seconds=0.2)
+    sharing = KeyLeases(cache, longest_seconds=0.2)
     assert await sharing.obtain("k") is None
     assert await sharing.wait(["k"], cache.versions(["k"])) == {}
 
@@ -322,7 +322,7 @@ async def test_an_age_that_is_asked_for_is_looked_for_in_the_shared_layer_too() 
     reader, origin, clock, _ = rig(store)
     await reader.get("k", origin.fetch)
     clock.advance(20)
-    store.items["text:k"] = pack(Cached("newer", clock.now(), clock.now(), 0.1), KIND)
+    store.items["text:k"] = pack(CacheEntry("newer", clock.now(), clock.now(), 0.1), KIND)
     clock.advance(2)
     assert (await reader.get("k", origin.fetch)).value == "v1"
     answer = await reader.get("k", origin.fetch, max_age_seconds=5)
@@ -350,11 +350,11 @@ async def test_what_another_caller_read_while_this_one_waited_ends_the_wait() ->
     """The value is in the process already when the wait looks below, and still it is what was waited for."""
     store = FakeStore()
     clock = ManualClock()
-    cache = LayeredCache(KIND, store, clock, LayerCounts(), max_entries=100)
+    cache = TwoLevelCache(KIND, store, clock, CacheStats(), max_entries=100)
     store.leased.add("text:k")
-    waiting = asyncio.create_task(Sharing(cache, longest_seconds=20).obtain("k"))
+    waiting = asyncio.create_task(KeyLeases(cache, longest_seconds=20).obtain("k"))
     await asyncio.sleep(0.02)
-    store.items["text:k"] = pack(Cached("theirs", clock.now(), clock.now(), 0.1), KIND)
+    store.items["text:k"] = pack(CacheEntry("theirs", clock.now(), clock.now(), 0.1), KIND)
     assert (await cache.read(["k"]))["k"].value == "theirs"
     store.leased.clear()
     found = await waiting

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import InvalidInput, NotFound, Unavailable
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.backfill import Backfill
+from coincast_market_data.coingecko.error_mapping import BeyondPlan
 from coincast_market_data.domain import Source
-from coincast_market_data.history.fill import Filler
-from coincast_market_data.history.plan import HOURLY_DAYS, plan_calls, spans
-from coincast_market_data.history.series import SeriesSource
+from coincast_market_data.history.chart_client import ChartClient
+from coincast_market_data.history.gap_filler import GapFiller
+from coincast_market_data.history.range_planner import HOURLY_DAYS, plan_calls, spans
 from coincast_market_data.history.service import HistoryService
+from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.ports import Priority
-from coincast_market_data.quality import QualityBook
-from coincast_market_data.upstream.refusals import BeyondPlan
+from coincast_market_data.validation.quality_log import QualityLog
 from tests.unit.market.market_fakes import FakeCharts, any_currency, no_hints, none_unknown
 
 TODAY = date(2025, 9, 1)
@@ -39,9 +39,9 @@ class Rig:
         self.charts = FakeCharts(self.clock.now, BORN, reach_days=plan_gives)
         self.archive = Archive(folder)
         self.archive.open()
-        self.quality = QualityBook()
-        self.filler = Filler(
-            SeriesSource(self.charts),
+        self.quality = QualityLog()
+        self.filler = GapFiller(
+            ChartClient(self.charts),
             self.archive,
             self.clock,
             self.quality,
@@ -58,7 +58,7 @@ class Rig:
             unknown=none_unknown,
             check_currency=any_currency,
         )
-        self.backfill = Backfill(self.filler, self.clock)
+        self.backfill = BackfillJob(self.filler, self.clock)
 
 
 @pytest.fixture

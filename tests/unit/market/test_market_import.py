@@ -17,11 +17,11 @@ import pytest
 
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Conflict, InvalidInput
-from coincast_market_data.archive.files import read_candles
-from coincast_market_data.archive.handover import hand_over
 from coincast_market_data.archive.importer import candle_files, import_file
 from coincast_market_data.archive.inbox import Inbox, report_of
-from coincast_market_data.archive.rows import check_rows
+from coincast_market_data.archive.inbox_writer import submit_files
+from coincast_market_data.archive.parquet_files import read_candles
+from coincast_market_data.archive.row_validation import check_rows
 from coincast_market_data.archive.store import Archive
 
 DAY = date(2025, 1, 1)
@@ -173,7 +173,7 @@ async def test_a_writer_that_does_not_take_the_files_is_told_with_the_fix(tmp_pa
     other.open()
     table = pa.table({"date": [DAY], "close": [1.0]})
     pq.write_table(table, tmp_path / "bitcoin.parquet")
-    order = hand_over(tmp_path, [tmp_path / "bitcoin.parquet"], "usd")
+    order = submit_files(tmp_path, [tmp_path / "bitcoin.parquet"], "usd")
     with pytest.raises(Conflict, match="stop it and import again"):
         await report_of(order, Inbox(other, SystemClock()), 0.5)
     writer.close()
@@ -185,7 +185,7 @@ async def test_a_writer_that_does_not_take_the_files_is_told_with_the_fix(tmp_pa
 async def test_an_order_that_makes_no_sense_is_reported_not_repeated(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     archive.open()
-    order = hand_over(tmp_path, [], "not a currency!")
+    order = submit_files(tmp_path, [], "not a currency!")
     (report,) = await report_of(order, Inbox(archive, SystemClock()), 30)
     assert "not a currency code" in report.refused
     archive.close()
@@ -222,7 +222,7 @@ async def test_an_order_that_was_taken_away_meanwhile_does_not_come_back(
 ) -> None:
     archive = Archive(tmp_path)
     archive.open()
-    order = hand_over(tmp_path, [], "usd")
+    order = submit_files(tmp_path, [], "usd")
     there = Path.is_dir
 
     def then_gone(path: Path) -> bool:

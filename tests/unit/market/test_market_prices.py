@@ -10,20 +10,20 @@ import pytest
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, InvalidInput, Unavailable
-from coincast_market_data.background import refresh_interval
-from coincast_market_data.cache.layers import LayerCounts, LayeredCache
 from coincast_market_data.cache.redis_store import NullStore
+from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
 from coincast_market_data.domain import Source
-from coincast_market_data.encode import iso, prices_json
-from coincast_market_data.failures import raise_if_all_failed
+from coincast_market_data.grpc.json_encoder import iso, prices_json
+from coincast_market_data.item_errors import raise_if_all_failed
+from coincast_market_data.jobs.refresh import refresh_interval
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
-from coincast_market_data.prices.batcher import Batcher
-from coincast_market_data.prices.document import SimplePrices
-from coincast_market_data.prices.hot import HotPairs
-from coincast_market_data.prices.judge import PriceJudge
+from coincast_market_data.prices.batcher import PriceBatcher
+from coincast_market_data.prices.fetcher import QuoteFetcher, quote_kind
+from coincast_market_data.prices.plausibility import PlausibilityChecker
+from coincast_market_data.prices.popularity import PairPopularity
 from coincast_market_data.prices.service import PriceService, worst
-from coincast_market_data.prices.source import QuoteSource, quote_kind
-from coincast_market_data.quarantine import JumpGuard
+from coincast_market_data.prices.simple_price import SimplePriceService
+from coincast_market_data.validation.outliers import OutlierDetector
 from tests.unit.market.market_fakes import NoArchive, any_currency, none_unknown
 
 NOW = 1_756_731_600.0
@@ -63,11 +63,11 @@ class Rig:
     def __init__(self, *, sandbox: bool = False) -> None:
         self.clock = ManualClock(NOW)
         self.upstream = FakePrices(self.clock)
-        cache = LayeredCache(quote_kind(30, 3600), NullStore(), self.clock, LayerCounts(), max_entries=1000)
-        judge = PriceJudge(JumpGuard(), cache, NoArchive(), self.clock, self.clock)
-        source = QuoteSource(self.upstream, cache, self.clock, judge, lambda *_: None)
-        self.batcher = Batcher(source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
-        self.hot = HotPairs()
+        cache = TwoLevelCache(quote_kind(30, 3600), NullStore(), self.clock, CacheStats(), max_entries=1000)
+        judge = PlausibilityChecker(OutlierDetector(), cache, NoArchive(), self.clock, self.clock)
+        source = QuoteFetcher(self.upstream, cache, self.clock, judge, lambda *_: None)
+        self.batcher = PriceBatcher(source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
+        self.hot = PairPopularity()
         self.prices = PriceService(
             cache,
             self.batcher,
@@ -214,7 +214,7 @@ async def every_code(codes: Sequence[str]) -> Sequence[str]:
 async def test_simple_price_comes_out_in_coingeckos_shape() -> None:
     rig = Rig()
     query = {"ids": "bitcoin,pepe,nope", "vs_currencies": "usd", "include_last_updated_at": "true"}
-    simple = SimplePrices(rig.prices, fresh_seconds=30.0, quoted=every_code, unknown=none_unknown)
+    simple = SimplePriceService(rig.prices, fresh_seconds=30.0, quoted=every_code, unknown=none_unknown)
     answer = await simple.get(query)
     document = orjson.loads(answer.value)
     assert document == {

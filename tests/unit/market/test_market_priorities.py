@@ -9,16 +9,16 @@ import pytest
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted
-from coincast_market_data.cache.entry import Cached, Kind
-from coincast_market_data.cache.layers import LayerCounts, LayeredCache
-from coincast_market_data.cache.policy import Windows
-from coincast_market_data.cache.read_through import Answer, Fetched, ReadThrough
+from coincast_market_data.cache.entry import CacheEntry, CacheKind
+from coincast_market_data.cache.freshness import FreshnessPolicy
+from coincast_market_data.cache.read_through import FetchResult, ReadThrough, ServedValue
 from coincast_market_data.cache.redis_store import NullStore
+from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
+from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
-from coincast_market_data.parse import Pair
 from coincast_market_data.ports import Priority
-from coincast_market_data.prices.batcher import Batcher, Outcome
-from coincast_market_data.prices.plan import Chunk
+from coincast_market_data.prices.batcher import Outcome, PriceBatcher
+from coincast_market_data.prices.chunking import Chunk
 
 PAIR = ("bitcoin", "usd")
 
@@ -38,21 +38,21 @@ class Quota:
 
     async def chunk(self, chunk: Chunk, priority: Priority) -> Mapping[Pair, Outcome]:
         await self.take(priority)
-        return {pair: Cached(Quote(*pair, price=1.0), 0.0, 0.0) for pair in chunk.pairs()}
+        return {pair: CacheEntry(Quote(*pair, price=1.0), 0.0, 0.0) for pair in chunk.pairs()}
 
-    async def document(self, priority: Priority) -> Fetched[str]:
+    async def document(self, priority: Priority) -> FetchResult[str]:
         await self.take(priority)
-        return Fetched("document", 0.0, 0.1)
+        return FetchResult("document", 0.0, 0.1)
 
 
-def batcher_on(quota: Quota) -> Batcher:
-    return Batcher(quota.chunk, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
+def batcher_on(quota: Quota) -> PriceBatcher:
+    return PriceBatcher(quota.chunk, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
 
 
 def read_through() -> ReadThrough[str]:
     clock = ManualClock()
-    kind = Kind("k", Windows(10, 40, 100), str.encode, bytes.decode)
-    cache = LayeredCache(kind, NullStore(), clock, LayerCounts(), max_entries=10, max_bytes=0)
+    kind = CacheKind("k", FreshnessPolicy(10, 40, 100), str.encode, bytes.decode)
+    cache = TwoLevelCache(kind, NullStore(), clock, CacheStats(), max_entries=10, max_bytes=0)
     return ReadThrough(cache, clock=clock, data_clock=clock, sandbox=False)
 
 
@@ -62,7 +62,7 @@ async def test_a_caller_gets_the_price_for_which_a_refresh_has_no_quota() -> Non
     refresh = asyncio.create_task(batcher.fetch([PAIR], Priority.REFRESH))
     await asyncio.sleep(0.01)
     callers = await asyncio.gather(*(batcher.fetch([PAIR]) for _ in range(20)))
-    assert all(isinstance(answer[PAIR], Cached) for answer in callers)
+    assert all(isinstance(answer[PAIR], CacheEntry) for answer in callers)
     assert isinstance((await refresh)[PAIR], Exhausted)
     assert quota.asked == [Priority.REFRESH, Priority.LIVE], "once more, for all of them together"
 
@@ -95,7 +95,7 @@ async def test_a_caller_gets_the_document_for_which_a_refresh_has_no_quota(pause
     await asyncio.sleep(pause)
     asked = (documents.get("key", quota.document) for _ in range(20))
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert sum(isinstance(answer, Answer) for answer in answers) == 20
+    assert sum(isinstance(answer, ServedValue) for answer in answers) == 20
     assert isinstance((await asyncio.gather(refresh, return_exceptions=True))[0], Exhausted)
     assert quota.asked == [Priority.REFRESH, Priority.LIVE]
 

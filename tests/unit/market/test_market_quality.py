@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_market_data.domain import Quality
-from coincast_market_data.quality import MAX_NOTES, QualityBook, added
+from coincast_market_data.validation.quality_log import MAX_NOTES, QualityLog, added
 
 REPORTS = st.builds(
     Quality,
@@ -32,7 +32,7 @@ def test_findings_add_up(before: Quality, later: Quality) -> None:
 
 async def test_counts_outlive_a_restart_and_are_of_one_currency_each(tmp_path: Path) -> None:
     path = tmp_path / ".quality.json"
-    book = QualityBook(path)
+    book = QualityLog(path)
     book.open()
     book.note("bitcoin", "usd", "3 points of a series: jump", points=3)
     book.duplicates("bitcoin", "eur", 2)
@@ -40,7 +40,7 @@ async def test_counts_outlive_a_restart_and_are_of_one_currency_each(tmp_path: P
     book.note("bitcoin", "usd", "price: not_positive")
     assert book.of("bitcoin", "usd").quarantined_points == 4, "kept and new together"
     await book.save()
-    again = QualityBook(path)
+    again = QualityLog(path)
     again.open()
     usd, eur = again.of("bitcoin", "usd"), again.of("bitcoin", "eur")
     assert (usd.quarantined_points, usd.duplicate_points) == (4, 0)
@@ -51,12 +51,12 @@ async def test_counts_outlive_a_restart_and_are_of_one_currency_each(tmp_path: P
 
 
 async def test_replicas_add_to_one_record(tmp_path: Path) -> None:
-    books = [QualityBook(tmp_path / ".quality.json") for _ in range(5)]
+    books = [QualityLog(tmp_path / ".quality.json") for _ in range(5)]
     for _ in range(10):
         for book in books:
             book.note("bitcoin", "usd", "jump")
         await asyncio.gather(*(book.save() for book in books))
-    last = QualityBook(tmp_path / ".quality.json")
+    last = QualityLog(tmp_path / ".quality.json")
     last.open()
     assert last.of("bitcoin", "usd").quarantined_points == 50
 
@@ -64,10 +64,10 @@ async def test_replicas_add_to_one_record(tmp_path: Path) -> None:
 async def test_a_damaged_record_begins_anew_and_a_full_disk_loses_no_count(tmp_path: Path) -> None:
     path = tmp_path / ".quality.json"
     path.write_bytes(b"{no json")
-    book = QualityBook(path)
+    book = QualityLog(path)
     book.open()
     assert book.of("bitcoin", "usd").quarantined_points == 0
-    blocked = QualityBook(tmp_path / "file" / ".quality.json")
+    blocked = QualityLog(tmp_path / "file" / ".quality.json")
     (tmp_path / "file").write_text("where the folder should be")
     blocked.note("bitcoin", "usd", "jump")
     await blocked.save()
@@ -79,7 +79,7 @@ async def test_a_damaged_record_begins_anew_and_a_full_disk_loses_no_count(tmp_p
 
 
 def test_the_book_is_bounded_and_newest_first() -> None:
-    book = QualityBook(max_coins=3)
+    book = QualityLog(max_coins=3)
     for n in range(50):
         book.note("a", "usd", f"note {n}")
     assert book.of("a", "usd").notes[0] == "note 49"

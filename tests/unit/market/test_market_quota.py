@@ -10,19 +10,24 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted
 from coincast_chassis.redis import open_redis
 from coincast_market_data.ports import Priority
-from coincast_market_data.quota.alone import Alone, Together
-from coincast_market_data.quota.governor import Governor
-from coincast_market_data.quota.reply import Reply
-from coincast_market_data.quota.window import MINUTE_SHARE, Limits, Moment, QuotaWindow
-from coincast_market_data.redis_gate import RedisGate
-from tests.unit.market.market_governor import governor_on, grants
+from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.rate_limit.local_fallback import InFlightScripts, LocalFallback
+from coincast_market_data.rate_limit.sliding_window import (
+    MINUTE_SHARE,
+    ClockReading,
+    Limits,
+    QuotaWindow,
+    ScriptReply,
+)
+from coincast_market_data.redis_executor import RedisExecutor
+from tests.unit.market.market_limiter import governor_on, grants
 
 NOW = 1_750_000_000.0
 
 
-def at(now: float) -> Moment:
+def at(now: float) -> ClockReading:
     """A moment on a machine whose clocks agree."""
-    return Moment(now, now)
+    return ClockReading(now, now)
 
 
 @given(
@@ -34,7 +39,7 @@ def test_never_more_than_the_plan_in_any_minute(per_minute: int, asks: list[tupl
     now, granted = NOW, []
     for step, priority in asks:
         now += step
-        if window.ask(at(now), priority).granted:
+        if window.try_acquire(at(now), priority).granted:
             granted.append(now)
     for start in granted:
         assert sum(start <= moment < start + 60 for moment in granted) <= per_minute
@@ -43,78 +48,82 @@ def test_never_more_than_the_plan_in_any_minute(per_minute: int, asks: list[tupl
 @given(st.integers(1, 60), st.sampled_from(list(Priority)))
 def test_the_told_wait_is_enough(per_minute: int, priority: Priority) -> None:
     window = QuotaWindow(Limits(per_minute, 0))
-    while (verdict := window.ask(at(NOW), priority)).granted:
+    while (result := window.try_acquire(at(NOW), priority)).granted:
         pass
     if int(per_minute * MINUTE_SHARE[priority]) > 0:
-        assert window.ask(at(NOW + verdict.wait_seconds), priority).granted
+        assert window.try_acquire(at(NOW + result.wait_seconds), priority).granted
 
 
 def test_backfill_leaves_half_for_callers() -> None:
     window = QuotaWindow(Limits(10, 0))
-    backfilled = sum(window.ask(at(NOW), Priority.BACKFILL).granted for _ in range(50))
-    refreshed = sum(window.ask(at(NOW), Priority.REFRESH).granted for _ in range(50))
-    live = sum(window.ask(at(NOW), Priority.LIVE).granted for _ in range(50))
+    backfilled = sum(window.try_acquire(at(NOW), Priority.BACKFILL).granted for _ in range(50))
+    refreshed = sum(window.try_acquire(at(NOW), Priority.REFRESH).granted for _ in range(50))
+    live = sum(window.try_acquire(at(NOW), Priority.LIVE).granted for _ in range(50))
     assert (backfilled, refreshed, live) == (5, 3, 2)
 
 
 def test_a_refusal_pauses_everyone_and_lowers_the_limit_for_a_while() -> None:
     window = QuotaWindow(Limits(10, 0))
     window.refused(at(NOW), 119.0)
-    verdict = window.ask(at(NOW + 60), Priority.LIVE)
-    assert not verdict.granted
-    assert verdict.wait_seconds == pytest.approx(59.0)
+    result = window.try_acquire(at(NOW + 60), Priority.LIVE)
+    assert not result.granted
+    assert result.wait_seconds == pytest.approx(59.0)
     after = NOW + 120
-    assert sum(window.ask(at(after), Priority.LIVE).granted for _ in range(20)) == 7, (
+    assert sum(window.try_acquire(at(after), Priority.LIVE).granted for _ in range(20)) == 7, (
         "halved, a fifth recovered"
     )
     late = NOW + 1000
-    assert sum(window.ask(at(late), Priority.LIVE).granted for _ in range(20)) == 10
+    assert sum(window.try_acquire(at(late), Priority.LIVE).granted for _ in range(20)) == 10
 
 
 def test_the_month_is_kept_and_begins_anew() -> None:
     window = QuotaWindow(Limits(1000, 10))
-    assert sum(window.ask(at(NOW), Priority.BACKFILL).granted for _ in range(20)) == 7
-    assert sum(window.ask(at(NOW), Priority.LIVE).granted for _ in range(20)) == 3
-    assert window.ask(at(NOW + 31 * 86_400), Priority.LIVE).granted
+    assert sum(window.try_acquire(at(NOW), Priority.BACKFILL).granted for _ in range(20)) == 7
+    assert sum(window.try_acquire(at(NOW), Priority.LIVE).granted for _ in range(20)) == 3
+    assert window.try_acquire(at(NOW + 31 * 86_400), Priority.LIVE).granted
 
 
 async def test_without_redis_each_process_keeps_its_share() -> None:
-    governor = governor_on(open_redis("redis://127.0.0.1:1/0"), Limits(30, 0), replicas=3)
-    assert await grants(governor, Priority.LIVE, 50) == 10
-    assert not governor.shared
+    limiter = governor_on(open_redis("redis://127.0.0.1:1/0"), Limits(30, 0), replicas=3)
+    assert await grants(limiter, Priority.LIVE, 50) == 10
+    assert not limiter.shared
 
 
 async def test_a_caller_waits_for_its_turn_and_no_longer() -> None:
     clock = ManualClock(NOW)
-    governor = Governor(Limits(1, 0), replicas=1, clock=clock, gate=RedisGate(), client=None, prefix="w:")
-    await governor.acquire(Priority.LIVE, 0.0)
+    limiter = RateLimiter(
+        Limits(1, 0), replicas=1, clock=clock, executor=RedisExecutor(), client=None, prefix="w:"
+    )
+    await limiter.acquire(Priority.LIVE, 0.0)
     with pytest.raises(Exhausted) as caught:
-        await governor.acquire(Priority.LIVE, 5.0)
+        await limiter.acquire(Priority.LIVE, 5.0)
     assert caught.value.retry_after_seconds == pytest.approx(61.0)
 
 
 async def test_a_step_of_the_wall_clock_neither_frees_nor_blocks_calls() -> None:
     """Without Redis, and in a pause too: an hour on and an hour back."""
     clock = ManualClock(NOW)
-    governor = Governor(Limits(5, 0), replicas=1, clock=clock, gate=RedisGate(), client=None, prefix="w:")
-    assert await grants(governor, Priority.LIVE, 9) == 5
+    limiter = RateLimiter(
+        Limits(5, 0), replicas=1, clock=clock, executor=RedisExecutor(), client=None, prefix="w:"
+    )
+    assert await grants(limiter, Priority.LIVE, 9) == 5
     for step in (3600.0, -7200.0):
         clock.set_wall(clock.now() + step)
-        assert await grants(governor, Priority.LIVE, 9) == 0, f"the minute is spent, after {step:+.0f} s"
+        assert await grants(limiter, Priority.LIVE, 9) == 0, f"the minute is spent, after {step:+.0f} s"
         clock.advance(61.0)
-        assert await grants(governor, Priority.LIVE, 9) == 5, f"a new minute, after {step:+.0f} s"
-    await governor.refused(600.0)
+        assert await grants(limiter, Priority.LIVE, 9) == 5, f"a new minute, after {step:+.0f} s"
+    await limiter.refused(600.0)
     clock.set_wall(NOW + 86_400.0)
-    assert (await governor.look()).paused_seconds == pytest.approx(600.0)
+    assert (await limiter.usage()).paused_seconds == pytest.approx(600.0)
     clock.advance(599.0)
-    assert await grants(governor, Priority.LIVE, 9) == 0
+    assert await grants(limiter, Priority.LIVE, 9) == 0
     clock.set_wall(NOW - 86_400.0)
     clock.advance(2.0)
-    assert await grants(governor, Priority.LIVE, 9) > 0
+    assert await grants(limiter, Priority.LIVE, 9) > 0
 
 
-def reply_of(reserve: int, *, born: int = 1, settled: int = 1) -> Reply:
-    return Reply(
+def reply_of(reserve: int, *, born: int = 1, settled: int = 1) -> ScriptReply:
+    return ScriptReply(
         granted=0,
         wait_ms=0,
         minute_used=0,
@@ -132,50 +141,55 @@ def test_the_reserve_is_what_redis_surely_holds() -> None:
     """A larger one only when nothing else is under way, a smaller one at once, and what was spent meanwhile
     is spent.
     """
-    alone = Alone(Limits(90, 0), 1)
-    together = Together(alone.spent)
+    alone = LocalFallback(Limits(90, 0), 1)
+    together = InFlightScripts(alone.spent)
     alone.learn(at(NOW), reply_of(9), together, granted=0, surely=False)
     assert alone.reserve == 0, "another word may have made it smaller"
     together.least = 7
     alone.learn(at(NOW), reply_of(9), together, granted=0, surely=True)
     assert alone.reserve == 7
-    assert alone.ask(at(NOW), Priority.LIVE, "a").granted
+    assert alone.try_acquire(at(NOW), Priority.LIVE, "a").granted
     assert alone.reserve == 6
-    before = Together(alone.spent, least=8)
-    assert alone.ask(at(NOW), Priority.LIVE, "b").granted
+    before = InFlightScripts(alone.spent, least=8)
+    assert alone.try_acquire(at(NOW), Priority.LIVE, "b").granted
     alone.learn(at(NOW), reply_of(8), before, granted=0, surely=True)
     assert alone.reserve == 7, "one was spent while the question was under way"
-    alone.learn(at(NOW), reply_of(3), Together(alone.spent), granted=0, surely=False)
+    alone.learn(at(NOW), reply_of(3), InFlightScripts(alone.spent), granted=0, surely=False)
     assert alone.reserve == 3
-    assert sum(alone.ask(at(NOW + 1), Priority.LIVE, str(n)).granted for n in range(20)) == 3
-    assert sum(alone.ask(at(NOW + 100), Priority.LIVE, str(n)).granted for n in range(99)) == 30, (
+    assert sum(alone.try_acquire(at(NOW + 1), Priority.LIVE, str(n)).granted for n in range(20)) == 3
+    assert sum(alone.try_acquire(at(NOW + 100), Priority.LIVE, str(n)).granted for n in range(99)) == 30, (
         "its full share"
     )
 
 
 def test_a_redis_that_came_back_empty_is_told_every_call_once() -> None:
-    alone = Alone(Limits(90, 0), 1)
-    alone.learn(at(NOW), reply_of(9), Together(0, least=9), granted=0, surely=True)
+    alone = LocalFallback(Limits(90, 0), 1)
+    alone.learn(at(NOW), reply_of(9), InFlightScripts(0, least=9), granted=0, surely=True)
     alone.remember("by-redis", at(NOW))
-    alone.ask(at(NOW + 1), Priority.LIVE, "alone")
-    alone.learn(at(NOW + 2), reply_of(0, born=2, settled=0), Together(alone.spent), granted=0, surely=True)
-    untold = alone.take_untold(at(NOW + 3))
-    assert untold.old == 0
-    assert sorted((own.member, own.told) for own in untold.calls) == [("alone", False), ("by-redis", True)]
+    alone.try_acquire(at(NOW + 1), Priority.LIVE, "alone")
+    alone.learn(
+        at(NOW + 2), reply_of(0, born=2, settled=0), InFlightScripts(alone.spent), granted=0, surely=True
+    )
+    unreported = alone.take_unreported(at(NOW + 3))
+    assert unreported.old == 0
+    assert sorted((own.member, own.told) for own in unreported.calls) == [
+        ("alone", False),
+        ("by-redis", True),
+    ]
     assert alone.reserve == 8, "what was set aside before is still its own"
 
 
 def test_a_refusal_that_could_not_be_told_is_told_with_the_next_word() -> None:
-    alone = Alone(Limits(90, 0), 1)
+    alone = LocalFallback(Limits(90, 0), 1)
     alone.refused(at(NOW), 60.0)
-    lost = alone.take_untold(at(NOW))
-    assert (lost.refusals, alone.take_untold(at(NOW)).refusals) == (1, 0)
+    lost = alone.take_unreported(at(NOW))
+    assert (lost.refusals, alone.take_unreported(at(NOW)).refusals) == (1, 0)
     alone.give_back(lost)
-    assert (alone.take_untold(at(NOW)).refusals, alone.take_untold(at(NOW)).refusals) == (1, 0)
+    assert (alone.take_unreported(at(NOW)).refusals, alone.take_unreported(at(NOW)).refusals) == (1, 0)
 
 
 def test_who_has_nothing_left_says_how_long_the_pause_is() -> None:
-    alone = Alone(Limits(90, 0), 1)
-    alone.learn(at(NOW), reply_of(0), Together(0, least=0), granted=0, surely=True)
+    alone = LocalFallback(Limits(90, 0), 1)
+    alone.learn(at(NOW), reply_of(0), InFlightScripts(0, least=0), granted=0, surely=True)
     alone.refused(at(NOW), 600.0)
-    assert alone.ask(at(NOW), Priority.LIVE, "a").wait_seconds == pytest.approx(600.0)
+    assert alone.try_acquire(at(NOW), Priority.LIVE, "a").wait_seconds == pytest.approx(600.0)

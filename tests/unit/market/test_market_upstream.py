@@ -22,17 +22,17 @@ from pydantic import ValidationError
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, NotFound, Timeout, Unavailable
+from coincast_market_data.coingecko.breakers import Breakers
+from coincast_market_data.coingecko.client import HttpUpstream, open_http
+from coincast_market_data.coingecko.error_mapping import BadData
+from coincast_market_data.coingecko.resilient_client import ResilientUpstream
+from coincast_market_data.coingecko.retry_policy import RetryBudget
+from coincast_market_data.coingecko.server_clock import UpstreamClock
 from coincast_market_data.ports import Priority, UpstreamReply, UpstreamRequest
-from coincast_market_data.quota.governor import Governor
-from coincast_market_data.quota.window import Limits
-from coincast_market_data.redis_gate import RedisGate
+from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.rate_limit.sliding_window import Limits
+from coincast_market_data.redis_executor import RedisExecutor
 from coincast_market_data.settings import Settings
-from coincast_market_data.upstream.breakers import Breakers
-from coincast_market_data.upstream.client import HttpUpstream, open_http
-from coincast_market_data.upstream.clock import UpstreamClock
-from coincast_market_data.upstream.guarded import GuardedUpstream
-from coincast_market_data.upstream.refusals import BadData
-from coincast_market_data.upstream.retries import RetryBudget
 
 PING = UpstreamRequest("ping")
 SECRET = "CG-very-secret-key"  # not one: a fake
@@ -218,12 +218,14 @@ class Scripted:
         return UpstreamReply(answer, b"", 0.0, 0.0)
 
 
-def guarded(inner: Scripted, *, limit: int = 1000, share: float = 1.0, **changes: Any) -> GuardedUpstream:
+def guarded(inner: Scripted, *, limit: int = 1000, share: float = 1.0, **changes: Any) -> ResilientUpstream:
     clock = ManualClock()
-    governor = Governor(Limits(limit, 0), replicas=1, clock=clock, gate=RedisGate(), client=None, prefix="t:")
-    return GuardedUpstream(
+    limiter = RateLimiter(
+        Limits(limit, 0), replicas=1, clock=clock, executor=RedisExecutor(), client=None, prefix="t:"
+    )
+    return ResilientUpstream(
         inner,
-        governor=governor,
+        limiter=limiter,
         breakers=Breakers(settings_of(**changes), clock),
         budget=RetryBudget(share),
         max_attempts=3,
@@ -282,7 +284,7 @@ async def test_an_open_breaker_costs_no_quota() -> None:
         with pytest.raises(Unavailable):
             await upstream.fetch(UpstreamRequest(f"coins/c{number}", (), "coin"))
     assert inner.calls == 3
-    assert (await upstream._governor.look()).minute_used == 3
+    assert (await upstream._limiter.usage()).minute_used == 3
     with pytest.raises(Unavailable):
         await upstream.fetch(UpstreamRequest("coins/list", (), "lists"))
     assert inner.calls == 4, "another group has its own"
@@ -304,4 +306,4 @@ async def test_the_pause_is_what_was_told_and_never_nothing(told: float | None, 
     upstream = guarded(Scripted(Exhausted("limit", retry_after_seconds=told)))
     with pytest.raises(Exhausted):
         await upstream.fetch(PING)
-    assert (await upstream._governor.look()).paused_seconds == pytest.approx(paused)
+    assert (await upstream._limiter.usage()).paused_seconds == pytest.approx(paused)

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coincast_chassis.errors import InvalidInput
-from coincast_market_data.archive.rows import Checked, check_columns, check_rows
+from coincast_market_data.archive.row_validation import Checked, check_columns, check_rows
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.keys import canonical_id
+from coincast_market_data.identifiers import canonical_id
 
 SUFFIXES = (".csv", ".parquet")
 # A file of which more than this is wrong is not what it says it is.

@@ -14,12 +14,12 @@ import structlog
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict
-from coincast_market_data.archive.files import replace_file
-from coincast_market_data.archive.handover import INBOX, ORDER
 from coincast_market_data.archive.importer import FileReport, candle_files, import_file
+from coincast_market_data.archive.inbox_writer import INBOX, ORDER
+from coincast_market_data.archive.parquet_files import replace_file
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.history.days import last_closed_day
-from coincast_market_data.keys import canonical_currency
+from coincast_market_data.history.utc_days import last_closed_day
+from coincast_market_data.identifiers import canonical_currency
 
 REPORT = "report.json"
 LOOK_SECONDS = 0.2

@@ -15,15 +15,15 @@ from pathlib import Path
 import structlog
 
 from coincast_market_data import metrics
-from coincast_market_data.archive.files import (
+from coincast_market_data.archive.inbox_writer import submit_candles
+from coincast_market_data.archive.merge import merge_candles
+from coincast_market_data.archive.parquet_files import (
     UnreadableArchive,
     read_candles,
     read_extent,
     read_last,
     write_candles,
 )
-from coincast_market_data.archive.handover import hand_over_candles
-from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.domain import Candle
 
 log = structlog.get_logger(__name__)
@@ -206,7 +206,7 @@ class Archive:
                 await asyncio.to_thread(write_candles, self._path(key), candles)
             else:
                 # The one writer takes it from there.
-                await asyncio.to_thread(hand_over_candles, self._root, *key, candles)
+                await asyncio.to_thread(submit_candles, self._root, *key, candles)
         except OSError as error:
             # A full disk costs the archive, not the reply: what was fetched is served from memory.
             log.warning("archive cannot be written", coin=key[0], reason=str(error))

@@ -9,14 +9,14 @@ from typing import Generic, TypeVar
 
 import orjson
 
-from coincast_market_data.cache.policy import Windows
+from coincast_market_data.cache.freshness import FreshnessPolicy
 
 T = TypeVar("T")
 CHECK_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Cached(Generic[T]):
+class CacheEntry(Generic[T]):
     """`stored_at` on the machine's clock (for windows), `fetched_at` on the upstream's (for as_of); UNIX
     seconds.
     """
@@ -28,29 +28,29 @@ class Cached(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class CacheKind(Generic[T]):
     """One kind of data: its windows and its form as bytes. `decode` raises ValueError for what it cannot
     read.
     """
 
     name: str
-    windows: Windows
+    windows: FreshnessPolicy
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
 
 
-def pack(entry: Cached[T], kind: Kind[T]) -> bytes:
+def pack(entry: CacheEntry[T], kind: CacheKind[T]) -> bytes:
     """Checksum, times, payload."""
     times = orjson.dumps([entry.stored_at, entry.fetched_at, entry.fetch_seconds])
     body = times + b"\n" + kind.encode(entry.value)
     return b"%08x" % zlib.crc32(body) + body
 
 
-def unpack(data: bytes, kind: Kind[T]) -> Cached[T]:
+def unpack(data: bytes, kind: CacheKind[T]) -> CacheEntry[T]:
     """The entry. Raises ValueError for anything that `pack` did not write."""
     body = data[CHECK_LENGTH:]
     if data[:CHECK_LENGTH] != b"%08x" % zlib.crc32(body):
         raise ValueError("checksum")
     times, _, payload = body.partition(b"\n")
     stored_at, fetched_at, fetch_seconds = orjson.loads(times)
-    return Cached(kind.decode(payload), float(stored_at), float(fetched_at), float(fetch_seconds))
+    return CacheEntry(kind.decode(payload), float(stored_at), float(fetched_at), float(fetch_seconds))

@@ -13,19 +13,19 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout, Unavailable
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
-from coincast_market_data.cache.entry import Cached
-from coincast_market_data.cache.layers import LayeredCache
-from coincast_market_data.cache.policy import Verdict, judge
-from coincast_market_data.cache.sharing import Sharing
+from coincast_market_data.cache.entry import CacheEntry
+from coincast_market_data.cache.freshness import Freshness, classify
+from coincast_market_data.cache.leases import KeyLeases
+from coincast_market_data.cache.two_level import TwoLevelCache
+from coincast_market_data.deadlines import wait_budget_seconds
 from coincast_market_data.domain import Provenance, Source
-from coincast_market_data.patience import patience_seconds
 from coincast_market_data.ports import DataClock, Priority
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched(Generic[T]):
+class FetchResult(Generic[T]):
     """What a fetch brings; `fetched_at` in UNIX seconds on the upstream's clock."""
 
     value: T
@@ -33,13 +33,13 @@ class Fetched(Generic[T]):
     seconds: float
 
 
-Fetch = Callable[[Priority], Awaitable[Fetched[T]]]
+Fetch = Callable[[Priority], Awaitable[FetchResult[T]]]
 # With what priority a fetch was made, and what it brought.
-Tried = tuple[Priority, Cached[T] | Exhausted]
+Tried = tuple[Priority, CacheEntry[T] | Exhausted]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class ServedValue(Generic[T]):
     """A value, where it stands, and how long it stays fresh."""
 
     value: T
@@ -52,16 +52,16 @@ class ReadThrough(Generic[T]):
 
     def __init__(
         self,
-        cache: LayeredCache[T],
+        cache: TwoLevelCache[T],
         *,
         clock: Clock,
         data_clock: DataClock,
         sandbox: bool,
         rand: Callable[[], float] = random.random,
-        sharing: Sharing[T] | None = None,
+        sharing: KeyLeases[T] | None = None,
     ) -> None:
         self._cache = cache
-        self._sharing = sharing or Sharing(cache)
+        self._sharing = sharing or KeyLeases(cache)
         self._clock = clock
         self._data_clock = data_clock
         self._sandbox = sandbox
@@ -69,34 +69,34 @@ class ReadThrough(Generic[T]):
         self._flights: SingleFlight[str, Tried[T]] = SingleFlight()
         self._behind: set[asyncio.Task[object]] = set()
 
-    async def get(self, key: str, fetch: Fetch[T], max_age_seconds: float | None = None) -> Answer[T]:
+    async def get(self, key: str, fetch: Fetch[T], max_age_seconds: float | None = None) -> ServedValue[T]:
         """The document; stale only where it is being refetched or the fetch failed. Raises what the fetch
         raised.
         """
         entry = (await self._cache.read([key], max_age_seconds)).get(key)
-        verdict = self._verdict(entry)
+        freshness = self._freshness(entry)
         if entry is not None and self._new_enough(entry, max_age_seconds):
-            if verdict is Verdict.FRESH:
+            if freshness is Freshness.FRESH:
                 return self._answer(entry)
-            if verdict in (Verdict.FRESH_REFRESH, Verdict.STALE_REFRESH):
+            if freshness in (Freshness.FRESH_REFRESH, Freshness.STALE_REFRESH):
                 self._refresh_behind(key, fetch)
                 return self._answer(entry, reason="a newer document is being fetched")
-        fallback = entry is not None and verdict is not Verdict.GONE
+        fallback = entry is not None and freshness is not Freshness.GONE
         try:
-            async with asyncio.timeout(patience_seconds(fallback=fallback)):
+            async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
                 return self._answer(await self._fetch(key, fetch, Priority.LIVE), live=True)
         except TimeoutError:
             late = Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
-            return self._fallback(entry, verdict, max_age_seconds, late)
+            return self._fallback(entry, freshness, max_age_seconds, late)
         except NotFound:
             raise
         except CoincastError as error:
-            return self._fallback(entry, verdict, max_age_seconds, error)
+            return self._fallback(entry, freshness, max_age_seconds, error)
 
     def _fallback(
-        self, entry: Cached[T] | None, verdict: Verdict, max_age: float | None, error: CoincastError
-    ) -> Answer[T]:
-        if entry is None or verdict is Verdict.GONE:
+        self, entry: CacheEntry[T] | None, freshness: Freshness, max_age: float | None, error: CoincastError
+    ) -> ServedValue[T]:
+        if entry is None or freshness is Freshness.GONE:
             raise error
         if not self._new_enough(entry, max_age):
             raise _too_old(self._age(entry), max_age, error) from error
@@ -106,19 +106,19 @@ class ReadThrough(Generic[T]):
         """Fetch anew, below the priority of callers."""
         await self._fetch(key, fetch, Priority.REFRESH)
 
-    def _verdict(self, entry: Cached[T] | None) -> Verdict:
+    def _freshness(self, entry: CacheEntry[T] | None) -> Freshness:
         if entry is None:
-            return Verdict.GONE
+            return Freshness.GONE
         age, windows = self._cache.age(entry), self._cache.kind.windows
-        return judge(age, windows, fetch_seconds=entry.fetch_seconds, rand=1 - self._rand())
+        return classify(age, windows, fetch_seconds=entry.fetch_seconds, rand=1 - self._rand())
 
-    def _age(self, entry: Cached[T]) -> float:
+    def _age(self, entry: CacheEntry[T]) -> float:
         return max(0.0, self._data_clock.now() - entry.fetched_at)
 
-    def _new_enough(self, entry: Cached[T], max_age: float | None) -> bool:
+    def _new_enough(self, entry: CacheEntry[T], max_age: float | None) -> bool:
         return max_age is None or self._age(entry) <= max_age
 
-    async def _fetch(self, key: str, fetch: Fetch[T], priority: Priority) -> Cached[T]:
+    async def _fetch(self, key: str, fetch: Fetch[T], priority: Priority) -> CacheEntry[T]:
         """One fetch for all; who joined one of less urgency, for which the quota was used up, tries again."""
         tried, outcome = await self._join(key, fetch, priority)
         if isinstance(outcome, Exhausted) and tried > priority:
@@ -136,7 +136,7 @@ class ReadThrough(Generic[T]):
 
         return await self._flights.do(key, go)
 
-    async def _fetch_one(self, key: str, fetch: Fetch[T], priority: Priority) -> Cached[T]:
+    async def _fetch_one(self, key: str, fetch: Fetch[T], priority: Priority) -> CacheEntry[T]:
         from_another = await self._sharing.obtain(key)
         if from_another is not None:
             return from_another
@@ -145,7 +145,7 @@ class ReadThrough(Generic[T]):
         except BaseException:
             self._sharing.release([key])
             raise
-        entry = Cached(fetched.value, self._clock.now(), fetched.fetched_at, fetched.seconds)
+        entry = CacheEntry(fetched.value, self._clock.now(), fetched.fetched_at, fetched.seconds)
         self._cache.write({key: entry})
         return entry
 
@@ -160,7 +160,7 @@ class ReadThrough(Generic[T]):
         self._behind.add(task)
         task.add_done_callback(self._behind.discard)
 
-    def _answer(self, entry: Cached[T], *, live: bool = False, reason: str = "") -> Answer[T]:
+    def _answer(self, entry: CacheEntry[T], *, live: bool = False, reason: str = "") -> ServedValue[T]:
         left = self._cache.kind.windows.fresh - self._cache.age(entry)
         stale = not live and left <= 0
         source = Source.LIVE if live else Source.STALE if stale else Source.FRESH
@@ -168,7 +168,7 @@ class ReadThrough(Generic[T]):
         if self._sandbox:
             source = Source.SANDBOX
         provenance = Provenance(entry.fetched_at, self._age(entry), source, stale, reason if stale else "")
-        return Answer(entry.value, provenance, max(0.0, left))
+        return ServedValue(entry.value, provenance, max(0.0, left))
 
     async def aclose(self) -> None:
         """End what is under way."""

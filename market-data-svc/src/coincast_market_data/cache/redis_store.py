@@ -13,7 +13,7 @@ from typing import cast
 import redis.asyncio
 
 from coincast_market_data.ports import Claim
-from coincast_market_data.redis_gate import RedisGate
+from coincast_market_data.redis_executor import RedisExecutor
 
 # Longer than a fetch with all its retries may take; whoever dies with a lease keeps nobody for longer.
 LEASE_SECONDS = 12.0
@@ -30,11 +30,11 @@ return 1
 
 
 class RedisStore:
-    """Reads and writes through the gate, all keys of a call in one round trip."""
+    """Reads and writes through the executor, all keys of a call in one round trip."""
 
-    def __init__(self, client: redis.asyncio.Redis, gate: RedisGate, prefix: str) -> None:
+    def __init__(self, client: redis.asyncio.Redis, executor: RedisExecutor, prefix: str) -> None:
         self._client = client
-        self._gate = gate
+        self._executor = executor
         self._prefix = prefix
         self._token = TOKEN_MARK + uuid.uuid4().hex.encode()
         self._held: set[str] = set()
@@ -42,12 +42,12 @@ class RedisStore:
     @property
     def up(self) -> bool:
         """Whether Redis answers, as far as is known."""
-        return self._gate.up
+        return self._executor.up
 
     @property
     def errors(self) -> int:
         """Commands that were not answered."""
-        return self._gate.errors
+        return self._executor.errors
 
     async def answers(self) -> bool:
         """Whether it answers now."""
@@ -55,7 +55,7 @@ class RedisStore:
         async def command() -> bool:
             return bool(await self._client.ping())
 
-        return bool(await self._gate.ask("ping", command))
+        return bool(await self._executor.execute("ping", command))
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """Values of those keys that are there."""
@@ -64,7 +64,7 @@ class RedisStore:
         async def command() -> list[object]:
             return list(await self._client.mget(names))
 
-        return _values(keys, await self._gate.ask("read", command))
+        return _values(keys, await self._executor.execute("read", command))
 
     async def claim(self, keys: Sequence[str]) -> Claim:
         """Which keys this process is to fetch: all that nobody else is fetching. All, where Redis is away."""
@@ -78,7 +78,7 @@ class RedisStore:
                 pipe.mget(names)
                 return [list(part) for part in (await pipe.execute())[-2:]]
 
-        reply = await self._gate.ask("claim", command)
+        reply = await self._executor.execute("claim", command)
         holders, values = reply if reply and len(reply) == 2 else ([], [])
         elsewhere = frozenset(self._foreign(keys, holders))
         mine = [key for key in keys if key not in elsewhere]
@@ -93,7 +93,7 @@ class RedisStore:
         async def command() -> list[object]:
             return list(await self._client.mget(names))
 
-        reply = await self._gate.ask("look", command)
+        reply = await self._executor.execute("look", command)
         if reply is None or len(reply) != len(names):
             return Claim(tuple(keys), frozenset(), {})
         elsewhere = frozenset(self._foreign(keys, reply[len(keys) :]))
@@ -114,7 +114,7 @@ class RedisStore:
                 await pipe.execute()
             return True
 
-        self._gate.tell("write", command)
+        self._executor.submit("write", command)
 
     def release(self, keys: Iterable[str]) -> None:
         """Give up leases without a value: the fetch failed, another may try."""
@@ -129,7 +129,7 @@ class RedisStore:
                 "Awaitable[object]", self._client.eval(RELEASE, len(held), *leases, self._token)
             )
 
-        self._gate.tell("release", command)
+        self._executor.submit("release", command)
 
     def _lease(self, key: str) -> str:
         return f"{self._prefix}lease:{key}"

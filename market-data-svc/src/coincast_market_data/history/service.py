@@ -8,11 +8,11 @@ from datetime import date, timedelta
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Timeout, Unavailable
 from coincast_market_data.archive.store import Archive
+from coincast_market_data.deadlines import wait_budget_seconds
 from coincast_market_data.domain import Candle, History, Provenance, Source
-from coincast_market_data.history.days import DAY_SECONDS, gaps, last_closed_day, midnight, within
-from coincast_market_data.history.fill import Filler
-from coincast_market_data.keys import canonical_currency, canonical_id, echo
-from coincast_market_data.patience import patience_seconds
+from coincast_market_data.history.gap_filler import GapFiller
+from coincast_market_data.history.utc_days import DAY_SECONDS, gaps, last_closed_day, midnight, within
+from coincast_market_data.identifiers import canonical_currency, canonical_id, echo
 from coincast_market_data.ports import DataClock, Priority
 
 MAX_DAYS = 10_000
@@ -28,7 +28,7 @@ class HistoryService:
     def __init__(
         self,
         archive: Archive,
-        filler: Filler,
+        filler: GapFiller,
         clock: DataClock,
         *,
         sandbox: bool,
@@ -93,7 +93,7 @@ class HistoryService:
         nearly_whole = len(missing) <= FEW_DAYS and bool(await self._archive.read(coin, currency))
         if self._unknown(coin):
             return False, await self._no_such(coin)
-        patience = 600.0 if priority is Priority.BACKFILL else patience_seconds(fallback=nearly_whole)
+        patience = 600.0 if priority is Priority.BACKFILL else wait_budget_seconds(fallback=nearly_whole)
         try:
             async with asyncio.timeout(patience):
                 return await self._filler.fill(coin, currency, first, priority) > 0, None

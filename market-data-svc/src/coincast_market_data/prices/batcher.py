@@ -11,26 +11,67 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_market_data import metrics
-from coincast_market_data.cache.entry import Cached
+from coincast_market_data.cache.entry import CacheEntry
+from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
-from coincast_market_data.parse import Pair
 from coincast_market_data.ports import Priority
-from coincast_market_data.prices.plan import Chunk, most_calls, plan_chunks
-from coincast_market_data.prices.replicas import NoReplicas, Replicas
-from coincast_market_data.upstream.refusals import BeyondPlan
+from coincast_market_data.prices.chunking import Chunk, most_calls, plan_chunks
 
-Outcome = Cached[Quote | None] | CoincastError
+Outcome = CacheEntry[Quote | None] | CoincastError
 # When a refused batch may be asked for again, of which more was refused than could be found out.
 RETRY_REFUSED_SECONDS = 30.0
 FetchChunk = Callable[[Chunk, Priority], Awaitable[Mapping[Pair, Outcome]]]
 
 
-class Batcher:
+@dataclass(frozen=True, slots=True)
+class PairLeaseResult:
+    """Pairs that another replica has just stored, those to be fetched here, and those fetched elsewhere."""
+
+    mine: Sequence[Pair]
+    found: Mapping[Pair, CacheEntry[Quote | None]] = field(default_factory=dict)
+    elsewhere: Sequence[Pair] = ()
+
+
+class ReplicaLeases(Protocol):
+    """The leases of pairs, as the batcher needs them."""
+
+    async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
+        """Take the right to fetch these pairs where nobody else has it."""
+        ...
+
+    async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
+        """What others bring of these pairs, within a bounded time."""
+        ...
+
+    def release(self, pairs: Sequence[Pair]) -> None:
+        """These could not be fetched."""
+        ...
+
+
+class NoReplicaLeases:
+    """Nobody else is there."""
+
+    async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
+        """All are to be fetched here."""
+        return PairLeaseResult(pairs)
+
+    async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
+        """Nobody brings anything."""
+        del pairs
+        return {}
+
+    def release(self, pairs: Sequence[Pair]) -> None:
+        """Nothing was held."""
+
+
+class PriceBatcher:
     """`fetch` resolves each pair to an entry or to the error that this very pair met."""
 
     def __init__(
@@ -40,10 +81,10 @@ class Batcher:
         window_seconds: float,
         max_ids: int,
         max_query_bytes: int,
-        replicas: Replicas | None = None,
+        replicas: ReplicaLeases | None = None,
     ) -> None:
         self._fetch_chunk = fetch_chunk
-        self._replicas = replicas or NoReplicas()
+        self._replicas = replicas or NoReplicaLeases()
         self._window = window_seconds
         self._max_ids = max_ids
         self._max_query_bytes = max_query_bytes
@@ -121,7 +162,7 @@ class Batcher:
         owed = [pair for pair in chunk.pairs() if pair in wanted]
         async with self._settling(owed):
             outcomes = await self._fetch_apart(chunk, priority, wanted)
-            self._replicas.release([pair for pair in owed if not isinstance(outcomes.get(pair), Cached)])
+            self._replicas.release([pair for pair in owed if not isinstance(outcomes.get(pair), CacheEntry)])
             left_out = Unavailable("CoinGecko's reply left this out")
             self._settle(owed, {pair: outcomes.get(pair, left_out) for pair in owed})
 

@@ -11,24 +11,24 @@ from typing import Protocol
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
 from coincast_market_data import metrics
-from coincast_market_data.cache.entry import Cached
-from coincast_market_data.cache.policy import Verdict, judge
+from coincast_market_data.cache.entry import CacheEntry
+from coincast_market_data.cache.freshness import Freshness, classify
+from coincast_market_data.coingecko.parser import Pair
+from coincast_market_data.deadlines import wait_budget_seconds
 from coincast_market_data.domain import ItemFailure, Prices, Provenance, Quote, Quoted, Source
-from coincast_market_data.failures import failure_of
-from coincast_market_data.keys import canonical_currencies, echo, not_an_id, split_ids
-from coincast_market_data.parse import Pair
-from coincast_market_data.patience import patience_seconds
+from coincast_market_data.identifiers import canonical_currencies, echo, not_an_id, split_ids
+from coincast_market_data.item_errors import item_failure
 from coincast_market_data.ports import DataClock, Priority
 from coincast_market_data.prices.batcher import Outcome
-from coincast_market_data.prices.hot import HotPairs
-from coincast_market_data.prices.source import QuoteCache, quote_key
+from coincast_market_data.prices.fetcher import QuoteCache, quote_key
+from coincast_market_data.prices.popularity import PairPopularity
 
 # Refusing an age costs an upstream call; a caller who asks for the impossible gets one every few seconds.
 LEAST_REFETCH_SECONDS = 5.0
 # Near names cost a search each; a request that is all wrong gets a few.
 MOST_HINTS = 8
-SERVABLE = (Verdict.FRESH, Verdict.FRESH_REFRESH, Verdict.STALE_REFRESH)
-Entry = Cached[Quote | None]
+SERVABLE = (Freshness.FRESH, Freshness.FRESH_REFRESH, Freshness.STALE_REFRESH)
+Entry = CacheEntry[Quote | None]
 
 
 class Fetches(Protocol):
@@ -48,7 +48,7 @@ class PriceService:
         batcher: Fetches,
         clock: DataClock,
         *,
-        hot: HotPairs,
+        hot: PairPopularity,
         sandbox: bool,
         suggest: Callable[[str], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
@@ -113,7 +113,7 @@ class PriceService:
         live: set[Pair] = set()
         for pair in pairs:
             outcome = fetched.get(pair)
-            if isinstance(outcome, Cached):
+            if isinstance(outcome, CacheEntry):
                 result[pair] = (outcome, None)
                 live.add(pair)
             else:
@@ -126,7 +126,7 @@ class PriceService:
         """Outcomes in time; whoever has an older figure at hand does not wait long for a newer one."""
         fallback = all(self._usable(known[pair]) for pair in needed)
         try:
-            async with asyncio.timeout(patience_seconds(fallback=fallback)):
+            async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
                 return await self._batcher.fetch(needed)
         except TimeoutError:
             error = Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
@@ -138,23 +138,23 @@ class PriceService:
         needed: list[Pair] = []
         early: list[Pair] = []
         for pair, entry in known.items():
-            verdict = self._verdict(entry)
-            if verdict not in SERVABLE or self._too_old(entry, max_age):
+            freshness = self._freshness(entry)
+            if freshness not in SERVABLE or self._too_old(entry, max_age):
                 needed.append(pair)
-            elif verdict is not Verdict.FRESH:
+            elif freshness is not Freshness.FRESH:
                 early.append(pair)
         return needed, early
 
-    def _verdict(self, entry: Entry | None) -> Verdict:
+    def _freshness(self, entry: Entry | None) -> Freshness:
         if entry is None:
-            return Verdict.GONE
+            return Freshness.GONE
         age = self._cache.age(entry)
-        verdict = judge(
+        freshness = classify(
             age, self._cache.kind.windows, fetch_seconds=entry.fetch_seconds, rand=1 - self._rand()
         )
-        if entry.value is None and verdict is Verdict.STALE_REFRESH:
-            return Verdict.GONE  # a coin listed a moment ago should not stay unknown for long
-        return verdict
+        if entry.value is None and freshness is Freshness.STALE_REFRESH:
+            return Freshness.GONE  # a coin listed a moment ago should not stay unknown for long
+        return freshness
 
     def _too_old(self, entry: Entry | None, max_age: float | None) -> bool:
         if entry is None or max_age is None or entry.value is None:
@@ -196,7 +196,7 @@ class PriceService:
                 quoted.append(found)
         if error is None and missing:
             error = await self._nothing(coin, missing, any_found=bool(quoted), hints=hints)
-        return quoted, failure_of(coin, error) if error else None
+        return quoted, item_failure(coin, error) if error else None
 
     async def _nothing(
         self, coin: str, missing: Sequence[str], *, any_found: bool, hints: bool

@@ -1,0 +1,51 @@
+"""When a cached thing may be served, and when it is time to fetch it again. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+# Clocks of replicas differ a little; an entry from further in the future cannot be trusted.
+CLOCK_SLACK_SECONDS = 5.0
+EARLY_BETA = 1.0
+
+
+class Freshness(Enum):
+    """What to do with a cached thing."""
+
+    FRESH = "fresh"
+    FRESH_REFRESH = (
+        "fresh_refresh"  # serve, and fetch early so that nobody has to wait at the end of the window
+    )
+    STALE_REFRESH = "stale_refresh"  # serve, marked stale, and fetch in the background
+    ONLY_IF_ERROR = "only_if_error"  # fetch first; serve, marked stale, where that fails
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class FreshnessPolicy:
+    """Ages in seconds up to which a thing is fresh, servable while refetched, servable where a fetch
+    fails.
+    """
+
+    fresh: float
+    revalidate: float
+    if_error: float
+
+
+def classify(age: float, windows: FreshnessPolicy, *, fetch_seconds: float, rand: float) -> Freshness:
+    """`age` seconds since the fetch, `fetch_seconds` how long it took, `rand` in (0, 1].
+
+    Early refresh as in "Optimal Probabilistic Cache Stampede Prevention" (Vattani et al., VLDB 2015).
+    """
+    if age < -CLOCK_SLACK_SECONDS:
+        return Freshness.STALE_REFRESH
+    if age < windows.fresh:
+        head_start = (
+            -math.log(max(rand, 1e-12)) * EARLY_BETA * min(max(fetch_seconds, 0.05), windows.fresh / 10)
+        )
+        return Freshness.FRESH_REFRESH if age + head_start >= windows.fresh else Freshness.FRESH
+    if age < windows.revalidate:
+        return Freshness.STALE_REFRESH
+    return Freshness.ONLY_IF_ERROR if age < windows.if_error else Freshness.GONE

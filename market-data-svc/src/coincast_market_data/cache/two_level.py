@@ -1,0 +1,199 @@
+"""The cache of one kind of data: a bounded dict in the process, Redis below it."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from coincast_chassis.clock import Clock
+from coincast_market_data import metrics
+from coincast_market_data.cache.entry import CacheEntry, CacheKind, pack, unpack
+from coincast_market_data.ports import Claim, SharedStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseResult(Generic[T]):
+    """Of the keys that need a fetch: what another replica stored meanwhile, what is to be fetched here, and
+    what another replica is fetching.
+    """
+
+    found: Mapping[str, CacheEntry[T]]
+    mine: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+    # When what was known at the beginning had been stored: whatever is newer is what is waited for.
+    seen: Mapping[str, float]
+
+
+class CacheStats:
+    """Hits, misses and errors of both layers over all kinds, for the status."""
+
+    def __init__(self) -> None:
+        self.hits = {"memory": 0, "redis": 0}
+        self.misses = {"memory": 0, "redis": 0}
+        self.garbage = 0
+        self._sizes: list[Callable[[], int]] = []
+
+    def watch(self, size: Callable[[], int]) -> None:
+        """Have one more cache counted."""
+        self._sizes.append(size)
+
+    def entries(self) -> int:
+        """Entries held in this process over all kinds."""
+        return sum(size() for size in self._sizes)
+
+    def add(self, layer: str, hits: int, misses: int) -> None:
+        """Count one look-up."""
+        self.hits[layer] += hits
+        self.misses[layer] += misses
+        if hits:
+            metrics.CACHE_READS.labels(layer=layer, result="hit").inc(hits)
+        if misses:
+            metrics.CACHE_READS.labels(layer=layer, result="miss").inc(misses)
+
+
+class TwoLevelCache(Generic[T]):
+    """Reads the process's layer first, Redis for what is not fresh there; writes both.
+
+    The process's layer is bounded by entries and, where `max_bytes` is not 0, by the bytes of documents.
+    """
+
+    def __init__(
+        self,
+        kind: CacheKind[T],
+        store: SharedStore,
+        clock: Clock,
+        counts: CacheStats,
+        *,
+        max_entries: int,
+        max_bytes: int = 0,
+    ) -> None:
+        self.kind = kind
+        self._store = store
+        self._clock = clock
+        self._counts = counts
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._memory: OrderedDict[str, CacheEntry[T]] = OrderedDict()
+        counts.watch(lambda: len(self._memory))
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def age(self, entry: CacheEntry[T]) -> float:
+        """Seconds since the entry was fetched, on the machine's clock."""
+        return self._clock.now() - entry.stored_at
+
+    def peek(self, key: str) -> CacheEntry[T] | None:
+        """What this process has, while it may still be served."""
+        entry = self._memory.get(key)
+        return entry if entry is not None and self.age(entry) < self.kind.windows.if_error else None
+
+    async def read(
+        self, keys: Sequence[str], new_enough_seconds: float | None = None
+    ) -> dict[str, CacheEntry[T]]:
+        """What is there, whatever its age; Redis is asked about what is older here than fresh, or than asked
+        for.
+        """
+        found = self._from_memory(keys)
+        fresh = min(self.kind.windows.fresh, math.inf if new_enough_seconds is None else new_enough_seconds)
+        below = [key for key in keys if key not in found or not 0 <= self.age(found[key]) < fresh]
+        self._counts.add("memory", len(keys) - len(below), len(below))
+        if below:
+            found.update(await self._from_store(below, found))
+            # What a fetch brought while Redis was asked: without it this caller would fetch it once more.
+            found.update(self._from_memory(below))
+        return found
+
+    def write(self, entries: Mapping[str, CacheEntry[T]]) -> None:
+        """Keep the entries in both layers; Redis gets them behind the caller's back, and their leases end."""
+        self._remember(entries)
+        packed = {self._key(key): pack(entry, self.kind) for key, entry in entries.items()}
+        if packed:
+            self._store.write(packed, self.kind.windows.if_error + 60)
+
+    def versions(self, keys: Sequence[str]) -> dict[str, float]:
+        """When what this process has of the keys was stored; what it lacks was never."""
+        return {key: self._memory[key].stored_at if key in self._memory else -math.inf for key in keys}
+
+    async def claim(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
+        """Take the lease of each key, so that one replica fetches; with what is newer than `seen` by now."""
+        return self._share(await self._store.claim([self._key(key) for key in keys]), keys, seen)
+
+    async def look(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
+        """As `claim`, taking no lease."""
+        return self._share(await self._store.look([self._key(key) for key in keys]), keys, seen)
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give the leases up without a value."""
+        self._store.release([self._key(key) for key in keys])
+
+    def _share(self, claim: Claim, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
+        known = {key: self._memory[key] for key in keys if key in self._memory}
+        newer = known | self._newer({key: claim.values.get(self._key(key)) for key in keys}, known)
+        # Not only what came with this claim: another caller may have found it in Redis a moment ago.
+        found = {key: entry for key, entry in newer.items() if entry.stored_at > seen[key]}
+        left = [key for key in keys if key not in found]
+        elsewhere = tuple(key for key in left if self._key(key) in claim.elsewhere)
+        mine = tuple(key for key in left if self._key(key) not in claim.elsewhere)
+        return LeaseResult(found, mine, elsewhere, seen)
+
+    def _key(self, key: str) -> str:
+        return f"{self.kind.name}:{key}"
+
+    def _from_memory(self, keys: Sequence[str]) -> dict[str, CacheEntry[T]]:
+        found = {}
+        for key in keys:
+            entry = self._memory.get(key)
+            if entry is not None:
+                self._memory.move_to_end(key)
+                found[key] = entry
+        return found
+
+    async def _from_store(
+        self, keys: Sequence[str], known: Mapping[str, CacheEntry[T]]
+    ) -> dict[str, CacheEntry[T]]:
+        values = await self._store.read([self._key(key) for key in keys])
+        newer = self._newer({key: values.get(self._key(key)) for key in keys}, known)
+        self._counts.add("redis", len(newer), len(keys) - len(newer))
+        return newer
+
+    def _newer(
+        self, values: Mapping[str, bytes | None], known: Mapping[str, CacheEntry[T]]
+    ) -> dict[str, CacheEntry[T]]:
+        """What the store has that is newer than what is known; remembered."""
+        newer: dict[str, CacheEntry[T]] = {}
+        for key, value in values.items():
+            entry = self._unpacked(value)
+            if entry is not None and (key not in known or entry.stored_at > known[key].stored_at):
+                newer[key] = entry
+        self._remember(newer)
+        return newer
+
+    def _unpacked(self, data: bytes | None) -> CacheEntry[T] | None:
+        if data is None:
+            return None
+        try:
+            return unpack(data, self.kind)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self._counts.garbage += 1
+            metrics.REDIS_ERRORS.labels(operation="read", reason="garbage").inc()
+            return None
+
+    def _remember(self, entries: Mapping[str, CacheEntry[T]]) -> None:
+        for key, entry in entries.items():
+            self._bytes += self._weight(entry) - self._weight(self._memory.get(key))
+            self._memory[key] = entry
+            self._memory.move_to_end(key)
+        while len(self._memory) > self._max_entries or (self._bytes > self._max_bytes > 0):
+            _, dropped = self._memory.popitem(last=False)
+            self._bytes -= self._weight(dropped)
+
+    def _weight(self, entry: CacheEntry[T] | None) -> int:
+        """Bytes of a document; other things are counted, not weighed."""
+        return len(entry.value) if entry is not None and isinstance(entry.value, bytes) else 0

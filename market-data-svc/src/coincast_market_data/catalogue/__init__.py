@@ -1,0 +1,1 @@
+"""Coins and currencies that exist, and search among them."""

@@ -1,0 +1,138 @@
+"""The coins and currencies that exist: listing, searching, and the nearest names to a wrong one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import orjson
+from rapidfuzz import process
+
+from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_market_data.cache.read_through import FetchResult, ReadThrough, ServedValue
+from coincast_market_data.catalogue.search import nearest_ids, search_coins
+from coincast_market_data.coingecko.parser import parse_coins, parse_currencies
+from coincast_market_data.domain import Coin, Provenance
+from coincast_market_data.identifiers import CURRENCY, MAX_CURRENCIES
+from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+
+LONGEST_QUERY = 100
+MOST_HINTS = 1000
+
+
+class Catalogue:
+    """Reads the lists through the cache; what was last seen is kept for quick checks of ids."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        coins: ReadThrough[tuple[Coin, ...]],
+        currencies: ReadThrough[tuple[str, ...]],
+    ) -> None:
+        self._upstream = upstream
+        self._coins = coins
+        self._currencies = currencies
+        self._known: frozenset[str] = frozenset()
+        self._seen: tuple[Coin, ...] = ()
+        self._codes: tuple[str, ...] = ()
+        self._hints: dict[str, tuple[str, ...]] = {}
+
+    async def list(
+        self, query: str, limit: int, page_token: str, max_age_seconds: float | None = None
+    ) -> tuple[Sequence[Coin], str, int, Provenance]:
+        """(coins of this page, token of the next, how many match in all, provenance)."""
+        limit = limit or 100
+        if not 1 <= limit <= 1000:
+            raise InvalidInput(f"limit must be 1 to 1000; {limit} was given", field="limit")
+        if len(query) > LONGEST_QUERY:
+            raise InvalidInput(f"query may have at most {LONGEST_QUERY} characters", field="query")
+        start = _offset(page_token)
+        answer = await self.coins(max_age_seconds)
+        found = search_coins(answer.value, query)
+        page = found[start : start + limit]
+        following = str(start + limit) if start + limit < len(found) else ""
+        return page, following, len(found), answer.provenance
+
+    async def coins(self, max_age_seconds: float | None = None) -> ServedValue[tuple[Coin, ...]]:
+        """The whole catalogue."""
+        answer = await self._coins.get("coins", self._fetch_coins, max_age_seconds)
+        if answer.value is not self._seen:
+            self._seen = answer.value
+            self._known = frozenset(coin.id for coin in answer.value)
+            self._hints.clear()
+        return answer
+
+    async def currencies(self, max_age_seconds: float | None = None) -> ServedValue[tuple[str, ...]]:
+        """Currency codes."""
+        answer = await self._currencies.get("vs_currencies", self._fetch_currencies, max_age_seconds)
+        self._codes = answer.value
+        return answer
+
+    def surely_unknown(self, coin: str) -> bool:
+        """Whether the catalogue is known and lacks the id, so that asking upstream would be for nothing."""
+        return bool(self._known) and coin not in self._known
+
+    async def suggest(self, coin: str) -> Sequence[str]:
+        """The nearest known ids, best first; none where the catalogue cannot be had."""
+        try:
+            await self.coins()
+        except CoincastError:
+            return ()
+        names = self._hints.get(coin)
+        if names is None:
+            names = await asyncio.to_thread(nearest_ids, coin, self._seen)
+            if len(self._hints) >= MOST_HINTS:
+                self._hints.clear()
+            self._hints[coin] = names
+        return names
+
+    def check_currency(self, code: str, field: str) -> None:
+        """Raise InvalidInput for a currency that prices are not quoted in; passes where the list was
+        never seen.
+        """
+        if not self._codes or code in self._codes:
+            return
+        near = [name for name, _, _ in process.extract(code, self._codes, limit=3)]
+        raise InvalidInput(
+            f"{code} is not a currency that prices are quoted in; did you mean {', '.join(near)}?",
+            field=field,
+            suggestions=near,
+        )
+
+    async def quoted(self, codes: Sequence[str]) -> Sequence[str]:
+        """Those of the codes that prices are quoted in; where the list cannot be had, all that may be."""
+        if not self._codes:
+            with contextlib.suppress(CoincastError):
+                await self.currencies()
+        if not self._codes:
+            return [code for code in codes if CURRENCY.fullmatch(code)][:MAX_CURRENCIES]
+        return [code for code in codes if code in self._codes]
+
+    async def _fetch_coins(self, priority: Priority) -> FetchResult[tuple[Coin, ...]]:
+        reply = await self._upstream.fetch(UpstreamRequest("coins/list", (), "lists", priority))
+        return FetchResult(parse_coins(reply.document), reply.received_at, reply.seconds)
+
+    async def _fetch_currencies(self, priority: Priority) -> FetchResult[tuple[str, ...]]:
+        reply = await self._upstream.fetch(
+            UpstreamRequest("simple/supported_vs_currencies", (), "lists", priority)
+        )
+        return FetchResult(parse_currencies(reply.document), reply.received_at, reply.seconds)
+
+
+def encode_coins(coins: tuple[Coin, ...]) -> bytes:
+    """For the shared cache."""
+    return orjson.dumps([[coin.id, coin.symbol, coin.name] for coin in coins])
+
+
+def decode_coins(data: bytes) -> tuple[Coin, ...]:
+    """From the shared cache."""
+    return tuple(Coin(*row) for row in orjson.loads(data))
+
+
+def _offset(token: str) -> int:
+    if not token:
+        return 0
+    if not (token.isascii() and token.isdigit() and len(token) < 8):
+        raise InvalidInput("page_token must be one that a previous reply gave", field="page_token")
+    return int(token)

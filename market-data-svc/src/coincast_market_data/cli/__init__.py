@@ -1,0 +1,1 @@
+"""Command line of the service: import of files, and commands that call a running service."""

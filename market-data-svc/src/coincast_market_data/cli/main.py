@@ -1,0 +1,91 @@
+"""The commands beside the service: `import` fills the archive from files; `asking.py` has the others."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.settings import load_settings
+from coincast_market_data.app import archive_folder
+from coincast_market_data.archive.importer import FileReport, candle_files
+from coincast_market_data.archive.inbox import Inbox, report_of
+from coincast_market_data.archive.inbox_writer import submit_files
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.cli.remote import backfill, quality
+from coincast_market_data.identifiers import canonical_currency
+from coincast_market_data.settings import Settings
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, help="Commands of the market-data service.")
+
+
+cli.command("backfill")(backfill)
+cli.command("quality")(quality)
+
+
+@cli.command("import")
+def import_candles(
+    folder: Annotated[
+        Path, typer.Argument(help="Files <coin id>.csv or .parquet: date,open,high,low,close,volume")
+    ],
+    currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
+    wait_seconds: Annotated[float, typer.Option(help="How long a running service may take.")] = 120.0,
+) -> None:
+    """Validate a folder of daily candles and merge it into the archive; exit code 1 where a file was
+    refused.
+
+    Beside a running service the service takes the files, and this command tells what it says of them.
+    """
+    settings = load_settings(Settings)
+    archive = Archive(archive_folder(settings))
+    try:
+        files, code = candle_files(folder), canonical_currency(currency)
+        archive.open()
+        if not archive.is_writer:
+            typer.echo(f"a running service writes {archive.root}: it is given the files", err=True)
+        reports = asyncio.run(_import(archive, files, code, wait_seconds))
+    except (CoincastError, OSError) as error:
+        typer.echo(f"import: {error}", err=True)
+        raise typer.Exit(2) from None
+    finally:
+        archive.close()
+    _show(reports)
+    raise typer.Exit(1 if any(report.refused for report in reports) else 0)
+
+
+async def _import(
+    archive: Archive, files: list[Path], currency: str, wait_seconds: float
+) -> list[FileReport]:
+    order = submit_files(archive.root, files, currency)
+    return await report_of(order, Inbox(archive, SystemClock()), wait_seconds)
+
+
+def _show(reports: list[FileReport]) -> None:
+    table = Table("file", "rows", "added", "first", "last", "gaps", "put aside", "verdict")
+    for report in reports:
+        aside = ", ".join(f"{count} {reason}" for reason, count in (report.rejected or {}).items())
+        table.add_row(
+            report.file,
+            str(report.rows),
+            str(report.added),
+            _day(report.first_day),
+            _day(report.last_day),
+            str(report.gaps),
+            aside or "-",
+            f"refused: {report.refused}" if report.refused else "taken",
+        )
+    Console(width=160).print(table)
+    total = sum(report.added for report in reports)
+    refused = sum(bool(report.refused) for report in reports)
+    typer.echo(f"{total} candles new or richer; {refused} of {len(reports)} files refused")
+
+
+def _day(day: date | None) -> str:
+    return day.isoformat() if day else "-"

@@ -1,0 +1,1 @@
+"""CoinGecko client: plans, HTTP, parsing, error mapping, retries, circuit breakers."""

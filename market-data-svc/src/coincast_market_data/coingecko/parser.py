@@ -1,0 +1,255 @@
+"""CoinGecko's documents into the domain; what cannot be true is rejected with a reason, never passed on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from coincast_market_data.coingecko.error_mapping import BadData
+from coincast_market_data.domain import Coin, Market, OhlcCandle, Quote
+
+# Nothing was traded before the first bitcoin block; nothing was seen later than a few minutes from now.
+EARLIEST = 1_230_940_800.0
+FUTURE_SECONDS = 600.0
+
+Pair = tuple[str, str]
+# What a row of the market table holds beside the price of now.
+ROW_PRICES = ("high_24h", "low_24h", "ath", "atl")
+ROW_AMOUNTS = (
+    "market_cap", "fully_diluted_valuation", "total_volume",
+    "circulating_supply", "total_supply", "max_supply",
+)  # fmt: skip
+ROW_CHANGE = "price_change_percentage_24h"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One item that was quarantined."""
+
+    id: str
+    reason: str
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None: absent, a string, NaN, an infinity."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        result = float(value)
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) else None
+
+
+def amount(value: Any) -> float | None:
+    """A finite number that is not negative, or None."""
+    result = number(value)
+    return result if result is not None and result >= 0 else None
+
+
+def price_fault(value: Any) -> str:
+    """Why a value cannot be a price; empty where it can."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not_finite"
+    result = number(value)
+    if result is None:
+        return "not_a_number"
+    return "" if result > 0 else "not_positive"
+
+
+def figure_fault(value: Any, *, signed: bool = False) -> str:
+    """Why a value can be no amount beside a price; empty where it can, or is absent."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "figure_not_finite"
+    result = number(value)
+    if result is None:
+        return "figure_not_a_number"
+    return "figure_negative" if result < 0 and not signed else ""
+
+
+def time_fault(value: float, now: float) -> str:
+    """Why a UNIX time cannot be that of a trade; empty where it can."""
+    if not math.isfinite(value):
+        return "absurd_clock"
+    return "" if EARLIEST <= value <= now + FUTURE_SECONDS else "absurd_clock"
+
+
+def parse_quotes(
+    document: Any, ids: Iterable[str], currencies: Iterable[str], now: float
+) -> tuple[dict[Pair, Quote | None], dict[Pair, Reject]]:
+    """Every asked pair is in one of the two: a quote, None where the upstream knows none, or a rejection."""
+    if not isinstance(document, dict):
+        raise BadData("CoinGecko's prices are not an object")
+    good: dict[Pair, Quote | None] = {}
+    bad: dict[Pair, Reject] = {}
+    currency_list = list(currencies)
+    for coin in ids:
+        row = document.get(coin)
+        for currency in currency_list:
+            found = _quote(coin, currency, row, now)
+            if isinstance(found, Reject):
+                bad[coin, currency] = found
+            else:
+                good[coin, currency] = found
+    return good, bad
+
+
+def _quote(coin: str, currency: str, row: Any, now: float) -> Quote | Reject | None:
+    if row is None:
+        return None
+    if not isinstance(row, dict):
+        return Reject(coin, "not_a_number")
+    value = row.get(currency)
+    if value is None:
+        return None
+    updated = row.get("last_updated_at")
+    seen = number(updated)
+    fault = price_fault(value) or (time_fault(seen, now) if seen is not None else "")
+    if fault:
+        return Reject(coin, fault)
+    return Quote(
+        id=coin,
+        vs_currency=currency,
+        price=float(value),
+        # CoinGecko writes 0 where it does not know the supply.
+        market_cap=amount(row.get(f"{currency}_market_cap")) or None,
+        volume_24h=amount(row.get(f"{currency}_24h_vol")),
+        change_24h_percent=number(row.get(f"{currency}_24h_change")),
+        last_updated_at=seen,
+    )
+
+
+def quote_figure_faults(
+    document: Mapping[str, Any], pairs: Iterable[Pair]
+) -> Iterator[tuple[Pair, str, str]]:
+    """(pair, figure, why it cannot be true) of what stands beside the prices of these pairs."""
+    for coin, currency in pairs:
+        row = document.get(coin)
+        for name, signed in (("market_cap", False), ("24h_vol", False), ("24h_change", True)):
+            value = row.get(f"{currency}_{name}") if isinstance(row, dict) else None
+            if fault := figure_fault(value, signed=signed):
+                yield (coin, currency), name, fault
+
+
+def parse_coins(document: Any) -> tuple[Coin, ...]:
+    """The catalogue; rows without an id are left out."""
+    if not isinstance(document, list):
+        raise BadData("CoinGecko's list of coins is not a list")
+    return tuple(
+        Coin(row["id"], str(row.get("symbol") or ""), str(row.get("name") or ""))
+        for row in document
+        if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]
+    )
+
+
+def parse_currencies(document: Any) -> tuple[str, ...]:
+    """Currency codes in lower case."""
+    if not isinstance(document, list) or not document:
+        raise BadData("CoinGecko's list of currencies is not a list")
+    return tuple(sorted({code.lower() for code in document if isinstance(code, str)}))
+
+
+def parse_markets(document: Any, currency: str, now: float) -> tuple[tuple[Market, ...], list[Reject]]:
+    """Rows in the upstream's order; a row whose price cannot be true is rejected."""
+    if not isinstance(document, list):
+        raise BadData("CoinGecko's markets are not a list")
+    good: list[Market] = []
+    bad: list[Reject] = []
+    for row in document:
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+            bad.append(Reject("", "not_a_row"))
+            continue
+        fault = market_fault(row, now)
+        if fault:
+            bad.append(Reject(row["id"], fault))
+        else:
+            good.append(_market(row, currency))
+    return tuple(good), bad
+
+
+def market_fault(row: Mapping[str, Any], now: float) -> str:
+    """Why a row of the market table cannot be true; empty where it can."""
+    value, seen = row.get("current_price"), parse_time(row.get("last_updated"))
+    if value is None:
+        return ""
+    return price_fault(value) or (time_fault(seen, now) if seen is not None else "")
+
+
+def market_figure_faults(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(figure, why it cannot be true) of what stands beside the price of a row."""
+    faults = [
+        *((name, price_fault(row[name])) for name in ROW_PRICES if row.get(name) is not None),
+        *((name, figure_fault(row.get(name))) for name in ROW_AMOUNTS),
+        (ROW_CHANGE, figure_fault(row.get(ROW_CHANGE), signed=True)),
+    ]
+    return [(name, fault) for name, fault in faults if fault]
+
+
+def _market(row: Mapping[str, Any], currency: str) -> Market:
+    rank = number(row.get("market_cap_rank"))
+    return Market(
+        id=row["id"],
+        symbol=str(row.get("symbol") or ""),
+        name=str(row.get("name") or ""),
+        vs_currency=currency,
+        price=number(row.get("current_price")),
+        market_cap=amount(row.get("market_cap")) or None,
+        market_cap_rank=int(rank) if rank is not None and 0 < rank < 2**31 else None,
+        volume_24h=amount(row.get("total_volume")),
+        high_24h=amount(row.get("high_24h")) or None,
+        low_24h=amount(row.get("low_24h")) or None,
+        change_24h_percent=number(row.get(ROW_CHANGE)),
+        circulating_supply_coins=amount(row.get("circulating_supply")),
+        total_supply_coins=amount(row.get("total_supply")),
+        max_supply_coins=amount(row.get("max_supply")),
+        all_time_high=amount(row.get("ath")) or None,
+        last_updated_at=parse_time(row.get("last_updated")),
+    )
+
+
+def parse_time(value: Any) -> float | None:
+    """UNIX seconds of an ISO 8601 text; None where it is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def parse_ohlc(document: Any, now: float) -> tuple[tuple[OhlcCandle, ...], list[Reject]]:
+    """Candles in order of time, each closing once; impossible ones are rejected."""
+    if not isinstance(document, list):
+        raise BadData("CoinGecko's ohlc is not a list")
+    good: dict[float, OhlcCandle] = {}
+    bad: list[Reject] = []
+    for row in document:
+        candle = _ohlc(row, now)
+        if isinstance(candle, Reject):
+            bad.append(candle)
+        elif candle.closed_at in good:
+            bad.append(Reject("", "duplicate_time"))
+        else:
+            good[candle.closed_at] = candle
+    return tuple(good[moment] for moment in sorted(good)), bad
+
+
+def _ohlc(row: Any, now: float) -> OhlcCandle | Reject:
+    if not isinstance(row, list) or len(row) != 5:
+        return Reject("", "not_a_row")
+    stamp = number(row[0])
+    # The candle that is still open is stamped with its close, up to four days from now.
+    fault = "absurd_clock" if stamp is None else time_fault(stamp / 1000, now + 4 * 86_400)
+    fault = fault or next((fault for value in row[1:] if (fault := price_fault(value))), "")
+    if fault or stamp is None:
+        return Reject("", fault)
+    opened, high, low, close = (float(value) for value in row[1:])
+    if not low <= min(opened, close) <= max(opened, close) <= high:
+        return Reject("", "range_contradicts")
+    return OhlcCandle(stamp / 1000, opened, high, low, close)

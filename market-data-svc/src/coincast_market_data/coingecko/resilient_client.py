@@ -1,0 +1,166 @@
+"""The upstream behind its guards, in order: one fetch for equal requests, retries, breaker, quota, client."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
+from coincast_chassis.resilience.breaker import CLOSED, Breaker, BreakerOpen
+from coincast_chassis.resilience.single_flight import SingleFlight
+from coincast_market_data import metrics
+from coincast_market_data.coingecko.breakers import Breakers
+from coincast_market_data.coingecko.retry_after import DEFAULT_RETRY_AFTER_SECONDS
+from coincast_market_data.coingecko.retry_policy import RetryBudget, backoff_seconds, worth_retrying
+from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
+from coincast_market_data.rate_limit.limiter import RateLimiter
+
+# Told to come back at once, after a error_from_reply: nobody who meant it would have refused.
+LEAST_PAUSE_SECONDS = 1.0
+log = structlog.get_logger(__name__)
+
+
+class ResilientUpstream:
+    """Every fetch runs in a task of its own: a caller that leaves neither ends it nor holds its
+    connection.
+    """
+
+    def __init__(
+        self,
+        inner: Upstream,
+        *,
+        limiter: RateLimiter,
+        breakers: Breakers,
+        budget: RetryBudget,
+        max_attempts: int,
+        retry_seconds: float,
+        quota_wait_seconds: float,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._inner = inner
+        self._limiter = limiter
+        self._breakers = breakers
+        self._budget = budget
+        self._max_attempts = max_attempts
+        self._retry_seconds = retry_seconds
+        self._quota_wait = {
+            Priority.LIVE: quota_wait_seconds,
+            Priority.REFRESH: quota_wait_seconds,
+            Priority.BACKFILL: 120.0,
+        }
+        self._rand = rand
+        self._probing: set[str] = set()
+        self._closing = False
+        self._flights: SingleFlight[tuple[UpstreamRequest, Priority], UpstreamReply] = SingleFlight()
+
+    async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
+        """Fetch one document; equal requests in flight share it."""
+        # A caller must not queue behind a backfill that asked for the same.
+        key = (request, request.priority)
+        return await self._flights.do(key, lambda: self._with_retries(request))
+
+    async def _with_retries(self, request: UpstreamRequest) -> UpstreamReply:
+        self._budget.first_call()
+        give_up = time.monotonic() + self._retry_seconds
+        attempt = 1
+        while True:
+            try:
+                return await self._attempt(request)
+            except CoincastError as error:
+                pause = backoff_seconds(attempt, self._rand())
+                late = time.monotonic() + pause > give_up
+                if late or attempt >= self._max_attempts or not worth_retrying(error):
+                    raise
+                if not self._budget.spend():
+                    raise
+                metrics.RETRIES.labels(group=request.group).inc()
+                await asyncio.sleep(pause)
+                attempt += 1
+
+    async def _attempt(self, request: UpstreamRequest) -> UpstreamReply:
+        breaker = self._breakers.of(request.group)
+
+        async def go() -> UpstreamReply:
+            return await self._counted(request)
+
+        with self._probe_alone(breaker):
+            await self._limiter.acquire(request.priority, self._quota_wait[request.priority])
+            try:
+                return await breaker.call(go)
+            except Exhausted as error:
+                metrics.QUOTA_PAUSES.inc()
+                told = (
+                    DEFAULT_RETRY_AFTER_SECONDS
+                    if error.retry_after_seconds is None
+                    else error.retry_after_seconds
+                )
+                await self._limiter.refused(max(LEAST_PAUSE_SECONDS, told))
+                raise
+
+    @contextmanager
+    def _probe_alone(self, breaker: Breaker) -> Iterator[None]:
+        """Calls that the breaker would refuse must not cost a turn of the quota: while it is not closed,
+        one tries.
+        """
+        if breaker.state == CLOSED:
+            yield
+            return
+        wait = breaker.retry_after_seconds
+        if wait > 0 or breaker.name in self._probing:
+            raise BreakerOpen(
+                "CoinGecko failed repeatedly and is left alone for now", retry_after_seconds=wait or 1.0
+            )
+        self._probing.add(breaker.name)
+        try:
+            yield
+        finally:
+            self._probing.discard(breaker.name)
+
+    async def _counted(self, request: UpstreamRequest) -> UpstreamReply:
+        try:
+            reply = await self._whole(request)
+        except CoincastError as error:
+            outcome = outcome_of(error)
+            metrics.UPSTREAM_CALLS.labels(group=request.group, outcome=outcome).inc()
+            self._breakers.note(request.group, error.message, outcome)
+            raise
+        metrics.UPSTREAM_CALLS.labels(group=request.group, outcome="ok").inc()
+        metrics.UPSTREAM_SECONDS.labels(group=request.group).observe(reply.seconds)
+        return reply
+
+    async def _whole(self, request: UpstreamRequest) -> UpstreamReply:
+        """The fetch; a cancellation that nobody here asked for must not end all who wait for the flight."""
+        try:
+            return await self._inner.fetch(request)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if self._closing or task is None:
+                raise
+            while task.uncancel():
+                pass
+            log.warning("a fetch was cut off from inside", path=request.path, exc_info=error)
+            raise Timeout(f"the call for {request.path} was cut off") from error
+
+    async def aclose(self) -> None:
+        """End what is in flight."""
+        self._closing = True
+        await self._flights.aclose()
+
+
+def outcome_of(error: CoincastError) -> str:
+    """A bounded label for an upstream call that failed."""
+    for kind, label in (
+        (Exhausted, "limited"),
+        (NotFound, "not_found"),
+        (InvalidInput, "refused"),
+        (Timeout, "timeout"),
+        (Unavailable, "failed"),
+    ):
+        if isinstance(error, kind):
+            return label
+    return "failed"

@@ -1,0 +1,43 @@
+"""When to try again: full jitter, and never more than a share of the first calls."""
+
+from __future__ import annotations
+
+from coincast_chassis.errors import CoincastError, Timeout, Unavailable
+from coincast_chassis.resilience.breaker import BreakerOpen
+from coincast_market_data.coingecko.error_mapping import BadData
+
+BASE_SECONDS = 0.25
+LONGEST_SECONDS = 4.0
+
+
+class RetryBudget:
+    """Each first call earns `share` of a retry; what is saved up is bounded, so that an outage cannot
+    spend it at once.
+    """
+
+    def __init__(self, share: float, *, most_saved: float = 5.0) -> None:
+        self._share = share
+        self._most_saved = most_saved
+        # One in hand, so that a quiet service can retry its first call.
+        self._saved = min(1.0, most_saved) if share > 0 else 0.0
+
+    def first_call(self) -> None:
+        """Count a call that is no retry."""
+        self._saved = min(self._most_saved, self._saved + self._share)
+
+    def spend(self) -> bool:
+        """Whether one more try is within the budget; counts it if so."""
+        if self._saved < 1.0 - 1e-9:
+            return False
+        self._saved -= 1.0
+        return True
+
+
+def worth_retrying(error: CoincastError) -> bool:
+    """Failures that pass: not refusals, not limits, not a body that is wrong in itself."""
+    return isinstance(error, Unavailable | Timeout) and not isinstance(error, BadData | BreakerOpen)
+
+
+def backoff_seconds(attempt: int, rand: float) -> float:
+    """Full jitter: anywhere between nothing and the doubled step. `rand` in [0, 1)."""
+    return float(rand * min(LONGEST_SECONDS, BASE_SECONDS * 2**attempt))

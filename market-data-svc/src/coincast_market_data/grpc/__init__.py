@@ -1,0 +1,1 @@
+"""gRPC adapter: servicer, conversion between protobuf and the domain, status report."""

@@ -1,0 +1,135 @@
+"""Replies as the gateway sends them: JSON bytes, times in ISO 8601 with Z, absent as null."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, date, datetime
+from typing import Any
+
+import orjson
+
+from coincast_market_data.domain import (
+    Candle,
+    History,
+    ItemFailure,
+    Market,
+    Markets,
+    Prices,
+    Provenance,
+    Quoted,
+)
+
+
+def iso(moment: float | None) -> str | None:
+    """`2025-09-01T13:00:00Z`; milliseconds only where there are any."""
+    if moment is None:
+        return None
+    text = datetime.fromtimestamp(round(moment, 3), UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00").removesuffix(".000") + "Z"
+
+
+def prices_json(prices: Prices) -> bytes:
+    """`{"prices": [...], "errors": [...]}`."""
+    return orjson.dumps(
+        {"prices": [_price(item) for item in prices.prices], "errors": _errors(prices.failures)}
+    )
+
+
+def markets_json(markets: Markets) -> bytes:
+    """`{"markets": [...], "errors": [...]}`."""
+    where = _provenance(markets.provenance)
+    rows = [{**_market(row), **where} for row in markets.markets]
+    return orjson.dumps({"markets": rows, "errors": _errors(markets.failures)})
+
+
+class EncodedCandleCache:
+    """Candles as JSON, kept until a candle changes: encoding years of them costs more than all else in a
+    reply.
+    """
+
+    def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self._ready: OrderedDict[tuple[str, str, date, int, int], bytes] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def history_json(self, history: History) -> bytes:
+        """One object: the coin, where it stands, and its candles, oldest first."""
+        head = {
+            "id": history.id,
+            "vs_currency": history.vs_currency,
+            **_provenance(history.provenance),
+            "truncated": history.truncated,
+            "truncated_reason": history.truncated_reason or None,
+            "missing_dates": [day.isoformat() for day in history.missing_days],
+        }
+        return orjson.dumps(head)[:-1] + b',"candles":' + self._candles(history) + b"}"
+
+    def _candles(self, history: History) -> bytes:
+        first = history.candles[0].day if history.candles else date.min
+        key = (history.id, history.vs_currency, first, len(history.candles), history.revision)
+        found = self._ready.get(key)
+        if found is None:
+            found = self._ready[key] = orjson.dumps([_candle(candle) for candle in history.candles])
+            self._bytes += len(found)
+            while self._bytes > self._max_bytes and len(self._ready) > 1:
+                _, dropped = self._ready.popitem(last=False)
+                self._bytes -= len(dropped)
+        self._ready.move_to_end(key)
+        return found
+
+
+def _provenance(provenance: Provenance) -> dict[str, Any]:
+    return {
+        "as_of": iso(provenance.as_of),
+        "age_seconds": round(provenance.age_seconds, 3),
+        "source": provenance.source,
+        "stale": provenance.stale,
+        "reason": provenance.reason or None,
+    }
+
+
+def _price(item: Quoted) -> dict[str, Any]:
+    quote = item.quote
+    return {
+        "id": quote.id,
+        "vs_currency": quote.vs_currency,
+        "price": quote.price,
+        "market_cap": quote.market_cap,
+        "volume_24h": quote.volume_24h,
+        "change_24h_percent": quote.change_24h_percent,
+        "last_updated_at": iso(quote.last_updated_at),
+        **_provenance(item.provenance),
+    }
+
+
+def _market(row: Market) -> dict[str, Any]:
+    names = Market.__slots__
+    return {name: getattr(row, name) for name in names if name != "last_updated_at"} | {
+        "last_updated_at": iso(row.last_updated_at)
+    }
+
+
+def _candle(candle: Candle) -> dict[str, Any]:
+    return {
+        "date": candle.day.isoformat(),
+        "open": candle.open,
+        "high": candle.high,
+        "low": candle.low,
+        "close": candle.close,
+        "volume": candle.volume,
+        "market_cap": candle.market_cap,
+    }
+
+
+def _errors(failures: tuple[ItemFailure, ...] | Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": failure.id,
+            "kind": failure.kind,
+            "message": failure.message,
+            "field": failure.field or None,
+            "suggestions": list(failure.suggestions),
+            "retry_after_seconds": failure.retry_after_seconds,
+        }
+        for failure in failures
+    ]

@@ -1,0 +1,182 @@
+"""The gRPC face: convert, await, convert."""
+
+# ruff: noqa: N802 - the methods have the names of the contract
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from coincast.market.v1 import market_pb2 as pb
+from coincast.market.v1 import market_pb2_grpc
+from coincast_chassis.errors import CoincastError
+from coincast_market_data.catalogue.service import Catalogue
+from coincast_market_data.grpc import batch, json_encoder, proto_mapping
+from coincast_market_data.grpc.status import Status
+from coincast_market_data.history.service import HistoryService
+from coincast_market_data.identifiers import split_ids
+from coincast_market_data.item_errors import item_failure, raise_if_all_failed
+from coincast_market_data.jobs.backfill import BackfillJob
+from coincast_market_data.markets.service import MarketService
+from coincast_market_data.passthrough.service import PassthroughService
+from coincast_market_data.prices.encoded_cache import EncodedPriceCache
+from coincast_market_data.prices.service import PriceService
+
+WithAge: TypeAlias = (
+    pb.GetPricesRequest
+    | pb.GetMarketsRequest
+    | pb.GetHistoryRequest
+    | pb.StreamHistoryRequest
+    | pb.ListCoinsRequest
+    | pb.ListVsCurrenciesRequest
+    | pb.GetOhlcRequest
+    | pb.GetDocumentRequest
+)
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the servicer speaks for."""
+
+    prices: PriceService
+    ready: EncodedPriceCache
+    markets: MarketService
+    catalogue: Catalogue
+    history: HistoryService
+    candles: json_encoder.EncodedCandleCache
+    documents: PassthroughService
+    backfill: BackfillJob
+    status: Status
+
+
+class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
+    """Each method is three moves; errors are the interceptor's."""
+
+    def __init__(self, services: Services) -> None:
+        self._all = services
+
+    async def GetPrices(self, request: pb.GetPricesRequest, context: Context) -> pb.GetPricesResponse:
+        """Spot prices."""
+        return await self._prices(request)
+
+    def GetPricesForMany(
+        self, request: pb.GetPricesForManyRequest, context: Context
+    ) -> AsyncIterator[pb.GetPricesForManyResponse]:
+        """Spot prices for several callers, each as soon as it can be."""
+        return batch.stream_batch(request.questions, self._prices)
+
+    async def _prices(self, request: pb.GetPricesRequest) -> pb.GetPricesResponse:
+        key = request.SerializeToString()
+        ready = self._all.ready.find(key)
+        if ready is not None:
+            return ready
+        prices = await self._all.prices.get(request.ids, request.vs_currencies, _max_age(request))
+        raise_if_all_failed(prices.failures, len(prices.prices))
+        where = proto_mapping.prices_provenance(prices)
+        if request.encode_json:
+            reply = pb.GetPricesResponse(json=json_encoder.prices_json(prices), provenance=where)
+        else:
+            reply = pb.GetPricesResponse(
+                prices=[proto_mapping.price(item) for item in prices.prices],
+                errors=[proto_mapping.item_error(failure) for failure in prices.failures],
+                provenance=where,
+            )
+        self._all.ready.keep(key, reply, prices)
+        return reply
+
+    async def GetMarkets(self, request: pb.GetMarketsRequest, context: Context) -> pb.GetMarketsResponse:
+        """The market table."""
+        found = await self._all.markets.get(
+            request.vs_currency, request.ids, request.page, request.per_page, _max_age(request)
+        )
+        where = proto_mapping.provenance(found.provenance)
+        if request.encode_json:
+            return pb.GetMarketsResponse(json=json_encoder.markets_json(found), provenance=where)
+        return pb.GetMarketsResponse(
+            markets=[proto_mapping.market(row) for row in found.markets],
+            errors=[proto_mapping.item_error(failure) for failure in found.failures],
+            provenance=where,
+        )
+
+    async def ListCoins(self, request: pb.ListCoinsRequest, context: Context) -> pb.ListCoinsResponse:
+        """The catalogue."""
+        coins, following, total, where = await self._all.catalogue.list(
+            request.query, request.limit, request.page_token, _max_age(request)
+        )
+        return pb.ListCoinsResponse(
+            coins=[proto_mapping.coin(coin) for coin in coins],
+            next_page_token=following,
+            total=total,
+            provenance=proto_mapping.provenance(where),
+        )
+
+    async def ListVsCurrencies(
+        self, request: pb.ListVsCurrenciesRequest, context: Context
+    ) -> pb.ListVsCurrenciesResponse:
+        """Currency codes."""
+        answer = await self._all.catalogue.currencies(_max_age(request))
+        return pb.ListVsCurrenciesResponse(
+            vs_currencies=answer.value, provenance=proto_mapping.provenance(answer.provenance)
+        )
+
+    async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
+        """Daily candles of one coin."""
+        found = await self._all.history.get(request.id, request.vs_currency, request.days, _max_age(request))
+        if request.encode_json:
+            return pb.GetHistoryResponse(json=self._all.candles.history_json(found))
+        return pb.GetHistoryResponse(history=proto_mapping.history(found))
+
+    async def StreamHistory(
+        self, request: pb.StreamHistoryRequest, context: Context
+    ) -> AsyncIterator[pb.StreamHistoryResponse]:
+        """Daily candles of many coins, coin after coin."""
+        ids, bad = split_ids(request.ids)
+        for text in [*ids, *bad]:
+            try:
+                spans = self._all.history.stream(text, request.vs_currency, request.days, _max_age(request))
+                async for span in spans:
+                    yield pb.StreamHistoryResponse(history=proto_mapping.history(span))
+            except CoincastError as error:
+                yield pb.StreamHistoryResponse(error=proto_mapping.item_error(item_failure(text, error)))
+            await asyncio.sleep(0)
+
+    async def GetOhlc(self, request: pb.GetOhlcRequest, context: Context) -> pb.GetOhlcResponse:
+        """Candles as CoinGecko's `ohlc` gives them."""
+        coin, currency, answer = await self._all.documents.ohlc(
+            request.id, request.vs_currency, request.days, _max_age(request)
+        )
+        return pb.GetOhlcResponse(
+            id=coin,
+            vs_currency=currency,
+            candles=proto_mapping.ohlc(answer.value),
+            provenance=proto_mapping.provenance(answer.provenance),
+        )
+
+    async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:
+        """A document in CoinGecko's own shape."""
+        answer = await self._all.documents.get(request.path, request.query, _max_age(request))
+        return pb.GetDocumentResponse(
+            json=answer.value,
+            provenance=proto_mapping.provenance(answer.provenance),
+            fresh_for_seconds=answer.fresh_for_seconds,
+        )
+
+    async def Backfill(
+        self, request: pb.BackfillRequest, context: Context
+    ) -> AsyncIterator[pb.BackfillResponse]:
+        """Fetch what the archive lacks."""
+        async for step in self._all.backfill.run(request.ids, request.vs_currency, request.days):
+            yield proto_mapping.progress(step)
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        """The state of every part."""
+        return await self._all.status.reply(request.quality_ids)
+
+
+def _max_age(request: WithAge) -> float | None:
+    return request.max_age_seconds if request.HasField("max_age_seconds") else None

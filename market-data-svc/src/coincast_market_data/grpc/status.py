@@ -1,0 +1,155 @@
+"""Gathers the state of every part for the status reply."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+from coincast.market.v1 import market_pb2
+from coincast_market_data import metrics
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.cache.redis_store import RedisStore
+from coincast_market_data.cache.two_level import CacheStats
+from coincast_market_data.coingecko.breakers import Breakers
+from coincast_market_data.coingecko.pool_stats import PoolStats
+from coincast_market_data.grpc import proto_mapping
+from coincast_market_data.identifiers import split_ids
+from coincast_market_data.prices.batcher import PriceBatcher
+from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.redis_executor import RedisExecutor
+from coincast_market_data.settings import Settings
+from coincast_market_data.validation.quality_log import QualityLog
+
+# Of a coin of which nothing is known.
+FALLBACK_CURRENCY = "usd"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Reads the parts; changes none."""
+
+    settings: Settings
+    pool: PoolStats
+    breakers: Breakers
+    counts: CacheStats
+    executor: RedisExecutor
+    store: RedisStore
+    limiter: RateLimiter
+    batcher: PriceBatcher
+    archive: Archive
+    quality: QualityLog
+    started: float
+
+    async def reply(self, quality_ids: Sequence[str]) -> market_pb2.GetStatusResponse:
+        """The whole state; never fails because a part does."""
+        return market_pb2.GetStatusResponse(
+            upstream=self.settings.upstream,
+            upstream_base_url=self.settings.base_url,
+            plan=self.settings.plan,
+            pool=self._pool(),
+            breakers=self._breakers(),
+            cache_layers=[self._layer("memory"), self._layer("redis")],
+            quota=await self._quota(),
+            batch=self._batch(),
+            archive=await asyncio.to_thread(self._archive),
+            warm_ids=self.settings.warm_ids,
+            quality=await self._reports(quality_ids),
+            redis_up=await self.store.answers(),
+            version=metadata.version("coincast-market-data"),
+            uptime_seconds=time.monotonic() - self.started,
+        )
+
+    async def observe(self) -> None:
+        """Bring the gauges up to date."""
+        connections, idle = self.pool.connections()
+        metrics.POOL_CONNECTIONS.labels(state="idle").set(idle)
+        metrics.POOL_CONNECTIONS.labels(state="active").set(connections - idle)
+        metrics.BATCH_SAVED_CALLS.set(max(0, self.batcher.client_calls - self.batcher.upstream_calls))
+        seen = await self.limiter.usage()
+        metrics.QUOTA_LEFT.set(max(0, seen.minute_limit - seen.minute_used))
+        metrics.QUOTA_LIMIT.set(seen.minute_limit)
+        metrics.QUOTA_MONTH_USED.set(seen.month_used)
+        metrics.QUOTA_MONTH_LIMIT.set(self.limiter.limits.per_month)
+        metrics.QUOTA_PAUSED.set(seen.paused_seconds)
+        metrics.REDIS_UP.set(await self.store.answers())
+
+    async def _reports(self, ids: Sequence[str]) -> list[market_pb2.QualityReport]:
+        """One for each currency in which a coin is kept, or was found wrong."""
+        reports: list[market_pb2.QualityReport] = []
+        for coin in split_ids(ids)[0] if ids else ():
+            known = self.archive.currencies(coin) | self.quality.currencies(coin)
+            currencies = sorted(known or {FALLBACK_CURRENCY})
+            reports += [await self._quality(coin, currency) for currency in currencies]
+        return reports
+
+    async def _quality(self, coin: str, currency: str) -> market_pb2.QualityReport:
+        """What was put aside, and the gaps of what is kept."""
+        report = self.quality.of(coin, currency)
+        candles = await self.archive.read(coin, currency)
+        if candles:
+            report.last_good_day = candles[-1].day
+            report.missing_days = (candles[-1].day - candles[0].day).days + 1 - len(candles)
+        return proto_mapping.quality(report)
+
+    def _pool(self) -> market_pb2.PoolStatus:
+        connections, idle = self.pool.connections()
+        return market_pb2.PoolStatus(
+            max_connections=self.settings.max_connections,
+            connections=connections,
+            idle_connections=idle,
+            requests_in_flight=self.pool.in_flight(),
+        )
+
+    def _breakers(self) -> list[market_pb2.BreakerStatus]:
+        return [
+            market_pb2.BreakerStatus(
+                name=name,
+                state=breaker.state.replace("-", "_"),
+                reason=reason,
+                retry_after_seconds=breaker.retry_after_seconds or None,
+                opened_total=opened,
+            )
+            for name, breaker, reason, opened in self.breakers.each()
+        ]
+
+    def _layer(self, layer: str) -> market_pb2.CacheLayerStatus:
+        shared = layer == "redis"
+        return market_pb2.CacheLayerStatus(
+            layer=layer,
+            hits=self.counts.hits[layer],
+            misses=self.counts.misses[layer],
+            errors=self.executor.errors + self.counts.garbage if shared else 0,
+            entries=0 if shared else self.counts.entries(),
+        )
+
+    async def _quota(self) -> market_pb2.QuotaStatus:
+        seen = await self.limiter.usage()
+        return market_pb2.QuotaStatus(
+            per_minute_limit=seen.minute_limit,
+            per_minute_left=max(0, seen.minute_limit - seen.minute_used),
+            per_month_limit=self.limiter.limits.per_month,
+            per_month_used=seen.month_used,
+            shared=self.limiter.shared,
+            paused_for_seconds=seen.paused_seconds or None,
+        )
+
+    def _batch(self) -> market_pb2.BatchStatus:
+        calls = self.batcher.upstream_calls
+        return market_pb2.BatchStatus(
+            client_calls=self.batcher.client_calls,
+            upstream_calls=calls,
+            mean_batch_size=self.batcher.ids_sent / calls if calls else 0.0,
+        )
+
+    def _archive(self) -> market_pb2.ArchiveStatus:
+        extent = self.archive.extent()
+        return market_pb2.ArchiveStatus(
+            coins=extent.coins,
+            candles=extent.candles,
+            first_date=proto_mapping.iso_date(extent.first_day),
+            last_date=proto_mapping.iso_date(extent.last_day),
+            size_bytes=extent.size_bytes,
+        )

@@ -1,0 +1,63 @@
+"""The upstream's series for callers who wait: one call however many replicas ask.
+
+Kept for a moment only, as the archive keeps the candles.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from coincast_market_data.cache.entry import CacheKind
+from coincast_market_data.cache.freshness import FreshnessPolicy
+from coincast_market_data.cache.read_through import FetchResult, ReadThrough
+from coincast_market_data.coingecko.bounded_reader import parse_json
+from coincast_market_data.identifiers import document_key
+from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+
+KEPT_SECONDS = 20.0
+# Hourly points of a quarter shrink to a sixth already at the quickest level.
+LEVEL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A parsed `market_chart`, and when the upstream sent it (UNIX seconds on its clock)."""
+
+    document: Any
+    received_at: float
+
+
+def chart_kind() -> CacheKind[bytes]:
+    """How replies are handed from replica to replica: as they came, and never stale."""
+    windows = FreshnessPolicy(KEPT_SECONDS, KEPT_SECONDS, KEPT_SECONDS)
+    return CacheKind("points", windows, lambda raw: zlib.compress(raw, LEVEL), _unzipped)
+
+
+class ChartClient:
+    """Fetches series; those of a backfill nobody else is waiting for, and they are not shared."""
+
+    def __init__(self, upstream: Upstream, shared: ReadThrough[bytes] | None = None) -> None:
+        self._upstream = upstream
+        self._shared = shared
+
+    async def fetch(self, request: UpstreamRequest) -> Series:
+        """One series. Raises what the upstream raises."""
+        if self._shared is None or request.priority is Priority.BACKFILL:
+            reply = await self._upstream.fetch(request)
+            return Series(reply.document, reply.received_at)
+
+        async def fetch(_: Priority) -> FetchResult[bytes]:
+            reply = await self._upstream.fetch(request)
+            return FetchResult(reply.raw, reply.received_at, reply.seconds)
+
+        answer = await self._shared.get(document_key(request.path, request.query), fetch)
+        return Series(parse_json(answer.value), answer.provenance.as_of)
+
+
+def _unzipped(data: bytes) -> bytes:
+    try:
+        return zlib.decompress(data)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error

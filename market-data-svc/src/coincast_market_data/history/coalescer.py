@@ -1,0 +1,60 @@
+"""Questions for the history of one coin take turns; those that wait together are one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from datetime import date
+from weakref import WeakValueDictionary
+
+from coincast_chassis.resilience.single_flight import SingleFlight
+from coincast_market_data.coingecko.error_mapping import BeyondPlan
+
+# Little against a fetch, and enough for those who ask at the same moment.
+GATHER_SECONDS = 0.02
+Fill = Callable[[date], Awaitable[int]]
+
+
+@dataclass(slots=True)
+class PendingFetch:
+    """A fill that waits for its turn, back to the earliest day that anyone wants."""
+
+    number: int
+    first: date
+
+
+class FetchCoalescer:
+    """One fill at a time for each key; it outlives any one caller."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, PendingFetch] = {}
+        self._busy: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._flights: SingleFlight[int, int] = SingleFlight()
+        self._numbers = itertools.count()
+
+    async def take(self, key: Hashable, first: date, fill: Fill) -> int:
+        """Have `fill` go back to `first` or further. Raises what it raises."""
+        turn = self._waiting.get(key)
+        if turn is None:
+            turn = self._waiting[key] = PendingFetch(next(self._numbers), first)
+        turn.first = min(turn.first, first)
+        try:
+            return await self._flights.do(turn.number, lambda: self._go(key, turn, fill))
+        except BeyondPlan:
+            if turn.first == first:
+                raise
+        # What is refused to whoever asked for more is not refused to everyone.
+        return await self._flights.do(next(self._numbers), lambda: fill(first))
+
+    async def _go(self, key: Hashable, turn: PendingFetch, fill: Fill) -> int:
+        await asyncio.sleep(GATHER_SECONDS)
+        busy = self._busy.setdefault(key, asyncio.Lock())
+        async with busy:
+            del self._waiting[key]
+            return await fill(turn.first)
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._flights.aclose()

@@ -1,0 +1,81 @@
+"""Whether what comes from the upstream fits what is kept. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from statistics import median
+
+from coincast_market_data.domain import Candle
+from coincast_market_data.history.utc_days import ONE_DAY, day_of
+from coincast_market_data.validation.outliers import is_outlier
+
+# Further apart, a tenfold move is nothing strange.
+NEAR = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """Candles on end that are tenfold off every kept neighbour; `edge` is the one beside a neighbour."""
+
+    edge: Candle
+    days: tuple[date, ...]
+
+
+def jumps(kept: Sequence[Candle], new: Sequence[Candle]) -> list[Jump]:
+    """What of the new candles does not fit; both in order of days, one a day."""
+    closes = {candle.day: candle.close for candle in kept}
+    again = [candle for candle in new if candle.day in closes]
+    found = [Jump(candle, (candle.day,)) for candle in again if is_outlier(candle.close, closes[candle.day])]
+    days = [candle.day for candle in kept]
+    for run in _runs([candle for candle in new if candle.day not in closes], days):
+        edge = _edge_that_jumps(kept, run, bisect_left(days, run[0].day))
+        if edge is not None:
+            found.append(Jump(edge, tuple(candle.day for candle in run)))
+    return found
+
+
+def _runs(new: Iterable[Candle], kept_days: Sequence[date]) -> Iterator[list[Candle]]:
+    """The new candles in runs with no kept day between."""
+    run: list[Candle] = []
+    place = -1
+    for candle in new:
+        at = bisect_left(kept_days, candle.day)
+        if run and at != place:
+            yield run
+            run = []
+        run.append(candle)
+        place = at
+    if run:
+        yield run
+
+
+def _edge_that_jumps(kept: Sequence[Candle], run: Sequence[Candle], place: int) -> Candle | None:
+    """The edge of a run that is off all its near neighbours; `place` is where it belongs among the kept."""
+    edges = []
+    if place > 0 and run[0].day - kept[place - 1].day <= NEAR:
+        edges.append((run[0], kept[place - 1]))
+    if place < len(kept) and kept[place].day - run[-1].day <= NEAR:
+        edges.append((run[-1], kept[place]))
+    if edges and all(is_outlier(mine.close, other.close) for mine, other in edges):
+        return edges[0][0]
+    return None
+
+
+def factor(kept: Sequence[Candle], points: Iterable[tuple[float, float]]) -> float | None:
+    """How many times the kept closes a series is, (UNIX seconds, price) in order of time; None where nothing
+    near is kept.
+    """
+    if not kept:
+        return None
+    last = {day_of(at): price for at, price in points}
+    common = [last[candle.day] / candle.close for candle in kept if candle.day in last]
+    if common:
+        return median(common)
+    first = min(last, default=None)
+    before = kept[bisect_left(kept, first, key=lambda candle: candle.day) - 1] if first else None
+    if first is None or before is None or not ONE_DAY <= first - before.day <= NEAR:
+        return None
+    return last[first] / before.close

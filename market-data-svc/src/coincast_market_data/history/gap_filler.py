@@ -1,0 +1,243 @@
+"""Brings the days that the archive lacks from the upstream into it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import structlog
+
+from coincast_chassis.errors import CoincastError
+from coincast_market_data import metrics
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.domain import Candle
+from coincast_market_data.history.candle_builder import build_candles
+from coincast_market_data.history.chart_client import ChartClient
+from coincast_market_data.history.coalescer import FetchCoalescer
+from coincast_market_data.history.continuity import jumps
+from coincast_market_data.history.range_planner import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
+from coincast_market_data.history.utc_days import day_of, gaps, last_closed_day, within
+from coincast_market_data.ports import DataClock, Priority, UpstreamRequest
+from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, ConfirmationTracker
+from coincast_market_data.validation.quality_log import QualityLog
+from coincast_market_data.validation.series_cleaning import CleaningReport, clean_series
+
+log = structlog.get_logger(__name__)
+FREE_REACH_DAYS = 365
+MOST_COINS_REMEMBERED = 5000
+
+
+@dataclass(slots=True)
+class KnownAbsences:
+    """Days that the upstream was asked for and does not have, so that it is not asked again before
+    tomorrow.
+    """
+
+    asked_on: date
+    days: set[date] = field(default_factory=set)
+    bare: set[date] = field(default_factory=set)
+    # Put aside as nothing confirmed them yet, and from when on (UNIX seconds) they are asked for again.
+    doubted: dict[date, float] = field(default_factory=dict)
+
+
+class GapFiller:
+    """`fill` makes one coin's archive as whole as the upstream allows, from `first` on; one at a time for
+    each coin.
+    """
+
+    def __init__(
+        self,
+        series: ChartClient,
+        archive: Archive,
+        clock: DataClock,
+        quality: QualityLog,
+        *,
+        reach_days: int,
+        hourly_chunks: bool,
+        calls_at_once: int,
+    ) -> None:
+        self._series = series
+        self._archive = archive
+        self._clock = clock
+        self._quality = quality
+        self.reach_days = reach_days
+        self._hourly = hourly_chunks
+        self._at_once = calls_at_once
+        self._absent: OrderedDict[tuple[str, str], KnownAbsences] = OrderedDict()
+        self._turns = FetchCoalescer()
+        self._suspects = ConfirmationTracker()
+
+    async def missing(self, coin: str, currency: str, first: date) -> list[date]:
+        """Days from `first` to the last closed one that are worth asking the upstream for, oldest first."""
+        last = last_closed_day(self._clock.now())
+        absences, now = self._absences(coin, currency, last), self._clock.now()
+        absent = absences.days | {day for day, until in absences.doubted.items() if now < until}
+        start = reachable(first, last + timedelta(days=1), self.reach_days)
+        kept = within(await self._archive.read(coin, currency), start, last)
+        return [day for day in gaps(kept, start, last) if day not in absent]
+
+    def doubts(self, coin: str, currency: str) -> bool:
+        """Whether days of the coin are put aside until they are confirmed."""
+        now = self._clock.now()
+        held = self._absences(coin, currency, last_closed_day(now)).doubted.values()
+        return any(now < until for until in held)
+
+    async def fill(self, coin: str, currency: str, first: date, priority: Priority = Priority.LIVE) -> int:
+        """Fetch what is missing from `first` on; returns how many candles were added. Raises what the
+        fetches raised.
+        """
+        # Who asks for a little waits for no long fill, nor is given its daily points instead of hourly ones.
+        far = (last_closed_day(self._clock.now()) - first).days >= HOURLY_DAYS
+        key = (coin, currency, priority, far)
+        return await self._turns.take(key, first, lambda day: self._fill(coin, currency, day, priority))
+
+    async def _fill(self, coin: str, currency: str, first: date, priority: Priority) -> int:
+        try:
+            return await self._fill_once(coin, currency, first, priority)
+        except BeyondPlan as error:
+            if self.reach_days <= FREE_REACH_DAYS:
+                raise
+            # The plan was taken for larger than it is: learnt from the error_from_reply, once.
+            log.warning(
+                "the plan does not reach back so far", reason=error.message, reach_days=FREE_REACH_DAYS
+            )
+            self.reach_days = FREE_REACH_DAYS
+            return await self._fill_once(coin, currency, first, priority)
+
+    async def _fill_once(self, coin: str, currency: str, first: date, priority: Priority) -> int:
+        missing = await self.missing(coin, currency, first)
+        last = last_closed_day(self._clock.now())
+        calls = plan_calls(missing, last + timedelta(days=1), currency, hourly=self._hourly)
+        turn = asyncio.Semaphore(self._at_once)
+        stop = asyncio.Event()
+
+        async def one(call: Call) -> int:
+            async with turn:
+                if stop.is_set():
+                    return 0
+                try:
+                    added, found_any = await self._call(coin, currency, call, priority)
+                except CoincastError:
+                    stop.set()
+                    raise
+                if not found_any:
+                    # Calls go newest first: a whole span without a point lies before the coin's first day.
+                    stop.set()
+                return added
+
+        results = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
+        await self._archive.flush(coin, currency)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        self._note_absent(coin, currency, missing, await self._archive.read(coin, currency), last)
+        return sum(result for result in results if isinstance(result, int))
+
+    async def enrich(self, coin: str, currency: str, first: date) -> int:
+        """Fetch the range of days that have a close alone, by hourly points; below every caller's
+        priority.
+        """
+        last = last_closed_day(self._clock.now())
+        start = reachable(first, last + timedelta(days=1), self.reach_days)
+        tried = self._absences(coin, currency, last).bare
+        bare = [c.day for c in await self._archive.read(coin, currency) if not c.is_whole and c.day >= start]
+        bare = [day for day in bare if day not in tried]
+        added = 0
+        for call in span_calls(bare, currency):
+            added += (await self._call(coin, currency, call, Priority.BACKFILL))[0]
+            await self._archive.flush(coin, currency)
+            tried.update(day for day in bare if call.first <= day <= call.last)
+        return added
+
+    async def keep(self, coin: str, currency: str, chart: Any, received_at: float) -> int:
+        """Keep the closed days of a cleaned `market_chart` that was fetched as a document; returns how many
+        days are new or richer.
+
+        A close without its range is taken only where `fill` would get no more: it would pass for the day
+        being there. For the same reason `ohlc`, which has no volume (and beyond 30 days candles of four
+        days), and single days of `coins/{id}/history` are not taken.
+        """
+        last = last_closed_day(self._clock.now())
+        if not chart["prices"] or not await self._may_be_richer(coin, currency, chart["prices"], last):
+            return 0
+        points, _ = clean_series(chart, received_at)
+        candles = [c for c in build_candles(points, last) if c.is_whole or self._only_closes(c.day, last)]
+        return await self._archive.add(coin, currency, await self._without_jumps(coin, currency, candles))
+
+    async def _may_be_richer(
+        self, coin: str, currency: str, prices: Sequence[Sequence[float]], last: date
+    ) -> bool:
+        """Whether the archive lacks a day that a chart covers, or has a close alone where it is hourly."""
+        first = day_of(prices[0][0] / 1000)
+        hourly = (last - first).days <= HOURLY_DAYS
+        kept = within(await self._archive.read(coin, currency), first, last)
+        return bool(gaps(kept, first, last)) or (hourly and not all(candle.is_whole for candle in kept))
+
+    def _only_closes(self, day: date, last: date) -> bool:
+        return not self._hourly and (last - day).days > HOURLY_DAYS
+
+    async def _call(self, coin: str, currency: str, call: Call, priority: Priority) -> tuple[int, bool]:
+        request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
+        reply = await self._series.fetch(request)
+        points, findings = clean_series(reply.document, reply.received_at)
+        self._report(coin, currency, findings)
+        candles = build_candles(points, last_closed_day(self._clock.now()))
+        wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
+        good = await self._without_jumps(coin, currency, wanted)
+        return await self._archive.add(coin, currency, good, flush=False), bool(points)
+
+    async def _without_jumps(self, coin: str, currency: str, new: Sequence[Candle]) -> list[Candle]:
+        """Those that fit the kept ones, or of which fetches keep saying the same; the others are asked for
+        again when they may be confirmed.
+        """
+        now = self._clock.now()
+        doubted = self._absences(coin, currency, last_closed_day(now)).doubted
+        aside: set[date] = set()
+        for jump in jumps(await self._archive.read(coin, currency), new):
+            name = (coin, f"{currency} on {jump.edge.day}")
+            if not self._suspects.confirmed(name, jump.edge.close, now):
+                aside.update(jump.days)
+        if aside:
+            metrics.QUARANTINED.labels(reason="seam_jump").inc(len(aside))
+            text = f"{len(aside)} days tenfold off those that are kept, not confirmed yet"
+            self._quality.note(coin, currency, text, points=len(aside))
+            doubted.update(dict.fromkeys(aside, now + CONFIRMED_AFTER_SECONDS))
+        return [candle for candle in new if candle.day not in aside]
+
+    def _report(self, coin: str, currency: str, findings: CleaningReport) -> None:
+        self._quality.duplicates(coin, currency, findings.duplicates)
+        if findings.unsorted:
+            self._quality.remark(coin, currency, "a series was not in order of time and was sorted")
+        if findings.unequal:
+            self._quality.remark(
+                coin, currency, "the arrays of a series were of unequal length and were joined on time"
+            )
+        for reason, count in findings.quarantined.items():
+            metrics.QUARANTINED.labels(reason=reason).inc(count)
+            self._quality.note(coin, currency, f"{count} points of a series: {reason}", points=count)
+
+    def _absences(self, coin: str, currency: str, today: date) -> KnownAbsences:
+        found = self._absent.get((coin, currency))
+        if found is None or found.asked_on != today:
+            found = self._absent[coin, currency] = KnownAbsences(today)
+            self._absent.move_to_end((coin, currency))
+            if len(self._absent) > MOST_COINS_REMEMBERED:
+                self._absent.popitem(last=False)
+        return found
+
+    def _note_absent(
+        self, coin: str, currency: str, asked: Sequence[date], candles: Sequence[Candle], today: date
+    ) -> None:
+        have = {candle.day for candle in candles}
+        absences, now = self._absences(coin, currency, today), self._clock.now()
+        doubted = {day for day, until in absences.doubted.items() if now < until}
+        absences.days.update(day for day in asked if day not in have and day not in doubted)
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._turns.aclose()

@@ -1,0 +1,155 @@
+"""What touches the world, opened: clocks, Redis, and the upstream behind its guards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx2
+import redis.asyncio
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.redis import open_redis
+from coincast_market_data.cache.entry import CacheKind
+from coincast_market_data.cache.leases import KeyLeases
+from coincast_market_data.cache.read_through import ReadThrough
+from coincast_market_data.cache.redis_store import RedisStore
+from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
+from coincast_market_data.coingecko.api_plans import PLANS
+from coincast_market_data.coingecko.breakers import Breakers
+from coincast_market_data.coingecko.client import HttpUpstream, open_http
+from coincast_market_data.coingecko.pool_stats import PoolStats
+from coincast_market_data.coingecko.resilient_client import ResilientUpstream
+from coincast_market_data.coingecko.retry_policy import RetryBudget
+from coincast_market_data.coingecko.server_clock import UpstreamClock
+from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.rate_limit.sliding_window import Limits
+from coincast_market_data.redis_executor import AT_ONCE, FAILURES, RedisExecutor
+from coincast_market_data.settings import Settings, UpstreamName
+
+T = TypeVar("T")
+CONNECTIONS = 20
+# The client gives up later than the executor, by so much: it cannot tell a stall of this process from Redis'.
+CLIENT_PATIENCE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Infrastructure:
+    """What touches the world: clocks, Redis, the upstream behind its guards."""
+
+    settings: Settings
+    clock: Clock
+    data_clock: UpstreamClock
+    executor: RedisExecutor
+    store: RedisStore
+    limiter: RateLimiter
+    breakers: Breakers
+    pool: PoolStats
+    upstream: ResilientUpstream
+    counts: CacheStats
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether every figure is to be marked as no market data."""
+        return self.settings.upstream == UpstreamName.SANDBOX
+
+    def cache(self, kind: CacheKind[T], max_entries: int) -> TwoLevelCache[T]:
+        """A cache of one kind of data."""
+        most = self.settings.memory_document_bytes
+        return TwoLevelCache(
+            kind, self.store, self.clock, self.counts, max_entries=max_entries, max_bytes=most
+        )
+
+    def read_through(self, kind: CacheKind[T], max_entries: int) -> ReadThrough[T]:
+        """A cache with its way to fetch."""
+        cache = self.cache(kind, max_entries)
+        return ReadThrough(
+            cache,
+            clock=self.clock,
+            data_clock=self.data_clock,
+            sandbox=self.sandbox,
+            sharing=self.sharing(cache),
+        )
+
+    def sharing(self, cache: TwoLevelCache[T]) -> KeyLeases[T]:
+        """The leases on a cache's keys."""
+        return KeyLeases(cache, longest_seconds=self.settings.shared_fetch_wait_seconds)
+
+
+async def open_infrastructure(
+    settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None, clock: Clock
+) -> Infrastructure:
+    """Open Redis and the upstream; the stack closes them in reverse."""
+    data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX)
+    client, executor = await open_redis_executor(settings, stack)
+    prefix = f"coincast:market:{namespace(settings)}:"
+    limiter = RateLimiter(
+        rate_limits(settings),
+        replicas=settings.replicas,
+        clock=clock,
+        executor=executor,
+        client=client,
+        prefix=prefix,
+    )
+    stack.push_async_callback(limiter.aclose)
+    limiter.start()
+    http = await stack.enter_async_context(open_http(settings, transport))
+    raw = HttpUpstream(http, settings, data_clock)
+    breakers = Breakers(settings, clock)
+    upstream = ResilientUpstream(
+        raw,
+        limiter=limiter,
+        breakers=breakers,
+        budget=RetryBudget(settings.retry_share),
+        max_attempts=settings.max_attempts,
+        retry_seconds=settings.call_deadline_seconds,
+        quota_wait_seconds=settings.quota_wait_seconds,
+    )
+    stack.push_async_callback(upstream.aclose)
+    store = RedisStore(client, executor, prefix)
+    pool = PoolStats(http, raw)
+    return Infrastructure(
+        settings, clock, data_clock, executor, store, limiter, breakers, pool, upstream, CacheStats()
+    )
+
+
+def namespace(settings: Settings) -> str:
+    """Keeps what came from one upstream apart from what came from another."""
+    return f"{settings.upstream}-{hashlib.sha256(settings.base_url.encode()).hexdigest()[:8]}"
+
+
+async def open_redis_executor(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[redis.asyncio.Redis, RedisExecutor]:
+    """Open the Redis client and the one executor that the cache and the rate limiter share.
+
+    Sharing it means that a failure found by one opens the circuit for the other.
+    """
+    client = open_redis(
+        settings.redis_url,
+        max_connections=CONNECTIONS,
+        timeout_seconds=CLIENT_PATIENCE * settings.redis_patience_seconds,
+    )
+    stack.push_async_callback(client.aclose)
+
+    async def answers() -> bool:
+        return bool(await client.ping())
+
+    executor = RedisExecutor(answers, wait_budget_seconds=settings.redis_patience_seconds)
+    stack.push_async_callback(executor.aclose)
+    # Connections are made before the first request, which would pay for them out of its patience.
+    with contextlib.suppress(*FAILURES):
+        if await answers():
+            await asyncio.gather(*(answers() for _ in range(AT_ONCE)))
+    return client, executor
+
+
+def rate_limits(settings: Settings) -> Limits:
+    """The plan's limits, or those that were set."""
+    facts = PLANS[settings.plan]
+    minute, month = settings.per_minute_limit, settings.per_month_limit
+    return Limits(minute or facts.per_minute, facts.per_month if month is None else month)

@@ -1,0 +1,1 @@
+"""Background jobs: cache warm-up, refresh, backfill and maintenance."""

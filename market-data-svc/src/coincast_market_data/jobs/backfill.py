@@ -1,0 +1,49 @@
+"""Fetches what the archive lacks for many coins, below everyone else's priority; resumes where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_market_data.domain import ItemFailure, Progress
+from coincast_market_data.history.gap_filler import GapFiller
+from coincast_market_data.history.service import MAX_DAYS
+from coincast_market_data.history.utc_days import last_closed_day
+from coincast_market_data.identifiers import canonical_currency, split_ids
+from coincast_market_data.item_errors import item_failure
+from coincast_market_data.ports import DataClock, Priority
+
+
+class BackfillJob:
+    """Coin after coin. What a call brought is in the archive at once, so a second run asks only for the
+    rest.
+    """
+
+    def __init__(self, filler: GapFiller, clock: DataClock) -> None:
+        self._filler = filler
+        self._clock = clock
+
+    async def run(self, ids: Sequence[str], currency: str, days: int) -> AsyncIterator[Progress]:
+        """Progress after each coin; a coin that fails is told and the others go on."""
+        coins, bad = split_ids(ids)
+        code = canonical_currency(currency)
+        if not 1 <= days <= MAX_DAYS:
+            raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
+        total = len(coins) + len(bad)
+        done = 0
+        for text in bad:
+            done += 1
+            yield Progress(text, done, total, 0, ItemFailure(text, "invalid_input", "not a coin id", "ids"))
+        for coin in coins:
+            added, failure = await self._one(coin, code, days)
+            done += 1
+            yield Progress(coin, done, total, added, failure)
+
+    async def _one(self, coin: str, code: str, days: int) -> tuple[int, ItemFailure | None]:
+        first = last_closed_day(self._clock.now()) - timedelta(days=days - 1)
+        try:
+            added = await self._filler.fill(coin, code, first, Priority.BACKFILL)
+            return added + await self._filler.enrich(coin, code, first), None
+        except CoincastError as error:
+            return 0, item_failure(coin, error)

@@ -1,0 +1,111 @@
+"""What goes on behind the callers: hot prices stay fresh, and the archive of the warm coins stays whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import date
+from typing import Any
+
+import structlog
+
+from coincast_chassis.errors import CoincastError
+from coincast_market_data import metrics
+from coincast_market_data.history.utc_days import last_closed_day
+from coincast_market_data.jobs.backfill import BackfillJob
+from coincast_market_data.ports import DataClock
+from coincast_market_data.prices.popularity import PairPopularity
+from coincast_market_data.prices.service import PriceService
+from coincast_market_data.settings import Settings
+
+log = structlog.get_logger(__name__)
+MONTH_SECONDS = 31 * 86_400
+# No more than half of a month's calls go into keeping prices hot.
+MONTH_SHARE = 0.5
+MOST_PAIRS = 500
+KEEP_EVERY_SECONDS = 600.0
+KEEP_DAYS = 365
+OBSERVE_SECONDS = 5.0
+
+
+def refresh_interval(fresh_seconds: float, per_month: int) -> float:
+    """Seconds between refreshes: the fresh window, or longer where the month's budget asks for it."""
+    paced = MONTH_SECONDS / (per_month * MONTH_SHARE) if per_month else 0.0
+    return max(fresh_seconds * 0.9, paced)
+
+
+class RefreshJobs:
+    """Loops that end with the service. A failure is counted where it happened, and tried again next time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: DataClock,
+        *,
+        prices: PriceService,
+        hot: PairPopularity,
+        backfill: BackfillJob,
+        per_month: int,
+        observe: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._prices = prices
+        self._hot = hot
+        self._backfill = backfill
+        self._interval = refresh_interval(settings.prices_fresh_seconds, per_month)
+        self._observe = observe
+        self._kept_for: date | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, finish_warming: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin, once. The gauges are kept up to date where nothing is refreshed, too."""
+        if self._tasks:
+            return
+        loops = [finish_warming(), every(OBSERVE_SECONDS, self._observe, at_once=True)]
+        if self._settings.background_refresh:
+            loops.append(every(self._interval, self._refresh_hot))
+            loops.append(every(KEEP_EVERY_SECONDS, self._keep_archive))
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+
+    async def _refresh_hot(self) -> None:
+        pairs = self._hot.take(MOST_PAIRS)
+        if pairs:
+            metrics.REFRESHED.inc(len(pairs))
+            await self._prices.refresh(pairs)
+
+    async def _keep_archive(self) -> None:
+        today = last_closed_day(self._clock.now())
+        if today == self._kept_for or not self._settings.warm_ids:
+            return
+        failed = await self._fill(self._settings.warm_ids)
+        if not failed:
+            self._kept_for = today
+
+    async def _fill(self, ids: Sequence[str]) -> int:
+        failed = 0
+        async for step in self._backfill.run(ids, self._settings.warm_vs_currency, KEEP_DAYS):
+            if step.failure is not None and step.failure.kind != "not_found":
+                failed += 1
+        return failed
+
+    async def aclose(self) -> None:
+        """End the loops."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def every(seconds: float, step: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:
+    """Take the step again and again; a failure is told, and the next turn tries again."""
+    if not at_once:
+        await asyncio.sleep(seconds)
+    while True:
+        try:
+            await step()
+        except CoincastError as error:
+            log.info("a step behind the callers failed", reason=error.message)
+        except Exception:
+            # A loop that dies in silence would leave stale prices behind; it must go on and be seen.
+            log.exception("a step behind the callers broke")
+        await asyncio.sleep(seconds)

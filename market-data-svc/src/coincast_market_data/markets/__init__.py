@@ -1,0 +1,1 @@
+"""The market table: pages of coins by market value."""

@@ -1,0 +1,149 @@
+"""The market table, a page or named coins at a time, through the cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from coincast_chassis.errors import InvalidInput, NotFound
+from coincast_market_data import metrics
+from coincast_market_data.cache.read_through import Fetch, FetchResult, ReadThrough, ServedValue
+from coincast_market_data.catalogue.service import Catalogue
+from coincast_market_data.coingecko.parser import Reject, market_figure_faults, parse_markets
+from coincast_market_data.domain import ItemFailure, Market, Markets
+from coincast_market_data.identifiers import canonical_currency, document_key, echo, split_ids
+from coincast_market_data.item_errors import item_failure
+from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.prices.chunking import split_by_width
+from coincast_market_data.prices.plausibility import PlausibilityChecker
+from coincast_market_data.prices.service import MOST_HINTS, worst
+
+Query = tuple[tuple[str, str], ...]
+Table = tuple[tuple[Market, ...], tuple[Reject, ...]]
+MOST_A_PAGE = 250
+LONGEST_COMMON_BYTES = 120
+
+
+class MarketService:
+    """Pages of coins by market value, or the named ones."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        tables: ReadThrough[Table],
+        catalogue: Catalogue,
+        note: Callable[[str, str, str], None],
+        judge: PlausibilityChecker,
+        *,
+        max_query_bytes: int,
+    ) -> None:
+        self._upstream = upstream
+        self._tables = tables
+        self._catalogue = catalogue
+        self._note = note
+        self._judge = judge
+        self._max_query_bytes = max_query_bytes
+
+    async def get(
+        self, currency: str, ids: Sequence[str], page: int, per_page: int, max_age_seconds: float | None
+    ) -> Markets:
+        """One page. Raises InvalidInput for a page that cannot be."""
+        code = canonical_currency(currency)
+        page, per_page = page or 1, per_page or 100
+        if not 1 <= per_page <= 250:
+            raise InvalidInput(f"per_page must be 1 to 250; {per_page} was given", field="per_page")
+        if not 1 <= page <= 10_000:
+            raise InvalidInput(f"page must be 1 to 10000; {page} was given", field="page")
+        coins, bad = split_ids(ids) if ids else ([], [])
+        failures = [
+            ItemFailure(text, "invalid_input", f"{echo(text)} is not a coin id", "ids") for text in bad
+        ]
+        if bad and not coins:
+            raise InvalidInput(failures[0].message, field="ids")
+        self._catalogue.check_currency(code, "vs_currency")
+        questions = self._questions(code, sorted(coins), page, per_page)
+        answers = await asyncio.gather(*(self._page(query, code, max_age_seconds) for query in questions))
+        rows = [row for answer in answers for row in answer.value[0]]
+        rejects = [reject for answer in answers for reject in answer.value[1]]
+        if len(answers) > 1:
+            rows.sort(key=lambda row: -(row.market_cap or 0.0))
+        failures += [_rejected(reject) for reject in rejects if reject.id]
+        for coin in _absent(coins, rows, rejects):
+            failures.append(await self._missing(coin, hints=len(failures) < MOST_HINTS))
+        where = worst(answer.provenance for answer in answers)
+        return Markets(rows, where or answers[0].provenance, failures)
+
+    def _questions(self, code: str, coins: Sequence[str], page: int, per_page: int) -> list[Query]:
+        """One call for a page; for named coins as many as a bounded address needs."""
+        common = (("vs_currency", code), ("order", "market_cap_desc"), ("precision", "full"))
+        if not coins:
+            return [(*common, ("page", str(page)), ("per_page", str(per_page)))]
+        return [
+            (*common, ("ids", ",".join(part)), ("page", "1"), ("per_page", str(MOST_A_PAGE)))
+            for part in split_by_width(coins, self._max_query_bytes - LONGEST_COMMON_BYTES, MOST_A_PAGE)
+        ]
+
+    async def _page(self, query: Query, code: str, max_age: float | None) -> ServedValue[Table]:
+        return await self._tables.get(document_key("coins/markets", query), self._fetch(query, code), max_age)
+
+    def _fetch(self, query: Query, code: str) -> Fetch[Table]:
+        async def fetch(priority: Priority) -> FetchResult[Table]:
+            reply = await self._upstream.fetch(UpstreamRequest("coins/markets", query, "markets", priority))
+            rows, rejects = parse_markets(reply.document, code, reply.received_at)
+            await self._judge.prepare((row.id, code) for row in rows if row.price is not None)
+            jumped = {row.id for row in rows if not self._plausible(row)}
+            rejects += [Reject(coin, "jump") for coin in sorted(jumped)]
+            rows = tuple(row for row in rows if row.id not in jumped)
+            for coin, figure, fault in _figure_faults(reply.document, rows):
+                metrics.QUARANTINED.labels(reason=fault).inc()
+                self._note(coin, code, f"market row: {figure} {fault}")
+            for reject in rejects:
+                metrics.QUARANTINED.labels(reason=reject.reason).inc()
+                self._note(reject.id, code, f"market row: {reject.reason}")
+            return FetchResult((rows, tuple(rejects)), reply.received_at, reply.seconds)
+
+        return fetch
+
+    def _plausible(self, row: Market) -> bool:
+        return row.price is None or self._judge.plausible((row.id, row.vs_currency), row.price)
+
+    async def _missing(self, coin: str, *, hints: bool) -> ItemFailure:
+        names = await self._catalogue.suggest(coin) if hints else ()
+        hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
+        return item_failure(
+            coin, NotFound(f"CoinGecko lists no coin {echo(coin)}{hint}", field="ids", suggestions=names)
+        )
+
+
+def _absent(coins: Sequence[str], rows: Sequence[Market], rejects: Sequence[Reject]) -> list[str]:
+    there = {row.id for row in rows} | {reject.id for reject in rejects}
+    return [coin for coin in coins if coin not in there]
+
+
+def _figure_faults(document: Any, rows: Sequence[Market]) -> Iterator[tuple[str, str, str]]:
+    """(coin, figure, why it is left out) of the rows that are taken."""
+    taken = {row.id for row in rows}
+    for row in document:
+        if isinstance(row, dict) and row.get("id") in taken:
+            yield from ((row["id"], name, fault) for name, fault in market_figure_faults(row))
+
+
+def _rejected(reject: Reject) -> ItemFailure:
+    message = f"CoinGecko's figures of {echo(reject.id)} cannot be true ({reject.reason}) and were put aside"
+    return ItemFailure(reject.id, "unavailable", message, retry_after_seconds=30)
+
+
+def encode_table(table: Table) -> bytes:
+    """For the shared cache."""
+    rows, rejects = table
+    return orjson.dumps([[asdict(row) for row in rows], [[r.id, r.reason] for r in rejects]])
+
+
+def decode_table(data: bytes) -> Table:
+    """From the shared cache."""
+    rows, rejects = orjson.loads(data)
+    return tuple(Market(**row) for row in rows), tuple(Reject(*row) for row in rejects)

@@ -1,0 +1,1 @@
+"""CoinGecko documents passed through unchanged in shape, cached and sanitised."""

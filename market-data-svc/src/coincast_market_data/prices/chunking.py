@@ -1,0 +1,86 @@
+"""How a batch of prices is split into upstream calls. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from coincast_market_data.coingecko.parser import Pair
+
+FIXED_QUERY = (
+    ("include_market_cap", "true"),
+    ("include_24hr_vol", "true"),
+    ("include_24hr_change", "true"),
+    ("include_last_updated_at", "true"),
+    ("precision", "full"),
+)
+FEW_CALLS = 4
+FIXED_BYTES = sum(len(key) + len(value) + 2 for key, value in FIXED_QUERY) + len("ids=&vs_currencies=")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The ids and currencies of one upstream call, both sorted."""
+
+    ids: tuple[str, ...]
+    currencies: tuple[str, ...]
+
+    def pairs(self) -> list[Pair]:
+        """All that the call brings."""
+        return [(coin, currency) for coin in self.ids for currency in self.currencies]
+
+    def query(self) -> tuple[tuple[str, str], ...]:
+        """The call's parameters."""
+        return (("ids", ",".join(self.ids)), ("vs_currencies", ",".join(self.currencies)), *FIXED_QUERY)
+
+    def halves(self) -> list[Chunk]:
+        """Two smaller chunks, by ids where there are several, else by currencies; none where it cannot be
+        split.
+        """
+        if len(self.ids) > 1:
+            middle = len(self.ids) // 2
+            return [Chunk(self.ids[:middle], self.currencies), Chunk(self.ids[middle:], self.currencies)]
+        if len(self.currencies) > 1:
+            middle = len(self.currencies) // 2
+            return [Chunk(self.ids, self.currencies[:middle]), Chunk(self.ids, self.currencies[middle:])]
+        return []
+
+
+def most_calls(chunk: Chunk) -> int:
+    """Upstream calls that a chunk may cost where it is refused: enough to find one bad pair by halving, and a
+    few.
+    """
+    return 1 + 2 * (len(chunk.pairs()) - 1).bit_length() + FEW_CALLS
+
+
+def plan_chunks(pairs: Iterable[Pair], *, max_ids: int, max_query_bytes: int) -> list[Chunk]:
+    """Chunks over the union of ids and currencies that cover every pair, each within both bounds.
+
+    A single id may exceed the bytes on its own; it is still sent, alone.
+    """
+    wanted = set(pairs)
+    currencies = tuple(sorted({currency for _, currency in wanted}))
+    room = max_query_bytes - FIXED_BYTES - _width(currencies)
+    ids = sorted({coin for coin, _ in wanted})
+    return [Chunk(part, currencies) for part in split_by_width(ids, room, max_ids)]
+
+
+def split_by_width(ids: Sequence[str], room: int, most: int) -> list[tuple[str, ...]]:
+    """The ids in order, in parts of at most `most` whose list fits into `room` bytes of an address."""
+    parts: list[tuple[str, ...]] = []
+    part: list[str] = []
+    used = 0
+    for coin in ids:
+        width = _width((coin,))
+        if part and (len(part) >= most or used + width > room):
+            parts.append(tuple(part))
+            part, used = [], 0
+        part.append(coin)
+        used += width
+    return [*parts, tuple(part)] if part else parts
+
+
+def _width(names: Sequence[str]) -> int:
+    # A comma becomes %2C in the address.
+    return sum(len(quote(name, safe="")) + 3 for name in names)

@@ -1,0 +1,150 @@
+"""Fetches one chunk of prices from the upstream and keeps what is good in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+import orjson
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import Unavailable
+from coincast_market_data import metrics
+from coincast_market_data.cache.entry import CacheEntry, CacheKind
+from coincast_market_data.cache.freshness import FreshnessPolicy
+from coincast_market_data.cache.two_level import TwoLevelCache
+from coincast_market_data.coingecko.parser import Pair, parse_quotes, quote_figure_faults
+from coincast_market_data.domain import Quote
+from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.prices.batcher import Outcome
+from coincast_market_data.prices.chunking import Chunk
+
+# Replicas and CDN edges of the upstream differ by minutes, not by more.
+BACKWARDS_SECONDS = 3600.0
+QuoteCache = TwoLevelCache[Quote | None]
+# The currencies in a key come first, so that nothing an id holds can be taken for one.
+PLAIN_REASONS = {
+    "not_finite": "is not a finite number",
+    "not_a_number": "is not a number",
+    "not_positive": "is not positive",
+    "absurd_clock": "carries an impossible time",
+    "clock_back": "is older than the one known already",
+    "left_out": "is missing this time",
+    "jump": "is tenfold off the last good one and not confirmed yet",
+}
+
+
+def quote_kind(fresh_seconds: float, if_error_seconds: float) -> CacheKind[Quote | None]:
+    """How quotes are kept. None is a pair that the upstream is known not to have."""
+    windows = FreshnessPolicy(fresh_seconds, fresh_seconds * 4, max(if_error_seconds, fresh_seconds * 4))
+    return CacheKind("quote", windows, _encode, _decode)
+
+
+def quote_key(pair: Pair) -> str:
+    """The cache key of one coin in one currency."""
+    return f"{pair[1]}:{pair[0]}"
+
+
+class Judge(Protocol):
+    """Who says which price is believed."""
+
+    async def prepare(self, pairs: Iterable[Pair]) -> None:
+        """Look up what these pairs cost last; to be done before they are judged."""
+        ...
+
+    def plausible(self, pair: Pair, price: float) -> bool:
+        """Whether the price may be served and kept."""
+        ...
+
+
+class QuoteFetcher:
+    """One upstream call for one chunk."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        cache: QuoteCache,
+        clock: Clock,
+        judge: Judge,
+        note: Callable[[Pair, str], None],
+    ) -> None:
+        self._upstream = upstream
+        self._cache = cache
+        self._clock = clock
+        self._judge = judge
+        self._note = note
+
+    async def fetch(self, chunk: Chunk, priority: Priority) -> dict[Pair, Outcome]:
+        """An entry for each pair of the chunk, or the reason why its figure was quarantined."""
+        request = UpstreamRequest("simple/price", chunk.query(), "prices", priority)
+        reply = await self._upstream.fetch(request)
+        good, bad = parse_quotes(reply.document, chunk.ids, chunk.currencies, reply.received_at)
+        await self._judge.prepare(pair for pair, quote in good.items() if quote is not None)
+        stored_at = self._clock.now()
+        entries: dict[Pair, CacheEntry[Quote | None]] = {}
+        faults = {pair: reject.reason for pair, reject in bad.items()}
+        for pair, figure, fault in quote_figure_faults(reply.document, good):
+            metrics.QUARANTINED.labels(reason=fault).inc()
+            self._note(pair, f"{figure} {fault}")
+        for pair, quote in good.items():
+            if quote is not None and not self._judge.plausible(pair, quote.price):
+                faults[pair] = "jump"
+            elif quote is None and self._was_there(pair):
+                faults[pair] = "left_out"
+            elif quote is not None and self._went_back(pair, quote):
+                faults[pair] = "clock_back"
+            else:
+                kept = self._with_plausible_cap(pair, quote)
+                entries[pair] = CacheEntry(kept, stored_at, reply.received_at, reply.seconds)
+        self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
+        return {**entries, **{pair: self._quarantined(pair, reason) for pair, reason in faults.items()}}
+
+    def _with_plausible_cap(self, pair: Pair, quote: Quote | None) -> Quote | None:
+        """Without a market cap that would mean a tenfold supply from one fetch to the next."""
+        if quote is None or quote.market_cap is None:
+            return quote
+        supply = quote.market_cap / quote.price
+        if self._judge.plausible((pair[0], f"supply in {pair[1]}"), supply):
+            return quote
+        metrics.QUARANTINED.labels(reason="supply_jump").inc()
+        self._note(pair, "supply_jump")
+        return replace(quote, market_cap=None)
+
+    def _went_back(self, pair: Pair, quote: Quote) -> bool:
+        """Whether the last trade lies well before the one that was known already."""
+        before = self._cache.peek(quote_key(pair))
+        known = before.value.last_updated_at if before and before.value else None
+        seen = quote.last_updated_at
+        return known is not None and seen is not None and seen < known - BACKWARDS_SECONDS
+
+    def _was_there(self, pair: Pair) -> bool:
+        """A coin that had a price a moment ago and is left out now: more likely a slip than an end."""
+        before = self._cache.peek(quote_key(pair))
+        return before is not None and before.value is not None
+
+    def _quarantined(self, pair: Pair, reason: str) -> Unavailable:
+        metrics.QUARANTINED.labels(reason=reason).inc()
+        self._note(pair, reason)
+        coin, currency = pair
+        said = PLAIN_REASONS.get(reason, reason)
+        return Unavailable(
+            f"CoinGecko's price of {coin} in {currency} {said}; it was put aside", retry_after_seconds=30
+        )
+
+
+def _encode(quote: Quote | None) -> bytes:
+    if quote is None:
+        return b"null"
+    return orjson.dumps(
+        [
+            quote.id, quote.vs_currency, quote.price, quote.market_cap, quote.volume_24h,
+            quote.change_24h_percent,
+            quote.last_updated_at,
+        ]
+    )  # fmt: skip
+
+
+def _decode(data: bytes) -> Quote | None:
+    row = orjson.loads(data)
+    return None if row is None else Quote(*row)

@@ -1,1 +1,0 @@
-"""Who may call the upstream, and when: one bucket for all replicas."""

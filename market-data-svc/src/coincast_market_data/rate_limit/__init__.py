@@ -1,0 +1,1 @@
+"""Rate limiter for upstream calls, shared by all replicas through Redis."""

@@ -1,0 +1,180 @@
+"""Lets calls through as the plan allows: by Redis for all replicas together, by this process alone
+without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from importlib import resources
+from typing import Any
+
+import redis.asyncio
+from redis.commands.core import AsyncScript
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import Exhausted
+from coincast_market_data import metrics
+from coincast_market_data.ports import Priority
+from coincast_market_data.rate_limit.local_fallback import InFlightScripts, LocalFallback, UnreportedCalls
+from coincast_market_data.rate_limit.sliding_window import (
+    MINUTE_SHARE,
+    MONTH_SHARE,
+    RECOVERY_SECONDS,
+    AcquireResult,
+    ClockReading,
+    Limits,
+    ScriptReply,
+    read_clock,
+)
+from coincast_market_data.redis_executor import RedisExecutor
+
+# Redis hears of every replica so often: what it sets aside for one that is silent is no older than this.
+BEAT_SECONDS = 1.0
+KEYS = ("calls", "state", "replicas", "reserves")
+SCRIPT = resources.files(__package__).joinpath("acquire.lua").read_text()
+
+
+class RateLimiter:
+    """`acquire` returns when a call may go, or raises Exhausted with the time after which it might."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        replicas: int,
+        clock: Clock,
+        executor: RedisExecutor,
+        client: redis.asyncio.Redis | None,
+        prefix: str,
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._executor = executor
+        self._script = client.register_script(SCRIPT) if client is not None else None
+        self._keys = [f"{prefix}quota:{{plan}}:{name}" for name in KEYS]
+        self._name = uuid.uuid4().hex
+        self._replicas = replicas
+        self._fallback = LocalFallback(limits, replicas)
+        self._under_way = 0
+        self._together = InFlightScripts(0)
+        self._beats: asyncio.Task[None] | None = None
+        self.shared = client is not None
+
+    def start(self) -> None:
+        """Be heard by Redis from time to time, so that it knows what to set aside for this process."""
+        if self._script is not None and self._beats is None:
+            self._beats = asyncio.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            await self._run("look", Priority.LIVE, "")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def aclose(self) -> None:
+        """Leave what was set aside for this process to the others."""
+        if self._beats is not None:
+            self._beats.cancel()
+            await asyncio.gather(self._beats, return_exceptions=True)
+        await self._run("leave", Priority.LIVE, "")
+
+    @property
+    def limits(self) -> Limits:
+        """The plan's limits."""
+        return self._limits
+
+    async def acquire(self, priority: Priority, wait_seconds: float) -> None:
+        """Wait for a turn, at most `wait_seconds`; raises Exhausted where it would take longer."""
+        deadline = self._clock.monotonic() + wait_seconds
+        while True:
+            result = await self._ask(priority)
+            if result.granted:
+                return
+            left = deadline - self._clock.monotonic()
+            if result.wait_seconds > left:
+                metrics.QUOTA_REFUSALS.labels(priority=priority.name.lower()).inc()
+                raise Exhausted(
+                    "The quota at CoinGecko is used up for now",
+                    retry_after_seconds=max(result.wait_seconds, 0.1),
+                )
+            await asyncio.sleep(result.wait_seconds)
+
+    async def refused(self, retry_after_seconds: float) -> None:
+        """The upstream answered 429."""
+        self._fallback.refused(read_clock(self._clock), retry_after_seconds)
+        await self._run("look", Priority.LIVE, "")
+
+    async def usage(self) -> AcquireResult:
+        """What is left, for the status."""
+        result = await self._run("look", Priority.LIVE, "")
+        return result or self._fallback.window.usage(read_clock(self._clock))
+
+    async def _ask(self, priority: Priority) -> AcquireResult:
+        member = uuid.uuid4().hex
+        asked = self._executor.up
+        result = await self._run("ask", priority, member)
+        if result is None:
+            now = read_clock(self._clock)
+            result = self._fallback.try_acquire(now, priority, member)
+            if asked and not result.granted:
+                self._fallback.cancel(now, member)
+        metrics.QUOTA_LEFT.set(max(0, result.minute_limit - result.minute_used - result.granted))
+        return result
+
+    async def _run(self, what: str, priority: Priority, member: str) -> AcquireResult | None:
+        """What Redis says; None where it is away or late."""
+        if self._script is None:
+            return None
+        script = self._script
+
+        async def command() -> AcquireResult | None:
+            return await self._talk(script, what, priority, member)
+
+        result = await self._executor.execute("quota", command)
+        self.shared = result is not None
+        return result
+
+    async def _talk(
+        self, script: AsyncScript, what: str, priority: Priority, member: str
+    ) -> AcquireResult | None:
+        """One run of the script; None where Redis came back empty and is not sure of the minute yet.
+
+        What it tells and learns counts however late it ends.
+        """
+        now = read_clock(self._clock)
+        unreported = self._fallback.take_unreported(now)
+        args = self._arguments(what, priority, member, now, unreported)
+        if not self._under_way:
+            self._together = InFlightScripts(self._fallback.spent)
+        together, self._under_way = self._together, self._under_way + 1
+        try:
+            reply = ScriptReply(*(int(part) for part in await script(keys=self._keys, args=args)))
+        except BaseException:
+            together.lost = True
+            self._fallback.give_back(unreported)
+            raise
+        finally:
+            self._under_way -= 1
+        granted = int(reply.granted and what == "ask")
+        if granted:
+            self._fallback.remember(member, now)
+        together.least = min(together.least, reply.reserve)
+        surely = not self._under_way and not together.lost
+        self._fallback.learn(now, reply, together, granted=granted, surely=surely)
+        return reply.result() if reply.settled else None
+
+    def _arguments(
+        self, what: str, priority: Priority, member: str, now: ClockReading, unreported: UnreportedCalls
+    ) -> list[Any]:
+        limits, paused = self._limits, self._fallback.window.paused_seconds(now)
+        shares = [MINUTE_SHARE[priority], MONTH_SHARE[priority]]
+        times = [int(limits.window_seconds * 1000), int(RECOVERY_SECONDS * 1000)]
+        told: list[Any] = []
+        for own in unreported.calls:
+            age = max(0, int((now.at - own.at) * 1000)) if own.made else -1
+            told += [age, own.member, int(not own.told)]
+        return [
+            what, limits.per_minute, limits.per_month, *shares, *times, member, self._name,
+            self._fallback.reserve, self._replicas, self._fallback.born or "", self._fallback.month_used(now),
+            unreported.old, int(paused * 1000), unreported.refusals, *told,
+        ]  # fmt: skip

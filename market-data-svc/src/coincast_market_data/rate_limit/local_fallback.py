@@ -1,0 +1,170 @@
+"""The quota while Redis is away: what Redis had set aside for this process, so that replicas together keep
+the plan even where Redis still answers the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from coincast_market_data.ports import Priority
+from coincast_market_data.rate_limit.sliding_window import (
+    AcquireResult,
+    ClockReading,
+    Limits,
+    QuotaWindow,
+    ScriptReply,
+    month_of,
+)
+
+# Silent for longer, Redis is taken to be away for all: what this process used in the minute is free again.
+SLOW_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineCall:
+    """A call that Redis is yet to hear of: made without it, or asked of it and then not made."""
+
+    member: str
+    at: float
+    made: bool
+    # A Redis that came back empty has the month's sum already, and is told the minute's calls.
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnreportedCalls:
+    """What Redis does not know of, or should not: calls before the window (how many) and within it, and
+    how often the upstream refused.
+    """
+
+    old: int
+    calls: Sequence[OfflineCall]
+    refusals: int
+
+
+@dataclass(slots=True)
+class InFlightScripts:
+    """Words with Redis that are under way at the same time: none knows in what order they are heard."""
+
+    spent_before: int
+    least: int = 2**53
+    lost: bool = False
+
+
+class LocalFallback:
+    """Knows how many replicas there are, and what was set aside for this one when Redis was last heard."""
+
+    def __init__(self, limits: Limits, replicas: int) -> None:
+        self._limits = limits
+        self._least_replicas = replicas
+        self._replicas = replicas
+        self._unreported: list[OfflineCall] = []
+        self._old = self._refusals = 0
+        self._made: deque[OfflineCall] = deque()
+        self._month = ("", 0)
+        self.born: int | None = None
+        self._heard_at = float("-inf")
+        self._own_then = 0
+        self._told = self._spent_then = 0
+        # Calls granted here so far.
+        self.spent = 0
+        self.window = QuotaWindow(self._share(ClockReading(0.0, 0.0)))
+
+    @property
+    def reserve(self) -> int:
+        """Calls that may still be granted here while Redis, which set them aside, may be answering others."""
+        return max(0, self._told - (self.spent - self._spent_then))
+
+    def learn(
+        self, now: ClockReading, reply: ScriptReply, together: InFlightScripts, *, granted: int, surely: bool
+    ) -> None:
+        """Redis answered. A larger reserve is taken only where `surely` all words under way together
+        are answered, as each may have made it smaller again; and then the least of them.
+        """
+        if self.born is not None and reply.born != self.born:
+            # It came back empty and is to hear of every call of the minute; a name counts once.
+            new = {own.member for own in self._unreported}
+            self._unreported += [replace(own, told=True) for own in self._made if own.member not in new]
+        self.born = reply.born
+        # A pause outlives the Redis that told of it.
+        self.window.pause(now, reply.paused_ms / 1000)
+        if not reply.settled:
+            return
+        # Before, it has not heard of all of them.
+        self._replicas = max(self._least_replicas, reply.replicas)
+        self._month = (month_of(now), reply.month_used + granted)
+        self._heard_at = now.at
+        self._own_then = self.window.used(now)
+        reserve = together.least if surely else reply.reserve
+        if surely or reserve - (self.spent - together.spent_before) <= self.reserve:
+            self._told, self._spent_then = reserve, together.spent_before
+
+    def refused(self, now: ClockReading, retry_after_seconds: float) -> None:
+        """The upstream answered 429; Redis is yet to hear of it."""
+        self.window.refused(now, retry_after_seconds)
+        self._refusals += 1
+
+    def remember(self, member: str, now: ClockReading) -> None:
+        """Redis granted a call."""
+        self.window.record(now)
+        self._note(OfflineCall(member, now.at, made=True))
+
+    def month_used(self, now: ClockReading) -> int:
+        """Calls of all replicas this month, as last told; 0 in a new month."""
+        month, used = self._month
+        return used if month == month_of(now) else 0
+
+    def _note(self, own: OfflineCall) -> None:
+        self._made.append(own)
+        while self._made[0].at <= own.at - self._limits.window_seconds:
+            self._made.popleft()
+
+    def try_acquire(self, now: ClockReading, priority: Priority, member: str) -> AcquireResult:
+        """Grant and count one call out of this process's share; `member` is its name in Redis."""
+        self.window.limits = self._share(now)
+        if now.at - self._heard_at < SLOW_SECONDS and not self.reserve:
+            seen = self.window.usage(now)
+            return replace(seen, granted=False, wait_seconds=max(seen.paused_seconds, ASK_AGAIN_SECONDS))
+        result = self.window.try_acquire(now, priority)
+        if result.granted:
+            self.spent += 1
+            self._age(now)
+            own = OfflineCall(member, now.at, made=True)
+            self._unreported.append(own)
+            self._note(own)
+        return result
+
+    def cancel(self, now: ClockReading, member: str) -> None:
+        """A call that Redis may yet grant is not going to be made."""
+        self._unreported.append(OfflineCall(member, now.at, made=False))
+
+    def take_unreported(self, now: ClockReading) -> UnreportedCalls:
+        """What the next word is to tell Redis."""
+        self._age(now)
+        taken = UnreportedCalls(self._old, self._unreported, self._refusals)
+        self._old = self._refusals = 0
+        self._unreported = []
+        return taken
+
+    def give_back(self, unreported: UnreportedCalls) -> None:
+        """It could not be told."""
+        self._old += unreported.old
+        self._refusals += unreported.refusals
+        self._unreported = [*unreported.calls, *self._unreported]
+
+    def _age(self, now: ClockReading) -> None:
+        """What left the window counts for the month alone; a call that was not made has left every count."""
+        start = now.at - self._limits.window_seconds
+        self._old += sum(own.made and own.at <= start for own in self._unreported)
+        self._unreported = [own for own in self._unreported if own.at > start]
+
+    def _share(self, now: ClockReading) -> Limits:
+        month = self._limits.per_month // self._replicas
+        share = self._limits.per_minute // self._replicas
+        if now.at - self._heard_at < self._limits.window_seconds:
+            # The minute in which Redis went is partly spent by all: what was set aside then is this process'.
+            share = min(share, self._own_then + self._told)
+        return replace(self._limits, per_minute=max(share, 0), per_month=month)

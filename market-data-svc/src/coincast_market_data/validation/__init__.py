@@ -1,0 +1,1 @@
+"""Detection of implausible values, and the record of what was set aside."""

@@ -1,0 +1,198 @@
+"""Takes out of CoinGecko's documents what cannot be true, before they are kept or passed on; counts it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from coincast_market_data import metrics
+from coincast_market_data.coingecko.parser import (
+    Pair,
+    figure_fault,
+    market_fault,
+    market_figure_faults,
+    parse_ohlc,
+    price_fault,
+)
+from coincast_market_data.validation.series_cleaning import clean_series, is_jump
+
+SERIES_PARTS = ("prices", "market_caps", "total_volumes")
+# Where documents of one coin hold a price a currency.
+PRICES_BY_CURRENCY = ("current_price", "ath", "atl", "high_24h", "low_24h")
+ANY_CURRENCY = "usd"
+Note = Callable[[str, str, str], None]
+Plausible = Callable[[Pair, float], bool]
+
+
+class PayloadSanitizer:
+    """`note(coin, currency, text)` remembers what was put aside; `plausible(pair, price)` says whether a spot
+    price may be believed beside the last one.
+    """
+
+    def __init__(self, note: Note, plausible: Plausible = lambda _pair, _price: True) -> None:
+        self._note = note
+        self._plausible = plausible
+
+    def sanitize(self, path: str, query: Mapping[str, str], document: Any, now: float) -> Any:
+        """The document without what cannot be true. `now`: UNIX seconds on the upstream's clock."""
+        parts = path.split("/")
+        currency = query.get("vs_currency", ANY_CURRENCY)
+        if path == "coins/markets":
+            return self._markets(currency, document, now)
+        if path == "simple/price":
+            return self._prices(document)
+        if parts[0] != "coins" or parts[1:2] == ["list"]:
+            return document
+        if parts[2:3] == ["market_chart"]:
+            return self._chart(parts[1], currency, document, now)
+        if parts[2:3] == ["ohlc"]:
+            return self._ohlc(parts[1], currency, document, now)
+        # What a document of a past day says is not held against the price of today.
+        return self._coin(parts[1], document, spot=len(parts) == 2)
+
+    def _markets(self, currency: str, document: Any, now: float) -> Any:
+        if not isinstance(document, list):
+            return document
+        kept = []
+        for row in document:
+            named = isinstance(row, dict) and _named(row)
+            fault = market_fault(row, now) if named else "not_a_row"
+            if not fault and row.get("current_price") is not None:
+                fault = self._jump(row["id"], currency, row["current_price"])
+            if fault:
+                self._aside(row["id"] if named else "", currency, "a market row", fault, 1)
+            else:
+                kept.append(self._market_row(currency, row))
+        return kept
+
+    def _market_row(self, currency: str, row: dict[str, Any]) -> Any:
+        faults = dict(market_figure_faults(row))
+        for name, fault in faults.items():
+            self._aside(row["id"], currency, name, fault, 1)
+        return self._finite(
+            row["id"], currency, {name: None if name in faults else v for name, v in row.items()}
+        )
+
+    def _finite(self, coin: str, currency: str, value: Any) -> Any:
+        """With null where a number is not finite, however deep; JSON has no word for it."""
+        if isinstance(value, dict):
+            return {name: self._finite(coin, currency, inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._finite(coin, currency, inner) for inner in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            self._aside(coin, currency, "a figure", "figure_not_finite", 1)
+            return None
+        return value
+
+    def _prices(self, document: Any) -> Any:
+        """Prices asked for by name or symbol; those by id go through the quotes."""
+        if not isinstance(document, dict):
+            return document
+        return {coin: self._row(coin, row) for coin, row in document.items()}
+
+    def _row(self, coin: str, row: Any) -> Any:
+        if not isinstance(row, dict):
+            return {}
+        return {
+            name: value for name, value in row.items() if value is None or self._is_figure(coin, name, value)
+        }
+
+    def _is_figure(self, coin: str, name: str, value: Any) -> bool:
+        currency, _, figure = name.partition("_")
+        if not figure:
+            return self._is_price(coin, name, value, spot=True)
+        fault = figure_fault(value, signed=figure.endswith("change"))
+        if fault:
+            self._aside(coin, currency, figure, fault, 1)
+        return not fault
+
+    def _coin(self, coin: str, document: Any, *, spot: bool) -> Any:
+        market = document.get("market_data") if isinstance(document, dict) else None
+        if not isinstance(market, dict):
+            return document
+        cleaned = {
+            name: self._by_currency(coin, values, spot=spot and name == "current_price")
+            if name in PRICES_BY_CURRENCY and isinstance(values, dict)
+            else self._finite(coin, ANY_CURRENCY, values)
+            for name, values in market.items()
+        }
+        return {**document, "market_data": cleaned}
+
+    def _by_currency(self, coin: str, values: Mapping[str, Any], *, spot: bool) -> dict[str, Any]:
+        return {
+            code: value
+            for code, value in values.items()
+            if value is None or self._is_price(coin, code, value, spot=spot)
+        }
+
+    def _is_price(self, coin: str, currency: str, value: Any, *, spot: bool) -> bool:
+        fault = price_fault(value) or (self._jump(coin, currency, value) if spot else "")
+        if fault:
+            self._aside(coin, currency, "a price", fault, 1)
+        return not fault
+
+    def _jump(self, coin: str, currency: str, price: float) -> str:
+        return "" if self._plausible((coin, currency), float(price)) else "jump"
+
+    def _chart(self, coin: str, currency: str, document: Any, now: float) -> Any:
+        points, findings = clean_series(document, now)
+        for reason, count in findings.quarantined.items():
+            self._aside(coin, currency, f"{count} points of a chart", reason, count)
+        kept = {round(point.at * 1000) for point in points}
+        # What cannot be true beside a price is counted above, and null here.
+        return {part: _part(document.get(part), kept) for part in SERIES_PARTS}
+
+    def _ohlc(self, coin: str, currency: str, document: Any, now: float) -> Any:
+        candles, rejects = parse_ohlc(document, now)
+        for reject in rejects:
+            self._aside(coin, currency, "a candle", reject.reason, 1)
+        columns = [[getattr(candle, name) for candle in candles] for name in ("open", "high", "low", "close")]
+        kept = [c for i, c in enumerate(candles) if not any(is_jump(column, i) for column in columns)]
+        if len(kept) < len(candles):
+            self._aside(coin, currency, "a candle", "jump", len(candles) - len(kept))
+        return [[int(c.closed_at * 1000), c.open, c.high, c.low, c.close] for c in kept]
+
+    def _aside(self, coin: str, currency: str, what: str, reason: str, count: int) -> None:
+        metrics.QUARANTINED.labels(reason=reason).inc(count)
+        self._note(coin, currency, f"{what}: {reason}")
+
+
+def spot_prices(path: str, query: Mapping[str, str], document: Any) -> Iterator[Pair]:
+    """The coins and currencies of which a document tells the price of now."""
+    currency = query.get("vs_currency", ANY_CURRENCY)
+    if path == "coins/markets" and isinstance(document, list):
+        yield from ((row["id"], currency) for row in document if isinstance(row, dict) and _named(row))
+    elif path == "simple/price" and isinstance(document, dict):
+        rows = ((coin, row) for coin, row in document.items() if isinstance(row, dict))
+        yield from ((coin, code) for coin, row in rows for code in row if "_" not in code)
+    elif path.startswith("coins/") and path.count("/") == 1 and isinstance(document, dict):
+        market = document.get("market_data")
+        prices = market.get("current_price") if isinstance(market, dict) else None
+        yield from ((path[len("coins/") :], code) for code in prices or () if isinstance(prices, dict))
+
+
+def _named(row: Mapping[str, Any]) -> bool:
+    return isinstance(row.get("id"), str)
+
+
+def series_prices(path: str, document: Any) -> list[tuple[float, float]]:
+    """(UNIX seconds, price) in order of time, out of a cleaned chart or `ohlc`."""
+    if path.endswith("/ohlc"):
+        # The stamp is the candle's close: midnight's belongs to the day that it ends.
+        return [(row[0] / 1000 - 1, row[4]) for row in document]
+    return [(row[0] / 1000, row[1]) for row in document["prices"]]
+
+
+def _part(rows: Any, kept: set[int]) -> list[Any]:
+    """One array of a chart at the moments that were kept, in order, each once."""
+    found: dict[int, Any] = {}
+    for row in rows if isinstance(rows, list) else ():
+        if (
+            isinstance(row, list)
+            and len(row) == 2
+            and isinstance(row[0], int | float)
+            and math.isfinite(row[0])
+        ):
+            found.setdefault(round(row[0]), [row[0], None] if figure_fault(row[1]) else row)
+    return [found[moment] for moment in sorted(kept & found.keys())]
