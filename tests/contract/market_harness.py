@@ -21,7 +21,7 @@ from coincast_chassis.run import serve
 from coincast_market_data.app import build
 from coincast_market_data.settings import PlanName, Settings, UpstreamName
 from coincast_sandbox.app import SandboxOptions
-from coincast_sandbox.http.access import PlanName as SandboxPlan
+from coincast_sandbox.http.access import Plan as SandboxPlan
 from coincast_sandbox.testing import RunningSandbox, running_sandbox
 
 SERVICE = "coincast.market.v1.MarketDataService"

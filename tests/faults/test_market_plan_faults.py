@@ -19,7 +19,7 @@ from coincast_chassis.errors import CoincastError, Exhausted
 from coincast_market_data import infrastructure
 from coincast_market_data.rate_limit.sliding_window import Limits
 from coincast_sandbox.app import SandboxOptions
-from coincast_sandbox.http.access import PlanName as SandboxPlan
+from coincast_sandbox.http.access import Plan as SandboxPlan
 from coincast_sandbox.testing import running_sandbox
 from tests.contract.market_harness import running_market, settings_for
 from tests.contract.valkey_harness import running_valkey

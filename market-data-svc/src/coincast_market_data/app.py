@@ -107,13 +107,13 @@ def build_services(
     watch_disk("archive", settings.archive_dir)
     status = make_status(infrastructure, batcher, archive, quality)
     services = Services(
-        prices,
-        EncodedPriceCache(infrastructure.clock, settings.ready_reply_seconds),
-        make_markets(infrastructure, catalogue, quality, plausibility, stack),
-        catalogue,
-        make_history(infrastructure, archive, filler, catalogue),
-        EncodedCandleCache(),
-        make_documents(
+        prices=prices,
+        ready=EncodedPriceCache(infrastructure.clock, settings.ready_reply_seconds),
+        markets=make_markets(infrastructure, catalogue, quality, plausibility, stack),
+        catalogue=catalogue,
+        history=make_history(infrastructure, archive, filler, catalogue),
+        candles=EncodedCandleCache(),
+        documents=make_documents(
             infrastructure,
             prices,
             catalogue,
@@ -123,8 +123,8 @@ def build_services(
             archive=archive,
             filler=filler,
         ),
-        backfill,
-        status,
+        backfill=backfill,
+        status=status,
     )
     background = RefreshJobs(
         settings,
@@ -244,17 +244,17 @@ def make_status(
 ) -> Status:
     """The eyes on every part."""
     return Status(
-        infrastructure.settings,
-        infrastructure.pool,
-        infrastructure.breakers,
-        infrastructure.counts,
-        infrastructure.executor,
-        infrastructure.store,
-        infrastructure.limiter,
-        batcher,
-        archive,
-        quality,
-        time.monotonic(),
+        settings=infrastructure.settings,
+        pool=infrastructure.pool,
+        breakers=infrastructure.breakers,
+        counts=infrastructure.counts,
+        executor=infrastructure.executor,
+        store=infrastructure.store,
+        limiter=infrastructure.limiter,
+        batcher=batcher,
+        archive=archive,
+        quality=quality,
+        started=time.monotonic(),
     )
 
 
@@ -305,14 +305,14 @@ def make_documents(
         unknown=catalogue.surely_unknown,
     )
     cleaner = PayloadSanitizer(quality.note, plausibility.plausible)
-    seam = SeriesValidator(archive, infrastructure.clock, quality.note)
+    validator = SeriesValidator(archive, infrastructure.clock, quality.note)
     return PassthroughService(
         infrastructure.upstream,
         caches,
         simple,
         cleaner,
         plausibility=plausibility,
-        seam=seam,
+        series_validator=validator,
         keep=filler.keep,
     )
 

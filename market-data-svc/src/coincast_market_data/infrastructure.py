@@ -113,7 +113,16 @@ async def open_infrastructure(
     store = RedisStore(client, executor, prefix)
     pool = PoolStats(http, raw)
     return Infrastructure(
-        settings, clock, data_clock, executor, store, limiter, breakers, pool, upstream, CacheStats()
+        settings=settings,
+        clock=clock,
+        data_clock=data_clock,
+        executor=executor,
+        store=store,
+        limiter=limiter,
+        breakers=breakers,
+        pool=pool,
+        upstream=upstream,
+        counts=CacheStats(),
     )
 
 

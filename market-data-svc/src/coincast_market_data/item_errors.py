@@ -16,12 +16,12 @@ def item_failure(item: str, error: CoincastError) -> ItemFailure:
     """What the caller reads about this item."""
     after = error.retry_after_seconds
     return ItemFailure(
-        item,
-        error.kind,
-        error.message,
-        error.field,
-        tuple(error.suggestions),
-        None if after is None else min(after, LONGEST_RETRY_AFTER_SECONDS),
+        id=item,
+        kind=error.kind,
+        message=error.message,
+        field=error.field,
+        suggestions=tuple(error.suggestions),
+        retry_after_seconds=None if after is None else min(after, LONGEST_RETRY_AFTER_SECONDS),
     )
 
 

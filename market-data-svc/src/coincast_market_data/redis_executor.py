@@ -1,8 +1,8 @@
 """Fail-fast executor for Redis commands; caps a request's total Redis wait at 50 ms.
 
-A request runs at most three Redis commands (cache, lease, quota); each may take a third of the wait budget. The
-first slow or failed command opens the circuit and releases all waiters. No request waits for Redis again until a
-background probe is answered in time.
+A request runs at most three Redis commands (cache, lease, quota); each may take a third of the wait
+budget. The first slow or failed command opens the circuit and releases all waiters. No request waits for
+Redis again until a background probe is answered in time.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class RedisExecutor:
             async with self._turns_behind:
                 return await command() if self.up else None
 
-        self._start(in_turn).add_done_callback(lambda done: self._told(what, done))
+        self._start(in_turn).add_done_callback(lambda done: self._run_submitted(what, done))
 
     def _start(self, command: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         async def run() -> T:
@@ -125,7 +125,7 @@ class RedisExecutor:
         self._note(what, error)
         return None
 
-    def _told(self, what: str, task: asyncio.Task[T]) -> None:
+    def _run_submitted(self, what: str, task: asyncio.Task[T]) -> None:
         self._behind -= 1
         error = asyncio.InvalidStateError() if task.cancelled() else task.exception()
         if isinstance(error, FAILURES) and self.up:

@@ -21,13 +21,12 @@ PENDING_NAMES = {
     "coincast_forecast",
     "coincast_training",
 }
-PENDING_LAYOUT = {"coincast_market_data", "coincast_forecast", "coincast_training"}
+PENDING_LAYOUT = {"coincast_forecast", "coincast_training"}
 PENDING_CALLS = {
     "coincast_modelkit",
     "coincast_sandbox",
     "coincast_stack",
     "coincast_gateway",
-    "coincast_market_data",
     "coincast_forecast",
     "coincast_training",
 }

@@ -172,7 +172,7 @@ def test_a_redis_that_came_back_empty_is_told_every_call_once() -> None:
     )
     unreported = alone.take_unreported(at(NOW + 3))
     assert unreported.old == 0
-    assert sorted((own.member, own.told) for own in unreported.calls) == [
+    assert sorted((own.member, own.counted) for own in unreported.calls) == [
         ("alone", False),
         ("by-redis", True),
     ]

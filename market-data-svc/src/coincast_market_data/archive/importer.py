@@ -59,14 +59,14 @@ async def import_file(path: Path, archive: Archive, currency: str, last_closed: 
     added = 0 if refused else await archive.add(coin, currency, checked.candles)
     candles = checked.candles
     return FileReport(
-        path.name,
-        rows,
-        added,
-        candles[0].day if candles else None,
-        candles[-1].day if candles else None,
-        len(checked.gaps),
-        checked.rejected,
-        refused,
+        file=path.name,
+        rows=rows,
+        added=added,
+        first_day=candles[0].day if candles else None,
+        last_day=candles[-1].day if candles else None,
+        gaps=len(checked.gaps),
+        rejected=checked.rejected,
+        refused=refused,
     )
 
 

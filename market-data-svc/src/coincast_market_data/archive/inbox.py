@@ -50,13 +50,13 @@ class Inbox:
     async def _one(self, order: Path) -> None:
         wanted = True
         try:
-            asked = orjson.loads((order / ORDER).read_bytes())
-            wanted, currency = bool(asked["report"]), canonical_currency(asked["currency"])
+            request = orjson.loads((order / ORDER).read_bytes())
+            wanted, currency = bool(request["report"]), canonical_currency(request["currency"])
             last = last_closed_day(self._clock.now())
             files = candle_files(order)
             reports = [await import_file(path, self._archive, currency, last) for path in files]
         except FileNotFoundError:
-            return  # whoever asked has read the report meanwhile and taken the folder away
+            return  # whoever request has read the report meanwhile and taken the folder away
         except (CoincastError, OSError, ValueError, KeyError, TypeError) as error:
             log.warning("candles that were handed over cannot be taken", order=order.name, reason=str(error))
             reports = [FileReport(ORDER, refused=str(error))]

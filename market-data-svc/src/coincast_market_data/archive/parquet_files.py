@@ -34,7 +34,7 @@ def read_candles(path: Path) -> list[Candle]:
     except (pa.ArrowException, OSError, KeyError) as error:
         raise UnreadableArchive(f"{path}: {error}") from error
     return [
-        Candle(day, close, opened, high, low, volume, market_cap)
+        Candle(day=day, close=close, open=opened, high=high, low=low, volume=volume, market_cap=market_cap)
         for day, opened, high, low, close, volume, market_cap in zip(*columns, strict=True)
     ]
 

@@ -72,13 +72,13 @@ def read_row(row: Mapping[str, Any], last_closed: date) -> Candle | str:
         return fault
     volume = next((value for name in VOLUME_NAMES if (value := _number(row.get(name))) is not None), None)
     return Candle(
-        day,
-        figures["close"],
-        figures.get("open"),
-        figures.get("high"),
-        figures.get("low"),
-        _not_negative(volume),
-        _not_negative(_number(row.get("market_cap"))) or None,
+        day=day,
+        close=figures["close"],
+        open=figures.get("open"),
+        high=figures.get("high"),
+        low=figures.get("low"),
+        volume=_not_negative(volume),
+        market_cap=_not_negative(_number(row.get("market_cap"))) or None,
     )
 
 

@@ -68,7 +68,8 @@ async def _import(
 
 
 def _show(reports: list[FileReport]) -> None:
-    table = Table("file", "rows", "added", "first", "last", "gaps", "put aside", "verdict")
+    columns = ("file", "rows", "added", "first", "last", "gaps", "put aside", "verdict")
+    table = Table(*columns)
     for report in reports:
         aside = ", ".join(f"{count} {reason}" for reason, count in (report.rejected or {}).items())
         table.add_row(

@@ -1,4 +1,4 @@
-"""The commands that ask a running service: `backfill` fills its archive, `quality` tells of its data."""
+"""The commands that call a running service: `backfill` fills its archive, `quality` tells of its data."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def quality(ids: Coins, target: Target = "") -> None:
     _show(status.quality)
 
 
-def _run(name: str, target: str, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+def _run(name: str, target: str, call: Callable[[Any], Awaitable[Any]]) -> Any:
     address = target or f"127.0.0.1:{load_settings(Settings).port}"
     try:
-        return asyncio.run(_asked(address, ask))
+        return asyncio.run(_call(address, call))
     except CoincastError as error:
         typer.echo(f"{name}: {address}: {error.message}", err=True)
         raise typer.Exit(2) from None
@@ -58,9 +58,9 @@ def _run(name: str, target: str, ask: Callable[[Any], Awaitable[Any]]) -> Any:
         raise typer.Exit(130) from None
 
 
-async def _asked(address: str, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+async def _call(address: str, call: Callable[[Any], Awaitable[Any]]) -> Any:
     async with _service(address) as stub:
-        return await ask(stub)
+        return await call(stub)
 
 
 @asynccontextmanager
@@ -87,7 +87,8 @@ async def _fill(stub: Any, request: market_pb2.BackfillRequest) -> int:
 
 
 def _show(reports: Sequence[market_pb2.QualityReport]) -> None:
-    table = Table("coin", "currency", "last good day", "days missing", "duplicates", "put aside", "notes")
+    columns = ("coin", "currency", "last good day", "days missing", "duplicates", "put aside", "notes")
+    table = Table(*columns)
     for report in reports:
         table.add_row(
             report.id,

@@ -94,12 +94,12 @@ class ResilientUpstream:
                 return await breaker.call(go)
             except Exhausted as error:
                 metrics.QUOTA_PAUSES.inc()
-                told = (
+                retry_after = (
                     DEFAULT_RETRY_AFTER_SECONDS
                     if error.retry_after_seconds is None
                     else error.retry_after_seconds
                 )
-                await self._limiter.refused(max(LEAST_PAUSE_SECONDS, told))
+                await self._limiter.refused(max(LEAST_PAUSE_SECONDS, retry_after))
                 raise
 
     @contextmanager

@@ -29,16 +29,16 @@ class UpstreamClock:
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Take the time from one reply's headers; headers without a usable time change nothing."""
-        told = self._told(headers)
-        if told is None:
+        server_time = self._read_time(headers)
+        if server_time is None:
             return
-        offset = told - self._clock.now()
+        offset = server_time - self._clock.now()
         if self._sandbox:
             self.offset_seconds = offset
         elif abs(offset) <= MAX_CORRECTION_SECONDS:
             self.offset_seconds = offset if abs(offset) >= MIN_CORRECTION_SECONDS else 0.0
 
-    def _told(self, headers: Mapping[str, str]) -> float | None:
+    def _read_time(self, headers: Mapping[str, str]) -> float | None:
         try:
             if self._sandbox:
                 return float(headers[SANDBOX_NOW_HEADER])

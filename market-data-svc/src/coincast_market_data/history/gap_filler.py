@@ -34,14 +34,14 @@ MOST_COINS_REMEMBERED = 5000
 
 @dataclass(slots=True)
 class KnownAbsences:
-    """Days that the upstream was asked for and does not have, so that it is not asked again before
+    """Days that the upstream was requested for and does not have, so that it is not requested again before
     tomorrow.
     """
 
-    asked_on: date
+    requested_on: date
     days: set[date] = field(default_factory=set)
     bare: set[date] = field(default_factory=set)
-    # Put aside as nothing confirmed them yet, and from when on (UNIX seconds) they are asked for again.
+    # Put aside as nothing confirmed them yet, and from when on (UNIX seconds) they are requested for again.
     doubted: dict[date, float] = field(default_factory=dict)
 
 
@@ -192,8 +192,9 @@ class GapFiller:
         return await self._archive.add(coin, currency, good, flush=False), bool(points)
 
     async def _without_jumps(self, coin: str, currency: str, new: Sequence[Candle]) -> list[Candle]:
-        """Those that fit the kept ones, or of which fetches keep saying the same; the others are asked for
-        again when they may be confirmed.
+        """Return the candles that fit the archive, or that repeated fetches confirm.
+
+        The others are requested again when they may be confirmed.
         """
         now = self._clock.now()
         doubted = self._absences(coin, currency, last_closed_day(now)).doubted
@@ -223,7 +224,7 @@ class GapFiller:
 
     def _absences(self, coin: str, currency: str, today: date) -> KnownAbsences:
         found = self._absent.get((coin, currency))
-        if found is None or found.asked_on != today:
+        if found is None or found.requested_on != today:
             found = self._absent[coin, currency] = KnownAbsences(today)
             self._absent.move_to_end((coin, currency))
             if len(self._absent) > MOST_COINS_REMEMBERED:
@@ -231,12 +232,12 @@ class GapFiller:
         return found
 
     def _note_absent(
-        self, coin: str, currency: str, asked: Sequence[date], candles: Sequence[Candle], today: date
+        self, coin: str, currency: str, requested: Sequence[date], candles: Sequence[Candle], today: date
     ) -> None:
         have = {candle.day for candle in candles}
         absences, now = self._absences(coin, currency, today), self._clock.now()
         doubted = {day for day, until in absences.doubted.items() if now < until}
-        absences.days.update(day for day in asked if day not in have and day not in doubted)
+        absences.days.update(day for day in requested if day not in have and day not in doubted)
 
     async def aclose(self) -> None:
         """End what is under way."""

@@ -74,13 +74,13 @@ class HistoryService:
         whole = await self.get(coin, currency, days, max_age_seconds, Priority.BACKFILL)
         for start in range(0, len(whole.candles), CHUNK_CANDLES):
             yield History(
-                whole.id,
-                whole.vs_currency,
-                whole.candles[start : start + CHUNK_CANDLES],
-                whole.provenance,
-                whole.truncated,
-                whole.truncated_reason,
-                whole.missing_days if start == 0 else (),
+                id=whole.id,
+                vs_currency=whole.vs_currency,
+                candles=whole.candles[start : start + CHUNK_CANDLES],
+                provenance=whole.provenance,
+                truncated=whole.truncated,
+                truncated_reason=whole.truncated_reason,
+                missing_days=whole.missing_days if start == 0 else (),
             )
 
     async def _fill(
@@ -124,14 +124,14 @@ class HistoryService:
         inside = gaps(candles, candles[0].day, candles[-1].day)
         truncated = candles[0].day > first
         return History(
-            coin,
-            currency,
-            candles,
-            self._provenance(candles[-1].day, fetched, error),
-            truncated,
-            self._why_short(coin, currency, candles[0].day, error) if truncated else "",
-            inside[:MAX_MISSING],
-            self._archive.revision(coin, currency),
+            id=coin,
+            vs_currency=currency,
+            candles=candles,
+            provenance=self._provenance(candles[-1].day, fetched, error),
+            truncated=truncated,
+            truncated_reason=self._why_short(coin, currency, candles[0].day, error) if truncated else "",
+            missing_days=inside[:MAX_MISSING],
+            revision=self._archive.revision(coin, currency),
         )
 
     def _provenance(self, newest: date, fetched: bool, error: CoincastError | None) -> Provenance:

@@ -36,7 +36,7 @@ class PassthroughService:
         cleaner: PayloadSanitizer,
         *,
         plausibility: PlausibilityChecker,
-        seam: SeriesValidator,
+        series_validator: SeriesValidator,
         keep: Keep,
     ) -> None:
         self._upstream = upstream
@@ -44,7 +44,7 @@ class PassthroughService:
         self._simple_prices = simple_prices
         self._cleaner = cleaner
         self._plausibility = plausibility
-        self._seam = seam
+        self._series_validator = series_validator
         self._keep = keep
 
     async def get(
@@ -80,7 +80,7 @@ class PassthroughService:
             await self._plausibility.prepare(spot_prices(path, query, reply.document))
             document = self._cleaner.sanitize(path, query, reply.document, reply.received_at)
             if "/market_chart" in path or path.endswith("/ohlc"):
-                await self._seam.check(path.split("/")[1], query, series_prices(path, document))
+                await self._series_validator.check(path.split("/")[1], query, series_prices(path, document))
             if "/market_chart" in path and query.get("precision", "full") == "full":
                 # Rounded prices are not worth keeping.
                 currency = canonical_currency(query.get("vs_currency", ""))

@@ -100,14 +100,14 @@ class PriceBatcher:
 
     async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
         """Entries or errors of exactly these pairs."""
-        asked = list(pairs)
-        if not asked:
+        requested = list(pairs)
+        if not requested:
             return {}
         self.client_calls += 1
         metrics.BATCH_CLIENT_CALLS.inc()
         # What is joined under way was sent for somebody less urgent, whose share of the quota may be used up.
-        behind = [pair for pair in asked if self._under_way.get(pair, priority) > priority]
-        outcomes = await self._outcomes(asked, priority)
+        behind = [pair for pair in requested if self._under_way.get(pair, priority) > priority]
+        outcomes = await self._outcomes(requested, priority)
         again = [pair for pair in behind if isinstance(outcomes[pair], Exhausted)]
         return outcomes | await self._outcomes(again, priority) if again else outcomes
 

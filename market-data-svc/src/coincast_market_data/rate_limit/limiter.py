@@ -111,12 +111,12 @@ class RateLimiter:
 
     async def _ask(self, priority: Priority) -> AcquireResult:
         member = uuid.uuid4().hex
-        asked = self._executor.up
+        was_up = self._executor.up
         result = await self._run("ask", priority, member)
         if result is None:
             now = read_clock(self._clock)
             result = self._fallback.try_acquire(now, priority, member)
-            if asked and not result.granted:
+            if was_up and not result.granted:
                 self._fallback.cancel(now, member)
         metrics.QUOTA_LEFT.set(max(0, result.minute_limit - result.minute_used - result.granted))
         return result
@@ -169,12 +169,12 @@ class RateLimiter:
         limits, paused = self._limits, self._fallback.window.paused_seconds(now)
         shares = [MINUTE_SHARE[priority], MONTH_SHARE[priority]]
         times = [int(limits.window_seconds * 1000), int(RECOVERY_SECONDS * 1000)]
-        told: list[Any] = []
+        report: list[Any] = []
         for own in unreported.calls:
             age = max(0, int((now.at - own.at) * 1000)) if own.made else -1
-            told += [age, own.member, int(not own.told)]
+            report += [age, own.member, int(not own.counted)]
         return [
             what, limits.per_minute, limits.per_month, *shares, *times, member, self._name,
             self._fallback.reserve, self._replicas, self._fallback.born or "", self._fallback.month_used(now),
-            unreported.old, int(paused * 1000), unreported.refusals, *told,
+            unreported.old, int(paused * 1000), unreported.refusals, *report,
         ]  # fmt: skip

@@ -31,7 +31,7 @@ class OfflineCall:
     at: float
     made: bool
     # A Redis that came back empty has the month's sum already, and is told the minute's calls.
-    told: bool = False
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class LocalFallback:
         self.born: int | None = None
         self._heard_at = float("-inf")
         self._own_then = 0
-        self._told = self._spent_then = 0
+        self._reserve = self._spent_then = 0
         # Calls granted here so far.
         self.spent = 0
         self.window = QuotaWindow(self._share(ClockReading(0.0, 0.0)))
@@ -76,7 +76,7 @@ class LocalFallback:
     @property
     def reserve(self) -> int:
         """Calls that may still be granted here while Redis, which set them aside, may be answering others."""
-        return max(0, self._told - (self.spent - self._spent_then))
+        return max(0, self._reserve - (self.spent - self._spent_then))
 
     def learn(
         self, now: ClockReading, reply: ScriptReply, together: InFlightScripts, *, granted: int, surely: bool
@@ -87,7 +87,7 @@ class LocalFallback:
         if self.born is not None and reply.born != self.born:
             # It came back empty and is to hear of every call of the minute; a name counts once.
             new = {own.member for own in self._unreported}
-            self._unreported += [replace(own, told=True) for own in self._made if own.member not in new]
+            self._unreported += [replace(own, counted=True) for own in self._made if own.member not in new]
         self.born = reply.born
         # A pause outlives the Redis that told of it.
         self.window.pause(now, reply.paused_ms / 1000)
@@ -100,7 +100,7 @@ class LocalFallback:
         self._own_then = self.window.used(now)
         reserve = together.least if surely else reply.reserve
         if surely or reserve - (self.spent - together.spent_before) <= self.reserve:
-            self._told, self._spent_then = reserve, together.spent_before
+            self._reserve, self._spent_then = reserve, together.spent_before
 
     def refused(self, now: ClockReading, retry_after_seconds: float) -> None:
         """The upstream answered 429; Redis is yet to hear of it."""
@@ -166,5 +166,5 @@ class LocalFallback:
         share = self._limits.per_minute // self._replicas
         if now.at - self._heard_at < self._limits.window_seconds:
             # The minute in which Redis went is partly spent by all: what was set aside then is this process'.
-            share = min(share, self._own_then + self._told)
+            share = min(share, self._own_then + self._reserve)
         return replace(self._limits, per_minute=max(share, 0), per_month=month)

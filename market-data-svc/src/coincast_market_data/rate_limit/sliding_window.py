@@ -130,7 +130,14 @@ class QuotaWindow:
             wait = 3600.0
         elif not paused and len(self._calls) >= allowed:
             wait = self._until_free(now, allowed)
-        return AcquireResult(wait <= 0, wait, len(self._calls), limit, self._month_used, paused)
+        return AcquireResult(
+            granted=wait <= 0,
+            wait_seconds=wait,
+            minute_used=len(self._calls),
+            minute_limit=limit,
+            month_used=self._month_used,
+            paused_seconds=paused,
+        )
 
     def _month_spent(self, priority: Priority) -> bool:
         budget = self.limits.per_month
@@ -162,10 +169,10 @@ class ScriptReply:
     def result(self) -> AcquireResult:
         """For the caller."""
         return AcquireResult(
-            bool(self.granted),
-            self.wait_ms / 1000,
-            self.minute_used,
-            self.minute_limit,
-            self.month_used,
-            self.paused_ms / 1000,
+            granted=bool(self.granted),
+            wait_seconds=self.wait_ms / 1000,
+            minute_used=self.minute_used,
+            minute_limit=self.minute_limit,
+            month_used=self.month_used,
+            paused_seconds=self.paused_ms / 1000,
         )
