@@ -30,6 +30,7 @@ from coincast_modelkit.artifact import (
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import market_of
 from coincast_modelkit.model_input import prepare
+from coincast_training.trainers.registry import find_fit
 
 DATA = Path(os.environ.get("COINCAST_DATA", Path(__file__).resolve().parents[2] / "shared/data/daily"))
 DAYS = 900
@@ -80,25 +81,22 @@ def write(root: Path, model: Any, panel: dict[str, Candles]) -> str:
 
 def main() -> None:
     """Train what can be trained here."""
-    from coincast_training.fitting import lightgbm, ml_ensemble
 
     root, data = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else DATA
     panel = panel_of(data)
     # One short fit of the network, which is a member where TensorFlow is installed: 50 Monte-Carlo passes.
     guest = {"every_days": 400, "network": {"epochs": 1, "stride_days": 14}}
-    recipes: list[tuple[Any, dict[str, Any]]] = [
-        (lightgbm, {"walk_forward": False}),
-        (ml_ensemble, {"fold_days": 300, "lstm": guest}),
+    recipes: list[tuple[str, dict[str, Any]]] = [
+        ("lightgbm", {"walk_forward": False}),
+        ("ml_ensemble", {"fold_days": 300, "lstm": guest}),
     ]
     if importlib.util.find_spec("tensorflow"):
-        from coincast_training.fitting import lstm
-
-        recipes.append((lstm, {"walk_forward": False, "epochs": 1, "samples": 50, "stride_days": 14}))
-    for module, parameters in recipes:
-        if (root / module.__name__.rsplit(".", 1)[-1]).exists():
+        recipes.append(("lstm", {"walk_forward": False, "epochs": 1, "samples": 50, "stride_days": 14}))
+    for model, parameters in recipes:
+        if (root / model).exists():
             continue
         began = time.perf_counter()
-        fitted = module.fit(panel, parameters, 1, progress=lambda _fraction, _stage: None)
+        fitted = find_fit(model)(panel, parameters, 1, progress=lambda _fraction, _stage: None)
         version = write(root, fitted.model, panel)
         print(f"{fitted.model.name} {version} in {time.perf_counter() - began:.1f} s", flush=True)
 

@@ -25,8 +25,7 @@ from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import market_of
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import EnsembleModel, ForecastModel, LightgbmModel, LstmModel, TechnicalModel
-from coincast_training.fitting import lightgbm, ml_ensemble
-from coincast_training.fitting.table import why_not_trainable
+from coincast_training.trainers.registry import find_fit, unavailable_reason
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/daily"
 ROUNDS = 7
@@ -138,7 +137,7 @@ def bare_pool(model: EnsembleModel, many: list[ModelInput]) -> Bare:
 def serving(panel: dict[str, Candles]) -> None:
     """Preparation and inference for 250 coins, of every model that can be trained here."""
     recent = {c: x.tail(900) for c, x in panel.items()}
-    trees = lightgbm.fit(recent, {"walk_forward": False}, 1, progress=quiet).model
+    trees = find_fit("lightgbm")(recent, {"walk_forward": False}, 1, progress=quiet).model
     assert isinstance(trees, LightgbmModel)
     many = prepared(recent, trees)
     market = market_of(recent)
@@ -149,16 +148,14 @@ def serving(panel: dict[str, Candles]) -> None:
         ("ml_ensemble without lstm", {"lstm": "off"}),
         ("ml_ensemble with lstm", {"lstm": "on"}),
     ):
-        if params["lstm"] == "on" and why_not_trainable("lstm"):
+        if params["lstm"] == "on" and unavailable_reason("lstm"):
             continue
-        pool = ml_ensemble.fit(recent, {**params, "fold_days": 120}, 1, progress=quiet).model
+        pool = find_fit("ml_ensemble")(recent, {**params, "fold_days": 120}, 1, progress=quiet).model
         assert isinstance(pool, EnsembleModel)
         passes = f", {len(pool.guest.network.context_masks)} passes" if pool.guest else ""
         inference(name + passes, pool, many, bare_pool(pool, many))
-    if not why_not_trainable("lstm"):
-        from coincast_training.fitting import lstm
-
-        network = lstm.fit(recent, {"walk_forward": False}, 1, progress=quiet).model
+    if not unavailable_reason("lstm"):
+        network = find_fit("lstm")(recent, {"walk_forward": False}, 1, progress=quiet).model
         assert isinstance(network, LstmModel)
         windows = prepared(recent, network)
         inference("lstm", network, windows, bare_network(network, windows))
@@ -170,11 +167,11 @@ def fitting(panel: dict[str, Candles]) -> bool:
     one = {"bitcoin": panel["bitcoin"].tail(365)}
     reference = {c: x.tail(365) for c, x in panel.items()}
     bare = seconds(
-        lambda: lightgbm.fit(one, {"walk_forward": False}, 1, progress=quiet, reference=reference), 5
+        lambda: find_fit("lightgbm")(one, {"walk_forward": False}, 1, progress=quiet, reference=reference), 5
     )
-    whole = seconds(lambda: lightgbm.fit(one, {}, 1, progress=quiet, reference=reference), 3)
+    whole = seconds(lambda: find_fit("lightgbm")(one, {}, 1, progress=quiet, reference=reference), 3)
     print(f"lightgbm, one coin, 365 days: fit {bare:.2f} s (limit 1), with its record {whole:.2f} s")
-    ensemble = seconds(lambda: ml_ensemble.fit(one, {}, 1, progress=quiet, reference=reference), 3)
+    ensemble = seconds(lambda: find_fit("ml_ensemble")(one, {}, 1, progress=quiet, reference=reference), 3)
     print(f"ml_ensemble, one coin, 365 days: {ensemble:.2f} s (limit 10)")
     return bare < 1 and ensemble < 10
 
@@ -183,11 +180,15 @@ def whole_panel(panel: dict[str, Candles]) -> None:
     """Every coin over all its history, with the walk-forward record: what a nightly training costs."""
     days = sum(len(c) for c in panel.values())
     works: dict[str, Callable[[], object]] = {
-        "lightgbm": lambda: lightgbm.fit(panel, {}, 1, progress=quiet),
-        "ml_ensemble without lstm": lambda: ml_ensemble.fit(panel, {"lstm": "off"}, 1, progress=quiet),
+        "lightgbm": lambda: find_fit("lightgbm")(panel, {}, 1, progress=quiet),
+        "ml_ensemble without lstm": lambda: find_fit("ml_ensemble")(
+            panel, {"lstm": "off"}, 1, progress=quiet
+        ),
     }
-    if not why_not_trainable("lstm"):
-        works["ml_ensemble with lstm"] = lambda: ml_ensemble.fit(panel, {"lstm": "on"}, 1, progress=quiet)
+    if not unavailable_reason("lstm"):
+        works["ml_ensemble with lstm"] = lambda: find_fit("ml_ensemble")(
+            panel, {"lstm": "on"}, 1, progress=quiet
+        )
     for name, work in works.items():
         taken = seconds(work, 1)
         print(f"{name}, {len(panel)} coins, {days} days in all, with its record: {taken / 60:.1f} min")

@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.intervals import REGIMES
-from coincast_training.evaluation.folder import read_folder
+from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.metrics.significance import diebold_mariano, skill_percent
-from coincast_training.evaluation.slices import CRPS_LEVELS, quantiles_at
+from coincast_training.evaluation.metrics.slices import CRPS_LEVELS, quantiles_at
 from coincast_training.executors.inline import InlineExecutor
-from coincast_training.fitting.ensemble_guest import GuestWalk
-from coincast_training.fitting.ensemble_params import EnsembleParams
-from coincast_training.fitting.ensemble_rows import CoinTable, fold_days
-from coincast_training.fitting.ensemble_walk import Walk
-from coincast_training.fitting.lightgbm_heads import TreeRecipe
-from coincast_training.fitting.lightgbm_params import LightgbmParams
-from coincast_training.fitting.rows import Table, choose_spec
-from coincast_training.fitting.walk import RECORD_HORIZONS, quantiles_of, walk
+from coincast_training.trainers.ensemble.backtest import Walk
+from coincast_training.trainers.ensemble.dataset import CoinTable, fold_days
+from coincast_training.trainers.ensemble.params import EnsembleParams
+from coincast_training.trainers.ensemble.rnn_member import GuestWalk
+from coincast_training.trainers.lightgbm.heads import TreeRecipe
+from coincast_training.trainers.lightgbm.params import LightgbmParams
+from coincast_training.trainers.training_table import Table, choose_spec
+from coincast_training.trainers.walk_forward import RECORD_HORIZONS, quantiles_of, walk
 
 HORIZONS = (1, 7, 14, 30)
 SHARES = (0.0, 0.1, 0.2)

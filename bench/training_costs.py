@@ -20,11 +20,11 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS, batch, market_of
-from coincast_training.fitting.base import FittedModel
-from coincast_training.fitting.lightgbm import fit
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.folds import forecast_days
 from coincast_training.registry.walk_forward_file import FILE_NAME, save_walk_forward
-from coincast_training.training.data import Ground
-from coincast_training.training.folds import forecast_days
+from coincast_training.trainers.base import FittedModel
+from coincast_training.trainers.lightgbm.trainer import fit
 
 sys.path.insert(0, str(Path(__file__).parent))
 from training_executors import read_panel
@@ -73,7 +73,7 @@ def record(panel: Panel, reference: Panel) -> None:
 def group(whole: Panel, reference: Panel, coins: int, days: int) -> None:
     """One whole group as a worker would fit it: its coins are the real ones' days in another order."""
     panel = {f"coin-{number}": reshuffled(whole, number, days) for number in range(coins)}
-    ground = Ground(panel, reference, "bench")
+    ground = TrainingData(panel, reference, "bench")
     print(f"group of {coins} coins: {len(pickle.dumps(ground)) / 1e6:.1f} MB to its worker", flush=True)
     one_fit(panel, reference)
 
@@ -114,7 +114,7 @@ def one_fit(panel: Panel, reference: Panel) -> FittedModel:
 
 def forecasts(fitted: FittedModel, whole: Panel, reference: Panel) -> None:
     """Sixty origins of every coin, each at four horizons."""
-    ground, last = Ground(whole, reference, "bench"), whole["bitcoin"].dates[-31]
+    ground, last = TrainingData(whole, reference, "bench"), whole["bitcoin"].dates[-31]
     first = last - np.timedelta64(59, "D")
     seconds, _ = spent(lambda: forecast_days(fitted.model, ground, first, last, (1, 7, 14, 30)))
     print(

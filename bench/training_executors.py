@@ -31,11 +31,11 @@ import numpy as np
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.models.base import ForecastModel
-from coincast_training.backtest.run import Options, folds_of
+from coincast_training.backtest.run import BacktestOptions, folds_of
 from coincast_training.executors import open_executor
-from coincast_training.fitting.table import find_fit
-from coincast_training.training.data import Ground
-from coincast_training.training.folds import FoldTask, cut, forecast_days
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.folds import FoldTask, cut, forecast_days
+from coincast_training.trainers.registry import find_fit
 
 WORKERS = 2
 
@@ -75,7 +75,7 @@ def main() -> None:
     """Runs every executor in turn and prints what it took."""
     asked = _asked()
     panel = read_panel(asked.data, asked.days, asked.coins)
-    ground = Ground(panel, {c: k for c, k in panel.items() if c in REFERENCE_COINS}, "bench")
+    ground = TrainingData(panel, {c: k for c, k in panel.items() if c in REFERENCE_COINS}, "bench")
     tasks = tasks_on(ground, asked.trees)
     with local_cluster() as cluster:
         addresses = ["inline", f"processes:{WORKERS}", f"dask:{cluster.scheduler_address}"]
@@ -109,17 +109,17 @@ def _asked() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tasks_on(ground: Ground, trees: int) -> list[FoldTask]:
+def tasks_on(ground: TrainingData, trees: int) -> list[FoldTask]:
     """Six refits, forty days apart."""
-    options = Options("lightgbm", test_days=240, refit_days=40, horizons=(1, 7))
+    options = BacktestOptions("lightgbm", test_days=240, refit_days=40, horizons=(1, 7))
     heads = {"volatility": {"rounds": trees}, "mean": {"rounds": min(60, trees)}}
     params: dict[str, Any] = {"walk_forward": False, **heads}
     return [FoldTask("lightgbm", params, 7, fold, options.horizons) for fold in folds_of(ground, options)]
 
 
-def refit(ground: Ground, task: FoldTask) -> Part:
+def refit(ground: TrainingData, task: FoldTask) -> Part:
     """Fits on what was known, saves the model, forecasts the days after."""
-    from coincast_training.fitting.lightgbm import fit
+    from coincast_training.trainers.lightgbm.trainer import fit
 
     # The thread's own time: a scheduler and its threads may live in this process as well.
     started, fold, day = time.thread_time(), task.fold, np.timedelta64(1, "D")
@@ -132,7 +132,7 @@ def refit(ground: Ground, task: FoldTask) -> Part:
     return Part(digests, os.getpid(), time.thread_time() - started)
 
 
-def train(address: str, ground: Ground, model: str, params: dict[str, Any]) -> Training:
+def train(address: str, ground: TrainingData, model: str, params: dict[str, Any]) -> Training:
     """A training of every coin, without the start of the workers and their imports."""
     with open_executor(address) as executor:
         executor.map(warm, ground, list(range(2 * executor.width)))
@@ -156,7 +156,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def run(address: str, ground: Ground, tasks: list[FoldTask]) -> Round:
+def run(address: str, ground: TrainingData, tasks: list[FoldTask]) -> Round:
     """One turn, without the start of the workers and their imports."""
     with open_executor(address) as executor:
         executor.map(warm, ground, list(range(2 * executor.width)))
@@ -170,10 +170,10 @@ def run(address: str, ground: Ground, tasks: list[FoldTask]) -> Round:
     return Round(wall, max(by_worker.values()), sum(by_worker.values()), digests)
 
 
-def warm(ground: Ground, item: int) -> None:
+def warm(ground: TrainingData, item: int) -> None:
     """Imports and compiles what a refit needs, in the worker."""
     from coincast_modelkit.features import DEFAULT_SPEC, batch, market_of
-    from coincast_training.fitting import lightgbm  # noqa: F401
+    from coincast_training.trainers.lightgbm import trainer  # noqa: F401
 
     batch(ground.panel["bitcoin"].tail(200), market_of(ground.reference), DEFAULT_SPEC)
     time.sleep(0.5)

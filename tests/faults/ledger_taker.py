@@ -18,10 +18,10 @@ from redis.asyncio import Redis
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.ledger import LedgerEntry
-from coincast_training.ledger.consumer import LedgerConsumer
-from coincast_training.ledger.service import LedgerService
-from coincast_training.ledger.source_calendar import SourceCalendar
-from coincast_training.ledger.store import LedgerStore
+from coincast_training.scoring.consumer import LedgerConsumer
+from coincast_training.scoring.service import LedgerService
+from coincast_training.scoring.source_calendar import SourceCalendar
+from coincast_training.scoring.store import LedgerStore
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit" / "training"))
 from training_fakes import NORMAL, PROBABILITIES, FakeHistory, candles_of

@@ -31,14 +31,14 @@ from coincast_modelkit.artifact import FileDigest, read_aliases, sweep_temporary
 from coincast_modelkit.artifact.signature import make_seal
 from coincast_training.domain import TrainingSpec
 from coincast_training.executors import open_executor
-from coincast_training.fitting.base import FittedModel
-from coincast_training.fitting.table import find_fit
-from coincast_training.history import MarketDataHistory
+from coincast_training.market_client import MarketDataHistory
+from coincast_training.pipeline.artifact import write_version
+from coincast_training.pipeline.dataset import training_data_of
+from coincast_training.pipeline.metrics import measure
 from coincast_training.ports import History
 from coincast_training.registry.registry import Registry
-from coincast_training.training.artifact import write_version
-from coincast_training.training.data import ground_of
-from coincast_training.training.record import measure
+from coincast_training.trainers.base import FittedModel
+from coincast_training.trainers.registry import find_fit
 from tests.unit.training.training_fakes import (
     FakeFit,
     FakeHistory,
@@ -64,7 +64,7 @@ def write(registry: Registry, words: str = "words ") -> str:
         registry,
         spec=TrainingSpec(model=MODEL, ids=("bitcoin",)),
         fitted=FittedModel(SpokenModel(words * 200), walk, {}),
-        ground=ground_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90),
+        ground=training_data_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90),
         record=measure(walk, PANEL, measured_at=1.0),
         seed=7,
         parent=None,

@@ -14,9 +14,9 @@ from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import CoincastError, Conflict
 from coincast_training.domain import AuditEntry
 from coincast_training.executors import open_executor
+from coincast_training.pipeline.dataset import TrainingData
 from coincast_training.registry.audit import AuditLog
 from coincast_training.registry.registry import Registry
-from coincast_training.training.data import Ground
 from coincast_training.tuning.study import tune
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit" / "training"))
@@ -104,7 +104,7 @@ def tuned(folder: Path, trials: int) -> tuple[float, list[object]]:
     panel = panel_of(("bitcoin", "ethereum"), days=430)
     with open_executor("inline") as executor:
         found = tune(
-            Ground(panel, panel, "test"),
+            TrainingData(panel, panel, "test"),
             model=MODEL,
             base=TUNED,
             seed=7,

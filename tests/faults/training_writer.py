@@ -17,12 +17,12 @@ from pathlib import Path
 from coincast_chassis.clock import SystemClock
 from coincast_modelkit.artifact import list_versions, read_aliases
 from coincast_training.domain import TrainingSpec
-from coincast_training.fitting.base import FittedModel
+from coincast_training.pipeline.artifact import write_version
+from coincast_training.pipeline.dataset import training_data_of
+from coincast_training.pipeline.metrics import measure
 from coincast_training.ports import History
 from coincast_training.registry.registry import Registry
-from coincast_training.training.artifact import write_version
-from coincast_training.training.data import ground_of
-from coincast_training.training.record import measure
+from coincast_training.trainers.base import FittedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit" / "training"))
 from training_fakes import SpokenModel, panel_of, walk_forward_of
@@ -32,7 +32,7 @@ MODEL = "lightgbm"
 LONGEST_AIM_SECONDS = 0.02
 PANEL = panel_of(("bitcoin",), days=300)
 WALK = walk_forward_of(PANEL, test_days=60)
-GROUND = ground_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90)
+GROUND = training_data_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90)
 RECORD = measure(WALK, PANEL, measured_at=1.0)
 
 

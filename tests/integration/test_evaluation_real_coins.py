@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from coincast_training.evaluation.command import evaluate
-from coincast_training.evaluation.options import Options
+from coincast_training.evaluation.options import EvaluationOptions
+from coincast_training.evaluation.runner import evaluate
 
 
 @pytest.mark.slow
@@ -20,7 +20,7 @@ def test_two_coins_and_six_weeks(daily_candles: Path, tmp_path: Path) -> None:
         head, *rows = (daily_candles / f"{coin}.csv").read_text().splitlines()
         kept = [row for row in rows if "2022-09-01" <= row[:10] <= "2023-10-01"]
         (tmp_path / f"{coin}.csv").write_text("\n".join([head, *kept]))
-    options = Options(
+    options = EvaluationOptions(
         data=tmp_path,
         out=tmp_path,
         first="2023-07-01",

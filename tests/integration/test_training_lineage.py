@@ -22,8 +22,8 @@ from coincast_modelkit.artifact import read_artifact
 from coincast_modelkit.features import market_of
 from coincast_modelkit.model_input import prepare
 from coincast_training.domain import TrainingSpec
-from coincast_training.fitting.table import find_fit
-from coincast_training.training.pipeline import Pipeline
+from coincast_training.pipeline.pipeline import Pipeline
+from coincast_training.trainers.registry import find_fit
 from tests.unit.training.training_fakes import FakeHistory, panel_of, registry_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

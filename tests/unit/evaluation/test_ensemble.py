@@ -16,10 +16,10 @@ from coincast_modelkit.models import MODELS
 from coincast_modelkit.models.ensemble.model import LEVELS, EnsembleModel
 from coincast_modelkit.models.scales import Garch
 from coincast_modelkit.volatility import daily_variance
-from coincast_training.fitting.base import FittedModel, WalkForward
-from coincast_training.fitting.ensemble_pool import PoolParams, correction, fit_weights
-from coincast_training.fitting.lightgbm import fit as fit_lightgbm
-from coincast_training.fitting.ml_ensemble import fit
+from coincast_training.trainers.base import FittedModel, WalkForward
+from coincast_training.trainers.ensemble.pooling import PoolParams, correction, fit_weights
+from coincast_training.trainers.ensemble.trainer import fit
+from coincast_training.trainers.lightgbm.trainer import fit as fit_lightgbm
 from tests.unit.evaluation.evaluation_candles import SMALL_TREES, coin, panel
 
 PARAMS: dict[str, Any] = {"anchors": [1, 7], "trees": SMALL_TREES, "fold_days": 30, "lstm": "off"}

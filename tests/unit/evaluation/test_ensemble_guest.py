@@ -17,12 +17,12 @@ from coincast_modelkit.features import DEFAULT_SPEC, Market
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models.ensemble.horizon_pool import GUEST, MEMBERS, STAND_IN, with_guest
 from coincast_modelkit.models.ensemble.model import EnsembleModel
-from coincast_training.fitting.base import FittedModel
-from coincast_training.fitting.ensemble_guest import GuestWalk
-from coincast_training.fitting.ensemble_guest_params import GuestParams
-from coincast_training.fitting.ensemble_params import EnsembleParams
-from coincast_training.fitting.ensemble_rows import CoinTable, block_of, fold_days
-from coincast_training.fitting.ml_ensemble import fit
+from coincast_training.trainers.base import FittedModel
+from coincast_training.trainers.ensemble.dataset import CoinTable, block_of, fold_days
+from coincast_training.trainers.ensemble.params import EnsembleParams
+from coincast_training.trainers.ensemble.rnn_member import GuestWalk
+from coincast_training.trainers.ensemble.rnn_params import GuestParams
+from coincast_training.trainers.ensemble.trainer import fit
 from tests.unit.evaluation.evaluation_candles import SMALL_NETWORK, SMALL_TREES, coin, panel, scrambled_after
 
 LSTM = {"use": "on", "min_days": 120, "every_days": 90, "passes": 8, "network": SMALL_NETWORK}
@@ -165,7 +165,7 @@ def test_insisting_without_tensorflow_says_what_to_install_and_auto_goes_without
     done = without_tensorflow(
         "import numpy as np\n"
         "from coincast_modelkit.features import DEFAULT_SPEC\n"
-        "from coincast_training.fitting.ml_ensemble import fit\n"
+        "from coincast_training.trainers.ensemble.trainer import fit\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from evaluation_candles import SMALL_TREES, panel\n"
         "small = {'anchors': [1], 'trees': SMALL_TREES, 'fold_days': 60}\n"

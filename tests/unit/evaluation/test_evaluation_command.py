@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from coincast_training.evaluation.command import evaluate
-from coincast_training.evaluation.options import Options
+from coincast_training.evaluation.options import EvaluationOptions
+from coincast_training.evaluation.runner import evaluate
 from tests.unit.evaluation.evaluation_candles import panel, write_folder
 
 COLUMNS = ["coin", "origin", "horizon_days", "model", "last_price", "point"] + [
@@ -25,7 +25,7 @@ def test_from_a_folder_to_the_reports(tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "reports"
     data.mkdir()
     write_folder(data, panel())
-    options = Options(
+    options = EvaluationOptions(
         data=data, out=out, first="2021-09-01", last="2021-10-25", models=("technical", "direction")
     )
     said = StringIO()

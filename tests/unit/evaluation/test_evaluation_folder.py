@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from coincast_training.cli.main import app
-from coincast_training.evaluation.folder import read_folder
-from coincast_training.evaluation.options import BadOptionError, Options, plan_of
-from coincast_training.evaluation.product import settings_of
+from coincast_training.evaluation.csv_loader import read_folder
+from coincast_training.evaluation.options import BadOptionError, EvaluationOptions, plan_of
+from coincast_training.evaluation.own_models import settings_of
 from tests.unit.evaluation.evaluation_candles import panel, write_folder
 
 
@@ -88,37 +88,37 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: dict[str, str] | 
 )
 def test_bad_options_name_the_option(tmp_path: Path, changes: dict[str, object], says: str) -> None:
     with pytest.raises(BadOptionError, match=says):
-        plan_of(Options(data=tmp_path, **changes), panel())  # type: ignore[arg-type]  # built from a table
+        plan_of(EvaluationOptions(data=tmp_path, **changes), panel())  # type: ignore[arg-type]  # built from a table
 
 
 def test_the_walk_begins_late_enough_where_2022_does_not_fit(tmp_path: Path) -> None:
-    _, plan = plan_of(Options(data=tmp_path), panel())
+    _, plan = plan_of(EvaluationOptions(data=tmp_path), panel())
     assert plan.first == np.datetime64("2021-07-17") and plan.last == np.datetime64("2021-11-26")
     days = [day for cut in plan.cuts() for day in plan.days_of(cut)]
     np.testing.assert_array_equal(days, np.arange(plan.first, plan.last + 1))
 
 
 def test_coins_that_are_not_walked_still_make_the_market(tmp_path: Path) -> None:
-    kept, plan = plan_of(Options(data=tmp_path, coins=("pepe",)), panel())
+    kept, plan = plan_of(EvaluationOptions(data=tmp_path, coins=("pepe",)), panel())
     assert set(kept) == {"pepe"} and set(plan.reference) == {"bitcoin", "ethereum"}
-    _, whole = plan_of(Options(data=tmp_path), panel())
+    _, whole = plan_of(EvaluationOptions(data=tmp_path), panel())
     assert not whole.reference
 
 
 def test_the_recipes_are_those_that_a_training_takes(tmp_path: Path) -> None:
     (tmp_path / "lightgbm.yaml").write_text("folds: 7\n")
-    _, plan = plan_of(Options(data=tmp_path, config_dir=tmp_path), panel())
+    _, plan = plan_of(EvaluationOptions(data=tmp_path, config_dir=tmp_path), panel())
     assert plan.recipes["lightgbm"] == {"folds": 7}
     (tmp_path / "lightgbm.yaml").write_text("folds: many\n")
     with pytest.raises(BadOptionError, match="folds"):
-        plan_of(Options(data=tmp_path, config_dir=tmp_path), panel())
+        plan_of(EvaluationOptions(data=tmp_path, config_dir=tmp_path), panel())
 
 
 def test_days_between_the_anchors_are_interpolated_as_in_serving(tmp_path: Path) -> None:
     """So that what is measured there is what a caller gets there."""
     asked = {}
     for horizons in ((1, 7), (2, 5)):
-        _, plan = plan_of(Options(data=tmp_path, horizons=horizons), panel())
+        _, plan = plan_of(EvaluationOptions(data=tmp_path, horizons=horizons), panel())
         assert plan.horizons == horizons
         asked[horizons] = settings_of("ml_ensemble", plan)["anchors"]
     assert asked == {(1, 7): [1, 7], (2, 5): [1, 3, 7, 14, 30]}

@@ -11,10 +11,10 @@ from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.metrics.comparisons import compare_distributions, compare_points
 from coincast_training.evaluation.metrics.scores import distribution_scores, point_scores, volatility_scores
 from coincast_training.evaluation.metrics.significance import diebold_mariano, ratio_interval, skill_percent
+from coincast_training.evaluation.metrics.slices import Slice, pair, quantiles_at, slices_of
 from coincast_training.evaluation.metrics.strategy import COST, equity
 from coincast_training.evaluation.outcomes import causal_terciles, outcomes_of
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
-from coincast_training.evaluation.slices import Slice, pair, quantiles_at, slices_of
 from tests.unit.evaluation.evaluation_candles import coin, scrambled_after
 
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from coincast_modelkit.candles import Candles
-from coincast_training.evaluation.baselines import walk_simple
-from coincast_training.evaluation.garch import Parameters, walk_garch
-from coincast_training.evaluation.har import walk_har
-from coincast_training.evaluation.mean import walk_mean
-from coincast_training.evaluation.options import Plan
-from coincast_training.evaluation.peers import walk_mlforecast, walk_statsforecast
-from coincast_training.evaluation.product import walk_model
+from coincast_training.evaluation.baselines.direction import walk_mean
+from coincast_training.evaluation.baselines.garch import Parameters, walk_garch
+from coincast_training.evaluation.baselines.har import walk_har
+from coincast_training.evaluation.baselines.reference_models import walk_mlforecast, walk_statsforecast
+from coincast_training.evaluation.baselines.simple import walk_simple
+from coincast_training.evaluation.options import EvaluationPlan
+from coincast_training.evaluation.own_models import walk_model
 from coincast_training.evaluation.rows import Rows
 from tests.unit.evaluation.evaluation_candles import SMALL_NETWORK, SMALL_TREES, panel, scrambled_after
 
 FIRST, LAST = np.datetime64("2021-09-01", "D"), np.datetime64("2021-10-20", "D")
-PLAN = Plan(first=FIRST, last=LAST, models=(), seed=1, horizons=(1, 7), refit_days=25)
+PLAN = EvaluationPlan(first=FIRST, last=LAST, models=(), seed=1, horizons=(1, 7), refit_days=25)
 Walk = Callable[[dict[str, Candles]], Rows]
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.models.residuals import LEVELS
-from coincast_training.fitting.calibration import AT_80, Calibration
-from coincast_training.fitting.corrections import Outputs, correct
-from coincast_training.fitting.rows import Rows
+from coincast_training.trainers.calibration import AT_80, Calibration
+from coincast_training.trainers.oos_corrections import Outputs, correct
+from coincast_training.trainers.training_table import Rows
 
 DAYS, SPREAD = 1500, 0.03
 CALM, USUAL, WILD = range(3)

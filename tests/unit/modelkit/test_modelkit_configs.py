@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from coincast_training.fitting.config import default_folder, read_config
-from coincast_training.fitting.ensemble_params import EnsembleParams
-from coincast_training.fitting.lightgbm_params import LightgbmParams
-from coincast_training.fitting.lstm_params import LstmParams
+from coincast_training.trainers.config import default_folder, read_config
+from coincast_training.trainers.ensemble.params import EnsembleParams
+from coincast_training.trainers.lightgbm.params import LightgbmParams
+from coincast_training.trainers.lstm.params import LstmParams
 
 MODELS = ["lightgbm", "lstm", "ml_ensemble"]
 

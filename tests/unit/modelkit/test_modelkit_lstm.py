@@ -29,7 +29,7 @@ PARAMS = {"units": 4, "attention": 4, "hidden": 8, "window_days": 12, "epochs": 
 def fitted():  # type: ignore[no-untyped-def]  # its type lives where TensorFlow is imported
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's own, on import
-        from coincast_training.fitting.lstm import fit
+        from coincast_training.trainers.lstm.trainer import fit
     return fit(PANEL, PARAMS, 7, progress=lambda fraction, stage: None)
 
 
@@ -63,8 +63,8 @@ def test_dropout_masks_are_inputs_and_spread_the_outputs(fitted) -> None:  # typ
 
 
 def test_parity_with_keras_is_below_a_hundred_thousandth() -> None:
-    from coincast_training.fitting.lstm_net import Net
-    from coincast_training.fitting.lstm_params import LstmParams
+    from coincast_training.trainers.lstm.network import Net
+    from coincast_training.trainers.lstm.params import LstmParams
 
     net = Net(6, LstmParams(**PARAMS), 1)
     rng = np.random.default_rng(0)

@@ -22,8 +22,8 @@ from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models import LightgbmModel, TechnicalModel
 from coincast_modelkit.models.interpolation import regimes_of
 from coincast_modelkit.models.residuals import ResidualShape, residual_shape
-from coincast_training.fitting.base import FittedModel
-from coincast_training.fitting.lightgbm import fit
+from coincast_training.trainers.base import FittedModel
+from coincast_training.trainers.lightgbm.trainer import fit
 from tests.unit.modelkit.modelkit_candles import panel, simulated, without
 
 PANEL = panel(420)

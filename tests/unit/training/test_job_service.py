@@ -9,9 +9,9 @@ import pytest
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_training.domain import Job, JobState, Outcome, TrainingSpec
-from coincast_training.jobs.ports import Advanced, Event, Failed, Finished, Logged
+from coincast_training.jobs.ports import Event, Failed, Finished, LogEvent, ProgressEvent
 from coincast_training.jobs.service import JobService
-from coincast_training.jobs.store_memory import MemoryJobStore
+from coincast_training.jobs.stores.memory import MemoryJobStore
 
 SPEC = TrainingSpec(model="lightgbm", ids=("bitcoin",), days=365)
 
@@ -21,8 +21,8 @@ class FakeRunner:
 
     def __init__(self, *events: Event) -> None:
         self.events = events or (
-            Advanced(0.5, "half"),
-            Logged("a line"),
+            ProgressEvent(0.5, "half"),
+            LogEvent("a line"),
             Finished(Outcome("v000001", True, "moved")),
         )
         self.running: list[str] = []
@@ -71,7 +71,7 @@ async def test_a_job_runs_to_its_version():
 
 
 async def test_watch_gives_each_line_once():
-    runner = FakeRunner(*(Logged(f"line {i}") for i in range(50)), Finished(Outcome("v000001", False, "")))
+    runner = FakeRunner(*(LogEvent(f"line {i}") for i in range(50)), Finished(Outcome("v000001", False, "")))
     service = await started(runner)
     job = await service.submit(SPEC, requested_by="test")
 
@@ -167,7 +167,7 @@ async def test_a_job_that_kills_its_worker_again_and_again_is_marked():
     assert "3 times" in last.get(job.job_id).error
 
 
-@pytest.mark.parametrize("events", [(Failed("no history"),), (Logged("then silence"),)])
+@pytest.mark.parametrize("events", [(Failed("no history"),), (LogEvent("then silence"),)])
 async def test_a_failure_says_why(events):
     runner = FakeRunner(*events)
     runner.gate.set()

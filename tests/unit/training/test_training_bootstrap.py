@@ -13,8 +13,8 @@ from coincast_chassis.errors import Unavailable
 from coincast_training.bootstrap import bootstrap
 from coincast_training.domain import Job, JobState, Outcome, TrainingSpec
 from coincast_training.jobs.ports import Failed, Finished
-from coincast_training.jobs.store_memory import MemoryJobStore
-from coincast_training.registry.registry import Moved, Registry
+from coincast_training.jobs.stores.memory import MemoryJobStore
+from coincast_training.registry.registry import AliasChange, Registry
 from tests.unit.training.test_job_service import FakeRunner, started
 from tests.unit.training.test_training_registry import MODEL, write
 
@@ -27,7 +27,7 @@ class BusyRegistry(Registry):
 
     busy = 0
 
-    def promote(self, *args: Any, **options: Any) -> Moved:
+    def promote(self, *args: Any, **options: Any) -> AliasChange:
         if self.busy:
             self.busy -= 1
             raise Unavailable("The registry was locked.")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from coincast_training.cli.main import app
 from coincast_training.registry import registry as registry_module
-from coincast_training.registry.aliases import pointed_at, write_aliases
+from coincast_training.registry.aliases import with_alias, write_aliases
 from tests.unit.training.test_training_registry import MODEL, write
 from tests.unit.training.training_fakes import registry_in
 
@@ -74,7 +74,7 @@ def test_a_move_made_while_the_command_waits_is_not_undone(
         with FileLock(folder / ".registry.lock"):
             waiting = pool.submit(called, *words, folder=folder)
             assert waits.wait(20)
-            write_aliases(folder, MODEL, pointed_at(table, "production", "v000003", 0.0))
+            write_aliases(folder, MODEL, with_alias(table, "production", "v000003", 0.0))
         result = waiting.result()
     assert (result.exit_code, registry_in(folder).table(MODEL).production) == (5, "v000003")
     assert "at revision 2, not 1" in result.stderr

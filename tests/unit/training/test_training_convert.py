@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast_modelkit.artifact import HorizonRecord
-from coincast_training import convert
 from coincast_training.domain import AuditEntry, Job, JobState, TrainingSpec
+from coincast_training.grpc import proto_mapping
 
 TIMES = st.integers(0, 2**31).map(lambda n: n / 2)
 WORDS = st.text(max_size=20)
@@ -41,28 +41,28 @@ JOBS = st.builds(
 
 @given(JOBS)
 def test_a_job_comes_back_as_it_was(job: Job) -> None:
-    message = pb.Job.FromString(convert.job_to_pb(job).SerializeToString())
-    assert convert.job_from_pb(message) == job
+    message = pb.Job.FromString(proto_mapping.job_to_pb(job).SerializeToString())
+    assert proto_mapping.job_from_pb(message) == job
     assert message.HasField("started_at") == (job.started_at is not None)
 
 
 def test_every_state_has_its_word() -> None:
-    assert len(convert.STATES) == len(JobState) == len(set(convert.STATES.values()))
-    assert convert.STATES[JobState.CANCELLED] == pb.JOB_STATE_CANCELLED
+    assert len(proto_mapping.STATES) == len(JobState) == len(set(proto_mapping.STATES.values()))
+    assert proto_mapping.STATES[JobState.CANCELLED] == pb.JOB_STATE_CANCELLED
 
 
 def test_what_could_not_be_measured_stays_absent() -> None:
-    horizon = convert.horizon_to_pb(HorizonRecord(7, 100, mase=0.0, skill_percent=None))
+    horizon = proto_mapping.horizon_to_pb(HorizonRecord(7, 100, mase=0.0, skill_percent=None))
     assert (horizon.HasField("mase"), horizon.HasField("skill_percent")) == (True, False)
 
 
 def test_an_audit_entry_keeps_its_revision_and_its_force() -> None:
     entry = AuditEntry(1.5, "who", "lightgbm", "promote", "production", "v1", "v2", "why", 3, forced=True)
-    message = convert.audit_to_pb(entry)
-    assert convert.from_pb(AuditEntry, message) == entry
-    assert convert.from_pb(AuditEntry, convert.audit_to_pb(replace(entry, at=2.0))).at == 2.0
+    message = proto_mapping.audit_to_pb(entry)
+    assert proto_mapping.from_pb(AuditEntry, message) == entry
+    assert proto_mapping.from_pb(AuditEntry, proto_mapping.audit_to_pb(replace(entry, at=2.0))).at == 2.0
 
 
 def test_a_field_that_nothing_fills_is_an_error() -> None:
     with pytest.raises(AttributeError, match="version_a"):
-        convert.to_pb(pb.CompareVersionsRequest, TrainingSpec("lightgbm", ()))
+        proto_mapping.to_pb(pb.CompareVersionsRequest, TrainingSpec("lightgbm", ()))

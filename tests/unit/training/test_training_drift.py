@@ -14,12 +14,12 @@ from coincast_chassis.errors import InvalidInput
 from coincast_modelkit.artifact import HorizonRecord
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_training.domain import JobState, TrainingSpec
+from coincast_training.drift.assessment import DriftThresholds, FeatureDrift, assess_drift
+from coincast_training.drift.feature_drift import feature_drift
+from coincast_training.drift.monitor import DriftMonitor, DriftPolicy
 from coincast_training.jobs.service import JobService
-from coincast_training.jobs.store_memory import MemoryJobStore
-from coincast_training.schedule.calendar import Calendar
-from coincast_training.schedule.drift import Bounds, FeatureDrift, judge
-from coincast_training.schedule.features import feature_drift
-from coincast_training.schedule.monitor import DriftMonitor, Policy
+from coincast_training.jobs.stores.memory import MemoryJobStore
+from coincast_training.schedule.cron import Calendar
 from coincast_training.settings import Settings
 from tests.unit.training.test_job_service import FakeRunner
 from tests.unit.training.training_fakes import FakeHistory, candles_of, panel_of, pipeline_in
@@ -44,7 +44,7 @@ def record(coverage: float, horizon: int = 1, forecasts: int = 1000) -> HorizonR
     ],
 )
 def test_each_breach_gives_its_reason(live, features, age, word):
-    found = judge(live=live, features=features, age_days=age, bounds=Bounds())
+    found = assess_drift(live=live, features=features, age_days=age, bounds=DriftThresholds())
     assert found.drifted
     assert word in found.reasons[0]
     assert max(found.scores.values()) >= 1
@@ -62,7 +62,7 @@ def test_each_breach_gives_its_reason(live, features, age, word):
     ],
 )
 def test_what_is_usual_is_no_drift(live, features, age):
-    assert not judge(live=live, features=features, age_days=age, bounds=Bounds()).drifted
+    assert not assess_drift(live=live, features=features, age_days=age, bounds=DriftThresholds()).drifted
 
 
 def test_features_of_a_market_that_changed_are_told_from_one_that_did_not():
@@ -71,8 +71,8 @@ def test_features_of_a_market_that_changed_are_told_from_one_that_did_not():
     options = {"learnt_to": np.datetime64("2024-03-01"), "days": 30, "psi": 0.25, "ks": 0.25}
     quiet = feature_drift(calm, calm, DEFAULT_SPEC, **options)
     loud = feature_drift(storm, storm, DEFAULT_SPEC, **options)
-    assert not judge(live=[], features=quiet, age_days=None, bounds=Bounds()).drifted
-    assert judge(live=[], features=loud, age_days=None, bounds=Bounds()).drifted
+    assert not assess_drift(live=[], features=quiet, age_days=None, bounds=DriftThresholds()).drifted
+    assert assess_drift(live=[], features=loud, age_days=None, bounds=DriftThresholds()).drifted
 
 
 def test_days_that_were_learnt_already_are_no_drift():
@@ -109,7 +109,7 @@ async def monitored(tmp_path: Path, *, coverage: float, runner: FakeRunner, cloc
         history=FakeHistory({}),
         live=lambda _model, _version: [record(coverage)],
         clock=clock,
-        policy=Policy(cooldown_seconds=DAY, budget_per_week=2, bounds=Bounds(max_age_days=1e9)),
+        policy=DriftPolicy(cooldown_seconds=DAY, budget_per_week=2, bounds=DriftThresholds(max_age_days=1e9)),
         models=("lightgbm",),
     )
     return monitor, jobs

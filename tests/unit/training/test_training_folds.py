@@ -16,21 +16,21 @@ from coincast_chassis.settings import load_settings
 from coincast_modelkit.features import DEFAULT_SPEC, market_of
 from coincast_modelkit.model_input import prepare
 from coincast_training.backtest.report import write_report
-from coincast_training.backtest.run import Options, run_backtest
+from coincast_training.backtest.run import BacktestOptions, run_backtest
 from coincast_training.backtest.strategy import Costs, run_strategies
 from coincast_training.executors import open_executor
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.folds import FoldTask, prepared_on, run_fold
 from coincast_training.settings import Settings
-from coincast_training.training.data import Ground
-from coincast_training.training.folds import FoldTask, prepared_on, run_fold
 from coincast_training.tuning.outcome import Tuning
 from coincast_training.tuning.report import write_report as write_tuning_report
 from coincast_training.tuning.study import tune, tuning_folds
 from tests.unit.training.training_fakes import panel_of, walk_forward_of
 
 PANEL = panel_of(("bitcoin", "ethereum"), days=430)
-GROUND = Ground(PANEL, PANEL, "test")
+GROUND = TrainingData(PANEL, PANEL, "test")
 SMALL = {"volatility": {"rounds": 10}, "mean": {"rounds": 5}, "anchors": [1, 7], "mean_anchors": [1]}
-QUICK = Options("lightgbm", test_days=120, refit_days=60, horizons=(1, 7), params=SMALL)
+QUICK = BacktestOptions("lightgbm", test_days=120, refit_days=60, horizons=(1, 7), params=SMALL)
 
 
 def silent(fraction: float, stage: str) -> None:
@@ -57,7 +57,7 @@ def test_a_fold_sees_nothing_of_its_test_days():
         coin: replace_close(candles, fold.test_from + np.timedelta64(1, "D"))
         for coin, candles in PANEL.items()
     }
-    cut = run_fold(Ground(later, later, "test"), task).out_of_sample
+    cut = run_fold(TrainingData(later, later, "test"), task).out_of_sample
     assert np.array_equal(before.log_return_quantiles[first], cut.log_return_quantiles[first])
     assert not np.array_equal(before.log_return_quantiles, cut.log_return_quantiles)
 
@@ -150,7 +150,7 @@ def test_a_tuning_on_other_data_or_another_seed_begins_anew(tmp_path: Path):
     with open_executor("inline") as executor:
         whole = tune(GROUND, seed=7, executor=executor, **options)
         other_seed = tune(GROUND, seed=8, executor=executor, **options)
-        cut = tune(Ground(shorter, shorter, "test"), seed=7, executor=executor, **options)
+        cut = tune(TrainingData(shorter, shorter, "test"), seed=7, executor=executor, **options)
     assert [len(found.trials) for found in (whole, other_seed, cut)] == [2, 2, 2]
     assert whole.trials != other_seed.trials
     assert whole.base_value != cut.base_value
@@ -162,7 +162,7 @@ def test_the_tuner_leaves_the_later_half_alone():
     assert middle < PANEL["bitcoin"].dates[len(PANEL["bitcoin"]) // 2]
     assert all(fold.test_to <= middle for fold in folds)
     with pytest.raises(NotReady, match="400 days"):
-        tuning_folds(Ground(panel_of(("bitcoin",), days=300), {}, "test"))
+        tuning_folds(TrainingData(panel_of(("bitcoin",), days=300), {}, "test"))
 
 
 def test_costs_are_paid_for_what_changes_hands():

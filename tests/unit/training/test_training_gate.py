@@ -10,12 +10,12 @@ import pytest
 from coincast_chassis.errors import NotReady
 from coincast_modelkit.artifact import Record
 from coincast_training.domain import TrainingSpec
-from coincast_training.fitting.base import FittedModel, WalkForward
+from coincast_training.pipeline.artifact import write_version
+from coincast_training.pipeline.dataset import training_data_of
+from coincast_training.pipeline.metrics import measure
 from coincast_training.ports import History
-from coincast_training.registry.registry import Moved, Registry
-from coincast_training.training.artifact import write_version
-from coincast_training.training.data import ground_of
-from coincast_training.training.record import measure
+from coincast_training.registry.registry import AliasChange, Registry
+from coincast_training.trainers.base import FittedModel, WalkForward
 from tests.unit.training.training_fakes import SpokenModel, panel_of, registry_in, walk_forward_of
 
 MODEL = "lightgbm"
@@ -34,7 +34,7 @@ def write(registry: Registry, walk: WalkForward, record: Record) -> str:
         registry,
         spec=TrainingSpec(model=MODEL, ids=tuple(PANEL)),
         fitted=FittedModel(model=SpokenModel("words"), walk_forward=walk, parameters={}),
-        ground=ground_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
+        ground=training_data_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
         record=record,
         seed=7,
         parent=None,
@@ -57,7 +57,7 @@ def serving(registry: Registry, walk: WalkForward, **flattered: float) -> None:
     registry.promote(MODEL, version, force=True, reason="serves", requested_by="t")
 
 
-def asked(registry: Registry, walk: WalkForward, record: Record, **options: object) -> Moved:
+def asked(registry: Registry, walk: WalkForward, record: Record, **options: object) -> AliasChange:
     return registry.promote(MODEL, write(registry, walk, record), requested_by="t", **options)
 
 

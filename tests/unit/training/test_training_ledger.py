@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coincast_training.ledger.accuracy import frame_of, live_records
-from coincast_training.ledger.live_record import live_document
-from coincast_training.ledger.scoring import score_rows
-from coincast_training.ledger.store import LedgerStore
+from coincast_training.scoring.accuracy import frame_of, live_records
+from coincast_training.scoring.live_record import live_document
+from coincast_training.scoring.scorer import score_rows
+from coincast_training.scoring.store import LedgerStore
 from tests.unit.training.training_fakes import candles_of
 from tests.unit.training.training_ledger_rows import forecast_of, incoming
 

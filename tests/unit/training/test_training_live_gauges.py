@@ -12,9 +12,9 @@ from prometheus_client import REGISTRY
 
 from coincast_chassis.clock import ManualClock
 from coincast_modelkit.artifact import HorizonRecord
-from coincast_training.ledger.accuracy import Live
-from coincast_training.ledger.gauges import coverage_error
-from coincast_training.ledger.service import LedgerService
+from coincast_training.scoring.accuracy import Live
+from coincast_training.scoring.metrics import coverage_error
+from coincast_training.scoring.service import LedgerService
 from tests.unit.training.training_fakes import FakeHistory, panel_of
 from tests.unit.training.training_ledger_rows import forecast_of, incoming, ledger_in
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from coincast_training.domain import TrainingSpec
-from coincast_training.observe import observe_ages, observe_queue
+from coincast_training.gauge_updater import observe_ages, observe_queue
 from tests.unit.training.test_job_service import SPEC, FakeRunner, ended, started
 from tests.unit.training.training_fakes import FakeHistory, panel_of, pipeline_in
 

@@ -9,8 +9,8 @@ import pytest
 from coincast_chassis.errors import Conflict, NotReady, Unavailable
 from coincast_modelkit.artifact import read_manifest
 from coincast_training.domain import TrainingSpec
-from coincast_training.training import artifact
-from coincast_training.training.lock import model_lock
+from coincast_training.pipeline import artifact
+from coincast_training.pipeline.lock import model_lock
 from tests.unit.training.training_fakes import FakeFit, FakeHistory, panel_of, pipeline_in
 
 COINS = ("bitcoin", "ethereum")

@@ -12,13 +12,13 @@ import pytest
 
 from coincast_chassis.errors import Conflict, InvalidInput, NotFound, NotReady
 from coincast_training.domain import TrainingSpec
-from coincast_training.fitting.base import FittedModel
+from coincast_training.pipeline.artifact import write_version
+from coincast_training.pipeline.dataset import training_data_of
+from coincast_training.pipeline.metrics import measure
 from coincast_training.ports import History
-from coincast_training.registry.paired import diebold_mariano
+from coincast_training.registry.paired_tests import diebold_mariano
 from coincast_training.registry.registry import Registry
-from coincast_training.training.artifact import write_version
-from coincast_training.training.data import ground_of
-from coincast_training.training.record import measure
+from coincast_training.trainers.base import FittedModel
 from tests.unit.training.training_fakes import SpokenModel, panel_of, registry_in, walk_forward_of
 
 MODEL = "lightgbm"
@@ -32,7 +32,7 @@ def write(registry: Registry, **quality: float) -> str:
         registry,
         spec=TrainingSpec(model=MODEL, ids=tuple(PANEL)),
         fitted=FittedModel(model=SpokenModel("words"), walk_forward=walk, parameters=quality),
-        ground=ground_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
+        ground=training_data_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
         record=measure(walk, PANEL, measured_at=1.0),
         seed=7,
         parent=None,

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from coincast_training.domain import Job, JobState
-from coincast_training.jobs.ports import Event, Failed, Logged
+from coincast_training.jobs.ports import Event, Failed, LogEvent
 from coincast_training.jobs.runner import ProcessRunner
 from tests.unit.training.test_job_service import SPEC
 
@@ -27,7 +27,7 @@ def test_a_process_that_dies_before_it_reads_its_job_says_why(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with asyncio.Runner(loop_factory=loop) as runner:
         events = runner.run(told("dead_on_arrival"))
-    assert Logged("no such library") in events
+    assert LogEvent("no such library") in events
     (failed,) = [event for event in events if isinstance(event, Failed)]
     assert "ended with code 1" in failed.message
 

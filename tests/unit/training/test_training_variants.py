@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast_chassis.clock import ManualClock
-from coincast_training.ledger.scoring import score_rows
-from coincast_training.ledger.sequential import judge_pairs, piled, relative_difference
-from coincast_training.servicer_accuracy import AccuracyServicer
+from coincast_training.grpc.accuracy import AccuracyServicer
+from coincast_training.scoring.scorer import score_rows
+from coincast_training.scoring.sequential_test import cumulative, judge_pairs, relative_difference
 from tests.unit.training.training_fakes import FakeHistory, candles_of, registry_in
 from tests.unit.training.training_ledger_rows import forecast_of, ledger_in
 
@@ -79,7 +79,7 @@ async def test_a_day_that_is_scored_late_moves_no_other(tmp_path: Path):
     # One pile in seven is absent and stands at 1; what the six others won is what they won before.
     scored = score_rows(_rivals(absent), {"bitcoin": CANDLES}, newest=NEWEST, now=NOW).scored
     losses = np.array([row["crps"] for row in scored]).reshape(2, -1)
-    pile = piled(-relative_difference(*losses), 1)
+    pile = cumulative(-relative_difference(*losses), 1)
     assert without.e_value == pytest.approx(whole.e_value + (1.0 - pile) / 7)
 
 
@@ -110,5 +110,5 @@ def _losses(rng: np.random.Generator, days: int, horizon: int) -> np.ndarray:
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.integers(1, 30))
 def test_capital_is_never_negative_and_one_without_difference(differences: list[float], horizon: int):
-    assert piled(np.array(differences), horizon) > 0
-    assert piled(np.zeros(len(differences)), horizon) == pytest.approx(1.0)
+    assert cumulative(np.array(differences), horizon) > 0
+    assert cumulative(np.zeros(len(differences)), horizon) == pytest.approx(1.0)

@@ -13,11 +13,11 @@ from coincast_chassis.errors import Unavailable
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.models import TechnicalModel
 from coincast_training.executors import Executor
-from coincast_training.fitting.base import FittedModel, WalkForward
-from coincast_training.fitting.progress import Progress
+from coincast_training.pipeline.pipeline import Pipeline
 from coincast_training.ports import History, HistorySource
 from coincast_training.registry.registry import Registry
-from coincast_training.training.pipeline import Pipeline
+from coincast_training.trainers.base import FittedModel, WalkForward
+from coincast_training.trainers.progress import Progress
 
 PROBABILITIES = np.array(
     [0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995]

@@ -10,11 +10,11 @@ import numpy as np
 from coincast_chassis.clock import Clock
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import LedgerEntry
-from coincast_training.ledger.consumer import due_date
-from coincast_training.ledger.service import LedgerService
-from coincast_training.ledger.source_calendar import SourceCalendar
-from coincast_training.ledger.store import LedgerStore
-from coincast_training.ledger.table import FORECAST_SCHEMA, entry_row, write_rows
+from coincast_training.scoring.consumer import due_date
+from coincast_training.scoring.parquet import FORECAST_SCHEMA, entry_row, write_rows
+from coincast_training.scoring.service import LedgerService
+from coincast_training.scoring.source_calendar import SourceCalendar
+from coincast_training.scoring.store import LedgerStore
 from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, FakeHistory
 
 

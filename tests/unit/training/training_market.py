@@ -16,7 +16,7 @@ from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.run import serve
 from coincast_chassis.settings import ServiceSettings
 from coincast_modelkit.candles import Candles, Panel
-from coincast_training.ledger.source_calendar import REACH_DAYS
+from coincast_training.scoring.source_calendar import REACH_DAYS
 
 SPAN = 500
 

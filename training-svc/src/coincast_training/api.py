@@ -9,10 +9,10 @@ from typing import Any
 
 from coincast_modelkit.artifact import Record
 from coincast_training.domain import TrainingSpec
-from coincast_training.fitting.progress import Progress
-from coincast_training.jobs.limits import Limits, checked
+from coincast_training.jobs.validation import JobLimits, validate_spec
+from coincast_training.pipeline.factory import open_pipeline
 from coincast_training.settings import Settings
-from coincast_training.training.assembly import open_pipeline
+from coincast_training.trainers.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ async def train_model_for_crypto(
     `NotReady` (too little history, a library that is not installed) or `Unavailable` (no history to be had).
     """
     ids = (crypto_id,) if isinstance(crypto_id, str) else tuple(crypto_id)
-    spec = checked(
+    spec = validate_spec(
         TrainingSpec(
             model=model_type, ids=ids, days=days, tune_trials=tune_trials, promote_if_better=promote_if_better
         ),
-        Limits(),
+        JobLimits(),
     )
     async with open_pipeline(settings or Settings()) as pipeline:
         run = await pipeline.fit(spec, run_id=uuid.uuid4().hex[:16], progress=progress)

@@ -22,30 +22,30 @@ from coincast_chassis.observability.metrics import watch_disk
 from coincast_chassis.redis import open_redis
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
-from coincast_training.convert import drift_to_pb
 from coincast_training.domain import MODELS
-from coincast_training.fitting.table import why_not_trainable
-from coincast_training.history import MarketDataHistory
-from coincast_training.jobs.limits import Limits
+from coincast_training.drift.assessment import DriftThresholds
+from coincast_training.drift.monitor import DriftMonitor, DriftPolicy
+from coincast_training.gauge_updater import keep_observing
+from coincast_training.grpc.accuracy import AccuracyServicer
+from coincast_training.grpc.jobs import TrainingServicer
+from coincast_training.grpc.proto_mapping import drift_to_pb
+from coincast_training.grpc.registry import RegistryServicer
+from coincast_training.grpc.status import StatusService
 from coincast_training.jobs.runner import ProcessRunner
 from coincast_training.jobs.service import JobService
-from coincast_training.jobs.store_redis import RedisJobStore
-from coincast_training.ledger.consumer import LedgerConsumer
-from coincast_training.ledger.service import LedgerService
-from coincast_training.ledger.source_calendar import SourceCalendar
-from coincast_training.ledger.status import LedgerWatch
-from coincast_training.ledger.store import LedgerStore
-from coincast_training.observe import keep_observing
+from coincast_training.jobs.stores.redis import RedisJobStore
+from coincast_training.jobs.validation import JobLimits
+from coincast_training.market_client import MarketDataHistory
+from coincast_training.pipeline.factory import open_registry
 from coincast_training.registry.registry import Registry
-from coincast_training.schedule.calendar import Calendar
-from coincast_training.schedule.drift import Bounds
-from coincast_training.schedule.monitor import DriftMonitor, Policy
-from coincast_training.servicer import TrainingServicer
-from coincast_training.servicer_accuracy import AccuracyServicer
-from coincast_training.servicer_registry import RegistryServicer
+from coincast_training.schedule.cron import Calendar
+from coincast_training.scoring.consumer import LedgerConsumer
+from coincast_training.scoring.lag import LedgerWatch
+from coincast_training.scoring.service import LedgerService
+from coincast_training.scoring.source_calendar import SourceCalendar
+from coincast_training.scoring.store import LedgerStore
 from coincast_training.settings import Settings
-from coincast_training.status import StatusService
-from coincast_training.training.assembly import open_registry
+from coincast_training.trainers.registry import unavailable_reason
 
 log = structlog.get_logger(__name__)
 PACKAGE = "coincast.training.v1"
@@ -90,13 +90,13 @@ def _jobs(settings: Settings, redis: Redis) -> JobService:
         store=RedisJobStore(redis),
         runner=ProcessRunner(child_settings(settings)),
         clock=SystemClock(),
-        limits=Limits(max_coins=settings.max_coins_per_job),
+        limits=JobLimits(max_coins=settings.max_coins_per_job),
         max_queued=settings.max_queued_jobs,
         max_running=settings.max_running_jobs,
         max_attempts=settings.max_attempts,
         timeout_seconds=settings.job_timeout_seconds,
         on_ended=metrics.observe_end,
-        why_not=why_not_trainable,
+        why_not=unavailable_reason,
     )
 
 
@@ -158,14 +158,14 @@ def _monitor(
         history=MarketDataHistory(channel, vs_currency=settings.vs_currency, attempts=2),
         live=lambda model, version: ledger.live_of(model, version, settings.drift_window_days),
         clock=SystemClock(),
-        policy=Policy(
+        policy=DriftPolicy(
             check_seconds=settings.drift_check_seconds,
             cooldown_seconds=settings.drift_cooldown_seconds,
             budget_per_week=settings.drift_budget_per_week,
             window_days=settings.drift_window_days,
             psi=settings.drift_psi,
             ks=settings.drift_ks,
-            bounds=Bounds(
+            bounds=DriftThresholds(
                 coverage_points=settings.drift_coverage_points,
                 min_forecasts=settings.drift_min_forecasts,
                 feature_share=settings.drift_feature_share,

@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from coincast_chassis.errors import InvalidInput
 from coincast_chassis.settings import ServiceSettings
-from coincast_training.executors.address import parts_of
+from coincast_training.executors.factory import parts_of
 
 DEFAULT_COINS = (
     "bitcoin",

@@ -10,20 +10,20 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from coincast_modelkit.artifact import HorizonRecord
 from coincast_modelkit.candles import Panel
-from coincast_training.backtest import figures
+from coincast_training.backtest import charts
 from coincast_training.backtest.run import Backtest
-from coincast_training.training.record import measure, rows
+from coincast_training.pipeline.metrics import measure, rows
 from coincast_training.tuning.space import FOLD_NOTES
 
 
 def write_report(backtest: Backtest, panel: Panel, path: Path) -> None:
     """Writes the page; its folder is made where it is not there."""
     plots = [
-        figures.equity(backtest),
-        figures.drawdown(backtest),
-        figures.rolling_skill(backtest, panel),
-        figures.calibration(backtest),
-        figures.decay(backtest),
+        charts.equity(backtest),
+        charts.drawdown(backtest),
+        charts.rolling_skill(backtest, panel),
+        charts.calibration(backtest),
+        charts.decay(backtest),
     ]
     environment = Environment(
         loader=PackageLoader("coincast_training.backtest"), autoescape=select_autoescape(["html"])

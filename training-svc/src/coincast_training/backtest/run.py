@@ -13,19 +13,19 @@ from coincast_modelkit.artifact import Record
 from coincast_modelkit.splits import Fold, walk_forward
 from coincast_training.backtest.strategy import Costs, Curve, run_strategies
 from coincast_training.executors import Executor
-from coincast_training.fitting.base import WalkForward
-from coincast_training.fitting.params import merged
-from coincast_training.fitting.progress import Progress
-from coincast_training.training.data import Ground
-from coincast_training.training.folds import FoldTask, joined, run_fold
-from coincast_training.training.record import measure
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.folds import FoldTask, joined, run_fold
+from coincast_training.pipeline.metrics import measure
+from coincast_training.trainers.base import WalkForward
+from coincast_training.trainers.params import merged
+from coincast_training.trainers.progress import Progress
 from coincast_training.tuning.space import FOLD_PARAMS
 
 LEAST_TRAINING_DAYS = 180
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BacktestOptions:
     """How the backtest walks and what trading costs."""
 
     model: str
@@ -42,7 +42,7 @@ class Options:
 class Backtest:
     """What a backtest found."""
 
-    options: Options
+    options: BacktestOptions
     folds: tuple[Fold, ...]
     out_of_sample: WalkForward
     record: Record
@@ -72,7 +72,9 @@ class Backtest:
         return rows
 
 
-def run_backtest(ground: Ground, options: Options, executor: Executor, progress: Progress) -> Backtest:
+def run_backtest(
+    ground: TrainingData, options: BacktestOptions, executor: Executor, progress: Progress
+) -> Backtest:
     """Walks forward over the last `test_days`. Raises `NotReady` where too little history comes before
     them.
     """
@@ -104,7 +106,7 @@ def run_backtest(ground: Ground, options: Options, executor: Executor, progress:
     )
 
 
-def folds_of(ground: Ground, options: Options) -> list[Fold]:
+def folds_of(ground: TrainingData, options: BacktestOptions) -> list[Fold]:
     """One fold a refit; the last test origin is the day before the last close."""
     first = min(candles.dates[0] for candles in ground.panel.values())
     last = max(candles.dates[-1] for candles in ground.panel.values())

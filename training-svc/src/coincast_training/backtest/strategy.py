@@ -11,8 +11,8 @@ import empyrical
 import numpy as np
 from numpy.typing import NDArray
 
-from coincast_training.fitting.base import WalkForward
-from coincast_training.training.losses import quantile_at
+from coincast_training.pipeline.losses import quantile_at
+from coincast_training.trainers.base import WalkForward
 
 Floats = NDArray[np.float64]
 DAYS_A_YEAR = 365

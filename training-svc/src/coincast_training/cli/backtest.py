@@ -16,11 +16,11 @@ from coincast_training.cli.output import plain, progress_bar, reported, show, ta
 from coincast_training.cli.train import record_table
 from coincast_training.domain import TrainingSpec
 from coincast_training.executors import open_executor
-from coincast_training.jobs.limits import Limits, checked
+from coincast_training.jobs.validation import JobLimits, validate_spec
+from coincast_training.pipeline.dataset import TrainingData, training_data_of
+from coincast_training.pipeline.factory import open_pipeline, recipe
+from coincast_training.pipeline.pipeline import MIN_DAYS
 from coincast_training.settings import Settings
-from coincast_training.training.assembly import open_pipeline, recipe
-from coincast_training.training.data import Ground, ground_of
-from coincast_training.training.pipeline import MIN_DAYS
 
 if TYPE_CHECKING:
     from coincast_training.backtest.run import Backtest
@@ -57,8 +57,8 @@ def backtest(
     ml_ensemble is refitted without its network (lstm: off), as the report says.
     """
     settings = options.settings_with(market=market, executor=executor)
-    spec = checked(
-        TrainingSpec(model, options.split_ids(ids), days), Limits(max_coins=settings.max_coins_per_job)
+    spec = validate_spec(
+        TrainingSpec(model, options.split_ids(ids), days), JobLimits(max_coins=settings.max_coins_per_job)
     )
     walk = Walk(test_days, refit_days, rolling_days, fee_bp, slippage_bp)
     found = walked(settings, spec, walk, report, quiet=as_json)
@@ -80,10 +80,10 @@ def walked(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, 
     """Fetches, walks forward and writes the report."""
     # Plots and strategies take seconds to import, which no other command should wait for.
     from coincast_training.backtest.report import write_report  # noqa: PLC0415 - as said above
-    from coincast_training.backtest.run import Options, run_backtest  # noqa: PLC0415
+    from coincast_training.backtest.run import BacktestOptions, run_backtest  # noqa: PLC0415
     from coincast_training.backtest.strategy import Costs  # noqa: PLC0415
 
-    chosen = Options(
+    chosen = BacktestOptions(
         model=spec.model,
         seed=settings.seed,
         refit_days=walk.refit_days,
@@ -100,11 +100,11 @@ def walked(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, 
     return found
 
 
-async def fetched(settings: Settings, spec: TrainingSpec) -> Ground:
+async def fetched(settings: Settings, spec: TrainingSpec) -> TrainingData:
     """The history of a command, by the same path as a training's."""
     async with open_pipeline(settings) as pipeline:
         wanted = tuple(dict.fromkeys((*spec.ids, *REFERENCE_COINS)))
-        return ground_of(await pipeline.history.fetch(wanted, spec.days), spec.ids, MIN_DAYS)
+        return training_data_of(await pipeline.history.fetch(wanted, spec.days), spec.ids, MIN_DAYS)
 
 
 def _value(found: Backtest, report: Path) -> dict[str, Any]:

@@ -42,12 +42,12 @@ def evaluate(
     """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and
     predictions.parquet.
     """
-    from coincast_training.evaluation.command import evaluate as run  # noqa: PLC0415 - brings the peers' libraries
-    from coincast_training.evaluation.options import BadOptionError, Options, days_ahead  # noqa: PLC0415
+    from coincast_training.evaluation.options import BadOptionError, EvaluationOptions, days_ahead  # noqa: PLC0415
+    from coincast_training.evaluation.runner import evaluate as run  # noqa: PLC0415 - brings the peers' libraries
 
     try:
         run(
-            Options(
+            EvaluationOptions(
                 data=data,
                 out=out,
                 first=first,

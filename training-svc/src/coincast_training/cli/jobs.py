@@ -15,9 +15,9 @@ from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.grpc.channel import open_channel
 from coincast_training.cli import options
 from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
-from coincast_training.convert import job_from_pb, spec_to_pb
 from coincast_training.domain import Job, JobState, TrainingSpec
-from coincast_training.jobs.codec import job_to_dict
+from coincast_training.grpc.proto_mapping import job_from_pb, spec_to_pb
+from coincast_training.jobs.serialization import job_to_dict
 
 if TYPE_CHECKING:
     from coincast.training.v1.training_pb2_grpc import TrainingServiceAsyncStub as Stub

@@ -9,7 +9,7 @@ import typer
 
 from coincast_chassis.settings import load_settings
 from coincast_training.domain import MODELS
-from coincast_training.executors.address import parts_of
+from coincast_training.executors.factory import parts_of
 from coincast_training.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]

@@ -26,7 +26,7 @@ from coincast_chassis.errors import (
     Timeout,
     Unavailable,
 )
-from coincast_training.fitting.progress import Progress as Hears
+from coincast_training.trainers.progress import Progress as Hears
 
 EXIT_CODES: dict[type[CoincastError], int] = {
     InvalidInput: 2,

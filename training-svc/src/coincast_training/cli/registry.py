@@ -13,8 +13,8 @@ from coincast_training.cli import options
 from coincast_training.cli.output import plain, reported, show, table_of
 from coincast_training.cli.train import record_table
 from coincast_training.domain import MODELS
+from coincast_training.pipeline.factory import open_registry
 from coincast_training.registry.registry import Registry, aliases_of
-from coincast_training.training.assembly import open_registry
 
 app = typer.Typer(
     help="Versions and aliases: list, compare, promote, rollback, retire, clean, audit.", no_args_is_help=True

@@ -11,10 +11,10 @@ from coincast_modelkit.artifact import Record
 from coincast_training.cli import options
 from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
 from coincast_training.domain import Outcome, TrainingSpec
-from coincast_training.fitting.progress import Progress
-from coincast_training.jobs.limits import Limits, checked
+from coincast_training.jobs.validation import JobLimits, validate_spec
+from coincast_training.pipeline.factory import open_pipeline, open_registry
 from coincast_training.settings import Settings
-from coincast_training.training.assembly import open_pipeline, open_registry
+from coincast_training.trainers.progress import Progress
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,7 +53,7 @@ def train(
         promote_if_better=promote_if_better,
     )
     settings = options.settings_with(market=market, artifacts=artifacts, executor=executor)
-    run_and_show(settings, checked(spec, Limits(max_coins=settings.max_coins_per_job)), as_json)
+    run_and_show(settings, validate_spec(spec, JobLimits(max_coins=settings.max_coins_per_job)), as_json)
 
 
 def retrain(
@@ -65,7 +65,7 @@ def retrain(
     as_json: options.AsJson = False,
 ) -> None:
     """Train a version again: same data, seeds and parameters; LightGBM's files come out byte for byte."""
-    spec = checked(TrainingSpec(model=model, ids=(), from_version=from_version), Limits())
+    spec = validate_spec(TrainingSpec(model=model, ids=(), from_version=from_version), JobLimits())
     run_and_show(options.settings_with(market=market, artifacts=artifacts), spec, as_json)
 
 

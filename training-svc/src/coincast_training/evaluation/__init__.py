@@ -1,1 +1,1 @@
-"""Walk-forward evaluation: what every model, baseline and peer forecast day by day, and what it was worth."""
+"""Walk-forward evaluation of every model, baseline and reference model."""

@@ -12,7 +12,7 @@ import numpy as np
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS
-from coincast_training.fitting.config import default_folder, read_config
+from coincast_training.trainers.config import default_folder, read_config
 
 Day: TypeAlias = "np.datetime64[Any]"
 HORIZONS = (1, 7, 14, 30)
@@ -29,7 +29,7 @@ class BadOptionError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EvaluationOptions:
     """What the command line says, still unchecked against the data; empty means all, or the default."""
 
     data: Path
@@ -45,7 +45,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvaluationPlan:
     """The walk: forecasts are made at the close of every day from `first` to `last`, both included.
 
     cuts are the days on which models are refitted, the first of them `first`; a fit on a cut sees what was
@@ -75,7 +75,7 @@ class Plan:
         return list(np.arange(cut, end))
 
 
-def plan_of(options: Options, panel: Panel) -> tuple[Panel, Plan]:
+def plan_of(options: EvaluationOptions, panel: Panel) -> tuple[Panel, EvaluationPlan]:
     """The coins asked for and the walk over them. Raises BadOptionError where something does not fit."""
     coins = _chosen("COINS", options.coins, tuple(panel))
     models = _chosen("MODELS", options.models, (*PRODUCT_MODELS, *STUDIES))
@@ -93,7 +93,7 @@ def plan_of(options: Options, panel: Panel) -> tuple[Panel, Plan]:
         raise BadOptionError(f"FROM {first} must be before TO {last} (the candles end on {end}).")
     reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel and coin not in kept}
     recipes = {model: _recipe(options.config_dir or default_folder(), model) for model in models}
-    plan = Plan(
+    plan = EvaluationPlan(
         first=first,
         last=last,
         models=models,

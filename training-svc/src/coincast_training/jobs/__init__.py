@@ -1,1 +1,1 @@
-"""Jobs: a queue that outlives restarts, one job a model at a time, each in a process of its own."""
+"""Training jobs: a persistent queue, one job a model at a time, each in its own process."""

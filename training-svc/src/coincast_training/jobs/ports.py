@@ -34,7 +34,7 @@ class JobStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Advanced:
+class ProgressEvent:
     """A running job came this far."""
 
     fraction: float
@@ -42,7 +42,7 @@ class Advanced:
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LogEvent:
     """A running job said something."""
 
     line: str
@@ -62,7 +62,7 @@ class Failed:
     message: str
 
 
-Event = Advanced | Logged | Finished | Failed
+Event = ProgressEvent | LogEvent | Finished | Failed
 
 
 class Runner(Protocol):

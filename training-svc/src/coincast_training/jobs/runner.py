@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 from coincast_training.domain import Job, Outcome
-from coincast_training.jobs.codec import job_to_dict
-from coincast_training.jobs.ports import Advanced, Event, Failed, Finished, Logged
+from coincast_training.jobs.ports import Event, Failed, Finished, LogEvent, ProgressEvent
+from coincast_training.jobs.serialization import job_to_dict
 
 LINE_LIMIT = 1 << 20
 GRACE_SECONDS = 3.0
-MODULE = "coincast_training.jobs.child"
+MODULE = "coincast_training.jobs.worker_main"
 
 
 class ProcessRunner:
@@ -70,7 +70,7 @@ class ProcessRunner:
 async def _read_both(process: asyncio.subprocess.Process, events: asyncio.Queue[Event | None]) -> None:
     assert process.stdout is not None  # noqa: S101 - asked for as pipes above
     assert process.stderr is not None  # noqa: S101
-    await asyncio.gather(_read(process.stdout, events, parse), _read(process.stderr, events, Logged))
+    await asyncio.gather(_read(process.stdout, events, parse), _read(process.stderr, events, LogEvent))
     await events.put(None)
 
 
@@ -91,14 +91,14 @@ def parse(line: str) -> Event:
     try:
         match json.loads(line):
             case {"event": "progress", "fraction": fraction, "stage": stage}:
-                return Advanced(float(fraction), str(stage))
+                return ProgressEvent(float(fraction), str(stage))
             case {"event": "finished", "outcome": outcome}:
                 return Finished(Outcome(**outcome))
             case {"event": "failed", "message": message}:
                 return Failed(str(message))
     except (ValueError, TypeError):
         pass
-    return Logged(line)
+    return LogEvent(line)
 
 
 def _last_words(returncode: int) -> str:

@@ -15,8 +15,8 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, NotReady, Unavailable
 from coincast_training.domain import Job, JobState, TrainingSpec
 from coincast_training.jobs.estimate import remaining_seconds
-from coincast_training.jobs.limits import Limits, checked
-from coincast_training.jobs.ports import Advanced, Event, Failed, Finished, JobStore, Logged, Runner
+from coincast_training.jobs.ports import Event, Failed, Finished, JobStore, LogEvent, ProgressEvent, Runner
+from coincast_training.jobs.validation import JobLimits, validate_spec
 
 log = structlog.get_logger(__name__)
 Listener = Callable[[Job], None]
@@ -32,7 +32,7 @@ class JobService:
         store: JobStore,
         runner: Runner,
         clock: Clock,
-        limits: Limits | None = None,
+        limits: JobLimits | None = None,
         max_queued: int = 20,
         max_running: int = 1,
         max_attempts: int = 3,
@@ -41,7 +41,7 @@ class JobService:
         why_not: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._store, self._runner, self._clock = store, runner, clock
-        self._limits = limits or Limits()
+        self._limits = limits or JobLimits()
         self._max_queued, self._max_running, self._max_attempts = max_queued, max_running, max_attempts
         self._timeout_seconds = timeout_seconds
         self._on_ended, self._why_not = on_ended, why_not
@@ -87,7 +87,7 @@ class JobService:
 
         Raises `InvalidInput`, `NotReady` (the model cannot be trained here), `Exhausted` or `Unavailable`.
         """
-        spec = checked(spec, self._limits)
+        spec = validate_spec(spec, self._limits)
         if reason_against := self._why_not(spec.model):
             raise NotReady(reason_against, field="model")
         if len(idempotency_key) > 200:
@@ -256,11 +256,11 @@ class JobService:
     async def _take(self, job_id: str, event: Event) -> None:
         job = self._jobs[job_id]
         match event:
-            case Advanced(fraction, stage):
+            case ProgressEvent(fraction, stage):
                 fraction = max(job.progress, min(fraction, 1.0))
                 remaining = remaining_seconds(job, fraction, self._clock.now())
                 await self._show(replace(job, progress=fraction, stage=stage, remaining_seconds=remaining))
-            case Logged(line):
+            case LogEvent(line):
                 await self._log(job_id, line)
             case Finished(outcome):
                 await self._end(

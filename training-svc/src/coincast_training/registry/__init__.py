@@ -1,1 +1,1 @@
-"""The registry: which versions there are, which of them serve, and who decided so."""
+"""The model registry: versions, aliases, promotion gate and audit log."""

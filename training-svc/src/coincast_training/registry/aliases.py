@@ -8,7 +8,7 @@ from pathlib import Path
 from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
 
 
-def pointed_at(table: Aliases, alias: str, version: str, share: float) -> Aliases:
+def with_alias(table: Aliases, alias: str, version: str, share: float) -> Aliases:
     """The table after the move. A version that becomes production ends its own trial as challenger or
     shadow.
     """

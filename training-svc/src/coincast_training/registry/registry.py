@@ -17,23 +17,23 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Conflict, InvalidInput, NotReady, Unavailable
 from coincast_modelkit.artifact import Aliases, read_aliases
 from coincast_training.domain import ALIASES, AuditEntry
-from coincast_training.fitting.base import WalkForward
-from coincast_training.registry import gate, history
-from coincast_training.registry.aliases import pointed_at, write_aliases
+from coincast_training.registry import promotion_gate, rollback
+from coincast_training.registry.aliases import with_alias, write_aliases
 from coincast_training.registry.audit import AuditLog
-from coincast_training.registry.gate import Bounds, Verdict
-from coincast_training.registry.paired import PairedTest, paired_tests, verdict
-from coincast_training.registry.retired import read_retired, write_retired
-from coincast_training.registry.standing import standing
+from coincast_training.registry.comparison import compare_records
+from coincast_training.registry.paired_tests import PairedTest, paired_tests, verdict
+from coincast_training.registry.promotion_gate import GateDecision, GateTolerances
+from coincast_training.registry.retirement import read_retired, write_retired
 from coincast_training.registry.versions import Version, Versions
 from coincast_training.registry.walk_forward_file import FILE_NAME, load_walk_forward
+from coincast_training.trainers.base import WalkForward
 
 LOCK_SECONDS = 10.0
 LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class AliasChange:
     """The alias table after a move, and what the gate said."""
 
     table: Aliases
@@ -60,12 +60,12 @@ class Registry:
         clock: Clock,
         key: bytes | None = None,
         require_signature: bool = False,
-        bounds: Bounds | None = None,
+        bounds: GateTolerances | None = None,
     ) -> None:
         self.root, self.key, self.require_signature = root, key, require_signature
         self.versions = Versions(root, key=key, require_signature=require_signature)
         self.audit = AuditLog(root / "audit.jsonl")
-        self._clock, self._bounds = clock, bounds or Bounds()
+        self._clock, self._bounds = clock, bounds or GateTolerances()
 
     def table(self, model: str) -> Aliases:
         """Which versions serve now."""
@@ -101,7 +101,7 @@ class Registry:
         force: bool = False,
         reason: str = "",
         requested_by: str,
-    ) -> Moved:
+    ) -> AliasChange:
         """Moves an alias. Raises `Conflict` where the revision has moved on, `NotReady` where the gate
         refuses.
         """
@@ -109,14 +109,14 @@ class Registry:
         with self._locked():
             before = self._at_revision(model, expected_revision)
             self._check_usable(model, version)
-            said = self.judge(model, version) if alias == "production" else _unguarded(alias)
+            said = self.evaluate(model, version) if alias == "production" else _unguarded(alias)
             if not said.allowed and not force:
                 raise NotReady(
                     f"{model} {version} was not promoted. {said.sentence} "
                     "Force it with a reason if you must.",
                     field="version",
                 )
-            after = pointed_at(before, alias, version, share)
+            after = with_alias(before, alias, version, share)
             entry = self._entry(
                 model,
                 "promote",
@@ -129,11 +129,11 @@ class Registry:
                 forced=force and not said.allowed,
             )
             self._move(after, entry)
-        return Moved(table=after, verdict=said.sentence)
+        return AliasChange(table=after, verdict=said.sentence)
 
-    def promote_if_better(self, model: str, version: str, *, requested_by: str) -> Moved:
+    def promote_if_better(self, model: str, version: str, *, requested_by: str) -> AliasChange:
         """Promotes to production where the gate allows it and the record is better than production's."""
-        table, said = self.table(model), self.judge(model, version)
+        table, said = self.table(model), self.evaluate(model, version)
         # What the gate refuses, promote refuses, with the gate's own reason.
         if said.allowed and (version == table.production or not said.better):
             raise NotReady(
@@ -142,14 +142,16 @@ class Registry:
             )
         return self.promote(model, version, expected_revision=table.revision, requested_by=requested_by)
 
-    def judge(self, model: str, version: str) -> Verdict:
+    def evaluate(self, model: str, version: str) -> GateDecision:
         """What the gate says of a version."""
         candidate, production = self.versions.get(model, version), self.table(model).production
         if production in ("", version):
-            return gate.judge(candidate.record, None, self._bounds)
+            return promotion_gate.evaluate(candidate.record, None, self._bounds)
         serving = self.versions.get(model, production)
         tests = self._paired(model, production, version)
-        return gate.judge(candidate.record, standing(candidate.record, serving.record, tests), self._bounds)
+        return promotion_gate.evaluate(
+            candidate.record, compare_records(candidate.record, serving.record, tests), self._bounds
+        )
 
     def _paired(self, model: str, version_a: str, version_b: str) -> list[PairedTest]:
         """Tests on the forecasts that both made; none where a version kept no forecasts."""
@@ -166,7 +168,7 @@ class Registry:
         with self._locked():
             before = self._at_revision(model, expected_revision)
             target = self._version_before(model, before)
-            after = pointed_at(before, "production", target, 0.0)
+            after = with_alias(before, "production", target, 0.0)
             entry = self._entry(
                 model,
                 "rollback",
@@ -182,7 +184,7 @@ class Registry:
 
     def _version_before(self, model: str, table: Aliases) -> str:
         usable = set(self.versions.names(model)) - set(read_retired(self.root, model))
-        earlier = history.earlier_productions(self.audit.entries(model), table.revision)
+        earlier = rollback.earlier_productions(self.audit.entries(model), table.revision)
         for version in earlier:
             if version in usable and version != table.production:
                 return version
@@ -234,7 +236,7 @@ class Registry:
             table = self.table(model)
             names = self.versions.names(model)
             kept = {*names[-keep:], table.production, table.challenger, table.shadow}
-            kept.update(list(history.earlier_productions(self.audit.entries(model), table.revision))[:1])
+            kept.update(list(rollback.earlier_productions(self.audit.entries(model), table.revision))[:1])
             removed = [version for version in names if version not in kept]
             for version in removed:
                 self.audit.append(
@@ -291,8 +293,8 @@ def aliases_of(table: Aliases, version: str) -> list[str]:
     return [alias for alias in ALIASES if getattr(table, alias) == version]
 
 
-def _unguarded(alias: str) -> Verdict:
-    return Verdict(True, f"The gate guards production alone; {alias} was moved as asked.")
+def _unguarded(alias: str) -> GateDecision:
+    return GateDecision(True, f"The gate guards production alone; {alias} was moved as asked.")
 
 
 def _check_move(alias: str, share: float, *, force: bool, reason: str) -> None:

@@ -20,7 +20,7 @@ from coincast_modelkit.artifact import (
     version_folder,
 )
 from coincast_modelkit.artifact.read import verified_files
-from coincast_training.registry.retired import read_retired
+from coincast_training.registry.retirement import read_retired
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coincast_training.fitting.base import WalkForward
+from coincast_training.trainers.base import WalkForward
 
 FILE_NAME = "walk_forward.npz"
 KEPT_PROBABILITIES = np.array(

@@ -1,1 +1,1 @@
-"""Trainings that nobody asks for: by the calendar, and by drift."""
+"""Scheduled training by cron expressions."""

@@ -1,1 +1,1 @@
-"""Tuning: seeded, pruned on walk-forward folds, resumable from disk."""
+"""Hyperparameter tuning: seeded, pruned on walk-forward folds, resumable from disk."""

@@ -8,7 +8,7 @@ from typing import Any
 from optuna import Trial
 
 from coincast_chassis.errors import InvalidInput
-from coincast_training.fitting.params import merged
+from coincast_training.trainers.params import merged
 
 Params = dict[str, Any]
 

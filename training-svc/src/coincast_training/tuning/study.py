@@ -20,13 +20,13 @@ from coincast_chassis.errors import NotReady
 from coincast_modelkit.artifact import data_window
 from coincast_modelkit.splits import Fold
 from coincast_training.executors import Executor
-from coincast_training.fitting.base import WalkForward
-from coincast_training.fitting.params import merged
-from coincast_training.fitting.progress import Progress
-from coincast_training.training import losses
-from coincast_training.training.code_version import code_version
-from coincast_training.training.data import Ground
-from coincast_training.training.folds import FoldTask, cut, run_fold
+from coincast_training.pipeline import losses
+from coincast_training.pipeline.code_version import code_version
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.folds import FoldTask, cut, run_fold
+from coincast_training.trainers.base import WalkForward
+from coincast_training.trainers.params import merged
+from coincast_training.trainers.progress import Progress
 from coincast_training.tuning.outcome import Tuning
 from coincast_training.tuning.space import FOLD_PARAMS, Params, suggested
 
@@ -37,7 +37,7 @@ MIN_DAYS = 400
 
 
 def tune(
-    ground: Ground,
+    ground: TrainingData,
     *,
     model: str,
     base: Mapping[str, Any],
@@ -80,7 +80,7 @@ def tune(
     return tuning
 
 
-def tuning_folds(ground: Ground) -> tuple[Ground, list[Fold]]:
+def tuning_folds(ground: TrainingData) -> tuple[TrainingData, list[Fold]]:
     """The earlier half of the days, and the last three spans of 60 of them as test."""
     first = min(candles.dates[0] for candles in ground.panel.values())
     last = max(candles.dates[-1] for candles in ground.panel.values())
@@ -90,7 +90,7 @@ def tuning_folds(ground: Ground) -> tuple[Ground, list[Fold]]:
             f"Tuning needs {MIN_DAYS} days of history, half of which it leaves alone; there are {days}."
         )
     middle = first + np.timedelta64(days // 2 - 1, "D")
-    early = Ground(cut(ground.panel, None, middle), cut(ground.reference, None, middle), ground.source)
+    early = TrainingData(cut(ground.panel, None, middle), cut(ground.reference, None, middle), ground.source)
     span = min(FOLD_DAYS, days // 2 // 6)
     folds = []
     for number in range(FOLDS, 0, -1):
@@ -106,7 +106,7 @@ def tuning_folds(ground: Ground) -> tuple[Ground, list[Fold]]:
     return early, folds
 
 
-def _fingerprint(ground: Ground, base: Mapping[str, Any], seed: int) -> str:
+def _fingerprint(ground: TrainingData, base: Mapping[str, Any], seed: int) -> str:
     """What decides the value of a trial: a study of anything else must not be gone on with."""
     parts = [data_window(panel).sha256 for panel in (ground.panel, ground.reference) if panel]
     told = json.dumps([*parts, base, seed, code_version()], sort_keys=True)
@@ -135,7 +135,7 @@ def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 def _batch(
     study: optuna.Study,
     size: int,
-    ground: Ground,
+    ground: TrainingData,
     folds: list[Fold],
     *,
     model: str,
@@ -176,7 +176,7 @@ def _task(model: str, params: Params, seed: int, fold: Fold) -> FoldTask:
     return FoldTask(model, merged(params, FOLD_PARAMS.get(model, {})), seed, fold, HORIZONS)
 
 
-def score_fold(ground: Ground, task: FoldTask) -> float:
+def score_fold(ground: TrainingData, task: FoldTask) -> float:
     """What the tuner minimises on one fold."""
     return objective(run_fold(ground, task).out_of_sample)
 

@@ -1,1 +1,1 @@
-"""What forecasts were worth, by metrics of well-kept libraries where they exist."""
+"""Scores of forecasts, with metrics of well-kept libraries where they exist."""

@@ -13,7 +13,7 @@ from coincast_training.evaluation.metrics.significance import (
     skill_interval,
     skill_percent,
 )
-from coincast_training.evaluation.slices import Pair
+from coincast_training.evaluation.metrics.slices import Pair
 
 Floats = NDArray[np.float64]
 

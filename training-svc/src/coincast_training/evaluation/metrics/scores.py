@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from coincast_training.evaluation.metrics.significance import hac_mean, ratio_interval
-from coincast_training.evaluation.slices import Slice
+from coincast_training.evaluation.metrics.slices import Slice
 
 Floats = NDArray[np.float64]
 LEVELS = (50, 80, 90, 95)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from coincast_training.evaluation.slices import Slice
+from coincast_training.evaluation.metrics.slices import Slice
 
 Floats = NDArray[np.float64]
 COST = 0.001

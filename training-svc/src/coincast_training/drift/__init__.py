@@ -1,0 +1,1 @@
+"""Drift monitoring: compare live coverage, features and age with what training saw."""

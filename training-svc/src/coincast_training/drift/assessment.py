@@ -1,0 +1,111 @@
+"""When a model counts as drifted: live coverage, features, age; each measured against its own bound. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from coincast_modelkit.artifact import HorizonRecord
+
+CHECKS = ("coverage", "psi", "ks", "age")
+
+
+@dataclass(frozen=True, slots=True)
+class DriftThresholds:
+    """What is a breach. `coverage_points` come on top of three standard errors of the coverage itself."""
+
+    coverage_points: float = 8.0
+    min_forecasts: int = 200
+    feature_share: float = 0.25
+    max_age_days: float = 14.0
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDrift:
+    """Share of features whose distribution moved, and the share that 95 % of earlier spans stayed below."""
+
+    psi_share: float
+    psi_usual: float
+    ks_share: float
+    ks_usual: float
+    worst: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Scores over their bounds: 1 and above is a breach; a check without data has no score."""
+
+    scores: dict[str, float]
+    reasons: tuple[str, ...]
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any check is breached."""
+        return bool(self.reasons)
+
+
+def assess_drift(
+    *,
+    live: Iterable[HorizonRecord],
+    features: FeatureDrift | None,
+    age_days: float | None,
+    bounds: DriftThresholds,
+) -> Drift:
+    """All checks together."""
+    scores: dict[str, float] = {}
+    reasons: list[str] = []
+    for check, score, reason in (
+        *_coverage(live, bounds),
+        *_features(features, bounds),
+        *_age(age_days, bounds),
+    ):
+        scores[check] = max(score, scores.get(check, 0.0))
+        if score >= 1:
+            reasons.append(reason)
+    return Drift(scores, tuple(reasons))
+
+
+Check = tuple[str, float, str]
+
+
+def _coverage(live: Iterable[HorizonRecord], bounds: DriftThresholds) -> Iterable[Check]:
+    """Live coverage of the 80 % interval; overlapping days count once per horizon when the error is taken."""
+    for record in live:
+        coverage = record.coverage_80_percent
+        if coverage is None or record.forecasts < bounds.min_forecasts:
+            continue
+        independent = max(1.0, record.forecasts / record.horizon_days)
+        allowed = bounds.coverage_points + 3 * 100 * math.sqrt(0.8 * 0.2 / independent)
+        yield (
+            "coverage",
+            abs(coverage - 80) / allowed,
+            f"Coverage of the 80 % interval at {record.horizon_days} d is {coverage:.1f} % over "
+            f"{record.forecasts} forecasts, more than {allowed:.1f} points off.",
+        )
+
+
+def _features(features: FeatureDrift | None, bounds: DriftThresholds) -> Iterable[Check]:
+    if features is None:
+        return
+    named = f" ({', '.join(features.worst)})" if features.worst else ""
+    for check, name, share, usual in (
+        ("psi", "population stability index", features.psi_share, features.psi_usual),
+        ("ks", "Kolmogorov-Smirnov distance", features.ks_share, features.ks_usual),
+    ):
+        bound = max(bounds.feature_share, usual)
+        yield (
+            check,
+            share / bound,
+            f"{100 * share:.0f} % of the features moved by their {name}{named}; "
+            f"{100 * bound:.0f} % is the bound, {100 * usual:.0f} % was usual in training.",
+        )
+
+
+def _age(age_days: float | None, bounds: DriftThresholds) -> Iterable[Check]:
+    if age_days is not None:
+        yield (
+            "age",
+            age_days / bounds.max_age_days,
+            f"The version is {age_days:.0f} days old, {bounds.max_age_days:.0f} are allowed.",
+        )

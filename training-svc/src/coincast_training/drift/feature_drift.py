@@ -1,0 +1,125 @@
+"""How far the features of the last days lie from those that a version learnt from. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import FeatureSpec, batch, market_of
+from coincast_training.drift.assessment import FeatureDrift
+
+Floats = NDArray[np.float64]
+BINS = 10
+USUAL_QUANTILE = 0.95
+TOUCH = 1e-4
+MIN_VALUES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureShift:
+    """Per feature (F,): the population stability index and the Kolmogorov-Smirnov distance of a span."""
+
+    psi: Floats
+    ks: Floats
+
+
+def feature_drift(
+    panel: Panel,
+    reference: Panel,
+    spec: FeatureSpec,
+    *,
+    learnt_to: np.datetime64,
+    days: int,
+    psi: float,
+    ks: float,
+) -> FeatureDrift | None:
+    """The last `days` of the panel against the days up to `learnt_to`; None where either is too short, or
+    where no day came since: what was learnt already would be learnt again.
+
+    A month of a slow feature never looks like years of it. So each feature is measured over every earlier
+    span of equal length as well: only what exceeds all of its own past is news. The calendar always moves
+    and is left out.
+    """
+    spec = spec.without("calendar")
+    origins, values = _pooled(panel, reference, spec)
+    learnt = origins <= learnt_to
+    last = origins.max()
+    recent = origins > last - np.timedelta64(days, "D")
+    spans = _spans(origins[learnt], days)
+    if last <= learnt_to or not recent.any() or len(spans) < 8:
+        return None
+    told = np.isfinite(values[learnt]).mean(axis=0) > 0.5
+    names, values = np.array(spec.names)[told], values[:, told]
+    if not told.any():
+        return None
+    edges = np.nanquantile(values[learnt], np.linspace(0, 1, BINS + 1)[1:-1], axis=0)
+    base = _counts(values[learnt], edges)
+    now = moved(base, _counts(values[recent], edges))
+    earlier = [moved(base, _counts(values[learnt][span], edges)) for span in spans]
+    by_psi = _beyond(now.psi, [e.psi for e in earlier], psi)
+    by_ks = _beyond(now.ks, [e.ks for e in earlier], ks)
+    worst = np.argsort(-by_psi.excess)[:5]
+    return FeatureDrift(
+        psi_share=by_psi.share,
+        psi_usual=by_psi.usual,
+        ks_share=by_ks.share,
+        ks_usual=by_ks.usual,
+        worst=tuple(str(names[i]) for i in worst if by_psi.excess[i] > 0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Beyond:
+    """How far each feature is beyond its bound (F,), the share that is, and the share that usually is."""
+
+    excess: Floats
+    share: float
+    usual: float
+
+
+def _beyond(now: Floats, earlier: list[Floats], bound: float) -> _Beyond:
+    """A feature's bound is the given one, or what none of its own earlier spans exceeded."""
+    spans = np.nan_to_num(np.stack(earlier), nan=-1.0)
+    own = np.maximum(bound, spans.max(axis=0))
+    # What each earlier span would have scored against the others: beyond them where it is the largest.
+    alone = (spans == spans.max(axis=0)) & (spans > bound)
+    usual = float(np.quantile(alone.mean(axis=1), USUAL_QUANTILE))
+    return _Beyond(np.nan_to_num(now - own, nan=-1.0), float(np.mean(now > own)), usual)
+
+
+def _pooled(panel: Panel, reference: Panel, spec: FeatureSpec) -> tuple[NDArray[np.datetime64], Floats]:
+    market = market_of(reference)
+    whole = [candles.on_every_day() for candles in panel.values()]
+    origins = np.concatenate([candles.dates for candles in whole])
+    return origins, np.concatenate([batch(candles, market, spec) for candles in whole])
+
+
+def _spans(origins: NDArray[np.datetime64], days: int) -> list[NDArray[np.bool_]]:
+    """Masks of the spans of equal length that the training days divide into, oldest first."""
+    first, last = origins.min(), origins.max()
+    starts = np.arange(first, last - np.timedelta64(days - 1, "D"), np.timedelta64(days, "D"))
+    return [(origins >= start) & (origins < start + np.timedelta64(days, "D")) for start in starts]
+
+
+def _counts(values: Floats, edges: Floats) -> Floats:
+    """Shares by bin (F, BINS) of what is known; NaN where that is too little."""
+    shares = np.empty((values.shape[1], BINS))
+    for feature in range(values.shape[1]):
+        known = values[np.isfinite(values[:, feature]), feature]
+        if len(known) < MIN_VALUES:
+            shares[feature] = np.nan
+            continue
+        places = np.searchsorted(edges[:, feature], known, side="right")
+        shares[feature] = np.bincount(places, minlength=BINS) / len(known)
+    return shares
+
+
+def moved(base: Floats, now: Floats) -> FeatureShift:
+    """PSI (Siddiqi 2006) and the KS distance over the bins."""
+    expected, found = np.maximum(base, TOUCH), np.maximum(now, TOUCH)
+    psi = ((found - expected) * np.log(found / expected)).sum(axis=1)
+    ks = np.abs(np.cumsum(now, axis=1) - np.cumsum(base, axis=1)).max(axis=1)
+    return FeatureShift(psi=psi, ks=ks)

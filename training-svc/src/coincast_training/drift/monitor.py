@@ -1,0 +1,149 @@
+"""Watches for drift and asks for a training where it finds it: rarely, within a budget, with its reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError
+from coincast_modelkit.artifact import HorizonRecord, Manifest
+from coincast_modelkit.features import REFERENCE_COINS, spec_of
+from coincast_training import metrics
+from coincast_training.domain import TrainingSpec
+from coincast_training.drift.assessment import CHECKS, Drift, DriftThresholds, FeatureDrift, assess_drift
+from coincast_training.drift.feature_drift import feature_drift
+from coincast_training.jobs.service import JobService
+from coincast_training.ports import HistorySource
+from coincast_training.registry.registry import Registry
+
+log = structlog.get_logger(__name__)
+REQUESTED_BY = "drift"
+WEEK_SECONDS = 7 * 86400
+FEATURE_DAYS = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class DriftPolicy:
+    """How often drift is looked for, and how often it may ask."""
+
+    check_seconds: float = 3600
+    cooldown_seconds: float = 86400
+    budget_per_week: int = 3
+    window_days: int = 30
+    psi: float = 0.25
+    ks: float = 0.25
+    bounds: DriftThresholds = field(default_factory=DriftThresholds)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftCheck:
+    """What the last check of a model found, and what was done about it."""
+
+    model: str
+    drift: Drift
+    checked_at: float
+    action: str
+
+
+class DriftMonitor:
+    """One check a model a turn; what it last found is in `last`."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobService,
+        registry: Registry,
+        history: HistorySource,
+        live: Callable[[str, str], list[HorizonRecord]],
+        clock: Clock,
+        policy: DriftPolicy,
+        models: Sequence[str],
+    ) -> None:
+        self._jobs, self._registry, self._history, self._live = jobs, registry, history, live
+        self._clock, self._policy, self._models = clock, policy, tuple(models)
+        self.last: dict[str, DriftCheck] = {}
+
+    async def run(self) -> None:
+        """Until it is cancelled; a check that fails is tried again at the next turn."""
+        while True:
+            for model in self._models:
+                try:
+                    await self.check(model)
+                except (CoincastError, OSError, ValueError) as error:
+                    log.warning("drift_not_checked", model=model, reason=str(error))
+            await asyncio.sleep(self._policy.check_seconds)
+
+    async def check(self, model: str) -> DriftCheck | None:
+        """Checks the production version, and asks for a training where it drifted; None where nothing
+        serves.
+        """
+        version = self._registry.table(model).production
+        if not version:
+            return None
+        manifest, _ = await asyncio.to_thread(self._registry.versions.manifest, model, version)
+        drift = assess_drift(
+            live=await asyncio.to_thread(self._live, model, version),
+            features=await self._features(manifest),
+            age_days=(self._clock.now() - manifest.created_at) / 86400,
+            bounds=self._policy.bounds,
+        )
+        self._observe(model, drift)
+        action = await self._act(model, manifest, drift) if drift.drifted else "nothing to do"
+        self.last[model] = DriftCheck(model, drift, self._clock.now(), action)
+        return self.last[model]
+
+    async def _features(self, manifest: Manifest) -> FeatureDrift | None:
+        wanted = tuple(dict.fromkeys((*manifest.coins, *REFERENCE_COINS)))
+        try:
+            history = await self._history.fetch(wanted, FEATURE_DAYS)
+        except CoincastError as error:
+            log.warning("features_not_checked", model=manifest.model, reason=error.message)
+            return None
+        panel = {coin_id: candles for coin_id, candles in history.panel.items() if coin_id in manifest.coins}
+        if not panel:
+            return None
+        return await asyncio.to_thread(
+            feature_drift,
+            panel,
+            {coin_id: candles for coin_id, candles in history.panel.items() if coin_id in REFERENCE_COINS},
+            spec_of(manifest.feature_names),
+            learnt_to=np.datetime64(manifest.data.to_date, "D"),
+            days=self._policy.window_days,
+            psi=self._policy.psi,
+            ks=self._policy.ks,
+        )
+
+    def _observe(self, model: str, drift: Drift) -> None:
+        metrics.DRIFTED.labels(model).set(drift.drifted)
+        for check in CHECKS:
+            if check in drift.scores:
+                metrics.DRIFT_SCORE.labels(model, check).set(drift.scores[check])
+            else:  # what was found when there was data to check says nothing of today
+                metrics.DRIFT_SCORE.remove(model, check)
+
+    async def _act(self, model: str, manifest: Manifest, drift: Drift) -> str:
+        """Submits a training, unless one runs, the last was too lately, or the week's budget is used up."""
+        if refusal := self._why_not_now(model):
+            log.info("drift_not_acted_on", model=model, reason=refusal)
+            return refusal
+        spec = TrainingSpec(model=model, ids=manifest.coins, promote_if_better=True)
+        job = await self._jobs.submit(spec, requested_by=REQUESTED_BY, reason=" ".join(drift.reasons))
+        log.info("drift_training", model=model, job_id=job.job_id, reasons=drift.reasons)
+        return f"asked for job {job.job_id}"
+
+    def _why_not_now(self, model: str) -> str:
+        recent = self._jobs.recent(model=model, limit=500)
+        if any(not job.state.ended for job in recent):
+            return "a training of the model waits or runs already"
+        asked = [job.submitted_at for job in recent if job.requested_by == REQUESTED_BY]
+        now = self._clock.now()
+        if asked and now - max(asked) < self._policy.cooldown_seconds:
+            return "the cooldown since the last drift training has not passed"
+        if sum(now - at < WEEK_SECONDS for at in asked) >= self._policy.budget_per_week:
+            return "the week's budget of drift trainings is used up"
+        return ""

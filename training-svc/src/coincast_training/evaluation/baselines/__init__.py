@@ -1,0 +1,1 @@
+"""Baselines and reference models that every forecast is compared with."""

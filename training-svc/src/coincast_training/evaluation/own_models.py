@@ -1,0 +1,126 @@
+"""Walks the product's own models forward: its fitters, its `prepare`, its `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import Market
+from coincast_modelkit.model_input import ModelInput, prepare
+from coincast_modelkit.models import ForecastModel, TechnicalModel
+from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPlan
+from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
+from coincast_training.trainers.ensemble.params import EnsembleParams
+from coincast_training.trainers.ensemble.rnn_params import guest_mapping
+from coincast_training.trainers.params import merged
+from coincast_training.trainers.progress import Progress
+from coincast_training.trainers.registry import find_fit
+
+# How often each model is refitted in the walk, in days. The lstm's fit takes minutes.
+REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 120, "lstm": 240, "technical": 60}
+# As many days as `prepare` and the models look back; giving it no more saves copying.
+TAIL_DAYS = 1200
+
+
+def walk_model(
+    model: str,
+    panel: Panel,
+    plan: EvaluationPlan,
+    progress: Progress,
+    params: Mapping[str, Any] | None = None,
+    *,
+    every_days: int = 0,
+) -> Rows:
+    """Forecasts of one model at every day of the plan, refitted every so many days (default: REFIT_DAYS).
+
+    Raises ValueError where it could never be fitted.
+    """
+    settings = {**settings_of(model, plan), **(params or {})}
+    every = every_days or REFIT_DAYS.get(model, plan.refit_days)
+    cuts = plan.cuts(every)
+    market = Market.of({**plan.reference, **panel})
+    store: dict[tuple[Any, ...], Any] = {}
+    parts: list[Rows] = []
+    for i, cut in enumerate(cuts):
+
+        def inner(fraction: float, stage: str, at: int = i) -> None:
+            progress((at + 0.7 * fraction) / len(cuts), f"{model}: {stage}, {cuts[at]}")
+
+        fitted = _fit(
+            model,
+            panel=known_by(panel, cut),
+            reference=known_by(plan.reference, cut),
+            seed=plan.seed,
+            progress=inner,
+            store=store,
+            params=settings,
+        )
+        if fitted is None:
+            continue
+        for day in plan.days_of(cut, every):
+            coins = prepared_on(panel, market, day, fitted)
+            if coins:
+                parts.append(rows_of_forecasts(model, fitted.predict(coins, plan.horizons)))
+        progress((i + 1) / len(cuts), f"{model}: forecast to {cut}")
+    if not parts:
+        raise ValueError(f"{model} could not be fitted on any day of the walk")
+    return join_rows(parts)
+
+
+def settings_of(model: str, plan: EvaluationPlan) -> dict[str, Any]:
+    """The model's recipe. The ensemble's anchors do not touch one another: where only anchors are asked for,
+    the others need no fit.
+
+    Its network is the walk's newest, up to 240 days old, where the product fits one on the last day.
+    """
+    recipe = dict(plan.recipes.get(model, {}))
+    if model != "ml_ensemble":
+        return recipe
+    if "lstm" in recipe:
+        recipe["lstm"] = guest_mapping(recipe["lstm"])
+    anchors = EnsembleParams.of(recipe).anchors
+    fitted = plan.horizons if set(plan.horizons) <= set(anchors) else anchors
+    return merged(recipe, {"anchors": list(fitted), "lstm": {"refit": False}})
+
+
+def known_by(panel: Panel, day: np.datetime64) -> Panel:
+    """The panel as it was known at a day's close; coins that had not begun are absent."""
+    cut = {coin: candles.until(day) for coin, candles in panel.items()}
+    return {coin: candles for coin, candles in cut.items() if len(candles)}
+
+
+def prepared_on(panel: Panel, market: Market, day: np.datetime64, model: ForecastModel) -> list[ModelInput]:
+    """Every coin that traded on the day and has the history that is asked of all models."""
+    coins = []
+    for candles in panel.values():
+        stop = int(np.searchsorted(candles.dates, day, side="right"))
+        if stop >= MIN_HISTORY_DAYS and candles.dates[stop - 1] == day:
+            coins.append(prepare(candles.rows(max(0, stop - TAIL_DAYS), stop), market, model.spec))
+    return coins
+
+
+def _fit(
+    model: str,
+    *,
+    panel: Panel,
+    reference: Panel,
+    seed: int,
+    progress: Progress,
+    store: dict[tuple[Any, ...], Any],
+    params: Mapping[str, Any],
+) -> ForecastModel | None:
+    """The model as fitted on a panel; None where the panel is too short for it."""
+    if model == "technical":
+        return TechnicalModel()
+    fit: Callable[..., Any] = find_fit(model)
+    extra: dict[str, Any] = {"store": store} if model == "ml_ensemble" else {}
+    if reference:
+        extra["reference"] = {**reference, **panel}
+    try:
+        fitted: ForecastModel = fit(panel, params, seed, progress=progress, **extra).model
+    except ValueError:
+        return None
+    return fitted

@@ -1,0 +1,149 @@
+"""One evaluation from the folder to the reports, with what it prints on the way."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS
+from coincast_training.evaluation.acceptance import goals, summarise_acceptance
+from coincast_training.evaluation.csv_loader import Folder, read_folder
+from coincast_training.evaluation.metrics.slices import slices_of
+from coincast_training.evaluation.metrics.summary import summarise
+from coincast_training.evaluation.model_card import card
+from coincast_training.evaluation.options import EvaluationOptions, EvaluationPlan, plan_of
+from coincast_training.evaluation.outcomes import outcomes_of
+from coincast_training.evaluation.output import write_json, write_predictions
+from coincast_training.evaluation.own_models import REFIT_DAYS
+from coincast_training.evaluation.report import write_html
+from coincast_training.evaluation.walk_forward import walk_all
+
+LIBRARIES = ("numpy", "lightgbm", "arch", "scoringrules", "statsforecast", "mlforecast", "scikit-learn")
+LINE_SECONDS = 20.0
+# In a log file the table of goals must stay one line a goal.
+LOG_WIDTH = 150
+
+
+def evaluate(options: EvaluationOptions, console: Console | None = None) -> dict[str, Any]:
+    """Runs it and gives what evaluation.json holds. Raises BadOptionError."""
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, LOG_WIDTH)
+    began = time.monotonic()
+    folder = read_folder(options.data)
+    panel, plan = plan_of(options, folder.panel)
+    console.print(
+        f"{len(panel)} coins, forecasts from {plan.first} to {plan.last}, horizons {plan.horizons}, "
+        f"{', '.join(plan.models)}; refitted every {plan.refit_days} days on what was known by then"
+    )
+    with ProgressLine(console) as line:
+        rows, notes, seconds = walk_all(panel, plan, options.jobs, line.tell)
+    outcomes = outcomes_of(rows, panel)
+    slices = slices_of(rows, outcomes)
+    summary = summarise(slices, plan.horizons)
+    found = {
+        "about": _about(panel, plan, folder, notes, seconds),
+        "goals": goals(summary),
+        **summary,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_predictions(rows, outcomes.actual, options.out / "predictions.parquet")
+    write_json(found, options.out / "evaluation.json")
+    write_html(found, slices, options.out / "evaluation.html")
+    (options.out / "evaluation.md").write_text(card(found), encoding="utf-8")
+    _print(console, found)
+    taken = time.monotonic() - began
+    console.print(f"{options.out}/evaluation.json, .html, .md and predictions.parquet in {taken:.0f} s")
+    return found
+
+
+def _about(
+    panel: Panel, plan: EvaluationPlan, folder: Folder, notes: list[str], seconds: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "coins": {coin: [str(c.dates[0]), str(c.dates[-1]), len(c)] for coin, c in panel.items()},
+        "first_origin": str(plan.first),
+        "last_origin": str(plan.last),
+        "refit_days": plan.refit_days,
+        "seed": plan.seed,
+        "protocol": (
+            "Forecasts at every close; expanding fit on targets that had ended by the cut; compared on "
+            "shared coins and days; peers on every 8th day; CRPS of the log return over 100 equal levels; "
+            "Diebold-Mariano on date means with HAC; intervals by bootstrap over blocks of dates; volatility "
+            "terciles by what was known that day. Refitted every so many days: "
+            + ", ".join(f"{m} {d}" for m, d in REFIT_DAYS.items())
+            + "."
+        ),
+        "feature_spec": DEFAULT_SPEC.hash,
+        "recipes": {name: dict(recipe) for name, recipe in plan.recipes.items() if recipe},
+        "market": sorted({*panel, *plan.reference} & set(REFERENCE_COINS)),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "seconds": {name: round(s, 1) for name, s in seconds.items()},
+        "notes": [*folder.notes, *notes],
+    }
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _print(console: Console, found: dict[str, Any]) -> None:
+    for note in found["about"]["notes"]:
+        console.print(f"note: {note}")
+    table = Table(title="Figures to reach")
+    for column in ("figure", "value", "must hold", "aim", ""):
+        table.add_column(column, justify="left" if column in ("figure", "") else "right")
+    for goal in found["goals"]:
+        if goal["value"] is not None:
+            sign = "<=" if goal["below"] else ">="
+            aim = "" if goal["aim"] is None else f"{goal['aim']:.3f}"
+            must = "" if goal["must"] is None else f"{sign} {goal['must']:.3f}"
+            verdict = {True: "holds", False: "MISSES", None: ""}[goal["holds"]]
+            verdict += "; reaches the aim" if goal["reaches_aim"] else ""
+            table.add_row(goal["name"], f"{goal['value']:.3f}", must, aim, verdict)
+    console.print(table)
+    counts = summarise_acceptance(found["goals"])
+    console.print(f"{counts.held} of {counts.judged} hold{counts.remark}")
+
+
+class ProgressLine:
+    """A bar with the time left on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = self._spoke = time.monotonic()
+        columns = (
+            TextColumn("{task.percentage:3.0f} %"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(
+            *columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal
+        )
+        self._task = self._bar.add_task("starts", total=1.0)
+
+    def __enter__(self) -> ProgressLine:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, fraction: float, stage: str) -> None:
+        """How far all parts have come together, and the latest news."""
+        self._bar.update(self._task, completed=fraction, description=stage)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._spoke > LINE_SECONDS:
+            self._spoke = now
+            left = (now - self._began) * (1 - fraction) / max(fraction, 1e-3)
+            self._console.print(f"{100 * fraction:3.0f} %, about {left / 60:.0f} min left: {stage}")

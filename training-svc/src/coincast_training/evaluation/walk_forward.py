@@ -1,0 +1,107 @@
+"""Walks every part in worker processes and tells how far they have come."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import time
+import traceback
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.managers import SyncManager
+from typing import Any, Protocol
+
+from threadpoolctl import threadpool_limits
+
+from coincast_modelkit.candles import Panel
+from coincast_training.evaluation.options import EvaluationPlan
+from coincast_training.evaluation.partitions import COST, parts_of
+from coincast_training.evaluation.rows import Rows, join_rows
+
+TICK_SECONDS = 0.5
+
+
+class Listener(Protocol):
+    """Hears the overall fraction done and what is being done."""
+
+    def __call__(self, fraction: float, stage: str) -> None:
+        """Called from the process that started the evaluation."""
+        ...
+
+
+def walk_all(
+    panel: Panel, plan: EvaluationPlan, jobs: int, listener: Listener
+) -> tuple[Rows, list[str], dict[str, float]]:
+    """All rows, notes on parts that failed or were left out, and the seconds each part took.
+
+    Raises ValueError where nothing could be walked. A part that fails costs its own rows only, with a note.
+    """
+    walks, notes = parts_of(plan)
+    done = dict.fromkeys(walks, 0.0)
+    rows: list[Rows] = []
+    seconds: dict[str, float] = {}
+    context = multiprocessing.get_context("spawn")
+    with SyncManager(ctx=context) as manager, _pool(jobs, context) as pool:
+        news = manager.Queue()
+        waiting = {pool.submit(_walk, name, panel, plan, news): name for name in walks}
+        while waiting:
+            _tell(news, done, listener)
+            for future in [f for f in waiting if f.done()]:
+                name = waiting.pop(future)
+                done[name] = 1.0
+                _collect(future, name, rows, notes, seconds)
+    listener(1.0, "all parts walked")
+    return join_rows(rows), notes, seconds
+
+
+def _pool(jobs: int, context: Any) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    """Two workers with two threads each stall one another."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+def _walk(name: str, panel: Panel, plan: EvaluationPlan, news: Any) -> tuple[Rows, float]:
+    began, parent = time.monotonic(), os.getppid()
+    last = 0.0
+
+    def progress(fraction: float, stage: str) -> None:
+        nonlocal last
+        if os.getppid() != parent:
+            os._exit(1)  # whoever wanted this is gone
+        if time.monotonic() - last > TICK_SECONDS:
+            last = time.monotonic()
+            news.put((name, fraction, stage))
+
+    walks, _ = parts_of(plan)
+    with threadpool_limits(limits=1):  # what was loaded before `_one_thread` set its variables
+        return walks[name](panel, plan, progress), time.monotonic() - began
+
+
+def _tell(news: Any, done: dict[str, float], listener: Listener) -> None:
+    """Passes on what the workers said in the last tick."""
+    try:
+        name, fraction, stage = news.get(timeout=TICK_SECONDS)
+    except queue.Empty:
+        return
+    done[name] = max(done[name], fraction)
+    total = sum(COST[n] for n in done)
+    listener(sum(COST[n] * f for n, f in done.items()) / total, stage)
+
+
+def _collect(
+    future: Future[tuple[Rows, float]],
+    name: str,
+    rows: list[Rows],
+    notes: list[str],
+    seconds: dict[str, float],
+) -> None:
+    try:
+        made, seconds[name] = future.result()
+        rows.append(made)
+    except Exception as error:  # one part must not cost the others; the note says what failed
+        last = traceback.format_exception(error)[-1].strip()
+        notes.append(f"{name} failed and is missing: {last}")

@@ -1,0 +1,73 @@
+"""The gRPC face of the live record: convert, await in a thread, convert."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast.training.v1 import training_pb2_grpc
+from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_training.domain import MODELS
+from coincast_training.grpc.jobs import within
+from coincast_training.grpc.proto_mapping import live_to_pb, record_to_pb, variant_test_to_pb
+from coincast_training.jobs.validation import COIN_ID
+from coincast_training.registry.registry import Registry
+from coincast_training.scoring.ab_tests import COLUMNS, Rival, VariantTest, rivals_in, variant_tests
+from coincast_training.scoring.accuracy import frame_of, live_records
+from coincast_training.scoring.lag import LedgerWatch
+from coincast_training.scoring.source_calendar import SourceCalendar
+from coincast_training.scoring.store import LedgerStore
+
+Context = grpc.aio.ServicerContext[object, object]
+SERVED = (*MODELS, "technical")
+MAX_DAYS, DEFAULT_DAYS = 365, 30
+
+
+class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
+    """How served forecasts did, beside what the evaluation promised."""
+
+    def __init__(
+        self, store: LedgerStore, registry: Registry, watch: LedgerWatch, calendar: SourceCalendar
+    ) -> None:
+        self._store, self._registry, self._watch, self._calendar = store, registry, watch, calendar
+
+    async def GetAccuracy(self, request: pb.GetAccuracyRequest, context: Context) -> pb.GetAccuracyResponse:  # noqa: N802, D102 - the contract names it
+        if request.model and request.model not in SERVED:
+            raise InvalidInput(f"model must be one of {', '.join(SERVED)}, or empty.", field="model")
+        if request.id and not COIN_ID.fullmatch(request.id):
+            raise InvalidInput(f"{request.id!r} is no CoinGecko id.", field="id")
+        days = within(request.days, MAX_DAYS, DEFAULT_DAYS, "days")
+        reply = await asyncio.to_thread(self._accuracy, request.model, request.id, days)
+        reply.ledger.CopyFrom(await self._watch.status())
+        return reply
+
+    def _accuracy(self, model: str, coin_id: str, days: int) -> pb.GetAccuracyResponse:
+        table = self._store.scored_since(self._calendar.first_day(days))
+        frame = frame_of(table, model=model, coin_id=coin_id)
+        return pb.GetAccuracyResponse(
+            live=[live_to_pb(live) for live in live_records(frame, by_coin=bool(coin_id))],
+            evaluated=self._evaluated([model] if model else list(MODELS)),
+            tests=[variant_test_to_pb(test) for test in self._tests(rivals_in(frame), model, coin_id)],
+        )
+
+    def _tests(self, rivals: list[Rival], model: str, coin_id: str) -> list[VariantTest]:
+        """Of those that were beside production in the days that were asked for; each from its own start."""
+        if not rivals:
+            return []
+        scores = frame_of(self._store.every_score(COLUMNS), model=model, coin_id=coin_id)
+        return variant_tests(scores, rivals)
+
+    def _evaluated(self, models: list[str]) -> list[pb.EvaluatedRecord]:
+        found = []
+        for model in models:
+            version = self._registry.table(model).production if model in MODELS else ""
+            if not version:
+                continue
+            try:
+                record = self._registry.versions.get(model, version).record
+            except CoincastError:
+                continue  # the registry names the damage; accuracy goes without
+            found.append(pb.EvaluatedRecord(model=model, version=version, record=record_to_pb(record)))
+        return found

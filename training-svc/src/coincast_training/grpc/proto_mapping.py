@@ -1,0 +1,177 @@
+"""Protobuf to domain and back. Fields of one name are carried over; what differs is written out below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from coincast.forecast.v1 import forecast_pb2
+from coincast.training.v1 import training_pb2 as pb
+from coincast_modelkit.artifact import Aliases, HorizonRecord, Record
+from coincast_training.domain import AuditEntry, Job, JobState, TrainingSpec
+from coincast_training.drift.monitor import DriftCheck
+from coincast_training.registry.paired_tests import PairedTest
+from coincast_training.registry.registry import Comparison, aliases_of
+from coincast_training.registry.versions import Version
+from coincast_training.scoring.ab_tests import VariantTest
+from coincast_training.scoring.accuracy import Live
+
+M = TypeVar("M", bound=Message)
+V = TypeVar("V")
+STATES = {state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
+FROM_STATES = {number: state for state, number in STATES.items()}
+
+
+def timestamp(seconds: float | None) -> Timestamp | None:
+    """UNIX seconds as a Timestamp; None stays absent."""
+    if seconds is None:
+        return None
+    whole = int(seconds // 1)
+    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
+
+
+def seconds_of(stamp: Timestamp) -> float:
+    """A Timestamp as UNIX seconds."""
+    return stamp.seconds + stamp.nanos / 1e9
+
+
+def to_pb(kind: type[M], value: object, **over: Any) -> M:
+    """The message whose fields carry the value's attributes of the same names; `over` gives the others.
+
+    None stays absent. Raises AttributeError where neither has a field: no field is forgotten in silence.
+    """
+    message: Any = kind
+    return kind(**{field.name: _out(field, value, over) for field in message.DESCRIPTOR.fields})
+
+
+def _out(field: Any, value: object, over: dict[str, Any]) -> Any:
+    found = over[field.name] if field.name in over else getattr(value, field.name)
+    return timestamp(found) if _is_time(field) and isinstance(found, float | int) else found
+
+
+def from_pb(kind: type[V], message: Message, **over: Any) -> V:
+    """The dataclass that carries the message's fields of the same names; `over` gives the others."""
+    make: Any = kind
+    return make(**dict(_in(kind, message)) | over)  # type: ignore[no-any-return]  # made by the class itself
+
+
+def _in(kind: Any, message: Any) -> Iterator[tuple[str, Any]]:
+    """Attributes that the message knows, absent ones left to their defaults."""
+    for attribute in fields(kind):
+        field = message.DESCRIPTOR.fields_by_name.get(attribute.name)
+        if field is None or (field.has_presence and not message.HasField(field.name)):
+            if attribute.default is MISSING:
+                yield attribute.name, None
+        elif _is_time(field):
+            yield field.name, seconds_of(getattr(message, field.name))
+        else:
+            found = getattr(message, field.name)
+            yield field.name, tuple(found) if field.is_repeated else found
+
+
+def _is_time(field: Any) -> bool:
+    return field.message_type is not None and field.message_type.full_name == Timestamp.DESCRIPTOR.full_name
+
+
+def spec_to_pb(spec: TrainingSpec) -> pb.TrainingSpec:
+    """The spec of a job."""
+    return to_pb(pb.TrainingSpec, spec)
+
+
+def spec_from_pb(spec: pb.TrainingSpec) -> TrainingSpec:
+    """What was asked for, not yet checked."""
+    return from_pb(TrainingSpec, spec)
+
+
+def job_to_pb(job: Job) -> pb.Job:
+    """A job as the contract gives it."""
+    return to_pb(pb.Job, job, spec=spec_to_pb(job.spec), state=STATES[job.state])
+
+
+def job_from_pb(job: pb.Job) -> Job:
+    """A job that another process told of."""
+    return from_pb(Job, job, spec=spec_from_pb(job.spec), state=FROM_STATES[job.state])
+
+
+def drift_to_pb(checked: DriftCheck) -> pb.DriftStatus:
+    """What the last check of a model found, and what was done about it."""
+    done = [f"Acted: {checked.action}."] if checked.drift.drifted else []
+    found = checked.drift
+    return to_pb(pb.DriftStatus, checked, drifted=found.drifted, reasons=[*found.reasons, *done])
+
+
+def horizon_to_pb(horizon: HorizonRecord) -> forecast_pb2.HorizonRecord:
+    """One horizon; what could not be said stays absent."""
+    # Records of versions written before these fields existed do not have them.
+    added = {
+        "horizon_hours": getattr(horizon, "horizon_hours", 0),
+        "coverage_80_standard_error": getattr(horizon, "coverage_80_standard_error", None),
+        "independent_periods": getattr(horizon, "independent_periods", None),
+    }
+    return to_pb(forecast_pb2.HorizonRecord, horizon, **added)
+
+
+def record_to_pb(record: Record) -> forecast_pb2.Record:
+    """A version's record."""
+    return to_pb(
+        forecast_pb2.Record,
+        record,
+        test_coins=", ".join(record.test_coins),
+        test_from_date=record.test_from,
+        test_to_date=record.test_to,
+        horizons=map(horizon_to_pb, record.horizons),
+    )
+
+
+def version_to_pb(version: Version, table: Aliases) -> pb.ModelVersion:
+    """A version and the aliases that name it."""
+    aliases = aliases_of(table, version.version)
+    return to_pb(pb.ModelVersion, version, aliases=aliases, record=record_to_pb(version.record))
+
+
+def table_to_pb(model: str, table: Aliases) -> pb.AliasTable:
+    """The aliases of one model."""
+    return to_pb(
+        pb.AliasTable,
+        table,
+        model=model,
+        production_version=table.production,
+        challenger_version=table.challenger,
+        shadow_version=table.shadow,
+    )
+
+
+def comparison_to_pb(comparison: Comparison, table: Aliases) -> pb.CompareVersionsResponse:
+    """Two versions side by side."""
+    return to_pb(
+        pb.CompareVersionsResponse,
+        comparison,
+        a=version_to_pb(comparison.a, table),
+        b=version_to_pb(comparison.b, table),
+        tests=map(paired_test_to_pb, comparison.tests),
+    )
+
+
+def paired_test_to_pb(test: PairedTest) -> pb.PairedTest:
+    """One paired test."""
+    return to_pb(pb.PairedTest, test)
+
+
+def audit_to_pb(entry: AuditEntry) -> pb.AuditEntry:
+    """One line of the audit log."""
+    return to_pb(pb.AuditEntry, entry)
+
+
+def live_to_pb(live: Live) -> pb.LiveRecord:
+    """One group of served forecasts."""
+    return to_pb(pb.LiveRecord, live, id=live.coin_id, horizon=horizon_to_pb(live.horizon))
+
+
+def variant_test_to_pb(test: VariantTest) -> pb.VariantTest:
+    """One sequential test."""
+    found = test.result
+    return to_pb(pb.VariantTest, test, pairs=found.pairs, e_value=found.e_value, better=found.better)

@@ -1,0 +1,63 @@
+"""Where the training service stands: queue, schedule, drift, ledger, disk."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast_training import __version__
+from coincast_training.domain import JobState
+from coincast_training.grpc.proto_mapping import timestamp
+from coincast_training.jobs.service import JobService
+from coincast_training.trainers.registry import trainable_models
+
+
+class StatusService:
+    """Gathers what the parts know of themselves."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobService,
+        artifacts_dir: Path,
+        redis_up: Callable[[], Awaitable[bool]],
+        next_run_at: Callable[[], float | None] = lambda: None,
+        drift: Callable[[], list[pb.DriftStatus]] = list,
+        ledger: Callable[[], Awaitable[pb.LedgerStatus]] | None = None,
+    ) -> None:
+        self._jobs, self._artifacts_dir = jobs, artifacts_dir
+        self._redis_up, self._next_run_at, self._drift, self._ledger = redis_up, next_run_at, drift, ledger
+        self._started = time.monotonic()
+
+    async def status(self) -> pb.GetStatusResponse:
+        """The whole of it."""
+        size, free = await asyncio.to_thread(disk_bytes, self._artifacts_dir)
+        succeeded = [
+            job.finished_at for job in self._jobs.recent(limit=500) if job.state is JobState.SUCCEEDED
+        ]
+        return pb.GetStatusResponse(
+            version=__version__,
+            uptime_seconds=time.monotonic() - self._started,
+            queued_jobs=self._jobs.count(JobState.QUEUED),
+            running_jobs=self._jobs.count(JobState.RUNNING),
+            next_scheduled_at=timestamp(self._next_run_at()),
+            last_success_at=timestamp(max((at for at in succeeded if at is not None), default=None)),
+            drift=self._drift(),
+            ledger=await self._ledger() if self._ledger is not None else None,
+            trainable_models=trainable_models(),
+            redis_up=await self._redis_up(),
+            artifacts_size_bytes=size,
+            artifacts_free_bytes=free,
+        )
+
+
+def disk_bytes(folder: Path) -> tuple[int, int]:
+    """Bytes that the folder takes, and bytes free beside it."""
+    if not folder.exists():
+        return 0, 0
+    sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(sizes), shutil.disk_usage(folder).free

@@ -1,0 +1,1 @@
+"""Job stores: Redis in production, memory in tests."""

@@ -1,1 +1,0 @@
-"""The ledger: every served forecast on disk, scored once its day has come."""

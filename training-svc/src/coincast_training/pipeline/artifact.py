@@ -1,0 +1,110 @@
+"""Turns a fitted model into a version on disk, and a version back into the lineage that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from coincast_modelkit.artifact import GOLDEN, Manifest, Record, data_window, golden_bytes, write_artifact
+from coincast_modelkit.features import market_of
+from coincast_modelkit.model_input import ModelInput, prepare
+from coincast_training.domain import TrainingSpec
+from coincast_training.pipeline.code_version import code_version
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.lineage import Lineage, spans_of
+from coincast_training.registry.registry import Registry
+from coincast_training.registry.walk_forward_file import save_walk_forward
+from coincast_training.trainers.base import FittedModel
+
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "lightgbm",
+    "scikit-learn",
+    "arch",
+    "tensorflow-cpu",
+    "keras",
+    "onnx",
+    "coincast-modelkit",
+    "coincast-training",
+)
+GOLDEN_COINS = 3
+
+
+def write_version(
+    registry: Registry,
+    *,
+    spec: TrainingSpec,
+    fitted: FittedModel,
+    ground: TrainingData,
+    record: Record,
+    seed: int,
+    parent: Lineage | None,
+    created_at: float,
+    tuning: Mapping[str, Any] | None = None,
+) -> str:
+    """Writes model, walk-forward forecasts, golden forecasts and manifest as the next version."""
+    golden = golden_bytes(fitted.model, golden_coins(ground, fitted))
+    features = fitted.model.spec
+    manifest = Manifest(
+        model=spec.model,
+        created_at=created_at,
+        feature_names=features.names,
+        feature_spec_hash=features.hash,
+        data=data_window(ground.panel),
+        coins=tuple(sorted(ground.panel)),
+        seeds=(seed,),
+        library_versions=library_versions(),
+        code_version=code_version(),
+        parameters=dict(fitted.parameters),
+        record=record,
+        metrics={
+            "source": ground.source,
+            "reference": reference_window(ground),
+            "spans": spans_of(ground.panel),
+            **fitted.notes,
+            **({"tuning": dict(tuning)} if tuning else {}),
+        },
+        golden=GOLDEN,
+        parent=parent.version if parent else "",
+    )
+
+    def save(folder: Path) -> None:
+        fitted.model.save(folder)
+        save_walk_forward(fitted.walk_forward, folder)
+        (folder / GOLDEN).write_bytes(golden)
+
+    return write_artifact(registry.root, manifest, save, key=registry.key)
+
+
+def golden_coins(ground: TrainingData, fitted: FittedModel) -> list[ModelInput]:
+    """A few coins on their last day, prepared as serving prepares them."""
+    panel, market = ground.panel, market_of(ground.reference)
+    chosen = sorted(panel, key=lambda coin_id: (-len(panel[coin_id]), coin_id))[:GOLDEN_COINS]
+    return [prepare(panel[coin_id], market, fitted.model.spec) for coin_id in chosen]
+
+
+def reference_window(ground: TrainingData) -> dict[str, Any]:
+    """What market features were taken against, for the lineage."""
+    if not ground.reference:
+        return {}
+    window = data_window(ground.reference)
+    return {
+        "coins": sorted(ground.reference),
+        "to_date": window.to_date,
+        "sha256": window.sha256,
+        "spans": spans_of(ground.reference),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what decides the numbers."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,75 @@
+"""The data of a run: whether there is enough of it, and the days of an earlier run again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coincast_chassis.errors import NotReady
+from coincast_modelkit.artifact import data_window
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.features import REFERENCE_COINS
+from coincast_training.pipeline.lineage import Learnt, Lineage, Spans
+from coincast_training.ports import History
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a run learns from, what it takes market features against, and where both came from."""
+
+    panel: Panel
+    reference: Panel
+    source: str
+
+
+def training_data_of(history: History, ids: tuple[str, ...], min_days: int) -> TrainingData:
+    """The coins with enough history, and the reference. Raises `NotReady` where no coin has, saying why."""
+    panel = {coin_id: c for coin_id, c in history.panel.items() if coin_id in ids and len(c) >= min_days}
+    if not panel:
+        reasons = [_why_not(history, coin_id, min_days) for coin_id in ids[:5]]
+        raise NotReady(f"No coin has the {min_days} days that training needs: {'; '.join(reasons)}.")
+    reference = {coin_id: c for coin_id, c in history.panel.items() if coin_id in REFERENCE_COINS}
+    return TrainingData(panel=panel, reference=reference, source=history.source)
+
+
+def _why_not(history: History, coin_id: str, min_days: int) -> str:
+    if coin_id in history.problems:
+        return f"{coin_id}: {history.problems[coin_id].rstrip('.')}"
+    have = len(history.panel[coin_id]) if coin_id in history.panel else 0
+    return f"{coin_id} has {have} days"
+
+
+def same_ground(ground: TrainingData, parent: Lineage) -> TrainingData:
+    """The parent's data again, bit for bit. Raises `NotReady` where the history has changed since."""
+    panel, reference = _same(ground.panel, parent.panel, parent.version), ground.reference
+    if parent.reference is not None:
+        reference = _same(reference, parent.reference, parent.version)
+    return TrainingData(panel=panel, reference=reference, source=ground.source)
+
+
+def _same(panel: Panel, learnt: Learnt, version: str) -> Panel:
+    panel = same_days(panel, learnt.spans)
+    found = data_window(panel).sha256 if panel else "nothing"
+    if found != learnt.sha256:
+        firsts, lasts = zip(*learnt.spans.values(), strict=True)
+        raise NotReady(
+            f"The history of {min(firsts)} to {max(lasts)} is not what {version} learnt from "
+            f"(data hash {found[:12]}, then {learnt.sha256[:12]}), so its files cannot be repeated; "
+            "train anew.",
+            field="from_version",
+        )
+    return panel
+
+
+def same_days(panel: Panel, spans: Spans) -> Panel:
+    """The panel cut to each coin's days of an earlier run, both included; coins without days are left out."""
+    cut = {}
+    for coin_id, (first, last) in spans.items():
+        if coin_id not in panel:
+            continue
+        kept = panel[coin_id].until(np.datetime64(last, "D"))
+        kept = kept.rows(int(np.searchsorted(kept.dates, np.datetime64(first, "D"))), len(kept))
+        if len(kept):
+            cut[coin_id] = kept
+    return cut

@@ -1,0 +1,69 @@
+"""Puts a training pipeline together from the settings, for a job's process and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from coincast_chassis.clock import SystemClock
+from coincast_chassis.errors import InvalidInput
+from coincast_chassis.grpc.channel import open_channel
+from coincast_training.market_client import MarketDataHistory
+from coincast_training.pipeline.pipeline import Pipeline
+from coincast_training.registry.promotion_gate import GateTolerances
+from coincast_training.registry.registry import Registry
+from coincast_training.settings import Settings
+from coincast_training.trainers.config import default_folder, read_config
+from coincast_training.trainers.registry import find_fit
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The registry over the artifact folder."""
+    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    return Registry(
+        settings.artifacts_dir,
+        clock=SystemClock(),
+        key=key,
+        require_signature=settings.require_signature,
+        bounds=GateTolerances(
+            skill_loss_points=settings.gate_max_skill_loss_points,
+            crps_loss_points=settings.gate_max_crps_loss_points,
+            production_loss_points=settings.gate_max_production_loss_points,
+        ),
+    )
+
+
+@asynccontextmanager
+async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
+    """A pipeline over a channel of its own to market-data."""
+    channel = open_channel(settings.market_target, service="coincast.market.v1.MarketDataService")
+    try:
+        history = MarketDataHistory(
+            channel,
+            vs_currency=settings.vs_currency,
+            timeout_seconds=settings.history_timeout_seconds,
+            attempts=settings.history_attempts,
+        )
+        yield Pipeline(
+            history=history,
+            registry=open_registry(settings),
+            find_fit=find_fit,
+            clock=SystemClock(),
+            seed=settings.seed,
+            work_dir=settings.work_dir,
+            executor=settings.executor,
+            keep_versions=settings.keep_versions,
+            parameters=partial(recipe, settings),
+        )
+    finally:
+        await channel.close()
+
+
+def recipe(settings: Settings, model: str) -> dict[str, Any]:
+    """A model's recipe. Raises `InvalidInput` that names the file and the field."""
+    try:
+        return read_config(settings.config_dir or default_folder(), model)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="config_dir") from error

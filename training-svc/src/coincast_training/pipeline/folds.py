@@ -1,0 +1,180 @@
+"""One fold of a walk-forward: fit on what was known, forecast the days after. Pure, so it may run
+anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from coincast_modelkit.candles import Candles, Panel
+from coincast_modelkit.features import WINDOW_DAYS, FeatureSpec, Market, batch, market_of
+from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_modelkit.model_input import TAIL_DAYS, ModelInput
+from coincast_modelkit.models.base import ForecastModel
+from coincast_modelkit.splits import Fold
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.trainers.base import WalkForward
+from coincast_training.trainers.registry import find_fit
+
+CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class FoldTask:
+    """What to fit on and what to forecast; `in_sample_days` of the training days are forecast as well."""
+
+    model: str
+    params: Mapping[str, Any]
+    seed: int
+    fold: Fold
+    horizons: tuple[int, ...]
+    in_sample_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FoldResult:
+    """Forecasts of the test days, of the last training days, and what they cost."""
+
+    out_of_sample: WalkForward
+    in_sample: WalkForward
+    fit_seconds: float
+    predict_seconds: float
+
+
+def run_fold(ground: TrainingData, task: FoldTask) -> FoldResult:
+    """Fits on closes before the first test origin, and forecasts."""
+    fold, day = task.fold, np.timedelta64(1, "D")
+    known = cut(ground.panel, fold.train_from, fold.test_from - day)
+    started = perf_counter()
+    fitted = find_fit(task.model)(
+        known,
+        task.params,
+        task.seed,
+        progress=_silent,
+        reference=cut(ground.reference, None, fold.test_from - day),
+    )
+    fit_seconds = perf_counter() - started
+    started = perf_counter()
+    horizons = [h for h in task.horizons if h <= fitted.model.max_horizon_days]
+    out_of_sample = forecast_days(fitted.model, ground, fold.test_from, fold.test_to, horizons)
+    last_known = fold.purged_to(max(horizons))
+    first = last_known - np.timedelta64(max(0, task.in_sample_days - 1), "D")
+    in_sample = forecast_days(
+        fitted.model, ground, first, last_known if task.in_sample_days else first - day, horizons
+    )
+    return FoldResult(out_of_sample, in_sample, fit_seconds, perf_counter() - started)
+
+
+def cut(panel: Panel, first: np.datetime64 | None, last: np.datetime64) -> Panel:
+    """The panel from `first` to `last`, both included; coins without a day in it are left out."""
+    out = {}
+    for coin_id, candles in panel.items():
+        kept = candles.until(last)
+        if first is not None:
+            kept = kept.rows(int(np.searchsorted(kept.dates, first)), len(kept))
+        if len(kept):
+            out[coin_id] = kept
+    return out
+
+
+def forecast_days(
+    model: ForecastModel,
+    ground: TrainingData,
+    first: np.datetime64,
+    last: np.datetime64,
+    horizons: Sequence[int],
+) -> WalkForward:
+    """A fitted model's forecasts of every coin on every origin of a span, with what came; days to come are
+    left out.
+    """
+    market = market_of(ground.reference)
+    parts = []
+    for coin_id in sorted(ground.panel):
+        candles = ground.panel[coin_id].on_every_day()
+        prepared = prepared_on(candles, market, model.spec, first, last)
+        chunks = (prepared[start : start + CHUNK] for start in range(0, len(prepared), CHUNK))
+        parts += [_forecast(model, candles, chunk, horizons) for chunk in chunks]
+    return joined(parts)
+
+
+def prepared_on(
+    candles: Candles, market: Market, spec: FeatureSpec, first: np.datetime64, last: np.datetime64
+) -> list[ModelInput]:
+    """What `prepare` gives on each day of a span, with the features computed once."""
+    stop = int(np.searchsorted(candles.dates, last, side="right"))
+    start = int(np.searchsorted(candles.dates, first))
+    if start >= stop:
+        return []
+    features = batch(candles.rows(0, stop), market, spec)
+    padded = np.vstack([np.full((WINDOW_DAYS, len(spec.names)), np.nan), features])
+    return [
+        ModelInput(
+            candles.coin_id,
+            candles.dates[row].astype(object),
+            float(candles.close[row]),
+            features[row],
+            padded[row + 1 : row + 1 + WINDOW_DAYS],
+            candles.rows(max(0, row + 1 - TAIL_DAYS), row + 1),
+        )
+        for row in range(start, stop)
+    ]
+
+
+def _forecast(
+    model: ForecastModel, candles: Candles, prepared: list[ModelInput], horizons: Sequence[int]
+) -> WalkForward:
+    forecasts = model.predict(prepared, horizons)
+    rows = np.searchsorted(candles.dates, np.array(forecasts.as_of, dtype="datetime64[D]"))
+    ahead = rows[:, None] + np.array(horizons)[None, :]
+    come = ahead < len(candles)
+    actual = np.log(candles.close[np.minimum(ahead, len(candles) - 1)] / candles.close[rows][:, None])
+    usable = come & np.isfinite(forecasts.log_return_quantiles).all(axis=2)
+    coin, horizon = np.nonzero(usable)
+    return WalkForward(
+        coin_ids=np.full(len(coin), candles.coin_id),
+        origins=candles.dates[rows[coin]],
+        horizons=np.array(horizons)[horizon],
+        last_prices=forecasts.last_price[coin],
+        probabilities=forecasts.probabilities,
+        log_return_quantiles=forecasts.log_return_quantiles[coin, horizon],
+        actual_log_returns=actual[coin, horizon],
+    )
+
+
+def joined(parts: Sequence[WalkForward]) -> WalkForward:
+    """Several records as one; the parts share their probabilities."""
+    parts = [part for part in parts if len(part)] or list(parts[:1])
+    if not parts:
+        return empty()
+    return WalkForward(
+        coin_ids=np.concatenate([part.coin_ids for part in parts]),
+        origins=np.concatenate([part.origins for part in parts]),
+        horizons=np.concatenate([part.horizons for part in parts]),
+        last_prices=np.concatenate([part.last_prices for part in parts]),
+        probabilities=parts[0].probabilities,
+        log_return_quantiles=np.concatenate([part.log_return_quantiles for part in parts]),
+        actual_log_returns=np.concatenate([part.actual_log_returns for part in parts]),
+    )
+
+
+def empty() -> WalkForward:
+    """A record without a row."""
+    none = np.empty(0)
+    return WalkForward(
+        coin_ids=np.empty(0, dtype=np.str_),
+        origins=np.empty(0, dtype="datetime64[D]"),
+        horizons=np.empty(0, dtype=np.int64),
+        last_prices=none,
+        probabilities=PROBABILITIES,
+        log_return_quantiles=np.empty((0, len(PROBABILITIES))),
+        actual_log_returns=none,
+    )
+
+
+def _silent(fraction: float, stage: str) -> None:
+    """A fold tells nothing while it runs: it may be on another machine."""

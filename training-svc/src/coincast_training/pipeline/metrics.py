@@ -1,0 +1,103 @@
+"""The record of a version: how its walk-forward forecasts did, horizon by horizon, beside the random
+walks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coincast_modelkit.artifact import HorizonRecord, Record
+from coincast_modelkit.candles import Panel
+from coincast_training.pipeline import losses
+from coincast_training.trainers.base import WalkForward
+
+Floats = NDArray[np.float64]
+MIN_SIGMA = 1e-6
+
+
+def rows(forecast: WalkForward, chosen: NDArray[np.bool_]) -> WalkForward:
+    """Some of the rows."""
+    return WalkForward(
+        coin_ids=forecast.coin_ids[chosen],
+        origins=forecast.origins[chosen],
+        horizons=forecast.horizons[chosen],
+        last_prices=forecast.last_prices[chosen],
+        probabilities=forecast.probabilities,
+        log_return_quantiles=forecast.log_return_quantiles[chosen],
+        actual_log_returns=forecast.actual_log_returns[chosen],
+    )
+
+
+def measure(forecast: WalkForward, panel: Panel, *, measured_at: float) -> Record:
+    """The record over every horizon; rows that are not whole are left out."""
+    whole = np.isfinite(forecast.log_return_quantiles).all(axis=1) & np.isfinite(forecast.actual_log_returns)
+    forecast = rows(forecast, whole)
+    horizons = [
+        _measure_horizon(rows(forecast, forecast.horizons == h), panel, int(h))
+        for h in np.unique(forecast.horizons)
+    ]
+    some = len(forecast) > 0
+    return Record(
+        measured_at=measured_at,
+        test_coins=tuple(str(coin_id) for coin_id in np.unique(forecast.coin_ids)),
+        test_from=str(forecast.origins.min()) if some else "",
+        test_to=str(forecast.origins.max()) if some else "",
+        horizons=tuple(horizons),
+    )
+
+
+def _measure_horizon(forecast: WalkForward, panel: Panel, horizon: int) -> HorizonRecord:
+    error, walk = losses.absolute_error(forecast), losses.random_walk_error(forecast)
+    actual = losses.actual_prices(forecast)
+    return HorizonRecord(
+        horizon_days=horizon,
+        forecasts=len(forecast),
+        mase=_mase(forecast, panel, error),
+        mape_percent=_mean(100 * error / actual),
+        random_walk_mape_percent=_mean(100 * walk / actual),
+        skill_percent=_skill(error / forecast.last_prices, walk / forecast.last_prices),
+        crps_skill_percent=_crps_skill(forecast, panel, horizon),
+        coverage_80_percent=coverage_percent(forecast, 80),
+        coverage_95_percent=coverage_percent(forecast, 95),
+    )
+
+
+def coverage_percent(forecast: WalkForward, level_percent: float) -> float | None:
+    """The share of outcomes inside the central interval, in percent."""
+    tail = (1 - level_percent / 100) / 2
+    lower, upper = losses.quantile_at(forecast, tail), losses.quantile_at(forecast, 1 - tail)
+    inside = (forecast.actual_log_returns >= lower) & (forecast.actual_log_returns <= upper)
+    return _mean(100.0 * inside)
+
+
+def _mase(forecast: WalkForward, panel: Panel, error: Floats) -> float | None:
+    """Hyndman and Koehler 2006: each coin's error over its mean absolute one-day step before the test."""
+    scaled = np.full(len(error), np.nan)
+    for coin_id in np.unique(forecast.coin_ids):
+        at = forecast.coin_ids == coin_id
+        candles = panel[str(coin_id)]
+        before = candles.close[candles.dates <= forecast.origins[at].min()]
+        if len(before) > 1:
+            scaled[at] = error[at] / np.abs(np.diff(before)).mean()
+    return _mean(scaled[np.isfinite(scaled)])
+
+
+def _crps_skill(forecast: WalkForward, panel: Panel, horizon: int) -> float | None:
+    sigma = losses.trailing_volatility(forecast, panel) * np.sqrt(horizon)
+    known = np.isfinite(sigma) & (sigma > MIN_SIGMA)
+    kept = rows(forecast, known)
+    return _skill(losses.crps(kept), losses.gaussian_crps(sigma[known], kept.actual_log_returns))
+
+
+def _skill(loss: Floats, baseline: Floats) -> float | None:
+    """100 * (1 - mean loss / mean loss of the baseline)."""
+    if len(loss) == 0 or (scale := float(baseline.mean())) <= 0:
+        return None
+    return float(100 * (1 - loss.mean() / scale))
+
+
+def _mean(values: NDArray[np.floating[Any]]) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,210 @@
+"""A run from history to a version: fetch, tune, fit, measure, write, promote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from threadpoolctl import threadpool_limits
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError, Conflict, NotReady
+from coincast_modelkit.artifact import Record, sweep_temporary
+from coincast_modelkit.features import REFERENCE_COINS
+from coincast_training.domain import Outcome, TrainingSpec
+from coincast_training.executors import open_executor
+from coincast_training.pipeline import dataset
+from coincast_training.pipeline.artifact import write_version
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.lineage import Lineage
+from coincast_training.pipeline.lock import model_lock
+from coincast_training.pipeline.metrics import measure
+from coincast_training.ports import HistorySource
+from coincast_training.registry.registry import Registry
+from coincast_training.trainers.base import Fit, FittedModel
+from coincast_training.trainers.progress import Progress, part_of
+
+if TYPE_CHECKING:
+    from coincast_training.tuning.outcome import Tuning
+
+log = structlog.get_logger(__name__)
+MIN_DAYS = 90
+FETCHED, TUNED, FITTED = 0.08, 0.6, 0.92
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run stands on once its spec, or the lineage it repeats, has been resolved."""
+
+    ids: tuple[str, ...]
+    days: int
+    seed: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parent: Lineage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRun:
+    """A fitted model that is not written yet, and all that its manifest will say."""
+
+    plan: RunPlan
+    ground: TrainingData
+    fitted: FittedModel
+    record: Record
+    tuning: Tuning | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Everything that a run needs; one run a model at a time, whoever starts it.
+
+    After each run the newest `keep_versions` stay, and what an alias names; 0 removes nothing.
+    """
+
+    history: HistorySource
+    registry: Registry
+    find_fit: Callable[[str], Fit]
+    clock: Clock
+    seed: int
+    work_dir: Path
+    executor: str = "inline"
+    keep_versions: int = 0
+    parameters: Callable[[str], Mapping[str, Any]] = lambda _: {}
+
+    async def run(self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress) -> Outcome:
+        """Trains, writes a version and moves production where asked and allowed. Raises `CoincastError`."""
+        run = await self.fit(spec, run_id=run_id, progress=progress)
+        return await self.keep(spec, run, requested_by=requested_by, progress=progress)
+
+    async def fit(self, spec: TrainingSpec, *, run_id: str, progress: Progress) -> FittedRun:
+        """Fetches, tunes, fits and measures; nothing is written but the tuner's notes."""
+        fit = self.find_fit(spec.model)
+        with model_lock(self.registry.root, spec.model):
+            plan = self._plan(spec)
+            ground = await self._fetch(plan, progress)
+            plan, tuning = await self._tune(spec, plan, ground, run_id, progress)
+            start = TUNED if tuning else FETCHED
+            fitted = await asyncio.to_thread(
+                self._fit, fit, spec.model, plan, ground, progress=part_of(progress, start, FITTED)
+            )
+        progress(FITTED, "measures the walk-forward forecasts")
+        record = measure(fitted.walk_forward, ground.panel, measured_at=self.clock.now())
+        return FittedRun(plan, ground, fitted, record, tuning)
+
+    async def keep(
+        self, spec: TrainingSpec, run: FittedRun, *, requested_by: str, progress: Progress
+    ) -> Outcome:
+        """Writes the version and moves production where asked and allowed. Raises `NotReady` on a full
+        disk.
+        """
+        try:
+            with model_lock(self.registry.root, spec.model):
+                sweep_temporary(self.registry.root, spec.model)
+                version = await asyncio.to_thread(self._write, spec, run)
+        except OSError as error:
+            raise NotReady(f"The version could not be written: {error.strerror or error}.") from error
+        progress(0.98, f"wrote {spec.model} {version}")
+        promotion, promoted = await asyncio.to_thread(self._promote, spec, version, requested_by)
+        if self.keep_versions:
+            await asyncio.to_thread(self._clean, spec.model, requested_by)
+        progress(1.0, promotion)
+        return Outcome(version=version, promoted=promoted, promotion=promotion)
+
+    def _plan(self, spec: TrainingSpec) -> RunPlan:
+        if not spec.from_version:
+            return RunPlan(spec.ids, spec.days, self.seed, dict(self.parameters(spec.model)))
+        parent = Lineage.of(self.registry, spec.model, spec.from_version)
+        return RunPlan(parent.coins, 0, parent.seed, parent.parameters, parent)
+
+    async def _fetch(self, plan: RunPlan, progress: Progress) -> TrainingData:
+        """The coins to learn from, and those that market features are taken against, as serving does."""
+        progress(0.0, f"fetches the history of {len(plan.ids)} coins")
+        wanted = tuple(dict.fromkeys((*plan.ids, *REFERENCE_COINS)))
+        history = await self.history.fetch(wanted, plan.days)
+        for coin_id, problem in history.problems.items():
+            log.warning("coin_left_out", coin_id=coin_id, reason=problem)
+        ground = dataset.training_data_of(history, plan.ids, MIN_DAYS)
+        if plan.parent is not None:
+            ground = dataset.same_ground(ground, plan.parent)
+        progress(FETCHED, f"has {sum(map(len, ground.panel.values()))} days of {len(ground.panel)} coins")
+        return ground
+
+    async def _tune(
+        self, spec: TrainingSpec, plan: RunPlan, ground: TrainingData, run_id: str, progress: Progress
+    ) -> tuple[RunPlan, Tuning | None]:
+        """The plan with tuned parameters where trials were asked for."""
+        if not spec.tune_trials:
+            return plan, None
+
+        def work() -> Tuning:
+            from coincast_training.tuning.study import tune  # noqa: PLC0415 - optuna is slow to import
+
+            with open_executor(self.executor) as executor:
+                return tune(
+                    ground,
+                    model=spec.model,
+                    base=plan.parameters,
+                    seed=plan.seed,
+                    trials=spec.tune_trials,
+                    executor=executor,
+                    folder=self.work_dir / "tuning" / run_id,
+                    progress=part_of(progress, FETCHED, TUNED),
+                )
+
+        tuning = await asyncio.to_thread(work)
+        return replace(plan, parameters=tuning.parameters), tuning
+
+    def _fit(
+        self, fit: Fit, model: str, plan: RunPlan, ground: TrainingData, *, progress: Progress
+    ) -> FittedModel:
+        """With one thread of linear algebra, as the executors' parts: the same data give the same bytes."""
+        try:
+            with threadpool_limits(limits=1), open_executor(self.executor) as executor:
+                return fit(
+                    ground.panel,
+                    plan.parameters,
+                    plan.seed,
+                    progress=progress,
+                    reference=ground.reference,
+                    executor=executor,
+                )
+        except ValueError as error:
+            raise NotReady(f"{model} cannot be trained on this history: {error}") from error
+
+    def _write(self, spec: TrainingSpec, run: FittedRun) -> str:
+        return write_version(
+            self.registry,
+            spec=spec,
+            fitted=run.fitted,
+            ground=run.ground,
+            record=run.record,
+            seed=run.plan.seed,
+            parent=run.plan.parent,
+            created_at=self.clock.now(),
+            tuning=run.tuning.summary() if run.tuning else None,
+        )
+
+    def _promote(self, spec: TrainingSpec, version: str, requested_by: str) -> tuple[str, bool]:
+        if not spec.promote_if_better:
+            return "Production was not moved: the job did not ask for it.", False
+        try:
+            moved = self.registry.promote_if_better(spec.model, version, requested_by=requested_by)
+        except (Conflict, NotReady) as error:
+            return f"Production was not moved: {error.message}", False
+        except CoincastError as error:
+            return f"Production could not be moved: {error.message}", False
+        return f"Production is {version} now. {moved.verdict}", True
+
+    def _clean(self, model: str, requested_by: str) -> None:
+        """Old versions go, so that weekly trainings do not fill the disk; a job does not fail by it."""
+        try:
+            removed = self.registry.clean(model, keep=self.keep_versions, requested_by=requested_by)
+        except (CoincastError, OSError) as error:
+            log.warning("old_versions_not_removed", model=model, reason=str(error))
+        else:
+            if removed:
+                log.info("old_versions_removed", model=model, versions=removed)

@@ -1,0 +1,78 @@
+"""How a version stands against production: on the forecasts that both made, or else by each one's record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from coincast_modelkit.artifact import HorizonRecord, Record
+from coincast_training.registry.paired_tests import MIN_DATES, PairedTest, verdict
+
+Skill = Callable[[HorizonRecord], float | None]
+LOSSES = {"CRPS": "crps", "MAE": "absolute_error"}
+
+
+def point_skill(record: HorizonRecord) -> float | None:
+    """Skill of the median against the last price, percent."""
+    return record.skill_percent
+
+
+def distribution_skill(record: HorizonRecord) -> float | None:
+    """CRPS skill against the rolling Gaussian random walk, percent."""
+    return record.crps_skill_percent
+
+
+SKILLS: Mapping[str, Skill] = {"CRPS": distribution_skill, "MAE": point_skill}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordComparison:
+    """Percent by which a version is better than production (negative: worse), by loss, at the mean over the
+    horizons that both have; empty where there is nothing to compare. `basis` says what it rests on.
+    """
+
+    gains: Mapping[str, float]
+    basis: str
+
+
+def compare_records(candidate: Record, production: Record, tests: Sequence[PairedTest]) -> RecordComparison:
+    """`tests` are those of production (a) and the candidate (b); of fewer than ten days one says nothing."""
+    telling = [test for test in tests if test.days >= MIN_DATES]
+    if telling:
+        return _paired(telling)
+    gains = {
+        loss: gain
+        for loss, skill in SKILLS.items()
+        if (gain := _gain(candidate, production, skill)) is not None
+    }
+    if gains:
+        return RecordComparison(
+            gains, "by the means of each one's own record, as they share too few forecasts"
+        )
+    ours, theirs = (_days(record) for record in (candidate, production))
+    return RecordComparison({}, f"its record is of {ours}, production's of {theirs}")
+
+
+def _paired(tests: Sequence[PairedTest]) -> RecordComparison:
+    """By the losses on the same coins, days and horizons: the days' own luck falls out."""
+    gains = {}
+    for loss, name in LOSSES.items():
+        shares = [1 - t.mean_loss_b / t.mean_loss_a for t in tests if t.loss == name and t.mean_loss_a > 0]
+        if shares:
+            gains[loss] = 100 * fmean(shares)
+    forecasts = sum(test.forecasts for test in tests if test.loss == "crps")
+    said = verdict("production", "this version", tests)
+    return RecordComparison(gains, f"on the {forecasts} forecasts that both made ({said.rstrip('.')})")
+
+
+def _gain(candidate: Record, production: Record, skill: Skill) -> float | None:
+    """Mean difference over the horizons that both have, in points of skill."""
+    theirs = {horizon.horizon_days: skill(horizon) for horizon in production.horizons}
+    pairs = [(skill(horizon), theirs.get(horizon.horizon_days)) for horizon in candidate.horizons]
+    whole = [ours - other for ours, other in pairs if ours is not None and other is not None]
+    return fmean(whole) if whole else None
+
+
+def _days(record: Record) -> str:
+    return f"{', '.join(str(horizon.horizon_days) for horizon in record.horizons) or 'no'} days"

@@ -1,0 +1,126 @@
+"""Diebold-Mariano on the losses of two versions over the same forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr
+
+from coincast_training.pipeline import losses
+from coincast_training.trainers.base import WalkForward
+
+Floats = NDArray[np.float64]
+MIN_DATES = 10
+MOST_DAYS, MOST_HORIZONS = 1_000_000, 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """One loss at one horizon; the statistic is positive where b is better."""
+
+    horizon_days: int
+    loss: str
+    forecasts: int
+    days: int
+    mean_loss_a: float
+    mean_loss_b: float
+    statistic: float
+    p_value: float
+
+
+def paired_tests(a: WalkForward, b: WalkForward) -> list[PairedTest]:
+    """Tests at every horizon that both forecast, on the coins and days that both forecast; a row that is not
+    whole in either is left out.
+    """
+    at_a, at_b = _common(a, b)
+    horizons, origins = a.horizons[at_a], a.origins[at_a]
+    tests = []
+    for name, loss in (("crps", losses.crps), ("absolute_error", _relative_error)):
+        loss_a, loss_b = loss(a)[at_a], loss(b)[at_b]
+        whole = np.isfinite(loss_a) & np.isfinite(loss_b)
+        for horizon in np.unique(horizons[whole]):
+            rows = whole & (horizons == horizon)
+            tests.append(_test(int(horizon), name, loss_a[rows], loss_b[rows], origins[rows]))
+    return tests
+
+
+def _relative_error(forecast: WalkForward) -> Floats:
+    """Absolute error over the last price, so that dear coins do not drown cheap ones."""
+    return losses.absolute_error(forecast) / forecast.last_prices
+
+
+def _common(a: WalkForward, b: WalkForward) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of each that stand for the same coin, origin and horizon, in the same order."""
+    coins = np.unique(np.concatenate([a.coin_ids, b.coin_ids]))
+    _, at_a, at_b = np.intersect1d(_keys(a, coins), _keys(b, coins), return_indices=True)
+    return at_a, at_b
+
+
+def _keys(forecast: WalkForward, coins: NDArray[np.str_]) -> NDArray[np.int64]:
+    """One number a row, so that millions of rows are matched while the registry's lock is held."""
+    days = forecast.origins.astype("datetime64[D]").astype(np.int64)
+    coin = np.searchsorted(coins, forecast.coin_ids).astype(np.int64)
+    return np.asarray((coin * MOST_DAYS + days) * MOST_HORIZONS + forecast.horizons)
+
+
+def _test(
+    horizon: int, name: str, loss_a: Floats, loss_b: Floats, origins: NDArray[np.datetime64]
+) -> PairedTest:
+    """On the means of each day, since coins move together; Newey-West over the horizon, since targets
+    overlap.
+    """
+    days, day_of_row = np.unique(origins, return_inverse=True)
+    daily = np.bincount(day_of_row, weights=loss_a - loss_b) / np.bincount(day_of_row)
+    statistic, p_value = diebold_mariano(daily, lags=horizon - 1) if len(days) >= MIN_DATES else (0.0, 1.0)
+    return PairedTest(
+        horizon_days=horizon,
+        loss=name,
+        forecasts=len(loss_a),
+        days=len(days),
+        mean_loss_a=float(loss_a.mean()),
+        mean_loss_b=float(loss_b.mean()),
+        statistic=statistic,
+        p_value=p_value,
+    )
+
+
+def diebold_mariano(differences: Floats, *, lags: int) -> tuple[float, float]:
+    """Statistic and two-sided p-value of a mean that differs from zero (Diebold and Mariano 1995), with the
+    small-sample correction of Harvey, Leybourne and Newbold 1997 and Bartlett weights."""
+    n = len(differences)
+    centred = differences - differences.mean()
+    lags = min(lags, n - 2)
+    variance = float(centred @ centred) / n
+    for lag in range(1, lags + 1):
+        variance += 2 * (1 - lag / (lags + 1)) * float(centred[lag:] @ centred[:-lag]) / n
+    if variance <= 0:
+        return 0.0, 1.0
+    h = lags + 1
+    correction = np.sqrt(max(1 / n, (n + 1 - 2 * h + h * (h - 1) / n) / n))
+    statistic = float(differences.mean() / np.sqrt(variance / n) * correction)
+    return statistic, float(2 * stdtr(n - 1, -abs(statistic)))
+
+
+def verdict(a: str, b: str, tests: Sequence[PairedTest]) -> str:
+    """One sentence: which is better, or that the data does not tell."""
+    if not tests:
+        return f"{a} and {b} have no forecast in common, so nothing can be said."
+    telling = [
+        test for test in tests if test.loss == "crps" and test.p_value < 0.05 / max(1, len(tests) // 2)
+    ]
+    for_b = [test.horizon_days for test in telling if test.statistic > 0]
+    for_a = [test.horizon_days for test in telling if test.statistic < 0]
+    if for_b and not for_a:
+        return f"{b} is better by CRPS at {_days(for_b)}."
+    if for_a and not for_b:
+        return f"{a} is better by CRPS at {_days(for_a)}."
+    if for_a and for_b:
+        return f"{a} is better by CRPS at {_days(for_a)}, {b} at {_days(for_b)}."
+    return f"The data does not tell {a} and {b} apart at 5 %."
+
+
+def _days(horizons: list[int]) -> str:
+    return ", ".join(str(horizon) for horizon in horizons) + " days"

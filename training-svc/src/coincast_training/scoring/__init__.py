@@ -1,0 +1,1 @@
+"""Prediction scoring: consume the forecast log, score matured forecasts, compare experiment variants."""

@@ -1,0 +1,35 @@
+"""How much the ledger holds, and how far the disk is behind the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast_chassis.errors import Unavailable
+from coincast_training import metrics
+from coincast_training.scoring.consumer import LedgerConsumer
+from coincast_training.scoring.store import LedgerStore
+
+
+class LedgerWatch:
+    """Counts; a lag that is not known is absent (on the gauge NaN), not zero."""
+
+    def __init__(self, consumer: LedgerConsumer, store: LedgerStore) -> None:
+        self._consumer, self._store = consumer, store
+
+    async def status(self) -> pb.LedgerStatus:
+        """The figures now."""
+        stored, scored = await asyncio.to_thread(self._store.counts)
+        reply = pb.LedgerStatus(stored_forecasts=stored, scored_forecasts=scored)
+        try:
+            lag = await self._consumer.lag()
+        except Unavailable:
+            return reply
+        metrics.LEDGER_LAG.set(math.nan if lag.entries is None else lag.entries)
+        metrics.LEDGER_LAG_SECONDS.set(lag.seconds or 0.0)
+        if lag.entries is not None:
+            reply.lag_entries = lag.entries
+        if lag.seconds is not None:
+            reply.lag_seconds = lag.seconds
+        return reply

@@ -1,0 +1,150 @@
+"""The life of the ledger: batches to disk every few seconds, scores every few minutes, the live record
+after each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError
+from coincast_modelkit.artifact import HorizonRecord, replace_file
+from coincast_modelkit.candles import Candles
+from coincast_training import metrics
+from coincast_training.pipeline.losses import TRAILING_DAYS
+from coincast_training.ports import HistorySource
+from coincast_training.scoring.accuracy import frame_of, live_records
+from coincast_training.scoring.consumer import BATCH, LedgerConsumer
+from coincast_training.scoring.live_record import live_document
+from coincast_training.scoring.metrics import LiveGauges
+from coincast_training.scoring.parquet import SCORED_SCHEMA
+from coincast_training.scoring.scorer import Row, score_rows
+from coincast_training.scoring.source_calendar import MAX_IDS, SourceCalendar
+from coincast_training.scoring.store import LedgerStore
+
+log = structlog.get_logger(__name__)
+LIVE_DAYS = 30
+
+
+class LedgerService:
+    """Consumes, scores and publishes; each step may fail and is tried again at its next turn."""
+
+    def __init__(
+        self,
+        *,
+        consumer: LedgerConsumer,
+        store: LedgerStore,
+        calendar: SourceCalendar,
+        history_in: Callable[[str], HistorySource],
+        live_record_path: Path,
+        clock: Clock,
+        poll_seconds: float = 2.0,
+        scoring_seconds: float = 600.0,
+    ) -> None:
+        self.store, self.calendar = store, calendar
+        self._consumer, self._history_in, self._clock = consumer, history_in, clock
+        self._live_record_path, self._gauges = live_record_path, LiveGauges()
+        self._poll_seconds, self._scoring_seconds = poll_seconds, scoring_seconds
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        next_scoring = time.monotonic()
+        while True:
+            taken = await self._guarded("ledger_not_taken", self._consumer.take)
+            if time.monotonic() >= next_scoring:
+                await self._guarded("ledger_not_scored", self.cycle)
+                next_scoring = time.monotonic() + self._scoring_seconds
+            if not taken or taken < BATCH:
+                await asyncio.sleep(self._poll_seconds)
+
+    async def _guarded(self, event: str, step: Callable[[], Any]) -> int | None:
+        try:
+            return int(await step() or 0)
+        except (CoincastError, OSError) as error:
+            log.warning(event, reason=str(error))
+            return None
+
+    async def cycle(self) -> int:
+        """Scores what is due and publishes the live record; how many were scored."""
+        scored = await self._guarded("ledger_not_scored", self._score_due) or 0
+        await asyncio.to_thread(self.publish)
+        await self._guarded("ledger_not_trimmed", self._consumer.trim)
+        return scored
+
+    async def _score_due(self) -> int:
+        found = await asyncio.to_thread(self.store.open_forecasts)
+        newest = await self.calendar.ask(sorted({row["coin_id"] for row in found.rows}))
+        by_currency: dict[str, list[Row]] = defaultdict(list)
+        for row in found.rows:
+            by_currency[row["vs_currency"]].append(row)
+        scored: list[Row] = []
+        waiting: list[Row] = []
+        for vs_currency, rows in by_currency.items():
+            ready, rest = await self._score(vs_currency, rows, newest)
+            scored += ready
+            waiting += rest
+        await asyncio.to_thread(self.store.close_cycle, scored, waiting, found.batches)
+        metrics.LEDGER_SCORED.inc(len(scored))
+        return len(scored)
+
+    async def _score(
+        self, vs_currency: str, rows: list[Row], newest: dt.date | None
+    ) -> tuple[list[Row], list[Row]]:
+        """What was scored and what waits on. The day of a forecast comes when the source closes it, not when
+        the machine's clock passes it; `newest` is None where nobody knows how far the source is.
+        """
+        if newest is None:
+            return [], rows
+        due = [row for row in rows if row["due"] <= newest.isoformat()]
+        rest = [row for row in rows if row["due"] > newest.isoformat()]
+        if not due:
+            return [], rest
+        histories = await self._histories(vs_currency, due, newest)
+        outcome = score_rows(due, histories, newest=newest, now=self._clock.now())
+        if outcome.expired:
+            log.warning(
+                "forecasts_expired", count=len(outcome.expired), example=outcome.expired[0]["coin_id"]
+            )
+        return outcome.scored, outcome.waiting + rest
+
+    async def _histories(self, vs_currency: str, due: list[Row], newest: dt.date) -> dict[str, Candles]:
+        """Candles that reach back far enough for the baseline of the oldest forecast. Market-data counts days
+        back from its own today, which is ahead of the newest candle while the source is behind.
+        """
+        oldest = dt.date.fromisoformat(min(row["as_of"] for row in due))
+        days = (max(newest, self.calendar.yesterday()) - oldest).days + TRAILING_DAYS + 6
+        ids = sorted({row["coin_id"] for row in due})
+        source = self._history_in(vs_currency)
+        panel: dict[str, Candles] = {}
+        for start in range(0, len(ids), MAX_IDS):
+            panel.update((await source.fetch(ids[start : start + MAX_IDS], days)).panel)
+        return panel
+
+    def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
+        """How a version's forecasts in production did in the last days, over all coins. Those of the version
+        before it say nothing of whether this one drifted.
+        """
+        table = self.store.scored_since(self.calendar.first_day(days))
+        frame = frame_of(table, model=model)
+        own = frame.filter((frame["variant"] == "production") & (frame["version"] == version))
+        return [live.horizon for live in live_records(own)]
+
+    def publish(self) -> None:
+        """Writes live-record.json and the live gauges from the scores of the last days."""
+        table = self.store.scored_since(self.calendar.first_day(LIVE_DAYS))
+        if not table.num_rows and not self._live_record_path.exists():
+            return  # nothing was ever told, so nothing is to be taken back
+        frame = frame_of(table.select(SCORED_SCHEMA.names))
+        document = live_document(frame, measured_at=self._clock.now(), window_days=LIVE_DAYS)
+        self._live_record_path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._live_record_path, json.dumps(document, indent=1).encode())
+        self._gauges.show(frame)

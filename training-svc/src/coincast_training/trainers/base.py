@@ -1,0 +1,69 @@
+"""What a fitter takes and gives: one function `fit` a model, one record of forecasts made out of sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.models.base import ForecastModel
+from coincast_training.executors import Executor
+from coincast_training.trainers.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class WalkForward:
+    """Forecasts made out of sample, one row a coin, origin and horizon (N rows, Q probabilities).
+
+    Rows are log returns from the close of `origins` to the close `horizons` days later; `actual_log_returns`
+    is what came.
+    """
+
+    coin_ids: NDArray[np.str_]
+    origins: NDArray[np.datetime64]
+    horizons: NDArray[np.int64]
+    last_prices: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    log_return_quantiles: NDArray[np.float64]
+    actual_log_returns: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.coin_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A model fitted on all of its panel, with the walk-forward record of the same recipe."""
+
+    model: ForecastModel
+    walk_forward: WalkForward
+    parameters: Mapping[str, Any]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Fit(Protocol):
+    """Fits one kind of model. The same panel, parameters and seed give the same model.
+
+    `reference` holds the candles of REFERENCE_COINS, against which market features are taken, as serving
+    takes them; None takes those found in the panel. Only the panel's coins are learnt from.
+
+    `executor` is where the refits of the walk run (None: one after another in this process); the model is the
+    same wherever they ran.
+    """
+
+    def __call__(
+        self,
+        panel: Panel,
+        params: Mapping[str, Any],
+        seed: int,
+        *,
+        progress: Progress,
+        reference: Panel | None = None,
+        executor: Executor | None = None,
+    ) -> FittedModel:
+        """Fits. Raises ValueError where a parameter is wrong or the history too short."""
+        ...

@@ -1,0 +1,97 @@
+"""How far earlier corrections missed after their own days, and what that says of the next ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.intervals import REGIMES, weighted_sizes
+from coincast_modelkit.models.residuals import LEVELS, PRIOR_BLOCKS, ResidualShape
+from coincast_training.trainers.oos_corrections import Corrections, Outputs, correct, independent_blocks
+from coincast_training.trainers.training_table import Rows
+
+AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
+HALF_LIFE_DAYS = 730.0
+MIN_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """The folds so far: outputs made out of sample, and the corrections in force when they were made."""
+
+    rows: Rows
+    anchors: tuple[int, ...]
+    mean_anchors: tuple[int, ...]
+    seen: list[Outputs] = field(default_factory=list)
+    used: list[Corrections] = field(default_factory=list)
+
+    def at(self, last_close: np.datetime64, later: Outputs) -> Corrections:
+        """Corrections as known at a day's close; `later`, a fit's own later block, speaks before any fold."""
+        raw = correct(self.rows, self.anchors, self.mean_anchors, self.seen or [later], last_close)
+        return replace(raw, shape=self._widened(raw.shape, last_close))
+
+    def add(self, outputs: Outputs, later: Outputs, last_close: np.datetime64) -> Corrections:
+        """Notes a fold's outputs, gives the corrections known before it; `last_close` as in `at`."""
+        corrections = self.at(last_close, later)
+        self.used.append(
+            correct(self.rows, self.anchors, self.mean_anchors, self.seen or [later], last_close)
+        )
+        self.seen.append(outputs)
+        return corrections
+
+    def _widened(self, shape: ResidualShape, last_close: np.datetime64) -> ResidualShape:
+        factors = np.stack(
+            [
+                _factors(self.rows, h, j, list(zip(self.seen, self.used, strict=True)), last_close)
+                for j, h in enumerate(self.anchors)
+            ]
+        )
+        return replace(shape, regime_widths=shape.regime_widths * factors)
+
+
+def _factors(
+    rows: Rows,
+    horizon: int,
+    anchor: int,
+    made: Sequence[tuple[Outputs, Corrections]],
+    last_close: np.datetime64,
+) -> Floats:
+    """What sizes must be multiplied with in each regime (REGIMES,) so that 80 % would have covered 80 % in
+    it, newer outcomes weighing more.
+
+    After Gibbs and Candes 2021, in steps of a fold, and by regime (Mondrian); drawn to one, and a regime's to
+    all regimes' together, where few independent stretches were seen.
+    """
+    if not made:
+        return np.ones(REGIMES)
+    at = np.concatenate([o.at for o, _ in made])
+    size = np.concatenate([_size_80(o, c, anchor, horizon) for o, c in made])
+    ended = rows.origins[at] + np.timedelta64(horizon, "D") <= last_close
+    share = np.abs(rows.returns[at, rows.column(horizon)]) / np.where(size > 0, size, np.nan)
+    known = ended & np.isfinite(share)
+    together = _factor(rows, at[known], share[known], horizon, last_close)
+    factors = np.full(REGIMES, together)
+    for regime in range(REGIMES) if together > 0 else ():
+        own = known & (rows.regime[at] == regime)
+        factors[regime] *= _factor(rows, at[own], share[own] / together, horizon, last_close)
+    return factors
+
+
+def _factor(rows: Rows, at: np.ndarray, share: Floats, horizon: int, last_close: np.datetime64) -> float:
+    """The same of some rows alone, whose outcomes (m,) are in units of half the interval that they had."""
+    if len(at) < MIN_ROWS:
+        return 1.0
+    age = (last_close - rows.origins[at]).astype(np.int64)
+    found = weighted_sizes(share, 0.5 ** (age / HALF_LIFE_DAYS), np.array([0.8]))[0]
+    blocks = independent_blocks(rows, at, horizon)
+    return float(found ** (blocks / (blocks + PRIOR_BLOCKS)))
+
+
+def _size_80(outputs: Outputs, used: Corrections, anchor: int, horizon: int) -> Floats:
+    """Half the 80 % interval (m,) that a fold was given; its small mean is left aside."""
+    log_volatility = outputs.line[:, anchor] + used.volatility_weights[anchor] * outputs.extra[:, anchor]
+    width = np.exp(log_volatility + outputs.widen[:, anchor]) * np.sqrt(horizon)
+    return np.asarray(width * used.shape.sizes[anchor, AT_80])

@@ -1,0 +1,59 @@
+"""Reads a model's recipe from its YAML file and refuses it, field by field, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from coincast_training.trainers.lightgbm.params import LightgbmParams
+from coincast_training.trainers.lstm.params import LstmParams
+from coincast_training.trainers.params import read_params
+
+_HERE = Path(__file__).resolve()
+# Beside the package in an image, at the service's root in a checkout.
+_FOLDERS = (_HERE.parents[1] / "configs", _HERE.parents[3] / "configs")
+
+
+def default_folder() -> Path:
+    """Where the recipes lie that came with this installation."""
+    return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
+
+
+def read_config(folder: Path, model: str) -> dict[str, Any]:
+    """The recipe in `folder/<model>.yaml`; empty, so the built-in one, where there is no such file.
+
+    Raises ValueError that names the file, the field and what it must be.
+    """
+    path = folder / f"{model}.yaml"
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path} must hold names and values, as in `folds: 4`")  # noqa: TRY004 - bad data
+    try:
+        check(model, raw)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return raw
+
+
+def check(model: str, parameters: Mapping[str, Any]) -> None:
+    """Raises ValueError that names every wrong parameter of a model's recipe."""
+    if model == "lightgbm":
+        read_params(LightgbmParams, parameters, model=model)
+    elif model == "lstm":
+        read_params(LstmParams, parameters, model=model)
+    elif model == "ml_ensemble":
+        from coincast_training.trainers.ensemble.params import EnsembleParams  # noqa: PLC0415 - imports LightGBM
+
+        EnsembleParams.of(parameters)
+    else:
+        raise ValueError(f"there is no recipe for {model!r}")

@@ -1,0 +1,1 @@
+"""Train the ensemble: its members, their pool and the backtest that calibrates it."""

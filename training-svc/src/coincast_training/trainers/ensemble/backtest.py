@@ -1,0 +1,187 @@
+"""Walks the ensemble's members and pools forward: what was known on a day, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coincast_modelkit.features import DEFAULT_SPEC
+from coincast_modelkit.intervals import symmetric_quantiles
+from coincast_modelkit.models.ensemble.horizon_pool import GUEST, MEMBERS, Pool, Scales, with_guest
+from coincast_modelkit.models.ensemble.model import LEVELS, Anchor
+from coincast_modelkit.models.scales import into_weekend, joined
+from coincast_training.executors import Executor
+from coincast_training.trainers.ensemble.dataset import Block, CoinRows, CoinTable, block_of, fold_days
+from coincast_training.trainers.ensemble.members import fit_garch, fit_scales
+from coincast_training.trainers.ensemble.params import EnsembleParams
+from coincast_training.trainers.ensemble.pooling import Seen, correction, fit_pool
+from coincast_training.trainers.ensemble.rnn_member import GuestWalk
+from coincast_training.trainers.progress import Progress
+
+Floats = NDArray[np.float64]
+Store = MutableMapping[tuple[Any, ...], Any]
+AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Walks forward over one panel; everything is kept in `store` under the day it was learnt by."""
+
+    coins: Sequence[CoinRows]
+    params: EnsembleParams
+    seed: int
+    store: Store
+    guest: GuestWalk | None = None
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of what is pooled."""
+        return MEMBERS if self.guest is None else (*MEMBERS, GUEST)
+
+    def fit_all(self, source: CoinTable, cut: int, executor: Executor, progress: Progress) -> None:
+        """Fits the members of every fold up to `cut`, telling how far it is; the pools are soon learnt after.
+
+        source is where `coins` came from: that is what travels.
+        """
+        days = [*fold_days(self.coins, cut, self.params.fold_days), cut]
+        missing = [d for d in days if any(("scales", h, d) not in self.store for h in self.params.anchors)]
+        missing.reverse()  # the longest first: begun last, it would be waited for alone
+
+        def heard(done: int) -> None:
+            progress(done / len(missing), f"fitted members of {done} of {len(missing)} folds")
+
+        shared = (source, self.params, self.seed)
+        for learnt in executor.map(_members_on, shared, missing, heard=heard):
+            self.store.update(learnt)
+
+    def anchor(self, horizon: int, cut: int) -> Anchor | None:
+        """Members and pool as known on day `cut`; None where there is too little to learn from."""
+        scales = self._scales(horizon, cut)
+        return None if scales is None else Anchor(scales, self._pool(horizon, cut))
+
+    def record(self, horizon: int, cut: int) -> list[tuple[Block, int, Floats]]:
+        """Each fold's rows, horizon and log-return quantiles (n, Q) by the pool known at its start."""
+        out = []
+        for day, block, members in self._folds(horizon, cut):
+            pool = self._pool(horizon, day)
+            scale = np.exp(pool.log_scale(members, block.regime))
+            out.append(
+                (block, horizon, symmetric_quantiles(scale[:, None] * pool.sizes_of(joined(block.coins))))
+            )
+        return out
+
+    def _folds(self, horizon: int, cut: int) -> list[tuple[int, Block, Floats]]:
+        """(day of the fit, rows forecast, members' forecasts) of every fold that ends by `cut`, in order."""
+        folds = []
+        for day in fold_days(self.coins, cut, self.params.fold_days):
+            scales = self._scales(horizon, day)
+            if scales is None:
+                continue
+            block = block_of(self.coins, day, day + self.params.fold_days, horizon)
+            if len(block.day):
+                folds.append((day, block, self._members(scales, day, block)))
+        return folds
+
+    def _members(self, scales: Scales, day: int, block: Block) -> Floats:
+        """The members' log scales of a fold's rows, as known on its first day."""
+        key = ("members", scales.horizon, day)
+        if key not in self.store:
+            self.store[key] = scales.forecast(block.coins, DEFAULT_SPEC)
+        found: Floats = self.store[key]
+        if self.guest is None:
+            return found
+        at = self.guest.recipe.anchors.index(scales.horizon)
+        return with_guest(found, self.guest.columns(day, block)[:, at])
+
+    def _scales(self, horizon: int, cut: int) -> Scales | None:
+        key = ("scales", horizon, cut)
+        if key not in self.store:
+            self.store[key] = self._fit_scales(horizon, cut)
+        found: Scales | None = self.store[key]
+        return found
+
+    def _fit_scales(self, horizon: int, cut: int) -> Scales | None:
+        """Rows whose outcome was known by the end of day `cut`: the purge is exactly the horizon."""
+        block = block_of(self.coins, 0, cut - horizon + 1, horizon)
+        if not len(block.day):
+            return None
+        key = ("garch", cut)
+        try:
+            if key not in self.store:
+                self.store[key] = fit_garch(self.coins, cut)
+            p = self.params
+            return fit_scales(
+                block, horizon, self.store[key], DEFAULT_SPEC, trees=p.trees, ridge=p.ridge, seed=self.seed
+            )
+        except ValueError:
+            return None
+
+    def _pool(self, horizon: int, cut: int) -> Pool:
+        """The pool as known on day `cut`, its sizes corrected by how earlier pools did afterwards."""
+        key = ("corrected pool", horizon, cut, self.members)
+        if key not in self.store:
+            raw = self._raw_pool(horizon, cut)
+            self.store[key] = replace(raw, sizes=raw.sizes * self._correction(horizon, cut))
+        found: Pool = self.store[key]
+        return found
+
+    def _raw_pool(self, horizon: int, cut: int) -> Pool:
+        key = ("pool", horizon, cut, self.members)
+        if key not in self.store:
+            seen = _seen(self._folds(horizon, cut), len(self.members))
+            self.store[key] = fit_pool(seen, horizon, cut, self.params.pool, self._prior())
+        found: Pool = self.store[key]
+        return found
+
+    def _prior(self) -> Floats:
+        """The members' weights before anything is seen, (M,)."""
+        own = np.asarray(self.params.pool.prior) / np.sum(self.params.pool.prior)
+        if self.guest is None:
+            return np.asarray(own)
+        share = self.params.lstm.prior
+        return np.append((1 - share) * own, share)
+
+    def _correction(self, horizon: int, cut: int) -> float:
+        """What earlier raw pools' sizes had to be multiplied with, to cover what came after them."""
+        parts = []
+        for day, block, members in self._folds(horizon, cut):
+            pool = self._raw_pool(horizon, day)
+            size = (
+                np.exp(pool.log_scale(members, block.regime)) * pool.sizes_of(joined(block.coins))[:, AT_80]
+            )
+            # A size of zero came of outcomes of zero: how often it covered says nothing.
+            sized = np.where(size > 0, size, np.nan)
+            parts.append((np.abs(block.returns) / sized, block.day))
+        if not parts:
+            return 1.0
+        shares, days = (np.concatenate(p) for p in zip(*parts, strict=True))
+        known = (days + horizon <= cut) & np.isfinite(shares)
+        return correction(shares[known], cut - days[known], self.params.pool)
+
+
+def _members_on(shared: tuple[CoinTable, EnsembleParams, int], day: int) -> Store:
+    """What the members at every horizon learn by a day, as the store keeps it."""
+    source, params, seed = shared
+    alone = Walk(source.coins, params, seed, {})
+    for horizon in params.anchors:
+        alone._scales(horizon, day)
+    return alone.store
+
+
+def _seen(folds: Sequence[tuple[int, Block, Floats]], members: int) -> Seen:
+    if not folds:
+        none, day = np.empty(0), np.empty(0, dtype=np.int64)
+        return Seen(np.empty((0, members)), none, none, day, day, day)
+    blocks = [block for _, block, _ in folds]
+    return Seen(
+        members=np.concatenate([table for *_, table in folds]),
+        returns=np.concatenate([b.returns for b in blocks]),
+        log_volatility=np.concatenate([b.log_volatility for b in blocks]),
+        regime=np.concatenate([b.regime for b in blocks]),
+        weekend=into_weekend(np.concatenate([joined(b.coins).weekday for b in blocks])),
+        day=np.concatenate([b.day for b in blocks]),
+    )

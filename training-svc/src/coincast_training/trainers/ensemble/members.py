@@ -1,0 +1,146 @@
+"""Fits the ensemble's members at one horizon on everything known by a day."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.models.ensemble.horizon_pool import Scales
+from coincast_modelkit.models.scales import LONG_RUN_DAYS, SHORT, Garch, LinearScale, joined, linear_design
+from coincast_training.trainers.ensemble.dataset import FIRST_ROW, Block, CoinRows
+
+Floats = NDArray[np.float64]
+MIN_ROWS = 150
+MAX_PERSISTENCE = 0.995
+FREEDOM = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class TreeParams:
+    """How the trees grow. min_leaf_share bounds min_data_in_leaf where there are few rows."""
+
+    learning_rate: float = 0.03
+    num_leaves: int = 7
+    min_data_in_leaf: int = 300
+    min_leaf_share: float = 0.03
+    feature_fraction: float = 0.5
+    bagging_fraction: float = 0.7
+    lambda_l2: float = 50.0
+    max_bin: int = 63
+    rounds: int = 150
+    residual_rounds: int = 100
+    size_rounds: int = 160
+
+    def lightgbm(self, rows: int, seed: int) -> dict[str, object]:
+        """LightGBM's parameters; the same rows and seed give the same trees byte for byte."""
+        return {
+            "objective": "regression",
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.num_leaves,
+            "min_data_in_leaf": max(10, min(self.min_data_in_leaf, int(rows * self.min_leaf_share))),
+            "feature_fraction": self.feature_fraction,
+            "bagging_fraction": self.bagging_fraction,
+            "bagging_freq": 1,
+            "lambda_l2": self.lambda_l2,
+            "max_bin": self.max_bin,
+            "seed": seed,
+            "num_threads": 1,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+        }
+
+
+def fit_scales(
+    block: Block,
+    horizon: int,
+    garch: Garch,
+    spec: FeatureSpec,
+    *,
+    trees: TreeParams,
+    ridge: float,
+    seed: int,
+) -> Scales:
+    """Members from rows whose outcomes are known. Raises ValueError where there are fewer than MIN_ROWS."""
+    inputs = joined(block.coins)
+    chosen = np.isfinite(block.returns) & np.isfinite(block.log_volatility) & np.isfinite(inputs.base)
+    if chosen.sum() < MIN_ROWS:
+        raise ValueError(f"{int(chosen.sum())} days with a known outcome, and {MIN_ROWS} are needed")
+    target = block.log_volatility[chosen] - inputs.base[chosen] - 0.5 * np.log(horizon)
+    design = linear_design(inputs, spec)[chosen]
+    har = _ridge(design, target, ridge)
+    left = target - har.forecast(design)
+    size = np.abs(block.returns[chosen]) / np.exp(block.log_volatility[chosen] - left)
+    offset = float(np.log(np.maximum(np.median(size), 1e-6)) + 0.2)
+    params = trees.lightgbm(int(chosen.sum()), seed)
+    data = lightgbm.Dataset(inputs.features[chosen], target, params=params).construct()
+
+    def grow(label: Floats, rounds: int, objective: object = "regression") -> lightgbm.Booster:
+        return lightgbm.train({**params, "objective": objective}, data.set_label(label), rounds)
+
+    return Scales(
+        horizon=horizon,
+        har=har,
+        har_short=_ridge(linear_design(inputs, spec, SHORT)[chosen], target, ridge * horizon),
+        garch=garch,
+        constant=float(block.log_volatility[chosen].mean()),
+        size_offset=offset,
+        boosters={
+            "boosted": grow(target, trees.rounds),
+            "boosted_har": grow(left, trees.residual_rounds),
+            "boosted_size": grow(size / np.exp(offset), trees.size_rounds, student_t(FREEDOM)),
+        },
+    )
+
+
+def _ridge(design: Floats, target: Floats, penalty: float) -> LinearScale:
+    """Ridge on standardised columns; a column that never moves gets no weight."""
+    centre, spread = design.mean(axis=0), design.std(axis=0)
+    spread = np.where(spread > 1e-9, spread, np.inf)
+    z = (design - centre) / spread
+    mean = float(target.mean())
+    gram = z.T @ z + penalty * np.eye(z.shape[1])
+    weights = np.linalg.solve(gram, z.T @ (target - mean))
+    return LinearScale(centre, np.where(np.isfinite(spread), spread, 1e9), weights, mean)
+
+
+def student_t(freedom: float) -> Callable[[Floats, lightgbm.Dataset], tuple[Floats, Floats]]:
+    """LightGBM objective: minus the log likelihood of |x| under a Student t whose log scale is the output."""
+
+    def objective(output: Floats, data: lightgbm.Dataset) -> tuple[Floats, Floats]:
+        share = np.asarray(data.get_label(), dtype=np.float64) ** 2 * np.exp(-2 * output) / freedom
+        gradient = 1 - (freedom + 1) * share / (1 + share)
+        return np.asarray(gradient), np.asarray(np.maximum(2 * (freedom + 1) * share / (1 + share) ** 2, 0.2))
+
+    return objective
+
+
+def fit_garch(coins: Sequence[CoinRows], cut: int) -> Garch:
+    """The median of the coins' own GARCH(1,1)-t on returns up to and including day `cut` (since 1970)."""
+    known = [c.inputs.squared[1 : int(np.searchsorted(c.days, cut, side="right"))] for c in coins]
+    signs = [np.sign(np.diff(c.log_close))[: len(k)] for c, k in zip(coins, known, strict=True)]
+    long_run = [float(np.mean(k[-LONG_RUN_DAYS:])) for k in known if len(k) > FIRST_ROW]
+    if not long_run:
+        raise ValueError(f"no coin has more than {FIRST_ROW} returns")
+    fits = [_garch_t(s * np.sqrt(k)) for s, k in zip(signs, known, strict=True) if len(k) >= 250]
+    alpha, beta = (float(x) for x in np.median(fits, axis=0)) if fits else (0.1, 0.85)
+    if alpha + beta > MAX_PERSISTENCE:
+        beta = MAX_PERSISTENCE - alpha
+    return Garch(alpha=alpha, beta=beta, long_run=float(np.median(long_run)))
+
+
+def _garch_t(returns: Floats) -> tuple[float, float]:
+    from arch import arch_model  # noqa: PLC0415 - slow to import
+
+    scale = float(returns.std()) or 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a coin on which the optimiser stops early still gives usable values
+        model = arch_model(returns / scale, mean="Zero", vol="GARCH", p=1, q=1, dist="t", rescale=False)
+        found = model.fit(disp="off", show_warning=False).params
+    return float(found["alpha[1]"]), float(found["beta[1]"])

@@ -1,0 +1,251 @@
+"""The Keras network and its training loop; everything that needs TensorFlow stands here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.models.onnx_network import Network, Singles, draw_masks, sampled
+from coincast_training.trainers.lstm.params import LstmParams
+
+PARITY = 1e-5
+EVALUATED_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Standardised inputs (N + 1, F), the last row zeros; targets (N, O), NaN where unknown; starts (N,).
+
+    starts are the first row of the coin that a row belongs to: windows never reach into another coin.
+    """
+
+    inputs: Singles
+    targets: Singles
+    starts: np.ndarray
+    window_days: int
+
+    def windows(self, at: np.ndarray) -> Singles:
+        """Windows (m, L, F) that end at rows (m,), zeros before a coin's first row."""
+        rows = at[:, None] - np.arange(self.window_days - 1, -1, -1)
+        return self.inputs[np.where(rows >= self.starts[at, None], rows, len(self.inputs) - 1)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """Encoder, head and both in one, compiled; widths of what dropout is applied to; what it began with."""
+
+    encoder: Any
+    head: Any
+    whole: Any
+    widths: tuple[int, int]
+    start: tuple[list[Singles], list[Any]]
+
+    @classmethod
+    def of(cls, features: int, params: LstmParams, loss_weights: Singles) -> Graph:
+        """Builds it from the global seed."""
+        encoder = _encoder(features, params)
+        width = int(encoder.output_shape[-1])
+        head = _head(width, len(loss_weights), params)
+        windows = keras.Input((params.window_days, features))
+        masks = [keras.Input((width,)), keras.Input((params.hidden,))]
+        whole = keras.Model([windows, *masks], head([encoder(windows), *masks]))
+        optimizer = keras.optimizers.AdamW(params.learning_rate, weight_decay=params.weight_decay)
+        whole.compile(optimizer=optimizer, loss=_masked_square(loss_weights))
+        optimizer.build(whole.trainable_variables)
+        start = (whole.get_weights(), [v.numpy() for v in optimizer.variables])
+        return cls(encoder, head, whole, (width, params.hidden), start)
+
+    def reset(self) -> None:
+        """Weights and optimizer as they began."""
+        weights, state = self.start
+        self.whole.set_weights(weights)
+        for variable, value in zip(self.whole.optimizer.variables, state, strict=True):
+            variable.assign(value)
+
+
+class Net:
+    """Encoder and head with dropout masks as inputs, so that the exported head can be given the same.
+
+    One compiled graph, built when it is first needed, that is trained and asked in place: who uses it holds
+    `lock`. What travels to a worker and back is how it is built; trained weights are in a `Snapshot`.
+    """
+
+    def __init__(self, features: int, params: LstmParams, seed: int) -> None:
+        self.features = features
+        self.params = params
+        self.seed = seed
+        shares = [1.0] * len(params.anchors) + [params.mean_loss_share] * len(params.mean_anchors)
+        self.weights = np.array(shares, dtype=np.float32)
+        self.rng = np.random.default_rng(seed)
+        self.lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Net, (self.features, self.params, self.seed)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The compiled graph, as it begins."""
+        one_thread()
+        keras.utils.set_random_seed(self.seed)
+        return Graph.of(self.features, self.params, self.weights)
+
+    @property
+    def whole(self) -> Any:
+        """Encoder and head in one."""
+        return self.graph.whole
+
+    def reset(self, seed: int) -> None:
+        """As it was when it was built: a compiled graph is kept, since building one costs as much as an
+        epoch.
+        """
+        self.graph.reset()
+        self.rng = np.random.default_rng(seed)
+
+    def masks(self, rows: int) -> list[Singles]:
+        """Fresh dropout masks of both layers."""
+        return [draw_masks(rows, w, self.params.dropout, self.rng) for w in self.graph.widths]
+
+    def epoch(self, examples: Examples, train: np.ndarray) -> None:
+        """One pass over the training rows in a drawn order.
+
+        Batches are all of one length, since every other length is compiled anew: the last few rows wait.
+        """
+        rows = self.params.batch_rows
+        order = np.resize(self.rng.permutation(train), max(1, len(train) // rows) * rows)
+        for at in _parts(order, rows):
+            self.whole.train_on_batch([examples.windows(at), *self.masks(len(at))], examples.targets[at])
+
+    def loss(self, examples: Examples, at: np.ndarray) -> float:
+        """Masked squared error without dropout."""
+        error, known = 0.0, 0
+        ones = [np.ones((EVALUATED_ROWS, w), np.float32) for w in self.graph.widths]
+        for some in _parts(at, EVALUATED_ROWS):
+            filled = np.resize(some, EVALUATED_ROWS)
+            found = self.whole.predict_on_batch([examples.windows(filled), *ones])[: len(some)]
+            square = self.weights * (found - examples.targets[some]) ** 2
+            error += float(np.nansum(square))
+            known += int(np.isfinite(square).sum())
+        return error / max(known, 1)
+
+    def fit(self, examples: Examples, train: np.ndarray, stop: np.ndarray) -> int:
+        """Train until the stop rows no longer gain; keep the best weights, give the number of epochs."""
+        best, best_epoch, kept = self.loss(examples, stop), 0, self.whole.get_weights()
+        for number in range(1, self.params.epochs + 1):
+            self.epoch(examples, train)
+            now = self.loss(examples, stop)
+            if now < best:
+                best, best_epoch, kept = now, number, self.whole.get_weights()
+            elif number - best_epoch >= self.params.patience:
+                break
+        self.whole.set_weights(kept)
+        return best_epoch
+
+    def snapshot(self) -> Snapshot:
+        """What the network is now, with dropout masks drawn for it."""
+        masks = [draw_masks(self.params.samples, w, self.params.dropout, self.rng) for w in self.graph.widths]
+        return Snapshot(self, self.whole.get_weights(), masks[0], masks[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A network's weights and masks at one moment, on the compiled graph it shares with the others."""
+
+    net: Net
+    weights: list[Singles]
+    context_masks: Singles
+    hidden_masks: Singles
+
+    def samples(self, windows: Singles) -> Floats:
+        """Outputs under every mask, (S, n, O), as `Network.samples` gives them."""
+        graph, found = self.net.graph, []
+        with self.net.lock:
+            graph.whole.set_weights(self.weights)
+            for at in _parts(np.arange(len(windows)), EVALUATED_ROWS):
+                contexts = graph.encoder.predict_on_batch(windows[np.resize(at, EVALUATED_ROWS)])
+                feed = sampled(contexts, self.context_masks, self.hidden_masks)
+                out = graph.head.predict_on_batch(feed)
+                found.append(out.reshape(len(self.context_masks), EVALUATED_ROWS, -1)[:, : len(at)])
+        return np.concatenate(found, axis=1).astype(np.float64)
+
+    def export(self, probe: Singles) -> Network:
+        """The network as ONNX. Raises RuntimeError where it differs from Keras on the probe."""
+        # A graph is traced only once it has been called.
+        expected = self.samples(probe)
+        network = Network(
+            _onnx(self.net.graph.encoder), _onnx(self.net.graph.head), self.context_masks, self.hidden_masks
+        )
+        difference = float(np.abs(network.samples(probe) - expected).max())
+        if not difference < PARITY:
+            raise RuntimeError(f"the exported network differs from Keras by {difference:.2g}")
+        return network
+
+
+def one_thread() -> None:
+    """Keep TensorFlow to one thread; too late to ask once it has started, and then it stays as it is."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        return
+
+
+def _encoder(features: int, params: LstmParams) -> Any:
+    """Windows (L, F) to a context (4 units,): attention over the days beside the last day's state."""
+    windows = keras.Input((params.window_days, features), name="window")
+    days = layers.Bidirectional(layers.LSTM(params.units, return_sequences=True))(windows)
+    score = layers.Dense(1, use_bias=False)(layers.Dense(params.attention, activation="tanh")(days))
+    attended = layers.Flatten()(layers.Dot(axes=1)([layers.Softmax(axis=1)(score), days]))
+    return keras.Model(windows, layers.Concatenate()([attended, days[:, -1, :]]))
+
+
+def _head(width: int, outputs: int, params: LstmParams) -> Any:
+    context = keras.Input((width,), name="context")
+    first, second = (
+        keras.Input((width,), name="context_mask"),
+        keras.Input((params.hidden,), name="hidden_mask"),
+    )
+    hidden = layers.Dense(params.hidden, activation="relu")(layers.Multiply()([context, first]))
+    # Starts at zero: the network begins as the line it corrects.
+    out = layers.Dense(outputs, kernel_initializer="zeros")(layers.Multiply()([hidden, second]))
+    return keras.Model([context, first, second], out)
+
+
+def _masked_square(weights: Singles) -> Callable[[Any, Any], Any]:
+    """Mean square over the known targets, a weight an output."""
+
+    def loss(target: Any, found: Any) -> Any:
+        known = ops.isfinite(target)
+        square = weights * ops.where(known, (ops.where(known, target, 0.0) - found) ** 2, 0.0)
+        return ops.sum(square) / ops.maximum(ops.sum(ops.cast(known, "float32")), 1.0)
+
+    return loss
+
+
+def _parts(at: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Parts of at most so many rows."""
+    for start in range(0, len(at), rows):
+        yield at[start : start + rows]
+
+
+def _onnx(model: Any) -> bytes:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the converter's own deprecations, nothing of ours
+        path = Path(folder) / "model.onnx"
+        model.export(str(path), format="onnx", verbose=False)
+        return path.read_bytes()

@@ -1,0 +1,144 @@
+"""What a model's outputs were worth out of sample: weights, the shape of the residuals, errors of the
+volatility.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.models.residuals import ResidualShape, residual_shape
+from coincast_training.trainers.training_table import Rows
+
+MIN_ROWS = 40
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """Uncorrected outputs on m rows at A anchors, M of which forecast a mean.
+
+    at (m,) positions in the table; line and extra (m, A) of log volatility, the first believed, the second
+    weighed; scores (m, M) of the return in units of volatility; widen (m, A) adds to the log of the width,
+    not of the volatility (a model's own uncertainty).
+    """
+
+    at: np.ndarray
+    line: Floats
+    extra: Floats
+    scores: Floats
+    widen: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corrections:
+    """Weights of the extra (A,) and of the scores (M,), shape of the residuals, error of log volatility
+    (A,).
+    """
+
+    volatility_weights: Floats
+    mean_weights: Floats
+    shape: ResidualShape
+    volatility_errors: Floats
+
+
+def correct(
+    rows: Rows,
+    anchors: tuple[int, ...],
+    mean_anchors: tuple[int, ...],
+    seen: Sequence[Outputs],
+    last_close: np.datetime64,
+) -> Corrections:
+    """Learn from outputs made out of sample, on targets that had ended by last_close, and from nothing
+    else.
+    """
+    pool = _joined(seen)
+    errors, residuals, weights, blocks = [], [], [], []
+    mean_weights = np.zeros(len(mean_anchors))
+    for j, h in enumerate(anchors):
+        ended = rows.origins[pool.at] + np.timedelta64(h, "D") <= last_close
+        y = np.where(ended, rows.log_volatility[pool.at, rows.column(h)], np.nan)
+        weight = _slope(pool.extra[:, j], y - pool.line[:, j])
+        log_volatility = pool.line[:, j] + weight * pool.extra[:, j]
+        scale = np.exp(log_volatility + pool.widen[:, j]) * np.sqrt(h)
+        z = np.where(ended, rows.returns[pool.at, rows.column(h)] / scale, np.nan)
+        if h in mean_anchors:
+            m = mean_anchors.index(h)
+            mean_weights[m] = _shrunk(pool.scores[:, m], z, rows.origins[pool.at], h)
+            z = z - mean_weights[m] * pool.scores[:, m]
+        weights.append(weight)
+        residuals.append(z)
+        blocks.append(independent_blocks(rows, pool.at[np.isfinite(z)], h))
+        errors.append(_spread(y - log_volatility, h))
+    shape = residual_shape(anchors, residuals, blocks=blocks)
+    return Corrections(np.array(weights), mean_weights, shape, np.array(errors))
+
+
+def scores_of(
+    rows: Rows, anchors: tuple[int, ...], chosen: tuple[int, ...], log_volatility: Floats
+) -> Floats:
+    """Returns at the chosen anchors in units of forecast volatility (N, A): (N, M), cut at four."""
+    out = [
+        rows.returns[:, rows.column(h)] / (np.exp(log_volatility[:, anchors.index(h)]) * np.sqrt(h))
+        for h in chosen
+    ]
+    return np.asarray(np.clip(np.stack(out, axis=1), -4, 4))
+
+
+def thinned(rows: Rows, at: np.ndarray, horizon: int) -> np.ndarray:
+    """Every fifth part of a horizon only: targets that overlap more say little more."""
+    stride = max(1, horizon // 5)
+    return np.asarray(at[rows.origins[at].astype(np.int64) % stride == 0])
+
+
+def _joined(seen: Sequence[Outputs]) -> Outputs:
+    names = ("at", "line", "extra", "scores", "widen")
+    return Outputs(*(np.concatenate([getattr(r, f) for r in seen]) for f in names))
+
+
+def independent_blocks(rows: Rows, at: np.ndarray, horizon: int) -> int:
+    """How many independent stretches some rows hold: of days, times the root of the coins seen on each.
+
+    Coins move together, so ten of them tell more than one and less than ten times as much.
+    """
+    stretch = rows.origins[at].astype(np.int64) // horizon
+    days = len(np.unique(stretch))
+    pairs = len(np.unique(stretch * len(rows.coin_ids) + rows.coin[at]))
+    return round(days * np.sqrt(pairs / days)) if days else 0
+
+
+def _slope(x: Floats, y: Floats) -> float:
+    """Slope of y on x about zero, from 0 to 1, shrunk by a tenth of the rows."""
+    known = np.isfinite(x) & np.isfinite(y)
+    square = float(x[known] @ x[known])
+    return float(np.clip(x[known] @ y[known] / (1.1 * square), 0, 1)) if square > 0 else 0.0
+
+
+def _shrunk(score: Floats, outcome: Floats, origins: np.ndarray, horizon: int) -> float:
+    """How much of a mean forecast to believe, 0 to 1: its slope out of sample times 1 - 4 / t^2, zero below
+    t = 2.
+
+    t counts blocks of dates, not rows: coins move together, and targets overlap over the horizon.
+    """
+    known = np.isfinite(score) & np.isfinite(outcome)
+    if known.sum() < MIN_ROWS:
+        return 0.0
+    x, y = score[known], outcome[known]
+    square = float(x @ x)
+    if square <= 0:
+        return 0.0
+    slope = float(x @ y) / square
+    blocks = origins[known].astype(np.int64) // max(7, 2 * horizon)
+    _, block = np.unique(blocks, return_inverse=True)
+    moments = np.bincount(block, weights=x * (y - slope * x))
+    error = np.sqrt(float(moments @ moments)) / square
+    t = slope / error if error > 0 else 0.0
+    return float(np.clip(slope, 0, 1) * (1 - 4 / t**2)) if t > 2 else 0.0
+
+
+def _spread(error: Floats, horizon: int) -> float:
+    """Root mean square error of log volatility; a plain guess where nothing was measured."""
+    known = error[np.isfinite(error)]
+    return float(np.sqrt(np.mean(known**2))) if len(known) >= 10 else 0.28 + 0.27 / horizon

@@ -1,0 +1,45 @@
+"""The days a fit may know, and the line of volatility that every model of returns stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.models.har import HarLine, fit_line
+from coincast_training.trainers.training_table import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Training origins from `first`, targets ended by the close of `last_close` (both datetime64[D])."""
+
+    first: np.datetime64
+    last_close: np.datetime64
+
+    def known(self, rows: Rows, horizon: int) -> np.ndarray:
+        """Positions of the rows in the window whose target at a horizon had ended."""
+        ended = rows.origins + np.timedelta64(horizon, "D") <= self.last_close
+        return np.flatnonzero((rows.origins >= self.first) & ended)
+
+    def divided(self, later_share: float) -> tuple[Window, Window]:
+        """The earlier part and the later block; no target of the one reaches into the other."""
+        days = int((self.last_close - self.first).astype(int))
+        start = self.last_close - np.timedelta64(max(min(30, days // 4), round(later_share * days)), "D")
+        return Window(self.first, start - np.timedelta64(1, "D")), Window(start, self.last_close)
+
+
+def volatility_ahead(rows: Rows, anchors: tuple[int, ...]) -> Floats:
+    """Log volatility to come at the anchors, (N, A), NaN where the days have not come."""
+    return np.stack([rows.log_volatility[:, rows.column(h)] for h in anchors], axis=1)
+
+
+def line_of(rows: Rows, anchors: tuple[int, ...], window: Window, ridge_rows: float) -> HarLine:
+    """The HAR line, fitted on the targets that had ended in a window."""
+    ahead = volatility_ahead(rows, anchors)
+    targets = np.full_like(ahead, np.nan)
+    for j, h in enumerate(anchors):
+        at = window.known(rows, h)
+        targets[at, j] = ahead[at, j]
+    return fit_line(rows.features, rows.spec.names, targets, ridge=ridge_rows)

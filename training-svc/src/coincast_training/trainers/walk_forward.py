@@ -1,0 +1,159 @@
+"""Walking any recipe forward: fit on every window, then correct each by what went before it, in order.
+
+The fits know nothing of one another, so they may run anywhere; what they teach is put together here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_modelkit.models.location_scale import LocationScale
+from coincast_modelkit.splits import Fold, walk_forward
+from coincast_training.executors import Executor
+from coincast_training.trainers.base import WalkForward
+from coincast_training.trainers.calibration import Calibration
+from coincast_training.trainers.oos_corrections import Corrections, Outputs
+from coincast_training.trainers.params import WalkParams
+from coincast_training.trainers.progress import Progress
+from coincast_training.trainers.time_window import Window
+from coincast_training.trainers.training_table import Rows
+
+RECORD_HORIZONS = (1, 3, 7, 14, 30)
+DAY = np.timedelta64(1, "D")
+
+
+class Fitted(Protocol):
+    """A recipe fitted on a window, not yet corrected."""
+
+    def outputs(self, rows: Rows, at: np.ndarray) -> Outputs:
+        """Uncorrected outputs on some rows."""
+        ...
+
+
+F = TypeVar("F", bound=Fitted)
+F_co = TypeVar("F_co", bound=Fitted, covariant=True)
+
+
+class Recipe(Protocol[F_co]):
+    """What fits any window of one table, in this process or where it was sent."""
+
+    @property
+    def rows(self) -> Rows:
+        """The table."""
+        ...
+
+    def fit(self, window: Window) -> tuple[F_co, Outputs]:
+        """Fits on a window, and gives the outputs on its later block, which correct the first fold alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walked(Generic[F]):
+    """A recipe fitted on all days, what its walk taught, and the forecasts made on the way."""
+
+    fitted: F
+    later: Outputs
+    known: Calibration
+    record: WalkForward
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part(Generic[F]):
+    """What one window gave: outputs on a fold's test days, or what was fitted on all days."""
+
+    fitted: F | None
+    outputs: Outputs | None
+    later: Outputs
+
+
+def folds_of(rows: Rows, params: WalkParams) -> list[Fold]:
+    """The folds of a table: its later half in equal parts, or the days that the settings name."""
+    first, last = rows.origins.min(), rows.origins.max()
+    days = (last - first).astype(int) + 1
+    begin = first + np.timedelta64(max(days // 2, min(days * 7 // 10, 120)), "D")
+    if params.first_test is not None:
+        begin = np.datetime64(params.first_test, "D")
+    step = params.step_days or max(7, -(-int((last - begin).astype(int)) // params.folds))
+    return list(
+        walk_forward(
+            first,
+            begin,
+            last - DAY,
+            step_days=step,
+            embargo_days=max(params.anchors),
+            rolling_days=params.rolling_days,
+        )
+    )
+
+
+def walk(recipe: Recipe[F], params: WalkParams, *, executor: Executor, progress: Progress) -> Walked[F]:
+    """Fits on all days and, where the settings ask for it, fold after fold before."""
+    rows = recipe.rows
+    folds = folds_of(rows, params) if params.walk_forward else []
+    whole = Window(rows.origins.min(), rows.origins.max())
+    tasks = [*((_window_of(fold), fold) for fold in folds), (whole, None)]
+
+    def heard(done: int) -> None:
+        progress(done / len(tasks), f"fitted {done} of {len(tasks)} windows")
+
+    # The longest window first: begun last, it would be waited for alone.
+    parts = executor.map(_fit_part, recipe, tasks[::-1], heard=heard)[::-1]
+    known = Calibration(rows, params.anchors, params.mean_anchors)
+    quantiles = []
+    for (window, _), part in zip(tasks, parts, strict=True):
+        if part.outputs is not None:
+            corrections = known.add(part.outputs, part.later, window.last_close)
+            quantiles.append(quantiles_of(rows, part.outputs, corrections, params))
+    fitted, later = parts[-1].fitted, parts[-1].later
+    assert fitted is not None  # noqa: S101 - the last task is the one without a fold
+    return Walked(fitted, later, known, _joined(rows, [s.at for s in known.seen], quantiles))
+
+
+def _window_of(fold: Fold) -> Window:
+    """A target may end on the day before the first test origin, and no later: see Fold."""
+    return Window(fold.train_from, fold.test_from - DAY)
+
+
+def _fit_part(recipe: Recipe[F], task: tuple[Window, Fold | None]) -> _Part[F]:
+    """One window; what was fitted for a fold is left behind once it has spoken."""
+    window, fold = task
+    fitted, later = recipe.fit(window)
+    if fold is None:
+        return _Part(fitted, None, later)
+    rows = recipe.rows
+    return _Part(None, fitted.outputs(rows, np.flatnonzero(fold.test_mask(rows.origins))), later)
+
+
+def quantiles_of(rows: Rows, outputs: Outputs, corrections: Corrections, params: WalkParams) -> Floats:
+    """Log-return quantiles (m, H, Q) at RECORD_HORIZONS from outputs of m rows."""
+    form = LocationScale(params.anchors, params.mean_anchors, corrections.shape)
+    at_anchors = outputs.line + corrections.volatility_weights * outputs.extra
+    scores = corrections.mean_weights * outputs.scores
+    return form.quantiles(
+        at_anchors, scores, RECORD_HORIZONS, regimes=rows.regime[outputs.at], widen=outputs.widen
+    )
+
+
+def _joined(rows: Rows, positions: Sequence[np.ndarray], forecasts: Sequence[Floats]) -> WalkForward:
+    """One record of all folds: a row a coin, origin and horizon whose day has come."""
+    shape = (0, len(RECORD_HORIZONS), len(PROBABILITIES))
+    at = np.concatenate([*positions, np.array([], dtype=np.int64)])
+    quantiles = np.concatenate([*forecasts, np.empty(shape)])
+    columns = [rows.column(h) for h in RECORD_HORIZONS]
+    actual = rows.returns[at][:, columns]
+    origin, horizon = np.nonzero(np.isfinite(actual))
+    return WalkForward(
+        coin_ids=np.array(rows.coin_ids)[rows.coin[at[origin]]],
+        origins=rows.origins[at[origin]],
+        horizons=np.array(RECORD_HORIZONS)[horizon],
+        last_prices=rows.prices[at[origin]],
+        probabilities=PROBABILITIES,
+        log_return_quantiles=quantiles[origin, horizon],
+        actual_log_returns=actual[origin, horizon],
+    )

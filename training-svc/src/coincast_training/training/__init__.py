@@ -1,1 +1,0 @@
-"""One training run: history, fit, record, artifact, promotion."""
