@@ -1,0 +1,6 @@
+"""Hourly candles, what they tell about volatility, and the model of the next 48 hours."""
+
+from coincast_modelkit.hourly.candles import HourlyCandles, HourlyPanel
+from coincast_modelkit.hourly.model import HourlyForecasts, IntradayModel
+
+__all__ = ["HourlyCandles", "HourlyForecasts", "HourlyPanel", "IntradayModel"]

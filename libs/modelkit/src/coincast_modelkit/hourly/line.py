@@ -1,0 +1,92 @@
+"""The ridge line of the hourly model, fitted from moments that grow with the walk.
+
+Corsi 2009 (HAR), with a leverage term as in Corsi and Reno 2012. Since only sums of products are kept, a
+refit costs one pass over the hours that are new, and an expanding walk costs what a single fit costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+
+# So many imaginary rows with a slope of zero; hundreds of thousands of real ones outweigh them soon.
+RIDGE_ROWS = 100.0
+MIN_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourlyLine:
+    """Slopes (A, T), intercepts (A,) and residual errors (A,) of log volatility at A anchor horizons.
+
+    The output is half the log of mean deseasonalised variance an hour over the horizon.
+    """
+
+    slopes: Floats
+    intercepts: Floats
+    errors: Floats
+
+    def predict(self, rows: Floats) -> Floats:
+        """Return the outputs (n, A) of design rows (n, T)."""
+        return np.asarray(rows @ self.slopes.T + self.intercepts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists."""
+        return {
+            "slopes": self.slopes.tolist(),
+            "intercepts": self.intercepts.tolist(),
+            "errors": self.errors.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> HourlyLine:
+        """Read what `to_dict` gave."""
+        return cls(*(np.array(plain[name], dtype=np.float64) for name in ("slopes", "intercepts", "errors")))
+
+
+class Moments:
+    """Sums of products of design rows and one target, to which rows can be added."""
+
+    def __init__(self, terms: int) -> None:
+        self._products = np.zeros((terms + 2, terms + 2))
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows were added."""
+        return int(self._products[-2, -2])
+
+    def add(self, rows: Floats, target: Floats) -> None:
+        """Add design rows (n, T) with their target (n,); rows with anything missing are left out."""
+        good = np.isfinite(target) & np.isfinite(rows).all(axis=1)
+        table = np.column_stack([rows[good], np.ones(int(good.sum())), target[good]])
+        self._products += table.T @ table
+
+    def solve(self, ridge_rows: float = RIDGE_ROWS) -> tuple[Floats, float, float]:
+        """Return slopes (T,), intercept and residual error of the ridge on standardised terms.
+
+        Raises:
+            ValueError: Fewer than MIN_ROWS rows were added.
+        """
+        n = self._products[-2, -2]
+        if n < MIN_ROWS:
+            raise ValueError(f"the hourly line needs {MIN_ROWS} hours with a known outcome, got {int(n)}")
+        mean = self._products[-2] / n
+        cov = self._products / n - np.outer(mean, mean)
+        terms = len(cov) - 2
+        variance = np.diag(cov)[:terms]
+        spread = np.sqrt(np.where(variance > 1e-12, variance, np.inf))
+        gram = cov[:terms, :terms] / np.outer(spread, spread) + ridge_rows / n * np.eye(terms)
+        slopes = np.linalg.solve(gram, cov[:terms, -1] / spread) / spread
+        residual = cov[-1, -1] - 2 * slopes @ cov[:terms, -1] + slopes @ cov[:terms, :terms] @ slopes
+        return slopes, float(mean[-1] - mean[:terms] @ slopes), float(np.sqrt(max(residual, 1e-12)))
+
+
+def line_of(moments: list[Moments]) -> HourlyLine:
+    """Return the line of one `Moments` an anchor."""
+    parts = [m.solve() for m in moments]
+    return HourlyLine(
+        np.stack([p[0] for p in parts]), np.array([p[1] for p in parts]), np.array([p[2] for p in parts])
+    )

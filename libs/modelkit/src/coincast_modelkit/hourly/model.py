@@ -1,0 +1,291 @@
+"""intraday: the distribution of the price 1 to 48 hours after the newest closed hour.
+
+A ridge line on deseasonalised log volatility at six anchor horizons, multiplied by the profile of the hours
+that lie ahead, with symmetric residual sizes by volatility regime. The point forecast is the last price: the
+direction of the next hours is close to a coin toss, and what there is does not survive trading costs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.hourly.candles import EPOCH, HOURS_A_DAY, HourlyCandles, HourlyPanel
+from coincast_modelkit.hourly.features import (
+    MEMORY_HOURS,
+    REFERENCE_SPANS,
+    TERMS,
+    OwnTerms,
+    design,
+    reference_spans,
+    volatility_spans,
+)
+from coincast_modelkit.hourly.line import HourlyLine
+from coincast_modelkit.hourly.profile import WeekProfile
+from coincast_modelkit.hourly.regimes import RANK_MEMORY_HOURS, newest_regime
+from coincast_modelkit.hourly.volatility import BELIEF_HOURS, hourly_variance, trailing_mean
+from coincast_modelkit.intervals import symmetric_quantiles
+from coincast_modelkit.models.interpolation import across_horizons, normal_cdf
+
+MODEL = "intraday"
+MAX_HORIZON_HOURS = 48
+ANCHORS = (1, 3, 6, 12, 24, 48)
+LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
+# As many hours as any part of the model looks back.
+TAIL_HOURS = max(MEMORY_HOURS, RANK_MEMORY_HOURS + HOURS_A_DAY) + BELIEF_HOURS
+# A reference coin whose newest hour is older than this does not speak for the market of today.
+REFERENCE_AGE_HOURS = 3
+# With highs and lows in this share of the last day's hours a coin is read by the line of ranges.
+RANGE_SHARE = 0.8
+RANGES, CLOSES = "ranges", "closes"
+
+
+class HourlyForecasts(Forecasts):
+    """Forecasts whose horizons are hours and whose as_of is when the newest hour closed (UTC).
+
+    volatility and trailing_volatility remain those of a daily log return, so that they can be compared with
+    the daily models' (times the square root of 365 gives a year's).
+    """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourlyCalibration:
+    """A line and the sizes of what it leaves.
+
+    sizes (A, R, L) are |return| in units of the forecast scale at LEVELS in each regime; spread (A,) is the
+    root mean square of the same, which turns the scale into a standard deviation.
+    """
+
+    line: HourlyLine
+    sizes: Floats
+    spread: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketSpans:
+    """The newest volatility of the leader and of the market, (4,) each, at the close of one hour.
+
+    source is RANGES or CLOSES: what the variance of an hour was computed from.
+    """
+
+    closes_at: np.datetime64
+    source: str
+    leader: Floats
+    market: Floats
+
+
+class IntradayModel:
+    """See the module. Horizons between the anchors are interpolated in the log of the horizon."""
+
+    name = MODEL
+    max_horizon_hours = MAX_HORIZON_HOURS
+    # A day of hours; fewer give a NaN row.
+    min_history_hours = HOURS_A_DAY
+
+    def __init__(
+        self,
+        calibrations: Mapping[str, HourlyCalibration],
+        *,
+        panel_profile: WeekProfile,
+        profiles: Mapping[str, WeekProfile],
+        version: str = "",
+    ) -> None:
+        """Store the fitted parts.
+
+        Args:
+            calibrations: By source: RANGES for hours with high and low, CLOSES for hours without.
+            panel_profile: Profile of coins that were not in the training.
+            profiles: Profiles of those that were.
+            version: Version of the artifact.
+
+        Raises:
+            ValueError: The calibration of a source is missing.
+        """
+        if missing := {RANGES, CLOSES} - set(calibrations):
+            raise ValueError(f"intraday needs a calibration for {', '.join(sorted(missing))}")
+        self.calibrations = dict(calibrations)
+        self.panel_profile = panel_profile
+        self.profiles = dict(profiles)
+        self.version = version
+
+    def profile_of(self, coin_id: str) -> WeekProfile:
+        """Return the coin's own profile, or the panel's for a coin that was not trained on."""
+        return self.profiles.get(coin_id, self.panel_profile)
+
+    def market(
+        self, reference: HourlyPanel, closes_at: np.datetime64, *, source: str = RANGES
+    ) -> MarketSpans:
+        """Return the market's newest volatility at the close of an hour; NaN where no coin is current."""
+        spans = {}
+        for coin_id, candles in reference.items():
+            known = candles.until(closes_at)
+            if len(known) and closes_at - known.closes_at <= np.timedelta64(REFERENCE_AGE_HOURS, "h"):
+                tail = known.tail(_SPANS_TAIL)
+                spans[coin_id] = volatility_spans(self._deseasonalised(tail, source), last=1)
+        if not spans:
+            none = np.full(len(REFERENCE_SPANS), np.nan)
+            return MarketSpans(closes_at, source, none, none)
+        leader, market = reference_spans(spans)
+        return MarketSpans(closes_at, source, leader[0], market[0])
+
+    def predict(
+        self,
+        coins: Sequence[HourlyCandles],
+        hours: Sequence[int],
+        *,
+        reference: HourlyPanel | MarketSpans | None = None,
+    ) -> HourlyForecasts:
+        """Forecast every coin at every horizon from its newest closed hour.
+
+        Args:
+            coins: Hourly history, of which the last TAIL_HOURS are read.
+            hours: Horizons, 1 to MAX_HORIZON_HOURS.
+            reference: Bitcoin and the other coins of the market, or what `market` made of them for this
+                hour; coins of another hour or source then do without.
+
+        Returns:
+            One row a coin; NaN where a coin's last day is not known well enough.
+
+        Raises:
+            ValueError: A horizon is out of range.
+        """
+        wanted = checked_hours(hours)
+        shape = (len(coins), len(wanted))
+        quantiles = np.full((*shape, len(PROBABILITIES)), np.nan)
+        volatility, trailing, rise = (np.full(shape, np.nan) for _ in range(3))
+        markets: dict[tuple[np.datetime64, str], MarketSpans] = {}
+        for i, coin in enumerate(coins):
+            if len(coin) < self.min_history_hours:
+                continue
+            source = source_of(coin)
+            key = coin.closes_at, source
+            if isinstance(reference, MarketSpans):
+                fits = (reference.closes_at, reference.source) == key
+                markets[key] = reference if fits else self.market({}, coin.closes_at, source=source)
+            elif key not in markets:
+                markets[key] = self.market(reference or {}, coin.closes_at, source=source)
+            market = markets[key]
+            quantiles[i], volatility[i], trailing[i], rise[i] = self._forecast(coin, market, wanted)
+        return HourlyForecasts(
+            coin_ids=tuple(c.coin_id for c in coins),
+            as_of=tuple(_moment(c) for c in coins),
+            last_price=np.array([c.last_price if len(c) else np.nan for c in coins], dtype=np.float64),
+            horizons=wanted,
+            probabilities=PROBABILITIES,
+            log_return_quantiles=quantiles,
+            volatility=volatility,
+            trailing_volatility=trailing,
+            rise_of_volatility=rise,
+        )
+
+    def row(self, coin: HourlyCandles, market: MarketSpans) -> tuple[Floats, int]:
+        """Return the newest design row (T,) of a coin and its regime."""
+        tail = coin.tail(TAIL_HOURS)
+        level = self._deseasonalised(tail, market.source)
+        last = slice(-_SPANS_TAIL, None)
+        own = OwnTerms.of(level[last], tail.log_close[last], last=1)
+        row = design(own, market.leader[None], market.market[None])[0]
+        day = 0.5 * np.log(trailing_mean(level, HOURS_A_DAY))
+        return row, newest_regime(day)
+
+    def _forecast(
+        self, coin: HourlyCandles, market: MarketSpans, hours: tuple[int, ...]
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Return quantiles (H, Q), daily volatility, trailing volatility and chance of its rise (H,) each."""
+        row, regime = self.row(coin, market)
+        fitted = self.calibrations[market.source]
+        profile = self.profile_of(coin.coin_id)
+        ahead = np.array([profile.ahead(np.array([coin.closes_at]), h)[0] for h in hours])
+        line = across_horizons(ANCHORS, fitted.line.predict(row[None])[0], hours) + 0.5 * np.log(ahead)
+        sizes = across_horizons(ANCHORS, fitted.sizes[:, regime], hours)
+        spread = across_horizons(ANCHORS, fitted.spread, hours)
+        errors = across_horizons(ANCHORS, fitted.line.errors, hours)
+        scale = np.exp(line) * np.sqrt(hours)
+        daily = np.sqrt(HOURS_A_DAY)
+        variance = hourly_variance(coin.tail(MAX_HORIZON_HOURS + 1), ranges=market.source == RANGES)
+        trailing = np.array([trailing_mean(variance, max(HOURS_A_DAY, h))[-1] for h in hours])
+        rise = normal_cdf((line - 0.5 * np.log(trailing)) / errors)
+        return (
+            symmetric_quantiles(scale[:, None] * sizes),
+            np.exp(line) * spread * daily,
+            np.sqrt(trailing) * daily,
+            rise,
+        )
+
+    def _deseasonalised(self, candles: HourlyCandles, source: str) -> Floats:
+        variance = hourly_variance(candles, ranges=source == RANGES)
+        return np.asarray(variance / self.profile_of(candles.coin_id).at(candles.starts))
+
+    def save(self, folder: Path) -> None:
+        """Write everything `load` needs as one JSON file."""
+        plain: dict[str, Any] = {
+            "anchors_hours": list(ANCHORS),
+            "terms": list(TERMS),
+            "levels": LEVELS.tolist(),
+            "panel_profile": self.panel_profile.factors.tolist(),
+            "profiles": {coin: p.factors.tolist() for coin, p in sorted(self.profiles.items())},
+            "calibrations": {
+                source: {"line": c.line.to_dict(), "sizes": c.sizes.tolist(), "spread": c.spread.tolist()}
+                for source, c in sorted(self.calibrations.items())
+            },
+        }
+        (folder / FILE).write_text(json.dumps(plain, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, *, version: str = "") -> Self:
+        """Read what `save` wrote. Raises ValueError where it was written with other terms or levels."""
+        plain = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        same = (
+            tuple(plain["terms"]) == TERMS
+            and tuple(plain["anchors_hours"]) == ANCHORS
+            and plain["levels"] == LEVELS.tolist()
+        )
+        if not same:
+            raise ValueError(
+                "this intraday model has other terms, anchors or levels than this build; train again"
+            )
+        return cls(
+            {
+                source: HourlyCalibration(
+                    HourlyLine.from_dict(part["line"]), np.array(part["sizes"]), np.array(part["spread"])
+                )
+                for source, part in plain["calibrations"].items()
+            },
+            panel_profile=WeekProfile(np.array(plain["panel_profile"])),
+            profiles={coin: WeekProfile(np.array(f)) for coin, f in plain["profiles"].items()},
+            version=version,
+        )
+
+
+FILE = "intraday.json"
+_SPANS_TAIL = MEMORY_HOURS + BELIEF_HOURS
+
+
+def source_of(candles: HourlyCandles) -> str:
+    """Return RANGES where most of the last day's hours have a high and a low, else CLOSES."""
+    last = slice(-HOURS_A_DAY, None)
+    ranged = np.isfinite(candles.high[last]) & np.isfinite(candles.low[last])
+    return RANGES if ranged.sum() >= RANGE_SHARE * candles.known[last].sum() else CLOSES
+
+
+def checked_hours(hours: Sequence[int]) -> tuple[int, ...]:
+    """Return the horizons as a tuple. Raises ValueError, naming the fix, where one is out of range."""
+    wanted = tuple(int(h) for h in hours)
+    if not wanted or min(wanted) < 1 or max(wanted) > MAX_HORIZON_HOURS:
+        raise ValueError(f"hours must be 1 to {MAX_HORIZON_HOURS}, got {list(wanted)}")
+    return wanted
+
+
+def _moment(candles: HourlyCandles) -> dt.datetime:
+    """Return when the newest hour closed; the epoch for a coin without hours, whose row is NaN."""
+    closes = candles.closes_at if len(candles) else EPOCH
+    moment: dt.datetime = closes.astype("datetime64[s]").astype(dt.datetime)
+    return moment.replace(tzinfo=dt.UTC)

@@ -1,0 +1,179 @@
+"""The hourly training table: design rows, outcomes and regimes of all coins on one grid of hours.
+
+Every row sees only what was known when its hour closed. The profile of the week is renewed every
+RENEWAL_DAYS from the hours before the renewal, and the rows after it are computed with that profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.hourly.candles import HOUR, HOURS_A_DAY, HourlyPanel, Hours, as_hour
+from coincast_modelkit.hourly.features import (
+    DAY_SPAN,
+    LEADER,
+    MEMORY_HOURS,
+    TERMS,
+    OwnTerms,
+    design,
+    reference_spans,
+)
+from coincast_modelkit.hourly.model import ANCHORS
+from coincast_modelkit.hourly.profile import (
+    HOURS_A_WEEK,
+    RENEWAL_DAYS,
+    WeekProfile,
+    panel_profiles,
+    profile_cells,
+)
+from coincast_modelkit.hourly.regimes import hourly_regimes
+from coincast_modelkit.hourly.targets import log_volatility_ahead, returns_ahead
+from coincast_modelkit.hourly.volatility import hourly_returns, hourly_variance
+
+# The first profile is estimated from so many weeks; the rows of those weeks are only ever learnt from.
+FIRST_PROFILE_WEEKS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourlyTable:
+    """K coins on n hours with A anchor horizons and T terms; NaN where a coin has nothing.
+
+    An origin is the close of its hour: row i is known at starts[i] + 1 h. log_profile (K, n, A) is half the
+    log of the profile over the coming hours; returns (K, n, A) and targets (K, n, A) are outcomes, targets
+    the deseasonalised log volatility that the line is fitted on. step_returns (K, n) are single hours.
+    """
+
+    coins: tuple[str, ...]
+    starts: Hours
+    rows: Floats
+    log_profile: Floats
+    regimes: NDArray[np.int64]
+    returns: Floats
+    targets: Floats
+    step_returns: Floats
+    log_close: Floats
+    panel_profile: WeekProfile
+    profiles: Mapping[str, WeekProfile]
+
+    @property
+    def closes_at(self) -> Hours:
+        """Return when each hour closed, (n,)."""
+        return np.asarray(self.starts + HOUR)
+
+    def position(self, moment: np.datetime64) -> int:
+        """Return the first row whose hour closes at or after a moment."""
+        return int(np.searchsorted(self.closes_at, as_hour(moment)))
+
+
+def build_table(panel: HourlyPanel, *, closes_only: bool = False) -> HourlyTable:
+    """Build the table of a panel.
+
+    Args:
+        panel: Hourly candles of each coin.
+        closes_only: Read the rows from closes alone, as of a source without high and low; outcomes stay those
+            of the ranges where there are any.
+
+    Raises:
+        ValueError: The panel holds no hours.
+    """
+    coins = tuple(coin for coin in panel if len(panel[coin]))
+    if not coins:
+        raise ValueError("there are no hourly candles to learn from")
+    first = min(panel[c].first for c in coins)
+    count = int((max(panel[c].closes_at for c in coins) - first).astype(np.int64))
+    starts = first + np.arange(count)
+
+    def on_grid(values: Mapping[str, Floats]) -> Floats:
+        out = np.full((len(coins), count), np.nan)
+        for i, coin in enumerate(coins):
+            begin = int((panel[coin].first - first).astype(np.int64))
+            out[i, begin : begin + len(values[coin])] = values[coin]
+        return out
+
+    outcome = on_grid({c: hourly_variance(panel[c]) for c in coins})
+    returns = on_grid({c: hourly_returns(panel[c]) for c in coins})
+    log_close = on_grid({c: panel[c].log_close for c in coins})
+    read = on_grid({c: hourly_variance(panel[c], ranges=False) for c in coins}) if closes_only else outcome
+    known = on_grid({c: panel[c].close for c in coins})
+    rows = np.full((len(coins), count, len(TERMS)), np.nan)
+    log_profile = np.full((len(coins), count, len(ANCHORS)), np.nan)
+    renewals = _renewals(starts)
+    for begin, stop in zip(renewals, [*renewals[1:], count], strict=True):
+        # The first stretch borrows its profile from its own first weeks; it is only ever learnt from.
+        until = begin if begin else min(FIRST_PROFILE_WEEKS * HOURS_A_WEEK, count)
+        profiles = _profiles(starts[:until], outcome[:, :until])[1]
+        _fill_rows(
+            slice(begin, stop),
+            starts,
+            read,
+            log_close,
+            profiles=profiles,
+            leader=coins.index(LEADER) if LEADER in coins else None,
+            out=(rows, log_profile),
+        )
+    targets, ahead = (np.full_like(log_profile, np.nan) for _ in range(2))
+    for i in range(len(coins)):
+        for j, h in enumerate(ANCHORS):
+            targets[i, :, j] = log_volatility_ahead(outcome[i], h) - log_profile[i, :, j]
+            ahead[i, :, j] = returns_ahead(log_close[i], known[i], h)
+    newest, own = _profiles(starts, outcome)
+    return HourlyTable(
+        coins=coins,
+        starts=starts,
+        rows=rows,
+        log_profile=log_profile,
+        regimes=np.stack([hourly_regimes(r) for r in rows[:, :, DAY_SPAN]]),
+        returns=ahead,
+        targets=targets,
+        step_returns=returns,
+        log_close=log_close,
+        panel_profile=newest,
+        profiles=dict(zip(coins, own, strict=True)),
+    )
+
+
+def _renewals(starts: Hours) -> list[int]:
+    """Return the rows at which the profile is renewed: every RENEWAL_DAYS since the epoch."""
+    step = RENEWAL_DAYS * HOURS_A_DAY
+    since = starts.astype(np.int64)
+    first = FIRST_PROFILE_WEEKS * HOURS_A_WEEK
+    return [0, *(int(i) for i in np.flatnonzero(since % step == 0) if i >= first)]
+
+
+def _profiles(starts: Hours, variance: Floats) -> tuple[WeekProfile, list[WeekProfile]]:
+    cells = {str(i): profile_cells(starts, v) for i, v in enumerate(variance)}
+    panel_profile, own = panel_profiles(cells)
+    return panel_profile, [own[str(i)] for i in range(len(variance))]
+
+
+def _fill_rows(
+    part: slice,
+    starts: Hours,
+    variance: Floats,
+    log_close: Floats,
+    *,
+    profiles: Sequence[WeekProfile],
+    leader: int | None,
+    out: tuple[Floats, Floats],
+) -> None:
+    """Compute the rows and the profiles ahead of one stretch of hours with its vintage of the profiles."""
+    rows, log_profile = out
+    seen = slice(max(0, part.start - MEMORY_HOURS), part.stop)
+    new = slice(part.start - seen.start, part.stop - seen.start)
+    own = [
+        OwnTerms.of(v[seen] / profile.at(starts[seen]), c[seen])
+        for v, c, profile in zip(variance, log_close, profiles, strict=True)
+    ]
+    names = {str(i): o.spans for i, o in enumerate(own)}
+    if leader is not None:
+        names[LEADER] = names.pop(str(leader))
+    first, market = reference_spans(names)
+    for i, terms in enumerate(own):
+        rows[i, part] = design(terms, first, market)[new]
+        for j, h in enumerate(ANCHORS):
+            log_profile[i, part, j] = 0.5 * np.log(profiles[i].ahead(starts[part] + HOUR, h))
