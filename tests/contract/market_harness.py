@@ -21,7 +21,7 @@ from coincast_chassis.run import serve
 from coincast_market_data.app import build
 from coincast_market_data.settings import PlanName, Settings, UpstreamName
 from coincast_sandbox.app import SandboxOptions
-from coincast_sandbox.http.access import Plan as SandboxPlan
+from coincast_sandbox.http.plans import ApiPlan
 from coincast_sandbox.testing import RunningSandbox, running_sandbox
 
 SERVICE = "coincast.market.v1.MarketDataService"
@@ -77,7 +77,7 @@ def no_collector() -> Iterator[None]:
 @contextmanager
 def pro_sandbox(data: Path | None = None, wall: Callable[[], float] = time.time) -> Iterator[RunningSandbox]:
     """A sandbox whose plan reaches back without end; `wall` gives its time of day, in UNIX seconds."""
-    options = SandboxOptions(data=data, plan=SandboxPlan("pro", reach_days=0), wall=wall)
+    options = SandboxOptions(data=data, plan=ApiPlan("pro", reach_days=0), wall=wall)
     with running_sandbox(options) as sandbox:
         yield sandbox
 

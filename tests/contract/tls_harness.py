@@ -16,7 +16,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from coincast_sandbox.app import SandboxOptions, create_app
-from coincast_sandbox.http.access import Plan
+from coincast_sandbox.http.plans import ApiPlan
 
 
 class TlsSandbox:
@@ -78,7 +78,7 @@ async def tls_sandbox(
     config.certfile, config.keyfile = str(chain_file), str(key_file)
     config.alpn_protocols = list(alpn)
     config.graceful_timeout = 0.2
-    sandbox = TlsSandbox(create_app(SandboxOptions(plan=Plan("pro", reach_days=0))), port, ca_file)
+    sandbox = TlsSandbox(create_app(SandboxOptions(plan=ApiPlan("pro", reach_days=0))), port, ca_file)
     stop = asyncio.Event()
     app: Any = sandbox
     server = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))

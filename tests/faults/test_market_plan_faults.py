@@ -19,7 +19,7 @@ from coincast_chassis.errors import CoincastError, Exhausted
 from coincast_market_data import infrastructure
 from coincast_market_data.rate_limit.sliding_window import Limits
 from coincast_sandbox.app import SandboxOptions
-from coincast_sandbox.http.access import Plan as SandboxPlan
+from coincast_sandbox.http.plans import ApiPlan
 from coincast_sandbox.testing import running_sandbox
 from tests.contract.market_harness import running_market, settings_for
 from tests.contract.valkey_harness import running_valkey
@@ -45,7 +45,7 @@ async def test_the_plan_holds_while_redis_comes_and_goes(
 ) -> None:
     monkeypatch.setattr(infrastructure, "rate_limits", lambda _: Limits(PLAN, 0, WINDOW_SECONDS))
     outcomes: list[CoincastError | None] = []
-    options = SandboxOptions(plan=SandboxPlan("pro", reach_days=0), monotonic=quick_minutes)
+    options = SandboxOptions(plan=ApiPlan("pro", reach_days=0), monotonic=quick_minutes)
     with running_valkey() as valkey, running_sandbox(options) as sandbox:
         settings = settings_for(
             sandbox,

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from coincast_sandbox.app import SandboxOptions
-from coincast_sandbox.http.access import Plan
+from coincast_sandbox.http.plans import ApiPlan
 from coincast_sandbox.testing import RunningSandbox, running_sandbox
 
 FIRST = date(2023, 1, 1)
@@ -177,7 +177,7 @@ def test_slashes_and_other_documents(replay: RunningSandbox) -> None:
 def test_keys_belong_to_their_plan(
     candles: Path, plan: str, header: dict[str, str], status: int, code: int | None
 ) -> None:
-    with running_sandbox(SandboxOptions(data=candles, plan=Plan(plan, frozenset({"good"})))) as sandbox:
+    with running_sandbox(SandboxOptions(data=candles, plan=ApiPlan(plan, frozenset({"good"})))) as sandbox:
         reply = get(sandbox, "/ping", **header)
         assert reply.status_code == status
         assert code is None or str(code) in reply.text

@@ -1,4 +1,6 @@
-"""`python -m coincast_sandbox`: the sandbox as a process of its own."""
+"""`python -m coincast_sandbox`: run the sandbox as a process of its own."""
+
+from __future__ import annotations
 
 import sys
 from datetime import date, datetime
@@ -10,7 +12,7 @@ import typer
 import uvicorn
 
 from coincast_sandbox.app import SandboxOptions, create_app
-from coincast_sandbox.http.access import Plan
+from coincast_sandbox.http.plans import PLANS, ApiPlan
 from coincast_sandbox.server import server_config
 from coincast_sandbox.simulation.candles import CandlesError
 
@@ -20,6 +22,9 @@ class PlanName(StrEnum):
 
     KEYLESS = "keyless"
     DEMO = "demo"
+    BASIC = "basic"
+    ANALYST = "analyst"
+    LITE = "lite"
     PRO = "pro"
 
 
@@ -34,25 +39,41 @@ def main(
         datetime | None,
         typer.Option(envvar="SANDBOX_TODAY", formats=["%Y-%m-%d"], help="The sandbox's current day."),
     ] = None,
-    seed: Annotated[int, typer.Option(envvar="SANDBOX_SEED", help="Of everything that is made up.")] = 7,
+    seed: Annotated[int, typer.Option(envvar="SANDBOX_SEED", help="Seed of everything that is made up.")] = 7,
     plan: Annotated[
-        PlanName, typer.Option(envvar="SANDBOX_PLAN", help="Which keys and reach.")
+        PlanName,
+        typer.Option(envvar="SANDBOX_PLAN", help="Accepted keys and reach of history."),
     ] = PlanName.KEYLESS,
     keys: Annotated[
-        str, typer.Option(envvar="SANDBOX_KEYS", help="Good keys, comma-separated; none: any.")
+        str, typer.Option(envvar="SANDBOX_KEYS", help="Accepted keys, comma-separated; none: any key.")
     ] = "",
     reach_days: Annotated[
-        int,
-        typer.Option(envvar="SANDBOX_REACH_DAYS", help="How far back the free plans see; 0: all the way."),
-    ] = 365,
+        int | None,
+        typer.Option(envvar="SANDBOX_REACH_DAYS", help="Days of history; 0: all; default: the plan's."),
+    ] = None,
     rate_per_minute: Annotated[
-        int, typer.Option(envvar="SANDBOX_RATE_PER_MINUTE", help="Calls a minute before 429; 0: no limit.")
-    ] = 0,
+        int | None,
+        typer.Option(envvar="SANDBOX_RATE_PER_MINUTE", help="Calls a minute before 429; 0: no limit."),
+    ] = None,
+    plan_limits: Annotated[
+        bool,
+        typer.Option(envvar="SANDBOX_PLAN_LIMITS", help="Enforce the plan's limits on calls."),
+    ] = False,
 ) -> None:
-    """A stand-in for CoinGecko: replays candles or simulates a market, and injects faults."""
+    """Run a stand-in for CoinGecko that replays candles or simulates a market, and injects faults."""
     day: date | None = today.date() if today else None
-    known = frozenset(key for key in keys.split(",") if key)
-    options = SandboxOptions(data, day, seed, Plan(plan.value, known, reach_days), rate_per_minute)
+    accepted = frozenset(key for key in keys.split(",") if key)
+    terms = PLANS[plan.value]
+    if rate_per_minute is None:
+        rate_per_minute = terms.calls_per_minute if plan_limits else 0
+    options = SandboxOptions(
+        data=data,
+        today=day,
+        seed=seed,
+        plan=ApiPlan(plan.value, accepted, reach_days),
+        rate_per_minute=rate_per_minute,
+        monthly_credits=terms.monthly_credits if plan_limits else 0,
+    )
     try:
         app = create_app(options)
     except CandlesError as error:

@@ -1,4 +1,6 @@
-"""Puts the sandbox together: market, rules, faults, paths."""
+"""The composition root of the sandbox: market, plan, limits, faults, routes."""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
@@ -13,44 +15,57 @@ from starlette.types import ASGIApp
 
 from coincast_sandbox.api import Api
 from coincast_sandbox.faults.registry import FaultRegistry
-from coincast_sandbox.http.access import CallCounts, MinuteLimit, Plan
 from coincast_sandbox.http.admin import Admin
-from coincast_sandbox.http.errors import RefusalError, refusal_response
+from coincast_sandbox.http.errors import ApiError, error_response
 from coincast_sandbox.http.middleware import SandboxMiddleware
+from coincast_sandbox.http.plans import ApiPlan
+from coincast_sandbox.http.rate_limit import CallCounts, RateLimiter
 from coincast_sandbox.simulation.market import Market, open_market
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """What the sandbox is to be.
+    """Options of a sandbox.
 
-    `data` None simulates; `today` None is the day after the last candle; 0 calls a minute is no limit.
+    Args:
+        data: Folder of candle files to replay; None simulates a market.
+        today: The sandbox's current day; None is the day after the last candle.
+        seed: Seed of everything that is made up.
+        plan: Which keys are accepted and how far back is served.
+        rate_per_minute: Calls a minute; 0 is no limit.
+        monthly_credits: Calls a month; 0 is no limit.
+        wall: The machine's clock, UNIX seconds.
+        monotonic: The clock that limits and counters are measured by.
     """
 
     data: Path | None = None
     today: date | None = None
     seed: int = 7
-    plan: Plan = field(default_factory=Plan)
+    plan: ApiPlan = field(default_factory=ApiPlan)
     rate_per_minute: int = 0
+    monthly_credits: int = 0
     wall: Callable[[], float] = time.time
-    # What the minute of limits and counts is measured by.
     monotonic: Callable[[], float] = time.monotonic
 
 
 def create_app(options: SandboxOptions | None = None) -> ASGIApp:
-    """The sandbox as an ASGI application. Raises CandlesError for a folder that cannot be read."""
+    """Build the sandbox as an ASGI application.
+
+    Raises:
+        CandlesError: The folder cannot be read.
+    """
     chosen = options or SandboxOptions()
     market = open_market(chosen.data, chosen.today, chosen.seed, chosen.wall)
-    limit = MinuteLimit(chosen.rate_per_minute, chosen.monotonic)
+    limiter = RateLimiter(chosen.rate_per_minute, chosen.monotonic, monthly_credits=chosen.monthly_credits)
     counts, faults = CallCounts(chosen.monotonic), FaultRegistry(chosen.seed)
-    routes = Api(market, chosen.plan, limit).routes() + Admin(market, faults, counts, limit).routes()
-    app = Starlette(routes=routes, exception_handlers={404: _unknown_path(market)})
-    return SandboxMiddleware(app, clock=market.clock, limit=limit, counts=counts, faults=faults)
+    api, admin = Api(market, chosen.plan, limiter), Admin(market, faults, counts, limiter)
+    app = Starlette(routes=api.routes() + admin.routes(), exception_handlers={404: _unknown_path(market)})
+    return SandboxMiddleware(app, clock=market.clock, limiter=limiter, counts=counts, faults=faults)
 
 
 def _unknown_path(market: Market) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def handle(request: Request, error: Exception) -> Response:
-        refusal = RefusalError(404, 1, "Incorrect path. Please check https://docs.coingecko.com")
-        return refusal_response(refusal, market.clock.now())
+    async def handle(request: Request, exception: Exception) -> Response:
+        error = ApiError(404, 1, "Incorrect path. Please check https://docs.coingecko.com")
+        return error_response(error, market.clock.now())
 
     return handle

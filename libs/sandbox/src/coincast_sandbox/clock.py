@@ -1,4 +1,6 @@
-"""The sandbox's own clock: the machine's time of day on a day of the sandbox's choosing."""
+"""The sandbox's clock: the machine's time of day, shifted by a whole number of days."""
+
+from __future__ import annotations
 
 import math
 import time
@@ -9,7 +11,7 @@ from coincast_sandbox.simulation.candles import day_number
 
 
 class SandboxClock:
-    """Now, in UNIX seconds, moved by a whole number of days that stays the same while the process lives."""
+    """A clock in UNIX seconds whose shift is constant for the life of the process."""
 
     def __init__(self, today: date | None = None, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
@@ -17,9 +19,9 @@ class SandboxClock:
         self.offset_seconds = days * 86400.0
 
     def now(self) -> float:
-        """UNIX seconds on the sandbox's own calendar."""
+        """Return UNIX seconds on the sandbox's calendar."""
         return self._wall() + self.offset_seconds
 
     def today(self) -> int:
-        """The current UTC day, counted from 1970-01-01."""
+        """Return the current UTC day, counted from 1970-01-01."""
         return math.floor(self.now() / 86400)

@@ -1,4 +1,6 @@
-"""For tests and benchmarks: the sandbox in this process, on a free port, in a thread of its own."""
+"""Run the sandbox inside a test or benchmark process, in a thread of its own on a free port."""
+
+from __future__ import annotations
 
 import json
 import socket
@@ -18,40 +20,40 @@ from coincast_sandbox.server import server_config
 
 @dataclass(frozen=True, slots=True)
 class RunningSandbox:
-    """Where a sandbox listens, and its switches (blocking calls)."""
+    """A client of a running sandbox's admin paths; calls block."""
 
     root_url: str
 
     @property
     def base_url(self) -> str:
-        """The address to give to a CoinGecko client: ends with /api/v3."""
+        """The base URL for a CoinGecko client; it ends with /api/v3."""
         return self.root_url + PREFIX
 
     def calls(self) -> dict[str, Any]:
-        """Counts by path and status since the start or the last `forget_calls`."""
-        return dict(self._ask("GET", "/sandbox/calls"))
+        """Return counts by path and status since the start or the last `forget_calls`."""
+        return dict(self._request("GET", "/sandbox/calls"))
 
     def forget_calls(self) -> None:
-        """Sets the counters to zero."""
-        self._ask("DELETE", "/sandbox/calls")
+        """Set the counters to zero."""
+        self._request("DELETE", "/sandbox/calls")
 
     def add_fault(self, kind: str, path: str = "*", **fields: Any) -> int:
-        """Switches a fault on; see libs/sandbox/README.md for the kinds and fields. Returns its id."""
-        return int(self._ask("POST", "/sandbox/faults", {"kind": kind, "path": path, **fields})["id"])
+        """Add a fault and return its id; libs/sandbox/README.md lists the kinds and fields."""
+        return int(self._request("POST", "/sandbox/faults", {"kind": kind, "path": path, **fields})["id"])
 
     def clear_faults(self) -> None:
-        """Switches all faults off."""
-        self._ask("DELETE", "/sandbox/faults")
+        """Remove all faults."""
+        self._request("DELETE", "/sandbox/faults")
 
     def set_limit(self, per_minute: int) -> None:
-        """Sets the calls a minute; 0 is none."""
-        self._ask("POST", "/sandbox/limits", {"per_minute": per_minute})
+        """Set the calls a minute; 0 is no limit."""
+        self._request("POST", "/sandbox/limits", {"per_minute": per_minute})
 
     def health(self) -> dict[str, Any]:
-        """Mode, number of coins and the sandbox's own now and today."""
-        return dict(self._ask("GET", "/sandbox/health"))
+        """Return mode, number of coins and the sandbox's own now and today."""
+        return dict(self._request("GET", "/sandbox/health"))
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.root_url + path, data=data, method=method)  # noqa: S310 - own http address
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -61,7 +63,7 @@ class RunningSandbox:
 
 @contextmanager
 def running_sandbox(options: SandboxOptions | None = None, *, port: int = 0) -> Iterator[RunningSandbox]:
-    """A sandbox that listens on 127.0.0.1 (a free port by default) until the block ends."""
+    """Run a sandbox on 127.0.0.1 (a free port by default) until the block ends."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))

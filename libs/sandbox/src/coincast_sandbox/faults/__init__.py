@@ -1,1 +1,1 @@
-"""Fault injection: which faults are active, and what each does to a reply."""
+"""Fault injection: the active faults and what each does to a reply."""

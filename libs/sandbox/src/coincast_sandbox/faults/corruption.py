@@ -1,4 +1,6 @@
-"""Faults of content: a true JSON body made false in one particular way."""
+"""Faults of content: corrupt a valid JSON body in one particular way."""
+
+from __future__ import annotations
 
 import random
 import re
@@ -14,8 +16,8 @@ SERIES_KEYS = ("prices", "market_caps", "total_volumes")
 CONTENT_KINDS = frozenset({"malformed", "nan", "gaps", "duplicates", "unequal", "jump", "clock"})
 
 
-def mangle(body: bytes, fault: Fault) -> bytes:
-    """The body with the fault in it; a body that is not JSON stays as it is."""
+def corrupt(body: bytes, fault: Fault) -> bytes:
+    """Return the body with the fault in it; a body that is not JSON stays as it is."""
     if fault.kind == "malformed":
         return body[: max(len(body) * 2 // 3, 1)]
     try:
@@ -29,8 +31,9 @@ def mangle(body: bytes, fault: Fault) -> bytes:
 
 
 def _with_numbers(document: Any, fault: Fault, rng: random.Random) -> bytes:
-    """A share of the numbers (at least one) becomes the fault's value, word for word: JSON libraries refuse
-    to write NaN.
+    """Replace a share of the numbers (at least one) by the fault's value, verbatim.
+
+    JSON libraries refuse to write NaN, so the value is put in by text.
     """
     slots = [slot for slot in _number_slots(document) if not _is_time(slot)]
     chosen = rng.sample(slots, max(1, round(len(slots) * fault.share_points))) if slots else []
@@ -64,7 +67,7 @@ def _each_series(document: Any, edit: Callable[[list[Any]], list[Any]]) -> Any:
 
 
 def _gaps(document: Any, fault: Fault, rng: random.Random) -> Any:
-    """The same points are missing in each array."""
+    """Drop the same points from each array."""
     lost = rng.random()
     return _each_series(
         document,

@@ -1,4 +1,6 @@
-"""What goes wrong on purpose: the faults that are switched on, and which of them strikes a call."""
+"""The active faults, and which of them apply to a call."""
+
+from __future__ import annotations
 
 import itertools
 import random
@@ -14,14 +16,14 @@ KINDS = (
 
 
 class FaultError(Exception):
-    """A fault that cannot be switched on; the message says what is allowed."""
+    """A fault specification that is not valid; the message says what is allowed."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """One fault.
+    """A fault.
 
-    `path` is a glob below /api/v3, `times` None means until switched off, `share` is of calls, 0..1.
+    `path` is a glob below /api/v3, `times` None means until removed, `share` is of calls, 0..1.
     """
 
     kind: str
@@ -52,7 +54,7 @@ class Fault:
 
 
 class FaultRegistry:
-    """The faults that are on, in the order in which they were switched on."""
+    """The active faults, in the order in which they were added."""
 
     def __init__(self, seed: int = 0) -> None:
         self._faults: dict[int, Fault] = {}
@@ -60,7 +62,11 @@ class FaultRegistry:
         self._random = random.Random(seed)
 
     def add(self, spec: Mapping[str, Any]) -> int:
-        """Switches one on from its JSON form; raises FaultError. Returns its id."""
+        """Add a fault from its JSON form and return its id.
+
+        Raises:
+            FaultError: A field is unknown, missing or not allowed.
+        """
         known = {f.name for f in fields(Fault) if f.init}
         unknown = set(spec) - known
         if unknown or "kind" not in spec:
@@ -73,18 +79,18 @@ class FaultRegistry:
         return fault.id
 
     def remove(self, fault_id: int | None) -> None:
-        """Switches one off, or all."""
+        """Remove one fault, or all for None."""
         if fault_id is None:
             self._faults.clear()
         else:
             self._faults.pop(fault_id, None)
 
     def listing(self) -> list[dict[str, Any]]:
-        """Every fault that is on, with how often it struck."""
+        """Return every active fault, with how often it applied."""
         return [asdict(fault) for fault in self._faults.values()]
 
-    def strike(self, path: str) -> list[Fault]:
-        """The faults that strike a call for `path` (below /api/v3); counts them."""
+    def draw(self, path: str) -> list[Fault]:
+        """Return the faults that apply to a call for `path` (below /api/v3), and count them."""
         struck = [
             f for f in self._faults.values() if fnmatchcase(path, f.path) and self._random.random() < f.share
         ]

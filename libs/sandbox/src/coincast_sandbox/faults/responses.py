@@ -1,4 +1,6 @@
-"""Sends a faulty reply: what a fault does to the bytes on the wire, beside what it does to the content."""
+"""Faults of transport: delays, replaced replies, slow bodies, resets, hangs."""
+
+from __future__ import annotations
 
 import asyncio
 import socket
@@ -10,40 +12,40 @@ from functools import lru_cache
 from starlette.types import Receive, Scope, Send
 
 from coincast_sandbox.faults.registry import Fault
-from coincast_sandbox.http.buffered_response import Reply
+from coincast_sandbox.http.buffered_response import BufferedResponse
 from coincast_sandbox.http.errors import error_body
 
 _MEGABYTE = 1024 * 1024
 
 
-async def wait_out(faults: Iterable[Fault]) -> None:
-    """The delays among the faults, one after another."""
+async def apply_latency(faults: Iterable[Fault]) -> None:
+    """Wait for the delays among the faults, one after another."""
     for fault in faults:
         if fault.kind == "latency":
             await asyncio.sleep(fault.seconds)
 
 
-def replaced(fault: Fault, now: float) -> Reply | None:
-    """The reply that takes the true one's place, where the fault is of that kind."""
+def replacement(fault: Fault, now: float) -> BufferedResponse | None:
+    """Return the response that replaces the true one, where the fault is of that kind."""
     if fault.kind == "status":
         body, media = error_body(fault.body, fault.status, f"fault {fault.id} of the sandbox", now)
         headers = [(b"content-type", media.encode())]
         if fault.retry_after is not None:
             headers.append((b"retry-after", fault.retry_after.encode()))
-        return Reply(fault.status, headers, body)
+        return BufferedResponse(fault.status, headers, body)
     if fault.kind == "redirect":
-        return Reply(302, [(b"location", fault.location.encode())], b"")
+        return BufferedResponse(302, [(b"location", fault.location.encode())], b"")
     if fault.kind == "huge":
         headers = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
-        return Reply(200, headers, bomb(fault.megabytes))
+        return BufferedResponse(200, headers, bomb(fault.megabytes))
     return None
 
 
 @lru_cache(maxsize=4)
 def bomb(megabytes: int) -> bytes:
-    """A gzipped JSON object that unpacks to about so many megabytes of blanks.
+    """Return a gzipped JSON object that unpacks to about so many megabytes of blanks.
 
-    After a full flush the packer forgets what came before, so that one packed megabyte can be repeated.
+    After a full flush the compressor keeps no state, so that one compressed megabyte can be repeated.
     """
     head, blanks, tail = b'{"bitcoin":{"usd":1.0', b" " * _MEGABYTE, b"}}"
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -60,21 +62,23 @@ def bomb(megabytes: int) -> bytes:
     return header + packed_head + packed_blanks * megabytes + packed_tail + ending
 
 
-async def drip(reply: Reply, fault: Fault, send: Send) -> None:
-    """The body in small pieces with a wait before each."""
-    await send(reply.start())
-    for at in range(0, len(reply.body), fault.chunk_bytes):
+async def drip(response: BufferedResponse, fault: Fault, send: Send) -> None:
+    """Send the body in small pieces with a wait before each."""
+    await send(response.start_message())
+    for at in range(0, len(response.body), fault.chunk_bytes):
         await asyncio.sleep(fault.seconds_per_chunk)
-        piece = reply.body[at : at + fault.chunk_bytes]
+        piece = response.body[at : at + fault.chunk_bytes]
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def reset(reply: Reply, fault: Fault, scope: Scope, send: Send) -> None:
-    """A part of the body, then RST instead of the rest."""
+async def reset(response: BufferedResponse, fault: Fault, scope: Scope, send: Send) -> None:
+    """Send a part of the body, then reset the connection."""
     if fault.after_bytes > 0:
-        await send(reply.start())
-        await send({"type": "http.response.body", "body": reply.body[: fault.after_bytes], "more_body": True})
+        await send(response.start_message())
+        await send(
+            {"type": "http.response.body", "body": response.body[: fault.after_bytes], "more_body": True}
+        )
         await asyncio.sleep(0.02)
     transport: asyncio.Transport = scope["state"]["transport"]
     sock: socket.socket = transport.get_extra_info("socket")
@@ -83,6 +87,6 @@ async def reset(reply: Reply, fault: Fault, scope: Scope, send: Send) -> None:
 
 
 async def hang(receive: Receive) -> None:
-    """Nothing, until the client leaves."""
+    """Send nothing until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass

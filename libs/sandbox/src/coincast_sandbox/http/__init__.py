@@ -1,1 +1,1 @@
-"""The HTTP layer of the sandbox: access limits, query parsing, error bodies, middleware, admin routes."""
+"""The HTTP layer of the sandbox: plans, rate limits, query parsing, errors, middleware, admin routes."""

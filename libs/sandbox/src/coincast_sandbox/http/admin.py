@@ -1,4 +1,6 @@
-"""The paths below /sandbox that tests and operators steer it by."""
+"""The paths below /sandbox by which tests and operators control the sandbox."""
+
+from __future__ import annotations
 
 import orjson
 from starlette.requests import Request
@@ -6,22 +8,24 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from coincast_sandbox.faults.registry import FaultError, FaultRegistry
-from coincast_sandbox.http.access import CallCounts, MinuteLimit
+from coincast_sandbox.http.rate_limit import CallCounts, RateLimiter
 from coincast_sandbox.simulation.candles import day_of
 from coincast_sandbox.simulation.market import Market
 
 
 class Admin:
-    """Faults on and off, call counts, limits, health."""
+    """Handlers for faults, call counters, limits and health."""
 
-    def __init__(self, market: Market, faults: FaultRegistry, counts: CallCounts, limit: MinuteLimit) -> None:
+    def __init__(
+        self, market: Market, faults: FaultRegistry, counts: CallCounts, limiter: RateLimiter
+    ) -> None:
         self._market = market
         self._faults = faults
         self._counts = counts
-        self._limit = limit
+        self._limiter = limiter
 
     def routes(self) -> list[Route]:
-        """Every admin path."""
+        """Return every admin route."""
         return [
             Route("/sandbox/health", self.health, methods=["GET"]),
             Route("/sandbox/calls", self.calls, methods=["GET", "DELETE"]),
@@ -31,7 +35,7 @@ class Admin:
         ]
 
     async def health(self, request: Request) -> Response:
-        """What it is, and which day it lives on."""
+        """Return the mode, the clock and the number of coins."""
         clock = self._market.clock
         return JSONResponse(
             {
@@ -41,23 +45,27 @@ class Admin:
                 "today": day_of(clock.today()).isoformat(),
                 "offset_seconds": clock.offset_seconds,
                 "coins": len(self._market.series),
+                "set_aside": list(self._market.set_aside),
             }
         )
 
     async def calls(self, request: Request) -> Response:
-        """The counters, or their return to zero."""
+        """Return the counters, after setting them to zero on DELETE."""
         if request.method == "DELETE":
             self._counts.clear()
         return JSONResponse(self._counts.report())
 
     async def limits(self, request: Request) -> Response:
-        """Sets the calls a minute; 0 is none."""
+        """Set the calls a minute and, where given, the credits a month; 0 is no limit."""
         spec = orjson.loads(await request.body())
-        self._limit.per_minute = int(spec["per_minute"])
-        return JSONResponse({"per_minute": self._limit.per_minute})
+        self._limiter.per_minute = int(spec["per_minute"])
+        self._limiter.monthly_credits = int(spec.get("monthly_credits", self._limiter.monthly_credits))
+        return JSONResponse(
+            {"per_minute": self._limiter.per_minute, "monthly_credits": self._limiter.monthly_credits}
+        )
 
     async def faults(self, request: Request) -> Response:
-        """Lists, adds or clears faults."""
+        """List, add or clear faults."""
         if request.method == "POST":
             try:
                 spec = orjson.loads(await request.body())
@@ -69,6 +77,6 @@ class Admin:
         return JSONResponse({"faults": self._faults.listing()})
 
     async def one_fault(self, request: Request) -> Response:
-        """Switches one fault off."""
+        """Remove one fault."""
         self._faults.remove(request.path_params["id"])
         return JSONResponse({"faults": self._faults.listing()})

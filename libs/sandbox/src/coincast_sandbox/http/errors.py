@@ -1,4 +1,6 @@
-"""The six error bodies that CoinGecko was seen to send, and what raises them here."""
+"""The six error bodies that CoinGecko was seen to send, and the exception that leads to them."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 
@@ -11,15 +13,24 @@ _CDN_PAGE = (
     '<!DOCTYPE html>\n<html lang="en-US"><head><title>Access denied | api.coingecko.com used Cloudflare '
     "to restrict access</title></head><body><h1>Error 1020</h1><p>Ray ID: 8f0c0ffee</p></body></html>\n"
 )
-TOO_MANY = (
+RATE_LIMIT_MESSAGE = (
     "You've exceeded the Rate Limit. Please visit https://www.coingecko.com/en/api/pricing to subscribe "
     "to our API plans for higher rate limits."
 )
+MONTHLY_LIMIT_MESSAGE = (
+    "You've reached your monthly API call credit limit. Please visit "
+    "https://www.coingecko.com/en/api/pricing to upgrade your plan."
+)
 
 
-class RefusalError(Exception):
-    """An error reply: HTTP status, the body's form (1..6), CoinGecko's own code where it has one, and a
-    message.
+class ApiError(Exception):
+    """An error reply.
+
+    Args:
+        status: HTTP status.
+        form: The body's form, 1 to 6.
+        message: CoinGecko's sentence.
+        code: CoinGecko's own error code; the HTTP status where it has none.
     """
 
     def __init__(self, status: int, form: int, message: str, code: int | None = None) -> None:
@@ -30,19 +41,19 @@ class RefusalError(Exception):
         self.code = status if code is None else code
 
 
-def not_found() -> RefusalError:
-    """An unknown coin."""
-    return RefusalError(404, 4, "coin not found")
+def not_found() -> ApiError:
+    """Return the error for an unknown coin."""
+    return ApiError(404, 4, "coin not found")
 
 
-def refusal_response(refusal: RefusalError, now: float, headers: Mapping[str, str] | None = None) -> Response:
-    """The refusal as CoinGecko words it."""
-    body, media = error_body(refusal.form, refusal.code, refusal.message, now)
-    return Response(body, refusal.status, headers=dict(headers or {}), media_type=media)
+def error_response(error: ApiError, now: float, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the response that CoinGecko sends for an error; `now` is UNIX seconds."""
+    body, media = error_body(error.form, error.code, error.message, now)
+    return Response(body, error.status, headers=dict(headers or {}), media_type=media)
 
 
 def error_body(form: int, code: int, message: str, now: float) -> tuple[bytes, str]:
-    """One of the six bodies and its media type; `now` is UNIX seconds."""
+    """Return one of the six bodies and its media type; `now` is UNIX seconds."""
     if form == 5:
         return b"Throttled\n", "text/plain"
     if form == 6:

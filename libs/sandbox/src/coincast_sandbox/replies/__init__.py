@@ -1,1 +1,1 @@
-"""CoinGecko's documents, one file a family of paths: from the market to plain JSON values."""
+"""CoinGecko's replies as plain JSON values, one module for each family of paths."""

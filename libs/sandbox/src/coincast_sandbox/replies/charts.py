@@ -1,5 +1,7 @@
 """`market_chart`, its range form, and `ohlc`: the series of one coin."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 
@@ -14,7 +16,7 @@ DAY = 86400.0
 
 
 def granularity(span_days: float, interval: str | None) -> str:
-    """`5m`, `hourly` or `daily`, as CoinGecko chooses by the length of the span unless asked."""
+    """Return `5m`, `hourly` or `daily`: the interval asked for, else CoinGecko's choice by the span."""
     if interval in {"5m", "hourly", "daily"}:
         return interval
     if span_days <= 1:
@@ -31,12 +33,17 @@ def market_chart(
     step: str,
     precision: str | None,
 ) -> dict[str, Any]:
-    """The three arrays over UNIX seconds (from, to]; where `to` is not in the past the last point is now."""
+    """Return the three arrays over UNIX seconds (from, to].
+
+    Where `to` is not in the past the last point is now. CoinGecko stamps that point in whole seconds, so that
+    it may be stamped before the point it follows.
+    """
     now = market.clock.now()
     start, end = span[0], min(span[1], now)
     times, prices = _points(market, coin_id, start, end, step)
     if span[1] >= now:
-        times = np.append(times, now)
+        times = np.append(times[times < now], float(math.floor(now)))
+        prices = prices[: len(times) - 1]
         prices = np.append(prices, market.series[coin_id].price_at(np.array([now])))
     if not len(times):  # a span before the coin's first day
         return {"prices": [], "market_caps": [], "total_volumes": []}
@@ -52,29 +59,40 @@ def market_chart(
     }
 
 
-def ohlc(market: Market, coin_id: str, currency: str, days: int, precision: str | None) -> list[list[float]]:
-    """Closed candles stamped with their close: of 30 minutes to 2 days, 4 hours to 30 days, 4 days beyond."""
+def ohlc(
+    market: Market, coin_id: str, currency: str, days: float, *, width: float, precision: str | None
+) -> list[list[float]]:
+    """Return closed candles of `width` seconds over the last `days`, stamped with their close."""
     now = market.clock.now()
-    width = 1800.0 if days <= 2 else 14400.0 if days <= 30 else 4 * DAY
     series = market.series[coin_id]
-    first = max(math.ceil((now - days * DAY) / width), math.ceil(series.started() / width))
-    edges = np.arange(first, math.floor(now / width) + 1) * width
+    begins = max(now - days * DAY, series.started())
+    edges = np.arange(math.ceil(begins / width), math.floor(now / width) + 1) * width
     if len(edges) < 2:
         return []
     times, prices = _points(market, coin_id, float(edges[0]) - 1e-3, float(edges[-1]), "5m")
     quoted = prices * market.per_usd(currency, times)
     slots = np.searchsorted(edges, times, side="right") - 1
+    starts = np.searchsorted(slots, np.arange(len(edges)))
     candles = []
     for slot in range(len(edges) - 1):
-        inside = quoted[slots == slot]
+        inside = quoted[starts[slot] : starts[slot + 1]]
         if len(inside):
             values = (inside[0], inside.max(), inside.min(), inside[-1])
             candles.append([int(edges[slot + 1] * 1000), *(rounded(float(v), precision) for v in values)])
     return candles
 
 
+def ohlc_width(days: float, interval: str | None) -> float:
+    """Return the seconds of an `ohlc` candle: 30 minutes to 2 days, 4 hours to 30 days, 4 days beyond."""
+    if interval in {"hourly", "daily"}:
+        return 3600.0 if interval == "hourly" else DAY
+    if days <= 2:
+        return 1800.0
+    return 14400.0 if days <= 30 else 4 * DAY
+
+
 def _points(market: Market, coin_id: str, start: float, end: float, step: str) -> tuple[Floats, Floats]:
-    """UNIX seconds and USD prices of the points in (start, end]."""
+    """Return UNIX seconds and USD prices of the points in (start, end]."""
     if step == "daily":
         return _daily_points(market, coin_id, start, end)
     series = market.series[coin_id]
@@ -90,7 +108,7 @@ def _points(market: Market, coin_id: str, start: float, end: float, step: str) -
 
 
 def _daily_points(market: Market, coin_id: str, start: float, end: float) -> tuple[Floats, Floats]:
-    """A point at each 00:00 UTC with the close of the day before; the newest one only from 00:35 on."""
+    """Return a point at each 00:00 UTC with the close of the day before; the newest only from 00:35 on."""
     series = market.series[coin_id]
     settled = math.floor((market.clock.now() - SETTLE_SECONDS) / DAY)
     first = max(math.floor(start / DAY) + 1, series.first_day + 1)

@@ -1,5 +1,7 @@
 """`coins/markets`: one row a coin, as a page of the table of all coins."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 
@@ -12,7 +14,7 @@ from coincast_sandbox.simulation.market import Market, hash_of
 
 
 def ranked_ids(market: Market, order: str) -> list[str]:
-    """All coin ids in the order asked for; the market lists them by falling value."""
+    """Return all coin ids in the order asked for; the market lists them by falling value."""
     ids = list(market.series)
     if order in {"id_asc", "id_desc"}:
         return sorted(ids, reverse=order == "id_desc")
@@ -23,37 +25,38 @@ def ranked_ids(market: Market, order: str) -> list[str]:
     return ids[::-1] if order == "market_cap_asc" else ids
 
 
-def market_row(market: Market, coin_id: str, currency: str, changes: list[str], *, sparkline: bool,
-               precision: str | None) -> dict[str, Any]:  # fmt: skip
-    """One row; numbers that CoinGecko may leave out are null here too."""
+def market_row(
+    market: Market, coin_id: str, currency: str, changes: list[str], *, sparkline: bool, precision: str | None
+) -> dict[str, Any]:
+    """Return one row; numbers that CoinGecko may leave out are null here too."""
     now = spot_of(market, coin_id, currency)
-    row = (
-        _names(market, coin_id)
-        | _figures(market, coin_id, now, precision)
-        | extremes(market, coin_id, currency)
-    )
+    row = _names(market, coin_id) | _figures(market, coin_id, currency, now, precision)
+    peaks = extremes(market, coin_id, currency)
+    for name in ("ath", "atl"):
+        peaks[name] = spot(peaks[name], currency, precision, table=True)
+    row |= peaks
     row["last_updated"] = iso(now.updated_at)
     for span in changes:
         row[f"price_change_percentage_{span}_in_currency"] = change_percent(market, coin_id, currency, span)
     if sparkline:
-        row["sparkline_in_7d"] = {"price": _week(market, coin_id, currency)}
+        row["sparkline_in_7d"] = {"price": sparkline_7d(market, coin_id, currency)}
     return row
 
 
 def rank(market: Market, coin_id: str) -> int:
-    """Place by market value, from 1."""
+    """Return the place by market value, from 1."""
     return list(market.series).index(coin_id) + 1
 
 
 def supplies(market: Market, coin_id: str) -> dict[str, float | None]:
-    """Circulating, total and maximal supply in coins; most coins have no maximum."""
+    """Return circulating, total and maximal supply in coins; most coins have no maximum."""
     supply = market.supply(coin_id)
     limit = supply * 1.1 if supply is not None and hash_of(coin_id) % 3 == 0 else None
     return {"circulating_supply": supply, "total_supply": supply, "max_supply": limit}
 
 
 def extremes(market: Market, coin_id: str, currency: str) -> dict[str, Any]:
-    """All-time high and low over the closed candles, at the present rate of the currency."""
+    """Return all-time high and low over the closed candles, at the present rate of the currency."""
     now = np.array([market.clock.now()])
     last = market.last_closed_day()
     candles = market.series[coin_id].candles(last)
@@ -70,23 +73,38 @@ def extremes(market: Market, coin_id: str, currency: str) -> dict[str, Any]:
     return found
 
 
+def image_url(coin_id: str, size: str) -> str:
+    """Return a made-up address of a coin's picture."""
+    return f"https://coin-images.coingecko.com/coins/images/{hash_of(coin_id)}/{size}/{coin_id}.png"
+
+
+def sparkline_7d(market: Market, coin_id: str, currency: str) -> list[float]:
+    """Return hourly prices over seven days, oldest first."""
+    now = market.clock.now()
+    start = max(now - 7 * 86400, market.series[coin_id].started())
+    times = start + np.arange(max(math.floor((now - start) / 3600), 1), dtype=np.float64) * 3600.0
+    prices = market.series[coin_id].price_at(times) * market.per_usd(currency, times)
+    return [float(p) for p in prices]
+
+
 def _names(market: Market, coin_id: str) -> dict[str, Any]:
     coin = market.names[coin_id]
-    image = f"https://coin-images.coingecko.com/coins/images/{hash_of(coin_id)}/large/{coin_id}.png"
-    return {"id": coin_id, "symbol": coin.symbol, "name": coin.name, "image": image}
+    return {"id": coin_id, "symbol": coin.symbol, "name": coin.name, "image": image_url(coin_id, "large")}
 
 
-def _figures(market: Market, coin_id: str, now: Spot, precision: str | None) -> dict[str, Any]:
+def _figures(market: Market, coin_id: str, currency: str, now: Spot, precision: str | None) -> dict[str, Any]:
     cap, before = now.market_cap, now.market_cap_24h_ago
     change = None if now.price_24h_ago is None else now.price - now.price_24h_ago
+    place = rank(market, coin_id) if cap is not None else None
     return {
-        "current_price": spot(now.price, precision),
-        "market_cap": cap,
-        "market_cap_rank": rank(market, coin_id) if cap is not None else None,
-        "fully_diluted_valuation": cap,
-        "total_volume": now.volume_24h,
-        "high_24h": spot(now.high_24h, precision),
-        "low_24h": spot(now.low_24h, precision),
+        "current_price": spot(now.price, currency, precision, table=True),
+        "market_cap": _whole(cap),
+        "market_cap_rank": place,
+        "market_cap_rank_with_rehypothecated": place,
+        "fully_diluted_valuation": _whole(cap),
+        "total_volume": _whole(now.volume_24h),
+        "high_24h": spot(now.high_24h, currency, precision, table=True),
+        "low_24h": spot(now.low_24h, currency, precision, table=True),
         "price_change_24h": change,
         "price_change_percentage_24h": now.change_24h_percent(),
         "market_cap_change_24h": None if cap is None or before is None else cap - before,
@@ -96,10 +114,6 @@ def _figures(market: Market, coin_id: str, now: Spot, precision: str | None) -> 
     }
 
 
-def _week(market: Market, coin_id: str, currency: str) -> list[float]:
-    """Hourly prices over seven days, oldest first."""
-    now = market.clock.now()
-    start = max(now - 7 * 86400, market.series[coin_id].started())
-    times = start + np.arange(max(math.floor((now - start) / 3600), 1), dtype=np.float64) * 3600.0
-    prices = market.series[coin_id].price_at(times) * market.per_usd(currency, times)
-    return [float(p) for p in prices]
+def _whole(value: float | None) -> int | float | None:
+    """Return a large amount without decimals, as CoinGecko gives it."""
+    return None if value is None else round(value) if abs(value) >= 1000 else value

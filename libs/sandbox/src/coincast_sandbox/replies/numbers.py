@@ -1,21 +1,46 @@
-"""How CoinGecko rounds: to the precision asked for, in full for series, and to a reader's taste for spot
-prices.
-"""
+"""How CoinGecko rounds: to the precision asked for, in full for series, and by size for spot prices."""
+
+from __future__ import annotations
 
 import math
 
+from coincast_sandbox.simulation.currencies import COIN_CODES
+
+# Decimals of a spot price in money, by its least size; smaller prices have eight decimals or figures.
+_MONEY_DECIMALS = ((10_000.0, 0), (1.1, 2), (1.0, 3), (0.1, 6))
+_LEAST_WITH_EIGHT_DECIMALS = 1e-6
+_FIGURES_BELOW = 8
+
 
 def rounded(value: float, precision: str | None) -> float:
-    """A number with `precision` decimals (`0`..`18`); in full where it is `full` or absent."""
+    """Return a number with `precision` decimals (`0`..`18`), in full for `full` and None."""
     if precision is None or precision == "full":
         return value
     return round(value, int(precision))
 
 
-def spot(value: float, precision: str | None) -> float:
-    """A spot price: where no precision is asked, two decimals from 1 on and six figures below."""
+def spot(value: float, currency: str, precision: str | None = None, *, table: bool = False) -> float:
+    """Return a spot price as CoinGecko rounds it.
+
+    Args:
+        value: The price.
+        currency: Lower-case code; coins have more decimals than money.
+        precision: What was asked for; None is CoinGecko's own rounding.
+        table: Whether the price is of `coins/markets`, which has six decimals down to 0.01.
+    """
     if precision is not None:
         return rounded(value, precision)
-    if abs(value) >= 1 or value == 0:
-        return round(value, 2)
-    return round(value, 5 - math.floor(math.log10(abs(value))))
+    size = abs(value)
+    if currency in COIN_CODES:
+        return round(value, 6 if size >= 1 else _small_decimals(size))
+    steps = (*_MONEY_DECIMALS, (0.01, 6)) if table else _MONEY_DECIMALS
+    for least, decimals in steps:
+        if size >= least:
+            return round(value, decimals or None)
+    return round(value, _small_decimals(size))
+
+
+def _small_decimals(size: float) -> int:
+    if size == 0 or size >= _LEAST_WITH_EIGHT_DECIMALS:
+        return 8
+    return _FIGURES_BELOW - 1 - math.floor(math.log10(size))

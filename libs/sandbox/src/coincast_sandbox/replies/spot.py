@@ -1,4 +1,6 @@
-"""What a coin is worth now and how that stands to the recent past: figures that several documents share."""
+"""Current figures of a coin and their changes, shared by several replies."""
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -9,12 +11,21 @@ from coincast_sandbox.simulation.candles import Floats
 from coincast_sandbox.simulation.market import Market
 
 DAY = 86400.0
-CHANGE_DAYS = {"1h": 1 / 24, "24h": 1.0, "7d": 7.0, "14d": 14.0, "30d": 30.0, "200d": 200.0, "1y": 365.0}
+CHANGE_DAYS = {
+    "1h": 1 / 24,
+    "24h": 1.0,
+    "7d": 7.0,
+    "14d": 14.0,
+    "30d": 30.0,
+    "60d": 60.0,
+    "200d": 200.0,
+    "1y": 365.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """One coin in one currency at one moment; money in that currency."""
+    """Figures of one coin in one currency at one moment; money in that currency."""
 
     price: float
     market_cap: float | None
@@ -26,17 +37,17 @@ class Spot:
     updated_at: float
 
     def change_24h_percent(self) -> float | None:
-        """1.5 means +1.5 %."""
+        """Return the change over 24 hours in percent: 1.5 means +1.5 %."""
         return percent(self.price, self.price_24h_ago)
 
 
 def percent(new: float, old: float | None) -> float | None:
-    """The change from old to new in percent; None without an old one."""
+    """Return the change from old to new in percent; None without an old value."""
     return None if old is None else (new / old - 1) * 100
 
 
 def spot_of(market: Market, coin_id: str, currency: str) -> Spot:
-    """The coin now. CoinGecko saw its last trade some seconds ago; so does this."""
+    """Return the coin's figures now; like CoinGecko's they are some seconds old."""
     now = market.clock.now()
     updated_at = now - now % 20
     times = np.array([updated_at, updated_at - DAY])
@@ -53,7 +64,7 @@ def spot_of(market: Market, coin_id: str, currency: str) -> Spot:
 
 
 def change_percent(market: Market, coin_id: str, currency: str, span: str) -> float | None:
-    """Change over one of CHANGE_DAYS, in percent; None for a coin that is younger."""
+    """Return the change over one of CHANGE_DAYS in percent; None for a younger coin."""
     now = market.clock.now()
     times = np.array([now, now - CHANGE_DAYS[span] * DAY])
     prices = market.series[coin_id].price_at(times) * market.per_usd(currency, times)
@@ -61,7 +72,7 @@ def change_percent(market: Market, coin_id: str, currency: str, span: str) -> fl
 
 
 def window(market: Market, coin_id: str, end: float) -> Floats:
-    """USD prices of the points in the 24 hours before `end`."""
+    """Return the USD prices of the points in the 24 hours before `end`."""
     series = market.series[coin_id]
     today = math.floor(end / DAY)
     days = [series.points(day) for day in (today - 1, today) if day >= series.first_day]

@@ -6,6 +6,8 @@ last point. Anchors stand on hours so that the hourly series, every twelfth poin
 low and close as well.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_sandbox.simulation.candles import Floats
@@ -17,7 +19,7 @@ LAST_HOUR = 276
 
 
 def day_path(opened: float, high: float, low: float, close: float, rng: np.random.Generator) -> Floats:
-    """Prices (288,) within [low, high] that touch all four figures.
+    """Return prices (288,) within [low, high] that touch all four figures.
 
     Deterministic for a given generator state.
     """
@@ -32,7 +34,7 @@ def day_path(opened: float, high: float, low: float, close: float, rng: np.rando
 
 
 def _bridges(at: np.ndarray, log_range: float, rng: np.random.Generator) -> Floats:
-    """Noise (288,) that is zero at each anchor; its size is that of a random walk with the day's range."""
+    """Return noise (288,) that is zero at each anchor, of the size of a random walk with the day's range."""
     steps = rng.standard_normal(POINTS_PER_DAY)
     walk = np.cumsum(steps) * log_range / 1.7 / np.sqrt(POINTS_PER_DAY)
     return np.asarray(walk - np.interp(np.arange(POINTS_PER_DAY), at, walk[at]))

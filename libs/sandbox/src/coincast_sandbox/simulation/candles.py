@@ -1,4 +1,6 @@
-"""Daily candles of one coin, and how a folder of CSV files becomes them."""
+"""Daily candles of a coin, and how they are read from a folder of files."""
+
+from __future__ import annotations
 
 import csv
 import math
@@ -21,8 +23,9 @@ class CandlesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DailyCandles:
-    """Candles of consecutive UTC days: `first_day` counts days from 1970-01-01, arrays are (n,), money in
-    USD.
+    """Candles of consecutive UTC days.
+
+    `first_day` counts days from 1970-01-01; arrays are (n,), money in USD.
     """
 
     first_day: int
@@ -39,28 +42,32 @@ class DailyCandles:
 
 
 def day_number(day: date) -> int:
-    """Days from 1970-01-01 to `day`."""
+    """Return the days from 1970-01-01 to `day`."""
     return (day - EPOCH).days
 
 
 def day_of(number: int) -> date:
-    """The inverse of `day_number`."""
+    """Return the date of a day number."""
     return EPOCH + timedelta(days=number)
 
 
 def midnight(number: int) -> float:
-    """UNIX seconds at the start of a UTC day."""
+    """Return UNIX seconds at the start of a UTC day."""
     return float(number) * 86400.0
 
 
 def iso(unix_seconds: float) -> str:
-    """A time as CoinGecko writes it: `2025-09-01T13:00:00.000Z`."""
+    """Return a time as CoinGecko writes it: `2025-09-01T13:00:00.000Z`."""
     text = datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
 def read_folder(folder: Path) -> dict[str, DailyCandles]:
-    """Every `<coin id>.csv` of a folder. Raises CandlesError naming the folder or file."""
+    """Read every `<coin id>.csv` of a folder.
+
+    Raises:
+        CandlesError: Names the folder or file.
+    """
     if not folder.is_dir():
         raise CandlesError(f"no such folder of candles: {folder}")
     files = sorted(folder.glob("*.csv"))
@@ -70,7 +77,11 @@ def read_folder(folder: Path) -> dict[str, DailyCandles]:
 
 
 def read_file(file: Path) -> DailyCandles:
-    """One CSV file: date,open,high,low,close,volume_usd; one row a UTC day, no gaps. Raises CandlesError."""
+    """Read a CSV file: date,open,high,low,close,volume_usd; one row a UTC day, no gaps.
+
+    Raises:
+        CandlesError: Names the file, the line and the fault.
+    """
     try:
         with file.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.reader(stream))

@@ -1,4 +1,6 @@
-"""Coins by name: the well-known ids, and made-up ones to fill a market of any size."""
+"""Names of coins: the well-known ids, and made-up ones to fill a market of any size."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -7,9 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class KnownCoin:
-    """A coin's names, and what the made-up figures start from: price in USD (2019-01-01) and constant supply
-    in coins.
-    """
+    """A coin's names, its first price in USD (2019-01-01) and its constant supply in coins."""
 
     id: str
     symbol: str
@@ -61,12 +61,12 @@ _BY_ID = {coin.id: coin for coin in WELL_KNOWN}
 
 
 def coin_names(count: int, seed: int) -> list[KnownCoin]:
-    """The first `count` coins of the made-up market, by falling importance."""
+    """Return the first `count` coins of the made-up market, by falling importance."""
     return list(WELL_KNOWN[:count]) + [_made_up(i, seed) for i in range(count - len(WELL_KNOWN))]
 
 
 def named(coin_id: str) -> KnownCoin:
-    """What is known of an id; an unknown one gets names made from it."""
+    """Return the names of an id; an unknown id gets names made from it."""
     known = _BY_ID.get(coin_id)
     return known or KnownCoin(coin_id, coin_id[:4], coin_id.replace("-", " ").title(), 1.0, 1e9)
 

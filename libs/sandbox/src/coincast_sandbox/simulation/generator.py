@@ -5,6 +5,8 @@ follows a GARCH(1, 1) with Poisson jumps. Draws are made day by day from one gen
 longer simulation begins with the shorter one.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import date
 
@@ -19,7 +21,7 @@ ALPHA, BETA = 0.09, 0.88
 
 @dataclass(frozen=True, slots=True)
 class _Traits:
-    """What sets the coins apart: daily volatility, dependence on bitcoin, starting price, age; each (n,)."""
+    """Parameters of the coins: daily volatility, dependence on bitcoin, first price, age; each (n,)."""
 
     volatility: Floats
     beta: Floats
@@ -28,7 +30,7 @@ class _Traits:
 
 
 def simulate(coins: list[KnownCoin], last_day: int, seed: int) -> dict[str, DailyCandles]:
-    """Candles of every coin from 2019 (or its listing) to `last_day`; the first coin is the common factor."""
+    """Return candles of every coin from 2019 (or its listing) to `last_day`; the first coin is the factor."""
     days = last_day - FIRST_DAY + 1
     traits = _traits(coins, seed)
     returns = _returns(traits, days, seed)
@@ -47,9 +49,7 @@ def simulate(coins: list[KnownCoin], last_day: int, seed: int) -> dict[str, Dail
 
 
 def next_candle(candles: DailyCandles, rng: np.random.Generator) -> tuple[float, float, float, float, float]:
-    """One more day after the last candle: open, high, low, close, volume; volatility is that of the last 30
-    days.
-    """
+    """Return open, high, low, close, volume of the day after the last candle, with recent volatility."""
     recent = np.diff(np.log(candles.close[-31:]))
     sigma = min(float(np.std(recent)), 0.15) if len(recent) > 1 else 0.03
     opened = float(candles.close[-1])
@@ -82,7 +82,7 @@ def _traits(coins: list[KnownCoin], seed: int) -> _Traits:
 
 
 def _returns(traits: _Traits, days: int, seed: int) -> Floats:
-    """Log returns (days, coins)."""
+    """Return log returns (days, coins)."""
     count = len(traits.beta)
     shocks = _generator(seed, 2).standard_normal((days, count))
     jump_draws = _generator(seed, 3).random((days, count))

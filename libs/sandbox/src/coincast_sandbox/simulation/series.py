@@ -1,6 +1,6 @@
-"""One coin's figures at any moment: its daily candles, grown past their end, and the made-up path within each
-day.
-"""
+"""A coin's figures at any moment: daily candles, extended past their end, and a path within each day."""
+
+from __future__ import annotations
 
 import zlib
 from functools import lru_cache
@@ -13,7 +13,7 @@ from coincast_sandbox.simulation.generator import next_candle
 
 
 class CoinSeries:
-    """Figures in USD.
+    """Figures of a coin in USD.
 
     The same seed and candles give the same figures in any process, in any order of calls.
     """
@@ -28,7 +28,7 @@ class CoinSeries:
         self._path = lru_cache(maxsize=64)(self._make_path)
 
     def candles(self, last_day: int) -> DailyCandles:
-        """Candles that reach `last_day` at least; days after the real end are simulated one after another."""
+        """Return candles that reach `last_day` at least; days after the real end are simulated in order."""
         while self._candles.last_day < last_day:
             c = self._candles
             new = next_candle(c, np.random.default_rng([*self._identity, c.last_day + 1, 1]))
@@ -39,26 +39,24 @@ class CoinSeries:
         return self._candles
 
     def started(self) -> float:
-        """UNIX seconds of the first price."""
+        """Return UNIX seconds of the first price."""
         return midnight(self.first_day) + self.phase_seconds
 
     def daily(self, name: str, days: np.ndarray) -> Floats:
-        """A candle column (open, high, low, close, volume) on the given days, which must not precede
-        `first_day`.
-        """
+        """Return a candle column (open, high, low, close, volume) on days from `first_day` on."""
         candles = self.candles(int(days.max()))
         column: Floats = getattr(candles, name)
         return np.asarray(column[days - self.first_day], dtype=np.float64)
 
     def points(self, day: int) -> tuple[Floats, Floats]:
-        """The 288 points of a day: UNIX seconds, prices."""
+        """Return the 288 points of a day: UNIX seconds, prices."""
         times = (
             midnight(day) + self.phase_seconds + np.arange(POINTS_PER_DAY, dtype=np.float64) * STEP_SECONDS
         )
         return times, self._path(day)
 
     def price_at(self, times: Floats) -> Floats:
-        """Prices at UNIX seconds (n,), along the path; before the first price NaN."""
+        """Return prices at UNIX seconds (n,), along the path; NaN before the first price."""
         days = np.floor(times / 86400).astype(np.int64)
         prices = np.full(times.shape, np.nan)
         for day in np.unique(days[days >= self.first_day]):
@@ -68,7 +66,7 @@ class CoinSeries:
         return prices
 
     def volume_24h_at(self, times: Floats) -> Floats:
-        """Traded value over the 24 hours before each moment, between the two days' volumes."""
+        """Return the traded value over the 24 hours before each moment, between the two days' volumes."""
         days = np.floor(times / 86400).astype(np.int64)
         share = times / 86400 - days
         today = self.daily("volume", np.maximum(days, self.first_day))
