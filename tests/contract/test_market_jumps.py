@@ -15,6 +15,7 @@ from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Unavailable
+from coincast_market_data.history.range_planner import HOURLY_DAYS
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS
 from tests.contract.market_mock import MockUpstream, market_over
 
@@ -109,18 +110,20 @@ async def test_a_reply_that_is_off_as_a_whole_is_not_kept_beside_good_days(
         assert set(await history(stub, 5)) == {100.0}
         mock.factors = dict.fromkeys(SERIES, 50.0)
         clock.advance(30)
-        reply = await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=40), timeout=10)
-        assert [candle.close for candle in reply.history.candles] == [100.0] * 5
+        reply = await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=120), timeout=10)
+        assert [candle.close for candle in reply.history.candles] == [100.0] * HOURLY_DAYS
+        assert reply.history.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
+        assert reply.history.in_doubt
         assert "tenfold" in reply.history.truncated_reason
         status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)
-        assert status.quality[0].quarantined_points == 35
+        assert status.quality[0].quarantined_points == 120 - HOURLY_DAYS
         calls = mock.calls.total()
         clock.advance(60)
-        await history(stub, 40)
+        await history(stub, 120)
         assert mock.calls.total() == calls, "not asked for again at once"
         mock.factors = {}
         clock.advance(CONFIRMED_AFTER_SECONDS + 1)
-        assert await history(stub, 40) == [100.0] * 40, "it was a slip"
+        assert await history(stub, 120) == [100.0] * 120, "it was a slip"
 
 
 async def test_a_day_after_a_true_fall_is_kept_once_it_is_confirmed(

@@ -8,6 +8,14 @@ from datetime import date
 from enum import StrEnum
 
 
+class Completeness(StrEnum):
+    """Whether a history is all that its source has."""
+
+    WHOLE = "whole"
+    CUT_BY_PLAN = "cut_by_plan"
+    PARTIAL = "partial"
+
+
 class Source(StrEnum):
     """Where a figure comes from; the values are those of the JSON replies."""
 
@@ -152,6 +160,12 @@ class History:
     missing_days: Sequence[date] = ()
     # Another number whenever a candle of this coin is another.
     revision: int = 0
+    completeness: Completeness = Completeness.WHOLE
+    # Why more could not be fetched for now, and when asking again may give more.
+    partial_reason: str = ""
+    retry_after_seconds: float | None = None
+    quality_notes: Sequence[str] = ()
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

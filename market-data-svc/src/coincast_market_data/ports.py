@@ -9,11 +9,18 @@ from typing import Any, Protocol
 
 
 class Priority(IntEnum):
-    """Who goes first when the quota is short: lower is sooner."""
+    """Order of upstream calls when the quota is short; lower goes first."""
 
+    # A caller waits for a price, a market table or a document.
     LIVE = 0
-    REFRESH = 1
-    BACKFILL = 2
+    # A caller waits for one coin's history.
+    HISTORY = 1
+    # A bulk reader, such as a training, waits for the histories of many coins.
+    BULK = 2
+    # No caller waits: cache entries that are refreshed ahead of time, and the cache warm-up.
+    REFRESH = 3
+    # No caller waits: the archive is completed.
+    BACKFILL = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock
-from coincast_chassis.errors import InvalidInput, NotFound, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
-from coincast_market_data.domain import Source
+from coincast_market_data.domain import Completeness, Source
 from coincast_market_data.history.chart_client import ChartClient
-from coincast_market_data.history.gap_filler import GapFiller
+from coincast_market_data.history.gap_filler import LATE_RETRY_SECONDS, GapFiller
 from coincast_market_data.history.range_planner import HOURLY_DAYS, plan_calls, spans
-from coincast_market_data.history.service import HistoryService
+from coincast_market_data.history.service import RETRY_PARTIAL_SECONDS, HistoryService
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.ports import Priority
 from coincast_market_data.validation.quality_log import QualityLog
@@ -242,3 +242,73 @@ def test_a_short_span_is_one_call_back_from_now() -> None:
     (call,) = plan_calls(missing, TODAY, "usd", hourly=True)
     assert dict(call.query)["days"] == "31"
     assert plan_calls([], TODAY, "usd", hourly=True) == []
+
+
+async def test_a_look_for_the_newest_day_leaves_a_quarter_of_whole_candles(rig: Rig) -> None:
+    found = await rig.history.get("bitcoin", "usd", 3)
+    assert len(found.candles) == 3
+    assert found.completeness is Completeness.WHOLE
+    kept = await rig.archive.read("bitcoin", "usd")
+    assert len(kept) == HOURLY_DAYS
+    assert all(candle.is_whole for candle in kept)
+    assert len(rig.charts.requests) == 1
+    await rig.history.get("bitcoin", "usd", HOURLY_DAYS)
+    assert len(rig.charts.requests) == 1, "the wider question is answered by the same call"
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [(Unavailable("down"), RETRY_PARTIAL_SECONDS), (Exhausted("quota", retry_after_seconds=33.0), 33.0)],
+)
+async def test_a_partial_history_says_so_and_is_completed_when_asked_again(
+    free: Rig, error: CoincastError, seconds: float
+) -> None:
+    await free.history.get("bitcoin", "usd", 3)
+    free.charts.error = error
+    partial = await free.history.get("bitcoin", "usd", 300)
+    assert len(partial.candles) == HOURLY_DAYS
+    assert partial.completeness is Completeness.PARTIAL
+    assert partial.partial_reason == error.message
+    assert partial.retry_after_seconds == seconds
+    free.charts.error = None
+    whole = await free.history.get("bitcoin", "usd", 300)
+    assert (len(whole.candles), whole.completeness) == (300, Completeness.WHOLE)
+    assert (whole.partial_reason, whole.retry_after_seconds) == ("", None)
+
+
+async def test_a_history_cut_by_the_plan_says_so(free: Rig) -> None:
+    found = await free.history.get("bitcoin", "usd", 1000)
+    assert found.completeness is Completeness.CUT_BY_PLAN
+    young = await free.history.get("bitcoin", "usd", 300)
+    assert young.completeness is Completeness.WHOLE
+
+
+async def test_a_young_coin_is_whole_however_much_is_asked_for(rig: Rig) -> None:
+    found = await rig.history.get("bitcoin", "usd", 5000)
+    assert (found.truncated, found.completeness) == (True, Completeness.WHOLE)
+
+
+async def test_every_span_of_a_stream_says_whether_the_whole_is_complete(rig: Rig) -> None:
+    await rig.history.get("bitcoin", "usd", 1500)
+    rig.charts.error = Unavailable("down")
+    rig.clock.advance(86_400)
+    spans_of_it = [span async for span in rig.history.stream("bitcoin", "usd", 1500)]
+    assert [span.completeness for span in spans_of_it] == [Completeness.PARTIAL] * 2
+    assert all(span.partial_reason == "down" for span in spans_of_it)
+
+
+async def test_a_closed_day_that_comes_late_is_asked_for_again_after_a_while(rig: Rig) -> None:
+    await rig.history.get("bitcoin", "usd", 30)
+    rig.clock.advance(86_400)
+    behind = rig.charts.now
+    rig.charts.now = lambda: behind() - 86_400
+    late = await rig.history.get("bitcoin", "usd", 30)
+    assert late.completeness is Completeness.PARTIAL
+    assert 0 < (late.retry_after_seconds or 0) <= LATE_RETRY_SECONDS
+    calls = len(rig.charts.requests)
+    await rig.history.get("bitcoin", "usd", 30)
+    assert len(rig.charts.requests) == calls, "not at every request"
+    rig.charts.now = behind
+    rig.clock.advance(LATE_RETRY_SECONDS)
+    found = await rig.history.get("bitcoin", "usd", 30)
+    assert (found.candles[-1].day, found.completeness) == (TODAY, Completeness.WHOLE)

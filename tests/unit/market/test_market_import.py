@@ -236,3 +236,52 @@ async def test_an_order_that_was_taken_away_meanwhile_does_not_come_back(
     monkeypatch.undo()
     assert not list((tmp_path / ".inbox").iterdir())
     archive.close()
+
+
+def _candle_lines(days: int) -> list[str]:
+    return [f"{DAY + timedelta(days=n)},1,3,0.5,{1 + n / 100},{n}" for n in range(days)]
+
+
+@pytest.mark.parametrize(
+    "stray",
+    ["a file", "a link", "a folder without an order", "an order that is no JSON", "an unreadable folder"],
+)
+async def test_a_stray_entry_in_the_inbox_never_stops_a_good_order(tmp_path: Path, stray: str) -> None:
+    archive = Archive(tmp_path / "archive")
+    archive.open()
+    inbox = tmp_path / "archive" / ".inbox"
+    inbox.mkdir()
+    entry = inbox / "00-stray"
+    if stray == "a file":
+        entry.write_text("not mine")
+    elif stray == "a link":
+        entry.symlink_to(tmp_path)
+    else:
+        entry.mkdir()
+        if stray == "an order that is no JSON":
+            (entry / "order.json").write_text("{")
+        elif stray == "an unreadable folder":
+            (entry / "order.json").mkdir()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "good.csv").write_text("\n".join(["date,open,high,low,close,volume", *_candle_lines(50)]))
+    order = submit_files(archive.root, candle_files(folder), "usd")
+    (report,) = await report_of(order, Inbox(archive, SystemClock()), 30)
+    assert (report.added, report.refused) == (50, "")
+    archive.close()
+
+
+async def test_a_rejected_row_is_reported_and_the_next_order_is_taken(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "archive")
+    archive.open()
+    inbox = Inbox(archive, SystemClock())
+    head, lines = "date,open,high,low,close,volume", _candle_lines(60)
+    orders = []
+    for name, rows in {"repeated-day": [*lines, lines[30]], "good": lines}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"{name}.csv").write_text("\n".join([head, *rows]))
+        orders.append(submit_files(archive.root, candle_files(folder), "usd"))
+    reports = [(await report_of(order, inbox, 30))[0] for order in orders]
+    assert [(report.added, report.rejected) for report in reports] == [(60, {"duplicate day": 1}), (60, {})]
+    archive.close()

@@ -65,7 +65,7 @@ async def import_file(path: Path, archive: Archive, currency: str, last_closed: 
         first_day=candles[0].day if candles else None,
         last_day=candles[-1].day if candles else None,
         gaps=len(checked.gaps),
-        rejected=checked.rejected,
+        rejected=dict(checked.rejected),
         refused=refused,
     )
 

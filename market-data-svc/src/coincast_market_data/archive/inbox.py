@@ -34,20 +34,40 @@ class Inbox:
     def __init__(self, archive: Archive, clock: Clock) -> None:
         self._archive = archive
         self._clock = clock
+        self._passed_by: set[str] = set()
 
     async def take(self) -> None:
-        """Import whatever was handed over since the last time."""
+        """Import the orders that have arrived; one that fails never stops another.
+
+        Anything else in the inbox is left alone and named in the log once.
+        """
         if not self._archive.take_writers_place():
             return
         for order in sorted((self._archive.root / INBOX).glob("*")):
-            if order.name.startswith(".") or not order.is_dir():
+            if order.name.startswith("."):
                 continue
-            if (order / REPORT).exists():
-                self._forget(order)
-            else:
-                await self._one(order)
+            try:
+                if order.is_symlink() or not order.is_dir():
+                    self._pass_by(order, "it is not an order: a folder with order.json")
+                elif (order / REPORT).exists():
+                    self._forget(order)
+                else:
+                    await self._import_order(order)
+            except Exception as error:
+                # Orders come from outside this process. Whatever is wrong with one, the next must be taken.
+                self._pass_by(order, str(error) or type(error).__name__)
 
-    async def _one(self, order: Path) -> None:
+    def _pass_by(self, order: Path, reason: str) -> None:
+        if order.name not in self._passed_by:
+            self._passed_by.add(order.name)
+            log.warning("inbox_entry_passed_by", entry=order.name, reason=reason)
+
+    def _pass_by_unless_gone(self, order: Path) -> None:
+        """Name a folder without an order, unless its sender has read the report and removed it."""
+        if order.exists():
+            self._pass_by(order, f"it has no {ORDER}")
+
+    async def _import_order(self, order: Path) -> None:
         wanted = True
         try:
             request = orjson.loads((order / ORDER).read_bytes())
@@ -56,7 +76,8 @@ class Inbox:
             files = candle_files(order)
             reports = [await import_file(path, self._archive, currency, last) for path in files]
         except FileNotFoundError:
-            return  # whoever request has read the report meanwhile and taken the folder away
+            self._pass_by_unless_gone(order)
+            return
         except (CoincastError, OSError, ValueError, KeyError, TypeError) as error:
             log.warning("candles that were handed over cannot be taken", order=order.name, reason=str(error))
             reports = [FileReport(ORDER, refused=str(error))]

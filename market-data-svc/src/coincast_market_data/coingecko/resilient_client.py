@@ -20,7 +20,10 @@ from coincast_market_data.coingecko.retry_policy import RetryBudget, backoff_sec
 from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
 from coincast_market_data.rate_limit.limiter import RateLimiter
 
-# Told to come back at once, after a error_from_reply: nobody who meant it would have refused.
+# Bulk work may queue for the rate limit for so long; a caller is told to come back instead.
+BULK_WAIT_SECONDS = 120.0
+BULK_PRIORITIES = (Priority.BULK, Priority.BACKFILL)
+# Minimum pause after a 429, even if Retry-After is 0.
 LEAST_PAUSE_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
@@ -49,9 +52,8 @@ class ResilientUpstream:
         self._max_attempts = max_attempts
         self._retry_seconds = retry_seconds
         self._quota_wait = {
-            Priority.LIVE: quota_wait_seconds,
-            Priority.REFRESH: quota_wait_seconds,
-            Priority.BACKFILL: 120.0,
+            priority: BULK_WAIT_SECONDS if priority in BULK_PRIORITIES else quota_wait_seconds
+            for priority in Priority
         }
         self._rand = rand
         self._probing: set[str] = set()

@@ -61,6 +61,11 @@ class EncodedCandleCache:
             "truncated": history.truncated,
             "truncated_reason": history.truncated_reason or None,
             "missing_dates": [day.isoformat() for day in history.missing_days],
+            "completeness": history.completeness,
+            "partial_reason": history.partial_reason or None,
+            "retry_after_seconds": history.retry_after_seconds,
+            "quality_notes": list(history.quality_notes),
+            "in_doubt": history.in_doubt,
         }
         return orjson.dumps(head)[:-1] + b',"candles":' + self._candles(history) + b"}"
 

@@ -21,6 +21,13 @@ SOURCES = {
 }
 
 
+COMPLETENESS = {
+    domain.Completeness.WHOLE: market_pb2.HISTORY_COMPLETENESS_WHOLE,
+    domain.Completeness.CUT_BY_PLAN: market_pb2.HISTORY_COMPLETENESS_CUT_BY_PLAN,
+    domain.Completeness.PARTIAL: market_pb2.HISTORY_COMPLETENESS_PARTIAL,
+}
+
+
 def timestamp(moment: float) -> timestamp_pb2.Timestamp:
     """UNIX seconds."""
     found = timestamp_pb2.Timestamp()
@@ -107,6 +114,11 @@ def history(found: domain.History) -> market_pb2.History:
         truncated_reason=found.truncated_reason,
         missing_dates=[day.isoformat() for day in found.missing_days],
         provenance=provenance(found.provenance),
+        completeness=COMPLETENESS[found.completeness],
+        partial_reason=found.partial_reason,
+        retry_after_seconds=found.retry_after_seconds,
+        quality_notes=found.quality_notes,
+        in_doubt=found.in_doubt,
     )
 
 

@@ -44,7 +44,7 @@ class ChartClient:
 
     async def fetch(self, request: UpstreamRequest) -> Series:
         """One series. Raises what the upstream raises."""
-        if self._shared is None or request.priority is Priority.BACKFILL:
+        if self._shared is None or request.priority in (Priority.BULK, Priority.BACKFILL):
             reply = await self._upstream.fetch(request)
             return Series(reply.document, reply.received_at)
 

@@ -30,19 +30,27 @@ from coincast_market_data.validation.series_cleaning import CleaningReport, clea
 log = structlog.get_logger(__name__)
 FREE_REACH_DAYS = 365
 MOST_COINS_REMEMBERED = 5000
+# How often a closed day that the upstream does not have yet is requested, and for how many days.
+LATE_RETRY_SECONDS = 600.0
+LATE_DAYS = 7
 
 
 @dataclass(slots=True)
 class KnownAbsences:
-    """Days that the upstream was requested for and does not have, so that it is not requested again before
-    tomorrow.
-    """
+    """Days that the upstream was asked for and does not have, so that it is not asked again all day."""
 
     requested_on: date
     days: set[date] = field(default_factory=set)
     bare: set[date] = field(default_factory=set)
-    # Put aside as nothing confirmed them yet, and from when on (UNIX seconds) they are requested for again.
+    # Set aside until a second fetch confirms them, and when (UNIX seconds) they are requested again.
     doubted: dict[date, float] = field(default_factory=dict)
+    # Newest days that the upstream does not have yet, and when they are requested again.
+    late: dict[date, float] = field(default_factory=dict)
+
+    def held_back(self, now: float) -> set[date]:
+        """Return the days that are not requested at this moment."""
+        waiting = {day for day, until in (*self.doubted.items(), *self.late.items()) if now < until}
+        return self.days | waiting
 
 
 class GapFiller:
@@ -75,19 +83,24 @@ class GapFiller:
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
         """Days from `first` to the last closed one that are worth asking the upstream for, oldest first."""
         last = last_closed_day(self._clock.now())
-        absences, now = self._absences(coin, currency, last), self._clock.now()
-        absent = absences.days | {day for day, until in absences.doubted.items() if now < until}
+        absent = self._absences(coin, currency, last).held_back(self._clock.now())
         start = reachable(first, last + timedelta(days=1), self.reach_days)
         kept = within(await self._archive.read(coin, currency), start, last)
         return [day for day in gaps(kept, start, last) if day not in absent]
 
-    def doubts(self, coin: str, currency: str) -> bool:
-        """Whether days of the coin are put aside until they are confirmed."""
+    def seconds_in_doubt(self, coin: str, currency: str) -> float | None:
+        """Return when the days that are set aside are requested again; None where none are."""
         now = self._clock.now()
         held = self._absences(coin, currency, last_closed_day(now)).doubted.values()
-        return any(now < until for until in held)
+        return min((until - now for until in held if now < until), default=None)
 
-    async def fill(self, coin: str, currency: str, first: date, priority: Priority = Priority.LIVE) -> int:
+    def seconds_until_late_day(self, coin: str, currency: str) -> float | None:
+        """Return when a closed day that the upstream does not have yet is requested again."""
+        now = self._clock.now()
+        late = self._absences(coin, currency, last_closed_day(now)).late.values()
+        return min((until - now for until in late if now < until), default=None)
+
+    async def fill(self, coin: str, currency: str, first: date, priority: Priority = Priority.HISTORY) -> int:
         """Fetch what is missing from `first` on; returns how many candles were added. Raises what the
         fetches raised.
         """
@@ -102,7 +115,7 @@ class GapFiller:
         except BeyondPlan as error:
             if self.reach_days <= FREE_REACH_DAYS:
                 raise
-            # The plan was taken for larger than it is: learnt from the error_from_reply, once.
+            # The plan was taken for larger than it is: learnt from the refusal, once.
             log.warning(
                 "the plan does not reach back so far", reason=error.message, reach_days=FREE_REACH_DAYS
             )
@@ -110,8 +123,11 @@ class GapFiller:
             return await self._fill_once(coin, currency, first, priority)
 
     async def _fill_once(self, coin: str, currency: str, first: date, priority: Priority) -> int:
-        missing = await self.missing(coin, currency, first)
         last = last_closed_day(self._clock.now())
+        # One call brings a quarter as cheaply as a day, and hourly points with it: a look for the newest day
+        # leaves whole candles behind instead of a stub.
+        first = min(first, last - timedelta(days=HOURLY_DAYS - 1))
+        missing = await self.missing(coin, currency, first)
         calls = plan_calls(missing, last + timedelta(days=1), currency, hourly=self._hourly)
         turn = asyncio.Semaphore(self._at_once)
         stop = asyncio.Event()
@@ -237,7 +253,13 @@ class GapFiller:
         have = {candle.day for candle in candles}
         absences, now = self._absences(coin, currency, today), self._clock.now()
         doubted = {day for day, until in absences.doubted.items() if now < until}
-        absences.days.update(day for day in requested if day not in have and day not in doubted)
+        absent = [day for day in requested if day not in have and day not in doubted]
+        newest = candles[-1].day if candles else None
+        if newest is not None and (today - newest).days <= LATE_DAYS:
+            # The upstream publishes a day late at times; a coin that stopped trading is asked for daily.
+            absences.late = {day: now + LATE_RETRY_SECONDS for day in absent if day > newest}
+            absent = [day for day in absent if day <= newest]
+        absences.days.update(absent)
 
     async def aclose(self) -> None:
         """End what is under way."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Timeout, Unavailable
 from coincast_market_data.archive.store import Archive
+from coincast_market_data.coingecko.error_mapping import BeyondPlan
 from coincast_market_data.deadlines import wait_budget_seconds
-from coincast_market_data.domain import Candle, History, Provenance, Source
+from coincast_market_data.domain import Candle, Completeness, History, Provenance, Source
 from coincast_market_data.history.gap_filler import GapFiller
 from coincast_market_data.history.utc_days import DAY_SECONDS, gaps, last_closed_day, midnight, within
 from coincast_market_data.identifiers import canonical_currency, canonical_id, echo
@@ -18,6 +20,9 @@ from coincast_market_data.ports import DataClock, Priority
 MAX_DAYS = 10_000
 MAX_MISSING = 100
 CHUNK_CANDLES = 1000
+# When a partial history is worth asking for again, where the failure does not say.
+RETRY_PARTIAL_SECONDS = 10.0
+IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
 # With no more than this missing, what is kept is worth more than a long wait.
 FEW_DAYS = 7
 
@@ -50,7 +55,7 @@ class HistoryService:
         currency: str,
         days: int,
         max_age_seconds: float | None = None,
-        priority: Priority = Priority.LIVE,
+        priority: Priority = Priority.HISTORY,
     ) -> History:
         """The last `days` closed days, newest last; what cannot be had is clamped and said."""
         coin, currency = canonical_id(coin), canonical_currency(currency)
@@ -71,15 +76,11 @@ class HistoryService:
         self, coin: str, currency: str, days: int, max_age_seconds: float | None = None
     ) -> AsyncIterator[History]:
         """The same in spans of a thousand candles, oldest first; each carries the whole's verdict."""
-        whole = await self.get(coin, currency, days, max_age_seconds, Priority.BACKFILL)
+        whole = await self.get(coin, currency, days, max_age_seconds, Priority.BULK)
         for start in range(0, len(whole.candles), CHUNK_CANDLES):
-            yield History(
-                id=whole.id,
-                vs_currency=whole.vs_currency,
+            yield replace(
+                whole,
                 candles=whole.candles[start : start + CHUNK_CANDLES],
-                provenance=whole.provenance,
-                truncated=whole.truncated,
-                truncated_reason=whole.truncated_reason,
                 missing_days=whole.missing_days if start == 0 else (),
             )
 
@@ -93,7 +94,7 @@ class HistoryService:
         nearly_whole = len(missing) <= FEW_DAYS and bool(await self._archive.read(coin, currency))
         if self._unknown(coin):
             return False, await self._no_such(coin)
-        patience = 600.0 if priority is Priority.BACKFILL else wait_budget_seconds(fallback=nearly_whole)
+        patience = 600.0 if priority is Priority.BULK else wait_budget_seconds(fallback=nearly_whole)
         try:
             async with asyncio.timeout(patience):
                 return await self._filler.fill(coin, currency, first, priority) > 0, None
@@ -123,6 +124,7 @@ class HistoryService:
     ) -> History:
         inside = gaps(candles, candles[0].day, candles[-1].day)
         truncated = candles[0].day > first
+        completeness, reason, retry_after = self._completeness(coin, currency, candles, truncated, error)
         return History(
             id=coin,
             vs_currency=currency,
@@ -132,7 +134,37 @@ class HistoryService:
             truncated_reason=self._why_short(coin, currency, candles[0].day, error) if truncated else "",
             missing_days=inside[:MAX_MISSING],
             revision=self._archive.revision(coin, currency),
+            completeness=completeness,
+            partial_reason=reason,
+            retry_after_seconds=retry_after,
+            in_doubt=self._filler.seconds_in_doubt(coin, currency) is not None,
         )
+
+    def _completeness(
+        self,
+        coin: str,
+        currency: str,
+        candles: Sequence[Candle],
+        truncated: bool,
+        error: CoincastError | None,
+    ) -> tuple[Completeness, str, float | None]:
+        """Return whether the candles are all that the source has, why not, and when to ask again."""
+        if error is not None and not isinstance(error, NotFound | BeyondPlan):
+            return Completeness.PARTIAL, error.message, error.retry_after_seconds or RETRY_PARTIAL_SECONDS
+        doubt = self._filler.seconds_in_doubt(coin, currency)
+        if doubt is not None:
+            return Completeness.PARTIAL, IN_DOUBT, doubt
+        late = self._filler.seconds_until_late_day(coin, currency)
+        if late is not None and candles[-1].day < last_closed_day(self._clock.now()):
+            newest = candles[-1].day.isoformat()
+            return Completeness.PARTIAL, f"CoinGecko has no candle after {newest} yet", late
+        if truncated and (isinstance(error, BeyondPlan) or self._at_reach(candles[0].day)):
+            return Completeness.CUT_BY_PLAN, "", None
+        return Completeness.WHOLE, "", None
+
+    def _at_reach(self, first_there: date) -> bool:
+        """Return whether the plan reaches no further back than this day."""
+        return first_there <= last_closed_day(self._clock.now()) - timedelta(days=self._filler.reach_days - 2)
 
     def _provenance(self, newest: date, fetched: bool, error: CoincastError | None) -> Provenance:
         as_of = midnight(newest) + DAY_SECONDS
@@ -149,10 +181,9 @@ class HistoryService:
     def _why_short(self, coin: str, currency: str, first_there: date, error: CoincastError | None) -> str:
         if error is not None:
             return f"earlier days could not be fetched: {error.message}"
-        if self._filler.doubts(coin, currency):
+        if self._filler.seconds_in_doubt(coin, currency) is not None:
             return "earlier days were tenfold off those that are kept and wait to be confirmed"
-        reach = last_closed_day(self._clock.now()) - timedelta(days=self._filler.reach_days - 2)
-        if first_there <= reach:
+        if self._at_reach(first_there):
             return f"the plan at CoinGecko reaches {self._filler.reach_days} days back"
         return f"CoinGecko has no data of this coin before {first_there.isoformat()}"
 

@@ -16,8 +16,20 @@ from coincast_market_data.ports import Priority
 WINDOW_SECONDS = 61.0
 RECOVERY_SECONDS = 600.0
 # What share of the minute and of the month each priority may use up; the rest is kept for those before it.
-MINUTE_SHARE = {Priority.LIVE: 1.0, Priority.REFRESH: 0.8, Priority.BACKFILL: 0.5}
-MONTH_SHARE = {Priority.LIVE: 1.0, Priority.REFRESH: 0.9, Priority.BACKFILL: 0.7}
+MINUTE_SHARE = {
+    Priority.LIVE: 1.0,
+    Priority.HISTORY: 0.9,
+    Priority.BULK: 0.8,
+    Priority.REFRESH: 0.8,
+    Priority.BACKFILL: 0.5,
+}
+MONTH_SHARE = {
+    Priority.LIVE: 1.0,
+    Priority.HISTORY: 1.0,
+    Priority.BULK: 0.9,
+    Priority.REFRESH: 0.9,
+    Priority.BACKFILL: 0.7,
+}
 
 
 @dataclass(frozen=True, slots=True)
