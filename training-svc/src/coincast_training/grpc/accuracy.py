@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
 
 import grpc.aio
 
@@ -11,18 +13,25 @@ from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_training.domain import MODELS
 from coincast_training.grpc.jobs import within
-from coincast_training.grpc.proto_mapping import live_to_pb, record_to_pb, variant_test_to_pb
+from coincast_training.grpc.proto_mapping import (
+    live_to_pb,
+    logged_forecast_to_pb,
+    record_to_pb,
+    variant_test_to_pb,
+)
 from coincast_training.jobs.validation import COIN_ID
 from coincast_training.registry.registry import Registry
 from coincast_training.scoring.ab_tests import COLUMNS, Rival, VariantTest, rivals_in, variant_tests
 from coincast_training.scoring.accuracy import frame_of, live_records
 from coincast_training.scoring.lag import LedgerWatch
 from coincast_training.scoring.source_calendar import SourceCalendar
-from coincast_training.scoring.store import LedgerStore
+from coincast_training.scoring.store import MAX_HORIZON_DAYS, LedgerStore, LogQuery
 
 Context = grpc.aio.ServicerContext[object, object]
 SERVED = (*MODELS, "technical")
 MAX_DAYS, DEFAULT_DAYS = 365, 30
+LOGGED = (*SERVED, "last_price")
+MAX_LOG_IDS = 250
 
 
 class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
@@ -59,6 +68,13 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
         scores = frame_of(self._store.every_score(COLUMNS), model=model, coin_id=coin_id)
         return variant_tests(scores, rivals)
 
+    async def StreamForecastLog(  # noqa: N802, D102 - the contract names it
+        self, request: pb.StreamForecastLogRequest, context: Context
+    ) -> AsyncIterator[pb.StreamForecastLogResponse]:
+        chunks = self._store.forecast_log(log_query(request))
+        while (rows := await asyncio.to_thread(next, chunks, None)) is not None:
+            yield pb.StreamForecastLogResponse(forecasts=[logged_forecast_to_pb(row) for row in rows])
+
     def _evaluated(self, models: list[str]) -> list[pb.EvaluatedRecord]:
         found = []
         for model in models:
@@ -71,3 +87,43 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
                 continue  # the registry names the damage; accuracy goes without
             found.append(pb.EvaluatedRecord(model=model, version=version, record=record_to_pb(record)))
         return found
+
+
+def log_query(request: pb.StreamForecastLogRequest) -> LogQuery:
+    """Validate a request for the forecast log.
+
+    Raises:
+        InvalidInput: A field is out of range, or no forecast of the log can match it.
+    """
+    if len(request.ids) > MAX_LOG_IDS:
+        raise InvalidInput(
+            f"ids may name at most {MAX_LOG_IDS} coins; there are {len(request.ids)}.", field="ids"
+        )
+    for coin_id in request.ids:
+        if not COIN_ID.fullmatch(coin_id):
+            raise InvalidInput(f"{coin_id!r} is no CoinGecko id.", field="ids")
+    if request.model and request.model not in LOGGED:
+        raise InvalidInput(f"model must be one of {', '.join(LOGGED)}, or empty.", field="model")
+    if request.horizon_days and request.horizon_hours:
+        raise InvalidInput("Give horizon_days or horizon_hours, not both.", field="horizon_hours")
+    if request.horizon_days > MAX_HORIZON_DAYS:
+        raise InvalidInput(
+            f"horizon_days must be 1 to {MAX_HORIZON_DAYS}, or 0 for all.", field="horizon_days"
+        )
+    if request.horizon_hours:
+        raise InvalidInput(
+            "The forecast log holds horizons in days only; leave horizon_hours at 0.", field="horizon_hours"
+        )
+    first, last = _log_day(request.from_date, "from_date"), _log_day(request.to_date, "to_date")
+    if first and last and first > last:
+        raise InvalidInput(f"from_date {first} is after to_date {last}.", field="from_date")
+    return LogQuery(tuple(request.ids), request.model, first, last, request.horizon_days, request.limit)
+
+
+def _log_day(text: str, field: str) -> dt.date | None:
+    if not text:
+        return None
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(f"{field} must be a date like 2025-08-31; it is {text!r}.", field=field) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
+import numpy as np
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -175,3 +177,53 @@ def variant_test_to_pb(test: VariantTest) -> pb.VariantTest:
     """One sequential test."""
     found = test.result
     return to_pb(pb.VariantTest, test, pairs=found.pairs, e_value=found.e_value, better=found.better)
+
+
+LOGGED_LEVELS_PERCENT = (50.0, 80.0, 95.0)
+
+
+def logged_forecast_to_pb(row: Mapping[str, Any]) -> pb.LoggedForecast:
+    """Convert a row of the forecast log; outcome and score stay absent while the day has not closed."""
+    probabilities, prices = row["probabilities"], row["price_quantiles"]
+
+    def price_at(probability: float) -> float:
+        return float(np.interp(probability, probabilities, prices))
+
+    levels = [
+        level
+        for level in LOGGED_LEVELS_PERCENT
+        if probabilities[0] <= 0.5 - level / 200 + 1e-9 and probabilities[-1] >= 0.5 + level / 200 - 1e-9
+    ]
+    return pb.LoggedForecast(
+        forecast_id=row["forecast_id"],
+        id=row["coin_id"],
+        vs_currency=row["vs_currency"],
+        model=row["model"],
+        version=row["version"],
+        variant=row["variant"],
+        as_of=timestamp(_close_of(row["as_of"])),
+        served_at=timestamp(row["made_at"]),
+        horizon_days=row["horizon_days"],
+        closes_at=timestamp(_close_of(row["due"])),
+        last_price=row["last_price"],
+        median=price_at(0.5),
+        intervals=[
+            forecast_pb2.Interval(
+                level_percent=level, lower=price_at(0.5 - level / 200), upper=price_at(0.5 + level / 200)
+            )
+            for level in levels
+        ],
+        quantiles=[
+            forecast_pb2.Quantile(probability=p, price=price)
+            for p, price in zip(probabilities, prices, strict=True)
+        ],
+        outcome=row.get("actual"),
+        crps=row.get("crps"),
+        degraded=row["served_by"] != row["model"],
+    )
+
+
+def _close_of(day: str) -> float:
+    """Return when a day closes, as UNIX seconds: midnight UTC at its end."""
+    closed = dt.datetime.fromisoformat(day).replace(tzinfo=dt.UTC) + dt.timedelta(days=1)
+    return closed.timestamp()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coincast_training.scoring.parquet import FORECAST_SCHEMA, SCORED_SCHEMA, read_rows, write_rows
 
 Row = dict[str, Any]
+LOG_CHUNK = 500
+LOG_WINDOW_DAYS = 28
+# The longest horizon that a forecast has; a forecast day's scores lie under the due days that follow it.
+MAX_HORIZON_DAYS = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,32 @@ class Open:
 
     rows: list[Row]
     batches: list[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which logged forecasts to read; empty fields match everything, `limit` 0 means no limit.
+
+    `first` and `last` bound the day whose close a forecast stands on, both included.
+    """
+
+    ids: tuple[str, ...] = ()
+    model: str = ""
+    first: dt.date | None = None
+    last: dt.date | None = None
+    horizon_days: int = 0
+    limit: int = 0
+
+    def equal(self) -> dict[str, list[object]]:
+        """Return the accepted values by column."""
+        wanted: dict[str, list[object]] = {"shadow": [False]}
+        if self.ids:
+            wanted["coin_id"] = list(self.ids)
+        if self.model:
+            wanted["model"] = [self.model]
+        if self.horizon_days:
+            wanted["horizon_days"] = [self.horizon_days]
+        return wanted
 
 
 class LedgerStore:
@@ -73,6 +104,59 @@ class LedgerStore:
         """These columns of all scores there are; a score that a crash doubled comes twice."""
         return read_rows(self._scored.glob("*-*-*/*.parquet"), SCORED_SCHEMA, columns)
 
+    def forecast_log(self, query: LogQuery) -> Iterator[list[Row]]:
+        """Yield logged forecasts, scored or not, oldest first, in chunks of at most `LOG_CHUNK` rows.
+
+        Reads four weeks of forecast days at a time, so that a long log is never in memory as a whole. Shadow
+        forecasts are left out, since they were never served.
+        """
+        first, last = self._log_span(query)
+        seen: set[tuple[str, int]] = set()
+        left = query.limit or None
+        while first is not None and last is not None and first <= last and left != 0:
+            until = min(last, first + dt.timedelta(days=LOG_WINDOW_DAYS - 1))
+            rows = [row for row in self._log_rows(query, first, until) if _key(row) not in seen]
+            rows.sort(key=lambda row: (row["as_of"], row["made_at"], row["forecast_id"], row["horizon_days"]))
+            rows = list({_key(row): row for row in reversed(rows)}.values())[::-1][:left]
+            seen = {_key(row) for row in rows}
+            left = None if left is None else left - len(rows)
+            for start in range(0, len(rows), LOG_CHUNK):
+                yield rows[start : start + LOG_CHUNK]
+            first = until + dt.timedelta(days=1)
+
+    def _log_span(self, query: LogQuery) -> tuple[dt.date | None, dt.date | None]:
+        """Return the first and last forecast day that the files can hold within the query."""
+        due = sorted(folder.name for folder in self._scored.glob("*-*-*"))
+        open_days = self._open_table()["as_of"].to_pylist()
+        firsts = [due[0]] if due else []
+        begin = min([*(_shifted(day, -MAX_HORIZON_DAYS) for day in firsts), *open_days], default=None)
+        end = max([*due[-1:], *open_days], default=None)
+        if begin is None or end is None:
+            return None, None
+        return (
+            max(dt.date.fromisoformat(begin), query.first or dt.date.min),
+            min(dt.date.fromisoformat(end), query.last or dt.date.max),
+        )
+
+    def _log_rows(self, query: LogQuery, first: dt.date, last: dt.date) -> Iterator[Row]:
+        """Yield the rows of some forecast days that match; a score replaces its waiting entry."""
+        lowest, highest = first.isoformat(), _shifted(last.isoformat(), MAX_HORIZON_DAYS)
+        folders = [f for f in self._scored.glob("*-*-*") if lowest <= f.name <= highest]
+        scored = read_rows([path for folder in folders for path in folder.glob("*.parquet")], SCORED_SCHEMA)
+        for table in (scored, self._open_table()):
+            inside = pc.and_(
+                pc.greater_equal(table["as_of"], lowest), pc.less_equal(table["as_of"], last.isoformat())
+            )
+            for name, wanted in query.equal().items():
+                inside = pc.and_(
+                    inside, pc.is_in(table[name], pa.array(wanted, table.schema.field(name).type))
+                )
+            yield from table.filter(inside).to_pylist()
+
+    def _open_table(self) -> pa.Table:
+        waiting = [self._waiting] if self._waiting.exists() else []
+        return read_rows([*waiting, *self._incoming.glob("*.parquet")], FORECAST_SCHEMA)
+
     def newest_scored(self) -> dt.date | None:
         """The newest day whose close is known from a score."""
         days = [folder.name for folder in self._scored.glob("*-*-*")]
@@ -83,6 +167,10 @@ class LedgerStore:
         scored = _rows_in(self._scored.rglob("*.parquet"))
         waiting = _rows_in([self._waiting, *self._incoming.glob("*.parquet")])
         return scored + waiting, scored
+
+
+def _shifted(day: str, days: int) -> str:
+    return (dt.date.fromisoformat(day) + dt.timedelta(days=days)).isoformat()
 
 
 def _rows_in(paths: Any) -> int:

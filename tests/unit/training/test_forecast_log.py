@@ -1,0 +1,112 @@
+"""The forecast log: forecasts as served with their outcomes, by coin, model, day and horizon."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from coincast.training.v1 import training_pb2 as pb
+from coincast_chassis.clock import ManualClock
+from coincast_chassis.errors import InvalidInput
+from coincast_training.grpc.accuracy import log_query
+from coincast_training.grpc.proto_mapping import logged_forecast_to_pb
+from coincast_training.scoring.store import LOG_CHUNK, LedgerStore, LogQuery
+from coincast_training.starter.build import simulated_candles
+from tests.unit.training.training_fakes import FakeHistory
+from tests.unit.training.training_ledger_rows import forecast_of, incoming, ledger_in
+
+DAYS = 120
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> LedgerStore:
+    """A log of 60 days of two coins at two horizons; the last days have no outcome yet."""
+    panel = {coin: simulated_candles(coin, seed, DAYS) for seed, coin in enumerate(("bitcoin", "ethereum"))}
+    rows = [
+        forecast_of(candles, day, horizon)
+        for candles in panel.values()
+        for day in range(DAYS - 60, DAYS)
+        for horizon in (1, 7)
+    ]
+    incoming(tmp_path, [*rows, forecast_of(panel["bitcoin"], 80, shadow=True, version="v000009")])
+    newest = panel["bitcoin"].dates[-1].astype(object)
+    clock = ManualClock(dt.datetime.combine(newest + dt.timedelta(days=1), dt.time(2), dt.UTC).timestamp())
+    service = ledger_in(tmp_path, FakeHistory(panel), clock)
+    await service.cycle()
+    return service.store
+
+
+def read(store: LedgerStore, query: LogQuery) -> list[dict]:
+    """All rows of a query."""
+    return [row for chunk in store.forecast_log(query) for row in chunk]
+
+
+async def test_everything_comes_once_oldest_first(store: LedgerStore) -> None:
+    rows = read(store, LogQuery())
+    assert len(rows) == 2 * 60 * 2
+    assert [row["as_of"] for row in rows] == sorted(row["as_of"] for row in rows)
+    assert all(not row["shadow"] for row in rows)
+    known = [row for row in rows if "actual" in row]
+    assert len(known) == 2 * (59 + 53)
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        (LogQuery(ids=("bitcoin",)), 120),
+        (LogQuery(horizon_days=7), 120),
+        (LogQuery(ids=("ethereum",), horizon_days=1, limit=5), 5),
+        (LogQuery(model="lstm"), 0),
+        (LogQuery(ids=("dogecoin",)), 0),
+    ],
+)
+async def test_a_query_narrows_the_log(store: LedgerStore, query: LogQuery, count: int) -> None:
+    assert len(read(store, query)) == count
+
+
+async def test_days_bound_the_log_at_both_ends(store: LedgerStore) -> None:
+    days = sorted({row["as_of"] for row in read(store, LogQuery())})
+    query = LogQuery(first=dt.date.fromisoformat(days[3]), last=dt.date.fromisoformat(days[5]))
+    assert {row["as_of"] for row in read(store, query)} == set(days[3:6])
+
+
+async def test_chunks_are_bounded(store: LedgerStore) -> None:
+    assert all(len(chunk) <= LOG_CHUNK for chunk in store.forecast_log(LogQuery()))
+
+
+async def test_an_empty_log_has_no_entries(tmp_path: Path) -> None:
+    assert read(LedgerStore(tmp_path), LogQuery()) == []
+
+
+async def test_an_entry_carries_its_outcome_only_when_the_day_has_closed(store: LedgerStore) -> None:
+    rows = read(store, LogQuery(ids=("bitcoin",), horizon_days=1))
+    first, last = logged_forecast_to_pb(rows[0]), logged_forecast_to_pb(rows[-1])
+    assert first.outcome == rows[0]["actual"]
+    assert first.HasField("crps")
+    assert not last.HasField("outcome")
+    assert first.closes_at.seconds - first.as_of.seconds == 86400
+    assert first.as_of.ToDatetime().time() == dt.time(0)
+    assert [interval.level_percent for interval in first.intervals] == [50.0, 80.0, 95.0]
+    assert first.intervals[1].lower < first.median < first.intervals[1].upper
+    assert not first.degraded
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.StreamForecastLogRequest(ids=["Bitcoin!"]), "ids"),
+        (pb.StreamForecastLogRequest(ids=["a"] * 251), "ids"),
+        (pb.StreamForecastLogRequest(model="prophet"), "model"),
+        (pb.StreamForecastLogRequest(from_date="yesterday"), "from_date"),
+        (pb.StreamForecastLogRequest(to_date="2025-02-30"), "to_date"),
+        (pb.StreamForecastLogRequest(from_date="2025-02-02", to_date="2025-02-01"), "from_date"),
+        (pb.StreamForecastLogRequest(horizon_days=400), "horizon_days"),
+        (pb.StreamForecastLogRequest(horizon_days=1, horizon_hours=1), "horizon_hours"),
+    ],
+)
+def test_a_bad_request_names_its_field(request_: pb.StreamForecastLogRequest, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        log_query(request_)
+    assert refused.value.field == field

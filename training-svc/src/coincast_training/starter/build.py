@@ -1,0 +1,169 @@
+"""Build the starter versions: train on a folder of long daily histories and write the shipped artifacts."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coincast_modelkit.artifact import GOLDEN, Manifest, data_window, golden_bytes, write_artifact
+from coincast_modelkit.candles import Candles, Panel
+from coincast_modelkit.features import REFERENCE_COINS, market_of
+from coincast_modelkit.model_input import prepare
+from coincast_training.evaluation.csv_loader import read_folder
+from coincast_training.evaluation.options import BadOptionError
+from coincast_training.pipeline.artifact import library_versions
+from coincast_training.pipeline.code_version import code_version
+from coincast_training.pipeline.lineage import spans_of
+from coincast_training.pipeline.metrics import measure
+from coincast_training.starter.install import STARTER_DIR, STARTER_MODELS
+from coincast_training.trainers.config import default_folder, read_config
+from coincast_training.trainers.params import merged
+from coincast_training.trainers.registry import find_fit
+
+MAX_BYTES = 8_000_000
+SEED = 7
+SIMULATED_DAYS = 800
+# The network of the ensemble needs 50 Monte-Carlo passes and megabytes of weights for a tenth of a percent.
+RECIPES: dict[str, dict[str, Any]] = {"lightgbm": {}, "ml_ensemble": {"lstm": "off"}}
+
+
+def build_starters(panel: Panel, out: Path, *, created_at: float) -> dict[str, Path]:
+    """Train every starter model on all of the panel and replace the artifacts in `out`.
+
+    Args:
+        panel: Daily candles by coin.
+        out: The folder of artifacts; one `<model>/v000001` is written for each model.
+        created_at: UNIX seconds, for the manifests.
+
+    Returns:
+        The folder of each model's version.
+
+    Raises:
+        ValueError: The history is too short, or the artifacts together exceed `MAX_BYTES`.
+    """
+    built = {model: write_starter(panel, model, out, created_at=created_at) for model in STARTER_MODELS}
+    size = sum(
+        file.stat().st_size for folder in built.values() for file in folder.rglob("*") if file.is_file()
+    )
+    if size > MAX_BYTES:
+        raise ValueError(f"The starter versions take {size} bytes; at most {MAX_BYTES} may ship.")
+    return built
+
+
+def write_starter(panel: Panel, model: str, out: Path, *, created_at: float) -> Path:
+    """Train one model and write it as `<out>/<model>/v000001`, replacing what is there."""
+    reference = {coin_id: candles for coin_id, candles in panel.items() if coin_id in REFERENCE_COINS}
+    params = merged(read_config(default_folder(), model), RECIPES[model])
+    fitted = find_fit(model)(panel, params, SEED, progress=_print_progress, reference=reference)
+    golden = golden_bytes(
+        fitted.model, [prepare(c, market_of(SIMULATED), fitted.model.spec) for c in SIMULATED.values()]
+    )
+    manifest = Manifest(
+        model=model,
+        created_at=created_at,
+        feature_names=fitted.model.spec.names,
+        feature_spec_hash=fitted.model.spec.hash,
+        data=data_window(panel),
+        coins=tuple(sorted(panel)),
+        seeds=(SEED,),
+        library_versions=library_versions(),
+        code_version=code_version(),
+        parameters=dict(fitted.parameters),
+        record=measure(fitted.walk_forward, panel, measured_at=created_at),
+        metrics={
+            "source": "folder",
+            "spans": spans_of(panel),
+            "starter": describe(panel),
+            **fitted.notes,
+        },
+        golden=GOLDEN,
+    )
+
+    def save(folder: Path) -> None:
+        fitted.model.save(folder)
+        (folder / GOLDEN).write_bytes(golden)
+
+    shutil.rmtree(out / model, ignore_errors=True)
+    return out / model / write_artifact(out, manifest, save)
+
+
+def describe(panel: Panel) -> dict[str, Any]:
+    """Say what a starter learnt from: its coins, the number of days, the first and the last day."""
+    return {
+        "coins": sorted(panel),
+        "days": {coin_id: len(candles) for coin_id, candles in sorted(panel.items())},
+        "from_date": str(min(candles.dates[0] for candles in panel.values())),
+        "to_date": str(max(candles.dates[-1] for candles in panel.values())),
+        "golden_inputs": "simulated candles",
+    }
+
+
+def simulated_candles(coin_id: str, seed: int, days: int = SIMULATED_DAYS) -> Candles:
+    """Simulate daily candles of a coin: Student-t returns whose volatility reverts to 3 % a day.
+
+    Golden inputs are stored with an artifact, so that no candle of a data provider may be among them.
+    """
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((days, 3))
+    log_volatility = np.empty(days)
+    level = 0.0
+    for day in range(days):
+        level = 0.97 * level + 0.15 * noise[day, 0]
+        log_volatility[day] = np.log(0.03) + level
+    sigma = np.exp(log_volatility)
+    returns = sigma * rng.standard_t(5, days) * np.sqrt(3 / 5)
+    close = 100.0 * np.exp(np.cumsum(returns))
+    open_ = np.concatenate([[100.0], close[:-1]])
+    high = np.maximum(open_, close) * np.exp(np.abs(noise[:, 1]) * sigma / 2)
+    low = np.minimum(open_, close) * np.exp(-np.abs(noise[:, 2]) * sigma / 2)
+    volume = 1e9 * np.exp(0.5 * noise[:, 1] + 10 * np.abs(returns))
+    dates = np.datetime64("2020-01-01", "D") + np.arange(days)
+    return Candles.of(
+        coin_id,
+        [day.astype(object) for day in dates],
+        close.tolist(),
+        open=open_.tolist(),
+        high=high.tolist(),
+        low=low.tolist(),
+        volume=volume.tolist(),
+    )
+
+
+SIMULATED: Mapping[str, Candles] = {
+    coin_id: simulated_candles(coin_id, seed)
+    for seed, coin_id in enumerate(("bitcoin", "ethereum", "simulated-coin"), start=1)
+}
+
+
+def _print_progress(fraction: float, stage: str) -> None:
+    sys.stderr.write(f"\r{100 * fraction:5.1f} % {stage:<70.70}")
+    if fraction >= 1:
+        sys.stderr.write("\n")
+
+
+def main() -> int:
+    """Build the starter versions from the command line; 2 where the data cannot be used."""
+    parser = argparse.ArgumentParser(prog="make starter", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of <coin id>.csv with daily candles")
+    parser.add_argument("--out", type=Path, default=STARTER_DIR, help="folder of the artifacts")
+    options = parser.parse_args()
+    try:
+        built = build_starters(read_folder(options.data).panel, options.out, created_at=time.time())
+    except (BadOptionError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    for model, folder in built.items():
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        sys.stdout.write(f"{model}: {folder} ({size / 1e6:.2f} MB)\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
