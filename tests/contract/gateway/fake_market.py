@@ -13,13 +13,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from coincast.market.v1 import market_pb2 as mk
 from coincast.market.v1 import market_pb2_grpc as mk_rpc
 from coincast_chassis.errors import NotFound
-from coincast_market_data.grpc.batch import answers
+from coincast_market_data.grpc.batch import stream_batch
 from tests.contract.gateway.fake_script import AS_OF, COINS, STANDING, Script, item_error, provenance
 
 
 class FakeMarket(mk_rpc.MarketDataServiceServicer):
     def __init__(self) -> None:
         self.script = Script()
+        # Names that differ from the ids.
+        self.names: dict[str, str] = {}
         self.documents: dict[str, Any] = {"ping": {"gecko_says": "(V3) To the Moon!"}}
 
     async def GetPrices(self, request: mk.GetPricesRequest, context: Any) -> mk.GetPricesResponse:
@@ -33,7 +35,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
     def GetPricesForMany(
         self, request: mk.GetPricesForManyRequest, context: Any
     ) -> AsyncIterator[mk.GetPricesForManyResponse]:
-        return answers(request.questions, lambda question: self.GetPrices(question, context))
+        return stream_batch(request.questions, lambda question: self.GetPrices(question, context))
 
     @staticmethod
     def _price(coin_id: str, currency: str) -> dict[str, Any]:
@@ -57,7 +59,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
                 **dict.fromkeys(names),
                 "id": i,
                 "symbol": i[:3],
-                "name": i.title(),
+                "name": self.names.get(i, i.title()),
                 "vs_currency": request.vs_currency,
                 **STANDING,
             }
@@ -69,7 +71,11 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
 
     async def ListCoins(self, request: mk.ListCoinsRequest, context: Any) -> mk.ListCoinsResponse:
         await self.script.play(request)
-        found = [mk.Coin(id=i, symbol=i[:3], name=i.title()) for i in COINS if request.query.lower() in i]
+        found = [
+            mk.Coin(id=i, symbol=i[:3], name=self.names.get(i, i.title()))
+            for i in COINS
+            if request.query.lower() in i
+        ]
         return mk.ListCoinsResponse(
             coins=found[: request.limit or 100], total=len(found), provenance=provenance()
         )

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 import fastapi_offline
-import plotly
 
 # Redoc shows a logo from its maker's site and has no option against it.
 ELSEWHERE = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
@@ -21,7 +20,6 @@ TYPES = {
 }
 HERE = Path(__file__).parent / "static"
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,6 @@ class Assets:
 
     def __init__(self) -> None:
         files = [
-            PLOTLY,
             *(SWAGGER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js")),
             *sorted(each for each in HERE.glob("*") if each.suffix in (".js", ".css", ".svg")),
         ]

@@ -1,51 +1,60 @@
-// Asking the gateway, and saying figures and tables; text is only ever set as text.
-window.Coincast = (() => {
+// Requests to the gateway, and small helpers to build elements. Text is only ever set as text, never as markup.
+(() => {
   "use strict";
 
-  async function get(path, parameters = {}) {
-    const query = new URLSearchParams(parameters).toString();
-    const reply = await fetch(query ? `${path}?${query}` : path, { headers: { accept: "application/json" } });
+  class ApiError extends Error {
+    constructor(message, status, retrySeconds) {
+      super(message);
+      this.status = status;
+      this.retrySeconds = retrySeconds;
+    }
+  }
+
+  async function request(path, options = {}) {
+    let reply;
+    try {
+      reply = await fetch(path, { headers: { accept: "application/json", ...(options.headers ?? {}) }, ...options });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ApiError("The gateway cannot be reached. Check that it runs and that you are online.", 0, null);
+    }
     const body = await reply.json().catch(() => null);
     if (!reply.ok) {
-      const near = body?.suggestions?.length && !/did you mean/i.test(body.detail ?? "") ? ` Did you mean ${body.suggestions.slice(0, 3).join(", ")}?` : "";
-      throw new Error((body?.detail ?? `The gateway answered ${reply.status}.`) + near);
+      const suggestions = body?.suggestions ?? [];
+      const hint = suggestions.length && !/did you mean/i.test(body.detail ?? "") ? ` Did you mean ${suggestions.slice(0, 3).join(", ")}?` : "";
+      throw new ApiError((body?.detail ?? `The gateway answered ${reply.status}.`) + hint, reply.status, Number(reply.headers.get("retry-after")) || null);
     }
     return body;
   }
 
-  function money(value) {
-    if (value === null || value === undefined) return "–";
-    const digits = Math.abs(value) >= 1000 ? 0 : Math.abs(value) >= 1 ? 2 : 6;
-    return value.toLocaleString("en", { minimumFractionDigits: digits === 6 ? 0 : digits, maximumFractionDigits: digits });
+  const get = (path, parameters = {}, signal = undefined) => {
+    const query = new URLSearchParams(parameters).toString();
+    return request(query ? `${path}?${query}` : path, { signal });
+  };
+
+  const post = (path, body) =>
+    request(path, { method: "POST", body: JSON.stringify(body), headers: { accept: "application/json", "content-type": "application/json" } });
+
+  // element("p", { class: "hint", hidden: true }, "text", child)
+  function element(name, attributes = {}, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+      else if (value === true) made.setAttribute(key, "");
+      else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, String(value));
+    }
+    made.append(...children.filter((child) => child !== null && child !== undefined));
+    return made;
   }
 
-  // A forecast stands on the close of a whole day: as_of is the midnight that ended it.
-  const closedDay = (forecast) => new Date(Date.parse(forecast.as_of) - 1000).toISOString().slice(0, 10);
-
-  const figure = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-
-  function row(kind, cells) {
-    const line = document.createElement("tr");
-    cells.forEach((cell, index) => {
-      const box = document.createElement(index === 0 || kind === "th" ? "th" : "td");
-      if (kind === "th") box.scope = "col";
-      else if (index === 0) box.scope = "row";
-      if (typeof cell === "string" && cell.length > 40) box.className = "words";
-      box.textContent = cell;
-      line.append(box);
-    });
-    return line;
+  function fillTable(table, heads, rows, empty = "Nothing yet.") {
+    const cell = (kind, scope, text) => element(kind, { scope, class: typeof text === "string" && text.length > 40 ? "words" : null }, text);
+    const head = element("thead", {}, element("tr", {}, ...heads.map((text) => cell("th", "col", text))));
+    const lines = rows.map((row) => element("tr", {}, ...row.map((text, i) => (i === 0 ? cell("th", "row", text) : cell("td", null, text)))));
+    if (!rows.length) lines.push(element("tr", {}, element("td", { colspan: heads.length, class: "words" }, empty)));
+    const caption = table.querySelector("caption");
+    table.replaceChildren(...(caption ? [caption] : []), head, element("tbody", {}, ...lines));
   }
 
-  function table(id, heads, rows, empty = "Nothing yet.") {
-    const target = document.getElementById(id);
-    const head = document.createElement("thead");
-    const body = document.createElement("tbody");
-    head.append(row("th", heads));
-    rows.forEach((cells) => body.append(row("td", cells)));
-    if (!rows.length) body.append(row("td", [empty]));
-    target.replaceChildren(target.querySelector("caption"), head, body);
-  }
-
-  return { get, money, figure, closedDay, table };
+  Object.assign(window.Coincast, { get, post, element, fillTable, ApiError, byId: (id) => document.getElementById(id) });
 })();

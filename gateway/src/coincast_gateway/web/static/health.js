@@ -1,40 +1,33 @@
-// Health in sentences, and its trends with gaps left open; looked at again every half minute.
+// Health in sentences, and response times over the last hours or days; refreshed every half minute while it is shown.
 (() => {
   "use strict";
-  const { get, charts } = window.Coincast;
-  const by = (id) => document.getElementById(id);
+  const { get, charts, element, byId, state } = window.Coincast;
 
-  function part(component) {
-    const item = document.createElement("li");
-    const head = document.createElement("h3");
-    const state = document.createElement("span");
-    const sentence = document.createElement("p");
-    state.className = `state ${component.status}`;
-    state.textContent = component.status;
-    head.append(component.name, state);
-    sentence.textContent = component.sentence;
-    item.append(head, sentence);
-    const process = component.figures.process;
-    if (process) {
-      const small = document.createElement("small");
-      small.textContent = `CPU ${process.cpu_percent} %, memory ${process.memory_mb} MB, disk ${process.disk_free_percent} % free`;
-      item.append(small);
-    }
-    return item;
+  function component(part) {
+    const process = part.figures?.process;
+    return element("li", {},
+      element("h3", {}, part.name, element("span", { class: `state ${part.status}` }, part.status)),
+      element("p", {}, part.sentence),
+      process ? element("small", {}, `CPU ${process.cpu_percent} %, memory ${process.memory_mb} MB, disk ${process.disk_free_percent} % free`) : null);
   }
 
   async function show() {
+    if (state.get().view !== "health") return;
     try {
       const health = await get("/health/detailed");
-      by("health-said").textContent = health.status === "ok" ? "Everything works." : `The system is ${health.status}.`;
-      by("parts").replaceChildren(...health.components.map(part));
-      charts.trends("trends", await get("/health/trends", { hours: by("hours").value }));
+      byId("health-said").textContent = health.sentence ?? (health.status === "ok" ? "Everything works." : `The system is ${health.status}.`);
+      byId("parts").replaceChildren(...health.components.map(component));
+      const trends = await get("/health/trends", { hours: byId("hours").value });
+      const pick = (key) => trends.points.map((p) => p.sample?.[key] ?? NaN);
+      charts.lines(byId("trends"), trends.points.map((p) => (typeof p.at === "number" ? p.at * 1000 : Date.parse(p.at))),
+        [{ name: "median", values: pick("p50_ms") }, { name: "95 %", values: pick("p95_ms") }, { name: "99 %", values: pick("p99_ms") }], "ms");
     } catch (error) {
-      by("health-said").textContent = error.message;
+      byId("health-said").textContent = error.message;
     }
   }
 
-  by("hours").addEventListener("change", show);
-  show();
+  byId("hours").addEventListener("change", show);
+  state.onChange(show);
   setInterval(() => { if (!document.hidden) show(); }, 30_000);
+  window.Coincast.health = { show };
 })();

@@ -1,12 +1,9 @@
-// The coin search: a combobox after the ARIA practices; works by keyboard alone.
+// The coin search: a combobox after the ARIA practices. Takes an id, a symbol or words; works by keyboard alone.
 (() => {
   "use strict";
-  const { get } = window.Coincast;
-  const input = document.getElementById("coin");
-  const list = document.getElementById("coins");
-  let timer = 0;
-  let asked = 0;
-  let at = -1;
+  const { get, element, byId, state } = window.Coincast;
+  const input = byId("search"), list = byId("found");
+  let timer = 0, asked = 0, at = -1;
 
   function close() {
     list.hidden = true;
@@ -15,10 +12,11 @@
     input.removeAttribute("aria-activedescendant");
   }
 
-  function take(option) {
-    input.value = option.dataset.id;
+  function choose(id) {
+    input.value = "";
     close();
-    input.form.requestSubmit();
+    state.set({ view: "coin", coin: id });
+    byId("coin-name").focus({ preventScroll: false });
   }
 
   function mark(index) {
@@ -30,46 +28,57 @@
     input.setAttribute("aria-activedescendant", options[at].id);
   }
 
-  function show(coins) {
-    list.replaceChildren(...coins.map((coin, index) => {
-      const option = document.createElement("li");
-      option.id = `coin-${index}`;
-      option.role = "option";
-      option.dataset.id = coin.id;
-      option.setAttribute("aria-selected", "false");
-      option.append(`${coin.name} `);
-      const small = document.createElement("small");
-      small.textContent = `${coin.symbol.toUpperCase()} · ${coin.id}`;
-      option.append(small);
-      option.addEventListener("mousedown", (event) => { event.preventDefault(); take(option); });
-      return option;
-    }));
+  function draw(coins) {
+    list.replaceChildren(...coins.map((coin, index) => element("li", {
+      id: `found-${index}`, role: "option", "data-id": coin.id, "aria-selected": "false",
+      onmousedown: (event) => { event.preventDefault(); choose(coin.id); },
+    }, `${coin.name} `, element("small", {}, `${coin.symbol.toUpperCase()} · ${coin.id}`))));
     at = -1;
     list.hidden = coins.length === 0;
     input.setAttribute("aria-expanded", String(coins.length > 0));
   }
 
-  async function look() {
-    const mine = ++asked;
-    const words = input.value.trim();
-    if (!words) return close();
-    try {
-      const found = await get("/coins", { query: words.slice(0, 100), limit: 8 });
-      if (mine === asked && document.activeElement === input) show(found.coins);
-    } catch {
-      close();
-    }
+  // A symbol that is matched exactly comes first, then an exact id, then the order of the gateway.
+  function rank(coins, words) {
+    const exact = (coin) => (coin.symbol.toLowerCase() === words ? 0 : coin.id === words ? 1 : 2);
+    return coins.map((coin, i) => [exact(coin), i, coin]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, , coin]) => coin);
   }
 
-  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(look, 180); });
+  async function find() {
+    const words = input.value.trim().toLowerCase();
+    return words ? rank((await get("/coins", { query: words.slice(0, 100), limit: 8 })).coins, words) : [];
+  }
+
+  async function look() {
+    const mine = ++asked;
+    if (!input.value.trim()) { close(); return; }
+    try {
+      const coins = await find();
+      if (mine === asked && document.activeElement === input) draw(coins);
+    } catch { close(); }
+  }
+
+  async function enter() {
+    if (at >= 0) { choose(list.children[at].dataset.id); return; }
+    const words = input.value.trim().toLowerCase();
+    if (!words) return;
+    clearTimeout(timer);
+    asked += 1;
+    try { choose((await find())[0]?.id ?? words); } catch { choose(words); }
+  }
+
+  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(look, 150); });
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
     if (event.key === "Escape") close();
-    else if (event.key === "Enter" && at >= 0) { event.preventDefault(); take(list.children[at]); }
+    else if (event.key === "Enter") { event.preventDefault(); enter(); }
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (list.hidden) look();
       else mark(event.key === "ArrowDown" ? at + 1 : at - 1);
     }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/INPUT|SELECT|TEXTAREA/.test(document.activeElement.tagName)) { event.preventDefault(); input.focus(); }
   });
 })();

@@ -21,6 +21,12 @@ class HorizonRecord:
     crps_skill_percent: float | None = None
     coverage_80_percent: float | None = None
     coverage_95_percent: float | None = None
+    # Set for a horizon in hours; horizon_days is 0 then.
+    horizon_hours: int = 0
+    # In points, over periods that do not overlap.
+    coverage_80_standard_error: float | None = None
+    # How many periods of the horizon's length the test days hold, without overlap.
+    independent_periods: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

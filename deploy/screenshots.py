@@ -1,0 +1,77 @@
+"""Take screenshots of the web page of a running gateway: `python deploy/screenshots.py URL FOLDER`.
+
+Every view is taken in the light and the dark theme and on a phone, so that a person can look at all of
+them after a change. Needs Chromium (`apt-get install chromium`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+VIEWS = {
+    "coin": "/",
+    "candles": "/#style=candles&ahead=14d",
+    "risk": "/#view=risk",
+    "models": "/#view=models",
+    "health": "/#view=health",
+}
+DESKTOP = {"width": 1280, "height": 860}
+PHONE = {"width": 390, "height": 844}
+SETTLE_MS = 2500
+
+
+def take(browser: Browser, url: str, folder: Path) -> list[Path]:
+    """Take every view and return the files written.
+
+    Args:
+        browser: A running browser.
+        url: Root of the gateway.
+        folder: Where the JPEG files go; it must exist.
+    """
+    written = []
+    for name, path in VIEWS.items():
+        for kind, viewport, theme in (
+            ("light", DESKTOP, "light"),
+            ("dark", DESKTOP, "dark"),
+            ("phone", PHONE, "light"),
+        ):
+            context = browser.new_context(viewport=viewport, color_scheme=theme, has_touch=kind == "phone")  # type: ignore[arg-type]
+            page = context.new_page()
+            page.goto(url + path, wait_until="networkidle" if name == "health" else "load")
+            page.wait_for_timeout(SETTLE_MS)
+            target = folder / f"{name}-{kind}.jpg"
+            page.screenshot(path=target, full_page=kind == "phone", type="jpeg", quality=72)
+            written.append(target)
+            context.close()
+    return written
+
+
+def main() -> int:
+    """Run the command; the exit code is 2 where Chromium is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", help="root of the gateway, such as http://127.0.0.1:8000")
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    options = parser.parse_args()
+    if not CHROMIUM.exists():
+        sys.stderr.write("screenshots: no Chromium; apt-get install chromium\n")
+        return 2
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        for file in take(browser, options.url.rstrip("/"), options.folder):
+            sys.stdout.write(f"{file} {file.stat().st_size // 1000} KB\n")
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

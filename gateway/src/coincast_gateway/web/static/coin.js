@@ -1,0 +1,235 @@
+// One coin: head with the live price, fan chart, what it says in words, and how such statements did.
+(() => {
+  "use strict";
+  const { get, element, byId, fillTable, format, charts, state, live, watchlist } = window.Coincast;
+  const HOUR_MS = 3_600_000;
+  let round = 0;
+  let shown = { coin: "", candles: [], forecast: null, market: null };
+  let aborter = null;
+
+  const ahead = () => { const text = state.get().ahead; return { count: parseInt(text, 10), hours: text.endsWith("h") }; };
+  const aheadWords = ({ count, hours }) => `${count} ${hours ? "hour" : "day"}${count > 1 ? "s" : ""}`;
+  const level80 = (point) => point.intervals["80"] ?? point.intervals[Object.keys(point.intervals)[0]];
+
+  function requestForecast(id, model, signal) {
+    const { count, hours } = ahead();
+    return get("/forecasts", { ids: id, model, ...(hours ? { hours: count } : { days: count }) }, signal).then((reply) => {
+      if (!reply.forecasts.length) throw new Error(reply.errors[0]?.message ?? `There is no forecast of ${id}.`);
+      return reply.forecasts[0];
+    });
+  }
+
+  // When a point closes: given for hours; the midnight that ends its day otherwise.
+  const closesAt = (point) => (point.closes_at ? Date.parse(point.closes_at) : Date.parse(`${point.date}T00:00:00Z`) + charts.DAY_MS);
+  const pointLabel = (point) => (point.horizon_hours ? format.moment(closesAt(point)) : format.day(point.date));
+
+  function chartModel() {
+    const { forecast, candles } = shown;
+    const points = (forecast?.points ?? []).map((p) => ({ at: closesAt(p), label: pointLabel(p), price: p.price, intervals: p.intervals }));
+    const last = candles.at(-1);
+    const now = forecast ? Date.parse(forecast.as_of) : last?.at ?? Date.now();
+    return {
+      candles: candles.filter((c) => c.at <= now), points, now, style: state.get().style,
+      lastClose: forecast?.last_price ?? last?.close, level: window.Coincast.touch?.level() ?? null,
+    };
+  }
+
+  function draw() {
+    if (!shown.candles.length && !shown.forecast) return;
+    charts.fan(byId("fan"), chartModel(), {
+      onRead: (text) => { byId("readout").textContent = text || "Point at the chart, or use the arrow keys, to read a day."; },
+      onLevel: window.Coincast.touch?.move,
+    });
+  }
+
+  function drawHead() {
+    const { market, coin } = shown;
+    const price = live.latest.get(coin);
+    byId("coin-badge").replaceChildren(watchlist.badge(coin, market?.symbol));
+    byId("coin-name").textContent = market?.name ?? coin;
+    byId("coin-symbol").textContent = (market?.symbol ?? "").toUpperCase();
+    const value = price?.price ?? market?.price;
+    byId("coin-price").textContent = value === undefined || value === null ? format.MISSING : `${format.price(value)}`;
+    const change = price?.change_24h_percent ?? market?.change_24h_percent;
+    byId("coin-change").textContent = change === undefined || change === null ? "" : `${format.percent(change)} in 24 h`;
+    byId("coin-change").className = change < 0 ? "fall" : "rise";
+    byId("coin-value").textContent = market?.market_cap ? `market value ${format.compact(market.market_cap)}` : "";
+    const standing = price ?? market;
+    byId("coin-fresh").textContent = standing ? freshness(standing) : "";
+    byId("coin-fresh").className = standing?.stale ? "stale" : "";
+    const follows = watchlist.has(coin);
+    byId("follow").textContent = follows ? "★ Watching" : "☆ Watch";
+    byId("follow").setAttribute("aria-pressed", String(follows));
+    document.title = value ? `${market?.name ?? coin} ${format.price(value)} · Coincast` : `${market?.name ?? coin} · Coincast`;
+    byId("attribution").hidden = !standing || standing.source === "sandbox";
+    byId("sandbox").hidden = standing?.source !== "sandbox";
+  }
+
+  function freshness(standing) {
+    const when = format.age(standing.age_seconds);
+    if (standing.stale) return `Stale: ${when}. ${standing.reason ?? ""}`;
+    return `${standing.source === "sandbox" ? "sandbox data, " : ""}updated ${when}`;
+  }
+
+  function sentence(forecast) {
+    const point = forecast.points.at(-1), span = level80(point), level = point.intervals["80"] ? 80 : Object.keys(point.intervals)[0];
+    const relative = (price) => format.percent((price / forecast.last_price - 1) * 100, Math.abs(price / forecast.last_price - 1) < 0.02 ? 1 : 0);
+    const often = Number(level) === 80 ? "8 times in 10" : `${level} times in 100`;
+    return `In ${aheadWords(ahead())}: ${format.price(span.lower)} to ${format.price(span.upper)} ${format.currency(forecast.vs_currency)}, ` +
+      `${relative(span.lower)} to ${relative(span.upper)}, ${often}. ${direction(point)}`;
+  }
+
+  function direction(point) {
+    const chance = point.probability_of_rise;
+    if (chance === null || chance === undefined || Math.abs(chance - 0.5) < 0.02) return "Which way: no better than a coin toss.";
+    return `Chance of a rise: ${(chance * 100).toFixed(0)} %.`;
+  }
+
+  function horizonRecord(record) {
+    const { count, hours } = ahead();
+    const rows = record?.horizons ?? [];
+    const same = rows.filter((h) => (hours ? h.horizon_hours === count : h.horizon_days === count && !h.horizon_hours));
+    if (same.length) return same[0];
+    // A horizon between two measured ones is described by the nearest, which the text names.
+    const kind = rows.filter((h) => (hours ? h.horizon_hours : h.horizon_days && !h.horizon_hours));
+    const size = (h) => (hours ? h.horizon_hours : h.horizon_days);
+    return kind.sort((a, b) => Math.abs(size(a) - count) - Math.abs(size(b) - count))[0] ?? null;
+  }
+
+  function recordWords(forecast) {
+    const h = horizonRecord(forecast.record);
+    if (!h) return "How such statements did: not measured for this answer.";
+    const size = h.horizon_hours ? { count: h.horizon_hours, hours: true } : { count: h.horizon_days, hours: false };
+    const error = h.coverage_80_standard_error ? ` (± ${h.coverage_80_standard_error.toFixed(1)})` : "";
+    const periods = h.independent_periods ? ` from ${format.count(h.independent_periods)} separate periods` : "";
+    const kept = h.coverage_80_percent === null || h.coverage_80_percent === undefined ? ""
+      : `Of ${format.count(h.forecasts)} such statements for ${aheadWords(size)}${periods}, ${format.share(h.coverage_80_percent)}${error} came true; 80 % were promised. `;
+    const skill = h.crps_skill_percent;
+    const sharper = skill === null || skill === undefined ? ""
+      : skill > 0 ? `Sharper than the usual method (a normal distribution as wide as the last 60 days) by ${skill.toFixed(1)} %.`
+        : `No sharper than the usual method (${format.percent(skill)}).`;
+    return kept + sharper;
+  }
+
+  function drawWords() {
+    const { forecast } = shown;
+    byId("said").textContent = sentence(forecast);
+    byId("kept").textContent = recordWords(forecast);
+    const by = forecast.served_by === forecast.model ? forecast.model : `${forecast.served_by}, asked for ${forecast.model}`;
+    byId("basis").textContent = `By ${by}${forecast.version ? ` ${forecast.version}` : ""}, from the price of ${format.moment(forecast.as_of)} (${format.price(forecast.last_price)}).`;
+    byId("degraded").hidden = !forecast.degraded && !forecast.stale;
+    byId("degraded").textContent = forecast.degraded || forecast.stale ? forecast.reason ?? "This answer is degraded." : "";
+    byId("fan").setAttribute("aria-label", `Price history and forecast. ${byId("said").textContent}`);
+    drawTables(forecast);
+  }
+
+  function drawTables(forecast) {
+    const levels = Object.keys(forecast.points[0].intervals);
+    fillTable(byId("points"), ["Until", "Median", ...levels.flatMap((l) => [`${l} % from`, `${l} % to`]), "Volatility a year"],
+      forecast.points.map((p) => [pointLabel(p), format.price(p.price),
+        ...levels.flatMap((l) => [format.price(p.intervals[l].lower), format.price(p.intervals[l].upper)]),
+        format.share(p.volatility?.annualised_percent, 0)]));
+    fillTable(byId("record"), ["Ahead", "Forecasts", "80 % covered", "95 % covered", "CRPS skill %", "Typical error %", "Last price's error %"],
+      (forecast.record?.horizons ?? []).map((h) => [h.horizon_hours ? `${h.horizon_hours} h` : `${h.horizon_days} d`, format.count(h.forecasts),
+        format.share(h.coverage_80_percent), format.share(h.coverage_95_percent), format.percent(h.crps_skill_percent, 2),
+        format.share(h.mape_percent, 2), format.share(h.random_walk_mape_percent, 2)]), "This answer has no measured record.");
+  }
+
+  function fail(id, error, retry) {
+    const place = byId(id);
+    place.hidden = false;
+    const wait = error.retrySeconds ? ` It may help to wait ${error.retrySeconds} s.` : "";
+    place.replaceChildren(element("p", {}, error.message + wait), element("button", { type: "button", onclick: retry }, "Try again"));
+  }
+
+  async function loadHistory(id, mine, signal) {
+    byId("history-problem").hidden = true;
+    try {
+      const reply = await get(`/coins/${encodeURIComponent(id)}/history`, { days: state.get().span }, signal);
+      if (mine !== round) return;
+      shown.candles = reply.candles.map((c) => ({ ...c, daily: true, at: Date.parse(`${c.date}T00:00:00Z`) + charts.DAY_MS }));
+      byId("history-note").textContent = [reply.truncated ? reply.truncated_reason : "", reply.partial_reason ?? "", reply.missing_dates?.length ? `${reply.missing_dates.length} days are missing.` : ""].filter(Boolean).join(" ");
+      draw();
+    } catch (error) {
+      if (mine === round && error.name !== "AbortError") fail("history-problem", error, () => show(true));
+    }
+  }
+
+  async function loadForecast(id, mine, signal) {
+    byId("problem").hidden = true;
+    byId("words").setAttribute("aria-busy", "true");
+    try {
+      const forecast = await requestForecast(id, state.get().model, signal);
+      if (mine !== round) return;
+      shown.forecast = forecast;
+      drawWords();
+      draw();
+      window.Coincast.touch?.reset(shown);
+    } catch (error) {
+      if (mine !== round || error.name === "AbortError") return;
+      clearForecast();
+      draw();
+      fail("problem", error, () => show(true));
+    } finally {
+      if (mine === round) byId("words").removeAttribute("aria-busy");
+    }
+  }
+
+  function clearForecast() {
+    shown.forecast = null;
+    for (const id of ["said", "kept", "basis"]) byId(id).textContent = "";
+    byId("degraded").hidden = true;
+    fillTable(byId("points"), ["Until"], [], "No forecast.");
+    fillTable(byId("record"), ["Ahead"], [], "No forecast.");
+  }
+
+  async function loadMarket(id, mine, signal) {
+    try {
+      const reply = await get("/markets", { ids: id }, signal);
+      if (mine === round) { shown.market = reply.markets[0] ?? null; drawHead(); }
+    } catch { if (mine === round) drawHead(); }
+  }
+
+  async function loadQuality(id, mine, signal) {
+    const place = byId("quality");
+    place.textContent = "";
+    try {
+      const reply = await get(`/coins/${encodeURIComponent(id)}/quality`, {}, signal);
+      if (mine !== round) return;
+      const notes = reply.notes ?? [];
+      place.textContent = `Data quality: ${format.count(reply.missing_days)} missing days, ${format.count(reply.quarantined_points)} points put aside.${notes.length ? ` Latest: ${notes[0]}` : ""}`;
+    } catch { /* a gateway without quality reports shows none */ }
+  }
+
+  function show(force = false) {
+    const { coin, view } = state.get();
+    if (view !== "coin") return;
+    if (coin !== shown.coin || force) {
+      shown = { coin, candles: force && coin === shown.coin ? shown.candles : [], forecast: null, market: coin === shown.coin ? shown.market : null };
+      if (!shown.candles.length) byId("fan").replaceChildren(element("div", { class: "skeleton tall" }));
+      clearForecast();
+    }
+    round += 1;
+    aborter?.abort();
+    aborter = new AbortController();
+    const { signal } = aborter;
+    drawHead();
+    loadForecast(coin, round, signal);
+    loadHistory(coin, round, signal);
+    loadMarket(coin, round, signal);
+    loadQuality(coin, round, signal);
+  }
+
+  state.onChange((now, before) => {
+    if (now.view !== "coin") return;
+    if (now.style !== before.style && now.coin === before.coin) draw();
+    else show();
+  });
+  live.onChange((changed) => { if (changed.some((row) => row.id === shown.coin)) drawHead(); });
+  byId("follow").addEventListener("click", () => { watchlist.toggle(state.get().coin); drawHead(); });
+  let resizing = 0;
+  window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 120); });
+  setInterval(() => { if (!document.hidden && state.get().view === "coin") loadMarket(shown.coin, round); }, 60_000);
+
+  window.Coincast.coin = { show, draw, requestForecast, closesAt, horizonRecord, aheadWords, ahead, HOUR_MS };
+})();

@@ -1,0 +1,63 @@
+// Numbers and times for people. The same rules as `coincast_client.formatting`; both are tested on one table of cases.
+window.Coincast = window.Coincast || {};
+(() => {
+  "use strict";
+  const MISSING = "–";
+  const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
+
+  // Prices: five significant digits, thousands separated; below a millionth in scientific form.
+  function price(value) {
+    if (!known(value)) return MISSING;
+    const size = Math.abs(value);
+    if (size === 0) return "0";
+    if (size < 1e-6) return value.toExponential(2).replace(/\.?0+e/, "e");
+    const digits = Math.max(0, Math.min(10, 4 - Math.floor(Math.log10(size))));
+    const decimals = size >= 1000 ? 0 : size >= 1 ? 2 : digits;
+    return value.toLocaleString("en", { minimumFractionDigits: size >= 1 ? decimals : 0, maximumFractionDigits: decimals });
+  }
+
+  // Large sums in few characters: 2.16 T.
+  function compact(value) {
+    if (!known(value)) return MISSING;
+    for (const [unit, size] of [["T", 1e12], ["B", 1e9], ["M", 1e6]]) {
+      if (Math.abs(value) >= size) return `${(value / size).toFixed(2)} ${unit}`;
+    }
+    return price(value);
+  }
+
+  // Percents with a sign and a true minus: +1.5 %, −6 %.
+  function percent(value, decimals = 1) {
+    if (!known(value)) return MISSING;
+    const rounded = Math.abs(value).toFixed(decimals);
+    const sign = Number(rounded) === 0 ? "" : value < 0 ? "−" : "+";
+    return `${sign}${rounded} %`;
+  }
+
+  // Shares without a sign: 79.8 %.
+  const share = (value, decimals = 1) => (known(value) ? `${value.toFixed(decimals)} %` : MISSING);
+
+  const count = (value) => (known(value) ? value.toLocaleString("en") : MISSING);
+
+  const dayFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+  const day = (value) => (value ? dayFormat.format(new Date(value)) : MISSING);
+
+  const momentFormat = new Intl.DateTimeFormat("en-GB", {
+    day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: "UTC",
+  });
+  const moment = (value) => (value ? `${momentFormat.format(new Date(value))} UTC` : MISSING);
+
+  function age(seconds) {
+    if (!known(seconds)) return MISSING;
+    for (const [unit, size] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+      const whole = Math.floor(seconds / size);
+      if (whole >= 1) return `${whole} ${unit}${whole > 1 ? "s" : ""} ago`;
+    }
+    return "just now";
+  }
+
+  // The word for a currency in a sentence.
+  const WORDS = { usd: "dollars", eur: "euros", gbp: "pounds", jpy: "yen", btc: "bitcoin", eth: "ether" };
+  const currency = (code) => WORDS[code] ?? code.toUpperCase();
+
+  window.Coincast.format = { price, compact, percent, share, count, day, moment, age, currency, MISSING };
+})();

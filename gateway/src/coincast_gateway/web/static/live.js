@@ -1,0 +1,41 @@
+// Prices as they change: server-sent events, and polling where the stream cannot be had.
+(() => {
+  "use strict";
+  const { get } = window.Coincast;
+  const POLL_MS = 30_000;
+  const latest = new Map();
+  const listeners = [];
+  let source = null, timer = 0, watched = "";
+
+  function publish(rows) {
+    const changed = rows.filter((row) => latest.get(row.id)?.price !== row.price || latest.get(row.id)?.stale !== row.stale);
+    rows.forEach((row) => latest.set(row.id, row));
+    if (changed.length) listeners.forEach((listener) => listener(changed));
+  }
+
+  async function poll() {
+    clearTimeout(timer);
+    if (!document.hidden) {
+      try { publish((await get("/prices", { ids: watched, vs_currencies: "usd" })).prices); } catch { /* the last prices stay, with their age */ }
+    }
+    timer = setTimeout(poll, POLL_MS);
+  }
+
+  function watch(ids) {
+    const wanted = [...new Set(ids)].sort().join(",");
+    if (!wanted || wanted === watched) return;
+    watched = wanted;
+    source?.close();
+    clearTimeout(timer);
+    source = new EventSource(`/prices/stream?ids=${encodeURIComponent(wanted)}&vs_currencies=usd`);
+    const read = (event) => { try { publish(JSON.parse(event.data).prices ?? []); } catch { /* a malformed event is skipped */ } };
+    source.onmessage = read;
+    source.addEventListener("prices", read);
+    source.onerror = () => {
+      // A closed source will not connect again by itself: the gateway refused it, so poll instead.
+      if (source.readyState === EventSource.CLOSED) poll();
+    };
+  }
+
+  window.Coincast.live = { watch, latest, onChange: (listener) => listeners.push(listener) };
+})();

@@ -1,0 +1,63 @@
+// The chance that the price touches a level: a line to drag on the fan chart, or a number to type.
+(() => {
+  "use strict";
+  const { get, byId, fillTable, format, state } = window.Coincast;
+  let price = null;
+  let shown = null;
+  let timer = 0;
+  let asked = 0;
+
+  function reset(now) {
+    if (shown?.coin !== now.coin) { price = null; byId("touch-level").value = ""; byId("touch-said").textContent = ""; byId("touch-days").hidden = true; }
+    shown = now;
+  }
+
+  async function ask() {
+    const mine = (asked += 1);
+    const { count, hours } = window.Coincast.coin.ahead();
+    const days = hours ? Math.max(1, Math.ceil(count / 24)) : Math.min(14, count);
+    try {
+      const reply = await get("/forecasts/touch", { ids: shown.coin, level: String(Number(price.toPrecision(8))), days });
+      if (mine !== asked) return;
+      const level = reply.coins[0]?.levels[0];
+      if (!level) throw new Error(reply.errors[0]?.message ?? "There is no answer for this coin.");
+      const last = level.days.at(-1);
+      const side = level.price >= reply.coins[0].last_price ? "above" : "below";
+      byId("touch-said").textContent =
+        `The price touches ${format.price(level.price)} (${format.percent(level.percent)}) within ${days} day${days > 1 ? "s" : ""} with a chance of ` +
+        `${(100 * last.touch_probability).toFixed(0)} %; it closes ${side} it on ${format.day(last.date)} with ${(100 * last.close_beyond_probability).toFixed(0)} %. ${reply.basis?.record_sentence ?? ""}`;
+      fillTable(byId("touch-table"), ["Until", "Touched by then", "Closes beyond"], level.days.map((d) => [format.day(d.date),
+        `${(100 * d.touch_probability).toFixed(0)} %`, `${(100 * d.close_beyond_probability).toFixed(0)} %`]));
+      byId("touch-days").hidden = false;
+    } catch (error) {
+      if (mine === asked) { byId("touch-said").textContent = error.message; byId("touch-days").hidden = true; }
+    }
+  }
+
+  // While the line moves the chart is left as it is; the question is asked when it rests.
+  function move(level, done) {
+    price = level;
+    byId("touch-level").value = String(Number(level.toPrecision(6)));
+    clearTimeout(timer);
+    timer = setTimeout(ask, done ? 0 : 200);
+  }
+
+  byId("touch-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const typed = byId("touch-level").value.trim().replace(/,/g, "");
+    const relative = typed.endsWith("%") ? (shown?.forecast?.last_price ?? NaN) * (1 + parseFloat(typed) / 100) : parseFloat(typed);
+    if (!(relative > 0)) { byId("touch-said").textContent = "Type a price such as 120000, or a move such as -5%."; return; }
+    price = relative;
+    window.Coincast.coin.draw();
+    ask();
+  });
+  byId("touch-line").addEventListener("click", () => {
+    if (!shown?.forecast) return;
+    price = price ?? shown.forecast.points.at(-1).intervals["80"]?.upper ?? shown.forecast.last_price * 1.05;
+    window.Coincast.coin.draw();
+    move(price, true);
+  });
+  state.onChange((now, before) => { if (now.coin !== before.coin) reset({ coin: now.coin, forecast: null }); });
+
+  window.Coincast.touch = { level: () => price, move, reset };
+})();
