@@ -1,4 +1,6 @@
-"""`python -m coincast_forecast`: runs the service."""
+"""Run the service: `python -m coincast_forecast`."""
+
+from __future__ import annotations
 
 from coincast_forecast.runtime import import_blocker
 

@@ -1,4 +1,6 @@
-"""The composition root: the only place that knows every part."""
+"""The composition root: builds every part of the service from its settings."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -46,68 +48,72 @@ FULL_NAME = "coincast.forecast.v1.ForecastService"
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
-    """The service, its background tasks started; the stack closes them in reverse."""
+    """Return the service with its background tasks running; the stack closes them in reverse."""
     clock, metrics = SystemClock(), Metrics()
-    registry = _registry(settings, clock, metrics)
-    stack.callback(registry.stop)
-    histories = await _histories(settings, stack, clock)
-    ledger = await _ledger(settings, stack)
+    loader = _build_loader(settings, clock, metrics)
+    stack.callback(loader.stop)
+    histories = await _build_histories(settings, stack, clock)
+    ledger = await _build_ledger(settings, stack)
     scores = LiveScoreReader(settings.artifacts_dir)
-    preparation = FeatureCache(
+    features = FeatureCache(
         keep_bytes=round(settings.prepared_megabytes * 2**20), limit_seconds=settings.step_timeout_seconds
     )
-    stack.callback(preparation.stop)
+    stack.callback(features.stop)
     recorder = Recorder(ledger, clock.now)
-    parts = Dependencies(
-        histories=histories,
-        preparation=preparation,
-        ladder=_ladder(settings, preparation),
-        presenter=ForecastRenderer(settings.forecast_cache_rows),
-        explanations=Explainer(
-            settings.forecast_cache_rows, settings.step_timeout_seconds, context.remaining_seconds
-        ),
-        recorder=recorder,
-        shadow_traffic=ShadowTraffic(preparation, recorder, metrics, queue_coins=settings.shadow_queue_coins),
-        warm=ResponseCache(settings.forecast_cache_rows),
-        metrics=metrics,
-        snapshot=lambda: registry.snapshot,
-        scores=lambda: scores.current,
+    shadow_traffic = ShadowTraffic(features, recorder, metrics, queue_coins=settings.shadow_queue_coins)
+    service = ForecastService(
+        Dependencies(
+            histories=histories,
+            features=features,
+            fallback_chain=FallbackChain(
+                features,
+                step_timeout_seconds=settings.step_timeout_seconds,
+                remaining_seconds=context.remaining_seconds,
+            ),
+            renderer=ForecastRenderer(settings.forecast_cache_rows),
+            explainer=Explainer(
+                settings.forecast_cache_rows, settings.step_timeout_seconds, context.remaining_seconds
+            ),
+            recorder=recorder,
+            shadow_traffic=shadow_traffic,
+            response_cache=ResponseCache(settings.forecast_cache_rows),
+            metrics=metrics,
+            snapshot=lambda: loader.snapshot,
+            scores=lambda: scores.current,
+        )
     )
-    board = StatusReporter(clock, clock.monotonic(), histories, ledger, registry, lambda: registry.snapshot)
-    servicer = ForecastServicer(ForecastService(parts), board.models, board.status, clock.now)
-    first_look = asyncio.Event()
+    status = StatusReporter(
+        clock=clock,
+        started_at=clock.monotonic(),
+        histories=histories,
+        ledger=ledger,
+        registry=loader,
+        snapshot=lambda: loader.snapshot,
+    )
+    servicer = ForecastServicer(service, status.models, status.status, clock)
+    first_refresh = asyncio.Event()
     for work in (
         histories.watch_days(settings.day_check_seconds),
         ledger.drain_forever(settings.ledger_drain_seconds),
-        registry.watch(settings.watch_seconds, first_look),
+        loader.watch(settings.watch_seconds, first_refresh),
         scores.poll(settings.watch_seconds),
-        parts.shadow_traffic.work(),
+        shadow_traffic.work(),
         malloc_trim.trim_periodically(settings.give_back_seconds),
     ):
-        _background(stack, work)
+        _start_background_task(stack, work)
     services = [Servicer(add_ForecastServiceServicer_to_server, servicer, FULL_NAME)]
-    return ServiceApp(services, lambda: _warm(first_look, settings.warm_seconds))
+    return ServiceApp(services, lambda: _warm_up(first_refresh, settings.warm_seconds))
 
 
-async def _warm(first_look: asyncio.Event, limit_seconds: float) -> None:
-    """Import what is slow to import, then wait for the versions in production, but not for ever: technical
-    answers without any.
-    """
+async def _warm_up(first_refresh: asyncio.Event, limit_seconds: float) -> None:
+    """Import slow modules, then wait a while for production versions; technical answers without any."""
     await asyncio.to_thread(columns.rehearse)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(first_look.wait(), limit_seconds)
+        await asyncio.wait_for(first_refresh.wait(), limit_seconds)
 
 
-def _ladder(settings: Settings, preparation: FeatureCache) -> FallbackChain:
-    return FallbackChain(
-        preparation,
-        step_timeout_seconds=settings.step_timeout_seconds,
-        remaining_seconds=context.remaining_seconds,
-    )
-
-
-def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> ModelLoader:
-    def predictor(model: ForecastModel) -> Predictor:
+def _build_loader(settings: Settings, clock: SystemClock, metrics: Metrics) -> ModelLoader:
+    def predictor_of(model: ForecastModel) -> Predictor:
         return Predictor(
             model,
             limit_seconds=settings.step_timeout_seconds,
@@ -117,15 +123,15 @@ def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> Model
             observe=metrics.inference,
         )
 
-    def of_artifact(artifact: LoadedArtifact) -> Predictor:
-        return predictor(artifact.model)
+    def predictor_of_artifact(artifact: LoadedArtifact) -> Predictor:
+        return predictor_of(artifact.model)
 
-    technical = LiveVersion(TECHNICAL, "", predictor(TechnicalModel()), datetime.now(UTC))
+    technical = LiveVersion(TECHNICAL, "", predictor_of(TechnicalModel()), datetime.now(UTC))
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
     return ModelLoader(
         settings.artifacts_dir,
         technical,
-        of_artifact,
+        predictor_of_artifact,
         clock,
         trial_timeout_seconds=settings.trial_timeout_seconds,
         retry_seconds=settings.refused_retry_seconds,
@@ -134,7 +140,7 @@ def _registry(settings: Settings, clock: SystemClock, metrics: Metrics) -> Model
     )
 
 
-async def _histories(settings: Settings, stack: AsyncExitStack, clock: SystemClock) -> HistoryCache:
+async def _build_histories(settings: Settings, stack: AsyncExitStack, clock: SystemClock) -> HistoryCache:
     channel = await stack.enter_async_context(open_channel(settings.market_target, service=MARKET_SERVICE))
     histories = HistoryCache(
         MarketClient(channel, settings.history_timeout_seconds),
@@ -149,7 +155,7 @@ async def _histories(settings: Settings, stack: AsyncExitStack, clock: SystemClo
     return histories
 
 
-async def _ledger(settings: Settings, stack: AsyncExitStack) -> LedgerWriter:
+async def _build_ledger(settings: Settings, stack: AsyncExitStack) -> LedgerWriter:
     client = open_redis(settings.redis_url)
     stack.push_async_callback(client.aclose)
     own = await asyncio.to_thread(claim_own, settings.spool_dir, settings.replica or socket.gethostname())
@@ -158,8 +164,8 @@ async def _ledger(settings: Settings, stack: AsyncExitStack) -> LedgerWriter:
     return ledger
 
 
-def _background(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
-    """Run beside the service; cancelled and awaited when it closes."""
+def _start_background_task(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
+    """Run a coroutine beside the service; the stack cancels and awaits it."""
     task = asyncio.create_task(work)
 
     async def end() -> None:

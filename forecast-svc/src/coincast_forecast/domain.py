@@ -1,5 +1,7 @@
 """What the forecast service talks about: queries, forecasts, records, provenance. Standard library only."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -44,14 +46,17 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a history stands. The upstream's calendar runs ahead of the machine's by `calendar_offset_days`:
-    none at CoinGecko, mostly less than none at the sandbox, which lives on a day of its own.
+    """Where a history comes from and whether it is stale.
+
+    `clock_offset_seconds` added to this machine's monotonic clock gives the upstream's UNIX time: ages are
+    then right when the wall clock jumps, and at the sandbox, which lives on a day of its own. None where
+    unknown.
     """
 
     source: Source
     stale: bool = False
     reason: str = ""
-    calendar_offset_days: int = 0
+    clock_offset_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,8 @@ class ForecastQuery:
     client_key: str = ""
 
     @property
-    def shape(self) -> "RenderOptions":
-        """What of a forecast is shown."""
+    def options(self) -> RenderOptions:
+        """Return how many days, which intervals and which quantiles a reply shows."""
         return RenderOptions(self.days, self.levels_percent, self.quantile_probabilities)
 
 

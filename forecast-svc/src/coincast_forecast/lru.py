@@ -1,5 +1,7 @@
 """A dict that forgets what was not asked for longest."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar

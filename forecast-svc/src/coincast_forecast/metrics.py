@@ -1,5 +1,7 @@
 """Prometheus metrics of the forecast service."""
 
+from __future__ import annotations
+
 from prometheus_client import Counter, Gauge, Histogram
 
 INFERENCE_SECONDS = Histogram(
@@ -19,7 +21,7 @@ SERVED = Counter(
 )
 DEGRADED = Counter(
     "coincast_forecast_degraded_total",
-    "Steps of the ladder that failed, and stale histories.",
+    "Steps of the fallback chain that failed, and histories that were stale, partial or in doubt.",
     ["model", "cause"],
 )
 COIN_ERRORS = Counter(
@@ -50,7 +52,7 @@ HISTORY = Counter(
     "coincast_forecast_history_total", "HistoryCache asked for, by whether they were at hand.", ["outcome"]
 )
 LEDGER_APPENDED = Counter(
-    "coincast_forecast_ledger_appended_total", "Entries safe in the ledger, by where they went.", ["to"]
+    "coincast_forecast_ledger_appended_total", "Entries written to the forecast log, by destination.", ["to"]
 )
 LEDGER_LOST = Counter("coincast_forecast_ledger_lost_total", "Entries that neither Redis nor the disk took.")
 LEDGER_SPOOLED = Gauge("coincast_forecast_ledger_spooled_entries", "Entries on disk that wait for Redis.")
@@ -61,25 +63,25 @@ LEDGER_UP = Gauge("coincast_forecast_ledger_redis_up", "1 while Redis takes ledg
 
 
 class Metrics:
-    """What the parts tell; labels stay few because models, causes and kinds are closed sets."""
+    """Records metrics; label values are bounded, since models, causes and kinds are closed sets."""
 
     def inference(self, model: str, coins: int, seconds: float) -> None:
-        """A batch went through a model."""
+        """Count a batch through a model and its duration."""
         INFERENCE_SECONDS.labels(model).observe(seconds)
         INFERENCE_COINS.labels(model).observe(coins)
 
     def served(self, model: str, served_by: str, coins: int = 1) -> None:
-        """Coins were forecast."""
+        """Count coins that were forecast."""
         SERVED.labels(model, served_by).inc(coins)
 
     def degraded(self, model: str, cause: str) -> None:
-        """A step failed on the way to an answer."""
+        """Count a failed step or data that was not whole."""
         DEGRADED.labels(model, cause).inc()
 
     def coin_error(self, kind: str) -> None:
-        """A coin was not served."""
+        """Count a coin that was not served."""
         COIN_ERRORS.labels(kind).inc()
 
     def shadow_dropped(self) -> None:
-        """A shadow did not fit the queue."""
+        """Count a shadow prediction that did not fit the queue."""
         SHADOWS_DROPPED.inc()

@@ -1,11 +1,13 @@
-"""What the forecast service needs of the world."""
+"""Protocols of the service's collaborators, implemented by its adapters and by the fakes of its tests."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
-from coincast_chassis.errors import CoincastError
+from coincast_chassis.errors import CoincastError, Unavailable
 from coincast_forecast.domain import LedgerCounts, Provenance
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import LedgerEntry
@@ -13,33 +15,58 @@ from coincast_modelkit.ledger import LedgerEntry
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One coin's closed days and where they come from."""
+    """The closed days of one coin and their provenance.
+
+    `partial_reason` is set where the source has more days than it could deliver for now;
+    `retry_after_seconds` then says when asking again may give more. `doubt_reason` is set while the source
+    doubts the newest days.
+    """
 
     candles: Candles
     provenance: Provenance
+    partial_reason: str = ""
+    retry_after_seconds: float | None = None
+    doubt_reason: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all that the source has, confirmed."""
+        return not self.partial_reason and not self.doubt_reason
+
+
+def partial_error(coin: str, reason: str, retry_after_seconds: float | None) -> Unavailable:
+    """Return the error for a history that is partial for now and too short to forecast from."""
+    return Unavailable(
+        f"the history of {coin} is incomplete for now: {reason}",
+        retry_after_seconds=5.0 if retry_after_seconds is None else retry_after_seconds,
+    )
 
 
 class HistorySource(Protocol):
-    """Daily candles of closed days; market-data-svc in production."""
+    """Source of daily candles of closed days; market-data-svc in production."""
 
     async def fetch(
         self, ids: Sequence[str], vs_currency: str, days: int
     ) -> Mapping[str, History | CoincastError]:
-        """Each coin's history or its error. Raises CoincastError where nothing can be had at all."""
+        """Return each coin's history or error.
+
+        Raises:
+            CoincastError: The source gave nothing for any coin.
+        """
         ...
 
     async def last_closed_day(self, vs_currency: str) -> date:
-        """The newest closed day that the source has, by its own clock."""
+        """Return the newest closed day of the source, by the source's own clock."""
         ...
 
 
 class Ledger(Protocol):
-    """Keeps what was forecast, so that it can be scored."""
+    """Durable log of served forecasts, from which training-svc scores them."""
 
     async def append(self, entries: Sequence[LedgerEntry]) -> bool:
-        """True once all entries are safe against the end of this process; False where they are not."""
+        """Return True once all entries are durable, False where they are not."""
         ...
 
     def counts(self) -> LedgerCounts:
-        """What was written, what waits."""
+        """Return how many entries were written and how many wait on disk."""
         ...

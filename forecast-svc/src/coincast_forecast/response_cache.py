@@ -1,8 +1,9 @@
-"""Answers kept whole: while versions, history and record stand as they stood, the same question has the
-same answer.
+"""Response cache, invalidated when model versions, history or live scores change.
 
-This is what makes a forecast that was already made about as cheap as an echo, and cheap by the hundred.
+A cached answer makes a repeated query about as cheap as an echo.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -16,53 +17,58 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CacheGeneration:
-    """What all answers rest on; its parts are compared by identity."""
+    """The versions and scores that all cached answers rest on, compared by identity."""
 
     snapshot: Snapshot
     scores: LiveScores
 
-    def same(self, other: "CacheGeneration | None") -> bool:
-        """Whether nothing has moved between the two."""
+    def same(self, other: CacheGeneration | None) -> bool:
+        """Whether both rest on the same versions and scores."""
         return other is not None and self.snapshot is other.snapshot and self.scores is other.scores
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
+class _Entry:
     history: History
     served: ServedForecast
 
 
 class ResponseCache:
-    """Answers by coin and question, all of one standing: a version that was swapped out is not held on to."""
+    """Answers by coin and query, all of one generation, so that a replaced version can be freed."""
 
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._standing: CacheGeneration | None = None
-        self._kept: Lru[Key, _Kept] = Lru(keep)
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._generation: CacheGeneration | None = None
+        self._entries: Lru[Key, _Entry] = Lru(size)
 
     def get(
-        self, question: Key, coin_id: str, standing: CacheGeneration, history: History
+        self, query_key: Key, coin_id: str, generation: CacheGeneration, history: History
     ) -> ServedForecast | None:
-        """The answer, if nothing that it rests on has moved."""
-        if not standing.same(self._standing):
+        """Return the cached answer where versions, scores and history are unchanged."""
+        if not generation.same(self._generation):
             return None
-        kept = self._kept.get((coin_id, *question))
-        return kept.served if kept is not None and kept.history is history else None
+        entry = self._entries.get((coin_id, *query_key))
+        return entry.served if entry is not None and entry.history is history else None
 
-    def put(self, question: Key, standing: CacheGeneration, history: History, served: ServedForecast) -> None:
-        """Keep an answer that is whole: not degraded, and in the ledger."""
-        if not standing.same(self._standing):
-            self._standing, self._kept = standing, Lru(self._keep)
-        self._kept.put((served.forecast.coin_id, *question), _Kept(history, served))
+    def put(
+        self, query_key: Key, generation: CacheGeneration, history: History, served: ServedForecast
+    ) -> None:
+        """Cache a complete answer: neither degraded nor missing from the forecast log."""
+        if not generation.same(self._generation):
+            self._generation, self._entries = generation, Lru(self._size)
+        self._entries.put((served.forecast.coin_id, *query_key), _Entry(history, served))
 
 
 def cache_key_of(query: ForecastQuery, snapshot: Snapshot) -> Key:
-    """What of a query decides each coin's answer. Who asks matters only while a test runs."""
-    testing = any(lineup.challenger is not None for lineup in snapshot.values())
+    """Return the parts of a query that decide each coin's answer.
+
+    The caller belongs to them only while an A/B test runs.
+    """
+    testing = any(deployment.challenger is not None for deployment in snapshot.values())
     return (
         query.vs_currency,
         query.model,
-        query.shape,
+        query.options,
         query.attribution_features,
         query.client_key if testing else "",
     )

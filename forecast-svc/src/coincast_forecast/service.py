@@ -1,22 +1,24 @@
-"""Answers a query: histories, model and variant per coin, the ladder, what is shown, the ledger."""
+"""The forecast use case: histories, fallback chain, rendering and forecast log, free of gRPC."""
+
+from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from coincast_chassis.errors import CoincastError, InvalidInput, NotReady
+from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, NotReady
 from coincast_forecast.domain import AUTO, TECHNICAL, CoinForecast, ForecastQuery, LiveScores, ServedForecast
 from coincast_forecast.fallback.executor import Attempt, FallbackChain, Prediction
-from coincast_forecast.fallback.policy import Cause, StepFailure
+from coincast_forecast.fallback.policy import Cause, StepFailure, explain
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.metrics import Metrics
-from coincast_forecast.ports import History
-from coincast_forecast.prediction_log.recorder import LogRecord, Recorder
+from coincast_forecast.ports import History, partial_error
+from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry import selection
-from coincast_forecast.registry.deployment import Snapshot
-from coincast_forecast.rendering.explainer import NO_EXPLANATION, Explainer, Explanation
-from coincast_forecast.rendering.service import ForecastRenderer, RenderItem
+from coincast_forecast.registry.deployment import LiveVersion, Snapshot
+from coincast_forecast.rendering.explainer import Explainer, Explanation
+from coincast_forecast.rendering.service import ForecastRenderer
 from coincast_forecast.response_cache import CacheGeneration, Key, ResponseCache, cache_key_of
 from coincast_forecast.shadow_traffic import ShadowTraffic
 from coincast_modelkit.features import REFERENCE_COINS
@@ -26,220 +28,263 @@ NO_MODEL = StepFailure(Cause.NOT_LOADED, "no trained model that can serve this i
 
 @dataclass(frozen=True, slots=True)
 class ForecastResponse:
-    """What could be served, and why the rest could not, in the order asked."""
+    """The forecasts and the errors of a query, each in the order of its ids."""
 
     forecasts: tuple[ServedForecast, ...]
     errors: tuple[tuple[str, CoincastError], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """HistoryCache or errors by coin, and whether every reference coin was among them."""
+class _Histories:
+    """Histories or errors by coin; `missing_references` names reference coins that are not whole for now."""
 
     coins: Mapping[str, History | CoincastError]
-    whole: bool
+    missing_references: tuple[str, ...]
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the service is made of."""
+    """The collaborators of the service."""
 
     histories: HistoryCache
-    preparation: FeatureCache
-    ladder: FallbackChain
-    presenter: ForecastRenderer
-    explanations: Explainer
+    features: FeatureCache
+    fallback_chain: FallbackChain
+    renderer: ForecastRenderer
+    explainer: Explainer
     recorder: Recorder
     shadow_traffic: ShadowTraffic
-    warm: ResponseCache
+    response_cache: ResponseCache
     metrics: Metrics
     snapshot: Callable[[], Snapshot]
     scores: Callable[[], LiveScores]
 
 
 class ForecastService:
-    """The service itself; free of gRPC."""
+    """Forecasts of many coins, one snapshot of model versions per query."""
 
-    def __init__(self, parts: Dependencies) -> None:
-        self._parts = parts
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._with = dependencies
 
     async def forecast(self, query: ForecastQuery) -> ForecastResponse:
-        """Forecast every coin of the query. One snapshot of versions serves the whole of it."""
-        standing = CacheGeneration(self._parts.snapshot(), self._parts.scores())
-        question = cache_key_of(query, standing.snapshot)
-        served = self._warm(query, question, standing)
+        """Return a forecast or an error for every coin of the query."""
+        generation = CacheGeneration(self._with.snapshot(), self._with.scores())
+        cache_key = cache_key_of(query, generation.snapshot)
+        served = self._cached(query, cache_key, generation)
         errors: dict[str, CoincastError] = {}
-        cold = [coin for coin in query.ids if coin not in served]
-        if cold:
-            found = await self._find_histories(cold, query.vs_currency)
-            errors = {coin: e for coin in cold if isinstance(e := found.coins[coin], CoincastError)}
-            histories = {coin: h for coin in cold if isinstance(h := found.coins[coin], History)}
-            for coin, one in (await self._make(query, standing, histories, errors)).items():
+        missing = [coin for coin in query.ids if coin not in served]
+        if missing:
+            found = await self._find_histories(missing, query.vs_currency)
+            errors = {coin: e for coin in missing if isinstance(e := found.coins[coin], CoincastError)}
+            histories = {coin: h for coin in missing if isinstance(h := found.coins[coin], History)}
+            made = await self._make(query, generation, histories, found.missing_references, errors)
+            for coin, one in made.items():
                 served[coin] = one
-                if found.whole and _complete(query, one.forecast):
-                    self._parts.warm.put(question, standing, histories[coin], one)
+                if found.is_whole and _is_complete(query, one.forecast):
+                    self._with.response_cache.put(cache_key, generation, histories[coin], one)
         self._count_errors(errors.values())
         return ForecastResponse(
             tuple(served[coin] for coin in query.ids if coin in served),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
         )
 
-    def _warm(
-        self, query: ForecastQuery, question: Key, standing: CacheGeneration
+    def _cached(
+        self, query: ForecastQuery, cache_key: Key, generation: CacheGeneration
     ) -> dict[str, ServedForecast]:
-        """The answers that are at hand, whole."""
+        """Return the forecasts that are in the response cache."""
         served: dict[str, ServedForecast] = {}
         for coin in query.ids:
-            history = self._parts.histories.peek(coin, query.vs_currency)
-            answer = history and self._parts.warm.get(question, coin, standing, history)
-            if answer:
-                served[coin] = answer
-        self._parts.histories.count_hits(len(served))
-        self._count_warm(served.values())
+            history = self._with.histories.peek(coin, query.vs_currency)
+            hit = history and self._with.response_cache.get(cache_key, coin, generation, history)
+            if hit:
+                served[coin] = hit
+        self._with.histories.count_hits(len(served))
+        self._count_cached(served.values())
         return served
 
     async def _make(
         self,
         query: ForecastQuery,
-        standing: CacheGeneration,
+        generation: CacheGeneration,
         histories: Mapping[str, History],
+        missing_references: tuple[str, ...],
         errors: dict[str, CoincastError],
     ) -> dict[str, ServedForecast]:
-        """Forecasts of coins whose answer is not at hand; `errors` gains those that cannot be served."""
-        snapshot = standing.snapshot
-        climbers = self._climbers(standing, query, histories, errors)
-        answers = await self._parts.ladder.run(
-            snapshot, list(climbers.values()), query.vs_currency, query.client_key, query.days
+        """Return forecasts of coins that are not cached; `errors` gains those that cannot be served."""
+        snapshot = generation.snapshot
+        attempts = self._attempts(generation, query, histories, errors)
+        predictions = await self._with.fallback_chain.run(
+            snapshot,
+            list(attempts.values()),
+            vs_currency=query.vs_currency,
+            client_key=query.client_key,
+            days=query.days,
         )
-        items = await self._items(query, climbers, answers, histories)
-        shown = self._parts.presenter.show(items, query.vs_currency, query.shape)
-        safe = await self._record(query, items, shown)
-        self._parts.shadow_traffic.submit(snapshot, query.vs_currency, query.days, answers.values())
-        self._count(items.values())
+        reasons = {
+            coin: " ".join(
+                part
+                for part in (
+                    explain(prediction.failures, prediction.server_name),
+                    *data_reasons(histories[coin], prediction, missing_references),
+                )
+                if part
+            )
+            for coin, prediction in predictions.items()
+        }
+        explanations = await self._explain(query, predictions.values())
+        forecasts = self._with.renderer.render(predictions, reasons, explanations, query.options)
+        logged = await self._with.recorder.record(list(predictions.values()), query.days)
+        self._with.shadow_traffic.submit(snapshot, query.days, predictions.values())
+        self._count(predictions, histories)
         return {
             coin: ServedForecast(
-                forecast if forecast.forecast_id in safe else _unrecorded(forecast), items[coin].provenance
+                forecast if forecast.forecast_id in logged else replace(forecast, forecast_id=""),
+                histories[coin].provenance,
             )
-            for coin, forecast in shown.items()
+            for coin, forecast in forecasts.items()
         }
 
-    async def _find_histories(self, ids: Sequence[str], vs_currency: str) -> _Found:
-        """The coins' histories; the reference coins come along, since features are taken against them."""
-        found = await self._parts.histories.get(dict.fromkeys((*ids, *REFERENCE_COINS)), vs_currency)
+    async def _find_histories(self, ids: Sequence[str], vs_currency: str) -> _Histories:
+        """Return the coins' histories, and use the reference coins' for the market features."""
+        found = await self._with.histories.get(dict.fromkeys((*ids, *REFERENCE_COINS)), vs_currency)
         panel = {coin: h.candles for coin in REFERENCE_COINS if isinstance(h := found[coin], History)}
-        await self._parts.preparation.set_reference(vs_currency, panel)
-        return _Found(found, whole=len(panel) == len(REFERENCE_COINS))
+        await self._with.features.set_reference(vs_currency, panel)
+        missing = tuple(coin for coin in REFERENCE_COINS if _is_missing(found[coin]))
+        return _Histories(found, missing, is_whole=len(panel) == len(REFERENCE_COINS) and not missing)
 
-    def _climbers(
+    def _attempts(
         self,
-        standing: CacheGeneration,
+        generation: CacheGeneration,
         query: ForecastQuery,
         histories: Mapping[str, History],
         errors: dict[str, CoincastError],
     ) -> dict[str, Attempt]:
-        climbers: dict[str, Attempt] = {}
+        attempts: dict[str, Attempt] = {}
         for coin, history in histories.items():
             try:
-                climbers[coin] = self._climber(standing, query, history)
+                attempts[coin] = self._attempt(generation, query, history)
             except CoincastError as error:
                 errors[coin] = error
-        return climbers
+        return attempts
 
-    def _climber(self, standing: CacheGeneration, query: ForecastQuery, history: History) -> Attempt:
-        """The coin with the model that is to answer. Raises InvalidInput or NotReady where that model
-        cannot.
+    def _attempt(self, generation: CacheGeneration, query: ForecastQuery, history: History) -> Attempt:
+        """Return the coin with the model that is to answer.
+
+        `auto` answers every coin with a price: where no model can, the fallback chain ends at the naive
+        forecast and says why.
+
+        Raises:
+            InvalidInput: The model does not reach as far as asked.
+            NotReady: The coin is too young for the model that was asked for by name.
+            Unavailable: The history is too short for the model, and incomplete for now.
         """
-        candles, model, failures = history.candles, query.model, list[StepFailure]()
+        snapshot, candles, failures = generation.snapshot, history.candles, list[StepFailure]()
+        model = query.model
         if model == AUTO:
             model = selection.select_model(
-                standing.snapshot, standing.scores, candles.coin_id, query.days, len(candles)
+                snapshot, generation.scores, candles.coin_id, query.days, len(candles)
             )
             if model == TECHNICAL:
                 failures.append(NO_MODEL)
-        check_capability(standing.snapshot, model, query.days, candles.coin_id, len(candles))
+        check_horizon(snapshot, model, query.days)
+        try:
+            check_history(snapshot, model, candles.coin_id, len(candles))
+        except NotReady as error:
+            if history.partial_reason:
+                coin, seconds = candles.coin_id, history.retry_after_seconds
+                raise partial_error(coin, history.partial_reason, seconds) from error
+            if query.model != AUTO:
+                raise
         return Attempt(candles, model, failures)
 
-    async def _items(
-        self,
-        query: ForecastQuery,
-        climbers: Mapping[str, Attempt],
-        answers: Mapping[str, Prediction],
-        histories: Mapping[str, History],
-    ) -> dict[str, RenderItem]:
-        told: dict[str, Explanation] = {}
-        if query.attribution_features:
-            explain = self._parts.explanations.of
-            told = await explain(answers.values(), query.days, query.attribution_features)
-        return {
-            coin: RenderItem(
-                answers[coin], climber.model, histories[coin].provenance, told.get(coin, NO_EXPLANATION)
-            )
-            for coin, climber in climbers.items()
-        }
+    async def _explain(
+        self, query: ForecastQuery, predictions: Collection[Prediction]
+    ) -> Mapping[str, Explanation]:
+        if not query.attribution_features:
+            return {}
+        return await self._with.explainer.explain(predictions, query.days, query.attribution_features)
 
-    async def _record(
-        self, query: ForecastQuery, items: Mapping[str, RenderItem], shown: Mapping[str, CoinForecast]
-    ) -> set[str]:
-        """See the forecasts into the ledger; the ids that are safe there."""
-        return await self._parts.recorder.record(
-            [
-                LogRecord(
-                    forecast_id=forecast.forecast_id,
-                    row=items[coin].answered.row,
-                    vs_currency=query.vs_currency,
-                    model=forecast.model,
-                    version=forecast.version,
-                    variant=forecast.variant,
-                    served_by=forecast.served_by,
-                    days=query.days,
-                )
-                for coin, forecast in shown.items()
-            ]
-        )
+    def _count(self, predictions: Mapping[str, Prediction], histories: Mapping[str, History]) -> None:
+        metrics = self._with.metrics
+        for coin, prediction in predictions.items():
+            metrics.served(prediction.model, prediction.served_by)
+            causes = [failure.cause for failure in prediction.failures]
+            history = histories[coin]
+            if history.provenance.stale:
+                causes.append(Cause.STALE_HISTORY)
+            if history.partial_reason:
+                causes.append(Cause.PARTIAL_HISTORY)
+            if history.doubt_reason:
+                causes.append(Cause.DOUBTED_HISTORY)
+            for cause in causes:
+                metrics.degraded(prediction.model, cause)
 
-    def _count(self, items: Iterable[RenderItem]) -> None:
-        metrics = self._parts.metrics
-        for item in items:
-            metrics.served(item.model, item.answered.served_by)
-            for failure in item.answered.failures:
-                metrics.degraded(item.model, failure.cause)
-            if item.provenance.stale:
-                metrics.degraded(item.model, Cause.STALE_HISTORY)
-
-    def _count_warm(self, served: Iterable[ServedForecast]) -> None:
+    def _count_cached(self, served: Iterable[ServedForecast]) -> None:
         counts = Counter((one.forecast.model, one.forecast.served_by) for one in served)
         for (model, served_by), coins in counts.items():
-            self._parts.metrics.served(model, served_by, coins)
+            self._with.metrics.served(model, served_by, coins)
 
     def _count_errors(self, errors: Iterable[CoincastError]) -> None:
         for error in errors:
-            self._parts.metrics.coin_error(error.kind)
+            self._with.metrics.coin_error(error.kind)
 
 
-def check_capability(snapshot: Snapshot, model: str, days: int, coin_id: str, history_days: int) -> None:
-    """Raise InvalidInput where the model does not reach so far, NotReady where the coin is too young for
-    it.
-    """
-    lineup = snapshot.get(model) or snapshot[TECHNICAL]
-    version = lineup.production or snapshot[TECHNICAL].production
-    assert version is not None  # noqa: S101 - technical needs no artifact
-    able = version.predictor.model
+def check_horizon(snapshot: Snapshot, model: str, days: int) -> None:
+    """Raise InvalidInput where the model does not reach so far."""
+    able = _serving_version(snapshot, model).predictor.model
     if days > able.max_horizon_days:
         raise InvalidInput(f"{model} forecasts up to {able.max_horizon_days} days, not {days}", field="days")
-    if history_days < able.min_history_days:
+
+
+def check_history(snapshot: Snapshot, model: str, coin_id: str, history_days: int) -> None:
+    """Raise NotReady where the coin is too young for the model."""
+    version = _serving_version(snapshot, model)
+    needed = version.predictor.model.min_history_days
+    if history_days < needed:
         raise NotReady(
-            f"{coin_id} has {history_days} closed days of history; "
-            f"{version.model} needs {able.min_history_days}",
+            f"{coin_id} has {history_days} closed days of history and {version.model} needs {needed}: "
+            "ask with model=auto",
             field="ids",
         )
 
 
-def _complete(query: ForecastQuery, forecast: CoinForecast) -> bool:
-    """Whether a forecast is all that was asked for, so that it may be shown again as it is."""
+def data_reasons(
+    history: History, prediction: Prediction, missing_references: Sequence[str]
+) -> tuple[str, ...]:
+    """Return a sentence for each way in which the data of a forecast is not whole; empty where it is."""
+    reasons = []
+    coin = prediction.candles.coin_id
+    if history.provenance.stale:
+        reasons.append(history.provenance.reason or "the history is older than its fresh window")
+    if history.partial_reason:
+        days = len(history.candles)
+        reasons.append(
+            f"only {days} days of the history of {coin} are here for now: {history.partial_reason}"
+        )
+    if history.doubt_reason:
+        reasons.append(f"the history of {coin} is in doubt: {history.doubt_reason}")
+    uses_market = prediction.version is not None and prediction.version.predictor.model.spec.names
+    if missing_references and uses_market:
+        names = ", ".join(missing_references)
+        reasons.append(f"the market features lack the histories of {names}, which are not here yet")
+    return tuple(reasons)
+
+
+def _serving_version(snapshot: Snapshot, model: str) -> LiveVersion:
+    deployment = snapshot.get(model) or snapshot[TECHNICAL]
+    version = deployment.production or snapshot[TECHNICAL].production
+    assert version is not None  # noqa: S101 - technical needs no artifact
+    return version
+
+
+def _is_missing(reference: History | CoincastError) -> bool:
+    """Whether a reference coin's history is expected to become whole; a source may lack the coin for good."""
+    if isinstance(reference, History):
+        return bool(reference.partial_reason)
+    return not isinstance(reference, NotFound)
+
+
+def _is_complete(query: ForecastQuery, forecast: CoinForecast) -> bool:
+    """Whether a forecast is all that was asked for, so that it may be cached."""
     explained = bool(forecast.attributions) or not query.attribution_features
     return explained and not forecast.degraded and forecast.forecast_id != ""
-
-
-def _unrecorded(forecast: CoinForecast) -> CoinForecast:
-    """The ledger does not hold it, so it has no id there."""
-    return replace(forecast, forecast_id="")

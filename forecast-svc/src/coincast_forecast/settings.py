@@ -1,5 +1,7 @@
 """Settings of the forecast service, read from FORECAST_ variables."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -24,21 +26,31 @@ class Settings(ServiceSettings):
     history_days: int = Field(800, ge=120, le=10_000, description="closed days kept of each coin")
     history_coins: int = Field(500, ge=50, description="coins whose history is kept in memory")
     prepared_megabytes: float = Field(
-        24.0, gt=0, description="features kept in memory, of all coins and models"
+        24.0, gt=0, description="memory for cached features of all coins and models"
     )
     history_timeout_seconds: float = Field(5.0, gt=0, description="limit of one fetch of histories")
-    day_check_seconds: float = Field(15.0, gt=0, description="how often the last closed day is asked for")
-    history_retry_seconds: float = Field(60.0, gt=0, description="wait before a lagging coin is asked again")
-    stale_after_seconds: float = Field(120.0, gt=0, description="silence of market-data that counts as stale")
+    day_check_seconds: float = Field(15.0, gt=0, description="how often the last closed day is requested")
+    history_retry_seconds: float = Field(
+        60.0, gt=0, description="wait before a lagging history is requested again"
+    )
+    stale_after_seconds: float = Field(
+        120.0, gt=0, description="silence of market-data after which histories are stale"
+    )
 
-    step_timeout_seconds: float = Field(2.0, gt=0, description="limit of one step of the ladder")
-    give_back_seconds: float = Field(10.0, gt=0, description="how often free memory goes back to the system")
-    forecast_cache_rows: int = Field(600, ge=0, description="forecasts kept a version; 0 keeps none")
+    step_timeout_seconds: float = Field(2.0, gt=0, description="limit of one step of the fallback chain")
+    give_back_seconds: float = Field(
+        10.0, gt=0, description="how often free memory is returned to the system"
+    )
+    forecast_cache_rows: int = Field(600, ge=0, description="forecasts cached per version; 0 caches none")
     max_batch_coins: int = Field(250, ge=1, le=250, description="coins in one batch through a model")
 
-    watch_seconds: float = Field(1.0, gt=0, description="how often aliases are looked at")
-    trial_timeout_seconds: float = Field(20.0, gt=0, description="limit of the trial load in a child process")
-    refused_retry_seconds: float = Field(30.0, gt=0, description="wait after a refusal that may pass")
+    watch_seconds: float = Field(1.0, gt=0, description="how often aliases are read")
+    trial_timeout_seconds: float = Field(
+        20.0, gt=0, description="limit of loading a version in the probe process"
+    )
+    refused_retry_seconds: float = Field(
+        30.0, gt=0, description="wait before a version that was refused for a transient cause is tried again"
+    )
     warm_seconds: float = Field(2.5, ge=0, description="how long the start waits for the first versions")
     signing_key: SecretStr | None = Field(None, description="key that artifacts are signed with")
     require_signature: bool = Field(False, description="refuse artifacts that are not signed")

@@ -228,15 +228,15 @@ def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> K
     scores: dict[tuple[str, str, int], float] = {}
     parts = Dependencies(
         histories=histories,
-        preparation=preparation,
-        ladder=FallbackChain(
+        features=preparation,
+        fallback_chain=FallbackChain(
             preparation, step_timeout_seconds=step_seconds, remaining_seconds=context.remaining_seconds
         ),
-        presenter=ForecastRenderer(1000),
-        explanations=Explainer(1000, 1.0, context.remaining_seconds),
+        renderer=ForecastRenderer(1000),
+        explainer=Explainer(1000, 1.0, context.remaining_seconds),
         recorder=recorder,
         shadow_traffic=shadow_traffic,
-        warm=ResponseCache(1000),
+        response_cache=ResponseCache(1000),
         metrics=metrics,
         snapshot=Snapshots(lineups),
         scores=lambda: LiveScores(scores),

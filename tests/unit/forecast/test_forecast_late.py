@@ -68,7 +68,7 @@ async def test_technical_does_not_wait_behind_features_and_the_next_call_is_whol
     assert {s.forecast.served_by for s in reply.forecasts} == {"technical"}
     for served in reply.forecasts:
         assert served.forecast.degraded
-        assert "being computed on: ask again" in served.forecast.reason
+        assert "still being computed: ask again" in served.forecast.reason
     HeldSpec.released.set()
     assert {f.served_by for f in await until_whole(kit, REFERENCE_COINS)} == {"lightgbm"}
 

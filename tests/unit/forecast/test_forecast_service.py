@@ -70,7 +70,8 @@ async def test_technical_asked_is_not_degraded(stub: ForecastServiceStub) -> Non
 
 async def test_one_bad_coin_does_not_cost_the_others(stub: ForecastServiceStub, market: FakeMarket) -> None:
     market.coins["newborn"] = walk("newborn", days=12)
-    reply = await stub.GetForecasts(pb.GetForecastsRequest(ids=["Bitcoin", "nothing", "newborn", "ethereum"]))
+    ids = ["Bitcoin", "nothing", "newborn", "ethereum"]
+    reply = await stub.GetForecasts(pb.GetForecastsRequest(ids=ids, model="lightgbm"))
     assert [f.id for f in reply.forecasts] == ["bitcoin", "ethereum"]
     unknown, young = reply.errors
     assert (unknown.id, unknown.kind) == ("nothing", common_pb2.ERROR_KIND_NOT_FOUND)

@@ -1,6 +1,6 @@
-"""Goes down the ladder for many coins at once: each step is one batch, and those it cannot serve go on to
-the next.
-"""
+"""Run the model fallback chain: each step is one batch, and coins that fail go on to the next step."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -11,19 +11,20 @@ from coincast_forecast.domain import LAST_PRICE, MAX_DAYS, PRODUCTION
 from coincast_forecast.fallback import naive
 from coincast_forecast.fallback.policy import FALLBACK_CHAINS, Cause, StepFailure, step_limit_seconds
 from coincast_forecast.features.cache import FeatureCache
+from coincast_forecast.forecast_id import forecast_id
 from coincast_forecast.inference.predictor import Outcome, PredictionRef
 from coincast_forecast.registry.deployment import LiveVersion, Snapshot
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.model_input import ModelInput
 
-# Coins that are waited for together: where a limit passes, slices that are ready are served all the same.
-SLICE = 10
+# Coins per slice of a batch: past the time limit, the slices that are ready are served.
+SLICE_COINS = 10
 ALL_HORIZONS = tuple(range(1, MAX_DAYS + 1))
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One coin on its way down."""
+    """One coin's progress through the fallback chain of the model that was asked for."""
 
     candles: Candles
     model: str
@@ -31,122 +32,183 @@ class Attempt:
 
     @property
     def coin_id(self) -> str:
-        """Which coin."""
+        """Return the coin's id."""
         return self.candles.coin_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """Who answered for a coin, and what failed before."""
+    """One coin's predicted distribution: who computed it and what failed before.
 
+    The one carrier from inference to rendering, the forecast log and shadow traffic.
+
+    Attributes:
+        ref: The coin's place in a batch of forecasts, with the input it was computed from.
+        candles: The coin's whole history.
+        model: The model that was asked for, or that `auto` selected.
+        served_by: The model that answered.
+        version: The version that answered; None for the naive forecast.
+        variant: The alias of that version: production, challenger or shadow.
+        failures: The steps that failed before, in order.
+    """
+
+    ref: PredictionRef
     candles: Candles
-    row: PredictionRef
+    vs_currency: str
+    model: str
     served_by: str
     version: LiveVersion | None
     variant: str
-    failures: tuple[StepFailure, ...]
+    failures: tuple[StepFailure, ...] = ()
+    forecast_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        identity = forecast_id(
+            self.ref,
+            vs_currency=self.vs_currency,
+            model=self.model,
+            version=self.version_name,
+            variant=self.variant,
+            served_by=self.served_by,
+        )
+        object.__setattr__(self, "forecast_id", identity)
+
+    @property
+    def version_name(self) -> str:
+        """Return the version's name; empty for a model without versions."""
+        return self.version.version if self.version is not None else ""
+
+    @property
+    def server_name(self) -> str:
+        """Return who answered, for a sentence: the model and its version."""
+        return f"{self.served_by} {self.version_name}".strip()
 
 
 class FallbackChain:
-    """Runs steps within their limits over one snapshot of versions."""
+    """Runs the steps of the chain within their time limits, over one snapshot of versions."""
 
     def __init__(
         self,
-        preparation: FeatureCache,
+        features: FeatureCache,
         *,
         step_timeout_seconds: float,
         remaining_seconds: Callable[[], float | None],
     ) -> None:
-        self._preparation = preparation
+        self._features = features
         self._step_timeout_seconds = step_timeout_seconds
         self._remaining_seconds = remaining_seconds
 
     async def run(
-        self, snapshot: Snapshot, climbers: Sequence[Attempt], vs_currency: str, client_key: str, days: int
-    ) -> dict[str, Prediction]:
-        """An answer for every coin: the last step cannot fail."""
-        answers: dict[str, Prediction] = {}
-        waiting = list(climbers)
-        for rung in range(max((len(FALLBACK_CHAINS[c.model]) for c in climbers), default=0)):
-            groups: dict[tuple[LiveVersion, str], list[Attempt]] = {}
-            for climber in waiting:
-                step = FALLBACK_CHAINS[climber.model][rung]
-                if step == LAST_PRICE:
-                    answers[climber.coin_id] = _last_price(climber)
-                else:
-                    self._enlist(snapshot, climber, step, client_key=client_key, days=days, groups=groups)
-            results = await _together(
-                [self._step(version, group, vs_currency) for (version, _), group in groups.items()]
-            )
-            for ((version, variant), group), outcomes in zip(groups.items(), results, strict=True):
-                _settle(version, variant, group, outcomes, answers)
-            waiting = [c for c in waiting if c.coin_id not in answers]
-        return answers
-
-    def _enlist(
         self,
         snapshot: Snapshot,
-        climber: Attempt,
-        step: str,
+        attempts: Sequence[Attempt],
         *,
+        vs_currency: str,
         client_key: str,
         days: int,
-        groups: dict[tuple[LiveVersion, str], list[Attempt]],
-    ) -> None:
-        """Put a coin into the batch of the version that is to answer it, or note why it cannot."""
-        lineup = snapshot.get(step)
-        version, variant = lineup.assigned(climber.coin_id, client_key) if lineup else (None, PRODUCTION)
+    ) -> dict[str, Prediction]:
+        """Return a prediction for every coin: the last step, the naive forecast, cannot fail."""
+        predictions: dict[str, Prediction] = {}
+        waiting = list(attempts)
+        for position in range(max((len(FALLBACK_CHAINS[a.model]) for a in attempts), default=0)):
+            groups: dict[tuple[LiveVersion, str], list[Attempt]] = {}
+            for attempt in waiting:
+                step = FALLBACK_CHAINS[attempt.model][position]
+                if step == LAST_PRICE:
+                    predictions[attempt.coin_id] = _predict_naively(attempt, vs_currency)
+                    continue
+                chosen = self._choose_version(snapshot, attempt, step, client_key=client_key, days=days)
+                if chosen is not None:
+                    groups.setdefault(chosen, []).append(attempt)
+            results = await _gather(
+                [self._run_step(version, group, vs_currency) for (version, _), group in groups.items()]
+            )
+            for ((version, variant), group), outcomes in zip(groups.items(), results, strict=True):
+                for attempt in group:
+                    outcome = outcomes[attempt.coin_id]
+                    if isinstance(outcome, StepFailure):
+                        attempt.failures.append(outcome)
+                        continue
+                    predictions[attempt.coin_id] = Prediction(
+                        ref=outcome,
+                        candles=attempt.candles,
+                        vs_currency=vs_currency,
+                        model=attempt.model,
+                        served_by=version.model,
+                        version=version,
+                        variant=variant,
+                        failures=tuple(attempt.failures),
+                    )
+            waiting = [a for a in waiting if a.coin_id not in predictions]
+        return predictions
+
+    def _choose_version(
+        self, snapshot: Snapshot, attempt: Attempt, step: str, *, client_key: str, days: int
+    ) -> tuple[LiveVersion, str] | None:
+        """Return the version and variant that is to answer a coin, or None after noting why none can."""
+        deployment = snapshot.get(step)
+        version, variant = (
+            deployment.assigned(attempt.coin_id, client_key) if deployment else (None, PRODUCTION)
+        )
         if version is None:
             absent = (
-                lineup.absent if lineup else StepFailure(Cause.NOT_LOADED, "no version is in production yet")
+                deployment.absent
+                if deployment
+                else StepFailure(Cause.NOT_LOADED, "no version is in production yet")
             )
-            climber.failures.append(StepFailure(absent.cause, f"{step}: {absent.sentence}"))
-            return
+            attempt.failures.append(StepFailure(absent.cause, f"{step}: {absent.sentence}"))
+            return None
         model = version.predictor.model
-        if days > model.max_horizon_days or len(climber.candles) < model.min_history_days:
-            climber.failures.append(StepFailure(Cause.NOT_ABLE, f"{step} cannot serve this coin and horizon"))
-            return
-        if lineup is not None and lineup.substitution is not None and variant == PRODUCTION:
-            climber.failures.append(lineup.substitution)
-        groups.setdefault((version, variant), []).append(climber)
+        if days > model.max_horizon_days:
+            sentence = f"{step} forecasts up to {model.max_horizon_days} days, not {days}"
+            attempt.failures.append(StepFailure(Cause.NOT_ABLE, sentence))
+            return None
+        if len(attempt.candles) < model.min_history_days:
+            sentence = (
+                f"{step} needs {model.min_history_days} closed days of history and {attempt.coin_id} has "
+                f"{len(attempt.candles)}"
+            )
+            attempt.failures.append(StepFailure(Cause.NOT_ABLE, sentence))
+            return None
+        if deployment is not None and deployment.substitution is not None and variant == PRODUCTION:
+            attempt.failures.append(deployment.substitution)
+        return version, variant
 
-    async def _step(
+    async def _run_step(
         self, version: LiveVersion, group: Sequence[Attempt], vs_currency: str
     ) -> dict[str, Outcome]:
         limit = step_limit_seconds(self._step_timeout_seconds, len(group), self._remaining_seconds())
-        slices = [group[start : start + SLICE] for start in range(0, len(group), SLICE)]
+        slices = [group[start : start + SLICE_COINS] for start in range(0, len(group), SLICE_COINS)]
         outcomes: dict[str, Outcome] = {}
         if len(slices) == 1:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limit):
-                    outcomes = await self._forecast(version, group, vs_currency)
+                    outcomes = await self._predict(version, group, vs_currency)
         else:
-            for found in await _within(limit, [self._forecast(version, s, vs_currency) for s in slices]):
+            for found in await _within(limit, [self._predict(version, s, vs_currency) for s in slices]):
                 outcomes.update(found)
-        late = [climber for climber in group if climber.coin_id not in outcomes]
-        outcomes.update((c.coin_id, self._late(version, c.candles, vs_currency, limit)) for c in late)
+        late = [attempt for attempt in group if attempt.coin_id not in outcomes]
+        outcomes.update((a.coin_id, self._timeout_of(version, a.candles, vs_currency, limit)) for a in late)
         return outcomes
 
-    def _late(
+    def _timeout_of(
         self, version: LiveVersion, candles: Candles, vs_currency: str, limit_seconds: float
     ) -> StepFailure:
-        """Why a coin got no answer in time: features are computed on in the background, a model that hangs is
-        not waited for.
-        """
-        if self._preparation.kept(candles, vs_currency, version.predictor.model.spec) is None:
+        """Return why a coin got no answer in time: its features were late, or its model hangs."""
+        if self._features.kept(candles, vs_currency, version.predictor.model.spec) is None:
             sentence = (
                 f"the features for {version.model} were not ready within {limit_seconds:.2g} s "
-                "and are being computed on: ask again"
+                "and are still being computed: ask again"
             )
         else:
             sentence = f"{version.model} gave no answer within {limit_seconds:.2g} s"
         return StepFailure(Cause.TIMED_OUT, sentence)
 
-    async def _forecast(
+    async def _predict(
         self, version: LiveVersion, group: Sequence[Attempt], vs_currency: str
     ) -> dict[str, Outcome]:
         spec = version.predictor.model.spec
-        prepared = await self._preparation.prepare([c.candles for c in group], vs_currency, spec)
+        prepared = await self._features.prepare([a.candles for a in group], vs_currency, spec)
         able = [p for p in prepared.values() if isinstance(p, ModelInput)]
         outcomes: dict[str, Outcome] = {
             coin: failure for coin, failure in prepared.items() if isinstance(failure, StepFailure)
@@ -158,7 +220,7 @@ class FallbackChain:
 async def _within(
     limit_seconds: float, parts: Sequence[Coroutine[object, object, dict[str, Outcome]]]
 ) -> list[dict[str, Outcome]]:
-    """What those parts found that ended in time; the rest are given up."""
+    """Return the results of the parts that end in time; cancel the rest."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         await asyncio.wait(tasks, timeout=limit_seconds)
@@ -168,32 +230,22 @@ async def _within(
     return [task.result() for task in tasks if task.done() and not task.cancelled()]
 
 
-async def _together(
+async def _gather(
     steps: Sequence[Coroutine[object, object, dict[str, Outcome]]],
 ) -> list[dict[str, Outcome]]:
-    """All steps at once; a lone one, which is the rule, without a task of its own."""
+    """Run all steps concurrently; a single one, the usual case, without a task of its own."""
     return [await steps[0]] if len(steps) == 1 else await asyncio.gather(*steps)
 
 
-def _settle(
-    version: LiveVersion,
-    variant: str,
-    group: Sequence[Attempt],
-    outcomes: dict[str, Outcome],
-    answers: dict[str, Prediction],
-) -> None:
-    for climber in group:
-        outcome = outcomes[climber.coin_id]
-        if isinstance(outcome, StepFailure):
-            climber.failures.append(outcome)
-        else:
-            failures = tuple(climber.failures)
-            answers[climber.coin_id] = Prediction(
-                climber.candles, outcome, version.model, version, variant, failures
-            )
-
-
-def _last_price(climber: Attempt) -> Prediction:
-    prepared = naive.without_features(climber.candles)
-    row = PredictionRef(prepared, naive.forecast([prepared], ALL_HORIZONS), 0)
-    return Prediction(climber.candles, row, LAST_PRICE, None, PRODUCTION, tuple(climber.failures))
+def _predict_naively(attempt: Attempt, vs_currency: str) -> Prediction:
+    model_input = naive.without_features(attempt.candles)
+    return Prediction(
+        ref=PredictionRef(model_input, naive.forecast([model_input], ALL_HORIZONS), 0),
+        candles=attempt.candles,
+        vs_currency=vs_currency,
+        model=attempt.model,
+        served_by=LAST_PRICE,
+        version=None,
+        variant=PRODUCTION,
+        failures=tuple(attempt.failures),
+    )

@@ -1,4 +1,6 @@
-"""The last rung: the last price with wide intervals, from nothing but closes. Pure, never fails."""
+"""The naive forecast: the last price with wide intervals, from closes alone. Pure; cannot fail."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -12,29 +14,29 @@ from coincast_modelkit.model_input import ModelInput
 
 # Quantiles of the standard normal; the standard library's, since scipy takes long to import.
 NORMAL = np.array([NormalDist().inv_cdf(float(p)) for p in PROBABILITIES])
-# Wide on purpose: half again the realised spread, never below 3 % a day nor, without any history, 8 %.
+# Wide on purpose: 1.5 times the realised spread, at least 3 % a day, and 8 % a day without enough history.
 WIDENING = 1.5
-LEAST_DAILY_VOLATILITY = 0.03
-BLIND_DAILY_VOLATILITY = 0.08
+MIN_DAILY_VOLATILITY = 0.03
+UNKNOWN_DAILY_VOLATILITY = 0.08
 SPAN_DAYS = 60
 
 
 def daily_volatility(closes: np.ndarray) -> float:
-    """Realised standard deviation of the daily log return over the last 60 closes, widened."""
+    """Return the realised standard deviation of the daily log return over the last 60 closes, widened."""
     returns = np.diff(np.log(closes[-SPAN_DAYS - 1 :]))
     if len(returns) < 5 or not np.isfinite(returns).all():
-        return BLIND_DAILY_VOLATILITY
-    return max(LEAST_DAILY_VOLATILITY, WIDENING * float(np.sqrt(np.mean(returns**2))))
+        return UNKNOWN_DAILY_VOLATILITY
+    return max(MIN_DAILY_VOLATILITY, WIDENING * float(np.sqrt(np.mean(returns**2))))
 
 
 def without_features(candles: Candles) -> ModelInput:
-    """A coin without any features: enough for the last rung."""
+    """Return a model input without features."""
     nothing = np.empty(0)
     return ModelInput(candles.coin_id, candles.as_of, candles.last_price, nothing, nothing, candles)
 
 
 def forecast(prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-    """A driftless Gaussian random walk about each coin's last price."""
+    """Return a driftless Gaussian random walk around each coin's last price."""
     n, h = len(prepared), len(horizons)
     daily = np.array([daily_volatility(p.candles.close) for p in prepared])
     spread = daily[:, None] * np.sqrt(np.asarray(horizons, dtype=np.float64))[None, :]

@@ -1,4 +1,6 @@
-"""The ladder: who answers when a model cannot, and what a step that failed says. Pure."""
+"""The fallback policy: which model answers when another cannot, and how long a step may take. Pure."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +16,7 @@ FALLBACK_CHAINS: dict[str, tuple[str, ...]] = {
 
 
 class Cause(StrEnum):
-    """Why a step did not answer, or data was not whole: the metric's label."""
+    """Why a step failed or data was not whole; the label of a metric."""
 
     NOT_LOADED = "not_loaded"
     REFUSED = "refused"
@@ -22,20 +24,23 @@ class Cause(StrEnum):
     TIMED_OUT = "timed_out"
     STUCK = "stuck"
     NOT_FINITE = "not_finite"
+    IMPLAUSIBLE = "implausible"
     NOT_ABLE = "not_able"
     STALE_HISTORY = "stale_history"
+    PARTIAL_HISTORY = "partial_history"
+    DOUBTED_HISTORY = "doubted_history"
 
 
 @dataclass(frozen=True, slots=True)
 class StepFailure:
-    """A step that did not answer: the cause for counting, a sentence for the reader."""
+    """A step that failed: the cause for metrics, a sentence for the reply."""
 
     cause: Cause
     sentence: str
 
 
 def explain(failures: tuple[StepFailure, ...], served_by: str) -> str:
-    """One plain sentence for the reply: what failed, who answered; empty where nothing failed."""
+    """Return one sentence that says what failed and who answered; empty where nothing failed."""
     if not failures:
         return ""
     return f"{'; '.join(failure.sentence for failure in failures)}; {served_by} answered instead."
@@ -43,19 +48,21 @@ def explain(failures: tuple[StepFailure, ...], served_by: str) -> str:
 
 # Computing features for the first time costs up to this much a coin on a busy machine.
 COIN_SECONDS = 0.04
-# What the steps below keep for themselves of a caller's time: technical takes a few milliseconds a coin.
+# Reserved for the next steps out of a caller's time: technical takes a few milliseconds a coin.
 RESERVE_SECONDS = 1.5
 RESERVE_COIN_SECONDS = 0.008
 
 
 def batch_limit_seconds(limit_seconds: float, coins: int) -> float:
-    """The limit of one coin, longer for many: past it a call hangs, it is not merely long."""
+    """Return the limit of one coin, extended for many: a call that outlives it hangs."""
     return limit_seconds + COIN_SECONDS * (coins - 1)
 
 
 def step_limit_seconds(limit_seconds: float, coins: int, remaining_seconds: float | None) -> float:
-    """What a step may take: its own limit, longer for many coins, and of what the caller has left at most
-    half or all but the reserve, so that the steps below get their turn.
+    """Return how long a step may take.
+
+    Its own limit, extended for many coins, and of the caller's remaining time at most half or all but the
+    reserve, so that the next steps get their turn.
     """
     limit_seconds = batch_limit_seconds(limit_seconds, coins)
     if remaining_seconds is None:

@@ -1,6 +1,6 @@
-"""Features of each coin's last closed day, computed once off the event loop and shared by models and
-callers.
-"""
+"""Cache of model inputs: features of each coin's last closed day, computed once off the event loop."""
+
+from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -16,47 +16,49 @@ from coincast_modelkit.model_input import ModelInput, prepare
 Key = tuple[str, str, str]
 Outcome = ModelInput | StepFailure
 
-# Coins a turn of the worker: others get theirs in between, and a limit means a hang, not a long list.
+# Coins per call on the thread: other requests run in between, and a timeout means a hang, not a long list.
 CHUNK = 10
-# What a prepared coin takes beside its window of features.
-LEAST_BYTES = 4096
+# Bytes of a prepared coin beside its window of features.
+ENTRY_BYTES = 4096
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _Entry:
     candles: Candles
-    reference: "Reference"
+    reference: Reference
     covered: frozenset[str]
     prepared: ModelInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """The reference coins of one currency, and the market that they make."""
+    """The reference coins of one currency and the market features computed from them."""
 
     panel: Mapping[str, Candles]
     market: Market
 
     def covers(self, candles: Candles) -> frozenset[str]:
-        """The reference coins that know a coin's last day."""
+        """Return the reference coins that have a coin's last day."""
         return frozenset(coin for coin, c in self.panel.items() if c.dates[-1] >= candles.dates[-1])
 
 
 class FeatureCache:
-    """ModelInput coins by currency and feature spec."""
+    """Model inputs by coin, currency and feature spec."""
 
     def __init__(self, *, keep_bytes: int, limit_seconds: float) -> None:
         self._limit_seconds = limit_seconds
         self._features = WorkerThread("features")
-        # What takes no features must not wait behind those that do: technical answers where they are late.
+        # Inputs without features must not wait behind those with: technical answers while features are late.
         self._tails = WorkerThread("tails")
-        self._kept: Lru[Key, _Kept] = Lru(keep_bytes, lambda kept: LEAST_BYTES + kept.prepared.window.nbytes)
+        self._cache: Lru[Key, _Entry] = Lru(
+            keep_bytes, lambda kept: ENTRY_BYTES + kept.prepared.window.nbytes
+        )
         self._references: dict[str, Reference] = {}
         self._flights: dict[tuple[Key, int], asyncio.Task[Mapping[str, Outcome]]] = {}
 
     def kept(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
-        """What was prepared of these very candles with at least the reference coins that are known now."""
-        kept = self._kept.get((candles.coin_id, vs_currency, spec.hash))
+        """Return the cached input of exactly these candles, made with the current reference coins."""
+        kept = self._cache.get((candles.coin_id, vs_currency, spec.hash))
         if kept is None or kept.candles is not candles:
             return None
         reference = self._references.get(vs_currency)
@@ -70,7 +72,7 @@ class FeatureCache:
     async def prepare(
         self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
     ) -> dict[str, Outcome]:
-        """Each coin prepared, or why not."""
+        """Return each coin's model input, or why there is none."""
         outcomes: dict[str, Outcome] = {}
         missing: list[Candles] = []
         for one in candles:
@@ -84,7 +86,7 @@ class FeatureCache:
         return outcomes
 
     async def set_reference(self, vs_currency: str, panel: Mapping[str, Candles]) -> None:
-        """Compute the market anew where a reference coin's candles are other than before."""
+        """Recompute the market features where a reference coin's candles changed."""
         known = self._references.get(vs_currency)
         if known is not None and _same(known.panel, panel):
             return
@@ -118,7 +120,7 @@ class FeatureCache:
     async def _compute(
         self, missing: Sequence[Candles], vs_currency: str, spec: FeatureSpec
     ) -> Mapping[str, Outcome]:
-        """Never raises: one coin's bad history must not take the others along."""
+        """Compute model inputs. Never raises: one coin's bad history must not fail the others."""
         outcomes: dict[str, Outcome] = {}
         try:
             for start in range(0, len(missing), CHUNK):
@@ -144,8 +146,8 @@ class FeatureCache:
         for one in chunk:
             outcome = outcomes[one.coin_id]
             if isinstance(outcome, ModelInput):
-                kept = _Kept(one, reference, reference.covers(one), outcome)
-                self._kept.put((one.coin_id, vs_currency, spec.hash), kept)
+                kept = _Entry(one, reference, reference.covers(one), outcome)
+                self._cache.put((one.coin_id, vs_currency, spec.hash), kept)
         return outcomes
 
 

@@ -1,4 +1,6 @@
-"""Protobuf to domain and back."""
+"""Convert between protobuf messages and domain objects."""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
@@ -11,13 +13,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from coincast.common.v1 import common_pb2
 from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_forecast import domain
-from coincast_forecast.domain import CoinForecast, ForecastQuery, Provenance, ServedForecast, Source
+from coincast_forecast.domain import CoinForecast, ForecastQuery, Provenance, Source
 from coincast_forecast.rendering.columns import dates_ahead
 from coincast_forecast.service import ForecastResponse
 
-SECONDS_PER_DAY = 86_400
+# Ids of a request before duplicates are removed: a bound on the work that a repeated id can cause.
+MAX_RAW_IDS = 4 * domain.MAX_IDS
+MAX_ID_LENGTH = 200
 
 T = TypeVar("T")
 
@@ -33,7 +38,7 @@ SOURCES = {number: source for source, number in _SOURCES.items()}
 
 
 def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
-    """The query, defaults filled in. Raises InvalidInput that names the field and the fix."""
+    """Return the query with defaults filled in. Raises InvalidInput that names the field and the fix."""
     model = request.model.strip().lower() or domain.AUTO
     if model not in domain.ASKABLE_MODELS:
         raise InvalidInput(
@@ -63,11 +68,13 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
     )
 
 
-def _ids(given: Iterable[str]) -> tuple[str, ...]:
+def _ids(given: Sequence[str]) -> tuple[str, ...]:
+    if len(given) > MAX_RAW_IDS:
+        raise InvalidInput(f"ids must name 1 to {domain.MAX_IDS} coins, not {len(given)}", field="ids")
     ids = tuple(dict.fromkeys(coin.strip().lower() for coin in given))
     if not 1 <= len(ids) <= domain.MAX_IDS:
         raise InvalidInput(f"ids must name 1 to {domain.MAX_IDS} coins, not {len(ids)}", field="ids")
-    if any(not coin or len(coin) > 200 for coin in ids):
+    if any(not coin or len(coin) > MAX_ID_LENGTH for coin in ids):
         raise InvalidInput(
             "ids holds an empty or overlong id: give CoinGecko ids such as bitcoin", field="ids"
         )
@@ -93,39 +100,41 @@ def _numbers(given: Sequence[float], least: float, most: float, field: str) -> t
 
 
 class ReplyEncoder:
-    """Replies as messages. A forecast's encoded form is kept for as long as the forecast itself is: a quarter
-    of the message's memory, and read back as fast as a message is copied.
+    """Encodes replies.
+
+    A forecast's encoded bytes are cached for as long as the forecast object lives: they take a quarter of the
+    message's memory, and are parsed as fast as a message is copied.
     """
 
     def __init__(self) -> None:
-        self._kept: WeakKeyDictionary[CoinForecast, bytes] = WeakKeyDictionary()
+        self._encoded: WeakKeyDictionary[CoinForecast, bytes] = WeakKeyDictionary()
 
-    def reply(self, reply: ForecastResponse, now: float) -> pb.GetForecastsResponse:
-        """The whole reply; `now` is UNIX seconds, for the age of the data."""
+    def encode(self, reply: ForecastResponse, clock: Clock) -> pb.GetForecastsResponse:
+        """Return the whole reply; the clock gives the age of the data at this moment."""
         message = pb.GetForecastsResponse()
-        stands: dict[tuple[date, Provenance], common_pb2.Provenance] = {}
+        provenances: dict[tuple[date, Provenance], common_pb2.Provenance] = {}
         for served in reply.forecasts:
             forecast = message.forecasts.add()
             self._fill(forecast, served.forecast)
-            stand = (served.forecast.day, served.provenance)
-            if stand not in stands:
-                stands[stand] = _provenance(served, now)
-            forecast.provenance.MergeFrom(stands[stand])
+            key = (served.forecast.day, served.provenance)
+            if key not in provenances:
+                provenances[key] = provenance_message(served.forecast.as_of, served.provenance, clock)
+            forecast.provenance.MergeFrom(provenances[key])
         message.errors.extend(item_error(coin, error) for coin, error in reply.errors)
         return message
 
     def _fill(self, message: pb.Forecast, forecast: CoinForecast) -> None:
-        encoded = self._kept.get(forecast)
+        encoded = self._encoded.get(forecast)
         if encoded is not None:
             message.MergeFromString(encoded)
             return
         made = forecast_message(forecast)
-        self._kept[forecast] = made.SerializeToString()
+        self._encoded[forecast] = made.SerializeToString()
         message.CopyFrom(made)
 
 
 def forecast_message(forecast: CoinForecast) -> pb.Forecast:
-    """A forecast without its provenance, which is of the moment."""
+    """Return the message of a forecast without its provenance, which depends on the moment."""
     message = pb.Forecast(
         id=forecast.coin_id,
         vs_currency=forecast.vs_currency,
@@ -154,7 +163,7 @@ def forecast_message(forecast: CoinForecast) -> pb.Forecast:
 
 
 def _add_points(message: pb.Forecast, forecast: CoinForecast) -> None:
-    """Added in place: messages that are made first and handed over take three times as long."""
+    """Add points in place: messages that are made first and passed as arguments take three times as long."""
     curve = forecast.curve
     for i, day in enumerate(dates_ahead(forecast.day, len(curve.prices))):
         point = message.points.add(
@@ -178,7 +187,7 @@ def _add_points(message: pb.Forecast, forecast: CoinForecast) -> None:
 
 @lru_cache(maxsize=64)
 def record_message(record: domain.Record | None) -> pb.Record | None:
-    """A version's record, shared: copy it, never change it. None where nothing was measured."""
+    """Return a version's record, shared: copy it, never change it. None where nothing was measured."""
     if record is None:
         return None
     return pb.Record(
@@ -204,7 +213,7 @@ def record_message(record: domain.Record | None) -> pb.Record | None:
 
 
 def models_message(models: Iterable[domain.ModelStatus]) -> pb.ListModelsResponse:
-    """The models that can be asked for."""
+    """Return the message of the models that can be asked for."""
     return pb.ListModelsResponse(
         models=[
             pb.Model(
@@ -226,7 +235,7 @@ def models_message(models: Iterable[domain.ModelStatus]) -> pb.ListModelsRespons
 
 
 def status_message(status: domain.ServiceStatus) -> pb.GetStatusResponse:
-    """What is loaded, refused, kept and written."""
+    """Return the message of the service's state."""
     return pb.GetStatusResponse(
         version=status.version,
         uptime_seconds=status.uptime_seconds,
@@ -259,7 +268,7 @@ def status_message(status: domain.ServiceStatus) -> pb.GetStatusResponse:
 
 
 def item_error(coin: str, error: CoincastError) -> common_pb2.ItemError:
-    """One coin's error."""
+    """Return the message of one coin's error."""
     return common_pb2.ItemError(
         id=coin,
         kind=common_pb2.ErrorKind.Value(f"ERROR_KIND_{error.kind.upper()}"),
@@ -272,7 +281,7 @@ def item_error(coin: str, error: CoincastError) -> common_pb2.ItemError:
 
 @lru_cache(maxsize=256)
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A protobuf timestamp, shared: copy it, never change it. None where there is no moment."""
+    """Return a protobuf timestamp, shared: copy it, never change it. None where there is no moment."""
     if moment is None:
         return None
     message = Timestamp()
@@ -281,19 +290,25 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def provenance_of(message: common_pb2.Provenance) -> Provenance:
-    """Where market-data says that its history stands, on the calendar that as_of and its age give away."""
-    upstream_now = message.as_of.ToDatetime(UTC).timestamp() + message.age_seconds
-    days = round((upstream_now - time.time()) / SECONDS_PER_DAY) if message.HasField("as_of") else 0
-    return Provenance(SOURCES.get(message.source, Source.UNSPECIFIED), message.stale, message.reason, days)
+    """Return market-data's provenance and the upstream's clock, from `as_of` and its age now."""
+    offset = None
+    if message.HasField("as_of"):
+        upstream_now = message.as_of.ToDatetime(UTC).timestamp() + message.age_seconds
+        offset = upstream_now - time.monotonic()
+    return Provenance(SOURCES.get(message.source, Source.UNSPECIFIED), message.stale, message.reason, offset)
 
 
-def _provenance(served: ServedForecast, now: float) -> common_pb2.Provenance:
-    as_of = served.forecast.as_of
-    upstream_now = now + served.provenance.calendar_offset_days * SECONDS_PER_DAY
+def provenance_message(as_of: datetime, provenance: Provenance, clock: Clock) -> common_pb2.Provenance:
+    """Return the provenance of a forecast made from the close at `as_of`.
+
+    The age runs on the monotonic clock, so that a wall clock that jumps makes nothing younger.
+    """
+    offset = provenance.clock_offset_seconds
+    upstream_now = clock.now() if offset is None else clock.monotonic() + offset
     return common_pb2.Provenance(
         as_of=timestamp(as_of),
         age_seconds=max(0.0, upstream_now - as_of.timestamp()),
-        source=_SOURCES[served.provenance.source],
-        stale=served.provenance.stale,
-        reason=served.provenance.reason,
+        source=_SOURCES[provenance.source],
+        stale=provenance.stale,
+        reason=provenance.reason,
     )

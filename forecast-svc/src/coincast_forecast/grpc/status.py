@@ -1,4 +1,6 @@
-"""What the service says about itself: the models that can be asked for, and how its parts do."""
+"""Report the models that can be asked for and the state of the service."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +25,7 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class StatusReporter:
-    """Reads the parts; changes nothing."""
+    """Reads the state of the service's parts."""
 
     clock: Clock
     started_at: float
@@ -33,14 +35,14 @@ class StatusReporter:
     snapshot: Callable[[], Snapshot]
 
     def models(self) -> tuple[ModelStatus, ...]:
-        """All models by name, `auto` last. None is ready before there is a history to forecast from."""
+        """Return all models, `auto` last. None is ready before there is a history to forecast from."""
         snapshot, missing_reason = self.snapshot(), self.histories.missing_reason
         known = (*domain.TRAINED_MODELS, domain.TECHNICAL)
         models = (*(_model(name, snapshot.get(name, Deployment())) for name in known), _auto(snapshot))
         return tuple(_without_history(each, missing_reason) for each in models) if missing_reason else models
 
     def status(self) -> ServiceStatus:
-        """How the parts do."""
+        """Return loaded and refused versions, and the state of caches and forecast log."""
         return ServiceStatus(
             version=metadata.version("coincast-forecast"),
             uptime_seconds=self.clock.monotonic() - self.started_at,
@@ -52,23 +54,25 @@ class StatusReporter:
         )
 
 
-def _model(name: str, lineup: Deployment) -> ModelStatus:
-    version = lineup.production
+def _model(name: str, deployment: Deployment) -> ModelStatus:
+    version = deployment.production
     if version is None:
-        return ModelStatus(name, DESCRIPTIONS[name], ready=False, reason=lineup.absent.sentence)
+        return ModelStatus(name, DESCRIPTIONS[name], ready=False, reason=deployment.absent.sentence)
     able = version.predictor.model
     return ModelStatus(
         name=name,
         description=DESCRIPTIONS[name],
         ready=True,
-        reason=f"{lineup.substitution.sentence}; {version.version} serves" if lineup.substitution else "",
+        reason=f"{deployment.substitution.sentence}; {version.version} serves"
+        if deployment.substitution
+        else "",
         version=version.version,
         created_at=version.created_at,
         max_horizon_days=able.max_horizon_days,
         min_history_days=able.min_history_days,
         trained_coins=version.trained_coins,
         record=version.record,
-        variants=tuple(_variants(lineup)),
+        variants=tuple(_variants(deployment)),
     )
 
 
@@ -78,12 +82,12 @@ def _without_history(model: ModelStatus, missing_reason: str) -> ModelStatus:
     return replace(model, ready=False, reason=f"there is no history of any coin: {missing_reason}")
 
 
-def _variants(lineup: Deployment) -> list[VariantStatus]:
-    share = lineup.challenger_share if lineup.challenger is not None else 0.0
+def _variants(deployment: Deployment) -> list[VariantStatus]:
+    share = deployment.challenger_share if deployment.challenger is not None else 0.0
     shares: tuple[tuple[str, LiveVersion | None, float], ...] = (
-        (domain.PRODUCTION, lineup.production, 1.0 - share),
-        (domain.CHALLENGER, lineup.challenger, share),
-        (domain.SHADOW, lineup.shadow, 0.0),
+        (domain.PRODUCTION, deployment.production, 1.0 - share),
+        (domain.CHALLENGER, deployment.challenger, share),
+        (domain.SHADOW, deployment.shadow, 0.0),
     )
     return [VariantStatus(alias, v.version, part) for alias, v, part in shares if v is not None and v.version]
 

@@ -1,14 +1,19 @@
-"""HistoryCache kept in memory until their coin has a new closed day; the day is the source's, never this
-machine's.
+"""Cache of daily histories, valid until the source closes a new day.
 
-Missing coins of one request are one fetch, a coin that is being fetched is not fetched twice, and a fetch
-outlives the caller who began it. Where the source fails, what is kept goes on, marked stale.
+The day is the source's, never this machine's, since a sandbox lives on a day of its own. Missing coins of one
+request are fetched together, a coin in flight is not fetched twice, and a fetch outlives the caller that
+started it. While the source fails, cached histories are served and marked stale. A history that is partial
+for now is never taken for the day's: it expires after a few seconds and is fetched again.
 """
+
+from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+
+import numpy as np
 
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
@@ -17,22 +22,28 @@ from coincast_forecast import metrics
 from coincast_forecast.domain import HistoryCounts, Source
 from coincast_forecast.lru import Lru
 from coincast_forecast.ports import History, HistorySource
+from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import REFERENCE_COINS
 
 Key = tuple[str, str]
 Fetched = Mapping[str, History | CoincastError]
 
-NOT_FOUND_KEPT_SECONDS = 10.0
+# The coin from whose history the newest closed day is read: it trades at all hours.
+CLOCK_COIN = REFERENCE_COINS[0]
+NOT_FOUND_TTL_SECONDS = 10.0
 RETRY_AFTER_FAILURE_SECONDS = 5.0
-FIRST_LOOK_SECONDS = 1.0
+# How long a partial history is served before it is fetched again, where the source names no time of its own.
+PARTIAL_TTL_SECONDS = 5.0
+MAX_PARTIAL_TTL_SECONDS = 60.0
+FIRST_CHECK_SECONDS = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _Entry:
     history: History
     day: date
     check_after: float
-    late_reason: str = ""
+    stale_reason: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +53,7 @@ class _Day:
 
 
 class HistoryCache:
-    """Candles by coin and currency."""
+    """Histories by coin and currency."""
 
     def __init__(
         self,
@@ -61,25 +72,26 @@ class HistoryCache:
         self._timeout_seconds = timeout_seconds
         self._retry_seconds = retry_seconds
         self._stale_after_seconds = stale_after_seconds
-        self._kept: Lru[Key, _Kept] = Lru(coins)
+        self._entries: Lru[Key, _Entry] = Lru(coins)
         self._unknown: Lru[Key, tuple[float, CoincastError]] = Lru(1000)
         self._days: dict[str, _Day] = {}
         self._flights: dict[Key, asyncio.Task[Fetched]] = {}
         self._day_flights: dict[str, asyncio.Task[None]] = {}
         self._hits = self._misses = 0
-        self._first_error = "market-data was not asked for one yet"
+        self._first_error = "no history has been requested from market-data yet"
         self.source_up = False
 
     @property
     def missing_reason(self) -> str:
-        """Why there is nothing to make a forecast from; empty as soon, and as long, as there is."""
-        return "" if len(self._kept) else self._first_error
+        """Why no history is cached; empty where one is."""
+        return "" if len(self._entries) else self._first_error
 
     async def get(self, ids: Iterable[str], vs_currency: str) -> dict[str, History | CoincastError]:
-        """Each coin's history, stale where it must be, or the error that a caller can act on."""
+        """Return each coin's history, marked stale where it is, or the error of its fetch."""
+        ids = list(ids)
         answer: dict[str, History | CoincastError] = {}
         missing: list[str] = []
-        if vs_currency not in self._days:
+        if vs_currency not in self._days and CLOCK_COIN not in ids:
             await self._first_day(vs_currency)
         for coin in ids:
             found = self._peek(coin, vs_currency)
@@ -95,36 +107,34 @@ class HistoryCache:
         return answer
 
     def peek(self, coin: str, vs_currency: str) -> History | None:
-        """A coin's history where it need not be fetched."""
+        """Return a coin's history where it is cached and current, without fetching."""
         found = self._peek(coin, vs_currency) if vs_currency in self._days else None
         return found if isinstance(found, History) else None
 
     def count_hits(self, coins: int) -> None:
-        """So many coins were answered with what `peek` gave."""
+        """Count coins that were answered from `peek`."""
         self._hits += coins
         metrics.HISTORY.labels("hit").inc(coins)
 
     async def check_days(self) -> None:
-        """Ask for the last closed day of every currency in use; failures are remembered, not raised."""
+        """Ask for the last closed day of every currency in use; a failure marks the source as down."""
         await asyncio.gather(*(self._check_day(vs) for vs in list(self._days) or ["usd"]))
 
     async def watch_days(self, every_seconds: float) -> None:
-        """Check the days for ever, and see that there is a history to begin with: soon again while there is
-        none.
-        """
+        """Check the days periodically, and every second until a first history is cached."""
         while True:
             await self.check_days()
             await self.get_first()
-            await asyncio.sleep(
-                min(every_seconds, FIRST_LOOK_SECONDS) if self.missing_reason else every_seconds
-            )
+            wait = min(every_seconds, FIRST_CHECK_SECONDS) if self.missing_reason else every_seconds
+            await asyncio.sleep(wait)
 
     async def get_first(self) -> None:
-        """Where no history is kept, get a reference coin's; what stands in the way is remembered, not raised.
-        A source that answers but knows none of these coins is taken to have others.
+        """Fetch a reference coin's history where none is cached; a failure is kept as `missing_reason`.
+
+        A source that answers but knows none of these coins is taken to have other coins.
         """
         for coin in REFERENCE_COINS:
-            if len(self._kept):
+            if len(self._entries):
                 return
             found = (await self._fetch_all([coin], "usd"))[coin]
             known = not isinstance(found, NotFound)
@@ -133,8 +143,8 @@ class HistoryCache:
                 return
 
     def counts(self) -> HistoryCounts:
-        """Coins kept, requests answered from memory, and not."""
-        return HistoryCounts(len(self._kept), self._hits, self._misses)
+        """Return the number of cached coins, hits and misses."""
+        return HistoryCounts(len(self._entries), self._hits, self._misses)
 
     async def aclose(self) -> None:
         """Cancel what is in flight."""
@@ -145,27 +155,27 @@ class HistoryCache:
 
     def _peek(self, coin: str, vs_currency: str) -> History | CoincastError | None:
         key, now = (coin, vs_currency), self._clock.monotonic()
-        kept = self._kept.get(key)
-        if kept is None:
+        entry = self._entries.get(key)
+        if entry is None:
             unknown = self._unknown.get(key)
             return unknown[1] if unknown is not None and now < unknown[0] else None
         day = self._days.get(vs_currency)
-        current = day is not None and kept.day == day.last
-        return self._shown(kept, vs_currency) if current or now < kept.check_after else None
+        current = day is not None and entry.day == day.last and entry.history.is_whole
+        return self._mark_stale(entry, vs_currency) if current or now < entry.check_after else None
 
-    def _shown(self, kept: _Kept, vs_currency: str) -> History:
-        """What is kept, with where it stands at this moment."""
+    def _mark_stale(self, entry: _Entry, vs_currency: str) -> History:
+        """Return the cached history, its provenance marked stale where a newer day may exist."""
         day = self._days.get(vs_currency)
         silent = self._clock.monotonic() - day.seen_at if day is not None else self._stale_after_seconds + 1
-        if kept.late_reason:
-            reason = kept.late_reason
+        if entry.stale_reason:
+            reason = entry.stale_reason
         elif silent > self._stale_after_seconds:
             reason = "market-data has not answered lately: a newer day may be missing"
         else:
-            return kept.history
-        before = kept.history.provenance
-        stale = replace(before, source=_after_keeping(before.source, stale=True), stale=True, reason=reason)
-        return replace(kept.history, provenance=stale)
+            return entry.history
+        before = entry.history.provenance
+        stale = replace(before, source=_cached_source(before.source, stale=True), stale=True, reason=reason)
+        return replace(entry.history, provenance=stale)
 
     async def _fetch_all(self, missing: list[str], vs_currency: str) -> Fetched:
         fresh = [coin for coin in missing if (coin, vs_currency) not in self._flights]
@@ -177,40 +187,28 @@ class HistoryCache:
         left = context.remaining_seconds()
         limit = self._timeout_seconds if left is None else min(self._timeout_seconds, max(0.0, left / 2))
         await asyncio.wait(set(flights.values()), timeout=limit)
-        return {coin: self._landed(coin, vs_currency, task) for coin, task in flights.items()}
+        return {coin: self._result_of(coin, vs_currency, task) for coin, task in flights.items()}
 
-    def _landed(self, coin: str, vs_currency: str, task: asyncio.Task[Fetched]) -> History | CoincastError:
-        if task.done():
-            result = task.result()[coin]
-        else:
-            result = Timeout(
-                "market-data did not answer in time", retry_after_seconds=RETRY_AFTER_FAILURE_SECONDS
-            )
-        kept = self._kept.get((coin, vs_currency))
-        if isinstance(result, NotFound) or kept is None:
+    def _result_of(self, coin: str, vs_currency: str, task: asyncio.Task[Fetched]) -> History | CoincastError:
+        """Return what a fetch gave, or the cached history marked stale where it gave an error."""
+        result = task.result()[coin] if task.done() else _timeout()
+        entry = self._entries.get((coin, vs_currency))
+        if isinstance(result, NotFound) or entry is None:
             return result
         if isinstance(result, CoincastError):
-            self._late(kept, coin, result)
-        return self._shown(kept, vs_currency)
-
-    def _late(self, kept: _Kept, coin: str, error: CoincastError) -> None:
-        """Go on with what is kept for a while, and say so."""
-        kept.check_after = self._clock.monotonic() + RETRY_AFTER_FAILURE_SECONDS
-        kept.late_reason = f"the history of {coin} could not be brought up to date: {error.message}"
+            entry.check_after = self._clock.monotonic() + RETRY_AFTER_FAILURE_SECONDS
+            entry.stale_reason = f"the history of {coin} could not be brought up to date: {result.message}"
+        return self._mark_stale(entry, vs_currency)
 
     async def _fetch(self, coins: list[str], vs_currency: str) -> Fetched:
-        """Never raises: the whole fetch's error is each coin's."""
+        """Fetch and cache histories. Never raises: an error of the whole fetch becomes each coin's error."""
+        found: dict[str, History | CoincastError]
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 found = dict(await self._source.fetch(coins, vs_currency, self._history_days))
             self.source_up = True
         except TimeoutError:
-            found = dict.fromkeys(
-                coins,
-                Timeout(
-                    "market-data did not answer in time", retry_after_seconds=RETRY_AFTER_FAILURE_SECONDS
-                ),
-            )
+            found = dict.fromkeys(coins, _timeout())
             self.source_up = False
         except CoincastError as error:
             found = dict.fromkeys(coins, error)
@@ -224,26 +222,48 @@ class HistoryCache:
         self, coin: str, vs_currency: str, found: History | CoincastError | None
     ) -> History | CoincastError:
         key, now = (coin, vs_currency), self._clock.monotonic()
+        if coin == CLOCK_COIN:
+            self._learn_day(vs_currency, found)
         if isinstance(found, History):
-            self._kept.put(key, self._renewed(key, found, now + self._retry_seconds))
-            return found
+            entry = self._entry_of(key, found, now)
+            self._entries.put(key, entry)
+            return entry.history
         error = found or Unavailable(f"market-data sent nothing for {coin}", retry_after_seconds=1.0)
         if isinstance(error, NotFound):
-            self._kept.discard(key)
-            self._unknown.put(key, (now + NOT_FOUND_KEPT_SECONDS, error))
+            self._entries.discard(key)
+            self._unknown.put(key, (now + NOT_FOUND_TTL_SECONDS, error))
         return error
 
-    def _renewed(self, key: Key, found: History, check_after: float) -> _Kept:
-        """The same candles stay the same object, so that nothing is computed anew for a day already known."""
-        source = _after_keeping(found.provenance.source, stale=found.provenance.stale)
-        kept = self._kept.get(key)
-        same = kept is not None and kept.day == found.candles.as_of
-        candles = kept.history.candles if kept is not None and same else found.candles
-        history = History(candles, replace(found.provenance, source=source))
-        return _Kept(history, candles.as_of, check_after)
+    def _learn_day(self, vs_currency: str, found: History | CoincastError | None) -> None:
+        """Take the newest closed day of a currency from the clock coin's history."""
+        if isinstance(found, History):
+            known = self._days.get(vs_currency)
+            last = max(found.candles.as_of, known.last) if known is not None else found.candles.as_of
+            self._days[vs_currency] = _Day(last, self._clock.monotonic())
+        elif isinstance(found, NotFound) and vs_currency not in self._days:
+            # The source answers but lacks the coin that days are read from: with a day that no history has,
+            # each coin is fetched again after its own retry time.
+            self._days[vs_currency] = _Day(date.min, self._clock.monotonic())
+
+    def _entry_of(self, key: Key, found: History, now: float) -> _Entry:
+        """Return the cache entry of a fetched history.
+
+        Equal candles keep their identity, so that features and forecasts of a known day are not computed
+        again. A partial history does not replace a longer one: that one is served on, marked stale.
+        """
+        source = _cached_source(found.provenance.source, stale=found.provenance.stale)
+        old = self._entries.get(key)
+        check_after = now + (self._retry_seconds if found.is_whole else _partial_ttl(found))
+        if old is not None and found.partial_reason and len(found.candles) < len(old.history.candles):
+            reason = f"the history of {key[0]} could not be brought up to date: {found.partial_reason}"
+            return _Entry(old.history, old.day, check_after, reason)
+        same = old is not None and _equal(old.history.candles, found.candles)
+        candles = old.history.candles if old is not None and same else found.candles
+        history = replace(found, candles=candles, provenance=replace(found.provenance, source=source))
+        return _Entry(history, candles.as_of, check_after)
 
     async def _first_day(self, vs_currency: str) -> None:
-        """Learn the day of a currency never seen; a failure shows when the histories are fetched."""
+        """Learn the day of a currency seen for the first time; a failure shows when histories are fetched."""
         task = self._day_flights.get(vs_currency)
         if task is None:
             task = asyncio.create_task(self._check_day(vs_currency), context=context.detached())
@@ -255,22 +275,52 @@ class HistoryCache:
     async def _check_day(self, vs_currency: str) -> None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                last = await self._source.last_closed_day(vs_currency)
+                last = await self._newest_day(vs_currency)
         except NotFound:
-            # The source answers but does not have the coin that days are read from: coins are asked again
-            # in turn, as if they lagged.
-            last = date.min
+            last = date.min  # as in _learn_day
         except (TimeoutError, CoincastError):
             self.source_up = False
             return
         self.source_up = True
         self._days[vs_currency] = _Day(last, self._clock.monotonic())
 
+    async def _newest_day(self, vs_currency: str) -> date:
+        """Return the source's newest closed day.
 
-def _after_keeping(source: Source, *, stale: bool) -> Source:
-    """What was live is fresh once it is kept, and stale once it is late; archive and sandbox stay what they
-    are.
-    """
+        The first time it is read from a whole history, which is needed for features anyway: a request for the
+        last days alone would cost the upstream a call of its own.
+        """
+        if self._entries.get((CLOCK_COIN, vs_currency)) is not None:
+            return await self._source.last_closed_day(vs_currency)
+        found = (await self._fetch_all([CLOCK_COIN], vs_currency))[CLOCK_COIN]
+        if isinstance(found, CoincastError):
+            raise found
+        return found.candles.as_of
+
+
+def _timeout() -> Timeout:
+    return Timeout("market-data did not answer in time", retry_after_seconds=RETRY_AFTER_FAILURE_SECONDS)
+
+
+def _partial_ttl(history: History) -> float:
+    wanted = history.retry_after_seconds
+    return PARTIAL_TTL_SECONDS if wanted is None else min(max(wanted, 1.0), MAX_PARTIAL_TTL_SECONDS)
+
+
+def _equal(one: Candles, other: Candles) -> bool:
+    """Whether two histories hold the same days and figures; a restated history differs."""
+    return (
+        len(one) == len(other)
+        and bool((one.dates == other.dates).all())
+        and all(
+            np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True)
+            for name in ("open", "high", "low", "close", "volume")
+        )
+    )
+
+
+def _cached_source(source: Source, *, stale: bool) -> Source:
+    """Return the source of a cached history: LIVE becomes FRESH, then STALE; archive and sandbox stay."""
     if source in (Source.ARCHIVE, Source.SANDBOX):
         return source
     return Source.STALE if stale else Source.FRESH if source is Source.LIVE else source

@@ -1,4 +1,6 @@
-"""HistoryCache from market-data-svc over gRPC."""
+"""Histories from market-data-svc over gRPC."""
+
+from __future__ import annotations
 
 import asyncio
 import math
@@ -17,16 +19,18 @@ from coincast_chassis.errors import KINDS, CoincastError, NotReady, Unavailable
 from coincast_chassis.grpc.error_mapping import plainly
 from coincast_forecast.domain import Provenance
 from coincast_forecast.grpc.proto_mapping import provenance_of
-from coincast_forecast.ports import History
+from coincast_forecast.history.cache import CLOCK_COIN
+from coincast_forecast.ports import History, partial_error
 from coincast_modelkit.candles import Candles, Floats
 
 SERVICE = "coincast.market.v1.MarketDataService"
-CLOCK_COIN = "bitcoin"
-GONE = "market-data does not answer"
+UNAVAILABLE = "market-data does not answer"
+DEFAULT_PARTIAL_REASON = "market-data could not fetch the whole history for now"
+DEFAULT_DOUBT_REASON = "the newest candles are in doubt and wait for confirmation"
 
 
 class MarketClient:
-    """A HistorySource over one channel."""
+    """A HistorySource over one gRPC channel."""
 
     def __init__(self, channel: grpc.aio.Channel, timeout_seconds: float) -> None:
         self._stub = MarketDataServiceStub(channel)
@@ -35,87 +39,112 @@ class MarketClient:
     async def fetch(
         self, ids: Sequence[str], vs_currency: str, days: int
     ) -> Mapping[str, History | CoincastError]:
-        """Each coin's history or error; many coins over one stream."""
+        """Return each coin's history or error; several coins come over one stream."""
         if len(ids) == 1:
-            return {ids[0]: await self._one(ids[0], vs_currency, days)}
+            return {ids[0]: await self._fetch_one(ids[0], vs_currency, days)}
         try:
-            return await self._many(ids, vs_currency, days)
+            return await self._fetch_many(ids, vs_currency, days)
         except Unavailable as error:
-            raise plainly(error, GONE) from error
+            raise plainly(error, UNAVAILABLE) from error
 
-    async def _many(
+    async def last_closed_day(self, vs_currency: str) -> date:
+        """Return the newest closed day of the coin that trades at all hours."""
+        history = await self._fetch_one(CLOCK_COIN, vs_currency, 2)
+        if isinstance(history, CoincastError):
+            raise history
+        return history.candles.as_of
+
+    async def _fetch_many(
         self, ids: Sequence[str], vs_currency: str, days: int
     ) -> Mapping[str, History | CoincastError]:
         request = pb.StreamHistoryRequest(ids=ids, vs_currency=vs_currency, days=days)
-        parts: dict[str, list[Part]] = {}
+        chunks: dict[str, list[Chunk]] = {}
         found: dict[str, History | CoincastError] = {}
         async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):
             if reply.WhichOneof("chunk") == "error":
                 found[reply.error.id] = error_of(reply.error)
             else:
-                # A thousand candles cost milliseconds: off the loop, and each message let go of at once.
-                part = await asyncio.to_thread(part_of, reply.history)
-                parts.setdefault(reply.history.id, []).append(part)
-        for coin, of_coin in parts.items():
+                # A thousand candles take milliseconds to convert: off the loop, and each message is released
+                # at once.
+                chunk = await asyncio.to_thread(chunk_of, reply.history)
+                chunks.setdefault(reply.history.id, []).append(chunk)
+        for coin, of_coin in chunks.items():
             found.setdefault(coin, history_of(coin, of_coin))
         return found
 
-    async def last_closed_day(self, vs_currency: str) -> date:
-        """The newest closed day of the coin that never sleeps."""
-        history = await self._one(CLOCK_COIN, vs_currency, 2)
-        if isinstance(history, CoincastError):
-            raise history
-        return history.candles.as_of
-
-    async def _one(self, coin: str, vs_currency: str, days: int) -> History | CoincastError:
+    async def _fetch_one(self, coin: str, vs_currency: str, days: int) -> History | CoincastError:
         request = pb.GetHistoryRequest(id=coin, vs_currency=vs_currency, days=days)
         try:
             reply = await self._stub.GetHistory(request, timeout=self._timeout_seconds)
         except Unavailable as error:
-            return plainly(error, GONE)
+            return plainly(error, UNAVAILABLE)
         except CoincastError as error:
             return error
-        return history_of(coin, [await asyncio.to_thread(part_of, reply.history)])
+        return history_of(coin, [await asyncio.to_thread(chunk_of, reply.history)])
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Some of a coin's candles: dates (n,) as they were sent, figures (5, n) in the order open, high, low,
-    close, volume, zero where absent; and where they come from.
+class Chunk:
+    """Some of a coin's candles.
+
+    `dates` (n,) as they were sent; `figures` (5, n) in the order open, high, low, close, volume, zero where
+    absent.
     """
 
     dates: npt.NDArray[np.str_]
     figures: Floats
     provenance: Provenance
+    partial_reason: str = ""
+    retry_after_seconds: float | None = None
+    doubt_reason: str = ""
 
 
-def part_of(message: pb.History) -> Part:
-    """One chunk's candles. What has no price is left out."""
+def chunk_of(message: pb.History) -> Chunk:
+    """Return the candles of one message; those without a price are left out."""
     candles = [c for c in message.candles if c.close > 0 and math.isfinite(c.close)]
     figures = np.array([(c.open, c.high, c.low, c.close, c.volume) for c in candles], dtype=np.float64)
-    dates = np.array([c.date for c in candles], dtype=np.str_)
-    return Part(dates, figures.reshape(-1, 5).T, provenance_of(message.provenance))
+    partial = message.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
+    return Chunk(
+        dates=np.array([c.date for c in candles], dtype=np.str_),
+        figures=figures.reshape(-1, 5).T,
+        provenance=provenance_of(message.provenance),
+        partial_reason=(message.partial_reason or DEFAULT_PARTIAL_REASON) if partial else "",
+        retry_after_seconds=message.retry_after_seconds if message.HasField("retry_after_seconds") else None,
+        doubt_reason="; ".join(message.quality_notes) or DEFAULT_DOUBT_REASON if message.in_doubt else "",
+    )
 
 
-def history_of(coin: str, parts: Sequence[Part]) -> History | CoincastError:
-    """One coin's parts as a history. NotReady where there is no candle, Unavailable where dates are none or
-    not in order.
+def history_of(coin: str, chunks: Sequence[Chunk]) -> History | CoincastError:
+    """Return one coin's chunks as a history.
+
+    Returns:
+        The history; NotReady where no candle came (Unavailable where that is so for now only); Unavailable
+        where dates are missing or out of order.
     """
-    figures = np.concatenate([part.figures for part in parts], axis=1)
+    partial = next((c for c in chunks if c.partial_reason), None)
+    figures = np.concatenate([chunk.figures for chunk in chunks], axis=1)
     if not figures.size:
+        if partial is not None:
+            return partial_error(coin, partial.partial_reason, partial.retry_after_seconds)
         return NotReady(f"{coin} has no closed day of history yet", field="ids")
     # An absent figure reads as zero, which is no price either.
     opening, high, low, close, volume = np.where(np.isfinite(figures) & (figures > 0), figures, math.nan)
     try:
-        dates = np.concatenate([part.dates for part in parts]).astype("datetime64[D]")
+        dates = np.concatenate([chunk.dates for chunk in chunks]).astype("datetime64[D]")
         candles = Candles(coin, dates, opening, high, low, close, volume)
     except ValueError as error:
         return Unavailable(f"the history of {coin} is malformed: {error}", retry_after_seconds=60.0)
-    return History(candles, _worst(part.provenance for part in parts))
+    return History(
+        candles,
+        _worst(chunk.provenance for chunk in chunks),
+        partial_reason=partial.partial_reason if partial is not None else "",
+        retry_after_seconds=partial.retry_after_seconds if partial is not None else None,
+        doubt_reason=next((c.doubt_reason for c in chunks if c.doubt_reason), ""),
+    )
 
 
 def error_of(item: common_pb2.ItemError) -> CoincastError:
-    """The error that market-data met with one coin."""
+    """Return the error that market-data reports for one coin."""
     name = common_pb2.ErrorKind.Name(item.kind).removeprefix("ERROR_KIND_").lower()
     return KINDS.get(name, Unavailable)(
         item.message,
@@ -126,9 +155,9 @@ def error_of(item: common_pb2.ItemError) -> CoincastError:
 
 
 def _worst(provenances: Iterable[Provenance]) -> Provenance:
-    """The first stale one, or the last."""
-    last = Provenance(provenance_of(common_pb2.Provenance()).source)
+    """Return the first stale provenance, or the last one."""
+    last: Provenance | None = None
     for last in provenances:
         if last.stale:
             return last
-    return last
+    return last if last is not None else provenance_of(common_pb2.Provenance())

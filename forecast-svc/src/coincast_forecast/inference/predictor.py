@@ -1,26 +1,32 @@
-"""One loaded model behind a batcher: identical forecasts in flight are one, waiting coins are one batch.
+"""Dynamic batching in front of one model: requests in flight are coalesced, waiting coins form a batch.
 
-While the model computes, coins that arrive wait and form the next batch: no timer, no added latency when
-idle. A forecast is computed once for each coin and last closed day, at every horizon, and kept.
+While the model computes, coins that arrive wait for the next batch: no timer, so no added latency when idle.
+A forecast is computed once per coin and last closed day, at every horizon, and cached.
 """
+
+from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from coincast_chassis.observability.logs import get_logger
 from coincast_forecast.domain import Attribution
 from coincast_forecast.fallback.policy import Cause, StepFailure, batch_limit_seconds
+from coincast_forecast.inference.plausibility import NOT_FINITE, implausible_reasons
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
 from coincast_forecast.lru import Lru
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import ForecastModel
 
+log = get_logger("coincast.forecast.predictor")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionRef:
-    """One coin's place in a batch of forecasts, and what it was computed from."""
+    """One coin's place in a batch of forecasts, with the input it was computed from."""
 
     prepared: ModelInput
     forecasts: Forecasts
@@ -32,7 +38,7 @@ ObserveSeconds = Callable[[str, int, float], None]
 
 
 class Predictor:
-    """Forecasts of one version. Failures are answers, never exceptions."""
+    """Forecasts of one version. A failure is returned as a StepFailure, never raised."""
 
     def __init__(
         self,
@@ -57,13 +63,14 @@ class Predictor:
         self._horizons = tuple(range(1, model.max_horizon_days + 1))
 
     def kept(self, vs_currency: str, prepared: ModelInput) -> PredictionRef | None:
-        """The forecast that was made of this very preparation, if any."""
+        """Return the cached forecast of exactly this input, if any."""
         row = self._kept.get((prepared.coin_id, vs_currency))
         return row if row is not None and row.prepared is prepared else None
 
     async def rows(self, vs_currency: str, prepared: Sequence[ModelInput]) -> Mapping[str, Outcome]:
-        """Each coin's forecast or why there is none. A caller that is cancelled leaves the work to the
-        others.
+        """Return each coin's forecast, or why there is none.
+
+        A cancelled caller does not cancel the computation, which others may wait for.
         """
         outcomes: dict[str, Outcome] = {}
         awaited: dict[str, asyncio.Future[Outcome]] = {}
@@ -79,27 +86,27 @@ class Predictor:
         return outcomes
 
     async def explain(self, prepared: ModelInput, horizon: int, top: int) -> tuple[Attribution, ...]:
-        """The most telling features; none where the model has none to tell. Raises what the model raises.
+        """Return the features with the largest contributions; none where the model has none.
 
-        LightGBM's contributions are not safe beside its predictions: both run on the one thread of this
-        version.
+        Raises what the model raises. LightGBM's contributions are not thread-safe beside its predictions, so
+        both run on the one thread of this version.
         """
-        told = await self._worker.run(
+        found = await self._worker.run(
             lambda: self.model.explain(prepared, horizon, top), limit_seconds=self._limit_seconds
         )
         return tuple(
             Attribution(
                 a.feature, a.value if isfinite(a.value) else None, a.contribution, a.output, a.horizon_days
             )
-            for a in told
+            for a in found
             if isfinite(a.contribution)
         )
 
     def stop(self) -> None:
-        """Let the worker's thread end."""
+        """Let the thread end."""
         self._worker.stop()
 
-    def _join(self, vs_currency: str, prepared: ModelInput) -> "asyncio.Future[Outcome]":
+    def _join(self, vs_currency: str, prepared: ModelInput) -> asyncio.Future[Outcome]:
         flight = self._flights.get(id(prepared))
         if flight is None:
             flight = asyncio.get_running_loop().create_future()
@@ -128,10 +135,7 @@ class Predictor:
         started = self._timer()
         name, limit = self.model.name, batch_limit_seconds(self._limit_seconds, len(batch))
         try:
-            forecasts = await self._worker.run(
-                lambda: self.model.predict(batch, self._horizons), limit_seconds=limit
-            )
-            usable = _usable(forecasts, len(batch))
+            forecasts, reasons = await self._worker.run(lambda: self._compute(batch), limit_seconds=limit)
         except ThreadStuckError:
             return [StepFailure(Cause.STUCK, f"{name} hangs in an earlier call")] * len(batch)
         except TimeoutError:
@@ -140,16 +144,23 @@ class Predictor:
         except Exception as error:  # whatever a model raises is a failed step, not a failed request
             return [StepFailure(Cause.RAISED, f"{name} failed ({type(error).__name__})")] * len(batch)
         self._observe(name, len(batch), self._timer() - started)
-        failure = StepFailure(Cause.NOT_FINITE, f"{name} gave no finite forecast")
         return [
-            PredictionRef(prepared, forecasts, index) if usable[index] else failure
-            for index, prepared in enumerate(batch)
+            self._failure(one.coin_id, reason) if reason else PredictionRef(one, forecasts, index)
+            for index, (one, reason) in enumerate(zip(batch, reasons, strict=True))
         ]
 
+    def _compute(self, batch: Sequence[ModelInput]) -> tuple[Forecasts, list[str]]:
+        """Predict and check the output; runs on the thread of this version."""
+        forecasts = self.model.predict(batch, self._horizons)
+        if list(forecasts.coin_ids) != [one.coin_id for one in batch]:
+            raise ValueError("the forecasts are not those of the coins of the batch")
+        if forecasts.log_return_quantiles.shape[:2] != (len(batch), len(self._horizons)):
+            raise ValueError("the forecasts are not those of the horizons that were asked for")
+        return forecasts, implausible_reasons(forecasts, batch)
 
-def _usable(forecasts: Forecasts, coins: int) -> list[bool]:
-    """Which coins have a whole forecast. Raises ValueError where the model lost or invented some."""
-    usable: list[bool] = forecasts.usable().tolist()
-    if len(usable) != coins:
-        raise ValueError(f"{len(usable)} forecasts came back for {coins} coins")
-    return usable
+    def _failure(self, coin_id: str, reason: str) -> StepFailure:
+        name = self.model.name
+        if reason == NOT_FINITE:
+            return StepFailure(Cause.NOT_FINITE, f"{name} gave {reason}")
+        log.warning("forecast_implausible", model=name, coin=coin_id, reason=reason)
+        return StepFailure(Cause.IMPLAUSIBLE, f"{name} gave {reason}")

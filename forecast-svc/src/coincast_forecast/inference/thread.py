@@ -1,8 +1,10 @@
-"""A daemon thread that computes off the event loop, one call at a time, with a time limit.
+"""A daemon thread that runs calls off the event loop, one at a time, with a time limit.
 
-A thread that hangs in native code cannot be stopped: its worker counts as stuck, refuses further calls at
-once, and does not keep the process from ending.
+A thread that hangs in native code cannot be stopped: it counts as stuck, refuses further calls at once, and
+does not keep the process from ending.
 """
+
+from __future__ import annotations
 
 import asyncio
 import ctypes
@@ -21,16 +23,15 @@ _PR_SET_TIMERSLACK = 29
 
 
 def shorten_switch_interval() -> None:
-    """Have threads that compute in Python hand the interpreter back to the loop soon. Call it on the loop's
-    thread.
+    """Shorten the interpreter's switch interval, so that the event loop gets the GIL soon.
 
-    A model's many short calls into C give the interpreter up and take it again, and each begins the waiting
-    loop's interval anew: only one shorter than such a call gets the loop its turn before the batch is done.
-    Linux lets a wait run 50 microseconds over, which would be most of it.
+    Call it on the loop's thread. A model's many short calls into C release the GIL and take it again, and
+    each restarts the interval for which the loop waits: only an interval shorter than such a call lets the
+    loop run before the batch is done. Linux lets a wait run 50 microseconds over, which would be most of it.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     if sys.platform == "linux":
-        # Where a sandbox refuses it (the result is not 0), the loop is later and nothing is wrong.
+        # Where it is not permitted (the result is not 0), the loop is merely later.
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
 
 
@@ -39,13 +40,13 @@ class ThreadStuckError(Exception):
 
 
 class WorkerThread:
-    """Runs calls in order on one thread of its own."""
+    """Runs calls in order on one thread."""
 
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._turn = asyncio.Lock()
         self._stuck = False
-        # The thread knows the queue, not the worker: it ends once nobody holds the worker any more.
+        # The thread references the queue, not this object, so that it ends once this object is collected.
         threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True).start()
         self._end = weakref.finalize(self, self._jobs.put, None)
 
@@ -73,7 +74,7 @@ class WorkerThread:
             return await future
 
     def stop(self) -> None:
-        """Let the thread end after what it does now; never waits for it."""
+        """Let the thread end after its current call, without waiting for it."""
         self._end()
 
     def _submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
@@ -93,8 +94,8 @@ class WorkerThread:
             error: BaseException | None = None
             try:
                 result = call()
-            except Exception as caught:  # handed to the caller whole
-                # A future cannot carry StopIteration; the caller would wait for ever.
+            except Exception as caught:  # raised in the caller
+                # A future cannot hold StopIteration: the caller would wait forever.
                 error = RuntimeError(repr(caught)) if isinstance(caught, StopIteration) else caught
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, result, error)
@@ -102,13 +103,13 @@ class WorkerThread:
         self._jobs.put(job)
         return future
 
-    def _clear_stuck(self, future: "asyncio.Future[Any]") -> None:
+    def _clear_stuck(self, future: asyncio.Future[Any]) -> None:
         self._stuck = False
         if not future.cancelled():
-            future.exception()  # seen: the caller has long gone
+            future.exception()  # retrieved: its caller is gone
 
 
-def _work(jobs: "SimpleQueue[Callable[[], None] | None]") -> None:
+def _work(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
     while (job := jobs.get()) is not None:
         job()
         del job  # it holds the last result, which may be large

@@ -1,4 +1,6 @@
-"""The Redis stream that training-svc reads served forecasts from."""
+"""The Redis stream from which training-svc reads served forecasts."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -11,12 +13,13 @@ CHUNK = 200
 
 
 class StreamUnavailableError(Exception):
-    """Redis did not take the lines; some of them may have arrived."""
+    """Redis did not confirm the lines; some of them may have arrived."""
 
 
 class Stream:
-    """Appends lines, one message a line; a message may come twice and is told by its forecast_id and
-    horizon.
+    """Appends lines, one message per line.
+
+    A message may arrive twice; readers deduplicate by forecast_id and horizon.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:

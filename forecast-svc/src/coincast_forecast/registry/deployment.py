@@ -1,4 +1,6 @@
-"""Which versions answer for a model, and which of them a caller gets. Pure."""
+"""The versions deployed for a model, and the traffic split between them. Pure."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from coincast_forecast.inference.predictor import Predictor
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LiveVersion:
-    """A version that is loaded, verified and warm."""
+    """A version that is loaded and verified."""
 
     model: str
     version: str
@@ -25,8 +27,10 @@ class LiveVersion:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One model's versions at one moment. `absent` says why there is no production version, or, where the one
-    that is named was refused, why another stands in for it.
+    """One model's versions at one moment.
+
+    `absent` says why there is no production version or, where the named one was refused, why another one
+    substitutes for it.
     """
 
     production: LiveVersion | None = None
@@ -39,13 +43,11 @@ class Deployment:
 
     @property
     def substitution(self) -> StepFailure | None:
-        """Why an earlier version answers in place of the one in production; None where none does."""
+        """Return why an earlier version answers in place of the one in production; None where none does."""
         return self.absent if self.production is not None and self.absent.cause is Cause.REFUSED else None
 
     def assigned(self, coin_id: str, client_key: str) -> tuple[LiveVersion | None, str]:
-        """Who answers this caller for this coin, and as which variant. The same caller always gets the
-        same.
-        """
+        """Return the version and variant that answers a caller for a coin; sticky per caller and coin."""
         if self.production is None or self.challenger is None:
             return self.production, PRODUCTION
         drawn = sticky_fraction(f"{self.challenger.model}/{self.challenger.version}", coin_id, client_key)
@@ -54,7 +56,7 @@ class Deployment:
         return self.production, PRODUCTION
 
     def live(self) -> tuple[LiveVersion, ...]:
-        """Every version that is loaded for this model."""
+        """Return every version that is loaded for this model."""
         return tuple(v for v in (self.production, self.challenger, self.shadow) if v is not None)
 
 
@@ -62,6 +64,6 @@ Snapshot = Mapping[str, Deployment]
 
 
 def sticky_fraction(experiment: str, coin_id: str, client_key: str) -> float:
-    """A number in [0, 1), uniform over coins and callers, fixed for each, independent between experiments."""
+    """Return a number in [0, 1), uniform over coins and callers, independent between experiments."""
     text = "\x1f".join((experiment, coin_id, client_key)).encode()
     return int.from_bytes(blake2b(text, digest_size=8).digest()) / 2**64

@@ -1,8 +1,10 @@
-"""Watches the aliases on the volume and keeps the snapshot of versions that requests are served from.
+"""Watch the aliases on the volume and maintain the snapshot of versions from which requests are served.
 
-A version goes into the snapshot once it is verified, tried in a child process, loaded, compared with its
-golden outputs and warm; a version that fails is refused, and what was served before goes on.
+A version enters the snapshot once a child process has verified and loaded it and it is loaded here, its
+golden outputs reproduced. A version that fails is refused, and what was served before is served on.
 """
+
+from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
@@ -31,7 +33,7 @@ from coincast_forecast.registry.fallback_versions import list_fallback_versions
 from coincast_forecast.registry.probe_client import ProbeClient, RefusalCause, VersionRefused
 from coincast_forecast.registry.verification import VersionRequest, fingerprint, load_verified
 from coincast_forecast.rendering.manifest_metrics import record_of
-from coincast_modelkit.artifact import Aliases, ArtifactError, LoadedArtifact, read_aliases
+from coincast_modelkit.artifact import Aliases, ArtifactCorrupt, ArtifactError, LoadedArtifact, read_aliases
 
 log = get_logger("coincast.forecast.registry")
 ALIASES = (PRODUCTION, CHALLENGER, SHADOW)
@@ -39,10 +41,10 @@ Name = tuple[str, str]
 
 
 class MakePredictor(Protocol):
-    """Puts a loaded model behind its batcher."""
+    """Factory of predictors."""
 
     def __call__(self, artifact: LoadedArtifact) -> Predictor:
-        """The predictor of this artifact's model."""
+        """Return the predictor of this artifact's model."""
         ...
 
 
@@ -55,7 +57,7 @@ class _Refusal:
 
 
 class ModelLoader:
-    """The versions in memory. `snapshot` changes whole, from one moment to the next."""
+    """The versions in memory. `snapshot` is replaced as a whole, never changed."""
 
     def __init__(
         self,
@@ -77,43 +79,49 @@ class ModelLoader:
         self._key = key
         self._require_signature = require_signature
         self._worker = WorkerThread("load")
+        self._alias_errors: dict[str, str] = {}
         self._versions: dict[Name, LiveVersion] = {}
         self._refusals: dict[Name, _Refusal] = {}
         self._technical = technical
-        self._lineups: dict[str, Deployment] = {TECHNICAL: Deployment(production=technical)}
-        self.snapshot: Snapshot = dict(self._lineups)
+        self._deployments: dict[str, Deployment] = {TECHNICAL: Deployment(production=technical)}
+        self.snapshot: Snapshot = dict(self._deployments)
 
     async def refresh(self) -> None:
-        """Look at every model's aliases once; load what is new, drop what no alias names."""
-        async with ProbeClient(self._trial_timeout_seconds) as trial:
-            for model in TRAINED_MODELS:
-                aliases = await asyncio.to_thread(self._aliases, model)
-                if aliases is not None:
-                    await self._apply_aliases(model, aliases, trial)
+        """Read every model's aliases once; load what is new, drop what no alias names.
 
-    async def watch(self, every_seconds: float, first_look: asyncio.Event) -> None:
-        """Refresh for ever, setting `first_look` after the first time; nothing that fails may end the
-        watch.
+        A model whose aliases or versions cannot be handled is logged and does not stop the others.
         """
+        async with ProbeClient(self._trial_timeout_seconds) as probe:
+            for model in TRAINED_MODELS:
+                aliases = await asyncio.to_thread(self._read_aliases, model)
+                if aliases is None:
+                    continue
+                try:
+                    await self._apply_aliases(model, aliases, probe)
+                except Exception:
+                    log.exception("model_refresh_failed", model=model)
+
+    async def watch(self, every_seconds: float, first_refresh: asyncio.Event) -> None:
+        """Refresh periodically, setting `first_refresh` after the first time; a failure is logged."""
         while True:
             try:
                 await self.refresh()
             except Exception:
-                log.exception("looking at the artifacts failed")
-            first_look.set()
+                log.exception("artifact_refresh_failed")
+            first_refresh.set()
             await asyncio.sleep(every_seconds)
 
     def loaded(self) -> tuple[Loaded, ...]:
-        """Every version that serves, under each of its aliases."""
+        """Return every version that serves, under each of its aliases."""
         return tuple(
             Loaded(model, version.version, alias, version.loaded_at, version.created_at)
-            for model, lineup in self.snapshot.items()
+            for model, deployment in self.snapshot.items()
             for alias in ALIASES
-            if (version := getattr(lineup, alias)) is not None
+            if (version := getattr(deployment, alias)) is not None
         )
 
     def refused(self) -> tuple[Refused, ...]:
-        """Every version that was refused and is still asked for, by an alias or to stand in for one."""
+        """Return every refused version that an alias still names or that was to substitute for one."""
         return tuple(refusal.refused for refusal in self._refusals.values())
 
     def stop(self) -> None:
@@ -122,56 +130,66 @@ class ModelLoader:
         for version in (*self._versions.values(), self._technical):
             version.predictor.stop()
 
-    def _aliases(self, model: str) -> Aliases | None:
+    def _read_aliases(self, model: str) -> Aliases | None:
+        """Return a model's aliases; None where they cannot be read, which is logged once per reason."""
         try:
-            return read_aliases(self._root, model)
+            aliases = read_aliases(self._root, model)
+            if any(not isinstance(version, str) for version in aliases.named().values()):
+                raise ArtifactCorrupt("aliases.json names a version that is no text")
         except (ArtifactError, OSError) as error:
-            log.warning("aliases cannot be read", model=model, error=str(error))
+            reason = _without_path(str(error), self._root)
+            if self._alias_errors.get(model) != reason:
+                self._alias_errors[model] = reason
+                log.warning("aliases_unreadable", model=model, error=reason)
             return None
+        self._alias_errors.pop(model, None)
+        return aliases
 
-    async def _apply_aliases(self, model: str, aliases: Aliases, trial: ProbeClient) -> None:
+    async def _apply_aliases(self, model: str, aliases: Aliases, probe: ProbeClient) -> None:
         named = aliases.named()
         for alias, version in named.items():
-            await self._load(model, version, alias, aliases.revision, trial)
-        before = self._lineups.get(model, Deployment())
+            await self._load(model, version, alias, aliases.revision, probe)
+        before = self._deployments.get(model, Deployment())
         others = await self._list_fallbacks(model, aliases, before)
         for version in others:
-            await self._load(model, version, PRODUCTION, aliases.revision, trial)
+            await self._load(model, version, PRODUCTION, aliases.revision, probe)
             if (model, version) in self._versions:
                 break
-        after = self._lineup(model, aliases, before, others)
-        if after != before or model not in self._lineups:
+        after = self._deployment(model, aliases, before, others)
+        if after != before or model not in self._deployments:
             self._swap(model, before, after)
         self._drop_unused(model, {*named.values(), *others}, after)
 
     async def _list_fallbacks(self, model: str, aliases: Aliases, before: Deployment) -> list[str]:
-        """Versions to try where production was refused and nothing serves yet."""
+        """Return versions to try where production was refused and nothing serves yet."""
         if before.production is not None or (model, aliases.production) not in self._refusals:
             return []
         try:
             return await asyncio.to_thread(list_fallback_versions, self._root, model, aliases.production)
         except (ArtifactError, OSError, ValueError) as error:
-            log.warning("earlier versions cannot be looked up", model=model, error=str(error))
+            log.warning(
+                "earlier_versions_unreadable", model=model, error=_without_path(str(error), self._root)
+            )
             return []
 
-    async def _load(self, model: str, version: str, alias: str, revision: int, trial: ProbeClient) -> None:
+    async def _load(self, model: str, version: str, alias: str, revision: int, probe: ProbeClient) -> None:
         name = (model, version)
         if name in self._versions or not self._should_retry(name, revision):
             return
         started = self._clock.monotonic()
         try:
-            live = await self._probe_and_load(name, trial)
+            live = await self._probe_and_load(name, probe)
         except VersionRefused as refusal:
             self._refuse(name, refusal, revision)
             return
         self._versions[name] = live
         self._refusals.pop(name, None)
         metrics.LOAD_SECONDS.labels(model).observe(self._clock.monotonic() - started)
-        log.info("version loaded", model=model, version=version, alias=alias)
+        log.info("version_loaded", model=model, version=version, alias=alias)
 
-    async def _probe_and_load(self, name: Name, trial: ProbeClient) -> LiveVersion:
+    async def _probe_and_load(self, name: Name, probe: ProbeClient) -> LiveVersion:
         wanted = VersionRequest(self._root.absolute(), *name, self._key, self._require_signature)
-        tried = await trial.load(wanted)
+        probed = await probe.load(wanted)
         if self._worker.stuck:
             self._worker = WorkerThread("load")
         try:
@@ -180,9 +198,9 @@ class ModelLoader:
             )
         except Exception as error:
             raise VersionRefused(
-                RefusalCause.FAILED, f"it loads in a trial but not here: {error}", transient=True
+                RefusalCause.FAILED, f"it loads in the probe process but not here: {error}", transient=True
             ) from error
-        if fingerprint(artifact) != tried:
+        if fingerprint(artifact) != probed:
             raise VersionRefused(
                 RefusalCause.CORRUPT, "its files changed while they were verified", transient=True
             )
@@ -205,17 +223,21 @@ class ModelLoader:
 
     def _refuse(self, name: Name, refusal: VersionRefused, revision: int) -> None:
         model, version = name
+        reason = _without_path(str(refusal), self._root)
         retry_at = self._clock.monotonic() + self._retry_seconds if refusal.transient else None
         when = datetime.fromtimestamp(self._clock.now(), UTC)
         self._refusals[name] = _Refusal(
-            Refused(model, version, str(refusal), when), refusal.cause, revision, retry_at
+            Refused(model, version, reason, when), refusal.cause, revision, retry_at
         )
         metrics.REFUSALS.labels(model, refusal.cause).inc()
-        log.error("version refused", model=model, version=version, cause=refusal.cause, reason=str(refusal))
+        log.error("version_refused", model=model, version=version, cause=refusal.cause, reason=reason)
 
-    def _lineup(self, model: str, aliases: Aliases, before: Deployment, others: Sequence[str]) -> Deployment:
-        """What the aliases ask for, as far as it could be loaded; where production was refused, what served
-        before, or an earlier version.
+    def _deployment(
+        self, model: str, aliases: Aliases, before: Deployment, others: Sequence[str]
+    ) -> Deployment:
+        """Return what the aliases name, as far as it could be loaded.
+
+        Where production was refused, the version that served before goes on, or an earlier one is loaded.
         """
         production = self._versions.get((model, aliases.production))
         if production is None and aliases.production:
@@ -226,10 +248,10 @@ class ModelLoader:
             challenger=self._versions.get((model, aliases.challenger)),
             challenger_share=aliases.challenger_share,
             shadow=self._versions.get((model, aliases.shadow)),
-            absent=self._absence(model, aliases),
+            absent=self._absent_reason(model, aliases),
         )
 
-    def _absence(self, model: str, aliases: Aliases) -> StepFailure:
+    def _absent_reason(self, model: str, aliases: Aliases) -> StepFailure:
         refusal = self._refusals.get((model, aliases.production))
         if refusal is None:
             return Deployment().absent
@@ -237,8 +259,8 @@ class ModelLoader:
         return StepFailure(Cause.REFUSED, sentence)
 
     def _swap(self, model: str, before: Deployment, after: Deployment) -> None:
-        self._lineups[model] = after
-        self.snapshot = dict(self._lineups)
+        self._deployments[model] = after
+        self.snapshot = dict(self._deployments)
         for alias in ALIASES:
             old, new = getattr(before, alias), getattr(after, alias)
             if old is not None and old is not new:
@@ -248,16 +270,24 @@ class ModelLoader:
                 metrics.SWAPS.labels(model, alias).inc()
                 metrics.MODEL_INFO.labels(model, alias, new.version).set(1)
                 metrics.MODEL_CREATED.labels(model, alias).set(new.created_at.timestamp())
-                log.info("version in service", model=model, alias=alias, version=new.version)
+                log.info("version_in_service", model=model, alias=alias, version=new.version)
 
-    def _drop_unused(self, model: str, named: set[str], lineup: Deployment) -> None:
-        """Drop versions that no alias names and nothing serves; requests in flight keep theirs until they
-        end.
+    def _drop_unused(self, model: str, named: set[str], deployment: Deployment) -> None:
+        """Drop versions that no alias names and that do not serve.
+
+        Requests in flight hold their own references until they end.
         """
-        serving = set(lineup.live())
+        serving = set(deployment.live())
         for name, version in list(self._versions.items()):
             if name[0] == model and name[1] not in named and version not in serving:
                 del self._versions[name]
         for name in list(self._refusals):
             if name[0] == model and name[1] not in named:
                 del self._refusals[name]
+
+
+def _without_path(text: str, root: Path) -> str:
+    """Return a message without the absolute path of the artifacts: it reaches callers by ListModels."""
+    for path in (str(root.absolute()), str(root.resolve())):
+        text = text.replace(path, "artifacts")
+    return text

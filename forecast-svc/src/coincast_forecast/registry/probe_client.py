@@ -1,12 +1,16 @@
-"""The parent's side of the trial: asks the child process to load a version, and judges how that ended."""
+"""Client of the probe process: has it load a version and turns its end into an outcome."""
+
+from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 from coincast_forecast.registry.verification import VersionRequest
 
@@ -14,7 +18,7 @@ COMMAND = (sys.executable, "-m", "coincast_forecast.registry.probe_process")
 
 
 class RefusalCause(StrEnum):
-    """Why a version was refused: the metric's label."""
+    """Why a version was refused; the label of a metric."""
 
     MISSING = "missing"
     CORRUPT = "corrupt"
@@ -25,7 +29,7 @@ class RefusalCause(StrEnum):
 
 
 class VersionRefused(Exception):  # noqa: N818 - the name says the state
-    """A version failed its trial. `transient` where a later try may go better."""
+    """A version failed its verification; `transient` where a later attempt may succeed."""
 
     def __init__(self, cause: RefusalCause, reason: str, *, transient: bool = False) -> None:
         super().__init__(reason)
@@ -39,34 +43,88 @@ CAUSES: Mapping[str, RefusalCause] = {
     "ArtifactRefused": RefusalCause.REFUSED,
 }
 
-# Files can be restored in place; a crash or a wrong forecast stays one.
+# Files can be restored in place; a crash or a wrong forecast remains one.
 TRANSIENT_CAUSES = frozenset({RefusalCause.MISSING, RefusalCause.CORRUPT})
 
 
+class _Probe:
+    """A running probe process and the pipe of its answers."""
+
+    def __init__(
+        self, process: Process, answers: asyncio.StreamReader, transport: asyncio.BaseTransport
+    ) -> None:
+        self.process, self.answers, self._transport = process, answers, transport
+
+    @classmethod
+    async def start(cls, command: tuple[str, ...]) -> Self:
+        """Start the process with a pipe of its own for answers; its stdout goes where its log goes."""
+        receiving, sending = os.pipe()
+        pipe = os.fdopen(receiving, "rb", buffering=0)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, str(sending), stdin=PIPE, pass_fds=(sending,)
+            )
+        except BaseException:
+            pipe.close()
+            raise
+        finally:
+            os.close(sending)
+        loop, answers = asyncio.get_running_loop(), asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(answers)
+        transport, _ = await loop.connect_read_pipe(lambda: protocol, pipe)
+        return cls(process, answers, transport)
+
+    async def exchange(self, request: bytes) -> bytes:
+        """Send a line and return the answering one; empty where the process ended instead."""
+        assert self.process.stdin is not None  # noqa: S101 - it is a pipe
+        try:
+            self.process.stdin.write(request + b"\n")
+            await self.process.stdin.drain()
+            return await self.answers.readline()
+        except (BrokenPipeError, ConnectionResetError):
+            return b""
+
+    async def end(self) -> int:
+        """Kill the process where it still runs, and return its exit code."""
+        if self.process.returncode is None:
+            self.process.kill()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self._transport.close()
+        return await self.process.wait()
+
+
 class ProbeClient:
-    """One child process for a row of versions; a new one takes over where it died. Use as a context
-    manager.
-    """
+    """One probe process for a series of versions, replaced where it dies. Use it as a context manager."""
 
     def __init__(self, timeout_seconds: float, command: tuple[str, ...] = COMMAND) -> None:
         self._timeout_seconds = timeout_seconds
         self._command = command
-        self._process: Process | None = None
+        self._probe: _Probe | None = None
 
-    async def __aenter__(self) -> "ProbeClient":
-        """The child starts with the first version."""
+    async def __aenter__(self) -> Self:
+        """Return the client; the process starts with the first version."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """The child ends with the last."""
+        """End the process."""
         await self._end()
 
     async def load(self, wanted: VersionRequest) -> str:
-        """The fingerprint of what the child could load. Raises VersionRefused."""
-        process = await self._running()
+        """Return the fingerprint of the version that the process loaded.
+
+        Raises:
+            VersionRefused: It could not load the version, or died of it.
+        """
+        if self._probe is None:
+            self._probe = await _Probe.start(self._command)
+        probe = self._probe
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                line = await self._ask(process, wanted)
+                line = await probe.exchange(json.dumps(_request(wanted)).encode())
+                if not line:
+                    died = await self._describe_exit(probe)
+                    raise VersionRefused(RefusalCause.CRASHED, f"its trial load {died}")
         except TimeoutError:
             await self._end()
             reason = f"its trial load did not end within {self._timeout_seconds:g} s"
@@ -74,48 +132,39 @@ class ProbeClient:
         except asyncio.CancelledError:
             await self._end()
             raise
-        if not line:
-            raise VersionRefused(RefusalCause.CRASHED, f"its trial load {await self._how_it_died(process)}")
-        answer = json.loads(line)
-        if not answer["ok"]:
-            cause = CAUSES.get(answer["error"], RefusalCause.FAILED)
-            raise VersionRefused(
-                cause, answer["reason"] or answer["error"], transient=cause in TRANSIENT_CAUSES
-            )
-        return str(answer["fingerprint"])
+        return await self._read(line)
 
-    async def _ask(self, process: Process, wanted: VersionRequest) -> bytes:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - both are pipes
-        asked = {
-            "root": str(wanted.root),
-            "model": wanted.model,
-            "version": wanted.version,
-            "key": wanted.key.hex() if wanted.key else "",
-            "require_signature": wanted.require_signature,
-        }
+    async def _read(self, line: bytes) -> str:
         try:
-            process.stdin.write(json.dumps(asked).encode() + b"\n")
-            await process.stdin.drain()
-            return await process.stdout.readline()
-        except (BrokenPipeError, ConnectionResetError):
-            return b""
+            answer = json.loads(line)
+            if answer["ok"]:
+                return str(answer["fingerprint"])
+            name, reason = str(answer["error"]), str(answer["reason"])
+        except (ValueError, TypeError, KeyError):
+            await self._end()
+            reason = "its trial load gave an answer that cannot be read"
+            raise VersionRefused(RefusalCause.FAILED, reason) from None
+        cause = CAUSES.get(name, RefusalCause.FAILED)
+        raise VersionRefused(cause, reason or name, transient=cause in TRANSIENT_CAUSES)
 
-    async def _running(self) -> Process:
-        if self._process is None:
-            self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
-        return self._process
-
-    async def _how_it_died(self, process: Process) -> str:
-        code = await process.wait()
-        self._process = None
+    async def _describe_exit(self, probe: _Probe) -> str:
+        code = await probe.process.wait()
+        await self._end()
         if code >= 0:
             return f"ended the process with code {code}"
         return f"killed the process with {signal.Signals(-code).name}"
 
     async def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            await probe.end()
+
+
+def _request(wanted: VersionRequest) -> dict[str, object]:
+    return {
+        "root": str(wanted.root),
+        "model": wanted.model,
+        "version": wanted.version,
+        "key": wanted.key.hex() if wanted.key else "",
+        "require_signature": wanted.require_signature,
+    }

@@ -1,10 +1,13 @@
-"""The child process: loads one version after another and says how it went; a crash here costs nobody a
-forecast.
+"""The probe process: loads versions one after another, so that a crash costs no forecast.
 
-Reads one JSON line a version from stdin and answers with one on stdout. Ends when stdin does.
+Reads one JSON line per version from stdin and answers with one on the pipe whose descriptor is the first
+argument. Stdout is not part of the protocol, since any library may print there. Ends when stdin does.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import resource
 import sys
 from pathlib import Path
@@ -17,24 +20,29 @@ MEMORY_BYTES = 4 * 2**30
 
 
 def main() -> None:
-    """Answer until stdin ends, within limits of the kernel, so that nothing here outlives a parent that is
-    gone.
-    """
+    """Answer until stdin ends, within limits of the kernel, so that nothing here outlives a dead parent."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import_blocker.install()
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(_try(json.loads(line))) + "\n")
-        sys.stdout.flush()
+    # What is printed belongs into the log, not into the parent's stdout.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as answers:
+        for line in sys.stdin:
+            answers.write(json.dumps(_probe(json.loads(line))) + "\n")
+            answers.flush()
 
 
-def _try(asked: dict[str, Any]) -> dict[str, Any]:
-    from coincast_forecast.registry.verification import VersionRequest, fingerprint, load_verified  # noqa: PLC0415 - after the limits
+def _probe(request: dict[str, Any]) -> dict[str, Any]:
+    from coincast_forecast.registry.verification import (  # noqa: PLC0415 - after the limits
+        VersionRequest,
+        fingerprint,
+        load_verified,
+    )
 
-    key = bytes.fromhex(asked["key"]) if asked["key"] else None
+    key = bytes.fromhex(request["key"]) if request["key"] else None
     wanted = VersionRequest(
-        Path(asked["root"]), asked["model"], asked["version"], key, asked["require_signature"]
+        Path(request["root"]), request["model"], request["version"], key, request["require_signature"]
     )
     try:
         artifact = load_verified(wanted)

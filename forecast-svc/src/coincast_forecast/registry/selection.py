@@ -1,6 +1,6 @@
-"""Which model `auto` means for a coin and horizon: the best recent record, live first, then as measured.
-Pure.
-"""
+"""Select the model that `auto` means: the best recent record for the coin and horizon. Pure."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from coincast_forecast.registry.deployment import LiveVersion, Snapshot
 
 
 def select_model(snapshot: Snapshot, scores: LiveScores, coin_id: str, days: int, history_days: int) -> str:
-    """The model with the best skill among those that can serve; `technical` where none can.
+    """Return the model with the best skill among those that can serve; `technical` where none can.
 
-    Live skill (this coin, else all coins) counts only where every candidate has it: skills from different
-    sources are not comparable. Where nothing was measured the order of TRAINED_MODELS decides.
+    Live skill (of this coin, else of all coins) is used only where every candidate has it, since skills from
+    different sources are not comparable. Where nothing was measured, the order of TRAINED_MODELS decides.
     """
     able = [v for v in _productions(snapshot) if _is_capable(v, days, history_days)]
     if not able:
@@ -25,7 +25,7 @@ def select_model(snapshot: Snapshot, scores: LiveScores, coin_id: str, days: int
 
 
 def measured_skill(record: Record | None, days: int) -> float | None:
-    """CRPS skill (else point skill) in percent at the measured horizon nearest to the one asked."""
+    """Return the CRPS skill (else the point skill) in percent at the nearest measured horizon."""
     if record is None:
         return None
     figures = [
@@ -40,8 +40,8 @@ def measured_skill(record: Record | None, days: int) -> float | None:
 
 
 def _productions(snapshot: Snapshot) -> list[LiveVersion]:
-    lineups = [snapshot.get(model) for model in TRAINED_MODELS]
-    return [lineup.production for lineup in lineups if lineup is not None and lineup.production is not None]
+    deployments = [snapshot.get(model) for model in TRAINED_MODELS]
+    return [d.production for d in deployments if d is not None and d.production is not None]
 
 
 def _is_capable(version: LiveVersion, days: int, history_days: int) -> bool:

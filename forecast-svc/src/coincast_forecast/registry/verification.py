@@ -1,15 +1,20 @@
-"""Loads a version the safe way round: digests, then the parse, then golden inputs against golden outputs."""
+"""Load a version in a safe order: digests, then the parse, then golden inputs against golden outputs."""
+
+from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from coincast_modelkit.artifact import LoadedArtifact, check_golden, read_artifact
+from coincast_forecast.inference.plausibility import implausible_reasons
+from coincast_modelkit.artifact import ArtifactRefused, LoadedArtifact, check_golden, read_artifact
+from coincast_modelkit.artifact.golden import golden_inputs
+from coincast_modelkit.models import ForecastModel
 
 
 @dataclass(frozen=True, slots=True)
 class VersionRequest:
-    """A version to load and how strict to be about signatures."""
+    """A version to load, and whether it must be signed."""
 
     root: Path
     model: str
@@ -19,8 +24,11 @@ class VersionRequest:
 
 
 def load_verified(wanted: VersionRequest) -> LoadedArtifact:
-    """The artifact, its golden forecasts reproduced here. Raises ArtifactError, also where it has none, or
-    whatever the parse raises.
+    """Return the artifact once its golden forecasts are reproduced here and plausible.
+
+    Raises:
+        ArtifactError: The version is missing, corrupt, without golden forecasts, or gives others here.
+        Exception: Whatever the parse raises.
     """
     artifact = read_artifact(
         wanted.root,
@@ -30,9 +38,27 @@ def load_verified(wanted: VersionRequest) -> LoadedArtifact:
         require_signature=wanted.require_signature,
     )
     check_golden(artifact.model, artifact.golden)
+    check_plausible(artifact.model, artifact.golden)
     return artifact
 
 
+def check_plausible(model: ForecastModel, golden: bytes) -> None:
+    """Raise ArtifactRefused where a golden forecast, though reproduced, could not be served.
+
+    Coins for which the model gives no forecast at all are left out, as `check_golden` leaves them out.
+    """
+    inputs, arrays = golden_inputs(golden)
+    forecasts = model.predict(inputs, [int(h) for h in arrays["horizons"]])
+    usable = [i for i, whole in enumerate(forecasts.usable().tolist()) if whole]
+    reasons = implausible_reasons(forecasts.coins(usable), [inputs[i] for i in usable])
+    for index, reason in zip(usable, reasons, strict=True):
+        if reason:
+            raise ArtifactRefused(f"its golden forecast of {inputs[index].coin_id} is {reason}")
+
+
 def fingerprint(artifact: LoadedArtifact) -> str:
-    """SHA-256 of the manifest, which names the digest of every file: what was tried is what is loaded."""
+    """Return the SHA-256 of the manifest, which holds the digest of every file.
+
+    Equal fingerprints show that the version that was probed is the one that is loaded.
+    """
     return hashlib.sha256(artifact.manifest.to_bytes()).hexdigest()

@@ -1,4 +1,6 @@
-"""A model's distributions shown as columns of prices: points, intervals, quantiles, volatility. Pure."""
+"""Render distributions as columns of prices: points, intervals, quantiles and volatility. Pure."""
+
+from __future__ import annotations
 
 import datetime as dt
 import math
@@ -18,21 +20,21 @@ YEAR_DAYS = 365
 
 @lru_cache(maxsize=128)
 def dates_ahead(day: dt.date, days: int) -> tuple[str, ...]:
-    """The ISO dates whose closes are forecast."""
+    """Return the ISO dates whose closes are forecast."""
     return tuple((day + dt.timedelta(days=h)).isoformat() for h in range(1, days + 1))
 
 
 @lru_cache(maxsize=128)
-def output_probabilities(shape: RenderOptions) -> tuple[float, ...]:
-    """The median, both ends of each interval, and the quantiles asked for, in this order."""
-    ends = [p for level in shape.levels_percent for p in (0.5 - level / 200, 0.5 + level / 200)]
-    return (0.5, *ends, *shape.quantile_probabilities)
+def output_probabilities(options: RenderOptions) -> tuple[float, ...]:
+    """Return the median, both ends of each interval and the quantiles asked for, in this order."""
+    ends = [p for level in options.levels_percent for p in (0.5 - level / 200, 0.5 + level / 200)]
+    return (0.5, *ends, *options.quantile_probabilities)
 
 
-def curves(rows: Sequence[PredictionRef], shape: RenderOptions) -> list[ForecastColumns]:
-    """Columns of the first `shape.days` horizons of rows of one version; all coins in one go."""
-    part = first_days(stack(rows), shape.days)
-    prices = part.quantile_prices(output_probabilities(shape)).transpose(0, 2, 1).tolist()
+def curves(rows: Sequence[PredictionRef], options: RenderOptions) -> list[ForecastColumns]:
+    """Return the columns of the first `options.days` horizons of predictions of one version."""
+    part = first_days(stack(rows), options.days)
+    prices = part.quantile_prices(output_probabilities(options)).transpose(0, 2, 1).tolist()
     rise = part.probability_of_rise().tolist()
     to_year = 100 * math.sqrt(YEAR_DAYS)
     volatility = (part.volatility * to_year).tolist()
@@ -40,7 +42,7 @@ def curves(rows: Sequence[PredictionRef], shape: RenderOptions) -> list[Forecast
     increase = part.rise_of_volatility.tolist()
     return [
         _curve(
-            shape,
+            options,
             prices[i],
             rise=rise[i],
             volatility=volatility[i],
@@ -52,7 +54,7 @@ def curves(rows: Sequence[PredictionRef], shape: RenderOptions) -> list[Forecast
 
 
 def stack(rows: Sequence[PredictionRef]) -> Forecasts:
-    """Rows out of any batches of one version as one batch."""
+    """Return predictions from any batches of one version as one batch."""
     batch = rows[0].forecasts
     if all(row.forecasts is batch for row in rows):
         return batch.coins([row.index for row in rows])
@@ -99,7 +101,7 @@ def rehearse() -> None:
 
 
 def _curve(
-    shape: RenderOptions,
+    options: RenderOptions,
     prices: list[list[float]],
     *,
     rise: list[float],
@@ -109,11 +111,11 @@ def _curve(
 ) -> ForecastColumns:
     intervals = tuple(
         IntervalColumn(level, tuple(prices[1 + 2 * i]), tuple(prices[2 + 2 * i]))
-        for i, level in enumerate(shape.levels_percent)
+        for i, level in enumerate(options.levels_percent)
     )
     first = 1 + 2 * len(intervals)
     quantiles = tuple(
-        QuantileColumn(p, tuple(prices[first + i])) for i, p in enumerate(shape.quantile_probabilities)
+        QuantileColumn(p, tuple(prices[first + i])) for i, p in enumerate(options.quantile_probabilities)
     )
     return ForecastColumns(
         prices=tuple(prices[0]),

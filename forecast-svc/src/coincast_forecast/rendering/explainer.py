@@ -1,4 +1,6 @@
-"""The most telling features of a forecast, on request; kept for as long as the forecast is."""
+"""Feature attributions of a forecast, computed on request and cached as long as the forecast."""
+
+from __future__ import annotations
 
 import asyncio
 import time
@@ -29,42 +31,49 @@ class Explainer:
     """Attributions by forecast, horizon and number of features."""
 
     def __init__(
-        self, keep: int, limit_seconds: float, remaining_seconds: Callable[[], float | None]
+        self, cache_size: int, limit_seconds: float, remaining_seconds: Callable[[], float | None]
     ) -> None:
-        self._kept: Lru[Key, Explanation] = Lru(keep)
+        self._cache: Lru[Key, Explanation] = Lru(cache_size)
         self._limit_seconds = limit_seconds
         self._remaining_seconds = remaining_seconds
 
-    async def of(self, answers: Collection[Prediction], days: int, top: int) -> dict[str, Explanation]:
-        """Each coin's attributions at the longest day asked, one coin after another until the time is up;
-        those left over say so.
+    async def explain(
+        self, predictions: Collection[Prediction], days: int, top: int
+    ) -> dict[str, Explanation]:
+        """Return each coin's attributions at the longest day asked for, one coin after another.
+
+        Coins that are not reached within the time limit get a reason instead.
         """
-        limit = step_limit_seconds(self._limit_seconds, len(answers), self._remaining_seconds())
+        limit = step_limit_seconds(self._limit_seconds, len(predictions), self._remaining_seconds())
         until = time.monotonic() + limit
-        late = Explanation(reason=f"not all {len(answers)} were explained within {limit:.2g} s: ask again")
+        late = Explanation(
+            reason=f"not all {len(predictions)} forecasts were explained within {limit:.2g} s: ask again"
+        )
         found: dict[str, Explanation] = {}
-        for answered in answers:
-            key = (answered.row, days, top)
-            told = self._kept.get(key)
-            if told is None:
-                told = await _told(answered, days, top, until - time.monotonic()) or late
-                if not told.reason:
-                    self._kept.put(key, told)
-            found[answered.row.prepared.coin_id] = told
+        for prediction in predictions:
+            key = (prediction.ref, days, top)
+            explanation = self._cache.get(key)
+            if explanation is None:
+                explanation = await _explain_one(prediction, days, top, until - time.monotonic()) or late
+                if not explanation.reason:
+                    self._cache.put(key, explanation)
+            found[prediction.ref.prepared.coin_id] = explanation
         return found
 
 
-async def _told(answered: Prediction, days: int, top: int, left_seconds: float) -> Explanation | None:
-    """What the version says; None where it says nothing in time."""
-    if answered.version is None:
-        return Explanation(reason=f"{answered.served_by} has nothing to explain")
+async def _explain_one(
+    prediction: Prediction, days: int, top: int, left_seconds: float
+) -> Explanation | None:
+    """Return what the version explains; None where it does not answer in time."""
+    if prediction.version is None:
+        return Explanation(reason=f"{prediction.served_by} has nothing to explain")
     if left_seconds <= 0:
         return None
     try:
         async with asyncio.timeout(left_seconds):
-            told = await answered.version.predictor.explain(answered.row.prepared, days, top)
+            found = await prediction.version.predictor.explain(prediction.ref.prepared, days, top)
     except TimeoutError:
         return None
     except Exception as error:  # an explanation is an extra: its failure must not cost the forecast
-        return Explanation(reason=f"{answered.served_by} could not explain itself ({type(error).__name__})")
-    return Explanation(told, "" if told else f"{answered.served_by} has nothing to explain")
+        return Explanation(reason=f"{prediction.served_by} could not be explained ({type(error).__name__})")
+    return Explanation(found, "" if found else f"{prediction.served_by} has nothing to explain")

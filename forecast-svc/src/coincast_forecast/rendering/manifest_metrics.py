@@ -1,4 +1,6 @@
-"""A manifest's walk-forward record, as the service tells it."""
+"""Convert the walk-forward record of a manifest to the record of a reply."""
+
+from __future__ import annotations
 
 from datetime import UTC, datetime
 
@@ -7,7 +9,7 @@ from coincast_modelkit.artifact import Record as StoredRecord
 
 
 def record_of(stored: StoredRecord) -> Record | None:
-    """The record; None where nothing was measured."""
+    """Return the record; None where nothing was measured."""
     if not stored.horizons:
         return None
     return Record(

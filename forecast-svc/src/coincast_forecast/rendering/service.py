@@ -1,105 +1,87 @@
-"""Turns answers into what is shown, and keeps it: the same forecast asked again is not drawn again."""
+"""Render predictions as forecasts; a forecast that was rendered before comes from a cache."""
+
+from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
-from coincast_forecast.domain import CoinForecast, Provenance, RenderOptions
+from coincast_forecast.domain import CoinForecast, RenderOptions
 from coincast_forecast.fallback.executor import Prediction
-from coincast_forecast.fallback.policy import explain
-from coincast_forecast.forecast_id import forecast_id
 from coincast_forecast.inference.predictor import PredictionRef
 from coincast_forecast.lru import Lru
 from coincast_forecast.rendering import columns
 from coincast_forecast.rendering.explainer import NO_EXPLANATION, Explanation
 
-
-@dataclass(frozen=True, slots=True)
-class RenderItem:
-    """An answer with what the reply must say of it."""
-
-    answered: Prediction
-    model: str
-    provenance: Provenance
-    explained: Explanation = NO_EXPLANATION
-
-    @property
-    def reason(self) -> str:
-        """Why the forecast is degraded; empty where it is not."""
-        parts = [
-            explain(self.answered.failures, f"{self.answered.served_by} {_version(self.answered)}".strip())
-        ]
-        if self.provenance.stale:
-            parts.append(self.provenance.reason or "the history is older than its fresh window")
-        return " ".join(part for part in parts if part)
-
-
 Key = tuple[PredictionRef, RenderOptions, str, str, str, Explanation]
 
 
 class ForecastRenderer:
-    """Draws forecasts, many coins of one version in one go."""
+    """Renders forecasts, all coins of one version in one pass over arrays."""
 
-    def __init__(self, keep: int) -> None:
-        self._kept: Lru[Key, CoinForecast] = Lru(keep)
+    def __init__(self, cache_size: int) -> None:
+        self._cache: Lru[Key, CoinForecast] = Lru(cache_size)
 
-    def show(
-        self, items: Mapping[str, RenderItem], vs_currency: str, shape: RenderOptions
+    def render(
+        self,
+        predictions: Mapping[str, Prediction],
+        reasons: Mapping[str, str],
+        explanations: Mapping[str, Explanation],
+        options: RenderOptions,
     ) -> dict[str, CoinForecast]:
-        """Each coin's forecast in the shape asked for."""
-        shown: dict[str, CoinForecast] = {}
+        """Return each coin's forecast.
+
+        Args:
+            predictions: What was predicted, by coin.
+            reasons: Why the forecast is degraded, by coin; an empty reason means that it is not.
+            explanations: Attributions by coin; coins without an entry have none.
+            options: How many days, which intervals and which quantiles.
+        """
+        forecasts: dict[str, CoinForecast] = {}
         missing: dict[str, list[tuple[str, Key]]] = defaultdict(list)
-        for coin, item in items.items():
-            answered = item.answered
-            key = (answered.row, shape, item.model, answered.variant, item.reason, item.explained)
-            kept = self._kept.get(key)
-            if kept is not None:
-                shown[coin] = kept
+        for coin, prediction in predictions.items():
+            explanation = explanations.get(coin, NO_EXPLANATION)
+            key = (
+                prediction.ref,
+                options,
+                prediction.model,
+                prediction.variant,
+                reasons[coin],
+                explanation,
+            )
+            cached = self._cache.get(key)
+            if cached is not None:
+                forecasts[coin] = cached
             else:
-                missing[f"{answered.served_by}/{_version(answered)}"].append((coin, key))
+                missing[prediction.server_name].append((coin, key))
         for group in missing.values():
-            for coin, key, forecast in _draw(items, group, vs_currency, shape):
-                self._kept.put(key, forecast)
-                shown[coin] = forecast
-        return shown
+            for coin, key, forecast in _render_group(predictions, group, options):
+                self._cache.put(key, forecast)
+                forecasts[coin] = forecast
+        return forecasts
 
 
-def _draw(
-    items: Mapping[str, RenderItem], group: list[tuple[str, Key]], vs_currency: str, shape: RenderOptions
+def _render_group(
+    predictions: Mapping[str, Prediction], group: Sequence[tuple[str, Key]], options: RenderOptions
 ) -> Iterable[tuple[str, Key, CoinForecast]]:
-    curves = columns.curves([items[coin].answered.row for coin, _ in group], shape)
-    for (coin, key), curve in zip(group, curves, strict=True):
-        item, answered = items[coin], items[coin].answered
-        prepared, version, reason = answered.row.prepared, _version(answered), item.reason
-        yield (
-            coin,
-            key,
-            CoinForecast(
-                coin_id=coin,
-                vs_currency=vs_currency,
-                day=prepared.as_of,
-                last_price=prepared.last_price,
-                model=item.model,
-                version=version,
-                served_by=answered.served_by,
-                degraded=bool(reason),
-                reason=reason,
-                variant=answered.variant,
-                forecast_id=forecast_id(
-                    answered.row,
-                    vs_currency=vs_currency,
-                    model=item.model,
-                    version=version,
-                    variant=answered.variant,
-                    served_by=answered.served_by,
-                ),
-                curve=curve,
-                record=answered.version.record if answered.version is not None else None,
-                attributions=item.explained.attributions,
-                attributions_reason=item.explained.reason,
-            ),
+    rendered = columns.curves([key[0] for _, key in group], options)
+    for (coin, key), curve in zip(group, rendered, strict=True):
+        prediction, reason, explanation = predictions[coin], key[4], key[5]
+        model_input = prediction.ref.prepared
+        forecast = CoinForecast(
+            coin_id=coin,
+            vs_currency=prediction.vs_currency,
+            day=model_input.as_of,
+            last_price=model_input.last_price,
+            model=prediction.model,
+            version=prediction.version_name,
+            served_by=prediction.served_by,
+            degraded=bool(reason),
+            reason=reason,
+            variant=prediction.variant,
+            forecast_id=prediction.forecast_id,
+            curve=curve,
+            record=prediction.version.record if prediction.version is not None else None,
+            attributions=explanation.attributions,
+            attributions_reason=explanation.reason,
         )
-
-
-def _version(answered: Prediction) -> str:
-    return answered.version.version if answered.version is not None else ""
+        yield coin, key, forecast

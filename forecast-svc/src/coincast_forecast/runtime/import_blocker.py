@@ -1,9 +1,10 @@
-"""Keeps libraries that serving never uses out of the process.
+"""Block imports of libraries that serving never uses.
 
-LightGBM imports pandas, scikit-learn and others merely because they are installed (2 s and 80 MB). Images
-of this service do not install them; where they are installed all the same (a developer's environment), this
-hides them.
+LightGBM imports pandas, scikit-learn and others merely because they are installed (2 s and 80 MB). Images of
+this service do not install them; in a developer's environment, where they are installed, this hides them.
 """
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,6 @@ class _BlockingFinder:
 
 
 def install() -> None:
-    """Hide them from here on; call it before LightGBM is imported. A second call changes nothing."""
+    """Block the packages from now on; call it before LightGBM is imported. A second call changes nothing."""
     if not any(isinstance(finder, _BlockingFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _BlockingFinder())

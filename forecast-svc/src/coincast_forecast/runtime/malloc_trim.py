@@ -1,8 +1,10 @@
-"""Keeps the process small: what large batches took for a moment goes back to the system.
+"""Return freed memory to the system periodically, so that large batches do not keep the process large.
 
-glibc keeps what is freed in the middle of an arena resident until it is told to give it back.
-Does nothing where the C library is another.
+glibc keeps memory that is freed in the middle of an arena resident until malloc_trim is called. Does nothing
+with another C library.
 """
+
+from __future__ import annotations
 
 import asyncio
 import ctypes
@@ -13,21 +15,21 @@ from functools import cache
 def _library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(None)
-        library.malloc_trim  # noqa: B018 - AttributeError where it has none
+        library.malloc_trim  # noqa: B018 - AttributeError where the library has none
     except (OSError, AttributeError):
         return None
     return library
 
 
 def trim() -> None:
-    """Give what is free to the system: milliseconds, without the interpreter's lock."""
+    """Return free memory to the system; takes milliseconds, without the GIL."""
     library = _library()
     if library is not None:
         library.malloc_trim(0)
 
 
 async def trim_periodically(every_seconds: float) -> None:
-    """Give back for ever, off the loop."""
+    """Trim periodically, off the event loop."""
     while True:
         await asyncio.sleep(every_seconds)
         await asyncio.to_thread(trim)

@@ -1,0 +1,209 @@
+"""Partial, doubted and short histories: served with a reason or refused, and fetched again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from coincast.common.v1 import common_pb2
+from coincast.market.v1 import market_pb2 as pb
+from coincast_chassis.errors import CoincastError, NotReady, Unavailable
+from coincast_forecast.domain import Provenance, Source
+from coincast_forecast.history.market_client import chunk_of, history_of
+from coincast_forecast.ports import History
+from tests.unit.forecast.forecast_fakes import walk
+from tests.unit.forecast.forecast_kit import FakeSource, Kit, make_kit
+
+MODELS = ("lightgbm", "lstm", "ml_ensemble", "technical")
+
+
+class PartialSource(FakeSource):
+    """A source that has only the last days of some coins for now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.partial: dict[str, int] = {}
+        self.doubted: set[str] = set()
+
+    async def fetch(self, ids, vs_currency, days):  # type: ignore[no-untyped-def]
+        found = await super().fetch(ids, vs_currency, days)
+        for coin, kept in self.partial.items():
+            history = found.get(coin)
+            if isinstance(history, History):
+                candles = history.candles.rows(len(history.candles) - kept, len(history.candles))
+                found[coin] = dataclasses.replace(
+                    history, candles=candles, partial_reason="the quota is used up", retry_after_seconds=20.0
+                )
+        for coin in self.doubted:
+            found[coin] = dataclasses.replace(found[coin], doubt_reason="the last close doubled")
+        return found
+
+
+@pytest.fixture
+def source() -> PartialSource:
+    return PartialSource()
+
+
+@pytest.fixture
+def kit(source: PartialSource) -> Kit:
+    return make_kit(source=source)
+
+
+@pytest.mark.parametrize("model", [*MODELS, "auto"])
+async def test_a_short_partial_history_is_refused_with_a_retry_time(
+    kit: Kit, source: PartialSource, model: str
+) -> None:
+    source.partial["bitcoin"] = 2
+    [(coin, error)] = (await kit.ask("bitcoin", model=model)).errors
+    assert coin == "bitcoin"
+    assert isinstance(error, Unavailable)
+    assert error.retry_after_seconds == 20
+    assert "the quota is used up" in error.message
+
+
+async def test_a_partial_history_is_fetched_again_and_then_whole(kit: Kit, source: PartialSource) -> None:
+    source.partial["bitcoin"] = 2
+    await kit.ask("bitcoin", model="lightgbm")
+    source.partial.clear()
+    kit.clock.advance(19)
+    assert (await kit.ask("bitcoin", model="lightgbm")).errors
+    kit.clock.advance(2)
+    forecast = (await kit.one("bitcoin", model="lightgbm")).forecast
+    assert (forecast.served_by, forecast.degraded) == ("lightgbm", False)
+
+
+async def test_a_forecast_from_a_partial_history_says_so_and_is_not_cached(
+    kit: Kit, source: PartialSource
+) -> None:
+    source.partial["dogecoin"] = 120
+    forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
+    assert forecast.degraded
+    assert (
+        "only 120 days of the history of dogecoin are here for now: the quota is used up" in forecast.reason
+    )
+    source.partial.clear()
+    kit.clock.advance(21)
+    assert not (await kit.one("dogecoin", model="lightgbm")).forecast.degraded
+
+
+async def test_a_partial_history_does_not_replace_a_longer_one(kit: Kit, source: PartialSource) -> None:
+    first = (await kit.one("dogecoin", model="lightgbm")).forecast
+    source.next_day()
+    source.partial["dogecoin"] = 2
+    await kit.histories.check_days()
+    kit.clock.advance(61)
+    late = (await kit.one("dogecoin", model="lightgbm")).forecast
+    assert late.day == first.day
+    assert "could not be brought up to date" in late.reason
+    source.partial.clear()
+    kit.clock.advance(61)
+    assert (await kit.one("dogecoin", model="lightgbm")).forecast.day > first.day
+
+
+async def test_a_doubted_history_is_said_and_fetched_again(kit: Kit, source: PartialSource) -> None:
+    source.doubted.add("dogecoin")
+    forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
+    assert forecast.degraded
+    assert "in doubt: the last close doubled" in forecast.reason
+    source.doubted.clear()
+    kit.clock.advance(6)
+    assert not (await kit.one("dogecoin", model="lightgbm")).forecast.degraded
+
+
+@pytest.mark.parametrize(("days", "model"), [(d, m) for d in (1, 2, 12, 29) for m in MODELS])
+async def test_a_young_coin_is_not_ready_for_a_named_model(
+    kit: Kit, source: PartialSource, days: int, model: str
+) -> None:
+    source.coins["newborn"] = walk("newborn", days)
+    [(_, error)] = (await kit.ask("newborn", model=model)).errors
+    assert isinstance(error, NotReady)
+    assert f"{days} closed days" in error.message
+    assert "model=auto" in error.message
+
+
+@pytest.mark.parametrize("days", [1, 2, 5, 12, 29])
+async def test_auto_answers_a_young_coin_naively_and_says_why(
+    kit: Kit, source: PartialSource, days: int
+) -> None:
+    source.coins["newborn"] = walk("newborn", days)
+    forecast = (await kit.one("newborn", model="auto")).forecast
+    assert forecast.served_by == "last_price"
+    assert f"technical needs 30 closed days of history and newborn has {days}" in forecast.reason
+    lower, upper = forecast.curve.intervals[0].lower, forecast.curve.intervals[0].upper
+    assert all(low < forecast.last_price < up for low, up in zip(lower, upper, strict=True))
+
+
+async def test_auto_takes_a_model_with_a_smaller_minimum(kit: Kit, source: PartialSource) -> None:
+    source.coins["young"] = walk("young", 31)
+    for model in kit.models.values():
+        model.min_history_days = 45
+    forecast = (await kit.one("young", model="auto")).forecast
+    assert (forecast.served_by, forecast.degraded) == ("technical", True)
+
+
+async def test_a_restated_history_of_the_same_day_replaces_the_old_one(
+    kit: Kit, source: PartialSource
+) -> None:
+    source.doubted.add("dogecoin")
+    first = (await kit.one("dogecoin", model="lightgbm")).forecast
+    candles = source.coins["dogecoin"]
+    scaled = {name: getattr(candles, name) / 100 for name in ("open", "high", "low", "close")}
+    source.coins["dogecoin"] = dataclasses.replace(candles, **scaled)
+    kit.clock.advance(6)
+    second = (await kit.one("dogecoin", model="lightgbm")).forecast
+    assert second.day == first.day
+    assert second.last_price == pytest.approx(first.last_price / 100)
+
+
+def message(**fields: object) -> pb.History:
+    candles = [pb.Candle(date=f"2025-08-{day:02d}", close=100.0 + day) for day in range(1, 4)]
+    return pb.History(id="bitcoin", vs_currency="usd", candles=candles, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fields", "partial", "retry", "doubt"),
+    [
+        ({}, "", None, ""),
+        ({"completeness": pb.HISTORY_COMPLETENESS_WHOLE}, "", None, ""),
+        ({"completeness": pb.HISTORY_COMPLETENESS_CUT_BY_PLAN}, "", None, ""),
+        (
+            {
+                "completeness": pb.HISTORY_COMPLETENESS_PARTIAL,
+                "partial_reason": "no quota",
+                "retry_after_seconds": 7.0,
+            },
+            "no quota",
+            7.0,
+            "",
+        ),
+        ({"completeness": pb.HISTORY_COMPLETENESS_PARTIAL}, "market-data could not", None, ""),
+        ({"in_doubt": True, "quality_notes": ["a step", "a gap"]}, "", None, "a step; a gap"),
+        ({"in_doubt": True}, "", None, "wait for confirmation"),
+    ],
+)
+def test_a_message_says_whether_it_is_whole(
+    fields: dict[str, object], partial: str, retry: float | None, doubt: str
+) -> None:
+    history = history_of("bitcoin", [chunk_of(message(**fields))])
+    assert isinstance(history, History)
+    assert partial in history.partial_reason
+    assert bool(partial) == bool(history.partial_reason)
+    assert history.retry_after_seconds == retry
+    assert doubt in history.doubt_reason
+    assert history.is_whole == (not partial and not doubt)
+
+
+@pytest.mark.parametrize(
+    ("completeness", "kind"),
+    [(pb.HISTORY_COMPLETENESS_PARTIAL, Unavailable), (pb.HISTORY_COMPLETENESS_WHOLE, NotReady)],
+)
+def test_no_candle_at_all_is_unavailable_only_for_now(
+    completeness: pb.HistoryCompleteness, kind: type[CoincastError]
+) -> None:
+    empty = pb.History(id="bitcoin", completeness=completeness, provenance=common_pb2.Provenance())
+    assert isinstance(history_of("bitcoin", [chunk_of(empty)]), kind)
+
+
+def test_a_history_without_a_flag_is_whole() -> None:
+    assert History(walk("bitcoin"), Provenance(Source.LIVE)).is_whole
