@@ -136,9 +136,10 @@ pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	@$(BIN)/python deploy/kubernetes_rules.py
 
 .PHONY: evaluate
-evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= -> reports/
+evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= INTERVAL=1h -> reports/
 	@$(BIN)/coincast-training evaluate --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
-	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") $(if $(HORIZONS),--horizons "$(HORIZONS)") --out $(or $(OUT),reports)
+	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") $(if $(HORIZONS),--horizons "$(HORIZONS)") \
+	    $(if $(INTERVAL),--interval "$(INTERVAL)") --out $(or $(OUT),reports)
 
 .PHONY: lock
 lock: $(VENV)/.uv ## Write the lock files anew from requirements/*.in

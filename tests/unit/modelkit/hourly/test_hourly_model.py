@@ -35,7 +35,7 @@ def model() -> IntradayModel:
     slopes[:, TERMS.index("volatility_24h")] = 1.0
     line = HourlyLine(slopes, np.zeros(len(ANCHORS)), np.full(len(ANCHORS), 0.3))
     sizes = np.tile(-np.log1p(-LEVELS), (len(ANCHORS), 3, 1)) * np.array([1.2, 1.0, 0.9])[None, :, None]
-    calibration = HourlyCalibration(line, sizes, np.full(len(ANCHORS), 1.1))
+    calibration = HourlyCalibration(line, sizes, np.full(len(ANCHORS), 1.1), np.ones((len(ANCHORS), 24)))
     return IntradayModel(
         {RANGES: calibration, CLOSES: calibration}, panel_profile=PROFILE, profiles={"bitcoin": PROFILE}
     )

@@ -10,7 +10,7 @@ import pytest
 from coincast_modelkit.hourly.candles import FIELDS, HourlyCandles
 from coincast_modelkit.hourly.model import ANCHORS, CLOSES, RANGES, IntradayModel
 from coincast_training.hourly.dataset import HourlyTable, build_table
-from coincast_training.hourly.walk import Fitter, calibrate_now, log_scales, sizes_of, walk_forward
+from coincast_training.hourly.walk import Fitter, calibrate, calibrate_now, log_scales, walk_forward
 from tests.unit.modelkit.hourly.hourly_market import invented
 
 PANEL = {"bitcoin": invented("bitcoin", 420, seed=1), "ethereum": invented("ethereum", 400, seed=2)}
@@ -44,7 +44,9 @@ def test_fit_at_a_cut_does_not_depend_on_later_hours(table: HourlyTable) -> None
     fits = [Fitter(t).line(CUT) for t in (table, other)]
     assert np.array_equal(fits[0].slopes, fits[1].slopes)
     scales = [log_scales(t, fits[0], slice(0, CUT)) for t in (table, other)]
-    assert np.array_equal(sizes_of(table, scales[0], CUT)[0], sizes_of(other, scales[1], CUT)[0])
+    kept = [calibrate(t, f, s, CUT) for t, f, s in zip((table, other), fits, scales, strict=True)]
+    assert np.array_equal(kept[0].sizes, kept[1].sizes)
+    assert np.array_equal(kept[0].hour_widths, kept[1].hour_widths)
 
 
 def test_outcomes_of_the_walk_lie_after_their_hour(table: HourlyTable) -> None:
@@ -89,7 +91,19 @@ def test_intervals_cover_what_they_say_out_of_sample(table: HourlyTable) -> None
 def test_sizes_need_outcomes(table: HourlyTable) -> None:
     nothing = replace(table, returns=np.full_like(table.returns, np.nan))
     with pytest.raises(ValueError, match="outcomes"):
-        sizes_of(nothing, np.zeros(table.returns.shape), CUT)
+        calibrate(nothing, Fitter(table).line(CUT), np.zeros(table.returns.shape), CUT)
+
+
+def test_hour_with_larger_moves_than_its_profile_gets_a_wider_interval(table: HourlyTable) -> None:
+    returns = table.returns.copy()
+    noon = table.origin_hours == 12
+    returns[:, noon, 0] *= 1.5
+    scales = np.full(returns.shape, np.log(0.01))
+    line = Fitter(table).line(CUT)
+    plain, wild = (calibrate(t, line, scales, CUT) for t in (table, replace(table, returns=returns)))
+    ratio = wild.hour_widths[0] / plain.hour_widths[0]
+    assert ratio[12] / ratio[11] > 1.15
+    assert np.array_equal(plain.hour_widths[1], wild.hour_widths[1])
 
 
 def test_closes_alone_give_rows_but_the_same_outcomes(table: HourlyTable) -> None:

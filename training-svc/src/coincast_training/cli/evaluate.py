@@ -37,6 +37,9 @@ def evaluate(
     seed: int = typer.Option(1, "--seed", help="Seed of every model that draws."),
     jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes."),
     config_dir: ConfigDir = None,
+    interval: str = typer.Option(
+        "1d", "--interval", help="1d: daily candles and models; 1h: hourly candles (Parquet) and `intraday`."
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and
@@ -45,23 +48,29 @@ def evaluate(
     from coincast_training.evaluation.options import BadOptionError, EvaluationOptions, days_ahead  # noqa: PLC0415
     from coincast_training.evaluation.runner import evaluate as run  # noqa: PLC0415 - brings the peers' libraries
 
+    if interval not in ("1d", "1h"):
+        raise InvalidInput(f"interval must be 1d or 1h; it is {interval!r}.", field="interval")
     try:
-        run(
-            EvaluationOptions(
-                data=data,
-                out=out,
-                first=first,
-                last=last,
-                coins=split_ids(coins),
-                models=split_ids(models),
-                seed=seed,
-                jobs=jobs,
-                config_dir=config_dir,
-                horizons=days_ahead(split_ids(horizons)),
-            ),
-            errors if as_json else None,
+        options = EvaluationOptions(
+            data=data,
+            out=out,
+            first=first,
+            last=last,
+            coins=split_ids(coins),
+            models=split_ids(models),
+            seed=seed,
+            jobs=jobs,
+            config_dir=config_dir,
+            horizons=days_ahead(split_ids(horizons)),
         )
+        if interval == "1h":
+            from coincast_training.hourly.evaluation import evaluate_hourly  # noqa: PLC0415 - as above
+
+            evaluate_hourly(options, errors if as_json else None)
+        else:
+            run(options, errors if as_json else None)
     except BadOptionError as error:
         raise InvalidInput(str(error)) from error
     if as_json:
-        sys.stdout.write((out / "evaluation.json").read_text(encoding="utf-8"))
+        name = "evaluation_hourly.json" if interval == "1h" else "evaluation.json"
+        sys.stdout.write((out / name).read_text(encoding="utf-8"))

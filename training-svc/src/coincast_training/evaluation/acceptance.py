@@ -48,9 +48,11 @@ def summarise_acceptance(entries: Sequence[Mapping[str, Any]]) -> AcceptanceSumm
     return AcceptanceSummary(len(judged), missed, len(bound) - len(judged))
 
 
-def _entry(
+def acceptance_entry(
     name: str, value: float | None, must: float | None, aim: float | None, *, below: bool = False
 ) -> dict[str, Any]:
+    """Return one figure beside its bounds; it holds where it is at least (below: at most) `must`."""
+
     def meets(bound: float | None) -> bool | None:
         if value is None or bound is None or value != value:  # noqa: PLR0124 - NaN is unlike itself
             return None
@@ -81,17 +83,19 @@ def _point(s: Summary) -> Iterator[dict[str, Any]]:
         for model in PRODUCT_MODELS:
             value = _get(s, "models", h, model, "point", "mape_percent")
             beside = "" if walk is None else f" (random walk {walk:.3f})"
-            yield _entry(f"MAPE of {model}, {h} d, all coins{beside}", value, bound, None, below=True)
+            yield acceptance_entry(
+                f"MAPE of {model}, {h} d, all coins{beside}", value, bound, None, below=True
+            )
         value = _get(s, "against", h, "ml_ensemble", "moving_average_30", "point", "skill_percent")
-        yield _entry(f"ml_ensemble better than the 30-day moving average, {h} d", value, 30.0, None)
+        yield acceptance_entry(f"ml_ensemble better than the 30-day moving average, {h} d", value, 30.0, None)
     for model, bound in (("lstm", 7.0), ("ml_ensemble", 6.0)):
         value = _get(s, "by_coin_mape", "7", model, "bitcoin")
         walk = _get(s, "by_coin_mape", "7", "random_walk", "bitcoin")
-        yield _entry(f"bitcoin, 7 d, {model}", value, bound, walk, below=True)
+        yield acceptance_entry(f"bitcoin, 7 d, {model}", value, bound, walk, below=True)
     for model in PRODUCT_MODELS:
         for h in _get(s, "models") or {}:
             value = _get(s, "against", h, model, "random_walk", "point", "mape_ratio")
-            yield _entry(
+            yield acceptance_entry(
                 f"MAPE of {model} over that of the random walk, {h} d", value, 1.005, None, below=True
             )
         found = [
@@ -100,7 +104,9 @@ def _point(s: Summary) -> Iterator[dict[str, Any]]:
         ]
         known = [x for x in found if x is not None and x == x]  # noqa: PLR0124 - NaN is unlike itself
         best = max(known, default=None)
-        yield _entry(f"MAPE of {model}, best Diebold-Mariano against the random walk", best, None, 2.0)
+        yield acceptance_entry(
+            f"MAPE of {model}, best Diebold-Mariano against the random walk", best, None, 2.0
+        )
 
 
 def _distribution(s: Summary) -> Iterator[dict[str, Any]]:
@@ -113,14 +119,16 @@ def _distribution(s: Summary) -> Iterator[dict[str, Any]]:
         for h, (must, aim) in by_horizon.items():
             found = _get(s, "against", h, "ml_ensemble", baseline, "distribution")
             value = _get(found, "skill_percent")
-            yield _entry(f"ml_ensemble, CRPS skill % against {baseline}, {h} d", value, must, aim)
+            yield acceptance_entry(f"ml_ensemble, CRPS skill % against {baseline}, {h} d", value, must, aim)
     for h in ("1", "7"):
         found = _get(s, "against", h, "ml_ensemble", "garch_t_fhs", "distribution")
-        yield _entry(f"its Diebold-Mariano statistic, {h} d", _get(found, "diebold_mariano"), 2.0, None)
+        yield acceptance_entry(
+            f"its Diebold-Mariano statistic, {h} d", _get(found, "diebold_mariano"), 2.0, None
+        )
         share = 100 * found["coins_better"] / found["coins"] if found else None
-        yield _entry(f"coins on which ml_ensemble beats garch_t_fhs, %, {h} d", share, 80.0, None)
+        yield acceptance_entry(f"coins on which ml_ensemble beats garch_t_fhs, %, {h} d", share, 80.0, None)
         value = _get(found, "winkler_80", "skill_percent")
-        yield _entry(f"ml_ensemble, Winkler 80 % against garch_t_fhs, {h} d", value, 2.0, 4.0)
+        yield acceptance_entry(f"ml_ensemble, Winkler 80 % against garch_t_fhs, {h} d", value, 2.0, 4.0)
 
 
 def _coverage(s: Summary) -> Iterator[dict[str, Any]]:
@@ -129,11 +137,13 @@ def _coverage(s: Summary) -> Iterator[dict[str, Any]]:
         for level, must, aim in (("80", 2.0, 1.0), ("95", 1.5, 0.7)):
             value = _get(found, "coverage_percent", level)
             off = None if value is None else abs(value - float(level))
-            yield _entry(f"ml_ensemble, {level} % coverage off by, {h} d", off, must, aim, below=True)
+            yield acceptance_entry(
+                f"ml_ensemble, {level} % coverage off by, {h} d", off, must, aim, below=True
+            )
         for name, part in (_get(found, "coverage_80_by_tercile") or {}).items():
             bound = TERCILE_POINTS.get(h, 2 * part["standard_error"])
             off = abs(part["coverage_percent"] - 80)
-            yield _entry(
+            yield acceptance_entry(
                 f"ml_ensemble, 80 % coverage in {name} days off by, {h} d", off, bound, None, below=True
             )
 
@@ -143,11 +153,13 @@ def _volatility(s: Summary) -> Iterator[dict[str, Any]]:
         found = _get(s, "against", h, "ml_ensemble")
         if h in ("1", "7"):
             value = _get(found, "garch_normal", "volatility", "qlike", "skill_percent")
-            yield _entry(f"ml_ensemble, QLIKE against GARCH(1,1), {h} d", value, 10.0, 20.0)
+            yield acceptance_entry(f"ml_ensemble, QLIKE against GARCH(1,1), {h} d", value, 10.0, 20.0)
             level = _get(found, "garch_normal", "volatility", "qlike_at_right_level", "skill_percent")
-            yield _entry(f"the same with both levels set right, {h} d", level, 10.0, 20.0)
+            yield acceptance_entry(f"the same with both levels set right, {h} d", level, 10.0, 20.0)
         points = _get(found, "har", "volatility", "direction_points")
-        yield _entry(f"ml_ensemble, volatility up or down, points above HAR, {h} d", points, 0.0, 2.0)
+        yield acceptance_entry(
+            f"ml_ensemble, volatility up or down, points above HAR, {h} d", points, 0.0, 2.0
+        )
 
 
 def _direction(s: Summary) -> Iterator[dict[str, Any]]:
@@ -160,4 +172,4 @@ def _direction(s: Summary) -> Iterator[dict[str, Any]]:
             for key, days in (("accuracy", "all days"), ("surest_quarter", "the surest quarter")):
                 low, high = told["interval" if key == "accuracy" else f"{key}_interval"]
                 text = f"price direction by {name}, {days}, % right [{low:.1f}, {high:.1f}], {h} d"
-                yield _entry(text, told[f"{key}_percent"], None, None)
+                yield acceptance_entry(text, told[f"{key}_percent"], None, None)

@@ -57,7 +57,7 @@ def evaluate(options: EvaluationOptions, console: Console | None = None) -> dict
     write_json(found, options.out / "evaluation.json")
     write_html(found, slices, options.out / "evaluation.html")
     (options.out / "evaluation.md").write_text(card(found), encoding="utf-8")
-    _print(console, found)
+    print_acceptance(console, found)
     taken = time.monotonic() - began
     console.print(f"{options.out}/evaluation.json, .html, .md and predictions.parquet in {taken:.0f} s")
     return found
@@ -96,7 +96,8 @@ def _version(library: str) -> str:
         return "not installed"
 
 
-def _print(console: Console, found: dict[str, Any]) -> None:
+def print_acceptance(console: Console, found: dict[str, Any]) -> None:
+    """Print the notes and the table of figures to reach, each with what was measured."""
     for note in found["about"]["notes"]:
         console.print(f"note: {note}")
     table = Table(title="Figures to reach")

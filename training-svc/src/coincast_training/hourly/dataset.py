@@ -65,6 +65,11 @@ class HourlyTable:
         """Return when each hour closed, (n,)."""
         return np.asarray(self.starts + HOUR)
 
+    @property
+    def origin_hours(self) -> NDArray[np.int64]:
+        """Return the UTC hour at which each row closed, (n,)."""
+        return np.asarray(self.closes_at.astype(np.int64) % HOURS_A_DAY)
+
     def position(self, moment: np.datetime64) -> int:
         """Return the first row whose hour closes at or after a moment."""
         return int(np.searchsorted(self.closes_at, as_hour(moment)))

@@ -25,10 +25,14 @@ REFIT_DAYS = 60
 # Residuals of the last year tell the sizes; a regime's own count as much as all once it has so many.
 MEMORY_DAYS = 365
 PRIOR_ROWS = 4000.0
+# The width of an hour of origin counts as much as that of all hours once it has so many residuals.
+HOUR_PRIOR_ROWS = 500.0
 MIN_RESIDUALS = 200
-# The first line of a walk is fitted after so many days, the first sizes after so many days of its forecasts.
+# The first line of a walk is fitted after so many days.
 FIRST_FIT_DAYS = 180
-FIRST_SIZES_DAYS = 60
+
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +50,17 @@ class Walk:
 
     log_scales: Floats
     folds: tuple[Fold, ...]
+
+
+def scored_rows(table: HourlyTable, walk: Walk, fold: Fold, anchor: int) -> tuple[Rows, Rows, Floats, Floats]:
+    """Return coins, rows, scales (m,) and sizes (m, L) of a fold's forecasts whose outcome is known."""
+    part = slice(fold.cut, fold.stop)
+    good = np.isfinite(table.returns[:, part, anchor]) & np.isfinite(walk.log_scales[:, part, anchor])
+    coin, row = np.nonzero(good)
+    row = row + fold.cut
+    widths = fold.calibration.hour_widths[anchor][table.origin_hours[row]]
+    scale = np.exp(walk.log_scales[coin, row, anchor]) * widths
+    return coin, row, scale, fold.calibration.sizes[anchor][table.regimes[coin, row]]
 
 
 class Fitter:
@@ -81,16 +96,24 @@ def log_scales(table: HourlyTable, line: HourlyLine, hours: slice) -> Floats:
     )
 
 
-def sizes_of(
-    table: HourlyTable, scales: Floats, cut: int, memory_days: int = MEMORY_DAYS
-) -> tuple[Floats, Floats]:
-    """Return sizes (A, R, L) and spread (A,) of the residuals known by `cut`.
+def calibrate(
+    table: HourlyTable, line: HourlyLine, scales: Floats, cut: int, *, memory_days: int = MEMORY_DAYS
+) -> HourlyCalibration:
+    """Return the line with the sizes of what was left by the forecasts whose outcome was known by `cut`.
+
+    Args:
+        table: The hours.
+        line: The line that serves from `cut` on.
+        scales: Log scales (K, n, A) as they were forecast, out of sample.
+        cut: The first row that is not known yet.
+        memory_days: How far back residuals count.
 
     Raises:
         ValueError: An anchor has fewer than MIN_RESIDUALS.
     """
     sizes = np.empty((len(ANCHORS), REGIMES, len(LEVELS)))
     spread = np.empty(len(ANCHORS))
+    widths = np.empty((len(ANCHORS), HOURS_A_DAY))
     for j, h in enumerate(ANCHORS):
         seen = slice(max(0, cut - memory_days * HOURS_A_DAY), max(0, cut - h))
         residuals = table.returns[:, seen, j] / np.exp(scales[:, seen, j])
@@ -98,9 +121,20 @@ def sizes_of(
         found, regimes = residuals[known], table.regimes[:, seen][known]
         if len(found) < MIN_RESIDUALS:
             raise ValueError(f"the sizes at {h} hours need {MIN_RESIDUALS} outcomes, got {len(found)}")
+        hours = np.broadcast_to(table.origin_hours[seen], residuals.shape)[known]
+        widths[j] = _hour_widths(np.abs(found), hours)
+        found = found / widths[j][hours]
         sizes[j] = regime_sizes(found, np.ones(len(found)), regimes, LEVELS, prior_rows=PRIOR_ROWS)
         spread[j] = np.sqrt(np.mean(found**2))
-    return sizes, spread
+    return HourlyCalibration(line, sizes, spread, widths)
+
+
+def _hour_widths(found: Floats, hours: NDArray[np.int64]) -> Floats:
+    """Return mean |residual| by UTC hour of the origin over that of all, (24,), drawn to 1."""
+    count = np.bincount(hours, minlength=HOURS_A_DAY)
+    total = np.bincount(hours, weights=found, minlength=HOURS_A_DAY)
+    mean = max(float(found.mean()), 1e-12)
+    return np.asarray((total / mean + HOUR_PRIOR_ROWS) / (count + HOUR_PRIOR_ROWS))
 
 
 def walk_forward(table: HourlyTable, first: int, last: int, refit_days: int = REFIT_DAYS) -> Walk:
@@ -121,10 +155,9 @@ def walk_forward(table: HourlyTable, first: int, last: int, refit_days: int = RE
         if cut < first:
             continue
         try:
-            sizes, spread = sizes_of(table, scales, cut)
+            folds.append(Fold(cut, stop, calibrate(table, line, scales, cut)))
         except ValueError:
             continue
-        folds.append(Fold(cut, stop, HourlyCalibration(line, sizes, spread)))
     return Walk(scales, tuple(folds))
 
 
@@ -137,8 +170,7 @@ def calibrate_now(table: HourlyTable, refit_days: int = REFIT_DAYS) -> tuple[Hou
     last = len(table.starts)
     walk = walk_forward(table, FIRST_FIT_DAYS * HOURS_A_DAY, last, refit_days)
     line = Fitter(table).line(last)
-    sizes, spread = sizes_of(table, walk.log_scales, last)
-    return HourlyCalibration(line, sizes, spread), walk
+    return calibrate(table, line, walk.log_scales, last), walk
 
 
 def _cuts(table: HourlyTable, first: int, last: int, refit_days: int) -> Iterator[tuple[int, int]]:
@@ -149,9 +181,3 @@ def _cuts(table: HourlyTable, first: int, last: int, refit_days: int) -> Iterato
         start += step
     for cut in range(start, last, step):
         yield cut, min(cut + step, last)
-
-
-def residual_mask(table: HourlyTable, fold: Fold, anchor: int, hours: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which coins and hours (K, stop - cut) of a fold have an outcome and are among `hours`."""
-    part = slice(fold.cut, fold.stop)
-    return np.asarray(np.isfinite(table.returns[:, part, anchor]) & hours[None, part])

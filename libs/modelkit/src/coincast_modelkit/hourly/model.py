@@ -60,13 +60,16 @@ class HourlyForecasts(Forecasts):
 class HourlyCalibration:
     """A line and the sizes of what it leaves.
 
-    sizes (A, R, L) are |return| in units of the forecast scale at LEVELS in each regime; spread (A,) is the
-    root mean square of the same, which turns the scale into a standard deviation.
+    hour_widths (A, 24) multiply the scale of forecasts made at each UTC hour: the profile is that of log
+    variance, and hours with scheduled news have fatter tails than their profile tells. sizes (A, R, L) are
+    |return| in units of that scale at LEVELS in each regime; spread (A,) is the root mean square of the same,
+    which turns the scale into a standard deviation.
     """
 
     line: HourlyLine
     sizes: Floats
     spread: Floats
+    hour_widths: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,14 +211,16 @@ class IntradayModel:
         sizes = across_horizons(ANCHORS, fitted.sizes[:, regime], hours)
         spread = across_horizons(ANCHORS, fitted.spread, hours)
         errors = across_horizons(ANCHORS, fitted.line.errors, hours)
-        scale = np.exp(line) * np.sqrt(hours)
+        origin_hour = int(coin.closes_at.astype(np.int64)) % HOURS_A_DAY
+        widths = across_horizons(ANCHORS, fitted.hour_widths[:, origin_hour], hours)
+        scale = np.exp(line) * np.sqrt(hours) * widths
         daily = np.sqrt(HOURS_A_DAY)
         variance = hourly_variance(coin.tail(MAX_HORIZON_HOURS + 1), ranges=market.source == RANGES)
         trailing = np.array([trailing_mean(variance, max(HOURS_A_DAY, h))[-1] for h in hours])
         rise = normal_cdf((line - 0.5 * np.log(trailing)) / errors)
         return (
             symmetric_quantiles(scale[:, None] * sizes),
-            np.exp(line) * spread * daily,
+            np.exp(line) * widths * spread * daily,
             np.sqrt(trailing) * daily,
             rise,
         )
@@ -233,7 +238,12 @@ class IntradayModel:
             "panel_profile": self.panel_profile.factors.tolist(),
             "profiles": {coin: p.factors.tolist() for coin, p in sorted(self.profiles.items())},
             "calibrations": {
-                source: {"line": c.line.to_dict(), "sizes": c.sizes.tolist(), "spread": c.spread.tolist()}
+                source: {
+                    "line": c.line.to_dict(),
+                    "sizes": c.sizes.tolist(),
+                    "spread": c.spread.tolist(),
+                    "hour_widths": c.hour_widths.tolist(),
+                }
                 for source, c in sorted(self.calibrations.items())
             },
         }
@@ -255,7 +265,8 @@ class IntradayModel:
         return cls(
             {
                 source: HourlyCalibration(
-                    HourlyLine.from_dict(part["line"]), np.array(part["sizes"]), np.array(part["spread"])
+                    HourlyLine.from_dict(part["line"]),
+                    *(np.array(part[name]) for name in ("sizes", "spread", "hour_widths")),
                 )
                 for source, part in plain["calibrations"].items()
             },
