@@ -17,12 +17,14 @@ PORT ?= 8000
 COIN ?= bitcoin
 DAYS ?= 7
 MODEL ?= lightgbm
+TRAIN ?= 0
 DATA ?= $(wildcard ../shared/data/daily)
 run demo: export UPSTREAM := $(UPSTREAM)
 run demo: export PORT := $(PORT)
 run demo: export COIN := $(COIN)
 run demo: export DAYS := $(DAYS)
 run demo: export MODEL := $(MODEL)
+run demo: export TRAIN := $(TRAIN)
 run demo: export DATA := $(DATA)
 up down: export PORT := $(PORT)
 
@@ -67,7 +69,7 @@ run: $(VENV)/.run ## Start the whole system here: UPSTREAM=auto|coingecko|sandbo
 	@exec $(BIN)/python -m coincast_stack run
 
 .PHONY: demo
-demo: $(VENV)/.run ## One forecast from nothing, printed: DATA=dir COIN=bitcoin DAYS=7 MODEL=lightgbm
+demo: $(VENV)/.run ## One forecast from nothing, printed: DATA=dir COIN=bitcoin DAYS=7 MODEL=lightgbm TRAIN=1
 	@exec $(BIN)/python -m coincast_stack demo
 
 .PHONY: test
@@ -140,6 +142,10 @@ evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MOD
 	@$(BIN)/coincast-training evaluate --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
 	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") $(if $(HORIZONS),--horizons "$(HORIZONS)") \
 	    $(if $(INTERVAL),--interval "$(INTERVAL)") --out $(or $(OUT),reports)
+
+.PHONY: starter
+starter: $(VENV)/.dev ## Train the starter versions that ship with the project on DATA=dir
+	@$(BIN)/python -m coincast_training.starter.build --data "$(DATA)"
 
 .PHONY: lock
 lock: $(VENV)/.uv ## Write the lock files anew from requirements/*.in

@@ -79,7 +79,7 @@ async def ended(jobs, job: pb.Job) -> tuple[pb.Job, list[str]]:
 
 async def test_a_fresh_service_trains_its_first_model_and_serves_it(tmp_path, redis_url, market):
     async with running(
-        tmp_path, redis_url, market[1], bootstrap=True, coins=COINS[:1], bootstrap_days=150
+        tmp_path, redis_url, market[1], bootstrap=True, starter=False, coins=COINS[:1], bootstrap_days=150
     ) as (jobs, registry, _):
         for _ in range(100):
             listed = (await jobs.ListJobs(pb.ListJobsRequest())).jobs

@@ -45,6 +45,7 @@ from coincast_training.scoring.service import LedgerService
 from coincast_training.scoring.source_calendar import SourceCalendar
 from coincast_training.scoring.store import LedgerStore
 from coincast_training.settings import Settings
+from coincast_training.starter.install import install_starters
 from coincast_training.trainers.registry import unavailable_reason
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     )
 
     async def warm() -> None:
+        if settings.bootstrap and settings.starter:
+            await asyncio.to_thread(install_starters, registry, settings.bootstrap_models)
         _in_background(ledger.service.run(), stack, "ledger")
         _in_background(keep_observing(jobs, registry, ledger.watch, SystemClock()), stack, "gauges")
         _in_background(

@@ -89,7 +89,13 @@ class Settings(DriftSettings):
         None, description="Recipes, <model>.yaml; empty takes those that came with the installation."
     )
     work_dir: Path = Field(Path("var/training"), description="Logs of jobs, studies of the tuner, reports.")
-    bootstrap: bool = Field(False, description="Train first models where there are none.")
+    starter: bool = Field(
+        True,
+        description="Install shipped starter versions at the first start in place of training.",
+    )
+    bootstrap: bool = Field(
+        False, description="Provide first models where there are none: starter versions, else trained ones."
+    )
     bootstrap_models: Annotated[tuple[str, ...], NoDecode] = Field(
         ("lightgbm",), description="Which models the first start trains."
     )

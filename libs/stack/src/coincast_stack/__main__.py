@@ -53,12 +53,23 @@ def demo_command(
     model: Annotated[
         str, typer.Option(envvar="MODEL", help="lightgbm, lstm, ml_ensemble, technical.")
     ] = "lightgbm",
+    train: Annotated[
+        bool,
+        typer.Option("--train", envvar="TRAIN", help="Train here; no starter version."),
+    ] = False,
 ) -> None:
-    """One forecast from nothing: fetch history, train, serve, print."""
-    train = () if model in NO_ARTIFACT_NEEDED else (model,)
+    """Print one forecast from nothing, by a starter version or, with TRAIN=1, by a model trained here."""
+    models = () if model in NO_ARTIFACT_NEEDED else (model,)
+    trained = {"TRAINING_STARTER": "false"} if train else {}
     with tempfile.TemporaryDirectory(prefix="coincast-demo-") as folder:
         options = StackOptions(
-            Path(folder), upstream, _folder(data), 0, redis_url, train=train, coins=(coin,)
+            Path(folder),
+            upstream,
+            _folder(data),
+            redis_url=redis_url,
+            train=models,
+            coins=(coin,),
+            extra_environment=trained,
         )
         reply = _ending_well(demo(options, coin, days, model, console()))
     sys.stdout.write(reply.decode() + "\n")

@@ -25,6 +25,7 @@ from coincast_training.pipeline.lock import model_lock
 from coincast_training.pipeline.metrics import measure
 from coincast_training.ports import HistorySource
 from coincast_training.registry.registry import Registry
+from coincast_training.starter.comparison import rerun_starter
 from coincast_training.trainers.base import Fit, FittedModel
 from coincast_training.trainers.progress import Progress, part_of
 
@@ -108,7 +109,7 @@ class Pipeline:
         except OSError as error:
             raise NotReady(f"The version could not be written: {error.strerror or error}.") from error
         progress(0.98, f"wrote {spec.model} {version}")
-        promotion, promoted = await asyncio.to_thread(self._promote, spec, version, requested_by)
+        promotion, promoted = await asyncio.to_thread(self._promote, spec, run, version, requested_by)
         if self.keep_versions:
             await asyncio.to_thread(self._clean, spec.model, requested_by)
         progress(1.0, promotion)
@@ -188,11 +189,16 @@ class Pipeline:
             tuning=run.tuning.summary() if run.tuning else None,
         )
 
-    def _promote(self, spec: TrainingSpec, version: str, requested_by: str) -> tuple[str, bool]:
+    def _promote(
+        self, spec: TrainingSpec, run: FittedRun, version: str, requested_by: str
+    ) -> tuple[str, bool]:
         if not spec.promote_if_better:
             return "Production was not moved: the job did not ask for it.", False
         try:
-            moved = self.registry.promote_if_better(spec.model, version, requested_by=requested_by)
+            rerun = rerun_starter(self.registry, spec.model, run.ground, run.fitted.walk_forward)
+            moved = self.registry.promote_if_better(
+                spec.model, version, requested_by=requested_by, rerun=rerun
+            )
         except (Conflict, NotReady) as error:
             return f"Production was not moved: {error.message}", False
         except CoincastError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,18 @@ class AliasChange:
 
     table: Aliases
     verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProductionRerun:
+    """Forecasts of the production version, made again on a candidate's days because it kept none of its own.
+
+    `note` says in one sentence what was run, for the record.
+    """
+
+    version: str
+    forecasts: WalkForward
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class Registry:
         force: bool = False,
         reason: str = "",
         requested_by: str,
+        rerun: ProductionRerun | None = None,
     ) -> AliasChange:
         """Moves an alias. Raises `Conflict` where the revision has moved on, `NotReady` where the gate
         refuses.
@@ -109,7 +122,7 @@ class Registry:
         with self._locked():
             before = self._at_revision(model, expected_revision)
             self._check_usable(model, version)
-            said = self.evaluate(model, version) if alias == "production" else _unguarded(alias)
+            said = self.evaluate(model, version, rerun=rerun) if alias == "production" else _unguarded(alias)
             if not said.allowed and not force:
                 raise NotReady(
                     f"{model} {version} was not promoted. {said.sentence} "
@@ -131,27 +144,45 @@ class Registry:
             self._move(after, entry)
         return AliasChange(table=after, verdict=said.sentence)
 
-    def promote_if_better(self, model: str, version: str, *, requested_by: str) -> AliasChange:
-        """Promotes to production where the gate allows it and the record is better than production's."""
-        table, said = self.table(model), self.evaluate(model, version)
+    def promote_if_better(
+        self, model: str, version: str, *, requested_by: str, rerun: ProductionRerun | None = None
+    ) -> AliasChange:
+        """Promote to production where the gate allows it and the record is better than production's.
+
+        Args:
+            model: The model's name.
+            version: The candidate.
+            requested_by: For the audit log.
+            rerun: Production's forecasts on the candidate's days, where production kept none of its own.
+
+        Raises:
+            NotReady: The gate refuses, or the candidate is not better.
+        """
+        table, said = self.table(model), self.evaluate(model, version, rerun=rerun)
         # What the gate refuses, promote refuses, with the gate's own reason.
         if said.allowed and (version == table.production or not said.better):
             raise NotReady(
                 f"{version} is not better than {table.production}, which serves. {said.sentence}",
                 field="version",
             )
-        return self.promote(model, version, expected_revision=table.revision, requested_by=requested_by)
+        return self.promote(
+            model, version, expected_revision=table.revision, requested_by=requested_by, rerun=rerun
+        )
 
-    def evaluate(self, model: str, version: str) -> GateDecision:
-        """What the gate says of a version."""
+    def evaluate(self, model: str, version: str, *, rerun: ProductionRerun | None = None) -> GateDecision:
+        """Return what the gate decides about a version."""
         candidate, production = self.versions.get(model, version), self.table(model).production
         if production in ("", version):
             return promotion_gate.evaluate(candidate.record, None, self._bounds)
         serving = self.versions.get(model, production)
-        tests = self._paired(model, production, version)
-        return promotion_gate.evaluate(
+        if rerun is not None and rerun.version == production:
+            tests = paired_tests(rerun.forecasts, self.walk_forward(model, version))
+        else:
+            rerun, tests = None, self._paired(model, production, version)
+        decision = promotion_gate.evaluate(
             candidate.record, compare_records(candidate.record, serving.record, tests), self._bounds
         )
+        return replace(decision, sentence=f"{decision.sentence} {rerun.note}") if rerun else decision
 
     def _paired(self, model: str, version_a: str, version_b: str) -> list[PairedTest]:
         """Tests on the forecasts that both made; none where a version kept no forecasts."""

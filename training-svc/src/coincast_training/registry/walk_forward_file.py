@@ -5,6 +5,7 @@ compared.
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,7 @@ KEPT_PROBABILITIES = np.array(
 
 def save_walk_forward(forecast: WalkForward, folder: Path) -> None:
     """Writes the rows with single precision and at most 15 quantiles: a megabyte or two, not ten."""
-    kept = [int(np.abs(forecast.probabilities - p).argmin()) for p in KEPT_PROBABILITIES]
-    kept = sorted(set(kept))
+    kept = _kept_columns(forecast)
     with (folder / FILE_NAME).open("wb") as file:
         np.savez(
             file,
@@ -32,6 +32,24 @@ def save_walk_forward(forecast: WalkForward, folder: Path) -> None:
             log_return_quantiles=forecast.log_return_quantiles[:, kept].astype(np.float32),
             actual_log_returns=forecast.actual_log_returns.astype(np.float64),
         )
+
+
+def at_saved_precision(forecast: WalkForward) -> WalkForward:
+    """Return the forecasts as they would be read back from a file.
+
+    A score over fewer quantiles is another score, so forecasts that were never saved are reduced alike before
+    they are compared with saved ones.
+    """
+    kept = _kept_columns(forecast)
+    return replace(
+        forecast,
+        probabilities=forecast.probabilities[kept],
+        log_return_quantiles=forecast.log_return_quantiles[:, kept].astype(np.float32).astype(np.float64),
+    )
+
+
+def _kept_columns(forecast: WalkForward) -> list[int]:
+    return sorted({int(np.abs(forecast.probabilities - p).argmin()) for p in KEPT_PROBABILITIES})
 
 
 def load_walk_forward(content: bytes) -> WalkForward:

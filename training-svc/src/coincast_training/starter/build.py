@@ -6,11 +6,12 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from coincast_modelkit.artifact import GOLDEN, Manifest, data_window, golden_bytes, write_artifact
 from coincast_modelkit.candles import Candles, Panel
@@ -18,11 +19,12 @@ from coincast_modelkit.features import REFERENCE_COINS, market_of
 from coincast_modelkit.model_input import prepare
 from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.options import BadOptionError
+from coincast_training.executors import Executor, open_executor
 from coincast_training.pipeline.artifact import library_versions
 from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.lineage import spans_of
 from coincast_training.pipeline.metrics import measure
-from coincast_training.starter.install import STARTER_DIR, STARTER_MODELS
+from coincast_training.starter.install import STARTER_DIR
 from coincast_training.trainers.config import default_folder, read_config
 from coincast_training.trainers.params import merged
 from coincast_training.trainers.registry import find_fit
@@ -31,16 +33,26 @@ MAX_BYTES = 8_000_000
 SEED = 7
 SIMULATED_DAYS = 800
 # The network of the ensemble needs 50 Monte-Carlo passes and megabytes of weights for a tenth of a percent.
-RECIPES: dict[str, dict[str, Any]] = {"lightgbm": {}, "ml_ensemble": {"lstm": "off"}}
+# Members refitted every 240 days in place of 60 keep the build within minutes on a history of ten years.
+RECIPES: dict[str, dict[str, Any]] = {"lightgbm": {}, "ml_ensemble": {"lstm": "off", "fold_days": 240}}
 
 
-def build_starters(panel: Panel, out: Path, *, created_at: float) -> dict[str, Path]:
-    """Train every starter model on all of the panel and replace the artifacts in `out`.
+def build_starters(
+    panel: Panel,
+    out: Path,
+    *,
+    created_at: float,
+    models: Sequence[str] = tuple(RECIPES),
+    executor: Executor | None = None,
+) -> dict[str, Path]:
+    """Train the starter models on all of the panel and replace the artifacts in `out`.
 
     Args:
         panel: Daily candles by coin.
         out: The folder of artifacts; one `<model>/v000001` is written for each model.
         created_at: UNIX seconds, for the manifests.
+        models: The models to train; artifacts of others stay as they are.
+        executor: Where the fits of the walk-forward record run; None runs them here.
 
     Returns:
         The folder of each model's version.
@@ -48,20 +60,24 @@ def build_starters(panel: Panel, out: Path, *, created_at: float) -> dict[str, P
     Raises:
         ValueError: The history is too short, or the artifacts together exceed `MAX_BYTES`.
     """
-    built = {model: write_starter(panel, model, out, created_at=created_at) for model in STARTER_MODELS}
-    size = sum(
-        file.stat().st_size for folder in built.values() for file in folder.rglob("*") if file.is_file()
-    )
+    built = {
+        model: write_starter(panel, model, out, created_at=created_at, executor=executor) for model in models
+    }
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     if size > MAX_BYTES:
         raise ValueError(f"The starter versions take {size} bytes; at most {MAX_BYTES} may ship.")
     return built
 
 
-def write_starter(panel: Panel, model: str, out: Path, *, created_at: float) -> Path:
+def write_starter(
+    panel: Panel, model: str, out: Path, *, created_at: float, executor: Executor | None = None
+) -> Path:
     """Train one model and write it as `<out>/<model>/v000001`, replacing what is there."""
     reference = {coin_id: candles for coin_id, candles in panel.items() if coin_id in REFERENCE_COINS}
     params = merged(read_config(default_folder(), model), RECIPES[model])
-    fitted = find_fit(model)(panel, params, SEED, progress=_print_progress, reference=reference)
+    fitted = find_fit(model)(
+        panel, params, SEED, progress=_print_progress, reference=reference, executor=executor
+    )
     golden = golden_bytes(
         fitted.model, [prepare(c, market_of(SIMULATED), fitted.model.spec) for c in SIMULATED.values()]
     )
@@ -153,9 +169,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make starter", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of <coin id>.csv with daily candles")
     parser.add_argument("--out", type=Path, default=STARTER_DIR, help="folder of the artifacts")
+    parser.add_argument("--models", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--executor", default="inline", help="inline, processes or processes:N")
     options = parser.parse_args()
     try:
-        built = build_starters(read_folder(options.data).panel, options.out, created_at=time.time())
+        with threadpool_limits(limits=1), open_executor(options.executor) as executor:
+            built = build_starters(
+                read_folder(options.data).panel,
+                options.out,
+                created_at=time.time(),
+                models=options.models,
+                executor=executor,
+            )
     except (BadOptionError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -1,0 +1,69 @@
+"""Run a starter version again on the forecasts of a candidate, for the promotion gate.
+
+A starter ships without its walk-forward forecasts, since those would hold prices. Its model is therefore
+run on the candidate's own walk-forward days, from the history that the candidate was trained on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coincast_chassis.errors import CoincastError
+from coincast_modelkit.artifact import ArtifactError, read_artifact
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.folds import forecast_days
+from coincast_training.pipeline.metrics import rows
+from coincast_training.registry.paired_tests import MIN_DATES
+from coincast_training.registry.registry import ProductionRerun, Registry
+from coincast_training.registry.walk_forward_file import at_saved_precision
+from coincast_training.starter.install import is_starter
+from coincast_training.trainers.base import WalkForward
+
+
+def rerun_starter(
+    registry: Registry, model: str, data: TrainingData, candidate: WalkForward
+) -> ProductionRerun | None:
+    """Forecast the candidate's walk-forward days with the starter version in production.
+
+    Days that the starter learnt from are left out where at least `MIN_DATES` later ones remain; otherwise
+    they count, which favours the starter, and the note says so.
+
+    Args:
+        registry: Where the starter is installed.
+        model: The model's name.
+        data: The history that the candidate was trained on.
+        candidate: The candidate's walk-forward forecasts.
+
+    Returns:
+        The starter's forecasts with a note for the record; None where production is not a starter, or the
+        starter cannot be run.
+    """
+    version = registry.table(model).production
+    if not version or not len(candidate):
+        return None
+    try:
+        manifest, _ = registry.versions.manifest(model, version)
+        if not is_starter(manifest):
+            return None
+        starter = read_artifact(
+            registry.root, model, version, key=registry.key, require_signature=registry.require_signature
+        ).model
+    except (ArtifactError, CoincastError):
+        return None
+    horizons = [int(h) for h in np.unique(candidate.horizons) if h <= starter.max_horizon_days]
+    forecasts = forecast_days(starter, data, candidate.origins.min(), candidate.origins.max(), horizons)
+    new = forecasts.origins > np.datetime64(manifest.data.to_date, "D")
+    if all_new := len(np.unique(forecasts.origins[new])) >= MIN_DATES:
+        forecasts = rows(forecasts, new)
+    return ProductionRerun(
+        version, at_saved_precision(forecasts), _note(version, manifest.data.to_date, all_new)
+    )
+
+
+def _note(version: str, to_date: str, all_new: bool) -> str:
+    seen = (
+        f"it learnt from days up to {to_date}, and later ones are compared"
+        if all_new
+        else f"it learnt from days up to {to_date}, so that days it has seen are compared, which favours it"
+    )
+    return f"Production is the starter version {version}, run again on the same forecasts; {seen}."
