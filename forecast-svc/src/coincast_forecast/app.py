@@ -38,6 +38,7 @@ from coincast_forecast.rendering.explainer import Explainer
 from coincast_forecast.rendering.service import ForecastRenderer
 from coincast_forecast.response_cache import ResponseCache
 from coincast_forecast.runtime import malloc_trim
+from coincast_forecast.scenarios.service import ScenarioService
 from coincast_forecast.service import Dependencies, ForecastService
 from coincast_forecast.settings import Settings
 from coincast_forecast.shadow_traffic import ShadowTraffic
@@ -90,7 +91,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         registry=loader,
         snapshot=lambda: loader.snapshot,
     )
-    servicer = ForecastServicer(service, status.models, status.status, clock)
+    scenarios = ScenarioService(
+        service,
+        cache_bytes=round(settings.scenario_megabytes * 2**20),
+        limit_seconds=settings.scenario_timeout_seconds,
+    )
+    stack.callback(scenarios.stop)
+    servicer = ForecastServicer(service, scenarios, models=status.models, status=status.status, clock=clock)
     first_refresh = asyncio.Event()
     for work in (
         histories.watch_days(settings.day_check_seconds),

@@ -35,6 +35,18 @@ class ForecastResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictedCoins:
+    """Predictions by coin with their histories, why they are degraded, and the errors of the other coins."""
+
+    predictions: Mapping[str, Prediction]
+    histories: Mapping[str, History]
+    references: Mapping[str, History]
+    reasons: Mapping[str, str]
+    errors: Mapping[str, CoincastError]
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
 class _Histories:
     """Histories or errors by coin; `missing_references` names reference coins that are not whole for now."""
 
@@ -112,25 +124,8 @@ class ForecastService:
     ) -> dict[str, ServedForecast]:
         """Return forecasts of coins that are not cached; `errors` gains those that cannot be served."""
         snapshot = generation.snapshot
-        attempts = self._attempts(generation, query, histories, errors)
-        predictions = await self._with.fallback_chain.run(
-            snapshot,
-            list(attempts.values()),
-            vs_currency=query.vs_currency,
-            client_key=query.client_key,
-            days=query.days,
-        )
-        reasons = {
-            coin: " ".join(
-                part
-                for part in (
-                    explain(prediction.failures, prediction.server_name),
-                    *data_reasons(histories[coin], prediction, missing_references),
-                )
-                if part
-            )
-            for coin, prediction in predictions.items()
-        }
+        predictions = await self._predict(query, generation, histories, errors)
+        reasons = _reasons(predictions, histories, missing_references)
         explanations = await self._explain(query, predictions.values())
         forecasts = self._with.renderer.render(predictions, reasons, explanations, query.options)
         logged = await self._with.recorder.record(list(predictions.values()), query.days)
@@ -143,6 +138,38 @@ class ForecastService:
             )
             for coin, forecast in forecasts.items()
         }
+
+    async def predict(self, query: ForecastQuery) -> PredictedCoins:
+        """Return predictions with what they rest on, without rendering or logging them."""
+        generation = CacheGeneration(self._with.snapshot(), self._with.scores())
+        found = await self._find_histories(query.ids, query.vs_currency)
+        errors = {coin: e for coin in query.ids if isinstance(e := found.coins[coin], CoincastError)}
+        histories = {coin: h for coin in query.ids if isinstance(h := found.coins[coin], History)}
+        predictions = await self._predict(query, generation, histories, errors)
+        return PredictedCoins(
+            predictions={coin: predictions[coin] for coin in query.ids if coin in predictions},
+            histories=histories,
+            references={coin: h for coin in REFERENCE_COINS if isinstance(h := found.coins[coin], History)},
+            reasons=_reasons(predictions, histories, found.missing_references),
+            errors=errors,
+            snapshot=generation.snapshot,
+        )
+
+    async def _predict(
+        self,
+        query: ForecastQuery,
+        generation: CacheGeneration,
+        histories: Mapping[str, History],
+        errors: dict[str, CoincastError],
+    ) -> dict[str, Prediction]:
+        attempts = self._attempts(generation, query, histories, errors)
+        return await self._with.fallback_chain.run(
+            generation.snapshot,
+            list(attempts.values()),
+            vs_currency=query.vs_currency,
+            client_key=query.client_key,
+            days=query.days,
+        )
 
     async def _find_histories(self, ids: Sequence[str], vs_currency: str) -> _Histories:
         """Return the coins' histories, and use the reference coins' for the market features."""
@@ -268,6 +295,25 @@ def data_reasons(
         names = ", ".join(missing_references)
         reasons.append(f"the market features lack the histories of {names}, which are not here yet")
     return tuple(reasons)
+
+
+def _reasons(
+    predictions: Mapping[str, Prediction],
+    histories: Mapping[str, History],
+    missing_references: Sequence[str],
+) -> dict[str, str]:
+    """Return why each coin's forecast is degraded; an empty sentence where it is not."""
+    return {
+        coin: " ".join(
+            part
+            for part in (
+                explain(prediction.failures, prediction.server_name),
+                *data_reasons(histories[coin], prediction, missing_references),
+            )
+            if part
+        )
+        for coin, prediction in predictions.items()
+    }
 
 
 def _serving_version(snapshot: Snapshot, model: str) -> LiveVersion:

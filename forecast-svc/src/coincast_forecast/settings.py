@@ -55,6 +55,9 @@ class Settings(ServiceSettings):
     signing_key: SecretStr | None = Field(None, description="key that artifacts are signed with")
     require_signature: bool = Field(False, description="refuse artifacts that are not signed")
 
+    scenario_megabytes: float = Field(96.0, gt=0, description="memory for cached simulations of joint paths")
+    scenario_timeout_seconds: float = Field(8.0, gt=0, description="limit of one simulation")
+
     ledger_drain_seconds: float = Field(1.0, gt=0, description="how often the spool is tried")
     shadow_queue_coins: int = Field(
         1000, ge=1, description="shadow forecasts that may wait; more are dropped"

@@ -39,12 +39,7 @@ SOURCES = {number: source for source, number in _SOURCES.items()}
 
 def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
     """Return the query with defaults filled in. Raises InvalidInput that names the field and the fix."""
-    model = request.model.strip().lower() or domain.AUTO
-    if model not in domain.ASKABLE_MODELS:
-        raise InvalidInput(
-            f"there is no model {model[:50]!r}: ask for one of {', '.join(domain.ASKABLE_MODELS)}",
-            field="model",
-        )
+    model = parse_model(request.model)
     days = request.days or domain.DEFAULT_DAYS
     if days > domain.MAX_DAYS:
         raise InvalidInput(f"days must be 1 to {domain.MAX_DAYS}, not {days}", field="days")
@@ -54,13 +49,13 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
             field="attribution_features",
         )
     return ForecastQuery(
-        ids=_ids(request.ids),
-        vs_currency=_currency(request.vs_currency),
+        ids=parse_ids(request.ids),
+        vs_currency=parse_currency(request.vs_currency),
         days=days,
         model=model,
-        levels_percent=_numbers(request.levels_percent, 1, 99.9, "levels_percent")
+        levels_percent=parse_numbers(request.levels_percent, 1, 99.9, "levels_percent")
         or domain.DEFAULT_LEVELS_PERCENT,
-        quantile_probabilities=_numbers(
+        quantile_probabilities=parse_numbers(
             request.quantile_probabilities, 0.0005, 0.9995, "quantile_probabilities"
         ),
         attribution_features=request.attribution_features,
@@ -68,27 +63,41 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
     )
 
 
-def _ids(given: Sequence[str]) -> tuple[str, ...]:
+def parse_model(given: str) -> str:
+    """Return the model that is asked for, `auto` where none is given. Raises InvalidInput."""
+    model = given.strip().lower() or domain.AUTO
+    if model not in domain.ASKABLE_MODELS:
+        raise InvalidInput(
+            f"there is no model {model[:50]!r}: ask for one of {', '.join(domain.ASKABLE_MODELS)}",
+            field="model",
+        )
+    return model
+
+
+def parse_ids(given: Sequence[str], *, field: str = "ids") -> tuple[str, ...]:
+    """Return the ids, in lower case and without duplicates. Raises InvalidInput."""
     if len(given) > MAX_RAW_IDS:
-        raise InvalidInput(f"ids must name 1 to {domain.MAX_IDS} coins, not {len(given)}", field="ids")
+        raise InvalidInput(f"{field} must name 1 to {domain.MAX_IDS} coins, not {len(given)}", field=field)
     ids = tuple(dict.fromkeys(coin.strip().lower() for coin in given))
     if not 1 <= len(ids) <= domain.MAX_IDS:
-        raise InvalidInput(f"ids must name 1 to {domain.MAX_IDS} coins, not {len(ids)}", field="ids")
+        raise InvalidInput(f"{field} must name 1 to {domain.MAX_IDS} coins, not {len(ids)}", field=field)
     if any(not coin or len(coin) > MAX_ID_LENGTH for coin in ids):
         raise InvalidInput(
-            "ids holds an empty or overlong id: give CoinGecko ids such as bitcoin", field="ids"
+            f"{field} holds an empty or overlong id: give CoinGecko ids such as bitcoin", field=field
         )
     return ids
 
 
-def _currency(given: str) -> str:
+def parse_currency(given: str) -> str:
+    """Return the currency, usd where none is given. Raises InvalidInput."""
     currency = given.strip().lower() or "usd"
     if not (currency.isascii() and currency.isalnum() and len(currency) <= 10):
         raise InvalidInput("vs_currency must be a currency code such as usd", field="vs_currency")
     return currency
 
 
-def _numbers(given: Sequence[float], least: float, most: float, field: str) -> tuple[float, ...]:
+def parse_numbers(given: Sequence[float], least: float, most: float, field: str) -> tuple[float, ...]:
+    """Return the numbers of a field, sorted and without duplicates. Raises InvalidInput."""
     if len(given) > 50:
         raise InvalidInput(f"{field} takes at most 50 numbers, not {len(given)}", field=field)
     for number in given:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
@@ -12,6 +13,8 @@ from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceServicer
 from coincast_chassis.clock import Clock
 from coincast_forecast.domain import ModelStatus, ServiceStatus
 from coincast_forecast.grpc import proto_mapping
+from coincast_forecast.grpc import scenario_mapping as mapping
+from coincast_forecast.scenarios.service import ScenarioService
 from coincast_forecast.service import ForecastService
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -23,11 +26,14 @@ class ForecastServicer(ForecastServiceServicer):
     def __init__(
         self,
         forecasting: ForecastService,
+        scenarios: ScenarioService,
+        *,
         models: Callable[[], tuple[ModelStatus, ...]],
         status: Callable[[], ServiceStatus],
         clock: Clock,
     ) -> None:
         self._forecasting = forecasting
+        self._scenarios = scenarios
         self._models = models
         self._status = status
         self._clock = clock
@@ -45,6 +51,48 @@ class ForecastServicer(ForecastServiceServicer):
     ) -> pb.ListModelsResponse:
         """Return the models that can be asked for."""
         return proto_mapping.models_message(self._models())
+
+    async def SimulatePaths(  # noqa: N802 - gRPC's name
+        self, request: pb.SimulatePathsRequest, context: Context
+    ) -> AsyncIterator[pb.SimulatePathsResponse]:
+        """Stream joint price paths: first their basis, then each coin."""
+        days, paths = mapping.parse_days(request.days), mapping.parse_paths(request.paths)
+        simulation = await self._scenarios.simulate(
+            proto_mapping.parse_ids(request.ids),
+            vs_currency=proto_mapping.parse_currency(request.vs_currency),
+            model=proto_mapping.parse_model(request.model),
+        )
+        for message in mapping.path_messages(simulation, days=days, paths=paths, clock=self._clock):
+            yield message
+            # Each message takes milliseconds to build: other requests run in between.
+            await asyncio.sleep(0)
+
+    async def AssessPortfolio(  # noqa: N802 - gRPC's name
+        self, request: pb.AssessPortfolioRequest, context: Context
+    ) -> pb.AssessPortfolioResponse:
+        """Return the loss distribution of a portfolio."""
+        vs_currency = proto_mapping.parse_currency(request.vs_currency)
+        answer = await self._scenarios.assess(
+            mapping.parse_holdings(request.holdings),
+            days=mapping.parse_days(request.days),
+            levels_percent=mapping.parse_levels(request.levels_percent),
+            vs_currency=vs_currency,
+            model=proto_mapping.parse_model(request.model),
+        )
+        return mapping.portfolio_message(answer, vs_currency=vs_currency, clock=self._clock)
+
+    async def EstimateTouch(  # noqa: N802 - gRPC's name
+        self, request: pb.EstimateTouchRequest, context: Context
+    ) -> pb.EstimateTouchResponse:
+        """Return the chances that prices touch levels within the coming days."""
+        days, levels = mapping.parse_days(request.days), mapping.parse_touch_levels(request.levels)
+        answer = await self._scenarios.touch(
+            mapping.parse_touch_ids(request.ids),
+            levels,
+            vs_currency=proto_mapping.parse_currency(request.vs_currency),
+            model=proto_mapping.parse_model(request.model),
+        )
+        return mapping.touch_message(answer, days=days, clock=self._clock)
 
     async def GetStatus(  # noqa: N802 - gRPC's name
         self, request: pb.GetStatusRequest, context: Context

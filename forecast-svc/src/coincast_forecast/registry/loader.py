@@ -27,13 +27,14 @@ from coincast_forecast.domain import (
 )
 from coincast_forecast.fallback.policy import Cause, StepFailure
 from coincast_forecast.inference.predictor import Predictor
-from coincast_forecast.inference.thread import WorkerThread
+from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
 from coincast_forecast.registry.fallback_versions import list_fallback_versions
 from coincast_forecast.registry.probe_client import ProbeClient, RefusalCause, VersionRefused
 from coincast_forecast.registry.verification import VersionRequest, fingerprint, load_verified
 from coincast_forecast.rendering.manifest_metrics import record_of
 from coincast_modelkit.artifact import Aliases, ArtifactCorrupt, ArtifactError, LoadedArtifact, read_aliases
+from coincast_modelkit.scenarios import ScenarioLibrary
 
 log = get_logger("coincast.forecast.registry")
 ALIASES = (PRODUCTION, CHALLENGER, SHADOW)
@@ -213,7 +214,30 @@ class ModelLoader:
             created_at=datetime.fromtimestamp(manifest.created_at, UTC),
             record=record_of(manifest.record),
             trained_coins=manifest.coins,
+            scenarios=await self._load_scenarios(artifact),
         )
+
+    async def _load_scenarios(self, artifact: LoadedArtifact) -> ScenarioLibrary | None:
+        """Return the version's scenario library, whose digest was checked with its other files.
+
+        A library that cannot be read does not cost the version's forecasts.
+        """
+        if not artifact.scenarios:
+            return None
+        try:
+            return await self._worker.run(
+                lambda: ScenarioLibrary.from_bytes(artifact.scenarios),
+                limit_seconds=self._trial_timeout_seconds,
+            )
+        except (ValueError, TimeoutError, ThreadStuckError) as error:
+            manifest = artifact.manifest
+            log.warning(
+                "scenario_library_unreadable",
+                model=manifest.model,
+                version=manifest.version,
+                error=str(error),
+            )
+            return None
 
     def _should_retry(self, name: Name, revision: int) -> bool:
         refusal = self._refusals.get(name)

@@ -9,7 +9,7 @@ from coincast_modelkit.artifact.errors import (
     ArtifactRefused,
 )
 from coincast_modelkit.artifact.golden import GOLDEN, check_golden, golden_bytes
-from coincast_modelkit.artifact.layout import list_versions, version_folder
+from coincast_modelkit.artifact.layout import SCENARIOS, list_versions, version_folder
 from coincast_modelkit.artifact.manifest import FORMAT_VERSION, DataWindow, FileDigest, Manifest, data_window
 from coincast_modelkit.artifact.read import LoadedArtifact, read_artifact, read_manifest
 from coincast_modelkit.artifact.record import HorizonRecord, Record
@@ -18,6 +18,7 @@ from coincast_modelkit.artifact.write import sweep_temporary, write_artifact
 __all__ = [
     "FORMAT_VERSION",
     "GOLDEN",
+    "SCENARIOS",
     "Aliases",
     "ArtifactCorrupt",
     "ArtifactError",

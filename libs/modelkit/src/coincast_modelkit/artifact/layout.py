@@ -8,6 +8,8 @@ from coincast_modelkit.artifact.errors import ArtifactMissing
 MANIFEST = "manifest.json"
 SEAL = "manifest.seal"
 ALIASES = "aliases.json"
+# What followed each past day, for joint scenarios; versions made before it have none.
+SCENARIOS = "scenarios.npz"
 TEMPORARY = ".writing-"
 
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,63}")

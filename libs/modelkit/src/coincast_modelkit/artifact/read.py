@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from coincast_modelkit.artifact.errors import ArtifactCorrupt, ArtifactMissing, ArtifactRefused
-from coincast_modelkit.artifact.layout import MANIFEST, SEAL, version_folder
+from coincast_modelkit.artifact.layout import MANIFEST, SCENARIOS, SEAL, version_folder
 from coincast_modelkit.artifact.manifest import Manifest
 from coincast_modelkit.artifact.signature import check_seal
 from coincast_modelkit.features import spec_of
@@ -28,6 +28,7 @@ class LoadedArtifact:
     model: ForecastModel
     signed: bool
     golden: bytes
+    scenarios: bytes = b""
 
 
 def read_manifest(
@@ -66,7 +67,7 @@ def read_artifact(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         loaded = MODELS[manifest.model].load(private, version=version)
-    return LoadedArtifact(manifest, loaded, signed, golden)
+    return LoadedArtifact(manifest, loaded, signed, golden, content.get(SCENARIOS, b""))
 
 
 def _golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:

@@ -1,0 +1,1 @@
+"""Joint scenarios of several coins: price paths, portfolio risk and touch probabilities."""

@@ -1,0 +1,360 @@
+"""Simulate joint price paths from served forecasts, and answer questions about risk from them.
+
+One simulation of fourteen days serves every horizon and every question about the same coins. It is cached
+until one of their forecasts changes, which is once a day. Arrays are computed on a thread, never on the event
+loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TypeVar
+
+import numpy as np
+
+from coincast_chassis import context
+from coincast_chassis.errors import CoincastError, InvalidInput, NotReady, Timeout, Unavailable
+from coincast_forecast.domain import AUTO, ForecastQuery, Provenance
+from coincast_forecast.fallback.executor import Prediction
+from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
+from coincast_forecast.lru import Lru
+from coincast_forecast.ports import History, partial_error
+from coincast_forecast.registry.deployment import Snapshot
+from coincast_forecast.scenarios.library import NO_LIBRARY, build_from_histories, choose_library
+from coincast_forecast.service import ForecastService, PredictedCoins
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.scenarios import (
+    MAX_DAYS,
+    MIN_OWN_DAYS,
+    JointPaths,
+    PortfolioRisk,
+    TouchProbabilities,
+    assess_portfolio,
+    simulate_paths,
+    touch_probabilities,
+)
+
+RETRY_AFTER_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a simulation rests on, for the reply."""
+
+    model: str
+    version: str
+    served_by: str
+    reason: str
+    day: date
+    provenance: Provenance
+    scenarios: int
+    first_origin: date
+    last_origin: date
+    borrowed_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulation:
+    """Joint paths with their basis, and the errors of coins that are not among them."""
+
+    paths: JointPaths
+    basis: Basis
+    errors: tuple[tuple[str, CoincastError], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What is held of one coin, in coins or in the currency; negative for a short position."""
+
+    coin_id: str
+    amount: float | None = None
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PricedHolding:
+    """A holding at the last close."""
+
+    coin_id: str
+    amount: float
+    price: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PortfolioAnswer:
+    """Risk of the holdings that could be priced and simulated."""
+
+    simulation: Simulation
+    holdings: tuple[PricedHolding, ...]
+    risk: PortfolioRisk
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class TouchLevel:
+    """A price, or a move in percent of the last price."""
+
+    price: float | None = None
+    percent: float | None = None
+
+    def price_for(self, last_price: float) -> float:
+        """Return the level as a price."""
+        if self.price is not None:
+            return self.price
+        return last_price * (1 + (self.percent or 0.0) / 100)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelAnswer:
+    """The chances of one level of one coin."""
+
+    price: float
+    percent: float
+    probabilities: TouchProbabilities
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TouchAnswer:
+    """The chances of every level by coin."""
+
+    simulation: Simulation
+    coins: Mapping[str, tuple[float, tuple[LevelAnswer, ...]]] = field(default_factory=dict)
+
+
+class ScenarioService:
+    """Joint simulations over the forecasts of a ForecastService."""
+
+    def __init__(
+        self,
+        forecasts: ForecastService,
+        *,
+        cache_bytes: int,
+        limit_seconds: float,
+        remaining_seconds: Callable[[], float | None] = context.remaining_seconds,
+    ) -> None:
+        self._forecasts = forecasts
+        self._limit_seconds = limit_seconds
+        self._remaining_seconds = remaining_seconds
+        self._thread = WorkerThread("scenarios")
+        self._cache: Lru[tuple[str, ...], tuple[JointPaths, str]] = Lru(
+            cache_bytes, lambda e: _bytes_of(e[0])
+        )
+        self._flights: dict[tuple[str, ...], asyncio.Task[tuple[JointPaths, str]]] = {}
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        self._thread.stop()
+
+    async def simulate(
+        self, ids: Sequence[str], *, vs_currency: str = "usd", model: str = AUTO
+    ) -> Simulation:
+        """Return joint paths of `MAX_DAYS` days of every coin that can be simulated.
+
+        Raises:
+            CoincastError: No coin can be simulated; the error is that of the first one.
+        """
+        query = ForecastQuery(ids=tuple(ids), vs_currency=vs_currency, days=MAX_DAYS, model=model)
+        predicted = await self._forecasts.predict(query)
+        errors = dict(predicted.errors)
+        usable: dict[str, Prediction] = {}
+        for coin, prediction in predicted.predictions.items():
+            error = _refusal(predicted.histories[coin])
+            if error is None:
+                usable[coin] = prediction
+            else:
+                errors[coin] = error
+        if not usable:
+            raise errors[next(coin for coin in query.ids if coin in errors)]
+        paths, library_reason = await self._paths(usable, predicted)
+        in_order = tuple((coin, errors[coin]) for coin in query.ids if coin in errors)
+        return Simulation(paths, _basis(usable, predicted, paths, library_reason), in_order)
+
+    async def assess(
+        self,
+        holdings: Sequence[Holding],
+        *,
+        days: int,
+        levels_percent: Sequence[float],
+        vs_currency: str = "usd",
+        model: str = AUTO,
+    ) -> PortfolioAnswer:
+        """Return the loss distribution of holdings; those without a simulation are among its errors."""
+        ids = tuple(dict.fromkeys(h.coin_id for h in holdings))
+        simulation = await self.simulate(ids, vs_currency=vs_currency, model=model)
+        paths = simulation.paths
+        values: dict[str, float] = {}
+        for holding in holdings:
+            if holding.coin_id not in paths.coin_ids:
+                continue
+            price = float(paths.last_price[paths.index(holding.coin_id)])
+            value = holding.value if holding.value is not None else (holding.amount or 0.0) * price
+            values[holding.coin_id] = values.get(holding.coin_id, 0.0) + value
+        if not all(math.isfinite(value) for value in values.values()):
+            raise InvalidInput("holdings are too large to be valued: give smaller amounts", field="holdings")
+        priced = tuple(
+            PricedHolding(coin, value / price, price, value)
+            for coin, value in values.items()
+            for price in (float(paths.last_price[paths.index(coin)]),)
+        )
+        risk = await self._compute(lambda: assess_portfolio(paths, values, days, levels_percent))
+        return PortfolioAnswer(simulation, priced, risk, days)
+
+    async def touch(
+        self, ids: Sequence[str], levels: Sequence[TouchLevel], *, vs_currency: str = "usd", model: str = AUTO
+    ) -> TouchAnswer:
+        """Return the chance that each coin touches each level, by day."""
+        simulation = await self.simulate(ids, vs_currency=vs_currency, model=model)
+        paths = simulation.paths
+
+        def estimate() -> dict[str, tuple[float, tuple[LevelAnswer, ...]]]:
+            answers = {}
+            for coin, last_price in zip(paths.coin_ids, paths.last_price.tolist(), strict=True):
+                rows = []
+                for level in levels:
+                    price = level.price_for(last_price)
+                    chances = touch_probabilities(paths, coin, math.log(price / last_price))
+                    rows.append(LevelAnswer(price, 100 * (price / last_price - 1), chances))
+                answers[coin] = (last_price, tuple(rows))
+            return answers
+
+        return TouchAnswer(simulation, await self._compute(estimate))
+
+    async def _paths(
+        self, usable: Mapping[str, Prediction], predicted: PredictedCoins
+    ) -> tuple[JointPaths, str]:
+        key = tuple(f"{coin}\x1f{prediction.forecast_id}" for coin, prediction in usable.items())
+        cached = self._cache.get(key)
+        if cached is not None:
+            return cached
+        task = self._flights.get(key)
+        if task is None:
+            panel = {
+                coin: history.candles
+                for coin, history in predicted.references.items()
+                if coin in REFERENCE_COINS
+            }
+            panel.update((coin, prediction.candles) for coin, prediction in usable.items())
+            task = asyncio.create_task(
+                self._simulate(usable, panel, predicted.snapshot), context=context.detached()
+            )
+            self._flights[key] = task
+            task.add_done_callback(lambda _: self._flights.pop(key, None))
+        found = await asyncio.shield(task)
+        self._cache.put(key, found)
+        return found
+
+    async def _simulate(
+        self, usable: Mapping[str, Prediction], panel: Mapping[str, Candles], snapshot: Snapshot
+    ) -> tuple[JointPaths, str]:
+        def simulate() -> tuple[JointPaths, str]:
+            forecasts = _stack(list(usable.values()))
+            as_of = min(forecasts.as_of)
+            chosen = choose_library((p.version for p in usable.values()), snapshot)
+            if chosen is not None:
+                library, reason = chosen.library, chosen.reason
+            else:
+                built = build_from_histories(panel)
+                if built is None:
+                    raise NotReady(
+                        "the histories are too short to simulate from: ask for a forecast instead",
+                        field="ids",
+                    )
+                library, reason = built, NO_LIBRARY
+            try:
+                return simulate_paths(library.window(as_of), forecasts, MAX_DAYS), reason
+            except ValueError as error:
+                raise NotReady(f"no scenarios can be simulated: {error}", field="ids") from error
+
+        return await self._compute(simulate)
+
+    async def _compute(self, call: Callable[[], T]) -> T:
+        left = self._remaining_seconds()
+        limit = self._limit_seconds if left is None else max(0.0, min(self._limit_seconds, left))
+        try:
+            return await self._thread.run(call, limit_seconds=limit)
+        except ThreadStuckError as error:
+            raise Unavailable(
+                "an earlier simulation still runs", retry_after_seconds=RETRY_AFTER_SECONDS
+            ) from error
+        except TimeoutError as error:
+            raise Timeout(
+                f"the simulation did not end within {limit:.2g} s: ask for fewer coins",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            ) from error
+
+
+def _refusal(history: History) -> CoincastError | None:
+    """Return why a coin cannot be simulated; None where it can."""
+    days, coin = len(history.candles), history.candles.coin_id
+    if days >= MIN_OWN_DAYS:
+        return None
+    if history.partial_reason:
+        return partial_error(coin, history.partial_reason, history.retry_after_seconds)
+    return NotReady(
+        f"{coin} has {days} closed days of history and scenarios need {MIN_OWN_DAYS}: ask for its forecast",
+        field="ids",
+    )
+
+
+def _stack(predictions: Sequence[Prediction]) -> Forecasts:
+    """Return predictions of any models as one batch over the horizons of a path."""
+    days = slice(0, MAX_DAYS)
+    refs = [prediction.ref for prediction in predictions]
+    first = refs[0].forecasts
+
+    def column(name: str) -> np.ndarray:
+        return np.stack([getattr(ref.forecasts, name)[ref.index, days] for ref in refs])
+
+    return Forecasts(
+        coin_ids=tuple(ref.prepared.coin_id for ref in refs),
+        as_of=tuple(ref.prepared.as_of for ref in refs),
+        last_price=np.array([ref.prepared.last_price for ref in refs]),
+        horizons=tuple(first.horizons[days]),
+        probabilities=first.probabilities,
+        log_return_quantiles=column("log_return_quantiles"),
+        volatility=column("volatility"),
+        trailing_volatility=column("trailing_volatility"),
+        rise_of_volatility=column("rise_of_volatility"),
+    )
+
+
+def _basis(
+    usable: Mapping[str, Prediction], predicted: PredictedCoins, paths: JointPaths, library_reason: str
+) -> Basis:
+    predictions = list(usable.values())
+    reasons = [predicted.reasons[coin] for coin in usable if predicted.reasons[coin]]
+    if library_reason:
+        reasons.append(library_reason)
+    provenances = [predicted.histories[coin].provenance for coin in usable]
+    return Basis(
+        model=_one_or_mixed(p.model for p in predictions),
+        version=_one_or_mixed(p.version_name for p in predictions),
+        served_by=_one_or_mixed(p.served_by for p in predictions),
+        reason="; ".join(dict.fromkeys(reasons)),
+        day=min(p.ref.prepared.as_of for p in predictions),
+        provenance=next((p for p in provenances if p.stale), provenances[0]),
+        scenarios=len(paths),
+        first_origin=paths.origins[0].astype(object),
+        last_origin=paths.origins[-1].astype(object),
+        borrowed_ids=tuple(
+            coin for coin, share in zip(paths.coin_ids, paths.borrowed_share, strict=True) if share > 0
+        ),
+    )
+
+
+def _one_or_mixed(names: Iterable[str]) -> str:
+    """Return the one name, or all of them where coins were answered differently."""
+    return ", ".join(dict.fromkeys(names))
+
+
+def _bytes_of(paths: JointPaths) -> int:
+    return int(paths.closes.nbytes + paths.highs.nbytes + paths.lows.nbytes)
