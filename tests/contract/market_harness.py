@@ -19,7 +19,8 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_market_data.app import build
-from coincast_market_data.settings import PlanName, Settings, UpstreamName
+from coincast_market_data.coingecko.api_plans import PlanName
+from coincast_market_data.settings import Settings, UpstreamName
 from coincast_sandbox.app import SandboxOptions
 from coincast_sandbox.http.plans import ApiPlan
 from coincast_sandbox.testing import RunningSandbox, running_sandbox

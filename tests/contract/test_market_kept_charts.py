@@ -9,7 +9,7 @@ import pytest
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import Unavailable
-from coincast_market_data.settings import PlanName
+from coincast_market_data.coingecko.api_plans import PlanName
 from tests.contract.market_mock import MockUpstream, market_over, noon_clock
 
 

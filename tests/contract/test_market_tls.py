@@ -11,7 +11,8 @@ import pytest
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
-from coincast_market_data.settings import PlanName, Settings, UpstreamName
+from coincast_market_data.coingecko.api_plans import PlanName
+from coincast_market_data.settings import Settings, UpstreamName
 from tests.contract.market_harness import NO_REDIS, running_market
 from tests.contract.tls_harness import TlsSandbox, tls_sandbox
 
@@ -88,7 +89,7 @@ async def test_without_http2_it_is_http_1_1_over_a_bounded_pool(tmp_path: Path, 
 async def test_a_certificate_of_nobody_known_is_refused(sandbox: TlsSandbox, tmp_path: Path) -> None:
     settings = settings_for(sandbox, tmp_path, upstream_ca_file=None, max_attempts=1)
     async with running_market(settings) as stub:
-        with pytest.raises(Unavailable, match="cannot be reached"):
+        with pytest.raises(Unavailable, match="No trusted TLS connection"):
             await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=30)
     assert not sandbox.versions, "nothing was said to it, the key least of all"
 

@@ -20,7 +20,7 @@ from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.entry import CacheKind
 from coincast_market_data.cache.freshness import FreshnessPolicy
 from coincast_market_data.catalogue.service import Catalogue, decode_coins, encode_coins
-from coincast_market_data.coingecko.api_plans import PLANS
+from coincast_market_data.coingecko.api_plans import ApiPlan
 from coincast_market_data.grpc.json_encoder import EncodedCandleCache
 from coincast_market_data.grpc.servicer import MarketDataServicer, Services
 from coincast_market_data.grpc.status import Status
@@ -43,7 +43,7 @@ from coincast_market_data.prices.plausibility import PlausibilityChecker
 from coincast_market_data.prices.popularity import PairPopularity
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.prices.simple_price import SimplePriceService
-from coincast_market_data.settings import PlanName, Settings, UpstreamName
+from coincast_market_data.settings import Settings, UpstreamName
 from coincast_market_data.validation.outliers import OutlierDetector
 from coincast_market_data.validation.quality_log import QualityLog
 from coincast_market_data.validation.sanitizer import PayloadSanitizer
@@ -134,12 +134,19 @@ def build_services(
         backfill=backfill,
         per_month=infrastructure.limiter.limits.per_month,
         observe=status.observe,
+        read_plan=infrastructure.plan_monitor.refresh,
     )
     stack.push_async_callback(background.aclose)
     keeper = MaintenanceJobs(archive, Inbox(archive, infrastructure.clock), quality)
     stack.push_async_callback(keeper.aclose)
     return services, CacheWarmer(
-        infrastructure.upstream, catalogue, prices, settings, background=background, keeper=keeper
+        infrastructure.upstream,
+        catalogue,
+        prices,
+        settings,
+        plan_monitor=infrastructure.plan_monitor,
+        background=background,
+        keeper=keeper,
     ).warm
 
 
@@ -216,11 +223,16 @@ def make_gap_filler(
         archive,
         infrastructure.data_clock,
         quality,
-        reach_days=settings.history_reach_days or PLANS[settings.plan].reach_days,
-        hourly_chunks=settings.plan == PlanName.PRO,
+        reach_days=infrastructure.plan.current.reach_days,
+        hourly_chunks=infrastructure.plan.current.paid,
         calls_at_once=settings.hourly_calls_at_once,
     )
     stack.push_async_callback(filler.aclose)
+
+    def follow_plan(plan: ApiPlan) -> None:
+        filler.use_plan(reach_days=plan.reach_days, hourly_chunks=plan.paid)
+
+    infrastructure.plan.on_change(follow_plan)
     return filler
 
 
@@ -255,6 +267,8 @@ def make_status(
         archive=archive,
         quality=quality,
         started=time.monotonic(),
+        plan=infrastructure.plan,
+        availability=infrastructure.availability,
     )
 
 

@@ -19,9 +19,11 @@ from coincast_market_data.cache.leases import KeyLeases
 from coincast_market_data.cache.read_through import ReadThrough
 from coincast_market_data.cache.redis_store import RedisStore
 from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
-from coincast_market_data.coingecko.api_plans import PLANS
+from coincast_market_data.coingecko.api_plans import ActivePlan, ApiPlan, PlanName
+from coincast_market_data.coingecko.availability import UpstreamAvailability
 from coincast_market_data.coingecko.breakers import Breakers
 from coincast_market_data.coingecko.client import HttpUpstream, open_http
+from coincast_market_data.coingecko.plan_monitor import MeteredUpstream, PlanMonitor
 from coincast_market_data.coingecko.pool_stats import PoolStats
 from coincast_market_data.coingecko.resilient_client import ResilientUpstream
 from coincast_market_data.coingecko.retry_policy import RetryBudget
@@ -51,6 +53,9 @@ class Infrastructure:
     pool: PoolStats
     upstream: ResilientUpstream
     counts: CacheStats
+    plan: ActivePlan
+    plan_monitor: PlanMonitor
+    availability: UpstreamAvailability
 
     @property
     def sandbox(self) -> bool:
@@ -87,8 +92,9 @@ async def open_infrastructure(
     data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX)
     client, executor = await open_redis_executor(settings, stack)
     prefix = f"coincast:market:{namespace(settings)}:"
+    plan = active_plan(settings)
     limiter = RateLimiter(
-        rate_limits(settings),
+        rate_limits(plan.current),
         replicas=settings.replicas,
         clock=clock,
         executor=executor,
@@ -98,7 +104,15 @@ async def open_infrastructure(
     stack.push_async_callback(limiter.aclose)
     limiter.start()
     http = await stack.enter_async_context(open_http(settings, transport))
-    raw = HttpUpstream(http, settings, data_clock)
+    raw = HttpUpstream(http, settings, data_clock, plan)
+    plan.on_change(lambda changed: limiter.use_limits(rate_limits(changed)))
+    availability = UpstreamAvailability(clock)
+    monitor = PlanMonitor(
+        plan,
+        MeteredUpstream(raw, limiter, settings.quota_wait_seconds),
+        availability,
+        detect=settings.plan == PlanName.AUTO and settings.api_key is not None,
+    )
     breakers = Breakers(settings, clock)
     upstream = ResilientUpstream(
         raw,
@@ -108,6 +122,7 @@ async def open_infrastructure(
         max_attempts=settings.max_attempts,
         retry_seconds=settings.call_deadline_seconds,
         quota_wait_seconds=settings.quota_wait_seconds,
+        availability=availability,
     )
     stack.push_async_callback(upstream.aclose)
     store = RedisStore(client, executor, prefix)
@@ -123,6 +138,9 @@ async def open_infrastructure(
         pool=pool,
         upstream=upstream,
         counts=CacheStats(),
+        plan=plan,
+        plan_monitor=monitor,
+        availability=availability,
     )
 
 
@@ -157,8 +175,17 @@ async def open_redis_executor(
     return client, executor
 
 
-def rate_limits(settings: Settings) -> Limits:
-    """The plan's limits, or those that were set."""
-    facts = PLANS[settings.plan]
-    minute, month = settings.per_minute_limit, settings.per_month_limit
-    return Limits(minute or facts.per_minute, facts.per_month if month is None else month)
+def active_plan(settings: Settings) -> ActivePlan:
+    """Return the plan of the settings, whose figures other settings may override."""
+    return ActivePlan(
+        settings.assumed_plan,
+        base_url=settings.upstream_url,
+        per_minute=settings.per_minute_limit,
+        per_month=settings.per_month_limit,
+        reach_days=settings.history_reach_days,
+    )
+
+
+def rate_limits(plan: ApiPlan) -> Limits:
+    """Return the limits of a plan for the rate limiter."""
+    return Limits(plan.per_minute, plan.per_month)

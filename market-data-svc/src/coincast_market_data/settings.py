@@ -11,12 +11,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from coincast_chassis.settings import ServiceSettings
+from coincast_market_data.coingecko.api_plans import PLANS, ApiPlan, PlanName
 
-DEFAULT_BASE_URLS = {
-    "keyless": "https://api.coingecko.com/api/v3",
-    "demo": "https://api.coingecko.com/api/v3",
-    "pro": "https://pro-api.coingecko.com/api/v3",
-}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 COINS_KEPT_WARM = "bitcoin,ethereum,ripple,binancecoin,solana,dogecoin,cardano,chainlink,avalanche-2,litecoin"
 
@@ -26,14 +22,6 @@ class UpstreamName(StrEnum):
 
     COINGECKO = "coingecko"
     SANDBOX = "sandbox"
-
-
-class PlanName(StrEnum):
-    """The plan at the upstream."""
-
-    KEYLESS = "keyless"
-    DEMO = "demo"
-    PRO = "pro"
 
 
 class Settings(ServiceSettings):
@@ -52,7 +40,10 @@ class Settings(ServiceSettings):
     upstream_ca_file: Path | None = Field(
         None, description="Certificates (PEM) to trust beside the usual ones, for a mirror of one's own."
     )
-    plan: PlanName = Field(PlanName.KEYLESS, description="keyless, demo or pro.")
+    plan: PlanName = Field(
+        PlanName.KEYLESS,
+        description="keyless, demo, basic, analyst, lite, pro; auto finds it from the key.",
+    )
     api_key: SecretStr | None = Field(None, description="The key of the plan; best as a file of secrets.")
 
     per_minute_limit: int | None = Field(
@@ -150,7 +141,11 @@ class Settings(ServiceSettings):
             raise ValueError("MARKET_API_KEY would travel in the clear: MARKET_UPSTREAM_URL must be https://")
         if self.upstream_ca_file is not None and not self.upstream_ca_file.is_file():
             raise ValueError(f"MARKET_UPSTREAM_CA_FILE={self.upstream_ca_file} is no file")
-        if self.plan != PlanName.KEYLESS and self.upstream == UpstreamName.COINGECKO and self.api_key is None:
+        if (
+            self.plan not in (PlanName.KEYLESS, PlanName.AUTO)
+            and self.upstream == UpstreamName.COINGECKO
+            and self.api_key is None
+        ):
             raise ValueError(
                 f"MARKET_PLAN={self.plan} needs MARKET_API_KEY, or a file market_api_key among the secrets"
             )
@@ -161,6 +156,13 @@ class Settings(ServiceSettings):
         return self.upstream == UpstreamName.SANDBOX or urlsplit(self.base_url).hostname in LOOPBACK
 
     @property
+    def assumed_plan(self) -> ApiPlan:
+        """The plan of the settings; with auto, what is assumed until the key has been looked up."""
+        if self.plan != PlanName.AUTO:
+            return PLANS[self.plan]
+        return PLANS[PlanName.KEYLESS if self.api_key is None else PlanName.DEMO]
+
+    @property
     def base_url(self) -> str:
         """The upstream's address, `/api/v3` included, without a slash at the end."""
-        return (self.upstream_url or DEFAULT_BASE_URLS[self.plan]).rstrip("/")
+        return (self.upstream_url or self.assumed_plan.base_url).rstrip("/")

@@ -10,9 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coincast_chassis.errors import Exhausted, InvalidInput, NotFound, Unavailable
+from coincast_chassis.errors import Exhausted, InvalidInput, NotFound
+from coincast_market_data.coingecko.availability import Cause, UpstreamFailure
 from coincast_market_data.coingecko.bounded_reader import parse_json
-from coincast_market_data.coingecko.error_mapping import BadData, BeyondPlan, error_from_reply
+from coincast_market_data.coingecko.error_mapping import (
+    BadData,
+    BeyondPlan,
+    error_from_reply,
+    error_in_document,
+)
 from coincast_market_data.coingecko.parser import parse_markets, parse_ohlc, parse_quotes
 from coincast_market_data.coingecko.retry_after import (
     DEFAULT_RETRY_AFTER_SECONDS,
@@ -223,12 +229,39 @@ BODIES = [
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize(
     ("status", "code", "error"),
-    [(429, 429, Exhausted), (401, 10012, BeyondPlan), (400, 10010, Unavailable), (400, 10005, BeyondPlan)],
+    [
+        (429, 429, Exhausted),
+        (200, 429, Exhausted),
+        (401, 10012, BeyondPlan),
+        (400, 10005, BeyondPlan),
+        (401, 10002, Cause.MISSING_KEY),
+        (400, 10010, Cause.WRONG_HOST),
+        (400, 10011, Cause.WRONG_HOST),
+        (200, 500, Cause.SERVER_ERROR),
+        (200, 401, Cause.INVALID_KEY),
+    ],
 )
-def test_error_bodies_with_codes(body: bytes, status: int, code: int, error: type[Exception]) -> None:
+def test_error_bodies_with_codes(body: bytes, status: int, code: int, error: type[Exception] | Cause) -> None:
     found = error_from_reply(status, body % code, {}, NOW)
-    assert type(found) is error
+    assert (found.cause if isinstance(found, UpstreamFailure) else type(found)) == error
     assert "why" in found.message
+    assert error_in_document(json.loads(body % code))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"bitcoin": {"usd": 1.0}}, {}, [], {"status": "live"}, {"error": None}, {"status": {"usd": 1.0}}, None],
+)
+def test_a_document_is_no_error(document: object) -> None:
+    assert not error_in_document(document)
+
+
+@pytest.mark.parametrize("text", ["You've exceeded your monthly quota", "Insufficient credits remaining"])
+def test_used_up_credits_are_no_limit_of_the_minute(text: str) -> None:
+    body = json.dumps({"status": {"error_code": 429, "error_message": text}}).encode()
+    found = error_from_reply(429, body, {}, NOW)
+    assert isinstance(found, UpstreamFailure)
+    assert found.cause is Cause.CREDITS_USED_UP
 
 
 @pytest.mark.parametrize(
@@ -238,15 +271,16 @@ def test_error_bodies_with_codes(body: bytes, status: int, code: int, error: typ
         (422, b'{"error":"bad"}', InvalidInput),
         (414, b"", InvalidInput),
         (200, b"Throttled", Exhausted),
-        (403, b"<html>error 1020</html>", Unavailable),
-        (503, b"\xff\xfe", Unavailable),
-        (302, b"", BadData),
-        (500, json.dumps({"status": []}).encode(), Unavailable),
+        (401, b'{"error":"invalid api key"}', Cause.INVALID_KEY),
+        (403, b"<html>error 1020</html>", Cause.FORBIDDEN),
+        (503, b"\xff\xfe", Cause.SERVER_ERROR),
+        (302, b"", Cause.NOT_COINGECKO),
+        (500, json.dumps({"status": []}).encode(), Cause.SERVER_ERROR),
     ],
 )
-def test_the_other_bodies(status: int, body: bytes, error: type[Exception]) -> None:
+def test_the_other_bodies(status: int, body: bytes, error: type[Exception] | Cause) -> None:
     found = error_from_reply(status, body, {}, NOW)
-    assert type(found) is error
+    assert (found.cause if isinstance(found, UpstreamFailure) else type(found)) == error
     assert "<html>" not in found.message
 
 

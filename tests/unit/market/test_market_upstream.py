@@ -22,12 +22,14 @@ from pydantic import ValidationError
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, NotFound, Timeout, Unavailable
+from coincast_market_data.coingecko.availability import UpstreamAvailability
 from coincast_market_data.coingecko.breakers import Breakers
 from coincast_market_data.coingecko.client import HttpUpstream, open_http
 from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.coingecko.resilient_client import ResilientUpstream
 from coincast_market_data.coingecko.retry_policy import RetryBudget
 from coincast_market_data.coingecko.server_clock import UpstreamClock
+from coincast_market_data.infrastructure import active_plan
 from coincast_market_data.ports import Priority, UpstreamReply, UpstreamRequest
 from coincast_market_data.rate_limit.limiter import RateLimiter
 from coincast_market_data.rate_limit.sliding_window import Limits
@@ -49,7 +51,7 @@ def client_for(
     settings = settings_of(**changes)
     data_clock = UpstreamClock(clock or ManualClock(), sandbox=settings.upstream == "sandbox")
     http = open_http(settings, httpx2.MockTransport(handler))
-    return HttpUpstream(http, settings, data_clock), data_clock
+    return HttpUpstream(http, settings, data_clock, active_plan(settings)), data_clock
 
 
 def ok(document: object = None, **headers: str) -> httpx2.Response:
@@ -227,6 +229,7 @@ def guarded(inner: Scripted, *, limit: int = 1000, share: float = 1.0, **changes
         inner,
         limiter=limiter,
         breakers=Breakers(settings_of(**changes), clock),
+        availability=UpstreamAvailability(clock),
         budget=RetryBudget(share),
         max_attempts=3,
         retry_seconds=5.0,

@@ -7,15 +7,17 @@ import logging
 import ssl
 import time
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import httpx2
 from opentelemetry.trace import SpanKind
 
-from coincast_chassis.errors import Timeout, Unavailable
+from coincast_chassis.errors import Timeout
 from coincast_chassis.observability.tracing import current_tracing
-from coincast_market_data.coingecko.api_plans import PLANS
+from coincast_market_data.coingecko.api_plans import ActivePlan
+from coincast_market_data.coingecko.availability import Cause, UpstreamFailure, cause_of_exception
 from coincast_market_data.coingecko.bounded_reader import parse_json, read_bounded
-from coincast_market_data.coingecko.error_mapping import BadData, error_from_reply
+from coincast_market_data.coingecko.error_mapping import BadData, error_from_reply, error_in_document
 from coincast_market_data.coingecko.server_clock import UpstreamClock
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.settings import Settings, UpstreamName
@@ -28,14 +30,11 @@ def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = 
     address.
     """
     headers = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "coincast-market-data"}
-    key_header = PLANS[settings.plan].key_header
-    if key_header and settings.api_key is not None:
-        headers[key_header] = settings.api_key.get_secret_value()
     # Its line for every request tells nothing that the metrics do not.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     return httpx2.AsyncClient(
         headers=headers,
-        http2=settings.http2 and settings.base_url.startswith("https://"),
+        http2=settings.http2 and not settings.base_url.startswith("http://"),
         verify=trusted(settings),
         follow_redirects=False,
         trust_env=False,
@@ -59,9 +58,12 @@ def trusted(settings: Settings) -> ssl.SSLContext:
 class HttpUpstream:
     """Fetches a document in one attempt. Raises the chassis' errors; foreign errors end here."""
 
-    def __init__(self, http: httpx2.AsyncClient, settings: Settings, clock: UpstreamClock) -> None:
+    def __init__(
+        self, http: httpx2.AsyncClient, settings: Settings, clock: UpstreamClock, plan: ActivePlan
+    ) -> None:
         self._http = http
         self._settings = settings
+        self._plan = plan
         self._clock = clock
         self.in_flight = 0
 
@@ -81,20 +83,30 @@ class HttpUpstream:
                 f"CoinGecko did not answer {request.path} in time ({type(error).__name__})"
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise Unavailable(
-                f"CoinGecko cannot be reached ({type(error).__name__})", retry_after_seconds=5
-            ) from error
+            raise _unreachable(error, self._plan.current.base_url) from error
         finally:
             self.in_flight -= 1
         self._check_identity(status, headers)
         self._clock.learn(headers)
         if status != 200:
             raise error_from_reply(status, body, headers, self._clock.now())
-        return UpstreamReply(parse_json(body), body, self._clock.now(), time.monotonic() - started)
+        if body.lstrip()[:1] == b"<":
+            raise UpstreamFailure(
+                Cause.NOT_COINGECKO,
+                f"A web page came instead of CoinGecko's data from {_host(self._plan.current.base_url)}.",
+                retry_after_seconds=30,
+            )
+        document = parse_json(body)
+        if error_in_document(document):
+            raise error_from_reply(status, body, headers, self._clock.now())
+        return UpstreamReply(document, body, self._clock.now(), time.monotonic() - started)
 
     async def _get(self, request: UpstreamRequest) -> tuple[int, Mapping[str, str], bytes]:
-        url = f"{self._settings.base_url}/{request.path}"
-        async with self._http.stream("GET", url, params=list(request.query)) as response:
+        plan = self._plan.current
+        key = self._settings.api_key
+        headers = {plan.key_header: key.get_secret_value()} if plan.key_header and key is not None else {}
+        url = f"{plan.base_url}/{request.path}"
+        async with self._http.stream("GET", url, params=list(request.query), headers=headers) as response:
             body = await read_bounded(response, self._settings.max_reply_bytes)
             return response.status_code, response.headers, body
 
@@ -107,3 +119,19 @@ class HttpUpstream:
             raise BadData(
                 "MARKET_UPSTREAM=sandbox, but what answers at MARKET_UPSTREAM_URL is no sandbox: refused"
             )
+
+
+def _unreachable(error: Exception, base_url: str) -> UpstreamFailure:
+    """Return the failure for a connection that could not be made or broke."""
+    host = _host(base_url)
+    cause = cause_of_exception(error)
+    sentences = {
+        Cause.DNS: f"The name {host} cannot be resolved.",
+        Cause.TLS: f"No trusted TLS connection to {host} can be made.",
+    }
+    sentence = sentences.get(cause, f"CoinGecko cannot be reached at {host} ({type(error).__name__}).")
+    return UpstreamFailure(cause, sentence, retry_after_seconds=5)
+
+
+def _host(base_url: str) -> str:
+    return urlsplit(base_url).netloc

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
+from coincast_market_data.coingecko.availability import Cause, UpstreamFailure
 from coincast_market_data.coingecko.retry_after import parse_retry_after
 
 PLAN_CODES = {10005, 10012}
-KEY_CODES = {10002, 10010, 10011}
+KEY_CAUSES: dict[int | None, Cause] = {
+    10002: Cause.MISSING_KEY,
+    10010: Cause.WRONG_HOST,
+    10011: Cause.WRONG_HOST,
+}
+# A refusal for the month, which no pause of a minute heals.
+CREDITS = re.compile(r"month|credit", re.IGNORECASE)
 LONGEST_MESSAGE = 300
 
 
@@ -24,31 +32,62 @@ class BadData(Unavailable):
 
 
 def error_from_reply(status: int, body: bytes, headers: Mapping[str, str], now: float) -> CoincastError:
-    """The error for a reply that is not 200. `now`: UNIX seconds on the upstream's clock."""
+    """Return the error for a reply that is an error, whatever its HTTP status.
+
+    Args:
+        status: The HTTP status; 200 where the error stands in the body alone.
+        body: The decoded body.
+        headers: The reply's headers.
+        now: UNIX seconds on the upstream's clock, for a Retry-After that is a date.
+    """
     code, message = read_body(body)
-    said = message or f"HTTP {status}"
-    if status == 429 or code == 429 or said.strip().lower() == "throttled":
+    quoted = message or f"HTTP {status}"
+    if status == 429 or code == 429 or quoted.strip().lower() == "throttled":
+        if CREDITS.search(quoted):
+            return UpstreamFailure(
+                Cause.CREDITS_USED_UP, f"CoinGecko's credits of this month are used up: {quoted}."
+            )
         wait = parse_retry_after(headers.get("retry-after"), now)
-        return Exhausted(f"CoinGecko's rate limit is reached: {said}", retry_after_seconds=wait)
-    if code in KEY_CODES:
-        return Unavailable(
-            f"CoinGecko refuses the key or the host: {said} (check MARKET_PLAN, MARKET_API_KEY)"
-        )
+        return Exhausted(f"CoinGecko's rate limit is reached: {quoted}", retry_after_seconds=wait)
+    if code in KEY_CAUSES:
+        return UpstreamFailure(KEY_CAUSES[code], f"CoinGecko refuses the key: {quoted}.")
     if code in PLAN_CODES or status == 402:
-        return BeyondPlan(f"CoinGecko's plan does not give this: {said}")
-    return _by_status(status, said)
+        return BeyondPlan(f"CoinGecko's plan does not give this: {quoted}")
+    return _by_status(code if status == 200 and code else status, quoted)
 
 
-def _by_status(status: int, said: str) -> CoincastError:
+def _by_status(status: int, quoted: str) -> CoincastError:
     if status == 404:
-        return NotFound(f"CoinGecko knows no such thing: {said}")
+        return NotFound(f"CoinGecko knows no such thing: {quoted}")
     if status in (400, 414, 422):
-        return InvalidInput(f"CoinGecko refuses the request: {said}")
+        return InvalidInput(f"CoinGecko refuses the request: {quoted}")
     if status in (401, 403):
-        return Unavailable(f"CoinGecko refuses access (HTTP {status}): {said}", retry_after_seconds=60)
+        cause = Cause.INVALID_KEY if status == 401 else Cause.FORBIDDEN
+        return UpstreamFailure(cause, f"CoinGecko refuses access (HTTP {status}): {quoted}.")
     if 300 <= status < 400:
-        return BadData(f"CoinGecko answered with a redirect (HTTP {status}), which is not followed")
-    return Unavailable(f"CoinGecko fails with HTTP {status}: {said}", retry_after_seconds=5)
+        return UpstreamFailure(
+            Cause.NOT_COINGECKO,
+            f"A redirect (HTTP {status}) came instead of an answer of CoinGecko's.",
+            retry_after_seconds=30,
+        )
+    if status < 300:
+        return BadData(f"CoinGecko answered with an error in place of data: {quoted}")
+    return UpstreamFailure(
+        Cause.SERVER_ERROR, f"CoinGecko fails with HTTP {status}: {quoted}.", retry_after_seconds=5
+    )
+
+
+def error_in_document(document: Any) -> bool:
+    """Return whether a document that came with HTTP 200 is an error: CoinGecko sends some that way."""
+    if not isinstance(document, dict):
+        return False
+    if isinstance(document.get("error"), str):
+        return True
+    status = document.get("status")
+    return any(
+        isinstance(place, dict) and "error_code" in place
+        for place in (document, status, document.get("error"))
+    ) or (isinstance(document.get("error"), dict) and isinstance(document["error"].get("status"), dict))
 
 
 def read_body(body: bytes) -> tuple[int | None, str]:

@@ -14,6 +14,7 @@ from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotF
 from coincast_chassis.resilience.breaker import CLOSED, Breaker, BreakerOpen
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
+from coincast_market_data.coingecko.availability import UpstreamAvailability
 from coincast_market_data.coingecko.breakers import Breakers
 from coincast_market_data.coingecko.retry_after import DEFAULT_RETRY_AFTER_SECONDS
 from coincast_market_data.coingecko.retry_policy import RetryBudget, backoff_seconds, worth_retrying
@@ -43,12 +44,14 @@ class ResilientUpstream:
         max_attempts: int,
         retry_seconds: float,
         quota_wait_seconds: float,
+        availability: UpstreamAvailability,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self._inner = inner
         self._limiter = limiter
         self._breakers = breakers
         self._budget = budget
+        self._availability = availability
         self._max_attempts = max_attempts
         self._retry_seconds = retry_seconds
         self._quota_wait = {
@@ -63,6 +66,7 @@ class ResilientUpstream:
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
         """Fetch one document; equal requests in flight share it."""
         # A caller must not queue behind a backfill that asked for the same.
+        self._availability.check()
         key = (request, request.priority)
         return await self._flights.do(key, lambda: self._with_retries(request))
 
@@ -91,7 +95,7 @@ class ResilientUpstream:
             return await self._counted(request)
 
         with self._probe_alone(breaker):
-            await self._limiter.acquire(request.priority, self._quota_wait[request.priority])
+            await self._acquire(request.priority)
             try:
                 return await breaker.call(go)
             except Exhausted as error:
@@ -104,6 +108,17 @@ class ResilientUpstream:
                 await self._limiter.refused(max(LEAST_PAUSE_SECONDS, retry_after))
                 raise
 
+    async def _acquire(self, priority: Priority) -> None:
+        """Wait for the rate limiter; where failing calls used up the limit, raise what they failed with."""
+        try:
+            await self._limiter.acquire(priority, self._quota_wait[priority])
+        except Exhausted as error:
+            failure = self._availability.failure()
+            if failure is None:
+                raise
+            failure.retry_after_seconds = error.retry_after_seconds
+            raise failure from error
+
     @contextmanager
     def _probe_alone(self, breaker: Breaker) -> Iterator[None]:
         """Calls that the breaker would refuse must not cost a turn of the quota: while it is not closed,
@@ -114,8 +129,11 @@ class ResilientUpstream:
             return
         wait = breaker.retry_after_seconds
         if wait > 0 or breaker.name in self._probing:
+            failure = self._availability.failure()
+            reason = f": {failure.message}" if failure else ""
             raise BreakerOpen(
-                "CoinGecko failed repeatedly and is left alone for now", retry_after_seconds=wait or 1.0
+                f"CoinGecko failed repeatedly and is left alone for now{reason}",
+                retry_after_seconds=wait or 1.0,
             )
         self._probing.add(breaker.name)
         try:
@@ -130,7 +148,9 @@ class ResilientUpstream:
             outcome = outcome_of(error)
             metrics.UPSTREAM_CALLS.labels(group=request.group, outcome=outcome).inc()
             self._breakers.note(request.group, error.message, outcome)
+            self._availability.record_failure(error)
             raise
+        self._availability.record_success()
         metrics.UPSTREAM_CALLS.labels(group=request.group, outcome="ok").inc()
         metrics.UPSTREAM_SECONDS.labels(group=request.group).observe(reply.seconds)
         return reply

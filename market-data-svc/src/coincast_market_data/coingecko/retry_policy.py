@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 from coincast_chassis.resilience.breaker import BreakerOpen
+from coincast_market_data.coingecko.availability import TRANSIENT, UpstreamFailure
 from coincast_market_data.coingecko.error_mapping import BadData
 
 BASE_SECONDS = 0.25
@@ -34,7 +35,9 @@ class RetryBudget:
 
 
 def worth_retrying(error: CoincastError) -> bool:
-    """Failures that pass: not refusals, not limits, not a body that is wrong in itself."""
+    """Return whether a failure may pass: not refusals, not limits, not a body that is wrong in itself."""
+    if isinstance(error, UpstreamFailure):
+        return error.cause in TRANSIENT
     return isinstance(error, Unavailable | Timeout) and not isinstance(error, BadData | BreakerOpen)
 
 

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2
 from coincast_market_data import domain
+from coincast_market_data.coingecko.availability import UpstreamState
 from coincast_market_data.prices.service import worst
 
 SOURCES = {
@@ -145,6 +146,19 @@ def progress(step: domain.Progress) -> market_pb2.BackfillResponse:
     if step.failure is not None:
         found.error.CopyFrom(item_error(step.failure))
     return found
+
+
+def upstream_status(state: UpstreamState) -> market_pb2.UpstreamStatus:
+    """Return whether CoinGecko can be had, and if not, why and what mends it."""
+    return market_pb2.UpstreamStatus(
+        available=state.available,
+        cause=state.cause or "",
+        sentence=state.sentence,
+        since=timestamp(state.since),
+        permanent=state.permanent,
+        retry_after_seconds=state.retry_after_seconds,
+        tried=state.tried,
+    )
 
 
 def quality(report: domain.Quality) -> market_pb2.QualityReport:

@@ -13,6 +13,8 @@ from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.redis_store import RedisStore
 from coincast_market_data.cache.two_level import CacheStats
+from coincast_market_data.coingecko.api_plans import ActivePlan
+from coincast_market_data.coingecko.availability import UpstreamAvailability
 from coincast_market_data.coingecko.breakers import Breakers
 from coincast_market_data.coingecko.pool_stats import PoolStats
 from coincast_market_data.grpc import proto_mapping
@@ -42,13 +44,15 @@ class Status:
     archive: Archive
     quality: QualityLog
     started: float
+    plan: ActivePlan
+    availability: UpstreamAvailability
 
     async def reply(self, quality_ids: Sequence[str]) -> market_pb2.GetStatusResponse:
         """The whole state; never fails because a part does."""
         return market_pb2.GetStatusResponse(
             upstream=self.settings.upstream,
-            upstream_base_url=self.settings.base_url,
-            plan=self.settings.plan,
+            upstream_base_url=self.plan.current.base_url,
+            plan=self.plan.current.name,
             pool=self._pool(),
             breakers=self._breakers(),
             cache_layers=[self._layer("memory"), self._layer("redis")],
@@ -60,6 +64,7 @@ class Status:
             redis_up=await self.store.answers(),
             version=metadata.version("coincast-market-data"),
             uptime_seconds=time.monotonic() - self.started,
+            upstream_status=proto_mapping.upstream_status(self.availability.state()),
         )
 
     async def observe(self) -> None:

@@ -80,6 +80,10 @@ class GapFiller:
         self._turns = FetchCoalescer()
         self._suspects = ConfirmationTracker()
 
+    def use_plan(self, *, reach_days: int, hourly_chunks: bool) -> None:
+        """Take the reach of another plan, and whether its calls suffice for hourly points of all days."""
+        self.reach_days, self._hourly = reach_days, hourly_chunks
+
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
         """Days from `first` to the last closed one that are worth asking the upstream for, oldest first."""
         last = last_closed_day(self._clock.now())

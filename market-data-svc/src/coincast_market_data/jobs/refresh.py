@@ -11,12 +11,13 @@ import structlog
 
 from coincast_chassis.errors import CoincastError
 from coincast_market_data import metrics
+from coincast_market_data.coingecko.plan_monitor import REFRESH_SECONDS
 from coincast_market_data.history.utc_days import last_closed_day
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.ports import DataClock
 from coincast_market_data.prices.popularity import PairPopularity
 from coincast_market_data.prices.service import PriceService
-from coincast_market_data.settings import Settings
+from coincast_market_data.settings import Settings, UpstreamName
 
 log = structlog.get_logger(__name__)
 MONTH_SECONDS = 31 * 86_400
@@ -47,6 +48,7 @@ class RefreshJobs:
         backfill: BackfillJob,
         per_month: int,
         observe: Callable[[], Awaitable[None]],
+        read_plan: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -55,6 +57,7 @@ class RefreshJobs:
         self._backfill = backfill
         self._interval = refresh_interval(settings.prices_fresh_seconds, per_month)
         self._observe = observe
+        self._read_plan = read_plan
         self._kept_for: date | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -63,6 +66,8 @@ class RefreshJobs:
         if self._tasks:
             return
         loops = [finish_warming(), every(OBSERVE_SECONDS, self._observe, at_once=True)]
+        if self._settings.upstream == UpstreamName.COINGECKO:
+            loops.append(every(REFRESH_SECONDS, self._read_plan))
         if self._settings.background_refresh:
             loops.append(every(self._interval, self._refresh_hot))
             loops.append(every(KEEP_EVERY_SECONDS, self._keep_archive))

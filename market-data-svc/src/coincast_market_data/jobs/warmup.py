@@ -10,10 +10,12 @@ import structlog
 
 from coincast_chassis.errors import CoincastError
 from coincast_market_data.catalogue.service import Catalogue
+from coincast_market_data.coingecko.api_plans import PlanName
+from coincast_market_data.coingecko.plan_monitor import PlanMonitor
 from coincast_market_data.item_errors import raise_if_worth_a_retry
 from coincast_market_data.jobs.maintenance import MaintenanceJobs
 from coincast_market_data.jobs.refresh import RefreshJobs
-from coincast_market_data.ports import Upstream, UpstreamRequest
+from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.settings import Settings, UpstreamName
 
@@ -38,6 +40,7 @@ class CacheWarmer:
         prices: PriceService,
         settings: Settings,
         *,
+        plan_monitor: PlanMonitor,
         background: RefreshJobs,
         keeper: MaintenanceJobs,
     ) -> None:
@@ -45,18 +48,21 @@ class CacheWarmer:
         self._catalogue = catalogue
         self._prices = prices
         self._settings = settings
+        self._plan_monitor = plan_monitor
         self._background = background
         self._keeper = keeper
         self._left: dict[str, Step] = {
-            "greeting": self._greet,
-            "coins": self._list_coins,
-            "currencies": self._list_currencies,
+            # In the order in which callers miss them, as a free plan allows few calls a minute.
+            "plan": self._read_plan,
             "prices": self._fetch_prices,
+            "currencies": self._list_currencies,
+            "coins": self._list_coins,
         }
 
     async def warm(self) -> None:
-        """Greet the upstream, which tells its clock and what it is; then fetch lists and the configured
-        coins.
+        """Look up the plan, then fetch the configured coins' prices and the lists.
+
+        The first reply of any step tells the upstream's clock and what it is.
         """
         if self._settings.upstream == UpstreamName.SANDBOX:
             log.warning(
@@ -82,12 +88,14 @@ class CacheWarmer:
             try:
                 await step()
             except CoincastError as error:
-                log.warning("the upstream did not warm the cache", step=name, reason=error.message)
+                log.warning("warmup_step_failed", step=name, reason=error.message)
             else:
                 del self._left[name]
 
-    async def _greet(self) -> None:
-        await self._upstream.fetch(UpstreamRequest("ping"))
+    async def _read_plan(self) -> None:
+        # The sandbox has no account to look up, unless the plan is to be found from the key.
+        if self._settings.upstream == UpstreamName.COINGECKO or self._settings.plan == PlanName.AUTO:
+            await self._plan_monitor.refresh()
 
     async def _list_coins(self) -> None:
         await self._catalogue.coins()
@@ -97,6 +105,8 @@ class CacheWarmer:
 
     async def _fetch_prices(self) -> None:
         ids = self._settings.warm_ids
-        if ids:
+        if not ids:
+            await self._upstream.fetch(UpstreamRequest("ping", priority=Priority.REFRESH))
+        else:
             found = await self._prices.get(ids, [self._settings.warm_vs_currency])
             raise_if_worth_a_retry(found.failures)

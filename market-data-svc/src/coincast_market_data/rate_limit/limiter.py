@@ -83,6 +83,11 @@ class RateLimiter:
         """The plan's limits."""
         return self._limits
 
+    def use_limits(self, limits: Limits) -> None:
+        """Take other limits from now on; the calls of the current window stay counted."""
+        self._limits = limits
+        self._fallback.use_limits(limits)
+
     async def acquire(self, priority: Priority, wait_seconds: float) -> None:
         """Wait for a turn, at most `wait_seconds`; raises Exhausted where it would take longer."""
         deadline = self._clock.monotonic() + wait_seconds

@@ -73,6 +73,10 @@ class LocalFallback:
         self.spent = 0
         self.window = QuotaWindow(self._share(ClockReading(0.0, 0.0)))
 
+    def use_limits(self, limits: Limits) -> None:
+        """Take other limits from now on."""
+        self._limits = limits
+
     @property
     def reserve(self) -> int:
         """Calls that may still be granted here while Redis, which set them aside, may be answering others."""

@@ -1,0 +1,146 @@
+"""CoinGecko cannot be had: said soon after the start, with the cause, and refusals cost one call."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from coincast.market.v1 import market_pb2 as pb
+from coincast_chassis.errors import CoincastError, Exhausted, Unavailable
+from coincast_market_data.coingecko.api_plans import PlanName
+from coincast_market_data.settings import UpstreamName
+from tests.contract.market_harness import running_market, settings_for
+from tests.contract.market_mock import Body, MockUpstream
+
+SOON_SECONDS = 10.0
+WARM = ("bitcoin", "ethereum")
+
+
+def raising(error: Exception, inner: Exception | None = None) -> Callable[[httpx2.Request], httpx2.Response]:
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        raise error from inner
+
+    return answer
+
+
+def replying(status: int, body: bytes) -> Callable[[httpx2.Request], httpx2.Response]:
+    return lambda _: httpx2.Response(status, stream=Body(body))
+
+
+def code(number: int) -> bytes:
+    return b'{"status":{"error_code":%d,"error_message":"refused"}}' % number
+
+
+# What answers, the cause, and whether asking again cannot heal it.
+CASES: dict[str, tuple[Callable[[httpx2.Request], httpx2.Response], str, bool]] = {
+    "no route": (raising(httpx2.ConnectError("refused"), ConnectionRefusedError()), "no_route", False),
+    "dns": (raising(httpx2.ConnectError("x"), socket.gaierror(-2, "unknown")), "dns", False),
+    "tls": (raising(httpx2.ConnectError("x"), ssl.SSLError("self-signed")), "tls", False),
+    "connect timeout": (raising(httpx2.ConnectTimeout("late")), "timeout", False),
+    "login page": (replying(200, b"\n<html>Welcome to the hotel</html>"), "not_coingecko", False),
+    "redirect": (replying(302, b""), "not_coingecko", False),
+    "blocked address": (replying(403, b"<html>error code: 1020</html>"), "forbidden", True),
+    "missing key": (replying(401, code(10002)), "missing_key", True),
+    "wrong key": (replying(401, b'{"error":"invalid api key"}'), "invalid_key", True),
+    "key of the other host": (replying(400, code(10011)), "wrong_host", True),
+    "credits": (
+        replying(429, b'{"status":{"error_code":429,"error_message":"monthly credits used up"}}'),
+        "credits_used_up",
+        True,
+    ),
+    "server error": (replying(500, b""), "server_error", False),
+}
+
+
+class CountingTransport:
+    """Count the calls that reach the upstream."""
+
+    def __init__(self, answer: Callable[[httpx2.Request], httpx2.Response]) -> None:
+        self.answer = answer
+        self.calls = 0
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.calls += 1
+        return self.answer(request)
+
+
+def settings(folder: Path, **changes: Any) -> Any:
+    values: dict[str, Any] = {
+        "upstream": UpstreamName.COINGECKO,
+        "plan": PlanName.DEMO,
+        "per_minute_limit": 30,
+        "warm_ids": WARM,
+        "quota_wait_seconds": 0.2,
+    }
+    return settings_for(MockUpstream(), folder, **(values | changes))
+
+
+async def until_tried(stub: Any) -> pb.UpstreamStatus:
+    for _ in range(200):
+        status = (await stub.GetStatus(pb.GetStatusRequest(), timeout=5)).upstream_status
+        if status.tried:
+            return status
+        await asyncio.sleep(0.05)
+    raise AssertionError("no call was made")
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_the_cause_is_said_soon_and_a_refusal_costs_one_call(tmp_path: Path, name: str) -> None:
+    answer, cause, permanent = CASES[name]
+    transport = CountingTransport(answer)
+    started = time.monotonic()
+    async with running_market(settings(tmp_path), transport=httpx2.MockTransport(transport)) as stub:
+        status = await until_tried(stub)
+        assert time.monotonic() - started < SOON_SECONDS
+        assert (status.available, status.cause, status.permanent) == (False, cause, permanent)
+        for question in range(6):
+            with pytest.raises(CoincastError) as caught:
+                await stub.GetPrices(pb.GetPricesRequest(ids=[f"coin-{question}"]), timeout=5)
+            assert isinstance(caught.value, Unavailable) or cause == "timeout"
+        if permanent:
+            assert transport.calls == 1
+            assert caught.value.message == status.sentence
+
+
+async def test_a_limit_that_failing_calls_used_up_is_not_the_reason_that_is_told(tmp_path: Path) -> None:
+    answer, _, _ = CASES["dns"]
+    transport = httpx2.MockTransport(CountingTransport(answer))
+    changes = {"per_minute_limit": 3, "breaker_failures": 100, "breaker_min_calls": 100}
+    async with running_market(settings(tmp_path, **changes), transport=transport) as stub:
+        for question in range(6):
+            with pytest.raises(Unavailable, match="cannot be resolved"):
+                await stub.GetPrices(pb.GetPricesRequest(ids=[f"coin-{question}"]), timeout=5)
+
+
+async def test_coingecko_comes_back_without_a_restart(tmp_path: Path) -> None:
+    answer, _, _ = CASES["dns"]
+    transport = CountingTransport(answer)
+    async with running_market(settings(tmp_path), transport=httpx2.MockTransport(transport)) as stub:
+        await until_tried(stub)
+        transport.answer = replying(200, b'{"solana":{"usd":20.0}}')
+        reply = await stub.GetPrices(pb.GetPricesRequest(ids=["solana"]), timeout=10)
+        assert reply.prices[0].price == 20.0
+        status = (await stub.GetStatus(pb.GetStatusRequest(), timeout=5)).upstream_status
+        assert (status.available, status.cause, status.sentence) == (True, "", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"), [(code(429), Exhausted), (b'{"error":"service down"}', Unavailable)]
+)
+async def test_an_error_in_a_reply_of_200_is_no_missing_coin(
+    tmp_path: Path, body: bytes, error: type[CoincastError]
+) -> None:
+    transport = CountingTransport(replying(200, body))
+    async with running_market(
+        settings(tmp_path, warm_ids=()), transport=httpx2.MockTransport(transport)
+    ) as stub:
+        with pytest.raises(error):
+            await stub.GetPrices(pb.GetPricesRequest(ids=["solana"]), timeout=5)

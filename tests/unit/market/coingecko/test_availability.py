@@ -1,0 +1,89 @@
+"""Why CoinGecko cannot be had: causes, remedies, and refusals that are held."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+
+from coincast_chassis.clock import ManualClock
+from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout
+from coincast_market_data.coingecko.availability import (
+    HOLD_SECONDS,
+    PERMANENT,
+    REMEDIES,
+    Cause,
+    UpstreamAvailability,
+    UpstreamFailure,
+    cause_of_exception,
+)
+
+
+def chained(inner: BaseException, text: str = "failed") -> Exception:
+    error = OSError(text)
+    error.__cause__ = inner
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (chained(socket.gaierror(-2, "x")), Cause.DNS),
+        (OSError("[Errno -3] Temporary failure in name resolution"), Cause.DNS),
+        (chained(ssl.SSLCertVerificationError("self-signed")), Cause.TLS),
+        (OSError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), Cause.TLS),
+        (chained(ConnectionRefusedError()), Cause.NO_ROUTE),
+        (OSError("All connection attempts failed"), Cause.NO_ROUTE),
+    ],
+)
+def test_a_failed_connection_names_its_cause(error: Exception, cause: Cause) -> None:
+    assert cause_of_exception(error) is cause
+
+
+def test_every_cause_has_a_remedy_in_the_message() -> None:
+    for cause in Cause:
+        assert UpstreamFailure(cause, "It failed.").message == f"It failed. {REMEDIES[cause]}"
+
+
+@pytest.mark.parametrize("cause", sorted(PERMANENT))
+def test_a_refusal_that_cannot_heal_is_held_for_an_hour(cause: Cause) -> None:
+    clock = ManualClock()
+    availability = UpstreamAvailability(clock)
+    availability.check()
+    availability.record_failure(UpstreamFailure(cause, "No."))
+    clock.advance(HOLD_SECONDS - 10)
+    with pytest.raises(UpstreamFailure) as caught:
+        availability.check()
+    assert caught.value.cause is cause
+    assert caught.value.retry_after_seconds == pytest.approx(10)
+    assert availability.state().permanent
+    clock.advance(11)
+    availability.check()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UpstreamFailure(Cause.DNS, "No name."), Timeout("late"), Exhausted("slow down", retry_after_seconds=7)],
+)
+def test_what_may_heal_is_never_held(error: CoincastError) -> None:
+    availability = UpstreamAvailability(ManualClock())
+    availability.record_failure(error)
+    availability.check()
+    assert not availability.state().permanent
+    assert availability.state().sentence == error.message
+
+
+def test_an_answer_shows_that_coingecko_can_be_had() -> None:
+    clock = ManualClock()
+    availability = UpstreamAvailability(clock)
+    assert not availability.state().tried
+    availability.record_failure(Timeout("late"))
+    since = availability.state().since
+    clock.advance(5)
+    availability.record_failure(Timeout("late again"))
+    assert availability.state().since == since, "since the first failure of this kind"
+    availability.record_failure(NotFound("no such coin"))
+    state = availability.state()
+    assert (state.available, state.cause, state.since) == (True, None, since + 5)
+    assert availability.failure() is None
