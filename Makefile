@@ -72,19 +72,34 @@ run: $(VENV)/.run ## Start the whole system here: UPSTREAM=auto|coingecko|sandbo
 demo: $(VENV)/.run ## One forecast from nothing, printed: DATA=dir COIN=bitcoin DAYS=7 MODEL=lightgbm TRAIN=1
 	@exec $(BIN)/python -m coincast_stack demo
 
+# Tests of one file run in one worker; WORKERS=0 runs all tests in this process.
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 .PHONY: test
-test: $(VENV)/.dev ## Every test: unit, contract, integration, end to end
-	@$(BIN)/pytest $(TESTS)
+test: $(VENV)/.dev ## Every test: unit, contract, integration, end to end (WORKERS=2 TESTS=path)
+	@$(PYTEST) $(TESTS)
+
+.PHONY: test-unit
+test-unit: $(VENV)/.dev ## The unit tests without the slow ones: under two minutes
+	@$(PYTEST) -m "not slow and not faults" $(or $(TESTS),tests/unit)
+
+.PHONY: coverage
+coverage: $(VENV)/.dev ## Line and branch coverage without the end-to-end tests, held to a floor a package
+	@COVERAGE_FILE=reports/coverage $(PYTEST) --cov --cov-report= tests/unit tests/contract tests/integration
+	@COVERAGE_FILE=reports/coverage $(BIN)/python deploy/coverage_floors.py
 
 .PHONY: faults
 faults: $(VENV)/.dev ## The fault injections, each with its figure
 	@$(BIN)/pytest -m faults -s tests/faults $(TESTS)
 
 .PHONY: check
-check: $(VENV)/.dev ## Lint, format, types, import borders, contracts, stubs
+check: $(VENV)/.dev ## Lint, format, types, dead code, import borders, contracts, stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(patsubst %,-p coincast_%,$(MODULES))
+	$(BIN)/mypy tests bench
+	$(BIN)/vulture
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto

@@ -1,8 +1,9 @@
-"""What tests of every kind share: where the real candles are, and how faults are kept out of a plain run."""
+"""Shared by all tests: the real candles, the order and grouping of a run, the list of skipped tests."""
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,13 @@ from hypothesis import settings
 
 import coincast_chassis  # noqa: F401 - before gRPC: see there
 
-# Wall time says nothing on a busy machine: an example may take as long as it takes.
+# An example has no time limit, since a busy machine would break it.
 settings.register_profile("coincast", deadline=None)
 settings.load_profile("coincast")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-
-# What a caller's shell or make hands down to `make run`; a test that means one of them sets it itself.
+# Variables of `make run` in the caller's shell must not change a test.
 for name in (
     "UPSTREAM",
     "PORT",
@@ -46,17 +46,56 @@ def daily_candles() -> Path:
 
 @pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
-    """A command that sets up its logs does so for the test that calls it alone."""
+    """Restore the logging configuration that a command under test has changed."""
     known = structlog.get_config()
     yield
     structlog.configure(**known)
 
 
+# Tests of one group share fixtures that are expensive to start, so one worker runs them all. Long groups
+# start first, so that all workers end at about the same time.
+ORDER = ("e2e", "integration", "contract", "faults", "unit")
+SESSION_FIXTURES = ("stack", "scored_stack")
+
+
+def kind_of(item: pytest.Item) -> str:
+    """Return the folder below tests/ that holds the test."""
+    parts = item.path.relative_to(REPOSITORY / "tests").parts
+    return parts[0] if parts[0] in ORDER else ORDER[-1]
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the group of a test: its session-wide system where it uses one, else its file."""
+    used = getattr(item, "fixturenames", ())
+    shared = [name for name in SESSION_FIXTURES if name in used]
+    if kind_of(item) == "e2e" and shared:
+        return f"e2e-{shared[0]}"
+    return str(item.path.relative_to(REPOSITORY))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the fault injections to `make faults`, which asks for them by their marker."""
-    if "faults" in (config.option.markexpr or ""):
+    """Group and order the tests; leave the fault injections to `make faults`, which selects their marker."""
+    if "faults" not in (config.option.markexpr or ""):
+        faults = [item for item in items if item.get_closest_marker("faults")]
+        if faults:
+            config.hook.pytest_deselected(items=faults)
+            items[:] = [item for item in items if not item.get_closest_marker("faults")]
+    items.sort(key=lambda item: ORDER.index(kind_of(item)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the skipped tests by what would make each of them run."""
+    skipped: dict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        skipped[reason.removeprefix("Skipped: ")].append(report.nodeid.split("@")[0])
+    if not skipped:
         return
-    faults = [item for item in items if item.get_closest_marker("faults")]
-    if faults:
-        config.hook.pytest_deselected(items=faults)
-        items[:] = [item for item in items if not item.get_closest_marker("faults")]
+    terminalreporter.section("skipped, and what would make each run")
+    for reason, names in sorted(skipped.items()):
+        terminalreporter.write_line(f"{reason} ({len(names)})")
+        for name in sorted(names):
+            terminalreporter.write_line(f"    {name}")

@@ -95,7 +95,7 @@ async def test_a_full_disk_fails_the_job_clearly_and_keeps_what_was_there(tmp_pa
         ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip("this user may not mount a size-capped tmpfs")
+        pytest.skip("this user may not mount a tmpfs: run as root")
     try:
         coins = ("bitcoin",)
         pipeline = pipeline_in(folder, FakeHistory(panel_of(coins)), FakeFit())

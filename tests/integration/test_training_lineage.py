@@ -101,7 +101,9 @@ async def test_lightgbm_comes_out_byte_for_byte(tmp_path: Path) -> None:
     assert read_artifact(tmp_path / "artifacts", "lightgbm", again.name).manifest.parent == first.name
 
 
-@pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+@pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="TensorFlow is not installed: run make setup-lstm"
+)
 async def test_an_lstm_comes_out_within_its_tolerance(tmp_path: Path) -> None:
     first, again = await lineage(tmp_path, "lstm", LSTM)
     loaded = [read_artifact(tmp_path / "artifacts", "lstm", folder.name) for folder in (first, again)]
@@ -152,7 +154,9 @@ def test_a_plain_job_leaves_the_same_files_wherever_its_folds_ran(
     assert any("walk_forward" in name for name in made["inline"])
 
 
-@pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+@pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="TensorFlow is not installed: run make setup-lstm"
+)
 @pytest.mark.parametrize(("model", "parameters"), [("lstm", LSTM), ("ml_ensemble", WITH_NETWORK)])
 def test_networks_come_out_within_their_tolerance_wherever_they_were_trained(
     tmp_path: Path, model: str, parameters: Mapping[str, Any]

@@ -168,15 +168,6 @@ class History:
     in_doubt: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A CoinGecko document as it goes out, with how long it counts as fresh from now."""
-
-    body: bytes
-    provenance: Provenance
-    fresh_for_seconds: float
-
-
 @dataclass(slots=True)
 class Quality:
     """What was found wrong with one coin's data; grows as data comes in."""

@@ -177,7 +177,7 @@ def test_artifacts_are_written_by_training_alone():
 def test_kustomize_builds_it(overlay):
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        pytest.skip("kubectl is not here: install it to build the overlays")
+        pytest.skip("kubectl is not installed: install a kubectl with kustomize 5")
     done = subprocess.run(
         [kubectl, "kustomize", str(KUBERNETES / overlay)],
         capture_output=True,

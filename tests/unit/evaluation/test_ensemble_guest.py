@@ -27,7 +27,6 @@ from tests.unit.evaluation.evaluation_candles import SMALL_NETWORK, SMALL_TREES,
 
 LSTM = {"use": "on", "min_days": 120, "every_days": 90, "passes": 8, "network": SMALL_NETWORK}
 PARAMS: dict[str, Any] = {"anchors": [1, 7], "trees": SMALL_TREES, "fold_days": 30, "lstm": LSTM}
-with_tensorflow = pytest.mark.usefixtures("tensorflow")
 
 
 def silent(fraction: float, stage: str) -> None:
@@ -36,7 +35,7 @@ def silent(fraction: float, stage: str) -> None:
 
 @pytest.fixture(scope="module")
 def tensorflow() -> None:
-    pytest.importorskip("tensorflow", reason="the lstm extra is not installed")
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: run make setup-lstm")
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_a_scrambled_future_leaves_the_forecasts_bit_identical(name: str) -> Non
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("walk", [network, ensemble_with_guest])
 def test_the_same_of_what_tensorflow_trains(walk: Walk) -> None:
-    pytest.importorskip("tensorflow", reason="the lstm extra is not installed")
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: run make setup-lstm")
     compare_under_scrambling(walk)
 
 

@@ -52,7 +52,7 @@ print(sys.getswitchinterval() <= 2e-5, slack)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a wait run over by a slack")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has timer slack: run on Linux")
 def test_threads_ask_for_the_interpreter_soon_and_by_an_exact_timer() -> None:
     done = subprocess.run([sys.executable, "-c", YIELD], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True [1]"

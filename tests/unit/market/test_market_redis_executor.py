@@ -19,7 +19,6 @@ class FakeRedis:
     """Answers, hangs or breaks."""
 
     def __init__(self) -> None:
-        self.hangs = asyncio.Event()
         self.stopped = False
         self.error: Exception | None = None
         self.asked = 0

@@ -17,7 +17,7 @@ from coincast_modelkit.models import LstmModel
 from coincast_modelkit.models.onnx_network import Network, draw_masks
 from tests.unit.modelkit.modelkit_candles import panel, simulated
 
-pytest.importorskip("tensorflow", reason="the lstm extra is not installed")
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed: run make setup-lstm")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 PANEL = {c: x for c, x in panel(300).items() if c in {"bitcoin", "ethereum", "pepe"}}

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import grpc.aio
-import numpy as np
 
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2, market_pb2_grpc
@@ -76,21 +74,3 @@ async def market_service(market: PanelMarket) -> AsyncIterator[str]:
 
     async with serve("market", ServiceSettings(port=0, not_serving_seconds=0), build) as address:
         yield address
-
-
-def panel_of_folder(folder: Path, days: int = 10_000) -> Panel:
-    """The real candles of a folder."""
-    panel = {}
-    for path in sorted(folder.glob("*.csv")):
-        rows = np.genfromtxt(path, delimiter=",", names=True, dtype=None, encoding="utf-8")
-        candles = Candles.of(
-            path.stem,
-            rows["date"].astype("datetime64[D]"),
-            rows["close"],
-            open=rows["open"],
-            high=rows["high"],
-            low=rows["low"],
-            volume=rows["volume_usd"],
-        )
-        panel[path.stem] = candles.tail(days)
-    return panel

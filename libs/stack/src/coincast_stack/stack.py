@@ -21,7 +21,6 @@ from coincast_stack.processes.reaper_client import ReaperClient
 from coincast_stack.upstream import choose_upstream
 
 START_SECONDS = 20.0
-Tell = Callable[[str], None]
 
 
 class Stack:

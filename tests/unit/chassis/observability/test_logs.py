@@ -10,7 +10,7 @@ from coincast_chassis import context
 from coincast_chassis.observability.logs import configure_logs, get_logger
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def root_logger():
     """Gives the root logger back as it was."""
     root = logging.getLogger()
@@ -24,7 +24,7 @@ def lines(capsys) -> list[dict[str, object]]:
     return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_line_is_json_with_service_level_time_and_ids(root_logger, capsys):
+def test_a_line_is_json_with_service_level_time_and_ids(capsys):
     configure_logs("toy")
     with context.bind(request_id="r1", trace_id="t1"):
         get_logger("a").info("it happened", coin="bitcoin")
@@ -38,7 +38,7 @@ def test_a_line_is_json_with_service_level_time_and_ids(root_logger, capsys):
     assert {line["trace_id"] for line in (own, foreign)} == {"t1"}
 
 
-def test_an_error_is_one_line_without_local_variables(root_logger, capsys):
+def test_an_error_is_one_line_without_local_variables(capsys):
     configure_logs("toy")
     secret = "SES" + "AME"
     error = ValueError(f"https://x?x_cg_demo_api_key={secret}")
@@ -48,13 +48,13 @@ def test_an_error_is_one_line_without_local_variables(root_logger, capsys):
     assert secret not in str(line)
 
 
-def test_what_is_below_the_level_is_not_written(root_logger, capsys):
+def test_what_is_below_the_level_is_not_written(capsys):
     configure_logs("toy", level="warning")
     get_logger("a").info("quiet")
     assert lines(capsys) == []
 
 
-def test_for_a_person_it_is_text(root_logger, capsys):
+def test_for_a_person_it_is_text(capsys):
     configure_logs("toy", format="console")
     get_logger("a").info("it happened")
     out = capsys.readouterr().out
@@ -62,14 +62,14 @@ def test_for_a_person_it_is_text(root_logger, capsys):
     assert not out.startswith("{")
 
 
-def test_a_tap_sees_the_event(root_logger, capsys):
+def test_a_tap_sees_the_event(capsys):
     seen = []
     configure_logs("toy", taps=[lambda _l, _m, event: seen.append(dict(event)) or event])
     get_logger("a").error("failed", code=7)
     assert (seen[0]["event"], seen[0]["code"]) == ("failed", 7)
 
 
-def test_a_call_that_grpc_cancelled_before_it_began_is_no_error(root_logger, capsys):
+def test_a_call_that_grpc_cancelled_before_it_began_is_no_error(capsys):
     configure_logs("toy")
     for error in (asyncio.CancelledError(), ValueError("a real one")):
         logging.getLogger("grpc._cython.cygrpc").error("not handled in [/Health/Watch]", exc_info=error)

@@ -22,7 +22,6 @@ class CoinSeries:
         self._identity = [seed, zlib.crc32(coin_id.encode())]
         self._candles = candles
         self.first_day = candles.first_day
-        self.real_last_day = candles.last_day
         # CoinGecko's points are not aligned to the clock; each coin keeps a shift of its own.
         self.phase_seconds = 7.0 + np.random.default_rng(self._identity).random() * 120.0
         self._path = lru_cache(maxsize=64)(self._make_path)
