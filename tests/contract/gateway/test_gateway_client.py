@@ -26,21 +26,28 @@ async def test_every_method_reads_a_real_reply() -> None:
         assert (await coincast.prices(["bitcoin", "nocoin"])).errors[0].id == "nocoin"
         assert (await coincast.forecasts(["bitcoin"], days=3)).forecasts[0].points[-1].horizon_days == 3
         assert len((await coincast.history("bitcoin", days=5)).candles) == 5
-        assert (await coincast.models())[0].name == "lightgbm"
+        assert (await coincast.models()).models[0].name == "lightgbm"
         assert {part.name for part in (await coincast.health()).components} >= {"gateway", "forecast"}
 
 
 async def test_the_command_shows_tables_a_chart_and_json() -> None:
     async with world() as there:
         at = ("--url", there.url)
-        code, text = await command("prices", "bitcoin", "bitcon", *at)
+        code, text = await command("prices", "bitcoin", *at)
         assert code == 0
+        code, text = await command("prices", "bitcoin", "bitcon", *at)
+        assert code == 1
         assert "37,000" in text
         assert "Did you mean bitcoin" in text
         code, text = await command("forecast", "bitcoin", "--days", "3", *at)
         assert code == 0
+        assert "bitcoin in 3 days: 36,200 to 37,800 dollars" in text
         assert "80 % interval" in text
         assert "median" in text
+        code, text = await command("coins", "bit", *at)
+        assert code == 0
+        code, text = await command("history", "bitcoin", "--days", "3", *at)
+        assert "36," in text
         code, text = await command("forecast", "bitcoin", "--json", *at)
         assert len(json.loads(text)["forecasts"][0]["points"]) == 7
         code, text = await command("models", *at)

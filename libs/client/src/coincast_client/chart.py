@@ -1,37 +1,98 @@
-"""A forecast as a chart of characters."""
+"""Draw a forecast as a chart of characters: history, median, and the intervals as shades."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import plotext
+from rich.text import Text
 
-from coincast_client.models import Forecast, History
+from coincast_client import formatting
 
-HEIGHT_ROWS = 16
+HEIGHT_ROWS = 14
 MAX_COLUMNS = 100
+MIN_COLUMNS = 40
+# The share of the width that belongs to the forecast.
+FORECAST_SHARE = 0.36
+_SHADES = ("░", "▒")
+_STYLES = {"•": "bold", "─": "green", "░": "green", "▒": "green", "│": "dim"}
 
 
-def chart(forecast: Forecast, history: History, columns: int) -> str:
-    """Closes, the median and the widest interval; plain text, for whatever colours the terminal has."""
-    figure = plotext.figure
-    figure.clear()
-    figure.plot_size(min(columns, MAX_COLUMNS), HEIGHT_ROWS)
-    closes = [candle.close for candle in history.candles]
-    today = len(closes)
-    ahead = [today, *(today + point.horizon_days for point in forecast.points)]
-    widest = [point.intervals[-1] for point in forecast.points]
+@dataclass(frozen=True, slots=True)
+class Fan:
+    """What is drawn: closes oldest first, then the median and the bounds of each step ahead."""
 
-    def line(x: Sequence[int], y: Sequence[float], label: str = "") -> None:
-        drawn = figure.signal(list(x), list(y), marker="braille")
-        drawn.lines()
-        if label:
-            drawn.label(label)
-        figure.draw(drawn)
+    closes: Sequence[float]
+    medians: Sequence[float]
+    bands: Sequence[Sequence[tuple[float, float]]]
+    names: tuple[str, str, str]
+    levels: Sequence[str]
 
-    last = forecast.last_price
-    line(range(1, today + 1), closes, "close")
-    line(ahead, [last, *(point.price for point in forecast.points)], "median")
-    line(ahead, [last, *(interval.lower for interval in widest)], f"{widest[0].level_percent:g} % interval")
-    line(ahead, [last, *(interval.upper for interval in widest)])
-    names = [history.candles[0].date, "last close", forecast.points[-1].date]
-    figure.ruler("x").ticks([1, today, ahead[-1]], names)
-    return str(plotext.uncolorize(str(figure.build())))
+
+def draw_fan(fan: Fan, columns: int) -> Text:
+    """Return the chart in at most `columns` columns, with its legend below the data.
+
+    Args:
+        fan: What is drawn; it has at least one close and one point ahead.
+        columns: The width of the terminal.
+    """
+    columns = max(MIN_COLUMNS, min(columns, MAX_COLUMNS))
+    everything = [*fan.closes, *(bound for band in fan.bands for pair in band for bound in pair)]
+    low, high = min(everything), max(everything)
+    labels = {row: formatting.price(high - (high - low) * row / (HEIGHT_ROWS - 1)) for row in _label_rows()}
+    margin = max(map(len, labels.values())) + 1
+    width = columns - margin
+    ahead = max(8, round(width * FORECAST_SHARE))
+    past = width - ahead - 1
+    grid = [[" "] * width for _ in range(HEIGHT_ROWS)]
+
+    def row_of(value: float) -> int:
+        return round((high - value) / ((high - low) or 1.0) * (HEIGHT_ROWS - 1))
+
+    for shade, band in zip(_SHADES, fan.bands, strict=False):
+        for column in range(ahead):
+            lower, upper = _at(band, column, ahead)
+            for row in range(row_of(upper), row_of(lower) + 1):
+                grid[row][past + 1 + column] = shade
+    for column in range(ahead):
+        grid[row_of(_value(fan.medians, column, ahead))][past + 1 + column] = "─"
+    for row in range(HEIGHT_ROWS):
+        grid[row][past] = "│"
+    for column in range(past):
+        grid[row_of(_value(fan.closes, column, past))][column] = "•"
+    return _assemble(grid, labels, margin, fan, past)
+
+
+def _label_rows() -> tuple[int, ...]:
+    return (0, HEIGHT_ROWS // 2, HEIGHT_ROWS - 1)
+
+
+def _value(values: Sequence[float], column: int, columns: int) -> float:
+    return values[min(len(values) - 1, column * len(values) // max(1, columns))]
+
+
+def _at(band: Sequence[tuple[float, float]], column: int, columns: int) -> tuple[float, float]:
+    return band[min(len(band) - 1, column * len(band) // max(1, columns))]
+
+
+def _assemble(grid: list[list[str]], labels: dict[int, str], margin: int, fan: Fan, past: int) -> Text:
+    text = Text()
+    for index, cells in enumerate(grid):
+        text.append(f"{labels.get(index, ''):>{margin - 1}} ", style="dim")
+        for cell in cells:
+            text.append(cell, style=_STYLES.get(cell, ""))
+        text.append("\n")
+    first, now, last = fan.names
+    width = len(grid[0])
+    line = [" "] * width
+    for name, start in (
+        (first, 0),
+        (now, max(len(first) + 1, past - len(now) // 2)),
+        (last, width - len(last)),
+    ):
+        if all(mark == " " for mark in line[max(0, start - 1) : start + len(name)]):
+            line[start : start + len(name)] = name
+    text.append(" " * margin + "".join(line[:width]).rstrip() + "\n", style="dim")
+    shades = " ".join(f"{shade} {level} %" for shade, level in zip(_SHADES, fan.levels, strict=False))
+    text.append(" " * margin + f"• close  ─ median  {shades}", style="dim")
+    return text

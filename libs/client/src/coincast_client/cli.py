@@ -1,111 +1,246 @@
-"""The `coincast` command: prices, forecast, models, health."""
+"""The `coincast` command.
 
+Exit codes: 0 where everything asked for was served, 1 where the gateway cannot be reached or an item could
+not be served, 2 for a request that is wrong in itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from coincast_client import terminal
-from coincast_client.client import DEFAULT_URL, Coincast, forecasts_call, prices_call
+from coincast_client import schemas, terminal
+from coincast_client.client import DEFAULT_URL, Coincast
 from coincast_client.errors import CoincastClientError, Refused
-from coincast_client.models import Forecasts, Health, Model, Prices
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Crypto prices and honest forecasts, from a gateway."
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Cryptocurrency prices, and forecasts that say how sure they are, from a Coincast gateway.",
 )
 
 Url = Annotated[str, typer.Option(envvar="COINCAST_URL", help="Address of the gateway.")]
 Key = Annotated[str, typer.Option(envvar="COINCAST_API_KEY", help="API key, where the gateway asks for one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the gateway's JSON as it came.")]
 Coins = Annotated[list[str], typer.Argument(help="CoinGecko ids, such as bitcoin ethereum.")]
+Currency = Annotated[str, typer.Option("--vs", help="The currency of the prices.")]
+FAILED, BAD_REQUEST = 1, 2
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"coincast {metadata.version('coincast-client')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Cryptocurrency prices, and forecasts that say how sure they are, from a Coincast gateway."""
 
 
 @contextmanager
-def asking(url: str, api_key: str) -> Iterator[Coincast]:
-    """A client; what goes wrong is told in a line on stderr, with exit code 1 (2 for a bad request)."""
+def connect(url: str, api_key: str) -> Iterator[Coincast]:
+    """Yield a client; turn its errors into one line on stderr and an exit code."""
     try:
         with Coincast(url, api_key=api_key) as client:
             yield client
-    except CoincastClientError as error:
-        near = (
-            f" Did you mean {', '.join(error.suggestions[:3])}?"
-            if isinstance(error, Refused) and error.suggestions
-            else ""
-        )
-        Console(stderr=True).print(f"coincast: {error}{near}", markup=False, highlight=False)
-        bad_request = isinstance(error, Refused) and 400 <= error.status < 500
-        raise typer.Exit(2 if bad_request else 1) from None
+    except (CoincastClientError, ValueError) as error:
+        suggestions = error.suggestions if isinstance(error, Refused) else ()
+        suggested = "did you mean" in str(error).lower()
+        hint = f" Did you mean {', '.join(suggestions[:3])}?" if suggestions and not suggested else ""
+        Console(stderr=True).print(f"coincast: {error}{hint}", markup=False, highlight=False)
+        wrong = isinstance(error, ValueError) or (isinstance(error, Refused) and 400 <= error.status < 500)
+        raise typer.Exit(BAD_REQUEST if wrong else FAILED) from None
 
 
-def printed(document: Any) -> None:
-    """JSON on stdout."""
+def print_json(reply: Any) -> None:
+    """Print a reply, or a document, as JSON on stdout."""
+    document = reply.model_dump(mode="json") if hasattr(reply, "model_dump") else reply
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def exit_for(errors: Sequence[Any]) -> None:
+    """End with exit code 1 where an item could not be served."""
+    if errors:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
 def prices(
-    ids: Coins,
-    vs: Annotated[str, typer.Option(help="Currencies, separated by commas.")] = "usd",
+    ids: Coins, vs: Currency = "usd", url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False
+) -> None:
+    """Show spot prices."""
+    with connect(url, key) as client:
+        reply = client.prices(ids, vs_currencies=vs)
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_prices(Console(), reply)
+    exit_for(reply.errors)
+
+
+@app.command()
+def coins(
+    words: Annotated[list[str], typer.Argument(help="Words to find in id, symbol or name.")],
+    limit: Annotated[int, typer.Option(min=1, max=250, help="How many at most.")] = 20,
     url: Url = DEFAULT_URL,
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Spot prices."""
-    with asking(url, key) as client:
-        document = client.get(*prices_call(ids, vs.split(",")))
-        if as_json:
-            printed(document)
-        else:
-            terminal.show_prices(Console(), Prices.read(document))
+    """Find coins by id, symbol or name; exit code 1 where none matches."""
+    with connect(url, key) as client:
+        reply = client.coins(" ".join(words), limit=limit)
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_coins(Console(), reply)
+    if not reply.coins:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def history(
+    coin: Annotated[str, typer.Argument(help="A CoinGecko id.")],
+    *,
+    days: Annotated[int, typer.Option(min=1, max=10_000, help="How many closed days.")] = 30,
+    vs: Currency = "usd",
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show the daily candles of one coin."""
+    with connect(url, key) as client:
+        reply = client.history(coin, days=days, vs_currency=vs)
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_history(Console(), reply)
 
 
 @app.command()
 def forecast(
     ids: Coins,
     *,
-    days: Annotated[int, typer.Option(min=1, max=30, help="Days ahead.")] = 7,
-    model: Annotated[str, typer.Option(help="auto, lightgbm, lstm, ml_ensemble or technical.")] = "auto",
-    vs: Annotated[str, typer.Option(help="The currency.")] = "usd",
+    days: Annotated[
+        int | None, typer.Option(min=1, max=30, help="Days ahead; 7 where nothing is given.")
+    ] = None,
+    hours: Annotated[int | None, typer.Option(min=1, max=48, help="Hours ahead, in place of days.")] = None,
+    model: Annotated[str, typer.Option(help="auto, ml_ensemble, lightgbm, lstm or technical.")] = "auto",
+    vs: Currency = "usd",
     chart: Annotated[bool, typer.Option(help="Draw a chart.")] = True,
     url: Url = DEFAULT_URL,
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Forecasts with intervals, and a small chart."""
-    with asking(url, key) as client:
-        document = client.get(*forecasts_call(ids, days, model, vs, (80, 95)))
+    """Show forecasts: what they say in words, a chart, and the intervals."""
+    with connect(url, key) as client:
+        reply = client.forecasts(ids, days=days, hours=hours, model=model, vs_currency=vs)
         if as_json:
-            printed(document)
-            return
-        console, found = Console(), Forecasts.read(document)
-        for each in found.forecasts:
-            history = client.history(each.id, days=60, vs_currency=vs) if chart else None
-            terminal.show_forecast(console, each, history)
-        terminal.show_errors(console, found.errors)
+            print_json(reply)
+        else:
+            console = Console()
+            for found in reply.forecasts:
+                past = client.history(found.id, days=60, vs_currency=vs) if chart else None
+                terminal.show_forecast(console, found, past)
+            terminal.show_errors(console, reply.errors)
+    exit_for(reply.errors)
 
 
 @app.command()
 def models(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
-    """The models, and how well each did out of sample."""
-    with asking(url, key) as client:
-        document = client.get("/forecasts/models")
-        if as_json:
-            printed(document)
-        else:
-            terminal.show_models(Console(), [Model.read(row) for row in document["models"]])
+    """Show the models, and how well each did out of sample."""
+    with connect(url, key) as client:
+        reply = client.models()
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_models(Console(), reply)
+
+
+@app.command()
+def accuracy(
+    days: Annotated[
+        int, typer.Option(min=1, max=365, help="Forecasts whose day came in the last days.")
+    ] = 30,
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show how served forecasts did once their day had come."""
+    with connect(url, key) as client:
+        reply = client.accuracy(days=days)
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_accuracy(Console(), reply)
+
+
+@app.command()
+def watch(
+    ids: Coins,
+    *,
+    vs: Currency = "usd",
+    updates: Annotated[
+        int, typer.Option(min=0, help="End after so many updates; 0 goes on until Ctrl-C.")
+    ] = 0,
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show prices as they change, until Ctrl-C."""
+    latest: dict[tuple[str, str], schemas.Price] = {}
+    console = Console()
+    with connect(url, key) as client:
+        for number, event in enumerate(client.prices_stream(ids, vs_currencies=vs), start=1):
+            if as_json:
+                typer.echo(event.model_dump_json())
+            else:
+                latest |= {(price.id, price.vs_currency): price for price in event.prices}
+                if console.is_terminal:
+                    console.clear()
+                terminal.show_prices(console, schemas.Prices(prices=list(latest.values()), errors=[]))
+            if number == updates:
+                return
 
 
 @app.command()
 def health(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
-    """How every part of the system does; exit code 1 where it is down."""
-    with asking(url, key) as client:
-        document = client.get("/health/detailed")
-        if as_json:
-            printed(document)
-        else:
-            terminal.show_health(Console(), Health.read(document))
-    if document["status"] == "down":
-        raise typer.Exit(1)
+    """Show the state of every part of the system; exit code 1 where it is down."""
+    with connect(url, key) as client:
+        reply = client.health()
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_health(Console(), reply)
+    if reply.status == "down":
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def doctor() -> None:
+    """Check upstream, key and plan, Redis, disk, ports and versions, with a remedy for each failure."""
+    _run_in_stack("doctor")
+
+
+def _run_in_stack(command: str) -> None:
+    """Run a command of `coincast_stack`, which is installed where the whole system is."""
+    if importlib.util.find_spec("coincast_stack") is None:
+        Console(stderr=True).print(
+            f"coincast: {command} needs the whole system; install the package `coincast`.", markup=False
+        )
+        raise typer.Exit(BAD_REQUEST)
+    entry = importlib.import_module("coincast_stack.__main__")
+    raise typer.Exit(entry.main([command]))

@@ -1,50 +1,43 @@
-"""The gateway's interface as methods, for threads (`Coincast`) and for asyncio (`AsyncCoincast`)."""
+"""The gateway's routes as methods: `Coincast` for threads and `AsyncCoincast` for asyncio.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+    from coincast_client import Coincast
+
+    with Coincast() as coincast:
+        coincast.forecasts("bitcoin", days=7).to_pandas()
+
+Both clients send the calls of `calls.py`, so a route is described once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Literal, Self, TypeVar
 
 import httpx2
 
+from coincast_client import calls, schemas
+from coincast_client.base import Reply
+from coincast_client.calls import Call, Ids, Model, Moment
 from coincast_client.errors import Refused, UnexpectedReply, Unreachable
-from coincast_client.models import Forecasts, Health, History, Model, Prices
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-Parameters = Mapping[str, str | int]
+R = TypeVar("R", bound=Reply)
+# A stream sends a heartbeat well within this time; silence for longer means that the connection is dead.
+STREAM_SILENCE_SECONDS = 60.0
 
 
-def prices_call(ids: Sequence[str], vs_currencies: Sequence[str]) -> tuple[str, Parameters]:
-    """Path and parameters of `prices`."""
-    return "/prices", {"ids": ",".join(ids), "vs_currencies": ",".join(vs_currencies)}
+def parse(reply: httpx2.Response) -> Any:
+    """Return the JSON of a reply.
 
-
-def forecasts_call(
-    ids: Sequence[str], days: int, model: str, vs_currency: str, levels: Sequence[float]
-) -> tuple[str, Parameters]:
-    """Path and parameters of `forecasts`."""
-    wanted = ",".join(f"{level:g}" for level in levels)
-    named: Parameters = {
-        "ids": ",".join(ids),
-        "days": days,
-        "model": model,
-        "vs_currency": vs_currency,
-        "levels": wanted,
-    }
-    return "/forecasts", named
-
-
-def history_call(coin_id: str, days: int, vs_currency: str) -> tuple[str, Parameters]:
-    """Path and parameters of `history`; an id that could leave its place in the path is refused."""
-    if not coin_id or any(mark in coin_id for mark in "/?#%"):
-        raise ValueError(f"not a coin id: {coin_id!r}")
-    return f"/coins/{coin_id}/history", {"days": days, "vs_currency": vs_currency}
-
-
-def read(reply: httpx2.Response) -> Any:
-    """The JSON of a reply. Raises Refused for a problem, UnexpectedReply for what is not the gateway's."""
+    Raises:
+        Refused: The gateway answered with a problem.
+        UnexpectedReply: The reply is not JSON, so probably not the gateway's.
+    """
     kind = reply.headers.get("content-type", "").partition(";")[0]
     if kind not in ("application/json", "application/problem+json"):
         raise UnexpectedReply(
-            f"{reply.url} answered {reply.status_code} with {kind or 'nothing'}; is it the gateway?"
+            f"{reply.url} answered {reply.status_code} with {kind or 'no content'}; is it the gateway?"
         )
     document = reply.json()
     if reply.is_error:
@@ -52,18 +45,47 @@ def read(reply: httpx2.Response) -> Any:
     return document
 
 
-def settings(url: str, api_key: str, timeout_seconds: float) -> dict[str, Any]:
-    """What both clients open their connections with. Proxies of the environment are not used."""
+def connection_options(url: str, api_key: str, timeout_seconds: float) -> dict[str, Any]:
+    """Return what both clients open their connections with. Proxies of the environment are not used."""
     headers = {"accept": "application/json", "user-agent": "coincast-client"}
     if api_key:
         headers["x-api-key"] = api_key
     return {"base_url": url, "headers": headers, "timeout": timeout_seconds, "trust_env": False}
 
 
+def request_options(call: Call[Any]) -> dict[str, Any]:
+    """Return the arguments of httpx's `request` for a call."""
+    options: dict[str, Any] = {"params": dict(call.parameters), "headers": dict(call.headers)}
+    if call.body is not None:
+        options["json"] = call.body
+    elif call.method != "GET":
+        # The gateway takes unsafe methods as JSON alone, also without a body.
+        options["headers"]["content-type"] = "application/json"
+    return options
+
+
+def unreachable(base_url: httpx2.URL, error: Exception) -> Unreachable:
+    """Return the error for a gateway that does not answer."""
+    return Unreachable(f"{base_url} does not answer ({error or type(error).__name__}).")
+
+
+def event_data(line: str) -> Any:
+    """Return the JSON of a server-sent event's data line, or None for any other line."""
+    if not line.startswith("data:"):
+        return None
+    return json.loads(line.removeprefix("data:").strip() or "null")
+
+
 class Coincast:
     """A client for threads; close it, or use it as a context manager.
 
-    Raises Unreachable, Refused or UnexpectedReply. `transport` is the seam for tests.
+    Every method raises `Unreachable`, `Refused` or `UnexpectedReply`.
+
+    Args:
+        url: Root of the gateway.
+        api_key: An API key, where the gateway asks for one.
+        timeout_seconds: How long one request may take.
+        transport: A seam for tests.
     """
 
     def __init__(
@@ -74,61 +96,251 @@ class Coincast:
         timeout_seconds: float = 15.0,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx2.Client(**settings(url, api_key, timeout_seconds), transport=transport)
+        self._http = httpx2.Client(**connection_options(url, api_key, timeout_seconds), transport=transport)
 
-    def get(self, path: str, parameters: Parameters | None = None) -> Any:
-        """Any path's JSON, as it came."""
+    def get(self, path: str, parameters: dict[str, Any] | None = None) -> Any:
+        """Return any path's JSON as it came."""
         try:
-            reply = self._http.get(path, params=dict(parameters or {}))
+            return parse(self._http.get(path, params=parameters or {}))
         except httpx2.HTTPError as error:
-            raise Unreachable(
-                f"{self._http.base_url} does not answer ({error or type(error).__name__})."
-            ) from error
-        return read(reply)
+            raise unreachable(self._http.base_url, error) from error
 
-    def prices(self, ids: Sequence[str], *, vs_currencies: Sequence[str] = ("usd",)) -> Prices:
-        """Spot prices of up to 250 coins."""
-        return Prices.read(self.get(*prices_call(ids, vs_currencies)))
+    def _send(self, call: Call[R]) -> R:
+        try:
+            reply = self._http.request(call.method, call.path, **request_options(call))
+        except httpx2.HTTPError as error:
+            raise unreachable(self._http.base_url, error) from error
+        return call.schema.model_validate(parse(reply))
+
+    def prices(self, ids: Ids, *, vs_currencies: Ids = "usd") -> schemas.Prices:
+        """Return spot prices of up to 250 coins."""
+        return self._send(calls.prices(ids, vs_currencies))
+
+    def markets(
+        self, ids: Ids | None = None, *, vs_currency: str = "usd", page: int = 1, per_page: int = 100
+    ) -> schemas.Markets:
+        """Return coins by market value, or the named ones."""
+        return self._send(calls.markets(ids, vs_currency, page, per_page))
+
+    def coins(self, query: str = "", *, limit: int = 20) -> schemas.Coins:
+        """Search the catalogue by id, symbol or name."""
+        return self._send(calls.coins(query, limit))
+
+    def history(
+        self,
+        coin_id: str,
+        *,
+        days: int | None = None,
+        vs_currency: str = "usd",
+        interval: Literal["1d", "1h"] = "1d",
+        from_: Moment | None = None,
+        to: Moment | None = None,
+        as_of: Moment | None = None,
+    ) -> schemas.History:
+        """Return the candles of one coin.
+
+        Args:
+            coin_id: A CoinGecko id.
+            days: How many closed days; 30 where neither it nor `from_` is given.
+            vs_currency: The currency of the prices.
+            interval: Daily or hourly candles.
+            from_: First day or moment, inclusive.
+            to: Last day or moment, inclusive.
+            as_of: Answer with what was known at this moment.
+        """
+        wanted = 30 if days is None and from_ is None else days
+        return self._send(
+            calls.history(
+                coin_id,
+                days=wanted,
+                vs_currency=vs_currency,
+                interval=interval,
+                from_=from_,
+                to=to,
+                as_of=as_of,
+            )
+        )
+
+    def ohlc(self, coin_id: str, *, days: int = 7, vs_currency: str = "usd") -> schemas.Ohlc:
+        """Return CoinGecko's own candles: `days` is one of 1, 7, 14, 30, 90, 180, 365."""
+        return self._send(calls.ohlc(coin_id, days, vs_currency))
 
     def forecasts(
         self,
-        ids: Sequence[str],
+        ids: Ids,
         *,
-        days: int = 7,
-        model: str = "auto",
+        days: int | None = None,
+        hours: int | None = None,
+        model: Model = "auto",
         vs_currency: str = "usd",
         levels: Sequence[float] = (80, 95),
-    ) -> Forecasts:
-        """Forecasts of up to 250 coins, 1 to 30 days ahead; `levels` in percent."""
-        return Forecasts.read(self.get(*forecasts_call(ids, days, model, vs_currency, levels)))
+        as_of: Moment | None = None,
+    ) -> schemas.Forecasts:
+        """Return forecasts of up to 250 coins.
 
-    def history(self, coin_id: str, *, days: int = 30, vs_currency: str = "usd") -> History:
-        """Daily candles of one coin."""
-        return History.read(self.get(*history_call(coin_id, days, vs_currency)))
+        Args:
+            ids: One coin or several.
+            days: The longest horizon in days, 1 to 30; 7 where neither it nor `hours` is given.
+            hours: The longest horizon in hours, 1 to 48.
+            model: A model's name, or `auto` for the one with the best recent record.
+            vs_currency: The currency of the prices.
+            levels: Interval levels in percent.
+            as_of: The forecast that was served for this day.
+        """
+        wanted = 7 if days is None and hours is None else days
+        return self._send(
+            calls.forecasts(
+                ids,
+                days=wanted,
+                hours=hours,
+                model=model,
+                vs_currency=vs_currency,
+                levels=levels,
+                as_of=as_of,
+            )
+        )
 
-    def models(self) -> list[Model]:
-        """The models that can be asked for, with their record."""
-        return [Model.read(row) for row in self.get("/forecasts/models")["models"]]
+    def explain(
+        self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
+    ) -> schemas.Explanation:
+        """Return what moved a forecast, by SHAP value."""
+        return self._send(calls.explain(coin_id, days, model, features))
 
-    def health(self) -> Health:
-        """How every part does."""
-        return Health.read(self.get("/health/detailed"))
+    def models(self) -> schemas.Models:
+        """Return the models that can be asked for, with their record."""
+        return self._send(calls.models())
+
+    def accuracy(
+        self, *, model: str | None = None, coin_id: str | None = None, days: int = 30
+    ) -> schemas.TrainingGetAccuracyResponse:
+        """Return how served forecasts did once their day had come."""
+        return self._send(calls.accuracy(model, coin_id, days))
+
+    def versions(self, model: str) -> schemas.TrainingListVersionsResponse:
+        """Return the versions and aliases of a model."""
+        return self._send(calls.versions(model))
+
+    def compare(self, model: str, a: str, b: str) -> schemas.TrainingCompareVersionsResponse:
+        """Compare two versions on the forecasts that both made."""
+        return self._send(calls.compare(model, a, b))
+
+    def audit(self, *, model: str | None = None, limit: int = 50) -> schemas.TrainingListAuditResponse:
+        """Return who moved which alias, newest first."""
+        return self._send(calls.audit(model, limit))
+
+    def promote(
+        self,
+        model: str,
+        version: str,
+        *,
+        alias: str = "production",
+        share: float = 0.0,
+        force: bool = False,
+        reason: str = "",
+    ) -> schemas.TrainingPromoteVersionResponse:
+        """Point an alias at a version; the promotion gate may refuse."""
+        return self._send(calls.promote(model, version, alias=alias, share=share, force=force, reason=reason))
+
+    def rollback(self, model: str, *, reason: str = "") -> schemas.TrainingRollbackModelResponse:
+        """Take production back to the version before."""
+        return self._send(calls.rollback(model, reason))
+
+    def retire(self, model: str, version: str, *, reason: str) -> schemas.TrainingRetireVersionResponse:
+        """Take a version out of use."""
+        return self._send(calls.retire(model, version, reason))
+
+    def clean(self, model: str, *, keep: int = 0) -> schemas.TrainingCleanVersionsResponse:
+        """Remove old versions that no alias names."""
+        return self._send(calls.clean(model, keep))
+
+    def train(
+        self,
+        model: str,
+        ids: Ids,
+        *,
+        days: int = 0,
+        tune_trials: int = 0,
+        promote_if_better: bool = False,
+        idempotency_key: str = "",
+    ) -> schemas.TrainingSubmitJobResponse:
+        """Submit a training job; `days` 0 means all history."""
+        return self._send(
+            calls.train(
+                model,
+                ids,
+                days=days,
+                tune_trials=tune_trials,
+                promote_if_better=promote_if_better,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def jobs(self, *, model: str | None = None, limit: int = 20) -> schemas.TrainingListJobsResponse:
+        """Return the training jobs, newest first."""
+        return self._send(calls.jobs(model, limit))
+
+    def job(self, job_id: str) -> schemas.TrainingGetJobResponse:
+        """Return one training job."""
+        return self._send(calls.job(job_id))
+
+    def job_logs(self, job_id: str, *, tail: int = 100) -> schemas.TrainingGetJobLogsResponse:
+        """Return the last lines of a job's log."""
+        return self._send(calls.job_logs(job_id, tail))
+
+    def cancel_job(self, job_id: str) -> schemas.TrainingCancelJobResponse:
+        """Cancel a training job."""
+        return self._send(calls.cancel_job(job_id))
+
+    def health(self) -> schemas.Detailed:
+        """Return the state of every component, in sentences."""
+        return self._send(calls.health())
+
+    def ready(self) -> schemas.Ready:
+        """Return whether the system can answer."""
+        return self._send(calls.ready())
+
+    def component(self, name: str) -> schemas.Component:
+        """Return the state of one component."""
+        return self._send(calls.component(name))
+
+    def trends(self, *, hours: int = 24) -> schemas.Trends:
+        """Return health over the last hours."""
+        return self._send(calls.trends(hours))
+
+    def prices_stream(self, ids: Ids, *, vs_currencies: Ids = "usd") -> Iterator[schemas.Prices]:
+        """Yield prices as they change; the first item comes at once."""
+        call = calls.prices(ids, vs_currencies)
+        try:
+            with self._http.stream(
+                "GET",
+                "/prices/stream",
+                params=dict(call.parameters),
+                headers={"accept": "text/event-stream"},
+                timeout=STREAM_SILENCE_SECONDS,
+            ) as reply:
+                if reply.is_error:
+                    reply.read()
+                    parse(reply)
+                for line in reply.iter_lines():
+                    document = event_data(line)
+                    if document and document.get("prices"):
+                        yield schemas.Prices.model_validate({"errors": [], **document})
+        except httpx2.HTTPError as error:
+            raise unreachable(self._http.base_url, error) from error
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
-        """Closes at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
         self.close()
 
 
 class AsyncCoincast:
-    """As `Coincast`, for asyncio."""
+    """The same client for asyncio; see `Coincast`."""
 
     def __init__(
         self,
@@ -138,54 +350,248 @@ class AsyncCoincast:
         timeout_seconds: float = 15.0,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx2.AsyncClient(**settings(url, api_key, timeout_seconds), transport=transport)
+        self._http = httpx2.AsyncClient(
+            **connection_options(url, api_key, timeout_seconds), transport=transport
+        )
 
-    async def get(self, path: str, parameters: Parameters | None = None) -> Any:
-        """Any path's JSON, as it came."""
+    async def get(self, path: str, parameters: dict[str, Any] | None = None) -> Any:
+        """Return any path's JSON as it came."""
         try:
-            reply = await self._http.get(path, params=dict(parameters or {}))
+            return parse(await self._http.get(path, params=parameters or {}))
         except httpx2.HTTPError as error:
-            raise Unreachable(
-                f"{self._http.base_url} does not answer ({error or type(error).__name__})."
-            ) from error
-        return read(reply)
+            raise unreachable(self._http.base_url, error) from error
 
-    async def prices(self, ids: Sequence[str], *, vs_currencies: Sequence[str] = ("usd",)) -> Prices:
-        """Spot prices of up to 250 coins."""
-        return Prices.read(await self.get(*prices_call(ids, vs_currencies)))
+    async def _send(self, call: Call[R]) -> R:
+        try:
+            reply = await self._http.request(call.method, call.path, **request_options(call))
+        except httpx2.HTTPError as error:
+            raise unreachable(self._http.base_url, error) from error
+        return call.schema.model_validate(parse(reply))
+
+    async def prices(self, ids: Ids, *, vs_currencies: Ids = "usd") -> schemas.Prices:
+        """Return spot prices of up to 250 coins."""
+        return await self._send(calls.prices(ids, vs_currencies))
+
+    async def markets(
+        self, ids: Ids | None = None, *, vs_currency: str = "usd", page: int = 1, per_page: int = 100
+    ) -> schemas.Markets:
+        """Return coins by market value, or the named ones."""
+        return await self._send(calls.markets(ids, vs_currency, page, per_page))
+
+    async def coins(self, query: str = "", *, limit: int = 20) -> schemas.Coins:
+        """Search the catalogue by id, symbol or name."""
+        return await self._send(calls.coins(query, limit))
+
+    async def history(
+        self,
+        coin_id: str,
+        *,
+        days: int | None = None,
+        vs_currency: str = "usd",
+        interval: Literal["1d", "1h"] = "1d",
+        from_: Moment | None = None,
+        to: Moment | None = None,
+        as_of: Moment | None = None,
+    ) -> schemas.History:
+        """Return the candles of one coin.
+
+        Args:
+            coin_id: A CoinGecko id.
+            days: How many closed days; 30 where neither it nor `from_` is given.
+            vs_currency: The currency of the prices.
+            interval: Daily or hourly candles.
+            from_: First day or moment, inclusive.
+            to: Last day or moment, inclusive.
+            as_of: Answer with what was known at this moment.
+        """
+        wanted = 30 if days is None and from_ is None else days
+        return await self._send(
+            calls.history(
+                coin_id,
+                days=wanted,
+                vs_currency=vs_currency,
+                interval=interval,
+                from_=from_,
+                to=to,
+                as_of=as_of,
+            )
+        )
+
+    async def ohlc(self, coin_id: str, *, days: int = 7, vs_currency: str = "usd") -> schemas.Ohlc:
+        """Return CoinGecko's own candles: `days` is one of 1, 7, 14, 30, 90, 180, 365."""
+        return await self._send(calls.ohlc(coin_id, days, vs_currency))
 
     async def forecasts(
         self,
-        ids: Sequence[str],
+        ids: Ids,
         *,
-        days: int = 7,
-        model: str = "auto",
+        days: int | None = None,
+        hours: int | None = None,
+        model: Model = "auto",
         vs_currency: str = "usd",
         levels: Sequence[float] = (80, 95),
-    ) -> Forecasts:
-        """Forecasts of up to 250 coins, 1 to 30 days ahead; `levels` in percent."""
-        return Forecasts.read(await self.get(*forecasts_call(ids, days, model, vs_currency, levels)))
+        as_of: Moment | None = None,
+    ) -> schemas.Forecasts:
+        """Return forecasts of up to 250 coins.
 
-    async def history(self, coin_id: str, *, days: int = 30, vs_currency: str = "usd") -> History:
-        """Daily candles of one coin."""
-        return History.read(await self.get(*history_call(coin_id, days, vs_currency)))
+        Args:
+            ids: One coin or several.
+            days: The longest horizon in days, 1 to 30; 7 where neither it nor `hours` is given.
+            hours: The longest horizon in hours, 1 to 48.
+            model: A model's name, or `auto` for the one with the best recent record.
+            vs_currency: The currency of the prices.
+            levels: Interval levels in percent.
+            as_of: The forecast that was served for this day.
+        """
+        wanted = 7 if days is None and hours is None else days
+        return await self._send(
+            calls.forecasts(
+                ids,
+                days=wanted,
+                hours=hours,
+                model=model,
+                vs_currency=vs_currency,
+                levels=levels,
+                as_of=as_of,
+            )
+        )
 
-    async def models(self) -> list[Model]:
-        """The models that can be asked for, with their record."""
-        return [Model.read(row) for row in (await self.get("/forecasts/models"))["models"]]
+    async def explain(
+        self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
+    ) -> schemas.Explanation:
+        """Return what moved a forecast, by SHAP value."""
+        return await self._send(calls.explain(coin_id, days, model, features))
 
-    async def health(self) -> Health:
-        """How every part does."""
-        return Health.read(await self.get("/health/detailed"))
+    async def models(self) -> schemas.Models:
+        """Return the models that can be asked for, with their record."""
+        return await self._send(calls.models())
+
+    async def accuracy(
+        self, *, model: str | None = None, coin_id: str | None = None, days: int = 30
+    ) -> schemas.TrainingGetAccuracyResponse:
+        """Return how served forecasts did once their day had come."""
+        return await self._send(calls.accuracy(model, coin_id, days))
+
+    async def versions(self, model: str) -> schemas.TrainingListVersionsResponse:
+        """Return the versions and aliases of a model."""
+        return await self._send(calls.versions(model))
+
+    async def compare(self, model: str, a: str, b: str) -> schemas.TrainingCompareVersionsResponse:
+        """Compare two versions on the forecasts that both made."""
+        return await self._send(calls.compare(model, a, b))
+
+    async def audit(self, *, model: str | None = None, limit: int = 50) -> schemas.TrainingListAuditResponse:
+        """Return who moved which alias, newest first."""
+        return await self._send(calls.audit(model, limit))
+
+    async def promote(
+        self,
+        model: str,
+        version: str,
+        *,
+        alias: str = "production",
+        share: float = 0.0,
+        force: bool = False,
+        reason: str = "",
+    ) -> schemas.TrainingPromoteVersionResponse:
+        """Point an alias at a version; the promotion gate may refuse."""
+        return await self._send(
+            calls.promote(model, version, alias=alias, share=share, force=force, reason=reason)
+        )
+
+    async def rollback(self, model: str, *, reason: str = "") -> schemas.TrainingRollbackModelResponse:
+        """Take production back to the version before."""
+        return await self._send(calls.rollback(model, reason))
+
+    async def retire(self, model: str, version: str, *, reason: str) -> schemas.TrainingRetireVersionResponse:
+        """Take a version out of use."""
+        return await self._send(calls.retire(model, version, reason))
+
+    async def clean(self, model: str, *, keep: int = 0) -> schemas.TrainingCleanVersionsResponse:
+        """Remove old versions that no alias names."""
+        return await self._send(calls.clean(model, keep))
+
+    async def train(
+        self,
+        model: str,
+        ids: Ids,
+        *,
+        days: int = 0,
+        tune_trials: int = 0,
+        promote_if_better: bool = False,
+        idempotency_key: str = "",
+    ) -> schemas.TrainingSubmitJobResponse:
+        """Submit a training job; `days` 0 means all history."""
+        return await self._send(
+            calls.train(
+                model,
+                ids,
+                days=days,
+                tune_trials=tune_trials,
+                promote_if_better=promote_if_better,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def jobs(self, *, model: str | None = None, limit: int = 20) -> schemas.TrainingListJobsResponse:
+        """Return the training jobs, newest first."""
+        return await self._send(calls.jobs(model, limit))
+
+    async def job(self, job_id: str) -> schemas.TrainingGetJobResponse:
+        """Return one training job."""
+        return await self._send(calls.job(job_id))
+
+    async def job_logs(self, job_id: str, *, tail: int = 100) -> schemas.TrainingGetJobLogsResponse:
+        """Return the last lines of a job's log."""
+        return await self._send(calls.job_logs(job_id, tail))
+
+    async def cancel_job(self, job_id: str) -> schemas.TrainingCancelJobResponse:
+        """Cancel a training job."""
+        return await self._send(calls.cancel_job(job_id))
+
+    async def health(self) -> schemas.Detailed:
+        """Return the state of every component, in sentences."""
+        return await self._send(calls.health())
+
+    async def ready(self) -> schemas.Ready:
+        """Return whether the system can answer."""
+        return await self._send(calls.ready())
+
+    async def component(self, name: str) -> schemas.Component:
+        """Return the state of one component."""
+        return await self._send(calls.component(name))
+
+    async def trends(self, *, hours: int = 24) -> schemas.Trends:
+        """Return health over the last hours."""
+        return await self._send(calls.trends(hours))
+
+    async def prices_stream(self, ids: Ids, *, vs_currencies: Ids = "usd") -> AsyncIterator[schemas.Prices]:
+        """Yield prices as they change; the first item comes at once."""
+        call = calls.prices(ids, vs_currencies)
+        try:
+            async with self._http.stream(
+                "GET",
+                "/prices/stream",
+                params=dict(call.parameters),
+                headers={"accept": "text/event-stream"},
+                timeout=STREAM_SILENCE_SECONDS,
+            ) as reply:
+                if reply.is_error:
+                    await reply.aread()
+                    parse(reply)
+                async for line in reply.aiter_lines():
+                    document = event_data(line)
+                    if document and document.get("prices"):
+                        yield schemas.Prices.model_validate({"errors": [], **document})
+        except httpx2.HTTPError as error:
+            raise unreachable(self._http.base_url, error) from error
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
-        """Closes at the end of the block."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close."""
         await self.aclose()

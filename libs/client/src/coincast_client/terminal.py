@@ -1,123 +1,241 @@
-"""Replies as tables and a small chart for a terminal."""
+"""Show replies in a terminal: tables that fit 60 columns, colours where the terminal has them."""
 
-from datetime import datetime, timedelta
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coincast_client.chart import chart
-from coincast_client.models import Forecast, Health, History, ItemError, Model, Prices
+from coincast_client import formatting, schemas
+from coincast_client.chart import MIN_COLUMNS, Fan, draw_fan
+from coincast_client.tables import interval_levels
 
 _COLOURS = {"ok": "green", "degraded": "yellow", "down": "red"}
+NARROW_COLUMNS = 76
 
 
-def money(value: float | None) -> str:
-    """A price with as many digits as tell something."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.6g}"
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """A signed figure in percent."""
-    return "-" if value is None else f"{value:+.{digits}f}"
-
-
-def table(title: str, *columns: str) -> Table:
-    """A table whose first column is words and whose others are figures."""
-    made = Table(title=title, title_justify="left")
+def make_table(title: str, columns: Sequence[str], *, words: Sequence[int] = (0,)) -> Table:
+    """Return a table whose `words` columns hold text and whose other columns hold figures."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        made.add_column(column, justify="left" if index in words else "right", overflow="fold")
     return made
 
 
-def show_prices(console: Console, prices: Prices) -> None:
-    """One row a coin and currency."""
-    made = table("Prices", "Coin", "Price", "24 h %", "Market value", "As of", "Source")
-    for p in prices.prices:
-        standing = f"{p.source}, stale" if p.stale else p.source
-        name = f"{p.id} / {p.vs_currency}"
-        moment = (p.as_of or "-")[:16].replace("T", " ")
-        made.add_row(
-            name, money(p.price), percent(p.change_24h_percent), compact(p.market_cap), moment, standing
-        )
-    console.print(made)
-    show_errors(console, prices.errors)
+def coloured(value: float | None, text: str) -> Text:
+    """Return a change in green where it rose and red where it fell."""
+    return Text(text, style="" if not value else "green" if value > 0 else "red")
 
 
-def show_forecast(console: Console, forecast: Forecast, history: History | None) -> None:
-    """A chart of what was and what may be, then the figures."""
-    if history is not None and history.candles and console.width >= 40:
-        console.print(Text(chart(forecast, history, console.width)))
-    levels = [interval.level_percent for interval in forecast.points[0].intervals]
-    spans = [f"{level:g} % interval" for level in levels]
-    made = table(headline(forecast), "Day", "Median", *spans, "Rise %")
+def show_prices(console: Console, reply: schemas.Prices) -> None:
+    """Print one row for each coin and currency."""
+    narrow = console.width < NARROW_COLUMNS
+    heads = ("Coin", "Price", "24 h") if narrow else ("Coin", "Price", "24 h", "Market value", "Updated")
+    table = make_table("Prices", heads)
+    for price in reply.prices:
+        row: list[Any] = [
+            f"{price.id} / {price.vs_currency}",
+            formatting.price(price.price),
+            coloured(price.change_24h_percent, formatting.percent(price.change_24h_percent)),
+        ]
+        if not narrow:
+            row += [formatting.compact(price.market_cap), freshness(price)]
+        table.add_row(*row)
+    console.print(table)
+    show_errors(console, reply.errors)
+
+
+def freshness(standing: Any) -> str:
+    """Return how old a figure is and where it comes from, in a few words."""
+    words = [formatting.age(standing.age_seconds)]
+    if standing.source == "sandbox":
+        words.append("sandbox")
+    if standing.stale:
+        words.append("stale")
+    return ", ".join(words)
+
+
+def show_coins(console: Console, reply: schemas.Coins) -> None:
+    """Print the coins found."""
+    table = make_table(
+        f"{formatting.count(reply.total)} coins match", ["Id", "Symbol", "Name"], words=(0, 1, 2)
+    )
+    for coin in reply.coins:
+        table.add_row(coin.id, coin.symbol.upper(), coin.name)
+    console.print(table)
+
+
+def show_history(console: Console, reply: schemas.History) -> None:
+    """Print one row for each candle, newest last."""
+    table = make_table(
+        f"{reply.id} in {reply.vs_currency.upper()}", ["Day", "Open", "High", "Low", "Close", "Volume"]
+    )
+    for candle in reply.candles:
+        figures = (candle.open, candle.high, candle.low, candle.close)
+        table.add_row(str(candle.date), *map(formatting.price, figures), formatting.compact(candle.volume))
+    console.print(table)
+    if reply.truncated and reply.truncated_reason:
+        console.print(Text(reply.truncated_reason, style="yellow"))
+
+
+def show_forecast(console: Console, forecast: schemas.Forecast, history: schemas.History | None) -> None:
+    """Print what the forecast says in words, a chart, and the figures."""
+    console.print(Text(sentence(forecast), style="bold"))
+    if record := record_sentence(forecast):
+        console.print(Text(record))
+    if history is not None and history.candles and console.width >= MIN_COLUMNS:
+        console.print(draw_fan(_fan(forecast, history), console.width))
+    levels = interval_levels(forecast.points[0].intervals)
+    shown = levels if console.width >= NARROW_COLUMNS else levels[:1]
+    table = make_table(headline(forecast), ["Until", "Median", *(f"{level} % interval" for level in shown)])
     for point in forecast.points:
-        bounds = [f"{money(i.lower)} - {money(i.upper)}" for i in point.intervals]
-        rise = "-" if point.probability_of_rise is None else f"{100 * point.probability_of_rise:.0f}"
-        made.add_row(point.date, money(point.price), *bounds, rise)
-    console.print(made)
-    if forecast.degraded:
-        console.print(f"[yellow]Degraded:[/] {forecast.reason or 'no reason was given'}")
+        spans = [
+            f"{formatting.price(bounds.lower)} to {formatting.price(bounds.upper)}"
+            for bounds in (point.intervals[level] for level in shown)
+        ]
+        table.add_row(when(point), formatting.price(point.price), *spans)
+    console.print(table)
+    if forecast.degraded or forecast.stale:
+        console.print(Text(f"Degraded: {forecast.reason or 'no reason was given.'}", style="yellow"))
 
 
-def closed_day(forecast: Forecast) -> str:
-    """The day whose close the forecast stands on: as_of is the midnight that ended it."""
-    return (datetime.fromisoformat(forecast.as_of) - timedelta(seconds=1)).date().isoformat()
+def when(point: Any) -> str:
+    """Return the end of a point's horizon."""
+    closes_at = getattr(point, "closes_at", None)
+    return formatting.moment(closes_at) if isinstance(closes_at, datetime) else str(point.date)
 
 
-def compact(value: float | None) -> str:
-    """A large sum in few characters: 2.16 T."""
-    if value is None:
-        return "-"
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
-        if abs(value) >= size:
-            return f"{value / size:.2f} {unit}"
-    return money(value)
-
-
-def headline(forecast: Forecast) -> str:
-    """Where the forecast stands, in a line."""
+def sentence(forecast: schemas.Forecast) -> str:
+    """Return what a forecast says: the interval, how often it holds, and what is known of the direction."""
+    point = forecast.points[-1]
+    levels = interval_levels(point.intervals)
+    level = "80" if "80" in levels else levels[0]
+    bounds = point.intervals[level]
+    hours = getattr(point, "horizon_hours", 0) or 0
+    size, unit = (hours, "hour") if hours else (point.horizon_days, "day")
+    often = "8 times in 10" if level == "80" else f"{level} times in 100"
+    moves = [
+        formatting.percent(100 * (bound / forecast.last_price - 1)) for bound in (bounds.lower, bounds.upper)
+    ]
+    rise = point.probability_of_rise
+    way = (
+        "Which way: no better than a coin toss."
+        if rise is None or abs(rise - 0.5) < 0.02
+        else f"Chance of a rise: {100 * rise:.0f} %."
+    )
     return (
-        f"{forecast.id}: {money(forecast.last_price)} {forecast.vs_currency.upper()} at the close of "
-        f"{closed_day(forecast)}, {forecast.served_by} {forecast.version}, data: {forecast.source}"
+        f"{forecast.id} in {size} {unit}{'s' if size > 1 else ''}: {formatting.price(bounds.lower)} to "
+        f"{formatting.price(bounds.upper)} {formatting.currency(forecast.vs_currency)}, "
+        f"{moves[0]} to {moves[1]}, {often}. {way}"
     )
 
 
-def show_models(console: Console, models: list[Model]) -> None:
-    """Each model with its record at the longest measured horizon up to a week."""
-    made = table("Models", "Model", "Version", "Ready", "Days", "MASE", "Skill %", "CRPS skill %", "In 80 %")
-    for model in models:
-        measured = [h for h in model.record if h.horizon_days <= 7] or list(model.record)
-        h = measured[-1] if measured else None
-        figures = [
-            str(h.horizon_days) if h else "-",
-            f"{h.mase:.3f}" if h and h.mase is not None else "-",
-            percent(h.skill_percent if h else None),
-            percent(h.crps_skill_percent if h else None),
-            f"{h.coverage_80_percent:.1f}" if h and h.coverage_80_percent is not None else "-",
-        ]
-        made.add_row(model.name, model.version or "-", "yes" if model.ready else "no", *figures)
-    console.print(made)
-    for model in models:
+def record_sentence(forecast: schemas.Forecast) -> str:
+    """Return how such statements did, or an empty string where nothing was measured."""
+    if forecast.record is None or not forecast.record.horizons:
+        return ""
+    point = forecast.points[-1]
+    hours = getattr(point, "horizon_hours", 0) or 0
+
+    def distance(row: Any) -> float:
+        row_hours = getattr(row, "horizon_hours", 0) or 24 * row.horizon_days
+        return float(abs(row_hours - (hours or 24 * point.horizon_days)))
+
+    row = min(forecast.record.horizons, key=distance)
+    if row.coverage_80_percent is None:
+        return ""
+    row_hours = getattr(row, "horizon_hours", 0) or 0
+    span = f"{row_hours} hours" if row_hours else f"{row.horizon_days} days"
+    return (
+        f"Of {formatting.count(row.forecasts)} such statements for {span}, "
+        f"{formatting.share(row.coverage_80_percent)} came true; 80 % were promised."
+    )
+
+
+def _fan(forecast: schemas.Forecast, history: schemas.History) -> Fan:
+    levels = interval_levels(forecast.points[0].intervals)[::-1][:2]
+    bands = [
+        [(p.intervals[level].lower, p.intervals[level].upper) for p in forecast.points] for level in levels
+    ]
+    names = (str(history.candles[0].date), "now", when(forecast.points[-1])[:16])
+    closes = [candle.close for candle in history.candles]
+    return Fan(closes, [p.price for p in forecast.points], bands, names, levels)
+
+
+def headline(forecast: schemas.Forecast) -> str:
+    """Return who made the forecast, from which price."""
+    as_of: Any = forecast.as_of
+    moment = formatting.moment(as_of) if isinstance(as_of, datetime) else str(as_of)
+    return (
+        f"{forecast.served_by} {forecast.version}, from {formatting.price(forecast.last_price)} at {moment}"
+        f"{', sandbox data' if forecast.source == 'sandbox' else ''}"
+    )
+
+
+def show_models(console: Console, reply: schemas.Models) -> None:
+    """Print each model with its record at the longest measured horizon up to a week."""
+    table = make_table("Models", ["Model", "Version", "Ahead", "In 80 %", "CRPS skill"], words=(0, 1))
+    for model in reply.models:
+        horizons = model.record.horizons if model.record else []
+        measured = [row for row in horizons if row.horizon_days <= 7] or horizons
+        row = measured[-1] if measured else None
+        table.add_row(
+            model.name,
+            model.version or formatting.MISSING,
+            f"{row.horizon_days} d" if row else formatting.MISSING,
+            formatting.share(row.coverage_80_percent if row else None),
+            formatting.percent(row.crps_skill_percent if row else None, 2),
+        )
+    console.print(table)
+    for model in reply.models:
         if not model.ready:
             console.print(Text(f"{model.name}: {model.reason}", style="yellow"))
 
 
-def show_health(console: Console, health: Health) -> None:
-    """Each part with its sentence."""
-    made = Table(title=f"The system is {health.status}", title_justify="left")
-    for column in ("Part", "Status", "What to know"):
-        made.add_column(column)
-    for part in health.components:
-        made.add_row(part.name, f"[{_COLOURS[part.status]}]{part.status}[/]", Text(part.sentence))
-    console.print(made)
+def show_accuracy(console: Console, reply: Any) -> None:
+    """Print how served forecasts did once their day had come."""
+    table = make_table("Served forecasts", ["Model", "Ahead", "Forecasts", "In 80 %", "CRPS skill"])
+    for live in reply.live:
+        row = live.horizon
+        hours = getattr(row, "horizon_hours", 0) or 0
+        table.add_row(
+            f"{live.model} {live.version}",
+            f"{hours} h" if hours else f"{row.horizon_days} d",
+            formatting.count(row.forecasts),
+            formatting.share(row.coverage_80_percent),
+            formatting.percent(row.crps_skill_percent, 2),
+        )
+    console.print(table if reply.live else "No served forecast has met its day yet.")
 
 
-def show_errors(console: Console, errors: tuple[ItemError, ...]) -> None:
-    """What could not be served, and what was probably meant."""
+def show_health(console: Console, reply: schemas.Detailed) -> None:
+    """Print each component with its sentence."""
+    table = make_table(
+        f"The system is {reply.status}", ["Component", "State", "What to know"], words=(0, 1, 2)
+    )
+    for component in reply.components:
+        state = Text(component.status, style=_COLOURS.get(component.status, ""))
+        table.add_row(component.name, state, Text(component.sentence))
+    console.print(table)
+
+
+def show_errors(console: Console, errors: Sequence[Any]) -> None:
+    """Print the items that could not be served, with the nearest known names."""
     for error in errors:
-        told = not error.suggestions or "did you mean" in error.message.lower()
-        near = "" if told else f" Did you mean {', '.join(error.suggestions[:3])}?"
-        console.print(Text(f"{error.id}: {error.message}{near}", style="yellow"))
+        suggestions = list(error.suggestions or ())
+        suggested = not suggestions or "did you mean" in error.message.lower()
+        hint = "" if suggested else f" Did you mean {', '.join(suggestions[:3])}?"
+        console.print(Text(f"{error.id}: {error.message}{hint}", style="yellow"))
+
+
+def day_of(text: str) -> date:
+    """Parse a day.
+
+    Raises:
+        ValueError: The text is not of the form YYYY-MM-DD.
+    """
+    return date.fromisoformat(text)

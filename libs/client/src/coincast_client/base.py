@@ -1,0 +1,81 @@
+"""The base of every reply: parsing that tolerates new fields, and conversion to tables."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+_NOTEBOOK_ROWS = 50
+
+
+class Reply(BaseModel):
+    """A reply of the gateway, or a part of one.
+
+    Fields that a later gateway adds are ignored, so that an old client keeps working. Replies that hold a
+    list convert to tables: `to_pandas()`, `to_polars()`, and by themselves in a notebook.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the reply as flat rows, one for each item of its list; a reply without a list is one row."""
+        from coincast_client import tables  # noqa: PLC0415 - tables needs the schemas, which need this module
+
+        return tables.rows_of(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the rows as a pandas DataFrame.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas  # noqa: PLC0415 - optional
+
+        return pandas.DataFrame(self.to_rows())
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return the rows as a polars DataFrame.
+
+        Raises:
+            ImportError: polars is not installed.
+        """
+        import polars  # noqa: PLC0415 - optional
+
+        return polars.DataFrame(self.to_rows(), infer_schema_length=None)
+
+    def plot(self, **options: Any) -> Any:
+        """Draw the reply with matplotlib and return the axes: histories as lines, forecasts as fans.
+
+        Args:
+            **options: Passed on to `matplotlib.pyplot.subplots`.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            TypeError: This kind of reply has no picture.
+        """
+        from coincast_client import plots  # noqa: PLC0415 - optional
+
+        return plots.draw(self, **options)
+
+    def _repr_html_(self) -> str:
+        rows = self.to_rows()
+        columns = list(rows[0]) if rows else []
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_cell(row[name]))}</td>" for name in columns) + "</tr>"
+            for row in rows[:_NOTEBOOK_ROWS]
+        )
+        more = f"<p>{len(rows) - _NOTEBOOK_ROWS} more rows</p>" if len(rows) > _NOTEBOOK_ROWS else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,305 @@
+"""Every route of the gateway as a call: method, path, parameters, and the schema of its reply.
+
+Both clients use these, so that a route is described once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from coincast_client import schemas
+from coincast_client.base import Reply
+
+Ids = str | Sequence[str]
+Moment = str | date | datetime
+Model = Literal["auto", "ml_ensemble", "lightgbm", "lstm", "technical"] | str
+R = TypeVar("R", bound=Reply)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[R]):
+    """One request, before it is sent."""
+
+    path: str
+    schema: type[R]
+    method: Literal["GET", "POST", "DELETE"] = "GET"
+    parameters: Mapping[str, str | int | float] = field(default_factory=dict)
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def join_ids(ids: Ids) -> str:
+    """Return ids as one comma-separated string; a string is one id, or several that are separated already.
+
+    Raises:
+        ValueError: There is no id.
+    """
+    names = ids.split(",") if isinstance(ids, str) else list(ids)
+    cleaned = [name.strip() for name in names if name.strip()]
+    if not cleaned:
+        raise ValueError("ids is empty; give a coin such as 'bitcoin', or a list of coins.")
+    return ",".join(cleaned)
+
+
+def path_part(name: str, what: str) -> str:
+    """Return a value that is safe as one part of a path.
+
+    Raises:
+        ValueError: The value is empty or could leave its place in the path.
+    """
+    if not name or any(mark in name for mark in "/?#%") or name in {".", ".."}:
+        raise ValueError(f"{what} {name!r} is not valid; it must not be empty or hold / ? # %.")
+    return name
+
+
+def moment_text(moment: Moment) -> str:
+    """Return a date or a moment in ISO form; a naive moment is taken as UTC."""
+    if isinstance(moment, datetime):
+        return moment.isoformat() if moment.tzinfo else f"{moment.isoformat()}Z"
+    return moment.isoformat() if isinstance(moment, date) else moment
+
+
+def _only_given(**parameters: str | int | float | None) -> dict[str, str | int | float]:
+    return {name.rstrip("_"): value for name, value in parameters.items() if value is not None}
+
+
+def prices(ids: Ids, vs_currencies: Ids) -> Call[schemas.Prices]:
+    """Build the call for spot prices."""
+    return Call(
+        path="/prices",
+        schema=schemas.Prices,
+        parameters={"ids": join_ids(ids), "vs_currencies": join_ids(vs_currencies)},
+    )
+
+
+def markets(ids: Ids | None, vs_currency: str, page: int, per_page: int) -> Call[schemas.Markets]:
+    """Build the call for coins by market value, or the named ones."""
+    parameters = _only_given(
+        ids=None if ids is None else join_ids(ids), vs_currency=vs_currency, page=page, per_page=per_page
+    )
+    return Call(path="/markets", schema=schemas.Markets, parameters=parameters)
+
+
+def coins(query: str, limit: int) -> Call[schemas.Coins]:
+    """Build the call that searches the catalogue."""
+    return Call(path="/coins", schema=schemas.Coins, parameters={"query": query, "limit": limit})
+
+
+def history(
+    coin_id: str,
+    *,
+    days: int | None,
+    vs_currency: str,
+    interval: str,
+    from_: Moment | None,
+    to: Moment | None,
+    as_of: Moment | None,
+) -> Call[schemas.History]:
+    """Build the call for the candles of one coin."""
+    parameters = _only_given(
+        days=days,
+        vs_currency=vs_currency,
+        interval=None if interval == "1d" else interval,
+        from_=None if from_ is None else moment_text(from_),
+        to=None if to is None else moment_text(to),
+        as_of=None if as_of is None else moment_text(as_of),
+    )
+    return Call(
+        path=f"/coins/{path_part(coin_id, 'coin')}/history", schema=schemas.History, parameters=parameters
+    )
+
+
+def ohlc(coin_id: str, days: int, vs_currency: str) -> Call[schemas.Ohlc]:
+    """Build the call for CoinGecko's own candles."""
+    return Call(
+        path=f"/coins/{path_part(coin_id, 'coin')}/ohlc",
+        schema=schemas.Ohlc,
+        parameters={"days": days, "vs_currency": vs_currency},
+    )
+
+
+def forecasts(
+    ids: Ids,
+    *,
+    days: int | None,
+    hours: int | None,
+    model: Model,
+    vs_currency: str,
+    levels: Sequence[float],
+    as_of: Moment | None,
+) -> Call[schemas.Forecasts]:
+    """Build the call for forecasts, by days or by hours."""
+    if days is not None and hours is not None:
+        raise ValueError("Give days or hours, not both.")
+    parameters = _only_given(
+        ids=join_ids(ids),
+        days=days if hours is None else None,
+        hours=hours,
+        model=model,
+        vs_currency=vs_currency,
+        levels=",".join(f"{level:g}" for level in levels),
+        as_of=None if as_of is None else moment_text(as_of),
+    )
+    return Call(path="/forecasts", schema=schemas.Forecasts, parameters=parameters)
+
+
+def explain(coin_id: str, days: int, model: Model, features: int) -> Call[schemas.Explanation]:
+    """Build the call for what moved a forecast."""
+    return Call(
+        path="/forecasts/explain",
+        schema=schemas.Explanation,
+        parameters={"id": coin_id, "days": days, "model": model, "features": features},
+    )
+
+
+def models() -> Call[schemas.Models]:
+    """Build the call for the models and their record."""
+    return Call(path="/forecasts/models", schema=schemas.Models)
+
+
+def accuracy(model: str | None, coin_id: str | None, days: int) -> Call[schemas.TrainingGetAccuracyResponse]:
+    """Build the call for how served forecasts did."""
+    return Call(
+        path="/forecasts/accuracy",
+        schema=schemas.TrainingGetAccuracyResponse,
+        parameters=_only_given(model=model, id=coin_id, days=days),
+    )
+
+
+def health() -> Call[schemas.Detailed]:
+    """Build the call for the state of every component."""
+    return Call(path="/health/detailed", schema=schemas.Detailed)
+
+
+def ready() -> Call[schemas.Ready]:
+    """Build the call for readiness."""
+    return Call(path="/health/ready", schema=schemas.Ready)
+
+
+def trends(hours: int) -> Call[schemas.Trends]:
+    """Build the call for health over time."""
+    return Call(path="/health/trends", schema=schemas.Trends, parameters={"hours": hours})
+
+
+def component(name: str) -> Call[schemas.Component]:
+    """Build the call for one component's state."""
+    return Call(path=f"/health/components/{path_part(name, 'component')}", schema=schemas.Component)
+
+
+def versions(model: str) -> Call[schemas.TrainingListVersionsResponse]:
+    """Build the call for the versions and aliases of a model."""
+    return Call(path="/models", schema=schemas.TrainingListVersionsResponse, parameters={"model": model})
+
+
+def compare(model: str, a: str, b: str) -> Call[schemas.TrainingCompareVersionsResponse]:
+    """Build the call that compares two versions on the forecasts both made."""
+    return Call(
+        path=f"/models/{path_part(model, 'model')}/compare",
+        schema=schemas.TrainingCompareVersionsResponse,
+        parameters={"a": a, "b": b},
+    )
+
+
+def audit(model: str | None, limit: int) -> Call[schemas.TrainingListAuditResponse]:
+    """Build the call for who moved which alias."""
+    return Call(
+        path="/models/audit",
+        schema=schemas.TrainingListAuditResponse,
+        parameters=_only_given(model=model, limit=limit),
+    )
+
+
+def promote(
+    model: str, version: str, *, alias: str, share: float, force: bool, reason: str
+) -> Call[schemas.TrainingPromoteVersionResponse]:
+    """Build the call that points an alias at a version."""
+    return Call(
+        path=f"/models/{path_part(model, 'model')}/promote",
+        method="POST",
+        schema=schemas.TrainingPromoteVersionResponse,
+        body={"version": version, "alias": alias, "share": share, "force": force, "reason": reason},
+    )
+
+
+def rollback(model: str, reason: str) -> Call[schemas.TrainingRollbackModelResponse]:
+    """Build the call that takes production back to the version before."""
+    return Call(
+        path=f"/models/{path_part(model, 'model')}/rollback",
+        method="POST",
+        schema=schemas.TrainingRollbackModelResponse,
+        body={"reason": reason},
+    )
+
+
+def retire(model: str, version: str, reason: str) -> Call[schemas.TrainingRetireVersionResponse]:
+    """Build the call that takes a version out of use."""
+    return Call(
+        path=f"/models/{path_part(model, 'model')}/retire",
+        method="POST",
+        schema=schemas.TrainingRetireVersionResponse,
+        body={"version": version, "reason": reason},
+    )
+
+
+def clean(model: str, keep: int) -> Call[schemas.TrainingCleanVersionsResponse]:
+    """Build the call that removes old versions."""
+    return Call(
+        path=f"/models/{path_part(model, 'model')}/clean",
+        method="POST",
+        schema=schemas.TrainingCleanVersionsResponse,
+        body={"keep": keep},
+    )
+
+
+def train(
+    model: str, ids: Ids, *, days: int, tune_trials: int, promote_if_better: bool, idempotency_key: str
+) -> Call[schemas.TrainingSubmitJobResponse]:
+    """Build the call that submits a training job."""
+    return Call(
+        path="/training/jobs",
+        method="POST",
+        schema=schemas.TrainingSubmitJobResponse,
+        body={
+            "model": model,
+            "ids": join_ids(ids).split(","),
+            "days": days,
+            "tune_trials": tune_trials,
+            "promote_if_better": promote_if_better,
+        },
+        headers={"idempotency-key": idempotency_key} if idempotency_key else {},
+    )
+
+
+def jobs(model: str | None, limit: int) -> Call[schemas.TrainingListJobsResponse]:
+    """Build the call for the training jobs, newest first."""
+    return Call(
+        path="/training/jobs",
+        schema=schemas.TrainingListJobsResponse,
+        parameters=_only_given(model=model, limit=limit),
+    )
+
+
+def job(job_id: str) -> Call[schemas.TrainingGetJobResponse]:
+    """Build the call for one training job."""
+    return Call(path=f"/training/jobs/{path_part(job_id, 'job')}", schema=schemas.TrainingGetJobResponse)
+
+
+def job_logs(job_id: str, tail: int) -> Call[schemas.TrainingGetJobLogsResponse]:
+    """Build the call for the last lines of a job's log."""
+    return Call(
+        path=f"/training/jobs/{path_part(job_id, 'job')}/logs",
+        schema=schemas.TrainingGetJobLogsResponse,
+        parameters={"tail": tail},
+    )
+
+
+def cancel_job(job_id: str) -> Call[schemas.TrainingCancelJobResponse]:
+    """Build the call that cancels a training job."""
+    return Call(
+        path=f"/training/jobs/{path_part(job_id, 'job')}",
+        method="DELETE",
+        schema=schemas.TrainingCancelJobResponse,
+    )

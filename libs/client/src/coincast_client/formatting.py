@@ -1,0 +1,106 @@
+"""Format numbers and times for people: one set of rules for terminal, notebook and reports.
+
+The web page follows the same rules in `format.js`; both are tested on one table of cases.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime
+
+MISSING = "–"
+MINUS = "−"
+# Prices below this are shown in scientific form, since leading zeros cannot be counted at a glance.
+TINY = 1e-6
+_UNITS = (("T", 1e12), ("B", 1e9), ("M", 1e6))
+_AGES = (("day", 86400), ("hour", 3600), ("minute", 60))
+_CURRENCY_WORDS = {
+    "usd": "dollars",
+    "eur": "euros",
+    "gbp": "pounds",
+    "jpy": "yen",
+    "btc": "bitcoin",
+    "eth": "ether",
+}
+
+
+def price(value: float | None) -> str:
+    """Format a price with the digits that carry information.
+
+    From 1000 on without decimals, from 1 on with two, below with five significant digits, below a millionth
+    as `1.18e-6`.
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size < TINY:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        if "." in mantissa:
+            mantissa = mantissa.rstrip("0").rstrip(".")
+        return f"{mantissa}e{int(exponent)}"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 1:
+        return f"{value:,.2f}"
+    decimals = min(10, 4 - math.floor(math.log10(size)))
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def compact(value: float | None) -> str:
+    """Format a large sum in few characters: `2.16 T`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    for unit, size in _UNITS:
+        if abs(value) >= size:
+            return f"{value / size:.2f} {unit}"
+    return price(value)
+
+
+def percent(value: float | None, decimals: int = 1) -> str:
+    """Format a change in percent with its sign: `+1.5 %`, `−6.0 %`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{abs(value):.{decimals}f}"
+    sign = "" if float(text) == 0 else MINUS if value < 0 else "+"
+    return f"{sign}{text} %"
+
+
+def share(value: float | None, decimals: int = 1) -> str:
+    """Format a share in percent, without a sign: `79.8 %`."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.{decimals}f} %"
+
+
+def count(value: int | None) -> str:
+    """Format a whole number with its thousands separated."""
+    return MISSING if value is None else f"{value:,}"
+
+
+def day(value: date | datetime | None) -> str:
+    """Format a day as `2026-11-29`."""
+    if value is None:
+        return MISSING
+    return (value.date() if isinstance(value, datetime) else value).isoformat()
+
+
+def moment(value: datetime | None) -> str:
+    """Format a moment to the minute, in UTC: `2026-11-29 14:05 UTC`."""
+    return MISSING if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def age(seconds: float | None) -> str:
+    """Format an age in its largest unit: `3 hours ago`."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    for unit, size in _AGES:
+        whole = int(seconds // size)
+        if whole >= 1:
+            return f"{whole} {unit}{'s' if whole > 1 else ''} ago"
+    return "just now"
+
+
+def currency(code: str) -> str:
+    """Return the word for a currency in a sentence: `dollars` for usd."""
+    return _CURRENCY_WORDS.get(code, code.upper())

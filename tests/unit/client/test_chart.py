@@ -1,0 +1,44 @@
+"""The forecast as a chart of characters."""
+
+from __future__ import annotations
+
+import pytest
+
+from coincast_client.chart import HEIGHT_ROWS, Fan, draw_fan
+
+FAN = Fan(
+    closes=[100.0 + day for day in range(60)],
+    medians=[159.0] * 7,
+    bands=[
+        [(150.0 - day, 170.0 + day) for day in range(7)],
+        [(155.0 - day, 165.0 + day) for day in range(7)],
+    ],
+    names=("2026-01-01", "now", "2026-03-08"),
+    levels=("95", "80"),
+)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+def test_chart_fits_its_columns_and_the_legend_stands_below_the_data(columns: int) -> None:
+    lines = draw_fan(FAN, columns).plain.split("\n")
+    assert max(map(len, lines)) <= min(columns, 100)
+    assert len(lines) == HEIGHT_ROWS + 2
+    assert "• close" in lines[-1]
+    assert all("close" not in line for line in lines[:-1])
+
+
+def test_forecast_takes_a_third_of_the_width() -> None:
+    line = max(draw_fan(FAN, 100).plain.split("\n")[:HEIGHT_ROWS], key=len)
+    past, ahead = line.split("│")
+    assert len(ahead) / (len(past) + len(ahead)) > 0.3
+
+
+def test_axis_labels_differ() -> None:
+    lines = draw_fan(FAN, 80).plain.split("\n")
+    labels = [line.split()[0] for line in (lines[0], lines[HEIGHT_ROWS // 2], lines[HEIGHT_ROWS - 1])]
+    assert len(set(labels)) == 3
+
+
+def test_constant_price_is_drawn() -> None:
+    flat = Fan([5.0] * 10, [5.0], [[(5.0, 5.0)]], ("a", "now", "b"), ("80",))
+    assert "•" in draw_fan(flat, 60).plain

@@ -1,0 +1,51 @@
+"""Numbers for people: the terminal's formatter and the page's follow one table of cases."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coincast_client import formatting
+
+HERE = Path(__file__).parent
+CASES: dict[str, list[tuple[Any, str]]] = json.loads((HERE / "formatting_cases.json").read_text())
+FLAT = [(name, value, expected) for name, cases in CASES.items() for value, expected in cases]
+SCRIPT = HERE.parents[2] / "gateway/src/coincast_gateway/web/static/format.js"
+PROGRAM = """
+globalThis.window = globalThis;
+require(process.argv[1]);
+const cases = JSON.parse(require("fs").readFileSync(process.argv[2]));
+const found = {};
+for (const [name, rows] of Object.entries(cases)) {
+  found[name] = rows.map(([value]) => window.Coincast.format[name](value));
+}
+console.log(JSON.stringify(found));
+"""
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), FLAT)
+def test_terminal_formats_each_case(name: str, value: float | None, expected: str) -> None:
+    assert getattr(formatting, name)(value) == expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_a_number_is_shown_as_missing(value: float) -> None:
+    for name in ("price", "compact", "percent", "share", "age"):
+        assert getattr(formatting, name)(value) == formatting.MISSING
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node: apt-get install nodejs")
+def test_page_formats_the_same_cases_alike() -> None:
+    run = subprocess.run(
+        ["node", "-e", PROGRAM, str(SCRIPT), str(HERE / "formatting_cases.json")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(run.stdout)
+    assert found == {name: [expected for _, expected in cases] for name, cases in CASES.items()}
