@@ -7,13 +7,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from coincast_modelkit.artifact import GOLDEN, Manifest, Record, data_window, golden_bytes, write_artifact
+from coincast_modelkit.artifact import (
+    GOLDEN,
+    SCENARIOS,
+    Manifest,
+    Record,
+    data_window,
+    golden_bytes,
+    write_artifact,
+)
 from coincast_modelkit.features import market_of
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_training.domain import TrainingSpec
 from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.dataset import TrainingData
 from coincast_training.pipeline.lineage import Lineage, spans_of
+from coincast_training.pipeline.scenarios import scenario_library
 from coincast_training.registry.registry import Registry
 from coincast_training.registry.walk_forward_file import save_walk_forward
 from coincast_training.trainers.base import FittedModel
@@ -46,6 +55,7 @@ def write_version(
     tuning: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes model, walk-forward forecasts, golden forecasts and manifest as the next version."""
+    scenarios = scenario_library(fitted.walk_forward, ground.panel)
     golden = golden_bytes(fitted.model, golden_coins(ground, fitted))
     features = fitted.model.spec
     manifest = Manifest(
@@ -75,6 +85,8 @@ def write_version(
         fitted.model.save(folder)
         save_walk_forward(fitted.walk_forward, folder)
         (folder / GOLDEN).write_bytes(golden)
+        if scenarios is not None:
+            (folder / SCENARIOS).write_bytes(scenarios.to_bytes())
 
     return write_artifact(registry.root, manifest, save, key=registry.key)
 

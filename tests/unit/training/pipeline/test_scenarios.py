@@ -1,0 +1,80 @@
+"""The scenario library of a version: scales as they were forecast at their time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_training.pipeline.scenarios import scenario_library
+from coincast_training.trainers.base import WalkForward
+
+DAYS = 400
+FIRST = np.datetime64("2023-01-01")
+HORIZONS = (1, 7, 14)
+
+
+def candles(coin: str, seed: int) -> Candles:
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.03, DAYS)))
+    return Candles.of(coin, np.arange(FIRST, FIRST + DAYS), close, high=close * 1.02, low=close * 0.98)
+
+
+def walk_forward(coins: dict[str, int], horizons: tuple[int, ...] = HORIZONS) -> WalkForward:
+    """Gaussian forecasts of every coin, origin and horizon; the scale tells the coin and the day."""
+    rows = [(coin, day, h) for coin in coins for day in range(50, DAYS) for h in horizons]
+    scale = np.array([0.01 * coins[coin] + 1e-5 * day for coin, day, _ in rows])
+    normal = np.linspace(-3.3, 3.3, len(PROBABILITIES))
+    horizon = np.array([h for *_, h in rows])
+    return WalkForward(
+        coin_ids=np.array([coin for coin, *_ in rows]),
+        origins=FIRST + np.array([day for _, day, _ in rows]).astype("timedelta64[D]"),
+        horizons=horizon,
+        last_prices=np.full(len(rows), 100.0),
+        probabilities=PROBABILITIES,
+        log_return_quantiles=(scale * np.sqrt(horizon))[:, None] * normal,
+        actual_log_returns=np.zeros(len(rows)),
+    )
+
+
+def test_scales_stand_at_their_own_coin_day_and_horizon() -> None:
+    coins = {"bitcoin": 3, "ethereum": 4}
+    panel = {coin: candles(coin, seed) for coin, seed in coins.items()}
+    library = scenario_library(walk_forward(coins), panel)
+    assert library is not None
+    assert library.anchors == HORIZONS
+    widths = library.scales
+    for i, coin in enumerate(library.coin_ids):
+        day = (library.days - FIRST).astype(int)
+        expected = 0.01 * coins[coin] + 1e-5 * day
+        known = np.isfinite(widths[:, i, 0])
+        assert known.sum() > 200
+        ratio = widths[known, i, 0] / expected[known]
+        assert ratio == pytest.approx(np.full(known.sum(), ratio[0]), rel=1e-5)
+        assert widths[known, i, 1] == pytest.approx(widths[known, i, 0] * np.sqrt(7), rel=1e-5)
+
+
+def test_later_candles_change_no_earlier_move() -> None:
+    coins = {"bitcoin": 3, "ethereum": 4}
+    panel = {coin: candles(coin, seed) for coin, seed in coins.items()}
+    whole = scenario_library(walk_forward(coins), panel)
+    cut = scenario_library(walk_forward(coins), {c: candles.rows(0, 350) for c, candles in panel.items()})
+    assert whole is not None
+    assert cut is not None
+    last = cut.moves.origins[-1]
+    at, same = list(cut.moves.origins).index(last), list(whole.moves.origins).index(last)
+    assert cut.moves.closes[at] == pytest.approx(whole.moves.closes[same])
+    assert last == FIRST + 349 - 14
+
+
+@pytest.mark.parametrize("horizons", [(30,), (2, 5)])
+def test_no_horizon_of_a_path_means_no_library(horizons: tuple[int, ...]) -> None:
+    assert (
+        scenario_library(walk_forward({"bitcoin": 3}, horizons), {"bitcoin": candles("bitcoin", 3)}) is None
+    )
+
+
+def test_too_few_days_mean_no_library() -> None:
+    panel = {"bitcoin": candles("bitcoin", 3).rows(0, 120)}
+    assert scenario_library(walk_forward({"bitcoin": 3}), panel) is None

@@ -1,0 +1,42 @@
+"""Build the scenario library of a version from its walk-forward forecasts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coincast_modelkit.candles import Panel
+from coincast_modelkit.scenarios import ScenarioLibrary, build_library, spread_of
+from coincast_training.trainers.base import WalkForward
+
+# Horizons in days whose widths give the scales of those between them.
+ANCHORS = (1, 3, 7, 14)
+
+
+def scenario_library(walk_forward: WalkForward, panel: Panel) -> ScenarioLibrary | None:
+    """Return what followed each past day, in units of the volatility that was forecast for it out of sample.
+
+    Args:
+        walk_forward: The version's forecasts, each made from what was known at its origin.
+        panel: Candles of the coins that were forecast.
+
+    Returns:
+        The library, or None where the forecasts cover too few days or no horizon of a path.
+    """
+    anchors = tuple(anchor for anchor in ANCHORS if (walk_forward.horizons == anchor).any())
+    if not anchors:
+        return None
+    names, coins = np.unique(walk_forward.coin_ids, return_inverse=True)
+    days = walk_forward.origins.astype("datetime64[D]")
+    first = days.min()
+    codes = coins.astype(np.int64) * 1_000_000 + (days - first).astype(np.int64)
+    forecasts, row = np.unique(codes, return_inverse=True)
+    widths = spread_of(walk_forward.log_return_quantiles, walk_forward.probabilities)
+    scales = {}
+    for anchor in anchors:
+        scale = np.full(len(forecasts), np.nan)
+        at_anchor = walk_forward.horizons == anchor
+        scale[row[at_anchor]] = widths[at_anchor]
+        scales[anchor] = np.where(scale > 0, scale, np.nan)
+    coin_ids = [str(name) for name in names[forecasts // 1_000_000]]
+    origins = first + (forecasts % 1_000_000).astype("timedelta64[D]")
+    return build_library(panel, coin_ids, origins, anchors, scales)
