@@ -1,16 +1,15 @@
-"""The one place where the gateway's parts are put together."""
+"""The composition root: the one place where the parts of the gateway are put together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 import redis.asyncio
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.grpc.channel import open_channel
@@ -20,33 +19,45 @@ from coincast_chassis.redis import open_redis
 from coincast_chassis.resilience.breaker import Breaker
 from coincast_gateway.asgi_types import App
 from coincast_gateway.auth.factory import access_policy, build_authenticator
+from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.cache.redis_tier import RedisTier
 from coincast_gateway.cache.response_cache import ResponseCache
 from coincast_gateway.clients import forecast, market, training
 from coincast_gateway.clients.resilient import ResilientStub, is_unreachable
 from coincast_gateway.coingecko_compat.app import CompatApp
+from coincast_gateway.coingecko_compat.routes import PREFIX
+from coincast_gateway.dependencies import Services
 from coincast_gateway.edge.cors import with_cors
 from coincast_gateway.edge.middleware import Bounds, EdgeMiddleware
 from coincast_gateway.edge.request_metrics import RequestMetrics
+from coincast_gateway.errors.handlers import add_exception_handlers
+from coincast_gateway.errors.validation import strict_query
 from coincast_gateway.experiments import ExperimentAssigner
-from coincast_gateway.formats.sse import Streams
+from coincast_gateway.formats.csv import acceptable
+from coincast_gateway.formats.sse import EventStreams
 from coincast_gateway.health.collector import Collector
 from coincast_gateway.health.latency_window import LatencyWindow
 from coincast_gateway.health.sampler import Sampler
+from coincast_gateway.health.service import HealthService
 from coincast_gateway.health.trends import TrendStore, sample_forever
-from coincast_gateway.routers.forecasts import ForecastRoutes
-from coincast_gateway.routers.health import HealthRoutes
-from coincast_gateway.routers.market import MarketRoutes
-from coincast_gateway.routers.pages import PageRoutes
-from coincast_gateway.routers.registry import RegistryRoutes
-from coincast_gateway.routers.training import TrainingRoutes
-from coincast_gateway.serving.body import BodyBounds
-from coincast_gateway.serving.direct import Direct
-from coincast_gateway.serving.dispatch import Serving
-from coincast_gateway.serving.endpoint import Endpoint
-from coincast_gateway.serving.rest import rest_app
+from coincast_gateway.openapi import openapi_document
+from coincast_gateway.routers import ROUTERS, all_routes
 from coincast_gateway.settings import Settings
 from coincast_gateway.web.assets import Assets
+
+TITLE = "Coincast"
+DESCRIPTION = (
+    "Cryptocurrency market data and honest probabilistic price forecasts. Every reply says where it stands: "
+    "as_of, age, source, degraded and why. Forecasts are not advice."
+)
+# FastAPI's own telemetry costs 10 us a request; the gateway has metrics and traces of its own.
+NO_TELEMETRY = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +65,32 @@ class Gateway:
     """The running gateway: the ASGI application, and what its server must be able to tell it."""
 
     app: App
-    front: EdgeMiddleware
+    edge: EdgeMiddleware
     draining: asyncio.Event
 
     def drain(self) -> None:
-        """Say not ready, and ask every client to connect anew."""
+        """Report not ready, and ask every client to connect again."""
         self.draining.set()
-        self.front.drain()
+        self.edge.drain()
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """What stands behind the gateway."""
+class Clients:
+    """The clients of the services behind the gateway."""
 
     market: market.MarketClient
-    forecasting: forecast.ForecastClient
+    forecasts: forecast.ForecastClient
     training: training.TrainingClient
 
 
-async def open_services(settings: Settings, stack: AsyncExitStack, tracing: Tracing) -> Services:
-    """Channels to the three services; they connect when first used and again whenever they must."""
+async def open_clients(settings: Settings, stack: AsyncExitStack, tracing: Tracing) -> Clients:
+    """Open channels to the three services; they connect when first used and again when they must."""
 
     async def opened(target: str, service: str, seconds: float) -> Any:
         channel = open_channel(target, service=service, timeout_seconds=seconds, tracing=tracing)
         return await stack.enter_async_context(channel)
 
-    def backend(name: str, seconds: float) -> ResilientStub:
+    def stub(name: str, seconds: float) -> ResilientStub:
         breaker = Breaker(
             name,
             fail_max=5,
@@ -95,64 +106,104 @@ async def open_services(settings: Settings, stack: AsyncExitStack, tracing: Trac
     market_channel = await opened(s.market_target, market.SERVICE, s.market_deadline_seconds)
     forecast_channel = await opened(s.forecast_target, forecast.SERVICE, s.forecast_deadline_seconds)
     training_channel = await opened(s.training_target, training.SERVICE, s.training_deadline_seconds)
-    market_data = market.MarketClient(market_channel, backend("market-data", s.market_deadline_seconds))
-    stack.push_async_callback(market_data.aclose)
-    return Services(
-        market_data,
-        forecast.ForecastClient(forecast_channel, backend("forecast", s.forecast_deadline_seconds)),
-        training.TrainingClient(training_channel, backend("training", s.training_deadline_seconds)),
+    market_client = market.MarketClient(market_channel, stub("market-data", s.market_deadline_seconds))
+    stack.push_async_callback(market_client.aclose)
+    return Clients(
+        market_client,
+        forecast.ForecastClient(forecast_channel, stub("forecast", s.forecast_deadline_seconds)),
+        training.TrainingClient(training_channel, stub("training", s.training_deadline_seconds)),
     )
 
 
 async def build(
     settings: Settings, stack: AsyncExitStack, *, tracing: Tracing | None = None, clock: Clock | None = None
 ) -> Gateway:
-    """Everything, connected. `stack` closes it in reverse order."""
+    """Return the gateway, connected; `stack` closes it in reverse order."""
     clock = clock or SystemClock()
-    services = await open_services(settings, stack, tracing or Tracing())
-    redis = await opened_redis(settings, stack)
+    clients = await open_clients(settings, stack, tracing or Tracing())
+    client = await open_gateway_redis(settings, stack)
     draining = asyncio.Event()
-    private = access_policy(settings).keys_wanted
-    shares = redis is not None and (settings.share_replies or settings.workers > 1)
-    shared = RedisTier(redis) if redis is not None and shares else None
-    hot = ResponseCache(max_bytes=settings.hot_cache_bytes, clock=clock, private=private, shared=shared)
-    stack.push_async_callback(hot.aclose)
-    watch = RequestMetrics(LatencyWindow())
-    health = await watched_health(
-        services,
-        redis=redis,
-        hot=hot,
-        recent=watch.recent,
+    shares = client is not None and (settings.share_replies or settings.workers > 1)
+    cache = ResponseCache(
+        max_bytes=settings.hot_cache_bytes,
         clock=clock,
-        stack=stack,
-        draining=draining,
+        private=access_policy(settings).keys_wanted,
+        shared=RedisTier(client) if client is not None and shares else None,
+    )
+    stack.push_async_callback(cache.aclose)
+    recent = LatencyWindow()
+    experiments = ExperimentAssigner()
+    run_in_background(experiments.watch_forever(clients.forecasts), stack)
+    collector = Collector(
+        market=clients.market,
+        forecasting=clients.forecasts,
+        training=clients.training,
+        redis=client,
+        hot=cache,
+        recent=recent,
         workers=settings.workers,
     )
-    pages = PageRoutes(Assets(), lambda: describe(rest))
-    endpoints = [*all_endpoints(settings, services), *health.endpoints(), *pages.endpoints()]
-    bodies = BodyBounds(settings.max_body_bytes, settings.body_seconds)
-    sides = await watched_sides(services, stack)
-    serving = Serving(
-        hot=hot, bodies=bodies, streams=Streams(draining), now=clock.monotonic, caller_key=sides.of
+    trends = TrendStore(client, clock)
+    run_in_background(sample_forever(trends, Sampler(collector, recent, clock).take), stack)
+    health = HealthService(
+        market=clients.market,
+        forecasts=clients.forecasts,
+        collector=collector,
+        trends=trends,
+        version=version(),
+        draining=draining,
     )
-    rest = rest_app(serving, endpoints, CompatApp(services.market, hot, clock.monotonic), version=version())
-    gate = await build_authenticator(settings, redis, clock, stack)
-    bounds = Bounds(settings.max_in_flight, settings.max_url_bytes)
-    direct = Direct(rest, serving, endpoints)
-    front = EdgeMiddleware(direct, hot=hot, watch=watch, gate=gate, bounds=bounds)
-    return Gateway(with_cors(front, settings.cors_origins), front, draining)
+    services = Services(
+        market=clients.market,
+        forecasts=clients.forecasts,
+        training=clients.training,
+        settings=settings,
+        streams=EventStreams(draining),
+        experiments=experiments,
+        health=health,
+        assets=Assets(),
+    )
+    app = build_api(services, cache)
+    authenticator = await build_authenticator(settings, client, clock, stack)
+    edge = EdgeMiddleware(
+        CacheMiddleware(app, cache, app.state.routes),
+        metrics=RequestMetrics(recent),
+        authenticator=authenticator,
+        bounds=Bounds(settings.max_in_flight, settings.max_url_bytes, settings.body_seconds),
+    )
+    return Gateway(with_cors(edge, settings.cors_origins), edge, draining)
 
 
-async def watched_sides(services: Services, stack: AsyncExitStack) -> ExperimentAssigner:
-    """Which callers are on which side of an A/B test, looked up while one runs."""
-    sides = ExperimentAssigner()
-    watching = asyncio.create_task(sides.watch_forever(services.forecasting))
-    stack.push_async_callback(cancelled, watching)
-    return sides
+def build_api(services: Services, cache: ResponseCache) -> FastAPI:
+    """Return the FastAPI application: the routers, their errors and their description.
+
+    FastAPI's documentation pages are off: the gateway serves its own, which load nothing from elsewhere.
+    """
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=version(),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        max_body_size=services.settings.max_body_bytes,
+        dependencies=[Depends(strict_query), Depends(acceptable)],
+        telemetry=NO_TELEMETRY,  # type: ignore[arg-type]  # FastAPI's type wants every key
+    )
+    app.state.services, app.state.settings, app.state.cache = services, services.settings, cache
+    app.state.routes = list(all_routes())
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount(PREFIX, CompatApp(services.market, cache))
+    add_exception_handlers(app)
+    # The way that FastAPI documents for extending its OpenAPI.
+    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
+    return app
 
 
-async def opened_redis(settings: Settings, stack: AsyncExitStack) -> redis.asyncio.Redis | None:
-    """A client that gives up quickly; None where no Redis is configured."""
+async def open_gateway_redis(settings: Settings, stack: AsyncExitStack) -> redis.asyncio.Redis | None:
+    """Return a client that gives up quickly; None where no Redis is configured."""
     if not settings.redis_url:
         return None
     client = open_redis(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
@@ -160,57 +211,17 @@ async def opened_redis(settings: Settings, stack: AsyncExitStack) -> redis.async
     return client
 
 
-async def watched_health(
-    services: Services,
-    *,
-    redis: redis.asyncio.Redis | None,
-    hot: ResponseCache,
-    recent: LatencyWindow,
-    clock: Clock,
-    stack: AsyncExitStack,
-    draining: asyncio.Event,
-    workers: int,
-) -> HealthRoutes:
-    """The health family, with its sampling under way."""
-    s = services
-    collector = Collector(
-        market=s.market,
-        forecasting=s.forecasting,
-        training=s.training,
-        redis=redis,
-        hot=hot,
-        recent=recent,
-        workers=workers,
-    )
-    trends = TrendStore(redis, clock)
-    sampling = asyncio.create_task(sample_forever(trends, Sampler(collector, recent, clock).take))
-    stack.push_async_callback(cancelled, sampling)
-    return HealthRoutes(
-        s.market, s.forecasting, collector=collector, trends=trends, version=version(), draining=draining
-    )
+def run_in_background(work: Any, stack: AsyncExitStack) -> None:
+    """Run a coroutine until the stack closes, which cancels it and waits for its end."""
+    task = asyncio.create_task(work)
 
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.wait({task})
 
-async def cancelled(task: asyncio.Task[None]) -> None:
-    """End a background task and wait until it has."""
-    task.cancel()
-    await asyncio.wait({task})
-
-
-def all_endpoints(settings: Settings, services: Services) -> Sequence[Endpoint]:
-    """Every endpoint that a service stands behind, in the order in which OpenAPI lists them."""
-    return [
-        *MarketRoutes(services.market, settings).endpoints(),
-        *ForecastRoutes(services.forecasting, settings).endpoints(),
-        *RegistryRoutes(services.training).endpoints(),
-        *TrainingRoutes(services.training).endpoints(),
-    ]
-
-
-def describe(rest: FastAPI) -> dict[str, Any]:
-    """OpenAPI, once every route is known."""
-    return rest.openapi()
+    stack.push_async_callback(stop)
 
 
 def version() -> str:
-    """The version of the installed package."""
+    """Return the version of the installed package."""
     return metadata.version("coincast-gateway")

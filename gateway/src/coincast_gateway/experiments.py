@@ -1,4 +1,4 @@
-"""Keeps a caller on one side of an A/B test, and all callers on one cached reply while there is none."""
+"""Assign callers to sticky experiment buckets; without an experiment responses stay shared."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import zlib
 from coincast_chassis.errors import CoincastError
 from coincast_gateway.asgi_types import Scope
 from coincast_gateway.auth.credentials import client_network
-from coincast_gateway.auth.dependencies import admission_of
+from coincast_gateway.auth.dependencies import auth_result
 from coincast_gateway.clients.forecast import ForecastClient
 
-LOOK_SECONDS = 10.0
-# So many groups of callers share a kept reply while a test runs; forecast-svc puts each group on one side.
+POLL_SECONDS = 10.0
+# So many groups of callers share a cached response while a test runs; forecast-svc assigns each group.
 GROUPS = 64
 
 
 class ExperimentAssigner:
-    """One per process."""
+    """Sticky buckets of callers; one per process."""
 
     def __init__(self) -> None:
-        self.testing = False
+        self.running = False
 
-    def of(self, scope: Scope) -> str:
-        """The caller's group; empty while no test runs."""
-        if not self.testing:
+    def bucket(self, scope: Scope) -> str:
+        """Return the caller's bucket; empty while no experiment runs."""
+        if not self.running:
             return ""
-        caller = admission_of(scope).caller
+        caller = auth_result(scope).caller
         if caller == "anonymous":
             client = scope.get("client")
             caller = client_network(client[0] if client else "")
         return f"group-{zlib.crc32(caller.encode()) % GROUPS}"
 
-    async def watch_forever(self, forecasting: ForecastClient) -> None:
+    async def watch_forever(self, forecasts: ForecastClient) -> None:
         """Look now and then whether any model has a challenger that takes traffic."""
         while True:
             try:
-                models = (await forecasting.models(2.0)).models
+                models = (await forecasts.models(2.0)).models
             except CoincastError:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
                 continue
             variants = [variant for model in models for variant in model.variants]
-            self.testing = any(each.alias == "challenger" and each.share > 0 for each in variants)
-            await asyncio.sleep(LOOK_SECONDS)
+            self.running = any(each.alias == "challenger" and each.share > 0 for each in variants)
+            await asyncio.sleep(POLL_SECONDS)

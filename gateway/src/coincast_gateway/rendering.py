@@ -1,32 +1,35 @@
-"""A reply as its maker hands it over: bytes, what they describe, and how long they may be served again."""
+"""Rendered responses: what a handler returns when it has encoded the body itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
-JSON = "application/json"
+from coincast_gateway.cache.cached_response import JSON, RenderedResponse
 
-
-@dataclass(frozen=True, slots=True)
-class RenderedResponse:
-    """A whole reply, ready to be sent and kept."""
-
-    body: bytes
-    media_type: str = JSON
-    status: int = 200
-    # UNIX seconds of the moment that the data describes; None where there is no such moment.
-    as_of: float | None = None
-    # How long the bytes may be served again; 0 keeps them out of every cache.
-    fresh_seconds: float = 0.0
-    # Headers of its own, beside those that every reply has.
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+__all__ = ["JSON", "RenderedResponse", "render", "render_json"]
 
 
 def render_json(
-    document: Any, *, status: int = 200, as_of: float | None = None, fresh_seconds: float = 0.0
+    document: Any,
+    *,
+    status: int = 200,
+    as_of: float | None = None,
+    fresh_seconds: float = 0.0,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> RenderedResponse:
-    """`document` as a JSON reply; NaN and infinities become null, which JSON can say."""
-    return RenderedResponse(orjson.dumps(document), status=status, as_of=as_of, fresh_seconds=fresh_seconds)
+    """Return a document as a JSON response; NaN and infinities become null."""
+    return RenderedResponse(
+        orjson.dumps(document), status=status, as_of=as_of, fresh_seconds=fresh_seconds, headers=headers
+    )
+
+
+def render(result: Any, *, fresh_seconds: float) -> RenderedResponse:
+    """Return the result of a handler as a rendered response; models and dictionaries become JSON."""
+    if isinstance(result, RenderedResponse):
+        return result
+    if isinstance(result, BaseModel):
+        return RenderedResponse(result.model_dump_json(by_alias=True).encode(), fresh_seconds=fresh_seconds)
+    return render_json(result, fresh_seconds=fresh_seconds)

@@ -47,8 +47,8 @@ async def test_progress_comes_while_the_job_runs_and_the_last_event_ends_it(
 ) -> None:
     async with http.stream("GET", EVENTS) as reply:
         assert reply.status_code == 200
-        assert reply.headers["content-type"] == "text/event-stream"
-        assert reply.headers["cache-control"] == "no-store"
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        assert reply.headers["cache-control"] == "no-cache"
         events = events_of(reply)
         heard = [await anext(events)]
         for progress in (0.25, 0.25, 0.75):  # the second says nothing new
@@ -71,7 +71,8 @@ async def test_a_job_that_nobody_knows_is_a_problem_not_a_stream(http: httpx2.As
     assert (reply.status_code, reply.json()["field"]) == (404, "job_id")
     assert (await http.get(EVENTS, params={"tail": 1})).status_code == 422
     head = await http.head(EVENTS)
-    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream")
+    assert head.status_code == 200
+    assert head.headers["content-type"].startswith("text/event-stream")
 
 
 async def test_a_service_that_goes_away_is_the_last_event(http: httpx2.AsyncClient, there: World) -> None:

@@ -1,92 +1,67 @@
-"""A stream keeps its connection open through silence, and ends where it must."""
+"""A stream of events ends with its source, at shutdown, or by a problem, and its source is closed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
+import orjson
 import pytest
+from fastapi.sse import ServerSentEvent
 
+from coincast_chassis.errors import Unavailable
 from coincast_gateway.errors.validation import ProblemException
-from coincast_gateway.formats.sse import STILL_HERE, Event, Streams
+from coincast_gateway.formats.sse import EventStreams, json_event
 
 
-class Wire:
-    """The server's side of a connection whose client can leave."""
+class Source:
+    """Events to send, then silence; remembers that it was closed."""
 
-    def __init__(self) -> None:
-        self.sent: list[Any] = []
-        self.gone = asyncio.Event()
-
-    async def send(self, message: Any) -> None:
-        self.sent.append(message)
-
-    async def receive(self) -> dict[str, str]:
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message.get("body", b"") for message in self.sent)
-
-
-class Story:
-    """One event, then silence; remembers that it was closed."""
-
-    def __init__(self) -> None:
+    def __init__(self, *events: ServerSentEvent | Exception) -> None:
+        self.events = events
         self.closed = False
 
-    async def tell(self) -> AsyncIterator[Event]:
+    async def send(self) -> AsyncIterator[ServerSentEvent]:
         try:
-            yield Event("progress", {"so": "far"})
+            for event in self.events:
+                if isinstance(event, Exception):
+                    raise event
+                yield event
             await asyncio.Event().wait()
         finally:
             self.closed = True
 
 
-def stream(streams: Streams, story: Story, wire: Wire) -> asyncio.Task[None]:
-    scope = {"method": "GET", "path": "/x"}
-    return asyncio.create_task(streams.send(story.tell(), scope, wire.receive, wire.send))
+async def test_a_shutdown_ends_the_stream_and_closes_its_source() -> None:
+    draining, source = asyncio.Event(), Source(json_event("progress", {"so": "far"}))
+    streams = EventStreams(draining)
+    async with streams.open(source.send(), path="/x") as events:
+        first = await anext(events)
+        assert (first.event, first.raw_data, first.id, first.retry) == ("progress", '{"so":"far"}', "1", 2000)
+        assert streams.open_count == 1
+        draining.set()
+        assert await asyncio.wait_for(anext(events, None), 20) is None
+    assert (source.closed, streams.open_count) == (True, 0)
 
 
-async def until(condition: Any) -> None:
-    for _ in range(4000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it never came to be")
-
-
-async def test_silence_is_filled_and_a_drain_ends_the_stream() -> None:
-    draining, wire, story = asyncio.Event(), Wire(), Story()
-    streams = Streams(draining, quiet_seconds=0.01)
-    running = stream(streams, story, wire)
-    await until(lambda: wire.body.count(STILL_HERE) >= 3)
-    assert b'id: 1\nevent: progress\ndata: {"so":"far"}\n\n' in wire.body
-    assert not running.done()
-    draining.set()
-    await asyncio.wait_for(running, 20)
-    assert (story.closed, streams.open) == (True, 0)
-    assert wire.sent[-1] == {"type": "http.response.body", "body": b""}
-
-
-async def test_a_reader_that_leaves_closes_the_story() -> None:
-    wire, story = Wire(), Story()
-    running = stream(Streams(asyncio.Event()), story, wire)
-    await until(lambda: b"far" in wire.body)
-    wire.gone.set()
-    await asyncio.wait_for(running, 20)
-    assert story.closed
+async def test_an_error_before_the_first_event_is_raised_and_a_later_one_is_the_last_event() -> None:
+    streams = EventStreams(asyncio.Event())
+    with pytest.raises(Unavailable):
+        async with streams.open(Source(Unavailable("gone")).send(), path="/x"):
+            raise AssertionError("it opened")
+    source = Source(json_event("progress", 1), Unavailable("gone"), json_event("progress", 2))
+    async with streams.open(source.send(), path="/x") as events:
+        found = [event async for event in events]
+    assert [event.event for event in found] == ["progress", "problem"]
+    assert orjson.loads(found[-1].raw_data or "")["status"] == 503
 
 
 async def test_no_more_than_so_many_streams() -> None:
-    streams, wire = Streams(asyncio.Event(), most=1), Wire()
-    running = stream(streams, Story(), wire)
-    await until(lambda: wire.sent)
-    with pytest.raises(ProblemException) as refused:
-        await stream(streams, Story(), Wire())
+    streams = EventStreams(asyncio.Event(), most=1)
+    async with streams.open(Source(json_event("a", 1)).send(), path="/x"):
+        with pytest.raises(ProblemException) as refused:
+            async with streams.open(Source(json_event("a", 1)).send(), path="/x"):
+                raise AssertionError("it opened")
     assert refused.value.problem.retry_after == 5
-    wire.gone.set()
-    await running
-    await asyncio.wait_for(asyncio.gather(stream(streams, Story(), wire)), 20)
+    async with streams.open(Source(json_event("a", 1)).send(), path="/x") as events:
+        assert (await anext(events)).event == "a"

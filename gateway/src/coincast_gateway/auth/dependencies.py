@@ -1,33 +1,74 @@
-"""Whether a caller may use an endpoint, and what they are told where not."""
+"""Authorisation: FastAPI dependencies for scopes and for the caller's name."""
 
 from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 
 from coincast_gateway.asgi_types import Scope
 from coincast_gateway.auth.authenticator import OPEN, AuthResult
 from coincast_gateway.errors.problems import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
 from coincast_gateway.errors.validation import ProblemException
 
-
-def admission_of(scope: Scope) -> AuthResult:
-    """Who asks; everyone may do everything where no gate stands in front."""
-    admission: AuthResult = scope.get("coincast.admission", OPEN)
-    return admission
+AccessScope = Literal["none", "read", "train", "admin"]
+AUTH = "coincast.auth"
 
 
-def permitted(scope: Scope, wanted: str) -> AuthResult:
-    """The admission. Raises Refused: 401 without a good key, 403 where the key lacks the scope."""
-    admission = admission_of(scope)
-    if wanted == "none" or wanted in admission.scopes:
-        return admission
-    if admission.keys_unavailable:
-        detail = "API keys cannot be checked at present; nobody is let in until they can."
-        raise ProblemException(Problem(UNAVAILABLE, detail, field="X-API-Key", retry_after_seconds=2.0))
-    if admission.caller != "anonymous":
-        detail = f"The key {admission.caller!r} lacks the scope {wanted!r}."
-        raise ProblemException(
-            Problem(FORBIDDEN, detail, field="X-API-Key", allowed=f"a key with the scope {wanted}")
-        )
-    detail = "The API key is unknown or revoked." if admission.invalid_key else "This needs an API key."
-    raise ProblemException(
-        Problem(UNAUTHORIZED, detail, field="X-API-Key", allowed="X-API-Key: KEY, or a Bearer token")
-    )
+def auth_result(scope: Scope) -> AuthResult:
+    """Return who asks; everyone may do everything where no authenticator is in front."""
+    found: AuthResult = scope.get(AUTH, OPEN)
+    return found
+
+
+class requires:  # noqa: N801 - reads as a verb where it is declared
+    """A dependency that lets only callers with a scope pass: `dependencies=[Depends(requires("admin"))]`.
+
+    Args:
+        scope: The scope that is needed; `admin` holds `train`, and `train` holds `read`.
+    """
+
+    def __init__(self, scope: AccessScope) -> None:
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> AuthResult:
+        """Return who asks.
+
+        Raises:
+            ProblemException: 401 without a valid key, 403 where the key lacks the scope, 503 while keys
+                cannot be checked.
+        """
+        result = auth_result(request.scope)
+        if self.scope in result.scopes:
+            return result
+        if result.keys_unavailable:
+            detail = "API keys cannot be checked at present; nobody is let in until they can."
+            raise ProblemException(Problem(UNAVAILABLE, detail, field="X-API-Key", retry_after_seconds=2.0))
+        if result.caller != "anonymous":
+            detail = f"The key {result.caller!r} lacks the scope {self.scope!r}."
+            allowed = f"a key with the scope {self.scope}"
+            raise ProblemException(Problem(FORBIDDEN, detail, field="X-API-Key", allowed=allowed))
+        detail = "The API key is unknown or revoked." if result.invalid_key else "This needs an API key."
+        allowed = "X-API-Key: KEY, or a Bearer token"
+        raise ProblemException(Problem(UNAUTHORIZED, detail, field="X-API-Key", allowed=allowed))
+
+
+READ = Depends(requires("read"))
+TRAIN = Depends(requires("train"))
+ADMIN = Depends(requires("admin"))
+
+
+def required_scope(route: APIRoute) -> AccessScope:
+    """Return the scope that a route needs, from its dependencies; the highest where it declares several."""
+    order: list[AccessScope] = ["none", "read", "train", "admin"]
+    scopes = [each.call.scope for each in route.dependant.dependencies if isinstance(each.call, requires)]
+    return max(scopes, key=order.index, default="none")
+
+
+async def caller_name(request: Request) -> str:
+    """Return the name of the caller's API key, or `anonymous`, for the audit."""
+    return auth_result(request.scope).caller
+
+
+Caller = Annotated[str, Depends(caller_name)]

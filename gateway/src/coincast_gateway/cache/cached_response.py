@@ -1,21 +1,60 @@
-"""A kept reply: its bytes in every form that was asked for, with headers ready to send."""
+"""Rendered responses: the bytes in every content coding, with headers ready to send."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+import time
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 
-from coincast_gateway.asgi_types import OWN_HEADERS, READY, SENT, Headers, Scope, Send
+from starlette.responses import Response
+
+from coincast_gateway.asgi_types import OWN_HEADERS, READY, SENT, Headers, Receive, Scope, Send
 from coincast_gateway.cache.content_encoding import COMPRESS, IDENTITY, MIN_BYTES, chosen
-from coincast_gateway.rendering import RenderedResponse
+
+JSON = "application/json"
+
+
+class RenderedResponse(Response):
+    """A whole response that a handler has rendered: bytes, and how long they may be served again.
+
+    Args:
+        body: The body, not compressed.
+        media_type: Its media type.
+        status: The HTTP status.
+        as_of: UNIX seconds of the moment that the data describes; None where there is no such moment.
+        fresh_seconds: How long the bytes may be served again; 0 keeps them out of every cache.
+        headers: Headers of this response, beside those that every response has.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        media_type: str = JSON,
+        *,
+        status: int = 200,
+        as_of: float | None = None,
+        fresh_seconds: float = 0.0,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self.body: bytes = body
+        self.media_type = media_type
+        self.status_code = status
+        self.as_of = as_of
+        self.fresh_seconds = fresh_seconds
+        self.own_headers = headers
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response with an entity tag, compressed where the client accepts it."""
+        await CachedResponse(self, now=time.monotonic(), now_unix=time.time()).send(scope, send)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedVariant:
-    """The reply in one encoding: body, headers of the whole reply and of a 304, both also as lines."""
+    """The response in one content coding: body, and headers of the response and of a 304, also as lines."""
 
     body: bytes
     whole: Headers
@@ -24,45 +63,45 @@ class EncodedVariant:
     not_modified_lines: bytes
 
 
-class CachedResponse:
-    """One reply and its forms. Compressing happens once a form, when it is first asked for."""
-
-    __slots__ = ("_forms", "_tag", "fresh_until", "made_at", "made_at_unix", "private", "public", "reply")
+class CachedResponse(Response):
+    """A rendered response and its variants. Each variant is compressed once, when it is first requested."""
 
     def __init__(
         self,
-        reply: RenderedResponse,
+        rendered: RenderedResponse,
         *,
         now: float,
         now_unix: float,
         private: bool = False,
         public: bool = False,
     ) -> None:
-        self.reply = reply
+        self.rendered = rendered
+        self.background = None
         self.made_at = now
         self.made_at_unix = now_unix
-        self.fresh_until = now + reply.fresh_seconds
+        self.fresh_until = now + rendered.fresh_seconds
         self.private = private
-        # Served to those who may not read, too: pages and probes.
+        # Served without a key, too: pages and probes.
         self.public = public
         # Over every byte, age_seconds too: a 304 to a copy made earlier would pass its old age off as new.
-        self._tag = hashlib.blake2b(reply.body, digest_size=8).hexdigest().encode()
-        self._forms: dict[str, EncodedVariant] = {}
+        self._tag = hashlib.blake2b(rendered.body, digest_size=8).hexdigest().encode()
+        self._variants: dict[str, EncodedVariant] = {}
 
     @property
     def size_bytes(self) -> int:
-        """What the entry holds in memory, roughly."""
-        return 600 + len(self.reply.body) + sum(len(form.body) for form in self._forms.values())
+        """Return what the response holds in memory, roughly."""
+        return 600 + len(self.rendered.body) + sum(len(each.body) for each in self._variants.values())
 
-    def form(self, encoding: str) -> EncodedVariant:
-        """The reply in one encoding."""
-        ready = self._forms.get(encoding)
+    def variant(self, encoding: str) -> EncodedVariant:
+        """Return the response in one content coding."""
+        ready = self._variants.get(encoding)
         if ready is None:
-            ready = self._forms[encoding] = self._make(encoding)
+            ready = self._variants[encoding] = self._encode(encoding)
         return ready
 
-    def _make(self, encoding: str) -> EncodedVariant:
-        body = self.reply.body if encoding == IDENTITY else COMPRESS[encoding](self.reply.body)
+    def _encode(self, encoding: str) -> EncodedVariant:
+        rendered = self.rendered
+        body = rendered.body if encoding == IDENTITY else COMPRESS[encoding](rendered.body)
         tag = self._tag if encoding == IDENTITY else self._tag + b"-" + encoding.encode()
         shared: Headers = [
             (b"etag", b'"' + tag + b'"'),
@@ -71,32 +110,37 @@ class CachedResponse:
             (b"vary", b"accept, accept-encoding"),
         ]
         whole: Headers = [
-            (b"content-type", self.reply.media_type.encode()),
+            (b"content-type", (rendered.media_type or JSON).encode()),
             (b"content-length", b"%d" % len(body)),
             *shared,
-            *self.reply.headers,
+            *rendered.own_headers,
         ]
         if encoding != IDENTITY:
             whole.append((b"content-encoding", encoding.encode()))
         return EncodedVariant(body, whole, shared, lines(whole), lines(shared))
 
     def _cache_control(self) -> bytes:
-        if self.reply.fresh_seconds <= 0:
+        if self.rendered.fresh_seconds <= 0:
             return b"no-store"
-        return b"%s, max-age=%d" % (b"private" if self.private else b"public", self.reply.fresh_seconds)
+        return b"%s, max-age=%d" % (b"private" if self.private else b"public", self.rendered.fresh_seconds)
 
     def matches(self, if_none_match: bytes) -> bool:
-        """Whether a client's copy is this very reply, in whatever form."""
+        """Return whether a client's copy is this very response, in whatever content coding."""
         return self._tag in if_none_match or if_none_match.strip() == b"*"
 
     def older_than(self, if_modified_since: bytes) -> bool:
-        """Whether nothing is newer than a client's copy. A reply that is not kept has no such date: two of
-        one second may differ.
-        """
-        return self.reply.fresh_seconds > 0 and int(self.made_at_unix) <= unix_date(if_modified_since)
+        """Return whether nothing is newer than a client's copy.
 
-    async def send(self, scope: Scope, send: Send, *, now: float) -> int:
-        """Answer with the whole reply, or with 304 where the client has it. Gives the status sent."""
+        A response that is not cached has no such date: two of one second may differ.
+        """
+        return self.rendered.fresh_seconds > 0 and int(self.made_at_unix) <= unix_date(if_modified_since)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, as an ASGI application."""
+        await self.send(scope, send)
+
+    async def send(self, scope: Scope, send: Send) -> int:
+        """Send the whole response, or 304 where the client has it, and return the status sent."""
         accept = none_match = since = b""
         for name, value in scope["headers"]:
             if name == b"accept-encoding":
@@ -105,24 +149,24 @@ class CachedResponse:
                 none_match = value
             elif name == b"if-modified-since":
                 since = value
-        small = len(self.reply.body) < MIN_BYTES
-        form = self.form(IDENTITY if small or not accept else chosen(accept))
-        age = (b"age", b"%d" % (now - self.made_at))
-        status, body = self.reply.status, form.body
-        # If-None-Match is the surer word: where it stands, the date does not count (RFC 9110, 13.1.3).
+        small = len(self.rendered.body) < MIN_BYTES
+        variant = self.variant(IDENTITY if small or not accept else chosen(accept))
+        age = (b"age", b"%d" % max(0.0, time.monotonic() - self.made_at))
+        status, body = self.rendered.status_code, variant.body
+        # If-None-Match takes precedence over If-Modified-Since (RFC 9110, 13.1.3).
         if none_match:
             unchanged = status == 200 and self.matches(none_match)
         else:
             unchanged = bool(since) and status == 200 and self.older_than(since)
         if unchanged:
             status, body = 304, b""
-        if scope["method"] == "GET" and OWN_HEADERS in scope:
+        if OWN_HEADERS in scope:
             ready = (scope.get("extensions") or {}).get(READY)
-            head = form.not_modified_lines if unchanged else form.whole_lines
+            head = variant.not_modified_lines if unchanged else variant.whole_lines
             if ready is not None and ready(status, head + lines([age, *scope[OWN_HEADERS]]), body):
                 scope[SENT] = status
                 return status
-        headers = form.not_modified if unchanged else form.whole
+        headers = variant.not_modified if unchanged else variant.whole
         await send({"type": "http.response.start", "status": status, "headers": [*headers, age]})
         await send({"type": "http.response.body", "body": body})
         return status
@@ -130,13 +174,13 @@ class CachedResponse:
 
 @lru_cache(maxsize=64)
 def http_date(unix_seconds: int) -> bytes:
-    """A moment as HTTP says it; the same second is asked for again and again."""
+    """Return a moment as an HTTP date; consecutive requests share the second."""
     return formatdate(unix_seconds, usegmt=True).encode()
 
 
 @lru_cache(maxsize=64)
 def unix_date(text: bytes) -> float:
-    """The moment that a client's HTTP date names; before all others where it is none (RFC 9110: ignored)."""
+    """Return the moment of an HTTP date; -inf where it is none, since RFC 9110 wants it ignored."""
     try:
         return parsedate_to_datetime(text[:64].decode("latin-1")).timestamp()
     except (ValueError, OverflowError):
@@ -144,5 +188,5 @@ def unix_date(text: bytes) -> float:
 
 
 def lines(headers: Headers) -> bytes:
-    """Headers as they stand on the wire; their makers vouch for what is in them."""
+    """Return headers as lines of the wire; their makers have validated the values."""
     return b"".join([b"%s: %s\r\n" % pair for pair in headers])

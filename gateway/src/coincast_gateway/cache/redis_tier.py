@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from coincast_gateway import metrics
-from coincast_gateway.rendering import RenderedResponse
+from coincast_gateway.cache.cached_response import RenderedResponse
 
 PREFIX = "coincast:gateway:reply:"
 # Larger replies cost Redis more than they save.
@@ -44,7 +44,7 @@ class RedisTier:
 
     async def put(self, name: str, reply: RenderedResponse) -> None:
         """Leave a reply for the others, for as long as it is fresh."""
-        if reply.status != 200 or reply.fresh_seconds < 0.5 or len(reply.body) > MAX_BYTES:
+        if reply.status_code != 200 or reply.fresh_seconds < 0.5 or len(reply.body) > MAX_BYTES:
             return
         now = time.time()
         fields = {
@@ -53,7 +53,7 @@ class RedisTier:
             "as_of": reply.as_of,
             "made": now,
             "until": now + reply.fresh_seconds,
-            "headers": [(name.decode(), value.decode()) for name, value in reply.headers],
+            "headers": [(name.decode(), value.decode()) for name, value in reply.own_headers],
         }
         try:
             raw = orjson.dumps(fields) + b"\n" + reply.body
@@ -70,7 +70,9 @@ def _read(raw: Any) -> tuple[RenderedResponse, float] | None:
     headers = tuple((name.encode(), value.encode()) for name, value in fields["headers"])
     if fields["digest"] != _digest(body):
         raise ValueError("The body is not the one that was put there.")
-    reply = RenderedResponse(body, fields["media_type"], 200, fields["as_of"], left, headers)
+    reply = RenderedResponse(
+        body, fields["media_type"], as_of=fields["as_of"], fresh_seconds=left, headers=headers
+    )
     return (reply, made) if left > 0 else None
 
 

@@ -1,135 +1,151 @@
-"""Replies kept in this process as ready bytes, oldest out first, bounded by their size."""
+"""Rendered responses cached in this process, oldest out first, bounded by their bytes."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
+
+from cachetools import FIFOCache
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.resilience.single_flight import SingleFlight
-from coincast_gateway.cache.cached_response import CachedResponse
+from coincast_gateway.asgi_types import Scope, header
+from coincast_gateway.cache.cached_response import CachedResponse, RenderedResponse
 from coincast_gateway.cache.redis_tier import RedisTier
-from coincast_gateway.rendering import RenderedResponse
 
 Key = Hashable
-MAX_RAW_KEYS = 20_000
-# What one request that is known word for word takes, as measured; they share the bound of the ready replies.
+RawKey = tuple[str, bytes, bytes]
+# What one remembered request takes beside its own bytes, as measured.
 RAW_KEY_BYTES = 3_200
-LEAST_RAW_KEYS = 100
+# The share of the cache's memory that remembered requests may take.
+RAW_KEY_SHARE = 0.25
 # Longer requests are parsed each time: their keys would hold more memory than their parsing costs.
-MAX_RAW_QUERY_BYTES = 2048
+MAX_RAW_KEY_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRequest:
-    """What a request asks for: under which key its reply lies, and who makes it."""
+    """A request for a cached response: its key, and how the response is rendered on a miss."""
 
     key: Key
     make: Callable[[], Awaitable[RenderedResponse]]
-    # Served to those who may not read, too.
+    # Served without a key, too.
     public: bool = False
-    # Under which name processes share the reply; empty where they do not.
+    # The name under which processes share the response in Redis; empty where they do not.
     shared_name: str = ""
+    # The route that answers, whose path template labels the metrics.
+    route: Any = None
+
+
+def raw_key(scope: Scope) -> RawKey:
+    """Return what identifies a request word for word: path, query string and Accept header."""
+    return scope["path"], scope["query_string"], header(scope, b"accept")
 
 
 class ResponseCache:
-    """Entries by what was asked, and what was asked by the raw request, so that a repeat needs no parsing."""
+    """Responses by what was requested, and requests by their raw bytes, so that a repeat needs no parsing."""
 
     def __init__(
         self, *, max_bytes: int, clock: Clock, private: bool = False, shared: RedisTier | None = None
     ) -> None:
-        self._entries: OrderedDict[Key, tuple[CachedResponse, int]] = OrderedDict()
-        self._plans: OrderedDict[Key, CacheRequest] = OrderedDict()
+        responses_bytes = int(max_bytes * (1 - RAW_KEY_SHARE))
+        # A cached response grows by its compressed variants: they are counted from the start.
+        self._responses: FIFOCache[Key, CachedResponse] = FIFOCache(
+            responses_bytes, getsizeof=lambda response: 2 * response.size_bytes
+        )
+        self._requests: FIFOCache[RawKey, CacheRequest] = FIFOCache(
+            max(1, max_bytes - responses_bytes), getsizeof=lambda request: RAW_KEY_BYTES
+        )
         self._flights: SingleFlight[Key, CachedResponse] = SingleFlight()
-        self._max_bytes = max_bytes
-        self._max_raw_keys = min(MAX_RAW_KEYS, max(LEAST_RAW_KEYS, max_bytes // RAW_KEY_BYTES))
         self._clock = clock
         self._private = private
         self._shared = shared
-        self.size_bytes = 0
         self.hits = self.asked = self.made = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._responses)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the memory of the cached responses."""
+        return int(self._responses.currsize)
+
+    @property
+    def remembered_requests(self) -> int:
+        """Return how many requests are known by their raw bytes."""
+        return len(self._requests)
 
     @property
     def shares(self) -> bool:
-        """Whether replies go to other processes as well."""
+        """Return whether responses are shared with other processes."""
         return self._shared is not None
 
-    def raw(self, raw: Key, now: float) -> CachedResponse | None:
-        """The fresh entry of a request that was met before, word for word."""
-        plan = self._plans.get(raw)
-        kept = self._entries.get(plan.key) if plan is not None else None
-        if kept is None or kept[0].fresh_until <= now:
+    def lookup_raw(self, raw: RawKey) -> tuple[CacheRequest, CachedResponse] | None:
+        """Return the fresh response of a request that was seen before, word for word."""
+        request = self._requests.get(raw)
+        cached = self._responses.get(request.key) if request is not None else None
+        if request is None or cached is None or cached.fresh_until <= self._clock.monotonic():
             return None
         self.hits += 1
-        return kept[0]
+        return request, cached
 
-    def plan(self, raw: Key) -> CacheRequest | None:
-        """What a request that was met before, word for word, asks for; it needs no parsing again."""
-        return self._plans.get(raw)
+    def known(self, raw: RawKey) -> CacheRequest | None:
+        """Return the parsed form of a request that was seen before, word for word."""
+        return self._requests.get(raw)
 
-    def remember(self, raw: Key, plan: CacheRequest) -> None:
-        """Know this request from now on."""
-        self._plans[raw] = plan
-        if len(self._plans) > self._max_raw_keys:
-            self._plans.popitem(last=False)
+    def remember(self, raw: RawKey, request: CacheRequest) -> None:
+        """Remember the parsed form of a request; the oldest one makes room."""
+        if sum(map(len, raw)) <= MAX_RAW_KEY_BYTES and self._requests.maxsize >= RAW_KEY_BYTES:
+            self._requests[raw] = request
 
-    async def get(self, plan: CacheRequest) -> CachedResponse:
-        """The fresh entry of what is asked, or a new one; those who ask meanwhile share the making."""
-        kept = self._entries.get(plan.key)
-        if kept is not None and kept[0].fresh_until > self._clock.monotonic():
+    async def get(self, request: CacheRequest) -> CachedResponse:
+        """Return the fresh cached response, or render it; concurrent requests share one rendering."""
+        cached = self._responses.get(request.key)
+        if cached is not None and cached.fresh_until > self._clock.monotonic():
             self.hits += 1
-            return kept[0]
+            return cached
         self.asked += 1
-        return await self._flights.do(plan.key, lambda: self._made(plan))
+        return await self._flights.do(request.key, lambda: self._render(request))
 
-    async def _made(self, plan: CacheRequest) -> CachedResponse:
+    async def _render(self, request: CacheRequest) -> CachedResponse:
         self.made += 1
-        entry = await self._shared_entry(plan)
-        if entry.reply.fresh_seconds > 0:
-            self._keep(plan.key, entry)
-        return entry
+        response = await self._load_or_render(request)
+        if response.rendered.fresh_seconds > 0:
+            self._store(request.key, response)
+        return response
 
-    async def _shared_entry(self, plan: CacheRequest) -> CachedResponse:
-        if self._shared is None or not plan.shared_name:
-            return self.wrap(await plan.make(), public=plan.public)
-        found = await self._shared.get(plan.shared_name)
+    async def _load_or_render(self, request: CacheRequest) -> CachedResponse:
+        if self._shared is None or not request.shared_name:
+            return self.wrap(await request.make(), public=request.public)
+        found = await self._shared.get(request.shared_name)
         if found is not None:
-            reply, made_at = found
-            return self.wrap(reply, public=plan.public, age_seconds=max(0.0, self._clock.now() - made_at))
-        reply = await plan.make()
-        await self._shared.put(plan.shared_name, reply)
-        return self.wrap(reply, public=plan.public)
+            rendered, made_at = found
+            age_seconds = max(0.0, self._clock.now() - made_at)
+            return self.wrap(rendered, public=request.public, age_seconds=age_seconds)
+        rendered = await request.make()
+        await self._shared.put(request.shared_name, rendered)
+        return self.wrap(rendered, public=request.public)
 
     def wrap(
-        self, reply: RenderedResponse, *, public: bool = False, age_seconds: float = 0.0
+        self, rendered: RenderedResponse, *, public: bool = False, age_seconds: float = 0.0
     ) -> CachedResponse:
-        """An entry that is not kept."""
-        now, now_unix, private = self._clock.monotonic(), self._clock.now(), self._private and not public
-        entry = CachedResponse(
-            reply, now=now, now_unix=now_unix - age_seconds, private=private, public=public
+        """Return a response that can be sent and is not stored."""
+        response = CachedResponse(
+            rendered,
+            now=self._clock.monotonic(),
+            now_unix=self._clock.now() - age_seconds,
+            private=self._private and not public,
+            public=public,
         )
-        entry.made_at -= age_seconds
-        return entry
+        response.made_at -= age_seconds
+        return response
 
-    def _keep(self, key: Key, entry: CachedResponse) -> None:
-        self._drop(key)
-        # A kept entry grows by its compressed forms: count them from the start.
-        size = 2 * entry.size_bytes
-        if size > self._max_bytes:
-            return
-        self._entries[key] = (entry, size)
-        self.size_bytes += size
-        while self.size_bytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
-
-    def _drop(self, key: Key) -> None:
-        _, size = self._entries.pop(key, (None, 0))
-        self.size_bytes -= size
+    def _store(self, key: Key, response: CachedResponse) -> None:
+        self._responses.pop(key, None)
+        if 2 * response.size_bytes <= self._responses.maxsize:
+            self._responses[key] = response
 
     async def aclose(self) -> None:
-        """Give up what is being made."""
+        """Cancel the renderings in progress."""
         await self._flights.aclose()

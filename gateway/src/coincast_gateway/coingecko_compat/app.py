@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import orjson
 
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
-from coincast_gateway.asgi_types import Receive, Scope, Send, header
-from coincast_gateway.auth.dependencies import admission_of
+from coincast_gateway.asgi_types import Receive, Scope, Send
+from coincast_gateway.auth.dependencies import auth_result
 from coincast_gateway.cache.cached_response import CachedResponse
-from coincast_gateway.cache.response_cache import MAX_RAW_QUERY_BYTES, CacheRequest, ResponseCache
+from coincast_gateway.cache.response_cache import CacheRequest, ResponseCache, raw_key
 from coincast_gateway.clients.market import MarketClient
 from coincast_gateway.coingecko_compat.errors import CompatError, compat_error
 from coincast_gateway.coingecko_compat.routes import KEY_PARAMETERS, PREFIX, check, find, query_of
@@ -37,10 +35,9 @@ UNKNOWN = Route(f"{PREFIX}/(not mirrored)")
 class CompatApp:
     """Pure ASGI, for everything below /api/v3."""
 
-    def __init__(self, market: MarketClient, hot: ResponseCache, now: Callable[[], float]) -> None:
+    def __init__(self, market: MarketClient, cache: ResponseCache) -> None:
         self._market = market
-        self._hot = hot
-        self._now = now
+        self._cache = cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Never raises for anything that a request can hold."""
@@ -52,10 +49,10 @@ class CompatApp:
         except CoincastError as error:
             await send_compat_error(compat_error(error), send)
         except Exception:
-            log.exception("the mirror failed")
+            log.exception("compat_request_failed")
             await send_compat_error(CompatError(500, "status", "Internal Server Error"), send)
         else:
-            await entry.send(scope, send, now=self._now())
+            await entry.send(scope, send)
 
     async def _entry(self, scope: Scope) -> CachedResponse:
         mirrored, path = find(scope["path"])
@@ -64,14 +61,16 @@ class CompatApp:
             raise CompatError(405, "status", "Only GET is possible here.")
         query = query_of(mirrored, scope["query_string"])
         check(mirrored, query)
-        if "read" not in admission_of(scope).scopes:
+        if "read" not in auth_result(scope).scopes:
             raise CompatError(401, "status", "API Key Missing", code=10002)
         key = ("mirror", path.lower(), tuple(sorted(query.items())))
-        plan = CacheRequest(key, lambda: self._fetch(path, query), shared_name=repr(key))
+        plan = CacheRequest(
+            key, lambda: self._fetch(path, query), shared_name=repr(key), route=scope["route"]
+        )
         raw = scope["query_string"]
-        if len(raw) <= MAX_RAW_QUERY_BYTES and not any(name.encode() in raw for name in KEY_PARAMETERS):
-            self._hot.remember((scope["path"], raw, header(scope, b"accept")), plan)
-        return await self._hot.get(plan)
+        if not any(name.encode() in raw for name in KEY_PARAMETERS):
+            self._cache.remember(raw_key(scope), plan)
+        return await self._cache.get(plan)
 
     async def _fetch(self, path: str, query: dict[str, str]) -> RenderedResponse:
         if path == "ping":

@@ -1,7 +1,8 @@
-"""The layer that every request passes: hot replies leave from here, the rest go on to the application."""
+"""The edge: authentication, request ids, limits and metrics around every request."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 import time
@@ -14,12 +15,11 @@ from opentelemetry.trace import SpanKind
 from coincast_chassis import context
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.observability.tracing import TRACEPARENT, current_trace_id, current_tracing
-from coincast_gateway import metrics
+from coincast_gateway import metrics as gateway_metrics
 from coincast_gateway.asgi_types import (
     FIRST_BYTE_AT,
     OWN_HEADERS,
     SENT,
-    App,
     Headers,
     Message,
     Receive,
@@ -28,43 +28,60 @@ from coincast_gateway.asgi_types import (
     header,
 )
 from coincast_gateway.auth.authenticator import Authenticator, AuthResult
-from coincast_gateway.cache.response_cache import ResponseCache
-from coincast_gateway.edge.rejections import send_refusal
+from coincast_gateway.auth.dependencies import AUTH
+from coincast_gateway.cache.middleware import CacheMiddleware
+from coincast_gateway.edge.rejections import send_rejection
 from coincast_gateway.edge.request_metrics import RequestMetrics
-from coincast_gateway.errors.problems import EXHAUSTED, OVERLOADED, URI_TOO_LONG, Problem, internal
+from coincast_gateway.errors.problems import (
+    EXHAUSTED,
+    OVERLOADED,
+    SLOW_BODY,
+    URI_TOO_LONG,
+    Problem,
+    internal,
+)
+from coincast_gateway.errors.validation import ProblemException
 
 log = get_logger("coincast.gateway")
+INTERNAL_ERROR = 500
+EVENT_STREAM = b"text/event-stream"
+WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the front takes in at once."""
+    """The limits of the edge."""
 
     max_in_flight: int
     max_url_bytes: int
+    body_seconds: float
 
 
 class EdgeMiddleware:
-    """Pure ASGI; one per process."""
+    """Pure ASGI around the cache and the application; one per process."""
 
     def __init__(
-        self, app: App, *, hot: ResponseCache, watch: RequestMetrics, gate: Authenticator, bounds: Bounds
+        self,
+        app: CacheMiddleware,
+        *,
+        metrics: RequestMetrics,
+        authenticator: Authenticator,
+        bounds: Bounds,
     ) -> None:
         self._app = app
-        self._hot = hot
-        self._watch = watch
-        self._gate = gate
+        self._metrics = metrics
+        self._authenticator = authenticator
         self._bounds = bounds
         self._tracing = current_tracing()
         self._draining = False
         self._in_flight = 0
-        metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
+        gateway_metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
         # A random start for the process and a count within it: cheaper than a random number each.
         self._prefix = secrets.token_hex(5)
         self._count = itertools.count()
 
     def drain(self) -> None:
-        """From now on every reply tells its client to connect anew."""
+        """From now on send `Connection: close` with every response, so that clients connect elsewhere."""
         self._draining = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,48 +90,56 @@ class EdgeMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        admission = self._gate.try_local(scope) or await self._gate.authenticate(scope)
+        auth = self._authenticator.try_local(scope) or await self._authenticator.authenticate(scope)
         request_id = self._request_id(scope)
-        own: Headers = [(b"x-request-id", request_id.encode()), *admission.headers]
+        own: Headers = [(b"x-request-id", request_id.encode()), *auth.headers]
+        method = scope["method"]
         if self._draining:
             own.append((b"connection", b"close"))
-            # The short way knows no `Connection: close`.
+        if self._draining or method != "GET":
+            # The server's short way for ready bytes knows neither `Connection: close` nor HEAD.
             scope["extensions"] = {}
-        scope[OWN_HEADERS] = own
-        if scope["method"] == "GET" and not admission.wait_seconds:
-            raw = (scope["path"], scope["query_string"], header(scope, b"accept"))
-            entry = self._hot.raw(raw, time.monotonic())
-            if entry is not None and (entry.public or "read" in admission.scopes):
-                status = await entry.send(scope, with_own_headers(scope, send), now=time.monotonic())
-                self._watch.record_cached(scope, status, time.perf_counter() - started)
+        scope[OWN_HEADERS], scope[AUTH] = own, auth
+        if method == "GET" and not auth.wait_seconds:
+            response = self._app.ready(scope)
+            if response is not None:
+                status = await response.send(scope, with_own_headers(scope, send))
+                self._metrics.record_cached(scope, status, time.perf_counter() - started)
                 return
         with self._bound(scope, request_id):
-            await self._pass_on(scope, receive, with_own_headers(scope, send), admission)
+            if method == "HEAD":
+                receive, send = head_channels(scope, receive, send)
+            elif method not in WITHOUT_BODY:
+                receive = with_body_deadline(receive, self._bounds.body_seconds)
+            await self._pass_on(scope, receive, with_own_headers(scope, send), auth)
             answered = scope.get(FIRST_BYTE_AT) or time.perf_counter()
-            self._watch.record_app(scope, scope.get(SENT, 0), answered - started)
+            scope["method"] = method
+            self._metrics.record_app(scope, scope.get(SENT, 0), answered - started)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, admission: AuthResult) -> None:
-        refusal = self._refusal(scope, admission)
-        if refusal is not None:
-            metrics.REFUSED.labels(refusal.kind.name).inc()
-            await send_refusal(refusal, scope, send)
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, auth: AuthResult) -> None:
+        rejection = self._rejection(scope, auth)
+        if rejection is not None:
+            gateway_metrics.REFUSED.labels(rejection.kind.name).inc()
+            await send_rejection(rejection, scope, receive, send)
             return
-        scope["coincast.admission"] = admission
         self._in_flight += 1
         try:
             await self._app(scope, receive, send)
         except Exception:
-            log.exception("a request failed")
+            # Starlette raises an error again once its handler has answered it.
+            if scope.get(SENT) == INTERNAL_ERROR:
+                return
+            log.exception("request_failed")
             if SENT in scope:
                 raise
-            await send_refusal(internal(), scope, send)
+            await send_rejection(internal(), scope, receive, send)
         finally:
             self._in_flight -= 1
 
-    def _refusal(self, scope: Scope, admission: AuthResult) -> Problem | None:
-        if admission.wait_seconds:
+    def _rejection(self, scope: Scope, auth: AuthResult) -> Problem | None:
+        if auth.wait_seconds:
             detail = "The limit of requests a minute is used up."
-            return Problem(EXHAUSTED, detail, retry_after_seconds=admission.wait_seconds)
+            return Problem(EXHAUSTED, detail, retry_after_seconds=auth.wait_seconds)
         length = len(scope.get("raw_path") or b"") + len(scope["query_string"])
         if length > self._bounds.max_url_bytes:
             most = f"at most {self._bounds.max_url_bytes} bytes"
@@ -148,15 +173,72 @@ class EdgeMiddleware:
 
 
 def with_own_headers(scope: Scope, send: Send) -> Send:
-    """Adds what every reply to this request gets, and notes its status in the scope."""
+    """Return a `send` that adds the headers of every response and notes its status in the scope."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             scope[SENT] = message["status"]
-            message["headers"] = [*message["headers"], *scope[OWN_HEADERS]]
+            headers = list(message["headers"])
+            if any(
+                name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
+            ):
+                # How long a stream lasts is no latency: what counts is when it began.
+                scope[FIRST_BYTE_AT] = time.perf_counter()
+            message["headers"] = [*headers, *scope[OWN_HEADERS]]
         await send(message)
 
     return sending
+
+
+def with_body_deadline(receive: Receive, seconds: float) -> Receive:
+    """Return a `receive` that gives the whole body only so long to arrive."""
+    deadline = time.monotonic() + seconds
+    complete = False
+
+    async def receiving() -> Message:
+        nonlocal complete
+        if complete:
+            return await receive()
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            detail = f"The body did not arrive within {seconds:g} s."
+            raise ProblemException(Problem(SLOW_BODY, detail, field="body")) from None
+        complete = message["type"] != "http.request" or not message.get("more_body")
+        return message
+
+    return receiving
+
+
+def head_channels(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return channels that let the application answer HEAD as GET: the head is sent, the body dropped.
+
+    A stream would go on for ever: to the application the client disconnects once the head is sent.
+    """
+    scope["method"] = "GET"
+    started = asyncio.Event()
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            # The server looks here when it decides whether a body may follow.
+            scope["method"] = "HEAD"
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+            started.set()
+
+    body_read = False
+
+    async def receiving() -> Message:
+        nonlocal body_read
+        if not body_read:
+            message = await receive()
+            body_read = message["type"] != "http.request" or not message.get("more_body")
+            return message
+        await started.wait()
+        return {"type": "http.disconnect"}
+
+    return receiving, sending
 
 
 def _trace_id(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""Counts and times requests, by route template: what a caller invents never becomes a label."""
+"""Record request metrics by route template, to bound label cardinality."""
 
 from __future__ import annotations
 
@@ -15,26 +15,23 @@ UNMATCHED = "unmatched"
 
 
 class RequestMetrics:
-    """One per process. Handles of metrics are looked up once a label set."""
+    """The request metrics of one process; the handles of a label set are looked up once."""
 
     def __init__(self, recent: LatencyWindow) -> None:
         self._seconds: dict[str, Any] = {}
         self._requests: dict[tuple[str, str, int, str], Any] = {}
-        self._templates: dict[str, str] = {}
         self.recent = recent
 
     def record_cached(self, scope: Scope, status: int, seconds: float) -> None:
-        """A request that was answered with ready bytes; it has a trace only where its caller began one."""
-        route = self._templates.get(scope["path"], UNMATCHED)
+        """Record a request answered from the cache; it has a trace only where its caller began one."""
+        route = getattr(scope.get("route"), "path", UNMATCHED)
         given = header(scope, b"traceparent")
         trace_id = context.parse_traceparent(given.decode("latin-1")) if given else ""
         self._record(route, "GET", status, seconds, served="hot", trace_id=trace_id)
 
     def record_app(self, scope: Scope, status: int, seconds: float) -> None:
-        """A request that the application answered, while its trace is bound."""
+        """Record a request that the application answered, while its trace is bound."""
         route = getattr(scope.get("route"), "path", UNMATCHED)
-        if len(self._templates) < 10_000 and route != UNMATCHED:
-            self._templates[scope["path"]] = route
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._record(route, method, status, seconds, served="app", trace_id=context.trace_id())
 

@@ -152,3 +152,33 @@ def problem_from_error(error: CoincastError) -> Problem:
 def internal() -> Problem:
     """A failure of the gateway's own; its cause is in the logs, under the request id."""
     return Problem(INTERNAL, "Something failed that should not have. It was logged under this request id.")
+
+
+# What every endpoint can answer with, and what those with a service behind them can.
+ALWAYS: tuple[Kind, ...] = (INVALID, UNAUTHORIZED, FORBIDDEN, NOT_ACCEPTABLE, EXHAUSTED, INTERNAL, OVERLOADED)
+BEHIND: tuple[Kind, ...] = (*ALWAYS, REFUSED, UNAVAILABLE, TIMEOUT)
+PROBLEM_SCHEMA = {"$ref": "#/components/schemas/ProblemDocument"}
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds, 1 to 60.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 60},
+    }
+}
+
+
+def problem_responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a path operation that can answer with these kinds of problem."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        known = found.setdefault(
+            kind.status, {"description": "", "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA}}}
+        )
+        known["description"] = " ".join(filter(None, (known["description"], f"{kind.title}: {kind.meaning}")))
+        if kind.status in (429, 503):
+            known["headers"] = RETRY_AFTER
+    return found
+
+
+def service_responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a path operation with a service behind it: the usual kinds and these."""
+    return problem_responses(*BEHIND, *kinds)

@@ -1,35 +1,44 @@
-"""From the words of a request to its query model, or to a problem that names the field and the fix."""
+"""Request validation: errors become problems that name the field and the fix."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from fastapi import Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from coincast_gateway.errors.problems import INVALID, Kind, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_PARAMETERS = 50
+Fields = dict[str, tuple[str, dict[str, Any]]]
+# The attribute of a route that keeps its fields once they are read.
+FIELDS = "coincast_parameter_fields"
 
 
-class ProblemException(Exception):  # noqa: N818 - it is an answer, not a failure
-    """The request gets this problem as its answer."""
+class ProblemException(Exception):  # noqa: N818 - it is an answer to the client, not a failure
+    """The request is answered with this problem."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
 
 
-def refuse(kind: Kind, detail: str, **more: Any) -> ProblemException:
-    """A problem to raise."""
+def reject(kind: Kind, detail: str, **more: Any) -> ProblemException:
+    """Return a problem of a kind, to be raised."""
     return ProblemException(Problem(kind, detail, **more))
 
 
-def parameters(query_string: bytes) -> dict[str, str]:
-    """The query as a dictionary. Refuses what is not UTF-8, and a parameter that is given twice."""
+def parse_query(query_string: bytes) -> dict[str, str]:
+    """Return the query parameters by name.
+
+    Raises:
+        ProblemException: If the query is not UTF-8 or a parameter is given twice.
+    """
     try:
         pairs = parse_qsl(
             query_string.decode("ascii"),
@@ -38,54 +47,122 @@ def parameters(query_string: bytes) -> dict[str, str]:
             max_num_fields=MAX_PARAMETERS,
         )
     except ValueError as error:
-        raise refuse(
+        raise reject(
             INVALID, "The query string is not percent-encoded UTF-8 with at most 50 parameters."
         ) from error
     found: dict[str, str] = {}
     for name, value in pairs:
         if name in found:
-            raise refuse(INVALID, f"The parameter {name[:100]!r} is given more than once.", field=name[:100])
+            raise reject(INVALID, f"The parameter {name[:100]!r} is given more than once.", field=name[:100])
         found[name] = value
     return found
 
 
-def validated(model: type[Model], values: dict[str, Any]) -> Model:
-    """The model of these values. Raises Refused with the first thing that is wrong."""
+async def strict_query(request: Request) -> None:
+    """Reject repeated and unknown query parameters; a dependency of the whole application."""
+    given = parse_query(request.scope["query_string"])
+    route = request.scope.get("route")
+    if given and isinstance(route, APIRoute):
+        known = parameter_fields(route)
+        unknown = [name for name in given if name not in known or known[name][0] != "query"]
+        if unknown:
+            raise ProblemException(explain_request(route, [unknown_parameter(name) for name in unknown]))
+
+
+def unknown_parameter(name: str) -> dict[str, Any]:
+    """Return the error of a parameter that the route does not have, as pydantic words it."""
+    return {"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"}
+
+
+def validate(route: APIRoute, model: type[Model], values: dict[str, Any]) -> Model:
+    """Return the query model of the values.
+
+    Raises:
+        ProblemException: If a value is missing, unknown or out of range.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ProblemException(explain(model, error)) from None
+        errors = [{**each, "loc": ("query", *each["loc"])} for each in error.errors(include_url=False)]
+        raise ProblemException(explain_request(route, errors)) from None
 
 
-def explain(model: type[BaseModel], error: ValidationError) -> Problem:
-    """One problem for all that is wrong: the first in words, every one of them in `errors`."""
-    found = [_one(model, each) for each in error.errors(include_url=False, include_context=False)]
+def explain_request(route: Any, errors: Sequence[Any]) -> Problem:
+    """Return one problem for everything that is wrong: the first error in words, each of them in `errors`."""
+    fields = parameter_fields(route) if isinstance(route, APIRoute) else {}
+    found = [_explain(fields, each) for each in errors]
     first = found[0]
     return Problem(
-        INVALID, first["message"], field=first["field"], allowed=first["allowed"], errors=tuple(found),
+        INVALID,
+        first["message"],
+        field=first["field"],
+        allowed=first["allowed"],
+        errors=tuple(found),
         suggestions=tuple(first.get("suggestions", ())),
-    )  # fmt: skip
+    )
 
 
-def _one(model: type[BaseModel], error: ErrorDetails) -> dict[str, Any]:
-    field = str(error["loc"][0])[:100] if error["loc"] else ""
+def parameter_fields(route: APIRoute) -> Fields:
+    """Return the parameters and body fields of a route: name to (location, JSON schema)."""
+    found: Fields | None = getattr(route, FIELDS, None)
+    if found is None:
+        found = _read_fields(route)
+        setattr(route, FIELDS, found)
+    return found
+
+
+def _read_fields(route: APIRoute) -> Fields:
+    dependant = route.dependant
+    found: Fields = {}
+    groups = {
+        "path": dependant.path_params,
+        "query": dependant.query_params,
+        "header": dependant.header_params,
+        "body": dependant.body_params,
+    }
+    for location, params in groups.items():
+        for param in params:
+            annotation: Any = param.field_info.annotation
+            models = [each for each in _options(annotation) if _is_model(each)]
+            if models and location in ("query", "body"):
+                schema = models[0].model_json_schema()
+                found |= {name: (location, spec) for name, spec in schema.get("properties", {}).items()}
+                continue
+            spec = TypeAdapter[Any](annotation).json_schema()
+            spec["description"] = param.field_info.description or spec.get("description", "")
+            found[param.alias] = (location, spec)
+    return found
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    return getattr(annotation, "__args__", None) or (annotation,)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _explain(fields: Fields, error: Any) -> dict[str, Any]:
+    location, *path = error["loc"]
+    field = str(path[0])[:100] if path else str(location)
+    if error["type"] == "json_invalid":
+        return {"field": "body", "message": "The body is not JSON.", "allowed": "a JSON object"}
+    if location == "body" and not path:
+        return {"field": "body", "message": "The body must be a JSON object.", "allowed": "a JSON object"}
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, model.model_fields, n=3)
-        names = ", ".join(model.model_fields) or "none"
-        found = {"field": field, "message": f"There is no parameter {field!r} here.", "allowed": names}
+        names = [name for name, (where, _) in fields.items() if where == location]
+        near = difflib.get_close_matches(field, names, n=3)
+        message = f"There is no parameter {field!r} here."
+        found = {"field": field, "message": message, "allowed": ", ".join(names) or "none"}
         return {**found, "suggestions": near} if near else found
     message = f"{field}: {error['msg']}."
     if error["type"] == "missing":
         message = f"The parameter {field!r} is missing."
-    return {"field": field, "message": message, "allowed": _allowed(model, field)}
+    return {"field": field, "message": message, "allowed": _allowed(fields.get(field, ("", {}))[1])}
 
 
-def _allowed(model: type[BaseModel], field: str) -> str:
-    info = model.model_fields.get(field)
-    if info is None:
-        return ""
-    schema = model.model_json_schema()["properties"].get(field, {})
-    allowed = info.description or ""
+def _allowed(schema: dict[str, Any]) -> str:
+    allowed = str(schema.get("description", ""))
     if "enum" in schema:
         allowed += f" One of {', '.join(str(each) or '(empty)' for each in schema['enum'])}."
     if "minimum" in schema or "maximum" in schema:

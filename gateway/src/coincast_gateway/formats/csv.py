@@ -1,24 +1,33 @@
-"""CSV from the JSON of a list, for those who ask for it in Accept."""
+"""CSV: a second representation of lists, for clients that prefer it in Accept."""
 
 from __future__ import annotations
 
 import csv
+import inspect
 import io
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from functools import wraps
+from typing import Any, TypeGuard
 
 import orjson
+from fastapi import Request
+from fastapi.datastructures import DefaultPlaceholder
+from fastapi.routing import APIRoute
 
+from coincast_gateway.asgi_types import header
+from coincast_gateway.cache.cached_response import JSON, RenderedResponse
 from coincast_gateway.errors.problems import NOT_ACCEPTABLE
-from coincast_gateway.errors.validation import refuse
-from coincast_gateway.rendering import JSON, RenderedResponse
+from coincast_gateway.errors.validation import reject
 
 CSV = "text/csv; charset=utf-8"
-Table = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
+Rows = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
+Handler = Callable[..., Awaitable[Any]]
+ROWS = "__csv_rows__"
+JSON_HANDLER = "__json_handler__"
 
 
-def rows_of(name: str) -> Table:
-    """The rows are the items of one list, without what is nested in them."""
+def rows_of(name: str) -> Rows:
+    """Return how the items of one list become rows; nested values are left out."""
 
     def rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
         return [_flat(row) for row in document[name]]
@@ -27,13 +36,13 @@ def rows_of(name: str) -> Table:
 
 
 def candle_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """Candles, each with the coin and the currency it belongs to."""
+    """Return candles as rows, each with its coin and currency."""
     head = {"id": document["id"], "vs_currency": document["vs_currency"]}
     return [{**head, **row} for row in document["candles"]]
 
 
 def forecast_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """A row a coin and horizon; intervals become columns such as lower_80 and upper_80."""
+    """Return a row for each coin and horizon; intervals become columns such as lower_80 and upper_80."""
     named = (
         "id",
         "vs_currency",
@@ -62,33 +71,99 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not isinstance(value, dict | list)}
 
 
-def to_csv(reply: RenderedResponse, table: Table) -> RenderedResponse:
-    """The same reply as CSV (RFC 4180): a header line, absent figures empty."""
-    rows = list(table(orjson.loads(reply.body)))
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def csv_rows(rows: Rows) -> Callable[[Handler], Handler]:
+    """Declare that a handler also answers in CSV, where Accept prefers it; `rows` finds the rows in the JSON.
+
+    Stands below `@cached()` where both are declared, so that each format is cached by itself.
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        wants_request = "request" in inspect.signature(handler).parameters
+
+        @wraps(handler)
+        async def answer(*, request: Request, **values: Any) -> Any:
+            given = {**values, "request": request} if wants_request else values
+            response = await handler(**given)
+            as_csv = wants_csv(header(request.scope, b"accept"), rows)
+            return to_csv(response, rows) if as_csv else response
+
+        setattr(answer, ROWS, rows)
+        setattr(answer, JSON_HANDLER, handler)
+        answer.__signature__ = with_request(handler)  # type: ignore[attr-defined]  # read by inspect
+        return answer
+
+    return decorate
+
+
+def declared_rows(handler: Any) -> Rows | None:
+    """Return how the rows of a handler's JSON are found; None where it has no CSV."""
+    return getattr(handler, ROWS, None)
+
+
+def json_handler(handler: Handler) -> Handler:
+    """Return the handler that `@csv_rows` was put on, or the handler itself."""
+    found: Handler = getattr(handler, JSON_HANDLER, handler)
+    return found
+
+
+def with_request(handler: Handler) -> inspect.Signature:
+    """Return the signature with a request, so that FastAPI hands it over."""
+    signature = inspect.signature(handler)
+    if "request" in signature.parameters:
+        return signature
+    request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+    return signature.replace(parameters=[*signature.parameters.values(), request])
+
+
+def to_csv(response: RenderedResponse, rows: Rows) -> RenderedResponse:
+    """Return the same response as CSV (RFC 4180): a header line, absent figures empty."""
+    found = list(rows(orjson.loads(response.body)))
+    columns = list(dict.fromkeys(name for row in found for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="")
     writer.writeheader()
-    writer.writerows([{name: _cell(value) for name, value in row.items()} for row in rows])
-    return RenderedResponse(text.getvalue().encode(), CSV, reply.status, reply.as_of, reply.fresh_seconds)
+    writer.writerows([{name: _cell(value) for name, value in row.items()} for row in found])
+    return RenderedResponse(
+        text.getvalue().encode(),
+        CSV,
+        status=response.status_code,
+        as_of=response.as_of,
+        fresh_seconds=response.fresh_seconds,
+    )
 
 
 def _cell(value: Any) -> Any:
-    # A cell that begins like a formula is one to a spreadsheet.
+    # A spreadsheet takes a cell that begins like a formula for one.
     if isinstance(value, str) and value[:1] in "=+-@\t\r" and value:
         return "'" + value
     return "" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
-def wants_csv(accept: bytes, table: Table | None) -> bool:
-    """Whether an Accept header asks for CSV rather than JSON. Refuses (406) what can be neither."""
+def wants_csv(accept: bytes, rows: Rows | None) -> bool:
+    """Return whether an Accept header prefers CSV to JSON.
+
+    Raises:
+        ProblemException: 406 where it accepts neither.
+    """
     if not accept or accept == b"*/*" or accept.startswith(JSON.encode()):
         return False
     offered = {"application/json", "application/*", "application/problem+json", "*/*"}
     for name in (part.partition(";")[0].strip().lower() for part in accept.decode("latin-1").split(",")):
-        if table is not None and name in ("text/csv", "text/*"):
+        if rows is not None and name in ("text/csv", "text/*"):
             return True
         if name in offered:
             return False
-    can = "application/json or text/csv" if table is not None else "application/json"
-    raise refuse(NOT_ACCEPTABLE, f"This can be served as {can}.", field="Accept", allowed=can)
+    can = "application/json or text/csv" if rows is not None else "application/json"
+    raise reject(NOT_ACCEPTABLE, f"This can be served as {can}.", field="Accept", allowed=can)
+
+
+def answers_json(route: Any) -> TypeGuard[APIRoute]:
+    """Return whether a route answers in JSON, and so is subject to content negotiation."""
+    return isinstance(route, APIRoute) and isinstance(route.response_class, DefaultPlaceholder)
+
+
+async def acceptable(request: Request) -> None:
+    """Reject requests whose Accept header the route cannot satisfy; a dependency of the whole application."""
+    route = request.scope.get("route")
+    if answers_json(route):
+        wants_csv(header(request.scope, b"accept"), declared_rows(route.endpoint))

@@ -1,139 +1,104 @@
-"""Server-sent events: a reply that goes on until its story ends, its reader leaves, or the gateway drains."""
+"""Server-sent events: streams that end with their source, at shutdown, or when the client disconnects.
+
+A path operation declares `response_class=EventSourceResponse` and yields what `EventStreams.open` gives;
+FastAPI encodes the events, keeps silent connections open and notices when the client disconnects.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import orjson
+from fastapi.sse import ServerSentEvent
 
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
-from coincast_gateway.asgi_types import FIRST_BYTE_AT, Headers, Receive, Scope, Send
 from coincast_gateway.errors.problems import OVERLOADED, Problem, internal, problem_from_error
 from coincast_gateway.errors.validation import ProblemException
 
 log = get_logger("coincast.gateway")
 EVENT_STREAM = "text/event-stream"
-HEADERS: Headers = [
-    (b"content-type", EVENT_STREAM.encode()),
-    (b"cache-control", b"no-store"),
-    # A reverse proxy that waits for the whole reply would show a job's progress once it has ended.
-    (b"x-accel-buffering", b"no"),
-]
 RECONNECT_MILLISECONDS = 2000
-STILL_HERE = b": still here\n\n"
+
+Events = AsyncIterator[ServerSentEvent]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event: its name, and what it says as JSON."""
-
-    name: str
-    data: Any
-
-    def encoded(self, number: int) -> bytes:
-        """As the wire has it; JSON holds no bare line end, so one data line is enough."""
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, self.name.encode(), orjson.dumps(self.data))
+def json_event(name: str, data: Any, *, event_id: str | None = None) -> ServerSentEvent:
+    """Return an event with its data as JSON."""
+    return ServerSentEvent(event=name, raw_data=orjson.dumps(data).decode(), id=event_id)
 
 
-Events = AsyncIterator[Event]
+class EventStreams:
+    """The open streams of this process: how many there may be, and when they end.
 
+    Args:
+        draining: Is set when the gateway begins to shut down; every stream ends then.
+        most: Streams at once; a further one is answered with 503.
+    """
 
-@dataclass(slots=True)
-class Streams:
-    """How many streams there may be at once, how they keep their connections open, and when they must end."""
+    def __init__(self, draining: asyncio.Event, *, most: int = 128) -> None:
+        self._draining = draining
+        self._most = most
+        self.open_count = 0
 
-    draining: asyncio.Event
-    most: int = 128
-    quiet_seconds: float = 15.0
-    open: int = field(default=0, init=False)
+    @asynccontextmanager
+    async def open(self, source: Events, *, path: str) -> AsyncIterator[Events]:
+        """Yield the events of a source, numbered, once its first one is there.
 
-    async def send(self, events: Events, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream the events. What fails before the first one is raised, later it is the last event."""
-        if self.open >= self.most:
-            detail = f"{self.open} streams are open already."
+        An error before the first event is raised, so that the reply has its status; a later one becomes the
+        last event, named `problem`.
+
+        Raises:
+            ProblemException: Too many streams are open.
+        """
+        if self.open_count >= self._most:
+            detail = f"{self.open_count} streams are open already."
             raise ProblemException(Problem(OVERLOADED, detail, retry_after_seconds=5.0))
-        self.open += 1
+        self.open_count += 1
         try:
-            async with aclosing(events):  # type: ignore[type-var]  # every maker of events is a generator
-                first = await anext(events)
-                scope[FIRST_BYTE_AT] = time.perf_counter()
-                await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
-                if scope["method"] != "HEAD":
-                    await self._rest(first, _told(events, scope["path"]), receive, send)
-                await send({"type": "http.response.body", "body": b""})
+            async with aclosing(source):  # type: ignore[type-var]  # every source is a generator
+                first = await anext(source, None)
+                yield self._numbered(first, source, path)
         finally:
-            self.open -= 1
+            self.open_count -= 1
 
-    async def _rest(self, first: Event, events: Events, receive: Receive, send: Send) -> None:
-        """Every event until the story ends, the reader leaves or the gateway drains."""
-        head = b"retry: %d\n\n" % RECONNECT_MILLISECONDS
-        await _write(send, head + first.encoded(1))
-        leave = [asyncio.create_task(_left(receive)), asyncio.create_task(self.draining.wait())]
+    async def _numbered(self, first: ServerSentEvent | None, source: Events, path: str) -> Events:
+        if first is None:
+            return
         number = 1
+        head = {"retry": RECONNECT_MILLISECONDS, "id": first.id or str(number)}
+        yield first.model_copy(update=head)
+        while (event := await self._next(source, path)) is not None:
+            number += 1
+            yield event if event.id else event.model_copy(update={"id": str(number)})
+            if event.event == "problem":
+                return
+
+    async def _next(self, source: Events, path: str) -> ServerSentEvent | None:
+        """Return the next event; None at the end of the source or at shutdown."""
+        coming = asyncio.ensure_future(_following(source))
+        draining = asyncio.ensure_future(self._draining.wait())
         try:
-            while True:
-                event = await self._next(events, leave, send)
-                if event is None:
-                    return
-                number += 1
-                await _write(send, event.encoded(number))
+            await asyncio.wait({coming, draining}, return_when=asyncio.FIRST_COMPLETED)
+            return coming.result() if coming.done() else None
+        except CoincastError as error:
+            return _problem_event(problem_from_error(error), path)
+        except Exception:
+            log.exception("event_stream_failed")
+            return _problem_event(internal(), path)
         finally:
-            await _ended(leave)
-
-    async def _next(self, events: Events, leave: list[asyncio.Task[Any]], send: Send) -> Event | None:
-        """The next event; None where there is none or nobody to hear it. Silence is filled with comments."""
-        coming = asyncio.create_task(_following(events))
-        try:
-            while not coming.done():
-                done, _ = await asyncio.wait(
-                    {coming, *leave}, timeout=self.quiet_seconds, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    await _write(send, STILL_HERE)
-                elif coming not in done:
-                    return None
-            return coming.result()
-        finally:
-            await _ended([coming])
+            for task in (coming, draining):
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(coming, draining, return_exceptions=True)
 
 
-async def _following(events: Events) -> Event | None:
-    return await anext(events, None)
+async def _following(source: Events) -> ServerSentEvent | None:
+    return await anext(source, None)
 
 
-async def _told(events: Events, path: str) -> Events:
-    """The events; a failure is told as the last of them, since the status has been sent."""
-    try:
-        async for event in events:
-            yield event
-    except CoincastError as error:
-        yield _problem_event(problem_from_error(error), path)
-    except Exception:
-        log.exception("a stream broke")
-        yield _problem_event(internal(), path)
-
-
-def _problem_event(problem: Problem, path: str) -> Event:
-    return Event("problem", orjson.loads(problem.body(path)))
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _write(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+def _problem_event(problem: Problem, path: str) -> ServerSentEvent:
+    return ServerSentEvent(event="problem", raw_data=problem.body(path).decode())

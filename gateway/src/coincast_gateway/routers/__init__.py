@@ -1,1 +1,40 @@
-"""FastAPI routers, one module per area of the API."""
+"""FastAPI routers, one module per area of the API.
+
+A new endpoint is one function in one of these modules; CONTRIBUTING.md shows how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+from starlette.routing import BaseRoute
+
+from coincast_gateway.routers import (
+    coins,
+    forecasts,
+    health,
+    markets,
+    models,
+    pages,
+    prices,
+    training,
+)
+
+# In the order in which OpenAPI lists them and FastAPI matches them: what is requested often comes first.
+ROUTERS: tuple[APIRouter, ...] = (
+    prices.router,
+    forecasts.router,
+    markets.router,
+    coins.router,
+    models.router,
+    training.router,
+    health.router,
+    pages.router,
+)
+
+
+def all_routes() -> Iterator[BaseRoute]:
+    """Yield the routes of every router."""
+    for router in ROUTERS:
+        yield from router.routes

@@ -1,112 +1,117 @@
-"""Forecasts, the models that make them, and what moved them."""
+"""Forecasts, the models that make them, what moved them, and how they did."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
+from fastapi import APIRouter, Query
 
 from coincast.forecast.v1 import forecast_pb2 as pb
-from coincast_gateway.clients.forecast import ForecastClient
+from coincast.training.v1 import training_pb2 as training_pb
+from coincast_gateway.auth.dependencies import READ
+from coincast_gateway.cache.declaration import cached
+from coincast_gateway.dependencies import Bucket, Config, Forecasts, Training
 from coincast_gateway.errors.partial_results import malformed, refuse_if_all_failed, render_cacheable
-from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING
-from coincast_gateway.formats.csv import forecast_rows, rows_of
+from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, service_responses
+from coincast_gateway.formats.csv import csv_rows, forecast_rows, rows_of
 from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.schemas.fields import split_ids
+from coincast_gateway.schemas.from_proto import response_model_for
 from coincast_gateway.schemas.requests.forecasts import ExplainQuery, ForecastsQuery
-from coincast_gateway.schemas.requests.market import NoQuery
-from coincast_gateway.schemas.responses import forecasts as shapes
+from coincast_gateway.schemas.requests.training import AccuracyQuery
+from coincast_gateway.schemas.responses import forecasts as schemas
 from coincast_gateway.serialization.forecasts import forecasts_document, oldest_as_of
 from coincast_gateway.serialization.proto import to_dict
-from coincast_gateway.serving.endpoint import BEHIND, Call, Endpoint
-from coincast_gateway.settings import Settings
+
+router = APIRouter(tags=["forecasts"], dependencies=[READ])
 
 
-class ForecastRoutes:
-    """Answers from forecast-svc."""
-
-    def __init__(self, forecasting: ForecastClient, settings: Settings) -> None:
-        self._forecasting = forecasting
-        self._fresh_seconds = settings.forecasts_fresh_seconds
-
-    async def forecasts(self, query: ForecastsQuery, call: Call) -> RenderedResponse:
-        """Forecasts of many coins; a coin that cannot be served comes back in errors."""
-        good, bad = split_ids(query.ids)
-        document: dict[str, list[dict[str, Any]]] = {"forecasts": [], "errors": []}
-        as_of = None
-        if good:
-            request = pb.GetForecastsRequest(
-                ids=good,
-                vs_currency=query.vs_currency,
-                days=query.days,
-                model=query.model,
-                levels_percent=query.levels,
-                quantile_probabilities=query.quantiles,
-                client_key=call.client_key,
-            )
-            response = await self._forecasting.forecasts(request)
-            document, as_of = forecasts_document(response), oldest_as_of(response)
-        errors = [*document["errors"], *malformed(bad)]
-        refuse_if_all_failed(len(document["forecasts"]), errors)
-        return render_cacheable(orjson.dumps({**document, "errors": errors}), self._fresh_seconds, as_of)
-
-    async def explain(self, query: ExplainQuery, call: Call) -> RenderedResponse:
-        """One forecast with its most telling features."""
+@router.get(
+    "/forecasts",
+    operation_id="forecasts",
+    summary="Forecasts of up to 250 coins, 1 to 30 days ahead, with intervals",
+    response_model=schemas.Forecasts,
+    responses=service_responses(NOT_FOUND, NOT_READY, STARTING),
+)
+@cached(shared=True, vary_by=["bucket"])
+@csv_rows(forecast_rows)
+async def get_forecasts(
+    query: Annotated[ForecastsQuery, Query()], forecasts: Forecasts, settings: Config, bucket: Bucket
+) -> RenderedResponse:
+    """Return a forecast of each coin; coins that cannot be served are in `errors`."""
+    good, bad = split_ids(query.ids)
+    document: dict[str, list[dict[str, Any]]] = {"forecasts": [], "errors": []}
+    as_of = None
+    if good:
         request = pb.GetForecastsRequest(
-            ids=[query.id],
+            ids=good,
             vs_currency=query.vs_currency,
             days=query.days,
             model=query.model,
-            attribution_features=query.features,
-            client_key=call.client_key,
+            levels_percent=query.levels,
+            quantile_probabilities=query.quantiles,
+            client_key=bucket,
         )
-        response = await self._forecasting.forecasts(request)
-        document = forecasts_document(response)
-        refuse_if_all_failed(len(document["forecasts"]), document["errors"])
-        explained = {"forecast": document["forecasts"][0], "kind": "shap"}
-        return render_cacheable(orjson.dumps(explained), self._fresh_seconds, oldest_as_of(response))
+        response = await forecasts.forecasts(request)
+        document, as_of = forecasts_document(response), oldest_as_of(response)
+    errors = [*document["errors"], *malformed(bad)]
+    refuse_if_all_failed(len(document["forecasts"]), errors)
+    body = orjson.dumps({**document, "errors": errors})
+    return render_cacheable(body, settings.forecasts_fresh_seconds, as_of)
 
-    async def models(self, query: NoQuery, call: Call) -> RenderedResponse:
-        """The models that can be asked for."""
-        response = await self._forecasting.models()
-        return render_json(to_dict(response), fresh_seconds=5.0)
 
-    def endpoints(self) -> list[Endpoint]:
-        """All of them."""
-        return [
-            Endpoint(
-                path="/forecasts",
-                name="forecasts",
-                tag="forecasts",
-                answer=self.forecasts,
-                query=ForecastsQuery,
-                reply=shapes.Forecasts,
-                shared=True,
-                problems=(*BEHIND, NOT_FOUND, NOT_READY, STARTING),
-                table=forecast_rows,
-                by_caller=True,
-                summary="Forecasts of up to 250 coins, 1 to 30 days ahead, with intervals",
-            ),
-            Endpoint(
-                path="/forecasts/models",
-                name="forecast_models",
-                tag="forecasts",
-                answer=self.models,
-                query=NoQuery,
-                reply=shapes.Models,
-                table=rows_of("models"),
-                summary="The models, and how well each did out of sample",
-            ),
-            Endpoint(
-                path="/forecasts/explain",
-                name="explain",
-                tag="forecasts",
-                answer=self.explain,
-                query=ExplainQuery,
-                reply=shapes.Explanation,
-                shared=True,
-                problems=(*BEHIND, NOT_FOUND, NOT_READY, STARTING),
-                by_caller=True,
-                summary="What moved one coin's forecast",
-            ),
-        ]
+@router.get(
+    "/forecasts/explain",
+    operation_id="explain",
+    summary="What moved one coin's forecast",
+    response_model=schemas.Explanation,
+    responses=service_responses(NOT_FOUND, NOT_READY, STARTING),
+)
+@cached(shared=True, vary_by=["bucket"])
+async def explain_forecast(
+    query: Annotated[ExplainQuery, Query()], forecasts: Forecasts, settings: Config, bucket: Bucket
+) -> RenderedResponse:
+    """Return one forecast with the features that contributed most to it."""
+    request = pb.GetForecastsRequest(
+        ids=[query.id],
+        vs_currency=query.vs_currency,
+        days=query.days,
+        model=query.model,
+        attribution_features=query.features,
+        client_key=bucket,
+    )
+    response = await forecasts.forecasts(request)
+    document = forecasts_document(response)
+    refuse_if_all_failed(len(document["forecasts"]), document["errors"])
+    explained = {"forecast": document["forecasts"][0], "kind": "shap"}
+    return render_cacheable(orjson.dumps(explained), settings.forecasts_fresh_seconds, oldest_as_of(response))
+
+
+@router.get(
+    "/forecasts/models",
+    operation_id="forecast_models",
+    summary="The models, and how well each did out of sample",
+    response_model=schemas.Models,
+    responses=service_responses(),
+)
+@cached()
+@csv_rows(rows_of("models"))
+async def list_forecast_models(forecasts: Forecasts) -> RenderedResponse:
+    """Return the models that can be requested, with the record of the version that serves."""
+    return render_json(to_dict(await forecasts.models()), fresh_seconds=5.0)
+
+
+@router.get(
+    "/forecasts/accuracy",
+    operation_id="accuracy",
+    summary="How served forecasts did once their day had come, beside the evaluated record",
+    response_model=response_model_for(training_pb.GetAccuracyResponse),
+    responses=service_responses(NOT_FOUND, NOT_READY),
+)
+@cached()
+async def get_accuracy(query: Annotated[AccuracyQuery, Query()], training: Training) -> RenderedResponse:
+    """Return the errors and the coverage of served forecasts, by model and horizon."""
+    request = training_pb.GetAccuracyRequest(model=query.model, id=query.id, days=query.days)
+    response = await training.backend.call(training.record.GetAccuracy, request)
+    return render_json(to_dict(response), fresh_seconds=5.0)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import HTMLResponse, Response
 
 from coincast_chassis.errors import NotFound
-from coincast_gateway.errors.problems import KINDS, NOT_FOUND
+from coincast_gateway.cache.declaration import cached
+from coincast_gateway.dependencies import StaticFiles
+from coincast_gateway.errors.problems import ALWAYS, KINDS, NOT_FOUND, problem_responses
 from coincast_gateway.rendering import RenderedResponse, render_json
-from coincast_gateway.schemas.fields import Query
-from coincast_gateway.schemas.requests.market import NoQuery
-from coincast_gateway.serving.endpoint import ALWAYS, Call, Endpoint
 from coincast_gateway.web.assets import HERE, YEAR_SECONDS, Assets
 
 HTML = "text/html; charset=utf-8"
@@ -26,102 +25,83 @@ PAGE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
+ONE_NAME = problem_responses(*ALWAYS, NOT_FOUND)
+Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9._\-]{1,100}$", description="Its name.")]
+
+router = APIRouter(tags=["pages"], responses=problem_responses(*ALWAYS))
 
 
-class NameQuery(Query):
-    """One thing by its name."""
+def render_page(assets: Assets, file: str) -> RenderedResponse:
+    """Return a page with the paths of its files filled in."""
+    page = assets.filled((HERE / file).read_text(encoding="utf-8"))
+    return RenderedResponse(page.encode(), HTML, fresh_seconds=60.0, headers=PAGE_HEADERS)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._\-]{1,100}$", description="Its name.")]
+
+@router.get(
+    "/",
+    operation_id="home",
+    summary="Prices, forecasts and health, to look at",
+    response_class=HTMLResponse,
+)
+@cached(seconds=60.0)
+async def get_home(assets: StaticFiles) -> RenderedResponse:
+    """Return the web page."""
+    return render_page(assets, "index.html")
 
 
-class PageRoutes:
-    """Static replies."""
+@router.get("/docs", operation_id="docs", summary="Try the interface", response_class=HTMLResponse)
+@cached(seconds=60.0)
+async def get_docs(assets: StaticFiles) -> RenderedResponse:
+    """Return Swagger UI."""
+    return render_page(assets, "docs.html")
 
-    def __init__(self, assets: Assets, describe: Callable[[], dict[str, Any]]) -> None:
-        self._assets = assets
-        self._describe = describe
 
-    async def asset(self, query: NameQuery, call: Call) -> RenderedResponse:
-        """A file under a name that changes with its content."""
-        asset = self._assets.by_name.get(query.name)
-        if asset is None:
-            raise NotFound("There is no such file.", field="name")
-        return RenderedResponse(asset.body, asset.media_type, fresh_seconds=YEAR_SECONDS)
+@router.get("/redoc", operation_id="redoc", summary="Read the reference", response_class=HTMLResponse)
+@cached(seconds=60.0)
+async def get_redoc(assets: StaticFiles) -> RenderedResponse:
+    """Return Redoc."""
+    return render_page(assets, "redoc.html")
 
-    async def home(self, query: NoQuery, call: Call) -> RenderedResponse:
-        """The page for everyone."""
-        return self._page("index.html")
 
-    async def docs(self, query: NoQuery, call: Call) -> RenderedResponse:
-        """Swagger UI."""
-        return self._page("docs.html")
+@router.get("/openapi.json", operation_id="openapi", summary="The description of this interface")
+@cached(seconds=60.0)
+async def get_openapi(request: Request) -> RenderedResponse:
+    """Return the OpenAPI document."""
+    return render_json(request.app.openapi(), fresh_seconds=60.0)
 
-    async def redoc(self, query: NoQuery, call: Call) -> RenderedResponse:
-        """Redoc."""
-        return self._page("redoc.html")
 
-    async def openapi(self, query: NoQuery, call: Call) -> RenderedResponse:
-        """The description itself."""
-        return render_json(self._describe(), fresh_seconds=60.0)
+@router.get(
+    "/problems/{name}",
+    operation_id="problem",
+    summary="What a problem's type means",
+    responses=ONE_NAME,
+)
+@cached(seconds=3600.0)
+async def get_problem(name: Name) -> RenderedResponse:
+    """Return what a `type` of a problem document means."""
+    kind = KINDS.get(name)
+    if kind is None:
+        raise NotFound(f"There is no problem {name!r}.", field="name", suggestions=sorted(KINDS))
+    document = {
+        "type": f"/problems/{kind.name}",
+        "title": kind.title,
+        "status": kind.status,
+        "meaning": kind.meaning,
+    }
+    return render_json(document, fresh_seconds=3600.0)
 
-    async def problem(self, query: NameQuery, call: Call) -> RenderedResponse:
-        """What a problem's `type` means."""
-        kind = KINDS.get(query.name)
-        if kind is None:
-            raise NotFound(f"There is no problem {query.name!r}.", field="name", suggestions=sorted(KINDS))
-        document = {
-            "type": f"/problems/{kind.name}",
-            "title": kind.title,
-            "status": kind.status,
-            "meaning": kind.meaning,
-        }
-        return render_json(document, fresh_seconds=3600.0)
 
-    def _page(self, file: str) -> RenderedResponse:
-        page = self._assets.filled((HERE / file).read_text(encoding="utf-8"))
-        return RenderedResponse(page.encode(), HTML, fresh_seconds=60.0, headers=PAGE_HEADERS)
-
-    def endpoints(self) -> list[Endpoint]:
-        """All of them; none asks for a key."""
-        html: dict[str, Any] = {"tag": "pages", "query": NoQuery, "media_type": "text/html", "scope": "none"}
-        return [
-            Endpoint(
-                path="/",
-                name="home",
-                answer=self.home,
-                summary="Prices, forecasts and health, to look at",
-                **html,
-            ),
-            Endpoint(path="/docs", name="docs", answer=self.docs, summary="Try the interface", **html),
-            Endpoint(path="/redoc", name="redoc", answer=self.redoc, summary="Read the reference", **html),
-            Endpoint(
-                path="/openapi.json",
-                name="openapi",
-                tag="pages",
-                answer=self.openapi,
-                query=NoQuery,
-                scope="none",
-                summary="The description of this interface",
-            ),
-            Endpoint(
-                path="/problems/{name}",
-                name="problem",
-                tag="pages",
-                answer=self.problem,
-                query=NameQuery,
-                scope="none",
-                problems=(*ALWAYS, NOT_FOUND),
-                summary="What a problem's type means",
-            ),
-            Endpoint(
-                path="/assets/{name}",
-                name="asset",
-                tag="pages",
-                answer=self.asset,
-                query=NameQuery,
-                scope="none",
-                media_type="*/*",
-                problems=(*ALWAYS, NOT_FOUND),
-                summary="A file of the pages",
-            ),
-        ]
+@router.get(
+    "/assets/{name}",
+    operation_id="asset",
+    summary="A file of the pages",
+    response_class=Response,
+    responses=ONE_NAME,
+)
+@cached(seconds=YEAR_SECONDS)
+async def get_asset(name: Name, assets: StaticFiles) -> RenderedResponse:
+    """Return a file under a name that changes with its content."""
+    asset = assets.by_name.get(name)
+    if asset is None:
+        raise NotFound("There is no such file.", field="name")
+    return RenderedResponse(asset.body, asset.media_type, fresh_seconds=YEAR_SECONDS)

@@ -8,13 +8,9 @@ from pydantic import Field
 
 from coincast_gateway.schemas.fields import PlainInteger, Query
 
-
-class ComponentQuery(Query):
-    """One part of the system."""
-
-    name: Annotated[
-        Literal["gateway", "market-data", "forecast", "training", "redis"], Field(description="Which part.")
-    ]
+ComponentName = Annotated[
+    Literal["gateway", "market-data", "forecast", "training", "redis"], Field(description="Which part.")
+]
 
 
 class TrendsQuery(Query):

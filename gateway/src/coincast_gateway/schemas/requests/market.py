@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from coincast_gateway.schemas.fields import CoinId, CoinIds, Currencies, Currency, PlainInteger, Query
+from coincast_gateway.schemas.fields import CoinIds, Currencies, Currency, PlainInteger, Query
 
 
 class PricesQuery(Query):
@@ -48,7 +48,6 @@ class CoinsQuery(Query):
 class HistoryQuery(Query):
     """Daily candles of one coin, closed UTC days only."""
 
-    id: CoinId
     vs_currency: Currency = "usd"
     days: Annotated[
         int, Field(ge=1, le=10_000, description="Closed UTC days, newest last.", examples=[30]), PlainInteger
@@ -58,13 +57,8 @@ class HistoryQuery(Query):
 class OhlcQuery(Query):
     """Intraday to four-day candles of one coin."""
 
-    id: CoinId
     vs_currency: Currency = "usd"
     days: Annotated[
         Literal["1", "7", "14", "30", "90", "180", "365"],
         Field(description="Span: 1, 7, 14, 30, 90, 180 or 365 days."),
     ] = "30"
-
-
-class NoQuery(Query):
-    """Nothing may be asked."""

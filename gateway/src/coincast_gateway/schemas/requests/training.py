@@ -48,13 +48,7 @@ class JobsQuery(Query):
     limit: Annotated[int, Field(ge=1, le=200, description="Jobs, newest first."), PlainInteger] = 50
 
 
-class JobQuery(Query):
-    """One job."""
-
-    job_id: JobId
-
-
-class LogsQuery(JobQuery):
+class LogsQuery(Query):
     """The end of a job's log."""
 
     tail: Annotated[int, Field(ge=1, le=10_000, description="Lines from the end."), PlainInteger] = 1000
@@ -66,13 +60,7 @@ class VersionsQuery(Query):
     model: OptionalModel = ""
 
 
-class ModelQuery(Query):
-    """One model."""
-
-    model: Model
-
-
-class CompareQuery(ModelQuery):
+class CompareQuery(Query):
     """Two versions of one model."""
 
     a: Version

@@ -1,0 +1,87 @@
+"""FastAPI dependencies that give handlers the parts of the running gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from coincast_gateway.clients.forecast import ForecastClient
+from coincast_gateway.clients.market import MarketClient
+from coincast_gateway.clients.training import TrainingClient
+from coincast_gateway.experiments import ExperimentAssigner
+from coincast_gateway.formats.sse import EventStreams
+from coincast_gateway.health.service import HealthService
+from coincast_gateway.settings import Settings
+from coincast_gateway.web.assets import Assets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The parts that handlers may depend on; one per application, in `app.state.services`."""
+
+    market: MarketClient
+    forecasts: ForecastClient
+    training: TrainingClient
+    settings: Settings
+    streams: EventStreams
+    experiments: ExperimentAssigner
+    health: HealthService
+    assets: Assets
+
+
+def services(request: Request) -> Services:
+    """Return the parts of the application that answers a request."""
+    found: Services = request.app.state.services
+    return found
+
+
+async def market_client(request: Request) -> MarketClient:
+    """Return the client of market-data-svc."""
+    return services(request).market
+
+
+async def forecast_client(request: Request) -> ForecastClient:
+    """Return the client of forecast-svc."""
+    return services(request).forecasts
+
+
+async def training_client(request: Request) -> TrainingClient:
+    """Return the client of training-svc."""
+    return services(request).training
+
+
+async def settings(request: Request) -> Settings:
+    """Return the settings."""
+    return services(request).settings
+
+
+async def event_streams(request: Request) -> EventStreams:
+    """Return the registry of open event streams."""
+    return services(request).streams
+
+
+async def health_service(request: Request) -> HealthService:
+    """Return the health service."""
+    return services(request).health
+
+
+async def assets(request: Request) -> Assets:
+    """Return the static files of the pages."""
+    return services(request).assets
+
+
+async def experiment_bucket(request: Request) -> str:
+    """Return the caller's experiment bucket; empty while no experiment runs."""
+    return services(request).experiments.bucket(request.scope)
+
+
+Market = Annotated[MarketClient, Depends(market_client)]
+Forecasts = Annotated[ForecastClient, Depends(forecast_client)]
+Training = Annotated[TrainingClient, Depends(training_client)]
+Config = Annotated[Settings, Depends(settings)]
+Streams = Annotated[EventStreams, Depends(event_streams)]
+Health = Annotated[HealthService, Depends(health_service)]
+StaticFiles = Annotated[Assets, Depends(assets)]
+Bucket = Annotated[str, Depends(experiment_bucket)]

@@ -1,0 +1,99 @@
+"""The catalogue of coins, and the candles of one coin."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Query
+
+from coincast_gateway.auth.dependencies import READ
+from coincast_gateway.cache.declaration import cached
+from coincast_gateway.dependencies import Config, Market
+from coincast_gateway.errors.partial_results import as_of, render_cacheable
+from coincast_gateway.errors.problems import NOT_FOUND, service_responses
+from coincast_gateway.formats.csv import candle_rows, csv_rows, rows_of
+from coincast_gateway.rendering import RenderedResponse
+from coincast_gateway.schemas.fields import CoinId
+from coincast_gateway.schemas.requests.market import CoinsQuery, HistoryQuery, OhlcQuery
+from coincast_gateway.schemas.responses.market import Coins, History, Ohlc
+from coincast_gateway.serialization.proto import iso, provenance_fields
+
+router = APIRouter(tags=["market"], dependencies=[READ])
+
+
+@router.get(
+    "/coins",
+    operation_id="coins",
+    summary="The catalogue, whole or searched",
+    response_model=Coins,
+    responses=service_responses(),
+)
+@cached()
+@csv_rows(rows_of("coins"))
+async def list_coins(
+    query: Annotated[CoinsQuery, Query()], market: Market, settings: Config
+) -> RenderedResponse:
+    """Return a page of the catalogue; `next_page_token` leads to the next one."""
+    response = await market.coins(query.query, query.limit, query.page_token)
+    document: dict[str, Any] = {
+        "coins": [{"id": coin.id, "symbol": coin.symbol, "name": coin.name} for coin in response.coins],
+        "total": response.total,
+        "next_page_token": response.next_page_token,
+        **provenance_fields(response.provenance),
+    }
+    return render_cacheable(
+        orjson.dumps(document), settings.history_fresh_seconds, as_of(response.provenance)
+    )
+
+
+@router.get(
+    "/coins/{id}/history",
+    operation_id="history",
+    summary="Daily candles of one coin",
+    response_model=History,
+    responses=service_responses(NOT_FOUND),
+)
+@cached(shared=True)
+@csv_rows(candle_rows)
+async def get_history(
+    id: Annotated[CoinId, Path()],
+    query: Annotated[HistoryQuery, Query()],
+    market: Market,
+    settings: Config,
+) -> RenderedResponse:
+    """Return candles of closed UTC days, oldest first; a history that was cut short says so."""
+    response = await market.history(id, query.vs_currency, query.days)
+    return render_cacheable(response.json, settings.history_fresh_seconds)
+
+
+@router.get(
+    "/coins/{id}/ohlc",
+    operation_id="ohlc",
+    summary="Intraday to four-day candles of one coin",
+    response_model=Ohlc,
+    responses=service_responses(NOT_FOUND),
+)
+@cached(shared=True)
+@csv_rows(candle_rows)
+async def get_ohlc(
+    id: Annotated[CoinId, Path()],
+    query: Annotated[OhlcQuery, Query()],
+    market: Market,
+    settings: Config,
+) -> RenderedResponse:
+    """Return candles as CoinGecko gives them, with named fields."""
+    response = await market.ohlc(id, query.vs_currency, int(query.days))
+    candles = [
+        {"closed_at": iso(c.closed_at), "open": c.open, "high": c.high, "low": c.low, "close": c.close}
+        for c in response.candles
+    ]
+    document = {
+        "id": response.id,
+        "vs_currency": response.vs_currency,
+        "candles": candles,
+        **provenance_fields(response.provenance),
+    }
+    return render_cacheable(
+        orjson.dumps(document), settings.history_fresh_seconds, as_of(response.provenance)
+    )

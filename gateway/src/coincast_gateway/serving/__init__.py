@@ -1,1 +1,0 @@
-"""How a reply leaves the gateway: validated, made once, kept as ready bytes, sent by pure ASGI."""
