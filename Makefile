@@ -153,10 +153,10 @@ pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	@$(BIN)/python deploy/kubernetes_rules.py
 
 .PHONY: evaluate
-evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= INTERVAL=1h -> reports/
+evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= INTERVAL=1h RISK=1 -> reports/
 	@$(BIN)/coincast-training evaluate --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
 	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") $(if $(HORIZONS),--horizons "$(HORIZONS)") \
-	    $(if $(INTERVAL),--interval "$(INTERVAL)") --out $(or $(OUT),reports)
+	    $(if $(INTERVAL),--interval "$(INTERVAL)") $(if $(RISK),--risk) --out $(or $(OUT),reports)
 
 .PHONY: starter
 starter: $(VENV)/.dev ## Train the starter versions that ship with the project on DATA=dir

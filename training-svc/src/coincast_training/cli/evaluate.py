@@ -40,6 +40,9 @@ def evaluate(
     interval: str = typer.Option(
         "1d", "--interval", help="1d: daily candles and models; 1h: hourly candles (Parquet) and `intraday`."
     ),
+    risk: bool = typer.Option(
+        False, "--risk", help="Evaluate risk answers instead: value at risk, touches, joint paths."
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and
@@ -50,6 +53,8 @@ def evaluate(
 
     if interval not in ("1d", "1h"):
         raise InvalidInput(f"interval must be 1d or 1h; it is {interval!r}.", field="interval")
+    if risk and interval == "1h":
+        raise InvalidInput("risk answers are evaluated on daily candles; leave out interval.", field="risk")
     try:
         options = EvaluationOptions(
             data=data,
@@ -67,10 +72,14 @@ def evaluate(
             from coincast_training.hourly.evaluation import evaluate_hourly  # noqa: PLC0415 - as above
 
             evaluate_hourly(options, errors if as_json else None)
+        elif risk:
+            from coincast_training.evaluation.risk.runner import evaluate_risk  # noqa: PLC0415 - as above
+
+            evaluate_risk(options, errors if as_json else None)
         else:
             run(options, errors if as_json else None)
     except BadOptionError as error:
         raise InvalidInput(str(error)) from error
     if as_json:
-        name = "evaluation_hourly.json" if interval == "1h" else "evaluation.json"
+        name = "evaluation_hourly.json" if interval == "1h" else "risk.json" if risk else "evaluation.json"
         sys.stdout.write((out / name).read_text(encoding="utf-8"))

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from coincast_gateway.schemas.fields import PlainInteger, RequestQuery
+from coincast_gateway.schemas.fields import PlainInteger, Query
 
 ComponentName = Annotated[
     Literal["gateway", "market-data", "forecast", "training", "redis"], Field(description="Which part.")
 ]
 
 
-class TrendsQuery(RequestQuery):
+class TrendsQuery(Query):
     """How far back."""
 
     hours: Annotated[

@@ -31,6 +31,7 @@ FILE_FORMAT = 1
 
 Singles = npt.NDArray[np.float32]
 Ranks = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +177,8 @@ class Moves:
     closes: Singles
     highs: Singles
     lows: Singles
-    borrowed: npt.NDArray[np.bool_]
-    ranged: npt.NDArray[np.bool_]
+    borrowed: Flags
+    ranged: Flags
 
     def rows(self, chosen: slice) -> Moves:
         """Return some of the origins."""
@@ -246,7 +247,7 @@ class Columns:
     highs: Singles
     lows: Singles
     borrowed_share: Floats
-    ranged: npt.NDArray[np.bool_]
+    ranged: Flags
 
 
 def build_library(
@@ -324,7 +325,7 @@ def _standardised(library: ScenarioLibrary) -> Moves:
     for i in range(n):
         follow, up, down = (a[:, i][ahead] for a in (library.returns, library.highs, library.lows))
         follow = follow.astype(np.float64)
-        scales = horizon_scales(library.anchors, library.scales[:count, i], MAX_DAYS)
+        scales = horizon_scales(library.anchors, library.scales[:count, i].astype(np.float64), MAX_DAYS)
         own = np.isfinite(scales).all(axis=1) & (scales[:, 0] > 0) & np.isfinite(follow).all(axis=1)
         safe = np.where(own[:, None], scales, 1.0)
         steps = day_scales(safe)
@@ -348,7 +349,7 @@ def _borrowed(moves: Moves, coin_ids: Sequence[str]) -> Moves:
     random earlier origin. Highs and lows: those of a random coin with known ranges on the same origin. The
     choices depend on the coin and the day alone, so that a library that grows fills its old days as before.
     """
-    present = np.isfinite(moves.closes).all(axis=2)
+    present = np.asarray(np.isfinite(moves.closes).all(axis=2))
     if present.all() and moves.ranged.all():
         return moves
     closes, highs, lows = moves.closes.copy(), moves.highs.copy(), moves.lows.copy()
@@ -378,7 +379,7 @@ def _borrowed(moves: Moves, coin_ids: Sequence[str]) -> Moves:
     return Moves(moves.origins, closes, highs, lows, moves.borrowed, ranged)
 
 
-def _pick(allowed: npt.NDArray[np.bool_], draws: Floats) -> npt.NDArray[np.int64]:
+def _pick(allowed: Flags, draws: Floats) -> npt.NDArray[np.int64]:
     """One allowed column (at least one a row) by a uniform draw: (m,) from (m, n)."""
     order = np.cumsum(allowed, axis=1)
     wanted = np.floor(draws * order[:, -1]).astype(np.int64) + 1
@@ -401,5 +402,5 @@ def _columns(moves: Moves) -> Columns:
         highs=np.ascontiguousarray(moves.highs.transpose(1, 2, 0)),
         lows=np.ascontiguousarray(moves.lows.transpose(1, 2, 0)),
         borrowed_share=moves.borrowed.mean(axis=0),
-        ranged=moves.ranged.all(axis=0),
+        ranged=np.asarray(moves.ranged.all(axis=0)),
     )

@@ -62,9 +62,11 @@ class JointPaths:
             self.coin_ids,
             self.last_price,
             self.origins[at],
-            *(getattr(self, name)[..., at] for name in ("closes", "highs", "lows")),
-            borrowed_share=self.borrowed_share,
-            ranged=self.ranged,
+            self.closes[..., at],
+            self.highs[..., at],
+            self.lows[..., at],
+            self.borrowed_share,
+            self.ranged,
         )
 
 
