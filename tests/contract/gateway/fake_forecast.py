@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -9,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from coincast.common.v1 import common_pb2 as common
 from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast.forecast.v1 import forecast_pb2_grpc as fc_rpc
+from coincast_chassis.errors import NotFound
 from tests.contract.gateway.fake_script import AS_OF, COINS, Script, provenance
 
 
@@ -50,6 +52,41 @@ def forecast_of(coin_id: str, request: fc.GetForecastsRequest) -> fc.Forecast:
     )
 
 
+def unknown(ids: Iterable[str]) -> list[common.ItemError]:
+    return [
+        common.ItemError(
+            id=i,
+            kind=common.ERROR_KIND_NOT_FOUND,
+            message=f"No coin has the id {i}.",
+            field="ids",
+            suggestions=["bitcoin"],
+        )
+        for i in ids
+        if i not in COINS
+    ]
+
+
+async def known(ids: Iterable[str], context: Any) -> list[str]:
+    """Return the coins that there are; where there are none the service refuses the whole request."""
+    found = list(dict.fromkeys(i for i in ids if i in COINS))
+    if not found:
+        raise NotFound(f"No coin has the id {next(iter(ids))}.", field="ids")
+    return found
+
+
+def basis() -> fc.ScenarioBasis:
+    return fc.ScenarioBasis(
+        model="lightgbm",
+        version="v000001",
+        served_by="lightgbm",
+        as_of=Timestamp(seconds=AS_OF),
+        provenance=provenance(),
+        scenarios=1000,
+        first_origin_date="2020-01-01",
+        last_origin_date="2023-10-31",
+    )
+
+
 class FakeForecast(fc_rpc.ForecastServiceServicer):
     def __init__(self) -> None:
         self.script = Script()
@@ -58,19 +95,97 @@ class FakeForecast(fc_rpc.ForecastServiceServicer):
 
     async def GetForecasts(self, request: fc.GetForecastsRequest, context: Any) -> fc.GetForecastsResponse:
         await self.script.play(request)
-        errors = [
-            common.ItemError(
-                id=i,
-                kind=common.ERROR_KIND_NOT_FOUND,
-                message=f"No coin has the id {i}.",
-                field="ids",
-                suggestions=["bitcoin"],
-            )
-            for i in request.ids
-            if i not in COINS
-        ]
         return fc.GetForecastsResponse(
-            forecasts=[forecast_of(i, request) for i in request.ids if i in COINS], errors=errors
+            forecasts=[forecast_of(i, request) for i in request.ids if i in COINS],
+            errors=unknown(request.ids),
+        )
+
+    async def SimulatePaths(
+        self, request: fc.SimulatePathsRequest, context: Any
+    ) -> AsyncIterator[fc.SimulatePathsResponse]:
+        await self.script.play(request)
+        coins = await known(request.ids, context)
+        yield fc.SimulatePathsResponse(basis=basis(), errors=unknown(request.ids))
+        size = request.days * request.paths
+        for coin in coins:
+            yield fc.SimulatePathsResponse(
+                coin=fc.CoinPaths(
+                    id=coin,
+                    last_price=37_000.0,
+                    days=request.days,
+                    paths=request.paths,
+                    closes=[37_000.0 + i for i in range(size)],
+                    highs=[37_100.0 + i for i in range(size)],
+                    lows=[36_900.0 + i for i in range(size)],
+                    origin_dates=["2023-01-01"] * request.paths,
+                )
+            )
+
+    async def AssessPortfolio(
+        self, request: fc.AssessPortfolioRequest, context: Any
+    ) -> fc.AssessPortfolioResponse:
+        await self.script.play(request)
+        ids = [holding.id for holding in request.holdings]
+        coins = await known(ids, context)
+        return fc.AssessPortfolioResponse(
+            basis=basis(),
+            errors=unknown(ids),
+            vs_currency=request.vs_currency,
+            days=request.days,
+            value=1000.0,
+            gross_value=1000.0,
+            change_quantiles=[fc.ChangeQuantile(probability=0.05, change=-100.0, change_percent=-10.0)],
+            levels=[
+                fc.RiskLevel(
+                    level_percent=level,
+                    value_at_risk=100.0,
+                    expected_shortfall=150.0,
+                    components=[
+                        fc.RiskComponent(id=coin, expected_shortfall=150.0 / len(coins), share_percent=50.0)
+                        for coin in coins
+                    ],
+                    tail_scenarios=50,
+                    tail_episodes=12,
+                )
+                if level < 99
+                else fc.RiskLevel(level_percent=level, refused="Too rare. Ask for 97.5 %.")
+                for level in request.levels_percent
+            ],
+            worst=[fc.WorstScenario(origin_date="2022-11-07", change=-300.0, change_percent=-30.0)],
+            holdings=[
+                fc.PricedHolding(id=coin, amount=1.0, price=37_000.0, value=37_000.0) for coin in coins
+            ],
+        )
+
+    async def EstimateTouch(self, request: fc.EstimateTouchRequest, context: Any) -> fc.EstimateTouchResponse:
+        await self.script.play(request)
+        coins = await known(request.ids, context)
+        return fc.EstimateTouchResponse(
+            basis=basis(),
+            errors=unknown(request.ids),
+            coins=[
+                fc.CoinTouch(
+                    id=coin,
+                    last_price=37_000.0,
+                    levels=[
+                        fc.LevelTouch(
+                            price=level.price or 37_000.0 * (1 + level.percent / 100),
+                            percent=level.percent,
+                            days=[
+                                fc.TouchDay(
+                                    date="2023-11-15",
+                                    horizon_days=day,
+                                    touch_probability=0.1 * day / request.days,
+                                    close_beyond_probability=0.05,
+                                )
+                                for day in range(1, request.days + 1)
+                            ],
+                        )
+                        for level in request.levels
+                    ],
+                )
+                for coin in coins
+            ],
         )
 
     async def ListModels(self, request: Any, context: Any) -> fc.ListModelsResponse:

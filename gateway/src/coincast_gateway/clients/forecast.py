@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import grpc.aio
 
 from coincast.common.v1 import process_pb2
@@ -24,6 +26,18 @@ class ForecastClient:
     async def forecasts(self, request: pb.GetForecastsRequest) -> pb.GetForecastsResponse:
         """Forecasts of many coins."""
         return await self.backend.call(self._stub.GetForecasts, request)
+
+    async def touch(self, request: pb.EstimateTouchRequest) -> pb.EstimateTouchResponse:
+        """Return the chances that prices touch levels."""
+        return await self.backend.call(self._stub.EstimateTouch, request)
+
+    async def portfolio(self, request: pb.AssessPortfolioRequest) -> pb.AssessPortfolioResponse:
+        """Return the loss distribution of holdings."""
+        return await self.backend.call(self._stub.AssessPortfolio, request)
+
+    def paths(self, request: pb.SimulatePathsRequest) -> AsyncIterator[pb.SimulatePathsResponse]:
+        """Stream joint price paths: their basis first, then each coin."""
+        return self.backend.watch(self._stub.SimulatePaths, request)
 
     async def models(self, deadline_seconds: float | None = None) -> pb.ListModelsResponse:
         """The models that can be asked for."""

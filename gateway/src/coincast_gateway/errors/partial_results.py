@@ -7,7 +7,16 @@ from typing import Any
 import orjson
 
 from coincast.common.v1.common_pb2 import Provenance
-from coincast_gateway.errors.problems import EXHAUSTED, INTERNAL, NOT_FOUND, TIMEOUT, UNAVAILABLE, Problem
+from coincast_gateway.errors.problems import (
+    CONFLICT,
+    EXHAUSTED,
+    INTERNAL,
+    NOT_FOUND,
+    NOT_READY,
+    TIMEOUT,
+    UNAVAILABLE,
+    Problem,
+)
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.serialization.proto import unix_seconds
@@ -19,6 +28,8 @@ _KINDS = {
     "unavailable": UNAVAILABLE,
     "timeout": TIMEOUT,
     "exhausted": EXHAUSTED,
+    "not_ready": NOT_READY,
+    "conflict": CONFLICT,
 }
 # An item that failed so fails again, however often it is asked for.
 _LASTING = frozenset({"not_found", "invalid_input"})

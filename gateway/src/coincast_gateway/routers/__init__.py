@@ -18,6 +18,7 @@ from coincast_gateway.routers import (
     models,
     pages,
     prices,
+    risk,
     training,
 )
 
@@ -25,6 +26,7 @@ from coincast_gateway.routers import (
 ROUTERS: tuple[APIRouter, ...] = (
     prices.router,
     forecasts.router,
+    risk.router,
     markets.router,
     coins.router,
     models.router,

@@ -1,0 +1,138 @@
+"""Requests for joint scenarios, touch probabilities and portfolio risk."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, Query, WholeNumber
+from coincast_gateway.schemas.requests.forecasts import MonitoredService
+from coincast_gateway.schemas.requests.training import Body
+
+MAX_LEVELS = 10
+MAX_HOLDINGS = 250
+MAX_SIZE = 1e15
+# Values of one scenario reply: coins x days x paths.
+MAX_VALUES = 200_000
+_LEVEL = re.compile(r"([+-]?[0-9]{1,15}(?:\.[0-9]{1,12})?(?:[eE][+-]?[0-9]{1,2})?)(%?)")
+DEFAULT_RISK_LEVELS = (90.0, 95.0, 97.5, 99.0)
+
+RiskDays = Annotated[
+    int, Field(ge=1, le=14, description="The longest horizon in days.", examples=[7]), PlainInteger
+]
+
+
+def _touch_levels(value: Any) -> Any:
+    """Return (kind, number) of each level: a price, or a move in percent that ends in a percent sign."""
+    if not isinstance(value, str):
+        return value
+    levels = []
+    for part in value.split(","):
+        # A plus sign in a query string arrives as a space.
+        match = _LEVEL.fullmatch(part.strip())
+        number = float(match[1]) if match else math.nan
+        percent = bool(match and match[2])
+        if not (-100 < number <= 1e6 if percent else 0 < number <= MAX_SIZE):
+            raise PydanticCustomError(
+                "touch_level",
+                "Give prices above 0, or moves above -100 % with a percent sign, such as {example}",
+                {"example": "120000,-5%"},
+            )
+        levels.append(("percent" if percent else "price", number))
+    return tuple(dict.fromkeys(levels))
+
+
+TouchLevels = Annotated[
+    tuple[tuple[str, float], ...],
+    BeforeValidator(_touch_levels),
+    Field(min_length=1, max_length=MAX_LEVELS),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+    Field(
+        description="Prices, or moves in percent of the last price such as -5%, at most 10, separated by "
+        "commas.",
+        examples=["5%,-5%"],
+    ),
+]
+
+
+class TouchQuery(Query):
+    """The chance that prices touch levels."""
+
+    ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
+    level: TouchLevels
+    days: RiskDays = 7
+    model: MonitoredService = "auto"
+    vs_currency: Currency = "usd"
+
+
+class ScenariosQuery(Query):
+    """Joint price paths of several coins."""
+
+    ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
+    days: RiskDays = 7
+    paths: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="How many paths, spread evenly over the past days they come from. Coins x days x "
+            f"paths may be at most {MAX_VALUES:,}.",
+            examples=[20],
+        ),
+        PlainInteger,
+    ] = 100
+    model: MonitoredService = "auto"
+    vs_currency: Currency = "usd"
+
+
+Size = Annotated[float | None, Field(ge=-MAX_SIZE, le=MAX_SIZE, strict=False)]
+
+
+class HoldingBody(Body):
+    """What is held of one coin: an amount of coins or a value in the currency; negative for short."""
+
+    id: Annotated[
+        str,
+        Field(pattern=r"^[a-z0-9][a-z0-9._\-]{0,127}$", description="A CoinGecko id.", examples=["bitcoin"]),
+    ]
+    amount: Annotated[Size, Field(description="In coins; negative for a short position.")] = None
+    value: Annotated[Size, Field(description="In vs_currency; negative for a short position.")] = None
+
+    @model_validator(mode="after")
+    def check_size(self) -> HoldingBody:
+        """Raise where there is not exactly one size, other than 0."""
+        sizes = [size for size in (self.amount, self.value) if size is not None]
+        if len(sizes) != 1 or sizes[0] == 0:
+            raise PydanticCustomError("holding_size", "Give either amount or value, other than 0")
+        return self
+
+
+class PortfolioBody(Body):
+    """Holdings, and how far ahead and how rare the losses are that are asked for."""
+
+    holdings: Annotated[
+        list[HoldingBody],
+        Field(
+            min_length=1,
+            max_length=MAX_HOLDINGS,
+            description="What is held, one entry per coin.",
+            examples=[[{"id": "bitcoin", "value": 6000}, {"id": "ethereum", "amount": -1}]],
+        ),
+    ]
+    days: Annotated[int, Field(ge=1, le=14, description="Days ahead.", examples=[7]), WholeNumber] = 7
+    levels: Annotated[
+        list[Annotated[float, Field(ge=50, le=99.9, strict=False)]],
+        Field(
+            default_factory=lambda: list(DEFAULT_RISK_LEVELS),
+            min_length=1,
+            max_length=MAX_LEVELS,
+            description="Levels of value at risk in percent, 50 to 99.9.",
+            examples=[[95, 99]],
+        ),
+    ]
+    model: MonitoredService = "auto"
+    vs_currency: Annotated[str, Field(pattern=r"^[A-Za-z]{2,10}$", description="The currency.")] = "usd"

@@ -1,0 +1,48 @@
+"""Responses about joint scenarios, touch probabilities and portfolio risk: those of the contract."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field, create_model
+
+from coincast.forecast.v1 import forecast_pb2 as pb
+from coincast_gateway.schemas.from_proto import response_model_for
+from coincast_gateway.schemas.responses.common import ItemError, ResponseModel
+
+Errors = (list[ItemError], Field(description="Coins that are part of no figure, and why."))
+Basis = response_model_for(pb.ScenarioBasis)
+
+Touch: type[BaseModel] = create_model(
+    "Touch",
+    __base__=response_model_for(pb.EstimateTouchResponse),
+    __doc__="The chance that each coin touches each level, by day.",
+    errors=Errors,
+)
+Portfolio: type[BaseModel] = create_model(
+    "Portfolio",
+    __base__=response_model_for(pb.AssessPortfolioResponse),
+    __doc__="The loss distribution of holdings that are left alone.",
+    errors=Errors,
+)
+
+
+class CoinPaths(ResponseModel):
+    """The paths of one coin; path n of every coin begins on the same past day."""
+
+    id: str = Field(description="The coin.")
+    last_price: float = Field(description="The price from which the paths start.")
+    closes: list[list[float]] = Field(description="Close of each day, a list per path.")
+    highs: list[list[float]] = Field(description="High of each day, a list per path.")
+    lows: list[list[float]] = Field(description="Low of each day, a list per path.")
+
+
+Scenarios: type[BaseModel] = create_model(
+    "Scenarios",
+    __base__=ResponseModel,
+    __doc__="Joint price paths whose distributions are the forecasts.",
+    basis=(Basis, Field(description="Where the scenarios come from.")),
+    days=(int, Field(description="Days of each path.")),
+    dates=(list[str], Field(description="The day of each value.")),
+    origin_dates=(list[str], Field(description="The past day from which each path takes its moves.")),
+    coins=(list[CoinPaths], Field(description="The coins.")),
+    errors=Errors,
+)
