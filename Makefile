@@ -152,6 +152,14 @@ pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	@$(BIN)/python -m deploy.grafana.generate
 	@$(BIN)/python deploy/kubernetes_rules.py
 
+.PHONY: docs
+docs: $(VENV)/.dev ## Build the documentation site with search, links checked -> reports/docs
+	@$(BIN)/python -m sphinx -q -W --keep-going docs reports/docs && echo "Coincast: reports/docs/index.html"
+
+.PHONY: screenshots
+screenshots: $(VENV)/.dev ## Pictures of every view of a running page: PORT=8000 -> reports/screenshots
+	@$(BIN)/python deploy/screenshots.py http://127.0.0.1:$(PORT) reports/screenshots
+
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= INTERVAL=1h RISK=1 -> reports/
 	@$(BIN)/coincast-training evaluate --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
