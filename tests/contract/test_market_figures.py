@@ -68,11 +68,11 @@ async def test_figures_of_mirrored_market_rows(mock: MockUpstream, tmp_path: Pat
         before = counted()
         (row,) = await ask(stub, "coins/markets", vs_currency="usd")
     assert row == {
-        "id": "bitcoin", "current_price": 100.0, **dict.fromkeys(BAD),
+        "id": "bitcoin", "current_price": 100.0, **dict.fromkeys(BAD), "low_24h": 0.0,
         "sparkline_in_7d": {"price": [1.0, None]}, "atl_change": None,
     }  # fmt: skip
     assert more(before) == {
-        "figure_not_finite": 3.0, "figure_negative": 1.0, "not_finite": 1.0, "not_positive": 1.0,
+        "figure_not_finite": 3.0, "figure_negative": 1.0, "not_finite": 1.0,
         "not_a_number": 1.0,
     }  # fmt: skip
 

@@ -161,7 +161,7 @@ async def test_documents_lists_and_ohlc(market) -> None:
     )
     assert set(orjson.loads(reply.json)) == {"prices", "market_caps", "total_volumes"}
     with pytest.raises(NotFound):
-        await market.GetDocument(pb.GetDocumentRequest(path="exchanges"), timeout=10)
+        await market.GetDocument(pb.GetDocumentRequest(path="nfts/list"), timeout=10)
 
 
 async def test_the_status_tells_every_part(market) -> None:

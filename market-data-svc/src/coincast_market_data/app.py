@@ -20,6 +20,7 @@ from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.entry import CacheKind
 from coincast_market_data.cache.freshness import FreshnessPolicy
 from coincast_market_data.catalogue.service import Catalogue, decode_coins, encode_coins
+from coincast_market_data.catalogue.unknown_coins import UnknownCoinBudget
 from coincast_market_data.coingecko.api_plans import ApiPlan
 from coincast_market_data.grpc.json_encoder import EncodedCandleCache
 from coincast_market_data.grpc.servicer import MarketDataServicer, Services
@@ -99,7 +100,7 @@ def build_services(
     catalogue = make_catalogue(infrastructure, stack)
     hot = PairPopularity()
     plausibility, quotes = make_plausibility(infrastructure, archive)
-    prices, batcher = make_prices(
+    prices, batcher, source = make_prices(
         infrastructure, catalogue, quality, stack, hot=hot, plausibility=plausibility, cache=quotes
     )
     filler = make_gap_filler(infrastructure, archive, quality, stack)
@@ -122,6 +123,7 @@ def build_services(
             plausibility=plausibility,
             archive=archive,
             filler=filler,
+            priceless=source.is_priceless,
         ),
         backfill=backfill,
         status=status,
@@ -180,7 +182,7 @@ def make_prices(
     hot: PairPopularity,
     plausibility: PlausibilityChecker,
     cache: QuoteCache,
-) -> tuple[PriceService, PriceBatcher]:
+) -> tuple[PriceService, PriceBatcher, QuoteFetcher]:
     """Spot prices: cache, batcher, upstream."""
     settings = infrastructure.settings
 
@@ -203,11 +205,11 @@ def make_prices(
         hot=hot,
         sandbox=infrastructure.sandbox,
         suggest=catalogue.suggest,
-        unknown=catalogue.surely_unknown,
+        unknown=UnknownCoinBudget(catalogue.surely_unknown, infrastructure.clock.monotonic).refuses,
         check_currency=catalogue.check_currency,
     )
     stack.push_async_callback(prices.aclose)
-    return prices, batcher
+    return prices, batcher, source
 
 
 def make_gap_filler(
@@ -303,6 +305,7 @@ def make_documents(
     plausibility: PlausibilityChecker,
     archive: Archive,
     filler: GapFiller,
+    priceless: Callable[[str], bool],
 ) -> PassthroughService:
     """CoinGecko's documents as they are."""
     settings = infrastructure.settings
@@ -317,6 +320,7 @@ def make_documents(
         fresh_seconds=settings.prices_fresh_seconds,
         quoted=catalogue.quoted,
         unknown=catalogue.surely_unknown,
+        priceless=priceless,
     )
     cleaner = PayloadSanitizer(quality.note, plausibility.plausible)
     validator = SeriesValidator(archive, infrastructure.clock, quality.note)
@@ -328,6 +332,7 @@ def make_documents(
         plausibility=plausibility,
         series_validator=validator,
         keep=filler.keep,
+        monotonic=infrastructure.clock.monotonic,
     )
 
 

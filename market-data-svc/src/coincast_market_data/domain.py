@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+
+from coincast_chassis.errors import CoincastError
 
 
 class Completeness(StrEnum):
@@ -60,6 +63,8 @@ class ItemFailure:
     field: str = ""
     suggestions: tuple[str, ...] = ()
     retry_after_seconds: float | None = None
+    # The error itself, where there was one; it carries CoinGecko's own reply.
+    cause: CoincastError | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

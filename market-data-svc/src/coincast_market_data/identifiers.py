@@ -11,9 +11,9 @@ from coincast_chassis.errors import InvalidInput
 
 MAX_IDS = 250
 MAX_CURRENCIES = 20
-# Every id of CoinGecko's that is worth asking for fits; what does not fit cannot name a file or a path
-# either.
-ID = re.compile(r"[a-z0-9_][a-z0-9._-]{0,127}")
+# CoinGecko's list has ids such as `-10`, `1move token` and `boringdao-[old]`. What does not fit cannot name a
+# file or a path either.
+ID = re.compile(r"[a-z0-9_\-\[(][a-z0-9._\- \[\]()]{0,127}")
 CURRENCY = re.compile(r"[a-z0-9]{2,10}")
 LONGEST_ECHO = 60
 

@@ -22,6 +22,7 @@ def item_failure(item: str, error: CoincastError) -> ItemFailure:
         field=error.field,
         suggestions=tuple(error.suggestions),
         retry_after_seconds=None if after is None else min(after, LONGEST_RETRY_AFTER_SECONDS),
+        cause=error,
     )
 
 

@@ -41,6 +41,7 @@ class UpstreamReply:
     raw: bytes
     received_at: float
     seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Upstream(Protocol):

@@ -288,7 +288,7 @@ def test_a_limit_without_retry_after_means_a_minute() -> None:
     assert error_from_reply(429, b"Throttled", {}, NOW).retry_after_seconds == 60.0
 
 
-BAD_PRICES = [float("nan"), float("inf"), -1.0, 0, "12", True]
+BAD_PRICES = [float("nan"), float("inf"), -1.0, "12", True]
 
 
 @pytest.mark.parametrize("bad", BAD_PRICES)
@@ -314,6 +314,34 @@ def test_documents_pass_on_without_what_cannot_be_true(bad: object) -> None:
     )
     assert named == {"a": {"eur": 2.0, "eur_24h_vol": 0}}
     assert {(coin, currency) for coin, currency, _ in noted} == {("b", "eur"), ("a", "eur"), ("a", "usd")}
+
+
+def test_zeros_and_nulls_of_coingecko_pass_on() -> None:
+    noted: list[str] = []
+    cleaner = PayloadSanitizer(lambda _coin, _currency, text: noted.append(text))
+    rows = [{"id": "a", "current_price": 0, "atl": 0.0, "total_volume": 0}]
+    assert cleaner.sanitize("coins/markets", {"vs_currency": "usd"}, rows, NOW) == rows
+    coin = {"id": "a", "market_data": {"current_price": {"usd": 5.0}, "atl": {"btc": 0, "usd": 0.1}}}
+    assert cleaner.sanitize("coins/a", {}, coin, NOW) == coin
+    named = {"A": {"usd": 0, "usd_24h_vol": 0, "usd_24h_change": None}}
+    assert cleaner.sanitize("simple/price", {"names": "A"}, named, NOW) == named
+    stamps = [round((NOW - 3600 * n) * 1000) for n in (4, 3, 2, 1)]
+    chart = {
+        "prices": [[stamps[0], 1.0], [stamps[1], None], [stamps[2], 0], [stamps[3], 1.1]],
+        "market_caps": [[stamp, 0] for stamp in stamps],
+        "total_volumes": [[stamp, None] for stamp in stamps],
+    }
+    assert cleaner.sanitize("coins/a/market_chart", {"vs_currency": "usd"}, chart, NOW) == chart
+    assert noted == [] or all("not_" in text for text in noted)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_the_newest_point_keeps_its_place(order: tuple[int, int, int]) -> None:
+    stamps = [round((NOW - 300 * n) * 1000) for n in (3, 2, 1)]
+    points = [[stamps[n], 1.0 + n / 100] for n in order]
+    chart = dict.fromkeys(("prices", "market_caps", "total_volumes"), points)
+    cleaner = PayloadSanitizer(lambda *_: None)
+    assert cleaner.sanitize("coins/a/market_chart", {}, chart, NOW)["prices"] == points
 
 
 @pytest.mark.parametrize(

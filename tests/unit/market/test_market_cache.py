@@ -229,12 +229,19 @@ def test_two_questions_never_share_a_key(one: dict[str, str], other: dict[str, s
 
 
 @pytest.mark.parametrize(
-    "text", ["../x", "a/b", "a\x00", "a\r\nb", "\u202ex", "", "a b", "-a", "a..b", "x" * 200, "é"]
+    "text", ["../x", "a/b", "a\x00", "a\r\nb", "\u202ex", "", "a?b", "a#b", "a..b", "x" * 200, "é"]
 )
 def test_what_cannot_be_an_id_is_said(text: str) -> None:
     good, bad = split_ids(["bitcoin", text])
     assert good == ["bitcoin"]
     assert len(bad) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["-10", "1move token", "boringdao-[old]", "_", "usd-coin", "0.5x.long", "[fake]-coin"]
+)
+def test_ids_of_coingeckos_list_are_accepted(text: str) -> None:
+    assert split_ids([text]) == ([text], [])
 
 
 def test_too_many_ids_or_currencies_are_refused() -> None:
@@ -246,7 +253,7 @@ def test_too_many_ids_or_currencies_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../key", "coins/../key", "key", "coins/a/b/c", "coins//market_chart", "", "coins/a%2fb"]
+    "path", ["../key", "coins/../key", "keys", "coins/a/b/c", "coins//market_chart", "", "coins/a%2fb"]
 )
 def test_only_mirrored_paths_pass(path: str) -> None:
     with pytest.raises((NotFound, InvalidInput)):

@@ -214,20 +214,28 @@ async def every_code(codes: Sequence[str]) -> Sequence[str]:
 async def test_simple_price_comes_out_in_coingeckos_shape() -> None:
     rig = Rig()
     query = {"ids": "bitcoin,pepe,nope", "vs_currencies": "usd", "include_last_updated_at": "true"}
-    simple = SimplePriceService(rig.prices, fresh_seconds=30.0, quoted=every_code, unknown=none_unknown)
+    simple = SimplePriceService(
+        rig.prices,
+        fresh_seconds=30.0,
+        quoted=every_code,
+        unknown=none_unknown,
+        priceless=lambda coin: coin == "listed",
+    )
     answer = await simple.get(query)
     document = orjson.loads(answer.value)
     assert document == {
         "bitcoin": {"usd": 100_000.0, "last_updated_at": int(NOW - 6)},
-        "pepe": {"usd": 1.23457e-9, "last_updated_at": int(NOW - 6)},
+        "pepe": {"usd": 1.234567e-9, "last_updated_at": int(NOW - 6)},
     }
     full = await simple.get({"ids": "pepe", "vs_currencies": "usd", "precision": "full"})
     assert orjson.loads(full.value) == {"pepe": {"usd": 1.234567e-9}}
     none = await simple.get({"ids": "nope", "vs_currencies": "usd"})
     assert none.value == b"{}"
+    listed = await simple.get({"ids": "nope,listed", "vs_currencies": "usd"})
+    assert orjson.loads(listed.value) == {"listed": {}}, "in the list, but without a price"
     with pytest.raises(InvalidInput):
         await simple.get({"ids": "pepe", "vs_currencies": "usd", "precision": "19"})
-    assert rig.upstream.calls == 1, "the second time it is all at hand, the unknown one too"
+    assert rig.upstream.calls == 2, "the second time all is cached, the unknown one too"
 
 
 async def test_the_worst_provenance_speaks_for_all() -> None:

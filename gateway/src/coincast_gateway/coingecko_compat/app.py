@@ -11,13 +11,23 @@ from coincast_gateway.auth.dependencies import auth_result
 from coincast_gateway.cache.cached_response import CachedResponse
 from coincast_gateway.cache.response_cache import CacheRequest, ResponseCache, raw_key
 from coincast_gateway.clients.market import MarketClient
-from coincast_gateway.coingecko_compat.errors import CompatError, compat_error
-from coincast_gateway.coingecko_compat.routes import KEY_PARAMETERS, PREFIX, check, find, query_of
+from coincast_gateway.coingecko_compat.errors import CompatError, compat_error, passed_on
+from coincast_gateway.coingecko_compat.routes import (
+    CORS_HEADERS,
+    KEY_PARAMETERS,
+    PREFIX,
+    PREFLIGHT_HEADERS,
+    check,
+    find,
+    query_of,
+)
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.serialization.proto import enum_name, iso, unix_seconds
 
 log = get_logger("coincast.gateway")
-PING = RenderedResponse(orjson.dumps({"gecko_says": "(V3) To the Moon!"}), fresh_seconds=3600.0)
+PING = RenderedResponse(
+    orjson.dumps({"gecko_says": "(V3) To the Moon!"}), fresh_seconds=3600.0, headers=CORS_HEADERS
+)
 # However long a document may count as fresh behind, here it is looked at again after this.
 MAX_FRESH_SECONDS = 60.0
 
@@ -42,6 +52,9 @@ class CompatApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Never raises for anything that a request can hold."""
         scope["route"] = UNKNOWN
+        if scope["method"] == "OPTIONS":
+            await send_preflight(send)
+            return
         try:
             entry = await self._entry(scope)
         except CompatError as error:
@@ -63,7 +76,7 @@ class CompatApp:
         check(mirrored, query)
         if "read" not in auth_result(scope).scopes:
             raise CompatError(401, "status", "API Key Missing", code=10002)
-        key = ("mirror", path.lower(), tuple(sorted(query.items())))
+        key = ("mirror", path, tuple(sorted(query.items())))
         plan = CacheRequest(
             key, lambda: self._fetch(path, query), shared_name=repr(key), route=scope["route"]
         )
@@ -76,8 +89,13 @@ class CompatApp:
         if path == "ping":
             return PING
         response = await self._market.document(path, query)
+        if response.error_status:
+            wait = response.retry_after_seconds if response.HasField("retry_after_seconds") else None
+            raise passed_on(response.error_status, response.json, wait)
         where = response.provenance
-        headers = [(b"x-coincast-source", enum_name(where, "source").encode())]
+        headers = list(CORS_HEADERS)
+        headers += [(name.encode(), value.encode()) for name, value in response.headers.items()]
+        headers += [(b"x-coincast-source", enum_name(where, "source").encode())]
         if where.HasField("as_of"):
             headers.append((b"x-coincast-as-of", iso(where.as_of).encode()))
         return RenderedResponse(
@@ -95,7 +113,15 @@ async def send_compat_error(error: CompatError, send: Send) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
+        *CORS_HEADERS,
         *error.headers(),
     ]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_preflight(send: Send) -> None:
+    """Answer a browser's question whether it may fetch from another origin; it carries no key."""
+    headers = [(b"content-length", b"0"), *PREFLIGHT_HEADERS]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

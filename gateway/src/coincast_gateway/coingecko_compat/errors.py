@@ -12,13 +12,26 @@ from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotF
 from coincast_gateway.errors.problems import MAX_RETRY_AFTER_SECONDS
 
 EncodedVariant = Literal["plain", "status", "nested"]
-# How market-data-svc words what the upstream said; clients want to read the upstream's own words.
-_LEADS = ("CoinGecko refuses the request: ", "CoinGecko knows no such thing: ")
+# How market-data-svc introduces what CoinGecko said; clients of the mirror want CoinGecko's own words.
+_LEADS = (
+    "CoinGecko refuses the request: ",
+    "CoinGecko knows no such thing: ",
+    "CoinGecko's rate limit is reached: ",
+)
 _PLAN = "CoinGecko's plan does not give this: "
 
 
 class CompatError(Exception):
-    """An error reply: status, the body's form, CoinGecko's code, and a message."""
+    """An error reply.
+
+    Args:
+        status: HTTP status.
+        form: The body's form.
+        message: The sentence.
+        code: CoinGecko's error code; the status where it has none.
+        retry_after: Seconds to wait.
+        original: CoinGecko's own body, which is passed on as it is.
+    """
 
     def __init__(
         self,
@@ -28,8 +41,10 @@ class CompatError(Exception):
         *,
         code: int | None = None,
         retry_after: float | None = None,
+        original: bytes = b"",
     ) -> None:
         super().__init__(message)
+        self.original = original
         self.status = status
         self.form = form
         self.message = message
@@ -37,7 +52,9 @@ class CompatError(Exception):
         self.retry_after = retry_after
 
     def body(self) -> bytes:
-        """The JSON of the form."""
+        """Return the JSON body."""
+        if self.original:
+            return self.original
         status: dict[str, Any] = {"error_code": self.code, "error_message": self.message}
         if self.form == "plain":
             return orjson.dumps({"error": self.message})
@@ -47,11 +64,9 @@ class CompatError(Exception):
         return orjson.dumps({"error": {"status": {"timestamp": stamp, **status}}})
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Retry-After where a retry may help, 1 to 60 s: the official client obeys no longer ones. With 405
-        what is possible instead.
-        """
+        """Return Retry-After, which the official client obeys up to 60 s only, or Allow with 405."""
         if self.status == 405:
-            return [(b"allow", b"GET, HEAD")]
+            return [(b"allow", b"GET, HEAD, OPTIONS")]
         if self.status not in (429, 503):
             return []
         wanted = self.retry_after if self.retry_after is not None and math.isfinite(self.retry_after) else 1.0
@@ -59,31 +74,36 @@ class CompatError(Exception):
 
 
 def not_mirrored(path: str) -> CompatError:
-    """A path that CoinGecko may have and the mirror has not."""
+    """Return the error for a path that CoinGecko may have and the mirror has not."""
     message = f"The path {path[:100]} is not mirrored here; /docs lists what Coincast offers."
     return CompatError(404, "nested", message, code=404)
 
 
+def passed_on(status: int, body: bytes, retry_after: float | None) -> CompatError:
+    """Return CoinGecko's own refusal, with its status and its body."""
+    return CompatError(status, "plain", "CoinGecko refused", retry_after=retry_after, original=body)
+
+
 def missing(parameter: str) -> CompatError:
-    """A parameter that must be there."""
+    """Return the error for a parameter that must be there."""
     return CompatError(422, "plain", f"Missing parameter {parameter}")
 
 
 def refused(message: str) -> CompatError:
-    """A value that cannot be."""
+    """Return the error for a value that is not valid."""
     return CompatError(422, "plain", message)
 
 
 def compat_error(error: CoincastError) -> CompatError:
-    """The error of a service as CoinGecko would say it."""
+    """Return the error of a service as CoinGecko would word it."""
     message = error.message
+    for lead in _LEADS:
+        message = message.removeprefix(lead)
     if isinstance(error, NotFound):
         return CompatError(404, "plain", "coin not found")
     if isinstance(error, InvalidInput):
         if message.startswith(_PLAN):
             return CompatError(401, "nested", message.removeprefix(_PLAN), code=10012)
-        for lead in _LEADS:
-            message = message.removeprefix(lead)
         return refused(message)
     if isinstance(error, Exhausted):
         return CompatError(429, "status", message, retry_after=error.retry_after_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from coincast_gateway.coingecko_compat.routes import COMPAT_ROUTES, PREFIX, SEGMENT, CompatRoute
@@ -37,7 +38,9 @@ STATUS_SCHEMA: dict[str, Any] = {
 }
 COMPONENTS = {"MirrorError": ERROR_SCHEMA, "MirrorStatus": STATUS_SCHEMA}
 ERRORS = {
+    "400": "CoinGecko refuses a value, or the key that is used for it.",
     "401": "A key is needed, or CoinGecko's plan does not give this.",
+    "403": "CoinGecko refuses the access.",
     "404": "No such coin, or a path that is not mirrored.",
     "422": "A parameter is missing or wrong.",
     "429": "A limit is used up.",
@@ -52,7 +55,9 @@ RETRY_AFTER = {
     }
 }
 # What is asked for where a parameter must be there; CoinGecko's own reference explains each.
+USDT = "0xdac17f958d2ee523a2206206994597c13d831ec7"
 EXAMPLES = {"ids": "bitcoin", "vs_currencies": "usd", "vs_currency": "usd", "days": "7", "date": "30-12-2025"}
+EXAMPLES |= {"id": "bitcoin", "platform": "ethereum", "contract_addresses": USDT, "address": USDT}
 EXAMPLES |= {"from": "1767225600", "to": "1767312000", "query": "bit"}
 
 
@@ -63,7 +68,7 @@ def mirror_paths() -> dict[str, Any]:
 
 
 def _others() -> dict[str, Any]:
-    families = "asset_platforms|companies|derivatives|exchange_rates|exchanges|global|nfts|onchain"
+    families = "companies|derivatives|entities|nfts|onchain|token_lists"
     schema = {"type": "string", "pattern": f"^({families})(/[a-z_]{{1,20}}){{0,2}}$"}
     parameter = {"name": "path", "in": "path", "required": True, "description": "The rest of the path."}
     names = ", ".join(mirrored.template for mirrored in COMPAT_ROUTES)
@@ -78,7 +83,7 @@ def _others() -> dict[str, Any]:
 
 
 def _operation(mirrored: CompatRoute) -> dict[str, Any]:
-    name = mirrored.template.replace("/{id}", "_id").replace("/", "_")
+    name = re.sub(r"[{}]", "", mirrored.template).replace("/", "_")
     return {
         "tags": ["mirror"],
         "summary": f"As CoinGecko's /{mirrored.template}",
@@ -98,11 +103,11 @@ def _operation(mirrored: CompatRoute) -> dict[str, Any]:
 
 
 def _parameters(mirrored: CompatRoute) -> list[dict[str, Any]]:
-    found = []
-    if "{id}" in mirrored.template:
+    found: list[dict[str, Any]] = []
+    for name in re.findall(r"\{([a-z]+)\}", mirrored.template):
         schema = {"type": "string", "pattern": f"^{SEGMENT}$"}
-        found.append({"name": "id", "in": "path", "required": True, "description": "A CoinGecko id."})
-        found[0] |= {"schema": schema, "example": "bitcoin"}
+        parameter = {"name": name, "in": "path", "required": True, "description": f"CoinGecko's {name}."}
+        found.append({**parameter, "schema": schema, "example": EXAMPLES[name]})
     needed = {group[0] for group in mirrored.needs}
     for name in [*sorted(needed), *sorted(mirrored.known - needed)]:
         parameter = {"name": name, "in": "query", "required": name in needed}

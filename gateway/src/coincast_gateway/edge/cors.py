@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.middleware.cors import CORSMiddleware
 
 from coincast_gateway.asgi_types import App, Receive, Scope, Send, header
+from coincast_gateway.coingecko_compat.routes import PREFIX
 
 ASKED = ("authorization", "content-type", "idempotency-key", "x-api-key", "x-request-id")
 SHOWN = ("age", "etag", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id")
@@ -27,8 +28,8 @@ class CorsMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on."""
-        if scope["type"] == "http" and header(scope, b"origin"):
+        """Apply CORS to a request with an Origin header; CoinGecko's paths have CORS of their own."""
+        if scope["type"] == "http" and header(scope, b"origin") and not scope["path"].startswith(PREFIX):
             scope["extensions"] = {}
             await self._cors(scope, receive, send)
         else:

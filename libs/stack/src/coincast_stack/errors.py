@@ -1,6 +1,4 @@
-"""Errors of a stack, as sentences for the person at the terminal."""
-
-from __future__ import annotations
+"""What can go wrong with a stack, told in words for the person at the terminal."""
 
 
 class StackError(Exception):
@@ -13,7 +11,9 @@ class StackError(Exception):
 
 
 class SetupError(StackError):
-    """The caller must change something first: a port, a folder, a file, a setting."""
+    """A port in use, a missing folder, a file that cannot be read, an upstream that was asked for and is
+    away.
+    """
 
     exit_code = 2
 

@@ -184,4 +184,6 @@ def _copy(error: CoincastError, cause: Cause, retry_after_seconds: float) -> Coi
     again = UpstreamFailure(cause, "")
     again.args, again.message = (error.message,), error.message
     again.retry_after_seconds = retry_after_seconds
+    # CoinGecko's own reply, which the mirror passes on.
+    again.__cause__ = error.__cause__
     return again

@@ -7,7 +7,7 @@ import logging
 import ssl
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 from opentelemetry.trace import SpanKind
@@ -17,12 +17,20 @@ from coincast_chassis.observability.tracing import current_tracing
 from coincast_market_data.coingecko.api_plans import ActivePlan
 from coincast_market_data.coingecko.availability import Cause, UpstreamFailure, cause_of_exception
 from coincast_market_data.coingecko.bounded_reader import parse_json, read_bounded
-from coincast_market_data.coingecko.error_mapping import BadData, error_from_reply, error_in_document
+from coincast_market_data.coingecko.error_mapping import (
+    BadData,
+    ErrorReply,
+    error_from_reply,
+    error_in_document,
+    status_of_error_document,
+)
 from coincast_market_data.coingecko.server_clock import UpstreamClock
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.settings import Settings, UpstreamName
 
 SANDBOX_HEADER = "x-coincast-sandbox"
+# CoinGecko's headers about the pages of a list.
+PAGING_HEADERS = ("link", "per-page", "total")
 
 
 def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncClient:
@@ -89,7 +97,7 @@ class HttpUpstream:
         self._check_identity(status, headers)
         self._clock.learn(headers)
         if status != 200:
-            raise error_from_reply(status, body, headers, self._clock.now())
+            raise error_from_reply(status, body, headers, self._clock.now()) from ErrorReply(status, body)
         if body.lstrip()[:1] == b"<":
             raise UpstreamFailure(
                 Cause.NOT_COINGECKO,
@@ -98,14 +106,17 @@ class HttpUpstream:
             )
         document = parse_json(body)
         if error_in_document(document):
-            raise error_from_reply(status, body, headers, self._clock.now())
-        return UpstreamReply(document, body, self._clock.now(), time.monotonic() - started)
+            reply = ErrorReply(status_of_error_document(document), body)
+            raise error_from_reply(status, body, headers, self._clock.now()) from reply
+        paging = {name: headers[name] for name in PAGING_HEADERS if name in headers}
+        return UpstreamReply(document, body, self._clock.now(), time.monotonic() - started, paging)
 
     async def _get(self, request: UpstreamRequest) -> tuple[int, Mapping[str, str], bytes]:
         plan = self._plan.current
         key = self._settings.api_key
         headers = {plan.key_header: key.get_secret_value()} if plan.key_header and key is not None else {}
-        url = f"{plan.base_url}/{request.path}"
+        # Ids may hold spaces and brackets.
+        url = f"{plan.base_url}/{quote(request.path, safe='/')}"
         async with self._http.stream("GET", url, params=list(request.query), headers=headers) as response:
             body = await read_bounded(response, self._settings.max_reply_bytes)
             return response.status_code, response.headers, body

@@ -31,6 +31,34 @@ class BadData(Unavailable):
     """The upstream answered with something that cannot be used."""
 
 
+class ErrorReply(Exception):  # noqa: N818 - a carrier, not an error of the tree
+    """CoinGecko's own error reply, attached as the cause of the error that it is mapped to.
+
+    Args:
+        status: HTTP status.
+        body: The body where it is a JSON object; empty otherwise.
+    """
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.body = body if isinstance(_parse(body), dict) else b""
+
+
+def error_reply_of(error: BaseException) -> ErrorReply | None:
+    """Return CoinGecko's own reply behind an error, where there is one."""
+    cause = error.__cause__
+    return cause if isinstance(cause, ErrorReply) else None
+
+
+def status_of_error_document(document: Any) -> int:
+    """Return the HTTP status that an error object of a reply with status 200 stands for."""
+    code = _code_of(document)
+    if code is not None and 400 <= code < 600:
+        return code
+    return 401 if code in KEY_CAUSES or code in PLAN_CODES else 400
+
+
 def error_from_reply(status: int, body: bytes, headers: Mapping[str, str], now: float) -> CoincastError:
     """Return the error for a reply that is an error, whatever its HTTP status.
 
@@ -98,6 +126,13 @@ def read_body(body: bytes) -> tuple[int | None, str]:
         text = body.decode("utf-8", "replace").strip()
         return None, "" if text.startswith("<") else text[:LONGEST_MESSAGE]
     return _code_of(document), str(_message_of(document) or "")[:LONGEST_MESSAGE]
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _code_of(document: Any) -> int | None:

@@ -164,6 +164,9 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
             json=answer.value,
             provenance=proto_mapping.provenance(answer.provenance),
             fresh_for_seconds=answer.fresh_for_seconds,
+            error_status=answer.error_status,
+            retry_after_seconds=answer.retry_after_seconds,
+            headers=answer.headers,
         )
 
     async def Backfill(

@@ -12,37 +12,57 @@ from coincast_market_data.identifiers import canonical_id
 LONGEST_VALUE = 4000
 # Lists in which neither order nor case nor duplicates make a difference, and those that differ by case.
 LISTS = ("ids", "vs_currencies", "vs_currency")
-LISTS_WITH_CASE = ("names", "symbols", "price_change_percentage")
+LISTS_WITH_CASE = ("names", "symbols", "price_change_percentage", "contract_addresses", "exchange_ids")
 COIN = r"coins/(?P<id>[^/]+)"
+CONTRACT = r"coins/(?P<platform>[a-z0-9-]{1,64})/contract/(?P<address>[A-Za-z0-9:_.\-]{1,128})"
 SUBJECTS = "ids names symbols include_tokens"
+FIGURES = "include_market_cap include_24hr_vol include_24hr_change include_last_updated_at precision"
+CHART = "vs_currency days interval precision"
+CHART_RANGE = "vs_currency from to interval precision"
+COIN_PARTS = (
+    "localization tickers market_data community_data developer_data sparkline dex_pair_format"
+    " include_categories_details"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path that is passed through: its breaker group, which cache window it has, and its parameters.
+    """The one declaration of a path that is passed through.
 
-    CoinGecko passes over every other parameter; here it is dropped, as it would make a question of its own
-    out of one that is answered already.
+    CoinGecko ignores every other parameter; here it is dropped, since it would make a separate cache entry of
+    a question that is answered already.
+
+    Args:
+        pattern: The path without slashes at the ends.
+        group: Breaker group.
+        cache: Cache kind, which sets how long a document counts as fresh.
+        known: Parameters that make a difference.
+        credits: Credits that a call costs at CoinGecko.
+        chart_of_coin: Whether the document is a chart of the coin `id`, which the archive can take.
     """
 
     pattern: re.Pattern[str]
     group: str
     cache: str
     known: frozenset[str]
+    credits: int = 1
+    chart_of_coin: bool = False
 
 
-def _route(pattern: str, group: str, cache: str, known: str = "") -> Route:
-    return Route(re.compile(pattern), group, cache, frozenset(known.split()))
+def _route(pattern: str, group: str, cache: str, known: str = "", *, chart_of_coin: bool = False) -> Route:
+    return Route(re.compile(pattern), group, cache, frozenset(known.split()), chart_of_coin=chart_of_coin)
 
 
+# Fixed paths come before patterns that would match them as well.
 ROUTES = (
     _route("ping", "other", "document"),
+    _route("key", "other", "document"),
+    _route("simple/price", "prices", "document", f"{SUBJECTS} vs_currencies {FIGURES}"),
     _route(
-        "simple/price",
+        r"simple/token_price/(?P<platform>[a-z0-9-]{1,64})",
         "prices",
         "document",
-        f"{SUBJECTS} vs_currencies include_market_cap include_24hr_vol include_24hr_change"
-        " include_last_updated_at precision",
+        f"contract_addresses vs_currencies {FIGURES}",
     ),
     _route("simple/supported_vs_currencies", "lists", "list"),
     _route("coins/list", "lists", "list", "include_platform status"),
@@ -51,32 +71,51 @@ ROUTES = (
         "markets",
         "document",
         f"{SUBJECTS} vs_currency category order per_page page sparkline price_change_percentage locale"
-        " precision",
+        " precision include_rehypothecated",
     ),
-    _route(f"{COIN}/market_chart", "series", "series", "vs_currency days interval precision"),
-    _route(f"{COIN}/market_chart/range", "series", "series", "vs_currency from to interval precision"),
-    _route(f"{COIN}/ohlc", "series", "series", "vs_currency days interval precision"),
+    _route("coins/categories", "lists", "document", "order"),
+    _route("coins/categories/list", "lists", "list"),
+    _route(f"{CONTRACT}/market_chart", "series", "series", CHART),
+    _route(f"{CONTRACT}/market_chart/range", "series", "series", CHART_RANGE),
+    _route(CONTRACT, "coin", "document"),
+    _route(f"{COIN}/market_chart", "series", "series", CHART, chart_of_coin=True),
+    _route(f"{COIN}/market_chart/range", "series", "series", CHART_RANGE, chart_of_coin=True),
+    _route(f"{COIN}/ohlc", "series", "series", CHART, chart_of_coin=True),
     _route(f"{COIN}/history", "series", "series", "date localization"),
-    _route("search", "lists", "list", "query"),
     _route(
-        COIN,
+        f"{COIN}/tickers",
         "coin",
         "document",
-        "localization tickers market_data community_data developer_data sparkline dex_pair_format"
-        " include_categories_details",
+        "exchange_ids include_exchange_logo page order depth dex_pair_format",
     ),
+    _route(COIN, "coin", "document", COIN_PARTS),
+    _route("asset_platforms", "lists", "list", "filter"),
+    _route("exchanges", "lists", "document", "per_page page"),
+    _route("exchanges/list", "lists", "list", "status"),
+    _route("exchange_rates", "other", "document"),
+    _route("search", "lists", "list", "query"),
+    _route("search/trending", "lists", "document", "show_max"),
+    _route("global", "other", "document"),
+    _route("global/decentralized_finance_defi", "other", "document"),
 )
+# Paths of CoinGecko's that are not passed through, and that would be taken for coins.
+NOT_COINS = frozenset({"top_gainers_losers"})
 
 
 def find_route(path: str) -> tuple[Route, str]:
-    """(route, canonical path). Raises NotFound for a path that is not mirrored, InvalidInput for a bad
-    coin id.
+    """Return the route of a path and the canonical path.
+
+    Raises:
+        NotFound: The path is not mirrored.
+        InvalidInput: The coin id cannot be one.
     """
     path = path.strip("/")
     for route in ROUTES:
         found = route.pattern.fullmatch(path)
         if found is None:
             continue
+        if found.groupdict().get("id") in NOT_COINS:
+            break
         if "id" in found.groupdict():
             coin = canonical_id(found["id"])
             path = f"coins/{coin}{path[len('coins/') + len(found['id']) :]}"
@@ -85,8 +124,10 @@ def find_route(path: str) -> tuple[Route, str]:
 
 
 def canonical_query(route: Route, query: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The parameters that the path has, sorted, lists in canonical order. Raises InvalidInput for a value
-    that cannot be one.
+    """Return the parameters that the path has, sorted, with lists in canonical order.
+
+    Raises:
+        InvalidInput: A value is too long or holds control characters.
     """
     parameters = []
     for name, given in sorted(query.items()):

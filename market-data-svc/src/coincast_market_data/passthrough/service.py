@@ -1,17 +1,21 @@
-"""CoinGecko's own documents through the cache, for the mirror of its paths; and its `ohlc` for everyone."""
+"""CoinGecko's own documents through the cache, for the mirror of its paths, and `ohlc` for the API."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from cachetools import TTLCache
 
-from coincast_chassis.errors import InvalidInput
+from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.cache.read_through import Fetch, FetchResult, ReadThrough, ServedValue
+from coincast_market_data.coingecko.error_mapping import error_reply_of
 from coincast_market_data.coingecko.parser import parse_ohlc
-from coincast_market_data.domain import OhlcCandle
+from coincast_market_data.domain import OhlcCandle, Provenance
 from coincast_market_data.history.series_validation import SeriesValidator
 from coincast_market_data.identifiers import canonical_currency, canonical_id, document_key
 from coincast_market_data.passthrough.routes import Route, canonical_query, find_route
@@ -22,11 +26,28 @@ from coincast_market_data.validation.sanitizer import PayloadSanitizer, series_p
 
 # Takes (coin, currency, cleaned chart, when it was sent) into the archive.
 Keep = Callable[[str, str, Any, float], Awaitable[int]]
+MAX_REFUSALS = 1000
+REFUSAL_SECONDS = 60.0
 OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
 
 
+@dataclass(frozen=True, slots=True)
+class ServedDocument:
+    """A document in CoinGecko's shape.
+
+    Where `error_status` is set, `value` is CoinGecko's own error document.
+    """
+
+    value: bytes
+    provenance: Provenance
+    fresh_for_seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    error_status: int = 0
+    retry_after_seconds: float | None = None
+
+
 class PassthroughService:
-    """Fetches a document once for all who ask within its window."""
+    """Fetch each document once within its window, whatever the number of callers."""
 
     def __init__(
         self,
@@ -38,6 +59,7 @@ class PassthroughService:
         plausibility: PlausibilityChecker,
         series_validator: SeriesValidator,
         keep: Keep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstream = upstream
         self._caches = caches
@@ -46,31 +68,73 @@ class PassthroughService:
         self._plausibility = plausibility
         self._series_validator = series_validator
         self._keep = keep
+        self._refusals: TTLCache[str, ServedDocument] = TTLCache(
+            MAX_REFUSALS, REFUSAL_SECONDS, timer=monotonic
+        )
 
     async def get(
         self, path: str, query: Mapping[str, str], max_age_seconds: float | None = None
-    ) -> ServedValue[bytes]:
-        """The document in CoinGecko's shape. Raises NotFound for a path that is not mirrored."""
+    ) -> ServedDocument:
+        """Return the document in CoinGecko's shape, or CoinGecko's own refusal.
+
+        Raises:
+            NotFound: The path is not mirrored.
+            InvalidInput: A parameter or the coin id is not valid.
+            CoincastError: CoinGecko cannot be asked, or did not refuse in words of its own.
+        """
         route, path = find_route(path)
         parameters = canonical_query(route, query)
-        if path == "simple/price" and answerable(dict(parameters)):
-            return await self._simple_prices.get(dict(parameters), max_age_seconds)
-        return await self._caches[route.cache].get(
-            document_key(path, parameters), self._fetch(route, path, parameters), max_age_seconds
+        key = document_key(path, parameters)
+        if key in self._refusals:
+            return self._refusals[key]
+        try:
+            if path == "simple/price" and answerable(dict(parameters)):
+                served = await self._simple_prices.get(dict(parameters), max_age_seconds)
+                return ServedDocument(served.value, served.provenance, served.fresh_for_seconds)
+            cached = await self._caches[route.cache].get(
+                key, self._fetch(route, path, parameters), max_age_seconds
+            )
+        except CoincastError as error:
+            return self._refusal(key, error)
+        headers, body = _unpack(cached.value)
+        return ServedDocument(body, cached.provenance, cached.fresh_for_seconds, headers=headers)
+
+    def _refusal(self, key: str, error: CoincastError) -> ServedDocument:
+        """Return CoinGecko's own refusal; remember one that another call within a minute would not change."""
+        reply = error_reply_of(error)
+        if reply is None or not reply.body:
+            raise error
+        refusal = ServedDocument(
+            reply.body,
+            self._simple_prices.provenance_of_now(),
+            0.0,
+            error_status=reply.status,
+            retry_after_seconds=error.retry_after_seconds,
         )
+        if reply.status < 500 and reply.status != 429:
+            self._refusals[key] = refusal
+        return refusal
 
     async def ohlc(
         self, coin: str, currency: str, days: int, max_age_seconds: float | None = None
     ) -> tuple[str, str, ServedValue[Sequence[OhlcCandle]]]:
-        """(id, currency, candles) as CoinGecko's `ohlc` gives them. Raises InvalidInput for other spans."""
+        """Return id, currency and candles as CoinGecko's `ohlc` gives them.
+
+        Raises:
+            InvalidInput: CoinGecko has no candles of so many days.
+        """
         coin, code = canonical_id(coin), canonical_currency(currency)
         if days not in OHLC_DAYS:
             raise InvalidInput(
                 f"days must be one of {', '.join(map(str, OHLC_DAYS))}; {days} was given", field="days"
             )
         query = {"vs_currency": code, "days": str(days), "precision": "full"}
-        answer = await self.get(f"coins/{coin}/ohlc", query, max_age_seconds)
-        candles, _ = parse_ohlc(orjson.loads(answer.value), math.inf)
+        route, path = find_route(f"coins/{coin}/ohlc")
+        parameters = canonical_query(route, query)
+        answer = await self._caches[route.cache].get(
+            document_key(path, parameters), self._fetch(route, path, parameters), max_age_seconds
+        )
+        candles, _ = parse_ohlc(orjson.loads(_unpack(answer.value)[1]), math.inf)
         return coin, code, ServedValue(candles, answer.provenance, answer.fresh_for_seconds)
 
     def _fetch(self, route: Route, path: str, parameters: tuple[tuple[str, str], ...]) -> Fetch[bytes]:
@@ -79,17 +143,22 @@ class PassthroughService:
             query = dict(parameters)
             await self._plausibility.prepare(spot_prices(path, query, reply.document))
             document = self._cleaner.sanitize(path, query, reply.document, reply.received_at)
-            if "/market_chart" in path or path.endswith("/ohlc"):
+            if route.chart_of_coin:
                 await self._series_validator.check(path.split("/")[1], query, series_prices(path, document))
-            if "/market_chart" in path and query.get("precision", "full") == "full":
+            if route.chart_of_coin and "/market_chart" in path and query.get("precision", "full") == "full":
                 # Rounded prices are not worth keeping.
                 currency = canonical_currency(query.get("vs_currency", ""))
                 await self._keep(path.split("/")[1], currency, document, reply.received_at)
-            return FetchResult(encode(document), reply.received_at, reply.seconds)
+            return FetchResult(_pack(reply.headers, document), reply.received_at, reply.seconds)
 
         return fetch
 
 
-def encode(document: Any) -> bytes:
-    """JSON bytes; numbers that are not finite become null, as JSON has no word for them."""
-    return orjson.dumps(document)
+def _pack(headers: Mapping[str, str], document: Any) -> bytes:
+    """Return a line of headers and the document; numbers that are not finite become null in JSON."""
+    return orjson.dumps(dict(headers)) + b"\n" + orjson.dumps(document)
+
+
+def _unpack(packed: bytes) -> tuple[dict[str, str], bytes]:
+    headers, _, body = packed.partition(b"\n")
+    return orjson.loads(headers), body

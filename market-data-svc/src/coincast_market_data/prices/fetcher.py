@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import orjson
+from cachetools import LRUCache
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Unavailable
@@ -22,6 +23,7 @@ from coincast_market_data.prices.chunking import Chunk
 
 # Replicas and CDN edges of the upstream differ by minutes, not by more.
 BACKWARDS_SECONDS = 3600.0
+MAX_PRICELESS = 10_000
 QuoteCache = TwoLevelCache[Quote | None]
 # The currencies in a key come first, so that nothing an id holds can be taken for one.
 PLAIN_REASONS = {
@@ -74,11 +76,18 @@ class QuoteFetcher:
         self._clock = clock
         self._judge = judge
         self._note = note
+        # Coins that CoinGecko lists and gives no price for: `{"id": {}}`.
+        self._priceless: LRUCache[str, None] = LRUCache(MAX_PRICELESS)
+
+    def is_priceless(self, coin: str) -> bool:
+        """Return whether CoinGecko last answered a coin with an empty row, not by leaving it out."""
+        return coin in self._priceless
 
     async def fetch(self, chunk: Chunk, priority: Priority) -> dict[Pair, Outcome]:
         """An entry for each pair of the chunk, or the reason why its figure was quarantined."""
         request = UpstreamRequest("simple/price", chunk.query(), "prices", priority)
         reply = await self._upstream.fetch(request)
+        self._note_priceless(chunk.ids, reply.document)
         good, bad = parse_quotes(reply.document, chunk.ids, chunk.currencies, reply.received_at)
         await self._judge.prepare(pair for pair, quote in good.items() if quote is not None)
         stored_at = self._clock.now()
@@ -99,6 +108,14 @@ class QuoteFetcher:
                 entries[pair] = CacheEntry(kept, stored_at, reply.received_at, reply.seconds)
         self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
         return {**entries, **{pair: self._quarantined(pair, reason) for pair, reason in faults.items()}}
+
+    def _note_priceless(self, coins: Iterable[str], document: object) -> None:
+        rows = document if isinstance(document, dict) else {}
+        for coin in coins:
+            if isinstance(rows.get(coin), dict):
+                self._priceless[coin] = None
+            else:
+                self._priceless.pop(coin, None)
 
     def _with_plausible_cap(self, pair: Pair, quote: Quote | None) -> Quote | None:
         """Without a market cap that would mean a tenfold supply from one fetch to the next."""

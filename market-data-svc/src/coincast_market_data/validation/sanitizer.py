@@ -12,8 +12,10 @@ from coincast_market_data.coingecko.parser import (
     figure_fault,
     market_fault,
     market_figure_faults,
+    number,
     parse_ohlc,
     price_fault,
+    time_fault,
 )
 from coincast_market_data.validation.series_cleaning import clean_series, is_jump
 
@@ -42,13 +44,18 @@ class PayloadSanitizer:
             return self._markets(currency, document, now)
         if path == "simple/price":
             return self._prices(document)
-        if parts[0] != "coins" or parts[1:2] == ["list"]:
+        if parts[0] != "coins" or parts[1:2] in (["list"], ["categories"]):
             return document
-        if parts[2:3] == ["market_chart"]:
-            return self._chart(parts[1], currency, document, now)
+        return self._of_coin(parts, currency, document, now)
+
+    def _of_coin(self, parts: list[str], currency: str, document: Any, now: float) -> Any:
+        if "market_chart" in parts:
+            # A contract address stands for a coin whose id is not known here.
+            coin = parts[3] if parts[2] == "contract" else parts[1]
+            return self._chart(coin, currency, document, now)
         if parts[2:3] == ["ohlc"]:
             return self._ohlc(parts[1], currency, document, now)
-        # What a document of a past day says is not held against the price of today.
+        # A document of a past day, or found by a contract, is not compared with the price of today.
         return self._coin(parts[1], document, spot=len(parts) == 2)
 
     def _markets(self, currency: str, document: Any, now: float) -> Any:
@@ -58,7 +65,10 @@ class PayloadSanitizer:
         for row in document:
             named = isinstance(row, dict) and _named(row)
             fault = market_fault(row, now) if named else "not_a_row"
-            if not fault and row.get("current_price") is not None:
+            if fault == "not_positive" and row["current_price"] == 0:
+                # CoinGecko gives 0 for a coin that is not traded any more.
+                fault = ""
+            elif not fault and row.get("current_price") is not None:
                 fault = self._jump(row["id"], currency, row["current_price"])
             if fault:
                 self._aside(row["id"] if named else "", currency, "a market row", fault, 1)
@@ -67,7 +77,8 @@ class PayloadSanitizer:
         return kept
 
     def _market_row(self, currency: str, row: dict[str, Any]) -> Any:
-        faults = dict(market_figure_faults(row))
+        # A price of 0, such as the lowest one of a coin that once was worth nothing, is kept.
+        faults = {name: fault for name, fault in market_figure_faults(row) if row.get(name) != 0}
         for name, fault in faults.items():
             self._aside(row["id"], currency, name, fault, 1)
         return self._finite(
@@ -127,6 +138,8 @@ class PayloadSanitizer:
         }
 
     def _is_price(self, coin: str, currency: str, value: Any, *, spot: bool) -> bool:
+        if number(value) == 0:
+            return True
         fault = price_fault(value) or (self._jump(coin, currency, value) if spot else "")
         if fault:
             self._aside(coin, currency, "a price", fault, 1)
@@ -139,7 +152,7 @@ class PayloadSanitizer:
         points, findings = clean_series(document, now)
         for reason, count in findings.quarantined.items():
             self._aside(coin, currency, f"{count} points of a chart", reason, count)
-        kept = {round(point.at * 1000) for point in points}
+        kept = {round(point.at * 1000) for point in points} | _without_price(document["prices"], now)
         # What cannot be true beside a price is counted above, and null here.
         return {part: _part(document.get(part), kept) for part in SERIES_PARTS}
 
@@ -181,11 +194,28 @@ def series_prices(path: str, document: Any) -> list[tuple[float, float]]:
     if path.endswith("/ohlc"):
         # The stamp is the candle's close: midnight's belongs to the day that it ends.
         return [(row[0] / 1000 - 1, row[4]) for row in document]
-    return [(row[0] / 1000, row[1]) for row in document["prices"]]
+    return [(row[0] / 1000, row[1]) for row in document["prices"] if row[1]]
+
+
+def _without_price(rows: Any, now: float) -> set[int]:
+    """Return the moments at which CoinGecko itself gives a price of null or 0."""
+    return {
+        round(row[0])
+        for row in rows
+        if isinstance(row, list)
+        and len(row) == 2
+        and (stamp := number(row[0])) is not None
+        and not time_fault(stamp / 1000, now)
+        and (row[1] is None or number(row[1]) == 0)
+    }
 
 
 def _part(rows: Any, kept: set[int]) -> list[Any]:
-    """One array of a chart at the moments that were kept, in order, each once."""
+    """Return one array of a chart at the kept moments, in order of time, each moment once.
+
+    CoinGecko stamps the newest point in whole seconds, at times before the point it follows; where no other
+    point is out of order, its order stays.
+    """
     found: dict[int, Any] = {}
     for row in rows if isinstance(rows, list) else ():
         if (
@@ -195,4 +225,7 @@ def _part(rows: Any, kept: set[int]) -> list[Any]:
             and math.isfinite(row[0])
         ):
             found.setdefault(round(row[0]), [row[0], None] if figure_fault(row[1]) else row)
-    return [found[moment] for moment in sorted(kept & found.keys())]
+    moments = [moment for moment in found if moment in kept]
+    if moments[:-1] != sorted(moments[:-1]):
+        moments.sort()
+    return [found[moment] for moment in moments]

@@ -4,8 +4,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -60,25 +59,18 @@ def read_artifact(
     if manifest.model not in MODELS:
         raise ArtifactRefused(f"this build has no model called {manifest.model}")
     content = verified_files(version_folder(root, model, version), manifest)
-    golden = golden_of(manifest, content)
-    with unpacked(content) as private:
-        loaded = MODELS[manifest.model].load(private, version=version)
-    return LoadedArtifact(manifest, loaded, signed, golden, content.get(SCENARIOS, b""))
-
-
-@contextmanager
-def unpacked(content: Mapping[str, bytes]) -> Iterator[Path]:
-    """Write verified bytes to a private folder that is removed afterwards."""
+    golden = _golden_of(manifest, content)
     with tempfile.TemporaryDirectory(prefix="coincast-artifact-") as name:
         private = Path(name)
         for path, data in content.items():
             target = private / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        yield private
+        loaded = MODELS[manifest.model].load(private, version=version)
+    return LoadedArtifact(manifest, loaded, signed, golden, content.get(SCENARIOS, b""))
 
 
-def golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
+def _golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
     """Raises ArtifactRefused where nothing says what the version has to forecast here."""
     if not manifest.golden:
         raise ArtifactRefused(f"{manifest.model} {manifest.version} names no golden file; retrain it")

@@ -1,7 +1,5 @@
 """Ports on 127.0.0.1: free ones, and the check that a wanted one is free."""
 
-from __future__ import annotations
-
 import socket
 from contextlib import ExitStack
 
@@ -9,7 +7,7 @@ from coincast_stack.errors import SetupError
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, all different."""
+    """Ports that nobody listens on now; all different."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for sock in sockets:
@@ -18,7 +16,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def ensure_free(port: int, host: str = "127.0.0.1") -> None:
-    """Raise SetupError if the port is taken or may not be used."""
+    """Raises SetupError where something listens on the port already, or it may not be used."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

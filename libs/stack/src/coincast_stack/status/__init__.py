@@ -1,1 +1,0 @@
-"""What the running services report: readiness, training jobs, the upstream."""
