@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coincast_chassis.errors import InvalidInput
 from coincast_training.cli.options import AsJson, split_ids
 from coincast_training.cli.output import errors, reported
+
+if TYPE_CHECKING:
+    from coincast_training.evaluation.options import EvaluationOptions
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of daily candles, one <coin id>.csv a coin.")]
 ConfigDir = Annotated[
@@ -43,6 +46,9 @@ def evaluate(
     risk: bool = typer.Option(
         False, "--risk", help="Evaluate risk answers instead: value at risk, touches, joint paths."
     ),
+    thin: bool = typer.Option(
+        False, "--thin", help="Compare the starter with a model trained on a free plan's thin history."
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and
@@ -68,7 +74,9 @@ def evaluate(
             config_dir=config_dir,
             horizons=days_ahead(split_ids(horizons)),
         )
-        if interval == "1h":
+        if thin:
+            _evaluate_thin(options)
+        elif interval == "1h":
             from coincast_training.hourly.evaluation import evaluate_hourly  # noqa: PLC0415 - as above
 
             evaluate_hourly(options, errors if as_json else None)
@@ -82,4 +90,36 @@ def evaluate(
         raise InvalidInput(str(error)) from error
     if as_json:
         name = "evaluation_hourly.json" if interval == "1h" else "risk.json" if risk else "evaluation.json"
+        name = "thin_start.json" if thin else name
         sys.stdout.write((out / name).read_text(encoding="utf-8"))
+
+
+def _evaluate_thin(options: EvaluationOptions) -> None:
+    """Run the comparison on thin inputs and print its table."""
+    import numpy as np  # noqa: PLC0415 - only for this variant
+
+    from coincast_training.evaluation.csv_loader import read_folder  # noqa: PLC0415 - as above
+    from coincast_training.evaluation.thin_start import (  # noqa: PLC0415 - as above
+        ThinOptions,
+        evaluate_thin,
+        table,
+        write_report,
+    )
+    from coincast_training.starter.build import RECIPES  # noqa: PLC0415 - as above
+
+    panel = read_folder(options.data).panel
+    if unknown := [coin_id for coin_id in options.coins if coin_id not in panel]:
+        raise InvalidInput(f"coins: {', '.join(unknown)} not in {options.data}.", field="coins")
+    panel = {coin_id: panel[coin_id] for coin_id in options.coins or panel}
+    found = evaluate_thin(
+        panel,
+        ThinOptions(
+            first=np.datetime64(options.first or "2022-01-01", "D"),
+            last=np.datetime64(options.last or "2025-08-31", "D"),
+            horizons=options.horizons or (1, 7, 14, 30),
+            models=options.models or tuple(RECIPES),
+        ),
+        lambda fraction, stage: errors.print(f"{100 * fraction:5.1f} % {stage}", highlight=False),
+    )
+    write_report(found, options.out)
+    sys.stdout.write(table(found))

@@ -21,7 +21,7 @@ from coincast_training.registry.registry import Registry
 
 log = structlog.get_logger(__name__)
 STARTER_DIR = Path(__file__).parent / "models"
-STARTER_MODELS = ("lightgbm",)
+STARTER_MODELS = ("lightgbm", "ml_ensemble")
 STARTER_VERSION = "v000001"
 REQUESTED_BY = "starter"
 
