@@ -8,7 +8,7 @@ import numpy as np
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.features import rolling as k
 from coincast_modelkit.features.market import Market
-from coincast_modelkit.volatility import daily_variance, parkinson_variance
+from coincast_modelkit.volatility import daily_variance, garman_klass_variance, parkinson_variance
 
 
 class Context:
@@ -44,6 +44,11 @@ class Context:
     def parkinson(self) -> Floats:
         """Parkinson variance of each day, NaN without high and low."""
         return parkinson_variance(self.candles)
+
+    @cached_property
+    def garman_klass(self) -> Floats:
+        """Garman-Klass variance of each day, NaN without open, high and low."""
+        return garman_klass_variance(self.candles)
 
     @cached_property
     def variance(self) -> Floats:

@@ -3,6 +3,8 @@
 Parkinson 1980, Garman and Klass 1980, Rogers and Satchell 1991, Wilder 1978 (average true range).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from coincast_modelkit.candles import Floats
@@ -12,11 +14,15 @@ from coincast_modelkit.features.definition import Feature
 
 GROUP = "ranges"
 SPANS = (1, 5, 10, 22, 66)
+MEASURES: dict[str, Callable[[Context], Floats]] = {
+    "parkinson": lambda c: c.parkinson,
+    "garman_klass": lambda c: c.garman_klass,
+}
 
 
 def _log_variance(measure: str, window: int) -> Feature:
     def compute(c: Context) -> Floats:
-        return 0.5 * k.log_of(k.rolling_mean(getattr(c, measure), window))
+        return 0.5 * k.log_of(k.rolling_mean(MEASURES[measure](c), window))
 
     return Feature(
         name=f"{measure}_{window}",
