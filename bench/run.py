@@ -19,6 +19,7 @@ ON_NOTHING = (
     "market_memory",
     "features_speed",
     "models_speed",
+    "scenarios_speed",
     "gateway_speed",
     "training_executors",
     "training_costs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +98,12 @@ def simulate_paths(window: ScenarioWindow, forecasts: Forecasts, days: int) -> J
     own = window.columns(forecasts.coin_ids)
     at = [column[h] for h in range(1, days + 1)]
     levels = (np.arange(count) + 0.5) / count
-    marginals = forecasts.quantile_log_returns(levels)[:, at]
+    wanted = replace(
+        forecasts,
+        horizons=tuple(range(1, days + 1)),
+        log_return_quantiles=forecasts.log_return_quantiles[:, at],
+    )
+    marginals = wanted.quantile_log_returns(levels)
     closes = np.take_along_axis(marginals, own.ranks[:, :days], axis=2)
     steps = day_scales(_scales(forecasts, days))[..., None]
     before = np.concatenate([np.zeros((len(closes), 1, count)), closes[:, :-1]], axis=1)
