@@ -20,7 +20,7 @@ MODEL ?= lightgbm
 TRAIN ?= 0
 DATA ?= $(wildcard ../shared/data/daily)
 run demo: export UPSTREAM := $(UPSTREAM)
-run demo: export PORT := $(PORT)
+run demo doctor: export PORT := $(PORT)
 run demo: export COIN := $(COIN)
 run demo: export DAYS := $(DAYS)
 run demo: export MODEL := $(MODEL)
@@ -28,11 +28,16 @@ run demo: export TRAIN := $(TRAIN)
 run demo: export DATA := $(DATA)
 up down: export PORT := $(PORT)
 
+# uv prints what it resolves, downloads and installs on a terminal; in a log, one line before and after say enough.
 define install
-	@echo "Coincast: installing $(1) (once; quick the next time)"
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode --quiet -r $(1) \
-	    || $(BIN)/python -m pip install --require-hashes --quiet -r $(1)
-	@$(BIN)/uv pip install --python $(BIN)/python --quiet --offline --no-deps --no-build-isolation $(patsubst %,-e ./%,$(PACKAGES))
+	@echo "Coincast: installing $(1), a few hundred MB the first time (quick afterwards)"
+	@began=$$(date +%s); \
+	( $(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r $(1) 2>&1 \
+	    | grep --line-buffered -E '^(Resolved|Prepared|Downloading|Installed|Bytecode|error|warning: Failed)|^  ?[×╰]'; \
+	  exit $${PIPESTATUS[0]} ) \
+	    || $(BIN)/python -m pip install --require-hashes -r $(1); \
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --offline --no-deps --no-build-isolation $(patsubst %,-e ./%,$(PACKAGES)) \
+	    && echo "Coincast: installed in $$(( $$(date +%s) - began )) s"
 	@touch $@
 endef
 
@@ -65,7 +70,7 @@ $(VENV)/.lstm: $(VENV)/.run requirements/training-lstm.txt
 setup-lstm: $(VENV)/.lstm ## Add TensorFlow (about 500 MB), with which the lstm is trained
 
 .PHONY: run
-run: $(VENV)/.run ## Start the whole system here: UPSTREAM=auto|coingecko|sandbox DATA=dir PORT=8000 REDIS_URL=
+run: $(VENV)/.run ## Start the whole system here: UPSTREAM=auto|coingecko|sandbox COINGECKO_API_KEY= DATA=dir PORT=8000 REDIS_URL=
 	@exec $(BIN)/python -m coincast_stack run
 
 .PHONY: demo
@@ -75,6 +80,10 @@ demo: $(VENV)/.run ## One forecast from nothing, printed: DATA=dir COIN=bitcoin 
 # Tests of one file run in one worker; WORKERS=0 runs all tests in this process.
 WORKERS ?= 2
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+.PHONY: doctor
+doctor: $(VENV)/.run ## Check upstream, key and plan, Redis, disk, ports and versions, with a remedy for each failure
+	@$(BIN)/python -m coincast_stack doctor
 
 .PHONY: test
 test: $(VENV)/.dev ## Every test: unit, contract, integration, end to end (WORKERS=2 TESTS=path)
@@ -133,12 +142,19 @@ soak: $(VENV)/.dev ## Mixed traffic with faults, then slopes: SOAK_MINUTES=60 SO
 
 .PHONY: up
 up: ## The whole system in Docker: docker compose up, and where to look
+	@command -v docker >/dev/null \
+	    || { echo "make up needs Docker: install Docker Engine and its compose plugin. make run needs neither."; exit 2; }
+	@docker compose version >/dev/null 2>&1 \
+	    || { echo "make up needs Docker's compose plugin, version 2 or later: install docker-compose-plugin"; exit 2; }
+	@docker info >/dev/null 2>&1 \
+	    || { echo "make up needs a Docker engine that answers: start it, or join the docker group"; exit 2; }
 	@docker compose up --detach --build --wait
 	@echo "Coincast: http://127.0.0.1:$(PORT)/docs   Grafana: http://127.0.0.1:$${GRAFANA_PORT:-3000}"
 	@docker compose logs --no-log-prefix secrets | tail -n 3
 
 .PHONY: down
 down: ## Stop what make up started; volumes stay
+	@docker compose version >/dev/null 2>&1 || { echo "make down needs Docker and its compose plugin"; exit 2; }
 	@docker compose down
 
 .PHONY: up-test

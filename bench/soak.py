@@ -27,8 +27,8 @@ from soaking.samples import Sampler
 from soaking.traffic import Traffic
 
 from coincast_stack.options import StackOptions
-from coincast_stack.readiness import wait_until_ready
 from coincast_stack.stack import Stack, running_stack
+from coincast_stack.status.readiness import wait_until_ready
 
 WARM_SHARE = 0.15
 READY_SECONDS = 1800.0

@@ -15,7 +15,6 @@ PENDING_NAMES = {
     "coincast_chassis",
     "coincast_client",
     "coincast_modelkit",
-    "coincast_stack",
     "coincast_gateway",
     "coincast_market_data",
     "coincast_forecast",
@@ -25,7 +24,6 @@ PENDING_LAYOUT = {"coincast_forecast", "coincast_training"}
 PENDING_CALLS = {
     "coincast_modelkit",
     "coincast_sandbox",
-    "coincast_stack",
     "coincast_gateway",
     "coincast_forecast",
     "coincast_training",

@@ -18,7 +18,7 @@ from coincast_sandbox.testing import running_sandbox
 from coincast_stack.console import ProgressLines, say_death
 from coincast_stack.environment import Ports
 from coincast_stack.errors import ChildDeathError, SetupError
-from coincast_stack.layout import build_layout, inherited
+from coincast_stack.layout import build_layout, inherited, redis_config
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.child import Child, Command
 from coincast_stack.processes.ports import ensure_free, free_ports
@@ -85,8 +85,30 @@ def test_coingecko_runs_start_no_sandbox_and_a_given_redis_no_server(tmp_path: P
     assert "MARKET_UPSTREAM_URL" not in layout.services["market"].environment
 
 
+def test_the_embedded_redis_takes_a_password_from_a_private_file(tmp_path: Path) -> None:
+    layout = build_layout(StackOptions(tmp_path), Upstream.SANDBOX, PORTS, redis_password="s3cret")
+    assert layout.redis is not None
+    assert layout.redis_url == f"redis://:s3cret@127.0.0.1:{PORTS.redis}/0"
+    assert not any("s3cret" in argument for argument in layout.redis.arguments)
+    assert "requirepass s3cret\n" in redis_config(layout)
+    assert "bind 127.0.0.1\n" in redis_config(layout)
+
+
+def test_the_key_and_the_admin_token_reach_their_service_alone(tmp_path: Path) -> None:
+    options = StackOptions(tmp_path, coingecko_api_key="CG-1", admin_token="t0ken")
+    services = build_layout(options, Upstream.COINGECKO, PORTS).services
+    assert services["market"].environment["MARKET_API_KEY"] == "CG-1"
+    assert services["gateway"].environment["GATEWAY_ADMIN_TOKEN"] == "t0ken"
+    others = [services[name].environment for name in ("training", "forecast")]
+    assert not any({"CG-1", "t0ken"} & set(environment.values()) for environment in others)
+    sandbox = build_layout(options, Upstream.SANDBOX, PORTS).services["market"].environment
+    assert sandbox["MARKET_API_KEY"] == "sandbox"
+
+
 def test_settings_of_a_service_reach_that_service_alone() -> None:
-    found = inherited({"PATH": "/bin", "MARKET_API_KEY": "secret", "GATEWAY_PORT": "1"})
+    found = inherited(
+        {"PATH": "/bin", "MARKET_API_KEY": "secret", "COINGECKO_API_KEY": "k", "GATEWAY_PORT": "1"}
+    )
     assert found == {"PATH": "/bin"}
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MODELS = ("lightgbm", "lstm", "ml_ensemble")
+# Trained on hourly candles, with a pipeline and a record of their own.
+HOURLY_MODELS = ("intraday",)
+TRAINED_MODELS = (*MODELS, *HOURLY_MODELS)
 ALIASES = ("production", "challenger", "shadow")
 
 

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from typing import Literal
 
 import grpc
+import numpy as np
 import structlog
 
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2, market_pb2_grpc
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 from coincast_modelkit.candles import Candles
-from coincast_training.ports import History
+from coincast_modelkit.hourly.candles import HourlyCandles
+from coincast_training.ports import History, HourlyHistory
 
 log = structlog.get_logger(__name__)
 Figure = Literal["open", "high", "low", "volume"]
+Spans = dict[str, list[market_pb2.History]]
 MAX_DAYS = 10_000
 FIRST_PAUSE_SECONDS = 0.5
 
@@ -43,9 +46,25 @@ class MarketDataHistory:
         """The last `days` closed days of each coin (0 for all); a coin's own error does not stop the
         others.
         """
+        spans, problems = await self._fetch(ids, days, market_pb2.CANDLE_INTERVAL_ONE_DAY)
+        panel = {coin_id: _candles(coin_id, spans[coin_id]) for coin_id in sorted(spans)}
+        panel = {coin_id: candles for coin_id, candles in panel.items() if len(candles)}
+        return History(panel=panel, source=_source(spans), problems=problems)
+
+    async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
+        """Fetch the last `days` times 24 closed hours of each coin; 0 for all there are."""
+        spans, problems = await self._fetch(ids, days, market_pb2.CANDLE_INTERVAL_ONE_HOUR)
+        panel = {coin_id: hourly_candles(coin_id, spans[coin_id]) for coin_id in sorted(spans)}
+        panel = {coin_id: candles for coin_id, candles in panel.items() if len(candles)}
+        return HourlyHistory(panel=panel, source=_source(spans), problems=problems)
+
+    async def _fetch(
+        self, ids: Sequence[str], days: int, interval: market_pb2.CandleInterval.ValueType
+    ) -> tuple[Spans, dict[str, str]]:
+        """Fetch the spans of every coin, trying again where the stream breaks off."""
         for attempt in range(1, self._attempts + 1):
             try:
-                return await self._fetch_once(ids, days)
+                return await self._fetch_once(ids, days, interval)
             except (Unavailable, Timeout) as error:
                 if attempt == self._attempts:
                     raise Unavailable(
@@ -56,11 +75,13 @@ class MarketDataHistory:
                 await asyncio.sleep(self._first_pause_seconds * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
 
-    async def _fetch_once(self, ids: Sequence[str], days: int) -> History:
+    async def _fetch_once(
+        self, ids: Sequence[str], days: int, interval: market_pb2.CandleInterval.ValueType
+    ) -> tuple[Spans, dict[str, str]]:
         spans: dict[str, list[market_pb2.History]] = defaultdict(list)
         problems: dict[str, str] = {}
         request = market_pb2.StreamHistoryRequest(
-            ids=list(ids), vs_currency=self._vs_currency, days=days or MAX_DAYS
+            ids=list(ids), vs_currency=self._vs_currency, days=days or MAX_DAYS, interval=interval
         )
         try:
             async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):
@@ -72,9 +93,7 @@ class MarketDataHistory:
             raise
         except grpc.aio.AioRpcError as error:
             raise Unavailable(f"{error.code().name}: {error.details()}") from error
-        panel = {coin_id: _candles(coin_id, spans[coin_id]) for coin_id in sorted(spans)}
-        panel = {coin_id: candles for coin_id, candles in panel.items() if len(candles)}
-        return History(panel=panel, source=_source(spans), problems=problems)
+        return spans, problems
 
 
 def _candles(coin_id: str, spans: list[market_pb2.History]) -> Candles:
@@ -96,7 +115,27 @@ def _candles(coin_id: str, spans: list[market_pb2.History]) -> Candles:
     )
 
 
-def _source(spans: dict[str, list[market_pb2.History]]) -> str:
+def hourly_candles(coin_id: str, spans: Sequence[market_pb2.History]) -> HourlyCandles:
+    """Return one coin's hourly spans as candles; an hour given twice keeps its last form."""
+    by_hour = {candle.start_unix_seconds: candle for span in spans for candle in span.hourly_candles}
+    candles = [by_hour[hour] for hour in sorted(by_hour)]
+
+    def column(name: Figure) -> list[float]:
+        return [getattr(candle, name) if candle.HasField(name) else float("nan") for candle in candles]
+
+    starts = np.array([candle.start_unix_seconds for candle in candles], dtype="datetime64[s]")
+    return HourlyCandles.of(
+        coin_id,
+        starts,
+        [candle.close for candle in candles],
+        open=column("open"),
+        high=column("high"),
+        low=column("low"),
+        volume=column("volume"),
+    )
+
+
+def _source(spans: Spans) -> str:
     """The worst of the sources: one coin from the sandbox makes the whole panel the sandbox's."""
     sources = {span.provenance.source for parts in spans.values() for span in parts}
     worst = max(sources, default=common_pb2.SOURCE_UNSPECIFIED)

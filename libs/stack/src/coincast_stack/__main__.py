@@ -1,10 +1,14 @@
-"""`python -m coincast_stack run|demo`: what `make run` and `make demo` start."""
+"""`python -m coincast_stack run|demo|doctor`: what `make run`, `make demo` and `make doctor` start."""
+
+from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,6 +16,7 @@ import typer
 
 from coincast_stack.console import console
 from coincast_stack.demo import NO_ARTIFACT_NEEDED, demo
+from coincast_stack.doctor import Setup, examine, show
 from coincast_stack.errors import StackError
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.run import run
@@ -28,6 +33,16 @@ RedisOption = Annotated[
 ]
 
 
+VarOption = Annotated[Path, typer.Option(envvar="VAR_DIR", help="Folder of the state.")]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        envvar="COINGECKO_API_KEY", show_envvar=True, help="CoinGecko's key; none: the keyless plan."
+    ),
+]
+
+
+@app.command("up", hidden=True)
 @app.command("run")
 def run_command(
     upstream: UpstreamOption = Upstream.AUTO,
@@ -35,11 +50,34 @@ def run_command(
     redis_url: RedisOption = "",
     *,
     port: Annotated[int, typer.Option(envvar="PORT", help="Port of the gateway.")] = 8000,
-    var_dir: Annotated[Path, typer.Option(envvar="VAR_DIR", help="Where state is kept.")] = Path("var"),
+    var_dir: VarOption = Path("var"),
+    api_key: KeyOption = "",
 ) -> None:
     """Start the whole system and keep it running until Ctrl-C."""
-    options = StackOptions(var_dir, upstream, _folder(data), port, redis_url, later=("ml_ensemble",))
-    _ending_well(run(options, console()))
+    options = StackOptions(
+        var_dir,
+        upstream,
+        _folder(data),
+        port,
+        redis_url=redis_url,
+        later=("ml_ensemble",),
+        coingecko_api_key=api_key,
+        admin_token=secrets.token_urlsafe(18),
+    )
+    _run_to_exit_code(run(options, console()))
+
+
+@app.command("doctor")
+def doctor_command(
+    redis_url: RedisOption = "",
+    *,
+    port: Annotated[int, typer.Option(envvar="PORT", help="Port of the gateway.")] = 8000,
+    var_dir: VarOption = Path("var"),
+    api_key: KeyOption = "",
+) -> None:
+    """Check upstream, key and plan, Redis, disk, ports and versions; exit code 1 where a remedy is needed."""
+    setup = Setup(var_dir, port, redis_url, api_key)
+    raise typer.Exit(show(asyncio.run(examine(setup)), console()))
 
 
 @app.command("demo")
@@ -69,9 +107,10 @@ def demo_command(
             redis_url=redis_url,
             train=models,
             coins=(coin,),
+            coingecko_api_key=os.environ.get("COINGECKO_API_KEY", ""),
             extra_environment=trained,
         )
-        reply = _ending_well(demo(options, coin, days, model, console()))
+        reply = _run_to_exit_code(demo(options, coin, days, model, console()))
     sys.stdout.write(reply.decode() + "\n")
 
 
@@ -79,8 +118,8 @@ def _folder(text: str) -> Path | None:
     return Path(text) if text.strip() else None
 
 
-def _ending_well(work: Coroutine[Any, Any, Result]) -> Result:
-    """Runs it; a known trouble is told on stderr and becomes the exit code, a signal ends it in order."""
+def _run_to_exit_code(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run to the end; an error of the stack becomes a line on stderr and the exit code."""
     try:
         return asyncio.run(_until_signal(work))
     except StackError as error:
@@ -95,6 +134,15 @@ async def _until_signal(work: Coroutine[Any, Any, Result]) -> Result:
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await task
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command as another program would; return its exit code."""
+    try:
+        app(args=list(arguments), prog_name="coincast")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 if __name__ == "__main__":

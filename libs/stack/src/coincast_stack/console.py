@@ -1,35 +1,101 @@
-"""What a person sees at the terminal: progress, the warning about the sandbox, a forecast as a table."""
+"""Terminal output: progress, the warning about the sandbox, a forecast as a table."""
+
+from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from coincast_stack.errors import ChildDeathError
 from coincast_stack.stack import Stack
+from coincast_stack.status.market import UpstreamView
 
 STEP = 0.1
 
 
 def console() -> Console:
-    """Standard output; wide enough for the table where it is no terminal."""
+    """Return the console of standard output, wide enough for the table where it is no terminal."""
     return Console() if sys.stdout.isatty() else Console(width=110)
 
 
+def upstream_text(view: UpstreamView | None) -> str:
+    """Return what the upstream does, in a few words; empty where there is nothing to wait for."""
+    if view is None or not (view.fetching or view.waiting):
+        return ""
+    parts = [view.fetching or f"{view.waiting} calls wait"]
+    if view.calls_left is not None:
+        parts.append(f"{view.calls_left} calls left this minute")
+    if view.seconds_left >= 1:
+        parts.append(f"about {view.seconds_left:.0f} s left")
+    return ", ".join(parts)
+
+
+def start_progress(out: Console) -> ProgressBar | ProgressLines:
+    """Return a bar for a terminal, lines for a log."""
+    return ProgressBar(out) if out.is_terminal else ProgressLines(out)
+
+
+class ProgressBar:
+    """One bar at the bottom of a terminal: the stage, its share, the upstream's work, the time so far."""
+
+    def __init__(self, out: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[upstream]}", style="dim"),
+            TimeElapsedColumn(),
+            console=out,
+            transient=True,
+        )
+        self._task = self._bar.add_task("starting", total=None, upstream="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, text: str, share: float | None) -> None:
+        """Show a stage and how far it is (0 to 1), where that is known."""
+        total = None if share is None else 1.0
+        self._bar.update(self._task, description=escape(text), total=total, completed=share or 0.0)
+
+    def show_upstream(self, view: UpstreamView | None) -> None:
+        """Show what the upstream does."""
+        self._bar.update(self._task, upstream=escape(upstream_text(view)))
+
+
 class ProgressLines:
-    """Prints a line when the stage changes, or the share has moved by a tenth; never floods a log."""
+    """Print a line when the stage changes or the share has moved by a tenth, so that a log stays short."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
         self._began = time.monotonic()
         self._last: tuple[str, int] | None = None
+        self._fetching = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show_upstream(self, view: UpstreamView | None) -> None:
+        """Print a line when the upstream begins to fetch something else."""
+        fetching = view.fetching if view else ""
+        if view and fetching and fetching != self._fetching:
+            self(upstream_text(view), None)
+        self._fetching = fetching
 
     def __call__(self, text: str, share: float | None) -> None:
-        """A stage, and how far it is (0..1) where that is known."""
+        """Print a stage and how far it is (0 to 1), where that is known."""
         mark = (text, int((share or 0.0) / STEP))
         if mark == self._last:
             return
@@ -40,7 +106,7 @@ class ProgressLines:
 
 
 def sandbox_warning(stack: Stack, data: str) -> Panel:
-    """The lines that nobody can miss."""
+    """Return the panel that says that this is not real market data."""
     replayed = f"It replays the candles of {data}, on a day of its own" if data else "It simulates 300 coins"
     text = (
         f"[bold]NOT REAL MARKET DATA: the sandbox stands in for CoinGecko.[/]\n{replayed}; "
@@ -50,12 +116,12 @@ def sandbox_warning(stack: Stack, data: str) -> Panel:
 
 
 def say_death(death: ChildDeathError, out: Console) -> None:
-    """Names the process with its last log lines, as they are: brackets in them are no markup."""
+    """Print which process ended, with its last log lines verbatim: brackets in them are no markup."""
     out.print(str(death), style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def forecast_table(forecast: dict[str, Any]) -> Table:
-    """One coin's forecast: a row a day, the median and its intervals."""
+    """Return one coin's forecast as a table: a row a day, the median and its intervals."""
     points = forecast["points"]
     levels = list(points[0]["intervals"])
     served = f"{forecast['served_by']} {forecast['version']}".strip() + f", source {forecast['source']}"

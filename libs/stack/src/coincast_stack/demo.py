@@ -1,4 +1,6 @@
-"""`make demo`: from nothing to one forecast on the screen, and nothing left behind."""
+"""`make demo`: print one forecast from nothing, and leave nothing behind."""
+
+from __future__ import annotations
 
 import asyncio
 import time
@@ -10,9 +12,9 @@ from coincast_stack.console import ProgressLines, forecast_table
 from coincast_stack.errors import StackError
 from coincast_stack.options import StackOptions
 from coincast_stack.processes.probes import as_json, get
-from coincast_stack.readiness import wait_until_ready
 from coincast_stack.run import _say_upstream
 from coincast_stack.stack import Stack, running_stack
+from coincast_stack.status.readiness import wait_until_ready
 
 READY_SECONDS = 1800.0
 FORECAST_SECONDS = 60.0
@@ -20,13 +22,20 @@ NO_ARTIFACT_NEEDED = ("technical", "auto")
 
 
 async def demo(options: StackOptions, coin: str, days: int, model: str, out: Console) -> bytes:
-    """Runs the line once; returns the gateway's JSON reply. Raises StackError where any part of it fails."""
+    """Forecast once, from nothing.
+
+    Returns:
+        The gateway's JSON reply.
+
+    Raises:
+        StackError: A part of the system failed.
+    """
     progress = ProgressLines(out)
     progress("starting every service on free ports, with no model yet", None)
     async with running_stack(options) as stack:
         _say_upstream(stack, options, out)
         await wait_until_ready(stack, options.train, progress, READY_SECONDS)
-        progress("asking the gateway", None)
+        progress("requesting the forecast", None)
         reply = await _forecast(stack, coin, days, model)
         for artifact in sorted((stack.layout.state_dir / "artifacts").glob("*/v*/manifest.json")):
             out.print(f"artifact: {artifact.parent.relative_to(stack.layout.state_dir)}", highlight=False)
@@ -52,7 +61,7 @@ async def _forecast(stack: Stack, coin: str, days: int, model: str) -> bytes:
 
 
 def _what_is_wrong(status: int, document: object, model: str) -> str:
-    """Empty where the reply is a forecast by the model asked for."""
+    """Return why the reply is no forecast by the wanted model; empty if it is one."""
     if status != 200 or not isinstance(document, dict):
         return f"the gateway answered {status}: {document}"
     if not document.get("forecasts"):

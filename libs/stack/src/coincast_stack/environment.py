@@ -1,4 +1,6 @@
-"""How the four services are told of each other: the environment of each, by its own prefix."""
+"""The environment of each service, under its own prefix: addresses, folders and the caller's settings."""
+
+from __future__ import annotations
 
 import os
 import sys
@@ -17,7 +19,7 @@ DRAIN_SECONDS = "1"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """One port a listener."""
+    """A port for each listener."""
 
     gateway: int
     market: int
@@ -42,13 +44,17 @@ class Environment:
     redis_url: str
 
     def target(self, service: str) -> str:
-        """A service's gRPC address."""
+        """Return a service's gRPC address."""
         return f"127.0.0.1:{getattr(self.ports, service)}"
 
 
 def service_commands(wiring: Environment) -> dict[str, Command]:
-    """The four services. The caller's own settings pass, except where they would cut the wires."""
-    suggested = {"market": _market_suggested(wiring), "training": _training_suggested(wiring)}
+    """Return the commands of the services; the caller's settings pass, except addresses and folders."""
+    suggested = {
+        "market": _market_suggested(wiring),
+        "training": _training_suggested(wiring),
+        "gateway": _gateway_suggested(wiring),
+    }
     fixed = {
         "market": _market(wiring),
         "training": _training(wiring),
@@ -67,7 +73,7 @@ def service_commands(wiring: Environment) -> dict[str, Command]:
 
 
 def own_settings(prefix: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What the caller has set for one service."""
+    """Return the caller's settings of one service."""
     return {k: v for k, v in environment.items() if k.startswith(prefix)}
 
 
@@ -86,13 +92,14 @@ def _common(wiring: Environment, name: str) -> dict[str, str]:
 
 
 def _replayed_coins(wiring: Environment) -> str:
-    """The coins of a replayed folder, comma-separated; empty where none is replayed."""
+    """Return the coins of a replayed folder, comma-separated; empty without one."""
     return ",".join(folder_coins(wiring.options)) if wiring.upstream == Upstream.SANDBOX else ""
 
 
 def _market_suggested(wiring: Environment) -> dict[str, str]:
     if wiring.upstream == Upstream.COINGECKO:
-        return {}
+        key = wiring.options.coingecko_api_key
+        return {"API_KEY": key} if key else {}
     coins = _replayed_coins(wiring)
     limits = {"PER_MINUTE_LIMIT": "6000", "PER_MONTH_LIMIT": "0"}
     return limits | ({"WARM_IDS": coins} if coins else {})
@@ -104,6 +111,11 @@ def _market(wiring: Environment) -> dict[str, str]:
         return settings
     url = f"http://127.0.0.1:{wiring.ports.sandbox}/api/v3"
     return settings | {"UPSTREAM_URL": url, "PLAN": "pro", "API_KEY": "sandbox"}
+
+
+def _gateway_suggested(wiring: Environment) -> dict[str, str]:
+    token = wiring.options.admin_token
+    return {"ADMIN_TOKEN": token} if token else {}
 
 
 def _training_suggested(wiring: Environment) -> dict[str, str]:

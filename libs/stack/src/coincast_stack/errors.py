@@ -1,4 +1,6 @@
-"""What can go wrong with a stack, told in words for the person at the terminal."""
+"""Errors of a stack, as sentences for the person at the terminal."""
+
+from __future__ import annotations
 
 
 class StackError(Exception):
@@ -11,9 +13,7 @@ class StackError(Exception):
 
 
 class SetupError(StackError):
-    """A port in use, a missing folder, a file that cannot be read, an upstream that was asked for and is
-    away.
-    """
+    """The caller must change something first: a port, a folder, a file, a setting."""
 
     exit_code = 2
 

@@ -1,4 +1,6 @@
-"""What runs where: the command, ports and environment of every process. Pure; nothing is started here."""
+"""The command, ports and environment of every process; nothing is started here."""
+
+from __future__ import annotations
 
 import os
 import sys
@@ -13,7 +15,9 @@ from coincast_stack.environment import Environment, Ports, own_settings, service
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.child import Command
 
-PREFIXES = ("MARKET_", "FORECAST_", "TRAINING_", "GATEWAY_", "SANDBOX_")
+REDIS_CONFIG = "valkey.conf"
+# Handed to one service alone, each by the setting of its own.
+PREFIXES = ("COINGECKO_", "MARKET_", "FORECAST_", "TRAINING_", "GATEWAY_", "SANDBOX_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +29,33 @@ class StackLayout:
     ports: Ports
     redis_url: str
     redis: Command | None
+    redis_password: str
     sandbox: Command | None
     services: Mapping[str, Command]
 
 
-def build_layout(options: StackOptions, upstream: Upstream, ports: Ports) -> StackLayout:
-    """The layout of a stack. Sandbox runs keep their state apart, so that it never mixes with CoinGecko's."""
+def build_layout(
+    options: StackOptions, upstream: Upstream, ports: Ports, *, redis_password: str = ""
+) -> StackLayout:
+    """Return the layout of a stack.
+
+    Args:
+        options: What the caller wants.
+        upstream: The upstream that was chosen. The sandbox has a state folder of its own, so that its data
+            never mixes with CoinGecko's.
+        ports: A port for each listener.
+        redis_password: Password of the embedded Redis.
+    """
     state = state_dir(options, upstream)
-    redis_url = options.redis_url or f"redis://127.0.0.1:{ports.redis}/0"
+    login = f":{redis_password}@" if redis_password else ""
+    redis_url = options.redis_url or f"redis://{login}127.0.0.1:{ports.redis}/0"
     return StackLayout(
         upstream=upstream,
         state_dir=state,
         ports=ports,
         redis_url=redis_url,
-        redis=None if options.redis_url else _redis(state, ports),
+        redis=None if options.redis_url else _redis(state),
+        redis_password=redis_password,
         sandbox=_sandbox(options, ports) if upstream == Upstream.SANDBOX else None,
         services=service_commands(Environment(options, upstream, state, ports, redis_url)),
     )
@@ -55,17 +72,31 @@ def state_dir(options: StackOptions, upstream: Upstream) -> Path:
 
 
 def inherited(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The caller's environment as every child gets it: settings of the services are handed to their own
-    service alone.
-    """
+    """Return the caller's environment without the settings of services, which only their service gets."""
     return {k: v for k, v in environment.items() if not k.startswith(PREFIXES)}
 
 
-def _redis(state: Path, ports: Ports) -> Command:
-    """Valkey with an append-only file. Its own wrapper would leave it running when the stack is killed."""
-    arguments = [str(get_binary_path()), "--port", str(ports.redis), "--bind", "127.0.0.1"]
-    arguments += ["--dir", str(state / "redis"), "--appendonly", "yes", "--save", "", "--daemonize", "no"]
-    return Command("redis", arguments)
+def redis_config(layout: StackLayout) -> str:
+    """Return the configuration of the embedded server: an append-only file, loopback alone, a password.
+
+    The password stands in a file that only this user can read: every user sees a process's arguments.
+    """
+    lines = {
+        "bind": "127.0.0.1",
+        "port": str(layout.ports.redis),
+        "dir": f'"{(layout.state_dir / "redis").resolve()}"',
+        "appendonly": "yes",
+        "save": '""',
+        "daemonize": "no",
+    }
+    if layout.redis_password:
+        lines["requirepass"] = layout.redis_password
+    return "".join(f"{name} {value}\n" for name, value in lines.items())
+
+
+def _redis(state: Path) -> Command:
+    """Return the command of Valkey itself: its Python wrapper would outlive a stack that is killed."""
+    return Command("redis", [str(get_binary_path()), str(state / "redis" / REDIS_CONFIG)])
 
 
 def _sandbox(options: StackOptions, ports: Ports) -> Command:

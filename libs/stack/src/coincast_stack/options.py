@@ -1,4 +1,6 @@
-"""What the caller wants of a stack."""
+"""Options of a stack."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,8 +17,21 @@ class Upstream(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """`port` 0 picks a free one; `data` None simulates; an empty `redis_url` starts a server; `train` names
-    first models, without which it is not ready; `later` those that are trained after them, while it serves.
+    """Options of a stack.
+
+    Attributes:
+        var_dir: Folder of the state.
+        upstream: Where market data comes from.
+        data: Folder of candles that the sandbox replays; None simulates coins.
+        port: Port of the gateway; 0 picks a free one.
+        redis_url: A Redis that runs already; empty starts an embedded server.
+        train: Models that must be served before the stack counts as ready.
+        later: Models that are trained afterwards, while the stack serves.
+        coins: Coins that the folder of candles must hold.
+        sandbox_arguments: Further arguments of the sandbox.
+        extra_environment: Settings of services, by their full names.
+        coingecko_api_key: Key for CoinGecko; empty uses the keyless plan, unless MARKET_API_KEY is set.
+        admin_token: Token for the gateway's administrative routes; empty leaves the gateway's own setting.
     """
 
     var_dir: Path
@@ -29,3 +44,5 @@ class StackOptions:
     coins: tuple[str, ...] = ()
     sandbox_arguments: tuple[str, ...] = ()
     extra_environment: dict[str, str] = field(default_factory=dict)
+    coingecko_api_key: str = field(default="", repr=False)
+    admin_token: str = field(default="", repr=False)

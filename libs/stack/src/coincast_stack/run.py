@@ -1,71 +1,101 @@
-"""`make run`: the stack until Ctrl-C."""
+"""`make run`: the whole system until Ctrl-C."""
+
+from __future__ import annotations
 
 import asyncio
 import importlib.util
 import signal
 import time
+from typing import Any
 
 from rich.console import Console
 
-from coincast_stack.console import ProgressLines, sandbox_warning, say_death
-from coincast_stack.errors import ChildDeathError
+from coincast_stack.console import ProgressBar, ProgressLines, sandbox_warning, start_progress
 from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.readiness import wait_until_ready
+from coincast_stack.processes.supervisor import Supervisor
 from coincast_stack.stack import Stack, running_stack
+from coincast_stack.status.market import MarketWatch
+from coincast_stack.status.readiness import wait_until_ready
 
 READY_SECONDS = 1800.0
-WATCH_SECONDS = 0.5
-RESTARTS_PER_MINUTE = 3
+UPSTREAM_POLL_SECONDS = 1.0
 LSTM_HINT = (
-    "The lstm model is not trained here: TensorFlow (about 500 MB) is not installed. "
-    "To add it:\n  .venv/bin/uv pip install --python .venv/bin/python --require-hashes "
-    "-r requirements/training-lstm.txt"
+    "The lstm model is not trained here: TensorFlow is not installed. make setup-lstm adds it (500 MB)."
 )
 
 
 async def run(options: StackOptions, out: Console) -> None:
-    """Starts, says when it is ready, watches, and ends everything on Ctrl-C. Raises StackError."""
+    """Start everything, say when it is ready, supervise it, and end it on Ctrl-C.
+
+    Raises:
+        StackError: The stack cannot start or cannot go on.
+    """
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     if options.upstream == Upstream.AUTO:
-        out.print("[dim]asking CoinGecko (up to 3 s)[/]")
+        out.print("[dim]checking whether CoinGecko answers (up to 3 s)[/]")
     async with running_stack(options) as stack:
         _say_upstream(stack, options, out)
         if importlib.util.find_spec("tensorflow") is None:
             out.print(LSTM_HINT, highlight=False)
-        serving = asyncio.create_task(_serve(stack, options, out))
-        stopped = asyncio.create_task(stopping.wait())
-        done, _ = await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        serving.cancel()
+        await _until_stopped(stack, options, out, stopping)
         out.print("stopping")
-        if serving in done:
-            serving.result()
     out.print("stopped")
 
 
-async def _serve(stack: Stack, options: StackOptions, out: Console) -> None:
-    await wait_until_ready(stack, options.train, ProgressLines(out), READY_SECONDS)
-    _say_ready(stack, out)
-    _say_later(stack, options, out)
-    await _watch(stack, out)
+async def _until_stopped(stack: Stack, options: StackOptions, out: Console, stopping: asyncio.Event) -> None:
+    """Run until a signal comes; raise the error of the supervisor or of the wait for readiness."""
+    stopped = asyncio.create_task(stopping.wait())
+    supervisor = Supervisor(
+        stack, lambda text: out.print(text, style="bold red", markup=False, soft_wrap=True)
+    )
+    work = {asyncio.create_task(supervisor.run()), asyncio.create_task(_announce(stack, options, out))}
+    try:
+        waiting = {*work, stopped}
+        while not stopped.done():
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                _raise_first(task)
+    finally:
+        for task in {*work, stopped}:
+            task.cancel()
+        await asyncio.gather(*work, stopped, return_exceptions=True)
 
 
-async def _watch(stack: Stack, out: Console) -> None:
-    """Names a process that dies, with its last words, and starts it anew; gives up where that goes on."""
-    deaths: list[float] = []
-    while True:
-        await asyncio.sleep(WATCH_SECONDS)
+def _raise_first(task: asyncio.Task[Any]) -> None:
+    error = task.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error is not None:
+        raise error
+
+
+async def _announce(stack: Stack, options: StackOptions, out: Console) -> None:
+    began = time.monotonic()
+    with start_progress(out) as progress:
+        upstream = asyncio.create_task(_show_upstream(stack, progress, out))
         try:
-            stack.raise_if_dead()
-        except ChildDeathError as death:
-            now = time.monotonic()
-            deaths = [*(at for at in deaths if at > now - 60), now]
-            if len(deaths) > RESTARTS_PER_MINUTE:
-                raise
-            say_death(death, out)
-            out.print(f"starting {death.name} again", highlight=False)
-            await stack.restart(death.name)
+            await wait_until_ready(stack, options.train, progress, READY_SECONDS, supervised=True)
+        finally:
+            upstream.cancel()
+            await asyncio.gather(upstream, return_exceptions=True)
+    _say_ready(stack, options, out, seconds=time.monotonic() - began)
+    _say_later(stack, options, out)
+
+
+async def _show_upstream(stack: Stack, progress: ProgressBar | ProgressLines, out: Console) -> None:
+    """Show what the upstream fetches; say once why it cannot be had, as soon as the service knows."""
+    problem = ""
+    async with MarketWatch(stack.target("market")) as watch:
+        while True:
+            view = await watch.view()
+            progress.show_upstream(view)
+            if view is not None and view.problem != problem:
+                problem = view.problem
+                text = problem or "The upstream answers again."
+                out.print(text, style="bold red" if problem else "green", markup=False, soft_wrap=True)
+            await asyncio.sleep(UPSTREAM_POLL_SECONDS)
 
 
 def _say_upstream(stack: Stack, options: StackOptions, out: Console) -> None:
@@ -75,18 +105,23 @@ def _say_upstream(stack: Stack, options: StackOptions, out: Console) -> None:
         out.print(sandbox_warning(stack, str(options.data or "")))
 
 
-def _say_ready(stack: Stack, out: Console) -> None:
+def _say_ready(stack: Stack, options: StackOptions, out: Console, *, seconds: float) -> None:
     url, coin = stack.gateway_url, "bitcoin"
-    out.print(f"\n[bold green]Coincast is ready: {url}[/]   (interface: {url}/docs)", highlight=False)
+    out.print(
+        f"\n[bold green]Coincast is ready: {url}[/]   (interface: {url}/docs; started in {seconds:.0f} s)",
+        highlight=False,
+    )
     out.print(f"  curl '{url}/prices?ids=bitcoin,ethereum&vs_currencies=usd'", highlight=False)
     out.print(f"  curl '{url}/forecasts?ids={coin}&days=7&model=lightgbm'", highlight=False)
+    if options.admin_token:
+        out.print(f"Admin token (X-API-Key of administrative routes): {options.admin_token}", highlight=False)
     out.print(f"Logs: {stack.log_dir}   Ctrl-C stops everything.", highlight=False)
     if stack.layout.upstream == Upstream.SANDBOX:
         out.print("[bold red]Reminder: this is the sandbox, not real market data.[/]")
 
 
 def _say_later(stack: Stack, options: StackOptions, out: Console) -> None:
-    """Names the models that are still trained while the stack serves, until when others answer for them."""
+    """Name the models that are trained while the stack serves; other models stand in until then."""
     artifacts = stack.layout.state_dir / "artifacts"
     missing = [model for model in options.later if not (artifacts / model / "aliases.json").exists()]
     if missing:

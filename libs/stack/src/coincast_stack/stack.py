@@ -1,8 +1,12 @@
-"""The whole of Coincast as processes on this machine: start, look in, kill one, stop all."""
+"""The whole of Coincast as processes on this machine."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
 import fcntl
+import os
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -12,12 +16,13 @@ from typing import TextIO
 
 from coincast_stack.environment import SERVICES, Ports
 from coincast_stack.errors import ChildDeathError, SetupError
-from coincast_stack.layout import StackLayout, build_layout, inherited
+from coincast_stack.layout import REDIS_CONFIG, StackLayout, build_layout, inherited, redis_config
 from coincast_stack.options import StackOptions
 from coincast_stack.processes.child import Child, Command
 from coincast_stack.processes.ports import ensure_free, free_ports
 from coincast_stack.processes.probes import answers_http, answers_redis
 from coincast_stack.processes.reaper_client import ReaperClient
+from coincast_stack.state_file import RunningStack, published
 from coincast_stack.upstream import choose_upstream
 
 START_SECONDS = 20.0
@@ -43,7 +48,7 @@ class Stack:
         return f"http://127.0.0.1:{self.layout.ports.sandbox}" if self.layout.sandbox else None
 
     def target(self, service: str) -> str:
-        """gRPC address of market, forecast or training."""
+        """GRPC address of market, forecast or training."""
         return f"127.0.0.1:{getattr(self.layout.ports, service)}"
 
     def metrics_url(self, service: str) -> str:
@@ -56,9 +61,11 @@ class Stack:
         return self.layout.state_dir / "logs"
 
     async def start(self) -> None:
-        """Redis and the sandbox first, the services together after them.
+        """Start Redis and the sandbox, then all services together.
 
-        Raises ChildDeathError or SetupError.
+        Raises:
+            ChildDeathError: A process ended while it was waited for.
+            SetupError: The given Redis does not answer.
         """
         if self.layout.redis:
             await self._start_and_await(self.layout.redis, lambda: answers_redis(self.layout.redis_url))
@@ -72,23 +79,23 @@ class Stack:
             await self._start(self.layout.services[name])
 
     async def stop(self) -> None:
-        """Ends everything in order, by force where it must, within ten seconds."""
+        """End everything in order, by force where needed, within ten seconds."""
         self._stopping = True
         await self._stop_together(["gateway"], 2.5)
         await self._stop_together(["forecast", "training", "market"], 3.5)
         await self._stop_together(["sandbox", "redis"], 1.0)
 
     async def kill(self, name: str) -> None:
-        """SIGKILL, with everything the process started."""
+        """Kill a process with everything it started."""
         await self.children[name].kill()
 
     async def restart(self, name: str) -> None:
-        """Starts a process anew on its old port; ends it first where it still runs."""
+        """Start a process again on its old port, ending it first if it still runs."""
         await self.children[name].kill()
         await self._start(self.children[name].command)
 
     def raise_if_dead(self) -> None:
-        """Raises ChildDeathError for a process that ended by itself."""
+        """Raise ChildDeathError for a process that ended by itself."""
         for child in self.children.values():
             if child.exit_code is not None and not self._stopping:
                 raise ChildDeathError(child.name, child.exit_code, child.last_lines())
@@ -112,17 +119,38 @@ class Stack:
 
 @asynccontextmanager
 async def running_stack(options: StackOptions) -> AsyncIterator[Stack]:
-    """A stack that has been started but may not be ready yet; ended with the block, whatever happens."""
+    """Start a stack, which may not be ready yet; end it with the block, whatever happens."""
     upstream = await choose_upstream(options)
-    layout = build_layout(options, upstream, _choose_ports(options))
+    layout = build_layout(options, upstream, _choose_ports(options), redis_password=secrets.token_urlsafe(24))
     _make_folders(layout.state_dir)
     with _sole_owner(layout.state_dir), contextlib.closing(ReaperClient()) as reaper:
+        if layout.redis:
+            _write_private(layout.state_dir / "redis" / REDIS_CONFIG, redis_config(layout))
         stack = Stack(layout, reaper)
         try:
             await stack.start()
-            yield stack
+            with published(options.var_dir, _running(stack)):
+                yield stack
         finally:
             await asyncio.shield(stack.stop())
+
+
+def _running(stack: Stack) -> RunningStack:
+    return RunningStack(
+        pid=os.getpid(),
+        gateway_url=stack.gateway_url,
+        market_target=stack.target("market"),
+        forecast_target=stack.target("forecast"),
+        training_target=stack.target("training"),
+        upstream=str(stack.layout.upstream),
+        state_dir=str(stack.layout.state_dir.resolve()),
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 def _choose_ports(options: StackOptions) -> Ports:

@@ -1,4 +1,6 @@
-"""For tests and benchmarks: a stack in this process's charge, driven from plain blocking code."""
+"""A stack for tests and benchmarks, driven from blocking code."""
+
+from __future__ import annotations
 
 import asyncio
 import threading
@@ -7,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from coincast_stack.options import StackOptions
-from coincast_stack.readiness import wait_until_ready
 from coincast_stack.stack import Stack, running_stack
+from coincast_stack.status.readiness import wait_until_ready
 
 READY_SECONDS = 600.0
 Result = TypeVar("Result")
@@ -27,11 +29,11 @@ class StackHandle:
         return self.stack.gateway_url
 
     def kill(self, name: str) -> None:
-        """SIGKILL to a process and everything it started."""
+        """Kill a process and everything it started."""
         self._await(self.stack.kill(name))
 
     def restart(self, name: str) -> None:
-        """Starts a process anew on its old port."""
+        """Start a process again on its old port."""
         self._await(self.stack.restart(name))
 
     def pids(self) -> dict[str, int]:
@@ -44,7 +46,7 @@ class StackHandle:
 
 @contextmanager
 def stack_for_tests(options: StackOptions, *, ready: bool = True) -> Iterator[StackHandle]:
-    """A stack that is ready (first models served, unless `ready` is False), ended with the block."""
+    """Start a stack and wait until it is ready, unless `ready` is False; end it with the block."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

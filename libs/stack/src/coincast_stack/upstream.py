@@ -1,5 +1,7 @@
 """Chooses where market data comes from, before anything is started."""
 
+from __future__ import annotations
+
 import asyncio
 
 import httpx2
@@ -13,7 +15,11 @@ ANSWER_WITHIN_SECONDS = 3.0
 
 
 async def choose_upstream(options: StackOptions) -> Upstream:
-    """COINGECKO or SANDBOX, never AUTO. Raises SetupError for a folder of candles that is not there."""
+    """Return COINGECKO or SANDBOX, never AUTO.
+
+    Raises:
+        SetupError: The folder of candles does not exist or lacks a coin.
+    """
     if options.upstream == Upstream.COINGECKO:
         return Upstream.COINGECKO
     if options.upstream == Upstream.AUTO and await coingecko_answers():
@@ -23,7 +29,7 @@ async def choose_upstream(options: StackOptions) -> Upstream:
 
 
 async def coingecko_answers(url: str = COINGECKO_PING) -> bool:
-    """Whether the real CoinGecko gives its answer to a ping, to the last byte, within three seconds in all.
+    """Return whether the real CoinGecko answers a ping completely within three seconds.
 
     What else may stand there (a block page, a portal that asks for a login, the sandbox) does not count.
     """
@@ -40,7 +46,7 @@ async def coingecko_answers(url: str = COINGECKO_PING) -> bool:
 
 
 def check_folder(options: StackOptions) -> None:
-    """Raises SetupError where DATA names no folder of candles, or lacks a coin that was asked for."""
+    """Raise SetupError if DATA is no folder of candles, or lacks a requested coin."""
     if options.data is None:
         return
     if not options.data.is_dir():
@@ -54,5 +60,5 @@ def check_folder(options: StackOptions) -> None:
 
 
 def folder_coins(options: StackOptions) -> tuple[str, ...]:
-    """Ids of the coins that the folder holds; none where there is no folder."""
+    """Return the ids of the coins in the folder; empty without a folder."""
     return () if options.data is None else tuple(sorted(file.stem for file in options.data.glob("*.csv")))

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from coincast_chassis.settings import load_settings
-from coincast_training.domain import MODELS
+from coincast_training.domain import TRAINED_MODELS
 from coincast_training.executors.factory import parts_of
 from coincast_training.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
 Ids = Annotated[str, typer.Option("--ids", help="CoinGecko ids with commas between: bitcoin,ethereum.")]
-Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(MODELS)}.")]
+Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(TRAINED_MODELS)}.")]
 Days = Annotated[int, typer.Option("--days", help="Days of history, 90 to 10000; 0 for all there is.")]
 Market = Annotated[
     str, typer.Option("--market", help="market-data service, host:port [default: TRAINING_MARKET_TARGET].")

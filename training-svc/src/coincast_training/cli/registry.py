@@ -12,7 +12,7 @@ from coincast_modelkit.artifact import Aliases
 from coincast_training.cli import options
 from coincast_training.cli.output import plain, reported, show, table_of
 from coincast_training.cli.train import record_table
-from coincast_training.domain import MODELS
+from coincast_training.domain import TRAINED_MODELS
 from coincast_training.pipeline.factory import open_registry
 from coincast_training.registry.registry import Registry, aliases_of
 
@@ -45,7 +45,7 @@ def list_versions(
 ) -> None:
     """Every version, what it was measured to do, which alias names it, and the revision of the aliases."""
     registry = opened(artifacts)
-    tables = {name: registry.table(name) for name in ([model] if model else MODELS)}
+    tables = {name: registry.table(name) for name in ([model] if model else TRAINED_MODELS)}
     found = [
         (version, aliases_of(table, version.version), table)
         for name, table in tables.items()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -12,9 +14,14 @@ from coincast_training.cli import options
 from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.jobs.validation import JobLimits, validate_spec
-from coincast_training.pipeline.factory import open_pipeline, open_registry
+from coincast_training.pipeline.factory import open_registry, open_run
 from coincast_training.settings import Settings
 from coincast_training.trainers.progress import Progress
+
+HourlyData = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of hourly Parquet files for intraday, in place of market-data."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,6 +49,7 @@ def train(
     market: options.Market = "",
     artifacts: options.Artifacts = None,
     executor: options.ExecutorAddress = "",
+    data: HourlyData = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Train a model in this process and write it as a new version."""
@@ -53,7 +61,9 @@ def train(
         promote_if_better=promote_if_better,
     )
     settings = options.settings_with(market=market, artifacts=artifacts, executor=executor)
-    run_and_show(settings, validate_spec(spec, JobLimits(max_coins=settings.max_coins_per_job)), as_json)
+    run_and_show(
+        settings, validate_spec(spec, JobLimits(max_coins=settings.max_coins_per_job)), as_json, data
+    )
 
 
 def retrain(
@@ -69,17 +79,21 @@ def retrain(
     run_and_show(options.settings_with(market=market, artifacts=artifacts), spec, as_json)
 
 
-def run_and_show(settings: Settings, spec: TrainingSpec, as_json: bool) -> None:
+def run_and_show(
+    settings: Settings, spec: TrainingSpec, as_json: bool, hourly_folder: Path | None = None
+) -> None:
     """Runs with a bar and shows what came of it."""
     with progress_bar(quiet=as_json) as progress:
-        outcome = asyncio.run(_run(settings, spec, progress))
+        outcome = asyncio.run(_run(settings, spec, progress, hourly_folder))
     version = open_registry(settings).versions.get(spec.model, outcome.version)
     value = plain(outcome) | {"model": spec.model, "record": plain(version.record)}
     show(value, as_json, lambda: _told(spec.model, outcome, version.record))
 
 
-async def _run(settings: Settings, spec: TrainingSpec, progress: Progress) -> Outcome:
-    async with open_pipeline(settings) as pipeline:
+async def _run(
+    settings: Settings, spec: TrainingSpec, progress: Progress, hourly_folder: Path | None
+) -> Outcome:
+    async with open_run(settings, spec.model, hourly_folder=hourly_folder) as pipeline:
         return await pipeline.run(
             spec,
             requested_by="cli",
@@ -98,7 +112,7 @@ def record_table(title: str, record: Record) -> Table:
     """A record, horizon by horizon."""
     rows = [
         (
-            h.horizon_days,
+            h.horizon_days or f"{h.horizon_hours} h",
             h.forecasts,
             h.mape_percent,
             h.random_walk_mape_percent,

@@ -9,7 +9,7 @@ import grpc.aio
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import InvalidInput
-from coincast_training.domain import MODELS
+from coincast_training.domain import TRAINED_MODELS
 from coincast_training.grpc.proto_mapping import job_to_pb, spec_from_pb
 from coincast_training.grpc.status import StatusService
 from coincast_training.jobs.service import JobService
@@ -37,8 +37,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return pb.GetJobResponse(job=job_to_pb(self._jobs.get(request.job_id)))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:  # noqa: N802, D102 - the contract names it
-        if request.model and request.model not in MODELS:
-            raise InvalidInput(f"model must be one of {', '.join(MODELS)}, or empty.", field="model")
+        if request.model and request.model not in TRAINED_MODELS:
+            raise InvalidInput(f"model must be one of {', '.join(TRAINED_MODELS)}, or empty.", field="model")
         limit = within(request.limit, MAX_JOBS, DEFAULT_JOBS, "limit")
         return pb.ListJobsResponse(jobs=map(job_to_pb, self._jobs.recent(model=request.model, limit=limit)))
 

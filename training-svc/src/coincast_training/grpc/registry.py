@@ -9,7 +9,7 @@ import grpc.aio
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import InvalidInput
-from coincast_training.domain import MODELS
+from coincast_training.domain import TRAINED_MODELS
 from coincast_training.grpc import proto_mapping
 from coincast_training.grpc.jobs import within
 from coincast_training.registry.registry import Registry
@@ -28,7 +28,9 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
     async def ListVersions(  # noqa: N802, D102 - the contract names it
         self, request: pb.ListVersionsRequest, context: Context
     ) -> pb.ListVersionsResponse:
-        return await asyncio.to_thread(self._list, [_model(request.model)] if request.model else list(MODELS))
+        return await asyncio.to_thread(
+            self._list, [_model(request.model)] if request.model else list(TRAINED_MODELS)
+        )
 
     def _list(self, models: list[str]) -> pb.ListVersionsResponse:
         reply = pb.ListVersionsResponse()
@@ -116,8 +118,10 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
 
 def _model(name: str) -> str:
     """A model's name is part of a path: only the known ones pass."""
-    if name not in MODELS:
-        raise InvalidInput(f"model must be one of {', '.join(MODELS)}; it is {name!r}.", field="model")
+    if name not in TRAINED_MODELS:
+        raise InvalidInput(
+            f"model must be one of {', '.join(TRAINED_MODELS)}; it is {name!r}.", field="model"
+        )
     return name
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from coincast_chassis.errors import InvalidInput
-from coincast_training.domain import MODELS, TrainingSpec
+from coincast_training.domain import TRAINED_MODELS, TrainingSpec
 
 COIN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 VERSION = re.compile(r"v\d{6}")
@@ -55,8 +55,10 @@ def _checked_lineage(spec: TrainingSpec) -> TrainingSpec:
 
 
 def _check_model(model: str) -> None:
-    if model not in MODELS:
-        raise InvalidInput(f"model must be one of {', '.join(MODELS)}; it is {model!r}.", field="model")
+    if model not in TRAINED_MODELS:
+        raise InvalidInput(
+            f"model must be one of {', '.join(TRAINED_MODELS)}; it is {model!r}.", field="model"
+        )
 
 
 def _check_ids(ids: tuple[str, ...], limits: JobLimits) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from coincast_chassis.errors import CoincastError
 from coincast_training.jobs.serialization import spec_from_dict
-from coincast_training.pipeline.factory import open_pipeline
+from coincast_training.pipeline.factory import open_run
 from coincast_training.settings import Settings
 
 LEAST_PAUSE_SECONDS = 0.2
@@ -66,7 +66,7 @@ def _end_with_parent() -> None:
 async def _run(order: dict[str, Any], voice: EventWriter) -> int:
     job = order["job"]
     try:
-        async with open_pipeline(Settings(**order["settings"])) as pipeline:
+        async with open_run(Settings(**order["settings"]), job["spec"]["model"]) as pipeline:
             outcome = await pipeline.run(
                 spec_from_dict(job["spec"]),
                 requested_by=job["requested_by"],

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import InvalidInput
 from coincast_chassis.grpc.channel import open_channel
+from coincast_training.domain import HOURLY_MODELS
 from coincast_training.market_client import MarketDataHistory
 from coincast_training.pipeline.pipeline import Pipeline
 from coincast_training.registry.promotion_gate import GateTolerances
@@ -17,6 +19,9 @@ from coincast_training.registry.registry import Registry
 from coincast_training.settings import Settings
 from coincast_training.trainers.config import default_folder, read_config
 from coincast_training.trainers.registry import find_fit
+
+if TYPE_CHECKING:
+    from coincast_training.hourly.trainer import IntradayPipeline
 
 
 def open_registry(settings: Settings) -> Registry:
@@ -56,6 +61,41 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             executor=settings.executor,
             keep_versions=settings.keep_versions,
             parameters=partial(recipe, settings),
+        )
+    finally:
+        await channel.close()
+
+
+@asynccontextmanager
+async def open_run(
+    settings: Settings, model: str, *, hourly_folder: Path | None = None
+) -> AsyncIterator[Pipeline | IntradayPipeline]:
+    """Open the pipeline of a model: the daily ones, or that of the hourly model.
+
+    Args:
+        settings: Of the service.
+        model: The model to train.
+        hourly_folder: A folder of hourly Parquet files to read in place of market-data.
+    """
+    if model not in HOURLY_MODELS:
+        async with open_pipeline(settings) as pipeline:
+            yield pipeline
+        return
+    from coincast_training.hourly.trainer import FolderHistory, IntradayPipeline  # noqa: PLC0415 - brings scipy
+
+    channel = open_channel(settings.market_target, service="coincast.market.v1.MarketDataService")
+    try:
+        source = MarketDataHistory(
+            channel,
+            vs_currency=settings.vs_currency,
+            timeout_seconds=settings.history_timeout_seconds,
+            attempts=settings.history_attempts,
+        )
+        yield IntradayPipeline(
+            history=source if hourly_folder is None else FolderHistory(hourly_folder),
+            registry=open_registry(settings),
+            clock=SystemClock(),
+            keep_versions=settings.keep_versions,
         )
     finally:
         await channel.close()

@@ -68,10 +68,15 @@ def _paired(tests: Sequence[PairedTest]) -> RecordComparison:
 
 def _gain(candidate: Record, production: Record, skill: Skill) -> float | None:
     """Mean difference over the horizons that both have, in points of skill."""
-    theirs = {horizon.horizon_days: skill(horizon) for horizon in production.horizons}
-    pairs = [(skill(horizon), theirs.get(horizon.horizon_days)) for horizon in candidate.horizons]
+    theirs = {_span(horizon): skill(horizon) for horizon in production.horizons}
+    pairs = [(skill(horizon), theirs.get(_span(horizon))) for horizon in candidate.horizons]
     whole = [ours - other for ours, other in pairs if ours is not None and other is not None]
     return fmean(whole) if whole else None
+
+
+def _span(horizon: HorizonRecord) -> tuple[int, int]:
+    """Return the horizon in days and in hours, of which one is zero."""
+    return horizon.horizon_days, horizon.horizon_hours
 
 
 def _days(record: Record) -> str:

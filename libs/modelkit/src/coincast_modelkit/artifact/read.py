@@ -4,7 +4,8 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -59,18 +60,25 @@ def read_artifact(
     if manifest.model not in MODELS:
         raise ArtifactRefused(f"this build has no model called {manifest.model}")
     content = verified_files(version_folder(root, model, version), manifest)
-    golden = _golden_of(manifest, content)
+    golden = golden_of(manifest, content)
+    with unpacked(content) as private:
+        loaded = MODELS[manifest.model].load(private, version=version)
+    return LoadedArtifact(manifest, loaded, signed, golden, content.get(SCENARIOS, b""))
+
+
+@contextmanager
+def unpacked(content: Mapping[str, bytes]) -> Iterator[Path]:
+    """Write verified bytes to a private folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="coincast-artifact-") as name:
         private = Path(name)
         for path, data in content.items():
             target = private / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        loaded = MODELS[manifest.model].load(private, version=version)
-    return LoadedArtifact(manifest, loaded, signed, golden, content.get(SCENARIOS, b""))
+        yield private
 
 
-def _golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
+def golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
     """Raises ArtifactRefused where nothing says what the version has to forecast here."""
     if not manifest.golden:
         raise ArtifactRefused(f"{manifest.model} {manifest.version} names no golden file; retrain it")

@@ -1,6 +1,6 @@
-"""One process of the stack: started in a group of its own, logged to a file, stopped with everything it
-started.
-"""
+"""One process of the stack, in a process group of its own, so that it is stopped with all its children."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -41,8 +41,8 @@ class Child:
     @classmethod
     async def start(
         cls, command: Command, log_dir: Path, reaper: ReaperClient, base: Mapping[str, str]
-    ) -> "Child":
-        """Starts it; the output is appended to `<log_dir>/<name>.log`."""
+    ) -> Child:
+        """Start a command; its output is appended to `<log_dir>/<name>.log`."""
         log_file = log_dir / f"{command.name}.log"
         with log_file.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
@@ -68,33 +68,33 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Return the exit code; None while it runs."""
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Waits for its end."""
+        """Wait for its end; return the exit code."""
         return await self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
-        """Sends a signal to it alone; nothing where it has ended."""
+        """Send a signal to the process alone, unless it has ended."""
         if self.exit_code is None:
             os.kill(self.pid, number)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Asks it to end, waits, then ends its whole group by force; returns once it is gone."""
+        """Send SIGTERM, wait up to `grace_seconds`, then kill the whole group."""
         self.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), grace_seconds)
         await self.kill()
 
     async def kill(self) -> None:
-        """Ends the process and everything in its group at once."""
+        """Kill the process and everything in its group."""
         signal_group(self.pid, signal.SIGKILL)
         await self._process.wait()
         self._reaper.remove(self.pid)
 
     def last_lines(self, count: int = LAST_LINES) -> list[str]:
-        """The end of its log."""
+        """Return the last lines of its log."""
         with self.log_file.open("rb") as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL_BYTES))
             return log.read().decode(errors="replace").splitlines()[-count:]

@@ -1,5 +1,7 @@
 """Ports on 127.0.0.1: free ones, and the check that a wanted one is free."""
 
+from __future__ import annotations
+
 import socket
 from contextlib import ExitStack
 
@@ -7,7 +9,7 @@ from coincast_stack.errors import SetupError
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; all different."""
+    """Return ports that are free now, all different."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for sock in sockets:
@@ -16,7 +18,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def ensure_free(port: int, host: str = "127.0.0.1") -> None:
-    """Raises SetupError where something listens on the port already, or it may not be used."""
+    """Raise SetupError if the port is taken or may not be used."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

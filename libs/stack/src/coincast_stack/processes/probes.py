@@ -1,4 +1,6 @@
-"""Small questions to what has been started: does it answer?"""
+"""Probes of what has been started, each with a deadline."""
+
+from __future__ import annotations
 
 import json
 from typing import Any
@@ -11,13 +13,13 @@ PROBE_SECONDS = 2.0
 
 
 async def answers_http(url: str) -> bool:
-    """Whether a GET gives a status below 400."""
+    """Return whether a GET gives a status below 400."""
     status, _ = await get(url)
     return 0 < status < 400
 
 
 async def get(url: str, timeout_seconds: float = PROBE_SECONDS) -> tuple[int, bytes]:
-    """Status and body of a GET; status 0 where there is no answer."""
+    """Return status and body of a GET; status 0 without an answer."""
     try:
         async with httpx2.AsyncClient(timeout=timeout_seconds, trust_env=False) as client:
             reply = await client.get(url)
@@ -27,7 +29,7 @@ async def get(url: str, timeout_seconds: float = PROBE_SECONDS) -> tuple[int, by
 
 
 def as_json(body: bytes) -> Any:
-    """The body as JSON values; None where it is not JSON."""
+    """Return the body as JSON values; None if it is not JSON."""
     try:
         return json.loads(body)
     except ValueError:
@@ -35,7 +37,7 @@ def as_json(body: bytes) -> Any:
 
 
 async def answers_redis(url: str) -> bool:
-    """Whether a Redis answers PING."""
+    """Return whether a Redis answers PING."""
     client = redis.asyncio.Redis.from_url(
         url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS
     )

@@ -5,6 +5,8 @@ Each line names a process group (`+PGID` or `-PGID`). The end of the pipe means 
 groups get SIGTERM, then SIGKILL.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
@@ -14,7 +16,7 @@ GRACE_SECONDS = 4.0
 
 
 def main() -> None:
-    """Reads until the pipe ends, then ends what is left."""
+    """Read until the pipe ends, then end the groups that are left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
@@ -28,7 +30,7 @@ def main() -> None:
 
 
 def end_groups(groups: set[int], grace_seconds: float) -> None:
-    """SIGTERM, a bounded wait, SIGKILL."""
+    """Send SIGTERM, wait up to `grace_seconds`, then send SIGKILL."""
     left = {group for group in groups if signal_group(group, signal.SIGTERM)}
     deadline = time.monotonic() + grace_seconds
     while left and time.monotonic() < deadline:
@@ -39,7 +41,7 @@ def end_groups(groups: set[int], grace_seconds: float) -> None:
 
 
 def signal_group(group: int, number: int) -> bool:
-    """Sends a signal to a process group; False where there is none left."""
+    """Send a signal to a process group; return False if it is gone."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):

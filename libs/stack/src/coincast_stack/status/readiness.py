@@ -1,4 +1,6 @@
-"""Waits until a stack can serve: services answer, first models are trained and loaded."""
+"""Readiness: services answer, first models are trained and loaded."""
+
+from __future__ import annotations
 
 import asyncio
 import time
@@ -7,7 +9,7 @@ from collections.abc import Callable
 from coincast_stack.errors import StackError
 from coincast_stack.processes.probes import as_json, get
 from coincast_stack.stack import Stack
-from coincast_stack.training import JobView, TrainingWatch
+from coincast_stack.status.training import JobView, TrainingWatch
 
 POLL_SECONDS = 0.25
 # The training service tries a failed first training again, twice within this time.
@@ -16,20 +18,34 @@ Progress = Callable[[str, float | None], None]
 
 
 async def wait_until_ready(
-    stack: Stack, models: tuple[str, ...], progress: Progress, limit_seconds: float
+    stack: Stack,
+    models: tuple[str, ...],
+    progress: Progress,
+    limit_seconds: float,
+    *,
+    supervised: bool = False,
 ) -> None:
-    """Returns once the gateway says ready and every model of `models` has a version that forecast-svc serves.
+    """Wait until the gateway is ready and the forecast service serves a version of every model.
 
-    Raises ChildDeathError, or StackError where a training keeps failing or the time is up. `progress` gets a
-    sentence and a share (0..1) where there is one.
+    Args:
+        stack: The running stack.
+        models: Models that must be served.
+        progress: Called with a sentence and, where it is known, the share that is done (0 to 1).
+        limit_seconds: How long to wait.
+        supervised: True if a supervisor restarts processes that end; they are then no error here.
+
+    Raises:
+        ChildDeathError: A process ended and no supervisor is there.
+        StackError: A training keeps failing, or the time is up.
     """
     async with TrainingWatch(stack.target("training")) as watch:
-        waiting = _Waiting(stack, watch, models)
+        waiting = _MissingParts(stack, watch, models)
         deadline = time.monotonic() + limit_seconds
         while missing := await waiting.missing():
             text, share = missing
             progress(text, share)
-            stack.raise_if_dead()
+            if not supervised:
+                stack.raise_if_dead()
             if time.monotonic() > deadline:
                 raise StackError(
                     f"not ready after {limit_seconds:.0f} s: {text}; logs are in {stack.log_dir}"
@@ -45,8 +61,8 @@ async def served_models(stack: Stack) -> set[str]:
     return {str(entry.get("model") or entry.get("name")) for entry in listed if entry.get("version")}
 
 
-class _Waiting:
-    """What is still missing, in words, with a share where one is known; None where nothing is."""
+class _MissingParts:
+    """The parts of a stack that are not ready yet, in words."""
 
     def __init__(self, stack: Stack, watch: TrainingWatch, models: tuple[str, ...]) -> None:
         self._stack = stack

@@ -1,4 +1,6 @@
-"""What the training service is doing, asked over gRPC, for the progress that a person sees."""
+"""The newest training job of a model, polled over gRPC, for the progress line."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,7 +15,7 @@ ENDED_BADLY = {pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED, pb.JOB_STATE_INTERRU
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A training job as far as a waiting person cares. `progress` is 0..1."""
+    """A training job for the progress line; `progress` is 0 to 1."""
 
     model: str
     progress: float
@@ -24,13 +26,13 @@ class JobView:
 
 
 class TrainingWatch:
-    """Asks for the newest job of each model."""
+    """Polls the newest job of each model."""
 
     def __init__(self, target: str) -> None:
         self._channel = grpc.aio.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
         self._stub = rpc.TrainingServiceStub(self._channel)
 
-    async def __aenter__(self) -> "TrainingWatch":
+    async def __aenter__(self) -> TrainingWatch:
         return self
 
     async def __aexit__(
@@ -39,7 +41,7 @@ class TrainingWatch:
         await self._channel.close()
 
     async def newest(self, model: str) -> JobView | None:
-        """The model's newest job; None where there is none, or the service does not answer yet."""
+        """Return the model's newest job; None if there is none or the service does not answer yet."""
         try:
             reply = await self._stub.ListJobs(pb.ListJobsRequest(limit=1, model=model), timeout=2.0)
         except grpc.aio.AioRpcError:
@@ -49,4 +51,11 @@ class TrainingWatch:
         job = reply.jobs[0]
         failed = job.state in ENDED_BADLY
         running = job.state in {pb.JOB_STATE_RUNNING, pb.JOB_STATE_QUEUED}
-        return JobView(model, job.progress, job.stage, running, failed, job.error)
+        return JobView(
+            model=model,
+            progress=job.progress,
+            stage=job.stage,
+            running=running,
+            failed=failed,
+            error=job.error,
+        )

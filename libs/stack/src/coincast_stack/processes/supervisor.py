@@ -1,0 +1,106 @@
+"""Supervision of the stack's processes: restart what ended, kill and restart what is frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import psutil
+
+from coincast_stack.errors import ChildDeathError
+from coincast_stack.processes.child import Child
+from coincast_stack.processes.restart_policy import RestartPolicy
+
+CHECK_SECONDS = 0.25
+# A stopped process is given this long to be continued, as a debugger does.
+FROZEN_SECONDS = 1.0
+SETUP_EXIT_CODE = 2
+
+
+class Supervised(Protocol):
+    """What the supervisor needs of a stack."""
+
+    @property
+    def children(self) -> Mapping[str, Child]:
+        """Return the processes by name."""
+        ...
+
+    async def restart(self, name: str) -> None:
+        """Start a process again on its old port, ending it first if it still runs."""
+        ...
+
+
+class Supervisor:
+    """Supervision of all processes of a stack, each by itself, from the start on.
+
+    A process that ends is started again after the delay of the restart policy. A process that is stopped
+    (SIGSTOP) for a second is killed and started again: its connections stay open, so that callers would wait
+    for their whole deadline. Exit code 2 means that a setting must change: restarts are pointless then.
+
+    Args:
+        stack: The processes.
+        report: Called with one line for each restart.
+        policy: Delays of the restarts.
+    """
+
+    def __init__(
+        self, stack: Supervised, report: Callable[[str], None], policy: RestartPolicy | None = None
+    ) -> None:
+        self._stack = stack
+        self._report = report
+        self._policy = policy or RestartPolicy()
+        self._frozen_since: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Supervise until cancelled.
+
+        Raises:
+            ChildDeathError: A process ended with exit code 2, or kept ending although it was started again.
+        """
+        async with asyncio.TaskGroup() as group:
+            for name in list(self._stack.children):
+                self._policy.record_start(name)
+                group.create_task(self._supervise(name), name=f"supervise-{name}")
+
+    async def _supervise(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            child = self._stack.children[name]
+            if child.exit_code is None and self._is_frozen(child):
+                self._report(f"{name} has been stopped for {FROZEN_SECONDS:.0f} s and is killed")
+                await child.kill()
+            elif child.exit_code is None:
+                continue
+            await self._restart(child)
+
+    async def _restart(self, child: Child) -> None:
+        code = child.exit_code if child.exit_code is not None else -9
+        death = ChildDeathError(child.name, code, child.last_lines())
+        delay_seconds = None if code == SETUP_EXIT_CODE else self._policy.delay_after_end(child.name)
+        if delay_seconds is None:
+            raise death
+        when = f"in {delay_seconds:g} s" if delay_seconds else "now"
+        self._report(f"{death}\n{child.name} is started again {when}")
+        await asyncio.sleep(delay_seconds)
+        await self._stack.restart(child.name)
+        self._policy.record_start(child.name)
+
+    def _is_frozen(self, child: Child) -> bool:
+        if not is_stopped(child.pid):
+            self._frozen_since.pop(child.name, None)
+            return False
+        now = time.monotonic()
+        if now - self._frozen_since.setdefault(child.name, now) < FROZEN_SECONDS:
+            return False
+        del self._frozen_since[child.name]
+        return True
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process exists and is stopped by a signal."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False

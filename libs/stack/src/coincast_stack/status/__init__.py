@@ -1,0 +1,1 @@
+"""What the running services report: readiness, training jobs, the upstream."""

@@ -1,0 +1,72 @@
+"""The market-data service's own status, polled over gRPC: the upstream, its queue and the quota."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from coincast.market.v1 import market_pb2 as pb
+from coincast.market.v1 import market_pb2_grpc as rpc
+
+STATUS_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamView:
+    """What a person waiting for the start needs to know of the upstream.
+
+    Attributes:
+        problem: Sentence with cause and remedy; empty while the upstream answers or has not been tried.
+        plan: Name of the plan.
+        calls_left: Calls left in the current minute; None where there is no limit.
+        fetching: What is fetched now, such as `history of bitcoin`; empty where nothing waits.
+        waiting: Upstream calls that wait for the quota.
+        seconds_left: Estimated seconds until the last of them starts.
+    """
+
+    problem: str
+    plan: str
+    calls_left: int | None
+    fetching: str
+    waiting: int
+    seconds_left: float
+
+
+def upstream_view(status: pb.GetStatusResponse) -> UpstreamView:
+    """Return the view of a status reply."""
+    upstream, quota, queue = status.upstream_status, status.quota, status.queue
+    limited = quota.per_minute_limit > 0
+    return UpstreamView(
+        problem=upstream.sentence if upstream.tried and not upstream.available else "",
+        plan=status.plan,
+        calls_left=int(quota.per_minute_left) if limited else None,
+        fetching=queue.current,
+        waiting=queue.waiting,
+        seconds_left=queue.seconds_left,
+    )
+
+
+class MarketWatch:
+    """Polls the status of the market-data service."""
+
+    def __init__(self, target: str) -> None:
+        self._channel = grpc.aio.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+        self._stub = rpc.MarketDataServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def view(self) -> UpstreamView | None:
+        """Return the current view, or None while the service does not answer."""
+        try:
+            return upstream_view(await self._stub.GetStatus(pb.GetStatusRequest(), timeout=STATUS_SECONDS))
+        except grpc.aio.AioRpcError:
+            return None

@@ -1,0 +1,107 @@
+"""Supervision with real processes: what ends or freezes comes back, each by itself, and a line says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from coincast_stack.errors import ChildDeathError
+from coincast_stack.processes.child import Child, Command
+from coincast_stack.processes.reaper_client import ReaperClient
+from coincast_stack.processes.supervisor import Supervisor
+
+SLEEP = "import time; time.sleep(60)"
+
+
+class Processes:
+    """Children by name, restarted as a stack does it."""
+
+    def __init__(self, folder: Path, reaper: ReaperClient) -> None:
+        self.children: dict[str, Child] = {}
+        self._folder, self._reaper = folder, reaper
+
+    async def start(self, name: str, script: str) -> None:
+        command = Command(name, [sys.executable, "-c", script])
+        self.children[name] = await Child.start(command, self._folder, self._reaper, os.environ)
+
+    async def restart(self, name: str) -> None:
+        command = self.children[name].command
+        await self.children[name].kill()
+        self.children[name] = await Child.start(command, self._folder, self._reaper, os.environ)
+
+
+@pytest.fixture
+async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
+    with contextlib.closing(ReaperClient()) as reaper:
+        found = Processes(tmp_path, reaper)
+        yield found
+        await asyncio.gather(*(child.kill() for child in found.children.values()))
+
+
+@contextlib.asynccontextmanager
+async def supervised(processes: Processes, lines: list[str]) -> AsyncIterator[None]:
+    task = asyncio.create_task(Supervisor(processes, lines.append).run())
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def replaced(processes: Processes, name: str, pid: int, within_seconds: float) -> float:
+    """Wait until the process runs under another id; return the seconds that took."""
+    began = time.monotonic()
+    async with asyncio.timeout(within_seconds + 10):
+        while processes.children[name].pid == pid or processes.children[name].exit_code is not None:  # noqa: ASYNC110 - a process has no event
+            await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+async def test_a_killed_process_comes_back_and_its_neighbour_is_left_alone(processes: Processes) -> None:
+    await processes.start("market", SLEEP)
+    await processes.start("forecast", SLEEP)
+    neighbour, pid, lines = processes.children["forecast"].pid, processes.children["market"].pid, list[str]()
+    async with supervised(processes, lines):
+        await asyncio.sleep(0)
+        processes.children["market"].send(signal.SIGKILL)
+        await replaced(processes, "market", pid, 2)
+    assert processes.children["forecast"].pid == neighbour
+    assert ["market ended with exit code -9" in line for line in lines] == [True]
+    assert "market is started again now" in lines[0]
+
+
+async def test_a_frozen_process_is_treated_as_dead_within_two_seconds(processes: Processes) -> None:
+    await processes.start("market", SLEEP)
+    pid, lines = processes.children["market"].pid, list[str]()
+    async with supervised(processes, lines):
+        await asyncio.sleep(0)
+        processes.children["market"].send(signal.SIGSTOP)
+        seconds = await replaced(processes, "market", pid, 2)
+    assert seconds < 2.5  # Noticed within 1.25 s; the rest is the start of the new process.
+    assert "market has been stopped" in lines[0]
+
+
+async def test_a_process_that_is_continued_in_time_is_left_alone(processes: Processes) -> None:
+    await processes.start("market", SLEEP)
+    pid, lines = processes.children["market"].pid, list[str]()
+    async with supervised(processes, lines):
+        processes.children["market"].send(signal.SIGSTOP)
+        await asyncio.sleep(0.4)
+        processes.children["market"].send(signal.SIGCONT)
+        await asyncio.sleep(1.2)
+    assert (processes.children["market"].pid, lines) == (pid, [])
+
+
+async def test_a_process_that_needs_another_setting_ends_the_stack(processes: Processes) -> None:
+    await processes.start("market", "print('Setting MARKET_PORT: wrong.'); raise SystemExit(2)")
+    with pytest.raises(ExceptionGroup) as caught:
+        await asyncio.wait_for(Supervisor(processes, lambda line: None).run(), 20)
+    death = caught.value.exceptions[0]
+    assert isinstance(death, ChildDeathError)
+    assert (death.exit_code, str(death)) == (2, "Setting MARKET_PORT: wrong.")

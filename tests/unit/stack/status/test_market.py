@@ -1,0 +1,48 @@
+"""The view of the market-data service's status: a problem once it is known, the queue in words."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from coincast.market.v1 import market_pb2 as pb
+from coincast_stack.console import ProgressBar, ProgressLines, upstream_text
+from coincast_stack.status.market import upstream_view
+
+REMEDY = "CoinGecko refused the key: correct COINGECKO_API_KEY."
+
+
+def status(**fields: object) -> pb.GetStatusResponse:
+    return pb.GetStatusResponse(
+        plan="demo",
+        quota=pb.QuotaStatus(per_minute_limit=30, per_minute_left=7.9),
+        queue=pb.QueueStatus(waiting=12, seconds_left=24.4, current="history of bitcoin"),
+        upstream_status=pb.UpstreamStatus(**fields),  # type: ignore[arg-type]
+    )
+
+
+def test_a_problem_is_shown_once_a_call_has_failed() -> None:
+    assert upstream_view(status(tried=True, available=False, sentence=REMEDY)).problem == REMEDY
+    assert upstream_view(status(tried=False, available=False, sentence=REMEDY)).problem == ""
+    assert upstream_view(status(tried=True, available=True)).problem == ""
+
+
+def test_the_queue_in_words() -> None:
+    view = upstream_view(status(tried=True, available=True))
+    assert upstream_text(view) == "history of bitcoin, 7 calls left this minute, about 24 s left"
+    assert upstream_text(upstream_view(pb.GetStatusResponse())) == ""
+    assert upstream_text(None) == ""
+
+
+def test_a_log_gets_a_line_for_each_coin_and_a_terminal_one_bar() -> None:
+    view = upstream_view(status(tried=True, available=True))
+    for make in (ProgressLines, ProgressBar):
+        text = io.StringIO()
+        with make(Console(file=text, width=200, force_terminal=make is ProgressBar)) as progress:
+            progress("fetching", 0.5)
+            progress.show_upstream(view)
+            progress.show_upstream(view)
+            progress.show_upstream(None)
+        if make is ProgressLines:
+            assert text.getvalue().count("history of bitcoin, 7 calls left this minute") == 1

@@ -1,0 +1,130 @@
+"""The doctor: each fault has its finding and its remedy, and the exit code follows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from coincast_stack.doctor import (
+    Finding,
+    Setup,
+    check_disk,
+    check_key,
+    check_port,
+    check_redis,
+    check_upstream,
+    check_versions,
+    show,
+)
+
+PONG = b'{"gecko_says":"(V3) To the Moon!"}'
+KEY = b'{"plan":"Analyst","current_remaining_monthly_calls":499000}'
+
+
+@contextlib.asynccontextmanager
+async def server(replies: dict[str, tuple[str, bytes]]) -> AsyncIterator[str]:
+    """Answer each path with its status and body, others with 401; yield the root."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+            status, body = replies.get(path, ("401 Unauthorized", b"{}"))
+            head = f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+
+
+def setup(folder: Path, root: str = "http://127.0.0.1:1", **fields: str) -> Setup:
+    return Setup(folder, 0, public_url=root, pro_url=f"{root}/pro", **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "detail"),
+    [
+        ("200 OK", PONG, "ok", "answers"),
+        ("200 OK", b"<html>log in</html>", "warning", "something else answers with status 200"),
+        ("403 Forbidden", b"blocked", "warning", "something else answers with status 403"),
+        ("429 Too Many Requests", b"{}", "warning", "answers 429: its limit is used up"),
+    ],
+)
+async def test_upstream(tmp_path: Path, status: str, body: bytes, state: str, detail: str) -> None:
+    async with server({"/ping": (status, body)}) as root:
+        found = await check_upstream(setup(tmp_path, root))
+    assert (found.state, found.detail) == (state, detail)
+    assert (found.remedy == "") is (state == "ok")
+
+
+@pytest.mark.parametrize(
+    ("root", "detail"),
+    [("http://127.0.0.1:1", "no connection"), ("http://nowhere.invalid", "its name cannot be resolved")],
+)
+async def test_an_upstream_that_cannot_be_reached_names_the_cause(
+    tmp_path: Path, root: str, detail: str
+) -> None:
+    found = await check_upstream(setup(tmp_path, root))
+    assert (found.state, found.detail) == ("warning", detail)
+    assert "UPSTREAM=sandbox" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("replies", "state", "detail"),
+    [
+        ({"/pro/key": ("200 OK", KEY)}, "ok", "plan Analyst, 499000 calls left this month"),
+        ({"/ping": ("200 OK", PONG)}, "ok", "a demo key"),
+        ({}, "failed", "refused: status 401 as a paid key, 401 as a demo key"),
+    ],
+)
+async def test_key(tmp_path: Path, replies: dict[str, tuple[str, bytes]], state: str, detail: str) -> None:
+    async with server(replies) as root:
+        found = await check_key(setup(tmp_path, root, api_key="k"))
+    assert (found.state, found.detail) == (state, detail)
+
+
+async def test_no_key_is_the_keyless_plan(tmp_path: Path) -> None:
+    assert (await check_key(setup(tmp_path))).detail == "no key: the keyless plan"
+
+
+async def test_redis() -> None:
+    assert (await check_redis("")).state == "ok"
+    found = await check_redis("redis://127.0.0.1:1/0")
+    assert (found.state, found.remedy) == ("failed", "Start it, or leave REDIS_URL empty.")
+
+
+def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_disk(tmp_path / "not" / "there").check == "Disk"
+    usage = type("Usage", (), {"free": 0.4e9})
+    monkeypatch.setattr("coincast_stack.doctor.shutil.disk_usage", lambda path: usage)
+    assert check_disk(tmp_path).state == "failed"
+    usage.free = 1e9
+    assert check_disk(tmp_path).state == "warning"
+
+
+async def test_port(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        found = await check_port(Setup(tmp_path, taken.getsockname()[1]))
+    assert (found.state, found.remedy) == ("failed", "Set PORT to a free port.")
+
+
+def test_versions() -> None:
+    assert [finding.state for finding in check_versions()] == ["ok", "ok"]
+
+
+def test_the_exit_code_follows_the_worst_finding() -> None:
+    printed = io.StringIO()
+    out = Console(file=printed, width=100)
+    assert show([Finding("Disk", "ok", "fine"), Finding("Key", "warning", "none", "Get one.")], out) == 0
+    assert show([Finding("Port", "failed", "taken", "Set PORT to a free port.")], out) == 1
+    assert "Set PORT to a free port." in printed.getvalue()
