@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, get_type_hints
 
 from fastapi import Request, params
+from pydantic import BaseModel
 
 from coincast_gateway.auth.dependencies import required_scope
 from coincast_gateway.cache.cached_response import CachedResponse, RenderedResponse
@@ -76,12 +77,13 @@ def cached(
                 rendered = render(await handler(**given), fresh_seconds=policy.seconds)
                 return to_csv(rendered, rows) if as_csv and rows is not None else rendered
 
-            key = (name, as_csv, *[values[each] for each in key_names])
+            # A text, since hashing and comparing models costs more than all else on a hit.
+            key = "|".join([name, str(as_csv), *[_as_text(values[each]) for each in key_names]])
             entry = CacheRequest(
                 key,
                 make,
                 public=route is not None and required_scope(route) == "none",
-                shared_name=_shared_name(key) if policy.shared and cache.shares else "",
+                shared_name=key if policy.shared and cache.shares else "",
                 route=route,
             )
             if not any(values[each] for each in policy.vary_by):
@@ -114,5 +116,5 @@ def _is_dependency(hint: Any) -> bool:
     return any(isinstance(each, params.Depends) for each in getattr(hint, "__metadata__", ()))
 
 
-def _shared_name(key: tuple[Any, ...]) -> str:
-    return "|".join(each.model_dump_json() if hasattr(each, "model_dump_json") else str(each) for each in key)
+def _as_text(value: Any) -> str:
+    return value.model_dump_json() if isinstance(value, BaseModel) else repr(value)

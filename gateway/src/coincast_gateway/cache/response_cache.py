@@ -83,9 +83,12 @@ class ResponseCache:
 
     def lookup_raw(self, raw: RawKey) -> tuple[CacheRequest, CachedResponse] | None:
         """Return the fresh response of a request that was seen before, word for word."""
-        request = self._requests.get(raw)
-        cached = self._responses.get(request.key) if request is not None else None
-        if request is None or cached is None or cached.fresh_until <= self._clock.monotonic():
+        try:
+            request: CacheRequest = self._requests[raw]
+            cached: CachedResponse = self._responses[request.key]
+        except KeyError:
+            return None
+        if cached.fresh_until <= self._clock.monotonic():
             return None
         self.hits += 1
         return request, cached
