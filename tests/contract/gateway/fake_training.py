@@ -48,6 +48,7 @@ class FakeTraining(
         return self.jobs[job_id]
 
     async def GetJob(self, request: tr.GetJobRequest, context: Any) -> tr.GetJobResponse:
+        await self.script.play(request)
         return tr.GetJobResponse(job=self._job(request.job_id))
 
     async def ListJobs(self, request: tr.ListJobsRequest, context: Any) -> tr.ListJobsResponse:
@@ -56,6 +57,7 @@ class FakeTraining(
 
     async def WatchJob(self, request: tr.WatchJobRequest, context: Any) -> AsyncIterator[tr.WatchJobResponse]:
         """The job as it is, then each push; the stream ends with the job, or where nobody pushes."""
+        await self.script.play(request)
         job = tr.Job()
         job.CopyFrom(self._job(request.job_id))
         yield tr.WatchJobResponse(job=job)
@@ -67,10 +69,12 @@ class FakeTraining(
             yield tr.WatchJobResponse(job=job)
 
     async def CancelJob(self, request: tr.CancelJobRequest, context: Any) -> tr.CancelJobResponse:
+        await self.script.play(request)
         self._job(request.job_id).state = tr.JOB_STATE_CANCELLED
         return tr.CancelJobResponse(job=self._job(request.job_id))
 
     async def GetJobLogs(self, request: tr.GetJobLogsRequest, context: Any) -> tr.GetJobLogsResponse:
+        await self.script.play(request)
         self._job(request.job_id)
         return tr.GetJobLogsResponse(lines=["fitting"][: request.tail])
 
@@ -81,6 +85,7 @@ class FakeTraining(
     async def CompareVersions(
         self, request: tr.CompareVersionsRequest, context: Any
     ) -> tr.CompareVersionsResponse:
+        await self.script.play(request)
         for version in (request.version_a, request.version_b):
             if version != VERSION.version:
                 raise NotFound(f"{request.model} has no version {version}.", field="a")
@@ -112,6 +117,7 @@ class FakeTraining(
         return tr.CleanVersionsResponse(removed=["v000000"], table=TABLE)
 
     async def ListAudit(self, request: tr.ListAuditRequest, context: Any) -> tr.ListAuditResponse:
+        await self.script.play(request)
         entry = tr.AuditEntry(
             at=Timestamp(seconds=AS_OF), model="lightgbm", action="promote", to_version="v000001"
         )

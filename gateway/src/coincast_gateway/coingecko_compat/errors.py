@@ -8,7 +8,16 @@ from typing import Any, Literal
 
 import orjson
 
-from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout
+from coincast_chassis.errors import (
+    CoincastError,
+    Conflict,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    Timeout,
+    Unavailable,
+)
 from coincast_gateway.errors.problems import MAX_RETRY_AFTER_SECONDS
 
 EncodedVariant = Literal["plain", "status", "nested"]
@@ -94,8 +103,18 @@ def refused(message: str) -> CompatError:
     return CompatError(422, "plain", message)
 
 
+# The status of the errors that CoinGecko words as a code with a text; what it has no word for takes HTTP's.
+_STATUSES: dict[type[CoincastError], int] = {
+    Exhausted: 429,
+    Timeout: 504,
+    Conflict: 409,
+    NotReady: 503,
+    Unavailable: 503,
+}
+
+
 def compat_error(error: CoincastError) -> CompatError:
-    """Return the error of a service as CoinGecko would word it."""
+    """Return the error of a service as CoinGecko would word it; an unknown kind is a 500 without details."""
     message = error.message
     for lead in _LEADS:
         message = message.removeprefix(lead)
@@ -105,8 +124,7 @@ def compat_error(error: CoincastError) -> CompatError:
         if message.startswith(_PLAN):
             return CompatError(401, "nested", message.removeprefix(_PLAN), code=10012)
         return refused(message)
-    if isinstance(error, Exhausted):
-        return CompatError(429, "status", message, retry_after=error.retry_after_seconds)
-    if isinstance(error, Timeout):
-        return CompatError(504, "status", message)
-    return CompatError(503, "status", message, retry_after=error.retry_after_seconds)
+    for kind, status in _STATUSES.items():
+        if isinstance(error, kind):
+            return CompatError(status, "status", message, retry_after=error.retry_after_seconds)
+    return CompatError(500, "status", "Internal Server Error")

@@ -1,36 +1,19 @@
-"""What lists share: items that cannot be served stand beside those that can."""
+"""Partial results: items of a list that cannot be served are listed beside those that can."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from coincast.common.v1.common_pb2 import Provenance
-from coincast_gateway.errors.problems import (
-    CONFLICT,
-    EXHAUSTED,
-    INTERNAL,
-    NOT_FOUND,
-    NOT_READY,
-    TIMEOUT,
-    UNAVAILABLE,
-    Problem,
-)
+from coincast_chassis.errors import KINDS, CoincastError, InvalidInput
+from coincast_gateway.errors.problems import NOT_FOUND, Problem, problem_from_error
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.serialization.proto import unix_seconds
 
-_KINDS = {
-    "not_found": NOT_FOUND,
-    # What cannot be a coin is a coin that nobody knows.
-    "invalid_input": NOT_FOUND,
-    "unavailable": UNAVAILABLE,
-    "timeout": TIMEOUT,
-    "exhausted": EXHAUSTED,
-    "not_ready": NOT_READY,
-    "conflict": CONFLICT,
-}
 # An item that failed so fails again, however often it is asked for.
 _LASTING = frozenset({"not_found", "invalid_input"})
 # How long an answer is kept that may be better in a moment.
@@ -70,21 +53,31 @@ def malformed(ids: list[str]) -> list[dict[str, Any]]:
     ]
 
 
+def problem_from_item(item: dict[str, Any]) -> Problem:
+    """Return the problem of an item error: the one that the same error has as a whole request's."""
+    error = KINDS.get(item["kind"], CoincastError)(
+        item["message"],
+        field=item["field"] or "ids",
+        retry_after_seconds=item["retry_after_seconds"],
+        suggestions=item["suggestions"],
+    )
+    problem = problem_from_error(error)
+    if isinstance(error, InvalidInput) and error.field in ("id", "ids"):
+        # What cannot be a coin is a coin that does not exist.
+        return replace(problem, kind=NOT_FOUND)
+    return problem
+
+
 def refuse_if_all_failed(served: int, errors: list[dict[str, Any]]) -> None:
-    """A list of which nothing could be served is a problem of the first item's kind; it tells all."""
+    """Raise the problem of the first error where no item could be served; it lists all of them.
+
+    Raises:
+        ProblemException: No item was served and there are errors.
+    """
     if served or not errors:
         return
     first = next((each for each in errors if each["kind"] != "invalid_input"), errors[0])
-    raise ProblemException(
-        Problem(
-            _KINDS.get(first["kind"], INTERNAL),
-            first["message"],
-            field=first["field"] or "ids",
-            retry_after_seconds=first["retry_after_seconds"],
-            suggestions=tuple(first["suggestions"]),
-            errors=tuple(errors),
-        )
-    )
+    raise ProblemException(replace(problem_from_item(first), errors=tuple(errors)))
 
 
 def with_errors(body: bytes, name: str, bad: list[str]) -> bytes:
