@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import coingecko_sdk
@@ -148,3 +149,16 @@ def test_slashes_keys_and_quirks(address: str) -> None:
     )
     assert reply.headers["x-coincast-source"] == "sandbox"
     assert reply.json()["id"] == "bitcoin"
+
+
+@pytest.mark.parametrize("heading", ["pycoingecko", "The official SDK"])
+def test_the_recipes_run(address: str, heading: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
+    section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
+    code = section.split("```python\n")[1].split("```")[0].replace("http://127.0.0.1:8000", address)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    session = getattr(names["client"], "session", None)
+    if session is not None:
+        session.close()
+    assert float(capsys.readouterr().out.split()[0]) > 0
