@@ -95,7 +95,7 @@ def test_the_walk_begins_late_enough_where_2022_does_not_fit(tmp_path: Path) -> 
     _, plan = plan_of(EvaluationOptions(data=tmp_path), panel())
     assert plan.first == np.datetime64("2021-07-17") and plan.last == np.datetime64("2021-11-26")
     days = [day for cut in plan.cuts() for day in plan.days_of(cut)]
-    np.testing.assert_array_equal(days, np.arange(plan.first, plan.last + 1))
+    np.testing.assert_array_equal(days, np.arange(plan.first, plan.last + np.timedelta64(1, "D")))
 
 
 def test_coins_that_are_not_walked_still_make_the_market(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def walk(coin_id: str, days: int = 500, last: dt.date = LAST_DAY, seed: int | No
     rng = np.random.default_rng(sum(map(ord, coin_id)) if seed is None else seed)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.03, days)))
     spread = np.abs(rng.normal(0, 0.02, days))
-    dates = np.arange(np.datetime64(last) - days + 1, np.datetime64(last) + 1)
+    dates = np.datetime64(last, "D") - np.arange(days)[::-1].astype("timedelta64[D]")
     before = np.concatenate([close[:1], close[:-1]])
     return Candles.of(
         coin_id,

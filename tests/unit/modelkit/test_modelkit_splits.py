@@ -27,7 +27,7 @@ def test_no_training_target_reaches_into_the_test(
 ) -> None:
     last = DAY0 + np.timedelta64(days - 1, "D")
     begin = DAY0 + np.timedelta64(int(days * start), "D")
-    origins = np.arange(DAY0, last + 1)
+    origins = np.arange(DAY0, last + np.timedelta64(1, "D"))
     folds = list(walk_forward(DAY0, begin, last, step_days=step, embargo_days=horizon, rolling_days=rolling))
     tested: list[np.datetime64] = []
     for fold in folds:
@@ -49,7 +49,7 @@ def test_no_training_target_reaches_into_the_test(
 def test_nonsense_is_refused() -> None:
     for wrong in ({"step_days": 0, "embargo_days": 1}, {"step_days": 1, "embargo_days": -1}):
         with pytest.raises(ValueError, match="at least"):
-            list(walk_forward(DAY0, DAY0 + 10, DAY0 + 20, **wrong))
+            list(walk_forward(DAY0, DAY0 + np.timedelta64(10, "D"), DAY0 + np.timedelta64(20, "D"), **wrong))
 
 
 @given(days=st.integers(2, 80), seed=st.integers(0, 1000), horizon=st.integers(1, 30))

@@ -100,7 +100,7 @@ class Candles:
         """
         if not len(self) or int((self.dates[-1] - self.dates[0]).astype(int)) + 1 == len(self):
             return self
-        days = np.arange(self.dates[0], self.dates[-1] + 1)
+        days = np.arange(self.dates[0], self.dates[-1] + np.timedelta64(1, "D"))
         at = np.searchsorted(self.dates, days, side="right") - 1
         known = self.dates[at] == days
         gaps = {f: np.where(known, getattr(self, f)[at], np.nan) for f in FIELDS if f != "close"}

@@ -55,7 +55,7 @@ def test_every_hour_to_two_days_is_served_and_widens() -> None:
 
 def test_quiet_hours_ahead_give_a_narrower_interval() -> None:
     coin = COINS[0]
-    night, noon = (coin.until(FIRST + 24 * 100 + hour) for hour in (0, 13))
+    night, noon = (coin.until(FIRST + np.timedelta64(24 * 100 + hour, "h")) for hour in (0, 13))
     forecasts = [model().predict([c], [1]) for c in (night, noon)]
     scales = [
         f.volatility[0, 0]
@@ -67,7 +67,7 @@ def test_quiet_hours_ahead_give_a_narrower_interval() -> None:
 
 
 def test_hours_after_the_origin_change_nothing() -> None:
-    moment = FIRST + 24 * 90 + 7
+    moment = FIRST + np.timedelta64(24 * 90 + 7, "h")
     cut = {k: c.until(moment) for k, c in PANEL.items()}
     served = model().predict(list(cut.values()), [1, 24], reference=PANEL)
     honest = model().predict(list(cut.values()), [1, 24], reference=cut)
@@ -95,7 +95,7 @@ def test_closes_alone_are_read_by_the_line_of_closes() -> None:
 
 
 def test_stale_reference_coin_does_not_speak_for_the_market() -> None:
-    old = {"ethereum": PANEL["ethereum"].until(FIRST + 24 * 60)}
+    old = {"ethereum": PANEL["ethereum"].until(FIRST + np.timedelta64(24 * 60, "h"))}
     market = model().market(old, COINS[0].closes_at)
     assert np.isnan(market.market).all()
 

@@ -72,7 +72,7 @@ def test_the_worst_scenarios_name_the_days_they_begin_on() -> None:
     closes[0, 0, 77] = -0.5
     paths = plain_paths(closes, START + np.arange(200))
     found = assess_portfolio(paths, {"bitcoin": 100.0}, 1, (90.0,))
-    assert found.worst[0][0] == (START + 77).astype(object)
+    assert found.worst[0][0] == (START + np.timedelta64(77, "D")).astype(object)
     assert found.worst[0][1] == pytest.approx(100 * (np.exp(-0.5) - 1))
 
 

@@ -18,7 +18,9 @@ HORIZONS = (1, 7, 14)
 def candles(coin: str, seed: int) -> Candles:
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.03, DAYS)))
-    return Candles.of(coin, np.arange(FIRST, FIRST + DAYS), close, high=close * 1.02, low=close * 0.98)
+    return Candles.of(
+        coin, FIRST + np.arange(DAYS).astype("timedelta64[D]"), close, high=close * 1.02, low=close * 0.98
+    )
 
 
 def walk_forward(coins: dict[str, int], horizons: tuple[int, ...] = HORIZONS) -> WalkForward:

@@ -138,11 +138,11 @@ def _choose(
     end = max(c.closes_at for c in chosen.values())
     begin = min(c.first for c in chosen.values())
     first = _moment("FROM", options.first) or max(
-        DEFAULT_FROM.astype("datetime64[h]"), begin + MIN_DAYS_BEFORE * HOURS_A_DAY
+        DEFAULT_FROM.astype("datetime64[h]"), begin + np.timedelta64(MIN_DAYS_BEFORE, "D")
     )
     last = _moment("TO", options.last)
-    last = end if last is None else min(end, last + HOURS_A_DAY)
-    if first < begin + MIN_DAYS_BEFORE * HOURS_A_DAY or first >= last:
+    last = end if last is None else min(end, last + np.timedelta64(1, "D"))
+    if first < begin + np.timedelta64(MIN_DAYS_BEFORE, "D") or first >= last:
         raise BadOptionError(
             f"FROM {first} must be {MIN_DAYS_BEFORE} days after the first hour, {begin}, and before {last}."
         )

@@ -140,7 +140,7 @@ def simulated_candles(coin_id: str, seed: int, days: int = SIMULATED_DAYS) -> Ca
     high = np.maximum(open_, close) * np.exp(np.abs(noise[:, 1]) * sigma / 2)
     low = np.minimum(open_, close) * np.exp(-np.abs(noise[:, 2]) * sigma / 2)
     volume = 1e9 * np.exp(0.5 * noise[:, 1] + 10 * np.abs(returns))
-    dates = np.datetime64("2020-01-01", "D") + np.arange(days)
+    dates = np.datetime64("2020-01-01", "D") + np.arange(days).astype("timedelta64[D]")
     return Candles.of(
         coin_id,
         [day.astype(object) for day in dates],

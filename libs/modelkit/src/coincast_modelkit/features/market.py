@@ -56,7 +56,7 @@ class Market:
         if not panel:
             return cls(np.array([], dtype="datetime64[D]"), *(np.array([]) for _ in range(8)))
         first = min(c.dates[0] for c in panel.values())
-        dates = np.arange(first, max(c.dates[-1] for c in panel.values()) + 1)
+        dates = np.arange(first, max(c.dates[-1] for c in panel.values()) + np.timedelta64(1, "D"))
         table = {
             name: np.stack([_placed(c, f(c), dates) for c in panel.values()]) for name, f in _SERIES.items()
         }

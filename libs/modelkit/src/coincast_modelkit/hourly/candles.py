@@ -128,7 +128,7 @@ class HourlyCandles:
         """Return when the newest hour closed (datetime64[h]). Raises ValueError without any hour."""
         if not len(self):
             raise ValueError(f"{self.coin_id}: no hourly candles")
-        return as_hour(self.first + len(self))
+        return as_hour(self.first + np.timedelta64(len(self), "h"))
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -181,7 +181,8 @@ class HourlyCandles:
         begin = known.argmax(axis=1)
         end = HOURS_A_DAY - 1 - known[:, ::-1].argmax(axis=1)
         whole = known.sum(axis=1) >= MIN_HOURS_A_DAY
-        day = (self.first + skip).astype("datetime64[D]") + np.flatnonzero(some)
+        first_day = (self.first + np.timedelta64(skip, "h")).astype("datetime64[D]")
+        day = first_day + np.flatnonzero(some).astype("timedelta64[D]")
         high = np.where(known, table["high"], -np.inf).max(axis=1, initial=-np.inf)
         low = np.where(known, table["low"], np.inf).min(axis=1, initial=np.inf)
         volume = np.where(known, table["volume"], 0.0).sum(axis=1)
