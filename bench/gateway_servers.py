@@ -34,7 +34,7 @@ from coincast_gateway.app import build
 from coincast_gateway.serialization.forecasts import forecasts_document
 from coincast_gateway.server import Server, freeze_gc, listen, uvicorn_config
 from coincast_gateway.settings import Settings
-from coincast_market_data.grpc.batch import answers
+from coincast_market_data.grpc.batch import stream_batch
 
 ROWS = 8
 STANDING = {
@@ -114,7 +114,7 @@ class Market(mk_rpc.MarketDataServiceServicer):
         self, request: mk.GetPricesForManyRequest, context: Any
     ) -> AsyncIterator[mk.GetPricesForManyResponse]:
         """As market-data does it."""
-        return answers(request.questions, lambda question: self.GetPrices(question, context))
+        return stream_batch(request.questions, lambda question: self.GetPrices(question, context))
 
 
 class Forecasts(fc_rpc.ForecastServiceServicer):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 import redis.asyncio
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.grpc.channel import open_channel
@@ -41,7 +42,7 @@ from coincast_gateway.health.sampler import Sampler
 from coincast_gateway.health.service import HealthService
 from coincast_gateway.health.trends import TrendStore, sample_forever
 from coincast_gateway.openapi import openapi_document
-from coincast_gateway.routers import ROUTERS, all_routes
+from coincast_gateway.routers import ROUTERS
 from coincast_gateway.settings import Settings
 from coincast_gateway.web.assets import Assets
 
@@ -174,7 +175,7 @@ async def build(
     return Gateway(with_cors(edge, settings.cors_origins), edge, draining)
 
 
-def build_api(services: Services, cache: ResponseCache) -> FastAPI:
+def build_api(services: Services, cache: ResponseCache, routers: Sequence[APIRouter] = ROUTERS) -> FastAPI:
     """Return the FastAPI application: the routers, their errors and their description.
 
     FastAPI's documentation pages are off: the gateway serves its own, which load nothing from elsewhere.
@@ -192,8 +193,8 @@ def build_api(services: Services, cache: ResponseCache) -> FastAPI:
         telemetry=NO_TELEMETRY,  # type: ignore[arg-type]  # FastAPI's type wants every key
     )
     app.state.services, app.state.settings, app.state.cache = services, services.settings, cache
-    app.state.routes = list(all_routes())
-    for router in ROUTERS:
+    app.state.routes = [route for router in routers for route in router.routes]
+    for router in routers:
         app.include_router(router)
     app.mount(PREFIX, CompatApp(services.market, cache))
     add_exception_handlers(app)

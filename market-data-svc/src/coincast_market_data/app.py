@@ -32,7 +32,7 @@ from coincast_market_data.history.service import HistoryService
 from coincast_market_data.infrastructure import Infrastructure, open_infrastructure
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.jobs.maintenance import MaintenanceJobs
-from coincast_market_data.jobs.refresh import RefreshJobs
+from coincast_market_data.jobs.refresh import RefreshJobs, refresh_interval
 from coincast_market_data.jobs.warmup import CacheWarmer
 from coincast_market_data.markets.service import MarketService, decode_table, encode_table
 from coincast_market_data.passthrough.service import PassthroughService
@@ -44,6 +44,7 @@ from coincast_market_data.prices.plausibility import PlausibilityChecker
 from coincast_market_data.prices.popularity import PairPopularity
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.prices.simple_price import SimplePriceService
+from coincast_market_data.prices.watch import PriceWatch
 from coincast_market_data.settings import Settings, UpstreamName
 from coincast_market_data.validation.outliers import OutlierDetector
 from coincast_market_data.validation.quality_log import QualityLog
@@ -74,7 +75,7 @@ async def build(
     servicer = Servicer(
         market_pb2_grpc.add_MarketDataServiceServicer_to_server, MarketDataServicer(services), SERVICE
     )
-    return ServiceApp([servicer], warm=warm)
+    return ServiceApp([servicer], warm=warm, drain=services.watch.drain)
 
 
 def archive_folder(settings: Settings) -> Path:
@@ -127,6 +128,7 @@ def build_services(
         ),
         backfill=backfill,
         status=status,
+        watch=make_watch(infrastructure, prices, stack),
     )
     background = RefreshJobs(
         settings,
@@ -160,6 +162,19 @@ def make_catalogue(infrastructure: Infrastructure, stack: AsyncExitStack) -> Cat
     stack.push_async_callback(coins.aclose)
     stack.push_async_callback(codes.aclose)
     return Catalogue(infrastructure.upstream, coins, codes)
+
+
+def make_watch(infrastructure: Infrastructure, prices: PriceService, stack: AsyncExitStack) -> PriceWatch:
+    """Live prices, polled as often as the plan allows."""
+    settings = infrastructure.settings
+    watch = PriceWatch(
+        prices,
+        infrastructure.clock,
+        poll_seconds=refresh_interval(settings.prices_fresh_seconds, infrastructure.limiter.limits.per_month),
+        heartbeat_seconds=settings.watch_heartbeat_seconds,
+    )
+    stack.push_async_callback(watch.aclose)
+    return watch
 
 
 def make_plausibility(

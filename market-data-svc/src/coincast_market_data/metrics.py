@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+WATCH_SUBSCRIBERS = Gauge("coincast_market_watch_subscribers", "Open streams of live prices.")
 UPSTREAM_CALLS = Counter(
     "coincast_market_upstream_calls_total",
     "Calls to the upstream by endpoint group and outcome.",

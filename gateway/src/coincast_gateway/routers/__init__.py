@@ -5,10 +5,7 @@ A new endpoint is one function in one of these modules; CONTRIBUTING.md shows ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from fastapi import APIRouter
-from starlette.routing import BaseRoute
 
 from coincast_gateway.routers import (
     coins,
@@ -34,9 +31,3 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     pages.router,
 )
-
-
-def all_routes() -> Iterator[BaseRoute]:
-    """Yield the routes of every router."""
-    for router in ROUTERS:
-        yield from router.routes

@@ -17,7 +17,7 @@ CURRENCY = r"^[A-Za-z]{2,10}$"
 TEXT_ID = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,127}$"
 
 
-class Query(BaseModel):
+class RequestQuery(BaseModel):
     """The base of every request's parameters: unknown names are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

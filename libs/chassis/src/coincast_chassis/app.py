@@ -22,3 +22,5 @@ class ServiceApp:
 
     servicers: Sequence[Servicer]
     warm: Callable[[], Awaitable[None]] | None = None
+    # Called when the drain begins: ends streams that would otherwise last as long as their readers.
+    drain: Callable[[], None] | None = None

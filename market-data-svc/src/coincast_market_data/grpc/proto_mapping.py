@@ -12,6 +12,7 @@ from coincast.market.v1 import market_pb2
 from coincast_market_data import domain
 from coincast_market_data.coingecko.availability import UpstreamState
 from coincast_market_data.prices.service import worst
+from coincast_market_data.prices.watch import PriceUpdate
 
 SOURCES = {
     domain.Source.LIVE: common_pb2.SOURCE_LIVE,
@@ -158,6 +159,16 @@ def upstream_status(state: UpstreamState) -> market_pb2.UpstreamStatus:
         permanent=state.permanent,
         retry_after_seconds=state.retry_after_seconds,
         tried=state.tried,
+    )
+
+
+def price_update(update: PriceUpdate) -> market_pb2.WatchPricesResponse:
+    """Return one message of a stream of live prices."""
+    return market_pb2.WatchPricesResponse(
+        event_id=update.event_id,
+        prices=[price(item) for item in update.prices],
+        errors=[item_error(failure) for failure in update.failures],
+        heartbeat=update.heartbeat,
     )
 
 

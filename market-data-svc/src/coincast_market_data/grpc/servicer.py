@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ from coincast_market_data.markets.service import MarketService
 from coincast_market_data.passthrough.service import PassthroughService
 from coincast_market_data.prices.encoded_cache import EncodedPriceCache
 from coincast_market_data.prices.service import PriceService
+from coincast_market_data.prices.watch import PriceUpdate, PriceWatch
 
 WithAge: TypeAlias = (
     pb.GetPricesRequest
@@ -36,6 +38,7 @@ WithAge: TypeAlias = (
     | pb.GetOhlcRequest
     | pb.GetDocumentRequest
 )
+MAX_ENCODED_UPDATES = 256
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -52,6 +55,7 @@ class Services:
     documents: PassthroughService
     backfill: BackfillJob
     status: Status
+    watch: PriceWatch
 
 
 class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
@@ -59,6 +63,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
     def __init__(self, services: Services) -> None:
         self._all = services
+        self._encoded: dict[int, tuple[PriceUpdate, pb.WatchPricesResponse]] = {}
 
     async def GetPrices(self, request: pb.GetPricesRequest, context: Context) -> pb.GetPricesResponse:
         """Spot prices."""
@@ -88,6 +93,25 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
             )
         self._all.ready.keep(key, reply, prices)
         return reply
+
+    async def WatchPrices(
+        self, request: pb.WatchPricesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchPricesResponse]:
+        """Stream prices as they change."""
+        updates = self._all.watch.subscribe(request.ids, request.vs_currencies, request.after_event_id)
+        async with contextlib.aclosing(updates):
+            async for update in updates:
+                yield self._encode_update(update)
+
+    def _encode_update(self, update: PriceUpdate) -> pb.WatchPricesResponse:
+        """Encode an update once, however many subscribers share it."""
+        found = self._encoded.get(id(update))
+        if found is None:
+            if len(self._encoded) >= MAX_ENCODED_UPDATES:
+                self._encoded.clear()
+            # The update is held with its message, so that its id cannot become another's.
+            found = self._encoded[id(update)] = (update, proto_mapping.price_update(update))
+        return found[1]
 
     async def GetMarkets(self, request: pb.GetMarketsRequest, context: Context) -> pb.GetMarketsResponse:
         """The market table."""

@@ -93,6 +93,62 @@ class PriceService:
         """Fetch the pairs anew, below the priority of callers."""
         await self._batcher.fetch(pairs, Priority.REFRESH)
 
+    def watchable(
+        self, ids: Sequence[str], currencies: Sequence[str]
+    ) -> tuple[list[Pair], list[ItemFailure]]:
+        """Return the pairs of a question, and the failures of texts that cannot be ids.
+
+        Raises:
+            InvalidInput: No id, too many, or a currency that prices are not quoted in.
+        """
+        coins, bad = split_ids(ids)
+        codes = canonical_currencies(currencies)
+        for code in codes:
+            self._check_currency(code, "vs_currencies")
+        return [(coin, code) for coin in coins for code in codes], [_not_an_id(text) for text in bad]
+
+    async def cached(self, pairs: Sequence[Pair]) -> dict[Pair, Quoted]:
+        """Return what the cache has of the pairs, without asking the upstream."""
+        entries = await self._cache.read([quote_key(pair) for pair in pairs])
+        found = {pair: self._usable(entries.get(quote_key(pair))) for pair in pairs}
+        return {
+            pair: Quoted(entry.value, self._provenance(entry, live=False, met=None))
+            for pair, entry in found.items()
+            if entry is not None and entry.value is not None
+        }
+
+    async def poll(self, pairs: Sequence[Pair]) -> tuple[dict[Pair, Quoted], dict[str, ItemFailure]]:
+        """Return the newest prices of the pairs, and why a coin has none.
+
+        Only pairs that no caller has refreshed meanwhile are fetched, below callers' priority.
+        """
+        cached = await self._cache.read([quote_key(pair) for pair in pairs])
+        known = {pair: cached.get(quote_key(pair)) for pair in pairs}
+        due = [
+            pair
+            for pair, entry in known.items()
+            if not self._unknown(pair[0]) and self._freshness(entry) is not Freshness.FRESH
+        ]
+        fetched = await self._batcher.fetch(due, Priority.REFRESH) if due else {}
+        outcomes: dict[Pair, tuple[Entry | None, CoincastError | None]] = {}
+        for pair in pairs:
+            outcome = fetched.get(pair)
+            if isinstance(outcome, CacheEntry):
+                outcomes[pair] = (outcome, None)
+            else:
+                outcomes[pair] = (self._usable(known[pair]), outcome)
+        prices: dict[Pair, Quoted] = {}
+        failures: dict[str, ItemFailure] = {}
+        codes_of: dict[str, list[str]] = {}
+        for coin, code in pairs:
+            codes_of.setdefault(coin, []).append(code)
+        for coin, codes in codes_of.items():
+            quoted, failure = await self._coin(coin, codes, outcomes, set(), None, hints=False)
+            prices |= {(coin, item.quote.vs_currency): item for item in quoted}
+            if failure is not None:
+                failures[coin] = failure
+        return prices, failures
+
     def nothing_found(self) -> Provenance:
         """Where an answer without a single price stands: it was looked for just now."""
         return Provenance(self._clock.now(), 0.0, Source.SANDBOX if self._sandbox else Source.LIVE)

@@ -13,7 +13,7 @@ from coincast_gateway.schemas.fields import (
     Levels,
     PlainInteger,
     Probabilities,
-    Query,
+    RequestQuery,
 )
 
 ModelName = Literal["auto", "lightgbm", "lstm", "ml_ensemble", "technical"]
@@ -27,7 +27,7 @@ MonitoredService = Annotated[
 ]
 
 
-class ForecastsQuery(Query):
+class ForecastsQuery(RequestQuery):
     """Forecasts of named coins."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
@@ -38,7 +38,7 @@ class ForecastsQuery(Query):
     quantiles: Annotated[Probabilities, Field(examples=["0.1,0.5,0.9"])] = ()
 
 
-class ExplainQuery(Query):
+class ExplainQuery(RequestQuery):
     """What moved one coin's forecast."""
 
     id: CoinId

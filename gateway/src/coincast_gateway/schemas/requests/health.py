@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from coincast_gateway.schemas.fields import PlainInteger, Query
+from coincast_gateway.schemas.fields import PlainInteger, RequestQuery
 
 ComponentName = Annotated[
     Literal["gateway", "market-data", "forecast", "training", "redis"], Field(description="Which part.")
 ]
 
 
-class TrendsQuery(Query):
+class TrendsQuery(RequestQuery):
     """How far back."""
 
     hours: Annotated[

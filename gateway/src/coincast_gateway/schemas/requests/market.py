@@ -6,17 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from coincast_gateway.schemas.fields import CoinIds, Currencies, Currency, PlainInteger, Query
+from coincast_gateway.schemas.fields import CoinIds, Currencies, Currency, PlainInteger, RequestQuery
 
 
-class PricesQuery(Query):
+class PricesQuery(RequestQuery):
     """Spot prices of named coins."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
     vs_currencies: Annotated[Currencies, Field(examples=["usd"])] = ("usd",)
 
 
-class MarketsQuery(Query):
+class MarketsQuery(RequestQuery):
     """A page of coins by market value, or the named coins."""
 
     vs_currency: Currency = "usd"
@@ -25,7 +25,7 @@ class MarketsQuery(Query):
     per_page: Annotated[int, Field(ge=1, le=250, description="Coins to a page."), PlainInteger] = 100
 
 
-class CoinsQuery(Query):
+class CoinsQuery(RequestQuery):
     """The catalogue, whole or searched."""
 
     query: Annotated[
@@ -45,7 +45,7 @@ class CoinsQuery(Query):
     ] = ""
 
 
-class HistoryQuery(Query):
+class HistoryQuery(RequestQuery):
     """Daily candles of one coin, closed UTC days only."""
 
     vs_currency: Currency = "usd"
@@ -54,7 +54,7 @@ class HistoryQuery(Query):
     ] = 30
 
 
-class OhlcQuery(Query):
+class OhlcQuery(RequestQuery):
     """Intraday to four-day candles of one coin."""
 
     vs_currency: Currency = "usd"

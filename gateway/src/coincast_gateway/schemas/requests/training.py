@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coincast_gateway.schemas.fields import PlainInteger, Query, WholeNumber
+from coincast_gateway.schemas.fields import PlainInteger, RequestQuery, WholeNumber
 
 Trainable = Literal["lightgbm", "lstm", "ml_ensemble"]
 OptionalModel = Annotated[
@@ -22,7 +22,7 @@ Revision = Annotated[
 ]
 
 
-class AccuracyQuery(Query):
+class AccuracyQuery(RequestQuery):
     """How served forecasts did once their day had come."""
 
     model: OptionalModel = ""
@@ -41,33 +41,33 @@ class AccuracyQuery(Query):
     ] = 30
 
 
-class JobsQuery(Query):
+class JobsQuery(RequestQuery):
     """The latest jobs."""
 
     model: OptionalModel = ""
     limit: Annotated[int, Field(ge=1, le=200, description="Jobs, newest first."), PlainInteger] = 50
 
 
-class LogsQuery(Query):
+class LogsQuery(RequestQuery):
     """The end of a job's log."""
 
     tail: Annotated[int, Field(ge=1, le=10_000, description="Lines from the end."), PlainInteger] = 1000
 
 
-class VersionsQuery(Query):
+class VersionsQuery(RequestQuery):
     """Versions and aliases."""
 
     model: OptionalModel = ""
 
 
-class CompareQuery(Query):
+class CompareQuery(RequestQuery):
     """Two versions of one model."""
 
     a: Version
     b: Annotated[str, Field(pattern=VERSION, description="Another.", examples=["v000002"])]
 
 
-class AuditQuery(Query):
+class AuditQuery(RequestQuery):
     """Who moved what."""
 
     model: OptionalModel = ""

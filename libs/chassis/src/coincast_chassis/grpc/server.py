@@ -70,6 +70,8 @@ class GrpcServer:
         await self._health.serving(False)
         await self._until_quiet(not_serving_seconds, drain_seconds / 2)
         self._health.end()
+        if self._app.drain is not None:
+            self._app.drain()
         await self._server.stop(drain_seconds)
 
     async def _until_quiet(self, quiet_seconds: float, limit_seconds: float) -> None:

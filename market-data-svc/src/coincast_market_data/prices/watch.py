@@ -1,0 +1,248 @@
+"""Watch spot prices as they change: one poll of the upstream for everything that any subscriber watches.
+
+A subscriber holds no queue. It holds the number of the last event that it saw, and gets the newest state
+of the pairs that changed since: a slow reader skips intermediate prices and costs no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from coincast_chassis import context
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError, Exhausted
+from coincast_market_data import metrics
+from coincast_market_data.coingecko.parser import Pair
+from coincast_market_data.domain import ItemFailure, Quoted
+from coincast_market_data.prices.service import PriceService
+
+MAX_SUBSCRIBERS = 5000
+MAX_SHARED_UPDATES = 256
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceUpdate:
+    """What a subscriber gets: the pairs and failures that changed, or a heartbeat with neither."""
+
+    event_id: int
+    prices: Sequence[Quoted] = ()
+    failures: Sequence[ItemFailure] = ()
+    heartbeat: bool = False
+
+
+@dataclass(slots=True)
+class _Watched:
+    """The newest state of one pair, or the failure of one coin, and the event of its last change."""
+
+    event_id: int
+    quoted: Quoted | None = None
+    failure: ItemFailure | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Subscriber:
+    pairs: frozenset[Pair]
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class PriceWatch:
+    """Poll what is watched, below callers' priority, and wake the subscribers of what changed.
+
+    Args:
+        prices: Where prices are cached and fetched.
+        clock: Start of the event numbers, so that those of an earlier process are recognised as such.
+        poll_seconds: Time between two polls.
+        heartbeat_seconds: A subscriber without news hears a heartbeat that often.
+    """
+
+    def __init__(
+        self, prices: PriceService, clock: Clock, *, poll_seconds: float, heartbeat_seconds: float
+    ) -> None:
+        self._prices = prices
+        self._poll_seconds = poll_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self._first_event = self._event = int(clock.now() * 1000)
+        self._watching: Counter[Pair] = Counter()
+        self._state: dict[Pair, _Watched] = {}
+        self._failures: dict[str, _Watched] = {}
+        self._subscribers: set[_Subscriber] = set()
+        self._shared: dict[tuple[frozenset[Pair], int], PriceUpdate] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._new = asyncio.Event()
+        self._closing = asyncio.Event()
+
+    async def subscribe(
+        self, ids: Sequence[str], currencies: Sequence[str], after_event_id: int = 0
+    ) -> AsyncGenerator[PriceUpdate, None]:
+        """Yield updates until the caller leaves or the service drains, the first one at once.
+
+        Raises:
+            InvalidInput: An id or a currency cannot be one.
+            Exhausted: Too many subscribers.
+        """
+        pairs, failures = self._prices.watchable(ids, currencies)
+        if len(self._subscribers) >= MAX_SUBSCRIBERS:
+            raise Exhausted(
+                f"{MAX_SUBSCRIBERS} subscribers watch prices already; ask again later", retry_after_seconds=30
+            )
+        subscriber = _Subscriber(frozenset(pairs))
+        self._add(subscriber)
+        try:
+            await self._load([pair for pair in pairs if pair not in self._state])
+            seen = after_event_id if self._first_event < after_event_id <= self._event else 0
+            update = self._update(subscriber, seen)
+            if failures:
+                update = replace(update, failures=[*failures, *update.failures])
+            yield update
+            seen = update.event_id
+            if self._closing.is_set():
+                return
+            while True:
+                heartbeat = not await self._woken(subscriber)
+                if self._closing.is_set():
+                    return
+                update = self._update(subscriber, seen)
+                if update.prices or update.failures:
+                    yield update
+                elif heartbeat:
+                    yield PriceUpdate(seen, heartbeat=True)
+                seen = max(seen, update.event_id)
+        finally:
+            self._remove(subscriber)
+
+    async def _woken(self, subscriber: _Subscriber) -> bool:
+        """Wait for news; return False where the heartbeat is due first."""
+        try:
+            async with asyncio.timeout(self._heartbeat_seconds):
+                await subscriber.wake.wait()
+        except TimeoutError:
+            return False
+        subscriber.wake.clear()
+        return True
+
+    def _add(self, subscriber: _Subscriber) -> None:
+        self._subscribers.add(subscriber)
+        self._watching.update(subscriber.pairs)
+        metrics.WATCH_SUBSCRIBERS.set(len(self._subscribers))
+        self._new.set()
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll_until_idle(), context=context.detached())
+
+    def _remove(self, subscriber: _Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+        self._watching.subtract(subscriber.pairs)
+        for pair in subscriber.pairs:
+            if self._watching[pair] <= 0:
+                del self._watching[pair]
+                self._state.pop(pair, None)
+        watched = {coin for coin, _ in self._watching}
+        self._failures = {coin: state for coin, state in self._failures.items() if coin in watched}
+        metrics.WATCH_SUBSCRIBERS.set(len(self._subscribers))
+
+    async def _load(self, pairs: Sequence[Pair]) -> None:
+        """Take what the cache has of pairs that nobody watched before."""
+        if pairs:
+            self._take(await self._prices.cached(pairs), {})
+
+    async def _poll_until_idle(self) -> None:
+        while self._watching and not self._closing.is_set():
+            self._new.clear()
+            try:
+                found, failures = await self._prices.poll(list(self._watching))
+                self._take(found, failures)
+            except CoincastError as error:
+                log.info("watch_poll_failed", reason=error.message)
+            except Exception:
+                # Subscribers outlive one failed poll; the next one tries again.
+                log.exception("watch_poll_failed")
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for the next poll; a pair that has no state yet is polled at once."""
+        deadline = asyncio.get_running_loop().time() + self._poll_seconds
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._new.wait()
+            except TimeoutError:
+                return
+            self._new.clear()
+            if any(pair not in self._state and pair[0] not in self._failures for pair in self._watching):
+                return
+
+    def _take(self, found: Mapping[Pair, Quoted], failures: Mapping[str, ItemFailure]) -> None:
+        """Number the changes and wake the subscribers that watch them."""
+        event_id = self._event + 1
+        changed: set[Pair] = set()
+        for pair, quoted in found.items():
+            before = self._state.get(pair)
+            if pair in self._watching and (before is None or _differs(before.quoted, quoted)):
+                self._state[pair] = _Watched(event_id, quoted=quoted)
+                changed.add(pair)
+        changed |= self._take_failures({coin for coin, _ in found}, failures, event_id)
+        if not changed:
+            return
+        self._event = event_id
+        self._shared.clear()
+        for subscriber in self._subscribers:
+            if not changed.isdisjoint(subscriber.pairs):
+                subscriber.wake.set()
+
+    def _take_failures(
+        self, served: set[str], failures: Mapping[str, ItemFailure], event_id: int
+    ) -> set[Pair]:
+        coins: set[str] = set()
+        for coin in served - set(failures):
+            self._failures.pop(coin, None)
+        for coin, failure in failures.items():
+            before = self._failures.get(coin)
+            if before is None or before.failure is None or before.failure.kind != failure.kind:
+                self._failures[coin] = _Watched(event_id, failure=failure)
+                coins.add(coin)
+        return {pair for pair in self._watching if pair[0] in coins}
+
+    def _update(self, subscriber: _Subscriber, seen: int) -> PriceUpdate:
+        """Return what changed after an event; subscribers of the same pairs share the object."""
+        key = (subscriber.pairs, seen)
+        update = self._shared.get(key)
+        if update is None:
+            update = PriceUpdate(
+                self._event,
+                _changed_after(seen, (self._state.get(pair) for pair in sorted(subscriber.pairs))),
+                self._failures_after(seen, sorted({coin for coin, _ in subscriber.pairs})),
+            )
+            if len(self._shared) < MAX_SHARED_UPDATES:
+                self._shared[key] = update
+        return update
+
+    def _failures_after(self, seen: int, coins: Iterable[str]) -> list[ItemFailure]:
+        states = (self._failures.get(coin) for coin in coins)
+        return [state.failure for state in states if state and state.failure and state.event_id > seen]
+
+    def drain(self) -> None:
+        """End all streams, so that the server need not wait for them."""
+        self._closing.set()
+        for subscriber in self._subscribers:
+            subscriber.wake.set()
+
+    async def aclose(self) -> None:
+        """End the poller."""
+        self.drain()
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+
+
+def _changed_after(seen: int, states: Iterable[_Watched | None]) -> list[Quoted]:
+    return [state.quoted for state in states if state and state.quoted and state.event_id > seen]
+
+
+def _differs(before: Quoted | None, after: Quoted) -> bool:
+    """Return whether a reader would see another figure, or another standing of it."""
+    return before is None or before.quote != after.quote or before.provenance.stale != after.provenance.stale
