@@ -221,6 +221,7 @@ def make_prices(
         sandbox=infrastructure.sandbox,
         suggest=catalogue.suggest,
         unknown=UnknownCoinBudget(catalogue.surely_unknown, infrastructure.clock.monotonic).refuses,
+        known=catalogue.surely_known,
         check_currency=catalogue.check_currency,
     )
     stack.push_async_callback(prices.aclose)
@@ -262,6 +263,7 @@ def make_history(
         filler,
         infrastructure.data_clock,
         sandbox=infrastructure.sandbox,
+        monotonic=infrastructure.clock,
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,
         check_currency=catalogue.check_currency,

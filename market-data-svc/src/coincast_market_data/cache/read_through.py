@@ -16,12 +16,16 @@ from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.freshness import Freshness, classify
 from coincast_market_data.cache.leases import KeyLeases
+from coincast_market_data.cache.negative import NegativeCache
 from coincast_market_data.cache.two_level import TwoLevelCache
 from coincast_market_data.deadlines import wait_budget_seconds
 from coincast_market_data.domain import Provenance, Source
 from coincast_market_data.ports import DataClock, Priority
 
 T = TypeVar("T")
+# How long a document that the upstream refuses or lacks is not asked for again.
+LONGEST_REFUSAL_SECONDS = 60.0
+MAX_REFUSALS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,9 @@ class ReadThrough(Generic[T]):
         self._rand = rand
         self._flights: SingleFlight[str, Tried[T]] = SingleFlight()
         self._behind: set[asyncio.Task[object]] = set()
+        self._refused: NegativeCache[str] = NegativeCache(
+            clock, min(cache.kind.windows.fresh, LONGEST_REFUSAL_SECONDS), max_entries=MAX_REFUSALS
+        )
 
     async def get(self, key: str, fetch: Fetch[T], max_age_seconds: float | None = None) -> ServedValue[T]:
         """The document; stale only where it is being refetched or the fetch failed. Raises what the fetch
@@ -82,6 +89,11 @@ class ReadThrough(Generic[T]):
                 self._refresh_behind(key, fetch)
                 return self._answer(entry, reason="a newer document is being fetched")
         fallback = entry is not None and freshness is not Freshness.GONE
+        refused = self._refused.find(key)
+        if isinstance(refused, NotFound):
+            raise refused
+        if refused is not None:
+            return self._fallback(entry, freshness, max_age_seconds, refused)
         try:
             async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
                 return self._answer(await self._fetch(key, fetch, Priority.LIVE), live=True)
@@ -142,14 +154,20 @@ class ReadThrough(Generic[T]):
             return from_another
         try:
             fetched = await fetch(priority)
-        except BaseException:
+        except BaseException as error:
             self._sharing.release([key])
+            if isinstance(error, CoincastError):
+                self._refused.remember(key, error)
             raise
+        self._refused.forget(key)
         entry = CacheEntry(fetched.value, self._clock.now(), fetched.fetched_at, fetched.seconds)
         self._cache.write({key: entry})
         return entry
 
     def _refresh_behind(self, key: str, fetch: Fetch[T]) -> None:
+        if self._refused.find(key) is not None:
+            return
+
         async def go() -> None:
             try:
                 await self.refresh(key, fetch)

@@ -82,6 +82,11 @@ class TwoLevelCache(Generic[T]):
         self._memory: OrderedDict[str, CacheEntry[T]] = OrderedDict()
         counts.watch(lambda: len(self._memory))
 
+    @property
+    def clock(self) -> Clock:
+        """The clock of ages and windows."""
+        return self._clock
+
     def __len__(self) -> int:
         return len(self._memory)
 

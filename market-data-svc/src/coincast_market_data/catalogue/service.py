@@ -10,15 +10,20 @@ import orjson
 from rapidfuzz import process
 
 from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import FetchResult, ReadThrough, ServedValue
 from coincast_market_data.catalogue.search import nearest_ids, search_coins
+from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.coingecko.parser import parse_coins, parse_currencies
 from coincast_market_data.domain import Coin, Provenance
 from coincast_market_data.identifiers import CURRENCY, MAX_CURRENCIES
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.validation.outliers import ConfirmationTracker
 
 LONGEST_QUERY = 100
 MOST_HINTS = 1000
+# A list that keeps less than this share of its rows is doubted.
+SHRUNKEN_SHARE = 0.8
 
 
 class Catalogue:
@@ -37,6 +42,7 @@ class Catalogue:
         self._seen: tuple[Coin, ...] = ()
         self._codes: tuple[str, ...] = ()
         self._hints: dict[str, tuple[str, ...]] = {}
+        self._shrunken = ConfirmationTracker()
 
     async def list(
         self, query: str, limit: int, page_token: str, max_age_seconds: float | None = None
@@ -72,6 +78,15 @@ class Catalogue:
     def surely_unknown(self, coin: str) -> bool:
         """Whether the catalogue is known and lacks the id, so that asking upstream would be for nothing."""
         return bool(self._known) and coin not in self._known
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the list of coins was ever seen."""
+        return bool(self._known)
+
+    def surely_known(self, coin: str) -> bool:
+        """Return whether the catalogue has the id; False where it was never seen."""
+        return coin in self._known
 
     async def suggest(self, coin: str) -> Sequence[str]:
         """The nearest known ids, best first; none where the catalogue cannot be had."""
@@ -111,13 +126,28 @@ class Catalogue:
 
     async def _fetch_coins(self, priority: Priority) -> FetchResult[tuple[Coin, ...]]:
         reply = await self._upstream.fetch(UpstreamRequest("coins/list", (), "lists", priority))
-        return FetchResult(parse_coins(reply.document), reply.received_at, reply.seconds)
+        coins = parse_coins(reply.document)
+        self._check_length("coins", len(coins), len(self._known), reply.received_at)
+        return FetchResult(coins, reply.received_at, reply.seconds)
+
+    def _check_length(self, what: str, now: int, before: int, at: float) -> None:
+        """Raise BadData for a list that lost a good part of its rows, unless later fetches say the same.
+
+        Then the earlier list goes on being served, marked stale with this reason.
+        """
+        if now >= before * SHRUNKEN_SHARE:
+            self._shrunken.forget((what, ""))
+        elif now == 0 or not self._shrunken.confirmed((what, ""), float(now), at):
+            metrics.QUARANTINED.labels(reason="shrunken_list").inc()
+            raise BadData(f"CoinGecko's list of {what} shrank from {before} to {now} rows and is doubted")
 
     async def _fetch_currencies(self, priority: Priority) -> FetchResult[tuple[str, ...]]:
         reply = await self._upstream.fetch(
             UpstreamRequest("simple/supported_vs_currencies", (), "lists", priority)
         )
-        return FetchResult(parse_currencies(reply.document), reply.received_at, reply.seconds)
+        codes = parse_currencies(reply.document)
+        self._check_length("currencies", len(codes), len(self._codes), reply.received_at)
+        return FetchResult(codes, reply.received_at, reply.seconds)
 
 
 def encode_coins(coins: tuple[Coin, ...]) -> bytes:

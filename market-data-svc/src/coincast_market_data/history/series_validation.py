@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import Unavailable
 from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
+from coincast_market_data.cache.negative import SetAside
 from coincast_market_data.history.continuity import factor
 from coincast_market_data.identifiers import canonical_currency
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, ConfirmationTracker, is_outlier
@@ -34,7 +34,7 @@ class SeriesValidator:
         elif not self._suspects.confirmed(name, times, self._clock.now()):
             metrics.QUARANTINED.labels(reason="seam_jump").inc()
             self._note(coin, currency, "a chart: tenfold off the days that are kept")
-            raise Unavailable(
+            raise SetAside(
                 f"CoinGecko's chart of {coin} is tenfold off the days that are kept and not confirmed yet;"
                 " it was put aside",
                 retry_after_seconds=CONFIRMED_AFTER_SECONDS,

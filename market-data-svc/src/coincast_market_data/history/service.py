@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
+from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Timeout, Unavailable
 from coincast_market_data.archive.store import Archive
+from coincast_market_data.cache.negative import NegativeCache
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
 from coincast_market_data.deadlines import wait_budget_seconds
 from coincast_market_data.domain import Candle, Completeness, History, Provenance, Source
@@ -20,6 +22,8 @@ from coincast_market_data.ports import DataClock, Priority
 MAX_DAYS = 10_000
 MAX_MISSING = 100
 CHUNK_CANDLES = 1000
+# How long a history that the upstream refuses or lacks is not asked for again.
+REFUSED_SECONDS = 60.0
 # When a partial history is worth asking for again, where the failure does not say.
 RETRY_PARTIAL_SECONDS = 10.0
 IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
@@ -40,6 +44,7 @@ class HistoryService:
         suggest: Callable[[str], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
         check_currency: Callable[[str, str], None],
+        monotonic: Clock | None = None,
     ) -> None:
         self._archive = archive
         self._filler = filler
@@ -48,6 +53,9 @@ class HistoryService:
         self._suggest = suggest
         self._unknown = unknown
         self._check_currency = check_currency
+        self._refused: NegativeCache[tuple[str, str]] = NegativeCache(
+            monotonic or SystemClock(), REFUSED_SECONDS
+        )
 
     async def get(
         self,
@@ -92,8 +100,9 @@ class HistoryService:
         if not missing:
             return False, None
         nearly_whole = len(missing) <= FEW_DAYS and bool(await self._archive.read(coin, currency))
-        if self._unknown(coin):
-            return False, await self._no_such(coin)
+        refused = await self._no_such(coin) if self._unknown(coin) else self._refused.find((coin, currency))
+        if refused is not None:
+            return False, refused
         patience = 600.0 if priority is Priority.BULK else wait_budget_seconds(fallback=nearly_whole)
         try:
             async with asyncio.timeout(patience):
@@ -103,9 +112,12 @@ class HistoryService:
                 "CoinGecko did not answer in time; what it sends is kept for the next caller"
             )
         except NotFound:
-            return False, await self._no_such(coin)
+            failure: CoincastError = await self._no_such(coin)
         except CoincastError as error:
-            return False, error
+            failure = error
+        if not isinstance(failure, BeyondPlan):
+            self._refused.remember((coin, currency), failure)
+        return False, failure
 
     async def _no_such(self, coin: str) -> NotFound:
         names = await self._suggest(coin)

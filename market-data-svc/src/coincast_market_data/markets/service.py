@@ -13,6 +13,7 @@ from coincast_chassis.errors import InvalidInput, NotFound
 from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import Fetch, FetchResult, ReadThrough, ServedValue
 from coincast_market_data.catalogue.service import Catalogue
+from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.coingecko.parser import Reject, market_figure_faults, parse_markets
 from coincast_market_data.domain import ItemFailure, Market, Markets
 from coincast_market_data.identifiers import canonical_currency, document_key, echo, split_ids
@@ -94,6 +95,7 @@ class MarketService:
         async def fetch(priority: Priority) -> FetchResult[Table]:
             reply = await self._upstream.fetch(UpstreamRequest("coins/markets", query, "markets", priority))
             rows, rejects = parse_markets(reply.document, code, reply.received_at)
+            self._check_not_empty(query, reply.document)
             await self._judge.prepare((row.id, code) for row in rows if row.price is not None)
             jumped = {row.id for row in rows if not self._plausible(row)}
             rejects += [Reject(coin, "jump") for coin in sorted(jumped)]
@@ -107,6 +109,15 @@ class MarketService:
             return FetchResult((rows, tuple(rejects)), reply.received_at, reply.seconds)
 
         return fetch
+
+    def _check_not_empty(self, query: Query, document: Any) -> None:
+        """Raise BadData for an empty table where coins are known: the earlier one is served instead."""
+        parameters = dict(query)
+        wanted = parameters.get("ids", "").split(",") if "ids" in parameters else []
+        first_page = not wanted and parameters.get("page") == "1" and self._catalogue.is_known
+        if not document and (first_page or any(self._catalogue.surely_known(coin) for coin in wanted)):
+            metrics.QUARANTINED.labels(reason="empty_table").inc()
+            raise BadData("CoinGecko's market table is empty although coins are known")
 
     def _plausible(self, row: Market) -> bool:
         return row.price is None or self._judge.plausible((row.id, row.vs_currency), row.price)

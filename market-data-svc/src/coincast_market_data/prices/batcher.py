@@ -18,6 +18,7 @@ from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry
+from coincast_market_data.cache.negative import SetAside
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
@@ -237,9 +238,9 @@ class PriceBatcher:
         self._fail(list(self._futures), "the service is stopping")
 
 
-def _among_others(error: CoincastError) -> Unavailable:
+def _among_others(error: CoincastError) -> SetAside:
     """For a pair of a refused call that may be as good as any: the fault can be another's."""
-    return Unavailable(
+    return SetAside(
         f"CoinGecko refused this among others, and which is at fault was not found: {error.message}",
         retry_after_seconds=RETRY_REFUSED_SECONDS,
     )

@@ -10,10 +10,10 @@ import orjson
 from cachetools import LRUCache
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import Unavailable
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry, CacheKind
 from coincast_market_data.cache.freshness import FreshnessPolicy
+from coincast_market_data.cache.negative import SetAside
 from coincast_market_data.cache.two_level import TwoLevelCache
 from coincast_market_data.coingecko.parser import Pair, parse_quotes, quote_figure_faults
 from coincast_market_data.domain import Quote
@@ -140,12 +140,12 @@ class QuoteFetcher:
         before = self._cache.peek(quote_key(pair))
         return before is not None and before.value is not None
 
-    def _quarantined(self, pair: Pair, reason: str) -> Unavailable:
+    def _quarantined(self, pair: Pair, reason: str) -> SetAside:
         metrics.QUARANTINED.labels(reason=reason).inc()
         self._note(pair, reason)
         coin, currency = pair
         said = PLAIN_REASONS.get(reason, reason)
-        return Unavailable(
+        return SetAside(
             f"CoinGecko's price of {coin} in {currency} {said}; it was put aside", retry_after_seconds=30
         )
 

@@ -13,6 +13,7 @@ from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailabl
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.freshness import Freshness, classify
+from coincast_market_data.cache.negative import NegativeCache
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.deadlines import wait_budget_seconds
 from coincast_market_data.domain import ItemFailure, Prices, Provenance, Quote, Quoted, Source
@@ -25,6 +26,8 @@ from coincast_market_data.prices.popularity import PairPopularity
 
 # Refusing an age costs an upstream call; a caller who asks for the impossible gets one every few seconds.
 LEAST_REFETCH_SECONDS = 5.0
+# How long a pair without a usable price is not asked for again.
+LONGEST_REFUSAL_SECONDS = 60.0
 # Near names cost a search each; a request that is all wrong gets a few.
 MOST_HINTS = 8
 SERVABLE = (Freshness.FRESH, Freshness.FRESH_REFRESH, Freshness.STALE_REFRESH)
@@ -53,6 +56,7 @@ class PriceService:
         suggest: Callable[[str], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
         check_currency: Callable[[str, str], None],
+        known: Callable[[str], bool] = lambda _coin: False,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self._cache = cache
@@ -63,7 +67,11 @@ class PriceService:
         self._suggest = suggest
         self._unknown = unknown
         self._check_currency = check_currency
+        self._known = known
         self._rand = rand
+        self._refused: NegativeCache[Pair] = NegativeCache(
+            cache.clock, min(cache.kind.windows.fresh, LONGEST_REFUSAL_SECONDS)
+        )
         self._refreshes: set[asyncio.Task[object]] = set()
 
     async def get(
@@ -91,7 +99,7 @@ class PriceService:
 
     async def refresh(self, pairs: Sequence[Pair]) -> None:
         """Fetch the pairs anew, below the priority of callers."""
-        await self._batcher.fetch(pairs, Priority.REFRESH)
+        self._remember_refusals(await self._batcher.fetch(pairs, Priority.REFRESH))
 
     def watchable(
         self, ids: Sequence[str], currencies: Sequence[str]
@@ -129,7 +137,11 @@ class PriceService:
             for pair, entry in known.items()
             if not self._unknown(pair[0]) and self._freshness(entry) is not Freshness.FRESH
         ]
+        refused = {pair: error for pair in due if (error := self._refused.find(pair)) is not None}
+        due = [pair for pair in due if pair not in refused]
         fetched = await self._batcher.fetch(due, Priority.REFRESH) if due else {}
+        self._remember_refusals(fetched)
+        fetched = {**refused, **fetched}
         outcomes: dict[Pair, tuple[Entry | None, CoincastError | None]] = {}
         for pair in pairs:
             outcome = fetched.get(pair)
@@ -162,9 +174,12 @@ class PriceService:
         cached = await self._cache.read([quote_key(pair) for pair in pairs], max_age)
         known = {pair: cached.get(quote_key(pair)) for pair in pairs}
         needed, early = self._sort(known, max_age)
+        early = [pair for pair in early if self._refused.find(pair) is None]
         if early:
             self._refresh_behind(early)
-        fetched = await self._fetch(needed, known) if needed else {}
+        refused = {pair: error for pair in needed if (error := self._refused.find(pair)) is not None}
+        needed = [pair for pair in needed if pair not in refused]
+        fetched = {**refused, **(await self._fetch(needed, known) if needed else {})}
         result: dict[Pair, tuple[Entry | None, CoincastError | None]] = {}
         live: set[Pair] = set()
         for pair in pairs:
@@ -183,10 +198,19 @@ class PriceService:
         fallback = all(self._usable(known[pair]) for pair in needed)
         try:
             async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
-                return await self._batcher.fetch(needed)
+                outcomes = await self._batcher.fetch(needed)
         except TimeoutError:
             error = Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
             return dict.fromkeys(needed, error)
+        self._remember_refusals(outcomes)
+        return outcomes
+
+    def _remember_refusals(self, outcomes: Mapping[Pair, Outcome]) -> None:
+        for pair, outcome in outcomes.items():
+            if isinstance(outcome, CoincastError):
+                self._refused.remember(pair, outcome)
+            else:
+                self._refused.forget(pair)
 
     def _sort(
         self, known: Mapping[Pair, Entry | None], max_age: float | None
@@ -259,7 +283,9 @@ class PriceService:
     ) -> CoincastError:
         if any_found:
             return NotFound(f"{coin} has no price in {', '.join(missing)}", field="vs_currencies")
-        names = await self._suggest(coin) if hints else ()
+        names = await self._suggest(coin) if hints and not self._known(coin) else ()
+        if self._known(coin):
+            return NotFound(f"{coin} has no price in {', '.join(missing)} at CoinGecko", field="ids")
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
         return NotFound(
             f"CoinGecko knows no coin {echo(coin)} with such a price{hint}", field="ids", suggestions=names
