@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, Query, WholeNumber
+from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, RequestQuery, WholeNumber
 from coincast_gateway.schemas.requests.forecasts import MonitoredService
 from coincast_gateway.schemas.requests.training import Body
 
@@ -59,7 +59,7 @@ TouchLevels = Annotated[
 ]
 
 
-class TouchQuery(Query):
+class TouchQuery(RequestQuery):
     """The chance that prices touch levels."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
@@ -69,7 +69,7 @@ class TouchQuery(Query):
     vs_currency: Currency = "usd"
 
 
-class ScenariosQuery(Query):
+class ScenariosQuery(RequestQuery):
     """Joint price paths of several coins."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
