@@ -1,46 +1,40 @@
-"""A dict that forgets what was not asked for longest."""
+"""A least-recently-used cache with a limit on the total weight of its entries."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
+
+import cachetools
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Lru(Generic[K, V]):
-    """Entries that weigh at most `capacity` together, each 1 unless `weigh` tells; 0 keeps nothing."""
+    """Entries that weigh at most `capacity` together, each 1 unless `weigh` says otherwise.
 
-    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
-        self._capacity, self._weigh = capacity, weigh
-        self._weight = 0
-        self._entries: OrderedDict[K, V] = OrderedDict()
+    A value that is heavier than the whole cache is not stored; a capacity of 0 stores nothing.
+    """
+
+    def __init__(self, capacity: int, weigh: Callable[[V], int] | None = None) -> None:
+        self._entries: cachetools.LRUCache[K, V] = cachetools.LRUCache(capacity, getsizeof=weigh)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """The value, which counts as used now; None where there is none."""
-        value = self._entries.get(key)
-        if value is not None:
-            self._entries.move_to_end(key)
-        return value
+        """Return the value and mark it as used; None where there is none."""
+        return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value, at the cost of the least used."""
-        self.discard(key)
-        self._entries[key] = value
-        self._weight += self._weigh(value)
-        while self._weight > self._capacity:
-            self._weight -= self._weigh(self._entries.popitem(last=False)[1])
+        """Store a value, evicting the least recently used ones."""
+        self._entries.pop(key, None)
+        try:
+            self._entries[key] = value
+        except ValueError:
+            return
 
     def discard(self, key: K) -> None:
-        """Forget a key, if it is there."""
-        if key in self._entries:
-            self._weight -= self._weigh(self._entries.pop(key))
-
-    def values(self) -> list[V]:
-        """All values, least used first."""
-        return list(self._entries.values())
+        """Remove a key, if it is there."""
+        self._entries.pop(key, None)

@@ -55,14 +55,15 @@ def channel_options(service: str) -> list[tuple[str, int | str]]:
         ("grpc.enable_http_proxy", 0),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        # keepalive_timeout_ms is ignored by current cores; the ping timeout is what counts.
-        ("grpc.keepalive_time_ms", 3000),
-        ("grpc.http2.ping_timeout_ms", 1000),
+        # keepalive_timeout_ms is ignored by current cores; the ping timeout is what counts. A frozen service
+        # is noticed within the sum of both, and a caller waits for one attempt to connect again on top.
+        ("grpc.keepalive_time_ms", 500),
+        ("grpc.http2.ping_timeout_ms", 800),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         # A service that restarts is found again within about a second.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 1000),
+        ("grpc.min_reconnect_backoff_ms", 500),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.dns_min_time_between_resolutions_ms", 2000),
         # Channels share connections by default, and so each other's back-off.

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from opentelemetry.trace import SpanKind
 
 from coincast_chassis import context
-from coincast_chassis.errors import CoincastError, Timeout
+from coincast_chassis.errors import CoincastError, InvalidInput, Timeout
 from coincast_chassis.grpc.error_mapping import status_of, trailers_of
 from coincast_chassis.observability import metrics
 from coincast_chassis.observability.logs import get_logger
@@ -65,7 +66,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
             self._stream(path, behaviour) if handler.response_streaming else self._unary(path, behaviour)
         )
         made: grpc.RpcMethodHandler[Any, Any] = factory(
-            wrapped, handler.request_deserializer, handler.response_serializer
+            wrapped, _tolerant(handler.request_deserializer), handler.response_serializer
         )
         return made
 
@@ -73,6 +74,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
         async def call(request: Any, servicer_context: Context) -> Any:
             with self._around(path, servicer_context) as outcome:
                 try:
+                    _check_parsed(request)
                     return await behaviour(request, servicer_context)
                 except Exception as error:
                     outcome.error = error
@@ -88,6 +90,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
         async def call(request: Any, servicer_context: Context) -> None:
             with self._around(path, servicer_context) as outcome:
                 try:
+                    _check_parsed(request)
                     async with aclosing(behaviour(request, servicer_context)) as messages:
                         async for message in messages:
                             await servicer_context.write(message)
@@ -124,6 +127,35 @@ class ServerCalls(grpc.aio.ServerInterceptor):
                 metrics.SERVER_CALLS.labels(service, method, outcome.name()).inc()
                 elapsed = time.perf_counter() - started
                 metrics.observe_latency(metrics.SERVER_SECONDS.labels(service, method), elapsed)
+
+
+class _Malformed:
+    """Stands for a request that is no message of its type."""
+
+
+_MALFORMED = _Malformed()
+
+
+def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """Return a deserializer that gives `_MALFORMED` where it fails: gRPC itself would answer INTERNAL."""
+    if deserializer is None:
+        return None
+
+    def deserialize(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except (DecodeError, UnicodeDecodeError, ValueError):
+            return _MALFORMED
+
+    return deserialize
+
+
+def _check_parsed(request: Any) -> None:
+    """Raise InvalidInput for a request that could not be parsed."""
+    if request is _MALFORMED:
+        raise InvalidInput(
+            "The request cannot be parsed: text must be UTF-8, and the message of the method's type."
+        )
 
 
 class _Outcome:
