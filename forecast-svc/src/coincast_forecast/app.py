@@ -24,6 +24,9 @@ from coincast_forecast.grpc.status import StatusReporter
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.history.market_client import SERVICE as MARKET_SERVICE
 from coincast_forecast.history.market_client import MarketClient
+from coincast_forecast.hourly.histories import HourlyHistories
+from coincast_forecast.hourly.service import HourlyForecastService
+from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
 from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.prediction_log.recorder import Recorder
@@ -97,12 +100,21 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         limit_seconds=settings.scenario_timeout_seconds,
     )
     stack.callback(scenarios.stop)
-    servicer = ForecastServicer(service, scenarios, models=status.models, status=status.status, clock=clock)
+    hourly_versions = HourlyVersions(
+        HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature)
+    )
+    hourly = HourlyForecastService(
+        await _build_hourly_histories(settings, stack, clock), hourly_versions, service
+    )
+    servicer = ForecastServicer(
+        service, scenarios, hourly=hourly, models=status.models, status=status.status, clock=clock
+    )
     first_refresh = asyncio.Event()
     for work in (
         histories.watch_days(settings.day_check_seconds),
         ledger.drain_forever(settings.ledger_drain_seconds),
         loader.watch(settings.watch_seconds, first_refresh),
+        hourly_versions.watch(settings.watch_seconds),
         scores.poll(settings.watch_seconds),
         shadow_traffic.work(),
         malloc_trim.trim_periodically(settings.give_back_seconds),
@@ -134,7 +146,6 @@ def _build_loader(settings: Settings, clock: SystemClock, metrics: Metrics) -> M
         return predictor_of(artifact.model)
 
     technical = LiveVersion(TECHNICAL, "", predictor_of(TechnicalModel()), datetime.now(UTC))
-    key = settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
     return ModelLoader(
         settings.artifacts_dir,
         technical,
@@ -142,7 +153,7 @@ def _build_loader(settings: Settings, clock: SystemClock, metrics: Metrics) -> M
         clock,
         trial_timeout_seconds=settings.trial_timeout_seconds,
         retry_seconds=settings.refused_retry_seconds,
-        key=key,
+        key=_signing_key(settings),
         require_signature=settings.require_signature,
     )
 
@@ -160,6 +171,17 @@ async def _build_histories(settings: Settings, stack: AsyncExitStack, clock: Sys
     )
     stack.push_async_callback(histories.aclose)
     return histories
+
+
+def _signing_key(settings: Settings) -> bytes | None:
+    return settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
+
+
+async def _build_hourly_histories(
+    settings: Settings, stack: AsyncExitStack, clock: SystemClock
+) -> HourlyHistories:
+    channel = await stack.enter_async_context(open_channel(settings.market_target, service=MARKET_SERVICE))
+    return HourlyHistories(channel, clock, timeout_seconds=settings.history_timeout_seconds)
 
 
 async def _build_ledger(settings: Settings, stack: AsyncExitStack) -> LedgerWriter:

@@ -12,8 +12,9 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceServicer
 from coincast_chassis.clock import Clock
 from coincast_forecast.domain import ModelStatus, ServiceStatus
-from coincast_forecast.grpc import proto_mapping
+from coincast_forecast.grpc import hourly_mapping, proto_mapping
 from coincast_forecast.grpc import scenario_mapping as mapping
+from coincast_forecast.hourly.service import HourlyForecastService
 from coincast_forecast.scenarios.service import ScenarioService
 from coincast_forecast.service import ForecastService
 
@@ -28,12 +29,14 @@ class ForecastServicer(ForecastServiceServicer):
         forecasting: ForecastService,
         scenarios: ScenarioService,
         *,
+        hourly: HourlyForecastService,
         models: Callable[[], tuple[ModelStatus, ...]],
         status: Callable[[], ServiceStatus],
         clock: Clock,
     ) -> None:
         self._forecasting = forecasting
         self._scenarios = scenarios
+        self._hourly = hourly
         self._models = models
         self._status = status
         self._clock = clock
@@ -42,7 +45,10 @@ class ForecastServicer(ForecastServiceServicer):
     async def GetForecasts(  # noqa: N802 - gRPC's name
         self, request: pb.GetForecastsRequest, context: Context
     ) -> pb.GetForecastsResponse:
-        """Return forecasts of up to 250 coins."""
+        """Return forecasts of up to 250 coins, by the day or by the hour."""
+        if request.hours:
+            query = hourly_mapping.hourly_query_of(request)
+            return hourly_mapping.hourly_message(await self._hourly.forecast(query), query, self._clock)
         reply = await self._forecasting.forecast(proto_mapping.query_of(request))
         return self._encoder.encode(reply, self._clock)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from coincast_modelkit.hourly.candles import HourlyCandles
-from coincast_modelkit.hourly.profile import hour_of_week
+from coincast_modelkit.hourly.features import TERMS
+from coincast_modelkit.hourly.line import HourlyLine
+from coincast_modelkit.hourly.model import ANCHORS, CLOSES, LEVELS, RANGES, HourlyCalibration, IntradayModel
+from coincast_modelkit.hourly.profile import WeekProfile, hour_of_week
 
 FIRST = np.datetime64("2021-01-04T00", "h")
 
@@ -36,3 +39,18 @@ def invented(
     given = {"open": np.exp(opened), "high": np.exp(inside.max(axis=1)), "low": np.exp(inside.min(axis=1))}
     volume = 1e6 * np.exp(0.3 * rng.normal(size=count))
     return HourlyCandles.of(coin_id, starts, np.exp(path[:, -1]), volume=volume, **(given if ranges else {}))
+
+
+PROFILE = WeekProfile(pattern(FIRST + np.arange(168)) / pattern(FIRST + np.arange(168)).mean())
+
+
+def day_model() -> IntradayModel:
+    """Return a model that reads the last day's volatility alone."""
+    slopes = np.zeros((len(ANCHORS), len(TERMS)))
+    slopes[:, TERMS.index("volatility_24h")] = 1.0
+    line = HourlyLine(slopes, np.zeros(len(ANCHORS)), np.full(len(ANCHORS), 0.3))
+    sizes = np.tile(-np.log1p(-LEVELS), (len(ANCHORS), 3, 1)) * np.array([1.2, 1.0, 0.9])[None, :, None]
+    calibration = HourlyCalibration(line, sizes, np.full(len(ANCHORS), 1.1), np.ones((len(ANCHORS), 24)))
+    return IntradayModel(
+        {RANGES: calibration, CLOSES: calibration}, panel_profile=PROFILE, profiles={"bitcoin": PROFILE}
+    )

@@ -11,38 +11,21 @@ import pytest
 
 from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.hourly.features import TERMS
-from coincast_modelkit.hourly.line import HourlyLine, Moments
+from coincast_modelkit.hourly.line import Moments
 from coincast_modelkit.hourly.model import (
-    ANCHORS,
     CLOSES,
-    LEVELS,
     RANGES,
-    HourlyCalibration,
     IntradayModel,
     source_of,
 )
-from coincast_modelkit.hourly.profile import WeekProfile
-from tests.unit.modelkit.hourly.hourly_market import FIRST, invented, pattern
+from tests.unit.modelkit.hourly.hourly_market import FIRST, PROFILE, day_model, invented
 
-PROFILE = WeekProfile(pattern(FIRST + np.arange(168)) / pattern(FIRST + np.arange(168)).mean())
 COINS = [invented("bitcoin", 120, seed=1), invented("ethereum", 120, seed=2)]
 PANEL = {c.coin_id: c for c in COINS}
 
 
-def model() -> IntradayModel:
-    """Return a model that reads the last day's volatility alone."""
-    slopes = np.zeros((len(ANCHORS), len(TERMS)))
-    slopes[:, TERMS.index("volatility_24h")] = 1.0
-    line = HourlyLine(slopes, np.zeros(len(ANCHORS)), np.full(len(ANCHORS), 0.3))
-    sizes = np.tile(-np.log1p(-LEVELS), (len(ANCHORS), 3, 1)) * np.array([1.2, 1.0, 0.9])[None, :, None]
-    calibration = HourlyCalibration(line, sizes, np.full(len(ANCHORS), 1.1), np.ones((len(ANCHORS), 24)))
-    return IntradayModel(
-        {RANGES: calibration, CLOSES: calibration}, panel_profile=PROFILE, profiles={"bitcoin": PROFILE}
-    )
-
-
 def test_every_hour_to_two_days_is_served_and_widens() -> None:
-    found = model().predict(COINS, range(1, 49), reference=PANEL)
+    found = day_model().predict(COINS, range(1, 49), reference=PANEL)
     assert found.usable().all()
     assert found.horizons == tuple(range(1, 49))
     assert found.as_of[0] == dt.datetime(2021, 5, 4, tzinfo=dt.UTC)
@@ -56,10 +39,10 @@ def test_every_hour_to_two_days_is_served_and_widens() -> None:
 def test_quiet_hours_ahead_give_a_narrower_interval() -> None:
     coin = COINS[0]
     night, noon = (coin.until(FIRST + np.timedelta64(24 * 100 + hour, "h")) for hour in (0, 13))
-    forecasts = [model().predict([c], [1]) for c in (night, noon)]
+    forecasts = [day_model().predict([c], [1]) for c in (night, noon)]
     scales = [
         f.volatility[0, 0]
-        / np.exp(model().row(c, model().market({}, c.closes_at))[0][TERMS.index("volatility_24h")])
+        / np.exp(day_model().row(c, day_model().market({}, c.closes_at))[0][TERMS.index("volatility_24h")])
         for f, c in zip(forecasts, (night, noon), strict=True)
     ]
     truth = np.sqrt(PROFILE.at(np.array([noon.closes_at]))[0] / PROFILE.at(np.array([night.closes_at]))[0])
@@ -69,21 +52,21 @@ def test_quiet_hours_ahead_give_a_narrower_interval() -> None:
 def test_hours_after_the_origin_change_nothing() -> None:
     moment = FIRST + np.timedelta64(24 * 90 + 7, "h")
     cut = {k: c.until(moment) for k, c in PANEL.items()}
-    served = model().predict(list(cut.values()), [1, 24], reference=PANEL)
-    honest = model().predict(list(cut.values()), [1, 24], reference=cut)
+    served = day_model().predict(list(cut.values()), [1, 24], reference=PANEL)
+    honest = day_model().predict(list(cut.values()), [1, 24], reference=cut)
     assert np.array_equal(served.log_return_quantiles, honest.log_return_quantiles)
 
 
 @pytest.mark.parametrize("hours", [[], [0], [49], [1, 100]])
 def test_horizon_out_of_range_is_refused(hours: list[int]) -> None:
     with pytest.raises(ValueError, match="hours must be 1 to 48"):
-        model().predict(COINS, hours)
+        day_model().predict(COINS, hours)
 
 
 def test_coin_without_a_known_day_gives_nan_and_spoils_no_other() -> None:
     young = HourlyCandles.of("young", FIRST + np.arange(10), np.full(10, 3.0))
     none = HourlyCandles.of("none", np.empty(0, dtype="datetime64[h]"), [])
-    found = model().predict([young, COINS[0], none], [1], reference=PANEL)
+    found = day_model().predict([young, COINS[0], none], [1], reference=PANEL)
     assert found.usable().tolist() == [False, True, False]
 
 
@@ -91,17 +74,17 @@ def test_closes_alone_are_read_by_the_line_of_closes() -> None:
     bare = invented("bitcoin", 120, ranges=False)
     assert source_of(bare) == CLOSES
     assert source_of(COINS[0]) == RANGES
-    assert model().predict([bare], [6], reference={"bitcoin": bare}).usable().all()
+    assert day_model().predict([bare], [6], reference={"bitcoin": bare}).usable().all()
 
 
 def test_stale_reference_coin_does_not_speak_for_the_market() -> None:
     old = {"ethereum": PANEL["ethereum"].until(FIRST + np.timedelta64(24 * 60, "h"))}
-    market = model().market(old, COINS[0].closes_at)
+    market = day_model().market(old, COINS[0].closes_at)
     assert np.isnan(market.market).all()
 
 
 def test_round_trip_gives_the_same_forecasts(tmp_path: Path) -> None:
-    before = model()
+    before = day_model()
     before.save(tmp_path)
     after = IntradayModel.load(tmp_path, version="v1")
     ask = [1, 5, 24, 48]
@@ -127,7 +110,7 @@ def test_line_recovers_slopes_added_in_parts() -> None:
 
 
 def test_features_of_the_newest_hour_take_less_than_two_milliseconds() -> None:
-    coin, ready = invented("bitcoin", 400), model()
+    coin, ready = invented("bitcoin", 400), day_model()
     market = ready.market(PANEL, coin.closes_at)
     ready.row(coin, market)
     taken = []

@@ -1,0 +1,123 @@
+"""Hourly histories from market-data, kept until the next hour closes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc.aio
+import numpy as np
+
+from coincast.market.v1 import market_pb2 as pb
+from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError, NotReady, Unavailable
+from coincast_chassis.grpc.error_mapping import plainly
+from coincast_forecast.domain import Provenance
+from coincast_forecast.grpc.proto_mapping import provenance_of
+from coincast_forecast.history.market_client import UNAVAILABLE, error_of
+from coincast_forecast.lru import Lru
+from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles
+from coincast_modelkit.hourly.model import TAIL_HOURS
+
+DAYS = TAIL_HOURS // HOURS_A_DAY
+HOUR_SECONDS = 3600.0
+# A history that does not hold the newest hour yet is requested again after so many seconds.
+RETRY_SECONDS = 30.0
+KEPT_COINS = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourlyHistory:
+    """One coin's hours and where they come from."""
+
+    candles: HourlyCandles
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    history: HourlyHistory
+    until: float
+
+
+class HourlyHistories:
+    """Hourly histories by coin, fetched over one gRPC channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, clock: Clock, *, timeout_seconds: float) -> None:
+        self._stub = MarketDataServiceStub(channel)
+        self._clock = clock
+        self._timeout_seconds = timeout_seconds
+        self._kept: Lru[tuple[str, str], _Entry] = Lru(KEPT_COINS)
+
+    async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
+        """Return each coin's history or error; what is kept and still current is not fetched."""
+        now = self._clock.monotonic()
+        found: dict[str, HourlyHistory | CoincastError] = {}
+        for coin in ids:
+            entry = self._kept.get((coin, vs_currency))
+            if entry is not None and now < entry.until:
+                found[coin] = entry.history
+        missing = [coin for coin in ids if coin not in found]
+        if missing:
+            found |= await self._fetch(missing, vs_currency)
+        return found
+
+    async def _fetch(self, ids: Sequence[str], vs_currency: str) -> dict[str, HourlyHistory | CoincastError]:
+        request = pb.StreamHistoryRequest(
+            ids=ids, vs_currency=vs_currency, days=DAYS, interval=pb.CANDLE_INTERVAL_ONE_HOUR
+        )
+        spans: dict[str, list[pb.History]] = {}
+        found: dict[str, HourlyHistory | CoincastError] = {}
+        try:
+            async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):
+                if reply.WhichOneof("chunk") == "error":
+                    found[reply.error.id] = error_of(reply.error)
+                else:
+                    spans.setdefault(reply.history.id, []).append(reply.history)
+        except CoincastError as error:
+            plain = plainly(error, UNAVAILABLE) if isinstance(error, Unavailable) else error
+            return {coin: found.get(coin, plain) for coin in ids}
+        for coin, parts in spans.items():
+            # Two thousand hours take milliseconds to convert.
+            found.setdefault(coin, await asyncio.to_thread(history_of, coin, parts))
+        for coin in ids:
+            history = found.setdefault(coin, NotReady(f"{coin} has no hourly candles yet", field="ids"))
+            if isinstance(history, HourlyHistory):
+                self._kept.put((coin, vs_currency), _Entry(history, self._current_until(history)))
+        return found
+
+    def _current_until(self, history: HourlyHistory) -> float:
+        """Return the monotonic time at which the next hour closes, or soon where the newest is missing."""
+        closes = float(history.candles.closes_at.astype("datetime64[s]").astype(np.int64))
+        left = closes + HOUR_SECONDS - self._clock.now()
+        return self._clock.monotonic() + (left if 0 < left <= HOUR_SECONDS else RETRY_SECONDS)
+
+
+def history_of(coin: str, spans: Sequence[pb.History]) -> HourlyHistory | CoincastError:
+    """Return one coin's hourly candles; NotReady without any, Unavailable where they are malformed."""
+    by_hour = {c.start_unix_seconds: c for span in spans for c in span.hourly_candles if c.close > 0}
+    hours = sorted(by_hour)
+    if not hours:
+        return NotReady(f"{coin} has no hourly candles yet", field="ids")
+    rows = [by_hour[hour] for hour in hours]
+    figures = np.array([(c.open, c.high, c.low, c.close) for c in rows], dtype=np.float64).T
+    # An absent figure reads as zero, which is no price.
+    opening, high, low, close = np.where(np.isfinite(figures) & (figures > 0), figures, np.nan)
+    volume = [c.volume if c.HasField("volume") else np.nan for c in rows]
+    try:
+        candles = HourlyCandles.of(
+            coin,
+            np.array(hours, dtype="datetime64[s]"),
+            close,
+            open=opening,
+            high=high,
+            low=low,
+            volume=volume,
+        )
+    except ValueError as error:
+        return Unavailable(f"the hourly history is malformed: {error}", retry_after_seconds=60.0)
+    if not len(candles):
+        return NotReady(f"{coin} has no hourly candles yet", field="ids")
+    return HourlyHistory(candles, provenance_of(spans[-1].provenance))

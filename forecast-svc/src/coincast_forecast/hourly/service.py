@@ -1,0 +1,207 @@
+"""Answers for `hours=`: the hourly model from the newest closed hour, or the daily forecast scaled down.
+
+Where the hours of a coin or a version of the hourly model are missing, the daily models answer from the last
+daily close, with their width scaled by the square root of time, and the reply says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+
+from coincast_chassis.errors import CoincastError
+from coincast_forecast.domain import AUTO, ForecastQuery, Provenance, close_of
+from coincast_forecast.fallback.executor import Prediction
+from coincast_forecast.hourly.histories import HourlyHistory
+from coincast_forecast.hourly.versions import HourlyVersions
+from coincast_forecast.service import PredictedCoins
+from coincast_modelkit.artifact import Record
+from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
+from coincast_modelkit.candles import Floats
+from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.hourly.candles import HOURS_A_DAY
+from coincast_modelkit.hourly.model import MODEL, HourlyForecasts
+
+DAILY_DAYS = 2
+
+
+class HourlySource(Protocol):
+    """Gives hourly histories."""
+
+    async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
+        """Return each coin's history or error."""
+        ...
+
+
+class DailyForecasts(Protocol):
+    """Gives daily predictions."""
+
+    async def predict(self, query: ForecastQuery) -> PredictedCoins:
+        """Return predictions with what they rest on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyQuery:
+    """One valid request for hours."""
+
+    ids: tuple[str, ...]
+    vs_currency: str
+    hours: int
+    levels_percent: tuple[float, ...]
+    quantile_probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourlyCoinForecast:
+    """One coin's forecast by the hour; `forecasts` holds one coin at the hours 1 to the longest asked for."""
+
+    coin_id: str
+    as_of: datetime
+    forecasts: Forecasts
+    version: str
+    served_by: str
+    reason: str
+    provenance: Provenance
+    record: Record | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyResponse:
+    """Forecasts and errors by coin, in the order of the query."""
+
+    forecasts: tuple[HourlyCoinForecast, ...]
+    errors: tuple[tuple[str, CoincastError], ...] = field(default=())
+
+
+class HourlyForecastService:
+    """Forecasts of many coins by the hour."""
+
+    def __init__(self, histories: HourlySource, versions: HourlyVersions, daily: DailyForecasts) -> None:
+        self._histories = histories
+        self._versions = versions
+        self._daily = daily
+
+    async def forecast(self, query: HourlyQuery) -> HourlyResponse:
+        """Return a forecast or an error for every coin of the query."""
+        artifact = self._versions.current
+        made: dict[str, HourlyCoinForecast] = {}
+        reasons: dict[str, str] = {}
+        if artifact is None:
+            reasons = dict.fromkeys(query.ids, self._versions.reason)
+        else:
+            made, reasons = await self._by_the_hour(query, artifact)
+        missing = tuple(coin for coin in query.ids if coin not in made)
+        errors: Mapping[str, CoincastError] = {}
+        if missing:
+            daily = await self._daily.predict(
+                ForecastQuery(missing, vs_currency=query.vs_currency, days=DAILY_DAYS, model=AUTO)
+            )
+            errors = daily.errors
+            for coin, prediction in daily.predictions.items():
+                provenance = daily.histories[coin].provenance
+                made[coin] = from_daily(prediction, query.hours, reasons[coin], provenance)
+        return HourlyResponse(
+            tuple(made[coin] for coin in query.ids if coin in made),
+            tuple((coin, errors[coin]) for coin in query.ids if coin in errors and coin not in made),
+        )
+
+    async def _by_the_hour(
+        self, query: HourlyQuery, artifact: LoadedHourlyArtifact
+    ) -> tuple[dict[str, HourlyCoinForecast], dict[str, str]]:
+        """Return the forecasts of the hourly model, and why the other coins have none."""
+        wanted = tuple(dict.fromkeys((*query.ids, *REFERENCE_COINS)))
+        found = await self._histories.get(wanted, query.vs_currency)
+        panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory)}
+        asked = [coin for coin in query.ids if coin in panel]
+        reasons = {
+            coin: f"the hourly candles are not here: {error.message}"
+            for coin in query.ids
+            if isinstance(error := found[coin], CoincastError)
+        }
+        if not asked:
+            return {}, reasons
+        reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
+        forecasts = await asyncio.to_thread(
+            artifact.model.predict,
+            [panel[coin] for coin in asked],
+            range(1, query.hours + 1),
+            reference=reference,
+        )
+        made: dict[str, HourlyCoinForecast] = {}
+        for i, usable in enumerate(forecasts.usable().tolist()):
+            coin, history = asked[i], found[asked[i]]
+            assert isinstance(history, HourlyHistory)  # noqa: S101 - `asked` holds those alone
+            if usable:
+                stale = history.provenance
+                made[coin] = HourlyCoinForecast(
+                    coin_id=coin,
+                    as_of=moment_of(forecasts, i),
+                    forecasts=forecasts.coins([i]),
+                    version=artifact.manifest.version,
+                    served_by=MODEL,
+                    reason=(stale.reason or "the hourly history is stale") if stale.stale else "",
+                    provenance=stale,
+                    record=artifact.manifest.record,
+                )
+            else:
+                reasons[coin] = f"the last day of {coin} lacks too many hours"
+        return made, reasons
+
+
+def moment_of(forecasts: HourlyForecasts, index: int) -> datetime:
+    """Return when the newest hour of a coin closed."""
+    as_of = forecasts.as_of[index]
+    assert isinstance(as_of, datetime)  # noqa: S101 - hourly forecasts stand on moments
+    return as_of
+
+
+def from_daily(prediction: Prediction, hours: int, reason: str, provenance: Provenance) -> HourlyCoinForecast:
+    """Return a daily forecast at hours after the last daily close.
+
+    Widths grow with the square root of time up to the first day, and from the first to the second day so that
+    their squares grow evenly.
+    """
+    forecasts, index = prediction.ref.forecasts, prediction.ref.index
+    daily = forecasts.coins([index])
+    first, second = daily.horizons.index(1), daily.horizons.index(DAILY_DAYS)
+    wanted = tuple(range(1, hours + 1))
+    quantiles = at_hours(
+        daily.log_return_quantiles[0, first], daily.log_return_quantiles[0, second], np.array(wanted)
+    )
+    near = np.where(np.array(wanted) <= HOURS_A_DAY, first, second)
+    return HourlyCoinForecast(
+        coin_id=prediction.candles.coin_id,
+        as_of=close_of(daily.as_of[0]),
+        forecasts=Forecasts(
+            coin_ids=daily.coin_ids,
+            as_of=daily.as_of,
+            last_price=daily.last_price,
+            horizons=wanted,
+            probabilities=daily.probabilities,
+            log_return_quantiles=quantiles[None],
+            volatility=daily.volatility[:, near],
+            trailing_volatility=daily.trailing_volatility[:, near],
+            rise_of_volatility=daily.rise_of_volatility[:, near],
+        ),
+        version=prediction.version_name,
+        served_by=prediction.served_by,
+        reason=f"{reason}; the daily forecast of the last close was scaled to hours",
+        provenance=provenance,
+    )
+
+
+def at_hours(first: Floats, second: Floats, hours: Floats) -> Floats:
+    """Return quantiles (H, Q) at hours from those of one and of two days (Q,)."""
+    share = (hours / HOURS_A_DAY)[:, None]
+    within = first * np.sqrt(share)
+    beyond = np.sign(second) * np.sqrt(
+        np.maximum(first**2 + np.maximum(second**2 - first**2, 0.0) * (share - 1), 0.0)
+    )
+    return np.asarray(np.where(share <= 1, within, beyond))
