@@ -105,7 +105,29 @@ def parse_touch_levels(given: Sequence[pb.TouchLevel]) -> tuple[TouchLevel, ...]
     return tuple(levels)
 
 
-def basis_message(basis: Basis, clock: Clock) -> pb.ScenarioBasis:
+def _touch_record(answer: TouchAnswer, days: int) -> str:
+    """Say how statements like the first one at the longest horizon did on past days."""
+    record = answer.simulation.paths.record
+    for _, levels in answer.coins.values():
+        for level in levels:
+            if record is not None:
+                return record.touch_sentence(float(level.probabilities.touch[days - 1]), days)
+    return ""
+
+
+def _loss_record(answer: PortfolioAnswer) -> str:
+    """Say how often past losses were larger than the value at risk at the first level measured."""
+    record = answer.simulation.paths.record
+    if record is None:
+        return ""
+    said = (record.exceedance_sentence(tail.level_percent, answer.days) for tail in answer.risk.levels)
+    levels = {tail.level_percent for tail in answer.risk.levels}
+    if 95.0 in levels:
+        return record.exceedance_sentence(95.0, answer.days)
+    return next((sentence for sentence in said if sentence), "")
+
+
+def basis_message(basis: Basis, clock: Clock, record_sentence: str = "") -> pb.ScenarioBasis:
     """Return where the scenarios of a reply come from."""
     as_of = domain.close_of(basis.day)
     return pb.ScenarioBasis(
@@ -120,6 +142,7 @@ def basis_message(basis: Basis, clock: Clock) -> pb.ScenarioBasis:
         first_origin_date=basis.first_origin.isoformat(),
         last_origin_date=basis.last_origin.isoformat(),
         borrowed_ids=basis.borrowed_ids,
+        record_sentence=record_sentence,
     )
 
 
@@ -165,7 +188,7 @@ def portfolio_message(
         return 100 * change / gross if gross else 0.0
 
     message = pb.AssessPortfolioResponse(
-        basis=basis_message(basis, clock),
+        basis=basis_message(basis, clock, _loss_record(answer)),
         errors=[item_error(coin, error) for coin, error in answer.simulation.errors],
         vs_currency=vs_currency,
         days=answer.days,
@@ -209,7 +232,7 @@ def touch_message(answer: TouchAnswer, *, days: int, clock: Clock) -> pb.Estimat
     """Return the chances of every level by coin and day."""
     basis = answer.simulation.basis
     message = pb.EstimateTouchResponse(
-        basis=basis_message(basis, clock),
+        basis=basis_message(basis, clock, _touch_record(answer, days)),
         errors=[item_error(coin, error) for coin, error in answer.simulation.errors],
     )
     dates = dates_ahead(basis.day, days)

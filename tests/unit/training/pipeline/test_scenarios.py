@@ -80,3 +80,46 @@ def test_no_horizon_of_a_path_means_no_library(horizons: tuple[int, ...]) -> Non
 def test_too_few_days_mean_no_library() -> None:
     panel = {"bitcoin": candles("bitcoin", 3).rows(0, 120)}
     assert scenario_library(walk_forward({"bitcoin": 3}), panel) is None
+
+
+def test_the_record_counts_what_came_of_out_of_sample_statements() -> None:
+    coins = {"bitcoin": 3, "ethereum": 4}
+    panel = {coin: candles(coin, seed) for coin, seed in coins.items()}
+    library = scenario_library(walk_forward(coins), panel)
+    assert library is not None
+    record = library.record
+    assert record is not None
+    days = sorted({key.split(":")[0] for key in record.touches}, key=int)
+    assert days == ["1", "3", "7", "14"]
+    for horizon in days:
+        count = sum(s.count for key, s in record.touches.items() if key.split(":")[0] == horizon)
+        # Every seventh day on which at least a hundred origins had ended: ten levels of each coin.
+        assert count == 32 * 10 * len(coins)
+    # Days whose tail was too thin are refused, and are no statements.
+    assert 0 < record.exceedances["1:95"].count <= 32
+    for key, statements in record.touches.items():
+        tenth = int(key.split(":")[1])
+        assert 10 * tenth <= statements.promised_percent <= 10 * tenth + 10
+        assert 0 <= statements.came_percent <= 100
+    assert np.datetime64(record.last_day) <= FIRST + DAYS - 1 - 14
+
+
+def test_outcomes_after_a_cut_change_no_statement_before_it() -> None:
+    """Days after the last statement's path are blanked: counts and promises of all of them stay."""
+    coins = {"bitcoin": 3, "ethereum": 4}
+    panel = {coin: candles(coin, seed) for coin, seed in coins.items()}
+    wild = {
+        coin: Candles.of(
+            coin,
+            c.dates,
+            np.where(np.arange(DAYS) > 330, c.close * 3, c.close),
+            high=np.where(np.arange(DAYS) > 330, c.high * 3, c.high),
+            low=np.where(np.arange(DAYS) > 330, c.low * 3, c.low),
+        )
+        for coin, c in panel.items()
+    }
+    whole = scenario_library(walk_forward(coins), {c: p.rows(0, 331) for c, p in panel.items()})
+    cut = scenario_library(walk_forward(coins), {c: p.rows(0, 331) for c, p in wild.items()})
+    assert whole is not None
+    assert cut is not None
+    assert whole.record == cut.record

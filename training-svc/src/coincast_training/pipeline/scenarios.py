@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.scenarios import ScenarioLibrary, build_library, spread_of
+from coincast_training.pipeline.risk_record import measure_risk
 from coincast_training.trainers.base import WalkForward
 
 # Horizons in days whose widths give the scales of those between them.
@@ -39,4 +42,8 @@ def scenario_library(walk_forward: WalkForward, panel: Panel) -> ScenarioLibrary
         scales[anchor] = np.where(scale > 0, scale, np.nan)
     coin_ids = [str(name) for name in names[forecasts // 1_000_000]]
     origins = first + (forecasts % 1_000_000).astype("timedelta64[D]")
-    return build_library(panel, coin_ids, origins, anchors, scales)
+    whole = build_library(panel, coin_ids, origins, anchors, scales, keep_origins=None)
+    kept = build_library(panel, coin_ids, origins, anchors, scales)
+    if whole is None or kept is None:
+        return None
+    return replace(kept, record=measure_risk(walk_forward, panel, whole))

@@ -33,7 +33,13 @@ from coincast_modelkit.scenarios.portfolio import (
     assess_portfolio,
     tail_support,
 )
-from coincast_modelkit.scenarios.scales import day_scales, horizon_scales, spread_of
+from coincast_modelkit.scenarios.record import RiskRecord, Statements
+from coincast_modelkit.scenarios.scales import (
+    day_scales,
+    horizon_scales,
+    quantiles_on_every_day,
+    spread_of,
+)
 from coincast_modelkit.scenarios.touch import TouchProbabilities, touch_probabilities
 
 __all__ = [
@@ -43,14 +49,17 @@ __all__ = [
     "WINDOW_ORIGINS",
     "JointPaths",
     "PortfolioRisk",
+    "RiskRecord",
     "ScenarioLibrary",
     "ScenarioWindow",
+    "Statements",
     "TailRisk",
     "TouchProbabilities",
     "assess_portfolio",
     "build_library",
     "day_scales",
     "horizon_scales",
+    "quantiles_on_every_day",
     "simulate_paths",
     "spread_of",
     "tail_support",

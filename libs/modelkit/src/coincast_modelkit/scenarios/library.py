@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coincast_modelkit.candles import Candles, Dates, Floats, Panel
+from coincast_modelkit.scenarios.record import RiskRecord
 from coincast_modelkit.scenarios.scales import day_scales, horizon_scales
 
 # The longest path, in days. Beyond it paths were not measured.
@@ -50,6 +51,7 @@ class ScenarioLibrary:
         anchors: Horizons of the scales in days, (A,).
         scales: Scale of the log return to each anchor as it was forecast at the close of the day, (D, n, A);
             NaN where there was no forecast.
+        record: How statements from such a library did on past days; None where it was not measured.
     """
 
     coin_ids: tuple[str, ...]
@@ -59,6 +61,7 @@ class ScenarioLibrary:
     lows: Singles
     anchors: tuple[int, ...]
     scales: Singles
+    record: RiskRecord | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.days), len(self.coin_ids))
@@ -102,7 +105,7 @@ class ScenarioLibrary:
                 f"the scenario library holds {stop - start} past days before {last}, and {MIN_ORIGINS} are "
                 "needed; train on a longer history"
             )
-        return ScenarioWindow(self.coin_ids, self.moves.rows(slice(start, stop)))
+        return ScenarioWindow(self.coin_ids, self.moves.rows(slice(start, stop)), self.record)
 
     def to_bytes(self) -> bytes:
         """Return the library as npz (plain arrays); the same library gives the same bytes."""
@@ -116,6 +119,8 @@ class ScenarioLibrary:
             "anchors": np.array(self.anchors, dtype=np.int64),
             "scales": self.scales,
         }
+        if self.record is not None:
+            arrays["record"] = np.array(self.record.to_json())
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         return buffer.getvalue()
@@ -141,6 +146,7 @@ class ScenarioLibrary:
                 lows=arrays["lows"],
                 anchors=tuple(int(a) for a in arrays["anchors"]),
                 scales=arrays["scales"],
+                record=RiskRecord.from_json(str(arrays["record"])) if "record" in arrays else None,
             )
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise ValueError(f"the scenario library cannot be read: {error!r}") from error
@@ -191,6 +197,7 @@ class ScenarioWindow:
 
     coin_ids: tuple[str, ...]
     moves: Moves
+    record: RiskRecord | None = None
 
     def __len__(self) -> int:
         return len(self.moves.origins)

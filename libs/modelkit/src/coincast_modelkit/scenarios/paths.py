@@ -10,6 +10,7 @@ import numpy.typing as npt
 from coincast_modelkit.candles import Dates, Floats
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.scenarios.library import MAX_DAYS, ScenarioWindow
+from coincast_modelkit.scenarios.record import RiskRecord
 from coincast_modelkit.scenarios.scales import day_scales, horizon_scales, spread_of
 
 # The horizons whose widths give the scales of the days between them, as in the library.
@@ -30,6 +31,7 @@ class JointPaths:
         closes, highs, lows: Log returns.
         borrowed_share: Share of the paths on which a coin has the moves of others, (n,).
         ranged: Whether highs and lows come from day ranges, (n,); else they are those of the closes.
+        record: How statements from such paths did on past days; None where it was not measured.
     """
 
     coin_ids: tuple[str, ...]
@@ -40,6 +42,7 @@ class JointPaths:
     lows: Floats
     borrowed_share: Floats
     ranged: npt.NDArray[np.bool_]
+    record: RiskRecord | None = None
 
     @property
     def days(self) -> int:
@@ -67,6 +70,7 @@ class JointPaths:
             self.lows[..., at],
             self.borrowed_share,
             self.ranged,
+            self.record,
         )
 
 
@@ -120,6 +124,7 @@ def simulate_paths(window: ScenarioWindow, forecasts: Forecasts, days: int) -> J
         lows=lows,
         borrowed_share=own.borrowed_share,
         ranged=own.ranged,
+        record=window.record,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from coincast_modelkit.candles import Floats
+from coincast_modelkit.models.interpolation import across_horizons
 
 # The central interval whose width is the scale: wide enough to be stable, and far from the tails, whose sizes
 # are learnt from few days.
@@ -54,6 +55,31 @@ def horizon_scales(anchors: Sequence[int], scales: Floats, days: int) -> Floats:
     share = (at - known[left]) / (known[left + 1] - known[left])
     out = variance[..., left] + share * (variance[..., left + 1] - variance[..., left])
     return np.asarray(np.sqrt(np.maximum.accumulate(np.maximum(out, 0.0), axis=-1)))
+
+
+def quantiles_on_every_day(
+    anchors: Sequence[int], quantiles: Floats, probabilities: Floats, days: int
+) -> Floats:
+    """Return distributions at every horizon from those at some, as the models interpolate when they serve.
+
+    Args:
+        anchors: Horizons in days, increasing, (A,).
+        quantiles: Log-return quantiles, (n, A, Q).
+        probabilities: Their probabilities, (Q,).
+        days: The longest horizon wanted.
+
+    Returns:
+        Quantiles at horizons 1 to `days`, (n, days, Q): the daily scale in logs and the shape are both linear
+        in the log of the horizon.
+    """
+    table = quantiles.swapaxes(0, 1)
+    widths = spread_of(table, probabilities)
+    roots = np.sqrt(np.asarray(anchors, dtype=np.float64))[:, None]
+    horizons = range(1, days + 1)
+    scale = np.exp(across_horizons(anchors, np.log(widths / roots), horizons))
+    shape = across_horizons(anchors, table / widths[..., None], horizons)
+    to_day = np.sqrt(np.arange(1, days + 1, dtype=np.float64))[:, None]
+    return np.asarray(((scale * to_day)[..., None] * shape).swapaxes(0, 1))
 
 
 def day_scales(scales: Floats) -> Floats:

@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
-from coincast_modelkit.models.interpolation import across_horizons
-from coincast_modelkit.scenarios import MAX_DAYS, ScenarioLibrary, build_library, spread_of
+from coincast_modelkit.scenarios import (
+    MAX_DAYS,
+    ScenarioLibrary,
+    build_library,
+    quantiles_on_every_day,
+    spread_of,
+)
 from coincast_training.executors import Executor
 from coincast_training.trainers.ensemble.backtest import Walk
 from coincast_training.trainers.ensemble.dataset import CoinTable
@@ -95,13 +100,7 @@ class WalkedForecasts:
         table = self.quantiles[row].astype(np.float64)
         known = np.isfinite(table).all(axis=(1, 2)) & (self.market.own_days(row) >= MIN_OWN_DAYS)
         at = np.flatnonzero(known)
-        table = table[at].swapaxes(0, 1)
-        widths = spread_of(table, PROBABILITIES)
-        roots = np.sqrt(np.array(ANCHORS, dtype=np.float64))[:, None]
-        scale = np.exp(across_horizons(ANCHORS, np.log(widths / roots), HORIZONS))
-        shape = across_horizons(ANCHORS, table / widths[..., None], HORIZONS)
-        days = np.sqrt(np.array(HORIZONS, dtype=np.float64))[:, None]
-        quantiles = ((scale * days)[..., None] * shape).swapaxes(0, 1)
+        quantiles = quantiles_on_every_day(ANCHORS, table[at], PROBABILITIES, MAX_DAYS)
         as_of: dt.date = self.market.days[row].astype(object)
         plain = np.full((len(at), len(HORIZONS)), np.nan)
         return Forecasts(

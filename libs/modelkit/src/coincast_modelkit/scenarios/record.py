@@ -1,0 +1,92 @@
+"""How risk statements of a version did on past days that it had not learnt from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Self
+
+# Fewer statements than this say nothing about how such statements do.
+MIN_STATEMENTS = 30
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """Statements of one kind: how many, how many percent were promised to come true, and did."""
+
+    count: int
+    promised_percent: float
+    came_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class RiskRecord:
+    """Statements made out of sample, by horizon in days.
+
+    Attributes:
+        first_day, last_day: ISO dates between which they were made.
+        touches: By horizon and tenth of the probability (`"7:8"` holds 80 to 90 % within 7 days).
+        exceedances: By horizon and level (`"1:95"`), of an equally weighted basket of the version's coins;
+            promised and came are the share of days on which the loss was larger than the value at risk.
+    """
+
+    first_day: str
+    last_day: str
+    touches: Mapping[str, Statements]
+    exceedances: Mapping[str, Statements]
+
+    def touch_sentence(self, probability: float, days: int) -> str:
+        """Say how statements of about this probability did; empty where too few were made."""
+        tenth = min(int(probability * BINS), BINS - 1)
+        found = self._nearest(self.touches, days, str(tenth))
+        if found is None:
+            return ""
+        horizon, s = found
+        return (
+            f"Of {s.count:,} such statements about {_days(horizon)} {s.came_percent:.0f} % came true, "
+            f"{s.promised_percent:.0f} % were promised."
+        )
+
+    def exceedance_sentence(self, level_percent: float, days: int) -> str:
+        """Say how often a basket lost more than its value at risk; empty where it was not measured."""
+        found = self._nearest(self.exceedances, days, f"{level_percent:g}")
+        if found is None:
+            return ""
+        horizon, s = found
+        return (
+            f"On {s.count:,} past days an equally weighted basket lost more than its {level_percent:g} % "
+            f"value at risk over {_days(horizon)} {s.came_percent:.1f} % of the time, "
+            f"{s.promised_percent:g} % were promised."
+        )
+
+    @staticmethod
+    def _nearest(table: Mapping[str, Statements], days: int, rest: str) -> tuple[int, Statements] | None:
+        """The statements of the horizon nearest to the one asked for, and that horizon."""
+        horizons = sorted(
+            (int(key.split(":")[0]) for key in table if key.split(":")[1] == rest),
+            key=lambda h: abs(h - days),
+        )
+        for horizon in horizons[:1]:
+            s = table[f"{horizon}:{rest}"]
+            return (horizon, s) if s.count >= MIN_STATEMENTS else None
+        return None
+
+    def to_json(self) -> str:
+        """Return plain JSON."""
+        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError where it is something else."""
+        plain = json.loads(text)
+        tables = {
+            name: {key: Statements(**value) for key, value in plain[name].items()}
+            for name in ("touches", "exceedances")
+        }
+        return cls(str(plain["first_day"]), str(plain["last_day"]), **tables)
+
+
+def _days(horizon: int) -> str:
+    return "one day" if horizon == 1 else f"{horizon} days"
