@@ -15,6 +15,7 @@ from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.observability.metrics import watch_disk
+from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.inbox import Inbox
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.entry import CacheKind
@@ -104,7 +105,8 @@ def build_services(
     prices, batcher, source = make_prices(
         infrastructure, catalogue, quality, stack, hot=hot, plausibility=plausibility, cache=quotes
     )
-    filler = make_gap_filler(infrastructure, archive, quality, stack)
+    hours = HourlyArchive(archive, retention_days=settings.hourly_retention_days)
+    filler = make_gap_filler(infrastructure, archive, hours, quality, stack)
     backfill = BackfillJob(filler, infrastructure.data_clock)
     watch_disk("archive", settings.archive_dir)
     status = make_status(infrastructure, batcher, archive, quality)
@@ -113,7 +115,7 @@ def build_services(
         ready=EncodedPriceCache(infrastructure.clock, settings.ready_reply_seconds),
         markets=make_markets(infrastructure, catalogue, quality, plausibility, stack),
         catalogue=catalogue,
-        history=make_history(infrastructure, archive, filler, catalogue),
+        history=make_history(infrastructure, archive, filler, catalogue, hours=hours),
         candles=EncodedCandleCache(),
         documents=make_documents(
             infrastructure,
@@ -229,7 +231,11 @@ def make_prices(
 
 
 def make_gap_filler(
-    infrastructure: Infrastructure, archive: Archive, quality: QualityLog, stack: AsyncExitStack
+    infrastructure: Infrastructure,
+    archive: Archive,
+    hours: HourlyArchive,
+    quality: QualityLog,
+    stack: AsyncExitStack,
 ) -> GapFiller:
     """The way from the upstream's series into the archive."""
     settings = infrastructure.settings
@@ -244,6 +250,7 @@ def make_gap_filler(
         reach_days=infrastructure.plan.current.reach_days,
         hourly_chunks=infrastructure.plan.current.paid,
         calls_at_once=settings.hourly_calls_at_once,
+        hours=hours,
     )
     stack.push_async_callback(filler.aclose)
 
@@ -255,15 +262,21 @@ def make_gap_filler(
 
 
 def make_history(
-    infrastructure: Infrastructure, archive: Archive, filler: GapFiller, catalogue: Catalogue
+    infrastructure: Infrastructure,
+    archive: Archive,
+    filler: GapFiller,
+    catalogue: Catalogue,
+    *,
+    hours: HourlyArchive,
 ) -> HistoryService:
-    """Daily candles."""
+    """Daily and hourly candles."""
     return HistoryService(
         archive,
         filler,
         infrastructure.data_clock,
         sandbox=infrastructure.sandbox,
         monotonic=infrastructure.clock,
+        hours=hours,
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,
         check_currency=catalogue.check_currency,

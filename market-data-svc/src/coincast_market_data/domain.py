@@ -117,6 +117,18 @@ class Candle:
 
 
 @dataclass(frozen=True, slots=True)
+class HourlyCandle:
+    """One closed hour; `start` in UNIX seconds, None is a figure that no source gives."""
+
+    start: int
+    close: float
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    volume: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OhlcCandle:
     """One candle as CoinGecko's `ohlc` gives it; `closed_at` in UNIX seconds."""
 
@@ -171,6 +183,8 @@ class History:
     retry_after_seconds: float | None = None
     quality_notes: Sequence[str] = ()
     in_doubt: bool = False
+    # None in a history of days.
+    hours: Sequence[HourlyCandle] | None = None
 
 
 @dataclass(slots=True)

@@ -127,6 +127,9 @@ class Settings(ServiceSettings):
     )
 
     archive_dir: Path = Field(Path("var/archive"), description="Where daily candles are kept.")
+    hourly_retention_days: int = Field(
+        730, ge=0, description="How long hourly candles are kept; 0 keeps all."
+    )
     hourly_calls_at_once: int = Field(4, ge=1, le=32, description="Backfill calls in flight for one coin.")
 
     @field_validator("warm_ids", mode="before")

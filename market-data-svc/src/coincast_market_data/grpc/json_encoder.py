@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 from coincast_market_data.domain import (
     Candle,
     History,
+    HourlyCandle,
     ItemFailure,
     Market,
     Markets,
@@ -66,7 +68,10 @@ class EncodedCandleCache:
             "retry_after_seconds": history.retry_after_seconds,
             "quality_notes": list(history.quality_notes),
             "in_doubt": history.in_doubt,
+            "interval": "1d" if history.hours is None else "1h",
         }
+        if history.hours is not None:
+            return orjson.dumps(head)[:-1] + b',"candles":' + _hours_json(history.hours) + b"}"
         return orjson.dumps(head)[:-1] + b',"candles":' + self._candles(history) + b"}"
 
     def _candles(self, history: History) -> bytes:
@@ -112,6 +117,22 @@ def _market(row: Market) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names if name != "last_updated_at"} | {
         "last_updated_at": iso(row.last_updated_at)
     }
+
+
+def _hours_json(hours: Sequence[HourlyCandle]) -> bytes:
+    return orjson.dumps(
+        [
+            {
+                "time": iso(candle.start),
+                "open": candle.open,
+                "high": candle.high,
+                "low": candle.low,
+                "close": candle.close,
+                "volume": candle.volume,
+            }
+            for candle in hours
+        ]
+    )
 
 
 def _candle(candle: Candle) -> dict[str, Any]:

@@ -106,6 +106,18 @@ def candle(found: domain.Candle) -> market_pb2.Candle:
     )
 
 
+def hourly_candle(found: domain.HourlyCandle) -> market_pb2.HourlyCandle:
+    """One closed hour."""
+    return market_pb2.HourlyCandle(
+        start_unix_seconds=found.start,
+        open=found.open,
+        high=found.high,
+        low=found.low,
+        close=found.close,
+        volume=found.volume,
+    )
+
+
 def history(found: domain.History) -> market_pb2.History:
     """One coin's candles."""
     return market_pb2.History(
@@ -121,6 +133,10 @@ def history(found: domain.History) -> market_pb2.History:
         retry_after_seconds=found.retry_after_seconds,
         quality_notes=found.quality_notes,
         in_doubt=found.in_doubt,
+        interval=market_pb2.CANDLE_INTERVAL_ONE_DAY
+        if found.hours is None
+        else market_pb2.CANDLE_INTERVAL_ONE_HOUR,
+        hourly_candles=[hourly_candle(item) for item in found.hours or ()],
     )
 
 

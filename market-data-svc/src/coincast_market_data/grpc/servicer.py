@@ -14,7 +14,7 @@ import grpc.aio
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc
-from coincast_chassis.errors import CoincastError
+from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.catalogue.service import Catalogue
 from coincast_market_data.grpc import batch, json_encoder, proto_mapping
 from coincast_market_data.grpc.status import Status
@@ -150,7 +150,13 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         """Daily candles of one coin."""
-        found = await self._all.history.get(request.id, request.vs_currency, request.days, _max_age(request))
+        if _needs_revisions(request):
+            raise InvalidInput(
+                "known_at is not served: this service keeps no revisions yet", field="known_at"
+            )
+        hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
+        get = self._all.history.get_hours if hourly else self._all.history.get
+        found = await get(request.id, request.vs_currency, request.days, _max_age(request))
         if request.encode_json:
             return pb.GetHistoryResponse(json=self._all.candles.history_json(found))
         return pb.GetHistoryResponse(history=proto_mapping.history(found))
@@ -159,10 +165,16 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         self, request: pb.StreamHistoryRequest, context: Context
     ) -> AsyncIterator[pb.StreamHistoryResponse]:
         """Daily candles of many coins, coin after coin."""
+        if _needs_revisions(request):
+            raise InvalidInput(
+                "known_at is not served: this service keeps no revisions yet", field="known_at"
+            )
         ids, bad = split_ids(request.ids)
         for text in [*ids, *bad]:
             try:
-                spans = self._all.history.stream(text, request.vs_currency, request.days, _max_age(request))
+                hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
+                stream = self._all.history.stream_hours if hourly else self._all.history.stream
+                spans = stream(text, request.vs_currency, request.days, _max_age(request))
                 async for span in spans:
                     yield pb.StreamHistoryResponse(history=proto_mapping.history(span))
             except CoincastError as error:
@@ -203,6 +215,10 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """The state of every part."""
         return await self._all.status.reply(request.quality_ids)
+
+
+def _needs_revisions(request: pb.GetHistoryRequest | pb.StreamHistoryRequest) -> bool:
+    return request.HasField("known_at")
 
 
 def _max_age(request: WithAge) -> float | None:

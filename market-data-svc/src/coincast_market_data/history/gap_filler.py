@@ -13,6 +13,7 @@ import structlog
 
 from coincast_chassis.errors import CoincastError
 from coincast_market_data import metrics
+from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
 from coincast_market_data.domain import Candle
@@ -20,16 +21,20 @@ from coincast_market_data.history.candle_builder import build_candles
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.coalescer import FetchCoalescer
 from coincast_market_data.history.continuity import jumps
+from coincast_market_data.history.hour_builder import HOUR_SECONDS, build_hours, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
-from coincast_market_data.history.utc_days import day_of, gaps, last_closed_day, within
+from coincast_market_data.history.utc_days import DAY_SECONDS, day_of, gaps, last_closed_day, within
 from coincast_market_data.ports import DataClock, Priority, UpstreamRequest
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, ConfirmationTracker
 from coincast_market_data.validation.quality_log import QualityLog
-from coincast_market_data.validation.series_cleaning import CleaningReport, clean_series
+from coincast_market_data.validation.series_cleaning import CleaningReport, Point, clean_series
 
 log = structlog.get_logger(__name__)
 FREE_REACH_DAYS = 365
 MOST_COINS_REMEMBERED = 5000
+# One call of a free plan reaches so far back by the hour.
+FREE_HOURS_DAYS = HOURLY_DAYS
+HOURS_RETRY_SECONDS = 300.0
 # How often a closed day that the upstream does not have yet is requested, and for how many days.
 LATE_RETRY_SECONDS = 600.0
 LATE_DAYS = 7
@@ -68,7 +73,11 @@ class GapFiller:
         reach_days: int,
         hourly_chunks: bool,
         calls_at_once: int,
+        hours: HourlyArchive | None = None,
     ) -> None:
+        self._hours = hours
+        # From which day on hours were last requested, and until when they are not requested again.
+        self._hours_requested: dict[tuple[str, str], tuple[date, float]] = {}
         self._series = series
         self._archive = archive
         self._clock = clock
@@ -183,11 +192,56 @@ class GapFiller:
         days), and single days of `coins/{id}/history` are not taken.
         """
         last = last_closed_day(self._clock.now())
+        if chart["prices"] and self._hours is not None:
+            await self._keep_hours(coin, currency, clean_series(chart, received_at)[0])
         if not chart["prices"] or not await self._may_be_richer(coin, currency, chart["prices"], last):
             return 0
         points, _ = clean_series(chart, received_at)
         candles = [c for c in build_candles(points, last) if c.is_whole or self._only_closes(c.day, last)]
         return await self._archive.add(coin, currency, await self._without_jumps(coin, currency, candles))
+
+    async def fill_hours(self, coin: str, currency: str, first: int, priority: Priority) -> int:
+        """Fetch the hours from `first` (UNIX seconds) on that the archive lacks; return how many came.
+
+        The upstream is asked at most every five minutes for hours that it did not have.
+        """
+        if self._hours is None:
+            return 0
+        now = self._clock.now()
+        newest = last_closed_hour(now)
+        kept = {candle.start for candle in await self._hours.read(coin, currency)}
+        oldest = first if self._hourly else max(first, newest - FREE_HOURS_DAYS * DAY_SECONDS)
+        lacking = [start for start in range(oldest, newest + 1, HOUR_SECONDS) if start not in kept]
+        since, until = self._hours_requested.get((coin, currency), (day_of(now), 0.0))
+        if not lacking or (now < until and day_of(lacking[0]) >= since):
+            return 0
+        key = (coin, currency, priority, "hours")
+        return await self._turns.take(
+            key, day_of(lacking[0]), lambda day: self._fetch_hours(coin, currency, day, priority)
+        )
+
+    async def _fetch_hours(self, coin: str, currency: str, first: date, priority: Priority) -> int:
+        today = day_of(self._clock.now())
+        # One call brings a quarter as cheaply as a day.
+        start = reachable(min(first, today - timedelta(days=FREE_HOURS_DAYS)), today, self.reach_days)
+        days = [start + timedelta(days=step) for step in range((today - start).days + 1)]
+        calls = plan_calls(days, today, currency, hourly=True)
+        before = len(await self._hours.read(coin, currency)) if self._hours else 0
+        for call in calls:
+            _, found_any = await self._call(coin, currency, call, priority)
+            if not found_any:
+                break
+        await self._archive.flush(coin, currency)
+        if len(self._hours_requested) > MOST_COINS_REMEMBERED:
+            self._hours_requested.clear()
+        self._hours_requested[coin, currency] = (start, self._clock.now() + HOURS_RETRY_SECONDS)
+        after = len(await self._hours.read(coin, currency)) if self._hours else 0
+        return max(0, after - before)
+
+    async def _keep_hours(self, coin: str, currency: str, points: Sequence[Point]) -> None:
+        if self._hours is not None:
+            newest = last_closed_hour(self._clock.now())
+            await self._hours.add(coin, currency, build_hours(points, newest), newest)
 
     async def _may_be_richer(
         self, coin: str, currency: str, prices: Sequence[Sequence[float]], last: date
@@ -206,6 +260,7 @@ class GapFiller:
         reply = await self._series.fetch(request)
         points, findings = clean_series(reply.document, reply.received_at)
         self._report(coin, currency, findings)
+        await self._keep_hours(coin, currency, points)
         candles = build_candles(points, last_closed_day(self._clock.now()))
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
         good = await self._without_jumps(coin, currency, wanted)

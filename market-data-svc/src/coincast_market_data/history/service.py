@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Timeout, Unavailable
+from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.negative import NegativeCache
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
 from coincast_market_data.deadlines import wait_budget_seconds
-from coincast_market_data.domain import Candle, Completeness, History, Provenance, Source
+from coincast_market_data.domain import Candle, Completeness, History, HourlyCandle, Provenance, Source
 from coincast_market_data.history.gap_filler import GapFiller
+from coincast_market_data.history.hour_builder import HOUR_SECONDS, last_closed_hour
+from coincast_market_data.history.range_planner import HOURLY_DAYS
 from coincast_market_data.history.utc_days import DAY_SECONDS, gaps, last_closed_day, midnight, within
 from coincast_market_data.identifiers import canonical_currency, canonical_id, echo
 from coincast_market_data.ports import DataClock, Priority
@@ -45,7 +48,9 @@ class HistoryService:
         unknown: Callable[[str], bool],
         check_currency: Callable[[str, str], None],
         monotonic: Clock | None = None,
+        hours: HourlyArchive | None = None,
     ) -> None:
+        self._hours = hours
         self._archive = archive
         self._filler = filler
         self._clock = clock
@@ -79,6 +84,111 @@ class HistoryService:
         history = self._history(coin, currency, candles, first, fetched=fetched, error=error)
         _check_age(history.provenance, max_age_seconds, error)
         return history
+
+    async def get_hours(
+        self,
+        coin: str,
+        currency: str,
+        days: int,
+        max_age_seconds: float | None = None,
+        priority: Priority = Priority.HISTORY,
+    ) -> History:
+        """Return the closed hours of the last `days` spans of 24 hours, newest last.
+
+        Raises:
+            InvalidInput: The id, the currency or `days` cannot be.
+            CoincastError: No hour is kept and none could be fetched.
+        """
+        coin, currency = canonical_id(coin), canonical_currency(currency)
+        self._check_currency(currency, "vs_currency")
+        if not 1 <= days <= MAX_DAYS:
+            raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
+        newest = last_closed_hour(self._clock.now())
+        first = newest - (days * 24 - 1) * HOUR_SECONDS
+        error = await self._fill_hours(coin, currency, first, priority)
+        kept = await self._hours.read(coin, currency) if self._hours else ()
+        hours = [candle for candle in kept if first <= candle.start <= newest]
+        if not hours:
+            raise error or NotFound(f"{coin} has no closed hour in {currency} yet", field="id")
+        history = self._hourly_history(coin, currency, hours, first, error)
+        _check_age(history.provenance, max_age_seconds, error)
+        return history
+
+    async def _fill_hours(
+        self, coin: str, currency: str, first: int, priority: Priority
+    ) -> CoincastError | None:
+        """Return the error that kept the hours from being fetched."""
+        refused = await self._no_such(coin) if self._unknown(coin) else self._refused.find((coin, currency))
+        if refused is not None:
+            return refused
+        patience = 600.0 if priority is Priority.BULK else wait_budget_seconds(fallback=False)
+        try:
+            async with asyncio.timeout(patience):
+                await self._filler.fill_hours(coin, currency, first, priority)
+        except TimeoutError:
+            return Timeout("CoinGecko did not answer in time; what it sends is kept for the next caller")
+        except NotFound:
+            failure: CoincastError = await self._no_such(coin)
+        except CoincastError as error:
+            failure = error
+        else:
+            return None
+        self._refused.remember((coin, currency), failure)
+        return failure
+
+    def _hourly_history(
+        self,
+        coin: str,
+        currency: str,
+        hours: Sequence[HourlyCandle],
+        first: int,
+        error: CoincastError | None,
+    ) -> History:
+        now = self._clock.now()
+        as_of = hours[-1].start + HOUR_SECONDS
+        stale = hours[-1].start < last_closed_hour(now)
+        source = Source.STALE if stale else Source.ARCHIVE
+        reason = ""
+        if stale:
+            reason = error.message if error else "CoinGecko has no point of the newest closed hour yet"
+        completeness, truncated_reason = Completeness.WHOLE, ""
+        truncated = hours[0].start > first
+        if error is not None and not isinstance(error, NotFound):
+            completeness = Completeness.PARTIAL
+        elif truncated and hours[0].start <= now - (HOURLY_DAYS - 1) * DAY_SECONDS:
+            completeness = Completeness.CUT_BY_PLAN
+        if truncated:
+            since = datetime.fromtimestamp(hours[0].start, UTC).strftime("%Y-%m-%dT%H:%MZ")
+            truncated_reason = f"hours before {since} are not kept, and CoinGecko's free plans reach 90 days"
+        return History(
+            id=coin,
+            vs_currency=currency,
+            candles=(),
+            provenance=Provenance(
+                as_of,
+                max(0.0, now - as_of),
+                Source.SANDBOX if self._sandbox else source,
+                stale,
+                reason,
+            ),
+            truncated=truncated,
+            truncated_reason=truncated_reason,
+            completeness=completeness,
+            partial_reason=error.message if completeness is Completeness.PARTIAL and error else "",
+            retry_after_seconds=(error.retry_after_seconds or RETRY_PARTIAL_SECONDS)
+            if completeness is Completeness.PARTIAL and error
+            else None,
+            hours=hours,
+        )
+
+    async def stream_hours(
+        self, coin: str, currency: str, days: int, max_age_seconds: float | None = None
+    ) -> AsyncIterator[History]:
+        """Yield the same in spans of a thousand hours, oldest first."""
+        whole = await self.get_hours(coin, currency, days, max_age_seconds, Priority.BULK)
+        hours = whole.hours or ()
+        for start in range(0, len(hours), CHUNK_CANDLES):
+            yield replace(whole, hours=hours[start : start + CHUNK_CANDLES])
 
     async def stream(
         self, coin: str, currency: str, days: int, max_age_seconds: float | None = None

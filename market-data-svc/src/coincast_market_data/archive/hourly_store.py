@@ -1,0 +1,128 @@
+"""The archive of hourly candles, beside the daily one and with the same single writer.
+
+The files are `hourly/<currency>/<coin>.parquet` below the archive's folder, with `start` in UNIX seconds. A
+replica that is not the writer serves what it fetched from memory; the writer stores what it fetches itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import structlog
+from cachetools import LRUCache
+
+from coincast_market_data import metrics
+from coincast_market_data.archive.parquet_files import replace_file
+from coincast_market_data.archive.store import Archive
+from coincast_market_data.domain import HourlyCandle
+from coincast_market_data.history.hour_builder import HOUR_SECONDS
+from coincast_market_data.validation.outliers import is_outlier
+
+log = structlog.get_logger(__name__)
+NUMBERS = ("open", "high", "low", "close", "volume")
+SCHEMA = pa.schema([("start", pa.int64()), *((name, pa.float64()) for name in NUMBERS)])
+MAX_COINS_IN_MEMORY = 100
+DAY_SECONDS = 86_400
+Key = tuple[str, str]
+
+
+class HourlyArchive:
+    """Hourly candles by coin and currency.
+
+    Args:
+        archive: The daily archive, whose folder and writer's place this shares.
+        retention_days: How long hours are kept; 0 keeps all.
+    """
+
+    def __init__(self, archive: Archive, *, retention_days: int) -> None:
+        self._archive = archive
+        self._retention_seconds = retention_days * DAY_SECONDS
+        self._memory: LRUCache[Key, tuple[HourlyCandle, ...]] = LRUCache(MAX_COINS_IN_MEMORY)
+        self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def read(self, coin: str, currency: str) -> Sequence[HourlyCandle]:
+        """Return all hours that are kept of a coin, oldest first."""
+        key = (coin, currency)
+        found = self._memory.get(key)
+        if found is None:
+            found = self._memory[key] = await asyncio.to_thread(self._load, key)
+        return found
+
+    async def add(self, coin: str, currency: str, candles: Iterable[HourlyCandle], newest: int) -> int:
+        """Merge hours in and drop those past retention; return how many are new.
+
+        A stored hour never changes. An hour tenfold off the stored one before it is left out.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            candles: Hours in order of time.
+            newest: Start of the newest closed hour, UNIX seconds; retention counts back from it.
+        """
+        key = (coin, currency)
+        async with self._locks[key]:
+            before = await self.read(coin, currency)
+            hours = {candle.start: candle for candle in before}
+            for candle in candles:
+                neighbour = hours.get(candle.start - HOUR_SECONDS)
+                if candle.start in hours or (neighbour and is_outlier(candle.close, neighbour.close)):
+                    continue
+                hours[candle.start] = candle
+            oldest = newest - self._retention_seconds if self._retention_seconds else 0
+            merged = tuple(hours[start] for start in sorted(hours) if start > oldest)
+            added = len(hours) - len(before)
+            if merged != tuple(before):
+                self._memory[key] = merged
+                await self._write(key, merged)
+            return added
+
+    async def _write(self, key: Key, candles: Sequence[HourlyCandle]) -> None:
+        if not self._archive.is_writer:
+            return
+        try:
+            await asyncio.to_thread(write_hours, self._path(key), candles)
+        except OSError as error:
+            # A full disk costs the archive, not the reply: what was fetched is served from memory.
+            log.warning("hourly_archive_write_failed", coin=key[0], reason=str(error))
+            metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
+        else:
+            metrics.ARCHIVE_WRITES.labels(outcome="ok").inc()
+
+    def _load(self, key: Key) -> tuple[HourlyCandle, ...]:
+        path = self._path(key)
+        try:
+            return tuple(read_hours(path))
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            # The file is kept for a person to look at; the hours are fetched again.
+            log.warning("hourly_archive_unreadable", file=f"{key[1]}/{path.name}", reason=str(error))
+            metrics.ARCHIVE_WRITES.labels(outcome="unreadable").inc()
+            if self._archive.is_writer and path.is_file():
+                path.replace(path.with_suffix(".unreadable"))
+            return ()
+
+    def _path(self, key: Key) -> Path:
+        return self._archive.root / "hourly" / key[1] / f"{key[0]}.parquet"
+
+
+def read_hours(path: Path) -> list[HourlyCandle]:
+    """Return the hours of a file, oldest first; none where there is no file."""
+    if not path.exists():
+        return []
+    table = pq.read_table(path, schema=SCHEMA)
+    columns = [table.column(name).to_pylist() for name in SCHEMA.names]
+    return [
+        HourlyCandle(start, close, open=opened, high=high, low=low, volume=volume)
+        for start, opened, high, low, close, volume in zip(*columns, strict=True)
+    ]
+
+
+def write_hours(path: Path, candles: Sequence[HourlyCandle]) -> None:
+    """Replace a file as a whole; after a crash there is the old one or the new one."""
+    columns = {name: [getattr(candle, name) for candle in candles] for name in SCHEMA.names}
+    table = pa.table(columns, schema=SCHEMA)
+    replace_file(path, lambda file: pq.write_table(table, file, compression="zstd"))

@@ -1,0 +1,106 @@
+"""Hourly candles over gRPC: from what passes anyway, within the plan, and whole or said not to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coincast.market.v1 import market_pb2 as pb
+from coincast_chassis.clock import ManualClock
+from coincast_chassis.errors import InvalidInput
+from coincast_market_data.coingecko.api_plans import PlanName
+from tests.contract.market_mock import MockUpstream, market_over, noon_clock
+
+HOUR = 3600
+CHART = "coins/bitcoin/market_chart"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    clock = noon_clock()
+    clock.advance(600)
+    return clock
+
+
+@pytest.fixture
+def mock(clock: ManualClock) -> MockUpstream:
+    return MockUpstream(clock)
+
+
+@pytest.fixture
+async def stub(mock: MockUpstream, tmp_path: Path) -> AsyncIterator[Any]:
+    async with market_over(mock, tmp_path, plan=PlanName.DEMO) as found:
+        yield found
+
+
+async def hours(stub: Any, days: int, **more: Any) -> pb.GetHistoryResponse:
+    request = pb.GetHistoryRequest(id="bitcoin", days=days, interval=pb.CANDLE_INTERVAL_ONE_HOUR, **more)
+    return await stub.GetHistory(request, timeout=10)
+
+
+async def test_closed_hours_come_with_one_call_and_stay(
+    mock: MockUpstream, clock: ManualClock, stub: Any
+) -> None:
+    found = (await hours(stub, 7)).history
+    newest = int(clock.now()) // HOUR * HOUR - HOUR
+    assert [candle.start_unix_seconds for candle in found.hourly_candles] == [
+        newest - n * HOUR for n in reversed(range(7 * 24))
+    ]
+    assert found.interval == pb.CANDLE_INTERVAL_ONE_HOUR
+    assert found.completeness == pb.HISTORY_COMPLETENESS_WHOLE
+    assert not found.provenance.stale
+    assert mock.calls[CHART] == 1
+    await hours(stub, 7)
+    assert mock.calls[CHART] == 1
+    clock.advance(HOUR)
+    assert (await hours(stub, 7)).history.hourly_candles[-1].start_unix_seconds == newest + HOUR
+    assert mock.calls[CHART] == 2
+
+
+async def test_a_daily_history_leaves_the_hours_behind(mock: MockUpstream, stub: Any) -> None:
+    await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=30), timeout=10)
+    before = mock.calls[CHART]
+    found = (await hours(stub, 30)).history
+    assert len(found.hourly_candles) == 30 * 24
+    assert mock.calls[CHART] == before
+
+
+async def test_more_than_the_plan_gives_by_the_hour_is_cut_and_said(stub: Any) -> None:
+    found = (await hours(stub, 200)).history
+    assert 85 * 24 <= len(found.hourly_candles) <= 91 * 24
+    assert found.truncated
+    assert found.completeness == pb.HISTORY_COMPLETENESS_CUT_BY_PLAN
+
+
+async def test_json_and_streams_say_the_same(stub: Any) -> None:
+    document = json.loads((await hours(stub, 3, encode_json=True)).json)
+    assert (document["interval"], len(document["candles"])) == ("1h", 72)
+    assert document["candles"][0]["time"].endswith(":00:00Z")
+    request = pb.StreamHistoryRequest(ids=["bitcoin"], days=60, interval=pb.CANDLE_INTERVAL_ONE_HOUR)
+    spans = [part.history async for part in stub.StreamHistory(request, timeout=20)]
+    assert sum(len(span.hourly_candles) for span in spans) == 60 * 24
+    assert len(spans) == 2
+
+
+async def test_hours_that_cannot_be_fetched_are_told_stale(
+    mock: MockUpstream, clock: ManualClock, stub: Any
+) -> None:
+    await hours(stub, 3)
+    mock.extra[CHART] = {"error": "down"}
+    clock.advance(3 * HOUR)
+    found = (await hours(stub, 3)).history
+    assert found.provenance.stale
+    assert found.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
+    assert found.partial_reason
+
+
+async def test_what_was_known_at_a_moment_is_refused_by_name(stub: Any) -> None:
+    request = pb.GetHistoryRequest(id="bitcoin", days=3)
+    request.known_at.GetCurrentTime()
+    with pytest.raises(InvalidInput) as caught:
+        await stub.GetHistory(request, timeout=5)
+    assert caught.value.field == "known_at"
