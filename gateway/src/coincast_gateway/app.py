@@ -20,6 +20,7 @@ from coincast_chassis.redis import open_redis
 from coincast_chassis.resilience.breaker import Breaker
 from coincast_gateway.asgi_types import App
 from coincast_gateway.auth.factory import access_policy, build_authenticator
+from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.cache.redis_tier import RedisTier
 from coincast_gateway.cache.response_cache import ResponseCache
@@ -163,6 +164,7 @@ async def build(
         experiments=experiments,
         health=health,
         assets=Assets(),
+        last_forecasts=LastKnownResponses(max_bytes=settings.hot_cache_bytes // 4, clock=clock),
     )
     app = build_api(services, cache)
     authenticator = await build_authenticator(settings, client, clock, stack)

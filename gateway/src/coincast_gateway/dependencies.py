@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.clients.forecast import ForecastClient
 from coincast_gateway.clients.market import MarketClient
 from coincast_gateway.clients.training import TrainingClient
@@ -29,6 +30,7 @@ class Services:
     experiments: ExperimentAssigner
     health: HealthService
     assets: Assets
+    last_forecasts: LastKnownResponses
 
 
 def services(request: Request) -> Services:
@@ -72,6 +74,11 @@ async def assets(request: Request) -> Assets:
     return services(request).assets
 
 
+async def last_forecasts(request: Request) -> LastKnownResponses:
+    """Return the last forecasts given for each question."""
+    return services(request).last_forecasts
+
+
 async def experiment_bucket(request: Request) -> str:
     """Return the caller's experiment bucket; empty while no experiment runs."""
     return services(request).experiments.bucket(request.scope)
@@ -84,4 +91,5 @@ Config = Annotated[Settings, Depends(settings)]
 Streams = Annotated[EventStreams, Depends(event_streams)]
 Health = Annotated[HealthService, Depends(health_service)]
 StaticFiles = Annotated[Assets, Depends(assets)]
+LastForecasts = Annotated[LastKnownResponses, Depends(last_forecasts)]
 Bucket = Annotated[str, Depends(experiment_bucket)]

@@ -9,10 +9,16 @@ from fastapi import APIRouter, Query
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.training.v1 import training_pb2 as training_pb
+from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 from coincast_gateway.auth.dependencies import READ
 from coincast_gateway.cache.declaration import cached
-from coincast_gateway.dependencies import Bucket, Config, Forecasts, Training
-from coincast_gateway.errors.partial_results import malformed, refuse_if_all_failed, render_cacheable
+from coincast_gateway.cache.last_known import LastKnownResponses
+from coincast_gateway.dependencies import Bucket, Config, Forecasts, LastForecasts, Training
+from coincast_gateway.errors.partial_results import (
+    malformed,
+    refuse_if_all_failed,
+    render_cacheable,
+)
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, service_responses
 from coincast_gateway.formats.csv import csv_rows, forecast_rows, rows_of
 from coincast_gateway.rendering import RenderedResponse, render_json
@@ -37,9 +43,17 @@ router = APIRouter(tags=["forecasts"], dependencies=[READ])
 @cached(shared=True, vary_by=["bucket"])
 @csv_rows(forecast_rows)
 async def get_forecasts(
-    query: Annotated[ForecastsQuery, Query()], forecasts: Forecasts, settings: Config, bucket: Bucket
+    query: Annotated[ForecastsQuery, Query()],
+    forecasts: Forecasts,
+    settings: Config,
+    bucket: Bucket,
+    last_known: LastForecasts,
 ) -> RenderedResponse:
-    """Return a forecast of each coin; coins that cannot be served are in `errors`."""
+    """Return a forecast of each coin; coins that cannot be served are in `errors`.
+
+    While the forecast service is down, the last forecast given for the same question is served for up to a
+    day, with `stale: true` and the reason.
+    """
     good, bad = split_ids(query.ids)
     document: dict[str, list[dict[str, Any]]] = {"forecasts": [], "errors": []}
     as_of = None
@@ -53,12 +67,38 @@ async def get_forecasts(
             quantile_probabilities=query.quantiles,
             client_key=bucket,
         )
-        response = await forecasts.forecasts(request)
+        question = query.model_dump_json()
+        try:
+            response = await forecasts.forecasts(request)
+        except (Unavailable, Timeout) as error:
+            return last_forecasts(last_known, question, error, settings.forecasts_fresh_seconds)
         document, as_of = forecasts_document(response), oldest_as_of(response)
     errors = [*document["errors"], *malformed(bad)]
     refuse_if_all_failed(len(document["forecasts"]), errors)
     body = orjson.dumps({**document, "errors": errors})
-    return render_cacheable(body, settings.forecasts_fresh_seconds, as_of)
+    rendered = render_cacheable(body, settings.forecasts_fresh_seconds, as_of)
+    if good and not any(forecast["degraded"] for forecast in document["forecasts"]):
+        last_known.store(question, body)
+    return rendered
+
+
+def last_forecasts(
+    known: LastKnownResponses, question: str, error: CoincastError, fresh_seconds: float
+) -> RenderedResponse:
+    """Return the last forecasts that were given for a question, marked as stale with the reason.
+
+    Raises:
+        CoincastError: The error itself, where no forecast of the last day is known.
+    """
+    found = known.find(question)
+    if found is None:
+        raise error
+    document, age_seconds = orjson.loads(found[0]), found[1]
+    for forecast in document["forecasts"]:
+        forecast["stale"] = True
+        forecast["age_seconds"] += age_seconds
+        forecast["reason"] = f"{error.message} This is the forecast given {age_seconds:.0f} s ago."
+    return render_cacheable(orjson.dumps(document), fresh_seconds)
 
 
 @router.get(

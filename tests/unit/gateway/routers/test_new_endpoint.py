@@ -17,6 +17,7 @@ from coincast_chassis.errors import NotFound, Unavailable
 from coincast_gateway.app import build_api
 from coincast_gateway.auth.dependencies import ADMIN, READ
 from coincast_gateway.cache.declaration import cached
+from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.cache.response_cache import ResponseCache
 from coincast_gateway.dependencies import Config, Services
@@ -98,6 +99,7 @@ async def http(clock: ManualClock) -> AsyncIterator[httpx2.AsyncClient]:
         streams=EventStreams(asyncio.Event()),
         experiments=ExperimentAssigner(),
         assets=Assets(),
+        last_forecasts=LastKnownResponses(max_bytes=1_000_000, clock=clock),
     )
     cache = ResponseCache(max_bytes=1_000_000, clock=clock)
     app = build_api(services, cache, [router, pages.router])
