@@ -61,6 +61,8 @@ def forecast_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
                 **head,
                 **{name: point[name] for name in ("date", "horizon_days", "price", "probability_of_rise")},
             }
+            if point["horizon_hours"]:
+                row |= {"horizon_hours": point["horizon_hours"], "closes_at": point["closes_at"]}
             for level, bounds in point["intervals"].items():
                 row[f"lower_{level}"], row[f"upper_{level}"] = bounds["lower"], bounds["upper"]
             row.update({f"quantile_{p}": price for p, price in point["quantiles"].items()})

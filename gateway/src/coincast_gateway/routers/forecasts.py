@@ -36,7 +36,7 @@ router = APIRouter(tags=["forecasts"], dependencies=[READ])
 @router.get(
     "/forecasts",
     operation_id="forecasts",
-    summary="Forecasts of up to 250 coins, 1 to 30 days ahead, with intervals",
+    summary="Forecasts of up to 250 coins, 1 to 30 days or 1 to 48 hours ahead, with intervals",
     response_model=schemas.Forecasts,
     responses=service_responses(NOT_FOUND, NOT_READY, STARTING),
 )
@@ -61,7 +61,8 @@ async def get_forecasts(
         request = pb.GetForecastsRequest(
             ids=good,
             vs_currency=query.vs_currency,
-            days=query.days,
+            days=0 if query.hours else query.days,
+            hours=query.hours or 0,
             model=query.model,
             levels_percent=query.levels,
             quantile_probabilities=query.quantiles,

@@ -51,11 +51,13 @@ def forecast(item: pb.Forecast) -> dict[str, Any]:
 
 
 def point(item: pb.ForecastPoint) -> dict[str, Any]:
-    """The distribution of one day's close."""
+    """The distribution of the price at the close of one day or hour."""
     volatility = to_dict(item.volatility) if item.HasField("volatility") else None
     return {
         "date": item.date,
         "horizon_days": item.horizon_days,
+        "horizon_hours": item.horizon_hours or None,
+        "closes_at": iso(item.closes_at) if item.HasField("closes_at") else None,
         "price": item.price,
         "intervals": {
             f"{each.level_percent:g}": {"lower": each.lower, "upper": each.upper} for each in item.intervals

@@ -22,6 +22,17 @@ Days = Annotated[
     Field(ge=1, le=30, description="The longest horizon; every day up to it is answered.", examples=[7]),
     PlainInteger,
 ]
+Hours = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=48,
+        description="The longest horizon in hours, in place of days. Every hour up to it is answered, "
+        "from the newest closed hour.",
+        examples=[24],
+    ),
+    PlainInteger,
+]
 MonitoredService = Annotated[
     ModelName, Field(description="Which model answers; auto takes the one with the best recent record.")
 ]
@@ -32,6 +43,7 @@ class ForecastsQuery(RequestQuery):
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
     days: Days = 7
+    hours: Hours = None
     model: MonitoredService = "auto"
     vs_currency: Currency = "usd"
     levels: Annotated[Levels, Field(examples=["80,95"])] = (80.0, 95.0)

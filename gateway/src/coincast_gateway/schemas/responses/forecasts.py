@@ -28,7 +28,9 @@ class Point(ResponseModel):
     """The distribution of one day's close."""
 
     date: str
-    horizon_days: int
+    horizon_days: int = Field(description="0 for a horizon in hours.")
+    horizon_hours: int | None = Field(None, description="The horizon in hours, where hours were asked for.")
+    closes_at: str | None = Field(None, description="The moment that is forecast, for a horizon in hours.")
     price: float = Field(description="The median.")
     intervals: dict[str, Bounds] = Field(
         description="By level in percent: 80 means that 80 % of outcomes should fall inside."
@@ -42,6 +44,7 @@ class HorizonRecord(ResponseModel):
     """How well a version did at one horizon, out of sample."""
 
     horizon_days: int
+    horizon_hours: int = 0
     forecasts: int
     mase: float | None
     mape_percent: float | None
