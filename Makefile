@@ -119,10 +119,27 @@ check: $(VENV)/.dev ## Lint, format, types, dead code, import borders, contracts
 	$(BIN)/shellcheck $$(git ls-files '*.sh') .ci/run
 	$(BIN)/hadolint */Dockerfile libs/sandbox/Dockerfile deploy/up-test/stand-ins.Dockerfile
 	$(BIN)/docker-compose config --quiet
+	$(BIN)/python deploy/version.py
 	$(BIN)/python deploy/settings_page.py --check
 	$(BIN)/python deploy/metrics_page.py --check
 	$(BIN)/python -m deploy.grafana.generate --check
 	@! grep -nE '(https?|file)://' requirements/*.txt || { echo "a lock file names an address: run make lock"; exit 1; }
+
+.PHONY: dist
+dist: $(VENV)/.dev ## Wheels of all packages and of `coincast`, which brings them all, with CycloneDX lists -> dist/
+	@rm -rf dist && mkdir -p dist/sbom
+	@$(BIN)/python deploy/version.py >/dev/null
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --wheel-dir dist \
+	    $(patsubst %,./%,$(PACKAGES) libs/bundle)
+	@for lock in chassis gateway market-data forecast training sandbox run; do \
+	    name=$$lock; if [ $$lock = run ]; then name=coincast; fi; \
+	    $(BIN)/cyclonedx-py requirements --output-reproducible --mc-type application --of JSON \
+	        -o dist/sbom/$$name.cdx.json requirements/$$lock.txt || exit 1; done
+	@ls dist dist/sbom
+
+.PHONY: version
+version: $(VENV)/.uv ## Print the version of all packages, or set it: VERSION=1.2.3
+	@$(BIN)/python deploy/version.py $(VERSION)
 
 .PHONY: proto
 proto: $(VENV)/.dev ## Regenerate the stubs in proto/gen

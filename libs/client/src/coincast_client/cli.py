@@ -235,7 +235,22 @@ def doctor() -> None:
     _run_in_stack("doctor")
 
 
-def _run_in_stack(command: str) -> None:
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def up(context: typer.Context) -> None:
+    """Start the whole system and keep it running until Ctrl-C; `--help` lists its options."""
+    _run_in_stack("run", context.args)
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def demo(context: typer.Context) -> None:
+    """Print one forecast from nothing; `--help` lists its options."""
+    _run_in_stack("demo", context.args)
+
+
+def _run_in_stack(command: str, arguments: Sequence[str] = ()) -> None:
     """Run a command of `coincast_stack`, which is installed where the whole system is."""
     if importlib.util.find_spec("coincast_stack") is None:
         Console(stderr=True).print(
@@ -243,4 +258,4 @@ def _run_in_stack(command: str) -> None:
         )
         raise typer.Exit(BAD_REQUEST)
     entry = importlib.import_module("coincast_stack.__main__")
-    raise typer.Exit(entry.main([command]))
+    raise typer.Exit(entry.main([command, *arguments]))
