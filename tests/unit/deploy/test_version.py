@@ -23,5 +23,5 @@ def test_the_bundle_brings_every_package() -> None:
 
 @pytest.mark.parametrize("text", ["1.2", "v1.2.3", "1.2.3.4", "", "1.2.3; rm"])
 def test_another_form_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="give for example VERSION=1.2.3"):
+    with pytest.raises(ValueError, match=r"give for example VERSION=1\.2\.3"):
         version.write(text)
