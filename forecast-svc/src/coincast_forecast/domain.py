@@ -1,4 +1,4 @@
-"""What the forecast service talks about: queries, forecasts, records, provenance. Standard library only."""
+"""Domain objects: queries, forecasts, records and provenance. Standard library only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT_LEVELS_PERCENT = (80.0, 95.0)
 
 
 def close_of(day: date) -> datetime:
-    """The moment at which a UTC day closes: the next midnight."""
+    """Return the moment at which a UTC day closes: the next midnight."""
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
 
 
@@ -80,7 +80,7 @@ class ForecastQuery:
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """How a distribution is shown: how many days, which intervals, which quantiles."""
+    """How a distribution is rendered: how many days, which intervals, which quantiles."""
 
     days: int
     levels_percent: tuple[float, ...]
@@ -115,7 +115,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What one feature gave to one output at one horizon (SHAP)."""
+    """Contribution of one feature to one output at one horizon (SHAP)."""
 
     feature: str
     value: float | None
@@ -126,7 +126,7 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class IntervalColumn:
-    """One level's bounds, a figure a day."""
+    """Bounds of one interval level, one value per day."""
 
     level_percent: float
     lower: tuple[float, ...]
@@ -135,7 +135,7 @@ class IntervalColumn:
 
 @dataclass(frozen=True, slots=True)
 class QuantileColumn:
-    """One probability's prices, a figure a day."""
+    """Prices of one probability, one value per day."""
 
     probability: float
     prices: tuple[float, ...]
@@ -143,7 +143,7 @@ class QuantileColumn:
 
 @dataclass(frozen=True, slots=True)
 class ForecastColumns:
-    """A forecast as columns of equal length, one entry a day ahead."""
+    """A forecast as columns of equal length, one entry per day ahead."""
 
     prices: tuple[float, ...]
     intervals: tuple[IntervalColumn, ...]
@@ -156,7 +156,7 @@ class ForecastColumns:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CoinForecast:
-    """One coin's forecast as it is shown; compared by identity, so that its encoded form can be kept."""
+    """One coin's rendered forecast; compared by identity, so that its encoded bytes can be cached."""
 
     coin_id: str
     vs_currency: str
@@ -176,13 +176,13 @@ class CoinForecast:
 
     @property
     def as_of(self) -> datetime:
-        """The close that the forecast stands on."""
+        """Return the moment of the close from which the forecast starts."""
         return close_of(self.day)
 
 
 @dataclass(frozen=True, slots=True)
 class ServedForecast:
-    """A forecast and where its history stands at this moment."""
+    """A forecast and the provenance of its history at this moment."""
 
     forecast: CoinForecast
     provenance: Provenance
@@ -190,7 +190,7 @@ class ServedForecast:
 
 @dataclass(frozen=True, slots=True)
 class VariantStatus:
-    """A version beside or in production."""
+    """A deployed version and its share of traffic."""
 
     alias: str
     version: str
@@ -199,7 +199,7 @@ class VariantStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model that can be asked for."""
+    """State of one model that can be requested."""
 
     name: str
     description: str
@@ -237,7 +237,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class HistoryCounts:
-    """How the kept histories do."""
+    """Counters of the history cache."""
 
     coins: int = 0
     hits: int = 0
@@ -246,7 +246,7 @@ class HistoryCounts:
 
 @dataclass(frozen=True, slots=True)
 class LedgerCounts:
-    """How the ledger does."""
+    """Counters of the forecast log."""
 
     appended_total: int = 0
     spooled: int = 0
@@ -255,7 +255,7 @@ class LedgerCounts:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """What GetStatus tells."""
+    """The reply of GetStatus."""
 
     version: str
     uptime_seconds: float

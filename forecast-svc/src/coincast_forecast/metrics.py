@@ -17,7 +17,9 @@ INFERENCE_COINS = Histogram(
     buckets=(1, 2, 5, 10, 25, 50, 100, 250),
 )
 SERVED = Counter(
-    "coincast_forecast_served_total", "Coins forecast, by model asked and who served.", ["model", "served_by"]
+    "coincast_forecast_served_total",
+    "Coins forecast, by the model that was requested and the one that served.",
+    ["model", "served_by"],
 )
 DEGRADED = Counter(
     "coincast_forecast_degraded_total",
@@ -49,7 +51,7 @@ SHADOWS_DROPPED = Counter(
     "coincast_forecast_shadows_dropped_total", "Shadow forecasts dropped because the queue was full."
 )
 HISTORY = Counter(
-    "coincast_forecast_history_total", "HistoryCache asked for, by whether they were at hand.", ["outcome"]
+    "coincast_forecast_history_total", "Histories requested, by whether they were cached.", ["outcome"]
 )
 LEDGER_APPENDED = Counter(
     "coincast_forecast_ledger_appended_total", "Entries written to the forecast log, by destination.", ["to"]

@@ -201,8 +201,8 @@ class ForecastService:
         forecast and says why.
 
         Raises:
-            InvalidInput: The model does not reach as far as asked.
-            NotReady: The coin is too young for the model that was asked for by name.
+            InvalidInput: The model does not reach as far as requested.
+            NotReady: The coin is too young for the requested model by name.
             Unavailable: The history is too short for the model, and incomplete for now.
         """
         snapshot, candles, failures = generation.snapshot, history.candles, list[StepFailure]()
@@ -331,6 +331,6 @@ def _is_missing(reference: History | CoincastError) -> bool:
 
 
 def _is_complete(query: ForecastQuery, forecast: CoinForecast) -> bool:
-    """Whether a forecast is all that was asked for, so that it may be cached."""
+    """Whether a forecast is all that was requested, so that it may be cached."""
     explained = bool(forecast.attributions) or not query.attribution_features
     return explained and not forecast.degraded and forecast.forecast_id != ""

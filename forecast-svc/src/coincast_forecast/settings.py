@@ -23,8 +23,8 @@ class Settings(ServiceSettings):
     spool_dir: Path = Field(Path("var/spool"), description="ledger entries while Redis is away")
     replica: str = Field("", description="names this replica's spool folder; empty: the host's name")
 
-    history_days: int = Field(800, ge=120, le=10_000, description="closed days kept of each coin")
-    history_coins: int = Field(500, ge=50, description="coins whose history is kept in memory")
+    history_days: int = Field(800, ge=120, le=10_000, description="closed days of each coin")
+    history_coins: int = Field(500, ge=50, description="coins whose history is cached")
     prepared_megabytes: float = Field(
         24.0, gt=0, description="memory for cached features of all coins and models"
     )

@@ -24,7 +24,7 @@ ALL_HORIZONS = tuple(range(1, MAX_DAYS + 1))
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One coin's progress through the fallback chain of the model that was asked for."""
+    """One coin's progress through the fallback chain of the requested model."""
 
     candles: Candles
     model: str
@@ -45,7 +45,7 @@ class Prediction:
     Attributes:
         ref: The coin's place in a batch of forecasts, with the input it was computed from.
         candles: The coin's whole history.
-        model: The model that was asked for, or that `auto` selected.
+        model: The requested model, or that `auto` selected.
         served_by: The model that answered.
         version: The version that answered; None for the naive forecast.
         variant: The alias of that version: production, challenger or shadow.
@@ -195,7 +195,7 @@ class FallbackChain:
         self, version: LiveVersion, candles: Candles, vs_currency: str, limit_seconds: float
     ) -> StepFailure:
         """Return why a coin got no answer in time: its features were late, or its model hangs."""
-        if self._features.kept(candles, vs_currency, version.predictor.model.spec) is None:
+        if self._features.cached(candles, vs_currency, version.predictor.model.spec) is None:
             sentence = (
                 f"the features for {version.model} were not ready within {limit_seconds:.2g} s "
                 "and are still being computed: ask again"

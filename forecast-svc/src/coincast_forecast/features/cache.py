@@ -51,22 +51,22 @@ class FeatureCache:
         # Inputs without features must not wait behind those with: technical answers while features are late.
         self._tails = WorkerThread("tails")
         self._cache: Lru[Key, _Entry] = Lru(
-            keep_bytes, lambda kept: ENTRY_BYTES + kept.prepared.window.nbytes
+            keep_bytes, lambda entry: ENTRY_BYTES + entry.prepared.window.nbytes
         )
         self._references: dict[str, Reference] = {}
         self._flights: dict[tuple[Key, int], asyncio.Task[Mapping[str, Outcome]]] = {}
 
-    def kept(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
+    def cached(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
         """Return the cached input of exactly these candles, made with the current reference coins."""
-        kept = self._cache.get((candles.coin_id, vs_currency, spec.hash))
-        if kept is None or kept.candles is not candles:
+        entry = self._cache.get((candles.coin_id, vs_currency, spec.hash))
+        if entry is None or entry.candles is not candles:
             return None
         reference = self._references.get(vs_currency)
-        if reference is None or reference is kept.reference:
-            return kept.prepared
-        if reference.covers(candles) <= kept.covered:
-            kept.reference = reference
-            return kept.prepared
+        if reference is None or reference is entry.reference:
+            return entry.prepared
+        if reference.covers(candles) <= entry.covered:
+            entry.reference = reference
+            return entry.prepared
         return None
 
     async def prepare(
@@ -76,7 +76,7 @@ class FeatureCache:
         outcomes: dict[str, Outcome] = {}
         missing: list[Candles] = []
         for one in candles:
-            prepared = self.kept(one, vs_currency, spec)
+            prepared = self.cached(one, vs_currency, spec)
             if prepared is None:
                 missing.append(one)
             else:
@@ -146,8 +146,8 @@ class FeatureCache:
         for one in chunk:
             outcome = outcomes[one.coin_id]
             if isinstance(outcome, ModelInput):
-                kept = _Entry(one, reference, reference.covers(one), outcome)
-                self._cache.put((one.coin_id, vs_currency, spec.hash), kept)
+                entry = _Entry(one, reference, reference.covers(one), outcome)
+                self._cache.put((one.coin_id, vs_currency, spec.hash), entry)
         return outcomes
 
 

@@ -64,7 +64,7 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
 
 
 def parse_model(given: str) -> str:
-    """Return the model that is asked for, `auto` where none is given. Raises InvalidInput."""
+    """Return the requested model, `auto` where none is given. Raises InvalidInput."""
     model = given.strip().lower() or domain.AUTO
     if model not in domain.ASKABLE_MODELS:
         raise InvalidInput(
@@ -222,7 +222,7 @@ def record_message(record: domain.Record | None) -> pb.Record | None:
 
 
 def models_message(models: Iterable[domain.ModelStatus]) -> pb.ListModelsResponse:
-    """Return the message of the models that can be asked for."""
+    """Return the message of the models that can be requested."""
     return pb.ListModelsResponse(
         models=[
             pb.Model(

@@ -55,7 +55,7 @@ class ForecastServicer(ForecastServiceServicer):
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
-        """Return the models that can be asked for."""
+        """Return the models that can be requested."""
         return proto_mapping.models_message(self._models())
 
     async def SimulatePaths(  # noqa: N802 - gRPC's name

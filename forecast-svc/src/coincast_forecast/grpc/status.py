@@ -1,4 +1,4 @@
-"""Report the models that can be asked for and the state of the service."""
+"""Report the models that can be requested and the state of the service."""
 
 from __future__ import annotations
 

@@ -56,15 +56,15 @@ class Predictor:
         self._timer = timer
         self._observe = observe
         self._worker = WorkerThread(f"predict-{model.name}")
-        self._kept: Lru[tuple[str, str], PredictionRef] = Lru(keep_rows)
+        self._cache: Lru[tuple[str, str], PredictionRef] = Lru(keep_rows)
         self._flights: dict[int, asyncio.Future[Outcome]] = {}
         self._waiting: list[tuple[str, ModelInput]] = []
         self._drain: asyncio.Task[None] | None = None
         self._horizons = tuple(range(1, model.max_horizon_days + 1))
 
-    def kept(self, vs_currency: str, prepared: ModelInput) -> PredictionRef | None:
+    def cached(self, vs_currency: str, prepared: ModelInput) -> PredictionRef | None:
         """Return the cached forecast of exactly this input, if any."""
-        row = self._kept.get((prepared.coin_id, vs_currency))
+        row = self._cache.get((prepared.coin_id, vs_currency))
         return row if row is not None and row.prepared is prepared else None
 
     async def rows(self, vs_currency: str, prepared: Sequence[ModelInput]) -> Mapping[str, Outcome]:
@@ -75,7 +75,7 @@ class Predictor:
         outcomes: dict[str, Outcome] = {}
         awaited: dict[str, asyncio.Future[Outcome]] = {}
         for one in prepared:
-            row = self.kept(vs_currency, one)
+            row = self.cached(vs_currency, one)
             if row is not None:
                 outcomes[one.coin_id] = row
             else:
@@ -128,7 +128,7 @@ class Predictor:
                     del self._flights[id(prepared)]
             for (vs_currency, prepared), flight, outcome in zip(batch, flights, outcomes, strict=True):
                 if isinstance(outcome, PredictionRef):
-                    self._kept.put((prepared.coin_id, vs_currency), outcome)
+                    self._cache.put((prepared.coin_id, vs_currency), outcome)
                 flight.set_result(outcome)
 
     async def _predict(self, batch: Sequence[ModelInput]) -> list[Outcome]:
@@ -155,7 +155,7 @@ class Predictor:
         if list(forecasts.coin_ids) != [one.coin_id for one in batch]:
             raise ValueError("the forecasts are not those of the coins of the batch")
         if forecasts.log_return_quantiles.shape[:2] != (len(batch), len(self._horizons)):
-            raise ValueError("the forecasts are not those of the horizons that were asked for")
+            raise ValueError("the forecasts are not those of the horizons that were requested")
         return forecasts, implausible_reasons(forecasts, batch)
 
     def _failure(self, coin_id: str, reason: str) -> StepFailure:

@@ -26,7 +26,7 @@ def dates_ahead(day: dt.date, days: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=128)
 def output_probabilities(options: RenderOptions) -> tuple[float, ...]:
-    """Return the median, both ends of each interval and the quantiles asked for, in this order."""
+    """Return the median, both ends of each interval and the requested quantiles, in this order."""
     ends = [p for level in options.levels_percent for p in (0.5 - level / 200, 0.5 + level / 200)]
     return (0.5, *ends, *options.quantile_probabilities)
 

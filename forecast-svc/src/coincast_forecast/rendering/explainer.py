@@ -40,7 +40,7 @@ class Explainer:
     async def explain(
         self, predictions: Collection[Prediction], days: int, top: int
     ) -> dict[str, Explanation]:
-        """Return each coin's attributions at the longest day asked for, one coin after another.
+        """Return each coin's attributions at the longest requested day, one coin after another.
 
         Coins that are not reached within the time limit get a reason instead.
         """
