@@ -60,7 +60,7 @@ def generate(document: dict[str, Any]) -> str:
     schemas = {
         name: prune(schema)
         for name, schema in document["components"]["schemas"].items()
-        if not name.startswith(MIRROR_PREFIXES)
+        if not name.startswith(MIRROR_PREFIXES) and not name.endswith("Body")
     }
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder) / "openapi.json", Path(folder) / "schemas.py"

@@ -146,6 +146,55 @@ def forecasts(
     return Call(path="/forecasts", schema=schemas.Forecasts, parameters=parameters)
 
 
+def touch(
+    ids: Ids, level: float | str | Sequence[float | str], *, days: int, model: Model, vs_currency: str
+) -> Call[schemas.Touch]:
+    """Build the call for the chance of touching prices; a level is a price, or a move such as `-5%`."""
+    levels = [level] if isinstance(level, float | int | str) else list(level)
+    return Call(
+        path="/forecasts/touch",
+        schema=schemas.Touch,
+        parameters={
+            "ids": join_ids(ids),
+            "level": ",".join(str(each) for each in levels),
+            "days": days,
+            "model": model,
+            "vs_currency": vs_currency,
+        },
+    )
+
+
+def portfolio(
+    holdings: Mapping[str, float] | Sequence[Mapping[str, Any]],
+    *,
+    days: int,
+    levels: Sequence[float],
+    model: Model,
+    vs_currency: str,
+) -> Call[schemas.Portfolio]:
+    """Build the call for what holdings can lose; a mapping gives the value of each coin."""
+    rows = (
+        [{"id": coin_id, "value": value} for coin_id, value in holdings.items()]
+        if isinstance(holdings, Mapping)
+        else [dict(holding) for holding in holdings]
+    )
+    body = {
+        "holdings": rows, "days": days, "levels": list(levels), "model": model, "vs_currency": vs_currency,
+    }  # fmt: skip
+    return Call(path="/risk/portfolio", method="POST", schema=schemas.Portfolio, body=body)
+
+
+def scenarios(ids: Ids, *, days: int, paths: int, model: Model, vs_currency: str) -> Call[schemas.Scenarios]:
+    """Build the call for joint price paths."""
+    return Call(
+        path="/forecasts/scenarios",
+        schema=schemas.Scenarios,
+        parameters={
+            "ids": join_ids(ids), "days": days, "paths": paths, "model": model, "vs_currency": vs_currency,
+        },
+    )  # fmt: skip
+
+
 def explain(coin_id: str, days: int, model: Model, features: int) -> Call[schemas.Explanation]:
     """Build the call for what moved a forecast."""
     return Call(

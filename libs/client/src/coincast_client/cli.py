@@ -160,6 +160,67 @@ def forecast(
 
 
 @app.command()
+def touch(
+    coin: Annotated[str, typer.Argument(help="A CoinGecko id.")],
+    level: Annotated[
+        list[str], typer.Argument(help="A price, or a move such as 5%; put -- before a negative one.")
+    ],
+    *,
+    days: Annotated[int, typer.Option(min=1, max=14, help="Days ahead.")] = 7,
+    model: Annotated[str, typer.Option(help="auto, ml_ensemble, lightgbm, lstm or technical.")] = "auto",
+    vs: Currency = "usd",
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show the chance that a price touches a level within each of the coming days."""
+    with connect(url, key) as client:
+        reply = client.touch(coin, level, days=days, model=model, vs_currency=vs)
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_touch(Console(), reply)
+    exit_for(reply.errors)
+
+
+@app.command()
+def risk(
+    holdings: Annotated[list[str], typer.Argument(help="Values such as bitcoin=6000; negative for short.")],
+    *,
+    days: Annotated[int, typer.Option(min=1, max=14, help="Days ahead.")] = 7,
+    model: Annotated[str, typer.Option(help="auto, ml_ensemble, lightgbm, lstm or technical.")] = "auto",
+    vs: Currency = "usd",
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what holdings can lose: value at risk, expected shortfall, contributions, worst cases."""
+    with connect(url, key) as client:
+        reply = client.portfolio(parse_holdings(holdings), days=days, model=model, vs_currency=vs)
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_risk(Console(), reply)
+    exit_for(reply.errors)
+
+
+def parse_holdings(texts: Sequence[str]) -> dict[str, float]:
+    """Return the value of each coin from texts such as `bitcoin=6000`.
+
+    Raises:
+        ValueError: A text is not of that form.
+    """
+    holdings: dict[str, float] = {}
+    for text in texts:
+        coin, _, value = text.partition("=")
+        try:
+            holdings[coin.strip()] = holdings.get(coin.strip(), 0.0) + float(value)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a holding; write coin=value, such as bitcoin=6000.") from None
+    return holdings
+
+
+@app.command()
 def models(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
     """Show the models, and how well each did out of sample."""
     with connect(url, key) as client:

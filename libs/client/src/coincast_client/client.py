@@ -11,7 +11,7 @@ Both clients send the calls of `calls.py`, so a route is described once.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar
 
 import httpx2
@@ -199,6 +199,55 @@ class Coincast:
                 as_of=as_of,
             )
         )
+
+    def touch(
+        self,
+        ids: Ids,
+        level: float | str | Sequence[float | str],
+        *,
+        days: int = 7,
+        model: Model = "auto",
+        vs_currency: str = "usd",
+    ) -> schemas.Touch:
+        """Return the chance that prices touch a level within each of the coming days.
+
+        Args:
+            ids: One coin or several.
+            level: A price, a move such as `"-5%"`, or several of either.
+            days: The longest horizon, 1 to 14.
+            model: A model's name, or `auto`.
+            vs_currency: The currency of the prices.
+        """
+        return self._send(calls.touch(ids, level, days=days, model=model, vs_currency=vs_currency))
+
+    def portfolio(
+        self,
+        holdings: Mapping[str, float] | Sequence[Mapping[str, Any]],
+        *,
+        days: int = 7,
+        levels: Sequence[float] = (90, 95, 97.5, 99),
+        model: Model = "auto",
+        vs_currency: str = "usd",
+    ) -> schemas.Portfolio:
+        """Return what holdings can lose: value at risk, expected shortfall, contributions, worst cases.
+
+        Args:
+            holdings: The value of each coin in `vs_currency`, negative for short: `{"bitcoin": 6000}`; or a
+                list of `{"id": ..., "amount": ...}` or `{"id": ..., "value": ...}`.
+            days: The horizon, 1 to 14.
+            levels: Levels in percent.
+            model: A model's name, or `auto`.
+            vs_currency: The currency of values and losses.
+        """
+        return self._send(
+            calls.portfolio(holdings, days=days, levels=levels, model=model, vs_currency=vs_currency)
+        )
+
+    def scenarios(
+        self, ids: Ids, *, days: int = 7, paths: int = 100, model: Model = "auto", vs_currency: str = "usd"
+    ) -> schemas.Scenarios:
+        """Return joint price paths: path n of every coin belongs to the same past days."""
+        return self._send(calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency))
 
     def explain(
         self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
@@ -454,6 +503,57 @@ class AsyncCoincast:
                 levels=levels,
                 as_of=as_of,
             )
+        )
+
+    async def touch(
+        self,
+        ids: Ids,
+        level: float | str | Sequence[float | str],
+        *,
+        days: int = 7,
+        model: Model = "auto",
+        vs_currency: str = "usd",
+    ) -> schemas.Touch:
+        """Return the chance that prices touch a level within each of the coming days.
+
+        Args:
+            ids: One coin or several.
+            level: A price, a move such as `"-5%"`, or several of either.
+            days: The longest horizon, 1 to 14.
+            model: A model's name, or `auto`.
+            vs_currency: The currency of the prices.
+        """
+        return await self._send(calls.touch(ids, level, days=days, model=model, vs_currency=vs_currency))
+
+    async def portfolio(
+        self,
+        holdings: Mapping[str, float] | Sequence[Mapping[str, Any]],
+        *,
+        days: int = 7,
+        levels: Sequence[float] = (90, 95, 97.5, 99),
+        model: Model = "auto",
+        vs_currency: str = "usd",
+    ) -> schemas.Portfolio:
+        """Return what holdings can lose: value at risk, expected shortfall, contributions, worst cases.
+
+        Args:
+            holdings: The value of each coin in `vs_currency`, negative for short: `{"bitcoin": 6000}`; or a
+                list of `{"id": ..., "amount": ...}` or `{"id": ..., "value": ...}`.
+            days: The horizon, 1 to 14.
+            levels: Levels in percent.
+            model: A model's name, or `auto`.
+            vs_currency: The currency of values and losses.
+        """
+        return await self._send(
+            calls.portfolio(holdings, days=days, levels=levels, model=model, vs_currency=vs_currency)
+        )
+
+    async def scenarios(
+        self, ids: Ids, *, days: int = 7, paths: int = 100, model: Model = "auto", vs_currency: str = "usd"
+    ) -> schemas.Scenarios:
+        """Return joint price paths: path n of every coin belongs to the same past days."""
+        return await self._send(
+            calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency)
         )
 
     async def explain(

@@ -54,6 +54,31 @@ class Coin(Reply):
     name: str
 
 
+class CoinPaths(Reply):
+    """The paths of one coin; path n of every coin begins on the same past day."""
+
+    id: str
+    """
+    The coin.
+    """
+    last_price: float
+    """
+    The price from which the paths start.
+    """
+    closes: list[list[float]]
+    """
+    Close of each day, a list per path.
+    """
+    highs: list[list[float]]
+    """
+    High of each day, a list per path.
+    """
+    lows: list[list[float]]
+    """
+    Low of each day, a list per path.
+    """
+
+
 class Coins(Reply):
     """A page of the catalogue."""
 
@@ -86,6 +111,16 @@ class Coins(Reply):
     """
     Give it as page_token; empty at the end.
     """
+
+
+class CommonProvenance(Reply):
+    """As `Provenance` in the contract `coincast.common.v1`."""
+
+    as_of: str | None
+    age_seconds: float | None
+    source: Literal["unspecified", "live", "fresh", "stale", "archive", "sandbox"]
+    stale: bool
+    reason: str
 
 
 class Component(Reply):
@@ -166,6 +201,22 @@ class Forecast(Reply):
     forecast_id: str
 
 
+class ForecastChangeQuantile(Reply):
+    """As `ChangeQuantile` in the contract `coincast.forecast.v1`."""
+
+    probability: float | None
+    change: float | None
+    change_percent: float | None
+
+
+class ForecastCoinTouch(Reply):
+    """As `CoinTouch` in the contract `coincast.forecast.v1`."""
+
+    id: str
+    last_price: float | None
+    levels: list[ForecastLevelTouch]
+
+
 class ForecastHorizonRecord(Reply):
     """As `HorizonRecord` in the contract `coincast.forecast.v1`."""
 
@@ -183,6 +234,24 @@ class ForecastHorizonRecord(Reply):
     independent_periods: int | None
 
 
+class ForecastLevelTouch(Reply):
+    """As `LevelTouch` in the contract `coincast.forecast.v1`."""
+
+    price: float | None
+    percent: float | None
+    days: list[ForecastTouchDay]
+
+
+class ForecastPricedHolding(Reply):
+    """As `PricedHolding` in the contract `coincast.forecast.v1`."""
+
+    id: str
+    amount: float | None
+    price: float | None
+    value: float | None
+    price_as_of: str | None
+
+
 class ForecastRecord(Reply):
     """As `Record` in the contract `coincast.forecast.v1`."""
 
@@ -191,6 +260,62 @@ class ForecastRecord(Reply):
     test_from_date: str
     test_to_date: str
     horizons: list[ForecastHorizonRecord]
+
+
+class ForecastRiskComponent(Reply):
+    """As `RiskComponent` in the contract `coincast.forecast.v1`."""
+
+    id: str
+    expected_shortfall: float | None
+    share_percent: float | None
+
+
+class ForecastRiskLevel(Reply):
+    """As `RiskLevel` in the contract `coincast.forecast.v1`."""
+
+    level_percent: float | None
+    value_at_risk: float | None
+    expected_shortfall: float | None
+    components: list[ForecastRiskComponent]
+    refused: str
+    tail_scenarios: int
+    tail_episodes: int
+    indicative: bool
+    relative_error_percent: float | None
+
+
+class ForecastScenarioBasis(Reply):
+    """As `ScenarioBasis` in the contract `coincast.forecast.v1`."""
+
+    model: str
+    version: str
+    served_by: str
+    degraded: bool
+    reason: str
+    as_of: str | None
+    provenance: CommonProvenance | None
+    scenarios: int
+    first_origin_date: str
+    last_origin_date: str
+    borrowed_ids: list[str]
+    record_sentence: str
+
+
+class ForecastTouchDay(Reply):
+    """As `TouchDay` in the contract `coincast.forecast.v1`."""
+
+    date: str
+    horizon_days: int
+    touch_probability: float | None
+    close_beyond_probability: float | None
+
+
+class ForecastWorstScenario(Reply):
+    """As `WorstScenario` in the contract `coincast.forecast.v1`."""
+
+    origin_date: str
+    change: float | None
+    change_percent: float | None
 
 
 class Forecasts(Reply):
@@ -430,6 +555,25 @@ class Point(Reply):
     volatility: Volatility | None
 
 
+class Portfolio(Reply):
+    """The loss distribution of holdings that are left alone."""
+
+    basis: ForecastScenarioBasis | None
+    errors: list[ItemError]
+    """
+    Coins that are part of no figure, and why.
+    """
+    vs_currency: str
+    days: int
+    value: float | None
+    gross_value: float | None
+    change_quantiles: list[ForecastChangeQuantile]
+    levels: list[ForecastRiskLevel]
+    diversification_percent: float | None
+    worst: list[ForecastWorstScenario]
+    holdings: list[ForecastPricedHolding]
+
+
 class Price(Reply):
     """One coin in one currency."""
 
@@ -554,6 +698,46 @@ class Sample(Reply):
     p95_ms: float | None
     p99_ms: float | None
     statuses: dict[str, Literal["ok", "degraded", "down"]]
+
+
+class Scenarios(Reply):
+    """Joint price paths whose distributions are the forecasts."""
+
+    basis: ForecastScenarioBasis
+    """
+    Where the scenarios come from.
+    """
+    days: int
+    """
+    Days of each path.
+    """
+    dates: list[str]
+    """
+    The day of each value.
+    """
+    origin_dates: list[str]
+    """
+    The past day from which each path takes its moves.
+    """
+    coins: list[CoinPaths]
+    """
+    The coins.
+    """
+    errors: list[ItemError]
+    """
+    Coins that are part of no figure, and why.
+    """
+
+
+class Touch(Reply):
+    """The chance that each coin touches each level, by day."""
+
+    basis: ForecastScenarioBasis | None
+    errors: list[ItemError]
+    """
+    Coins that are part of no figure, and why.
+    """
+    coins: list[ForecastCoinTouch]
 
 
 class TrainingAliasTable(Reply):

@@ -176,6 +176,81 @@ def headline(forecast: schemas.Forecast) -> str:
     )
 
 
+def show_touch(console: Console, reply: Any) -> None:
+    """Print a sentence for each level, and the chances day by day."""
+    for coin in reply.coins:
+        for level in coin.levels:
+            last = level.days[-1]
+            side = "above" if level.price >= coin.last_price else "below"
+            console.print(
+                Text(
+                    f"{coin.id} touches {formatting.price(level.price)} "
+                    f"({formatting.percent(level.percent)}) within {last.horizon_days} days with a chance of "
+                    f"{100 * last.touch_probability:.0f} %, and closes {side} it on {last.date} with "
+                    f"{100 * last.close_beyond_probability:.0f} %.",
+                    style="bold",
+                )
+            )
+            table = make_table("", ["Until", "Touched by then", "Closes beyond"])
+            for day in level.days:
+                chances = (day.touch_probability, day.close_beyond_probability)
+                table.add_row(str(day.date), *(f"{100 * chance:.0f} %" for chance in chances))
+            console.print(table)
+    show_basis(console, reply.basis)
+    show_errors(console, reply.errors)
+
+
+def show_risk(console: Console, reply: Any) -> None:
+    """Print what holdings can lose in a sentence, then by level, by coin, and the worst cases."""
+    unit = formatting.currency(reply.vs_currency)
+    said = [level for level in reply.levels if level.value_at_risk is not None]
+    if said:
+        main = min(said, key=lambda level: abs(level.level_percent - 95))
+        rest = 100 - main.level_percent
+        console.print(
+            Text(
+                f"Worth {formatting.price(reply.value)} {unit}. Over {reply.days} days, "
+                f"{main.level_percent:g} times in 100 the loss stays below "
+                f"{formatting.price(main.value_at_risk)}; in the other {rest:g} it is "
+                f"{formatting.price(main.expected_shortfall)} on average.",
+                style="bold",
+            )
+        )
+    table = make_table("Losses", ["Level", "Value at risk", "Expected shortfall"])
+    for level in reply.levels:
+        figures = (level.value_at_risk, level.expected_shortfall)
+        table.add_row(f"{level.level_percent:g} %", *map(formatting.price, figures))
+    console.print(table)
+    for level in reply.levels:
+        if level.refused:
+            console.print(Text(f"{level.level_percent:g} %: {level.refused}", style="yellow"))
+    if said:
+        table = make_table("Which coins the loss comes from", ["Coin", "Part", "Share"])
+        for part in main.components:
+            table.add_row(
+                part.id, formatting.price(part.expected_shortfall), formatting.share(part.share_percent)
+            )
+        console.print(table)
+    table = make_table("Worst cases", ["If the days after this came again", "Change", "Percent"])
+    for worst in reply.worst[:5]:
+        table.add_row(
+            str(worst.origin_date), formatting.price(worst.change), formatting.percent(worst.change_percent)
+        )
+    console.print(table)
+    show_basis(console, reply.basis)
+    show_errors(console, reply.errors)
+
+
+def show_basis(console: Console, basis: Any) -> None:
+    """Print where scenarios come from and how such answers did."""
+    if basis is None:
+        return
+    if basis.record_sentence:
+        console.print(Text(basis.record_sentence))
+    if basis.degraded:
+        console.print(Text(f"Degraded: {basis.reason or 'no reason was given.'}", style="yellow"))
+
+
 def show_models(console: Console, reply: schemas.Models) -> None:
     """Print each model with its record at the longest measured horizon up to a week."""
     table = make_table("Models", ["Model", "Version", "Ahead", "In 80 %", "CRPS skill"], words=(0, 1))
