@@ -11,6 +11,7 @@ from typing import Any
 
 import redis.asyncio
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import Route
 
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.grpc.channel import open_channel
@@ -42,6 +43,8 @@ from coincast_gateway.health.latency_window import LatencyWindow
 from coincast_gateway.health.sampler import Sampler
 from coincast_gateway.health.service import HealthService
 from coincast_gateway.health.trends import TrendStore, sample_forever
+from coincast_gateway.mcp_app import PATH as MCP_PATH
+from coincast_gateway.mcp_app import McpApp
 from coincast_gateway.openapi import openapi_document
 from coincast_gateway.routers import ROUTERS
 from coincast_gateway.settings import Settings
@@ -167,9 +170,13 @@ async def build(
         last_forecasts=LastKnownResponses(max_bytes=settings.hot_cache_bytes // 4, clock=clock),
     )
     app = build_api(services, cache)
+    inner = CacheMiddleware(app, cache, app.state.routes)
+    mcp_app = McpApp(inner, version())
+    stack.push_async_callback(mcp_app.aclose)
+    app.router.routes.append(Route(MCP_PATH, mcp_app))
     authenticator = await build_authenticator(settings, client, clock, stack)
     edge = EdgeMiddleware(
-        CacheMiddleware(app, cache, app.state.routes),
+        inner,
         metrics=RequestMetrics(recent),
         authenticator=authenticator,
         bounds=Bounds(settings.max_in_flight, settings.max_url_bytes, settings.body_seconds),

@@ -126,5 +126,14 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
     async def GetStatus(self, request: Any, context: Any) -> mk.GetStatusResponse:
         await self.script.play(request)
         return mk.GetStatusResponse(
-            upstream="sandbox", plan="demo", redis_up=True, version="1", uptime_seconds=3
+            upstream="sandbox",
+            plan="demo",
+            redis_up=True,
+            version="1",
+            uptime_seconds=3,
+            quality=[
+                mk.QualityReport(id=coin_id, vs_currency="usd", missing_days=1, notes=["One day is missing."])
+                for coin_id in request.quality_ids
+                if coin_id in COINS
+            ],
         )

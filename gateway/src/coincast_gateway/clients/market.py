@@ -59,6 +59,10 @@ class MarketClient:
             self._stub.GetOhlc, pb.GetOhlcRequest(id=coin_id, vs_currency=vs_currency, days=days)
         )
 
+    async def quality(self, coin_id: str) -> pb.GetStatusResponse:
+        """Return the data quality of one coin, a report for each currency."""
+        return await self.backend.call(self._stub.GetStatus, pb.GetStatusRequest(quality_ids=[coin_id]))
+
     async def document(self, path: str, query: dict[str, str]) -> pb.GetDocumentResponse:
         """A CoinGecko document."""
         return await self.backend.call(self._stub.GetDocument, pb.GetDocumentRequest(path=path, query=query))

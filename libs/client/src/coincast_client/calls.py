@@ -112,6 +112,15 @@ def history(
     )
 
 
+def quality(coin_id: str, vs_currency: str) -> Call[schemas.Quality]:
+    """Build the call for what is known to be wrong with a history."""
+    return Call(
+        path=f"/coins/{path_part(coin_id, 'coin')}/quality",
+        schema=schemas.Quality,
+        parameters={"vs_currency": vs_currency},
+    )
+
+
 def ohlc(coin_id: str, days: int, vs_currency: str) -> Call[schemas.Ohlc]:
     """Build the call for CoinGecko's own candles."""
     return Call(

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from coincast_client import schemas, terminal
-from coincast_client.client import DEFAULT_URL, Coincast
+from coincast_client.client import DEFAULT_URL, AsyncCoincast, Coincast
 from coincast_client.errors import CoincastClientError, Refused
 
 app = typer.Typer(
@@ -309,6 +309,17 @@ def up(context: typer.Context) -> None:
 def demo(context: typer.Context) -> None:
     """Print one forecast from nothing; `--help` lists its options."""
     _run_in_stack("demo", context.args)
+
+
+@app.command()
+def mcp(url: Url = DEFAULT_URL, key: Key = "") -> None:
+    """Serve the gateway to an assistant over stdio (Model Context Protocol)."""
+    if importlib.util.find_spec("mcp") is None:
+        Console(stderr=True).print("coincast: install the package mcp first: pip install mcp", markup=False)
+        raise typer.Exit(BAD_REQUEST)
+    server = importlib.import_module("coincast_client.mcp_server")
+    version = metadata.version("coincast-client")
+    server.build_server(lambda context: AsyncCoincast(url, api_key=key), version).run("stdio")
 
 
 def _run_in_stack(command: str, arguments: Sequence[str] = ()) -> None:

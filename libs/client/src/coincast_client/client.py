@@ -161,6 +161,10 @@ class Coincast:
             )
         )
 
+    def quality(self, coin_id: str, *, vs_currency: str = "usd") -> schemas.Quality:
+        """Return what is known to be wrong with the history of one coin."""
+        return self._send(calls.quality(coin_id, vs_currency))
+
     def ohlc(self, coin_id: str, *, days: int = 7, vs_currency: str = "usd") -> schemas.Ohlc:
         """Return CoinGecko's own candles: `days` is one of 1, 7, 14, 30, 90, 180, 365."""
         return self._send(calls.ohlc(coin_id, days, vs_currency))
@@ -465,6 +469,10 @@ class AsyncCoincast:
                 as_of=as_of,
             )
         )
+
+    async def quality(self, coin_id: str, *, vs_currency: str = "usd") -> schemas.Quality:
+        """Return what is known to be wrong with the history of one coin."""
+        return await self._send(calls.quality(coin_id, vs_currency))
 
     async def ohlc(self, coin_id: str, *, days: int = 7, vs_currency: str = "usd") -> schemas.Ohlc:
         """Return CoinGecko's own candles: `days` is one of 1, 7, 14, 30, 90, 180, 365."""

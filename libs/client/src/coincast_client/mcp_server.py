@@ -1,7 +1,7 @@
 """A Model Context Protocol server over a gateway: read-only tools for assistants.
 
-The gateway mounts it at `/mcp`; `coincast mcp` serves it over stdio. Every result carries its unit, its age and its
-source, so that an assistant cannot quote a bare number.
+The gateway mounts it at `/mcp`; `coincast mcp` serves it over stdio. Every result carries its unit, its age
+and its source, so that an assistant cannot quote a bare number.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any, Literal, cast
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -26,9 +27,9 @@ ClientOf = Callable[[Context], AbstractAsyncContextManager[AsyncCoincast]]
 MAX_COINS = 20
 DAYS_PER_YEAR = 365
 INSTRUCTIONS = (
-    "Cryptocurrency prices and probabilistic forecasts. Prices are close to a random walk: present intervals and how "
-    "often they held, never a direction. Say when a result is stale, degraded, or from the sandbox, which is not "
-    "market data."
+    "Cryptocurrency prices and probabilistic forecasts. Prices are close to a random walk: present intervals "
+    "and how often they held, never a direction. Say when a result is stale, degraded, or from the sandbox, "
+    "which is not market data."
 )
 READ_ONLY = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=True)
 
@@ -516,9 +517,9 @@ def _model_record(model: Any, row: Any) -> ModelRecord:
 
 def _volatility(closes: Sequence[float]) -> float | None:
     """Return the annualised standard deviation of daily log returns in percent."""
-    returns = [math.log(after / before) for before, after in zip(closes, closes[1:], strict=False)]
+    returns = [math.log(after / before) for before, after in pairwise(closes)]
     if len(returns) < 2:
         return None
     mean = sum(returns) / len(returns)
     variance = sum((each - mean) ** 2 for each in returns) / (len(returns) - 1)
-    return cast(float, round(100 * math.sqrt(variance * DAYS_PER_YEAR), 2))
+    return round(100 * math.sqrt(variance * DAYS_PER_YEAR), 2)

@@ -659,6 +659,39 @@ class ProblemDocument(Reply):
     """
 
 
+class Quality(Reply):
+    """What is known to be wrong with the history of one coin."""
+
+    id: str
+    """
+    The coin.
+    """
+    vs_currency: str
+    """
+    The currency of the history.
+    """
+    missing_days: int
+    """
+    Days inside the history that no source has.
+    """
+    duplicate_points: int
+    """
+    Points that came more than once.
+    """
+    quarantined_points: int
+    """
+    Points that were put aside as implausible.
+    """
+    last_good_date: str | None
+    """
+    The newest day that is in order; null where unknown.
+    """
+    notes: list[str]
+    """
+    What was found, in plain sentences, newest first.
+    """
+
+
 class Ready(Reply):
     """Everything that a forecast needs is there."""
 

@@ -62,3 +62,9 @@ class OhlcQuery(RequestQuery):
         Literal["1", "7", "14", "30", "90", "180", "365"],
         Field(description="Span: 1, 7, 14, 30, 90, 180 or 365 days."),
     ] = "30"
+
+
+class QualityQuery(RequestQuery):
+    """The currency whose history is meant."""
+
+    vs_currency: Currency = "usd"

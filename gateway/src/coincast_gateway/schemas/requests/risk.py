@@ -9,7 +9,14 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, RequestQuery, WholeNumber
+from coincast_gateway.schemas.fields import (
+    CoinIds,
+    Currency,
+    PlainInteger,
+    RequestQuery,
+    WholeNumber,
+    join_repeated,
+)
 from coincast_gateway.schemas.requests.forecasts import MonitoredService
 from coincast_gateway.schemas.requests.training import Body
 
@@ -28,6 +35,7 @@ RiskDays = Annotated[
 
 def _touch_levels(value: Any) -> Any:
     """Return (kind, number) of each level: a price, or a move in percent that ends in a percent sign."""
+    value = join_repeated(value)
     if not isinstance(value, str):
         return value
     levels = []

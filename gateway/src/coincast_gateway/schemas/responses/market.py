@@ -109,3 +109,15 @@ class Ohlc(ProvenanceFields):
     id: str
     vs_currency: str
     candles: list[OhlcCandle]
+
+
+class Quality(ResponseModel):
+    """What is known to be wrong with the history of one coin."""
+
+    id: str = Field(description="The coin.")
+    vs_currency: str = Field(description="The currency of the history.")
+    missing_days: int = Field(description="Days inside the history that no source has.")
+    duplicate_points: int = Field(description="Points that came more than once.")
+    quarantined_points: int = Field(description="Points that were put aside as implausible.")
+    last_good_date: str | None = Field(description="The newest day that is in order; null where unknown.")
+    notes: list[str] = Field(description="What was found, in plain sentences, newest first.")
