@@ -200,8 +200,9 @@ evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MOD
 	    $(if $(INTERVAL),--interval "$(INTERVAL)") $(if $(RISK),--risk) $(if $(THIN),--thin) --out $(or $(OUT),reports)
 
 .PHONY: starter
-starter: $(VENV)/.dev ## Train the starter versions that ship with the project on DATA=dir
+starter: $(VENV)/.dev ## Train the starter versions that ship with the project on DATA=dir, HOURLY=dir
 	@$(BIN)/python -m coincast_training.starter.build --data "$(DATA)"
+	@$(if $(HOURLY),$(BIN)/python -m coincast_training.starter.hourly --data "$(HOURLY)")
 
 .PHONY: lock
 lock: $(VENV)/.uv ## Write the lock files anew from requirements/*.in

@@ -22,7 +22,7 @@ from coincast_chassis.observability.metrics import watch_disk
 from coincast_chassis.redis import open_redis
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
-from coincast_training.domain import MODELS
+from coincast_training.domain import HOURLY_MODELS, MODELS
 from coincast_training.drift.assessment import DriftThresholds
 from coincast_training.drift.monitor import DriftMonitor, DriftPolicy
 from coincast_training.gauge_updater import keep_observing
@@ -78,7 +78,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
 
     async def warm() -> None:
         if settings.bootstrap and settings.starter:
-            await asyncio.to_thread(install_starters, registry, settings.bootstrap_models)
+            models = (*settings.bootstrap_models, *HOURLY_MODELS)
+            await asyncio.to_thread(install_starters, registry, models)
         _in_background(ledger.service.run(), stack, "ledger")
         _in_background(keep_observing(jobs, registry, ledger.watch, SystemClock()), stack, "gauges")
         _in_background(
