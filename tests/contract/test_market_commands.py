@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from coincast.market.v1 import market_pb2 as pb
+from coincast_market_data.history.range_planner import HOURLY_DAYS
 from tests.contract.market_mock import MockUpstream, market_over, noon_clock
 
 
@@ -33,9 +34,9 @@ async def test_backfill_prints_its_progress_and_resumes(mock: MockUpstream, tmp_
         code, said, told = await command(*words)
         assert said.splitlines() == [
             "[1/3] not/an/id: not a coin id",
-            "[2/3] bitcoin: 30 candles new or richer",
-            "[3/3] ethereum: 30 candles new or richer",
-            "60 candles new or richer; 1 coins failed",
+            f"[2/3] bitcoin: {HOURLY_DAYS} candles new or richer",
+            f"[3/3] ethereum: {HOURLY_DAYS} candles new or richer",
+            f"{2 * HOURLY_DAYS} candles new or richer; 1 coins failed",
         ], told
         assert code == 1
         calls = mock.calls.total()
@@ -43,7 +44,7 @@ async def test_backfill_prints_its_progress_and_resumes(mock: MockUpstream, tmp_
         assert (code, said.splitlines()[-1]) == (0, "0 candles new or richer; 0 coins failed")
         assert mock.calls.total() == calls
         status = await stub.GetStatus(pb.GetStatusRequest(), timeout=10)
-        assert (status.archive.coins, status.archive.candles) == (2, 60)
+        assert (status.archive.coins, status.archive.candles) == (2, 2 * HOURLY_DAYS)
 
 
 async def test_quality_prints_what_was_put_aside(mock: MockUpstream, tmp_path: Path) -> None:

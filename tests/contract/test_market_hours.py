@@ -99,7 +99,7 @@ async def test_hours_that_cannot_be_fetched_are_told_stale(
 
 
 async def test_what_was_known_at_a_moment_is_refused_by_name(stub: Any) -> None:
-    request = pb.GetHistoryRequest(id="bitcoin", days=3)
+    request = pb.GetHistoryRequest(id="bitcoin", days=3, interval=pb.CANDLE_INTERVAL_ONE_HOUR)
     request.known_at.GetCurrentTime()
     with pytest.raises(InvalidInput) as caught:
         await stub.GetHistory(request, timeout=5)

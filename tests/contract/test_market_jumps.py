@@ -131,11 +131,59 @@ async def test_a_day_after_a_true_fall_is_kept_once_it_is_confirmed(
 ) -> None:
     async with market_over(mock, tmp_path) as stub:
         await history(stub, 5)
+        midnight = clock.now() // 86_400 * 86_400
         clock.advance(86_400)
-        mock.price = 1.0
+        chart = mock._chart({"days": "3"}, 100.0)
+        for rows in chart.values():
+            rows[:] = [[at, value if at / 1000 <= midnight else 1.0] for at, value in rows]
+        mock.extra["coins/bitcoin/market_chart"] = chart
         assert await history(stub, 6) == [100.0] * 5
         clock.advance(CONFIRMED_AFTER_SECONDS + 1)
         assert await history(stub, 6) == [100.0] * 5 + [1.0]
+
+
+async def test_a_restated_history_is_fetched_again_as_a_whole(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 120)
+        before = clock.now()
+        clock.advance(86_400)
+        mock.price = 1.0
+        question = pb.GetHistoryRequest(id="bitcoin", days=121)
+        doubted = (await stub.GetHistory(question, timeout=10)).history
+        assert {candle.close for candle in doubted.candles} == {100.0}
+        assert doubted.in_doubt
+        assert doubted.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        restated = (await stub.GetHistory(question, timeout=10)).history
+        assert [candle.close for candle in restated.candles] == [1.0] * 121
+        assert not restated.in_doubt
+        status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)
+        assert "fetched again" in status.quality[0].notes[0]
+        question.days = 120
+        question.known_at.FromMicroseconds(int(before * 1e6))
+        known = (await stub.GetHistory(question, timeout=10)).history
+        assert [candle.close for candle in known.candles] == [100.0] * 120
+        assert known.known_at == question.known_at
+        assert "restated later" in known.quality_notes[0]
+
+
+async def test_a_backfill_can_fetch_a_history_again(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 30)
+        mock.price = 50.0
+        request = pb.BackfillRequest(ids=["bitcoin"], days=30, refetch=True)
+        (step,) = [part async for part in stub.Backfill(request)]
+        assert step.candles_added >= 30
+        assert await history(stub, 30) == [50.0] * 30
+        for path in ("market_chart", "market_chart/range"):
+            mock.extra[f"coins/bitcoin/{path}"] = {"error": "down"}
+        (step,) = [part async for part in stub.Backfill(request)]
+        assert step.HasField("error")
+        assert await history(stub, 30) == [50.0] * 30, "nothing is replaced by half a history"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 WATCH_SUBSCRIBERS = Gauge("coincast_market_watch_subscribers", "Open streams of live prices.")
+RESTATED = Counter(
+    "coincast_market_histories_replaced_total", "Histories that were fetched again as a whole and replaced."
+)
 UPSTREAM_CALLS = Counter(
     "coincast_market_upstream_calls_total",
     "Calls to the upstream by endpoint group and outcome.",

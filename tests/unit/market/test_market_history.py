@@ -312,3 +312,18 @@ async def test_a_closed_day_that_comes_late_is_asked_for_again_after_a_while(rig
     rig.clock.advance(LATE_RETRY_SECONDS)
     found = await rig.history.get("bitcoin", "usd", 30)
     assert (found.candles[-1].day, found.completeness) == (TODAY, Completeness.WHOLE)
+
+
+async def test_what_was_known_at_a_moment_holds_no_later_day(rig: Rig) -> None:
+    await rig.history.get("bitcoin", "usd", 60)
+    for back in range(31):
+        moment = NOON - back * 86_400
+        found = await rig.history.get("bitcoin", "usd", 20, known_at=moment)
+        assert found.candles[-1].day == TODAY - timedelta(days=back + 1)
+        assert len(found.candles) == 20
+        assert found.provenance.age_seconds == pytest.approx(13 * 3600)
+    with pytest.raises(InvalidInput) as caught:
+        await rig.history.get("bitcoin", "usd", 20, known_at=NOON + 60)
+    assert caught.value.field == "known_at"
+    with pytest.raises(NotFound):
+        await rig.history.get("bitcoin", "usd", 20, known_at=BORN)

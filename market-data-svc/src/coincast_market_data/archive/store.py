@@ -166,6 +166,50 @@ class Archive:
             await self.flush(coin, currency)
         return changed
 
+    async def replace(self, coin: str, currency: str, candles: Sequence[Candle], at: float) -> int:
+        """Put a history in the place of the stored one, which is kept aside as a revision.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            candles: The whole new history, in order of days.
+            at: When it was replaced, UNIX seconds; names the revision.
+
+        Returns:
+            How many days differ.
+        """
+        key = (coin, currency)
+        async with self._locks[key]:
+            before = await self.read(coin, currency)
+            old, new = {c.day: c for c in before}, {c.day: c for c in candles}
+            changed = sum(old.get(day) != new.get(day) for day in {*old, *new})
+            if changed:
+                if before and self.is_writer:
+                    path = self._revisions_folder(key) / f"{int(at)}.parquet"
+                    await asyncio.to_thread(write_candles, path, before)
+                self._remember(key, tuple(candles))
+                self._measure(key, candles)
+                self._tell()
+                self._dirty.pop(key, None)
+                await self._write(key, candles)
+        return changed
+
+    async def read_known_at(self, coin: str, currency: str, at: float) -> Sequence[Candle]:
+        """Return the history as it was stored at a moment (UNIX seconds), restatements undone."""
+        later = [stamp for stamp in self.revision_times(coin, currency) if stamp > at]
+        if not later:
+            return await self.read(coin, currency)
+        path = self._revisions_folder((coin, currency)) / f"{min(later)}.parquet"
+        return await asyncio.to_thread(read_candles, path)
+
+    def revision_times(self, coin: str, currency: str) -> list[int]:
+        """Return when the history was replaced, UNIX seconds, oldest first."""
+        names = (path.stem for path in self._revisions_folder((coin, currency)).glob("*.parquet"))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _revisions_folder(self, key: Key) -> Path:
+        return self._root / "revisions" / key[1] / key[0]
+
     async def flush(self, coin: str, currency: str) -> None:
         """Bring what was added to the disk."""
         key = (coin, currency)

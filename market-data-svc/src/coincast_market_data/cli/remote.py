@@ -19,14 +19,23 @@ from coincast_market_data.app import SERVICE
 from coincast_market_data.settings import Settings
 
 STATUS_SECONDS = 30.0
+INTERVALS = {
+    "1d": market_pb2.CANDLE_INTERVAL_ONE_DAY,
+    "1h": market_pb2.CANDLE_INTERVAL_ONE_HOUR,
+}
 Coins = Annotated[list[str], typer.Argument(help="CoinGecko ids, as in bitcoin ethereum")]
 Target = Annotated[str, typer.Option(help="host:port of the service; empty: the one on this machine.")]
 
 
 def backfill(
     ids: Coins,
+    *,
     days: Annotated[int, typer.Option(help="How many closed days back.")] = 365,
     currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
+    refetch: Annotated[
+        bool, typer.Option("--refetch", help="Replace the stored history by a whole new one.")
+    ] = False,
+    interval: Annotated[str, typer.Option(help="1d for days, 1h for hours.")] = "1d",
     target: Target = "",
 ) -> None:
     """Have the running service fetch the candles that its archive lacks; exit code 1 where a coin failed.
@@ -34,7 +43,11 @@ def backfill(
     It goes below every caller's priority, so it may take long. What came is kept at once: ended by Ctrl-C or
     by a fault, the next one goes on where this one stopped.
     """
-    request = market_pb2.BackfillRequest(ids=ids, vs_currency=currency, days=days)
+    if interval not in INTERVALS:
+        raise typer.BadParameter(f"interval must be 1d or 1h; {interval} was given")
+    request = market_pb2.BackfillRequest(
+        ids=ids, vs_currency=currency, days=days, refetch=refetch, interval=INTERVALS[interval]
+    )
     failed = _run("backfill", target, lambda stub: _fill(stub, request))
     raise typer.Exit(1 if failed else 0)
 

@@ -150,25 +150,30 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         """Daily candles of one coin."""
-        if _needs_revisions(request):
-            raise InvalidInput(
-                "known_at is not served: this service keeps no revisions yet", field="known_at"
-            )
         hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
-        get = self._all.history.get_hours if hourly else self._all.history.get
-        found = await get(request.id, request.vs_currency, request.days, _max_age(request))
+        if request.HasField("known_at"):
+            if hourly:
+                raise InvalidInput("known_at is served for daily candles alone", field="known_at")
+            moment = request.known_at.ToMicroseconds() / 1e6
+            found = await self._all.history.get(
+                request.id, request.vs_currency, request.days, known_at=moment
+            )
+        else:
+            get = self._all.history.get_hours if hourly else self._all.history.get
+            found = await get(request.id, request.vs_currency, request.days, _max_age(request))
         if request.encode_json:
             return pb.GetHistoryResponse(json=self._all.candles.history_json(found))
-        return pb.GetHistoryResponse(history=proto_mapping.history(found))
+        reply = pb.GetHistoryResponse(history=proto_mapping.history(found))
+        if request.HasField("known_at"):
+            reply.history.known_at.CopyFrom(request.known_at)
+        return reply
 
     async def StreamHistory(
         self, request: pb.StreamHistoryRequest, context: Context
     ) -> AsyncIterator[pb.StreamHistoryResponse]:
         """Daily candles of many coins, coin after coin."""
-        if _needs_revisions(request):
-            raise InvalidInput(
-                "known_at is not served: this service keeps no revisions yet", field="known_at"
-            )
+        if request.HasField("known_at"):
+            raise InvalidInput("known_at is served by GetHistory alone", field="known_at")
         ids, bad = split_ids(request.ids)
         for text in [*ids, *bad]:
             try:
@@ -209,16 +214,18 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         self, request: pb.BackfillRequest, context: Context
     ) -> AsyncIterator[pb.BackfillResponse]:
         """Fetch what the archive lacks."""
-        async for step in self._all.backfill.run(request.ids, request.vs_currency, request.days):
+        async for step in self._all.backfill.run(
+            request.ids,
+            request.vs_currency,
+            request.days,
+            refetch=request.refetch,
+            hourly=request.interval == pb.CANDLE_INTERVAL_ONE_HOUR,
+        ):
             yield proto_mapping.progress(step)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """The state of every part."""
         return await self._all.status.reply(request.quality_ids)
-
-
-def _needs_revisions(request: pb.GetHistoryRequest | pb.StreamHistoryRequest) -> bool:
-    return request.HasField("known_at")
 
 
 def _max_age(request: WithAge) -> float | None:

@@ -11,7 +11,12 @@ from statistics import median
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.utc_days import ONE_DAY, day_of
 from coincast_market_data.validation.outliers import is_outlier
+from coincast_market_data.validation.outliers import ratio as ratio_of
 
+# Corrections of a single day are smaller; a redenomination is a tenth, a hundredth, a thousandth.
+RESTATEMENT_FACTOR = 2.0
+# How far the days may disagree about the factor.
+RESTATEMENT_SPREAD = 0.1
 # Further apart, a tenfold move is nothing strange.
 NEAR = timedelta(days=30)
 
@@ -62,6 +67,20 @@ def _edge_that_jumps(kept: Sequence[Candle], run: Sequence[Candle], place: int) 
     if edges and all(is_outlier(mine.close, other.close) for mine, other in edges):
         return edges[0][0]
     return None
+
+
+def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
+    """Return by how much the source has multiplied the days that are kept; None where it has not.
+
+    A redenomination or a token migration multiplies all past prices by one number.
+    """
+    closes = {candle.day: candle.close for candle in kept}
+    ratios = [candle.close / closes[candle.day] for candle in new if candle.day in closes]
+    if not ratios:
+        return None
+    middle = median(ratios)
+    agree = all(abs(ratio / middle - 1) <= RESTATEMENT_SPREAD for ratio in ratios)
+    return middle if agree and ratio_of(middle, 1.0) >= RESTATEMENT_FACTOR else None
 
 
 def factor(kept: Sequence[Candle], points: Iterable[tuple[float, float]]) -> float | None:

@@ -11,19 +11,27 @@ from typing import Any
 
 import structlog
 
-from coincast_chassis.errors import CoincastError
+from coincast_chassis.errors import CoincastError, NotFound
 from coincast_market_data import metrics
 from coincast_market_data.archive.hourly_store import HourlyArchive
+from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.candle_builder import build_candles
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.coalescer import FetchCoalescer
-from coincast_market_data.history.continuity import jumps
+from coincast_market_data.history.continuity import jumps, restatement
 from coincast_market_data.history.hour_builder import HOUR_SECONDS, build_hours, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
-from coincast_market_data.history.utc_days import DAY_SECONDS, day_of, gaps, last_closed_day, within
+from coincast_market_data.history.utc_days import (
+    DAY_SECONDS,
+    day_of,
+    days_between,
+    gaps,
+    last_closed_day,
+    within,
+)
 from coincast_market_data.ports import DataClock, Priority, UpstreamRequest
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, ConfirmationTracker
 from coincast_market_data.validation.quality_log import QualityLog
@@ -262,9 +270,74 @@ class GapFiller:
         self._report(coin, currency, findings)
         await self._keep_hours(coin, currency, points)
         candles = build_candles(points, last_closed_day(self._clock.now()))
+        restated = await self._check_restated(coin, currency, candles, call)
+        if restated is not None:
+            return restated, bool(points)
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
         good = await self._without_jumps(coin, currency, wanted)
         return await self._archive.add(coin, currency, good, flush=False), bool(points)
+
+    async def _check_restated(
+        self, coin: str, currency: str, candles: Sequence[Candle], call: Call
+    ) -> int | None:
+        """Compare the days that came again with the stored ones.
+
+        Returns:
+            None where they agree. 0 where they were multiplied and nothing confirms it yet: the new days
+            wait. Else how many days differ after the whole history was fetched again.
+        """
+        times = restatement(await self._archive.read(coin, currency), candles)
+        name, now = (coin, f"{currency} restated"), self._clock.now()
+        if times is None:
+            self._suspects.forget(name)
+            return None
+        last = last_closed_day(now)
+        if not self._suspects.confirmed(name, times, now):
+            metrics.QUARANTINED.labels(reason="restated").inc()
+            self._quality.note(coin, currency, f"past days came multiplied by {times:.6g}, not confirmed yet")
+            doubted = self._absences(coin, currency, last).doubted
+            doubted.update(
+                (day, now + CONFIRMED_AFTER_SECONDS) for day in days_between(call.first, call.last)
+            )
+            return 0
+        return await self.refetch(coin, currency, Priority.HISTORY)
+
+    async def refetch(self, coin: str, currency: str, priority: Priority = Priority.BACKFILL) -> int:
+        """Fetch a whole history again and put it in the place of the stored one; return the changed days.
+
+        The stored one is kept aside as a revision, with the days that the plan no longer reaches.
+
+        Raises:
+            CoincastError: A part could not be fetched; nothing is replaced then.
+        """
+        now = self._clock.now()
+        last = last_closed_day(now)
+        kept = await self._archive.read(coin, currency)
+        first = kept[0].day if kept else last - timedelta(days=FREE_REACH_DAYS - 1)
+        start = reachable(first, last + timedelta(days=1), self.reach_days)
+        days = days_between(start, last)
+        calls = plan_calls(days, last + timedelta(days=1), currency, hourly=self._hourly)
+        if not self._hourly and len(days) > HOURLY_DAYS:
+            # Daily points have no range; one more call brings it for the newest days.
+            calls += plan_calls(days[-HOURLY_DAYS:], last + timedelta(days=1), currency, hourly=True)
+        fetched: list[Candle] = []
+        for call in calls:
+            request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
+            reply = await self._series.fetch(request)
+            points, findings = clean_series(reply.document, reply.received_at)
+            self._report(coin, currency, findings)
+            fetched = merge_candles(fetched, build_candles(points, last))[0]
+        if not fetched:
+            raise NotFound(f"CoinGecko has no day of {coin} in {currency}", field="id")
+        changed = await self._archive.replace(coin, currency, fetched, now)
+        dropped = sum(candle.day < fetched[0].day for candle in kept)
+        if changed:
+            text = f"the whole history was fetched again: {changed} days differ"
+            aside = f", {dropped} earlier days are kept aside" if dropped else ""
+            self._quality.remark(coin, currency, text + aside)
+            metrics.RESTATED.inc()
+        self._absent.pop((coin, currency), None)
+        return changed
 
     async def _without_jumps(self, coin: str, currency: str, new: Sequence[Candle]) -> list[Candle]:
         """Return the candles that fit the archive, or that repeated fetches confirm.

@@ -69,12 +69,20 @@ class HistoryService:
         days: int,
         max_age_seconds: float | None = None,
         priority: Priority = Priority.HISTORY,
+        *,
+        known_at: float | None = None,
     ) -> History:
-        """The last `days` closed days, newest last; what cannot be had is clamped and said."""
+        """Return the last `days` closed days, newest last; what cannot be had is clamped and said.
+
+        With `known_at` (UNIX seconds) the days count back from the newest one that was closed then, and a
+        history that was restated later is given as it was stored then. Nothing is fetched for it.
+        """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
+        if known_at is not None:
+            return await self._known_at(coin, currency, days, known_at)
         last = last_closed_day(self._clock.now())
         first = last - timedelta(days=days - 1)
         fetched, error = await self._fill(coin, currency, first, priority)
@@ -84,6 +92,28 @@ class HistoryService:
         history = self._history(coin, currency, candles, first, fetched=fetched, error=error)
         _check_age(history.provenance, max_age_seconds, error)
         return history
+
+    async def _known_at(self, coin: str, currency: str, days: int, known_at: float) -> History:
+        if known_at > self._clock.now():
+            raise InvalidInput("known_at must not lie in the future", field="known_at")
+        last = last_closed_day(known_at)
+        first = last - timedelta(days=days - 1)
+        kept = await self._archive.read_known_at(coin, currency, known_at)
+        candles = within(kept, first, last)
+        if not candles:
+            raise NotFound(f"nothing of {coin} in {currency} is stored for that time", field="known_at")
+        history = self._history(coin, currency, candles, first, fetched=False, error=None)
+        restated = [stamp for stamp in self._archive.revision_times(coin, currency) if stamp > known_at]
+        notes = ["this history was restated later; these are the figures of that time"] if restated else []
+        as_of = history.provenance.as_of
+        return replace(
+            history,
+            provenance=replace(history.provenance, stale=False, reason="", age_seconds=known_at - as_of),
+            completeness=Completeness.WHOLE,
+            partial_reason="",
+            retry_after_seconds=None,
+            quality_notes=notes,
+        )
 
     async def get_hours(
         self,

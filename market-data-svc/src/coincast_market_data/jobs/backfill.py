@@ -9,7 +9,7 @@ from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.domain import ItemFailure, Progress
 from coincast_market_data.history.gap_filler import GapFiller
 from coincast_market_data.history.service import MAX_DAYS
-from coincast_market_data.history.utc_days import last_closed_day
+from coincast_market_data.history.utc_days import last_closed_day, midnight
 from coincast_market_data.identifiers import canonical_currency, split_ids
 from coincast_market_data.item_errors import item_failure
 from coincast_market_data.ports import DataClock, Priority
@@ -24,8 +24,27 @@ class BackfillJob:
         self._filler = filler
         self._clock = clock
 
-    async def run(self, ids: Sequence[str], currency: str, days: int) -> AsyncIterator[Progress]:
-        """Progress after each coin; a coin that fails is told and the others go on."""
+    async def run(
+        self,
+        ids: Sequence[str],
+        currency: str,
+        days: int,
+        *,
+        refetch: bool = False,
+        hourly: bool = False,
+    ) -> AsyncIterator[Progress]:
+        """Yield progress after each coin; a coin that fails does not stop the others.
+
+        Args:
+            ids: Coins.
+            currency: The currency of the prices.
+            days: How many closed days back.
+            refetch: Whether the whole history replaces the stored one.
+            hourly: Whether hours are filled in place of days.
+
+        Raises:
+            InvalidInput: An argument cannot be.
+        """
         coins, bad = split_ids(ids)
         code = canonical_currency(currency)
         if not 1 <= days <= MAX_DAYS:
@@ -36,13 +55,21 @@ class BackfillJob:
             done += 1
             yield Progress(text, done, total, 0, ItemFailure(text, "invalid_input", "not a coin id", "ids"))
         for coin in coins:
-            added, failure = await self._one(coin, code, days)
+            added, failure = await self._fill_coin(coin, code, days, refetch=refetch, hourly=hourly)
             done += 1
             yield Progress(coin, done, total, added, failure)
 
-    async def _one(self, coin: str, code: str, days: int) -> tuple[int, ItemFailure | None]:
-        first = last_closed_day(self._clock.now()) - timedelta(days=days - 1)
+    async def _fill_coin(
+        self, coin: str, code: str, days: int, *, refetch: bool, hourly: bool
+    ) -> tuple[int, ItemFailure | None]:
+        last = last_closed_day(self._clock.now())
+        first = last - timedelta(days=days - 1)
         try:
+            if hourly:
+                start = int(midnight(first))
+                return await self._filler.fill_hours(coin, code, start, Priority.BACKFILL), None
+            if refetch:
+                return await self._filler.refetch(coin, code), None
             added = await self._filler.fill(coin, code, first, Priority.BACKFILL)
             return added + await self._filler.enrich(coin, code, first), None
         except CoincastError as error:
