@@ -17,7 +17,10 @@ from coincast_training.trainers.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What a training left: `version` is empty where nothing was saved, `model` forecasts right away."""
+    """What a training left: `version` is empty where nothing was saved, `model` forecasts right away.
+
+    `market_data` says where the history came from.
+    """
 
     model_type: str
     coins: tuple[str, ...]
@@ -25,6 +28,7 @@ class TrainedModel:
     record: Record
     promotion: str
     model: Any
+    market_data: str = ""
 
 
 def _silent(fraction: float, stage: str) -> None:
@@ -44,8 +48,13 @@ async def train_model_for_crypto(
 ) -> TrainedModel:
     """Trains a model on the last `days` days (0 for all) of one coin or several, and saves it as a version.
 
-    History comes from the market-data service that `TRAINING_MARKET_TARGET` names. Raises `InvalidInput`,
-    `NotReady` (too little history, a library that is not installed) or `Unavailable` (no history to be had).
+    History comes from the market-data service that `TRAINING_MARKET_TARGET` names; with nothing set, from a
+    running `make run`, else from CoinGecko, else from the sandbox. The result's `market_data` says which.
+
+    Raises:
+        InvalidInput: An argument is wrong.
+        NotReady: There is too little history, or a library is not installed.
+        Unavailable: No history can be had.
     """
     ids = (crypto_id,) if isinstance(crypto_id, str) else tuple(crypto_id)
     spec = validate_spec(
@@ -57,8 +66,16 @@ async def train_model_for_crypto(
     async with open_pipeline(settings or Settings()) as pipeline:
         run = await pipeline.fit(spec, run_id=uuid.uuid4().hex[:16], progress=progress)
         if not save_model:
-            return TrainedModel(model_type, spec.ids, "", run.record, "", run.fitted.model)
+            return TrainedModel(
+                model_type, spec.ids, "", run.record, "", run.fitted.model, pipeline.market_data
+            )
         outcome = await pipeline.keep(spec, run, requested_by="python", progress=progress)
         return TrainedModel(
-            model_type, spec.ids, outcome.version, run.record, outcome.promotion, run.fitted.model
+            model_type,
+            spec.ids,
+            outcome.version,
+            run.record,
+            outcome.promotion,
+            run.fitted.model,
+            pipeline.market_data,
         )

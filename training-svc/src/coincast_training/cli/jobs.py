@@ -18,6 +18,7 @@ from coincast_training.cli.output import plain, progress_bar, reported, show, ta
 from coincast_training.domain import Job, JobState, TrainingSpec
 from coincast_training.grpc.proto_mapping import job_from_pb, spec_to_pb
 from coincast_training.jobs.serialization import job_to_dict
+from coincast_training.market_access import find_running_stack
 
 if TYPE_CHECKING:
     from coincast.training.v1.training_pb2_grpc import TrainingServiceAsyncStub as Stub
@@ -26,10 +27,14 @@ app = typer.Typer(
     help="Jobs of a running training service: submit, list, show, watch, logs, cancel.", no_args_is_help=True
 )
 R = TypeVar("R")
+DEFAULT_TARGET = "127.0.0.1:50053"
 
 
 def called(target: str, work: Callable[[Stub], Awaitable[R]]) -> R:
-    """Runs some calls over a channel of their own."""
+    """Run some calls over a channel of their own; an empty target means the running stack's service."""
+    if not target:
+        running = find_running_stack()
+        target = running.training_target if running else DEFAULT_TARGET
 
     async def run() -> R:
         channel = open_channel(target, service="coincast.training.v1.TrainingService")
@@ -61,7 +66,7 @@ def submit(
         "", "--key", help="A second submission with the same key gives the first one's job."
     ),
     wait: bool = typer.Option(False, "--wait", help="Stay until it ends; exit 1 where it did not succeed."),
-    target: options.Target = options.DEFAULT_TARGET,
+    target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Queue a job."""
@@ -87,7 +92,7 @@ def list_jobs(
     *,
     model: str = typer.Option("", "--model", help="Only this model."),
     limit: int = typer.Option(20, "--limit", min=1, max=200, help="The newest so many."),
-    target: options.Target = options.DEFAULT_TARGET,
+    target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
     """The newest jobs, newest first."""
@@ -115,9 +120,7 @@ def list_jobs(
 
 @app.command("show")
 @reported
-def show_job(
-    job_id: str, target: options.Target = options.DEFAULT_TARGET, as_json: options.AsJson = False
-) -> None:
+def show_job(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
     """One job as it is now."""
 
     async def work(stub: Stub) -> Job:
@@ -128,9 +131,7 @@ def show_job(
 
 @app.command()
 @reported
-def watch(
-    job_id: str, target: options.Target = options.DEFAULT_TARGET, as_json: options.AsJson = False
-) -> None:
+def watch(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
     """Follow a job until it ends; exit 1 where it did not succeed."""
     job = _watched(target, job_id, quiet=as_json)
     _show(job, as_json)
@@ -155,7 +156,7 @@ def logs(
     job_id: str,
     *,
     tail: int = typer.Option(1000, "--tail", min=1, max=10_000, help="Only the last so many lines."),
-    target: options.Target = options.DEFAULT_TARGET,
+    target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
     """What a job logged."""
@@ -169,9 +170,7 @@ def logs(
 
 @app.command()
 @reported
-def cancel(
-    job_id: str, target: options.Target = options.DEFAULT_TARGET, as_json: options.AsJson = False
-) -> None:
+def cancel(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
     """Take a job out of the queue, or end its process."""
 
     async def work(stub: Stub) -> Job:

@@ -10,6 +10,7 @@ import typer
 from coincast_chassis.settings import load_settings
 from coincast_training.domain import TRAINED_MODELS
 from coincast_training.executors.factory import parts_of
+from coincast_training.market_access import find_running_stack
 from coincast_training.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
@@ -17,19 +18,25 @@ Ids = Annotated[str, typer.Option("--ids", help="CoinGecko ids with commas betwe
 Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(TRAINED_MODELS)}.")]
 Days = Annotated[int, typer.Option("--days", help="Days of history, 90 to 10000; 0 for all there is.")]
 Market = Annotated[
-    str, typer.Option("--market", help="market-data service, host:port [default: TRAINING_MARKET_TARGET].")
+    str,
+    typer.Option("--market", help="market-data, host:port [default: a running stack's, else CoinGecko]."),
 ]
 Artifacts = Annotated[
     Path | None, typer.Option("--artifacts", help="Artifact folder [default: TRAINING_ARTIFACTS_DIR].")
 ]
-Target = Annotated[str, typer.Option("--target", help="Training service, host:port.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="Training service, host:port [default: the running stack's, else 127.0.0.1:50053].",
+    ),
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
 Who = Annotated[str, typer.Option("--by", help="Who asks, for the audit log.")]
 ExecutorAddress = Annotated[
     str,
     typer.Option("--executor", help="inline, processes, processes:N or dask:tcp://host:port."),
 ]
-DEFAULT_TARGET = "127.0.0.1:50053"
 
 
 def settings_with(*, market: str = "", artifacts: Path | None = None, executor: str = "") -> Settings:
@@ -45,6 +52,10 @@ def settings_with(*, market: str = "", artifacts: Path | None = None, executor: 
     if executor:
         parts_of(executor)
         over["executor"] = executor
+    if "artifacts_dir" not in settings.model_fields_set | over.keys():
+        running = find_running_stack()
+        if running is not None and not market:
+            over["artifacts_dir"] = running.artifacts_dir
     return settings.model_copy(update=over)
 
 

@@ -12,6 +12,7 @@ from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import InvalidInput
 from coincast_chassis.grpc.channel import open_channel
 from coincast_training.domain import HOURLY_MODELS
+from coincast_training.market_access import open_market
 from coincast_training.market_client import MarketDataHistory
 from coincast_training.pipeline.pipeline import Pipeline
 from coincast_training.registry.promotion_gate import GateTolerances
@@ -42,17 +43,11 @@ def open_registry(settings: Settings) -> Registry:
 
 @asynccontextmanager
 async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
-    """A pipeline over a channel of its own to market-data."""
-    channel = open_channel(settings.market_target, service="coincast.market.v1.MarketDataService")
-    try:
-        history = MarketDataHistory(
-            channel,
-            vs_currency=settings.vs_currency,
-            timeout_seconds=settings.history_timeout_seconds,
-            attempts=settings.history_attempts,
-        )
+    """Open a daily pipeline over the market data that can be had; see `open_market`."""
+    async with open_market(settings) as market:
+        settings = market.settings
         yield Pipeline(
-            history=history,
+            history=market.history,
             registry=open_registry(settings),
             find_fit=find_fit,
             clock=SystemClock(),
@@ -61,9 +56,8 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             executor=settings.executor,
             keep_versions=settings.keep_versions,
             parameters=partial(recipe, settings),
+            market_data=market.description,
         )
-    finally:
-        await channel.close()
 
 
 @asynccontextmanager

@@ -74,6 +74,7 @@ class Pipeline:
     work_dir: Path
     executor: str = "inline"
     keep_versions: int = 0
+    market_data: str = "market-data"
     parameters: Callable[[str], Mapping[str, Any]] = lambda _: {}
 
     async def run(self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress) -> Outcome:
@@ -123,7 +124,7 @@ class Pipeline:
 
     async def _fetch(self, plan: RunPlan, progress: Progress) -> TrainingData:
         """The coins to learn from, and those that market features are taken against, as serving does."""
-        progress(0.0, f"fetches the history of {len(plan.ids)} coins")
+        progress(0.0, f"fetches the history of {len(plan.ids)} coins from {self.market_data}")
         wanted = tuple(dict.fromkeys((*plan.ids, *REFERENCE_COINS)))
         history = await self.history.fetch(wanted, plan.days)
         for coin_id, problem in history.problems.items():
