@@ -141,7 +141,7 @@ class Collector:
         if process["disk_free_percent"] < LOW_DISK_PERCENT:
             complaints.append(f"Only {process['disk_free_percent']} % of the disk is free.")
         p95 = figures["response_times"]["p95_ms"]  # type: ignore[index]  # a dictionary by construction
-        fine = "Answers." if p95 is None else f"95 % of the latest replies took at most {p95:.3g} ms."
+        fine = "Answers." if p95 is None else f"95 % of the latest replies took at most {p95:.0f} ms."
         own = assess("gateway", complaints, fine, figures)
         if self._workers == 1:
             return own

@@ -209,6 +209,7 @@
       if (!shown.candles.length) byId("fan").replaceChildren(element("div", { class: "skeleton tall" }));
       clearForecast();
     }
+    byId("said").textContent = shown.forecast ? byId("said").textContent : "Loading the forecast…";
     round += 1;
     aborter?.abort();
     aborter = new AbortController();

@@ -64,7 +64,7 @@
         `${money(main.value_at_risk)} ${unit} (${format.share((100 * main.value_at_risk) / answer.gross_value)}); in the other ${Number((100 - main.level_percent).toFixed(2))} they lose ${money(main.expected_shortfall)} on average.`
       : "No level of loss can be said for these holdings.";
     byId("risk-kept").textContent = answer.basis?.record_sentence ?? "";
-    byId("risk-left-out").replaceChildren(...(answer.errors ?? []).map((e) => element("li", {}, `${e.id}: ${e.message} It is part of no figure.`)));
+    byId("risk-left-out").replaceChildren(...(answer.errors ?? []).map((e) => element("li", {}, `${e.id}: ${e.message.replace(/[.!]?$/, ".")} It is part of no figure.`)));
     charts.changeBands(byId("risk-bands"), answer.change_quantiles ?? []);
     byId("risk-bands").setAttribute("aria-label", byId("risk-said").textContent);
     fillTable(byId("risk-levels"), ["Level", "Value at risk", "Expected shortfall", "From scenarios", "Note"], answer.levels.map((l) => [
