@@ -1,7 +1,7 @@
 # Stand-ins for the images of other projects where no registry can be had: the same programs from Debian's packages
 # at the same paths. What Debian has not is a page that says so. For tests only.
 # hadolint global ignore=DL3008
-ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS redis
 RUN apt-get update && apt-get install --yes --no-install-recommends redis-server redis-tools \
