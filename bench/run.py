@@ -18,6 +18,7 @@ ON_NOTHING = (
     "market_hot_prices",
     "market_memory",
     "features_speed",
+    "hourly_speed",
     "models_speed",
     "scenarios_speed",
     "gateway_speed",

@@ -31,7 +31,7 @@ from coincast_modelkit.hourly.features import (
 from coincast_modelkit.hourly.line import HourlyLine
 from coincast_modelkit.hourly.profile import WeekProfile
 from coincast_modelkit.hourly.regimes import RANK_MEMORY_HOURS, newest_regime
-from coincast_modelkit.hourly.volatility import BELIEF_HOURS, hourly_variance, trailing_mean
+from coincast_modelkit.hourly.volatility import BELIEF_HOURS, TrailingMeans, hourly_variance, trailing_mean
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.interpolation import across_horizons, normal_cdf
 
@@ -206,7 +206,8 @@ class IntradayModel:
         row, regime = self.row(coin, market)
         fitted = self.calibrations[market.source]
         profile = self.profile_of(coin.coin_id)
-        ahead = np.array([profile.ahead(np.array([coin.closes_at]), h)[0] for h in hours])
+        coming = profile.at(coin.closes_at + np.arange(max(hours)))
+        ahead = (np.cumsum(coming) / np.arange(1, max(hours) + 1))[np.array(hours) - 1]
         line = across_horizons(ANCHORS, fitted.line.predict(row[None])[0], hours) + 0.5 * np.log(ahead)
         sizes = across_horizons(ANCHORS, fitted.sizes[:, regime], hours)
         spread = across_horizons(ANCHORS, fitted.spread, hours)
@@ -216,7 +217,10 @@ class IntradayModel:
         scale = np.exp(line) * np.sqrt(hours) * widths
         daily = np.sqrt(HOURS_A_DAY)
         variance = hourly_variance(coin.tail(MAX_HORIZON_HOURS + 1), ranges=market.source == RANGES)
-        trailing = np.array([trailing_mean(variance, max(HOURS_A_DAY, h))[-1] for h in hours])
+        means = TrailingMeans(variance)
+        spans = {max(HOURS_A_DAY, h) for h in hours}
+        realised = {span: means.over(span, last=1)[0] for span in spans}
+        trailing = np.array([realised[max(HOURS_A_DAY, h)] for h in hours])
         rise = normal_cdf((line - 0.5 * np.log(trailing)) / errors)
         return (
             symmetric_quantiles(scale[:, None] * sizes),
