@@ -47,3 +47,19 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(figures) == 3
     tables = [o["data"]["text/html"] for o in outputs if "text/html" in o.get("data", {})]
     assert any("CRPS skill" in table for table in tables)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore")  # those of the notebook machinery itself
+def test_the_risk_notebook_asks_and_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COINCAST_DATA", str(folder_of_candles(tmp_path)))
+    path = NOTEBOOK.with_name("risk.ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "commit the notebook without outputs"
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(path.parent)}}).execute()
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert not [o for o in outputs if o.output_type == "error"]
+    tables = [o["data"]["text/html"] for o in outputs if "text/html" in o.get("data", {})]
+    for column in ("change that came", "touched", "paths below it"):
+        assert any(column in table for table in tables)
