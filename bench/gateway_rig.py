@@ -226,7 +226,7 @@ async def one_round(server: Running, load: Load, *, seconds: float, connections:
 
 def get(path: str, *headers: str) -> bytes:
     """A request as bytes."""
-    lines = [f"GET {path} HTTP/1.1", "host: bench", "accept: */*", *headers]
+    lines = [f"GET {path} HTTP/1.1", "host: localhost", "accept: */*", *headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
@@ -234,7 +234,7 @@ def post(path: str, body: bytes) -> bytes:
     """A JSON request as bytes."""
     head = [
         f"POST {path} HTTP/1.1",
-        "host: bench",
+        "host: localhost",
         "content-type: application/json",
         f"content-length: {len(body)}",
     ]

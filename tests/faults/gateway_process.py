@@ -45,7 +45,7 @@ async def answers(port: int, process: Process) -> None:
             assert process.returncode is None, f"the gateway ended with {process.returncode}"
             with suppress(OSError, asyncio.IncompleteReadError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                writer.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 await reader.readuntil(b"\r\n\r\n")
                 writer.close()
                 return

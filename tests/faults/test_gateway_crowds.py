@@ -34,7 +34,7 @@ async def test_goodput_of_10000_clients_at_five_times_the_load() -> None:
     turns = itertools.count()
 
     def question() -> bytes:
-        return b"GET /prices?ids=c%d,bitcoin HTTP/1.1\r\nhost: x\r\n\r\n" % next(turns)
+        return b"GET /prices?ids=c%d,bitcoin HTTP/1.1\r\nhost: localhost\r\n\r\n" % next(turns)
 
     heard: collections.Counter[bytes] = collections.Counter()
     async with world() as there:
@@ -107,7 +107,8 @@ async def test_20000_bad_keys_over_sockets() -> None:
             done.set()
         else:
             caller.ask(
-                b"GET /prices?ids=bitcoin HTTP/1.1\r\nhost: x\r\nx-api-key: cc_%d\r\n\r\n" % next(numbers)
+                b"GET /prices?ids=bitcoin HTTP/1.1\r\nhost: localhost\r\nx-api-key: cc_%d\r\n\r\n"
+                % next(numbers)
             )
 
     with running_valkey() as valkey:
@@ -128,7 +129,9 @@ async def test_20000_bad_keys_over_sockets() -> None:
             grown = (watched.memory_info().rss - before) / 1e6
             good: asyncio.Queue[bytes] = asyncio.Queue()
             (holder,) = await callers(port, 1, lambda _, status: good.put_nowait(status))
-            holder.ask(b"GET /prices?ids=bitcoin HTTP/1.1\r\nhost: x\r\nx-api-key: %s\r\n\r\n" % key.encode())
+            holder.ask(
+                b"GET /prices?ids=bitcoin HTTP/1.1\r\nhost: localhost\r\nx-api-key: %s\r\n\r\n" % key.encode()
+            )
             async with asyncio.timeout(20):
                 answer = await good.get()
     print(f"\n{statuses[b'401']} bad keys over {connections} sockets: all 401, memory grew by {grown:.1f} MB")

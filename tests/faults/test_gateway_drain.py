@@ -28,7 +28,7 @@ async def ready(port: int) -> None:
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                writer.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 await reader.readuntil(b"\r\n\r\n")
                 writer.close()
                 return
@@ -41,7 +41,7 @@ async def client(port: int, counts: dict[str, int]) -> None:
     try:
         head = b""
         while b"connection: close" not in head.lower():
-            writer.write(b"GET /prices?ids=bitcoin HTTP/1.1\r\nhost: x\r\n\r\n")
+            writer.write(b"GET /prices?ids=bitcoin HTTP/1.1\r\nhost: localhost\r\n\r\n")
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
             counts["answered"] += 1

@@ -20,7 +20,8 @@ from coincast_chassis.observability.tracing import Tracing
 from coincast_chassis.redis import open_redis
 from coincast_chassis.resilience.breaker import Breaker
 from coincast_gateway.asgi_types import App
-from coincast_gateway.auth.factory import access_policy, build_authenticator
+from coincast_gateway.auth.dependencies import require_json
+from coincast_gateway.auth.factory import access_policy, build_authenticator, request_checks
 from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.cache.redis_tier import RedisTier
@@ -179,6 +180,7 @@ async def build(
         inner,
         metrics=RequestMetrics(recent),
         authenticator=authenticator,
+        checks=request_checks(settings),
         bounds=Bounds(settings.max_in_flight, settings.max_url_bytes, settings.body_seconds),
     )
     return Gateway(with_cors(edge, settings.cors_origins), edge, draining)
@@ -198,7 +200,7 @@ def build_api(services: Services, cache: ResponseCache, routers: Sequence[APIRou
         openapi_url=None,
         redirect_slashes=False,
         max_body_size=services.settings.max_body_bytes,
-        dependencies=[Depends(strict_query), Depends(acceptable)],
+        dependencies=[Depends(strict_query), Depends(acceptable), Depends(require_json)],
         telemetry=NO_TELEMETRY,  # type: ignore[arg-type]  # FastAPI's type wants every key
     )
     app.state.services, app.state.settings, app.state.cache = services, services.settings, cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from coincast_chassis.settings import ServiceSettings
@@ -43,6 +43,13 @@ class Settings(ServiceSettings):
         description="Requests a minute of one address without a key; empty: none on loopback, else 300.",
     )
     trusted_proxies: str = Field("", description="Networks whose X-Forwarded-For is believed, with commas.")
+    allowed_hosts: str = Field(
+        "", description="Further names in the Host header of a gateway that is open on loopback, with commas."
+    )
+    admin_token: SecretStr = Field(
+        SecretStr(""),
+        description="Token for administrative routes, sent as an API key; once set, they need it or a key.",
+    )
     cors_origins: str = Field("", description="Origins that browsers may call from, with commas; * for all.")
 
     max_in_flight: int = Field(

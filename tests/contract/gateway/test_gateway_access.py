@@ -194,3 +194,32 @@ async def test_a_caller_keeps_a_side_while_a_test_runs() -> None:
         await http.get("/forecasts?ids=bitcoin")
         forecasts = [call for call in there.forecast.script.calls if hasattr(call, "client_key")]
         assert [call.client_key for call in forecasts] == [""]
+
+
+async def test_an_open_gateway_is_no_open_door_to_other_sites() -> None:
+    as_json, promote = {"content-type": "application/json"}, {"version": "v000001"}
+    async with world(admin_token="s3cret-token") as there, httpx2.AsyncClient(base_url=there.url) as http:
+        assert (await http.get("/prices?ids=bitcoin")).headers["x-content-type-options"] == "nosniff"
+        for _ in range(2):  # rendered, and from the cache
+            rebound = await http.get("/prices?ids=bitcoin", headers={"host": "evil.example"})
+            assert (rebound.status_code, rebound.json()["field"]) == (403, "Host")
+        foreign = await http.post(
+            "/training/jobs", json={}, headers={"origin": "https://evil.example", **as_json}
+        )
+        assert (foreign.status_code, foreign.json()["field"]) == (403, "Origin")
+        for media_type in ("", "text/plain", "application/x-www-form-urlencoded"):
+            typed = {"content-type": media_type} if media_type else {}
+            for body in (b"", b"{}"):
+                posted = await http.post("/training/jobs", content=body, headers=typed)
+                assert (posted.status_code, posted.json()["field"]) == (415, "Content-Type")
+        assert (await http.post("/training/jobs", json={})).status_code == 422
+        assert (await http.post("/models/lightgbm/promote", json=promote)).status_code == 401
+        wrong = {"x-api-key": "guess"}
+        assert (await http.post("/models/lightgbm/promote", json=promote, headers=wrong)).status_code in (
+            401,
+            503,
+        )
+        token = {"x-api-key": "s3cret-token"}
+        done = await http.post("/models/lightgbm/promote", json=promote, headers=token)
+        assert done.status_code == 200
+        assert there.training.script.asked(tr.PromoteVersionRequest).requested_by == "admin-token"

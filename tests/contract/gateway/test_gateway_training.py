@@ -10,6 +10,8 @@ import pytest
 from coincast.training.v1 import training_pb2 as tr
 from tests.contract.gateway.fakes import World, world
 
+AS_JSON = {"content-type": "application/json"}
+
 
 @pytest.fixture
 async def there() -> AsyncIterator[World]:
@@ -68,7 +70,7 @@ async def test_promotion_and_its_conflict(http: httpx2.AsyncClient, there: World
     moved = await http.post("/models/lightgbm/promote", json={"version": "v000001", "expected_revision": 2})
     assert moved.status_code == 409
     assert moved.json()["field"] == "expected_revision"
-    assert (await http.post("/models/lightgbm/rollback")).status_code == 200
+    assert (await http.post("/models/lightgbm/rollback", headers=AS_JSON)).status_code == 200
 
 
 async def test_retiring_and_cleaning_are_asked_for_by_name(http: httpx2.AsyncClient, there: World) -> None:
@@ -79,7 +81,7 @@ async def test_retiring_and_cleaning_are_asked_for_by_name(http: httpx2.AsyncCli
     assert cleaned.json()["removed"] == ["v000000"]
     asked = there.training.script.asked(tr.CleanVersionsRequest)
     assert (asked.keep, asked.requested_by) == (3, "anonymous")
-    assert (await http.post("/models/lightgbm/clean")).status_code == 200
+    assert (await http.post("/models/lightgbm/clean", headers=AS_JSON)).status_code == 200
 
 
 async def test_a_submission_without_a_key_gets_one_that_a_repeated_call_would_carry(

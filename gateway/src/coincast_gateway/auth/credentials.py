@@ -46,19 +46,32 @@ def client_address(scope: Scope, trusted: tuple[Network, ...]) -> str:
 
 
 def client_network(address: str) -> str:
-    """What counts as one client: the address, or its /64; `unknown` for what is not an address."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
+    """Return what counts as one client: the IPv4 address, or the /64 of an IPv6 one; `unknown` for others."""
+    parsed = parse_address(address)
+    if parsed is None:
         return "unknown"
     if parsed.version == 4:
         return str(parsed)
     return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
 
 
-def _trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address in a text, as forwarding headers write it: with a port, or in brackets.
+
+    An IPv4 address that is mapped to IPv6 is the IPv4 address: both mean one client.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        return False
-    return any(parsed in network for network in trusted)
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def _trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+    parsed = parse_address(address)
+    return parsed is not None and any(parsed in network for network in trusted)

@@ -9,11 +9,13 @@ from fastapi.routing import APIRoute
 
 from coincast_gateway.asgi_types import Scope
 from coincast_gateway.auth.authenticator import OPEN, AuthResult
-from coincast_gateway.errors.problems import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, Problem
+from coincast_gateway.errors.problems import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, UNSUPPORTED, Problem
 from coincast_gateway.errors.validation import ProblemException
 
 AccessScope = Literal["none", "read", "train", "admin"]
 AUTH = "coincast.auth"
+JSON = "application/json"
+WITHOUT_CHECK = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
 def auth_result(scope: Scope) -> AuthResult:
@@ -64,6 +66,22 @@ def required_scope(route: APIRoute) -> AccessScope:
     order: list[AccessScope] = ["none", "read", "train", "admin"]
     scopes = [each.call.scope for each in route.dependant.dependencies if isinstance(each.call, requires)]
     return max(scopes, key=order.index, default="none")
+
+
+async def require_json(request: Request) -> None:
+    """Reject changes without an API key that are not JSON; a dependency of the whole application.
+
+    A form of another site can send any other media type without a preflight. DELETE always needs one.
+
+    Raises:
+        ProblemException: 415 for another Content-Type, or none, also with an empty body.
+    """
+    caller = auth_result(request.scope)
+    if request.method in WITHOUT_CHECK or caller.caller != "anonymous" or "train" not in caller.scopes:
+        return
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        detail = f"Send Content-Type: {JSON}, also with an empty body."
+        raise ProblemException(Problem(UNSUPPORTED, detail, field="Content-Type", allowed=JSON))
 
 
 async def caller_name(request: Request) -> str:

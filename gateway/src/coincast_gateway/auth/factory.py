@@ -13,6 +13,7 @@ from coincast_chassis.errors import InvalidInput, Unavailable
 from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyStore
 from coincast_gateway.auth.authenticator import Authenticator, Policy, refresh_forever, refreshed
 from coincast_gateway.auth.rate_limit import Limiter
+from coincast_gateway.edge.request_checks import RequestChecks
 from coincast_gateway.settings import Settings
 
 # Redis may just be starting as well: so often, with such a pause, before the start is given up.
@@ -34,7 +35,8 @@ def access_policy(settings: Settings) -> Policy:
     local = is_loopback(settings.host) and not settings.require_keys
     anonymous: frozenset[str] = frozenset()
     if local:
-        anonymous = SCOPE_GRANTS["admin"]
+        # With an administrator's token, reaching the port makes nobody an administrator.
+        anonymous = SCOPE_GRANTS["train" if settings.admin_token.get_secret_value() else "admin"]
     elif settings.allow_open and not settings.require_keys:
         anonymous = SCOPE_GRANTS["read"]
     per_address = settings.address_per_minute
@@ -46,7 +48,22 @@ def access_policy(settings: Settings) -> Policy:
         key_per_minute=settings.key_per_minute,
         address_per_minute=per_address,
         trusted_proxies=networks(settings.trusted_proxies),
+        admin_token=settings.admin_token.get_secret_value(),
     )
+
+
+def request_checks(settings: Settings) -> RequestChecks:
+    """Return the checks of requests without a key, as the settings want them."""
+    return RequestChecks(
+        open_loopback=is_loopback(settings.host) and not settings.require_keys,
+        allowed_hosts=frozenset(names(settings.allowed_hosts)),
+        allowed_origins=frozenset(names(settings.cors_origins)),
+    )
+
+
+def names(text: str) -> list[str]:
+    """Return the names of a list with commas, in lower case."""
+    return [part.strip().lower() for part in text.split(",") if part.strip()]
 
 
 def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

@@ -188,7 +188,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         body = b'{"type":"/problems/headers-too-large","title":"Headers too large","status":431}'
         head = [
             STATUS_LINE[431],
-            b"content-type: application/problem+json\r\n",
+            b"content-type: application/problem+json\r\nx-content-type-options: nosniff\r\n",
             b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body),
             body,
         ]

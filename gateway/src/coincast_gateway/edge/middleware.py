@@ -31,6 +31,7 @@ from coincast_gateway.auth.authenticator import Authenticator, AuthResult
 from coincast_gateway.auth.dependencies import AUTH
 from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.edge.rejections import send_rejection
+from coincast_gateway.edge.request_checks import RequestChecks
 from coincast_gateway.edge.request_metrics import RequestMetrics
 from coincast_gateway.errors.problems import (
     EXHAUSTED,
@@ -44,6 +45,7 @@ from coincast_gateway.errors.validation import ProblemException
 
 log = get_logger("coincast.gateway")
 INTERNAL_ERROR = 500
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 EVENT_STREAM = b"text/event-stream"
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -67,11 +69,13 @@ class EdgeMiddleware:
         metrics: RequestMetrics,
         authenticator: Authenticator,
         bounds: Bounds,
+        checks: RequestChecks,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._authenticator = authenticator
         self._bounds = bounds
+        self._checks = checks
         self._tracing = current_tracing()
         self._draining = False
         self._in_flight = 0
@@ -92,7 +96,7 @@ class EdgeMiddleware:
         started = time.perf_counter()
         auth = self._authenticator.try_local(scope) or await self._authenticator.authenticate(scope)
         request_id = self._request_id(scope)
-        own: Headers = [(b"x-request-id", request_id.encode()), *auth.headers]
+        own: Headers = [(b"x-request-id", request_id.encode()), NOSNIFF, *auth.headers]
         method = scope["method"]
         if self._draining:
             own.append((b"connection", b"close"))
@@ -100,7 +104,8 @@ class EdgeMiddleware:
             # The server's short way for ready bytes knows neither `Connection: close` nor HEAD.
             scope["extensions"] = {}
         scope[OWN_HEADERS], scope[AUTH] = own, auth
-        if method == "GET" and not auth.wait_seconds:
+        refused = self._checks.check(scope, auth)
+        if method == "GET" and not auth.wait_seconds and refused is None:
             response = self._app.ready(scope)
             if response is not None:
                 status = await response.send(scope, with_own_headers(scope, send))
@@ -111,13 +116,13 @@ class EdgeMiddleware:
                 receive, send = head_channels(scope, receive, send)
             elif method not in WITHOUT_BODY:
                 receive = with_body_deadline(receive, self._bounds.body_seconds)
-            await self._pass_on(scope, receive, with_own_headers(scope, send), auth)
+            rejection = refused or self._rejection(scope, auth)
+            await self._pass_on(scope, receive, with_own_headers(scope, send), rejection)
             answered = scope.get(FIRST_BYTE_AT) or time.perf_counter()
             scope["method"] = method
             self._metrics.record_app(scope, scope.get(SENT, 0), answered - started)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, auth: AuthResult) -> None:
-        rejection = self._rejection(scope, auth)
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, rejection: Problem | None) -> None:
         if rejection is not None:
             gateway_metrics.REFUSED.labels(rejection.kind.name).inc()
             await send_rejection(rejection, scope, receive, send)

@@ -22,7 +22,6 @@ POLICY = (
 )
 PAGE_HEADERS = (
     (b"content-security-policy", POLICY),
-    (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
 ONE_NAME = problem_responses(*ALWAYS, NOT_FOUND)
