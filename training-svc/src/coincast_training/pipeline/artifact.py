@@ -74,6 +74,7 @@ def write_version(
             "source": ground.source,
             "reference": reference_window(ground),
             "spans": spans_of(ground.panel),
+            **({"left_out": dict(ground.left_out)} if ground.left_out else {}),
             **fitted.notes,
             **({"tuning": dict(tuning)} if tuning else {}),
         },

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,16 +12,21 @@ from coincast_modelkit.artifact import data_window
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.pipeline.lineage import Learnt, Lineage, Spans
+from coincast_training.pipeline.odd_coins import without_odd_coins
 from coincast_training.ports import History
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a run learns from, what it takes market features against, and where both came from."""
+    """What a run learns from, what it takes market features against, and where both came from.
+
+    `left_out` holds the reason for each coin that must not be learnt from.
+    """
 
     panel: Panel
     reference: Panel
     source: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def training_data_of(history: History, ids: tuple[str, ...], min_days: int) -> TrainingData:
@@ -29,8 +35,9 @@ def training_data_of(history: History, ids: tuple[str, ...], min_days: int) -> T
     if not panel:
         reasons = [_why_not(history, coin_id, min_days) for coin_id in ids[:5]]
         raise NotReady(f"No coin has the {min_days} days that training needs: {'; '.join(reasons)}.")
+    panel, left_out = without_odd_coins(panel)
     reference = {coin_id: c for coin_id, c in history.panel.items() if coin_id in REFERENCE_COINS}
-    return TrainingData(panel=panel, reference=reference, source=history.source)
+    return TrainingData(panel=panel, reference=reference, source=history.source, left_out=left_out)
 
 
 def _why_not(history: History, coin_id: str, min_days: int) -> str:

@@ -130,6 +130,8 @@ class Pipeline:
         for coin_id, problem in history.problems.items():
             log.warning("coin_left_out", coin_id=coin_id, reason=problem)
         ground = dataset.training_data_of(history, plan.ids, MIN_DAYS)
+        for coin_id, problem in ground.left_out.items():
+            log.warning("odd_coin_left_out", coin_id=coin_id, reason=problem)
         if plan.parent is not None:
             ground = dataset.same_ground(ground, plan.parent)
         progress(FETCHED, f"has {sum(map(len, ground.panel.values()))} days of {len(ground.panel)} coins")
