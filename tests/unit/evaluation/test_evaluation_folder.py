@@ -45,7 +45,8 @@ def test_rubbish_rows_duplicates_and_gaps_are_told(tmp_path: Path) -> None:
     folder = read_folder(tmp_path)
     candles = folder.panel["coin"]
     assert len(candles) == 100 and (np.diff(candles.dates) == np.timedelta64(1, "D")).all()
-    assert any("3 rows" in note for note in folder.notes) and any("5 absent days" in n for n in folder.notes)
+    assert sum(" line " in note for note in folder.notes) == 3
+    assert any("5 absent days" in n for n in folder.notes)
 
 
 def test_a_short_coin_is_left_out_with_a_note(tmp_path: Path) -> None:
@@ -58,11 +59,11 @@ def test_a_short_coin_is_left_out_with_a_note(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "not a folder"),
-        ({}, "holds no .csv"),
-        ({"a.csv": "date,price_eur\n2020-01-01,1"}, "no column close"),
+        (None, "no such folder"),
+        ({}, "it has no .csv"),
+        ({"a.csv": "date,price_eur\n2020-01-01,1"}, "lacks the column close"),
         ({"a.csv": "\n".join(lines(20))}, "no coin has more than"),
-        ({"a.csv": ""}, "cannot be read"),
+        ({"a.csv": ""}, "is empty"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, content: dict[str, str] | None, says: str) -> None:
@@ -126,4 +127,4 @@ def test_days_between_the_anchors_are_interpolated_as_in_serving(tmp_path: Path)
 
 def test_the_command_says_one_line_and_exits_with_two(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["evaluate", "--data", str(tmp_path / "nowhere")])
-    assert result.exit_code == 2 and "is not a folder" in result.output
+    assert result.exit_code == 2 and "no such folder" in result.output

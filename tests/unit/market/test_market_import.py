@@ -68,7 +68,7 @@ async def test_an_import_takes_good_files_and_says_why_not_of_the_others(tmp_pat
     lines = [f"{DAY + timedelta(days=n)},1,3,0.5,{1 + n / 100},{n}" for n in range(100)]
     head = "date,open,high,low,close,volume_usd"
     (folder / "good.csv").write_text("\n".join([head, *lines]))
-    (folder / "bad-header.csv").write_text("day,price\n2025-01-01,3\n")
+    (folder / "bad-header.csv").write_text("when,price\n2025-01-01,3\n")
     (folder / "mostly-bad.csv").write_text("\n".join([head, *lines[:10], *["x,1,1,1,1,1"] * 10]))
     (folder / "empty.csv").write_text(head)
     (folder / "binary.csv").write_bytes(bytes(range(256)))
@@ -96,7 +96,7 @@ async def test_an_import_takes_good_files_and_says_why_not_of_the_others(tmp_pat
 def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no folder"):
         candle_files(tmp_path / "nope")
-    with pytest.raises(InvalidInput, match=r"no \.csv"):
+    with pytest.raises(InvalidInput, match=r"no candle files"):
         candle_files(tmp_path)
 
 
@@ -143,7 +143,7 @@ def test_the_command_imports_beside_a_running_writer(tmp_path: Path) -> None:
     folder.mkdir()
     lines = [f"{DAY + timedelta(days=n)},1,3,0.5,2,{n}" for n in range(30)]
     (folder / "bitcoin.csv").write_text("\n".join(["date,open,high,low,close,volume", *lines]))
-    (folder / "wrong.csv").write_text("day,price\n2025-01-01,3\n")
+    (folder / "wrong.csv").write_text("when,price\n2025-01-01,3\n")
     running = subprocess.Popen([sys.executable, "-c", RUNNING, str(root)], stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     try:

@@ -35,22 +35,33 @@ def test_a_day_is_the_same_for_the_same_seed() -> None:
     assert np.array_equal(first, second)
 
 
+GOOD = "2025-01-01,1,2,0.5,1,0\n2025-01-02,1,2,0.5,1.5,7\n"
+
+
 @pytest.mark.parametrize(
-    ("rows", "fault"),
+    ("row", "fault"),
     [
-        ("2025-01-01,1,2,0.5,1,0\n2025-01-03,1,2,0.5,1,0\n", "line 3: 2025-01-03 does not follow 2025-01-01"),
-        ("2025-01-01,1,2,0.5,1,0\n2025-01-02,1,2,0.5,NaN,0\n", "line 3: five finite numbers"),
-        ("2025-01-01,1,2,0.5,1,0\n2025-01-02,1,0.9,0.5,1,0\n", "line 3: needs 0 < low"),
-        ("2025-01-01,1,2,0.5,1,0\nyesterday,1,2,0.5,1,0\n", "line 3: Invalid isoformat"),
-        ("2025-01-01,1,2,0.5,1\n2025-01-02,1,2,0.5,1\n", "line 2: five finite numbers"),
+        ("2025-01-03,1,2,0.5,NaN,0", "line 4: price not a number"),
+        ("2025-01-03,1,0.9,0.5,1,0", "line 4: high and low contradict open and close"),
+        ("yesterday,1,2,0.5,1,0", "line 4: unreadable date"),
+        ("2205-01-03,1,2,0.5,1,0", "line 4: day not closed yet"),
+        ("2025-01-02,1,2,0.5,1.5,7", "line 4: duplicate day"),
     ],
 )
-def test_a_bad_file_is_named_with_its_line(tmp_path: Path, rows: str, fault: str) -> None:
+def test_a_row_that_is_set_aside_is_named_and_stops_no_other(tmp_path: Path, row: str, fault: str) -> None:
+    (tmp_path / "bitcoin.csv").write_text(HEADER + GOOD + row + "\n2025-01-04,1,2,0.5,1.2,9\n")
+    read = read_folder(tmp_path)
+    assert f"bitcoin.csv {fault}" in read.set_aside
+    candles = read.candles["bitcoin"]
+    assert candles.close.tolist() == [1.0, 1.5, 1.5, 1.2], "the absent day repeats the close before it"
+    assert candles.volume.tolist() == [0.0, 7.0, 0.0, 9.0]
+
+
+def test_a_file_without_candles_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "bitcoin.csv"
-    file.write_text(HEADER + rows)
-    with pytest.raises(CandlesError, match=fault) as met:
+    file.write_text(HEADER + "2025-01-01,1,2,0.5,1,0\nsoon,1,2,0.5,1,0\n")
+    with pytest.raises(CandlesError, match=r"bitcoin\.csv: needs at least two days.*line 3: unreadable date"):
         read_file(file)
-    assert str(file) in str(met.value)
 
 
 def test_a_folder_without_candles_is_refused(tmp_path: Path) -> None:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from coincast_chassis.errors import InvalidInput
-from coincast_market_data.archive.row_validation import Checked, check_columns, check_rows
+from coincast_market_data.archive.row_validation import Checked, check_file
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.identifiers import canonical_id
+from coincast_modelkit.candle_files.daily import candle_files as files_of_folder
+from coincast_modelkit.candle_files.daily import read_file
+from coincast_modelkit.candle_files.tables import CandleFileError, coin_of_file
 
-SUFFIXES = (".csv", ".parquet")
 # A file of which more than this is wrong is not what it says it is.
 MOST_REJECTED_SHARE = 0.05
+MAX_NAMED = 100
+NOT_CANDLES = ("order.json", "report.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +36,29 @@ class FileReport:
     gaps: int = 0
     rejected: Mapping[str, int] | None = None
     refused: str = ""
+    # File, line and reason of rows that were set aside; the first ones of many.
+    set_aside: tuple[str, ...] = ()
 
 
 def candle_files(folder: Path) -> list[Path]:
-    """The files that may hold candles, by name. Raises InvalidInput where there is none."""
-    if not folder.is_dir():
-        raise InvalidInput(f"{folder} is no folder: name one with files <coin id>.csv or <coin id>.parquet")
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
-    if not files:
-        raise InvalidInput(f"{folder} has no .csv or .parquet file")
-    return files
+    """Return the files that may hold candles, by name.
+
+    Raises:
+        InvalidInput: There is no such folder, or no such file in it.
+    """
+    try:
+        # Orders and reports of the inbox lie beside the candles.
+        return [path for path in files_of_folder(folder) if path.name not in NOT_CANDLES]
+    except CandleFileError as error:
+        raise InvalidInput(str(error)) from error
 
 
 async def import_file(path: Path, archive: Archive, currency: str, last_closed: date) -> FileReport:
     """Validate a file named after its coin, and merge what is good. Days already kept stay as they are."""
     try:
-        coin = canonical_id(path.stem)
+        coin = canonical_id(coin_of_file(path))
         rows, checked = await asyncio.to_thread(_read_and_check, path, last_closed)
-    except (InvalidInput, OSError, ValueError, csv.Error, pa.ArrowException) as error:
+    except (InvalidInput, OSError, ValueError, pa.ArrowException) as error:
         return FileReport(path.name, refused=getattr(error, "message", str(error)))
     refused = _refusal(checked, rows)
     added = 0 if refused else await archive.add(coin, currency, checked.candles)
@@ -67,15 +72,15 @@ async def import_file(path: Path, archive: Archive, currency: str, last_closed: 
         gaps=len(checked.gaps),
         rejected=dict(checked.rejected),
         refused=refused,
+        set_aside=tuple(checked.named[:MAX_NAMED]),
     )
 
 
 def _read_and_check(path: Path, last_closed: date) -> tuple[int, Checked]:
-    """(rows, what is good of them); long for a long file, so for a thread."""
-    rows = itertools.count()
-    # One row at a time: to give up a long list would stop every other thread meanwhile.
-    checked = check_rows((row for row, _ in zip(_read(path), rows, strict=False)), last_closed)
-    return next(rows), checked
+    """Return the number of rows and the good ones; takes long for a long file, so it runs in a thread."""
+    # The reader takes one row at a time: to release a long list would stop every other thread meanwhile.
+    found = read_file(path, last_closed)
+    return found.rows, check_file(found)
 
 
 def _refusal(checked: Checked, rows: int) -> str:
@@ -86,25 +91,3 @@ def _refusal(checked: Checked, rows: int) -> str:
         worst, count = checked.rejected.most_common(1)[0]
         return f"{bad} of {rows} rows are wrong (mostly: {worst}, {count})"
     return ""
-
-
-def _read(path: Path) -> Iterator[Mapping[str, Any]]:
-    if path.suffix == ".parquet":
-        yield from _read_parquet(path)
-        return
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        _check_header(path, [name.strip() for name in reader.fieldnames or ()])
-        yield from reader
-
-
-def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    table = pq.read_table(path)
-    _check_header(path, table.column_names)
-    yield from table.to_pylist()
-
-
-def _check_header(path: Path, names: list[str]) -> None:
-    wrong = check_columns(names)
-    if wrong:
-        raise InvalidInput(f"{path.name} {wrong}; it needs date,open,high,low,close,volume")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from coincast_modelkit.candle_files.daily import DailyCandle, DailyFile, candle_files
+from coincast_modelkit.candle_files.daily import read_file as read_candle_file
+from coincast_modelkit.candle_files.tables import CandleFileError
+
 Floats = npt.NDArray[np.float64]
 EPOCH = date(1970, 1, 1)
-COLUMNS = ("date", "open", "high", "low", "close", "volume_usd")
 
 
 class CandlesError(Exception):
@@ -62,64 +64,66 @@ def iso(unix_seconds: float) -> str:
     return text.replace("+00:00", "Z")
 
 
-def read_folder(folder: Path) -> dict[str, DailyCandles]:
-    """Read every `<coin id>.csv` of a folder.
+@dataclass(frozen=True, slots=True)
+class CandleFolder:
+    """The candles of a folder by coin, and the rows that were set aside, named with file and line."""
+
+    candles: Mapping[str, DailyCandles]
+    set_aside: tuple[str, ...] = ()
+
+
+def read_folder(folder: Path, today: date | None = None) -> CandleFolder:
+    """Read every candle file of a folder; the sandbox's `today`, where set, bounds the days.
 
     Raises:
         CandlesError: Names the folder or file.
     """
-    if not folder.is_dir():
-        raise CandlesError(f"no such folder of candles: {folder}")
-    files = sorted(folder.glob("*.csv"))
-    if not files:
-        raise CandlesError(f"no candle files (<coin id>.csv) in {folder}")
-    return {file.stem: read_file(file) for file in files}
+    newest = max(today or date.min, datetime.now(UTC).date()) - timedelta(days=1)
+    candles: dict[str, DailyCandles] = {}
+    notes: list[str] = []
+    try:
+        for path in candle_files(folder):
+            found = read_candle_file(path, newest)
+            candles[found.coin] = _assemble(found, notes)
+    except CandleFileError as error:
+        raise CandlesError(str(error)) from error
+    return CandleFolder(candles, tuple(notes))
 
 
-def read_file(file: Path) -> DailyCandles:
-    """Read a CSV file: date,open,high,low,close,volume_usd; one row a UTC day, no gaps.
+def read_file(path: Path, today: date | None = None) -> DailyCandles:
+    """Read the daily candles of one file; absent days repeat the close before them.
 
     Raises:
-        CandlesError: Names the file, the line and the fault.
+        CandlesError: Names the file and the fault.
     """
+    newest = max(today or date.min, datetime.now(UTC).date()) - timedelta(days=1)
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CandlesError(f"cannot read {file}: {_plain(error)}") from error
-    if not rows or tuple(rows[0]) != COLUMNS:
-        raise CandlesError(f"{file} line 1: the header must be {','.join(COLUMNS)}")
-    if len(rows) < 3:
-        raise CandlesError(f"{file}: needs at least two days of candles")
-    return _assemble(file, rows[1:])
+        return _assemble(read_candle_file(path, newest), [])
+    except CandleFileError as error:
+        raise CandlesError(str(error)) from error
 
 
-def _assemble(file: Path, rows: Iterable[list[str]]) -> DailyCandles:
-    days: list[int] = []
-    figures: list[list[float]] = []
-    for line, row in enumerate(rows, start=2):
-        day, values = _parse(f"{file} line {line}", row)
-        if days and day != days[-1] + 1:
-            raise CandlesError(f"{file} line {line}: {day_of(day)} does not follow {day_of(days[-1])}")
-        days.append(day)
-        figures.append(values)
+def _assemble(found: DailyFile, notes: list[str]) -> DailyCandles:
+    notes += [str(row) for row in found.set_aside]
+    if len(found.candles) < 2:
+        reasons = "; ".join(str(row) for row in found.set_aside[:3])
+        raise CandlesError(f"{found.file}: needs at least two days of candles {reasons}".strip())
+    first = found.candles[0].day
+    figures: list[tuple[float, float, float, float, float]] = []
+    for candle in found.candles:
+        for _ in range((candle.day - first).days - len(figures)):
+            close = figures[-1][3]
+            figures.append((close, close, close, close, 0.0))
+        figures.append(_figures(candle))
+    if found.gaps:
+        notes.append(f"{found.file}: {len(found.gaps)} absent days repeat the close before them")
     columns = np.array(figures, dtype=np.float64).T
-    return DailyCandles(days[0], *columns)
+    return DailyCandles(day_number(first), *columns)
 
 
-def _parse(where: str, row: list[str]) -> tuple[int, list[float]]:
-    try:
-        day = day_number(date.fromisoformat(row[0]))
-        values = [float(text) for text in row[1:]]
-    except (ValueError, IndexError) as error:
-        raise CandlesError(f"{where}: {error}") from error
-    if len(values) != 5 or not all(math.isfinite(value) for value in values):
-        raise CandlesError(f"{where}: five finite numbers must follow the date")
-    opened, high, low, close, volume = values
-    if not 0 < low <= min(opened, close) <= max(opened, close) <= high or volume < 0:
-        raise CandlesError(f"{where}: needs 0 < low <= open, close <= high and volume >= 0")
-    return day, values
-
-
-def _plain(error: Exception) -> str:
-    return str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
+def _figures(candle: DailyCandle) -> tuple[float, float, float, float, float]:
+    """Return open, high, low, close, volume; what a file lacks is taken from the others."""
+    opened = candle.close if candle.open is None else candle.open
+    high = max(opened, candle.close, candle.high or 0.0)
+    low = min(opened, candle.close, candle.low or math.inf)
+    return opened, high, low, candle.close, candle.volume or 0.0

@@ -80,18 +80,21 @@ def open_market(
     """
     if folder is None:
         return _simulated(SandboxClock(today, wall), seed)
-    candles = read_folder(folder)
+    read = read_folder(folder, today)
+    candles = read.candles
     last = max(c.last_day for c in candles.values())
     clock = SandboxClock(today or day_of(last) + timedelta(days=1), wall)
     names = {coin_id: named(coin_id) for coin_id in candles}
     ranked = sorted(candles, key=lambda i: -names[i].supply * float(candles[i].close[-1]))
-    return _market("replay", clock, {i: candles[i] for i in ranked}, names, seed)
+    return _market(
+        "replay", clock, {i: candles[i] for i in ranked}, names, seed=seed, set_aside=read.set_aside
+    )
 
 
 def _simulated(clock: SandboxClock, seed: int) -> Market:
     coins = coin_names(SIMULATED_COINS, seed)
     last_day = max(clock.today() + 2, day_number(date(2019, 6, 1)))
-    return _market("simulation", clock, simulate(coins, last_day, seed), {c.id: c for c in coins}, seed)
+    return _market("simulation", clock, simulate(coins, last_day, seed), {c.id: c for c in coins}, seed=seed)
 
 
 def _market(
@@ -99,7 +102,9 @@ def _market(
     clock: SandboxClock,
     candles: Mapping[str, DailyCandles],
     names: Mapping[str, KnownCoin],
+    *,
     seed: int,
+    set_aside: tuple[str, ...] = (),
 ) -> Market:
     series = {coin_id: CoinSeries(coin_id, c, seed) for coin_id, c in candles.items()}
-    return Market(mode, clock, series, names)
+    return Market(mode, clock, series, names, set_aside)

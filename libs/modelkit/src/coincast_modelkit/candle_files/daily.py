@@ -1,0 +1,276 @@
+"""Daily candles from the rows of a file: dates to UTC days, checks, repeated days, gaps.
+
+A file of shorter candles (hours, minutes) is put together to days. Each row that is not used is named with
+its line and the reason, and stops no other row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from coincast_modelkit.candle_files.tables import SUFFIXES, CandleFileError, coin_of_file, read_rows
+
+# Nothing was traded before the first bitcoin block.
+EARLIEST = date(2009, 1, 3)
+# Prices of one day may disagree by a rounding of the last digit.
+SLACK = 1e-9
+# Numbers from here on are UNIX milliseconds, microseconds, nanoseconds.
+UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
+FIRST_UNIX = 1.0e8
+PRICES = ("open", "high", "low", "close")
+WORST_EXAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCandle:
+    """One UTC day; money in one currency."""
+
+    day: date
+    close: float
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    volume: float | None = None
+    market_cap: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A row that is not used."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}: {self.reason}"
+
+
+@dataclass(slots=True)
+class DailyFile:
+    """The candles of one file in order of days, and what was set aside."""
+
+    coin: str
+    file: str
+    rows: int = 0
+    candles: list[DailyCandle] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    gaps: list[date] = field(default_factory=list)
+
+    def reasons(self) -> Counter[str]:
+        """Return how many rows were set aside, by reason."""
+        return Counter(row.reason for row in self.set_aside)
+
+
+def candle_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that may hold candles, by name.
+
+    Raises:
+        CandleFileError: There is no such folder, or no such file in it.
+    """
+    if not folder.is_dir():
+        raise CandleFileError(f"no such folder of candles: {folder} is no folder")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise CandleFileError(
+            f"no candle files in {folder}: it has no .csv, .parquet, .feather or .json file"
+        )
+    return files
+
+
+def read_file(path: Path, last_day: date) -> DailyFile:
+    """Read the daily candles of one file.
+
+    Args:
+        path: The file; its name tells the coin.
+        last_day: Newest day that can be closed; later rows are set aside.
+
+    Raises:
+        CandleFileError: The file cannot be read at all.
+    """
+    return read_daily_rows(read_rows(path), last_day, coin=coin_of_file(path), file=path.name)
+
+
+def read_daily_rows(
+    rows: Iterable[tuple[int, Mapping[str, Any]]], last_day: date, *, coin: str = "", file: str = ""
+) -> DailyFile:
+    """Check rows one at a time and return the daily candles.
+
+    Of rows for one moment that agree the first counts; of those that differ none does, since nothing says
+    which one is right.
+    """
+    found = DailyFile(coin, file)
+    moments: dict[datetime, tuple[int, DailyCandle]] = {}
+    contradicted: set[datetime] = set()
+    for line, row in rows:
+        found.rows += 1
+        read = read_row(row, last_day)
+        if isinstance(read, str):
+            found.set_aside.append(SetAside(file, line, read))
+            continue
+        moment, candle = read
+        if moment not in moments:
+            moments[moment] = (line, candle)
+            continue
+        same = moments[moment][1] == candle
+        reason = "duplicate day" if same else "two rows for one day differ"
+        found.set_aside.append(SetAside(file, line, reason))
+        if not same:
+            contradicted.add(moment)
+    ordered = [(m, *moments[m]) for m in sorted(moments) if m not in contradicted]
+    found.candles = list(_daily(ordered, found))
+    days = {candle.day for candle in found.candles}
+    if found.candles:
+        first, last = found.candles[0].day, found.candles[-1].day
+        span = (last - first).days + 1 if days else 0
+        found.gaps = [day for n in range(span) if (day := first + timedelta(days=n)) not in days]
+    return found
+
+
+def read_row(row: Mapping[str, Any], last_day: date) -> tuple[datetime, DailyCandle] | str:
+    """Return the moment (UTC) and the candle of a row, or the reason why it is none."""
+    moment = parse_moment(row.get("date"))
+    if moment is None:
+        return "unreadable date"
+    prices = {name: _number(row.get(name)) for name in PRICES}
+    figures = {name: value for name, value in prices.items() if isinstance(value, float)}
+    fault = _day_fault(moment.date(), last_day) or _price_fault(prices, figures)
+    if fault:
+        return fault
+    return moment, DailyCandle(
+        day=moment.date(),
+        close=figures["close"],
+        open=figures.get("open"),
+        high=figures.get("high"),
+        low=figures.get("low"),
+        volume=_not_negative(_number(row.get("volume"))),
+        market_cap=_not_negative(_number(row.get("market_cap"))) or None,
+    )
+
+
+def parse_moment(value: Any) -> datetime | None:
+    """Return a moment in UTC: a date, an ISO time with or without zone, or UNIX seconds or milliseconds."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    text = str(value).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return _from_text(text)
+    if not math.isfinite(number) or number < FIRST_UNIX:
+        return _from_text(text)
+    divisor = next((unit for least, unit in UNITS if number >= least), 1.0)
+    try:
+        return datetime.fromtimestamp(number / divisor, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _from_text(text: str) -> datetime | None:
+    plain = text.removesuffix(" UTC").replace("/", "-")
+    try:
+        found = datetime.fromisoformat(plain)
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _daily(ordered: Sequence[tuple[datetime, int, DailyCandle]], found: DailyFile) -> Iterator[DailyCandle]:
+    """Yield one candle a day; several moments of one day are put together, oldest first."""
+    if len({moment.date() for moment, _, _ in ordered}) == len(ordered):
+        yield from (candle for _, _, candle in ordered)
+        return
+    steps = sorted((b[0] - a[0]) for a, b in pairwise(ordered))
+    step = steps[len(steps) // 2]
+    if step >= timedelta(hours=20):
+        # A daily file with a stray second row on some day.
+        yield from _first_of_each_day(ordered, found)
+        return
+    yield from _days_of_shorter(ordered, step, found)
+
+
+def _first_of_each_day(
+    ordered: Sequence[tuple[datetime, int, DailyCandle]], found: DailyFile
+) -> Iterator[DailyCandle]:
+    seen: set[date] = set()
+    for _, line, candle in ordered:
+        if candle.day in seen:
+            found.set_aside.append(SetAside(found.file, line, "two rows for one day differ"))
+            continue
+        seen.add(candle.day)
+        yield candle
+
+
+def _days_of_shorter(
+    ordered: Sequence[tuple[datetime, int, DailyCandle]], step: timedelta, found: DailyFile
+) -> Iterator[DailyCandle]:
+    """Put shorter candles together; the newest day counts only where its last candle is there."""
+    days: dict[date, list[tuple[datetime, int, DailyCandle]]] = {}
+    for entry in ordered:
+        days.setdefault(entry[2].day, []).append(entry)
+    newest = max(days)
+    for day, entries in days.items():
+        ends = entries[-1][0] + step
+        if day == newest and ends.date() == day:
+            reason = "the newest day is not whole"
+            found.set_aside += [SetAside(found.file, line, reason) for _, line, _ in entries]
+            continue
+        candles = [candle for _, _, candle in entries]
+        highs = [c.high if c.high is not None else c.close for c in candles]
+        lows = [c.low if c.low is not None else c.close for c in candles]
+        volumes = [c.volume for c in candles if c.volume is not None]
+        yield DailyCandle(
+            day=day,
+            close=candles[-1].close,
+            open=candles[0].open if candles[0].open is not None else candles[0].close,
+            high=max(highs),
+            low=min(lows),
+            volume=sum(volumes) if volumes else None,
+            market_cap=candles[-1].market_cap,
+        )
+
+
+def _day_fault(day: date, last_day: date) -> str:
+    if day > last_day:
+        return "day not closed yet"
+    return "before the first bitcoin" if day < EARLIEST else ""
+
+
+def _price_fault(prices: Mapping[str, float | str | None], figures: Mapping[str, float]) -> str:
+    if any(isinstance(value, str) for value in prices.values()):
+        return "price not a number"
+    if prices["close"] is None:
+        return "no close"
+    if any(value <= 0 for value in figures.values()):
+        return "price not positive"
+    return "" if _range_holds(figures) else "high and low contradict open and close"
+
+
+def _range_holds(figures: Mapping[str, float]) -> bool:
+    inner = [figures[name] for name in ("open", "close") if name in figures]
+    high, low = figures.get("high", math.inf), figures.get("low", 0.0)
+    return low <= min(inner) * (1 + SLACK) and max(inner) <= high * (1 + SLACK) and low <= high
+
+
+def _number(value: Any) -> float | str | None:
+    """Return a finite number, None for an empty cell, or the text of anything else."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return result if math.isfinite(result) else str(value)
+
+
+def _not_negative(value: float | str | None) -> float | None:
+    return value if isinstance(value, float) and value >= 0 else None

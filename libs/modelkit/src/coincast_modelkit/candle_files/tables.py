@@ -1,0 +1,164 @@
+"""Read rows from candle files: CSV, Parquet, freqtrade's feather and JSON, CryptoDataDownload's CSV.
+
+Every row comes as a mapping with standard column names: `date`, `open`, `high`, `low`, `close`, `volume` and
+`market_cap`, as far as the file has them. Volumes are amounts of money, not of coins.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = (".csv", ".parquet", ".feather", ".json")
+REQUIRED = ("date", "close")
+# Standard name -> names that files use, in order of preference.
+NAMES = {
+    "date": ("date", "unix", "timestamp", "time", "datetime", "date_time", "day", "open_time"),
+    "open": ("open",),
+    "high": ("high",),
+    "low": ("low",),
+    "close": ("close", "price"),
+    "volume": ("volume_usd", "total_volume", "quote_volume", "volume"),
+    "market_cap": ("market_cap", "marketcap"),
+}
+FREQTRADE_COLUMNS = ("date", "open", "high", "low", "close", "volume")
+# CryptoDataDownload names volumes by currency: `Volume BTC`, `Volume USDT`.
+MONEY_VOLUME = re.compile(r"volume (usdt?|usdc|busd|eur|gbp|usd)")
+# Lines before the header, such as the address of CryptoDataDownload.
+MAX_PREAMBLE_LINES = 5
+# Tickers of files that are named after a pair.
+COIN_OF_TICKER = {
+    "ada": "cardano", "avax": "avalanche-2", "bch": "bitcoin-cash", "bnb": "binancecoin", "btc": "bitcoin",
+    "doge": "dogecoin", "dot": "polkadot", "etc": "ethereum-classic", "eth": "ethereum", "link": "chainlink",
+    "ltc": "litecoin", "shib": "shiba-inu", "sol": "solana", "trx": "tron", "uni": "uniswap",
+    "xlm": "stellar", "xmr": "monero", "xrp": "ripple",
+}  # fmt: skip
+FREQTRADE_FILE = re.compile(r"(?P<base>[A-Z0-9]+)_[A-Z0-9]+(?:_[A-Z0-9]+)?-(?:1d|1h|4h|[0-9]+m)(?:-\w+)?")
+DOWNLOAD_FILE = re.compile(r"[A-Za-z]+_(?P<base>[A-Z0-9]+?)(?:USDT|USDC|USD|EUR|GBP)_(?:d|1h|minute)")
+
+
+class CandleFileError(ValueError):
+    """A file of candles that cannot be read at all; the message names it and the fault."""
+
+
+def coin_of_file(path: Path) -> str:
+    """Return the coin id that a file is named after; pairs of freqtrade and CryptoDataDownload are known."""
+    for pattern in (FREQTRADE_FILE, DOWNLOAD_FILE):
+        if found := pattern.fullmatch(path.stem):
+            ticker = found["base"].lower()
+            return COIN_OF_TICKER.get(ticker, ticker)
+    return path.stem
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield line number and row, one at a time; rows of binary files count from 1.
+
+    Raises:
+        CandleFileError: The file cannot be read, or lacks a date or a close.
+    """
+    readers = {".csv": _csv_rows, ".json": _json_rows, ".parquet": _parquet_rows, ".feather": _feather_rows}
+    try:
+        yield from readers[path.suffix.lower()](path)
+    except CandleFileError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
+        raise CandleFileError(f"{path.name} cannot be read: {error}") from error
+
+
+def standard_columns(path: Path, names: Sequence[str]) -> dict[str, int]:
+    """Return standard name -> index of the columns that a file has.
+
+    Raises:
+        CandleFileError: There is no column for the date or the close.
+    """
+    plain = [str(name).strip().lower() for name in names]
+    found = {
+        standard: plain.index(name)
+        for standard, known in NAMES.items()
+        if (name := next((name for name in known if name in plain), None)) is not None
+    }
+    money = next((index for index, name in enumerate(plain) if MONEY_VOLUME.fullmatch(name)), None)
+    if money is not None:
+        found["volume"] = money
+    if "unix" in plain:
+        found["date"] = plain.index("unix")
+    if lacking := [name for name in REQUIRED if name not in found]:
+        raise CandleFileError(
+            f"{path.name} lacks the column {', '.join(lacking)}; it needs date,open,high,low,close,volume_usd"
+        )
+    return found
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = iter(file)
+        header, number, delimiter = _header(lines)
+        if header is None:
+            raise CandleFileError(f"{path.name} is empty")
+        columns = standard_columns(path, header)
+        for count, cells in enumerate(csv.reader(lines, delimiter=delimiter), number + 1):
+            if any(cell.strip() for cell in cells):
+                yield count, {n: cells[i].strip() if i < len(cells) else None for n, i in columns.items()}
+
+
+def _header(lines: Iterator[str]) -> tuple[list[str] | None, int, str]:
+    """Return the header's cells, its line number and the delimiter; the first of some lines is the header."""
+    first: tuple[list[str], int, str] | None = None
+    for number, line in zip(range(1, MAX_PREAMBLE_LINES + 1), lines, strict=False):
+        delimiter = max(",;\t", key=line.count)
+        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        first = first or (cells, number, delimiter)
+        if len(cells) > 1:
+            return cells, number, delimiter
+    return first or (None, 0, ",")
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    document = json.loads(path.read_bytes())
+    if not isinstance(document, list):
+        raise CandleFileError(f"{path.name} must be a list of candles")
+    for number, row in enumerate(document, 1):
+        if isinstance(row, list):
+            yield number, _in_money(dict(zip(FREQTRADE_COLUMNS, row, strict=False)))
+        elif isinstance(row, dict):
+            columns = standard_columns(path, list(row))
+            values = list(row.values())
+            yield number, {name: values[index] for name, index in columns.items()}
+        else:
+            yield number, {}
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    import pyarrow.parquet as pq  # noqa: PLC0415 - an image that reads CSV alone has no pyarrow
+
+    yield from _arrow_rows(path, pq.read_table(path), money=True)
+
+
+def _feather_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    from pyarrow import feather  # noqa: PLC0415 - as above
+
+    # Feather is freqtrade's format, whose volumes are amounts of coins.
+    yield from _arrow_rows(path, feather.read_table(path), money=False)
+
+
+def _arrow_rows(path: Path, table: Any, *, money: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    columns = standard_columns(path, table.column_names)
+    number = 0
+    for batch in table.to_batches(max_chunksize=1000):
+        rows: Iterable[Mapping[str, Any]] = batch.to_pylist()
+        for row in rows:
+            number += 1
+            values = list(row.values())
+            found = {name: values[index] for name, index in columns.items()}
+            yield number, found if money else _in_money(found)
+
+
+def _in_money(row: dict[str, Any]) -> dict[str, Any]:
+    volume, close = row.get("volume"), row.get("close")
+    if isinstance(volume, int | float) and isinstance(close, int | float):
+        row["volume"] = volume * close
+    return row

@@ -1,0 +1,225 @@
+"""One contract for candle files: whatever the format and the spelling, the same candles come out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import feather
+
+from coincast_modelkit.candle_files.daily import DailyFile, candle_files, parse_moment, read_file
+from coincast_modelkit.candle_files.tables import CandleFileError, coin_of_file
+
+CASES = Path(__file__).resolve().parents[5] / "shared" / "data" / "cases"
+FIRST = date(2025, 1, 1)
+LAST = date(2025, 8, 31)
+DAYS = 5
+CLOSES = [100.0 + n for n in range(DAYS)]
+
+
+def days() -> list[date]:
+    return [FIRST + timedelta(days=n) for n in range(DAYS)]
+
+
+def stamps() -> list[int]:
+    return [int(datetime(d.year, d.month, d.day, tzinfo=UTC).timestamp()) for d in days()]
+
+
+def lines(dates: list[str], separator: str = ",") -> list[str]:
+    return [
+        separator.join([day, "99", "110", "90", str(close), "1000"])
+        for day, close in zip(dates, CLOSES, strict=True)
+    ]
+
+
+def write(path: Path, header: str, rows: list[str], *, end: str = "\n", encoding: str = "utf-8") -> Path:
+    path.write_bytes((end.join([header, *rows]) + end).encode(encoding))
+    return path
+
+
+HEADER = "date,open,high,low,close,volume_usd"
+ISO = [day.isoformat() for day in days()]
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "plain": lambda f: write(f / "bitcoin.csv", HEADER, lines(ISO)),
+    "capitals": lambda f: write(f / "bitcoin.csv", HEADER.upper(), lines(ISO)),
+    "spaces": lambda f: write(f / "bitcoin.csv", HEADER.replace(",", ", "), lines(ISO, ", ")),
+    "bom and crlf": lambda f: write(f / "bitcoin.csv", HEADER, lines(ISO), end="\r\n", encoding="utf-8-sig"),
+    "semicolons": lambda f: write(f / "bitcoin.csv", HEADER.replace(",", ";"), lines(ISO, ";")),
+    "newest first": lambda f: write(f / "bitcoin.csv", HEADER, lines(ISO)[::-1]),
+    "seconds": lambda f: write(f / "bitcoin.csv", HEADER, lines([str(s) for s in stamps()])),
+    "milliseconds": lambda f: write(f / "bitcoin.csv", HEADER, lines([f"{s}000" for s in stamps()])),
+    "timestamp column": lambda f: write(
+        f / "bitcoin.csv", HEADER.replace("date", "timestamp"), lines([str(s) for s in stamps()])
+    ),
+    "zone of the west": lambda f: write(
+        f / "bitcoin.csv",
+        HEADER,
+        lines([f"{(d - timedelta(days=1)).isoformat()}T19:00:00-05:00" for d in days()]),
+    ),
+    "utc in words": lambda f: write(f / "bitcoin.csv", HEADER, lines([f"{d} 00:00:00 UTC" for d in ISO])),
+    "a repeated row": lambda f: write(f / "bitcoin.csv", HEADER, [*lines(ISO), lines(ISO)[1]]),
+    "a year to come": lambda f: write(
+        f / "bitcoin.csv", HEADER, [*lines(ISO), "2205-01-01,99,110,90,100,1000"]
+    ),
+    "a row of words": lambda f: write(f / "bitcoin.csv", HEADER, [*lines(ISO), "total,,,,,"]),
+    "CryptoDataDownload": lambda f: write(
+        f / "Binance_BTCUSDT_d.csv",
+        "https://www.CryptoDataDownload.com\n"
+        "unix,date,symbol,open,high,low,close,Volume BTC,Volume USDT,tradecount",
+        [
+            f"{s}000,{d} 00:00:00,BTCUSDT,99,110,90,{c},10,1000,7"
+            for s, d, c in zip(stamps(), ISO, CLOSES, strict=True)
+        ][::-1],
+    ),
+    "parquet": lambda f: _parquet(f / "bitcoin.parquet"),
+    "freqtrade feather": lambda f: _feather(f / "BTC_USDT-1d.feather"),
+    "freqtrade json": lambda f: _json(f / "BTC_USDT-1d.json"),
+    "hours": lambda f: _hours(f / "bitcoin.csv"),
+}
+
+
+def _parquet(path: Path) -> Path:
+    table = {"date": days(), "close": CLOSES, "open": [99.0] * DAYS, "high": [110.0] * DAYS}
+    pq.write_table(pa.table({**table, "low": [90.0] * DAYS, "volume": [1000.0] * DAYS}), path)
+    return path
+
+
+def _feather(path: Path) -> Path:
+    moments = pa.array([s * 1000 for s in stamps()], pa.timestamp("ms", tz="UTC"))
+    columns = {"open": [99.0] * DAYS, "high": [110.0] * DAYS, "low": [90.0] * DAYS, "close": CLOSES}
+    volume = [1000.0 / close for close in CLOSES]
+    feather.write_feather(pa.table({"date": moments, **columns, "volume": volume}), path)
+    return path
+
+
+def _json(path: Path) -> Path:
+    rows = [[s * 1000, 99.0, 110.0, 90.0, c, 1000.0 / c] for s, c in zip(stamps(), CLOSES, strict=True)]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def _hours(path: Path) -> Path:
+    rows = [
+        f"{s + hour * 3600},99,{110 if hour == 5 else 100},{90 if hour == 7 else 95},"
+        f"{c if hour == 23 else 98.5},{1000 / 24}"
+        for s, c in zip(stamps(), CLOSES, strict=True)
+        for hour in range(24)
+    ]
+    return write(path, HEADER, [row.replace(",100,", ",105,") for row in rows])
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_candles(tmp_path: Path, name: str) -> None:
+    found = read_file(WRITERS[name](tmp_path), LAST)
+    assert found.coin == "bitcoin"
+    assert [candle.day for candle in found.candles] == days()
+    assert [candle.close for candle in found.candles] == CLOSES
+    assert {(c.open, c.high, c.low) for c in found.candles} == {(99.0, 110.0, 90.0)}
+    assert [candle.volume for candle in found.candles] == pytest.approx([1000.0] * DAYS)
+    assert found.gaps == []
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("soon,1,3,0.5,1,1", "unreadable date"),
+        ("2025-09-01,1,3,0.5,1,1", "day not closed yet"),
+        ("1999-01-01,1,3,0.5,1,1", "before the first bitcoin"),
+        ("2025-02-01,1,3,0.5,,1", "no close"),
+        ("2025-02-01,1,3,0.5,inf,1", "price not a number"),
+        ("2025-02-01,1,3,0.5,-1,1", "price not positive"),
+        ("2025-02-01,1,0.9,0.5,1,1", "high and low contradict open and close"),
+        (f"{ISO[0]},99,110,90,100.0,1000", "duplicate day"),
+        (f"{ISO[0]},99,110,90,101.0,1000", "two rows for one day differ"),
+    ],
+)
+def test_a_row_set_aside_is_named_with_its_line(tmp_path: Path, row: str, reason: str) -> None:
+    found = read_file(write(tmp_path / "a.csv", HEADER, [*lines(ISO), row]), LAST)
+    assert [str(one) for one in found.set_aside] == [f"a.csv line 7: {reason}"]
+    kept = DAYS - 1 if "differ" in reason else DAYS
+    assert len(found.candles) == kept, "the other rows are used"
+
+
+def test_gaps_are_named(tmp_path: Path) -> None:
+    found = read_file(write(tmp_path / "a.csv", HEADER, [*lines(ISO)[:2], *lines(ISO)[3:]]), LAST)
+    assert found.gaps == [FIRST + timedelta(days=2)]
+
+
+def test_the_newest_day_of_hours_counts_when_it_is_whole(tmp_path: Path) -> None:
+    text = _hours(tmp_path / "a.csv").read_text().splitlines()
+    found = read_file(write(tmp_path / "a.csv", HEADER, text[1:-3]), LAST)
+    assert [candle.day for candle in found.candles] == days()[:-1]
+    assert found.reasons() == {"the newest day is not whole": 21}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"day,price\n2025-01-01,\n", "unused"),
+        ("a.csv", b"open,high\n1,2\n", "lacks the column date, close"),
+        ("a.csv", bytes(range(256)), "cannot be read"),
+        ("a.parquet", b"PAR1 no", "cannot be read"),
+        ("a.feather", b"no", "cannot be read"),
+        ("a.json", b"{}", "must be a list"),
+        ("a.json", b"[", "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    if fault == "unused":
+        assert read_file(tmp_path / name, LAST).reasons() == {"no close": 1}
+        return
+    with pytest.raises(CandleFileError, match=fault) as met:
+        read_file(tmp_path / name, LAST)
+    assert name in str(met.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "coin"),
+    [
+        ("bitcoin.csv", "bitcoin"),
+        ("avalanche-2.parquet", "avalanche-2"),
+        ("ETH_USDT-1d.feather", "ethereum"),
+        ("SOL_USDT_USDT-1h-futures.feather", "solana"),
+        ("Bitstamp_LTCUSD_1h.csv", "litecoin"),
+        ("NEW_USDT-1d.json", "new"),
+    ],
+)
+def test_files_are_named_after_coins_or_pairs(name: str, coin: str) -> None:
+    assert coin_of_file(Path(name)) == coin
+
+
+@pytest.mark.parametrize(
+    "text", ["2025-01-01", "2025/01/01", "2025-01-01T00:00:00Z", "1735689600", "1735689600000", "1.7356896e9"]
+)
+def test_moments_are_utc(text: str) -> None:
+    assert parse_moment(text) == datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def test_a_folder_without_candle_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CandleFileError, match="no candle files"):
+        candle_files(tmp_path)
+    with pytest.raises(CandleFileError, match="no such folder"):
+        candle_files(tmp_path / "missing")
+
+
+CASE_FILES = sorted(CASES.glob("13-three-readers/*.csv")) + sorted(CASES.glob("01-*/*.csv"))
+
+
+@pytest.mark.skipif(not CASE_FILES, reason=f"no example files in {CASES}")
+def test_the_example_files_read_alike() -> None:
+    read: dict[str, DailyFile] = {path.name: read_file(path, date(2026, 11, 28)) for path in CASE_FILES}
+    plain = [(c.day, c.close) for c in read["capital-header.csv"].candles]
+    for name in set(read) - {"tz-west-evening.csv", "dup-dst.csv"}:
+        candles = [(c.day, c.close) for c in read[name].candles]
+        assert len(candles) > 30
+        assert candles == plain[: len(candles)] or plain == candles[: len(plain)], name
+    assert read["dup-dst.csv"].reasons() == {"duplicate day": 1}
+    west = read["tz-west-evening.csv"].candles
+    assert (west[0].day, west[0].close) == (plain[0][0] + timedelta(days=1), plain[0][1])
