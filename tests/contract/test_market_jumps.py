@@ -224,3 +224,23 @@ async def test_questions_for_one_coin_at_the_same_time_are_one_fetch(
         found = await asyncio.gather(*(history(stub, days) for days in (20, 60, 30, 50, 40)))
     assert [len(closes) for closes in found] == [20, 60, 30, 50, 40]
     assert mock.calls["coins/bitcoin/market_chart"] == 1
+
+
+async def test_false_days_at_the_end_of_a_first_chart_are_not_kept(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    chart = mock._chart({"days": "89"}, 100.0)
+    for rows in chart.values():
+        rows[-120:] = [[at, value * 1000] for at, value in rows[-120:]]
+    mock.extra["coins/bitcoin/market_chart"] = chart
+    async with market_over(mock, tmp_path) as stub:
+        question = pb.GetHistoryRequest(id="bitcoin", days=10)
+        doubted = (await stub.GetHistory(question, timeout=10)).history
+        assert {candle.close for candle in doubted.candles} == {100.0}
+        assert doubted.in_doubt
+        assert doubted.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
+        mock.extra = {}
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        healed = (await stub.GetHistory(question, timeout=10)).history
+        assert [candle.close for candle in healed.candles] == [100.0] * 10
+        assert not healed.in_doubt

@@ -106,7 +106,7 @@ def build_services(
         infrastructure, catalogue, quality, stack, hot=hot, plausibility=plausibility, cache=quotes
     )
     hours = HourlyArchive(archive, retention_days=settings.hourly_retention_days)
-    filler = make_gap_filler(infrastructure, archive, hours, quality, stack)
+    filler = make_gap_filler(infrastructure, archive, hours, quality, stack, spot=plausibility)
     backfill = BackfillJob(filler, infrastructure.data_clock)
     watch_disk("archive", settings.archive_dir)
     status = make_status(infrastructure, batcher, archive, quality)
@@ -236,6 +236,8 @@ def make_gap_filler(
     hours: HourlyArchive,
     quality: QualityLog,
     stack: AsyncExitStack,
+    *,
+    spot: PlausibilityChecker,
 ) -> GapFiller:
     """The way from the upstream's series into the archive."""
     settings = infrastructure.settings
@@ -251,6 +253,7 @@ def make_gap_filler(
         hourly_chunks=infrastructure.plan.current.paid,
         calls_at_once=settings.hourly_calls_at_once,
         hours=hours,
+        spot=spot,
     )
     stack.push_async_callback(filler.aclose)
 

@@ -17,6 +17,8 @@ from coincast_market_data.validation.outliers import ratio as ratio_of
 RESTATEMENT_FACTOR = 2.0
 # How far the days may disagree about the factor.
 RESTATEMENT_SPREAD = 0.1
+# A level that lasts so long is no slip of one fetch.
+TAIL_DAYS = 30
 # Further apart, a tenfold move is nothing strange.
 NEAR = timedelta(days=30)
 
@@ -67,6 +69,27 @@ def _edge_that_jumps(kept: Sequence[Candle], run: Sequence[Candle], place: int) 
     if edges and all(is_outlier(mine.close, other.close) for mine, other in edges):
         return edges[0][0]
     return None
+
+
+def doubtful_tail(candles: Sequence[Candle], spot: float | None) -> list[Candle]:
+    """Return the newest candles after a tenfold step that nothing else supports yet.
+
+    A spot price on the new level supports them, and so do 30 days on that level.
+
+    Args:
+        candles: Stored and new candles together, in order of days.
+        spot: The newest known spot price; None where there is none.
+    """
+    recent = candles[-TAIL_DAYS - 1 :]
+    steps = [
+        number
+        for number in range(1, len(recent))
+        if is_outlier(recent[number].close, recent[number - 1].close)
+    ]
+    if not steps:
+        return []
+    tail = list(recent[steps[-1] :])
+    return [] if spot is not None and not is_outlier(spot, tail[-1].close) else tail
 
 
 def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -21,7 +21,7 @@ from coincast_market_data.domain import Candle
 from coincast_market_data.history.candle_builder import build_candles
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.coalescer import FetchCoalescer
-from coincast_market_data.history.continuity import jumps, restatement
+from coincast_market_data.history.continuity import doubtful_tail, jumps, restatement
 from coincast_market_data.history.hour_builder import HOUR_SECONDS, build_hours, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
 from coincast_market_data.history.utc_days import (
@@ -46,6 +46,14 @@ HOURS_RETRY_SECONDS = 300.0
 # How often a closed day that the upstream does not have yet is requested, and for how many days.
 LATE_RETRY_SECONDS = 600.0
 LATE_DAYS = 7
+
+
+class SpotPrices(Protocol):
+    """The newest spot price, which the newest end of a chart is held against."""
+
+    def last_price(self, pair: tuple[str, str]) -> float | None:
+        """Return the newest known price of a coin in a currency; None where none is known."""
+        ...
 
 
 @dataclass(slots=True)
@@ -82,7 +90,9 @@ class GapFiller:
         hourly_chunks: bool,
         calls_at_once: int,
         hours: HourlyArchive | None = None,
+        spot: SpotPrices | None = None,
     ) -> None:
+        self._spot = spot
         self._hours = hours
         # From which day on hours were last requested, and until when they are not requested again.
         self._hours_requested: dict[tuple[str, str], tuple[date, float]] = {}
@@ -351,12 +361,26 @@ class GapFiller:
             name = (coin, f"{currency} on {jump.edge.day}")
             if not self._suspects.confirmed(name, jump.edge.close, now):
                 aside.update(jump.days)
+        aside |= await self._doubtful_tail(coin, currency, new)
         if aside:
             metrics.QUARANTINED.labels(reason="seam_jump").inc(len(aside))
             text = f"{len(aside)} days tenfold off those that are kept, not confirmed yet"
             self._quality.note(coin, currency, text, points=len(aside))
             doubted.update(dict.fromkeys(aside, now + CONFIRMED_AFTER_SECONDS))
         return [candle for candle in new if candle.day not in aside]
+
+    async def _doubtful_tail(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
+        """Return the new days after a step that neither a spot price nor a second fetch confirms."""
+        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
+        series, _ = merge_candles(await self._archive.read(coin, currency), new)
+        tail = doubtful_tail(series, spot)
+        if not tail:
+            return set()
+        name = (coin, f"{currency} from {tail[0].day} on")
+        if self._suspects.confirmed(name, tail[0].close, self._clock.now()):
+            return set()
+        fresh = {candle.day for candle in new}
+        return {candle.day for candle in tail if candle.day in fresh}
 
     def _report(self, coin: str, currency: str, findings: CleaningReport) -> None:
         self._quality.duplicates(coin, currency, findings.duplicates)

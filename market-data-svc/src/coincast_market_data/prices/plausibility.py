@@ -53,6 +53,11 @@ class PlausibilityChecker:
         """Whether the price may be served and kept."""
         return self._guard.plausible(pair, price, self._clock.now())
 
+    def last_price(self, pair: Pair) -> float | None:
+        """Return the newest believed price of a pair; None where none is cached."""
+        entry = self._cache.peek(quote_key(pair))
+        return entry.value.price if entry is not None and entry.value is not None else None
+
     def _from_cache(self, pair: Pair, now: float) -> bool:
         entry = self._cache.peek(quote_key(pair))
         if entry is None or entry.value is None or now - entry.stored_at >= MEMORY_SECONDS:

@@ -113,7 +113,13 @@ def drop_jumps(points: Sequence[Point]) -> list[Point]:
 
 
 def is_jump(prices: Sequence[float], index: int) -> bool:
-    """Whether one price is tenfold off all its neighbours, which agree among themselves."""
+    """Return whether one price is tenfold off all its neighbours, which agree among themselves.
+
+    The newest price has neighbours on one side alone: it may be the first of a new level, as in a collapse,
+    and is never taken for a slip here.
+    """
+    if index == len(prices) - 1:
+        return False
     around = [*prices[max(0, index - NEIGHBOURS) : index], *prices[index + 1 : index + 1 + NEIGHBOURS]]
     if len(around) < 2:
         return False

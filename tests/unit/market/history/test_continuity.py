@@ -1,0 +1,62 @@
+"""Steps at the newest end: doubted until a spot price or time supports them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import pytest
+
+from coincast_market_data.domain import Candle
+from coincast_market_data.history.continuity import TAIL_DAYS, doubtful_tail, restatement
+from coincast_market_data.validation.series_cleaning import is_jump
+
+DAY = date(2025, 5, 1)
+
+
+def candles(closes: Sequence[float]) -> list[Candle]:
+    return [Candle(DAY + timedelta(days=number), close) for number, close in enumerate(closes)]
+
+
+@pytest.mark.parametrize(
+    ("closes", "spot", "days"),
+    [
+        ([100.0] * 20 + [100_000.0] * 5, None, 5),
+        ([100.0] * 20 + [100_000.0] * 5, 101.0, 5),
+        ([100.0] * 20 + [100_000.0] * 5, 99_000.0, 0),
+        ([63.856, 33.144, 16.867, 1.0629], None, 1),
+        ([63.856, 33.144, 16.867, 1.0629], 0.9, 0),
+        ([63.856, 33.144, 16.867, 12.0, 7.0], None, 0),
+        ([100.0] * 20 + [1.0] * (TAIL_DAYS + 1), None, 0),
+        ([100.0], None, 0),
+        ([], None, 0),
+    ],
+)
+def test_a_step_at_the_end_is_doubted_until_something_supports_it(
+    closes: list[float], spot: float | None, days: int
+) -> None:
+    found = doubtful_tail(candles(closes), spot)
+    assert [candle.close for candle in found] == (closes[-days:] if days else [])
+
+
+@pytest.mark.parametrize(
+    ("kept", "new", "factor"),
+    [
+        ([100.0] * 5, [1.0] * 5, 0.01),
+        ([100.0, 110.0, 120.0], [1000.0, 1100.0, 1200.0], 10.0),
+        ([100.0] * 5, [100.5] * 5, None),
+        ([100.0] * 5, [100.0, 100.0, 900.0, 100.0, 100.0], None),
+        ([100.0] * 3, [], None),
+    ],
+)
+def test_a_restatement_multiplies_all_days_by_one_number(
+    kept: list[float], new: list[float], factor: float | None
+) -> None:
+    found = restatement(candles(kept), candles(new))
+    assert found == (None if factor is None else pytest.approx(factor))
+
+
+def test_the_newest_price_is_never_taken_for_a_slip() -> None:
+    collapse = [63.856, 33.144, 16.867, 1.0629]
+    assert not any(is_jump(collapse, index) for index in range(len(collapse)))
+    assert is_jump([100.0, 100.0, 9000.0, 100.0, 100.0], 2)
