@@ -16,7 +16,7 @@ from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
 from coincast_chassis.errors import KINDS, CoincastError, NotReady, Unavailable
-from coincast_chassis.grpc.error_mapping import plainly
+from coincast_chassis.grpc.error_mapping import without_addresses
 from coincast_forecast.domain import Provenance
 from coincast_forecast.grpc.proto_mapping import provenance_of
 from coincast_forecast.history.cache import CLOCK_COIN
@@ -45,7 +45,7 @@ class MarketClient:
         try:
             return await self._fetch_many(ids, vs_currency, days)
         except Unavailable as error:
-            raise plainly(error, UNAVAILABLE) from error
+            raise without_addresses(error, UNAVAILABLE) from error
 
     async def last_closed_day(self, vs_currency: str) -> date:
         """Return the newest closed day of the coin that trades at all hours."""
@@ -77,7 +77,7 @@ class MarketClient:
         try:
             reply = await self._stub.GetHistory(request, timeout=self._timeout_seconds)
         except Unavailable as error:
-            return plainly(error, UNAVAILABLE)
+            return without_addresses(error, UNAVAILABLE)
         except CoincastError as error:
             return error
         return history_of(coin, [await asyncio.to_thread(chunk_of, reply.history)])

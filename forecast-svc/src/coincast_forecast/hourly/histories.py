@@ -13,7 +13,7 @@ from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, NotReady, Unavailable
-from coincast_chassis.grpc.error_mapping import plainly
+from coincast_chassis.grpc.error_mapping import without_addresses
 from coincast_forecast.domain import Provenance
 from coincast_forecast.grpc.proto_mapping import provenance_of
 from coincast_forecast.history.market_client import UNAVAILABLE, error_of
@@ -77,7 +77,7 @@ class HourlyHistories:
                 else:
                     spans.setdefault(reply.history.id, []).append(reply.history)
         except CoincastError as error:
-            plain = plainly(error, UNAVAILABLE) if isinstance(error, Unavailable) else error
+            plain = without_addresses(error, UNAVAILABLE) if isinstance(error, Unavailable) else error
             return {coin: found.get(coin, plain) for coin in ids}
         for coin, parts in spans.items():
             # Two thousand hours take milliseconds to convert.

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
-from coincast_chassis.grpc.error_mapping import plainly
+from coincast_chassis.grpc.error_mapping import without_addresses
 from coincast_chassis.resilience.breaker import Breaker
 
 Result = TypeVar("Result")
@@ -105,7 +105,7 @@ class ResilientStub:
             raise self._sanitize(error) from error
 
     def _sanitize(self, error: Unavailable) -> Unavailable:
-        return plainly(error, f"{self.name} does not answer.")
+        return without_addresses(error, f"{self.name} does not answer.")
 
     def _seconds(self, deadline_seconds: float | None) -> float:
         seconds = deadline_seconds or self.deadline_seconds

@@ -1,5 +1,7 @@
 """How a Coincast service runs: settings, logs, metrics, health, gRPC, errors, shutdown."""
 
+from __future__ import annotations
+
 import os
 
 # With gRPC's own handlers of fork(), a process started while calls are under way may abort before it has

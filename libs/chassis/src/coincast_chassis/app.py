@@ -1,5 +1,7 @@
 """What a service's composition root gives to the chassis."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,7 @@
 """Time as a dependency: the system's, or one that a test moves by hand."""
 
+from __future__ import annotations
+
 import time
 from typing import Protocol
 

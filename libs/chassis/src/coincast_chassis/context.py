@@ -1,5 +1,7 @@
 """What travels with a request: its id, its trace, and how long it has left."""
 
+from __future__ import annotations
+
 import contextvars
 import secrets
 import time
@@ -14,7 +16,7 @@ _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 def request_id() -> str:
-    """The id of the request being served; empty outside of one."""
+    """Return the id of the request being served; empty outside of one."""
     return _request_id.get()
 
 
@@ -30,22 +32,22 @@ def remaining_seconds() -> float | None:
 
 
 def new_request_id() -> str:
-    """A fresh id, 16 hex digits."""
+    """Return a fresh id, 16 hex digits."""
     return secrets.token_hex(8)
 
 
 def new_trace_id() -> str:
-    """A fresh W3C trace id, 32 hex digits."""
+    """Return a fresh W3C trace id, 32 hex digits."""
     return secrets.token_hex(16)
 
 
 def safe_id(text: str | None) -> str:
-    """An id from outside, or empty where it is too long or could forge a log line or a header."""
+    """Return an id from outside, or empty where it is too long or could forge a log line or a header."""
     return text if text and len(text) <= 128 and _SAFE.issuperset(text) else ""
 
 
 def parse_traceparent(header: str | None) -> str:
-    """The trace id of a W3C `traceparent` header; empty where there is none or it is malformed."""
+    """Return the trace id of a W3C `traceparent` header; empty where there is none or it is malformed."""
     parts = (header or "").split("-")
     if len(parts) < 4 or len(parts[1]) != 32 or set(parts[1]) <= {"0"}:
         return ""
@@ -76,7 +78,7 @@ def bind(
 
 
 def detached() -> contextvars.Context:
-    """A copy of the context without its deadline, for work that outlives the caller who began it."""
+    """Return a copy of the context without its deadline, for work that outlives the caller who began it."""
     context = contextvars.copy_context()
     context.run(_deadline.set, None)
     return context

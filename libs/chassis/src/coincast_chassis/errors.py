@@ -10,6 +10,8 @@ CoincastError
 └── Timeout        the deadline passed
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 

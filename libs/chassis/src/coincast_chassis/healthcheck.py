@@ -7,12 +7,14 @@ second of CPU each time, and fail first on a busy machine. `serving` reads coinc
 port, which follows the gRPC health service; orchestrators that speak gRPC health ask that directly.
 """
 
+from __future__ import annotations
+
 import socket
 import sys
 
 
 def ask(port: int, path: str, timeout_seconds: float = 5.0) -> bytes:
-    """What a local HTTP port answers to GET, head included; empty where it does not answer."""
+    """Return what a local HTTP port answers to GET, head included; empty where it does not answer."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout_seconds) as connection:
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())

@@ -1,5 +1,7 @@
 """The error tree as one item of a reply and back: for what fails beside others that do not."""
 
+from __future__ import annotations
+
 from coincast.common.v1 import common_pb2 as common
 from coincast_chassis.errors import KINDS, CoincastError
 
@@ -7,7 +9,7 @@ _PREFIX = "ERROR_KIND_"
 
 
 def to_item_error(error: CoincastError, *, item: str = "") -> common.ItemError:
-    """The whole error; `item` says which item it speaks of."""
+    """Return the whole error; `item` says which item it speaks of."""
     return common.ItemError(
         id=item,
         kind=common.ErrorKind.Value(_PREFIX + error.kind.upper()),
@@ -19,7 +21,7 @@ def to_item_error(error: CoincastError, *, item: str = "") -> common.ItemError:
 
 
 def from_item_error(item: common.ItemError) -> CoincastError:
-    """The error that the service met; of a kind that is not known here, the tree's root."""
+    """Return the error that the service met; of a kind that is not known here, the tree's root."""
     kind = common.ErrorKind.Name(item.kind) if item.kind in common.ErrorKind.values() else ""
     cls = KINDS.get(kind.removeprefix(_PREFIX).lower(), CoincastError)
     retry_after = item.retry_after_seconds if item.HasField("retry_after_seconds") else None

@@ -1,5 +1,7 @@
 """A Redis client that gives up quickly: a cache that hangs is worse than one that is away."""
 
+from __future__ import annotations
+
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -8,7 +10,7 @@ from redis.backoff import NoBackoff
 def open_redis(
     url: str, *, max_connections: int = 50, timeout_seconds: float = 0.05, decode_responses: bool = False
 ) -> redis.asyncio.Redis:
-    """A client over a pool of its own; close it with `await client.aclose()`.
+    """Return a client over a pool of its own; close it with `await client.aclose()`.
 
     With redis-py's defaults a stopped server costs a caller 58 s. Here connecting, a command and the wait
     for a free connection cost `timeout_seconds` each at most, and nothing is tried twice. Blocking commands

@@ -1,5 +1,7 @@
 """Runs a gRPC service: as a process, or inside a test."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import signal
@@ -25,7 +27,7 @@ log = get_logger("coincast.run")
 
 
 def run_service(name: str, settings_class: type[Settings], build: Build) -> NoReturn:
-    """The whole life of a service's process: settings, telemetry, build, warm, serve, drain, close.
+    """Run a service's process: load settings, build, warm up, serve, drain, close.
 
     Ends with 0 after SIGTERM or SIGINT, 2 where the machine or the settings need a change (one line says
     which), 1 after a crash.
@@ -99,7 +101,7 @@ async def _started(app: ServiceApp, settings: ServiceSettings) -> AsyncIterator[
 async def serve(
     name: str, settings: Settings, build: Callable[[Settings, AsyncExitStack], Awaitable[ServiceApp]]
 ) -> AsyncIterator[str]:
-    """The service in this process, warm and serving, at the address it yields; for tests.
+    """Serve in this process, warmed up, at the address that it yields; for tests.
 
     No metrics port, no signals, no telemetry: those belong to the process.
     """

@@ -1,5 +1,7 @@
 """Typed settings from the environment and from files of secrets."""
 
+from __future__ import annotations
+
 import difflib
 import os
 import sys
@@ -13,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ServiceSettings(BaseSettings):
     """What every service has. A subclass sets its own `env_prefix` (MARKET_, ...) and default ports."""
 
-    # An empty variable is none at all, as compose files pass what nobody has set.
+    # An empty variable is none at all, as compose files pass unset variables.
     model_config = SettingsConfigDict(
         extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
     )
@@ -41,7 +43,7 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 def load_settings(cls: type[Settings]) -> Settings:
-    """The settings from environment and secrets; a bad value ends the process with one line and code 2.
+    """Return the settings from environment and secrets; a bad value ends the process with code 2.
 
     Secrets are files named like their variable in small letters (`market_api_key`) in the folders of
     COINCAST_SECRETS_DIR (separated by colons, the last one wins; default /run/secrets). A variable with
@@ -74,7 +76,7 @@ def explain(cls: type[ServiceSettings], error: ValidationError) -> list[str]:
 
 
 def unknown_variables(cls: type[ServiceSettings], environ: dict[str, str] | os._Environ[str]) -> list[str]:
-    """A line for each variable that has the prefix and names no setting: mostly a slip of the keyboard."""
+    """Return a line for each variable that has the prefix and names no setting, mostly a typing error."""
     prefix = cls.model_config.get("env_prefix", "").upper()
     known = [f"{prefix}{name}".upper() for name in cls.model_fields]
     lines = []

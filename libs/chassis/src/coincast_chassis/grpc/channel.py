@@ -2,6 +2,8 @@
 
 # ruff: noqa: ASYNC109 - `timeout` is gRPC's own name for the limit that it enforces itself
 
+from __future__ import annotations
+
 import asyncio
 import json
 import time
@@ -47,7 +49,7 @@ def service_config(service: str) -> str:
 
 
 def channel_options(service: str) -> list[tuple[str, int | str]]:
-    """What a channel is opened with; each option closes a measured trap of the library."""
+    """Return what a channel is opened with; each option closes a measured trap of the library."""
     return [
         ("grpc.service_config", service_config(service)),
         ("grpc.enable_retries", 1),
@@ -78,11 +80,11 @@ def open_channel(
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     tracing: Tracing | None = None,
 ) -> grpc.aio.Channel:
-    """A channel to `host:port` (or dns:///name:port) for the service of that full name; make it once.
+    """Return a channel to `host:port` (or dns:///name:port) for the service of that full name; make it once.
 
     Calls carry request id and trace, and end at the earlier of their `timeout`, the request's own deadline
     and `timeout_seconds` (streams: without the last). What fails is raised as a CoincastError.
-    An empty `service` asks nobody's health first: for those who ask for health themselves.
+    An empty `service` skips the health check of the service, for callers that check it themselves.
     """
     inner = grpc.aio.insecure_channel(target, options=channel_options(service))
     return _Channel(inner, service, timeout_seconds, tracing or current_tracing())
@@ -116,7 +118,7 @@ class _Channel(grpc.aio.Channel):
     def _unary(self, path: str, invoke: Callable[..., Any]) -> Callable[..., Any]:
         async def call(request: Any, *, timeout: float | None = None, metadata: Any = (), **rest: Any) -> Any:
             with self._tracing.span(path.lstrip("/"), kind=SpanKind.CLIENT):
-                watch = _Watch(path)
+                watch = _CallTimer(path)
                 try:
                     limit = self._limit(timeout, self._timeout_seconds)
                     return await invoke(request, timeout=limit, metadata=_outgoing(metadata), **rest)
@@ -135,7 +137,7 @@ class _Channel(grpc.aio.Channel):
         async def call(
             request: Any, *, timeout: float | None = None, metadata: Any = (), **rest: Any
         ) -> AsyncIterator[Any]:
-            watch, stream = _Watch(path), None
+            watch, stream = _CallTimer(path), None
             try:
                 stream = invoke(
                     request, timeout=self._limit(timeout, None), metadata=_outgoing(metadata), **rest
@@ -155,19 +157,21 @@ class _Channel(grpc.aio.Channel):
 
         return call
 
-    def _limit(self, asked: float | None, default: float | None) -> float | None:
-        limits = [seconds for seconds in (asked, default, context.remaining_seconds()) if seconds is not None]
+    def _limit(self, wanted: float | None, default: float | None) -> float | None:
+        limits = [
+            seconds for seconds in (wanted, default, context.remaining_seconds()) if seconds is not None
+        ]
         limit = min(limits, default=None)
         if limit is not None and limit <= 0:
             raise Timeout("The deadline had passed before the call was made.")
         return limit
 
-    async def __aenter__(self) -> "_Channel":
-        """Closes at the end of the block."""
+    async def __aenter__(self) -> _Channel:
+        """Return itself; it closes at the end of the block."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close at once: whoever calls has ended by now."""
+        """Close at once: no caller is left by now."""
         await self.close()
 
     async def close(self, grace: float | None = None) -> None:
@@ -187,7 +191,7 @@ class _Channel(grpc.aio.Channel):
         await self._inner.channel_ready()
 
 
-class _Watch:
+class _CallTimer:
     """Times and counts one outgoing call."""
 
     __slots__ = ("_started", "_where", "code")

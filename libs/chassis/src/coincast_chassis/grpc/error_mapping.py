@@ -1,5 +1,7 @@
 """The error tree as gRPC status and back; field, suggestions and retry-after survive the hop."""
 
+from __future__ import annotations
+
 import json
 import math
 
@@ -39,7 +41,7 @@ ERROR = {status: error for error, status in STATUS.items()}
 
 
 def status_of(error: BaseException) -> grpc.StatusCode:
-    """The status of an error; INTERNAL for what is not of the tree."""
+    """Return the status of an error; INTERNAL for what is not of the tree."""
     for cls in type(error).__mro__:
         if cls in STATUS:
             return STATUS[cls]
@@ -47,7 +49,7 @@ def status_of(error: BaseException) -> grpc.StatusCode:
 
 
 def to_status(error: CoincastError) -> status_pb2.Status:
-    """The rich status (google.rpc) that carries the whole error."""
+    """Return the rich status (google.rpc) that carries the whole error."""
     info = error_details_pb2.ErrorInfo(reason=error.kind.upper(), domain=DOMAIN)
     if error.suggestions:
         info.metadata["suggestions"] = json.dumps([s[:100] for s in error.suggestions[:MAX_SUGGESTIONS]])
@@ -72,7 +74,7 @@ def to_status(error: CoincastError) -> status_pb2.Status:
 
 
 def trailers_of(error: CoincastError) -> tuple[tuple[str, str | bytes], ...]:
-    """The trailing metadata of a refused call: the details, and word that a blind retry is of no use.
+    """Return the trailing metadata of a refused call: the details, and word that a blind retry is of no use.
 
     Without the pushback a client's retry policy would send a call again that was answered with UNAVAILABLE
     on purpose, and so multiply the load on an upstream that is already down.
@@ -82,7 +84,7 @@ def trailers_of(error: CoincastError) -> tuple[tuple[str, str | bytes], ...]:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> CoincastError:
-    """The error that the server raised; for what it did not raise (connection, deadline) the nearest kind."""
+    """Return the error that the server raised, or the nearest kind for a lost connection or a deadline."""
     try:
         status = rpc_status.from_call(error)
     except ValueError:  # details that contradict the status: believe the status alone
@@ -113,9 +115,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> CoincastErro
     return found
 
 
-def plainly(error: Unavailable, message: str) -> Unavailable:
-    """A lost connection in words that readers of a reply may see, since gRPC's own hold addresses; what the
-    service answered itself stays as it is.
+def without_addresses(error: Unavailable, message: str) -> Unavailable:
+    """Return a lost connection in words without addresses, which gRPC's own hold.
+
+    What the service answered itself stays as it is.
     """
     return error if error.answered else Unavailable(message, retry_after_seconds=error.retry_after_seconds)
 

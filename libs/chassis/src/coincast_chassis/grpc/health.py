@@ -1,5 +1,7 @@
 """The standard gRPC health service, moved for all services of a process together."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +19,7 @@ class _Watched(health.aio.HealthServicer):  # type: ignore[misc]  # the library 
     """The library's servicer, whose watches can be ended.
 
     A watch lives as long as its connection. Left to the server's stop it is cancelled in the middle, which
-    gRPC logs as an error that nobody handled.
+    gRPC logs as an unhandled error.
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,7 @@
 """The gRPC server: its options, its services, its start and its drain."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 

@@ -41,7 +41,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of the method, wrapped once and kept."""
+        """Return the handler of the method, wrapped once and kept."""
         path = handler_call_details.method
         if (known := self._handlers.get(path)) is not None:
             return known
@@ -168,7 +168,7 @@ class _Outcome:
         self.error: Exception | None = None
 
     def name(self) -> str:
-        """The gRPC status by name."""
+        """Return the gRPC status by name."""
         if self.error is not None:
             return status_of(self.error).name
         return self.code or "OK"

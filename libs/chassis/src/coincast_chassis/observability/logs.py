@@ -1,5 +1,7 @@
 """Structured logs on stdout: JSON a line, or text for a person; request id and trace id on every line."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import sys
@@ -28,7 +30,7 @@ def _scrub(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _is_an_error(record: logging.LogRecord) -> bool:
-    """gRPC logs a call cancelled before its first step, as at a stop, as an exception not handled."""
+    """Return whether a record is an error; gRPC logs a call cancelled before its first step as one."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
@@ -88,6 +90,6 @@ def configure_logs(
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; call it as `log.info("what happened", key=value)`. Values are never secrets."""
+    """Return a logger; call it as `log.info("what happened", key=value)`. Values are never secrets."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger

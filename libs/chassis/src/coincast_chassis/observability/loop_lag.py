@@ -1,5 +1,7 @@
 """Measures how late the event loop is: the first sign of something that blocks it."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 

@@ -4,6 +4,8 @@ Each package declares its own in a module `metrics.py`, named coincast_<service>
 values a label.
 """
 
+from __future__ import annotations
+
 import platform
 import shutil
 from collections.abc import Iterator
@@ -59,7 +61,7 @@ _STATES = {"closed": 0, "half-open": 1, "open": 2}
 
 
 def watch_breaker(name: str, _before: str, after: str) -> None:
-    """A listener for `Breaker(listeners=...)`: keeps its state and counts its changes."""
+    """Return a listener for `Breaker(listeners=...)`: keeps its state and counts its changes."""
     BREAKER_STATE.labels(name).set(_STATES[after])
     BREAKER_MOVES.labels(name, after).inc()
 
@@ -78,7 +80,7 @@ def watch_disk(name: str, path: Path) -> None:
 
 
 def exemplar() -> dict[str, str] | None:
-    """The trace to hang on an observation, where the request has one."""
+    """Return the trace to hang on an observation, where the request has one."""
     trace_id = context.trace_id()
     return {"trace_id": trace_id} if trace_id else None
 
@@ -88,7 +90,7 @@ def observe_latency(latency: Histogram, seconds: float, trace_id: str = "") -> N
 
     `latency` is a histogram or a child of one (`SECONDS.labels(route)`). Without `trace_id` the one bound to
     the running request is taken (`context.bind`); where there is none either, the figure is kept alone.
-    gRPC calls are observed with it on both sides; whoever serves HTTP calls it once a request.
+    gRPC calls are observed with it on both sides; an HTTP server calls it once a request.
     """
     labels = {"trace_id": trace_id} if trace_id else exemplar()
     latency.observe(seconds, labels)

@@ -1,5 +1,7 @@
 """What a process takes of its machine, told by every service in the same way."""
 
+from __future__ import annotations
+
 import os
 import time
 from typing import Any
@@ -19,7 +21,7 @@ class ProcessWatch:
         self._process.cpu_percent(interval=None)
 
     def read(self) -> process_pb2.GetProcessResponse:
-        """The process and its machine now."""
+        """Return the process and its machine now."""
         with self._process.oneshot():
             disk = psutil.disk_usage(".")
             return process_pb2.GetProcessResponse(
@@ -43,5 +45,5 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
     async def GetProcess(  # noqa: N802 - the contract's name
         self, request: process_pb2.GetProcessRequest, context: Any
     ) -> process_pb2.GetProcessResponse:
-        """The process and its machine now."""
+        """Return the process and its machine now."""
         return self._watch.read()

@@ -1,5 +1,7 @@
 """Hides secrets in whatever leaves the process: log lines, error reports."""
 
+from __future__ import annotations
+
 import re
 from typing import Any
 
@@ -15,7 +17,7 @@ _URL_PASSWORD = re.compile(r"(?P<lead>://[^/\s:@]*:)(?P<secret>[^\s'\"]+)(?=@)")
 
 
 def scrub(value: Any, key: str = "") -> Any:
-    """The value with everything hidden that is named like a secret or looks like one."""
+    """Return the value with everything hidden that is named like a secret or looks like one."""
     if isinstance(value, dict):
         return {name: scrub(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -26,6 +28,6 @@ def scrub(value: Any, key: str = "") -> Any:
 
 
 def scrub_text(text: str) -> str:
-    """The text without keys in addresses, headers and passwords in URLs."""
+    """Return the text without keys in addresses, headers and passwords in URLs."""
     text = _URL_PASSWORD.sub(rf"\g<lead>{HIDDEN}", text)
     return _SECRET_TEXT.sub(rf"\g<lead>{HIDDEN}", text)

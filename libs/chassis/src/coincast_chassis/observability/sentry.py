@@ -1,5 +1,7 @@
 """Error reports to Sentry, imported only where a DSN is set; secrets are scrubbed before they leave."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ _LEVELS = ("error", "critical")
 
 
 def report(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A tap of the logs: errors become reports, the rest the trail that leads to one."""
+    """Return a tap of the logs: errors become reports, the rest the trail that leads to one."""
     level, message = str(event.get("level", "info")), str(event.get("event", ""))
     if level not in _LEVELS:
         data = {name: value for name, value in event.items() if isinstance(value, str | int | float)}

@@ -1,5 +1,7 @@
 """What every process starts first and stops last: logs, error reports, traces, build info."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -13,7 +15,7 @@ Around = Callable[[str], AbstractContextManager[None]]
 
 @contextmanager
 def telemetry(name: str, settings: ServiceSettings) -> Iterator[Tracing]:
-    """Logs, Sentry and traces as the settings say; yields the traces for channels and server."""
+    """Configure logs, Sentry and traces by the settings; yield the traces for channels and server."""
     version = metrics.tell_build(name)
     with _logs(name, settings, version) as around:
         tracing = open_tracing(

@@ -1,5 +1,7 @@
 """OpenTelemetry: spans over gRPC and HTTP, off unless a collector is configured; W3C trace context always."""
 
+from __future__ import annotations
+
 import contextvars
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -30,7 +32,7 @@ class Tracing:
     def span(
         self, name: str, *, kind: trace.SpanKind = trace.SpanKind.INTERNAL, traceparent: str | None = None
     ) -> Iterator[trace.Span]:
-        """A span for the block, child of `traceparent` where given, else of the running span."""
+        """Return a span for the block, child of `traceparent` where given, else of the running span."""
         with ExitStack() as stack:
             if self._around_requests is not None and kind is trace.SpanKind.SERVER:
                 stack.enter_context(self._around_requests(name))
@@ -40,8 +42,8 @@ class Tracing:
             parent = _PROPAGATOR.extract({TRACEPARENT: traceparent}) if traceparent else None
             yield stack.enter_context(self._tracer.start_as_current_span(name, context=parent, kind=kind))
 
-    def with_requests(self, around: Callable[[str], AbstractContextManager[None]]) -> "Tracing":
-        """The same, with another block around each request served (Sentry's transactions)."""
+    def with_requests(self, around: Callable[[str], AbstractContextManager[None]]) -> Tracing:
+        """Return the same, with another block around each request served (Sentry's transactions)."""
         return Tracing(self._tracer, self._shutdown, around_requests=around)
 
     @property
@@ -63,7 +65,7 @@ _current: contextvars.ContextVar[Tracing | None] = contextvars.ContextVar("coinc
 
 
 def current_tracing() -> Tracing:
-    """The tracing of this process (`use_tracing` sets it); one that is off where there is none."""
+    """Return the tracing of this process (`use_tracing` sets it); one that is off where there is none."""
     return _current.get() or Tracing()
 
 
@@ -95,7 +97,7 @@ def open_tracing(
 
 
 def outgoing_traceparent() -> str:
-    """The `traceparent` for the next hop: the running span's, else the bound trace id with a new parent."""
+    """Return the `traceparent` for the next hop: the span's, else the bound trace id with a new parent."""
     carrier: dict[str, str] = {}
     if trace.get_current_span().get_span_context().is_valid:
         _PROPAGATOR.inject(carrier)
@@ -105,7 +107,7 @@ def outgoing_traceparent() -> str:
 
 
 def current_trace_id(metadata: Mapping[str, str]) -> str:
-    """The trace id of the running span, else that of the incoming `traceparent`, else a new one."""
+    """Return the trace id of the running span, else that of the incoming `traceparent`, else a new one."""
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
         return trace.format_trace_id(span.trace_id)

@@ -1,5 +1,7 @@
 """Where spans go: the part of tracing that needs OpenTelemetry's SDK, imported only where it is on."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -11,15 +13,16 @@ from opentelemetry.trace import Tracer
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:
-    """Sends spans over OTLP/gRPC; a collector that is away costs nothing but its spans."""
+    """Return an exporter over OTLP/gRPC; a collector that is away costs nothing but its spans."""
     return OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=2)
 
 
 def exporting(
     exporter: SpanExporter, attributes: Mapping[str, str], *, sample_rate: float = 1.0
 ) -> tuple[Tracer, Callable[[], None]]:
-    """A tracer that sends in batches to `exporter`, and what ends it; a caller's decision to sample or not is
-    followed.
+    """Return a tracer that sends in batches to `exporter`, and the function that ends it.
+
+    A caller's decision to sample or not is followed.
     """
     sampler = ParentBased(TraceIdRatioBased(sample_rate))
     provider = TracerProvider(resource=Resource.create(dict(attributes)), sampler=sampler)

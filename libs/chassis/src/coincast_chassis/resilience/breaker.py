@@ -1,5 +1,7 @@
 """A circuit breaker for asyncio: pybreaker holds the state, this gate decides who passes and what counts."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

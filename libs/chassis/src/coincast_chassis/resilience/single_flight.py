@@ -1,5 +1,7 @@
 """One fetch for all who ask for the same thing at the same time."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
@@ -14,7 +16,7 @@ class SingleFlight(Generic[K, V]):
     """The first caller starts the fetch, the others share it; it outlives any one caller.
 
     A caller that is cancelled leaves alone: the fetch goes on for the others (and for the cache that it
-    fills), without the deadline of whoever happened to be first.
+    fills), without the deadline of the first caller.
     """
 
     def __init__(self) -> None:
@@ -24,7 +26,7 @@ class SingleFlight(Generic[K, V]):
         return len(self._flights)
 
     async def do(self, key: K, fetch: Callable[[], Awaitable[V]]) -> V:
-        """The result of `fetch`, or the error it raised, shared by all callers of `key` meanwhile."""
+        """Return the result of `fetch`, or the error it raised, shared by all callers of `key` meanwhile."""
         task = self._flights.get(key)
         if task is None:
             task = self._start(key, fetch)
