@@ -27,6 +27,7 @@ VIEWS = {
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
 SETTLE_MS = 2500
+ANSWER_MS = 30_000
 
 
 def take(browser: Browser, url: str, folder: Path) -> list[Path]:
@@ -47,6 +48,9 @@ def take(browser: Browser, url: str, folder: Path) -> list[Path]:
             context = browser.new_context(viewport=viewport, color_scheme=theme, has_touch=kind == "phone")  # type: ignore[arg-type]
             page = context.new_page()
             page.goto(url + path, wait_until="networkidle" if name == "health" else "load")
+            if path.startswith(("/#style", "/#coin")) or path == "/":
+                # The picture is of an answer, not of a page that waits for one.
+                page.get_by_text("times in 10").first.wait_for(timeout=ANSWER_MS)
             page.wait_for_timeout(SETTLE_MS)
             target = folder / f"{name}-{kind}.jpg"
             page.screenshot(path=target, full_page=kind == "phone", type="jpeg", quality=72)

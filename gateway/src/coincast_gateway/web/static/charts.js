@@ -30,7 +30,7 @@
   }
 
   // A spark line; `values` oldest first.
-  function spark(values, width = 96, height = 28) {
+  function spark(values, width = 76, height = 28) {
     const known = values.filter((v) => Number.isFinite(v));
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "spark", "aria-hidden": "true" });
     if (known.length < 2) return picture;
