@@ -8,6 +8,7 @@ import pytest
 from coincast_modelkit.scenarios.portfolio import tail_weights, value_at_risk
 from coincast_training.evaluation.risk.acceptance import demanded
 from coincast_training.evaluation.risk.baskets import fixed_baskets
+from coincast_training.evaluation.risk.runner import few_days_note
 from coincast_training.evaluation.risk.scores import (
     calibration_bins,
     calibration_error,
@@ -144,6 +145,11 @@ def test_every_figure_demanded_stays_in_the_list() -> None:
     )
     for words in (*wanted, *also):
         assert any(words in entry["name"] for entry in nothing), words
+
+
+@pytest.mark.parametrize(("days", "notes"), [(150, 1), (999, 1), (1000, 0), (1338, 0)])
+def test_few_days_are_said_beside_the_verdicts(days: int, notes: int) -> None:
+    assert len(few_days_note(days)) == notes
 
 
 @pytest.mark.parametrize(

@@ -164,4 +164,4 @@ def _exact(r: Results) -> Iterator[dict[str, Any]]:
     value = _get(r, "var", "components_sum_off")
     yield _at_most("components of ES off from the whole, share of the holdings", value, 1e-9, 1e-12)
     value = _get(r, "milliseconds")
-    yield _at_most("1,000 paths x 10 coins x 7 days, ms", value, 20.0, 5.0)
+    yield _at_most("1,000 paths x 10 coins x 7 days, ms of processor time", value, 20.0, 5.0)

@@ -39,6 +39,9 @@ def _head(found: Found) -> Iterator[str]:
         f"{about['seconds']['all']:.0f} s."
     )
     yield ""
+    for note in about["notes"]:
+        yield f"- {note}"
+    yield ""
 
 
 def _figures(found: Found) -> Iterator[str]:
