@@ -178,3 +178,19 @@ async def test_unknown_paths_methods_and_coins(http: httpx2.AsyncClient) -> None
     missing = await http.get("/coins/bitcon/history")
     assert missing.status_code == 404
     assert missing.json()["suggestions"] == ["bitcoin"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "same"),
+    [
+        ("/prices/?ids=bitcoin", "/prices?ids=bitcoin"),
+        ("/coins/bitcoin/history/?days=2", "/coins/bitcoin/history?days=2"),
+        ("/forecasts?ids=bitcoin&model=LightGBM", "/forecasts?ids=bitcoin&model=lightgbm"),
+        ("/forecasts?ids=bitcoin&model=ensemble", "/forecasts?ids=bitcoin&model=ml_ensemble"),
+        ("/forecasts?ids=bitcoin&levels=99.9", "/forecasts?ids=bitcoin&levels=99.9"),
+    ],
+)
+async def test_near_spellings_are_understood(http: httpx2.AsyncClient, asked: str, same: str) -> None:
+    reply = await http.get(asked)
+    assert reply.status_code == 200
+    assert reply.content == (await http.get(same)).content

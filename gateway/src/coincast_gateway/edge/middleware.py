@@ -94,6 +94,9 @@ class EdgeMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        if scope["path"][-1:] == "/" and len(scope["path"]) > 1:
+            # A trailing slash makes no difference.
+            scope["path"] = scope["path"].rstrip("/") or "/"
         auth = self._authenticator.try_local(scope) or await self._authenticator.authenticate(scope)
         request_id = self._request_id(scope)
         own: Headers = [(b"x-request-id", request_id.encode()), NOSNIFF, *auth.headers]

@@ -118,7 +118,7 @@ class Collector:
     def _own(self) -> Component:
         process = process_figures(self._watch.read())
         asked = self._hot.hits + self._hot.asked
-        shed = self._recent.failures / self._recent.requests if self._recent.requests else 0.0
+        error_share, since_seconds = self._recent.recent_errors()
         figures = {
             "response_times": percentiles_ms(self._recent.seconds),
             "response_times_by_route": {
@@ -136,8 +136,11 @@ class Collector:
             "workers": self._workers,
         }
         complaints = []
-        if shed > 0.05:
-            complaints.append(f"{shed:.0%} of its replies since the start were errors of the server's side.")
+        if error_share > 0.05:
+            complaints.append(
+                f"{error_share:.0%} of its replies of the last 5 minutes were server errors, "
+                f"the first one {since_seconds:.0f} s ago."
+            )
         if process["disk_free_percent"] < LOW_DISK_PERCENT:
             complaints.append(f"Only {process['disk_free_percent']} % of the disk is free.")
         p95 = figures["response_times"]["p95_ms"]  # type: ignore[index]  # a dictionary by construction

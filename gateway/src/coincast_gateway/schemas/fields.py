@@ -14,6 +14,8 @@ MAX_CURRENCIES = 20
 # CoinGecko's own ids: lower-case letters, digits, a few marks; nothing that could leave a path or a log line.
 COIN_ID = re.compile(r"[a-z0-9][a-z0-9._\-]{0,127}\Z")
 CURRENCY = r"^[A-Za-z]{2,10}$"
+# From 1 to 99.9, with at most one decimal.
+LEVEL = r"([1-9][0-9]?|[1-9]\.[0-9]|[1-9][0-9]\.[0-9])"
 TEXT_ID = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,127}$"
 
 
@@ -112,7 +114,7 @@ Levels = Annotated[
     tuple[Annotated[float, Field(ge=1, le=99.9)], ...],
     BeforeValidator(_numbers),
     Field(min_length=1, max_length=10),
-    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]?(,[1-9][0-9]?){0,9}$"}),
+    WithJsonSchema({"type": "string", "pattern": rf"^{LEVEL}(,{LEVEL}){{0,9}}$"}),
     Field(description="Interval levels in percent, 1 to 99.9, at most 10, separated by commas."),
 ]
 

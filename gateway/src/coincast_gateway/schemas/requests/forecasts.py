@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from coincast_gateway.schemas.fields import (
     CoinId,
@@ -33,8 +33,20 @@ Hours = Annotated[
     ),
     PlainInteger,
 ]
-MonitoredService = Annotated[
-    ModelName, Field(description="Which model answers; auto takes the one with the best recent record.")
+# What people call the models.
+MODEL_ALIASES = {"ensemble": "ml_ensemble", "ml-ensemble": "ml_ensemble", "lgbm": "lightgbm"}
+
+
+def _model_name(value: Any) -> Any:
+    """Return the name of a model: in lower case, with the usual short names resolved."""
+    name = value.strip().lower() if isinstance(value, str) else value
+    return MODEL_ALIASES.get(name, name)
+
+
+RequestedModel = Annotated[
+    ModelName,
+    BeforeValidator(_model_name),
+    Field(description="Which model answers; auto takes the one with the best recent record."),
 ]
 
 
@@ -44,7 +56,7 @@ class ForecastsQuery(RequestQuery):
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
     days: Days = 7
     hours: Hours = None
-    model: MonitoredService = "auto"
+    model: RequestedModel = "auto"
     vs_currency: Currency = "usd"
     levels: Annotated[Levels, Field(examples=["80,95"])] = (80.0, 95.0)
     quantiles: Annotated[Probabilities, Field(examples=["0.1,0.5,0.9"])] = ()
@@ -55,7 +67,7 @@ class ExplainQuery(RequestQuery):
 
     id: CoinId
     days: Days = 7
-    model: MonitoredService = "auto"
+    model: RequestedModel = "auto"
     vs_currency: Currency = "usd"
     features: Annotated[
         int, Field(ge=1, le=20, description="How many of the most telling features."), PlainInteger

@@ -17,7 +17,7 @@ from coincast_gateway.schemas.fields import (
     WholeNumber,
     join_repeated,
 )
-from coincast_gateway.schemas.requests.forecasts import MonitoredService
+from coincast_gateway.schemas.requests.forecasts import RequestedModel
 from coincast_gateway.schemas.requests.training import Body
 
 MAX_LEVELS = 10
@@ -73,7 +73,7 @@ class TouchQuery(RequestQuery):
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
     level: TouchLevels
     days: RiskDays = 7
-    model: MonitoredService = "auto"
+    model: RequestedModel = "auto"
     vs_currency: Currency = "usd"
 
 
@@ -93,7 +93,7 @@ class ScenariosQuery(RequestQuery):
         ),
         PlainInteger,
     ] = 100
-    model: MonitoredService = "auto"
+    model: RequestedModel = "auto"
     vs_currency: Currency = "usd"
 
 
@@ -142,5 +142,5 @@ class PortfolioBody(Body):
             examples=[[95, 99]],
         ),
     ]
-    model: MonitoredService = "auto"
+    model: RequestedModel = "auto"
     vs_currency: Annotated[str, Field(pattern=r"^[A-Za-z]{2,10}$", description="The currency.")] = "usd"
