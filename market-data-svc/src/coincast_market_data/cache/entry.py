@@ -37,6 +37,8 @@ class CacheKind(Generic[T]):
     windows: FreshnessPolicy
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
+    # Whether a value that was read back can be that of its key: the store may hold another's, or a wrong one.
+    is_valid: Callable[[str, T], bool] = lambda _key, _value: True
 
 
 def pack(entry: CacheEntry[T], kind: CacheKind[T]) -> bytes:

@@ -174,21 +174,26 @@ class TwoLevelCache(Generic[T]):
         """What the store has that is newer than what is known; remembered."""
         newer: dict[str, CacheEntry[T]] = {}
         for key, value in values.items():
-            entry = self._unpacked(value)
+            entry = self._unpacked(key, value)
             if entry is not None and (key not in known or entry.stored_at > known[key].stored_at):
                 newer[key] = entry
         self._remember(newer)
         return newer
 
-    def _unpacked(self, data: bytes | None) -> CacheEntry[T] | None:
+    def _unpacked(self, key: str, data: bytes | None) -> CacheEntry[T] | None:
         if data is None:
             return None
         try:
-            return unpack(data, self.kind)
+            entry = unpack(data, self.kind)
+            times = (entry.stored_at, entry.fetched_at, entry.fetch_seconds)
+            valid = all(map(math.isfinite, times)) and self.kind.is_valid(key, entry.value)
         except (ValueError, TypeError, KeyError, AttributeError):
-            self._counts.garbage += 1
-            metrics.REDIS_ERRORS.labels(operation="read", reason="garbage").inc()
-            return None
+            valid = False
+        if valid:
+            return entry
+        self._counts.garbage += 1
+        metrics.REDIS_ERRORS.labels(operation="read", reason="garbage").inc()
+        return None
 
     def _remember(self, entries: Mapping[str, CacheEntry[T]]) -> None:
         for key, entry in entries.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
@@ -15,7 +16,7 @@ from coincast_market_data.cache.entry import CacheEntry, CacheKind
 from coincast_market_data.cache.freshness import FreshnessPolicy
 from coincast_market_data.cache.negative import SetAside
 from coincast_market_data.cache.two_level import TwoLevelCache
-from coincast_market_data.coingecko.parser import Pair, parse_quotes, quote_figure_faults
+from coincast_market_data.coingecko.parser import Pair, parse_quotes, price_fault, quote_figure_faults
 from coincast_market_data.domain import Quote
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.batcher import Outcome
@@ -40,7 +41,19 @@ PLAIN_REASONS = {
 def quote_kind(fresh_seconds: float, if_error_seconds: float) -> CacheKind[Quote | None]:
     """How quotes are kept. None is a pair that the upstream is known not to have."""
     windows = FreshnessPolicy(fresh_seconds, fresh_seconds * 4, max(if_error_seconds, fresh_seconds * 4))
-    return CacheKind("quote", windows, _encode, _decode)
+    return CacheKind("quote", windows, _encode, _decode, is_quote_of)
+
+
+def is_quote_of(key: str, quote: Quote | None) -> bool:
+    """Return whether a quote read back from Redis is of this key, and its figures can be true."""
+    if quote is None:
+        return True
+    figures = (quote.market_cap, quote.volume_24h, quote.change_24h_percent, quote.last_updated_at)
+    return (
+        quote_key((quote.id, quote.vs_currency)) == key
+        and not price_fault(quote.price)
+        and all(value is None or math.isfinite(value) for value in figures)
+    )
 
 
 def quote_key(pair: Pair) -> str:
