@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coincast_chassis import context
 
-# With an older figure at hand nobody waits long for a newer one.
+# A caller with a cached value waits only briefly for a newer one.
 WITH_FALLBACK_SECONDS = 1.5
 WITHOUT_DEADLINE_SECONDS = 30.0
 # What is left of the deadline for the way back, on a busy machine too.

@@ -77,7 +77,7 @@ class SharedStore(Protocol):
         ...
 
     async def claim(self, keys: Sequence[str]) -> Claim:
-        """Take the right to fetch these keys, where nobody else has it."""
+        """Take the leases of these keys, where no other replica has them."""
         ...
 
     async def look(self, keys: Sequence[str]) -> Claim:
@@ -85,7 +85,7 @@ class SharedStore(Protocol):
         ...
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Keep the items for so long, and give up the right to fetch them; nobody waits for it."""
+        """Store the items for so long and release their leases, without waiting."""
         ...
 
     def release(self, keys: Iterable[str]) -> None:

@@ -27,7 +27,7 @@ WORDS_A_REQUEST = 3
 GRACE_TURNS = 6
 # Words under way at a time; the others wait for a turn, which is this process' time and not Redis'.
 AT_ONCE = 8
-# Words that nobody waits for; beyond this they are dropped and counted.
+# Fire-and-forget commands in flight; more are dropped and counted.
 MOST_BEHIND = 500
 LONGEST_PAUSE_SECONDS = 1.0
 # What a broken or lying Redis has been seen to raise out of the client, its parser and our own unpacking.
@@ -82,7 +82,7 @@ class RedisExecutor:
         return self._result(what, task)
 
     def submit(self, what: str, command: Callable[[], Awaitable[object]]) -> None:
-        """Have a command run that nobody waits for; its failure counts like any other."""
+        """Run a fire-and-forget command; its failure counts like any other."""
         if not self.up:
             return
         if self._behind >= MOST_BEHIND:

@@ -14,7 +14,6 @@ from tests.unit.house.sources import PACKAGES, REPOSITORY, package_root, package
 PENDING_NAMES = {
     "coincast_modelkit",
     "coincast_gateway",
-    "coincast_market_data",
     "coincast_forecast",
     "coincast_training",
 }

@@ -23,7 +23,7 @@ from coincast_market_data.identifiers import canonical_currency
 
 REPORT = "report.json"
 LOOK_SECONDS = 0.2
-# A report that nobody came for.
+# A report that was not collected.
 FORGOTTEN_SECONDS = 86_400.0
 log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ class Inbox:
 async def report_of(order: Path, inbox: Inbox, wait_seconds: float) -> list[FileReport]:
     """What the writer says of the files. Raises Conflict where it says nothing in time.
 
-    Where nobody writes, or whoever wrote has ended, this process takes the folder by itself.
+    Where no other process is the writer, this process takes the folder by itself.
     """
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while not (order / REPORT).exists():
@@ -116,7 +116,7 @@ async def report_of(order: Path, inbox: Inbox, wait_seconds: float) -> list[File
 
 
 def _take_away(order: Path) -> None:
-    """In one step: half of it would look like an order that nobody has taken yet."""
+    """Remove the order in one step: half of it would look like an order that was not taken yet."""
     shutil.rmtree(order.rename(order.with_name(f".{order.name}")), ignore_errors=True)
 
 

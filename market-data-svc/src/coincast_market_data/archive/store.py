@@ -72,7 +72,7 @@ class Archive:
         self._tell()
 
     def take_writers_place(self) -> bool:
-        """Become the writer if nobody else is; returns whether this process is it."""
+        """Become the writer if no other process is; return whether this process is it."""
         if self._lock_file is not None:
             return True
         handle = (self._root / ".writer.lock").open("w")

@@ -15,9 +15,7 @@ class Freshness(Enum):
     """What to do with a cached thing."""
 
     FRESH = "fresh"
-    FRESH_REFRESH = (
-        "fresh_refresh"  # serve, and fetch early so that nobody has to wait at the end of the window
-    )
+    FRESH_REFRESH = "fresh_refresh"  # serve, and fetch early so that no caller waits at the end of the window
     STALE_REFRESH = "stale_refresh"  # serve, marked stale, and fetch in the background
     ONLY_IF_ERROR = "only_if_error"  # fetch first; serve, marked stale, where that fails
     GONE = "gone"

@@ -11,7 +11,7 @@ from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.two_level import LeaseResult, TwoLevelCache
 
 T = TypeVar("T")
-# Whoever waits for another replica waits no longer than this, and then fetches by itself.
+# A replica waits for another no longer than this, and then fetches by itself.
 LONGEST_WAIT_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.1

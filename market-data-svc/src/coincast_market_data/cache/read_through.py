@@ -115,7 +115,7 @@ class ReadThrough(Generic[T]):
         return self._answer(entry, reason=error.message)
 
     async def refresh(self, key: str, fetch: Fetch[T]) -> None:
-        """Fetch anew, below the priority of callers."""
+        """Fetch again, below the priority of callers."""
         await self._fetch(key, fetch, Priority.REFRESH)
 
     def _freshness(self, entry: CacheEntry[T] | None) -> Freshness:

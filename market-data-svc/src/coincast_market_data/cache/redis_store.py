@@ -15,7 +15,7 @@ import redis.asyncio
 from coincast_market_data.ports import Claim
 from coincast_market_data.redis_executor import RedisExecutor
 
-# Longer than a fetch with all its retries may take; whoever dies with a lease keeps nobody for longer.
+# Longer than a fetch with all its retries; a replica that dies with a lease blocks the others no longer.
 LEASE_SECONDS = 12.0
 # A holder that cannot be one of ours is garbage.
 TOKEN_MARK = b"coincast-lease-"
@@ -67,7 +67,7 @@ class RedisStore:
         return _values(keys, await self._executor.execute("read", command))
 
     async def claim(self, keys: Sequence[str]) -> Claim:
-        """Which keys this process is to fetch: all that nobody else is fetching. All, where Redis is away."""
+        """Take the leases of keys that no other replica is fetching; of all keys, where Redis is away."""
         names, leases = [self._prefix + key for key in keys], [self._lease(key) for key in keys]
 
         async def command() -> list[list[object]]:
@@ -162,11 +162,11 @@ class NullStore:
         return {}
 
     async def claim(self, keys: Sequence[str]) -> Claim:
-        """Nobody else is there."""
+        """Return all keys as this process' own: there is no other replica."""
         return Claim(tuple(keys), frozenset(), {})
 
     async def look(self, keys: Sequence[str]) -> Claim:
-        """Nobody else is there."""
+        """Return all keys as this process' own: there is no other replica."""
         return Claim(tuple(keys), frozenset(), {})
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:

@@ -156,7 +156,7 @@ class ResilientUpstream:
         return reply
 
     async def _whole(self, request: UpstreamRequest) -> UpstreamReply:
-        """The fetch; a cancellation that nobody here asked for must not end all who wait for the flight."""
+        """Fetch; a cancellation from inside the client must not cancel all callers of the flight."""
         try:
             return await self._inner.fetch(request)
         except asyncio.CancelledError as error:

@@ -36,7 +36,7 @@ def chart_kind() -> CacheKind[bytes]:
 
 
 class ChartClient:
-    """Fetches series; those of a backfill nobody else is waiting for, and they are not shared."""
+    """Fetch charts; those of bulk readers and backfills are not shared, as no other caller waits for them."""
 
     def __init__(self, upstream: Upstream, shared: ReadThrough[bytes] | None = None) -> None:
         self._upstream = upstream

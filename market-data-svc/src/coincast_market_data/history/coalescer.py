@@ -45,7 +45,7 @@ class FetchCoalescer:
         except BeyondPlan:
             if turn.first == first:
                 raise
-        # What is refused to whoever asked for more is not refused to everyone.
+        # A refusal of the longer span of another caller does not refuse this one.
         return await self._flights.do(next(self._numbers), lambda: fill(first))
 
     async def _go(self, key: Hashable, turn: PendingFetch, fill: Fill) -> int:

@@ -44,7 +44,7 @@ class ReplicaLeases(Protocol):
     """The leases of pairs, as the batcher needs them."""
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
-        """Take the right to fetch these pairs where nobody else has it."""
+        """Take the leases of these pairs where no other replica has them."""
         ...
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
@@ -57,14 +57,14 @@ class ReplicaLeases(Protocol):
 
 
 class NoReplicaLeases:
-    """Nobody else is there."""
+    """No other replica exists."""
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
         """All are to be fetched here."""
         return PairLeaseResult(pairs)
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
-        """Nobody brings anything."""
+        """Return nothing: no other replica fetches."""
         del pairs
         return {}
 

@@ -24,7 +24,7 @@ class PairLeases:
         self._seen: dict[str, float] = {}
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
-        """Take the right to fetch these pairs where nobody else has it."""
+        """Take the leases of these pairs where no other replica has them."""
         if len(pairs) > MOST_PAIRS:
             return PairLeaseResult(pairs)
         by_key = {quote_key(pair): pair for pair in pairs}

@@ -1,4 +1,4 @@
-"""Which prices are asked for often, so that they are fetched anew before anyone has to wait."""
+"""Count requests by pair, so that popular prices are refreshed before they are stale."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ class PairPopularity:
                 self._touches[pair] += 1
 
     def take(self, most: int) -> list[Pair]:
-        """The pairs asked for more than once since the last take, hottest first; starts counting anew."""
+        """Return the pairs requested more than once since the last call, most requested first, and reset."""
         touches, self._touches = self._touches, Counter()
         return [pair for pair, count in touches.most_common(most) if count >= LEAST_TOUCHES]

@@ -98,7 +98,7 @@ class PriceService:
         return Prices(prices, failures)
 
     async def refresh(self, pairs: Sequence[Pair]) -> None:
-        """Fetch the pairs anew, below the priority of callers."""
+        """Fetch the pairs again, below the priority of callers."""
         self._remember_refusals(await self._batcher.fetch(pairs, Priority.REFRESH))
 
     def watchable(
@@ -194,7 +194,7 @@ class PriceService:
     async def _fetch(
         self, needed: Sequence[Pair], known: Mapping[Pair, Entry | None]
     ) -> Mapping[Pair, Outcome]:
-        """Outcomes in time; whoever has an older figure at hand does not wait long for a newer one."""
+        """Return the outcomes in time; a caller with a cached value waits only briefly."""
         fallback = all(self._usable(known[pair]) for pair in needed)
         try:
             async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):

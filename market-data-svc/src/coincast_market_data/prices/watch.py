@@ -146,7 +146,7 @@ class PriceWatch:
         metrics.WATCH_SUBSCRIBERS.set(len(self._subscribers))
 
     async def _load(self, pairs: Sequence[Pair]) -> None:
-        """Take what the cache has of pairs that nobody watched before."""
+        """Take what the cache has of pairs that were not watched before."""
         if pairs:
             self._take(await self._prices.cached(pairs), {})
 

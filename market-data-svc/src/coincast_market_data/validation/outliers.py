@@ -24,7 +24,7 @@ def ratio(a: float, b: float) -> float:
 
 
 class ConfirmationTracker:
-    """Figures that nobody believes yet; bounded, the newest stay."""
+    """Track figures that wait for confirmation; bounded, the newest stay."""
 
     def __init__(self, *, max_entries: int = 50_000) -> None:
         self._seen: OrderedDict[Pair, tuple[float, float]] = OrderedDict()

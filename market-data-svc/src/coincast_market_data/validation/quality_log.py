@@ -128,10 +128,8 @@ def read_quality_file(path: Path) -> dict[Key, Quality]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        # A record of faults is not worth a fault: it begins anew.
-        log.warning(
-            "the record of bad data cannot be read and begins anew", path=str(path), reason=str(error)
-        )
+        # An unreadable log must not stop the service: it starts empty.
+        log.warning("quality_log_unreadable", path=str(path), reason=str(error))
         return {}
     return {(report.id, report.vs_currency): report for report in found}
 
