@@ -41,6 +41,7 @@ ASKS = {
     "coins": "/coins?query=bit",
     "history": "/coins/bitcoin/history",
     "ohlc": "/coins/bitcoin/ohlc",
+    "quality": "/coins/bitcoin/quality",
     "forecasts": "/forecasts?ids=bitcoin",
     "explain": "/forecasts/explain?id=bitcoin",
     "touch": "/forecasts/touch?ids=bitcoin&level=60000",
