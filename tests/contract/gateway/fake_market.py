@@ -94,6 +94,14 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
         candles = [
             {"date": d.isoformat(), "close": 36_500.0 + 400 * math.sin(i), **rest} for i, d in enumerate(days)
         ]
+        hourly = request.interval == mk.CANDLE_INTERVAL_ONE_HOUR
+        if hourly:
+            figures = {"open": None, "high": None, "low": None, "close": 36_500.0, "volume": 1e6}
+            candles = [
+                {"time": f"{day.isoformat()}T{hour:02d}:00:00Z", **figures}
+                for day in days
+                for hour in range(24)
+            ]
         document = {
             "id": request.id,
             "vs_currency": request.vs_currency,
@@ -101,6 +109,12 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
             "truncated": False,
             "truncated_reason": None,
             "missing_dates": [],
+            "completeness": "whole",
+            "partial_reason": None,
+            "retry_after_seconds": None,
+            "quality_notes": [],
+            "in_doubt": False,
+            "interval": "1h" if hourly else "1d",
             **STANDING,
         }
         return mk.GetHistoryResponse(json=orjson.dumps(document))

@@ -29,6 +29,19 @@ class FakeTraining(
         # What a watched job becomes; None ends a watch after its first word.
         self.pushes: asyncio.Queue[tr.Job | CoincastError] | None = None
 
+    async def StreamForecastLog(self, request: tr.StreamForecastLogRequest, context: Any) -> Any:
+        await self.script.play(request)
+        count = min(request.limit or 3, 3)
+        logged = [
+            tr.LoggedForecast(
+                forecast_id=f"f{number}", id="bitcoin", vs_currency="usd", model="lightgbm",
+                version="v000001", as_of=Timestamp(seconds=1_700_000_000), horizon_days=7,
+                last_price=36_000.0, median=36_000.0, outcome=36_500.0, crps=0.02,
+            )
+            for number in range(count)
+        ]  # fmt: skip
+        yield tr.StreamForecastLogResponse(forecasts=logged)
+
     async def GetStatus(self, request: Any, context: Any) -> tr.GetStatusResponse:
         await self.script.play(request)
         return tr.GetStatusResponse(version="1", uptime_seconds=1, redis_up=True)

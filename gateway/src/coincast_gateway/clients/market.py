@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import grpc.aio
 
 from coincast.common.v1 import process_pb2
@@ -48,9 +50,21 @@ class MarketClient:
         """The currencies in which prices are quoted."""
         return await self.backend.call(self._stub.ListVsCurrencies, pb.ListVsCurrenciesRequest())
 
-    async def history(self, coin_id: str, vs_currency: str, days: int) -> pb.GetHistoryResponse:
-        """Daily candles as ready JSON."""
+    async def history(
+        self,
+        coin_id: str,
+        vs_currency: str,
+        days: int,
+        *,
+        hourly: bool = False,
+        known_at: datetime | None = None,
+    ) -> pb.GetHistoryResponse:
+        """Return daily or hourly candles as JSON, as they were known at a moment where one is given."""
         request = pb.GetHistoryRequest(id=coin_id, vs_currency=vs_currency, days=days, encode_json=True)
+        if hourly:
+            request.interval = pb.CANDLE_INTERVAL_ONE_HOUR
+        if known_at is not None:
+            request.known_at.FromDatetime(known_at)
         return await self.backend.call(self._stub.GetHistory, request)
 
     async def ohlc(self, coin_id: str, vs_currency: str, days: int) -> pb.GetOhlcResponse:

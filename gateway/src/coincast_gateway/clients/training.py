@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import grpc.aio
 
 from coincast.common.v1 import process_pb2
@@ -28,6 +30,13 @@ class TrainingClient:
         return await self.backend.probe(
             self.jobs.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
+
+    async def forecast_log(
+        self, request: pb.StreamForecastLogRequest
+    ) -> AsyncIterator[pb.StreamForecastLogResponse]:
+        """Yield the forecast log in chunks."""
+        async for chunk in self.record.StreamForecastLog(request, timeout=self.backend.deadline_seconds):
+            yield chunk
 
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
         """What its process takes."""

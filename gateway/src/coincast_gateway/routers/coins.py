@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated, Any
 
 import orjson
@@ -11,7 +12,8 @@ from coincast_gateway.auth.dependencies import READ
 from coincast_gateway.cache.declaration import cached
 from coincast_gateway.dependencies import Config, Market
 from coincast_gateway.errors.partial_results import as_of, render_cacheable
-from coincast_gateway.errors.problems import NOT_FOUND, service_responses
+from coincast_gateway.errors.problems import INVALID, NOT_FOUND, service_responses
+from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import candle_rows, csv_rows, rows_of
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.schemas.fields import CoinId
@@ -50,7 +52,7 @@ async def list_coins(
 @router.get(
     "/coins/{id}/history",
     operation_id="history",
-    summary="Daily candles of one coin",
+    summary="Daily or hourly candles of one coin",
     response_model=History,
     responses=service_responses(NOT_FOUND),
 )
@@ -62,9 +64,45 @@ async def get_history(
     market: Market,
     settings: Config,
 ) -> RenderedResponse:
-    """Return candles of closed UTC days, oldest first; a history that was cut short says so."""
-    response = await market.history(id, query.vs_currency, query.days)
-    return render_cacheable(response.json, settings.history_fresh_seconds)
+    """Return candles of closed UTC days or hours, oldest first; a history that was cut short says so."""
+    if query.as_of is not None and query.interval == "1h":
+        raise reject(
+            INVALID, "as_of is served for daily candles alone.", field="as_of", allowed="interval=1d"
+        )
+    if query.from_ is not None and query.to is not None and query.to < query.from_:
+        raise reject(INVALID, "to lies before from.", field="to", allowed=f"from {iso_of(query.from_)} on")
+    days = query.days if query.from_ is None else days_since(query.from_, query.as_of)
+    response = await market.history(
+        id, query.vs_currency, days, hourly=query.interval == "1h", known_at=query.as_of
+    )
+    body = response.json
+    if query.from_ is not None or query.to is not None or query.as_of is not None:
+        body = cut_span(orjson.loads(body), query)
+    return render_cacheable(body, settings.history_fresh_seconds)
+
+
+def days_since(first: dt.datetime, known_at: dt.datetime | None) -> int:
+    """Return how many days a history has to reach back to hold a moment, at most 10,000."""
+    now = known_at or dt.datetime.now(dt.UTC)
+    return max(1, min(10_000, (now.date() - first.date()).days + 1))
+
+
+def cut_span(document: dict[str, Any], query: HistoryQuery) -> bytes:
+    """Return a history cut to the span of a request, with the moment of `as_of` named."""
+
+    def inside(candle: dict[str, Any]) -> bool:
+        start = dt.datetime.fromisoformat(candle.get("time") or f"{candle['date']}T00:00:00+00:00")
+        after = query.from_ is None or start >= query.from_
+        return after and (query.to is None or start <= query.to)
+
+    document["candles"] = [candle for candle in document["candles"] if inside(candle)]
+    document["known_at"] = None if query.as_of is None else iso_of(query.as_of)
+    return orjson.dumps(document)
+
+
+def iso_of(moment: dt.datetime) -> str:
+    """Return a moment in RFC 3339 form, in UTC."""
+    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 @router.get(

@@ -24,7 +24,7 @@ from coincast_gateway.formats.csv import csv_rows, forecast_rows, rows_of
 from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.from_proto import response_model_for
-from coincast_gateway.schemas.requests.forecasts import ExplainQuery, ForecastsQuery
+from coincast_gateway.schemas.requests.forecasts import ExplainQuery, ForecastsQuery, LedgerQuery
 from coincast_gateway.schemas.requests.training import AccuracyQuery
 from coincast_gateway.schemas.responses import forecasts as schemas
 from coincast_gateway.serialization.forecasts import forecasts_document, oldest_as_of
@@ -141,6 +141,34 @@ async def explain_forecast(
 async def list_forecast_models(forecasts: Forecasts) -> RenderedResponse:
     """Return the models that can be requested, with the record of the version that serves."""
     return render_json(to_dict(await forecasts.models()), fresh_seconds=5.0)
+
+
+@router.get(
+    "/forecasts/ledger",
+    operation_id="ledger",
+    summary="Forecasts as they were served, with their outcomes where known",
+    response_model=schemas.ForecastLog,
+    responses=service_responses(NOT_READY),
+)
+@cached()
+@csv_rows(rows_of("forecasts"))
+async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training) -> RenderedResponse:
+    """Return one entry for each forecast and horizon, oldest first; nothing in it was changed afterwards."""
+    good, bad = split_ids(query.ids or ())
+    if query.ids and not good:
+        refuse_if_all_failed(0, malformed(bad))
+    request = training_pb.StreamForecastLogRequest(
+        ids=good,
+        model=query.model,
+        from_date=query.from_.isoformat() if query.from_ else "",
+        to_date=query.to.isoformat() if query.to else "",
+        horizon_days=query.horizon,
+        # One more than asked for tells whether there are more.
+        limit=query.limit + 1,
+    )
+    entries = [to_dict(entry) async for chunk in training.forecast_log(request) for entry in chunk.forecasts]
+    document = {"forecasts": entries[: query.limit], "truncated": len(entries) > query.limit}
+    return render_json({**document, "errors": malformed(bad)}, fresh_seconds=5.0)
 
 
 @router.get(

@@ -204,6 +204,27 @@ def scenarios(ids: Ids, *, days: int, paths: int, model: Model, vs_currency: str
     )  # fmt: skip
 
 
+def ledger(
+    ids: Ids | None,
+    *,
+    model: str | None,
+    from_: Moment | None,
+    to: Moment | None,
+    horizon: int | None,
+    limit: int,
+) -> Call[schemas.ForecastLog]:
+    """Build the call for forecasts as they were served, with their outcomes."""
+    parameters = _only_given(
+        ids=None if ids is None else join_ids(ids),
+        model=model,
+        from_=None if from_ is None else moment_text(from_),
+        to=None if to is None else moment_text(to),
+        horizon=horizon,
+        limit=limit,
+    )
+    return Call(path="/forecasts/ledger", schema=schemas.ForecastLog, parameters=parameters)
+
+
 def explain(coin_id: str, days: int, model: Model, features: int) -> Call[schemas.Explanation]:
     """Build the call for what moved a forecast."""
     return Call(

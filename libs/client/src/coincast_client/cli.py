@@ -116,14 +116,15 @@ def history(
     coin: Annotated[str, typer.Argument(help="A CoinGecko id.")],
     *,
     days: Annotated[int, typer.Option(min=1, max=10_000, help="How many closed days.")] = 30,
+    hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles in place of daily ones.")] = False,
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show the daily candles of one coin."""
+    """Show the candles of one coin."""
     with connect(url, key) as client:
-        reply = client.history(coin, days=days, vs_currency=vs)
+        reply = client.history(coin, days=days, vs_currency=vs, interval="1h" if hourly else "1d")
     if as_json:
         print_json(reply)
     else:

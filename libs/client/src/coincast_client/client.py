@@ -253,6 +253,28 @@ class Coincast:
         """Return joint price paths: path n of every coin belongs to the same past days."""
         return self._send(calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency))
 
+    def ledger(
+        self,
+        ids: Ids | None = None,
+        *,
+        model: str | None = None,
+        from_: Moment | None = None,
+        to: Moment | None = None,
+        horizon: int | None = None,
+        limit: int = 1000,
+    ) -> schemas.ForecastLog:
+        """Return forecasts as they were served, oldest first, with their outcomes where known.
+
+        Args:
+            ids: One coin or several; all where not given.
+            model: Only this model.
+            from_: First day whose close a forecast starts from.
+            to: Last such day.
+            horizon: Only this horizon, in days.
+            limit: At most so many forecasts.
+        """
+        return self._send(calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, limit=limit))
+
     def explain(
         self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
     ) -> schemas.Explanation:
@@ -562,6 +584,30 @@ class AsyncCoincast:
         """Return joint price paths: path n of every coin belongs to the same past days."""
         return await self._send(
             calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency)
+        )
+
+    async def ledger(
+        self,
+        ids: Ids | None = None,
+        *,
+        model: str | None = None,
+        from_: Moment | None = None,
+        to: Moment | None = None,
+        horizon: int | None = None,
+        limit: int = 1000,
+    ) -> schemas.ForecastLog:
+        """Return forecasts as they were served, oldest first, with their outcomes where known.
+
+        Args:
+            ids: One coin or several; all where not given.
+            model: Only this model.
+            from_: First day whose close a forecast starts from.
+            to: Last such day.
+            horizon: Only this horizon, in days.
+            limit: At most so many forecasts.
+        """
+        return await self._send(
+            calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, limit=limit)
         )
 
     async def explain(

@@ -45,7 +45,7 @@ def draw(reply: BaseModel, **options: Any) -> Any:
 
 
 def _when(item: Any) -> Any:
-    return getattr(item, "date", None) or item.start
+    return getattr(item, "date", None) or item.time
 
 
 def _fan(forecast: Any, axes: Any) -> None:

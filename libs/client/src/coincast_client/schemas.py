@@ -234,12 +234,37 @@ class ForecastHorizonRecord(Reply):
     independent_periods: int | None
 
 
+class ForecastInterval(Reply):
+    """As `Interval` in the contract `coincast.forecast.v1`."""
+
+    level_percent: float | None
+    lower: float | None
+    upper: float | None
+
+
 class ForecastLevelTouch(Reply):
     """As `LevelTouch` in the contract `coincast.forecast.v1`."""
 
     price: float | None
     percent: float | None
     days: list[ForecastTouchDay]
+
+
+class ForecastLog(Reply):
+    """Forecasts as they were served, oldest first."""
+
+    forecasts: list[TrainingLoggedForecast]
+    """
+    One entry for each forecast and horizon.
+    """
+    truncated: bool
+    """
+    Whether there are more than the limit.
+    """
+    errors: list[ItemError]
+    """
+    Ids that no coin can have.
+    """
 
 
 class ForecastPricedHolding(Reply):
@@ -250,6 +275,13 @@ class ForecastPricedHolding(Reply):
     price: float | None
     value: float | None
     price_as_of: str | None
+
+
+class ForecastQuantile(Reply):
+    """As `Quantile` in the contract `coincast.forecast.v1`."""
+
+    probability: float | None
+    price: float | None
 
 
 class ForecastRecord(Reply):
@@ -333,7 +365,7 @@ class Gap(Reply):
 
 
 class History(Reply):
-    """Daily candles, oldest first."""
+    """Candles, oldest first."""
 
     as_of: Annotated[str | None, Field(examples=["2026-11-21T00:00:00Z"])]
     """
@@ -356,20 +388,64 @@ class History(Reply):
     Why it is stale or substituted; null where it is neither.
     """
     id: str
+    """
+    The coin.
+    """
     vs_currency: str
-    candles: list[Candle]
+    """
+    The currency of all prices.
+    """
+    interval: Literal["1d", "1h"]
+    """
+    The length of a candle.
+    """
+    candles: list[Candle] | list[HourlyCandle]
+    """
+    Closed days or hours, oldest first.
+    """
     truncated: bool
     """
     Whether fewer days were to be had than were asked for.
     """
     truncated_reason: str | None
+    """
+    Why it is truncated; null where it is not.
+    """
     missing_dates: list[str]
+    """
+    Days inside the span that no source has, at most 100.
+    """
+    completeness: Literal["unspecified", "whole", "cut_by_plan", "partial"]
+    """
+    Whether this is all that the source has, cut by the plan's reach, or partial for now.
+    """
+    partial_reason: str | None
+    """
+    Why it is partial for now; null where it is not.
+    """
+    retry_after_seconds: float | None
+    """
+    When asking again may give more; null otherwise.
+    """
+    quality_notes: list[str]
+    """
+    What to know of these candles: restated, put aside.
+    """
+    in_doubt: bool
+    """
+    Whether the newest candles wait for confirmation.
+    """
+    known_at: str | None = None
+    """
+    The moment of `as_of`, where the request had one.
+    """
 
 
 class HorizonRecord(Reply):
     """How well a version did at one horizon, out of sample."""
 
     horizon_days: int
+    horizon_hours: int | None = 0
     forecasts: int
     mase: float | None
     mape_percent: float | None
@@ -378,6 +454,23 @@ class HorizonRecord(Reply):
     crps_skill_percent: float | None
     coverage_80_percent: float | None
     coverage_95_percent: float | None
+
+
+class HourlyCandle(Reply):
+    """One closed hour."""
+
+    time: str
+    """
+    The start of the hour, RFC 3339, UTC.
+    """
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float
+    volume: float | None
+    """
+    Traded value over the hour, in vs_currency.
+    """
 
 
 class ItemError(Reply):
@@ -536,6 +629,17 @@ class Point(Reply):
 
     date: str
     horizon_days: int
+    """
+    0 for a horizon in hours.
+    """
+    horizon_hours: int | None = None
+    """
+    The horizon in hours, where hours were asked for.
+    """
+    closes_at: str | None = None
+    """
+    The moment that is forecast, for a horizon in hours.
+    """
     price: float
     """
     The median.
@@ -905,6 +1009,29 @@ class TrainingLiveRecord(Reply):
     id: str
     variant: str
     horizon: ForecastHorizonRecord | None
+
+
+class TrainingLoggedForecast(Reply):
+    """As `LoggedForecast` in the contract `coincast.training.v1`."""
+
+    forecast_id: str
+    id: str
+    vs_currency: str
+    model: str
+    version: str
+    variant: str
+    as_of: str | None
+    served_at: str | None
+    horizon_days: int
+    horizon_hours: int
+    closes_at: str | None
+    last_price: float | None
+    median: float | None
+    intervals: list[ForecastInterval]
+    quantiles: list[ForecastQuantile]
+    outcome: float | None
+    crps: float | None
+    degraded: bool | None
 
 
 class TrainingModelVersion(Reply):

@@ -76,10 +76,15 @@ def show_history(console: Console, reply: schemas.History) -> None:
     )
     for candle in reply.candles:
         figures = (candle.open, candle.high, candle.low, candle.close)
-        table.add_row(str(candle.date), *map(formatting.price, figures), formatting.compact(candle.volume))
+        table.add_row(start_of(candle), *map(formatting.price, figures), formatting.compact(candle.volume))
     console.print(table)
     if reply.truncated and reply.truncated_reason:
         console.print(Text(reply.truncated_reason, style="yellow"))
+
+
+def start_of(candle: Any) -> str:
+    """Return the day of a daily candle, or the start of an hourly one."""
+    return str(candle.date if hasattr(candle, "date") else candle.time)
 
 
 def show_forecast(console: Console, forecast: schemas.Forecast, history: schemas.History | None) -> None:
@@ -161,7 +166,7 @@ def _fan(forecast: schemas.Forecast, history: schemas.History) -> Fan:
     bands = [
         [(p.intervals[level].lower, p.intervals[level].upper) for p in forecast.points] for level in levels
     ]
-    names = (str(history.candles[0].date), "now", when(forecast.points[-1])[:16])
+    names = (start_of(history.candles[0]), "now", when(forecast.points[-1])[:16])
     closes = [candle.close for candle in history.candles]
     return Fan(closes, [p.price for p in forecast.points], bands, names, levels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -72,3 +73,22 @@ class ExplainQuery(RequestQuery):
     features: Annotated[
         int, Field(ge=1, le=20, description="How many of the most telling features."), PlainInteger
     ] = 10
+
+
+class LedgerQuery(RequestQuery):
+    """Forecasts as they were served."""
+
+    ids: CoinIds | None = Field(None, description="Only these coins; all where not given.")
+    model: Annotated[
+        Literal["", "lightgbm", "lstm", "ml_ensemble", "technical", "last_price"],
+        BeforeValidator(_model_name),
+        Field(description="Only forecasts that were asked of this model; empty for all."),
+    ] = ""
+    from_: Annotated[
+        date | None, Field(alias="from", description="First day whose close a forecast starts from.")
+    ] = None
+    to: Annotated[date | None, Field(description="Last such day.")] = None
+    horizon: Annotated[
+        int, Field(ge=0, le=30, description="Only this horizon in days; 0 for all."), PlainInteger
+    ] = 0
+    limit: Annotated[int, Field(ge=1, le=10_000, description="Forecasts at most."), PlainInteger] = 1000

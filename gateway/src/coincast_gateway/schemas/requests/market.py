@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import datetime as dt
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from coincast_gateway.schemas.fields import CoinIds, Currencies, Currency, PlainInteger, RequestQuery
 
@@ -45,13 +47,61 @@ class CoinsQuery(RequestQuery):
     ] = ""
 
 
+# Bitcoin's first block is of 2009; no candle is older.
+FIRST_YEAR, LAST_YEAR = 2009, 2200
+
+
+def _moment(value: Any) -> Any:
+    """Return a date as the midnight that begins it, in UTC; a moment without a zone is taken as UTC."""
+    if not isinstance(value, str):
+        return value
+    # A plus sign in a query string arrives as a space.
+    text = value.strip().replace(" ", "+") if "T" in value else value.strip()
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise PydanticCustomError(
+            "moment", "Give a day or a moment in ISO form, such as {example}", {"example": "2026-01-31"}
+        ) from None
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise PydanticCustomError("moment", "Give a day from 2009 on")
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _last_moment(value: Any) -> Any:
+    """Return a moment; a date alone means the end of that day."""
+    moment = _moment(value)
+    whole_day = isinstance(value, str) and len(value.strip()) == len("2026-01-31")
+    return moment + dt.timedelta(days=1, microseconds=-1) if whole_day else moment
+
+
+MOMENT_SCHEMA = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.Z+-]+)?$"}
+Moment = Annotated[dt.datetime, BeforeValidator(_moment), WithJsonSchema(MOMENT_SCHEMA)]
+LastMoment = Annotated[dt.datetime, BeforeValidator(_last_moment), WithJsonSchema(MOMENT_SCHEMA)]
+
+
 class HistoryQuery(RequestQuery):
-    """Daily candles of one coin, closed UTC days only."""
+    """Candles of one coin, closed UTC days or hours only."""
 
     vs_currency: Currency = "usd"
     days: Annotated[
         int, Field(ge=1, le=10_000, description="Closed UTC days, newest last.", examples=[30]), PlainInteger
     ] = 30
+    interval: Annotated[
+        Literal["1d", "1h"], Field(description="Daily candles, or hourly ones where they are kept.")
+    ] = "1d"
+    from_: Annotated[
+        Moment | None,
+        Field(alias="from", description="First day or moment, inclusive; takes the place of `days`."),
+    ] = None
+    to: Annotated[LastMoment | None, Field(description="Last day or moment, inclusive.")] = None
+    as_of: Annotated[
+        Moment | None,
+        Field(
+            description="Answer with what was known at this moment: later revisions and days that came late "
+            "are left out. Daily candles only."
+        ),
+    ] = None
 
 
 class OhlcQuery(RequestQuery):

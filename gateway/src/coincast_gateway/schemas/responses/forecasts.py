@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from coincast.training.v1 import training_pb2 as training_pb
+from coincast_gateway.schemas.from_proto import response_model_for
 from coincast_gateway.schemas.responses.common import ItemError, ResponseModel, Source
 
 
@@ -144,3 +146,14 @@ class Explanation(ResponseModel):
 
     forecast: Forecast
     kind: Literal["shap"] = Field(description="Contributions are SHAP values, in the output's own unit.")
+
+
+LoggedForecast = response_model_for(training_pb.LoggedForecast)
+
+
+class ForecastLog(ResponseModel):
+    """Forecasts as they were served, oldest first."""
+
+    forecasts: list[LoggedForecast] = Field(description="One entry for each forecast and horizon.")  # type: ignore[valid-type]
+    truncated: bool = Field(description="Whether there are more than the limit.")
+    errors: list[ItemError] = Field(description="Ids that no coin can have.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from coincast_gateway.schemas.responses.common import ItemError, ProvenanceFields, ResponseModel
@@ -82,15 +84,35 @@ class Candle(ResponseModel):
     market_cap: float | None
 
 
-class History(ProvenanceFields):
-    """Daily candles, oldest first."""
+class HourlyCandle(ResponseModel):
+    """One closed hour."""
 
-    id: str
-    vs_currency: str
-    candles: list[Candle]
+    time: str = Field(description="The start of the hour, RFC 3339, UTC.")
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float
+    volume: float | None = Field(description="Traded value over the hour, in vs_currency.")
+
+
+class History(ProvenanceFields):
+    """Candles, oldest first."""
+
+    id: str = Field(description="The coin.")
+    vs_currency: str = Field(description="The currency of all prices.")
+    interval: Literal["1d", "1h"] = Field(description="The length of a candle.")
+    candles: list[Candle] | list[HourlyCandle] = Field(description="Closed days or hours, oldest first.")
     truncated: bool = Field(description="Whether fewer days were to be had than were asked for.")
-    truncated_reason: str | None
-    missing_dates: list[str]
+    truncated_reason: str | None = Field(description="Why it is truncated; null where it is not.")
+    missing_dates: list[str] = Field(description="Days inside the span that no source has, at most 100.")
+    completeness: Literal["unspecified", "whole", "cut_by_plan", "partial"] = Field(
+        description="Whether this is all that the source has, cut by the plan's reach, or partial for now."
+    )
+    partial_reason: str | None = Field(description="Why it is partial for now; null where it is not.")
+    retry_after_seconds: float | None = Field(description="When asking again may give more; null otherwise.")
+    quality_notes: list[str] = Field(description="What to know of these candles: restated, put aside.")
+    in_doubt: bool = Field(description="Whether the newest candles wait for confirmation.")
+    known_at: str | None = Field(None, description="The moment of `as_of`, where the request had one.")
 
 
 class OhlcCandle(ResponseModel):

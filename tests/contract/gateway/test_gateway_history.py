@@ -1,0 +1,75 @@
+"""Histories over REST: spans, hourly candles, and what was known at a moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import httpx2
+import pytest
+
+from coincast.market.v1 import market_pb2 as mk
+from tests.contract.gateway.fakes import World, world
+
+
+async def get(there: World, query: str) -> tuple[int, dict[str, Any]]:
+    async with httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+        reply = await client.get(f"/coins/bitcoin/history?{query}")
+        return reply.status_code, reply.json()
+
+
+def last_request(there: World) -> mk.GetHistoryRequest:
+    return there.market.script.asked(mk.GetHistoryRequest)
+
+
+@pytest.mark.parametrize(
+    ("query", "first", "last", "count"),
+    [
+        ("days=3", "2023-11-11", "2023-11-13", 3),
+        ("days=60&to=2023-11-10", "2023-09-15", "2023-11-10", 57),
+        ("from=2023-11-01&to=2023-11-03", "2023-11-01", "2023-11-03", 3),
+        ("from=2023-11-12", "2023-11-12", "2023-11-13", 2),
+        ("from=2023-11-01T00:00:01Z&to=2023-11-03T00:00:00Z", "2023-11-02", "2023-11-03", 2),
+    ],
+)
+async def test_span_is_cut_inclusively(query: str, first: str, last: str, count: int) -> None:
+    async with world() as there:
+        status, document = await get(there, query)
+    assert status == 200
+    dates = [candle["date"] for candle in document["candles"]]
+    assert (dates[0], dates[-1], len(dates)) == (first, last, count)
+
+
+async def test_hourly_candles_are_asked_for_and_cut_by_the_hour() -> None:
+    async with world() as there:
+        _, document = await get(there, "interval=1h&from=2023-11-13T05:00:00Z&to=2023-11-13T07:00:00Z")
+        request = last_request(there)
+    assert request.interval == mk.CANDLE_INTERVAL_ONE_HOUR
+    assert [candle["time"][11:13] for candle in document["candles"]] == ["05", "06", "07"]
+    assert document["interval"] == "1h"
+
+
+async def test_as_of_is_passed_on_and_named_in_the_reply() -> None:
+    async with world() as there:
+        _, document = await get(there, "days=5&as_of=2023-11-10T12:00:00Z")
+        request = last_request(there)
+    assert request.known_at.ToDatetime(tzinfo=dt.UTC) == dt.datetime(2023, 11, 10, 12, tzinfo=dt.UTC)
+    assert document["known_at"] == "2023-11-10T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("from=yesterday", "from"),
+        ("from=2023-13-01", "from"),
+        ("from=1999-01-01", "from"),
+        ("from=2023-11-03&to=2023-11-01", "to"),
+        ("interval=5m", "interval"),
+        ("interval=1h&as_of=2023-11-01", "as_of"),
+    ],
+)
+async def test_bad_span_names_its_field(query: str, field: str) -> None:
+    async with world() as there:
+        status, problem = await get(there, query)
+    assert status in {400, 422}
+    assert problem["field"] == field
