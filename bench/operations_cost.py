@@ -49,7 +49,7 @@ def loads() -> dict[str, Callable[[int], tuple[str, dict[str, str]]]]:
 def main() -> int:
     """Run every kind of load and print a table."""
     data = ROOT.parent / "shared" / "data" / "daily"
-    settings = {"TRAINING_COINS": "bitcoin,ethereum,solana", "TRAINING_DAYS": "730"}
+    settings = {"TRAINING_COINS": "bitcoin,ethereum,solana", "TRAINING_BOOTSTRAP_DAYS": "730"}
     with tempfile.TemporaryDirectory() as var:
         options = StackOptions(Path(var), data=data if data.is_dir() else None, extra_environment=settings)
         with (

@@ -34,7 +34,7 @@ WARM_SHARE = 0.15
 READY_SECONDS = 1800.0
 # A quick first model; caches so small that they are full before the measuring: what grows then is no cache.
 SETTINGS = {
-    "TRAINING_DAYS": "730",
+    "TRAINING_BOOTSTRAP_DAYS": "730",
     "GATEWAY_HOT_CACHE_BYTES": "2000000",
     "MARKET_MEMORY_ENTRIES": "100",
     "MARKET_MEMORY_DOCUMENTS_BYTES": "1000000",

@@ -12,7 +12,11 @@ from tests.e2e.e2e_scored import replay_forecasts
 
 COINS = ("bitcoin", "ethereum", "solana")
 # Two years of three coins train in seconds; the figures of a model are tested elsewhere.
-QUICK_TRAINING = {"TRAINING_COINS": ",".join(COINS), "TRAINING_DAYS": "730", "TRAINING_STARTER": "false"}
+QUICK_TRAINING = {
+    "TRAINING_COINS": ",".join(COINS),
+    "TRAINING_BOOTSTRAP_DAYS": "730",
+    "TRAINING_STARTER": "false",
+}
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ MAKE_RUN = ["make", "--no-print-directory", "run"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 # How much longer a start may take where others keep the processors busy, however busy they are.
 MOST_ALLOWANCE = 2.0
-QUICK = {"TRAINING_COINS": "bitcoin,ethereum", "TRAINING_DAYS": "400", "TRAINING_STARTER": "false"}
+QUICK = {"TRAINING_COINS": "bitcoin,ethereum", "TRAINING_BOOTSTRAP_DAYS": "400", "TRAINING_STARTER": "false"}
 
 
 def environment(**changes: str) -> dict[str, str]:
