@@ -123,6 +123,7 @@ check: $(VENV)/.dev ## Lint, format, types, dead code, import borders, contracts
 	$(BIN)/python deploy/settings_page.py --check
 	$(BIN)/python deploy/metrics_page.py --check
 	$(BIN)/python -m deploy.grafana.generate --check
+	$(BIN)/python deploy/client_schemas.py --check
 	@! grep -nE '(https?|file)://' requirements/*.txt || { echo "a lock file names an address: run make lock"; exit 1; }
 
 .PHONY: dist
@@ -179,11 +180,12 @@ up-test: $(VENV)/.dev ## Prove the compose file: build, up, scale, restore, kill
 	@$(BIN)/python deploy/up-test/up_test.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(QUICK),--quick)
 
 .PHONY: pages
-pages: $(VENV)/.dev ## Write the generated pages of docs/ anew
+pages: $(VENV)/.dev ## Write what is generated from the code: pages, dashboards, rules, the client's schemas
 	@$(BIN)/python deploy/settings_page.py
 	@$(BIN)/python deploy/metrics_page.py
 	@$(BIN)/python -m deploy.grafana.generate
 	@$(BIN)/python deploy/kubernetes_rules.py
+	@$(BIN)/python deploy/client_schemas.py
 
 .PHONY: docs
 docs: $(VENV)/.dev ## Build the documentation site with search, links checked -> reports/docs
