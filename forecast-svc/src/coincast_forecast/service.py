@@ -278,7 +278,7 @@ def check_history(snapshot: Snapshot, model: str, coin_id: str, history_days: in
 def data_reasons(
     history: History, prediction: Prediction, missing_references: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return a sentence for each way in which the data of a forecast is not whole; empty where it is."""
+    """Return a clause for each way in which the data of a forecast is not whole; empty where it is."""
     reasons = []
     coin = prediction.candles.coin_id
     if history.provenance.stale:
@@ -302,10 +302,10 @@ def _reasons(
     histories: Mapping[str, History],
     missing_references: Sequence[str],
 ) -> dict[str, str]:
-    """Return why each coin's forecast is degraded; an empty sentence where it is not."""
+    """Return why each coin's forecast is degraded, one reason after the other; empty where it is not."""
     return {
-        coin: " ".join(
-            part
+        coin: "; ".join(
+            part.removesuffix(".")
             for part in (
                 explain(prediction.failures, prediction.server_name),
                 *data_reasons(histories[coin], prediction, missing_references),

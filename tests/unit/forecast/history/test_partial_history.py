@@ -111,6 +111,16 @@ async def test_a_doubted_history_is_said_and_fetched_again(kit: Kit, source: Par
     assert not (await kit.one("dogecoin", model="lightgbm")).forecast.degraded
 
 
+async def test_several_reasons_are_told_apart(kit: Kit, source: PartialSource) -> None:
+    source.partial["dogecoin"] = 120
+    source.doubted.add("dogecoin")
+    forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
+    assert forecast.reason.split("; ")[:2] == [
+        "only 120 days of the history of dogecoin are here for now: the quota is used up",
+        "the history of dogecoin is in doubt: the last close doubled",
+    ]
+
+
 @pytest.mark.parametrize(("days", "model"), [(d, m) for d in (1, 2, 12, 29) for m in MODELS])
 async def test_a_young_coin_is_not_ready_for_a_named_model(
     kit: Kit, source: PartialSource, days: int, model: str
