@@ -9,7 +9,7 @@ import pytest
 
 from deploy import client_schemas
 
-POINT = {"type": "object", "properties": {"price": {"type": "number"}}, "required": ["price"]}
+POINT: dict[str, Any] = {"type": "object", "properties": {"price": {"type": "number"}}, "required": ["price"]}
 
 
 def test_the_schemas_are_current():

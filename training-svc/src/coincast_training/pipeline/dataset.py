@@ -35,9 +35,9 @@ def training_data_of(history: History, ids: tuple[str, ...], min_days: int) -> T
     if not panel:
         reasons = [_why_not(history, coin_id, min_days) for coin_id in ids[:5]]
         raise NotReady(f"No coin has the {min_days} days that training needs: {'; '.join(reasons)}.")
-    panel, left_out = without_odd_coins(panel)
+    sound, left_out = without_odd_coins(panel)
     reference = {coin_id: c for coin_id, c in history.panel.items() if coin_id in REFERENCE_COINS}
-    return TrainingData(panel=panel, reference=reference, source=history.source, left_out=left_out)
+    return TrainingData(panel=sound, reference=reference, source=history.source, left_out=left_out)
 
 
 def _why_not(history: History, coin_id: str, min_days: int) -> str:
