@@ -98,6 +98,7 @@ def test_the_key_and_the_admin_token_reach_their_service_alone(tmp_path: Path) -
     options = StackOptions(tmp_path, coingecko_api_key="CG-1", admin_token="t0ken")
     services = build_layout(options, Upstream.COINGECKO, PORTS).services
     assert services["market"].environment["MARKET_API_KEY"] == "CG-1"
+    assert services["market"].environment["MARKET_PLAN"] == "auto", "else the key would never be used"
     assert services["gateway"].environment["GATEWAY_ADMIN_TOKEN"] == "t0ken"
     others = [services[name].environment for name in ("training", "forecast")]
     assert not any({"CG-1", "t0ken"} & set(environment.values()) for environment in others)

@@ -99,7 +99,7 @@ def _replayed_coins(wiring: Environment) -> str:
 def _market_suggested(wiring: Environment) -> dict[str, str]:
     if wiring.upstream == Upstream.COINGECKO:
         key = wiring.options.coingecko_api_key
-        return {"API_KEY": key} if key else {}
+        return {"API_KEY": key, "PLAN": "auto"} if key else {}
     coins = _replayed_coins(wiring)
     limits = {"PER_MINUTE_LIMIT": "6000", "PER_MONTH_LIMIT": "0"}
     return limits | ({"WARM_IDS": coins} if coins else {})
