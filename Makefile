@@ -77,6 +77,12 @@ run: $(VENV)/.run ## Start the whole system here: UPSTREAM=auto|coingecko|sandbo
 demo: $(VENV)/.run ## One forecast from nothing, printed: DATA=dir COIN=bitcoin DAYS=7 MODEL=lightgbm TRAIN=1
 	@exec $(BIN)/python -m coincast_stack demo
 
+PLAN ?= keyless
+rehearse: export PLAN := $(PLAN)
+.PHONY: rehearse
+rehearse: $(VENV)/.run ## The start from nothing within a plan of CoinGecko's, with a time line: PLAN=keyless|demo|basic|analyst
+	@$(BIN)/python -m coincast_stack rehearse
+
 # Tests of one file run in one worker; WORKERS=0 runs all tests in this process.
 WORKERS ?= 2
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder

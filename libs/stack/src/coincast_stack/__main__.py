@@ -1,4 +1,4 @@
-"""`python -m coincast_stack run|demo|doctor`: what `make run`, `make demo` and `make doctor` start."""
+"""`python -m coincast_stack run|demo|doctor|rehearse`: what the verbs of the Makefile start."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from coincast_stack.demo import NO_ARTIFACT_NEEDED, demo
 from coincast_stack.doctor import Setup, examine, show
 from coincast_stack.errors import StackError
 from coincast_stack.options import StackOptions, Upstream
+from coincast_stack.rehearsal.rehearse import RehearsedPlan, rehearse
+from coincast_stack.rehearsal.time_line import TimeLine
 from coincast_stack.run import run
 
 app = typer.Typer(add_completion=False, help="Coincast as processes on this machine.")
@@ -78,6 +80,19 @@ def doctor_command(
     """Check upstream, key and plan, Redis, disk, ports and versions; exit code 1 where a remedy is needed."""
     setup = Setup(var_dir, port, redis_url, api_key)
     raise typer.Exit(show(asyncio.run(examine(setup)), console()))
+
+
+@app.command("rehearse")
+def rehearse_command(
+    plan: Annotated[
+        RehearsedPlan, typer.Option(envvar="PLAN", help="CoinGecko's plan.")
+    ] = RehearsedPlan.KEYLESS,
+) -> None:
+    """Rehearse the start on a plan of CoinGecko's, as a time line; exit code 1 where it does not hold."""
+    with tempfile.TemporaryDirectory(prefix="coincast-rehearsal-") as folder:
+        time_line = TimeLine(console())
+        record = _run_to_exit_code(rehearse(plan, Path(folder), time_line.say))
+    raise typer.Exit(time_line.summarize(record))
 
 
 @app.command("demo")

@@ -29,7 +29,7 @@ class Admin:
         return [
             Route("/sandbox/health", self.health, methods=["GET"]),
             Route("/sandbox/calls", self.calls, methods=["GET", "DELETE"]),
-            Route("/sandbox/limits", self.limits, methods=["POST"]),
+            Route("/sandbox/limits", self.limits, methods=["GET", "POST"]),
             Route("/sandbox/faults", self.faults, methods=["GET", "POST", "DELETE"]),
             Route("/sandbox/faults/{id:int}", self.one_fault, methods=["DELETE"]),
         ]
@@ -56,10 +56,11 @@ class Admin:
         return JSONResponse(self._counts.report())
 
     async def limits(self, request: Request) -> Response:
-        """Set the calls a minute and, where given, the credits a month; 0 is no limit."""
-        spec = orjson.loads(await request.body())
-        self._limiter.per_minute = int(spec["per_minute"])
-        self._limiter.monthly_credits = int(spec.get("monthly_credits", self._limiter.monthly_credits))
+        """Return the limits, after a POST has set them; 0 is no limit, credits a month may be left out."""
+        if request.method == "POST":
+            spec = orjson.loads(await request.body())
+            self._limiter.per_minute = int(spec["per_minute"])
+            self._limiter.monthly_credits = int(spec.get("monthly_credits", self._limiter.monthly_credits))
         return JSONResponse(
             {"per_minute": self._limiter.per_minute, "monthly_credits": self._limiter.monthly_credits}
         )

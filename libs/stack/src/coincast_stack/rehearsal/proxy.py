@@ -1,0 +1,109 @@
+"""A proxy before the sandbox that removes its own headers, so that a service takes it for CoinGecko."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SANDBOX_PREFIX = "x-coincast-"
+# Headers of one connection; each side sends its own.
+HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "content-length"})
+ANSWER_SECONDS = 30.0
+WINDOW_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that reached the upstream.
+
+    Attributes:
+        at: When it came, by the monotonic clock.
+        path: Its path, without the query.
+        status: The status of the reply; 0 where the sandbox did not answer.
+    """
+
+    at: float
+    path: str
+    status: int
+
+
+def busiest_minute(moments: list[float]) -> int:
+    """Return the most calls in any window of a minute."""
+    ordered, first, most = sorted(moments), 0, 0
+    for index, moment in enumerate(ordered):
+        while ordered[first] <= moment - WINDOW_SECONDS:
+            first += 1
+        most = max(most, index - first + 1)
+    return most
+
+
+class HidingProxy(ThreadingHTTPServer):
+    """Forwards GET to 127.0.0.1:<port> and records each call; everything else is refused with 501."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, sandbox_port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.sandbox_port = sandbox_port
+        self.calls: list[Call] = []
+
+    @property
+    def base_url(self) -> str:
+        """The base URL for a CoinGecko client; it ends with /api/v3."""
+        return f"http://127.0.0.1:{self.server_address[1]}/api/v3"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: HidingProxy
+
+    def do_GET(self) -> None:
+        """Forward the request, and its reply without the sandbox's headers; bodies pass as they are."""
+        came_at = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.sandbox_port, timeout=ANSWER_SECONDS)
+        status = 0
+        try:
+            connection.putrequest("GET", self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in HOP_BY_HOP:
+                    connection.putheader(name, value)
+            connection.endheaders()
+            reply = connection.getresponse()
+            body, status = reply.read(), reply.status
+            self._send(reply, body)
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True
+        finally:
+            connection.close()
+            self.server.calls.append(Call(came_at, self.path.partition("?")[0], status))
+
+    def _send(self, reply: http.client.HTTPResponse, body: bytes) -> None:
+        self.send_response_only(reply.status, reply.reason)
+        for name, value in reply.getheaders():
+            if name.lower() not in HOP_BY_HOP and not name.lower().startswith(SANDBOX_PREFIX):
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Write no line a call: `calls` has them."""
+
+
+@contextmanager
+def hiding_proxy(sandbox_port: int) -> Iterator[HidingProxy]:
+    """Run a proxy before the sandbox on a free port until the block ends."""
+    with HidingProxy(sandbox_port) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join(timeout=5)

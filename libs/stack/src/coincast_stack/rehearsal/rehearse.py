@@ -1,0 +1,204 @@
+"""`make rehearse`: the real stack from an empty folder, on a plan of CoinGecko's, with a time line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+
+import httpx2
+
+from coincast_stack.environment import own_settings
+from coincast_stack.errors import StackError
+from coincast_stack.layout import inherited
+from coincast_stack.options import StackOptions, Upstream
+from coincast_stack.processes.child import Child, Command
+from coincast_stack.processes.ports import free_ports
+from coincast_stack.processes.probes import answers_http, as_json, get
+from coincast_stack.processes.reaper_client import ReaperClient
+from coincast_stack.rehearsal.proxy import HidingProxy, hiding_proxy
+from coincast_stack.rehearsal.record import (
+    Milestone,
+    RehearsalRecord,
+    fault_of,
+    priced_coins,
+    trained_forecast,
+)
+from coincast_stack.stack import Stack, running_stack
+
+COINS = (
+    "bitcoin", "ethereum", "ripple", "binancecoin", "solana",
+    "dogecoin", "cardano", "chainlink", "avalanche-2", "litecoin",
+)  # fmt: skip
+START_SECONDS = 60.0
+# Long enough for the busiest minute to be a whole one.
+LEAST_SECONDS = 65.0
+MOST_SECONDS = 300.0
+POLL_SECONDS = 1.0
+# Once a coin is served, it is looked at less often, so that a later fault is still seen.
+CALM_POLL_SECONDS = 5.0
+REPLY_SECONDS = 30.0
+Say = Callable[[float, str], None]
+
+
+class RehearsedPlan(StrEnum):
+    """Plans that can be rehearsed."""
+
+    KEYLESS = "keyless"
+    DEMO = "demo"
+    BASIC = "basic"
+    ANALYST = "analyst"
+
+
+async def rehearse(
+    plan: RehearsedPlan, folder: Path, say: Say, *, most_seconds: float = MOST_SECONDS
+) -> RehearsalRecord:
+    """Start everything in an empty folder, poll until every coin is served, and stop everything.
+
+    Args:
+        plan: The plan whose limits the sandbox enforces.
+        folder: An empty folder for the state.
+        say: Called with the seconds since the services answered and a sentence, as things happen.
+        most_seconds: How long to poll at most.
+
+    Raises:
+        StackError: A process cannot start or ended.
+    """
+    async with _sandbox(plan, folder) as port:
+        with hiding_proxy(port) as proxy:
+            record = RehearsalRecord(plan, await _limit(port), COINS, calls=proxy.calls)
+            launched = time.monotonic()
+            async with running_stack(_options(plan, folder, proxy.base_url)) as stack:
+                await _until_live(stack)
+                record.launch_seconds = time.monotonic() - launched
+                await _Watch(stack, proxy, record, say).run(most_seconds)
+    return record
+
+
+def _options(plan: RehearsedPlan, folder: Path, upstream_url: str) -> StackOptions:
+    """Return the options of `make run` with a key of the plan, and the proxy as CoinGecko."""
+    return StackOptions(
+        folder / "var",
+        Upstream.COINGECKO,
+        later=("ml_ensemble",),
+        coingecko_api_key="" if plan == RehearsedPlan.KEYLESS else "rehearsal",
+        extra_environment={"MARKET_UPSTREAM_URL": upstream_url},
+    )
+
+
+@contextlib.asynccontextmanager
+async def _sandbox(plan: RehearsedPlan, folder: Path) -> AsyncIterator[int]:
+    """Run a simulated market within the plan's limits; yield its port."""
+    (port,) = free_ports(1)
+    arguments = ["--port", str(port), "--plan", plan.value, "--plan-limits"]
+    command = Command(
+        "sandbox", [sys.executable, "-m", "coincast_sandbox", *arguments], own_settings("SANDBOX_")
+    )
+    with contextlib.closing(ReaperClient()) as reaper:
+        child = await Child.start(command, folder, reaper, inherited())
+        try:
+            await _until(lambda: answers_http(f"http://127.0.0.1:{port}/sandbox/health"), "the sandbox")
+            yield port
+        finally:
+            await asyncio.shield(child.stop(2.0))
+
+
+async def _limit(port: int) -> int:
+    _, body = await get(f"http://127.0.0.1:{port}/sandbox/limits")
+    return int(as_json(body)["per_minute"])
+
+
+async def _until_live(stack: Stack) -> None:
+    async def live() -> bool:
+        stack.raise_if_dead()
+        return await answers_http(f"{stack.gateway_url}/health")
+
+    await _until(live, "the gateway")
+
+
+async def _until(answers: Callable[[], Awaitable[bool]], what: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not await answers():
+        if time.monotonic() > deadline:
+            raise StackError(f"{what} did not answer within {START_SECONDS:.0f} s")
+        await asyncio.sleep(0.05)
+
+
+class _Watch:
+    """Polls the gateway as a user does, and enters what it sees into the record."""
+
+    def __init__(self, stack: Stack, proxy: HidingProxy, record: RehearsalRecord, say: Say) -> None:
+        self._stack = stack
+        self._proxy = proxy
+        self._record = record
+        self._say = say
+        self._began = time.monotonic()
+        self._client = httpx2.AsyncClient(base_url=stack.gateway_url, timeout=REPLY_SECONDS, trust_env=False)
+
+    async def run(self, most_seconds: float) -> None:
+        """Poll until every coin is served and a whole minute has passed, or the time is up."""
+        self._say(0.0, f"services started ({self._record.launch_seconds:.1f} s after their launch)")
+        polls = [asyncio.create_task(self._poll_prices())]
+        polls += [asyncio.create_task(self._poll_forecast(coin)) for coin in self._record.coins]
+        try:
+            while self._seconds() < (LEAST_SECONDS if self._record.complete else most_seconds):
+                self._stack.raise_if_dead()
+                for poll in polls:
+                    if poll.done():
+                        poll.result()
+                await asyncio.sleep(0.1)
+        finally:
+            for poll in polls:
+                poll.cancel()
+            await asyncio.gather(*polls, return_exceptions=True)
+            await self._client.aclose()
+
+    async def _poll_prices(self) -> None:
+        record, path = self._record, f"/prices?ids={','.join(self._record.coins)}&vs_currencies=usd"
+        while True:
+            body = await self._get(path)
+            if record.prices is None and priced_coins(body) >= set(record.coins):
+                record.prices = self._milestone()
+                self._say(record.prices.seconds, f"prices of {len(record.coins)} coins{self._cost()}")
+            await asyncio.sleep(POLL_SECONDS if record.prices is None else CALM_POLL_SECONDS)
+
+    async def _poll_forecast(self, coin: str) -> None:
+        record = self._record
+        while True:
+            forecast = trained_forecast(await self._get(f"/forecasts?ids={coin}&days=7&model=lightgbm"))
+            if coin not in record.forecasts and forecast is not None:
+                note = str(forecast.get("reason") or "")
+                record.forecasts[coin] = milestone = self._milestone(note)
+                served = f"{forecast['served_by']} {forecast['version']}"
+                self._say(
+                    milestone.seconds,
+                    f"forecast of {coin} by {served}{self._cost()}" + (f": {note}" if note else ""),
+                )
+            await asyncio.sleep(CALM_POLL_SECONDS if coin in record.forecasts else POLL_SECONDS)
+
+    async def _get(self, path: str) -> bytes:
+        try:
+            reply = await self._client.get(path)
+        except (httpx2.HTTPError, OSError) as error:
+            self._note_fault(f"{path}: {type(error).__name__} {error}".rstrip())
+            return b""
+        self._note_fault(fault_of(path, reply.status_code, reply.headers, reply.content))
+        return reply.content
+
+    def _note_fault(self, fault: str) -> None:
+        if fault and fault not in self._record.faults:
+            self._record.faults[fault] = None
+            self._say(self._seconds(), f"FAULT {fault}")
+
+    def _milestone(self, note: str = "") -> Milestone:
+        return Milestone(self._seconds(), len(self._proxy.calls), note)
+
+    def _cost(self) -> str:
+        return f" ({len(self._proxy.calls)} calls so far)"
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
