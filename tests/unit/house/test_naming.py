@@ -20,7 +20,6 @@ PENDING_NAMES = {
 PENDING_LAYOUT: set[str] = set()
 PENDING_CALLS = {
     "coincast_modelkit",
-    "coincast_sandbox",
     "coincast_gateway",
     "coincast_forecast",
     "coincast_training",

@@ -1,5 +1,7 @@
 """`python -m coincast_client` is the `coincast` command."""
 
+from __future__ import annotations
+
 from coincast_client.cli import app
 
 app()

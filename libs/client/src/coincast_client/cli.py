@@ -1,6 +1,6 @@
 """The `coincast` command.
 
-Exit codes: 0 where everything asked for was served, 1 where the gateway cannot be reached or an item could
+Exit codes: 0 where everything requested was served, 1 where the gateway cannot be reached or an item could
 not be served, 2 for a request that is wrong in itself.
 """
 

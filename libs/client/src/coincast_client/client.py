@@ -46,7 +46,7 @@ def parse(reply: httpx2.Response) -> Any:
 
 
 def connection_options(url: str, api_key: str, timeout_seconds: float) -> dict[str, Any]:
-    """Return what both clients open their connections with. Proxies of the environment are not used."""
+    """Return the connection options of both clients; proxies of the environment are not used."""
     headers = {"accept": "application/json", "user-agent": "coincast-client"}
     if api_key:
         headers["x-api-key"] = api_key
@@ -282,7 +282,7 @@ class Coincast:
         return self._send(calls.explain(coin_id, days, model, features))
 
     def models(self) -> schemas.Models:
-        """Return the models that can be asked for, with their record."""
+        """Return the available models with their record."""
         return self._send(calls.models())
 
     def accuracy(
@@ -617,7 +617,7 @@ class AsyncCoincast:
         return await self._send(calls.explain(coin_id, days, model, features))
 
     async def models(self) -> schemas.Models:
-        """Return the models that can be asked for, with their record."""
+        """Return the available models with their record."""
         return await self._send(calls.models())
 
     async def accuracy(

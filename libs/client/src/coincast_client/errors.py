@@ -1,10 +1,12 @@
-"""What can go wrong when the gateway is asked.
+"""Errors of a call to the gateway.
 
 CoincastClientError
 ├── Unreachable      no answer: wrong address, no network, too slow
 ├── Refused          a problem reply (RFC 9457): `status`, `type`, `detail`, `field`, `suggestions` and more
 └── UnexpectedReply  something answered that is not the gateway
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any

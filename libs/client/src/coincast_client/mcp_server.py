@@ -153,7 +153,7 @@ class TouchChance(BaseModel):
 
 
 class Holding(BaseModel):
-    """What somebody holds: a value in the currency, or an amount in coins; negative for short."""
+    """One position of a portfolio: a value in the currency, or an amount in coins; negative for short."""
 
     id: CoinId
     value: float | None = None
@@ -161,7 +161,7 @@ class Holding(BaseModel):
 
 
 class LossLevel(BaseModel):
-    """Loss at one level; absent figures come with the reason why they cannot be said."""
+    """Loss at one level; a missing figure comes with its reason."""
 
     level_percent: float
     value_at_risk: float | None
@@ -222,8 +222,8 @@ def build_server(client_of: ClientOf, version: str) -> MCPServer:
     """Return the server.
 
     Args:
-        client_of: Opens a client for a tool call; its request tells on whose behalf.
-        version: The version that clients are told.
+        client_of: Opens a client for a tool call; its request identifies the caller.
+        version: The version that the server reports to clients.
     """
     server = MCPServer("coincast", instructions=INSTRUCTIONS, version=version, log_level="WARNING")
     tools = _Tools(client_of)
@@ -233,7 +233,7 @@ def build_server(client_of: ClientOf, version: str) -> MCPServer:
 
 
 class _Tools:
-    """The tools; each opens a client for the caller, and turns its errors into the next step."""
+    """The tools; each opens a client for the caller and turns errors into messages with the next step."""
 
     NAMES = (
         "search_coins",
@@ -386,7 +386,7 @@ class _Tools:
         )
 
     async def model_records(self, ctx: Context) -> ModelRecords:
-        """Tell how each model did out of sample: coverage and skill by horizon."""
+        """Report how each model did out of sample: coverage and skill by horizon."""
         reply = await self._ask(ctx, lambda client: client.models())
         records, measured_at = [], None
         for model in reply.models:

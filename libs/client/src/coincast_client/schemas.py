@@ -814,8 +814,9 @@ class Record(Reply):
 
 
 class Sample(Reply):
-    """One span of time: means, and the worst where that is what counts. With several workers the gateway's
-    own figures are those of one, whichever wrote last.
+    """Means over one span of time, and the worst value where the extreme matters.
+
+    With several workers the gateway's own figures are those of the worker that wrote last.
     """
 
     at: float

@@ -52,8 +52,9 @@ class Detailed(ResponseModel):
 
 
 class Sample(ResponseModel):
-    """One span of time: means, and the worst where that is what counts. With several workers the gateway's
-    own figures are those of one, whichever wrote last.
+    """Means over one span of time, and the worst value where the extreme matters.
+
+    With several workers the gateway's own figures are those of the worker that wrote last.
     """
 
     at: float = Field(description="UNIX seconds.")

@@ -57,8 +57,8 @@ def known_coin(market: Market, coin_id: str) -> str:
 def keyed_coins(query: Mapping[str, str], market: Market) -> dict[str, str] | None:
     """Return reply key -> coin id for `ids`, `names` or `symbols`; None where none of them is given.
 
-    CoinGecko keys the reply by what was asked: by symbol for `symbols`, by name for `names`. Of several coins
-    with one symbol or name the largest counts.
+    CoinGecko keys the reply by the kind of request: by symbol for `symbols`, by name for `names`. Of several
+    coins with one symbol or name the largest counts.
     """
     coins = market.names.values()
     if query.get("ids"):

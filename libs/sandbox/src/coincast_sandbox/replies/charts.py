@@ -16,7 +16,7 @@ DAY = 86400.0
 
 
 def granularity(span_days: float, interval: str | None) -> str:
-    """Return `5m`, `hourly` or `daily`: the interval asked for, else CoinGecko's choice by the span."""
+    """Return `5m`, `hourly` or `daily`: the requested interval, else CoinGecko's choice by the span."""
     if interval in {"5m", "hourly", "daily"}:
         return interval
     if span_days <= 1:

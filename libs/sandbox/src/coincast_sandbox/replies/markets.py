@@ -14,7 +14,7 @@ from coincast_sandbox.simulation.market import Market, hash_of
 
 
 def ranked_ids(market: Market, order: str) -> list[str]:
-    """Return all coin ids in the order asked for; the market lists them by falling value."""
+    """Return all coin ids in the requested order; the market lists them by falling value."""
     ids = list(market.series)
     if order in {"id_asc", "id_desc"}:
         return sorted(ids, reverse=order == "id_desc")

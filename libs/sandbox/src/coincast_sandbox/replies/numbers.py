@@ -1,4 +1,4 @@
-"""How CoinGecko rounds: to the precision asked for, in full for series, and by size for spot prices."""
+"""Round as CoinGecko does: to the requested precision, in full for series, and by size for spot prices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def spot(value: float, currency: str, precision: str | None = None, *, table: bo
     Args:
         value: The price.
         currency: Lower-case code; coins have more decimals than money.
-        precision: What was asked for; None is CoinGecko's own rounding.
+        precision: The requested precision; None is CoinGecko's own rounding.
         table: Whether the price is of `coins/markets`, which has six decimals down to 0.01.
     """
     if precision is not None:

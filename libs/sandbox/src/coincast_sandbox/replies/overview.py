@@ -97,7 +97,7 @@ def trending(market: Market) -> dict[str, Any]:
 
 
 def category_rows(market: Market, order: str) -> list[dict[str, Any]]:
-    """Return every category with its totals, in the order asked for."""
+    """Return every category with its totals, in the requested order."""
     rows = [_category_row(market, c) for c in CATEGORIES if _members(market, c.id)]
     keys = {"name": "name", "market_cap_change_24h": "market_cap_change_24h"}
     name = order.removesuffix("_desc").removesuffix("_asc")

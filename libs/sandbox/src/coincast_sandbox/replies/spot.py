@@ -60,7 +60,16 @@ def spot_of(market: Market, coin_id: str, currency: str) -> Spot:
     cap = None if supply is None else supply * price
     cap_before = None if supply is None or before is None else supply * before
     high, low = max(float(recent.max()), price), min(float(recent.min()), price)
-    return Spot(price, cap, volume, high, low, before, cap_before, updated_at)
+    return Spot(
+        price=price,
+        market_cap=cap,
+        volume_24h=volume,
+        high_24h=high,
+        low_24h=low,
+        price_24h_ago=before,
+        market_cap_24h_ago=cap_before,
+        updated_at=updated_at,
+    )
 
 
 def change_percent(market: Market, coin_id: str, currency: str, span: str) -> float | None:

@@ -2,8 +2,8 @@
 
 A day has 288 points, five minutes apart. In the logarithm of the price a Brownian bridge runs from anchor to
 anchor: open at the first point, high and low (either first) at whole hours, close at the last hour and at the
-last point. Anchors stand on hours so that the hourly series, every twelfth point, shows the day's open, high,
-low and close as well.
+last point. Anchors lie on full hours so that the hourly series, every twelfth point, shows the day's open,
+high, low and close as well.
 """
 
 from __future__ import annotations

@@ -25,18 +25,18 @@ class Currency:
 CURRENCIES = {
     currency.code: currency
     for currency in (
-        Currency("btc", "Bitcoin", "BTC", "crypto", 1.319e-05, "bitcoin"),
-        Currency("eth", "Ether", "ETH", "crypto", 0.0004861, "ethereum"),
-        Currency("ltc", "Litecoin", "LTC", "crypto", 0.01935, "litecoin"),
-        Currency("bch", "Bitcoin Cash", "BCH", "crypto", 0.00291, "bitcoin-cash"),
-        Currency("bnb", "Binance Coin", "BNB", "crypto", 0.00153, "binancecoin"),
+        Currency("btc", "Bitcoin", "BTC", "crypto", 1.319e-05, coin_id="bitcoin"),
+        Currency("eth", "Ether", "ETH", "crypto", 0.0004861, coin_id="ethereum"),
+        Currency("ltc", "Litecoin", "LTC", "crypto", 0.01935, coin_id="litecoin"),
+        Currency("bch", "Bitcoin Cash", "BCH", "crypto", 0.00291, coin_id="bitcoin-cash"),
+        Currency("bnb", "Binance Coin", "BNB", "crypto", 0.00153, coin_id="binancecoin"),
         Currency("eos", "EOS", "EOS", "crypto", 12.75),
-        Currency("xrp", "XRP", "XRP", "crypto", 0.7532, "ripple"),
-        Currency("xlm", "Lumens", "XLM", "crypto", 6.806, "stellar"),
-        Currency("link", "Chainlink", "LINK", "crypto", 0.1065, "chainlink"),
-        Currency("dot", "Polkadot", "DOT", "crypto", 0.8018, "polkadot"),
+        Currency("xrp", "XRP", "XRP", "crypto", 0.7532, coin_id="ripple"),
+        Currency("xlm", "Lumens", "XLM", "crypto", 6.806, coin_id="stellar"),
+        Currency("link", "Chainlink", "LINK", "crypto", 0.1065, coin_id="chainlink"),
+        Currency("dot", "Polkadot", "DOT", "crypto", 0.8018, coin_id="polkadot"),
         Currency("yfi", "Yearn.finance", "YFI", "crypto", 0.0004097),
-        Currency("sol", "Solana", "SOL", "crypto", 0.01201, "solana"),
+        Currency("sol", "Solana", "SOL", "crypto", 0.01201, coin_id="solana"),
         Currency("usd", "US Dollar", "$", "fiat", 1.0),
         Currency("aed", "United Arab Emirates Dirham", "DH", "fiat", 3.673),
         Currency("ars", "Argentine Peso", "$", "fiat", 1409.0),
@@ -86,8 +86,8 @@ CURRENCIES = {
         Currency("xdr", "IMF Special Drawing Rights", "XDR", "fiat", 0.7009),
         Currency("xag", "Silver - Troy Ounce", "XAG", "commodity", 0.01313),
         Currency("xau", "Gold - Troy Ounce", "XAU", "commodity", 0.0002222),
-        Currency("bits", "Bits", "μBTC", "crypto", 13.19, "bitcoin", 1e6),
-        Currency("sats", "Satoshi", "sats", "crypto", 1319.0, "bitcoin", 1e8),
+        Currency("bits", "Bits", "μBTC", "crypto", 13.19, coin_id="bitcoin", units=1e6),
+        Currency("sats", "Satoshi", "sats", "crypto", 1319.0, coin_id="bitcoin", units=1e8),
     )
 }
 # Prices in these have more decimals than prices in money.
