@@ -164,7 +164,7 @@ async def build(
         forecasts=clients.forecasts,
         training=clients.training,
         settings=settings,
-        streams=EventStreams(draining),
+        streams=EventStreams(draining, most=settings.max_event_streams),
         experiments=experiments,
         health=health,
         assets=Assets(),

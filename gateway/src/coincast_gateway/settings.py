@@ -55,6 +55,9 @@ class Settings(ServiceSettings):
     max_in_flight: int = Field(
         512, ge=1, description="Requests at once that are not answered from ready bytes."
     )
+    max_event_streams: int = Field(
+        2000, ge=1, description="Streams of events at once; a further one is answered with 503."
+    )
     max_connections: int = Field(
         10_000, ge=10, description="Sockets at once; the longest idle one gives way."
     )

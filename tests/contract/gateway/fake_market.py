@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from coincast.common.v1 import common_pb2 as common
 from coincast.market.v1 import market_pb2 as mk
 from coincast.market.v1 import market_pb2_grpc as mk_rpc
 from coincast_chassis.errors import NotFound
@@ -36,6 +37,22 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
         self, request: mk.GetPricesForManyRequest, context: Any
     ) -> AsyncIterator[mk.GetPricesForManyResponse]:
         return stream_batch(request.questions, lambda question: self.GetPrices(question, context))
+
+    async def WatchPrices(self, request: mk.WatchPricesRequest, context: Any) -> Any:
+        await self.script.play(request)
+        errors = [
+            common.ItemError(id=i, kind=common.ERROR_KIND_NOT_FOUND, message=f"No coin has the id {i}.")
+            for i in request.ids
+            if i not in COINS
+        ]
+        for event_id in range(request.after_event_id + 1, request.after_event_id + 3):
+            prices = [
+                mk.Price(id=i, vs_currency="usd", price=COINS[i] + event_id, provenance=provenance())
+                for i in request.ids
+                if i in COINS
+            ]
+            yield mk.WatchPricesResponse(event_id=event_id, prices=prices, errors=errors)
+            yield mk.WatchPricesResponse(event_id=event_id, heartbeat=True)
 
     @staticmethod
     def _price(coin_id: str, currency: str) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
+from typing import Any
 
 import grpc.aio
 
@@ -31,6 +34,17 @@ class MarketClient:
         """Spot prices as ready JSON."""
         request = pb.GetPricesRequest(ids=ids, vs_currencies=vs_currencies, encode_json=True)
         return await self.backend.call(self._together, request)
+
+    async def watch_prices(
+        self, ids: list[str], vs_currencies: tuple[str, ...], after_event_id: int
+    ) -> AsyncIterator[pb.WatchPricesResponse]:
+        """Yield the changes of prices until the caller leaves; the stream has no deadline."""
+        request = pb.WatchPricesRequest(ids=ids, vs_currencies=vs_currencies, after_event_id=after_event_id)
+        # The channel of the chassis gives a generator, which ends the call when it is closed.
+        updates: Any = self._stub.WatchPrices(request)
+        async with aclosing(updates):
+            async for update in updates:
+                yield update
 
     async def markets(
         self, vs_currency: str, ids: list[str], page: int, per_page: int

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -112,13 +113,13 @@ def parameter_fields(route: APIRoute) -> Fields:
 
 
 def _read_fields(route: APIRoute) -> Fields:
-    dependant = route.dependant
     found: Fields = {}
+    parts = list(_with_dependencies(route.dependant))
     groups = {
-        "path": dependant.path_params,
-        "query": dependant.query_params,
-        "header": dependant.header_params,
-        "body": dependant.body_params,
+        "path": [param for part in parts for param in part.path_params],
+        "query": [param for part in parts for param in part.query_params],
+        "header": [param for part in parts for param in part.header_params],
+        "body": [param for part in parts for param in part.body_params],
     }
     for location, params in groups.items():
         for param in params:
@@ -132,6 +133,13 @@ def _read_fields(route: APIRoute) -> Fields:
             spec["description"] = param.field_info.description or spec.get("description", "")
             found[param.alias] = (location, spec)
     return found
+
+
+def _with_dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    """Yield a dependant and everything that it depends on, whose parameters are the route's as well."""
+    yield dependant
+    for each in dependant.dependencies:
+        yield from _with_dependencies(each)
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:

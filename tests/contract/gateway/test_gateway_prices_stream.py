@@ -1,0 +1,50 @@
+"""Prices as they change, over server-sent events."""
+
+from __future__ import annotations
+
+import json
+
+import httpx2
+
+from coincast.market.v1 import market_pb2 as mk
+from coincast_chassis.errors import Unavailable
+from coincast_client import AsyncCoincast
+from tests.contract.gateway.fakes import world
+
+
+async def test_events_have_rows_as_prices_has_and_skip_heartbeats() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+        reply = await client.get("/prices/stream?ids=bitcoin,bitcon", timeout=10)
+        row = (await client.get("/prices?ids=bitcoin")).json()["prices"][0]
+    lines = reply.text.splitlines()
+    documents = [json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:")]
+    ids = [line.removeprefix("id:").strip() for line in lines if line.startswith("id:")]
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    assert ids == ["1", "2"]
+    assert [document["prices"][0]["price"] for document in documents] == [37_001.0, 37_002.0]
+    assert set(documents[0]["prices"][0]) == set(row)
+    assert documents[0]["errors"][0]["id"] == "bitcon"
+
+
+async def test_last_event_id_is_passed_on() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+        reply = await client.get("/prices/stream?ids=bitcoin", headers={"last-event-id": "41"})
+        request = there.market.script.asked(mk.WatchPricesRequest)
+    assert request.after_event_id == 41
+    assert "id: 42" in reply.text
+
+
+async def test_failure_before_the_first_event_has_its_status() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+        there.market.script.error = Unavailable("CoinGecko cannot be reached.", retry_after_seconds=5)
+        reply = await client.get("/prices/stream?ids=bitcoin")
+        bad = await client.get("/prices/stream?ids=Bad%2FId")
+    assert reply.status_code == 503
+    assert reply.headers["retry-after"] == "5"
+    assert bad.status_code in {400, 404, 422}
+
+
+async def test_client_yields_each_change() -> None:
+    async with world() as there, AsyncCoincast(there.url) as coincast:
+        prices = [event.prices[0].price async for event in coincast.prices_stream("bitcoin")]
+    assert prices == [37_001.0, 37_002.0]
