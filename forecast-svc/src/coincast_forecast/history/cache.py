@@ -232,7 +232,7 @@ class HistoryCache:
         if isinstance(error, NotFound):
             self._entries.discard(key)
             self._unknown.put(key, (now + NOT_FOUND_TTL_SECONDS, error))
-        return error
+        return _to_be_retried(error)
 
     def _learn_day(self, vs_currency: str, found: History | CoincastError | None) -> None:
         """Take the newest closed day of a currency from the clock coin's history."""
@@ -298,8 +298,18 @@ class HistoryCache:
         return found.candles.as_of
 
 
-def _timeout() -> Timeout:
-    return Timeout("market-data did not answer in time", retry_after_seconds=RETRY_AFTER_FAILURE_SECONDS)
+def _timeout() -> Unavailable:
+    return Unavailable("market-data did not answer in time", retry_after_seconds=RETRY_AFTER_FAILURE_SECONDS)
+
+
+def _to_be_retried(error: CoincastError) -> CoincastError:
+    """Return Unavailable for a Timeout: what arrives late is there for a caller that comes again."""
+    if not isinstance(error, Timeout):
+        return error
+    wait = error.retry_after_seconds
+    return Unavailable(
+        error.message, retry_after_seconds=RETRY_AFTER_FAILURE_SECONDS if wait is None else wait
+    )
 
 
 def _partial_ttl(history: History) -> float:

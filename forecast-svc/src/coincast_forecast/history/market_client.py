@@ -15,7 +15,7 @@ import numpy.typing as npt
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
-from coincast_chassis.errors import KINDS, CoincastError, NotReady, Unavailable
+from coincast_chassis.errors import KINDS, CoincastError, NotReady, Timeout, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
 from coincast_forecast.domain import Provenance
 from coincast_forecast.grpc.proto_mapping import provenance_of
@@ -25,6 +25,11 @@ from coincast_modelkit.candles import Candles, Floats
 
 SERVICE = "coincast.market.v1.MarketDataService"
 UNAVAILABLE = "market-data does not answer"
+# A message of a stream holds at most so many candles; one with fewer ends a coin's history.
+CHUNK_CANDLES = 1000
+# Of the time for a fetch: a stream ends before its caller gives up, so that what has arrived is used.
+STREAM_SHARE = 0.9
+LATE_RETRY_SECONDS = 2.0
 DEFAULT_PARTIAL_REASON = "market-data could not fetch the whole history for now"
 DEFAULT_DOUBT_REASON = "the newest candles are in doubt and wait for confirmation"
 
@@ -39,7 +44,10 @@ class MarketClient:
     async def fetch(
         self, ids: Sequence[str], vs_currency: str, days: int
     ) -> Mapping[str, History | CoincastError]:
-        """Return each coin's history or error; several coins come over one stream."""
+        """Return each coin's history or error; several coins come over one stream.
+
+        Coins whose history has not arrived when the time is up have Unavailable, the others are used.
+        """
         if len(ids) == 1:
             return {ids[0]: await self._fetch_one(ids[0], vs_currency, days)}
         try:
@@ -60,14 +68,22 @@ class MarketClient:
         request = pb.StreamHistoryRequest(ids=ids, vs_currency=vs_currency, days=days)
         chunks: dict[str, list[Chunk]] = {}
         found: dict[str, History | CoincastError] = {}
-        async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):
-            if reply.WhichOneof("chunk") == "error":
-                found[reply.error.id] = error_of(reply.error)
-            else:
-                # A thousand candles take milliseconds to convert: off the loop, and each message is released
-                # at once.
-                chunk = await asyncio.to_thread(chunk_of, reply.history)
-                chunks.setdefault(reply.history.id, []).append(chunk)
+        unfinished = ""
+        try:
+            async for reply in self._stub.StreamHistory(
+                request, timeout=self._timeout_seconds * STREAM_SHARE
+            ):
+                if reply.WhichOneof("chunk") == "error":
+                    found[reply.error.id] = error_of(reply.error)
+                else:
+                    # A thousand candles take milliseconds to convert: off the loop, and each message is
+                    # released at once.
+                    chunk = await asyncio.to_thread(chunk_of, reply.history)
+                    chunks.setdefault(reply.history.id, []).append(chunk)
+                    unfinished = reply.history.id if len(reply.history.candles) >= CHUNK_CANDLES else ""
+        except Timeout:
+            chunks.pop(unfinished, None)
+            found = {coin: _late(coin) for coin in ids if coin not in chunks} | found
         for coin, of_coin in chunks.items():
             found.setdefault(coin, history_of(coin, of_coin))
         return found
@@ -78,9 +94,18 @@ class MarketClient:
             reply = await self._stub.GetHistory(request, timeout=self._timeout_seconds)
         except Unavailable as error:
             return without_addresses(error, UNAVAILABLE)
+        except Timeout:
+            return _late(coin)
         except CoincastError as error:
             return error
         return history_of(coin, [await asyncio.to_thread(chunk_of, reply.history)])
+
+
+def _late(coin: str) -> Unavailable:
+    return Unavailable(
+        f"the history of {coin} has not arrived yet: market-data waits for its source",
+        retry_after_seconds=LATE_RETRY_SECONDS,
+    )
 
 
 @dataclass(frozen=True, slots=True)
