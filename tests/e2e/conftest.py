@@ -1,5 +1,6 @@
 """One whole system for the end-to-end tests: real processes, free ports, real candles through the sandbox."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from coincast_stack.options import StackOptions
 from coincast_stack.testing import StackHandle, stack_for_tests
 from tests.e2e.e2e_scored import replay_forecasts
 
+WHOLE_SECONDS = 120.0
 COINS = ("bitcoin", "ethereum", "solana")
 # Two years of three coins train in seconds; the figures of a model are tested elsewhere.
 QUICK_TRAINING = {
@@ -24,7 +26,34 @@ def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     var = tmp_path_factory.mktemp("var")
     options = StackOptions(var, data=daily_candles, extra_environment=QUICK_TRAINING)
     with stack_for_tests(options) as running:
+        wait_until_data_is_whole(running.gateway_url)
         yield running
+
+
+def wait_until_data_is_whole(url: str) -> None:
+    """Wait until market data has fetched what a new system lacks: until then replies are stale, degraded or
+    late, and say so.
+    """
+    until, lacking = time.monotonic() + WHOLE_SECONDS, "nothing was asked"
+    with httpx2.Client(base_url=url, timeout=30, trust_env=False) as client:
+        while lacking:
+            assert time.monotonic() < until, lacking
+            lacking = _lacking(client)
+
+
+def _lacking(client: httpx2.Client) -> str:
+    """Return the first reply that is not whole yet; empty where all are."""
+    for path, flag in (
+        (f"/forecasts?ids={','.join(COINS)}&days=1&model=lightgbm", "degraded"),
+        ("/markets?per_page=5", "stale"),
+        (f"/prices?ids={','.join(COINS)}", "stale"),
+    ):
+        reply = client.get(path)
+        (entries, *_) = reply.json().values() if reply.status_code == 200 else ([],)
+        if reply.status_code != 200 or not entries or any(entry[flag] for entry in entries):
+            time.sleep(0.5)
+            return f"{path}: {reply.text[:2000]}"
+    return ""
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,10 @@ def test_a_row_that_is_set_aside_is_named_and_stops_no_other(tmp_path: Path, row
 def test_a_file_without_candles_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "bitcoin.csv"
     file.write_text(HEADER + "2025-01-01,1,2,0.5,1,0\nsoon,1,2,0.5,1,0\n")
-    with pytest.raises(CandlesError, match=r"bitcoin\.csv: needs at least two days.*line 3: unreadable date"):
+    with pytest.raises(
+        CandlesError,
+        match=r"bitcoin\.csv: needs at least two days of candles; not used: .*line 3: unreadable date",
+    ):
         read_file(file)
 
 

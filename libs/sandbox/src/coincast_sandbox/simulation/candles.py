@@ -107,7 +107,8 @@ def _assemble(found: DailyFile, notes: list[str]) -> DailyCandles:
     notes += [str(row) for row in found.set_aside]
     if len(found.candles) < 2:
         reasons = "; ".join(str(row) for row in found.set_aside[:3])
-        raise CandlesError(f"{found.file}: needs at least two days of candles {reasons}".strip())
+        unusable = f"; not used: {reasons}" if reasons else ""
+        raise CandlesError(f"{found.file}: needs at least two days of candles{unusable}")
     first = found.candles[0].day
     figures: list[tuple[float, float, float, float, float]] = []
     for candle in found.candles:
