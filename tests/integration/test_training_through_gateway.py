@@ -54,7 +54,7 @@ async def events(http: httpx2.AsyncClient, job_id: str) -> AsyncIterator[tuple[s
     """Name of each event and the job that it tells of, as they come."""
     name = ""
     async with http.stream("GET", f"/training/jobs/{job_id}/events") as reply:
-        assert reply.headers["content-type"] == "text/event-stream"
+        assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
         async for line in reply.aiter_lines():
             field, _, value = line.partition(": ")
             if field == "event":
