@@ -53,6 +53,9 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
     operation["description"] = f"{description.strip().rstrip('.')}. {NEEDS[required_scope(route)]}"
     for parameter in operation.get("parameters", ()):
         _simplify(parameter)
+    if "requestBody" in operation:
+        # A change without an API key must be JSON (see require_json), so a body without fields is sent as {}.
+        operation["requestBody"]["required"] = True
     success = operation["responses"][str(route.status_code or 200)]
     success["description"] = operation["summary"]
     content = success.get("content", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -48,7 +49,9 @@ class FakeTraining(
 
     async def SubmitJob(self, request: tr.SubmitJobRequest, context: Any) -> tr.SubmitJobResponse:
         await self.script.play(request)
-        job_id = f"job-{request.idempotency_key or len(self.jobs)}"
+        # As the service: the same key gives the same id, whatever characters the key has.
+        key = request.idempotency_key
+        job_id = f"job-{hashlib.sha256(key.encode()).hexdigest()[:16] if key else len(self.jobs)}"
         job = self.jobs.setdefault(
             job_id, tr.Job(job_id=job_id, spec=request.spec, state=tr.JOB_STATE_QUEUED)
         )

@@ -37,6 +37,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
 }
 ASKS = {
     "prices": "/prices?ids=bitcoin",
+    "prices_stream": "/prices/stream?ids=bitcoin",
     "markets": "/markets?ids=bitcoin",
     "coins": "/coins?query=bit",
     "history": "/coins/bitcoin/history",
@@ -47,6 +48,7 @@ ASKS = {
     "touch": "/forecasts/touch?ids=bitcoin&level=60000",
     "scenarios": "/forecasts/scenarios?ids=bitcoin&paths=10",
     "forecast_models": "/forecasts/models",
+    "ledger": "/forecasts/ledger",
     "accuracy": "/forecasts/accuracy",
     "versions": "/models",
     "audit": "/models/audit",

@@ -148,7 +148,7 @@ async def list_forecast_models(forecasts: Forecasts) -> RenderedResponse:
     operation_id="ledger",
     summary="Forecasts as they were served, with their outcomes where known",
     response_model=schemas.ForecastLog,
-    responses=service_responses(NOT_READY),
+    responses=service_responses(NOT_FOUND, NOT_READY),
 )
 @cached()
 @csv_rows(rows_of("forecasts"))

@@ -15,7 +15,14 @@ from coincast_gateway.auth.dependencies import READ
 from coincast_gateway.cache.declaration import cached
 from coincast_gateway.dependencies import Config, Forecasts
 from coincast_gateway.errors.partial_results import malformed, refuse_if_all_failed, render_cacheable
-from coincast_gateway.errors.problems import INVALID, NOT_FOUND, NOT_READY, STARTING, service_responses
+from coincast_gateway.errors.problems import (
+    INVALID,
+    NOT_FOUND,
+    NOT_READY,
+    STARTING,
+    UNSUPPORTED,
+    service_responses,
+)
 from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import csv_rows
 from coincast_gateway.rendering import RenderedResponse, render_json
@@ -133,7 +140,7 @@ async def get_scenarios(
     operation_id="portfolio",
     summary="How much holdings can lose: value at risk, expected shortfall, contributions, worst cases",
     response_model=schemas.Portfolio,
-    responses=RESPONSES,
+    responses=RESPONSES | service_responses(UNSUPPORTED),
 )
 async def assess_portfolio(body: Annotated[PortfolioBody, Body()], forecasts: Forecasts) -> RenderedResponse:
     """Return the loss distribution of the holdings; those that cannot be priced are in `errors`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from coincast_gateway.schemas.fields import (
     CoinId,
@@ -75,6 +77,17 @@ class ExplainQuery(RequestQuery):
     ] = 10
 
 
+def _calendar_day(value: Any) -> Any:
+    """Reject numbers, which pydantic would read as seconds since 1970; leave the rest to it."""
+    if isinstance(value, str) and not CALENDAR_DAY.fullmatch(value):
+        raise PydanticCustomError("calendar_day", "Give a day as YYYY-MM-DD, such as 2026-01-31")
+    return value
+
+
+CALENDAR_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+CalendarDay = Annotated[date, BeforeValidator(_calendar_day)]
+
+
 class LedgerQuery(RequestQuery):
     """Forecasts as they were served."""
 
@@ -85,9 +98,9 @@ class LedgerQuery(RequestQuery):
         Field(description="Only forecasts that were asked of this model; empty for all."),
     ] = ""
     from_: Annotated[
-        date | None, Field(alias="from", description="First day whose close a forecast starts from.")
+        CalendarDay | None, Field(alias="from", description="First day whose close a forecast starts from.")
     ] = None
-    to: Annotated[date | None, Field(description="Last such day.")] = None
+    to: Annotated[CalendarDay | None, Field(description="Last such day.")] = None
     horizon: Annotated[
         int, Field(ge=0, le=30, description="Only this horizon in days; 0 for all."), PlainInteger
     ] = 0

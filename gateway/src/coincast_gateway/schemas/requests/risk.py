@@ -6,7 +6,8 @@ import math
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from coincast_gateway.schemas.fields import (
@@ -26,6 +27,10 @@ MAX_SIZE = 1e15
 # Values of one scenario reply: coins x days x paths.
 MAX_VALUES = 200_000
 _LEVEL = re.compile(r"([+-]?[0-9]{1,15}(?:\.[0-9]{1,12})?(?:[eE][+-]?[0-9]{1,2})?)(%?)")
+# A level as OpenAPI states it: a price above 0, or a move above -100 % that ends in a percent sign.
+_PRICE_PATTERN = r"(0\.[0-9]{0,11}[1-9]|[1-9][0-9]{0,14}(\.[0-9]{1,12})?)"
+_MOVE_PATTERN = r"([+]?[0-9]{1,5}|-[0-9]{1,2})(\.[0-9]{1,12})?%"
+_LEVEL_PATTERN = rf"({_PRICE_PATTERN}|{_MOVE_PATTERN})"
 DEFAULT_RISK_LEVELS = (90.0, 95.0, 97.5, 99.0)
 
 RiskDays = Annotated[
@@ -58,7 +63,9 @@ TouchLevels = Annotated[
     tuple[tuple[str, float], ...],
     BeforeValidator(_touch_levels),
     Field(min_length=1, max_length=MAX_LEVELS),
-    WithJsonSchema({"type": "string", "minLength": 1}),
+    WithJsonSchema(
+        {"type": "string", "pattern": rf"^{_LEVEL_PATTERN}(,{_LEVEL_PATTERN}){{0,{MAX_LEVELS - 1}}}$"}
+    ),
     Field(
         description="Prices, or moves in percent of the last price such as -5%, at most 10, separated by "
         "commas.",
@@ -100,8 +107,20 @@ class ScenariosQuery(RequestQuery):
 Size = Annotated[float | None, Field(ge=-MAX_SIZE, le=MAX_SIZE, strict=False)]
 
 
+_GIVEN_SIZE: JsonDict = {"type": "number", "not": {"const": 0}}
+# What check_size verifies, for OpenAPI.
+_ONE_SIZE: JsonDict = {
+    "oneOf": [
+        {"required": [given], "properties": {given: _GIVEN_SIZE, left_out: {"type": "null"}}}
+        for given, left_out in (("amount", "value"), ("value", "amount"))
+    ]
+}
+
+
 class HoldingBody(Body):
     """What is held of one coin: an amount of coins or a value in the currency; negative for short."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_SIZE)
 
     id: Annotated[
         str,
