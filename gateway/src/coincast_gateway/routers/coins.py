@@ -12,8 +12,7 @@ from coincast_gateway.auth.dependencies import READ
 from coincast_gateway.cache.declaration import cached
 from coincast_gateway.dependencies import Config, Market
 from coincast_gateway.errors.partial_results import as_of, render_cacheable
-from coincast_gateway.errors.problems import INVALID, NOT_FOUND, service_responses
-from coincast_gateway.errors.validation import reject
+from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.formats.csv import candle_rows, csv_rows, rows_of
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.schemas.fields import CoinId
@@ -65,16 +64,10 @@ async def get_history(
     settings: Config,
 ) -> RenderedResponse:
     """Return candles of closed UTC days or hours, oldest first; a history that was cut short says so."""
-    if query.as_of is not None and query.interval == "1h":
-        raise reject(
-            INVALID, "as_of is served for daily candles alone.", field="as_of", allowed="interval=1d"
-        )
-    if query.from_ is not None and query.to is not None and query.to < query.from_:
-        raise reject(INVALID, "to lies before from.", field="to", allowed=f"from {iso_of(query.from_)} on")
     days = query.days if query.from_ is None else days_since(query.from_, query.as_of)
-    response = await market.history(
-        id, query.vs_currency, days, hourly=query.interval == "1h", known_at=query.as_of
-    )
+    hourly = query.interval == "1h"
+    known_at = None if hourly else query.as_of
+    response = await market.history(id, query.vs_currency, days, hourly=hourly, known_at=known_at)
     body = response.json
     if query.from_ is not None or query.to is not None or query.as_of is not None:
         body = cut_span(orjson.loads(body), query)
@@ -93,9 +86,16 @@ def cut_span(document: dict[str, Any], query: HistoryQuery) -> bytes:
     def inside(candle: dict[str, Any]) -> bool:
         start = dt.datetime.fromisoformat(candle.get("time") or f"{candle['date']}T00:00:00+00:00")
         after = query.from_ is None or start >= query.from_
-        return after and (query.to is None or start <= query.to)
+        known = query.as_of is None or start < query.as_of
+        return after and known and (query.to is None or start <= query.to)
 
     document["candles"] = [candle for candle in document["candles"] if inside(candle)]
+    if query.from_ is not None and query.to is not None and query.to < query.from_:
+        document["quality_notes"].append("The span is empty: to lies before from.")
+    if query.as_of is not None and query.interval == "1h":
+        document["quality_notes"].append(
+            "Revisions of hourly candles are not kept; later hours are left out."
+        )
     document["known_at"] = None if query.as_of is None else iso_of(query.as_of)
     return orjson.dumps(document)
 

@@ -446,6 +446,9 @@ class HorizonRecord(Reply):
 
     horizon_days: int
     horizon_hours: int | None = 0
+    """
+    Set for a horizon in hours; horizon_days is 0 then.
+    """
     forecasts: int
     mase: float | None
     mape_percent: float | None
@@ -454,6 +457,14 @@ class HorizonRecord(Reply):
     crps_skill_percent: float | None
     coverage_80_percent: float | None
     coverage_95_percent: float | None
+    coverage_80_standard_error: float | None = None
+    """
+    Standard error of coverage_80_percent in points, over periods without overlap.
+    """
+    independent_periods: int | None = None
+    """
+    Periods of the horizon's length in the test days, without overlap.
+    """
 
 
 class HourlyCandle(Reply):

@@ -43,7 +43,7 @@ MODEL_ALIASES = {"ensemble": "ml_ensemble", "ml-ensemble": "ml_ensemble", "lgbm"
 def _model_name(value: Any) -> Any:
     """Return the name of a model: in lower case, with the usual short names resolved."""
     name = value.strip().lower() if isinstance(value, str) else value
-    return MODEL_ALIASES.get(name, name)
+    return MODEL_ALIASES.get(name, name) if isinstance(name, str) else name
 
 
 RequestedModel = Annotated[

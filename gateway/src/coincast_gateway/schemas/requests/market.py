@@ -75,7 +75,10 @@ def _last_moment(value: Any) -> Any:
     return moment + dt.timedelta(days=1, microseconds=-1) if whole_day else moment
 
 
-MOMENT_SCHEMA = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.Z+-]+)?$"}
+MOMENT_SCHEMA = {
+    "type": "string",
+    "pattern": r"^20[1-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T[01][0-9]:[0-5][0-9]:[0-5][0-9]Z)?$",
+}
 Moment = Annotated[dt.datetime, BeforeValidator(_moment), WithJsonSchema(MOMENT_SCHEMA)]
 LastMoment = Annotated[dt.datetime, BeforeValidator(_last_moment), WithJsonSchema(MOMENT_SCHEMA)]
 
@@ -99,7 +102,7 @@ class HistoryQuery(RequestQuery):
         Moment | None,
         Field(
             description="Answer with what was known at this moment: later revisions and days that came late "
-            "are left out. Daily candles only."
+            "are left out. Revisions of hourly candles are not kept: only later hours are left out."
         ),
     ] = None
 

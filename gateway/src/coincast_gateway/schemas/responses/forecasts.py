@@ -55,6 +55,13 @@ class HorizonRecord(ResponseModel):
     crps_skill_percent: float | None
     coverage_80_percent: float | None
     coverage_95_percent: float | None
+    horizon_hours: int = Field(0, description="Set for a horizon in hours; horizon_days is 0 then.")
+    coverage_80_standard_error: float | None = Field(
+        None, description="Standard error of coverage_80_percent in points, over periods without overlap."
+    )
+    independent_periods: int | None = Field(
+        None, description="Periods of the horizon's length in the test days, without overlap."
+    )
 
 
 class Record(ResponseModel):
