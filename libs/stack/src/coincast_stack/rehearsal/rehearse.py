@@ -75,7 +75,7 @@ async def rehearse(
             async with running_stack(_options(plan, folder, proxy.base_url)) as stack:
                 await _until_live(stack)
                 record.launch_seconds = time.monotonic() - launched
-                await _Watch(stack, proxy, record, say).run(most_seconds)
+                await _Poller(stack, proxy, record, say).run(most_seconds)
     return record
 
 
@@ -128,7 +128,7 @@ async def _until(answers: Callable[[], Awaitable[bool]], what: str) -> None:
         await asyncio.sleep(0.05)
 
 
-class _Watch:
+class _Poller:
     """Polls the gateway as a user does, and enters what it sees into the record."""
 
     def __init__(self, stack: Stack, proxy: HidingProxy, record: RehearsalRecord, say: Say) -> None:
