@@ -445,10 +445,6 @@ class HorizonRecord(Reply):
     """How well a version did at one horizon, out of sample."""
 
     horizon_days: int
-    horizon_hours: int | None = 0
-    """
-    Set for a horizon in hours; horizon_days is 0 then.
-    """
     forecasts: int
     mase: float | None
     mape_percent: float | None
@@ -457,6 +453,10 @@ class HorizonRecord(Reply):
     crps_skill_percent: float | None
     coverage_80_percent: float | None
     coverage_95_percent: float | None
+    horizon_hours: int | None = 0
+    """
+    Set for a horizon in hours; horizon_days is 0 then.
+    """
     coverage_80_standard_error: float | None = None
     """
     Standard error of coverage_80_percent in points, over periods without overlap.

@@ -46,7 +46,6 @@ class HorizonRecord(ResponseModel):
     """How well a version did at one horizon, out of sample."""
 
     horizon_days: int
-    horizon_hours: int = 0
     forecasts: int
     mase: float | None
     mape_percent: float | None
