@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 STATE_FILE = "running.json"
 COINGECKO_URL = "https://api.coingecko.com/api/v3"
 CONNECT_SECONDS, CALL_SECONDS, PING_SECONDS = 0.5, 20.0, 3.0
-# A keyless caller is told to wait up to a minute; three waits are worth a training.
+# A keyless caller has to wait up to a minute; three waits are worth a training.
 ATTEMPTS, LONGEST_PAUSE_SECONDS = 4, 65.0
 FREE_DAYS = 365
 MIDNIGHT_TOLERANCE = dt.timedelta(minutes=15)

@@ -35,7 +35,7 @@ def access_policy(settings: Settings) -> Policy:
     local = is_loopback(settings.host) and not settings.require_keys
     anonymous: frozenset[str] = frozenset()
     if local:
-        # With an administrator's token, reaching the port makes nobody an administrator.
+        # With an administrator's token, reaching the port makes no caller an administrator.
         anonymous = SCOPE_GRANTS["train" if settings.admin_token.get_secret_value() else "admin"]
     elif settings.allow_open and not settings.require_keys:
         anonymous = SCOPE_GRANTS["read"]

@@ -256,12 +256,12 @@ class IntradayPipeline:
             reasons = "; ".join(f"{c}: {why}" for c, why in list(history.problems.items())[:5])
             raise NotReady(f"No coin has hourly candles: {reasons or 'none were found'}.", field="ids")
 
-        def told(fraction: float, stage: str) -> None:
+        def report(fraction: float, stage: str) -> None:
             progress(0.08 + 0.84 * fraction, stage)
 
         def work() -> str:
             with model_lock(self.registry.root, MODEL), threadpool_limits(limits=1):
-                fitted = fit_intraday(history.panel, measured_at=self.clock.now(), progress=told)
+                fitted = fit_intraday(history.panel, measured_at=self.clock.now(), progress=report)
                 sweep_temporary(self.registry.root, MODEL)
                 return write_intraday(
                     self.registry,
