@@ -1,5 +1,7 @@
 """Daily candles of one coin: the only form in which history enters a feature or a model."""
 
+from __future__ import annotations
+
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +86,7 @@ class Candles:
         return type(self)(self.coin_id, self.dates[cut], *(getattr(self, f)[cut] for f in FIELDS))
 
     def tail(self, days: int) -> Self:
-        """The last so many rows, or all of them."""
+        """Return the last so many rows, or all rows where there are fewer."""
         return self.rows(max(0, len(self) - days), len(self))
 
     def until(self, day: dt.date | np.datetime64) -> Self:
@@ -94,7 +96,7 @@ class Candles:
         )
 
     def on_every_day(self) -> Self:
-        """The same on a calendar without gaps: an absent day repeats the last close; the rest of it is NaN.
+        """Return the candles on a calendar without gaps: an absent day repeats the last close, else NaN.
 
         Models count rows as days, so a gap left open would stretch their horizons.
         """

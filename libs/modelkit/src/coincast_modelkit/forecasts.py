@@ -1,5 +1,7 @@
 """What a model says: a predictive distribution for each coin and horizon, as quantiles of the log return."""
 
+from __future__ import annotations
+
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,11 +73,11 @@ class Forecasts:
         return prices[..., 0], prices[..., 1]
 
     def median_prices(self) -> Floats:
-        """The point forecast: the median price, (n, H)."""
+        """Return the point forecast: the median price, (n, H)."""
         return self.quantile_prices([0.5])[..., 0]
 
     def probability_of_rise(self) -> Floats:
-        """The chance that the close is above last_price: (n, H), NaN for a coin that failed."""
+        """Return the chance that the close is above last_price: (n, H), NaN for a coin that failed."""
         q, p = self.log_return_quantiles, self.probabilities
         below = np.sum(q < 0, axis=-1)
         left = np.clip(below - 1, 0, len(p) - 2)
@@ -86,7 +88,7 @@ class Forecasts:
         return np.where(np.isfinite(lower), 1.0 - (p[left] + share * (p[left + 1] - p[left])), np.nan)
 
     def coins(self, index: Sequence[int]) -> Self:
-        """The forecasts of some of the coins, by position."""
+        """Return the forecasts of some of the coins, by position."""
         rows = list(index)
         return type(self)(
             coin_ids=tuple(self.coin_ids[i] for i in rows),
@@ -103,8 +105,10 @@ class Forecasts:
 
 @lru_cache(maxsize=256)
 def _between(probabilities: bytes, wanted: tuple[float, ...]) -> tuple[np.ndarray, Floats]:
-    """Where each wanted probability lies among the stored ones (bytes of float64): its left neighbour, and
-    how far towards the right one in the normal score. Readers ask for the same few again and again.
+    """Locate each requested probability among the stored ones (both as bytes of float64).
+
+    Returns the left neighbour of each, and the distance towards the right one in the normal score. The result
+    is cached, since readers request the same few probabilities repeatedly.
     """
     from scipy.special import ndtri  # noqa: PLC0415 - scipy is slow to import, and only readers need it
 

@@ -1,5 +1,7 @@
 """The line that serving writes for every forecast it gives, and training scores once the day has come."""
 
+from __future__ import annotations
+
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -16,9 +18,9 @@ STREAM_FIELD = "entry"
 class LedgerEntry:
     """One forecast of one coin at one horizon.
 
-    made_at is UNIX seconds; as_of an ISO date; prices in vs_currency; price_quantiles stand at probabilities.
-    variant is the alias that answered; served_by a model's name or last_price; shadow means no one was shown
-    it.
+    made_at is UNIX seconds; as_of an ISO date; prices in vs_currency; price_quantiles belong to
+    probabilities. variant is the alias that answered; served_by a model's name or last_price; shadow means no
+    one was shown it.
     """
 
     forecast_id: str
@@ -50,8 +52,10 @@ class LedgerEntry:
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Self:
-        """Read a line of to_json; fields of later versions are passed over. Raises ValueError where one is
-        absent.
+        """Read a line of to_json; fields of later versions are ignored.
+
+        Raises:
+            ValueError: A field is absent.
         """
         raw = json.loads(line)
         if not isinstance(raw, dict):

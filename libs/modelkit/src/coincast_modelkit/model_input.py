@@ -1,5 +1,7 @@
 """One coin on its last closed day, with everything a model needs to forecast it."""
 
+from __future__ import annotations
+
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ TRAILING_DAYS = 30
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """A coin ready to be forecast. What belongs to the day and not to a model is computed once and kept.
+    """The input of a forecast of one coin; what depends on the day alone is computed once for all models.
 
     row (F,) are the features of as_of, window (WINDOW_DAYS, F) those of the days up to it (NaN rows before
     the first candle), candles the last TAIL_DAYS of them without calendar gaps.
@@ -64,5 +66,10 @@ def prepare(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Mo
     known = features[-WINDOW_DAYS:]
     window[WINDOW_DAYS - len(known) :] = known
     return ModelInput(
-        candles.coin_id, days.as_of, days.last_price, window[-1].copy(), window, days.tail(TAIL_DAYS)
+        coin_id=candles.coin_id,
+        as_of=days.as_of,
+        last_price=days.last_price,
+        row=window[-1].copy(),
+        window=window,
+        candles=days.tail(TAIL_DAYS),
     )

@@ -1,5 +1,7 @@
 """Walk-forward splits by date, purged so that no training target reaches into the test days."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,11 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Test origins lie from test_from to test_to (both included); training origins between train_from and
-    train_to.
+    """A split of origins in time into training and test.
 
-    All are datetime64[D]. train_to + horizon < test_from, so a target ends before the first test origin's
-    own close.
+    Test origins lie from test_from to test_to (both included); training origins between train_from and
+    train_to. All are datetime64[D]. train_to + horizon < test_from, so a target ends before the first test
+    origin's own close.
     """
 
     train_from: np.datetime64
@@ -21,8 +23,9 @@ class Fold:
     test_to: np.datetime64
 
     def purged_to(self, horizon_days: int) -> np.datetime64:
-        """The last training origin whose target of a horizon still ends before the test: never past the
-        test.
+        """Return the last training origin whose target of a horizon still ends before the test.
+
+        It is never past the test.
         """
         return self.test_from - np.timedelta64(horizon_days + 1, "D")
 

@@ -1,5 +1,7 @@
 """What is forecast, for every origin: the return to each horizon, and the volatility on the way there."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,8 +21,9 @@ def log_returns_ahead(candles: Candles, horizons: Sequence[int]) -> Floats:
 
 
 def log_volatility_ahead(candles: Candles, horizons: Sequence[int]) -> Floats:
-    """Log of the root mean daily variance over rows i + 1 to i + h: (n, H), NaN where the days have not
-    come.
+    """Return the log of the root mean daily variance over rows i + 1 to i + h, (n, H).
+
+    It is NaN where those days are still in the future.
     """
     variance = daily_variance(candles)
     missing = np.isnan(variance)

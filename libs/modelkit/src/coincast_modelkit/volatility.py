@@ -3,6 +3,8 @@
 All are variances of the daily log return (not annualised). Sources: Parkinson 1980; Garman and Klass 1980.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,8 +48,9 @@ def parkinson_variance(candles: Candles) -> Floats:
 
 
 def garman_klass_variance(candles: Candles) -> Floats:
-    """Garman-Klass variance (n,): half the squared range less (2 log 2 - 1) squared open-to-close; NaN
-    without OHL.
+    """Return the Garman-Klass variance (n,); NaN without open, high and low.
+
+    It is half the squared range less (2 log 2 - 1) times the squared open-to-close return.
     """
     high, low = _bounds(candles)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -56,7 +59,7 @@ def garman_klass_variance(candles: Candles) -> Floats:
 
 
 def daily_variance(candles: Candles) -> Floats:
-    """The sharpest daily variance at hand (n,): mean of Parkinson and Garman-Klass, else the squared return.
+    """Return the best available daily variance (n,): mean of Parkinson and Garman-Klass, else squared return.
 
     All three have about the same expectation, so a single day without a range may fall back; the first row
     of a coin without ranges is NaN. Never below FLOOR_DAILY_VARIANCE; a lone wick is cut down to what the
@@ -71,7 +74,7 @@ def daily_variance(candles: Candles) -> Floats:
 
 
 def _believed(variance: Floats, squared: Floats) -> Floats:
-    """The variance, cut at BELIEVED_MULTIPLE of the geometric mean of the days before."""
+    """Return the variance, cut at BELIEVED_MULTIPLE of the geometric mean of the days before."""
     known = np.isfinite(variance)
     logs = np.where(known, np.log(np.where(known, variance, 1.0)), 0.0)
     total, count = _sums_before(logs), _sums_before(known.astype(np.float64))
@@ -88,10 +91,9 @@ def _sums_before(x: Floats) -> Floats:
 
 
 def trailing_volatility(variance: Floats, horizons: Sequence[int]) -> Floats:
-    """Realised daily volatility over the last max(7, h) days of a variance (n,), (H,); NaN where history is
-    shorter.
+    """Return realised daily volatility over the last max(7, h) days of a variance (n,), (H,).
 
-    A fifth of the days may be unknown.
+    It is NaN where history is shorter. A fifth of the days may be unknown.
     """
     days = np.maximum(TRAILING_MIN_DAYS, np.asarray(horizons))
     newest_first = variance[::-1][: int(days.max())]

@@ -1,5 +1,7 @@
 """Versions on the shared volume: how they are described, written, verified and named."""
 
+from __future__ import annotations
+
 from coincast_modelkit.artifact.aliases import Aliases, aliases_path, read_aliases
 from coincast_modelkit.artifact.durable_fs import replace_file, sync_folder
 from coincast_modelkit.artifact.errors import (

@@ -1,5 +1,7 @@
 """Which version plays which part; the training service alone moves them."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -27,12 +29,12 @@ class Aliases:
             raise ValueError(f"challenger_share must lie between 0 and 1, got {self.challenger_share}")
 
     def named(self) -> dict[str, str]:
-        """The parts that are filled: alias to version."""
+        """Return the parts that are filled: alias to version."""
         parts = {"production": self.production, "challenger": self.challenger, "shadow": self.shadow}
         return {alias: version for alias, version in parts.items() if version}
 
     def to_bytes(self) -> bytes:
-        """The content of aliases.json."""
+        """Return the content of aliases.json."""
         return json.dumps(asdict(self), sort_keys=True, indent=1).encode() + b"\n"
 
     @classmethod
@@ -52,7 +54,7 @@ def aliases_path(root: Path, model: str) -> Path:
 
 
 def read_aliases(root: Path, model: str) -> Aliases:
-    """The aliases of a model; empty ones where it has none yet. Raises ArtifactCorrupt."""
+    """Return the aliases of a model; empty ones where it has none yet. Raises ArtifactCorrupt."""
     try:
         return Aliases.from_bytes(aliases_path(root, model).read_bytes())
     except FileNotFoundError:

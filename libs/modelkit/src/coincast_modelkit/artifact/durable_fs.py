@@ -1,5 +1,7 @@
 """Writing so that a crash leaves the old or the new, never half."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from pathlib import Path

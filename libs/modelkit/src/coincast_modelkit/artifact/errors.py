@@ -1,5 +1,7 @@
 """Why an artifact cannot be used."""
 
+from __future__ import annotations
+
 
 class ArtifactError(Exception):
     """Any reason not to use an artifact; the message says which file and what to do.

@@ -1,5 +1,7 @@
 """Golden inputs and outputs: what a version said where it was trained, to be said again before it serves."""
 
+from __future__ import annotations
+
 import io
 import zipfile
 from collections.abc import Sequence
@@ -19,8 +21,10 @@ OUTPUTS = ("horizons", "quantiles", "volatility")
 
 
 def golden_bytes(model: ForecastModel, prepared: Sequence[ModelInput]) -> bytes:
-    """Inputs and outputs of some coins as npz (plain arrays). Raises ValueError where no coin could be
-    forecast.
+    """Return the inputs and outputs of some coins as npz (plain arrays).
+
+    Raises:
+        ValueError: No coin could be forecast.
     """
     horizons = [h for h in HORIZONS if h <= model.max_horizon_days]
     forecasts = model.predict(prepared, horizons)
@@ -42,7 +46,7 @@ def golden_bytes(model: ForecastModel, prepared: Sequence[ModelInput]) -> bytes:
 
 
 def golden_inputs(raw: bytes) -> tuple[list[ModelInput], dict[str, np.ndarray]]:
-    """The coins and the arrays of a golden file. Raises ArtifactCorrupt."""
+    """Return the coins and the arrays of a golden file. Raises ArtifactCorrupt."""
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*OUTPUTS, *file.files)}
@@ -54,7 +58,7 @@ def golden_inputs(raw: bytes) -> tuple[list[ModelInput], dict[str, np.ndarray]]:
 
 
 def check_golden(model: ForecastModel, raw: bytes) -> float:
-    """The largest deviation of the model's forecasts from the golden ones.
+    """Return the largest deviation of the model's forecasts from the golden ones.
 
     Raises ArtifactRefused where it exceeds TOLERANCE or the file holds no forecast to compare with,
     ArtifactCorrupt where it is not a golden file.
@@ -78,5 +82,10 @@ def _coin(arrays: dict[str, np.ndarray], i: int, coin: str) -> ModelInput:
     days = arrays[f"dates_{i}"].astype("datetime64[D]")
     candles = Candles(coin, days, *arrays[f"candles_{i}"])
     return ModelInput(
-        coin, candles.as_of, candles.last_price, arrays[f"row_{i}"], arrays[f"window_{i}"], candles
+        coin_id=coin,
+        as_of=candles.as_of,
+        last_price=candles.last_price,
+        row=arrays[f"row_{i}"],
+        window=arrays[f"window_{i}"],
+        candles=candles,
     )

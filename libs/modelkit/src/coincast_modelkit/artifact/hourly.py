@@ -63,7 +63,7 @@ def read_hourly_artifact(
 
 
 def hourly_golden_bytes(model: IntradayModel, coins: Sequence[HourlyCandles]) -> bytes:
-    """Return inputs and outputs of some coins as npz; they are each other's market.
+    """Return the inputs and outputs of some coins as npz; they are each other's market.
 
     Raises:
         ValueError: A coin could not be forecast.

@@ -1,5 +1,7 @@
 """Where things lie below the artifact root, and which names are allowed there."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 
@@ -17,21 +19,21 @@ _VERSION = re.compile(r"v\d{6,9}")
 
 
 def model_folder(root: Path, model: str) -> Path:
-    """The folder of one model. Raises ArtifactMissing for a name that can be none."""
+    """Return the folder of one model. Raises ArtifactMissing for a name that is not valid."""
     if not _MODEL.fullmatch(model):
         raise ArtifactMissing(f"{model!r} is not a model's name")
     return root / model
 
 
 def version_folder(root: Path, model: str, version: str) -> Path:
-    """The folder of one version. Raises ArtifactMissing for a name that can be none."""
+    """Return the folder of one version. Raises ArtifactMissing for a name that is not valid."""
     if not _VERSION.fullmatch(version):
         raise ArtifactMissing(f"{version!r} is not a version: they look like v000001")
     return model_folder(root, model) / version
 
 
 def list_versions(root: Path, model: str) -> list[str]:
-    """The versions on disk, oldest first; empty where the model has none."""
+    """Return the versions on disk, oldest first; empty where the model has none."""
     folder = model_folder(root, model)
     if not folder.is_dir():
         return []
@@ -40,10 +42,10 @@ def list_versions(root: Path, model: str) -> list[str]:
 
 
 def number_of(version: str) -> int:
-    """The number in a version's name."""
+    """Return the number in a version's name."""
     return int(version[1:])
 
 
 def name_of(number: int) -> str:
-    """The version's name of a number."""
+    """Return the name of the version with a number."""
     return f"v{number:06d}"

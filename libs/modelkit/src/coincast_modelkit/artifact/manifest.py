@@ -1,5 +1,7 @@
 """The manifest of a version: everything that decides its numbers, and the digest of every file beside it."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping
@@ -33,12 +35,12 @@ class DataWindow:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The frozen description of one version. version, files and format_version are filled in by
-    write_artifact.
+    """The frozen description of one version.
 
-    created_at is UNIX seconds. parent is the version this one was retrained from, or empty. metrics holds
-    what the training wants to keep beside the record (tuning, importance). golden names a file of inputs and
-    outputs that a reader must reproduce before it serves; without one a version is not read.
+    write_artifact fills in version, files and format_version. created_at is UNIX seconds. parent is the
+    version this one was retrained from, or empty. metrics holds what the training stores beside the record
+    (tuning, importance). golden names a file of inputs and outputs that a reader must reproduce before it
+    serves; without one a version is not read.
     """
 
     model: str

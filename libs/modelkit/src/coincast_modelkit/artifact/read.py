@@ -1,5 +1,7 @@
 """Reading a version: every digest is checked before a byte of it is parsed."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import stat
@@ -21,8 +23,9 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedArtifact:
-    """A version that loads. golden holds the verified bytes of its golden file, for check_golden before it
-    forecasts.
+    """A version that loads.
+
+    golden holds the verified bytes of its golden file, for check_golden before the version forecasts.
     """
 
     manifest: Manifest
@@ -35,7 +38,7 @@ class LoadedArtifact:
 def read_manifest(
     root: Path, model: str, version: str, *, key: bytes | None = None, require_signature: bool = False
 ) -> tuple[Manifest, bool]:
-    """The manifest alone, its seal checked, and whether it is signed by this key. Raises ArtifactError."""
+    """Return the manifest alone, its seal checked, and whether this key signed it. Raises ArtifactError."""
     folder = version_folder(root, model, version)
     if not folder.is_dir() or folder.is_symlink():
         raise ArtifactMissing(f"{model} has no version {version}")
@@ -79,7 +82,7 @@ def unpacked(content: Mapping[str, bytes]) -> Iterator[Path]:
 
 
 def golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
-    """Raises ArtifactRefused where nothing says what the version has to forecast here."""
+    """Raise ArtifactRefused where nothing says what the version has to forecast here."""
     if not manifest.golden:
         raise ArtifactRefused(f"{manifest.model} {manifest.version} names no golden file; retrain it")
     if not (golden := content.get(manifest.golden)):
@@ -91,7 +94,7 @@ def golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
 
 
 def check_features(manifest: Manifest) -> None:
-    """Raises ArtifactRefused where this build computes other features than the version was trained on."""
+    """Raise ArtifactRefused where this build computes other features than the version was trained on."""
     try:
         spec = spec_of(manifest.feature_names)
     except ValueError as error:
@@ -104,8 +107,11 @@ def check_features(manifest: Manifest) -> None:
 
 
 def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """The bytes of every file of the manifest, their digests checked. Raises ArtifactCorrupt or
-    ArtifactMissing.
+    """Return the bytes of every file of the manifest, after a check of their digests.
+
+    Raises:
+        ArtifactCorrupt: A digest differs from the manifest's.
+        ArtifactMissing: A file is absent.
     """
     content = {}
     for name, expected in manifest.files.items():
@@ -120,14 +126,14 @@ def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
 
 
 def _check_inside(name: str) -> None:
-    """Raises ArtifactRefused for a path that is not plainly below the folder."""
+    """Raise ArtifactRefused for a path that is not plainly below the folder."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\x00" in name:
         raise ArtifactRefused(f"the manifest names {name!r}, which lies outside its folder")
 
 
 def _read_plain(folder: Path, name: str) -> bytes:
-    """A regular file's bytes, no link followed on the way down from the folder."""
+    """Return a regular file's bytes without following a link below the folder."""
     parts = PurePosixPath(name).parts
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

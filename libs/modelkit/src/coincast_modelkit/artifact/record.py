@@ -1,5 +1,7 @@
 """What a version measured out of sample before it was served."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -45,7 +47,7 @@ class Record:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """What to_dict gave. Raises TypeError or KeyError where it is something else."""
+        """Read what to_dict wrote. Raises TypeError or KeyError where it is something else."""
         rest = {k: v for k, v in raw.items() if k not in {"horizons", "test_coins"}}
         horizons = tuple(HorizonRecord(**h) for h in raw.get("horizons", ()))
         return cls(**rest, horizons=horizons, test_coins=tuple(raw.get("test_coins", ())))

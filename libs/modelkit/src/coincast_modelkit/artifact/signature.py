@@ -1,5 +1,7 @@
 """The seal of a manifest: its digest, and with a key its signature, in a small file beside it."""
 
+from __future__ import annotations
+
 import hashlib
 import hmac
 import json

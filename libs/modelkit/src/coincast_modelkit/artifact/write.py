@@ -1,5 +1,7 @@
 """Writing a version: temporary folder, sync, rename. A version's number is never used twice."""
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os
@@ -58,7 +60,11 @@ def write_artifact(
 
 
 def digests(folder: Path) -> dict[str, FileDigest]:
-    """The digest of every file below a folder, by relative path. Raises ValueError for a symbolic link."""
+    """Return the digest of every file below a folder, by relative path.
+
+    Raises:
+        ValueError: The folder holds a symbolic link.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
@@ -95,7 +101,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _next_version(root: Path, folder: Path, model: str) -> str:
-    """The next name, remembered first: a version that was cleaned away is not given again."""
+    """Return the next name after recording it, so that the name of a removed version is not reused."""
     counter = folder / LAST_NUMBER
     try:
         last = int(counter.read_text())

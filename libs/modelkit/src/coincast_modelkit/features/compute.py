@@ -1,5 +1,7 @@
 """The two views of the features: a whole history, and its last row."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats

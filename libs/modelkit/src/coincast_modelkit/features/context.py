@@ -1,5 +1,7 @@
 """The series that feature definitions share, each computed once a coin."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import cached_property
 
@@ -12,47 +14,47 @@ from coincast_modelkit.volatility import daily_variance, garman_klass_variance, 
 
 
 class Context:
-    """One coin's arrays (n,) and the market's on the same days, with what several features need kept."""
+    """One coin's arrays (n,), the market's on the same days, and a cache of series that features share."""
 
     def __init__(self, candles: Candles, market: Market) -> None:
         self.candles = candles
         self.market = market
-        self._kept: dict[object, Floats] = {}
+        self._cache: dict[object, Floats] = {}
 
     def keep(self, key: object, compute: Callable[[], Floats]) -> Floats:
         """Compute a shared series once."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
 
     @cached_property
     def log_close(self) -> Floats:
-        """Logarithm of the close."""
+        """Return the logarithm of the close."""
         return np.log(self.candles.close)
 
     @cached_property
     def returns(self) -> Floats:
-        """Daily log returns, the first NaN."""
+        """Return daily log returns, the first NaN."""
         return k.difference(self.log_close, 1)
 
     @cached_property
     def squared(self) -> Floats:
-        """Squared daily log returns."""
+        """Return squared daily log returns."""
         return self.returns**2
 
     @cached_property
     def parkinson(self) -> Floats:
-        """Parkinson variance of each day, NaN without high and low."""
+        """Return the Parkinson variance of each day, NaN without high and low."""
         return parkinson_variance(self.candles)
 
     @cached_property
     def garman_klass(self) -> Floats:
-        """Garman-Klass variance of each day, NaN without open, high and low."""
+        """Return the Garman-Klass variance of each day, NaN without open, high and low."""
         return garman_klass_variance(self.candles)
 
     @cached_property
     def variance(self) -> Floats:
-        """The best daily variance at hand: from ranges where there are any, else squared returns."""
+        """Return the best available daily variance: from ranges where there are any, else squared returns."""
         return daily_variance(self.candles)
 
     def log_variance_mean(self, window: int) -> Floats:
@@ -61,8 +63,9 @@ class Context:
 
     @cached_property
     def scale(self) -> Floats:
-        """Daily volatility that other features are measured in: root of the exponential mean variance (half-
-        life 10).
+        """Return the daily volatility that other features are measured in.
+
+        It is the root of the exponential mean variance with a half-life of 10 days.
         """
         return np.sqrt(k.ewm_mean(self.variance, 0.5 ** (1 / 10), min_rows=10))
 

@@ -1,5 +1,7 @@
 """What a feature is: a name, a group, its parameters, its warm-up, a sentence, and how it is computed."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +35,7 @@ class Feature:
             object.__setattr__(self, "memory_days", self.warmup_days + 1)
 
     def identity(self) -> str:
-        """What the spec's hash is taken over: everything that decides the numbers."""
+        """Return what the spec's hash is taken over: everything that decides the numbers."""
         return json.dumps(
             [self.name, self.group, self.warmup_days, self.memory_days, self.params, self.formula],
             sort_keys=True,

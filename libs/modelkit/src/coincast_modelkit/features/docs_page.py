@@ -1,5 +1,7 @@
 """Writes docs/features.md: `python -m coincast_modelkit.features.docs_page > docs/features.md`."""
 
+from __future__ import annotations
+
 import sys
 from itertools import groupby
 
@@ -17,7 +19,7 @@ The default spec's hash is `{hash}`; an artifact that was trained on another one
 
 
 def page() -> str:
-    """The page in Markdown."""
+    """Return the page in Markdown."""
     spec = DEFAULT_SPEC
     groups = [(name, list(found)) for name, found in groupby(spec.definitions, key=lambda f: f.group)]
     head = HEAD.format(

@@ -1,6 +1,6 @@
-"""What the whole market did each day: the reference coins' returns and volatilities, computed once for all
-coins.
-"""
+"""Daily series of the whole market: the reference coins' returns and volatilities, computed once for all."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from coincast_modelkit.candles import Candles, Dates, Floats, Panel
 from coincast_modelkit.features import rolling as k
 from coincast_modelkit.volatility import daily_variance
 
-# Bitcoin leads; the rest have traded longest. Training and serving fetch them all, whatever coin is asked
-# for.
+# Bitcoin leads; the rest have traded longest. Training and serving fetch all of them, whichever coin is
+# forecast.
 REFERENCE_COINS = (
     "bitcoin",
     "ethereum",
@@ -49,7 +49,7 @@ class Market:
 
     @classmethod
     def of(cls, reference: Panel) -> Self:
-        """The market of the reference coins found in a panel; empty where it holds none."""
+        """Return the market of the reference coins found in a panel; empty where it holds none."""
         panel = {
             c: reference[c].on_every_day() for c in REFERENCE_COINS if c in reference and len(reference[c])
         }
@@ -66,19 +66,21 @@ class Market:
         spread = np.sqrt(k.column_mean((table["returns"] - mean) ** 2))
         month = table["month"]
         return cls(
-            dates,
-            absent if leader is None else table["returns"][leader],
-            absent if leader is None else table["short"][leader],
-            absent if leader is None else table["long"][leader],
-            mean,
-            np.where(np.isfinite(table["returns"]).sum(axis=0) >= MIN_DISPERSION_COINS, spread, np.nan),
-            k.column_mean(table["short"]),
-            k.column_mean(table["long"]),
-            k.column_mean(np.where(np.isnan(month), np.nan, month > 0)),
+            dates=dates,
+            leader_return=absent if leader is None else table["returns"][leader],
+            leader_log_variance=absent if leader is None else table["short"][leader],
+            leader_log_variance_long=absent if leader is None else table["long"][leader],
+            mean_return=mean,
+            dispersion=np.where(
+                np.isfinite(table["returns"]).sum(axis=0) >= MIN_DISPERSION_COINS, spread, np.nan
+            ),
+            log_variance=k.column_mean(table["short"]),
+            log_variance_long=k.column_mean(table["long"]),
+            breadth=k.column_mean(np.where(np.isnan(month), np.nan, month > 0)),
         )
 
     def on(self, dates: Dates) -> Self:
-        """The same series on a coin's days; NaN on days the market does not know."""
+        """Return the series on a coin's days; NaN on days that the market lacks."""
         at = np.searchsorted(self.dates, dates)
         inside = (
             (at < len(self.dates)) & (dates >= self.dates[0])
@@ -111,7 +113,7 @@ _SERIES: dict[str, Callable[[Candles], Floats]] = {
 
 
 def _placed(candles: Candles, series: Floats, dates: Dates) -> Floats:
-    """A coin's series on the market's calendar."""
+    """Return a coin's series on the market's calendar."""
     out = np.full(len(dates), np.nan)
     start = int((candles.dates[0] - dates[0]).astype(int))
     out[start : start + len(series)] = series
@@ -122,5 +124,5 @@ MarketOrPanel = Market | Mapping[str, Candles]
 
 
 def market_of(reference: MarketOrPanel) -> Market:
-    """A Market as it is, or the market of a panel. Build it once where many coins are prepared."""
+    """Return a Market as it is, or the market of a panel. Build it once where many coins are prepared."""
     return reference if isinstance(reference, Market) else Market.of(reference)

@@ -1,5 +1,7 @@
 """All features by name, in the order of their groups."""
 
+from __future__ import annotations
+
 from coincast_modelkit.features.definition import Feature
 from coincast_modelkit.features.groups import (
     calendar,

@@ -4,6 +4,8 @@ Every function takes (n,) and gives (n,) float64, NaN where the window is not fu
 a fifth of its rows (NaN in, as where a day was absent); then what is there is averaged.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -15,7 +17,7 @@ PRESENT_SHARE = 0.8
 
 
 def shift(x: Floats, days: int) -> Floats:
-    """The value so many rows ago; NaN before the start."""
+    """Return the value so many rows ago; NaN before the start."""
     out = np.full(len(x), np.nan)
     if days < len(x):
         out[days:] = x[: len(x) - days]
@@ -23,7 +25,7 @@ def shift(x: Floats, days: int) -> Floats:
 
 
 def difference(x: Floats, days: int) -> Floats:
-    """x minus its value so many rows ago."""
+    """Return x minus its value so many rows ago."""
     return x - shift(x, days)
 
 
@@ -55,7 +57,7 @@ def weighted_mean(x: Floats, weights: Floats, *, min_rows: int | None = None) ->
 
 
 def rolling_mean(x: Floats, window: int) -> Floats:
-    """Simple mean of the last `window` rows."""
+    """Return the simple mean of the last `window` rows."""
     return weighted_mean(x, np.ones(window))
 
 
@@ -76,7 +78,7 @@ def ewm_memory(decay: float) -> int:
 
 
 def rolling_std(x: Floats, window: int) -> Floats:
-    """Standard deviation (divisor n) of the last `window` rows, each window about its own mean."""
+    """Return the standard deviation (divisor n) of the last `window` rows, each window about its own mean."""
     out = np.full(len(x), np.nan)
     if len(x) < window:
         return out
@@ -115,7 +117,7 @@ def rolling_min(x: Floats, window: int) -> Floats:
 
 
 def ratio(a: Floats, b: Floats) -> Floats:
-    """a / b, NaN where b is zero or either is absent."""
+    """Return a / b, NaN where b is zero or either is absent."""
     out = np.full(np.broadcast(a, b).shape, np.nan)
     np.divide(a, b, out=out, where=(b != 0) & np.isfinite(b))
     out[~np.isfinite(out)] = np.nan

@@ -1,5 +1,7 @@
 """Which features, in which order: frozen in a manifest, and refused where training and serving disagree."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,11 +50,11 @@ class FeatureSpec:
         """Rows of history that the last row's values depend on, what believes or doubts a wick included."""
         return max((f.memory_days for f in self.definitions), default=1) + BELIEF_DAYS
 
-    def without(self, group: str) -> "FeatureSpec":
-        """The same without one group."""
+    def without(self, group: str) -> FeatureSpec:
+        """Return the spec without one group."""
         return FeatureSpec(tuple(f.name for f in self.definitions if f.group != group))
 
 
 def spec_of(names: Sequence[str] | None = None) -> FeatureSpec:
-    """A spec of the named features, or of all of them in the registry's order."""
+    """Return the spec of the named features, or of all of them in the registry's order."""
     return FeatureSpec(tuple(FEATURES) if names is None else tuple(names))

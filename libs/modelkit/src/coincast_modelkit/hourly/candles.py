@@ -108,7 +108,7 @@ class HourlyCandles:
         hours = hours[keep]
         if not len(hours):
             none = np.empty(0)
-            return cls(coin_id, EPOCH, none, none, none, none, none)
+            return cls(coin_id=coin_id, first=EPOCH, open=none, high=none, low=none, close=none, volume=none)
         at = (hours - hours[0]).astype(np.int64)
         grid = {field: np.full(int(at[-1]) + 1, np.nan) for field in FIELDS}
         for field in FIELDS:
@@ -160,7 +160,9 @@ class HourlyCandles:
         known = np.flatnonzero(self.known[start:stop])
         if not len(known):
             none = np.empty(0)
-            return type(self)(self.coin_id, EPOCH, none, none, none, none, none)
+            return type(self)(
+                coin_id=self.coin_id, first=EPOCH, open=none, high=none, low=none, close=none, volume=none
+            )
         cut = slice(start + int(known[0]), start + int(known[-1]) + 1)
         return type(self)(self.coin_id, self.first + cut.start, *(getattr(self, f)[cut] for f in FIELDS))
 

@@ -1,6 +1,6 @@
 """The ridge line of the hourly model, fitted from moments that grow with the walk.
 
-Corsi 2009 (HAR), with a leverage term as in Corsi and Reno 2012. Since only sums of products are kept, a
+Corsi 2009 (HAR), with a leverage term as in Corsi and Reno 2012. Since only sums of products are stored, a
 refit costs one pass over the hours that are new, and an expanding walk costs what a single fit costs.
 """
 

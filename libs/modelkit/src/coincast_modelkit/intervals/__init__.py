@@ -1,5 +1,7 @@
 """Intervals from residuals: conformal sizes by volatility regime, symmetric, never crossing."""
 
+from __future__ import annotations
+
 from coincast_modelkit.intervals.conformal import regime_sizes, symmetric_quantiles, weighted_sizes
 from coincast_modelkit.intervals.regimes import REGIMES, volatility_regimes
 

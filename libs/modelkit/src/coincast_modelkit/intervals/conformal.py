@@ -5,6 +5,8 @@ Split conformal prediction (Vovk et al. 2005) on absolute standardised residuals
 little.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,9 +30,10 @@ def effective_rows(weights: Floats) -> float:
 
 
 def weighted_sizes(residuals: Floats, weights: Floats, levels: Floats) -> Floats:
-    """Weighted quantiles of |residuals| (n,) at levels in [0, 1): (L,), zero at level 0.
+    """Return weighted quantiles of |residuals| (n,) at levels in [0, 1): (L,), zero at level 0.
 
-    Beyond what n rows can tell the largest residual stands, so that a model without error gets no width.
+    Beyond the levels that n rows can resolve, the largest residual is used, so that a model without error
+    gets no width.
     """
     sizes = np.abs(residuals)
     order = np.argsort(sizes, kind="stable")
@@ -67,7 +70,8 @@ def regime_sizes(
 
 
 def symmetric_quantiles(sizes: Floats) -> Floats:
-    """Quantiles (..., Q) of a symmetric distribution from its sizes (..., (Q + 1) / 2), the first of them at
-    level 0.
+    """Return quantiles (..., Q) of a symmetric distribution from its sizes (..., (Q + 1) / 2).
+
+    The first size is the one at level 0.
     """
     return np.concatenate([-sizes[..., :0:-1], np.zeros_like(sizes[..., :1]), sizes[..., 1:]], axis=-1)

@@ -1,5 +1,7 @@
 """Which volatility regime a day is in, judged only by what was known on that day."""
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 

@@ -1,5 +1,7 @@
 """The models that serving can load, by name."""
 
+from __future__ import annotations
+
 from coincast_modelkit.models.base import Attribution, ForecastModel
 from coincast_modelkit.models.ensemble.model import EnsembleModel
 from coincast_modelkit.models.lightgbm import LightgbmModel

@@ -1,5 +1,7 @@
 """The one interface of every model that serving can load."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +44,7 @@ class ForecastModel(Protocol):
 
     @property
     def max_horizon_days(self) -> int:
-        """The longest horizon it can be asked for."""
+        """The longest horizon that the model forecasts."""
         ...
 
     @property
@@ -63,8 +65,9 @@ class ForecastModel(Protocol):
         ...
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
-        """The most telling features of one forecast, largest contribution first; empty where there is
-        nothing.
+        """Return the features that contributed most to one forecast, largest first.
+
+        The result is empty for a model without attributions.
         """
         ...
 
@@ -79,8 +82,10 @@ class ForecastModel(Protocol):
 
 
 def checked_horizons(horizons: Sequence[int], limit: int = MAX_HORIZON_DAYS) -> tuple[int, ...]:
-    """The horizons as a tuple. Raises ValueError, naming the fix, where one is out of range or none is
-    given.
+    """Return the horizons as a tuple.
+
+    Raises:
+        ValueError: One is out of range, or none is given; the message names the fix.
     """
     wanted = tuple(int(h) for h in horizons)
     if not wanted or min(wanted) < 1 or max(wanted) > limit:

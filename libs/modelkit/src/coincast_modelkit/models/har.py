@@ -4,6 +4,8 @@ Corsi 2009; with a leverage term Corsi and Reno 2012. Missing spans are read fro
 is known, so a coin with sixty days of history, or one without the market beside it, still gets its line.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -21,8 +23,9 @@ TERMS = OWN + MARKET + LEVERAGE
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HarLine:
-    """Coefficients (A, T) and intercepts (A,) of log volatility at A anchor horizons on T terms; centre
-    (T,).
+    """A regression of log volatility at A anchor horizons on T terms.
+
+    Coefficients are (A, T), intercepts (A,), centre (T,).
     """
 
     terms: tuple[str, ...]
@@ -36,7 +39,7 @@ class HarLine:
         return np.asarray((x - self.centre) @ self.coefficients.T + self.intercepts)
 
     def contributions(self, row: Floats, names: Sequence[str], anchor: int) -> dict[str, float]:
-        """What each term adds to the line's mean output at one anchor (by position), from one row (F,)."""
+        """Return what each term adds to the line's mean at one anchor (by position), from one row (F,)."""
         x = design(row[None], names, self.terms)[0]
         return dict(zip(self.terms, (x - self.centre) * self.coefficients[anchor], strict=True))
 
@@ -51,13 +54,13 @@ class HarLine:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """What to_dict gave."""
+        """Read what to_dict wrote."""
         arrays = (np.array(raw[k], dtype=np.float64) for k in ("coefficients", "intercepts", "centre"))
         return cls(tuple(raw["terms"]), *arrays)
 
 
 def design(rows: Floats, names: Sequence[str], terms: Sequence[str] = TERMS) -> Floats:
-    """The terms (n, T) of feature rows (n, F), gaps filled from what is known; NaN where nothing is."""
+    """Return the terms (n, T) of feature rows (n, F), gaps filled from the known ones; NaN where none is."""
     column = {name: i for i, name in enumerate(names)}
     absent = np.full(len(rows), np.nan)
 
@@ -79,7 +82,7 @@ def design(rows: Floats, names: Sequence[str], terms: Sequence[str] = TERMS) -> 
 
 
 def terms_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The terms that a choice of features can give."""
+    """Return the terms that a choice of features can give."""
     return tuple(t for t in TERMS if t in names)
 
 

@@ -1,5 +1,7 @@
 """Small things that several models share: interpolation over horizons, putting a reply together."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,10 +13,9 @@ from coincast_modelkit.model_input import ModelInput
 
 
 def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[int]) -> Floats:
-    """Values known at anchor horizons, (A, ...), at other horizons, (H, ...): linear in the log of the
-    horizon.
+    """Interpolate values at anchor horizons, (A, ...), to other horizons, (H, ...).
 
-    Outside the anchors the nearest one holds.
+    The interpolation is linear in the log of the horizon; outside the anchors the nearest one is used.
     """
     known = np.log(np.asarray(anchors, dtype=np.float64))
     at = np.clip(np.log(np.asarray(horizons, dtype=np.float64)), known[0], known[-1])
@@ -27,12 +28,12 @@ def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[i
 
 
 def regimes_of(coins: Sequence[ModelInput]) -> Regimes:
-    """The volatility regime of each coin's last day, (n,)."""
+    """Return the volatility regime of each coin's last day, (n,)."""
     return np.array([coin.regime for coin in coins])
 
 
 def normal_cdf(z: Floats) -> Floats:
-    """The standard normal distribution function."""
+    """Return the standard normal distribution function."""
     from scipy.special import ndtr  # noqa: PLC0415 - slow to import
 
     return np.asarray(ndtr(z))
@@ -47,10 +48,9 @@ def forecasts_of(
     calibration: Floats,
     errors: Floats,
 ) -> Forecasts:
-    """Forecasts of a model that gives log volatility (n, H) and log-return quantiles (n, H, Q) of those coins
-    that have enough history; NaN for the others.
+    """Return forecasts from log volatility (n, H) and log-return quantiles (n, H, Q).
 
-    What the volatility is multiplied by and the error of its log are (H,).
+    Coins without enough history get NaN. The factor of the volatility and the error of its log are (H,).
     """
     shape = (len(prepared), len(horizons))
     log_volatility, trailing = np.full(shape, np.nan), np.full(shape, np.nan)

@@ -1,5 +1,7 @@
 """Pooled LightGBM: volatility from a line and trees, a mean shrunk out of sample, symmetric shape."""
 
+from __future__ import annotations
+
 import json
 import threading
 from collections.abc import Sequence
@@ -32,7 +34,7 @@ class Head:
     """Boosters at anchor horizons (days), each of (n, F) rows; their output is scaled by `weights` (A,)."""
 
     anchors: tuple[int, ...]
-    boosters: "tuple[Booster, ...]"
+    boosters: tuple[Booster, ...]
     weights: Floats
 
     def predict(self, rows: Floats) -> Floats:
@@ -45,8 +47,9 @@ class Head:
 
 
 class LightgbmModel:
-    """Trees on the features of the last day. Volatility is what they can tell; the mean is mostly shrunk to
-    zero.
+    """Boosted trees on the features of the last day.
+
+    The skill is in the volatility; the mean is mostly shrunk to zero.
     """
 
     name = "lightgbm"

@@ -1,6 +1,6 @@
-"""From volatility and mean at anchor horizons to quantiles at any horizon: location, scale and a fixed
-shape.
-"""
+"""Quantiles at any horizon from volatility and mean at anchor horizons: location, scale and a fixed shape."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ from coincast_modelkit.models.residuals import ResidualShape
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocationScale:
-    """A outputs of log volatility at anchors (days), M scores of the mean at mean_anchors, and the
+    """The head of a location-scale model.
+
+    It has A outputs of log volatility at anchors (days), M scores of the mean at mean_anchors, and the
     residuals' shape.
     """
 
@@ -42,10 +44,10 @@ class LocationScale:
         regimes: Regimes,
         widen: Floats | None = None,
     ) -> Floats:
-        """Log-return quantiles (n, H, Q) at PROBABILITIES from log volatility (n, A), weighted scores (n, M)
-        and volatility regimes (n,).
+        """Return log-return quantiles (n, H, Q) at PROBABILITIES.
 
-        widen (n, A) adds to the log of the width alone.
+        They come from log volatility (n, A), weighted scores (n, M) and volatility regimes (n,). widen (n, A)
+        adds to the log of the width alone.
         """
         log_volatility = self.log_volatility(at_anchors, horizons)
         width = log_volatility if widen is None else self.log_volatility(at_anchors + widen, horizons)

@@ -1,6 +1,9 @@
-"""Bidirectional LSTM with attention: corrects the HAR line from sixty days of features; served without
-TensorFlow.
+"""Bidirectional LSTM with attention that corrects the HAR line from sixty days of features.
+
+It is served without TensorFlow.
 """
+
+from __future__ import annotations
 
 import json
 from collections.abc import Sequence
@@ -26,8 +29,7 @@ STATE, ARRAYS, ENCODER, HEAD = "model.json", "arrays.npz", "encoder.onnx", "head
 
 
 class LstmModel:
-    """The network's outputs at A anchors are corrections of log volatility; at M of them also scores of the
-    mean.
+    """The network's outputs: corrections of log volatility at A anchors, and scores of the mean at M of them.
 
     Monte-Carlo dropout (Gal and Ghahramani 2016) over fixed masks gives the network's own uncertainty, which
     widens the distribution and leaves the volatility forecast alone.
@@ -67,8 +69,9 @@ class LstmModel:
     def distribution(
         self, windows: Floats, regimes: Regimes, horizons: Sequence[int]
     ) -> tuple[Floats, Floats]:
-        """Log volatility (n, H) and log-return quantiles (n, H, Q) from windows (n, WINDOW_DAYS, F) in
-        regimes (n,).
+        """Return log volatility (n, H) and log-return quantiles (n, H, Q).
+
+        They come from windows (n, WINDOW_DAYS, F) in regimes (n,).
         """
         extra, scores, widen = self.raw(windows)
         at_anchors = self.line.predict(windows[:, -1], self.spec.names) + self.volatility_weights * extra
@@ -90,7 +93,7 @@ class LstmModel:
         )
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
-        """What each feature moves the volatility by: the line's part, and the network's by occlusion.
+        """Return what each feature moves the volatility by: the line's part, and the network's by occlusion.
 
         An input is occluded by setting it to its training mean on every day of the window.
         """

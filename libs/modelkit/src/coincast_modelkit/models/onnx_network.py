@@ -1,5 +1,7 @@
 """The recurrent network as serving runs it: ONNX encoder once, ONNX head once a dropout mask."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,7 +35,7 @@ class Sampler(Protocol):
     """Anything that gives a network's outputs under its masks."""
 
     def samples(self, windows: Singles) -> Floats:
-        """Outputs under every mask (S, n, O) of standardised windows (n, L, F)."""
+        """Return the outputs under every mask (S, n, O) of standardised windows (n, L, F)."""
         ...
 
 
@@ -55,20 +57,20 @@ class Network:
         return found
 
     def outputs(self, contexts: Singles, context_masks: Singles, hidden_masks: Singles) -> Singles:
-        """Outputs (n, O) of contexts (n, D) under masks of as many rows."""
+        """Return the outputs (n, O) of contexts (n, D) under masks of as many rows."""
         names = [i.name for i in self._head.get_inputs()]
         feed = dict(zip(names, (contexts, context_masks, hidden_masks), strict=True))
         found: Singles = self._head.run(None, feed)[0]
         return found
 
     def samples(self, windows: Singles) -> Floats:
-        """Outputs under every mask (S, n, O): encoded once, headed S times in one call."""
+        """Return the outputs under every mask (S, n, O): encoded once, headed S times in one call."""
         out = self.outputs(*sampled(self.contexts(windows), self.context_masks, self.hidden_masks))
         return out.reshape(len(self.context_masks), len(windows), -1).astype(np.float64)
 
 
 def sampled(contexts: Singles, context_masks: Singles, hidden_masks: Singles) -> list[Singles]:
-    """The head's three inputs for every mask on every context: S n rows, mask after mask."""
+    """Return the head's three inputs for every mask on every context: S n rows, mask after mask."""
     s, n = len(context_masks), len(contexts)
     return [
         np.tile(contexts, (s, 1)),
@@ -79,11 +81,11 @@ def sampled(contexts: Singles, context_masks: Singles, hidden_masks: Singles) ->
 
 def draw_masks(samples: int, width: int, dropout: float, rng: np.random.Generator) -> Singles:
     """Inverted dropout masks (samples, width): zero with probability `dropout`, else 1 / (1 - dropout)."""
-    kept = rng.random((samples, width)) >= dropout
-    return (kept / (1.0 - dropout)).astype(np.float32)
+    survives = rng.random((samples, width)) >= dropout
+    return (survives / (1.0 - dropout)).astype(np.float32)
 
 
-def _session(graph: bytes) -> "InferenceSession":
+def _session(graph: bytes) -> InferenceSession:
     import onnxruntime  # noqa: PLC0415 - a heavy import that the other models do without
 
     options = onnxruntime.SessionOptions()

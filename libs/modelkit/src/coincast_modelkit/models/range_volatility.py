@@ -1,5 +1,7 @@
 """The fallback that needs no artifact: last price, exponential range volatility, the coin's own residuals."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -65,13 +67,15 @@ class TechnicalModel:
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
-        """The same for everyone."""
+        """Return a model; it has no state to read."""
         return cls()
 
 
 def _forecast(coin: ModelInput, trailing: Floats, horizons: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
-    """Daily volatility (H,), log-return quantiles (H, Q), chance (H,) that volatility rises above the
-    trailing one (H,), of one coin.
+    """Return one coin's daily volatility, log-return quantiles and chance of rising volatility.
+
+    Volatility is (H,), the quantiles (H, Q), the chance (H,) that volatility rises above the trailing one
+    (H,).
     """
     candles, variance = coin.candles, coin.variance
     short = k.ewm_mean(variance, DECAY, min_rows=10)
@@ -89,8 +93,9 @@ def _forecast(coin: ModelInput, trailing: Floats, horizons: tuple[int, ...]) -> 
 
 
 def _scale(short: Floats, long_run: Floats, horizon: int | npt.NDArray[np.int64]) -> Floats:
-    """Daily volatility over a horizon (n,), or of one day over several: the short mean, reverting to the mean
-    so far at 3 % a day.
+    """Return daily volatility over a horizon (n,), or of one day over several.
+
+    It is the short mean, reverting to the mean so far at 3 % a day.
     """
     stay = (1 - 0.97**horizon) / (horizon * 0.03)
     return np.asarray(np.sqrt(np.maximum(stay * short + (1 - stay) * long_run, FLOOR_DAILY_VARIANCE)))

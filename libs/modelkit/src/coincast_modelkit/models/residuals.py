@@ -1,5 +1,7 @@
 """The shape of what is left: symmetric sizes of standardised residuals, by horizon."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,9 +29,11 @@ PRIOR_SPREAD = 1.2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResidualShape:
-    """At A anchor horizons: sizes (A, HALF + 1) of |residual| in units of forecast volatility, their root
-    mean square (A,), and what sizes are multiplied with in each volatility regime (A, REGIMES). Symmetric by
-    construction: asymmetric residuals are a drift in disguise.
+    """The distribution of residuals at A anchor horizons.
+
+    It holds sizes (A, HALF + 1) of |residual| in units of forecast volatility, their root mean square (A,),
+    and the factor of the sizes in each volatility regime (A, REGIMES). It is symmetric by construction, since
+    asymmetric residuals would be an implied drift.
     """
 
     anchors: tuple[int, ...]
@@ -45,7 +49,7 @@ class ResidualShape:
         return np.asarray(widths[..., None] * both)
 
     def calibration(self, horizons: Sequence[int]) -> Floats:
-        """What forecast volatility must be multiplied with to be a standard deviation: (H,)."""
+        """Return what forecast volatility must be multiplied with to be a standard deviation: (H,)."""
         return across_horizons(self.anchors, self.root_mean_square, horizons)
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,7 +63,7 @@ class ResidualShape:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """What to_dict gave, or gave before regimes had widths of their own."""
+        """Read what to_dict wrote, or gave before regimes had widths of their own."""
         anchors = tuple(raw["anchors"])
         widths = raw.get("regime_widths", np.ones((len(anchors), REGIMES)))
         return cls(anchors, np.array(raw["sizes"]), np.array(raw["root_mean_square"]), np.array(widths))
@@ -68,7 +72,7 @@ class ResidualShape:
 def residual_shape(
     anchors: Sequence[int], residuals: Sequence[Floats], *, blocks: Sequence[int] | None = None
 ) -> ResidualShape:
-    """The shape of standardised residuals, one array (any length) an anchor; NaN are left out.
+    """Return the shape of standardised residuals, one array (any length) an anchor; NaN are left out.
 
     blocks says how many independent stretches of days each array holds: with few of them the shape is drawn
     to a Student t. Beyond the reach of the sample a Student t's tail goes on from the last size it can tell.
@@ -107,9 +111,9 @@ def _sizes(known: Floats) -> Floats:
     if len(known) < MIN_RESIDUALS:
         square = np.sqrt(np.mean(known**2)) if len(known) else 1.0
         return np.asarray(tail * square / np.sqrt(5.0 / 3.0))
-    told = 1 - 10 / len(known) >= LEVELS
+    resolved = 1 - 10 / len(known) >= LEVELS
     own = np.quantile(known, LEVELS)
-    last = int(np.flatnonzero(told)[-1])
-    out = np.where(told, own, own[last] * tail / tail[last])
+    last = int(np.flatnonzero(resolved)[-1])
+    out = np.where(resolved, own, own[last] * tail / tail[last])
     out[0] = 0.0
     return np.asarray(np.maximum.accumulate(out))

@@ -4,6 +4,8 @@ Corsi 2009 (HAR), Bollerslev 1987 (GARCH with Student t). A scale is the log of 
 log return over a horizon. Everything here looks back only, and is the same in fitting and in serving.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -32,8 +34,10 @@ CLIP = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """What scales are computed from, one row a day: features (n, F); base and slow (n,), log daily
-    volatilities; squared (n,) squared returns; regime and weekday (n,), Monday 0.
+    """The inputs of the scales, one row a day.
+
+    features (n, F); base and slow (n,), log daily volatilities; squared (n,), squared returns; regime and
+    weekday (n,), Monday 0.
     """
 
     features: Floats
@@ -47,7 +51,7 @@ class Inputs:
 def inputs_of(
     features: Floats, candles: Candles, spec: FeatureSpec, regimes: Regimes | None = None
 ) -> Inputs:
-    """Inputs of the last len(features) days of candles without calendar gaps; regimes if known."""
+    """Return the inputs of the last len(features) days of candles without calendar gaps; regimes if known."""
     rows = slice(len(candles) - len(features), len(candles))
     names = {name: i for i, name in enumerate(spec.names)}
     if regimes is None:
@@ -66,7 +70,7 @@ def inputs_of(
 
 
 def joined(coins: Sequence[Inputs]) -> Inputs:
-    """The rows of several coins below each other; `squared` is then of no use to GARCH."""
+    """Return the rows of several coins below each other; `squared` is then of no use to GARCH."""
     if len(coins) == 1:
         return coins[0]
     return Inputs(*(np.concatenate([getattr(c, name) for c in coins]) for name in Inputs.__slots__))
@@ -105,7 +109,7 @@ class LinearScale:
     intercept: float
 
     def forecast(self, design: Floats) -> Floats:
-        """What to add to the base, (n,), for a design (n, K)."""
+        """Return what to add to the base, (n,), for a design (n, K)."""
         z = np.clip((design - self.centre) / self.spread, -CLIP, CLIP)
         return np.asarray(self.intercept + z @ self.weights)
 

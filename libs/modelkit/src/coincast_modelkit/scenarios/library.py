@@ -90,7 +90,7 @@ class ScenarioLibrary:
         """Return the newest origins whose paths had ended by a day.
 
         Args:
-            as_of: The day at whose close the forecast stands. Only origins up to MAX_DAYS days before it
+            as_of: The day at whose close the forecast is made. Only origins up to MAX_DAYS days before it
                 count: what came later was not known.
             origins: At most so many.
 
@@ -219,18 +219,18 @@ class ScenarioWindow:
         return _columns(self._with(coin_ids))
 
     def _with(self, coin_ids: Sequence[str]) -> Moves:
-        """The moves of some coins, in their order, unknown ones borrowed from all known ones."""
+        """Return the moves of some coins, in their order, unknown ones borrowed from all known ones."""
         known = {coin: i for i, coin in enumerate(self.coin_ids)}
         unknown = [coin for coin in coin_ids if coin not in known]
         m, extra = self.moves, len(unknown)
         absent = np.full((len(m.origins), extra, m.closes.shape[2]), np.nan, dtype=np.float32)
         wide = Moves(
-            m.origins,
-            np.concatenate([m.closes, absent], axis=1),
-            np.concatenate([m.highs, absent], axis=1),
-            np.concatenate([m.lows, absent], axis=1),
-            np.concatenate([m.borrowed, np.ones((len(m.origins), extra), dtype=bool)], axis=1),
-            np.concatenate([m.ranged, np.zeros((len(m.origins), extra), dtype=bool)], axis=1),
+            origins=m.origins,
+            closes=np.concatenate([m.closes, absent], axis=1),
+            highs=np.concatenate([m.highs, absent], axis=1),
+            lows=np.concatenate([m.lows, absent], axis=1),
+            borrowed=np.concatenate([m.borrowed, np.ones((len(m.origins), extra), dtype=bool)], axis=1),
+            ranged=np.concatenate([m.ranged, np.zeros((len(m.origins), extra), dtype=bool)], axis=1),
         )
         filled = _borrowed(wide, (*self.coin_ids, *unknown))
         names = {coin: i for i, coin in enumerate((*self.coin_ids, *unknown))}
@@ -271,7 +271,7 @@ def build_library(
     Args:
         panel: Candles by coin; days after the last origin's MAX_DAYS are not needed.
         coin_ids: Coin of each forecast, (N,).
-        origins: Day at whose close each forecast stood, (N,).
+        origins: Day at whose close each forecast was made, (N,).
         anchors: Horizons of the scales in days, increasing.
         scales: Scale of each forecast by anchor, (N,) each, NaN where there was none.
         keep_origins: Keep the newest so many origins whose path is over; None keeps all.
@@ -294,7 +294,15 @@ def build_library(
     good = (at_coin >= 0) & (at_day >= 0) & (at_day < len(days))
     for j, anchor in enumerate(anchors):
         table[at_day[good], at_coin[good], j] = scales[anchor][good]
-    whole = ScenarioLibrary(names, days, returns, highs, lows, tuple(anchors), table)
+    whole = ScenarioLibrary(
+        coin_ids=names,
+        days=days,
+        returns=returns,
+        highs=highs,
+        lows=lows,
+        anchors=tuple(anchors),
+        scales=table,
+    )
     known = whole.moves.origins
     if len(known) < MIN_ORIGINS:
         return None
@@ -304,7 +312,15 @@ def build_library(
         begin = int((known[-keep_origins] - first).astype(np.int64))
     end = int((known[-1] - first).astype(np.int64)) + MAX_DAYS + 1
     cut = slice(begin, end)
-    return ScenarioLibrary(names, days[cut], returns[cut], highs[cut], lows[cut], tuple(anchors), table[cut])
+    return ScenarioLibrary(
+        coin_ids=names,
+        days=days[cut],
+        returns=returns[cut],
+        highs=highs[cut],
+        lows=lows[cut],
+        anchors=tuple(anchors),
+        scales=table[cut],
+    )
 
 
 def _daily(candles: Candles, days: Dates) -> tuple[Singles, Singles, Singles]:
@@ -323,7 +339,7 @@ def _daily(candles: Candles, days: Dates) -> tuple[Singles, Singles, Singles]:
 
 
 def _standardised(library: ScenarioLibrary) -> Moves:
-    """Moves after every origin on which a coin had a forecast and MAX_DAYS known days follow."""
+    """Return the moves after every origin on which a coin had a forecast and MAX_DAYS known days follow."""
     n, count = len(library.coin_ids), max(len(library.days) - MAX_DAYS, 0)
     ahead = np.arange(count)[:, None] + np.arange(1, MAX_DAYS + 1)
     closes, highs, lows = (np.empty((count, n, MAX_DAYS), dtype=np.float32) for _ in range(3))
@@ -345,7 +361,14 @@ def _standardised(library: ScenarioLibrary) -> Moves:
         lows[:, i] = np.where(known[:, None], below, np.nan)
         here[:, i], ranged[:, i] = own, known
     keep = here.any(axis=1)
-    return Moves(library.days[:count][keep], closes[keep], highs[keep], lows[keep], ~here[keep], ranged[keep])
+    return Moves(
+        origins=library.days[:count][keep],
+        closes=closes[keep],
+        highs=highs[keep],
+        lows=lows[keep],
+        borrowed=~here[keep],
+        ranged=ranged[keep],
+    )
 
 
 def _borrowed(moves: Moves, coin_ids: Sequence[str]) -> Moves:
@@ -383,11 +406,13 @@ def _borrowed(moves: Moves, coin_ids: Sequence[str]) -> Moves:
         ranged[at, i] = True
         none = unranged[~some]
         highs[none, i], lows[none, i] = 0.0, 0.0
-    return Moves(moves.origins, closes, highs, lows, moves.borrowed, ranged)
+    return Moves(
+        origins=moves.origins, closes=closes, highs=highs, lows=lows, borrowed=moves.borrowed, ranged=ranged
+    )
 
 
 def _pick(allowed: Flags, draws: Floats) -> npt.NDArray[np.int64]:
-    """One allowed column (at least one a row) by a uniform draw: (m,) from (m, n)."""
+    """Pick one allowed column (at least one a row) by a uniform draw: (m,) from (m, n)."""
     order = np.cumsum(allowed, axis=1)
     wanted = np.floor(draws * order[:, -1]).astype(np.int64) + 1
     return np.asarray((order >= wanted[:, None]).argmax(axis=1), dtype=np.int64)

@@ -62,15 +62,15 @@ class JointPaths:
             return self
         at = np.round(np.linspace(0, len(self) - 1, paths)).astype(np.int64)
         return JointPaths(
-            self.coin_ids,
-            self.last_price,
-            self.origins[at],
-            self.closes[..., at],
-            self.highs[..., at],
-            self.lows[..., at],
-            self.borrowed_share,
-            self.ranged,
-            self.record,
+            coin_ids=self.coin_ids,
+            last_price=self.last_price,
+            origins=self.origins[at],
+            closes=self.closes[..., at],
+            highs=self.highs[..., at],
+            lows=self.lows[..., at],
+            borrowed_share=self.borrowed_share,
+            ranged=self.ranged,
+            record=self.record,
         )
 
 

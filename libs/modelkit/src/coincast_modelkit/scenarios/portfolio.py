@@ -61,7 +61,7 @@ class PortfolioRisk:
     Attributes:
         coin_ids: The coins of the holdings, (n,).
         changes: Change in value of every scenario, (S,), in the order of the origins.
-        levels: One entry a level asked for.
+        levels: One entry for each requested level.
         diversification_percent: How much smaller the expected shortfall is than the sum of the coins' own, in
             percent of that sum, at the highest level that could be said; None where none could.
         worst: Origin and change of the worst scenarios, worst first.
@@ -169,7 +169,17 @@ def _tail(
     episodes = tail_support(origins[order[:whole]], days)
     refused = _refusal(level, whole, episodes, days=days, single=single)
     if refused:
-        return TailRisk(level, None, None, (), whole, episodes, False, None, refused)
+        return TailRisk(
+            level_percent=level,
+            value_at_risk=None,
+            expected_shortfall=None,
+            components=(),
+            tail_scenarios=whole,
+            tail_episodes=episodes,
+            indicative=False,
+            relative_error_percent=None,
+            refused=refused,
+        )
     components = -(gains[:, worst] @ weights)
     far = level >= 99
     return TailRisk(
@@ -185,7 +195,7 @@ def _tail(
 
 
 def _refusal(level: float, scenarios: int, episodes: int, *, days: int, single: bool) -> str:
-    """Why a level is not said; empty where it is."""
+    """Return why a level cannot be estimated; empty where it can."""
     if single and days == 1 and level <= LAST_COIN_LEVEL and scenarios >= MIN_COIN_SCENARIOS:
         return ""
     if level > LAST_BASKET_LEVEL:
@@ -211,15 +221,15 @@ def _with_instead(tail: TailRisk, highest: TailRisk | None) -> TailRisk:
         else f"What can be said instead is the loss at {highest.level_percent:g} %."
     )
     return TailRisk(
-        tail.level_percent,
-        None,
-        None,
-        (),
-        tail.tail_scenarios,
-        tail.tail_episodes,
-        False,
-        None,
-        f"{tail.refused} {instead}",
+        level_percent=tail.level_percent,
+        value_at_risk=None,
+        expected_shortfall=None,
+        components=(),
+        tail_scenarios=tail.tail_scenarios,
+        tail_episodes=tail.tail_episodes,
+        indicative=False,
+        relative_error_percent=None,
+        refused=f"{tail.refused} {instead}",
     )
 
 

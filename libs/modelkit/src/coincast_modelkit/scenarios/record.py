@@ -63,7 +63,7 @@ class RiskRecord:
 
     @staticmethod
     def _nearest(table: Mapping[str, Statements], days: int, rest: str) -> tuple[int, Statements] | None:
-        """The statements of the horizon nearest to the one asked for, and that horizon."""
+        """Return the statements of the horizon nearest to the requested one, and that horizon."""
         horizons = sorted(
             (int(key.split(":")[0]) for key in table if key.split(":")[1] == rest),
             key=lambda h: abs(h - days),

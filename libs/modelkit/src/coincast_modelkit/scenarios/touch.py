@@ -12,11 +12,11 @@ from coincast_modelkit.scenarios.paths import JointPaths
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TouchProbabilities:
-    """By day, (H,) each: the chance to touch the level at any time up to the day's close, and to close beyond
-    it.
+    """The chances of one level by day, (H,) each.
 
-    A level above the last price is touched by a high and closed beyond from above; one below it by a low and
-    from below; one at the last price is touched already.
+    They are the chance to touch the level at any time up to the day's close, and to close beyond it. A level
+    above the last price is touched by a high and closed beyond from above; one below it by a low and from
+    below; one at the last price is touched already.
     """
 
     touch: Floats

@@ -1,5 +1,7 @@
 """The calendar of the day that closed: week and year, as smooth cycles."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_modelkit.candles import Floats

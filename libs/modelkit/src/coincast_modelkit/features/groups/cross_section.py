@@ -1,5 +1,7 @@
 """The coin against bitcoin and against the reference coins: returns, volatility, co-movement."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_modelkit.candles import Floats
@@ -83,28 +85,28 @@ FEATURES = (
     ),
     _market("market_breadth_30", "Share of the reference coins that rose over 30 days.", "breadth"),
     Feature(
-        "market_dispersion_7",
-        GROUP,
-        "Log of the mean cross-sectional standard deviation of returns over 7 days.",
-        6,
-        lambda c: k.log_of(k.rolling_mean(c.market.dispersion, 7)),
-        7 + MARKET_MEMORY,
+        name="market_dispersion_7",
+        group=GROUP,
+        doc="Log of the mean cross-sectional standard deviation of returns over 7 days.",
+        warmup_days=6,
+        compute=lambda c: k.log_of(k.rolling_mean(c.market.dispersion, 7)),
+        memory_days=7 + MARKET_MEMORY,
     ),
     Feature(
-        "volatility_against_market_7",
-        GROUP,
-        "Log volatility of 7 days less the reference coins' mean.",
-        7,
-        lambda c: 0.5 * (c.log_variance_mean(7) - c.market.log_variance),
-        7 + MARKET_MEMORY,
+        name="volatility_against_market_7",
+        group=GROUP,
+        doc="Log volatility of 7 days less the reference coins' mean.",
+        warmup_days=7,
+        compute=lambda c: 0.5 * (c.log_variance_mean(7) - c.market.log_variance),
+        memory_days=7 + MARKET_MEMORY,
     ),
     Feature(
-        "volatility_against_market_30",
-        GROUP,
-        "Log volatility of 30 days less the reference coins' mean.",
-        30,
-        lambda c: 0.5 * (c.log_variance_mean(30) - c.market.log_variance_long),
-        30 + MARKET_MEMORY,
+        name="volatility_against_market_30",
+        group=GROUP,
+        doc="Log volatility of 30 days less the reference coins' mean.",
+        warmup_days=30,
+        compute=lambda c: 0.5 * (c.log_variance_mean(30) - c.market.log_variance_long),
+        memory_days=30 + MARKET_MEMORY,
     ),
     Feature("beta_60", GROUP, "Slope of the return on bitcoin's over 60 days, about zero.", BETA_DAYS, _beta),
     Feature(

@@ -1,5 +1,7 @@
 """Distance from past extremes of the close."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_modelkit.candles import Floats

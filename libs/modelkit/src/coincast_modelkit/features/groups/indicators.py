@@ -4,6 +4,8 @@ Wilder 1978 (RSI), Appel 1979 (MACD), Bollinger 2002, Lane 1984 (stochastic), La
 1995.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_modelkit.candles import Floats
@@ -21,7 +23,7 @@ def ema(c: Context, span: int) -> Floats:
 
 
 def sma(c: Context, window: int) -> Floats:
-    """Simple mean of the close."""
+    """Return the simple mean of the close."""
     return c.keep(("sma", window), lambda: k.rolling_mean(c.candles.close, window))
 
 
@@ -56,7 +58,7 @@ _MACD_MEMORY = ema_memory(SLOW) + k.ewm_memory(_SIGNAL_DECAY)
 
 
 def _macd(c: Context) -> Floats:
-    """The percentage price oscillator: MACD in percent of the slow mean."""
+    """Return the percentage price oscillator: MACD in percent of the slow mean."""
     return c.keep("macd", lambda: 100 * (k.ratio(ema(c, FAST), ema(c, SLOW)) - 1))
 
 
@@ -65,28 +67,35 @@ def _macd_signal(c: Context) -> Floats:
 
 
 _MACD = (
-    Feature("macd", GROUP, "MACD(12, 26) in percent of the slow mean.", SLOW - 1, _macd, ema_memory(SLOW)),
     Feature(
-        "macd_signal",
-        GROUP,
-        "Exponential mean of macd over 9 days.",
-        SLOW + SIGNAL - 2,
-        _macd_signal,
-        _MACD_MEMORY,
+        name="macd",
+        group=GROUP,
+        doc="MACD(12, 26) in percent of the slow mean.",
+        warmup_days=SLOW - 1,
+        compute=_macd,
+        memory_days=ema_memory(SLOW),
     ),
     Feature(
-        "macd_histogram",
-        GROUP,
-        "macd less macd_signal.",
-        SLOW + SIGNAL - 2,
-        lambda c: _macd(c) - _macd_signal(c),
-        _MACD_MEMORY,
+        name="macd_signal",
+        group=GROUP,
+        doc="Exponential mean of macd over 9 days.",
+        warmup_days=SLOW + SIGNAL - 2,
+        compute=_macd_signal,
+        memory_days=_MACD_MEMORY,
+    ),
+    Feature(
+        name="macd_histogram",
+        group=GROUP,
+        doc="macd less macd_signal.",
+        warmup_days=SLOW + SIGNAL - 2,
+        compute=lambda c: _macd(c) - _macd_signal(c),
+        memory_days=_MACD_MEMORY,
     ),
 )
 
 
 def _deviation(c: Context, window: int) -> Floats:
-    """Standard deviation of the close over its own mean."""
+    """Return the standard deviation of the close over its own mean."""
     return c.keep(
         ("deviation", window), lambda: k.ratio(k.rolling_std(c.candles.close, window), sma(c, window))
     )

@@ -1,5 +1,7 @@
 """Returns and momentum, mostly in units of the coin's own volatility so that coins can be pooled."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_modelkit.candles import Floats

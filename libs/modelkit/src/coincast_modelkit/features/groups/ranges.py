@@ -3,6 +3,8 @@
 Parkinson 1980, Garman and Klass 1980, Rogers and Satchell 1991, Wilder 1978 (average true range).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
@@ -35,7 +37,7 @@ def _log_variance(measure: str, window: int) -> Feature:
 
 
 def true_range(c: Context) -> Floats:
-    """The larger of high less low and either's distance from the previous close, over the previous close."""
+    """Return the true range over the previous close: high less low, or either's distance from that close."""
     previous = k.shift(c.candles.close, 1)
     high, low = np.maximum(c.candles.high, previous), np.minimum(c.candles.low, previous)
     return c.keep("true_range", lambda: high - low)
@@ -74,12 +76,12 @@ FEATURES = (
         lambda c: 0.5 * k.log_of(k.rolling_mean(_rogers_satchell(c), 10)),
     ),
     Feature(
-        "atr_14",
-        GROUP,
-        "Log of the average true range (Wilder, 14 days) over the close.",
-        14,
-        _atr,
-        k.ewm_memory(_ATR_DECAY) + 1,
+        name="atr_14",
+        group=GROUP,
+        doc="Log of the average true range (Wilder, 14 days) over the close.",
+        warmup_days=14,
+        compute=_atr,
+        memory_days=k.ewm_memory(_ATR_DECAY) + 1,
     ),
     Feature(
         "close_location_1", GROUP, "Where the close lies in the day's range, -1 to 1.", 0, _close_location

@@ -4,6 +4,8 @@ Corsi 2009 (HAR), Barndorff-Nielsen and Shephard 2004 (bipower variation), Barnd
 (semivariance), Corsi and Reno 2012 (leverage).
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_modelkit.candles import Floats

@@ -3,6 +3,8 @@
 Amihud 2002 (illiquidity); Quong and Soudack 1989 (money flow).
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from coincast_modelkit.candles import Floats

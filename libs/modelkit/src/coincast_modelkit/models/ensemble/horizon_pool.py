@@ -1,5 +1,7 @@
 """The ensemble at one horizon: its members' scales, their weights by regime, the shape of what is left."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,20 +28,21 @@ MEMBERS = ("har", "boosted", "boosted_har", "boosted_size", "garch_t", "ewma", "
 BOOSTERS = ("boosted", "boosted_har", "boosted_size")
 # Members that forecast the log of realised volatility itself, of which the volatility outlook is the mean.
 OUTLOOK = ("har", "boosted", "boosted_har")
-# The recurrent member, last where an ensemble has it; what stands in where it has nothing to say.
+# The recurrent member, last where an ensemble has it, and the member that replaces it where it has no value.
 GUEST, STAND_IN = "lstm", "boosted_har"
 
 
 def with_guest(members: Floats, column: Floats) -> Floats:
-    """Members (n, M) beside the guest's log scales (n,); the stand-in's where those are absent."""
+    """Return members (n, M) beside the recurrent member's log scales (n,); its substitute's where absent."""
     stand_in = members[:, MEMBERS.index(STAND_IN)]
     return np.column_stack([members, np.where(np.isfinite(column), column, stand_in)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scales:
-    """The fitted members at one horizon; each forecasts the log standard deviation of the log return over
-    it.
+    """The fitted members at one horizon.
+
+    Each forecasts the log standard deviation of the log return over the horizon.
     """
 
     horizon: int
@@ -48,10 +51,10 @@ class Scales:
     garch: Garch
     constant: float
     size_offset: float
-    boosters: "dict[str, Booster]"
+    boosters: dict[str, Booster]
 
     def forecast(self, coins: Sequence[Inputs], spec: FeatureSpec) -> Floats:
-        """The members' log scales, (n, len(MEMBERS)), of all rows of all coins in their order.
+        """Return the members' log scales, (n, len(MEMBERS)), of all rows of all coins in their order.
 
         NaN where the base volatility is absent. The trees see all rows in one call.
         """
@@ -88,7 +91,7 @@ class Scales:
         }
 
     @classmethod
-    def from_json(cls, plain: dict[str, Any], boosters: "dict[str, Booster]") -> "Scales":
+    def from_json(cls, plain: dict[str, Any], boosters: dict[str, Booster]) -> Scales:
         """From `to_json` and the trees."""
         return cls(
             horizon=int(plain["horizon"]),
@@ -145,7 +148,7 @@ class Pool:
         }
 
     @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> "Pool":
+    def from_json(cls, plain: dict[str, Any]) -> Pool:
         """From `to_json`."""
         return cls(
             weights=np.asarray(plain["weights"], dtype=np.float64),

@@ -3,8 +3,10 @@
 The point forecast is the last price, since nothing was found that beats it; the skill is in the width. A log
 pool of scales (Genest and Zidek 1986), whose weights and residual sizes are learnt from forecasts made out of
 sample, and a symmetric distribution: a drift read off the past costs more than it gives. Where it was trained
-with TensorFlow at hand, a recurrent network is one more member.
+with TensorFlow installed, a recurrent network is one more member.
 """
+
+from __future__ import annotations
 
 import json
 import threading
@@ -103,7 +105,7 @@ class EnsembleModel:
         return quantiles, np.exp(median) * factor, median, error
 
     def _members(self, coins: Sequence[ModelInput], inputs: Sequence[Inputs]) -> list[Floats]:
-        """The members' log scales at each anchor, (n, M) each."""
+        """Return the members' log scales at each anchor, (n, M) each."""
         found = [anchor.scales.forecast(inputs, self.spec) for anchor in self.anchors]
         if self.guest is None:
             return found
@@ -112,7 +114,7 @@ class EnsembleModel:
         return [with_guest(members, guest[:, j]) for members, j in zip(found, at, strict=True)]
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
-        """What each feature moves the width by the trees on log volatility, at the nearest anchor."""
+        """Return what each feature moves the width by the trees on log volatility, at the nearest anchor."""
         checked_horizons((horizon,), self.max_horizon_days)
         anchor = min(self.anchors, key=lambda a: abs(np.log(a.scales.horizon / horizon)))
         booster = anchor.scales.boosters["boosted"]
@@ -149,7 +151,9 @@ class EnsembleModel:
         plain = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
         members = tuple(plain["members"])
         if members not in (MEMBERS, (*MEMBERS, GUEST)) or plain["levels"] != LEVELS.tolist():
-            raise ValueError("this ensemble was written with other members or quantile levels; train it anew")
+            raise ValueError(
+                "this ensemble was written with other members or quantile levels; train it again"
+            )
         anchors = []
         for part in plain["anchors"]:
             horizon = int(part["scales"]["horizon"])

@@ -1,5 +1,7 @@
 """The ensemble's recurrent guest: a network's log scale at the anchors, served without TensorFlow."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
