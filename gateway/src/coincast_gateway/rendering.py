@@ -7,9 +7,15 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
+from coincast_chassis.json_numbers import round_numbers
 from coincast_gateway.cache.cached_response import JSON, RenderedResponse
 
-__all__ = ["JSON", "RenderedResponse", "render", "render_json"]
+__all__ = ["JSON", "RenderedResponse", "encode_json", "render", "render_json"]
+
+
+def encode_json(document: Any) -> bytes:
+    """Return a document as JSON with its numbers rounded; NaN and infinities become null."""
+    return orjson.dumps(round_numbers(document))
 
 
 def render_json(
@@ -22,7 +28,7 @@ def render_json(
 ) -> RenderedResponse:
     """Return a document as a JSON response; NaN and infinities become null."""
     return RenderedResponse(
-        orjson.dumps(document), status=status, as_of=as_of, fresh_seconds=fresh_seconds, headers=headers
+        encode_json(document), status=status, as_of=as_of, fresh_seconds=fresh_seconds, headers=headers
     )
 
 
@@ -31,5 +37,5 @@ def render(result: Any, *, fresh_seconds: float) -> RenderedResponse:
     if isinstance(result, RenderedResponse):
         return result
     if isinstance(result, BaseModel):
-        return RenderedResponse(result.model_dump_json(by_alias=True).encode(), fresh_seconds=fresh_seconds)
+        return render_json(result.model_dump(mode="json", by_alias=True), fresh_seconds=fresh_seconds)
     return render_json(result, fresh_seconds=fresh_seconds)

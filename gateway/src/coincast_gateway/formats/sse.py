@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
-import orjson
 from fastapi.sse import ServerSentEvent
 
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.errors.problems import OVERLOADED, Problem, internal, problem_from_error
 from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.rendering import encode_json
 
 log = get_logger("coincast.gateway")
 EVENT_STREAM = "text/event-stream"
@@ -28,7 +28,7 @@ Events = AsyncIterator[ServerSentEvent]
 
 def json_event(name: str, data: Any, *, event_id: str | None = None) -> ServerSentEvent:
     """Return an event with its data as JSON."""
-    return ServerSentEvent(event=name, raw_data=orjson.dumps(data).decode(), id=event_id)
+    return ServerSentEvent(event=name, raw_data=encode_json(data).decode(), id=event_id)
 
 
 class EventStreams:

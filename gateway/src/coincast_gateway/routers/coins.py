@@ -14,7 +14,7 @@ from coincast_gateway.dependencies import Config, Market
 from coincast_gateway.errors.partial_results import as_of, render_cacheable
 from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.formats.csv import candle_rows, csv_rows, rows_of
-from coincast_gateway.rendering import RenderedResponse
+from coincast_gateway.rendering import RenderedResponse, encode_json
 from coincast_gateway.schemas.fields import CoinId
 from coincast_gateway.schemas.requests.market import CoinsQuery, HistoryQuery, OhlcQuery, QualityQuery
 from coincast_gateway.schemas.responses.market import Coins, History, Ohlc, Quality
@@ -43,9 +43,7 @@ async def list_coins(
         "next_page_token": response.next_page_token,
         **provenance_fields(response.provenance),
     }
-    return render_cacheable(
-        orjson.dumps(document), settings.history_fresh_seconds, as_of(response.provenance)
-    )
+    return render_cacheable(encode_json(document), settings.history_fresh_seconds, as_of(response.provenance))
 
 
 @router.get(
@@ -97,7 +95,7 @@ def cut_span(document: dict[str, Any], query: HistoryQuery) -> bytes:
             "Revisions of hourly candles are not kept; later hours are left out."
         )
     document["known_at"] = None if query.as_of is None else iso_of(query.as_of)
-    return orjson.dumps(document)
+    return encode_json(document)
 
 
 def iso_of(moment: dt.datetime) -> str:
@@ -131,7 +129,7 @@ async def get_quality(
         "last_good_date": (found.last_good_date if found else "") or None,
         "notes": list(found.notes) if found else ["No day of this coin has been checked yet."],
     }
-    return render_cacheable(orjson.dumps(document), settings.history_fresh_seconds)
+    return render_cacheable(encode_json(document), settings.history_fresh_seconds)
 
 
 @router.get(
@@ -161,6 +159,4 @@ async def get_ohlc(
         "candles": candles,
         **provenance_fields(response.provenance),
     }
-    return render_cacheable(
-        orjson.dumps(document), settings.history_fresh_seconds, as_of(response.provenance)
-    )
+    return render_cacheable(encode_json(document), settings.history_fresh_seconds, as_of(response.provenance))

@@ -21,7 +21,7 @@ from coincast_gateway.errors.partial_results import (
 )
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, service_responses
 from coincast_gateway.formats.csv import csv_rows, forecast_rows, rows_of
-from coincast_gateway.rendering import RenderedResponse, render_json
+from coincast_gateway.rendering import RenderedResponse, encode_json, render_json
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.from_proto import response_model_for
 from coincast_gateway.schemas.requests.forecasts import ExplainQuery, ForecastsQuery, LedgerQuery
@@ -76,7 +76,7 @@ async def get_forecasts(
         document, as_of = forecasts_document(response), oldest_as_of(response)
     errors = [*document["errors"], *malformed(bad)]
     refuse_if_all_failed(len(document["forecasts"]), errors)
-    body = orjson.dumps({**document, "errors": errors})
+    body = encode_json({**document, "errors": errors})
     rendered = render_cacheable(body, settings.forecasts_fresh_seconds, as_of)
     if good and not any(forecast["degraded"] for forecast in document["forecasts"]):
         last_known.store(question, body)
@@ -99,7 +99,7 @@ def last_forecasts(
         forecast["stale"] = True
         forecast["age_seconds"] += age_seconds
         forecast["reason"] = f"{error.message} This is the forecast given {age_seconds:.0f} s ago."
-    return render_cacheable(orjson.dumps(document), fresh_seconds)
+    return render_cacheable(encode_json(document), fresh_seconds)
 
 
 @router.get(
@@ -126,7 +126,7 @@ async def explain_forecast(
     document = forecasts_document(response)
     refuse_if_all_failed(len(document["forecasts"]), document["errors"])
     explained = {"forecast": document["forecasts"][0], "kind": "shap"}
-    return render_cacheable(orjson.dumps(explained), settings.forecasts_fresh_seconds, oldest_as_of(response))
+    return render_cacheable(encode_json(explained), settings.forecasts_fresh_seconds, oldest_as_of(response))
 
 
 @router.get(

@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Body, Query
 
 from coincast.common.v1.common_pb2 import ItemError
@@ -25,7 +24,7 @@ from coincast_gateway.errors.problems import (
 )
 from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import csv_rows
-from coincast_gateway.rendering import RenderedResponse, render_json
+from coincast_gateway.rendering import RenderedResponse, encode_json, render_json
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.requests.risk import MAX_VALUES, PortfolioBody, ScenariosQuery, TouchQuery
 from coincast_gateway.schemas.responses import risk as schemas
@@ -85,7 +84,7 @@ async def get_touch(
     response = await forecasts.touch(request)
     document = {**to_dict(response), "errors": errors_of(response.errors, bad)}
     as_of = unix_seconds(response.basis.as_of)
-    return render_cacheable(orjson.dumps(document), settings.forecasts_fresh_seconds, as_of)
+    return render_cacheable(encode_json(document), settings.forecasts_fresh_seconds, as_of)
 
 
 @router.get(
@@ -132,7 +131,7 @@ async def get_scenarios(
         "errors": errors_of(failed, bad),
     }
     as_of = unix_seconds(basis.as_of)
-    return render_cacheable(orjson.dumps(document), settings.forecasts_fresh_seconds, as_of)
+    return render_cacheable(encode_json(document), settings.forecasts_fresh_seconds, as_of)
 
 
 @router.post(

@@ -1,4 +1,4 @@
-"""Replies as the gateway sends them: JSON bytes, times in ISO 8601 with Z, absent as null."""
+"""Replies as the gateway sends them: JSON bytes with ISO 8601 times, rounded numbers, and null for absent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from coincast_chassis.json_numbers import round_numbers
 from coincast_market_data.domain import (
     Candle,
     History,
@@ -32,16 +33,14 @@ def iso(moment: float | None) -> str | None:
 
 def prices_json(prices: Prices) -> bytes:
     """`{"prices": [...], "errors": [...]}`."""
-    return orjson.dumps(
-        {"prices": [_price(item) for item in prices.prices], "errors": _errors(prices.failures)}
-    )
+    return _encode({"prices": [_price(item) for item in prices.prices], "errors": _errors(prices.failures)})
 
 
 def markets_json(markets: Markets) -> bytes:
     """`{"markets": [...], "errors": [...]}`."""
     where = _provenance(markets.provenance)
     rows = [{**_market(row), **where} for row in markets.markets]
-    return orjson.dumps({"markets": rows, "errors": _errors(markets.failures)})
+    return _encode({"markets": rows, "errors": _errors(markets.failures)})
 
 
 class EncodedCandleCache:
@@ -71,15 +70,15 @@ class EncodedCandleCache:
             "interval": "1d" if history.hours is None else "1h",
         }
         if history.hours is not None:
-            return orjson.dumps(head)[:-1] + b',"candles":' + _hours_json(history.hours) + b"}"
-        return orjson.dumps(head)[:-1] + b',"candles":' + self._candles(history) + b"}"
+            return _encode(head)[:-1] + b',"candles":' + _hours_json(history.hours) + b"}"
+        return _encode(head)[:-1] + b',"candles":' + self._candles(history) + b"}"
 
     def _candles(self, history: History) -> bytes:
         first = history.candles[0].day if history.candles else date.min
         key = (history.id, history.vs_currency, first, len(history.candles), history.revision)
         found = self._ready.get(key)
         if found is None:
-            found = self._ready[key] = orjson.dumps([_candle(candle) for candle in history.candles])
+            found = self._ready[key] = _encode([_candle(candle) for candle in history.candles])
             self._bytes += len(found)
             while self._bytes > self._max_bytes and len(self._ready) > 1:
                 _, dropped = self._ready.popitem(last=False)
@@ -88,10 +87,14 @@ class EncodedCandleCache:
         return found
 
 
+def _encode(document: Any) -> bytes:
+    return orjson.dumps(round_numbers(document))
+
+
 def _provenance(provenance: Provenance) -> dict[str, Any]:
     return {
         "as_of": iso(provenance.as_of),
-        "age_seconds": round(provenance.age_seconds, 3),
+        "age_seconds": provenance.age_seconds,
         "source": provenance.source,
         "stale": provenance.stale,
         "reason": provenance.reason or None,
@@ -120,7 +123,7 @@ def _market(row: Market) -> dict[str, Any]:
 
 
 def _hours_json(hours: Sequence[HourlyCandle]) -> bytes:
-    return orjson.dumps(
+    return _encode(
         [
             {
                 "time": iso(candle.start),

@@ -33,7 +33,8 @@ class ProvenanceFields(ResponseModel):
         description="The moment that the data describes, RFC 3339, UTC.", examples=["2026-11-21T00:00:00Z"]
     )
     age_seconds: float = Field(
-        ge=0, description="From as_of to the making of this reply; add the Age header."
+        ge=0,
+        description="Seconds from as_of to the making of this reply; Age is the seconds since then.",
     )
     source: Source = Field(description="Where the data comes from; `sandbox` is not market data.")
     stale: bool = Field(description="Whether the data is older than its fresh window.")

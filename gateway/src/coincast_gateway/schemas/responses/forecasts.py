@@ -89,7 +89,9 @@ class Forecast(ResponseModel):
     id: str
     vs_currency: str
     as_of: str = Field(description="The close of the last whole day: what the forecast stands on.")
-    age_seconds: float = Field(description="From as_of to the making of this reply; add the Age header.")
+    age_seconds: float = Field(
+        description="Seconds from as_of to the making of this reply; Age is the seconds since then."
+    )
     last_price: float
     model: str = Field(description="What was asked for; auto is resolved.")
     version: str
