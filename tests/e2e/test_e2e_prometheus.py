@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,7 @@ import httpx2
 import pytest
 import yaml
 
+from coincast_stack.processes.ports import free_port
 from coincast_stack.testing import StackHandle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,12 +27,6 @@ pytestmark = [
 # these alone it is asked that they do not fire.
 OF_THE_MACHINE = {"RequestsSlow", "EventLoopBlocked", "DiskNearlyFull", "DiskFillsUp"}
 SUBSTITUTES = {"$__rate_interval": "30s", "$service": ".*", "$instance": ".*"}
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class Server:

@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from coincast_stack.processes.ports import free_port
 from tests.contract.gateway.fakes import World
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

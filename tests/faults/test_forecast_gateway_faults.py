@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from coincast_stack.processes.ports import free_port
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version
 from tests.unit.forecast.forecast_fakes import COINS, FakeMarket, market_server
 from tests.unit.forecast.forecast_process import forecast_process
@@ -27,9 +27,7 @@ async def gateway(market: str, forecast: str, log: Path) -> AsyncIterator[str]:
     """The address of a gateway in a process of its own, which keeps no reply: every request reaches a
     replica.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "GATEWAY_PORT": port,
         "GATEWAY_METRICS_PORT": 0,

