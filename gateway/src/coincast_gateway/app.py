@@ -56,8 +56,8 @@ DESCRIPTION = (
     "Cryptocurrency market data and honest probabilistic price forecasts. Every reply says where it stands: "
     "as_of, age, source, degraded and why. Forecasts are not advice.\n\n"
     "Prices and other figures have 10 significant digits, percents 4 decimals, and seconds 1. A reply may "
-    "come from a cache: `age_seconds` was computed when the reply was made, and the `Age` header of each "
-    "response is the seconds since then, so the age on arrival is their sum.\n\n"
+    "come from a cache: `age_seconds` is computed at the moment of sending, and the `Age` header of each "
+    "response is the seconds since the reply was made.\n\n"
     "[Data provided by CoinGecko](https://www.coingecko.com), except where `source` is `sandbox`: the "
     "sandbox makes its figures up."
 )

@@ -8,7 +8,8 @@ import orjson
 from pydantic import BaseModel
 
 from coincast_chassis.json_numbers import round_numbers
-from coincast_gateway.cache.cached_response import JSON, RenderedResponse
+from coincast_gateway.cache.body_ages import JSON
+from coincast_gateway.cache.cached_response import RenderedResponse
 
 __all__ = ["JSON", "RenderedResponse", "encode_json", "render", "render_json"]
 

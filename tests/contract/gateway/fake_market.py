@@ -14,8 +14,14 @@ from coincast.common.v1 import common_pb2 as common
 from coincast.market.v1 import market_pb2 as mk
 from coincast.market.v1 import market_pb2_grpc as mk_rpc
 from coincast_chassis.errors import NotFound
+from coincast_chassis.json_numbers import round_numbers
 from coincast_market_data.grpc.batch import stream_batch
 from tests.contract.gateway.fake_script import AS_OF, COINS, STANDING, Script, item_error, provenance
+
+
+def encoded(document: dict[str, Any]) -> bytes:
+    """A document as market-data-svc writes it: with rounded numbers."""
+    return orjson.dumps(round_numbers(document))
 
 
 class FakeMarket(mk_rpc.MarketDataServiceServicer):
@@ -30,7 +36,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
         currencies = list(request.vs_currencies) or ["usd"]
         prices = [self._price(i, c) for i in request.ids if i in COINS for c in currencies]
         errors = [item_error(i) for i in request.ids if i not in COINS]
-        body = orjson.dumps({"prices": prices, "errors": errors})
+        body = encoded({"prices": prices, "errors": errors})
         return mk.GetPricesResponse(json=body, provenance=provenance())
 
     def GetPricesForMany(
@@ -83,7 +89,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
             for i in wanted
         ]
         errors = [item_error(i) for i in request.ids if i not in COINS]
-        body = orjson.dumps({"markets": markets, "errors": errors})
+        body = encoded({"markets": markets, "errors": errors})
         return mk.GetMarketsResponse(json=body, provenance=provenance())
 
     async def ListCoins(self, request: mk.ListCoinsRequest, context: Any) -> mk.ListCoinsResponse:
@@ -134,7 +140,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
             "interval": "1h" if hourly else "1d",
             **STANDING,
         }
-        return mk.GetHistoryResponse(json=orjson.dumps(document))
+        return mk.GetHistoryResponse(json=encoded(document))
 
     async def GetOhlc(self, request: mk.GetOhlcRequest, context: Any) -> mk.GetOhlcResponse:
         await self.script.play(request)

@@ -12,9 +12,13 @@ from functools import lru_cache
 from starlette.responses import Response
 
 from coincast_gateway.asgi_types import OWN_HEADERS, READY, SENT, Headers, Receive, Scope, Send
+from coincast_gateway.cache.body_ages import JSON, BodyAges
 from coincast_gateway.cache.content_encoding import COMPRESS, IDENTITY, MIN_BYTES, chosen
 
-JSON = "application/json"
+# A cached body tells its age to 0.1 s, so it is written again for each tenth of a second in which it is sent.
+# A large one is compressed again only once a second, which bounds the work.
+TICKS_PER_SECOND = 10
+LARGE_BYTES = 64 * 1024
 
 
 class RenderedResponse(Response):
@@ -27,6 +31,8 @@ class RenderedResponse(Response):
         as_of: UNIX seconds of the moment that the data describes; None where there is no such moment.
         fresh_seconds: How long the bytes may be served again; 0 keeps them out of every cache.
         headers: Headers of this response, beside those that every response has.
+        has_ages: Whether `age_seconds` in the body is the age of data, to be computed at the moment of
+            sending; False for a document that only shows examples.
     """
 
     def __init__(
@@ -38,8 +44,10 @@ class RenderedResponse(Response):
         as_of: float | None = None,
         fresh_seconds: float = 0.0,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        has_ages: bool = True,
     ) -> None:
         self.body: bytes = body
+        self.has_ages = has_ages
         self.media_type = media_type
         self.status_code = status
         self.as_of = as_of
@@ -54,8 +62,12 @@ class RenderedResponse(Response):
 
 @dataclass(frozen=True, slots=True)
 class EncodedVariant:
-    """The response in one content coding: body, and headers of the response and of a 304, also as lines."""
+    """The response in one content coding: body, and headers of the response and of a 304, also as lines.
 
+    `tick` is the moment whose ages the body tells, in ticks since the response was made.
+    """
+
+    tick: int
     body: bytes
     whole: Headers
     not_modified: Headers
@@ -64,7 +76,10 @@ class EncodedVariant:
 
 
 class CachedResponse(Response):
-    """A rendered response and its variants. Each variant is compressed once, when it is first requested."""
+    """A rendered response and its variants.
+
+    A variant is compressed when it is first requested, and again once the ages in its body have changed.
+    """
 
     def __init__(
         self,
@@ -83,7 +98,10 @@ class CachedResponse(Response):
         self.private = private
         # Served without a key, too: pages and probes.
         self.public = public
-        # Over every byte, age_seconds too: a 304 to a copy made earlier would pass its old age off as new.
+        cacheable = rendered.has_ages and rendered.fresh_seconds > 0
+        self._ages = BodyAges.find(rendered.body, rendered.media_type) if cacheable else None
+        # Over the body as it was made, with its ages: a 304 to a copy of an earlier rendering would pass the
+        # old age of that copy off as new.
         self._tag = hashlib.blake2b(rendered.body, digest_size=8).hexdigest().encode()
         self._variants: dict[str, EncodedVariant] = {}
 
@@ -92,19 +110,28 @@ class CachedResponse(Response):
         """Return what the response holds in memory, roughly."""
         return 600 + len(self.rendered.body) + sum(len(each.body) for each in self._variants.values())
 
-    def variant(self, encoding: str) -> EncodedVariant:
-        """Return the response in one content coding."""
+    def variant(self, encoding: str, age_seconds: float = 0.0) -> EncodedVariant:
+        """Return the response in one content coding, with ages as of `age_seconds` after it was made."""
+        tick = 0 if self._ages is None else int(age_seconds * TICKS_PER_SECOND)
+        if tick and encoding != IDENTITY and len(self.rendered.body) > LARGE_BYTES:
+            tick -= tick % TICKS_PER_SECOND
         ready = self._variants.get(encoding)
-        if ready is None:
-            ready = self._variants[encoding] = self._encode(encoding)
+        if ready is None or ready.tick != tick:
+            ready = self._variants[encoding] = self._encode(encoding, tick)
         return ready
 
-    def _encode(self, encoding: str) -> EncodedVariant:
+    def _encode(self, encoding: str, tick: int) -> EncodedVariant:
         rendered = self.rendered
-        body = rendered.body if encoding == IDENTITY else COMPRESS[encoding](rendered.body)
+        body = rendered.body
+        if tick and self._ages is not None:
+            body = self._ages.at(tick / TICKS_PER_SECOND)
+        if encoding != IDENTITY:
+            body = COMPRESS[encoding](body)
         tag = self._tag if encoding == IDENTITY else self._tag + b"-" + encoding.encode()
+        # Bodies with ages differ in nothing else from one moment to the next: the tag is a weak one.
+        mark = b'"' if self._ages is None else b'W/"'
         shared: Headers = [
-            (b"etag", b'"' + tag + b'"'),
+            (b"etag", mark + tag + b'"'),
             (b"last-modified", http_date(int(self.made_at_unix))),
             (b"cache-control", self._cache_control()),
             (b"vary", b"accept, accept-encoding"),
@@ -117,7 +144,7 @@ class CachedResponse(Response):
         ]
         if encoding != IDENTITY:
             whole.append((b"content-encoding", encoding.encode()))
-        return EncodedVariant(body, whole, shared, lines(whole), lines(shared))
+        return EncodedVariant(tick, body, whole, shared, lines(whole), lines(shared))
 
     def _cache_control(self) -> bytes:
         if self.rendered.fresh_seconds <= 0:
@@ -150,8 +177,9 @@ class CachedResponse(Response):
             elif name == b"if-modified-since":
                 since = value
         small = len(self.rendered.body) < MIN_BYTES
-        variant = self.variant(IDENTITY if small or not accept else chosen(accept))
-        age = (b"age", b"%d" % max(0.0, time.monotonic() - self.made_at))
+        age_seconds = max(0.0, time.monotonic() - self.made_at)
+        variant = self.variant(IDENTITY if small or not accept else chosen(accept), age_seconds)
+        age = (b"age", b"%d" % age_seconds)
         status, body = self.rendered.status_code, variant.body
         # If-None-Match takes precedence over If-Modified-Since (RFC 9110, 13.1.3).
         if none_match:

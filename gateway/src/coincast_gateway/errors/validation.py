@@ -65,9 +65,16 @@ async def strict_query(request: Request) -> None:
     route = request.scope.get("route")
     if given and isinstance(route, APIRoute):
         known = parameter_fields(route)
-        unknown = [name for name in given if name not in known or known[name][0] != "query"]
+        old = old_names(route)
+        unknown = [name for name in given if name not in old and known.get(name, ("",))[0] != "query"]
         if unknown:
             raise ProblemException(explain_request(route, [unknown_parameter(name) for name in unknown]))
+
+
+def old_names(route: APIRoute) -> dict[str, str]:
+    """Return the earlier names of a route's query parameters that go on working."""
+    models = [param.field_info.annotation for param in route.dependant.query_params]
+    return {old: new for each in models for old, new in getattr(each, "old_names", {}).items()}
 
 
 def unknown_parameter(name: str) -> dict[str, Any]:
@@ -157,6 +164,13 @@ def _explain(fields: Fields, error: Any) -> dict[str, Any]:
         return {"field": "body", "message": "The body is not JSON.", "allowed": "a JSON object"}
     if location == "body" and not path:
         return {"field": "body", "message": "The body must be a JSON object.", "allowed": "a JSON object"}
+    if error["type"] == "given_twice":
+        new = error["ctx"]["new"]
+        return {
+            "field": new,
+            "message": f"{error['msg']}.",
+            "allowed": _allowed(fields.get(new, ("", {}))[1]),
+        }
     if error["type"] == "extra_forbidden":
         names = [name for name, (where, _) in fields.items() if where == location]
         near = difflib.get_close_matches(field, names, n=3)

@@ -15,7 +15,8 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.routing import APIRoute
 
 from coincast_gateway.asgi_types import header
-from coincast_gateway.cache.cached_response import JSON, RenderedResponse
+from coincast_gateway.cache.body_ages import JSON
+from coincast_gateway.cache.cached_response import RenderedResponse
 from coincast_gateway.errors.problems import NOT_ACCEPTABLE
 from coincast_gateway.errors.validation import reject
 

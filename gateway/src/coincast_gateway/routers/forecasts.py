@@ -115,7 +115,7 @@ async def explain_forecast(
 ) -> RenderedResponse:
     """Return one forecast with the features that contributed most to it."""
     request = pb.GetForecastsRequest(
-        ids=[query.id],
+        ids=[query.ids],
         vs_currency=query.vs_currency,
         days=query.days,
         model=query.model,
@@ -181,6 +181,6 @@ async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training)
 @cached()
 async def get_accuracy(query: Annotated[AccuracyQuery, Query()], training: Training) -> RenderedResponse:
     """Return the errors and the coverage of served forecasts, by model and horizon."""
-    request = training_pb.GetAccuracyRequest(model=query.model, id=query.id, days=query.days)
+    request = training_pb.GetAccuracyRequest(model=query.model, id=query.ids, days=query.days)
     response = await training.backend.call(training.record.GetAccuracy, request)
     return render_json(to_dict(response), fresh_seconds=5.0)

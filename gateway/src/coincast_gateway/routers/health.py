@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import PlainTextResponse
@@ -16,6 +16,7 @@ from coincast_gateway.errors.problems import ALWAYS, STARTING, problem_responses
 from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.schemas.requests.health import ComponentName, TrendsQuery
 from coincast_gateway.schemas.responses import health as schemas
+from coincast_gateway.serialization.proto import iso_seconds
 
 router = APIRouter(tags=["health"], responses=problem_responses(*ALWAYS))
 
@@ -63,7 +64,21 @@ async def get_details(health: Health) -> RenderedResponse:
 @cached(seconds=5.0)
 async def get_trends(query: Annotated[TrendsQuery, Query()], health: Health) -> RenderedResponse:
     """Return samples of the last hours on a regular grid."""
-    return render_json(await health.trends.read(query.hours), fresh_seconds=5.0)
+    return render_json(trends_document(await health.trends.read(query.hours)), fresh_seconds=5.0)
+
+
+def trends_document(trends: dict[str, Any]) -> dict[str, Any]:
+    """Return trends with their moments in RFC 3339 form; inside the gateway they are UNIX seconds."""
+    points = [
+        {"at": iso_seconds(each["at"]), "sample": each["sample"] and _with_iso_time(each["sample"])}
+        for each in trends["points"]
+    ]
+    gaps = [{"from": iso_seconds(each["from"]), "to": iso_seconds(each["to"])} for each in trends["gaps"]]
+    return {**trends, "points": points, "gaps": gaps}
+
+
+def _with_iso_time(sample: dict[str, Any]) -> dict[str, Any]:
+    return {**sample, "at": iso_seconds(sample["at"])}
 
 
 @router.get(

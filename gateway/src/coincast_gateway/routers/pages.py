@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, Response
 
@@ -66,7 +67,8 @@ async def get_redoc(assets: StaticFiles) -> RenderedResponse:
 @cached(seconds=60.0)
 async def get_openapi(request: Request) -> RenderedResponse:
     """Return the OpenAPI document."""
-    return render_json(request.app.openapi(), fresh_seconds=60.0)
+    # Its ages are those of examples.
+    return RenderedResponse(orjson.dumps(request.app.openapi()), fresh_seconds=60.0, has_ages=False)
 
 
 @router.get(

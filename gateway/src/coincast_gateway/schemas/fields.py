@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_IDS = 250
@@ -23,6 +31,32 @@ class RequestQuery(BaseModel):
     """The base of every request's parameters: unknown names are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RenamedQuery(RequestQuery):
+    """A query with parameters that had another name once; the old names go on working.
+
+    `old_names` maps an old name to the parameter of today. OpenAPI describes the new name alone.
+    """
+
+    old_names: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        renamed = dict(values)
+        for old, new in cls.old_names.items():
+            if old not in renamed:
+                continue
+            # FastAPI fills in defaults before validation.
+            if renamed.get(new) not in (None, ""):
+                raise PydanticCustomError(
+                    "given_twice", "Give {new} alone, without {old}", {"new": new, "old": old}
+                )
+            renamed[new] = renamed.pop(old)
+        return renamed
 
 
 def _split(limit: int, what: str) -> Callable[[Any], tuple[str, ...]]:
@@ -128,7 +162,7 @@ Probabilities = Annotated[
 
 
 def split_ids(ids: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """The ids that can be asked for, and those that no coin can have."""
+    """Return the ids that can be requested, and those that no coin can have."""
     good = [each for each in ids if COIN_ID.match(each)]
     bad = [] if len(good) == len(ids) else [each for each in ids if not COIN_ID.match(each)]
     return good, bad

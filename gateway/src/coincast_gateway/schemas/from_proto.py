@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from pydantic import BaseModel, create_model
 
 from coincast_gateway.schemas.responses.common import ResponseModel
-from coincast_gateway.serialization.proto import enum_names
+from coincast_gateway.serialization.proto import ID_LISTS, enum_names
 
 _STAMP = "google.protobuf.Timestamp"
 _SCALARS: dict[int, Any] = {
@@ -51,6 +51,8 @@ def _type(field: Any) -> Any:
 def _single(field: Any) -> Any:
     if field.enum_type is not None:
         return Literal[tuple(enum_names(field.enum_type).values())]
+    if field.name in ID_LISTS:
+        return list[str]
     if field.message_type is not None:
         return str if field.message_type.full_name == _STAMP else _shape(field.message_type)
     return _SCALARS.get(field.cpp_type, int)

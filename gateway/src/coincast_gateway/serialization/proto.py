@@ -1,4 +1,4 @@
-"""Any message as a dictionary: for replies that are not on the hot path."""
+"""Conversion of any message to a dictionary, for replies that are not on the hot path."""
 
 from __future__ import annotations
 
@@ -12,38 +12,46 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from coincast.common.v1.common_pb2 import Provenance
 
+# Texts of the contract that list ids with commas; in JSON they are lists.
+ID_LISTS = frozenset({"test_coins"})
+
 
 def iso(stamp: Timestamp) -> str:
-    """A timestamp as RFC 3339 in UTC, to the second where it has no fraction."""
-    moment = datetime.fromtimestamp(stamp.seconds + stamp.nanos / 1e9, UTC)
+    """Return a timestamp as RFC 3339 in UTC, to the second where it has no fraction."""
+    return iso_seconds(stamp.seconds + stamp.nanos / 1e9)
+
+
+def iso_seconds(unix: float) -> str:
+    """Return UNIX seconds as RFC 3339 in UTC, to the second where there is no fraction."""
+    moment = datetime.fromtimestamp(unix, UTC)
     spec = "milliseconds" if moment.microsecond else "seconds"
     return moment.isoformat(timespec=spec).replace("+00:00", "Z")
 
 
 def unix_seconds(stamp: Timestamp) -> float:
-    """A timestamp as UNIX seconds."""
+    """Return a timestamp as UNIX seconds."""
     return stamp.seconds + stamp.nanos / 1e9
 
 
 @lru_cache(maxsize=64)
 def enum_names(enum: EnumDescriptor) -> dict[int, str]:
-    """Each value of an enum as a lower-case word: SOURCE_LIVE of Source becomes `live`."""
+    """Return each value of an enum as a lower-case word: SOURCE_LIVE of Source becomes `live`."""
     prefix = "".join(f"_{c}" if c.isupper() else c.upper() for c in enum.name).lstrip("_").upper() + "_"
     return {value.number: value.name.removeprefix(prefix).lower() for value in enum.values}
 
 
 def enum_name(message: Message, field: str) -> str:
-    """The word of an enum field."""
+    """Return the word of an enum field."""
     return enum_names(message.DESCRIPTOR.fields_by_name[field].enum_type)[getattr(message, field)]
 
 
 def to_dict(message: Message) -> dict[str, Any]:
-    """Every field by its proto name; absent optional figures, messages and times are null."""
+    """Return every field by its proto name; absent optional figures, messages and times are null."""
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 
 def provenance_fields(provenance: Provenance) -> dict[str, Any]:
-    """Where a figure stands, as market-data-svc's ready JSON says it."""
+    """Return the provenance of a figure in the form of market-data-svc's own JSON."""
     return {
         "as_of": iso(provenance.as_of) if provenance.HasField("as_of") else None,
         "age_seconds": provenance.age_seconds,
@@ -67,4 +75,6 @@ def _value(value: Any, field: Any) -> Any:
         return enum_names(field.enum_type)[value]
     if isinstance(value, Timestamp):
         return iso(value)
+    if field.name in ID_LISTS:
+        return [part for each in value.split(",") if (part := each.strip())]
     return to_dict(value) if isinstance(value, Message) else value

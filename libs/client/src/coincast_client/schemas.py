@@ -88,7 +88,7 @@ class Coins(Reply):
     """
     age_seconds: Annotated[float, Field(ge=0.0)]
     """
-    From as_of to the making of this reply; add the Age header.
+    Seconds from as_of to the sending of this reply, also where it comes from a cache.
     """
     source: Literal["unspecified", "live", "fresh", "stale", "archive", "sandbox"]
     """
@@ -168,7 +168,7 @@ class Forecast(Reply):
     """
     age_seconds: float
     """
-    From as_of to the making of this reply; add the Age header.
+    Seconds from as_of to the sending of this reply, also where it comes from a cache.
     """
     last_price: float
     model: str
@@ -288,7 +288,7 @@ class ForecastRecord(Reply):
     """As `Record` in the contract `coincast.forecast.v1`."""
 
     measured_at: str | None
-    test_coins: str
+    test_coins: list[str]
     test_from_date: str
     test_to_date: str
     horizons: list[ForecastHorizonRecord]
@@ -358,10 +358,16 @@ class Forecasts(Reply):
 
 
 class Gap(Reply):
-    """A span without samples, in UNIX seconds."""
+    """A span without samples."""
 
-    from_: Annotated[int, Field(alias="from")]
-    to: int
+    from_: Annotated[str, Field(alias="from")]
+    """
+    Start of the first step without a sample.
+    """
+    to: str
+    """
+    End of the last step without a sample.
+    """
 
 
 class History(Reply):
@@ -373,7 +379,7 @@ class History(Reply):
     """
     age_seconds: Annotated[float, Field(ge=0.0)]
     """
-    From as_of to the making of this reply; add the Age header.
+    Seconds from as_of to the sending of this reply, also where it comes from a cache.
     """
     source: Literal["unspecified", "live", "fresh", "stale", "archive", "sandbox"]
     """
@@ -536,7 +542,7 @@ class Market(Reply):
     """
     age_seconds: Annotated[float, Field(ge=0.0)]
     """
-    From as_of to the making of this reply; add the Age header.
+    Seconds from as_of to the sending of this reply, also where it comes from a cache.
     """
     source: Literal["unspecified", "live", "fresh", "stale", "archive", "sandbox"]
     """
@@ -606,7 +612,7 @@ class Ohlc(Reply):
     """
     age_seconds: Annotated[float, Field(ge=0.0)]
     """
-    From as_of to the making of this reply; add the Age header.
+    Seconds from as_of to the sending of this reply, also where it comes from a cache.
     """
     source: Literal["unspecified", "live", "fresh", "stale", "archive", "sandbox"]
     """
@@ -698,7 +704,7 @@ class Price(Reply):
     """
     age_seconds: Annotated[float, Field(ge=0.0)]
     """
-    From as_of to the making of this reply; add the Age header.
+    Seconds from as_of to the sending of this reply, also where it comes from a cache.
     """
     source: Literal["unspecified", "live", "fresh", "stale", "archive", "sandbox"]
     """
@@ -818,7 +824,10 @@ class Record(Reply):
     """What was measured before the version was served."""
 
     measured_at: str | None
-    test_coins: str
+    test_coins: list[str]
+    """
+    The coins of the test.
+    """
     test_from_date: str
     test_to_date: str
     horizons: list[HorizonRecord]
@@ -830,9 +839,9 @@ class Sample(Reply):
     With several workers the gateway's own figures are those of the worker that wrote last.
     """
 
-    at: float
+    at: str
     """
-    UNIX seconds.
+    The last reading, RFC 3339, UTC.
     """
     samples: int
     """
@@ -1128,9 +1137,9 @@ class TrainingVariantTest(Reply):
 class TrendPoint(Reply):
     """One step of the grid."""
 
-    at: int
+    at: str
     """
-    Start of the step, UNIX seconds.
+    Start of the step, RFC 3339, UTC.
     """
     sample: Sample | None
     """

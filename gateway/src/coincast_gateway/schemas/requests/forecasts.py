@@ -1,10 +1,10 @@
-"""What may be asked of forecasts."""
+"""Requests for forecasts and for the forecast log."""
 
 from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -16,6 +16,7 @@ from coincast_gateway.schemas.fields import (
     Levels,
     PlainInteger,
     Probabilities,
+    RenamedQuery,
     RequestQuery,
 )
 
@@ -65,10 +66,12 @@ class ForecastsQuery(RequestQuery):
     quantiles: Annotated[Probabilities, Field(examples=["0.1,0.5,0.9"])] = ()
 
 
-class ExplainQuery(RequestQuery):
+class ExplainQuery(RenamedQuery):
     """What moved one coin's forecast."""
 
-    id: CoinId
+    old_names: ClassVar[dict[str, str]] = {"id": "ids"}
+
+    ids: Annotated[CoinId, Field(description="One CoinGecko id; `id` is accepted as well.")]
     days: Days = 7
     model: RequestedModel = "auto"
     vs_currency: Currency = "usd"

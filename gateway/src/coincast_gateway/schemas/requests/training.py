@@ -1,12 +1,12 @@
-"""What may be asked of training, the registry and the live record."""
+"""Requests for training jobs, the model registry and the live record."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coincast_gateway.schemas.fields import PlainInteger, RequestQuery, WholeNumber
+from coincast_gateway.schemas.fields import PlainInteger, RenamedQuery, RequestQuery, WholeNumber
 
 Trainable = Literal["lightgbm", "lstm", "ml_ensemble"]
 OptionalModel = Annotated[
@@ -22,16 +22,18 @@ Revision = Annotated[
 ]
 
 
-class AccuracyQuery(RequestQuery):
+class AccuracyQuery(RenamedQuery):
     """How served forecasts did once their day had come."""
 
+    old_names: ClassVar[dict[str, str]] = {"id": "ids"}
+
     model: OptionalModel = ""
-    id: Annotated[
+    ids: Annotated[
         str,
         Field(
             max_length=128,
             pattern=r"^([A-Za-z0-9][A-Za-z0-9._\-]{0,127})?$",
-            description="Empty means every coin.",
+            description="One CoinGecko id; empty means every coin. `id` is accepted as well.",
         ),
     ] = ""
     days: Annotated[

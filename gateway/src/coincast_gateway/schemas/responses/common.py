@@ -34,7 +34,7 @@ class ProvenanceFields(ResponseModel):
     )
     age_seconds: float = Field(
         ge=0,
-        description="Seconds from as_of to the making of this reply; Age is the seconds since then.",
+        description="Seconds from as_of to the sending of this reply, also where it comes from a cache.",
     )
     source: Source = Field(description="Where the data comes from; `sandbox` is not market data.")
     stale: bool = Field(description="Whether the data is older than its fresh window.")

@@ -67,7 +67,7 @@ class Record(ResponseModel):
     """What was measured before the version was served."""
 
     measured_at: str | None
-    test_coins: str
+    test_coins: list[str] = Field(description="The coins of the test.")
     test_from_date: str
     test_to_date: str
     horizons: list[HorizonRecord]
@@ -90,7 +90,7 @@ class Forecast(ResponseModel):
     vs_currency: str
     as_of: str = Field(description="The close of the last whole day: what the forecast stands on.")
     age_seconds: float = Field(
-        description="Seconds from as_of to the making of this reply; Age is the seconds since then."
+        description="Seconds from as_of to the sending of this reply, also where it comes from a cache."
     )
     last_price: float
     model: str = Field(description="What was asked for; auto is resolved.")

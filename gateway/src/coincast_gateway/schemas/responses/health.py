@@ -57,7 +57,7 @@ class Sample(ResponseModel):
     With several workers the gateway's own figures are those of the worker that wrote last.
     """
 
-    at: float = Field(description="UNIX seconds.")
+    at: str = Field(description="The last reading, RFC 3339, UTC.")
     samples: int = Field(description="Readings in this span.")
     requests_per_second: float | None
     server_error_share: float | None
@@ -73,15 +73,15 @@ class Sample(ResponseModel):
 class TrendPoint(ResponseModel):
     """One step of the grid."""
 
-    at: int = Field(description="Start of the step, UNIX seconds.")
+    at: str = Field(description="Start of the step, RFC 3339, UTC.")
     sample: Sample | None = Field(description="Null where nothing was sampled.")
 
 
 class Gap(ResponseModel):
-    """A span without samples, in UNIX seconds."""
+    """A span without samples."""
 
-    from_: int = Field(alias="from")
-    to: int
+    from_: str = Field(alias="from", description="Start of the first step without a sample.")
+    to: str = Field(description="End of the last step without a sample.")
 
 
 class Trends(ResponseModel):
