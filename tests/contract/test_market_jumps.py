@@ -244,3 +244,54 @@ async def test_false_days_at_the_end_of_a_first_chart_are_not_kept(
         healed = (await stub.GetHistory(question, timeout=10)).history
         assert [candle.close for candle in healed.candles] == [100.0] * 10
         assert not healed.in_doubt
+
+
+@pytest.mark.parametrize("factor", [2.5, 9.5, 1 / 3])
+async def test_a_spot_price_that_moves_far_in_one_fetch_waits_for_a_second_look(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path, factor: float
+) -> None:
+    question = pb.GetPricesRequest(ids=["bitcoin"])
+    async with market_over(mock, tmp_path, prices_fresh_seconds=30.0) as stub:
+        await stub.GetPrices(question, timeout=10)
+        mock.price = 100.0 * factor
+        clock.advance(130)
+        held = (await stub.GetPrices(question, timeout=10)).prices[0]
+        assert held.price == 100.0
+        assert held.provenance.stale
+        assert "not confirmed" in held.provenance.reason
+        clock.advance(31)
+        taken = (await stub.GetPrices(question, timeout=10)).prices[0]
+        assert taken.price == mock.price, "the second look says the same"
+        assert not taken.provenance.stale
+
+
+async def test_a_move_that_the_second_look_does_not_repeat_is_never_served(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    question = pb.GetPricesRequest(ids=["bitcoin"])
+    served = []
+    async with market_over(mock, tmp_path, prices_fresh_seconds=30.0) as stub:
+        await stub.GetPrices(question, timeout=10)
+        for price in (950.0, 430.0, 101.0):
+            mock.price = price
+            clock.advance(130)
+            served.append((await stub.GetPrices(question, timeout=10)).prices[0].price)
+    assert served == [100.0, 100.0, 101.0]
+
+
+async def test_a_true_price_is_believed_at_once_after_a_false_one_where_the_archive_agrees(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    question = pb.GetPricesRequest(ids=["bitcoin"])
+    async with market_over(mock, tmp_path, prices_fresh_seconds=30.0) as stub:
+        await history(stub, 5)
+        await stub.GetPrices(question, timeout=10)
+        mock.price = 100_000.0
+        for _ in range(4):
+            clock.advance(130)
+            believed = (await stub.GetPrices(question, timeout=10)).prices[0]
+        assert believed.price == 100_000.0, "repeated for minutes"
+        mock.price = 102.0
+        clock.advance(130)
+        back = (await stub.GetPrices(question, timeout=10)).prices[0]
+        assert (back.price, back.provenance.stale) == (102.0, False)

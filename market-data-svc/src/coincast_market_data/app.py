@@ -356,7 +356,7 @@ def make_documents(
         priceless=priceless,
     )
     cleaner = PayloadSanitizer(quality.note, plausibility.plausible)
-    validator = SeriesValidator(archive, infrastructure.clock, quality.note)
+    validator = SeriesValidator(archive, plausibility, infrastructure.clock, quality.note)
     return PassthroughService(
         infrastructure.upstream,
         caches,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,33 +53,67 @@ class HourlyArchive:
             found = self._memory[key] = await asyncio.to_thread(self._load, key)
         return found
 
-    async def add(self, coin: str, currency: str, candles: Iterable[HourlyCandle], newest: int) -> int:
+    async def add(
+        self,
+        coin: str,
+        currency: str,
+        candles: Iterable[HourlyCandle],
+        newest: int,
+        *,
+        confirmed: bool = False,
+    ) -> int:
         """Merge hours in and drop those past retention; return how many are new.
 
-        A stored hour never changes. An hour tenfold off the stored one before it is left out.
+        A stored hour never changes. Hours tenfold off the last one of the 24 hours before them are left out,
+        unless they are confirmed.
 
         Args:
             coin: Canonical id.
             currency: Canonical code.
             candles: Hours in order of time.
             newest: Start of the newest closed hour, UNIX seconds; retention counts back from it.
+            confirmed: Whether a second fetch confirmed the tenfold moves among the hours.
         """
         key = (coin, currency)
         async with self._locks[key]:
             before = await self.read(coin, currency)
             hours = {candle.start: candle for candle in before}
             for candle in candles:
-                neighbour = hours.get(candle.start - HOUR_SECONDS)
-                if candle.start in hours or (neighbour and is_outlier(candle.close, neighbour.close)):
+                if candle.start in hours:
+                    continue
+                back = range(HOUR_SECONDS, DAY_SECONDS + 1, HOUR_SECONDS)
+                near = (hours.get(candle.start - seconds) for seconds in back)
+                neighbour = next((hour for hour in near if hour is not None), None)
+                if not confirmed and neighbour is not None and is_outlier(candle.close, neighbour.close):
                     continue
                 hours[candle.start] = candle
             oldest = newest - self._retention_seconds if self._retention_seconds else 0
             merged = tuple(hours[start] for start in sorted(hours) if start > oldest)
             added = len(hours) - len(before)
-            if merged != tuple(before):
-                self._memory[key] = merged
-                await self._write(key, merged)
+            await self._keep(key, merged, before)
             return added
+
+    async def remove(self, coin: str, currency: str, starts: Collection[int]) -> int:
+        """Drop hours that turned out to be false; return how many were stored.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            starts: Starts of the hours, UNIX seconds.
+        """
+        key = (coin, currency)
+        async with self._locks[key]:
+            before = await self.read(coin, currency)
+            left = tuple(candle for candle in before if candle.start not in starts)
+            await self._keep(key, left, before)
+            return len(before) - len(left)
+
+    async def _keep(
+        self, key: Key, candles: tuple[HourlyCandle, ...], before: Sequence[HourlyCandle]
+    ) -> None:
+        if candles != tuple(before):
+            self._memory[key] = candles
+            await self._write(key, candles)
 
     async def _write(self, key: Key, candles: Sequence[HourlyCandle]) -> None:
         if not self._archive.is_writer:

@@ -94,6 +94,10 @@ class Archive:
         """The folder of the archive."""
         return self._root
 
+    def keys(self) -> list[Key]:
+        """Return the coins and currencies of which anything is kept, in order of names."""
+        return sorted(self._extents)
+
     def currencies(self, coin: str) -> set[str]:
         """The currencies in which a coin is kept."""
         return {currency for name, currency in self._extents if name == coin}
@@ -185,7 +189,9 @@ class Archive:
             changed = sum(old.get(day) != new.get(day) for day in {*old, *new})
             if changed:
                 if before and self.is_writer:
-                    path = self._revisions_folder(key) / f"{int(at)}.parquet"
+                    # Two replacements within a second are two revisions.
+                    stamp = max([int(at), *(known + 1 for known in self.revision_times(coin, currency)[-1:])])
+                    path = self._revisions_folder(key) / f"{stamp}.parquet"
                     await asyncio.to_thread(write_candles, path, before)
                 self._remember(key, tuple(candles))
                 self._measure(key, candles)

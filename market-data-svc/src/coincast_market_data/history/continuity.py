@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from statistics import median
 
 from coincast_market_data.domain import Candle
@@ -80,16 +81,42 @@ def doubtful_tail(candles: Sequence[Candle], spot: float | None) -> list[Candle]
         candles: Stored and new candles together, in order of days.
         spot: The newest known spot price; None where there is none.
     """
-    recent = candles[-TAIL_DAYS - 1 :]
+    start = tail_start([candle.close for candle in candles], spot)
+    return [] if start is None else list(candles[start:])
+
+
+def tail_start(prices: Sequence[float], spot: float | None) -> int | None:
+    """Return where the newest level begins that nothing else supports; None where there is none.
+
+    Args:
+        prices: Prices in order of time.
+        spot: The newest known spot price; None where there is none.
+    """
+    oldest = max(1, len(prices) - TAIL_DAYS)
+    steps = (n for n in range(len(prices) - 1, oldest - 1, -1) if is_outlier(prices[n], prices[n - 1]))
+    start = next(steps, None)
+    if start is None or (spot is not None and not is_outlier(spot, prices[-1])):
+        return None
+    return start
+
+
+def islands(candles: Sequence[Candle]) -> list[list[Candle]]:
+    """Return runs of at most 30 days that are tenfold off both sides, where the sides agree.
+
+    Args:
+        candles: Stored and new candles together, in order of days.
+    """
     steps = [
         number
-        for number in range(1, len(recent))
-        if is_outlier(recent[number].close, recent[number - 1].close)
+        for number in range(1, len(candles))
+        if is_outlier(candles[number].close, candles[number - 1].close)
+        and candles[number].day - candles[number - 1].day <= NEAR
     ]
-    if not steps:
-        return []
-    tail = list(recent[steps[-1] :])
-    return [] if spot is not None and not is_outlier(spot, tail[-1].close) else tail
+    return [
+        list(candles[start:end])
+        for start, end in pairwise(steps)
+        if end - start <= TAIL_DAYS and not is_outlier(candles[start - 1].close, candles[end].close)
+    ]
 
 
 def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:

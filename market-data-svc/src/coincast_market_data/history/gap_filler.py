@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Protocol
 
 import structlog
+from cachetools import LRUCache
 
 from coincast_chassis.errors import CoincastError, NotFound
 from coincast_market_data import metrics
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.archive.store import Archive
+from coincast_market_data.cache.negative import SetAside
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.candle_builder import build_candles
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.coalescer import FetchCoalescer
-from coincast_market_data.history.continuity import doubtful_tail, jumps, restatement
+from coincast_market_data.history.continuity import (
+    TAIL_DAYS,
+    doubtful_tail,
+    islands,
+    jumps,
+    restatement,
+    tail_start,
+)
 from coincast_market_data.history.hour_builder import HOUR_SECONDS, build_hours, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
 from coincast_market_data.history.utc_days import (
@@ -33,7 +42,12 @@ from coincast_market_data.history.utc_days import (
     within,
 )
 from coincast_market_data.ports import DataClock, Priority, UpstreamRequest
-from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, ConfirmationTracker
+from coincast_market_data.validation.outliers import (
+    AGREEMENT_FACTOR,
+    CONFIRMED_AFTER_SECONDS,
+    ConfirmationTracker,
+    ratio,
+)
 from coincast_market_data.validation.quality_log import QualityLog
 from coincast_market_data.validation.series_cleaning import CleaningReport, Point, clean_series
 
@@ -106,18 +120,42 @@ class GapFiller:
         self._absent: OrderedDict[tuple[str, str], KnownAbsences] = OrderedDict()
         self._turns = FetchCoalescer()
         self._suspects = ConfirmationTracker()
+        # The days on islands of an archive, by its revision; to find them reads the whole history.
+        self._judged: LRUCache[tuple[str, str], tuple[int, frozenset[date]]] = LRUCache(MOST_COINS_REMEMBERED)
+        # Days that look false and that further fetches confirmed.
+        self._confirmed: LRUCache[tuple[str, str], set[date]] = LRUCache(MOST_COINS_REMEMBERED)
+        # Until when hours in doubt are not requested again, UNIX seconds.
+        self._hours_in_doubt: LRUCache[tuple[str, str], float] = LRUCache(MOST_COINS_REMEMBERED)
 
     def use_plan(self, *, reach_days: int, hourly_chunks: bool) -> None:
         """Take the reach of another plan, and whether its calls suffice for hourly points of all days."""
         self.reach_days, self._hourly = reach_days, hourly_chunks
 
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
-        """Days from `first` to the last closed one that are worth asking the upstream for, oldest first."""
+        """Return the days from `first` to the last closed one that are worth a call, oldest first.
+
+        Stored days that are implausible are fetched again.
+        """
         last = last_closed_day(self._clock.now())
         absent = self._absences(coin, currency, last).held_back(self._clock.now())
         start = reachable(first, last + timedelta(days=1), self.reach_days)
         kept = within(await self._archive.read(coin, currency), start, last)
-        return [day for day in gaps(kept, start, last) if day not in absent]
+        odd = {day for day in await self.implausible_days(coin, currency) if start <= day <= last}
+        return [day for day in sorted({*gaps(kept, start, last), *odd}) if day not in absent]
+
+    async def implausible_days(self, coin: str, currency: str) -> set[date]:
+        """Return the stored days that are tenfold off both sides, or off the spot price at the newest end.
+
+        Days that a second fetch confirmed since the start are left out.
+        """
+        key = (coin, currency)
+        kept, revision = await self._archive.read(coin, currency), self._archive.revision(coin, currency)
+        judged = self._judged.get(key)
+        if judged is None or judged[0] != revision:
+            judged = self._judged[key] = (revision, _days(islands(kept)))
+        spot = self._spot.last_price(key) if self._spot is not None else None
+        tail = doubtful_tail(kept[-TAIL_DAYS - 1 :], spot) if spot is not None else ()
+        return {*judged[1], *(candle.day for candle in tail)} - self._confirmed.get(key, set())
 
     def seconds_in_doubt(self, coin: str, currency: str) -> float | None:
         """Return when the days that are set aside are requested again; None where none are."""
@@ -216,7 +254,8 @@ class GapFiller:
             return 0
         points, _ = clean_series(chart, received_at)
         candles = [c for c in build_candles(points, last) if c.is_whole or self._only_closes(c.day, last)]
-        return await self._archive.add(coin, currency, await self._without_jumps(coin, currency, candles))
+        good = await self._plausible_candles(coin, currency, candles, {candle.day for candle in candles})
+        return await self._archive.add(coin, currency, good)
 
     async def fill_hours(self, coin: str, currency: str, first: int, priority: Priority) -> int:
         """Fetch the hours from `first` (UNIX seconds) on that the archive lacks; return how many came.
@@ -252,14 +291,37 @@ class GapFiller:
         await self._archive.flush(coin, currency)
         if len(self._hours_requested) > MOST_COINS_REMEMBERED:
             self._hours_requested.clear()
-        self._hours_requested[coin, currency] = (start, self._clock.now() + HOURS_RETRY_SECONDS)
+        pause = self.seconds_hours_in_doubt(coin, currency) or HOURS_RETRY_SECONDS
+        self._hours_requested[coin, currency] = (start, self._clock.now() + pause)
         after = len(await self._hours.read(coin, currency)) if self._hours else 0
         return max(0, after - before)
 
     async def _keep_hours(self, coin: str, currency: str, points: Sequence[Point]) -> None:
-        if self._hours is not None:
-            newest = last_closed_hour(self._clock.now())
-            await self._hours.add(coin, currency, build_hours(points, newest), newest)
+        if self._hours is None:
+            return
+        newest = last_closed_hour(self._clock.now())
+        hours = build_hours(points, newest)
+        known = {hour.start: hour for hour in (*hours, *await self._hours.read(coin, currency))}
+        series = [known[start] for start in sorted(known)][-TAIL_DAYS - 1 :]
+        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
+        start = tail_start([hour.close for hour in series], spot)
+        if start is None:
+            await self._hours.add(coin, currency, hours, newest)
+            return
+        first = series[start]
+        name = (coin, f"{currency} from the hour {first.start} on")
+        if self._suspects.confirmed(name, first.close, self._clock.now()):
+            await self._hours.add(coin, currency, hours, newest, confirmed=True)
+            return
+        metrics.QUARANTINED.labels(reason="seam_jump").inc(len(series) - start)
+        self._hours_in_doubt[coin, currency] = self._clock.now() + CONFIRMED_AFTER_SECONDS
+        before = [hour for hour in hours if hour.start < first.start]
+        await self._hours.add(coin, currency, before, newest)
+
+    def seconds_hours_in_doubt(self, coin: str, currency: str) -> float | None:
+        """Return when the newest hours, which are in doubt, are requested again; None where none are."""
+        left = self._hours_in_doubt.get((coin, currency), 0.0) - self._clock.now()
+        return left if left > 0 else None
 
     async def _may_be_richer(
         self, coin: str, currency: str, prices: Sequence[Sequence[float]], last: date
@@ -284,7 +346,8 @@ class GapFiller:
         if restated is not None:
             return restated, bool(points)
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
-        good = await self._without_jumps(coin, currency, wanted)
+        covered = days_between(call.first, call.last)
+        good = await self._plausible_candles(coin, currency, wanted, covered if points else ())
         return await self._archive.add(coin, currency, good, flush=False), bool(points)
 
     async def _check_restated(
@@ -339,6 +402,7 @@ class GapFiller:
             fetched = merge_candles(fetched, build_candles(points, last))[0]
         if not fetched:
             raise NotFound(f"CoinGecko has no day of {coin} in {currency}", field="id")
+        self._check_refetched(coin, currency, kept, fetched)
         changed = await self._archive.replace(coin, currency, fetched, now)
         dropped = sum(candle.day < fetched[0].day for candle in kept)
         if changed:
@@ -349,19 +413,51 @@ class GapFiller:
         self._absent.pop((coin, currency), None)
         return changed
 
-    async def _without_jumps(self, coin: str, currency: str, new: Sequence[Candle]) -> list[Candle]:
-        """Return the candles that fit the archive, or that repeated fetches confirm.
+    def _check_refetched(
+        self, coin: str, currency: str, kept: Sequence[Candle], fetched: Sequence[Candle]
+    ) -> None:
+        """Raise SetAside for odd days that neither the stored history nor a second fetch confirms."""
+        closes = {candle.day: candle.close for candle in kept}
+        for run in self._odd_runs(coin, currency, fetched):
+            known = (c.day in closes and ratio(c.close, closes[c.day]) <= AGREEMENT_FACTOR for c in run)
+            name = (coin, f"{currency} from {run[0].day} on")
+            if all(known) or self._suspects.confirmed(name, run[0].close, self._clock.now()):
+                self._trust(coin, currency, (candle.day for candle in run))
+                continue
+            metrics.QUARANTINED.labels(reason="seam_jump").inc(len(run))
+            raise SetAside(
+                f"the stored history of {coin} was not replaced: {len(run)} new days from {run[0].day} on are"
+                " tenfold off those beside them, and not confirmed yet",
+                retry_after_seconds=CONFIRMED_AFTER_SECONDS,
+            )
 
-        The others are requested again when they may be confirmed.
+    async def _plausible_candles(
+        self, coin: str, currency: str, new: Sequence[Candle], covered: Collection[date]
+    ) -> list[Candle]:
+        """Return the new candles that fit what is known, or that repeated fetches confirm.
+
+        The archive and the new candles are judged together. Stored days that are implausible and come
+        otherwise this time are put aside first; they would make the true ones look false. New days in doubt
+        are requested again when they may be confirmed.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            new: Candles in order of days.
+            covered: The days that the fetch would have brought if the source had them.
         """
+        await self._drop_false_days(coin, currency, new, covered)
         now = self._clock.now()
         doubted = self._absences(coin, currency, last_closed_day(now)).doubted
-        aside: set[date] = set()
-        for jump in jumps(await self._archive.read(coin, currency), new):
+        aside = await self._doubtful_days(coin, currency, new)
+        rest = [candle for candle in new if candle.day not in aside]
+        confirmed = self._confirmed.get((coin, currency), set())
+        for jump in jumps(await self._archive.read(coin, currency), rest):
+            if confirmed.issuperset(jump.days):
+                continue
             name = (coin, f"{currency} on {jump.edge.day}")
             if not self._suspects.confirmed(name, jump.edge.close, now):
                 aside.update(jump.days)
-        aside |= await self._doubtful_tail(coin, currency, new)
         if aside:
             metrics.QUARANTINED.labels(reason="seam_jump").inc(len(aside))
             text = f"{len(aside)} days tenfold off those that are kept, not confirmed yet"
@@ -369,18 +465,53 @@ class GapFiller:
             doubted.update(dict.fromkeys(aside, now + CONFIRMED_AFTER_SECONDS))
         return [candle for candle in new if candle.day not in aside]
 
-    async def _doubtful_tail(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
-        """Return the new days after a step that neither a spot price nor a second fetch confirms."""
-        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
+    async def _drop_false_days(
+        self, coin: str, currency: str, new: Sequence[Candle], covered: Collection[date]
+    ) -> None:
+        """Put stored days aside that are implausible and that a new fetch does not confirm."""
+        odd = await self.implausible_days(coin, currency) & {*covered, *(candle.day for candle in new)}
+        if not odd:
+            return
+        kept, again = await self._archive.read(coin, currency), {candle.day: candle for candle in new}
+        same = {
+            candle.day
+            for candle in kept
+            if candle.day in odd
+            and candle.day in again
+            and ratio(candle.close, again[candle.day].close) <= AGREEMENT_FACTOR
+        }
+        self._trust(coin, currency, same)
+        false = odd - same
+        if false:
+            left = [candle for candle in kept if candle.day not in false]
+            await self._archive.replace(coin, currency, left, self._clock.now())
+            metrics.QUARANTINED.labels(reason="stored_false").inc(len(false))
+            text = f"{len(false)} stored days from {min(false)} on were false and put aside"
+            self._quality.note(coin, currency, text, points=len(false))
+
+    async def _doubtful_days(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
+        """Return the new days that neither neighbours, a spot price nor a second fetch support."""
         series, _ = merge_candles(await self._archive.read(coin, currency), new)
+        fresh, doubtful = {candle.day for candle in new}, set()
+        for run in self._odd_runs(coin, currency, series):
+            name = (coin, f"{currency} from {run[0].day} on")
+            days = {candle.day for candle in run} & fresh
+            if days <= self._confirmed.get((coin, currency), set()):
+                continue
+            if self._suspects.confirmed(name, run[0].close, self._clock.now()):
+                self._trust(coin, currency, days)
+            else:
+                doubtful |= days
+        return doubtful
+
+    def _odd_runs(self, coin: str, currency: str, series: Sequence[Candle]) -> list[list[Candle]]:
+        """Return the runs of days on a level that nothing around them supports."""
+        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
         tail = doubtful_tail(series, spot)
-        if not tail:
-            return set()
-        name = (coin, f"{currency} from {tail[0].day} on")
-        if self._suspects.confirmed(name, tail[0].close, self._clock.now()):
-            return set()
-        fresh = {candle.day for candle in new}
-        return {candle.day for candle in tail if candle.day in fresh}
+        return [*islands(series), *([tail] if tail else [])]
+
+    def _trust(self, coin: str, currency: str, days: Iterable[date]) -> None:
+        self._confirmed.setdefault((coin, currency), set()).update(days)
 
     def _report(self, coin: str, currency: str, findings: CleaningReport) -> None:
         self._quality.duplicates(coin, currency, findings.duplicates)
@@ -420,3 +551,7 @@ class GapFiller:
     async def aclose(self) -> None:
         """End what is under way."""
         await self._turns.aclose()
+
+
+def _days(runs: Iterable[Sequence[Candle]]) -> frozenset[date]:
+    return frozenset(candle.day for run in runs for candle in run)

@@ -30,6 +30,7 @@ REFUSED_SECONDS = 60.0
 # When a partial history is worth asking for again, where the failure does not say.
 RETRY_PARTIAL_SECONDS = 10.0
 IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
+HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
 # With no more than this missing, what is kept is worth more than a long wait.
 FEW_DAYS = 7
 
@@ -86,12 +87,24 @@ class HistoryService:
         last = last_closed_day(self._clock.now())
         first = last - timedelta(days=days - 1)
         fetched, error = await self._fill(coin, currency, first, priority)
-        candles = within(await self._archive.read(coin, currency), first, last)
+        odd = await self._filler.implausible_days(coin, currency)
+        kept = within(await self._archive.read(coin, currency), first, last)
+        candles = [candle for candle in kept if candle.day not in odd] if odd else kept
         if not candles:
-            raise error or NotFound(f"{coin} has no closed day in {currency} yet", field="id")
-        history = self._history(coin, currency, candles, first, fetched=fetched, error=error)
+            raise error or self._nothing_closed(coin, currency, in_doubt=bool(kept))
+        history = self._history(
+            coin, currency, candles, first, fetched=fetched, error=error, in_doubt=len(candles) < len(kept)
+        )
         _check_age(history.provenance, max_age_seconds, error)
         return history
+
+    def _nothing_closed(self, coin: str, currency: str, *, in_doubt: bool) -> CoincastError:
+        """Return the error for a coin without a day to serve; days in doubt are no absence."""
+        doubt = self._filler.seconds_in_doubt(coin, currency)
+        if doubt is not None or in_doubt:
+            text = f"the days of {coin} in {currency} are not confirmed: {IN_DOUBT}"
+            return Unavailable(text, retry_after_seconds=doubt or RETRY_PARTIAL_SECONDS)
+        return NotFound(f"{coin} has no closed day in {currency} yet", field="id")
 
     async def _known_at(self, coin: str, currency: str, days: int, known_at: float) -> History:
         if known_at > self._clock.now():
@@ -139,10 +152,17 @@ class HistoryService:
         kept = await self._hours.read(coin, currency) if self._hours else ()
         hours = [candle for candle in kept if first <= candle.start <= newest]
         if not hours:
-            raise error or NotFound(f"{coin} has no closed hour in {currency} yet", field="id")
+            raise error or self._no_closed_hour(coin, currency)
         history = self._hourly_history(coin, currency, hours, first, error)
         _check_age(history.provenance, max_age_seconds, error)
         return history
+
+    def _no_closed_hour(self, coin: str, currency: str) -> CoincastError:
+        doubt = self._filler.seconds_hours_in_doubt(coin, currency)
+        if doubt is not None:
+            text = f"the hours of {coin} in {currency} are not confirmed: {HOURS_IN_DOUBT}"
+            return Unavailable(text, retry_after_seconds=doubt)
+        return NotFound(f"{coin} has no closed hour in {currency} yet", field="id")
 
     async def _fill_hours(
         self, coin: str, currency: str, first: int, priority: Priority
@@ -181,6 +201,10 @@ class HistoryService:
         reason = ""
         if stale:
             reason = error.message if error else "CoinGecko has no point of the newest closed hour yet"
+        doubt = self._filler.seconds_hours_in_doubt(coin, currency) if stale else None
+        if doubt is not None and error is None:
+            reason = HOURS_IN_DOUBT
+            error = Unavailable(HOURS_IN_DOUBT, retry_after_seconds=doubt)
         completeness, truncated_reason = Completeness.WHOLE, ""
         truncated = hours[0].start > first
         if error is not None and not isinstance(error, NotFound):
@@ -208,6 +232,7 @@ class HistoryService:
             retry_after_seconds=(error.retry_after_seconds or RETRY_PARTIAL_SECONDS)
             if completeness is Completeness.PARTIAL and error
             else None,
+            in_doubt=doubt is not None,
             hours=hours,
         )
 
@@ -273,10 +298,13 @@ class HistoryService:
         *,
         fetched: bool,
         error: CoincastError | None,
+        in_doubt: bool = False,
     ) -> History:
         inside = gaps(candles, candles[0].day, candles[-1].day)
         truncated = candles[0].day > first
         completeness, reason, retry_after = self._completeness(coin, currency, candles, truncated, error)
+        if in_doubt and completeness is not Completeness.PARTIAL:
+            completeness, reason, retry_after = Completeness.PARTIAL, IN_DOUBT, RETRY_PARTIAL_SECONDS
         return History(
             id=coin,
             vs_currency=currency,
@@ -289,7 +317,7 @@ class HistoryService:
             completeness=completeness,
             partial_reason=reason,
             retry_after_seconds=retry_after,
-            in_doubt=self._filler.seconds_in_doubt(coin, currency) is not None,
+            in_doubt=in_doubt or self._filler.seconds_in_doubt(coin, currency) is not None,
         )
 
     def _completeness(

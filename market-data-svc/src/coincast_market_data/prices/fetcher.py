@@ -34,7 +34,7 @@ PLAIN_REASONS = {
     "absurd_clock": "carries an impossible time",
     "clock_back": "is older than the one known already",
     "left_out": "is missing this time",
-    "jump": "is tenfold off the last good one and not confirmed yet",
+    "jump": "is far off the last good one (tenfold, or twofold within an hour) and not confirmed yet",
 }
 
 
@@ -62,14 +62,18 @@ def quote_key(pair: Pair) -> str:
 
 
 class Judge(Protocol):
-    """Who says which price is believed."""
+    """Decides which prices are believed."""
 
     async def prepare(self, pairs: Iterable[Pair]) -> None:
-        """Look up what these pairs cost last; to be done before they are judged."""
+        """Look up what these pairs cost last; to be called before they are judged."""
         ...
 
     def plausible(self, pair: Pair, price: float) -> bool:
-        """Whether the price may be served and kept."""
+        """Return whether the price may be served and kept."""
+        ...
+
+    def plausible_supply(self, pair: Pair, coins: float) -> bool:
+        """Return whether the supply may be true, as a market cap and a price imply it."""
         ...
 
 
@@ -135,7 +139,7 @@ class QuoteFetcher:
         if quote is None or quote.market_cap is None:
             return quote
         supply = quote.market_cap / quote.price
-        if self._judge.plausible((pair[0], f"supply in {pair[1]}"), supply):
+        if self._judge.plausible_supply(pair, supply):
             return quote
         metrics.QUARANTINED.labels(reason="supply_jump").inc()
         self._note(pair, "supply_jump")

@@ -1,33 +1,38 @@
-"""Which spot prices are believed, wherever they come from: quotes, market rows, documents."""
+"""Decide which spot prices are believed, wherever they come from: quotes, market rows, documents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Protocol
+
+from cachetools import TTLCache
 
 from coincast_chassis.clock import Clock
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.history.utc_days import DAY_SECONDS, midnight
 from coincast_market_data.ports import DataClock
 from coincast_market_data.prices.fetcher import QuoteCache, quote_key
-from coincast_market_data.validation.outliers import MEMORY_SECONDS, OutlierDetector
+from coincast_market_data.validation.outliers import MEMORY_SECONDS, OutlierDetector, ratio, spot_factor
 
 # A close says what is plausible for longer than a spot price: without it a new process would believe whatever
 # comes first. Where it is wrong, as a coin did rise tenfold meanwhile, two minutes of fetches say so.
 CLOSE_SECONDS = 30 * DAY_SECONDS
+# How long the archive's newest close of a pair is remembered.
+CLOSES_SECONDS = 600.0
+MAX_CLOSES = 50_000
 
 
 class Closes(Protocol):
     """The archive's side that this needs."""
 
     async def last_closes(self, pairs: Iterable[Pair]) -> Mapping[Pair, tuple[date, float]]:
-        """The newest day that is kept and its close, of those pairs that are kept."""
+        """Return the newest day that is kept and its close, of those pairs that are kept."""
         ...
 
 
 class PlausibilityChecker:
-    """One guard against jumps for all; what it does not know it learns from the cache and the archive."""
+    """One check against jumps for all readers; it learns the last good prices from cache and archive."""
 
     def __init__(
         self, guard: OutlierDetector, cache: QuoteCache, closes: Closes, clock: Clock, data_clock: DataClock
@@ -37,21 +42,41 @@ class PlausibilityChecker:
         self._closes = closes
         self._clock = clock
         self._data_clock = data_clock
+        self._known_closes: TTLCache[Pair, tuple[date, float] | None] = TTLCache(
+            MAX_CLOSES, CLOSES_SECONDS, timer=clock.monotonic
+        )
 
     async def prepare(self, pairs: Iterable[Pair]) -> None:
-        """Look up what these pairs cost last; to be done before they are judged."""
-        now = self._clock.now()
-        unknown = [pair for pair in pairs if not self._guard.knows(pair, now)]
-        bare: Sequence[Pair] = [pair for pair in unknown if not self._from_cache(pair, now)]
-        for pair, (day, close) in (await self._closes.last_closes(bare) if bare else {}).items():
-            age = self._data_clock.now() - midnight(day) - DAY_SECONDS
-            # Another fetch may have learnt more while the archive was read.
-            if not self._guard.knows(pair, now):
-                self._guard.seed(pair, close, now + CLOSE_SECONDS - age)
+        """Look up what these pairs cost last; to be called before they are judged."""
+        wanted = list(pairs)
+        unread = [pair for pair in wanted if pair not in self._known_closes]
+        if unread:
+            closes = await self._closes.last_closes(unread)
+            self._known_closes.update({pair: closes.get(pair) for pair in unread})
+        now = self._clock.monotonic()
+        for pair in wanted:
+            if self._guard.last_good(pair, now) is None and not self._from_cache(pair, now):
+                self._from_archive(pair, now)
 
     def plausible(self, pair: Pair, price: float) -> bool:
-        """Whether the price may be served and kept."""
-        return self._guard.plausible(pair, price, self._clock.now())
+        """Return whether a spot price may be served and kept.
+
+        A price that comes back after a false one is believed at once where the archive agrees with it and not
+        with the last good price.
+        """
+        now = self._clock.monotonic()
+        if self._guard.plausible(pair, price, now, spot=True):
+            return True
+        last = self._guard.last_good(pair, now)
+        if last is None or not self._fits_archive(pair, price) or self._fits_archive(pair, last):
+            return False
+        self._guard.believe(pair, price, now)
+        return True
+
+    def plausible_supply(self, pair: Pair, coins: float) -> bool:
+        """Return whether a supply may be true, as a market cap and a price imply it."""
+        name = (pair[0], f"supply in {pair[1]}")
+        return self._guard.plausible(name, coins, self._clock.monotonic())
 
     def last_price(self, pair: Pair) -> float | None:
         """Return the newest believed price of a pair; None where none is cached."""
@@ -60,7 +85,26 @@ class PlausibilityChecker:
 
     def _from_cache(self, pair: Pair, now: float) -> bool:
         entry = self._cache.peek(quote_key(pair))
-        if entry is None or entry.value is None or now - entry.stored_at >= MEMORY_SECONDS:
+        if entry is None or entry.value is None:
             return False
-        self._guard.seed(pair, entry.value.price, entry.stored_at + MEMORY_SECONDS)
+        seen_at = now - max(0.0, self._cache.age(entry))
+        if now - seen_at >= MEMORY_SECONDS:
+            return False
+        self._guard.seed(pair, entry.value.price, seen_at=seen_at, until=seen_at + MEMORY_SECONDS)
         return True
+
+    def _from_archive(self, pair: Pair, now: float) -> None:
+        found = self._known_closes.get(pair)
+        if found is not None:
+            seen_at = now - self._close_age(found[0])
+            self._guard.seed(pair, found[1], seen_at=seen_at, until=seen_at + CLOSE_SECONDS)
+
+    def _fits_archive(self, pair: Pair, price: float) -> bool:
+        found = self._known_closes.get(pair)
+        if found is None:
+            return False
+        age = self._close_age(found[0])
+        return age < CLOSE_SECONDS and ratio(price, found[1]) < spot_factor(max(age, 0.0))
+
+    def _close_age(self, day: date) -> float:
+        return self._data_clock.now() - midnight(day) - DAY_SECONDS

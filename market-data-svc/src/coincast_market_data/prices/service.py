@@ -174,10 +174,13 @@ class PriceService:
         cached = await self._cache.read([quote_key(pair) for pair in pairs], max_age)
         known = {pair: cached.get(quote_key(pair)) for pair in pairs}
         needed, early = self._sort(known, max_age)
-        early = [pair for pair in early if self._refused.find(pair) is None]
+        # A price that is held also explains why the cached one is served although it is stale.
+        refused = {
+            pair: error for pair in (*needed, *early) if (error := self._refused.find(pair)) is not None
+        }
+        early = [pair for pair in early if pair not in refused]
         if early:
             self._refresh_behind(early)
-        refused = {pair: error for pair in needed if (error := self._refused.find(pair)) is not None}
         needed = [pair for pair in needed if pair not in refused]
         fetched = {**refused, **(await self._fetch(needed, known) if needed else {})}
         result: dict[Pair, tuple[Entry | None, CoincastError | None]] = {}

@@ -1,8 +1,9 @@
-"""Jumps that nothing confirms are put aside."""
+"""Detect figures that jump, and hold them until further fetches confirm them."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from coincast_market_data.coingecko.parser import Pair
 
@@ -11,16 +12,27 @@ JUMP_FACTOR = 10.0
 MEMORY_SECONDS = 6 * 3600.0
 AGREEMENT_FACTOR = 2.0
 CONFIRMED_AFTER_SECONDS = 120.0
+# A spot price may move further the older the last good one is: (age in seconds, factor), youngest first.
+SPOT_FACTORS = ((3600.0, 2.0), (2 * 86_400.0, 4.0))
+# A spot price that moved less than tenfold needs a second look alone. It comes later than CoinGecko's own
+# caches repeat a reply, and must agree more closely than two looks at a tenfold move.
+SECOND_LOOK_SECONDS = 20.0
+SECOND_LOOK_FACTOR = 1.25
 
 
 def is_outlier(a: float, b: float) -> bool:
-    """Whether two figures are tenfold apart."""
+    """Return whether two figures are tenfold apart."""
     return ratio(a, b) >= JUMP_FACTOR
 
 
 def ratio(a: float, b: float) -> float:
-    """How many times the larger of two positive figures is the smaller one."""
+    """Return how many times the larger of two positive figures is the smaller one."""
     return max(a / b, b / a)
+
+
+def spot_factor(age_seconds: float) -> float:
+    """Return by which factor a spot price may differ from a good one of this age without a second look."""
+    return next((factor for oldest, factor in SPOT_FACTORS if age_seconds <= oldest), JUMP_FACTOR)
 
 
 class ConfirmationTracker:
@@ -30,12 +42,28 @@ class ConfirmationTracker:
         self._seen: OrderedDict[Pair, tuple[float, float]] = OrderedDict()
         self._max_entries = max_entries
 
-    def confirmed(self, pair: Pair, figure: float, now: float) -> bool:
-        """Whether fetches have said the same for two minutes by now; remembered where not."""
+    def confirmed(
+        self,
+        pair: Pair,
+        figure: float,
+        now: float,
+        *,
+        after_seconds: float = CONFIRMED_AFTER_SECONDS,
+        agreement: float = AGREEMENT_FACTOR,
+    ) -> bool:
+        """Return whether fetches have said the same for long enough; remember the figure where not.
+
+        Args:
+            pair: What the figure is of.
+            figure: The figure, positive.
+            now: Seconds on a clock that never goes back.
+            after_seconds: How far the first and the confirming fetch must lie apart.
+            agreement: Up to which factor two figures say the same.
+        """
         first, since = self._seen.pop(pair, (figure, now))
-        if ratio(figure, first) > AGREEMENT_FACTOR:
+        if ratio(figure, first) > agreement:
             first, since = figure, now
-        if now - since >= CONFIRMED_AFTER_SECONDS:
+        if now - since >= after_seconds:
             return True
         self._seen[pair] = (first, since)
         if len(self._seen) > self._max_entries:
@@ -43,39 +71,69 @@ class ConfirmationTracker:
         return False
 
     def forget(self, pair: Pair) -> None:
-        """It was a slip."""
+        """Drop a figure that turned out to be a slip."""
         self._seen.pop(pair, None)
 
 
+@dataclass(frozen=True, slots=True)
+class GoodFigure:
+    """The last figure that was believed, when it was seen, and until when others are held against it."""
+
+    figure: float
+    seen_at: float
+    until: float
+
+
 class OutlierDetector:
-    """A figure tenfold off the last good one is put aside until fetches keep saying the same for two
-    minutes.
+    """Hold figures far off the last good one until further fetches confirm them.
+
+    A tenfold move needs two minutes of fetches that agree. A spot price that moved less, and still far for
+    the age of the last good one, needs one more fetch. All times are seconds on a clock that never goes back.
     """
 
     def __init__(self, *, max_entries: int = 50_000) -> None:
-        # The last good figure, and until when it says what is plausible.
-        self._last: OrderedDict[Pair, tuple[float, float]] = OrderedDict()
+        self._last: OrderedDict[Pair, GoodFigure] = OrderedDict()
         self._suspects = ConfirmationTracker(max_entries=max_entries)
         self._max_entries = max_entries
 
-    def plausible(self, pair: Pair, price: float, now: float) -> bool:
-        """Whether a price may be served; remembers it either way. `now`: UNIX seconds."""
-        before, until = self._last.get(pair, (price, now))
-        if now < until and is_outlier(price, before):
-            if not self._suspects.confirmed(pair, price, now):
+    def plausible(self, pair: Pair, price: float, now: float, *, spot: bool = False) -> bool:
+        """Return whether a figure may be served; remember it either way.
+
+        Args:
+            pair: What the figure is of.
+            price: The figure, positive.
+            now: Seconds on a clock that never goes back.
+            spot: Whether it is a spot price, which is held already below a tenfold move.
+        """
+        before = self._last.get(pair)
+        if before is not None and now < before.until:
+            move = ratio(price, before.figure)
+            allowed = spot_factor(now - before.seen_at) if spot else JUMP_FACTOR
+            if move >= allowed and not self._confirmed(pair, price, now, tenfold=move >= JUMP_FACTOR):
                 return False
-        else:
-            self._suspects.forget(pair)
-        self.seed(pair, price, now + MEMORY_SECONDS)
+        self.believe(pair, price, now)
         return True
 
-    def knows(self, pair: Pair, now: float) -> bool:
-        """Whether there is a good figure to hold the next one against."""
-        return pair in self._last and now < self._last[pair][1]
+    def _confirmed(self, pair: Pair, price: float, now: float, *, tenfold: bool) -> bool:
+        if tenfold:
+            return self._suspects.confirmed(pair, price, now)
+        return self._suspects.confirmed(
+            pair, price, now, after_seconds=SECOND_LOOK_SECONDS, agreement=SECOND_LOOK_FACTOR
+        )
 
-    def seed(self, pair: Pair, price: float, until: float) -> None:
-        """Take a figure for good; it is held against others until then."""
-        self._last[pair] = (price, until)
+    def last_good(self, pair: Pair, now: float) -> float | None:
+        """Return the figure that others are held against; None where there is none."""
+        found = self._last.get(pair)
+        return found.figure if found is not None and now < found.until else None
+
+    def believe(self, pair: Pair, price: float, now: float) -> None:
+        """Take a figure for good, and drop what waits for confirmation."""
+        self._suspects.forget(pair)
+        self.seed(pair, price, seen_at=now, until=now + MEMORY_SECONDS)
+
+    def seed(self, pair: Pair, price: float, *, seen_at: float, until: float) -> None:
+        """Take a figure from elsewhere for good; others are held against it until then."""
+        self._last[pair] = GoodFigure(price, seen_at, until)
         self._last.move_to_end(pair)
         if len(self._last) > self._max_entries:
             self._last.popitem(last=False)
