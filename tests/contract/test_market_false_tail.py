@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from datetime import timedelta
@@ -14,12 +15,14 @@ import pytest
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, Unavailable
+from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.api_plans import PlanName
-from coincast_market_data.domain import Candle
+from coincast_market_data.domain import Candle, HourlyCandle
 from coincast_market_data.history.utc_days import last_closed_day
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS
 from tests.contract.market_mock import MockUpstream, market_over
+from tests.contract.test_market_commands import command
 
 FALSE_POINTS = 5
 FACTOR = 1000.0
@@ -144,17 +147,22 @@ async def test_false_days_in_the_archive_are_fetched_again_and_put_aside(
 ) -> None:
     mock.false = False
     await store_days(tmp_path, clock, false)
+    question = pb.GetPricesRequest(ids=["bitcoin"])
     async with market_over(mock, tmp_path) as stub:
-        # The archive makes the true price look false until it is confirmed.
-        for _ in range(2):
-            with contextlib.suppress(Unavailable):
-                await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=10)
-            clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        # The archive may make the true price look false, until it is fetched again.
+        with contextlib.suppress(Unavailable):
+            await stub.GetPrices(question, timeout=10)
         seen, found = await closes(stub, 40)
         assert seen == {TRUE_PRICE}
-        assert len(found.candles) == 40
+        if found.in_doubt:
+            # On a busy machine the fetch ends after the short wait of a caller whose history is nearly whole.
+            await asyncio.sleep(1)
+            seen, found = await closes(stub, 40)
+        assert (seen, len(found.candles)) == ({TRUE_PRICE}, 40)
         status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)
         assert any("stored days" in note for note in status.quality[0].notes)
+        clock.advance(31)
+        assert (await stub.GetPrices(question, timeout=10)).prices[0].price == TRUE_PRICE
     revisions = list((tmp_path / "sandbox" / "revisions" / "usd" / "bitcoin").iterdir())
     assert revisions, "the former history is kept aside"
 
@@ -206,3 +214,54 @@ async def test_a_refetched_history_with_a_false_end_replaces_nothing(
         (step,) = [part async for part in stub.Backfill(request)]
         assert "not replaced" in step.error.message
         assert (await closes(stub, 200))[0] == {TRUE_PRICE}
+
+
+async def test_repair_judges_the_whole_archive_again(
+    mock: FalseTail, clock: ManualClock, tmp_path: Path
+) -> None:
+    mock.false = False
+    await store_days(tmp_path, clock, {0, 1, 30, 31})
+    async with market_over(mock, tmp_path) as stub:
+        dry = [step async for step in stub.Repair(pb.RepairRequest(dry_run=True))]
+        assert [(step.id, step.vs_currency) for step in dry] == [("bitcoin", "usd")]
+        code, said, told = await command("repair", "--target", stub.address)
+        assert code == 0, told
+        assert said.splitlines()[-1] == "1 coins judged; 4 days put aside, 4 fetched; 0 coins failed"
+        assert (await closes(stub, 40))[0] == {TRUE_PRICE}
+        (again,) = [step async for step in stub.Repair(pb.RepairRequest(ids=["bitcoin"]))]
+        assert not again.implausible_dates
+        (unknown,) = [step async for step in stub.Repair(pb.RepairRequest(ids=["nonsense"]))]
+        assert "nothing of nonsense is stored" in unknown.error.message
+    assert list((tmp_path / "sandbox" / "revisions" / "usd" / "bitcoin").iterdir())
+
+
+async def test_repair_takes_false_hours_out(mock: FalseTail, clock: ManualClock, tmp_path: Path) -> None:
+    mock.false = False
+    await store_days(tmp_path, clock, set())
+    noon = int(clock.now()) // 3600 * 3600 - 30 * 3600
+    archive = Archive(tmp_path / "sandbox")
+    archive.open()
+    store = HourlyArchive(archive, retention_days=0)
+    await store.add("bitcoin", "usd", [HourlyCandle(noon, TRUE_PRICE * FACTOR)], noon + 3600)
+    archive.close()
+    async with market_over(mock, tmp_path) as stub:
+        (step,) = [step async for step in stub.Repair(pb.RepairRequest())]
+        assert (step.implausible_hours, step.error.message) == (1, "")
+        assert step.hours_fetched >= 1
+        assert (await closes(stub, 3, pb.CANDLE_INTERVAL_ONE_HOUR))[0] == {TRUE_PRICE}
+
+
+async def test_a_repair_that_cannot_fetch_changes_nothing(
+    mock: FalseTail, clock: ManualClock, tmp_path: Path
+) -> None:
+    await store_days(tmp_path, clock, {7})
+    for path in ("market_chart", "market_chart/range"):
+        mock.extra[f"coins/bitcoin/{path}"] = {"error": "down"}
+    async with market_over(mock, tmp_path) as stub:
+        code, said, _ = await command("repair", "--target", stub.address)
+        assert code == 1
+        assert "1 coins failed" in said
+    archive = Archive(tmp_path / "sandbox")
+    archive.open()
+    assert len(await archive.read("bitcoin", "usd")) == 40
+    archive.close()

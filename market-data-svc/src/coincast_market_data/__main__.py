@@ -1,6 +1,7 @@
 """`python -m coincast_market_data` runs the service.
 
-With `import FOLDER` it fills the archive from files; `backfill` and `quality` ask a running service.
+With `import FOLDER` it fills the archive from files; `backfill`, `repair` and `quality` call a running
+service.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from coincast_market_data.infrastructure import Infrastructure, open_infrastruct
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.jobs.maintenance import MaintenanceJobs
 from coincast_market_data.jobs.refresh import RefreshJobs, refresh_interval
+from coincast_market_data.jobs.repair import RepairJob
 from coincast_market_data.jobs.warmup import CacheWarmer
 from coincast_market_data.markets.service import MarketService, decode_table, encode_table
 from coincast_market_data.passthrough.service import PassthroughService
@@ -129,6 +130,7 @@ def build_services(
             priceless=source.is_priceless,
         ),
         backfill=backfill,
+        repair=RepairJob(archive, filler, prices),
         status=status,
         watch=make_watch(infrastructure, prices, stack),
     )

@@ -211,4 +211,23 @@ class Progress:
     failure: ItemFailure | None = None
 
 
+@dataclass(slots=True)
+class RepairReport:
+    """What a repair found and changed in one coin's archive; grows while the coin is repaired."""
+
+    id: str
+    vs_currency: str
+    coins_done: int
+    coins_total: int
+    # Days and hours that neither their neighbours nor the spot price support.
+    implausible_days: Sequence[date] = ()
+    implausible_hours: int = 0
+    # Of these days: those that the source repeated, those put aside, and those fetched in their place.
+    confirmed_days: int = 0
+    days_put_aside: int = 0
+    days_fetched: int = 0
+    hours_fetched: int = 0
+    failure: ItemFailure | None = None
+
+
 Params = Mapping[str, str]

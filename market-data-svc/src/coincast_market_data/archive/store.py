@@ -94,7 +94,7 @@ class Archive:
         """The folder of the archive."""
         return self._root
 
-    def keys(self) -> list[Key]:
+    def stored_pairs(self) -> list[Key]:
         """Return the coins and currencies of which anything is kept, in order of names."""
         return sorted(self._extents)
 

@@ -1,4 +1,4 @@
-"""The commands beside the service: `import` fills the archive from files; `asking.py` has the others."""
+"""Commands beside the service: `import` fills the archive from files; `remote.py` has the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coincast_market_data.archive.importer import FileReport, candle_files
 from coincast_market_data.archive.inbox import Inbox, report_of
 from coincast_market_data.archive.inbox_writer import submit_files
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.cli.remote import backfill, quality
+from coincast_market_data.cli.remote import backfill, quality, repair
 from coincast_market_data.identifiers import canonical_currency
 from coincast_market_data.settings import Settings
 
@@ -27,6 +27,7 @@ cli = typer.Typer(add_completion=False, no_args_is_help=True, help="Commands of 
 
 
 cli.command("backfill")(backfill)
+cli.command("repair")(repair)
 cli.command("quality")(quality)
 
 

@@ -1,4 +1,4 @@
-"""The commands that call a running service: `backfill` fills its archive, `quality` tells of its data."""
+"""Commands that call a running service: `backfill`, `repair` and `quality` of its archive."""
 
 from __future__ import annotations
 
@@ -52,6 +52,23 @@ def backfill(
     raise typer.Exit(1 if failed else 0)
 
 
+def repair(
+    ids: Annotated[list[str] | None, typer.Argument(help="CoinGecko ids; none: all that are stored.")] = None,
+    *,
+    currency: Annotated[str, typer.Option(help="Only this currency; empty: all that are stored.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report alone; change nothing.")] = False,
+    target: Target = "",
+) -> None:
+    """Have the running service judge its whole archive again; exit code 1 where a coin failed.
+
+    Implausible days and hours are put aside and fetched again, below every caller's priority. A revision
+    beside the archive holds what was put aside.
+    """
+    request = market_pb2.RepairRequest(ids=ids or (), vs_currency=currency, dry_run=dry_run)
+    failed = _run("repair", target, lambda stub: _repair(stub, request))
+    raise typer.Exit(1 if failed else 0)
+
+
 def quality(ids: Coins, target: Target = "") -> None:
     """Tell what the running service found wrong with the data of these coins, and what is missing."""
     request = market_pb2.GetStatusRequest(quality_ids=ids)
@@ -97,6 +114,34 @@ async def _fill(stub: Any, request: market_pb2.BackfillRequest) -> int:
             typer.echo(f"{where}: {step.candles_added} candles new or richer")
     typer.echo(f"{added} candles new or richer; {failed} coins failed")
     return failed
+
+
+async def _repair(stub: Any, request: market_pb2.RepairRequest) -> int:
+    coins = failed = aside = fetched = 0
+    async for step in stub.Repair(request):
+        coins, aside, fetched = coins + 1, aside + step.days_put_aside, fetched + step.days_fetched
+        failed += step.HasField("error")
+        typer.echo(_repair_line(step, dry_run=request.dry_run))
+    typer.echo(f"{coins} coins judged; {aside} days put aside, {fetched} fetched; {failed} coins failed")
+    return failed
+
+
+def _repair_line(step: market_pb2.RepairResponse, *, dry_run: bool) -> str:
+    where = f"[{step.coins_done}/{step.coins_total}] {step.id} {step.vs_currency}".rstrip()
+    if step.HasField("error"):
+        return f"{where}: {step.error.message}"
+    days, hours = len(step.implausible_dates), step.implausible_hours
+    if not days and not hours:
+        return f"{where}: nothing implausible"
+    found = f"{where}: {days} days and {hours} hours implausible"
+    if days:
+        found += f" ({step.implausible_dates[0]} to {step.implausible_dates[-1]})"
+    if dry_run:
+        return found
+    return (
+        f"{found}; {step.days_confirmed} days confirmed, {step.days_put_aside} put aside,"
+        f" {step.days_fetched} days and {step.hours_fetched} hours fetched"
+    )
 
 
 def _show(reports: Sequence[market_pb2.QualityReport]) -> None:

@@ -165,6 +165,25 @@ def progress(step: domain.Progress) -> market_pb2.BackfillResponse:
     return found
 
 
+def repair_report(report: domain.RepairReport) -> market_pb2.RepairResponse:
+    """Return what a repair did for one coin."""
+    found = market_pb2.RepairResponse(
+        id=report.id,
+        vs_currency=report.vs_currency,
+        coins_done=report.coins_done,
+        coins_total=report.coins_total,
+        implausible_dates=[iso_date(day) for day in report.implausible_days],
+        implausible_hours=report.implausible_hours,
+        days_confirmed=report.confirmed_days,
+        days_put_aside=report.days_put_aside,
+        days_fetched=report.days_fetched,
+        hours_fetched=report.hours_fetched,
+    )
+    if report.failure is not None:
+        found.error.CopyFrom(item_error(report.failure))
+    return found
+
+
 def upstream_status(state: UpstreamState) -> market_pb2.UpstreamStatus:
     """Return whether CoinGecko can be had, and if not, why and what mends it."""
     return market_pb2.UpstreamStatus(

@@ -22,6 +22,7 @@ from coincast_market_data.history.service import HistoryService
 from coincast_market_data.identifiers import split_ids
 from coincast_market_data.item_errors import item_failure, raise_if_all_failed
 from coincast_market_data.jobs.backfill import BackfillJob
+from coincast_market_data.jobs.repair import RepairJob
 from coincast_market_data.markets.service import MarketService
 from coincast_market_data.passthrough.service import PassthroughService
 from coincast_market_data.prices.encoded_cache import EncodedPriceCache
@@ -54,6 +55,7 @@ class Services:
     candles: json_encoder.EncodedCandleCache
     documents: PassthroughService
     backfill: BackfillJob
+    repair: RepairJob
     status: Status
     watch: PriceWatch
 
@@ -222,6 +224,11 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
             hourly=request.interval == pb.CANDLE_INTERVAL_ONE_HOUR,
         ):
             yield proto_mapping.progress(step)
+
+    async def Repair(self, request: pb.RepairRequest, context: Context) -> AsyncIterator[pb.RepairResponse]:
+        """Judge the archive again, and fetch again what is implausible."""
+        async for report in self._all.repair.run(request.ids, request.vs_currency, dry_run=request.dry_run):
+            yield proto_mapping.repair_report(report)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """The state of every part."""

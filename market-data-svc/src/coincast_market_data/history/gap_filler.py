@@ -19,7 +19,7 @@ from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.negative import SetAside
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
-from coincast_market_data.domain import Candle
+from coincast_market_data.domain import Candle, RepairReport
 from coincast_market_data.history.candle_builder import build_candles
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.coalescer import FetchCoalescer
@@ -35,6 +35,7 @@ from coincast_market_data.history.hour_builder import HOUR_SECONDS, build_hours,
 from coincast_market_data.history.range_planner import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
 from coincast_market_data.history.utc_days import (
     DAY_SECONDS,
+    ONE_DAY,
     day_of,
     days_between,
     gaps,
@@ -46,6 +47,7 @@ from coincast_market_data.validation.outliers import (
     AGREEMENT_FACTOR,
     CONFIRMED_AFTER_SECONDS,
     ConfirmationTracker,
+    is_outlier,
     ratio,
 )
 from coincast_market_data.validation.quality_log import QualityLog
@@ -144,7 +146,7 @@ class GapFiller:
         return [day for day in sorted({*gaps(kept, start, last), *odd}) if day not in absent]
 
     async def implausible_days(self, coin: str, currency: str) -> set[date]:
-        """Return the stored days that are tenfold off both sides, or off the spot price at the newest end.
+        """Return the stored days that are tenfold off both sides, or at the newest end without support.
 
         Days that a second fetch confirmed since the start are left out.
         """
@@ -154,7 +156,7 @@ class GapFiller:
         if judged is None or judged[0] != revision:
             judged = self._judged[key] = (revision, _days(islands(kept)))
         spot = self._spot.last_price(key) if self._spot is not None else None
-        tail = doubtful_tail(kept[-TAIL_DAYS - 1 :], spot) if spot is not None else ()
+        tail = doubtful_tail(kept[-TAIL_DAYS - 1 :], spot)
         return {*judged[1], *(candle.day for candle in tail)} - self._confirmed.get(key, set())
 
     def seconds_in_doubt(self, coin: str, currency: str) -> float | None:
@@ -431,6 +433,77 @@ class GapFiller:
                 retry_after_seconds=CONFIRMED_AFTER_SECONDS,
             )
 
+    async def repair(self, report: RepairReport, *, dry_run: bool) -> None:
+        """Judge one coin's archive again, and put aside and fetch again what is implausible.
+
+        Days that the plan does not reach are put aside without a second fetch; the revision holds them.
+
+        Args:
+            report: Names the coin and currency; takes the figures.
+            dry_run: Whether to judge alone.
+
+        Raises:
+            CoincastError: A part could not be fetched; nothing that it would have replaced is put aside.
+        """
+        coin, currency = report.id, report.vs_currency
+        # What earlier fetches confirmed is judged again as well.
+        self._confirmed.pop((coin, currency), None)
+        kept = await self._archive.read(coin, currency)
+        odd = await self.implausible_days(coin, currency)
+        hours = await self._implausible_hours(coin, currency)
+        report.implausible_days, report.implausible_hours = sorted(odd), len(hours)
+        if dry_run or not (odd or hours):
+            return
+        last = last_closed_day(self._clock.now())
+        start = reachable(min(odd, default=last), last + timedelta(days=1), self.reach_days)
+        wanted = sorted(day for day in odd if day >= start)
+        # Spans of hourly points bring whole candles, and the neighbours that the days are judged beside.
+        for call in span_calls(wanted, currency):
+            await self._call(coin, currency, call, Priority.BACKFILL)
+        await self._put_aside(coin, currency, odd - set(wanted))
+        await self._archive.flush(coin, currency)
+        before = {candle.day: candle for candle in kept}
+        after = {candle.day: candle for candle in await self._archive.read(coin, currency)}
+        same = {
+            day for day in odd & set(after) if ratio(after[day].close, before[day].close) <= AGREEMENT_FACTOR
+        }
+        report.confirmed_days = len(same)
+        report.days_put_aside = len(odd - same)
+        report.days_fetched = len((odd - same) & set(after))
+        if hours and self._hours is not None:
+            await self._hours.remove(coin, currency, hours)
+            self._hours_requested.pop((coin, currency), None)
+            report.hours_fetched = await self.fill_hours(coin, currency, min(hours), Priority.BACKFILL)
+
+    async def _implausible_hours(self, coin: str, currency: str) -> set[int]:
+        """Return the starts of stored hours that are tenfold off the days around them."""
+        if self._hours is None:
+            return set()
+        odd = await self.implausible_days(coin, currency)
+        closes = {c.day: c.close for c in await self._archive.read(coin, currency) if c.day not in odd}
+        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
+        today = day_of(self._clock.now())
+        if spot is not None:
+            closes.setdefault(today, spot)
+        found = set()
+        for hour in await self._hours.read(coin, currency):
+            day = day_of(hour.start)
+            near = [closes[d] for d in (day - ONE_DAY, day, day + ONE_DAY) if d in closes]
+            if near and all(is_outlier(hour.close, close) for close in near):
+                found.add(hour.start)
+        return found
+
+    async def _put_aside(self, coin: str, currency: str, days: Collection[date]) -> None:
+        """Take days out of the archive; the former history is kept as a revision."""
+        if not days:
+            return
+        kept = await self._archive.read(coin, currency)
+        left = [candle for candle in kept if candle.day not in days]
+        await self._archive.replace(coin, currency, left, self._clock.now())
+        metrics.QUARANTINED.labels(reason="stored_false").inc(len(days))
+        text = f"{len(days)} stored days from {min(days)} on were false and put aside"
+        self._quality.note(coin, currency, text, points=len(days))
+
     async def _plausible_candles(
         self, coin: str, currency: str, new: Sequence[Candle], covered: Collection[date]
     ) -> list[Candle]:
@@ -481,13 +554,7 @@ class GapFiller:
             and ratio(candle.close, again[candle.day].close) <= AGREEMENT_FACTOR
         }
         self._trust(coin, currency, same)
-        false = odd - same
-        if false:
-            left = [candle for candle in kept if candle.day not in false]
-            await self._archive.replace(coin, currency, left, self._clock.now())
-            metrics.QUARANTINED.labels(reason="stored_false").inc(len(false))
-            text = f"{len(false)} stored days from {min(false)} on were false and put aside"
-            self._quality.note(coin, currency, text, points=len(false))
+        await self._put_aside(coin, currency, odd - same)
 
     async def _doubtful_days(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
         """Return the new days that neither neighbours, a spot price nor a second fetch support."""

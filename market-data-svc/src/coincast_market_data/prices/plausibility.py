@@ -69,6 +69,8 @@ class PlausibilityChecker:
             return True
         last = self._guard.last_good(pair, now)
         if last is None or not self._fits_archive(pair, price) or self._fits_archive(pair, last):
+            # The archive may be repaired before the next look.
+            self._known_closes.pop(pair, None)
             return False
         self._guard.believe(pair, price, now)
         return True

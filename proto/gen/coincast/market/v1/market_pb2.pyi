@@ -1348,6 +1348,95 @@ class BackfillResponse(_message.Message):
 Global___BackfillResponse: _TypeAlias = BackfillResponse  # noqa: Y015
 
 @_typing.final
+class RepairRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    VS_CURRENCY_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    vs_currency: _builtins.str
+    """Only this currency; empty means all that are stored."""
+    dry_run: _builtins.bool
+    """Report alone: nothing is fetched or changed."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Coins; empty means all that are stored."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        vs_currency: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "ids", b"ids", "vs_currency", b"vs_currency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairRequest: _TypeAlias = RepairRequest  # noqa: Y015
+
+@_typing.final
+class RepairResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VS_CURRENCY_FIELD_NUMBER: _builtins.int
+    COINS_DONE_FIELD_NUMBER: _builtins.int
+    COINS_TOTAL_FIELD_NUMBER: _builtins.int
+    IMPLAUSIBLE_DATES_FIELD_NUMBER: _builtins.int
+    IMPLAUSIBLE_HOURS_FIELD_NUMBER: _builtins.int
+    DAYS_CONFIRMED_FIELD_NUMBER: _builtins.int
+    DAYS_PUT_ASIDE_FIELD_NUMBER: _builtins.int
+    DAYS_FETCHED_FIELD_NUMBER: _builtins.int
+    HOURS_FETCHED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    vs_currency: _builtins.str
+    coins_done: _builtins.int
+    coins_total: _builtins.int
+    implausible_hours: _builtins.int
+    """Stored hours that are tenfold off the days around them."""
+    days_confirmed: _builtins.int
+    """Implausible days that the source repeated: they stay."""
+    days_put_aside: _builtins.int
+    """Implausible days that were taken out; a revision holds them."""
+    days_fetched: _builtins.int
+    """Days that were fetched in the place of those put aside."""
+    hours_fetched: _builtins.int
+    @_builtins.property
+    def implausible_dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stored days that are tenfold off both sides, or off the spot price at the newest end (`YYYY-MM-DD`)."""
+
+    @_builtins.property
+    def error(self) -> _common_pb2.ItemError:
+        """Set where this coin could not be repaired; the others go on."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        vs_currency: _builtins.str = ...,
+        coins_done: _builtins.int = ...,
+        coins_total: _builtins.int = ...,
+        implausible_dates: _abc.Iterable[_builtins.str] | None = ...,
+        implausible_hours: _builtins.int = ...,
+        days_confirmed: _builtins.int = ...,
+        days_put_aside: _builtins.int = ...,
+        days_fetched: _builtins.int = ...,
+        hours_fetched: _builtins.int = ...,
+        error: _common_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coins_done", b"coins_done", "coins_total", b"coins_total", "days_confirmed", b"days_confirmed", "days_fetched", b"days_fetched", "days_put_aside", b"days_put_aside", "error", b"error", "hours_fetched", b"hours_fetched", "id", b"id", "implausible_dates", b"implausible_dates", "implausible_hours", b"implausible_hours", "vs_currency", b"vs_currency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairResponse: _TypeAlias = RepairResponse  # noqa: Y015
+
+@_typing.final
 class GetStatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1511,25 +1600,54 @@ class QueueStatus(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     SECONDS_LEFT_FIELD_NUMBER: _builtins.int
     CURRENT_FIELD_NUMBER: _builtins.int
+    BY_PRIORITY_FIELD_NUMBER: _builtins.int
     waiting: _builtins.int
     seconds_left: _builtins.float
     """Estimated seconds until the last of them starts."""
     current: _builtins.str
     """What is fetched now, for a progress line: `history of bitcoin`; empty where nothing is."""
+    @_builtins.property
+    def by_priority(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueLength]:
+        """By priority, most urgent first; those without waiting calls are left out."""
+
     def __init__(
         self,
         *,
         waiting: _builtins.int = ...,
         seconds_left: _builtins.float = ...,
         current: _builtins.str = ...,
+        by_priority: _abc.Iterable[Global___QueueLength] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "seconds_left", b"seconds_left", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_priority", b"by_priority", "current", b"current", "seconds_left", b"seconds_left", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueueStatus: _TypeAlias = QueueStatus  # noqa: Y015
+
+@_typing.final
+class QueueLength(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    priority: _builtins.str
+    """live, history, bulk, refresh or backfill."""
+    waiting: _builtins.int
+    def __init__(
+        self,
+        *,
+        priority: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["priority", b"priority", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueLength: _TypeAlias = QueueLength  # noqa: Y015
 
 @_typing.final
 class PoolStatus(_message.Message):

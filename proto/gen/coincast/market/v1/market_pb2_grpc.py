@@ -90,6 +90,11 @@ class MarketDataServiceStub:
                 request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.BackfillRequest.SerializeToString,
                 response_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.BackfillResponse.FromString,
                 _registered_method=True)
+        self.Repair = channel.unary_stream(
+                '/coincast.market.v1.MarketDataService/Repair',
+                request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.RepairRequest.SerializeToString,
+                response_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.RepairResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/coincast.market.v1.MarketDataService/GetStatus',
                 request_serializer=coincast_dot_market_dot_v1_dot_market__pb2.GetStatusRequest.SerializeToString,
@@ -179,6 +184,13 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Repair(self, request, context):
+        """Judges the stored candles again, puts implausible ones aside and fetches them again; a report for each coin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """Pool, breakers, cache, quota, batches, archive and data quality.
         """
@@ -243,6 +255,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.Backfill,
                     request_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.BackfillRequest.FromString,
                     response_serializer=coincast_dot_market_dot_v1_dot_market__pb2.BackfillResponse.SerializeToString,
+            ),
+            'Repair': grpc.unary_stream_rpc_method_handler(
+                    servicer.Repair,
+                    request_deserializer=coincast_dot_market_dot_v1_dot_market__pb2.RepairRequest.FromString,
+                    response_serializer=coincast_dot_market_dot_v1_dot_market__pb2.RepairResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -548,6 +565,33 @@ class MarketDataService:
             '/coincast.market.v1.MarketDataService/Backfill',
             coincast_dot_market_dot_v1_dot_market__pb2.BackfillRequest.SerializeToString,
             coincast_dot_market_dot_v1_dot_market__pb2.BackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Repair(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/coincast.market.v1.MarketDataService/Repair',
+            coincast_dot_market_dot_v1_dot_market__pb2.RepairRequest.SerializeToString,
+            coincast_dot_market_dot_v1_dot_market__pb2.RepairResponse.FromString,
             options,
             channel_credentials,
             insecure,

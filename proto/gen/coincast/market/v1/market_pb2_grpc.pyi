@@ -57,6 +57,8 @@ class MarketDataServiceStub:
     """A CoinGecko document as JSON bytes, through the cache; for the gateway's mirror of its paths."""
     Backfill: _grpc.UnaryStreamMultiCallable[_market_pb2.BackfillRequest, _market_pb2.BackfillResponse]
     """Fetches what the archive lacks for the named coins, reporting progress; resumes where it stopped."""
+    Repair: _grpc.UnaryStreamMultiCallable[_market_pb2.RepairRequest, _market_pb2.RepairResponse]
+    """Judges the stored candles again, puts implausible ones aside and fetches them again; a report for each coin."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_market_pb2.GetStatusRequest, _market_pb2.GetStatusResponse]
     """Pool, breakers, cache, quota, batches, archive and data quality."""
 
@@ -89,6 +91,8 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """A CoinGecko document as JSON bytes, through the cache; for the gateway's mirror of its paths."""
     Backfill: _aio.UnaryStreamMultiCallable[_market_pb2.BackfillRequest, _market_pb2.BackfillResponse]  # type: ignore[assignment]
     """Fetches what the archive lacks for the named coins, reporting progress; resumes where it stopped."""
+    Repair: _aio.UnaryStreamMultiCallable[_market_pb2.RepairRequest, _market_pb2.RepairResponse]  # type: ignore[assignment]
+    """Judges the stored candles again, puts implausible ones aside and fetches them again; a report for each coin."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_market_pb2.GetStatusRequest, _market_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Pool, breakers, cache, quota, batches, archive and data quality."""
 
@@ -184,6 +188,14 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_pb2.BackfillResponse], _abc.AsyncIterator[_market_pb2.BackfillResponse]]:
         """Fetches what the archive lacks for the named coins, reporting progress; resumes where it stopped."""
+
+    @_abc_1.abstractmethod
+    def Repair(
+        self,
+        request: _market_pb2.RepairRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_pb2.RepairResponse], _abc.AsyncIterator[_market_pb2.RepairResponse]]:
+        """Judges the stored candles again, puts implausible ones aside and fetches them again; a report for each coin."""
 
     @_abc_1.abstractmethod
     def GetStatus(
