@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from coincast_modelkit.candles import Panel
-from coincast_modelkit.features import Market
+from coincast_modelkit.features import REFERENCE_COINS, Market
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import ForecastModel, TechnicalModel
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPlan
 from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
+from coincast_training.pipeline.odd_coins import without_odd_coins
 from coincast_training.trainers.ensemble.params import EnsembleParams
 from coincast_training.trainers.ensemble.rnn_params import guest_mapping
 from coincast_training.trainers.params import merged
@@ -42,6 +43,8 @@ def walk_model(
     every = every_days or REFIT_DAYS.get(model, plan.refit_days)
     cuts = plan.cuts(every)
     market = Market.of({**plan.reference, **panel})
+    # Coins that a training leaves out are forecast here, and not learnt from either.
+    sound, _ = without_odd_coins(panel)
     store: dict[tuple[Any, ...], Any] = {}
     parts: list[Rows] = []
     for i, cut in enumerate(cuts):
@@ -51,8 +54,8 @@ def walk_model(
 
         fitted = _fit(
             model,
-            panel=known_by(panel, cut),
-            reference=known_by(plan.reference, cut),
+            panel=known_by(sound, cut),
+            reference=known_by(reference_of(panel, sound, plan), cut),
             seed=plan.seed,
             progress=inner,
             store=store,
@@ -68,6 +71,12 @@ def walk_model(
     if not parts:
         raise ValueError(f"{model} could not be fitted on any day of the walk")
     return join_rows(parts)
+
+
+def reference_of(panel: Panel, sound: Panel, plan: EvaluationPlan) -> Panel:
+    """Return the coins that make the market beside those that are learnt from."""
+    odd = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel and coin not in sound}
+    return {**plan.reference, **odd}
 
 
 def settings_of(model: str, plan: EvaluationPlan) -> dict[str, Any]:

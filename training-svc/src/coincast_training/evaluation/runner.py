@@ -23,6 +23,7 @@ from coincast_training.evaluation.output import write_json, write_predictions
 from coincast_training.evaluation.own_models import REFIT_DAYS
 from coincast_training.evaluation.report import write_html
 from coincast_training.evaluation.walk_forward import walk_all
+from coincast_training.pipeline.odd_coins import without_odd_coins
 
 LIBRARIES = ("numpy", "lightgbm", "arch", "scoringrules", "statsforecast", "mlforecast", "scikit-learn")
 LINE_SECONDS = 20.0
@@ -44,6 +45,8 @@ def evaluate(options: EvaluationOptions, console: Console | None = None) -> dict
     )
     with ProgressLine(console) as line:
         rows, notes, seconds = walk_all(panel, plan, options.jobs, line.tell)
+    odd = without_odd_coins(panel)[1]
+    notes += [f"{coin} is forecast and not learnt from: {why}" for coin, why in odd.items()]
     outcomes = outcomes_of(rows, panel)
     slices = slices_of(rows, outcomes)
     summary = summarise(slices, plan.horizons)

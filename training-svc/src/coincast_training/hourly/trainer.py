@@ -44,6 +44,7 @@ from coincast_training.hourly.walk import (
 from coincast_training.pipeline.artifact import library_versions
 from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.lock import model_lock
+from coincast_training.pipeline.odd_coins import without_odd_hours
 from coincast_training.ports import HourlyHistory, HourlyHistorySource
 from coincast_training.registry.registry import Registry
 from coincast_training.registry.walk_forward_file import save_walk_forward
@@ -260,16 +261,17 @@ class IntradayPipeline:
             progress(0.08 + 0.84 * fraction, stage)
 
         def work() -> str:
+            panel, odd = without_odd_hours(history.panel)
             with model_lock(self.registry.root, MODEL), threadpool_limits(limits=1):
-                fitted = fit_intraday(history.panel, measured_at=self.clock.now(), progress=report)
+                fitted = fit_intraday(panel, measured_at=self.clock.now(), progress=report)
                 sweep_temporary(self.registry.root, MODEL)
                 return write_intraday(
                     self.registry,
                     fitted,
-                    history.panel,
+                    panel,
                     source=history.source,
                     created_at=self.clock.now(),
-                    notes={"run_id": run_id, "left_out": dict(history.problems)},
+                    notes={"run_id": run_id, "left_out": {**history.problems, **odd}},
                 )
 
         try:

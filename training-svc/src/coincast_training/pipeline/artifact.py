@@ -22,6 +22,7 @@ from coincast_training.domain import TrainingSpec
 from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.dataset import TrainingData
 from coincast_training.pipeline.lineage import Lineage, spans_of
+from coincast_training.pipeline.odd_coins import left_out_notes
 from coincast_training.pipeline.scenarios import scenario_library
 from coincast_training.registry.registry import Registry
 from coincast_training.registry.walk_forward_file import save_walk_forward
@@ -74,7 +75,7 @@ def write_version(
             "source": ground.source,
             "reference": reference_window(ground),
             "spans": spans_of(ground.panel),
-            **({"left_out": dict(ground.left_out)} if ground.left_out else {}),
+            **left_out_notes(ground.left_out),
             **fitted.notes,
             **({"tuning": dict(tuning)} if tuning else {}),
         },

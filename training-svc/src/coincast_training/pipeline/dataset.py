@@ -29,13 +29,25 @@ class TrainingData:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def training_data_of(history: History, ids: tuple[str, ...], min_days: int) -> TrainingData:
-    """The coins with enough history, and the reference. Raises `NotReady` where no coin has, saying why."""
+def training_data_of(
+    history: History, ids: tuple[str, ...], min_days: int, *, keep_odd: bool = False
+) -> TrainingData:
+    """Return the coins with enough history, and the reference.
+
+    Args:
+        history: What was fetched.
+        ids: The coins to learn from.
+        min_days: A coin with fewer days is left out.
+        keep_odd: Keep coins whose history is not that of a traded price, to repeat an earlier run.
+
+    Raises:
+        NotReady: No coin has enough history; the message says why.
+    """
     panel = {coin_id: c for coin_id, c in history.panel.items() if coin_id in ids and len(c) >= min_days}
     if not panel:
         reasons = [_why_not(history, coin_id, min_days) for coin_id in ids[:5]]
         raise NotReady(f"No coin has the {min_days} days that training needs: {'; '.join(reasons)}.")
-    sound, left_out = without_odd_coins(panel)
+    sound, left_out = (panel, {}) if keep_odd else without_odd_coins(panel)
     reference = {coin_id: c for coin_id, c in history.panel.items() if coin_id in REFERENCE_COINS}
     return TrainingData(panel=sound, reference=reference, source=history.source, left_out=left_out)
 

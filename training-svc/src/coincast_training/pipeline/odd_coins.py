@@ -6,38 +6,87 @@ coin's forecasts. Such a coin still gets forecasts of its own from the trained m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from coincast_modelkit.candles import Candles, Panel
+from coincast_modelkit.candles import Candles, Floats, Panel
+from coincast_modelkit.hourly.candles import HourlyPanel
 
-# A day on which a price rises or falls sixfold is a redenomination, a false print or a collapse.
-MAX_DAY_FACTOR = 6.0
-MAX_UNCHANGED_SHARE = 0.3
-MAX_WITHOUT_VOLUME_SHARE = 0.5
-MAX_FALL_SHARE = 0.995
+# A day on which a price rises sixfold or falls to a quarter is a redenomination, a false print or a collapse.
+# Coins that still trade have risen fourfold in a day, and have not fallen by more than two thirds.
+MAX_DAY_RISE = 6.0
+MAX_DAY_FALL = 4.0
+# A change that the next day takes back is a false print at a smaller size.
+MAX_REVERTED_FACTOR = 2.5
+REVERTED_SHARE = 0.8
+MAX_UNCHANGED_SHARE = 0.1
+MAX_UNCHANGED_RUN_DAYS = 14
+# The typical daily change of a coin that is held to a price, as stablecoins are, is smaller.
+MIN_TYPICAL_CHANGE = 0.0015
+MAX_WITHOUT_VOLUME_SHARE = 0.1
+MAX_FALL_SHARE = 0.95
 FALL_DAYS = 30
 
 
 def oddness(candles: Candles) -> str:
     """Return why a coin must not be learnt from, or an empty string where it may."""
-    returns = np.diff(np.log(candles.close))
+    days = candles.dates.astype(np.int64)
+    # Over a gap of a month a price may have moved by any factor.
+    returns = np.diff(np.log(candles.close))[np.diff(days) <= FALL_DAYS]
+    dates = candles.dates[1:][np.diff(days) <= FALL_DAYS]
     if not len(returns):
         return ""
-    largest = int(np.argmax(np.abs(returns)))
-    if (factor := float(np.exp(np.abs(returns[largest])))) >= MAX_DAY_FACTOR:
-        return f"its close changes {factor:.0f}-fold on {candles.dates[largest + 1]}"
-    if (unchanged := float((returns == 0).mean())) > MAX_UNCHANGED_SHARE:
+    return _jump(dates, returns) or _standstill(candles, returns) or _collapse(candles)
+
+
+def _jump(dates: np.ndarray, returns: Floats) -> str:
+    """Return the day on which the close steps, or is off for one day."""
+    steps = np.where(returns > 0, returns / np.log(MAX_DAY_RISE), -returns / np.log(MAX_DAY_FALL))
+    largest = int(np.argmax(steps))
+    if steps[largest] >= 1:
+        return f"its close changes {np.exp(np.abs(returns[largest])):.0f}-fold on {dates[largest]}"
+    both = np.minimum(np.abs(returns[1:]), np.abs(returns[:-1]))
+    left = np.abs(returns[1:] + returns[:-1])
+    reverted = (both >= np.log(MAX_REVERTED_FACTOR)) & (left <= (1 - REVERTED_SHARE) * 2 * both)
+    if reverted.any():
+        at = int(np.argmax(reverted))
+        return f"its close changes {np.exp(both[at]):.1f}-fold on {dates[at]} and back on the next day"
+    return ""
+
+
+def _standstill(candles: Candles, returns: Floats) -> str:
+    """Return how the close does not move, or that nothing is traded."""
+    same = returns == 0
+    if (unchanged := float(same.mean())) > MAX_UNCHANGED_SHARE:
         return f"its close does not change on {100 * unchanged:.0f} % of its days"
+    if (run := _longest_run(same)) >= MAX_UNCHANGED_RUN_DAYS:
+        return f"its close does not change for {run} days on end"
+    if (typical := float(np.median(np.abs(returns)))) < MIN_TYPICAL_CHANGE:
+        return f"it is held to a price: its close changes by {100 * typical:.2f} % on a typical day"
     volume = candles.volume[np.isfinite(candles.volume)]
     if len(volume) and (idle := float((volume == 0).mean())) > MAX_WITHOUT_VOLUME_SHARE:
         return f"it has no volume on {100 * idle:.0f} % of its days"
-    if len(returns) > FALL_DAYS:
-        falls = candles.close[FALL_DAYS:] / candles.close[:-FALL_DAYS]
-        worst = int(np.argmin(falls))
-        if falls[worst] < 1 - MAX_FALL_SHARE:
-            lost = 100 * (1 - float(falls[worst]))
-            return f"it lost {lost:.1f} % in {FALL_DAYS} days up to {candles.dates[worst + FALL_DAYS]}"
     return ""
+
+
+def _longest_run(flags: np.ndarray) -> int:
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int64)))
+    return int((ends[1::2] - ends[::2]).max(initial=0))
+
+
+def _collapse(candles: Candles) -> str:
+    """Return when nearly all of the price was lost within a month."""
+    if len(candles) <= FALL_DAYS + 1:
+        return ""
+    within = (candles.dates[FALL_DAYS:] - candles.dates[:-FALL_DAYS]).astype(np.int64) <= 2 * FALL_DAYS
+    falls = np.where(within, candles.close[FALL_DAYS:] / candles.close[:-FALL_DAYS], 1.0)
+    worst = int(np.argmin(falls))
+    if falls[worst] >= 1 - MAX_FALL_SHARE:
+        return ""
+    lost = 100 * (1 - float(falls[worst]))
+    return f"it lost {lost:.1f} % in {FALL_DAYS} days up to {candles.dates[worst + FALL_DAYS]}"
 
 
 def without_odd_coins(panel: Panel) -> tuple[Panel, dict[str, str]]:
@@ -48,3 +97,15 @@ def without_odd_coins(panel: Panel) -> tuple[Panel, dict[str, str]]:
     reasons = {coin_id: reason for coin_id, candles in panel.items() if (reason := oddness(candles))}
     kept = {coin_id: candles for coin_id, candles in panel.items() if coin_id not in reasons}
     return (kept, reasons) if kept else (panel, {})
+
+
+def without_odd_hours(panel: HourlyPanel) -> tuple[HourlyPanel, dict[str, str]]:
+    """Do what `without_odd_coins` does for hourly candles, by the days that they make."""
+    reasons = {coin_id: reason for coin_id, hours in panel.items() if (reason := oddness(hours.daily()))}
+    kept = {coin_id: hours for coin_id, hours in panel.items() if coin_id not in reasons}
+    return (kept, reasons) if kept else (panel, {})
+
+
+def left_out_notes(reasons: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a manifest says of the coins that were left out; nothing where there are none."""
+    return {"left_out": dict(reasons)} if reasons else {}

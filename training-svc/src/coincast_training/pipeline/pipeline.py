@@ -129,7 +129,7 @@ class Pipeline:
         history = await self.history.fetch(wanted, plan.days)
         for coin_id, problem in history.problems.items():
             log.warning("coin_left_out", coin_id=coin_id, reason=problem)
-        ground = dataset.training_data_of(history, plan.ids, MIN_DAYS)
+        ground = dataset.training_data_of(history, plan.ids, MIN_DAYS, keep_odd=plan.parent is not None)
         for coin_id, problem in ground.left_out.items():
             log.warning("odd_coin_left_out", coin_id=coin_id, reason=problem)
         if plan.parent is not None:

@@ -15,6 +15,7 @@ from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyP
 from coincast_training.evaluation.options import BadOptionError
 from coincast_training.hourly.parquet_loader import read_hourly_folder
 from coincast_training.hourly.trainer import MODEL, FittedIntraday, fit_intraday, write_intraday
+from coincast_training.pipeline.odd_coins import without_odd_hours
 from coincast_training.registry.registry import Registry
 from coincast_training.starter.install import STARTER_DIR
 
@@ -82,7 +83,9 @@ def main() -> int:
     options = parser.parse_args()
     now = time.time()
     try:
-        panel = read_hourly_folder(options.data).panel
+        panel, left_out = without_odd_hours(read_hourly_folder(options.data).panel)
+        for coin_id, reason in left_out.items():
+            sys.stderr.write(f"{coin_id} is left out: {reason}\n")
         fitted = fit_intraday(panel, measured_at=now, progress=lambda f, s: print(f"{f:.0%} {s}"))  # noqa: T201
         folder = write_hourly_starter(fitted, panel, options.out, created_at=now)
     except (BadOptionError, ValueError) as error:
