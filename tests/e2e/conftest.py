@@ -21,7 +21,7 @@ QUICK_TRAINING = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
     var = tmp_path_factory.mktemp("var")
     options = StackOptions(var, data=daily_candles, extra_environment=QUICK_TRAINING)
@@ -56,7 +56,7 @@ def _lacking(client: httpx2.Client) -> str:
     return ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scored_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
     """A system on a simulated market, which reaches to today, with forecasts that came true."""
     quick = {"TRAINING_SCORING_SECONDS": "3", "TRAINING_DRIFT_CHECK_SECONDS": "5"}
@@ -71,7 +71,7 @@ def scored_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHand
 Get = Callable[..., httpx2.Response]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def get(stack: StackHandle) -> Iterator[Get]:
     with httpx2.Client(base_url=stack.gateway_url, timeout=30, trust_env=False) as client:
         yield client.get
