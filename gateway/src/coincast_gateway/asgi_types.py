@@ -1,4 +1,4 @@
-"""The ASGI types that the gateway's own layers speak."""
+"""The ASGI types of the gateway's layers, and what they keep in the scope of a request."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 # The ASGI extension of the gateway's server: (status, header lines, body) -> whether it was sent.
+# The server also calls `answer_ready(scope)` of an application that has it before it starts a task.
 READY = "coincast.ready"
 # In the scope: headers that every reply to this request gets, and the status of one that left the short way.
 OWN_HEADERS = "coincast.own_headers"
@@ -21,9 +22,18 @@ SENT = "coincast.sent"
 FIRST_BYTE_AT = "coincast.first_byte_at"
 
 
+# In the scope: the first value of each header, by its name.
+FIRST_HEADERS = "coincast.first_headers"
+
+
+def first_headers(scope: Scope) -> dict[bytes, bytes]:
+    """Return the first value of each header by its name (lower case), collected once a request."""
+    found: dict[bytes, bytes] | None = scope.get(FIRST_HEADERS)
+    if found is None:
+        found = scope[FIRST_HEADERS] = dict(reversed(list(scope["headers"])))
+    return found
+
+
 def header(scope: Scope, name: bytes) -> bytes:
-    """The first header of a name (lower case); empty where there is none."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return b""
+    """Return the first header of a name (lower case); empty where there is none."""
+    return first_headers(scope).get(name, b"")

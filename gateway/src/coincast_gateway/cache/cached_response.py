@@ -11,7 +11,16 @@ from functools import lru_cache
 
 from starlette.responses import Response
 
-from coincast_gateway.asgi_types import OWN_HEADERS, READY, SENT, Headers, Receive, Scope, Send
+from coincast_gateway.asgi_types import (
+    OWN_HEADERS,
+    READY,
+    SENT,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    first_headers,
+)
 from coincast_gateway.cache.body_ages import JSON, BodyAges
 from coincast_gateway.cache.content_encoding import COMPRESS, IDENTITY, MIN_BYTES, chosen
 
@@ -168,36 +177,49 @@ class CachedResponse(Response):
 
     async def send(self, scope: Scope, send: Send) -> int:
         """Send the whole response, or 304 where the client has it, and return the status sent."""
-        accept = none_match = since = b""
-        for name, value in scope["headers"]:
-            if name == b"accept-encoding":
-                accept = value
-            elif name == b"if-none-match":
-                none_match = value
-            elif name == b"if-modified-since":
-                since = value
+        if status := self.send_ready(scope):
+            return status
+        variant, age_seconds, unchanged = self._choose(scope)
+        age = (b"age", b"%d" % age_seconds)
+        status = 304 if unchanged else self.rendered.status_code
+        headers = variant.not_modified if unchanged else variant.whole
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, age]})
+        await send({"type": "http.response.body", "body": b"" if unchanged else variant.body})
+        return status
+
+    def send_ready(self, scope: Scope) -> int:
+        """Send the response in one write by the server's short way.
+
+        Returns:
+            The status that was sent; 0 where the server has no such way now and nothing was sent.
+        """
+        ready = (scope.get("extensions") or {}).get(READY)
+        if ready is None or OWN_HEADERS not in scope:
+            return 0
+        variant, age_seconds, unchanged = self._choose(scope)
+        if unchanged:
+            status, head, body = 304, variant.not_modified_lines, b""
+        else:
+            status, head, body = self.rendered.status_code, variant.whole_lines, variant.body
+        if not ready(status, b"%bage: %d\r\n%b" % (head, age_seconds, lines(scope[OWN_HEADERS])), body):
+            return 0
+        scope[SENT] = status
+        return status
+
+    def _choose(self, scope: Scope) -> tuple[EncodedVariant, float, bool]:
+        """Return the variant for a request, the age of the response, and whether the client has it."""
+        given = first_headers(scope)
+        accept = given.get(b"accept-encoding")
         small = len(self.rendered.body) < MIN_BYTES
         age_seconds = max(0.0, time.monotonic() - self.made_at)
         variant = self.variant(IDENTITY if small or not accept else chosen(accept), age_seconds)
-        age = (b"age", b"%d" % age_seconds)
-        status, body = self.rendered.status_code, variant.body
+        if self.rendered.status_code != 200:
+            return variant, age_seconds, False
         # If-None-Match takes precedence over If-Modified-Since (RFC 9110, 13.1.3).
-        if none_match:
-            unchanged = status == 200 and self.matches(none_match)
-        else:
-            unchanged = bool(since) and status == 200 and self.older_than(since)
-        if unchanged:
-            status, body = 304, b""
-        if OWN_HEADERS in scope:
-            ready = (scope.get("extensions") or {}).get(READY)
-            head = variant.not_modified_lines if unchanged else variant.whole_lines
-            if ready is not None and ready(status, head + lines([age, *scope[OWN_HEADERS]]), body):
-                scope[SENT] = status
-                return status
-        headers = variant.not_modified if unchanged else variant.whole
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, age]})
-        await send({"type": "http.response.body", "body": body})
-        return status
+        if none_match := given.get(b"if-none-match"):
+            return variant, age_seconds, self.matches(none_match)
+        since = given.get(b"if-modified-since")
+        return variant, age_seconds, bool(since) and self.older_than(since or b"")
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the bounds it lacks: on headers, their time, and sockets that only sit."""
+"""uvicorn's HTTP protocol with limits that it lacks: on headers, unread bodies and idle connections."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.asgi_types import READY
+
+log = get_logger("coincast.gateway")
 
 # The kernel gives a connection up whose peer takes nothing for so long.
 UNREAD_SECONDS = 30
-# A refused peer that still sends is heard out, so far and so long: closed at once, it would get a reset and
+# A refused client that still sends is read from up to these limits: closed at once, it would get a reset and
 # no answer.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 32 * 1024 * 1024
@@ -30,10 +34,18 @@ class SocketBounds:
 
 
 def write_ready(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
-    """Send a whole reply in one write; `head` is header lines, each with its end, checked by who made them.
+    """Send a whole reply in one write.
 
-    Gives False where the reply must go the usual way: nothing was sent then. uvicorn checks every header of
-    every reply anew, which costs a hot reply more than all else that is done for it.
+    uvicorn validates every header of every reply, which costs a cached reply more than all the rest.
+
+    Args:
+        cycle: The request and its response.
+        status: The HTTP status.
+        head: Validated header lines, each with its line end.
+        body: The body.
+
+    Returns:
+        Whether the reply was sent; where it was not, nothing was sent and it must go the usual way.
     """
     if cycle.response_started or cycle.flow.write_paused:
         return False
@@ -49,6 +61,8 @@ def write_ready(cycle: RequestResponseCycle, status: int, head: bytes, body: byt
     cycle.transport.write(b"".join(parts))
     cycle.response_complete = True
     cycle.message_event.set()
+    # The extension refers to the cycle: without it, the request is freed at once, without garbage collection.
+    del cycle.scope["extensions"]
     if not cycle.keep_alive:
         cycle.transport.close()
     cycle.on_response()
@@ -85,6 +99,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_bytes = 0
         self._in_head = True
+        self._message_done = True
+        self._parsing = False
+        self._body_follows = False
+        self._replaying = False
+        self._unread: asyncio.TimerHandle | None = None
         self._too_large = False
         self._refused = False
         self._impatience = self.loop.call_later(self.bounds.header_seconds, self._give_up)
@@ -100,6 +119,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         self._impatience.cancel()
+        self._stop_waiting_for_body()
         self.waiting.leave(self)
         super().connection_lost(exc)
 
@@ -113,7 +133,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         was_in_head = self._in_head
         if was_in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._parse(data)
+        if self.transport.is_closing():
+            return
+        if not self._in_head and self._has_answered():
+            # uvicorn stops the keep-alive timer at any data, so a slow body would hold the connection.
+            self._limit_idle_time()
         if self._in_head and not self._refused and not self.transport.is_closing():
             if self._head_bytes > self.bounds.max_header_bytes:
                 self._refuse_headers()
@@ -121,19 +146,80 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self._impatience.cancel()
                 self._impatience = self.loop.call_later(self.bounds.header_seconds, self._give_up)
 
+    def _parse(self, data: bytes) -> None:
+        """Parse as uvicorn does, but go on after an Upgrade, which the gateway never honours.
+
+        The parser stops after a request with an Upgrade header: what follows is another protocol, if the
+        server switches. RFC 9110, 7.8, lets a server ignore the header; then the next request follows.
+        """
+        self._unset_keepalive_if_required()
+        self._parsing = True
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                    data = b""
+                except httptools.HttpParserUpgrade as upgrade:
+                    data = data[upgrade.args[0] :]
+                    self._renew_parser()
+                    if self._body_follows:
+                        self._expect_body()
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        finally:
+            self._parsing = False
+
+    def _renew_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def _expect_body(self) -> None:
+        """Let the new parser read the body of a request with an Upgrade, which the old parser left out."""
+        framing = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
+        self._body_follows, self._replaying = False, True
+        head = b"".join([b"%b: %b\r\n" % pair for pair in framing])
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % head)
+        self._replaying = False
+
+    def _has_answered(self) -> bool:
+        return self.cycle is not None and self.cycle.response_complete
+
+    def _limit_idle_time(self) -> None:
+        """Give the rest of an answered request's body its time, or an idle connection that of keep-alive."""
+        if self._message_done:
+            self._stop_waiting_for_body()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+        elif self._unread is None:
+            self._unread = self.loop.call_later(self.bounds.header_seconds, self._give_up)
+
+    def _stop_waiting_for_body(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._replaying:
+            return
         self._in_head = True
+        self._message_done = False
         self._line_bytes = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """The request line counts as well."""
+        if self._replaying:
+            return
         self._line_bytes += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count; what is too large is not kept."""
+        if self._replaying:
+            return
         self._line_bytes += len(name) + len(value) + 4
         if self._line_bytes > self.bounds.max_header_bytes:
             self._too_large = True
@@ -142,8 +228,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The request goes on to the application, or is refused."""
-        if self._refused:
+        if self._refused or self._replaying:
             return
+        self._body_follows = self.parser.should_upgrade() and any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        )
         self._in_head = False
         self._head_bytes = 0
         self._impatience.cancel()
@@ -159,14 +249,31 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """As above."""
+        """The request has arrived as a whole."""
+        if self._body_follows:
+            return
+        self._message_done = True
         if self.cycle is not None:
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Offer the application a short way for replies that are ready bytes (an ASGI extension)."""
+        """Let the application answer at once from its cache; start a task where it does not.
+
+        The short way for ready bytes is an ASGI extension. Requests of a pipeline are answered by tasks, one
+        after another: each answer starts the next request, and without tasks the calls would nest.
+        """
         extensions: dict[str, Any] = {READY: partial(write_ready, cycle)}
         cycle.scope["extensions"] = extensions
+        answer = getattr(app, "answer_ready", None)
+        if answer is not None and not self.pipeline and not self.transport.is_closing():
+            try:
+                if answer(cycle.scope):
+                    return
+            except Exception:
+                log.exception("ready_answer_failed")
+                if cycle.response_started:
+                    self.transport.close()
+                    return
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -174,6 +281,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self.transport.is_closing():
             self.waiting.join(self)
+            if not self._message_done and not self._parsing:
+                self._unset_keepalive_if_required()
+                self._limit_idle_time()
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():
@@ -197,6 +307,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
 
 def limited_protocol(bounds: SocketBounds) -> type[asyncio.Protocol]:
-    """A protocol class with these bounds, and a queue of waiting connections of its own."""
+    """Return a protocol class with these bounds and its own queue of idle connections."""
     fields: dict[str, Any] = {"bounds": bounds, "waiting": IdleConnections()}
     return type("BoundedProtocol", (LimitedHttpProtocol,), fields)

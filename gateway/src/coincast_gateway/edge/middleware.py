@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from opentelemetry.trace import SpanKind
 
@@ -47,6 +48,7 @@ log = get_logger("coincast.gateway")
 INTERNAL_ERROR = 500
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 EVENT_STREAM = b"text/event-stream"
+BEGUN = "coincast.begun"
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -57,6 +59,14 @@ class Bounds:
     max_in_flight: int
     max_url_bytes: int
     body_seconds: float
+
+
+class BegunRequest(NamedTuple):
+    """A request with what the edge has found out about it."""
+
+    auth: AuthResult
+    request_id: str
+    refused: Problem | None
 
 
 class EdgeMiddleware:
@@ -94,27 +104,22 @@ class EdgeMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        if scope["path"][-1:] == "/" and len(scope["path"]) > 1:
-            # A trailing slash makes no difference.
-            scope["path"] = scope["path"].rstrip("/") or "/"
-        auth = self._authenticator.try_local(scope) or await self._authenticator.authenticate(scope)
-        request_id = self._request_id(scope)
-        own: Headers = [(b"x-request-id", request_id.encode()), NOSNIFF, *auth.headers]
-        method = scope["method"]
-        if self._draining:
-            own.append((b"connection", b"close"))
-        if self._draining or method != "GET":
-            # The server's short way for ready bytes knows neither `Connection: close` nor HEAD.
-            scope["extensions"] = {}
-        scope[OWN_HEADERS], scope[AUTH] = own, auth
-        refused = self._checks.check(scope, auth)
+        begun: BegunRequest | None = scope.get(BEGUN)
+        if begun is None:
+            normalise_path(scope)
+            auth = self._authenticator.try_local(scope) or await self._authenticator.authenticate(scope)
+            begun = self._begin(scope, auth)
+        elif self._draining:
+            # The drain began after the first look at the request.
+            begun = self._begin(scope, begun.auth)
+        method, auth, refused = scope["method"], begun.auth, begun.refused
         if method == "GET" and not auth.wait_seconds and refused is None:
             response = self._app.ready(scope)
             if response is not None:
                 status = await response.send(scope, with_own_headers(scope, send))
                 self._metrics.record_cached(scope, status, time.perf_counter() - started)
                 return
-        with self._bound(scope, request_id):
+        with self._bound(scope, begun.request_id):
             if method == "HEAD":
                 receive, send = head_channels(scope, receive, send)
             elif method not in WITHOUT_BODY:
@@ -124,6 +129,41 @@ class EdgeMiddleware:
             answered = scope.get(FIRST_BYTE_AT) or time.perf_counter()
             scope["method"] = method
             self._metrics.record_app(scope, scope.get(SENT, 0), answered - started)
+
+    def answer_ready(self, scope: Scope) -> bool:
+        """Answer a request from the cache at once, without a task of its own.
+
+        Returns:
+            Whether it was answered; where it was not, the server calls the application as usual.
+        """
+        if scope["method"] != "GET" or self._draining:
+            return False
+        started = time.perf_counter()
+        normalise_path(scope)
+        auth = self._authenticator.try_local(scope)
+        if auth is None:
+            return False
+        begun = self._begin(scope, auth)
+        if auth.wait_seconds or begun.refused is not None:
+            return False
+        response = self._app.ready(scope)
+        status = 0 if response is None else response.send_ready(scope)
+        if status:
+            self._metrics.record_cached(scope, status, time.perf_counter() - started)
+        return status != 0
+
+    def _begin(self, scope: Scope, auth: AuthResult) -> BegunRequest:
+        """Give a request its id, its headers and its checks; done once, since a token was taken for it."""
+        request_id = self._request_id(scope)
+        own: Headers = [(b"x-request-id", request_id.encode()), NOSNIFF, *auth.headers]
+        if self._draining:
+            own.append((b"connection", b"close"))
+        if self._draining or scope["method"] != "GET":
+            # The server's short way for ready bytes knows neither `Connection: close` nor HEAD.
+            scope["extensions"] = {}
+        scope[OWN_HEADERS], scope[AUTH] = own, auth
+        begun = scope[BEGUN] = BegunRequest(auth, request_id, self._checks.check(scope, auth))
+        return begun
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, rejection: Problem | None) -> None:
         if rejection is not None:
@@ -178,6 +218,15 @@ class EdgeMiddleware:
             if safe:
                 return safe
         return f"{self._prefix}{next(self._count):08x}"
+
+
+def normalise_path(scope: Scope) -> None:
+    """Reduce an absolute target to its path (RFC 9112, 3.2.2), and make a trailing slash mean nothing."""
+    path = scope["path"]
+    if path[:1] != "/" and "://" in path:
+        path = scope["path"] = "/" + path.partition("://")[2].partition("/")[2]
+    if path[-1:] == "/" and len(path) > 1:
+        scope["path"] = path.rstrip("/") or "/"
 
 
 def with_own_headers(scope: Scope, send: Send) -> Send:

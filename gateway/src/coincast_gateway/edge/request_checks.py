@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
-from coincast_gateway.asgi_types import Scope, header
+from coincast_gateway.asgi_types import Scope, first_headers, header
 from coincast_gateway.auth.authenticator import AuthResult
 from coincast_gateway.errors.problems import FORBIDDEN, REFUSED, Problem
 
+HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -35,23 +37,27 @@ class RequestChecks:
 
     def check(self, scope: Scope, auth: AuthResult) -> Problem | None:
         """Return the problem of a request that must not go on, or None."""
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) > 1 or (not hosts and scope["http_version"] == "1.1"):
+        if scope["http_version"] not in HTTP_VERSIONS:
+            detail = f"HTTP/{scope['http_version'][:10]} is not spoken here."
+            return Problem(REFUSED, detail, field="HTTP version", allowed="HTTP/1.1")
+        host_header = first_headers(scope).get(b"host")
+        missing = host_header is None and scope["http_version"] == "1.1"
+        if missing or (len(first_headers(scope)) < len(scope["headers"]) and has_two_hosts(scope)):
             # RFC 9112, 3.2: a server answers 400 to a missing or repeated Host.
             return Problem(REFUSED, "Send exactly one Host header.", field="Host", allowed="one Host header")
         if not self.open_loopback or auth.caller != "anonymous":
             return None
-        host = host_name(hosts[0]) if hosts else "localhost"
+        host = "localhost" if host_header is None else host_name(host_header)
         if not (is_loopback_name(host) or host in self.allowed_hosts):
             detail = f"This gateway answers on this machine, not as {host[:100]!r}."
             allowed = "a loopback name, or a name in GATEWAY_ALLOWED_HOSTS"
             return Problem(FORBIDDEN, detail, field="Host", allowed=allowed)
-        return None if scope["method"] in SAFE_METHODS else self._check_change(scope, hosts)
+        return None if scope["method"] in SAFE_METHODS else self._check_change(scope, host_header or b"")
 
-    def _check_change(self, scope: Scope, hosts: list[bytes]) -> Problem | None:
+    def _check_change(self, scope: Scope, host: bytes) -> Problem | None:
         """Return the problem of a request that would change something for a page of another site."""
         origin = header(scope, b"origin").decode("latin-1").lower()
-        if origin and not self._is_own_origin(origin, hosts):
+        if origin and not self._is_own_origin(origin, host):
             detail = "Pages of other origins may not change anything here without an API key."
             return Problem(FORBIDDEN, detail, field="Origin", allowed="this origin, or GATEWAY_CORS_ORIGINS")
         if header(scope, b"sec-fetch-site") == b"cross-site" and not self.allowed_origins:
@@ -59,13 +65,18 @@ class RequestChecks:
             return Problem(FORBIDDEN, detail, field="Sec-Fetch-Site", allowed="same-origin")
         return None
 
-    def _is_own_origin(self, origin: str, hosts: list[bytes]) -> bool:
+    def _is_own_origin(self, origin: str, host: bytes) -> bool:
         if "*" in self.allowed_origins or origin in self.allowed_origins:
             return True
-        own = hosts[0].decode("latin-1").lower() if hosts else ""
-        return origin.partition("://")[2] == own
+        return origin.partition("://")[2] == host.decode("latin-1").lower()
 
 
+def has_two_hosts(scope: Scope) -> bool:
+    """Return whether a request has more than one Host header."""
+    return len([name for name, _ in scope["headers"] if name == b"host"]) > 1
+
+
+@lru_cache(maxsize=64)
 def host_name(host: bytes) -> str:
     """Return the name in a Host header: in lower case, without its port and the brackets of IPv6."""
     text = host.decode("latin-1").strip().lower()
@@ -74,6 +85,7 @@ def host_name(host: bytes) -> str:
     return text.partition(":")[0].rstrip(".")
 
 
+@lru_cache(maxsize=64)
 def is_loopback_name(host: str) -> bool:
     """Return whether a name can only mean this machine."""
     if host == "localhost" or host.endswith(".localhost"):
