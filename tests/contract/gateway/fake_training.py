@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast.training.v1 import training_pb2 as tr
 from coincast.training.v1 import training_pb2_grpc as tr_rpc
-from coincast_chassis.errors import CoincastError, Conflict, NotFound
+from coincast_chassis.errors import CoincastError, Conflict, InvalidInput, NotFound
 from tests.contract.gateway.fake_script import AS_OF, Script
 
 VERSION = tr.ModelVersion(
@@ -55,6 +55,8 @@ class FakeTraining(
         job = self.jobs.setdefault(
             job_id, tr.Job(job_id=job_id, spec=request.spec, state=tr.JOB_STATE_QUEUED)
         )
+        if job.spec != request.spec:
+            raise InvalidInput("The idempotency key belongs to another job.", field="idempotency_key")
         job.requested_by = request.requested_by
         return tr.SubmitJobResponse(job=job)
 

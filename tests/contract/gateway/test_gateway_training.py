@@ -38,6 +38,21 @@ async def test_a_job_is_queued_once_an_idempotency_key(http: httpx2.AsyncClient)
     assert len((await http.get("/training/jobs")).json()["jobs"]) == 1
 
 
+async def test_the_same_idempotency_key_with_another_body_is_422(http: httpx2.AsyncClient) -> None:
+    body = {"model": "lightgbm", "ids": ["bitcoin"], "days": 365}
+    key = {"Idempotency-Key": "k1"}
+    assert (await http.post("/training/jobs", json=body, headers=key)).status_code == 202
+    for changed in (
+        {"days": 400},
+        {"ids": ["ethereum"]},
+        {"model": "ml_ensemble"},
+        {"promote_if_better": True},
+    ):
+        refused = await http.post("/training/jobs", json=body | changed, headers=key)
+        assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key"), changed
+    assert (await http.post("/training/jobs", json=body, headers=key)).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,26 @@ async def test_the_same_key_gives_the_first_job():
         *(service.submit(SPEC, requested_by="test", idempotency_key="k") for _ in range(10))
     )
     assert len({job.job_id for job in jobs}) == 1
+    assert len(service.recent()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"days": 400},
+        {"ids": ("ethereum",)},
+        {"model": "ml_ensemble"},
+        {"tune_trials": 3},
+        {"promote_if_better": True},
+    ],
+)
+async def test_the_same_key_with_another_spec_is_refused(change: dict[str, Any]):
+    service = await started(FakeRunner())
+    first = await service.submit(SPEC, requested_by="test", idempotency_key="k")
+    with pytest.raises(InvalidInput, match=first.job_id) as refused:
+        await service.submit(replace(SPEC, **change), requested_by="test", idempotency_key="k")
+    assert refused.value.field == "idempotency_key"
+    assert await service.submit(SPEC, requested_by="test", idempotency_key="k") == first
     assert len(service.recent()) == 1
 
 

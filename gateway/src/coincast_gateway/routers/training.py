@@ -11,16 +11,19 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from google.protobuf.message import Message
 
 from coincast.training.v1 import training_pb2 as pb
+from coincast_chassis.errors import InvalidInput
 from coincast_gateway.auth.dependencies import READ, TRAIN, Caller
 from coincast_gateway.clients.training import TrainingClient
 from coincast_gateway.dependencies import Streams, Training
 from coincast_gateway.errors.problems import (
     CONFLICT,
+    INVALID,
     NOT_FOUND,
     NOT_READY,
     UNSUPPORTED,
     service_responses,
 )
+from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import csv_rows, rows_of
 from coincast_gateway.formats.sse import Events, json_event
 from coincast_gateway.rendering import RenderedResponse, render_json
@@ -43,7 +46,8 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         max_length=128,
         pattern=r"^[\x20-\x7e]*$",
-        description="At most 128 printable ASCII characters; the same key gives the same job.",
+        description="At most 128 printable ASCII characters; the same key gives the same job, and is refused "
+        "with another body.",
     ),
 ]
 JobInPath = Annotated[JobId, Path()]
@@ -80,14 +84,20 @@ async def list_jobs(query: Annotated[JobsQuery, Query()], training: Training) ->
 async def submit_job(
     body: JobBody, training: Training, caller: Caller, idempotency_key: IdempotencyKey = ""
 ) -> RenderedResponse:
-    """Queue a training job."""
+    """Queue a training job; the same Idempotency-Key with another body is refused with 422."""
     request = pb.SubmitJobRequest(
         spec=pb.TrainingSpec(**body.model_dump()),
         requested_by=caller,
         # gRPC may send a call again whose reply was lost; without a key that would be a second job.
         idempotency_key=idempotency_key or uuid.uuid4().hex,
     )
-    response = await training.backend.call(training.jobs.SubmitJob, request)
+    try:
+        response = await training.backend.call(training.jobs.SubmitJob, request)
+    except InvalidInput as error:
+        if error.field == "idempotency_key":
+            # The header and the body do not go together: the request does not validate.
+            raise reject(INVALID, error.message, field="Idempotency-Key", allowed="a new key") from None
+        raise
     return render_json(to_dict(response), status=202)
 
 

@@ -83,9 +83,19 @@ class JobService:
     async def submit(
         self, spec: TrainingSpec, *, requested_by: str, idempotency_key: str = "", reason: str = ""
     ) -> Job:
-        """Queues a job; the same key again gives the first one's job. The reason heads its log.
+        """Queue a job; the same key again gives the first one's job.
 
-        Raises `InvalidInput`, `NotReady` (the model cannot be trained here), `Exhausted` or `Unavailable`.
+        Args:
+            spec: What to train.
+            requested_by: Who asks, for the audit.
+            idempotency_key: At most 200 characters; the same key with another spec is refused.
+            reason: The first line of the job's log.
+
+        Raises:
+            InvalidInput: The spec is wrong, or the key belongs to a job with another spec.
+            NotReady: The model cannot be trained here.
+            Exhausted: The queue is full.
+            Unavailable: The queue is not loaded.
         """
         spec = validate_spec(spec, self._limits)
         if reason_against := self._why_not(spec.model):
@@ -109,7 +119,7 @@ class JobService:
             if idempotency_key:
                 first = await self._store.claim(idempotency_key, job.job_id)
                 if first in self._jobs:
-                    return self._jobs[first]
+                    return _same_request(self._jobs[first], spec)
                 job = replace(job, job_id=first)
             self._check_room()
             await self._put(job)
@@ -282,3 +292,18 @@ class JobService:
         self._lines[job_id].append(line)
         async with self._changed:
             self._changed.notify_all()
+
+
+def _same_request(job: Job, spec: TrainingSpec) -> Job:
+    """Return the job of an idempotency key, if it is of the same spec.
+
+    Raises:
+        InvalidInput: The key was sent with another spec before; a new job under it would hide one of the two.
+    """
+    if job.spec != spec:
+        raise InvalidInput(
+            f"The idempotency key belongs to job {job.job_id}, which was submitted with other values; "
+            "send the same values, or a new key.",
+            field="idempotency_key",
+        )
+    return job
