@@ -278,12 +278,16 @@ def check_history(snapshot: Snapshot, model: str, coin_id: str, history_days: in
 def data_reasons(
     history: History, prediction: Prediction, missing_references: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return a clause for each way in which the data of a forecast is not whole; empty where it is."""
+    """Return a clause for each way in which the data of a forecast is not whole; empty where it is.
+
+    A cause that makes a history stale, partial and doubtful at once is named in one clause alone.
+    """
     reasons = []
     coin = prediction.candles.coin_id
-    if history.provenance.stale:
+    named = (history.partial_reason, history.doubt_reason)
+    if history.provenance.stale and (not history.provenance.reason or history.provenance.reason not in named):
         reasons.append(history.provenance.reason or "the history is older than its fresh window")
-    if history.partial_reason:
+    if history.partial_reason and history.partial_reason != history.doubt_reason:
         days = len(history.candles)
         reasons.append(
             f"only {days} days of the history of {coin} are here for now: {history.partial_reason}"

@@ -108,7 +108,12 @@ def build_services(
     )
     hours = HourlyArchive(archive, retention_days=settings.hourly_retention_days)
     filler = make_gap_filler(infrastructure, archive, hours, quality, stack, spot=plausibility)
-    backfill = BackfillJob(filler, infrastructure.data_clock)
+    backfill = BackfillJob(
+        filler,
+        infrastructure.data_clock,
+        monotonic=infrastructure.clock.monotonic,
+        calls_left=infrastructure.limiter.calls_left,
+    )
     watch_disk("archive", settings.archive_dir)
     status = make_status(infrastructure, batcher, archive, quality)
     services = Services(
@@ -227,6 +232,7 @@ def make_prices(
         unknown=UnknownCoinBudget(catalogue.surely_unknown, infrastructure.clock.monotonic).refuses,
         known=catalogue.surely_known,
         check_currency=catalogue.check_currency,
+        seconds_to_turn=infrastructure.limiter.seconds_to_turn,
     )
     stack.push_async_callback(prices.aclose)
     return prices, batcher, source
@@ -282,6 +288,7 @@ def make_history(
         sandbox=infrastructure.sandbox,
         monotonic=infrastructure.clock,
         hours=hours,
+        seconds_to_turn=infrastructure.limiter.seconds_to_turn,
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,
         check_currency=catalogue.check_currency,
@@ -300,6 +307,7 @@ def make_status(
         executor=infrastructure.executor,
         store=infrastructure.store,
         limiter=infrastructure.limiter,
+        upstream=infrastructure.upstream,
         batcher=batcher,
         archive=archive,
         quality=quality,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coincast_chassis import context
+from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 
 # A caller with a cached value waits only briefly for a newer one.
 WITH_FALLBACK_SECONDS = 1.5
@@ -19,3 +20,18 @@ def wait_budget_seconds(*, fallback: bool) -> float:
         WITHOUT_DEADLINE_SECONDS if left is None else max(0.05, left * (1 - RESERVE_SHARE) - RESERVE_SECONDS)
     )
     return min(most, WITH_FALLBACK_SECONDS) if fallback else most
+
+
+def late_error(seconds_to_turn: float | None) -> CoincastError:
+    """Return the error for a caller whose time is up while the fetch goes on.
+
+    Args:
+        seconds_to_turn: When the next call that waits for the rate limit may start; None where none waits, so
+            that CoinGecko itself is slow.
+    """
+    if seconds_to_turn is None:
+        return Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
+    return Unavailable(
+        "The calls of the plan at CoinGecko are used up for now; the answer is kept for the next caller",
+        retry_after_seconds=max(1.0, seconds_to_turn),
+    )

@@ -209,6 +209,9 @@ class Progress:
     coins_total: int
     candles_added: int
     failure: ItemFailure | None = None
+    # Upstream calls left in this minute, and the estimated time until all coins are done.
+    calls_left: int | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(slots=True)

@@ -81,7 +81,11 @@ class MarketDataHistory:
         spans: dict[str, list[market_pb2.History]] = defaultdict(list)
         problems: dict[str, str] = {}
         request = market_pb2.StreamHistoryRequest(
-            ids=list(ids), vs_currency=self._vs_currency, days=days or MAX_DAYS, interval=interval
+            ids=list(ids),
+            vs_currency=self._vs_currency,
+            days=days or MAX_DAYS,
+            interval=interval,
+            bulk=True,
         )
         try:
             async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Unavailable
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry
@@ -18,7 +18,7 @@ from coincast_market_data.cache.freshness import Freshness, classify
 from coincast_market_data.cache.leases import KeyLeases
 from coincast_market_data.cache.negative import NegativeCache
 from coincast_market_data.cache.two_level import TwoLevelCache
-from coincast_market_data.deadlines import wait_budget_seconds
+from coincast_market_data.deadlines import late_error, wait_budget_seconds
 from coincast_market_data.domain import Provenance, Source
 from coincast_market_data.ports import DataClock, Priority
 
@@ -63,7 +63,9 @@ class ReadThrough(Generic[T]):
         sandbox: bool,
         rand: Callable[[], float] = random.random,
         sharing: KeyLeases[T] | None = None,
+        seconds_to_turn: Callable[[Priority], float | None] = lambda _priority: None,
     ) -> None:
+        self._seconds_to_turn = seconds_to_turn
         self._cache = cache
         self._sharing = sharing or KeyLeases(cache)
         self._clock = clock
@@ -98,7 +100,7 @@ class ReadThrough(Generic[T]):
             async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
                 return self._answer(await self._fetch(key, fetch, Priority.LIVE), live=True)
         except TimeoutError:
-            late = Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
+            late = late_error(self._seconds_to_turn(Priority.LIVE))
             return self._fallback(entry, freshness, max_age_seconds, late)
         except NotFound:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,8 @@ class ResilientUpstream:
         }
         self._rand = rand
         self._probing: set[str] = set()
+        self._under_way: dict[int, UpstreamRequest] = {}
+        self._numbers = itertools.count()
         self._closing = False
         self._flights: SingleFlight[tuple[UpstreamRequest, Priority], UpstreamReply] = SingleFlight()
 
@@ -70,8 +73,26 @@ class ResilientUpstream:
         key = (request, request.priority)
         return await self._flights.do(key, lambda: self._with_retries(request))
 
+    def current(self) -> str:
+        """Return the most urgent fetch under way, as in `history of bitcoin`; empty where there is none."""
+        request = min(self._under_way.values(), key=lambda found: found.priority, default=None)
+        if request is None:
+            return ""
+        parts = request.path.split("/")
+        if request.group == "series" and len(parts) > 1:
+            return f"history of {parts[1]}"
+        return request.path
+
     async def _with_retries(self, request: UpstreamRequest) -> UpstreamReply:
         self._budget.first_call()
+        number = next(self._numbers)
+        self._under_way[number] = request
+        try:
+            return await self._until_done(request)
+        finally:
+            del self._under_way[number]
+
+    async def _until_done(self, request: UpstreamRequest) -> UpstreamReply:
         give_up = time.monotonic() + self._retry_seconds
         attempt = 1
         while True:

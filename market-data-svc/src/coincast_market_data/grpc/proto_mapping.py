@@ -158,7 +158,12 @@ def coin(found: domain.Coin) -> market_pb2.Coin:
 def progress(step: domain.Progress) -> market_pb2.BackfillResponse:
     """One step of a backfill."""
     found = market_pb2.BackfillResponse(
-        id=step.id, coins_done=step.coins_done, coins_total=step.coins_total, candles_added=step.candles_added
+        id=step.id,
+        coins_done=step.coins_done,
+        coins_total=step.coins_total,
+        candles_added=step.candles_added,
+        calls_left_this_minute=step.calls_left,
+        seconds_left=step.seconds_left,
     )
     if step.failure is not None:
         found.error.CopyFrom(item_error(step.failure))

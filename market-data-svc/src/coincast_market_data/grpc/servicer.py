@@ -25,6 +25,7 @@ from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.jobs.repair import RepairJob
 from coincast_market_data.markets.service import MarketService
 from coincast_market_data.passthrough.service import PassthroughService
+from coincast_market_data.ports import Priority
 from coincast_market_data.prices.encoded_cache import EncodedPriceCache
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.prices.watch import PriceUpdate, PriceWatch
@@ -177,11 +178,12 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         if request.HasField("known_at"):
             raise InvalidInput("known_at is served by GetHistory alone", field="known_at")
         ids, bad = split_ids(request.ids)
+        priority = Priority.BULK if request.bulk else Priority.HISTORY
         for text in [*ids, *bad]:
             try:
                 hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
                 stream = self._all.history.stream_hours if hourly else self._all.history.stream
-                spans = stream(text, request.vs_currency, request.days, _max_age(request))
+                spans = stream(text, request.vs_currency, request.days, _max_age(request), priority)
                 async for span in spans:
                     yield pb.StreamHistoryResponse(history=proto_mapping.history(span))
             except CoincastError as error:

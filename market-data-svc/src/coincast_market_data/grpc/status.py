@@ -17,6 +17,7 @@ from coincast_market_data.coingecko.api_plans import ActivePlan
 from coincast_market_data.coingecko.availability import UpstreamAvailability
 from coincast_market_data.coingecko.breakers import Breakers
 from coincast_market_data.coingecko.pool_stats import PoolStats
+from coincast_market_data.coingecko.resilient_client import ResilientUpstream
 from coincast_market_data.grpc import proto_mapping
 from coincast_market_data.identifiers import split_ids
 from coincast_market_data.prices.batcher import PriceBatcher
@@ -40,6 +41,7 @@ class Status:
     executor: RedisExecutor
     store: RedisStore
     limiter: RateLimiter
+    upstream: ResilientUpstream
     batcher: PriceBatcher
     archive: Archive
     quality: QualityLog
@@ -65,6 +67,7 @@ class Status:
             version=metadata.version("coincast-market-data"),
             uptime_seconds=time.monotonic() - self.started,
             upstream_status=proto_mapping.upstream_status(self.availability.state()),
+            queue=self._queue(),
         )
 
     async def observe(self) -> None:
@@ -139,6 +142,23 @@ class Status:
             per_month_used=seen.month_used,
             shared=self.limiter.shared,
             paused_for_seconds=seen.paused_seconds or None,
+        )
+
+    def _queue(self) -> market_pb2.QueueStatus:
+        waiting = self.limiter.waiting()
+        total = sum(waiting.values())
+        limits = self.limiter.limits
+        pace = limits.window_seconds / max(1, limits.per_minute)
+        turns = [self.limiter.seconds_to_turn(priority) or 0.0 for priority in waiting]
+        first = min(turns, default=0.0)
+        return market_pb2.QueueStatus(
+            waiting=total,
+            seconds_left=first + pace * (total - 1) if total else 0.0,
+            current=self.upstream.current(),
+            by_priority=[
+                market_pb2.QueueLength(priority=priority.name.lower(), waiting=count)
+                for priority, count in waiting.items()
+            ],
         )
 
     def _batch(self) -> market_pb2.BatchStatus:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from coincast_chassis.clock import Clock, SystemClock
-from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Timeout, Unavailable
+from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.negative import NegativeCache
 from coincast_market_data.coingecko.error_mapping import BeyondPlan
-from coincast_market_data.deadlines import wait_budget_seconds
+from coincast_market_data.deadlines import late_error, wait_budget_seconds
 from coincast_market_data.domain import Candle, Completeness, History, HourlyCandle, Provenance, Source
 from coincast_market_data.history.gap_filler import GapFiller
 from coincast_market_data.history.hour_builder import HOUR_SECONDS, last_closed_hour
@@ -50,7 +50,9 @@ class HistoryService:
         check_currency: Callable[[str, str], None],
         monotonic: Clock | None = None,
         hours: HourlyArchive | None = None,
+        seconds_to_turn: Callable[[Priority], float | None] = lambda _priority: None,
     ) -> None:
+        self._seconds_to_turn = seconds_to_turn
         self._hours = hours
         self._archive = archive
         self._filler = filler
@@ -176,7 +178,7 @@ class HistoryService:
             async with asyncio.timeout(patience):
                 await self._filler.fill_hours(coin, currency, first, priority)
         except TimeoutError:
-            return Timeout("CoinGecko did not answer in time; what it sends is kept for the next caller")
+            return late_error(self._seconds_to_turn(priority))
         except NotFound:
             failure: CoincastError = await self._no_such(coin)
         except CoincastError as error:
@@ -232,24 +234,35 @@ class HistoryService:
             retry_after_seconds=(error.retry_after_seconds or RETRY_PARTIAL_SECONDS)
             if completeness is Completeness.PARTIAL and error
             else None,
+            quality_notes=[HOURS_IN_DOUBT] if doubt is not None else [],
             in_doubt=doubt is not None,
             hours=hours,
         )
 
     async def stream_hours(
-        self, coin: str, currency: str, days: int, max_age_seconds: float | None = None
+        self,
+        coin: str,
+        currency: str,
+        days: int,
+        max_age_seconds: float | None = None,
+        priority: Priority = Priority.HISTORY,
     ) -> AsyncIterator[History]:
         """Yield the same in spans of a thousand hours, oldest first."""
-        whole = await self.get_hours(coin, currency, days, max_age_seconds, Priority.BULK)
+        whole = await self.get_hours(coin, currency, days, max_age_seconds, priority)
         hours = whole.hours or ()
         for start in range(0, len(hours), CHUNK_CANDLES):
             yield replace(whole, hours=hours[start : start + CHUNK_CANDLES])
 
     async def stream(
-        self, coin: str, currency: str, days: int, max_age_seconds: float | None = None
+        self,
+        coin: str,
+        currency: str,
+        days: int,
+        max_age_seconds: float | None = None,
+        priority: Priority = Priority.HISTORY,
     ) -> AsyncIterator[History]:
-        """The same in spans of a thousand candles, oldest first; each carries the whole's verdict."""
-        whole = await self.get(coin, currency, days, max_age_seconds, Priority.BULK)
+        """Yield the same in spans of a thousand candles, oldest first; each carries the whole's verdict."""
+        whole = await self.get(coin, currency, days, max_age_seconds, priority)
         for start in range(0, len(whole.candles), CHUNK_CANDLES):
             yield replace(
                 whole,
@@ -273,9 +286,7 @@ class HistoryService:
             async with asyncio.timeout(patience):
                 return await self._filler.fill(coin, currency, first, priority) > 0, None
         except TimeoutError:
-            return False, Timeout(
-                "CoinGecko did not answer in time; what it sends is kept for the next caller"
-            )
+            return False, late_error(self._seconds_to_turn(priority))
         except NotFound:
             failure: CoincastError = await self._no_such(coin)
         except CoincastError as error:
@@ -300,6 +311,7 @@ class HistoryService:
         error: CoincastError | None,
         in_doubt: bool = False,
     ) -> History:
+        in_doubt = in_doubt or self._filler.seconds_in_doubt(coin, currency) is not None
         inside = gaps(candles, candles[0].day, candles[-1].day)
         truncated = candles[0].day > first
         completeness, reason, retry_after = self._completeness(coin, currency, candles, truncated, error)
@@ -317,7 +329,8 @@ class HistoryService:
             completeness=completeness,
             partial_reason=reason,
             retry_after_seconds=retry_after,
-            in_doubt=in_doubt or self._filler.seconds_in_doubt(coin, currency) is not None,
+            quality_notes=[IN_DOUBT] if in_doubt else [],
+            in_doubt=in_doubt,
         )
 
     def _completeness(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from coincast_chassis.errors import CoincastError, InvalidInput
@@ -20,9 +21,18 @@ class BackfillJob:
     rest.
     """
 
-    def __init__(self, filler: GapFiller, clock: DataClock) -> None:
+    def __init__(
+        self,
+        filler: GapFiller,
+        clock: DataClock,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        calls_left: Callable[[], Awaitable[int]] | None = None,
+    ) -> None:
         self._filler = filler
         self._clock = clock
+        self._monotonic = monotonic
+        self._calls_left = calls_left
 
     async def run(
         self,
@@ -50,14 +60,19 @@ class BackfillJob:
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
         total = len(coins) + len(bad)
-        done = 0
+        done, started = 0, self._monotonic()
         for text in bad:
             done += 1
             yield Progress(text, done, total, 0, ItemFailure(text, "invalid_input", "not a coin id", "ids"))
         for coin in coins:
             added, failure = await self._fill_coin(coin, code, days, refetch=refetch, hourly=hourly)
             done += 1
-            yield Progress(coin, done, total, added, failure)
+            # The coins that are left are expected to take as long as those that are done, one by one.
+            each = (self._monotonic() - started) / (done - len(bad))
+            left = await self._calls_left() if self._calls_left is not None else None
+            yield Progress(
+                coin, done, total, added, failure, calls_left=left, seconds_left=each * (total - done)
+            )
 
     async def _fill_coin(
         self, coin: str, code: str, days: int, *, refetch: bool, hourly: bool

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from coincast_chassis import context
-from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
+from coincast_chassis.errors import CoincastError, NotFound, Unavailable
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.freshness import Freshness, classify
 from coincast_market_data.cache.negative import NegativeCache
 from coincast_market_data.coingecko.parser import Pair
-from coincast_market_data.deadlines import wait_budget_seconds
+from coincast_market_data.deadlines import late_error, wait_budget_seconds
 from coincast_market_data.domain import ItemFailure, Prices, Provenance, Quote, Quoted, Source
 from coincast_market_data.identifiers import canonical_currencies, echo, not_an_id, split_ids
 from coincast_market_data.item_errors import item_failure
@@ -58,7 +58,9 @@ class PriceService:
         check_currency: Callable[[str, str], None],
         known: Callable[[str], bool] = lambda _coin: False,
         rand: Callable[[], float] = random.random,
+        seconds_to_turn: Callable[[Priority], float | None] = lambda _priority: None,
     ) -> None:
+        self._seconds_to_turn = seconds_to_turn
         self._cache = cache
         self._batcher = batcher
         self._clock = clock
@@ -203,8 +205,7 @@ class PriceService:
             async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
                 outcomes = await self._batcher.fetch(needed)
         except TimeoutError:
-            error = Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
-            return dict.fromkeys(needed, error)
+            return dict.fromkeys(needed, late_error(self._seconds_to_turn(Priority.LIVE)))
         self._remember_refusals(outcomes)
         return outcomes
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from importlib import resources
 from typing import Any
 
@@ -59,6 +60,9 @@ class RateLimiter:
         self._under_way = 0
         self._together = InFlightScripts(0)
         self._beats: asyncio.Task[None] | None = None
+        self._waiting: Counter[Priority] = Counter()
+        # When the next call of a priority may start, monotonic seconds.
+        self._turn_at: dict[Priority, float] = {}
         self.shared = client is not None
 
     def start(self) -> None:
@@ -91,18 +95,37 @@ class RateLimiter:
     async def acquire(self, priority: Priority, wait_seconds: float) -> None:
         """Wait for a turn, at most `wait_seconds`; raises Exhausted where it would take longer."""
         deadline = self._clock.monotonic() + wait_seconds
-        while True:
-            result = await self._ask(priority)
-            if result.granted:
-                return
-            left = deadline - self._clock.monotonic()
-            if result.wait_seconds > left:
-                metrics.QUOTA_REFUSALS.labels(priority=priority.name.lower()).inc()
-                raise Exhausted(
-                    "The quota at CoinGecko is used up for now",
-                    retry_after_seconds=max(result.wait_seconds, 0.1),
-                )
-            await asyncio.sleep(result.wait_seconds)
+        self._waiting[priority] += 1
+        try:
+            while True:
+                result = await self._ask(priority)
+                if result.granted:
+                    return
+                now = self._clock.monotonic()
+                self._turn_at[priority] = now + result.wait_seconds
+                if result.wait_seconds > deadline - now:
+                    metrics.QUOTA_REFUSALS.labels(priority=priority.name.lower()).inc()
+                    raise Exhausted(
+                        "The quota at CoinGecko is used up for now",
+                        retry_after_seconds=max(result.wait_seconds, 0.1),
+                    )
+                await asyncio.sleep(result.wait_seconds)
+        finally:
+            self._waiting[priority] -= 1
+
+    def seconds_to_turn(self, priority: Priority) -> float | None:
+        """Return when the next call that waits at this priority may start; None where none waits."""
+        left = self._turn_at.get(priority, 0.0) - self._clock.monotonic()
+        return left if self._waiting[priority] and left > 0 else None
+
+    def waiting(self) -> dict[Priority, int]:
+        """Return how many calls wait for their turn by priority, most urgent first, where any do."""
+        return {priority: self._waiting[priority] for priority in Priority if self._waiting[priority]}
+
+    async def calls_left(self) -> int:
+        """Return how many calls the plan still allows in this minute."""
+        seen = await self.usage()
+        return max(0, seen.minute_limit - seen.minute_used)
 
     async def refused(self, retry_after_seconds: float) -> None:
         """The upstream answered 429."""

@@ -984,12 +984,17 @@ class StreamHistoryRequest(_message.Message):
     FROM_TIME_FIELD_NUMBER: _builtins.int
     TO_TIME_FIELD_NUMBER: _builtins.int
     KNOWN_AT_FIELD_NUMBER: _builtins.int
+    BULK_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     max_age_seconds: _builtins.float
     """As in GetPricesRequest, for each coin; one that is too old comes as an error."""
     interval: Global___CandleInterval.ValueType
     """As in GetHistoryRequest."""
+    bulk: _builtins.bool
+    """True for a reader that can wait, such as a training: it comes after callers when calls are short, and waits
+    for the rate limit in place of an error.
+    """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 250 ids."""
@@ -1011,10 +1016,11 @@ class StreamHistoryRequest(_message.Message):
         from_time: _timestamp_pb2.Timestamp | None = ...,
         to_time: _timestamp_pb2.Timestamp | None = ...,
         known_at: _timestamp_pb2.Timestamp | None = ...,
+        bulk: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "from_time", b"from_time", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "days", b"days", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "days", b"days", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
