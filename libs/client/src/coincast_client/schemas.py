@@ -1084,6 +1084,7 @@ class TrainingPairedTest(Reply):
     mean_loss_b: float | None
     statistic: float | None
     p_value: float | None
+    horizon_hours: int
 
 
 class TrainingPromoteVersionResponse(Reply):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from coincast_modelkit.artifact import HorizonRecord, Record
-from coincast_training.registry.paired_tests import MIN_DATES, PairedTest, verdict
+from coincast_training.registry.paired_tests import MIN_DATES, PairedTest, spans, verdict
 
 Skill = Callable[[HorizonRecord], float | None]
 LOSSES = {"CRPS": "crps", "MAE": "absolute_error"}
@@ -50,7 +50,7 @@ def compare_records(candidate: Record, production: Record, tests: Sequence[Paire
         return RecordComparison(
             gains, "by the means of each one's own record, as they share too few forecasts"
         )
-    ours, theirs = (_days(record) for record in (candidate, production))
+    ours, theirs = (spans(record.horizons) for record in (candidate, production))
     return RecordComparison({}, f"its record is of {ours}, production's of {theirs}")
 
 
@@ -77,7 +77,3 @@ def _gain(candidate: Record, production: Record, skill: Skill) -> float | None:
 def _span(horizon: HorizonRecord) -> tuple[int, int]:
     """Return the horizon in days and in hours, of which one is zero."""
     return horizon.horizon_days, horizon.horizon_hours
-
-
-def _days(record: Record) -> str:
-    return f"{', '.join(str(horizon.horizon_days) for horizon in record.horizons) or 'no'} days"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
+from coincast_modelkit.hourly.candles import HOURS_A_DAY
 from coincast_training.pipeline import losses
 from coincast_training.trainers.base import WalkForward
 
@@ -17,9 +19,23 @@ MIN_DATES = 10
 MOST_DAYS, MOST_HORIZONS = 1_000_000, 10_000
 
 
+class Horizon(Protocol):
+    """Anything at a horizon in days or in hours; the other is zero."""
+
+    @property
+    def horizon_days(self) -> int:
+        """Return the days."""
+        ...
+
+    @property
+    def horizon_hours(self) -> int:
+        """Return the hours."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """One loss at one horizon; the statistic is positive where b is better."""
+    """One loss at one horizon, in days or else in hours; the statistic is positive where b is better."""
 
     horizon_days: int
     loss: str
@@ -29,11 +45,18 @@ class PairedTest:
     mean_loss_b: float
     statistic: float
     p_value: float
+    horizon_hours: int = 0
 
 
-def paired_tests(a: WalkForward, b: WalkForward) -> list[PairedTest]:
-    """Tests at every horizon that both forecast, on the coins and days that both forecast; a row that is not
-    whole in either is left out.
+def paired_tests(a: WalkForward, b: WalkForward, *, hourly: bool = False) -> list[PairedTest]:
+    """Test every horizon that both forecast, on the coins and days that both forecast.
+
+    A row that is not whole in either is left out.
+
+    Args:
+        a: Forecasts of one version.
+        b: Forecasts of the other.
+        hourly: Whether horizons are in hours.
     """
     at_a, at_b = _common(a, b)
     horizons, origins = a.horizons[at_a], a.origins[at_a]
@@ -43,7 +66,10 @@ def paired_tests(a: WalkForward, b: WalkForward) -> list[PairedTest]:
         whole = np.isfinite(loss_a) & np.isfinite(loss_b)
         for horizon in np.unique(horizons[whole]):
             rows = whole & (horizons == horizon)
-            tests.append(_test(int(horizon), name, loss_a[rows], loss_b[rows], origins[rows]))
+            overlap_days = -(-int(horizon) // HOURS_A_DAY) if hourly else int(horizon)
+            test = _test(name, loss_a[rows], loss_b[rows], origins[rows], overlap_days=overlap_days)
+            days, hours = (0, int(horizon)) if hourly else (int(horizon), 0)
+            tests.append(replace(test, horizon_days=days, horizon_hours=hours))
     return tests
 
 
@@ -67,16 +93,18 @@ def _keys(forecast: WalkForward, coins: NDArray[np.str_]) -> NDArray[np.int64]:
 
 
 def _test(
-    horizon: int, name: str, loss_a: Floats, loss_b: Floats, origins: NDArray[np.datetime64]
+    name: str, loss_a: Floats, loss_b: Floats, origins: NDArray[np.datetime64], *, overlap_days: int
 ) -> PairedTest:
-    """On the means of each day, since coins move together; Newey-West over the horizon, since targets
-    overlap.
+    """Test the means of each day, since coins move together; the horizon is still to be set.
+
+    Newey-West over the days of the horizon, since targets overlap.
     """
     days, day_of_row = np.unique(origins, return_inverse=True)
     daily = np.bincount(day_of_row, weights=loss_a - loss_b) / np.bincount(day_of_row)
-    statistic, p_value = diebold_mariano(daily, lags=horizon - 1) if len(days) >= MIN_DATES else (0.0, 1.0)
+    enough = len(days) >= MIN_DATES
+    statistic, p_value = diebold_mariano(daily, lags=overlap_days - 1) if enough else (0.0, 1.0)
     return PairedTest(
-        horizon_days=horizon,
+        horizon_days=0,
         loss=name,
         forecasts=len(loss_a),
         days=len(days),
@@ -111,16 +139,19 @@ def verdict(a: str, b: str, tests: Sequence[PairedTest]) -> str:
     telling = [
         test for test in tests if test.loss == "crps" and test.p_value < 0.05 / max(1, len(tests) // 2)
     ]
-    for_b = [test.horizon_days for test in telling if test.statistic > 0]
-    for_a = [test.horizon_days for test in telling if test.statistic < 0]
+    for_b = [test for test in telling if test.statistic > 0]
+    for_a = [test for test in telling if test.statistic < 0]
     if for_b and not for_a:
-        return f"{b} is better by CRPS at {_days(for_b)}."
+        return f"{b} is better by CRPS at {spans(for_b)}."
     if for_a and not for_b:
-        return f"{a} is better by CRPS at {_days(for_a)}."
+        return f"{a} is better by CRPS at {spans(for_a)}."
     if for_a and for_b:
-        return f"{a} is better by CRPS at {_days(for_a)}, {b} at {_days(for_b)}."
+        return f"{a} is better by CRPS at {spans(for_a)}, {b} at {spans(for_b)}."
     return f"The data does not tell {a} and {b} apart at 5 %."
 
 
-def _days(horizons: list[int]) -> str:
-    return ", ".join(str(horizon) for horizon in horizons) + " days"
+def spans(horizons: Sequence[Horizon]) -> str:
+    """Return horizons in words, such as `1, 7 days` or `6, 24 hours`."""
+    days = ", ".join(str(h.horizon_days) for h in horizons if h.horizon_days)
+    hours = ", ".join(str(h.horizon_hours) for h in horizons if h.horizon_hours)
+    return " and ".join([f"{days} days"] * bool(days) + [f"{hours} hours"] * bool(hours)) or "no days"

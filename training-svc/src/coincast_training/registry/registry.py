@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Conflict, InvalidInput, NotReady, Unavailable
 from coincast_modelkit.artifact import Aliases, read_aliases
-from coincast_training.domain import ALIASES, AuditEntry
+from coincast_training.domain import ALIASES, HOURLY_MODELS, AuditEntry
 from coincast_training.registry import promotion_gate, rollback
 from coincast_training.registry.aliases import with_alias, write_aliases
 from coincast_training.registry.audit import AuditLog
@@ -176,7 +176,9 @@ class Registry:
             return promotion_gate.evaluate(candidate.record, None, self._bounds)
         serving = self.versions.get(model, production)
         if rerun is not None and rerun.version == production:
-            tests = paired_tests(rerun.forecasts, self.walk_forward(model, version))
+            tests = paired_tests(
+                rerun.forecasts, self.walk_forward(model, version), hourly=model in HOURLY_MODELS
+            )
         else:
             rerun, tests = None, self._paired(model, production, version)
         decision = promotion_gate.evaluate(
@@ -187,9 +189,13 @@ class Registry:
     def _paired(self, model: str, version_a: str, version_b: str) -> list[PairedTest]:
         """Tests on the forecasts that both made; none where a version kept no forecasts."""
         try:
-            return paired_tests(self.walk_forward(model, version_a), self.walk_forward(model, version_b))
+            return self._tests(model, version_a, version_b)
         except NotReady:
             return []
+
+    def _tests(self, model: str, version_a: str, version_b: str) -> list[PairedTest]:
+        a, b = self.walk_forward(model, version_a), self.walk_forward(model, version_b)
+        return paired_tests(a, b, hourly=model in HOURLY_MODELS)
 
     def rollback(
         self, model: str, *, reason: str, requested_by: str, expected_revision: int | None = None
@@ -249,7 +255,7 @@ class Registry:
     def compare(self, model: str, version_a: str, version_b: str) -> Comparison:
         """The records of two versions, and a paired test on the forecasts that both made."""
         a, b = self.versions.get(model, version_a), self.versions.get(model, version_b)
-        tests = paired_tests(self.walk_forward(model, version_a), self.walk_forward(model, version_b))
+        tests = self._tests(model, version_a, version_b)
         return Comparison(a=a, b=b, tests=tests, verdict=verdict(version_a, version_b, tests))
 
     def walk_forward(self, model: str, version: str) -> WalkForward:

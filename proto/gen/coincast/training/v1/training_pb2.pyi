@@ -770,6 +770,7 @@ class PairedTest(_message.Message):
     MEAN_LOSS_B_FIELD_NUMBER: _builtins.int
     STATISTIC_FIELD_NUMBER: _builtins.int
     P_VALUE_FIELD_NUMBER: _builtins.int
+    HORIZON_HOURS_FIELD_NUMBER: _builtins.int
     horizon_days: _builtins.int
     loss: _builtins.str
     """crps or absolute_error."""
@@ -779,6 +780,8 @@ class PairedTest(_message.Message):
     statistic: _builtins.float
     """Positive where b is better."""
     p_value: _builtins.float
+    horizon_hours: _builtins.int
+    """Set for a horizon in hours; horizon_days is 0 then."""
     def __init__(
         self,
         *,
@@ -789,10 +792,11 @@ class PairedTest(_message.Message):
         mean_loss_b: _builtins.float = ...,
         statistic: _builtins.float = ...,
         p_value: _builtins.float = ...,
+        horizon_hours: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forecasts", b"forecasts", "horizon_days", b"horizon_days", "loss", b"loss", "mean_loss_a", b"mean_loss_a", "mean_loss_b", b"mean_loss_b", "p_value", b"p_value", "statistic", b"statistic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forecasts", b"forecasts", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "loss", b"loss", "mean_loss_a", b"mean_loss_a", "mean_loss_b", b"mean_loss_b", "p_value", b"p_value", "statistic", b"statistic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
