@@ -132,7 +132,7 @@ def build_services(
             plausibility=plausibility,
             archive=archive,
             filler=filler,
-            priceless=source.is_priceless,
+            source=source,
         ),
         backfill=backfill,
         repair=RepairJob(archive, filler, prices),
@@ -348,7 +348,7 @@ def make_documents(
     plausibility: PlausibilityChecker,
     archive: Archive,
     filler: GapFiller,
-    priceless: Callable[[str], bool],
+    source: QuoteFetcher,
 ) -> PassthroughService:
     """CoinGecko's documents as they are."""
     settings = infrastructure.settings
@@ -363,7 +363,8 @@ def make_documents(
         fresh_seconds=settings.prices_fresh_seconds,
         quoted=catalogue.quoted,
         unknown=catalogue.surely_unknown,
-        priceless=priceless,
+        priceless=source.is_priceless,
+        zero=source.zero_quote,
     )
     cleaner = PayloadSanitizer(quality.note, plausibility.plausible)
     validator = SeriesValidator(archive, plausibility, infrastructure.clock, quality.note)

@@ -11,6 +11,9 @@ from coincast_chassis.errors import InvalidInput
 
 MAX_IDS = 250
 MAX_CURRENCIES = 20
+# With repetitions; what a client sends beyond this is not read.
+MAX_RAW_IDS = 4 * MAX_IDS
+MAX_RAW_CURRENCIES = 4 * MAX_CURRENCIES
 # CoinGecko's list has ids such as `-10`, `1move token` and `boringdao-[old]`. What does not fit cannot name a
 # file or a path either.
 ID = re.compile(r"[a-z0-9_\-\[(][a-z0-9._\- \[\]()]{0,127}")
@@ -37,11 +40,17 @@ def canonical_currency(text: str, field: str = "vs_currency") -> str:
 
 
 def split_ids(texts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(canonical ids in order of first mention, texts that cannot be ids). Raises InvalidInput for none
-    or too many.
+    """Return canonical ids in order of first mention, and texts that cannot be ids.
+
+    Repeated ids are one. More than four times the limit is refused before any id is looked at.
+
+    Raises:
+        InvalidInput: None or too many are given.
     """
     if not texts:
         raise InvalidInput("name at least one coin id, as in ids=bitcoin", field="ids")
+    if len(texts) > MAX_RAW_IDS:
+        raise InvalidInput(f"at most {MAX_IDS} ids a call; {len(texts)} were given", field="ids")
     good: dict[str, None] = {}
     bad: dict[str, None] = {}
     for text in texts:
@@ -56,7 +65,15 @@ def split_ids(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def canonical_currencies(texts: Sequence[str]) -> list[str]:
-    """Canonical codes in order of first mention; none means usd."""
+    """Return canonical codes in order of first mention; none means usd.
+
+    Raises:
+        InvalidInput: A text is no code, or too many are given.
+    """
+    if len(texts) > MAX_RAW_CURRENCIES:
+        raise InvalidInput(
+            f"at most {MAX_CURRENCIES} currencies a call; {len(texts)} were given", field="vs_currencies"
+        )
     values = list(dict.fromkeys(canonical_currency(text, "vs_currencies") for text in texts)) or ["usd"]
     if len(values) > MAX_CURRENCIES:
         raise InvalidInput(

@@ -18,6 +18,7 @@ from coincast_market_data.cache.entry import CacheKind
 from coincast_market_data.cache.leases import KeyLeases
 from coincast_market_data.cache.read_through import ReadThrough
 from coincast_market_data.cache.redis_store import RedisStore
+from coincast_market_data.cache.signature import HmacSigner
 from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
 from coincast_market_data.coingecko.api_plans import ActivePlan, ApiPlan, PlanName
 from coincast_market_data.coingecko.availability import UpstreamAvailability
@@ -126,7 +127,9 @@ async def open_infrastructure(
         availability=availability,
     )
     stack.push_async_callback(upstream.aclose)
-    store = RedisStore(client, executor, prefix)
+    secret = settings.cache_secret
+    signer = HmacSigner(secret.get_secret_value().encode()) if secret is not None else None
+    store = RedisStore(client, executor, prefix, signer)
     pool = PoolStats(http, raw)
     return Infrastructure(
         settings=settings,

@@ -94,6 +94,12 @@ class Settings(ServiceSettings):
         0.05, gt=0, le=5, description="What one request may lose to a Redis that does not answer, in all."
     )
 
+    cache_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Signs cached values in Redis, the same for all replicas; at least 16 characters.",
+    )
+
     prices_fresh_seconds: float = Field(30.0, gt=0, description="How long prices are fresh.")
     markets_fresh_seconds: float = Field(
         60.0, gt=0, description="How long market tables and single documents are fresh."

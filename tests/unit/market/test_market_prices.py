@@ -65,8 +65,8 @@ class Rig:
         self.upstream = FakePrices(self.clock)
         cache = TwoLevelCache(quote_kind(30, 3600), NullStore(), self.clock, CacheStats(), max_entries=1000)
         judge = PlausibilityChecker(OutlierDetector(), cache, NoArchive(), self.clock, self.clock)
-        source = QuoteFetcher(self.upstream, cache, self.clock, judge, lambda *_: None)
-        self.batcher = PriceBatcher(source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
+        self.source = QuoteFetcher(self.upstream, cache, self.clock, judge, lambda *_: None)
+        self.batcher = PriceBatcher(self.source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
         self.hot = PairPopularity()
         self.prices = PriceService(
             cache,
@@ -279,3 +279,36 @@ async def test_a_price_older_than_the_known_one_is_put_aside() -> None:
     found = await rig.prices.get(["bitcoin"], [])
     assert found.prices[0].provenance.as_of == NOW - TRADED_BEFORE_SECONDS
     assert "older" in found.prices[0].provenance.reason
+
+
+@pytest.mark.parametrize(
+    ("query", "document"),
+    [
+        ({"ids": "dead", "vs_currencies": "usd"}, {"dead": {"usd": 0}}),
+        ({"ids": "dead,bitcoin", "vs_currencies": "usd"}, {"dead": {"usd": 0}, "bitcoin": {"usd": 100_000}}),
+        ({"ids": "dead", "vs_currencies": "usd", "precision": "full"}, {"dead": {"usd": 0}}),
+        (
+            {"ids": "dead", "vs_currencies": "usd", "include_market_cap": "true"},
+            {"dead": {"usd": 0, "usd_market_cap": 5.0}},
+        ),
+    ],
+)
+async def test_a_price_of_zero_is_passed_on(query: dict[str, str], document: dict[str, object]) -> None:
+    rig = Rig()
+    rig.upstream.prices["dead"] = 0.0
+    simple = SimplePriceService(
+        rig.prices,
+        fresh_seconds=30.0,
+        quoted=every_code,
+        unknown=none_unknown,
+        priceless=rig.source.is_priceless,
+        zero=rig.source.zero_quote,
+    )
+    for _ in range(2):
+        assert orjson.loads((await simple.get(query)).value) == document
+    assert rig.upstream.calls == 1
+    found = await rig.prices.get(["dead"], [])
+    assert not found.prices, "no price to compute with"
+    rig.upstream.prices["dead"] = 3.0
+    rig.clock.advance(61)
+    assert orjson.loads((await simple.get(query)).value)["dead"]["usd"] == 3.0

@@ -12,6 +12,8 @@ from typing import cast
 
 import redis.asyncio
 
+from coincast_market_data import metrics
+from coincast_market_data.cache.signature import NoSignature, ValueSigner
 from coincast_market_data.ports import Claim
 from coincast_market_data.redis_executor import RedisExecutor
 
@@ -32,7 +34,14 @@ return 1
 class RedisStore:
     """Reads and writes through the executor, all keys of a call in one round trip."""
 
-    def __init__(self, client: redis.asyncio.Redis, executor: RedisExecutor, prefix: str) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        executor: RedisExecutor,
+        prefix: str,
+        signer: ValueSigner | None = None,
+    ) -> None:
+        self._signer: ValueSigner = signer or NoSignature()
         self._client = client
         self._executor = executor
         self._prefix = prefix
@@ -64,7 +73,7 @@ class RedisStore:
         async def command() -> list[object]:
             return list(await self._client.mget(names))
 
-        return _values(keys, await self._executor.execute("read", command))
+        return self._verified(keys, await self._executor.execute("read", command))
 
     async def claim(self, keys: Sequence[str]) -> Claim:
         """Take the leases of keys that no other replica is fetching; of all keys, where Redis is away."""
@@ -84,7 +93,7 @@ class RedisStore:
         mine = [key for key in keys if key not in elsewhere]
         if reply:
             self._held.update(mine)
-        return Claim(tuple(mine), elsewhere, _values(keys, values))
+        return Claim(tuple(mine), elsewhere, self._verified(keys, values))
 
     async def look(self, keys: Sequence[str]) -> Claim:
         """As `claim`, taking nothing: values that are there, and what is still being fetched elsewhere."""
@@ -98,16 +107,17 @@ class RedisStore:
             return Claim(tuple(keys), frozenset(), {})
         elsewhere = frozenset(self._foreign(keys, reply[len(keys) :]))
         mine = tuple(key for key in keys if key not in elsewhere)
-        return Claim(mine, elsewhere, _values(keys, reply[: len(keys)]))
+        return Claim(mine, elsewhere, self._verified(keys, reply[: len(keys)]))
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
         """Keep the items for so long, behind the caller's back; their leases are given up with it."""
         held = [key for key in items if key in self._held]
         self._held.difference_update(held)
+        signed = {key: self._signer.sign(key, value) for key, value in items.items()}
 
         async def command() -> bool:
             async with self._client.pipeline(transaction=False) as pipe:
-                for key, value in items.items():
+                for key, value in signed.items():
                     pipe.set(self._prefix + key, value, px=int(ttl_seconds * 1000))
                 if held:
                     pipe.eval(RELEASE, len(held), *(self._lease(key) for key in held), self._token)
@@ -130,6 +140,17 @@ class RedisStore:
             )
 
         self._executor.submit("release", command)
+
+    def _verified(self, keys: Sequence[str], values: Sequence[object] | None) -> Mapping[str, bytes]:
+        """Return the values whose signature is right; the others read as missing and are counted."""
+        found = {}
+        for key, stored in _values(keys, values).items():
+            value = self._signer.verify(key, stored)
+            if value is None:
+                metrics.REDIS_ERRORS.labels(operation="read", reason="signature").inc()
+            else:
+                found[key] = value
+        return found
 
     def _lease(self, key: str) -> str:
         return f"{self._prefix}lease:{key}"

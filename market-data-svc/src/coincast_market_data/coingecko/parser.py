@@ -124,6 +124,22 @@ def _quote(coin: str, currency: str, row: Any, now: float) -> Quote | Reject | N
     )
 
 
+def zero_quote_of(pair: Pair, row: Any) -> Quote | None:
+    """Return the quote of a row of `simple/price` whose price is exactly 0; None for every other row."""
+    coin, currency = pair
+    if not isinstance(row, dict) or number(row.get(currency)) != 0:
+        return None
+    return Quote(
+        id=coin,
+        vs_currency=currency,
+        price=0.0,
+        market_cap=amount(row.get(f"{currency}_market_cap")),
+        volume_24h=amount(row.get(f"{currency}_24h_vol")),
+        change_24h_percent=number(row.get(f"{currency}_24h_change")),
+        last_updated_at=number(row.get("last_updated_at")),
+    )
+
+
 def quote_figure_faults(
     document: Mapping[str, Any], pairs: Iterable[Pair]
 ) -> Iterator[tuple[Pair, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import orjson
 
 from coincast_chassis.json_numbers import round_numbers
+from coincast_chassis.resilience.bounded_cache import BoundedCache
 from coincast_market_data.domain import (
     Candle,
     History,
@@ -44,14 +44,10 @@ def markets_json(markets: Markets) -> bytes:
 
 
 class EncodedCandleCache:
-    """Candles as JSON, kept until a candle changes: encoding years of them costs more than all else in a
-    reply.
-    """
+    """Cache candles as JSON until a candle changes; encoding years of them costs most of a reply."""
 
     def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
-        self._ready: OrderedDict[tuple[str, str, date, int, int], bytes] = OrderedDict()
-        self._max_bytes = max_bytes
-        self._bytes = 0
+        self._ready: BoundedCache[tuple[str, str, date, int, int], bytes] = BoundedCache(max_bytes=max_bytes)
 
     def history_json(self, history: History) -> bytes:
         """One object: the coin, where it stands, and its candles, oldest first."""
@@ -78,12 +74,8 @@ class EncodedCandleCache:
         key = (history.id, history.vs_currency, first, len(history.candles), history.revision)
         found = self._ready.get(key)
         if found is None:
-            found = self._ready[key] = _encode([_candle(candle) for candle in history.candles])
-            self._bytes += len(found)
-            while self._bytes > self._max_bytes and len(self._ready) > 1:
-                _, dropped = self._ready.popitem(last=False)
-                self._bytes -= len(dropped)
-        self._ready.move_to_end(key)
+            found = _encode([_candle(candle) for candle in history.candles])
+            self._ready.put(key, found)
         return found
 
 

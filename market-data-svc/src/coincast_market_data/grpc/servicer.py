@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -238,4 +239,11 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
 
 def _max_age(request: WithAge) -> float | None:
-    return request.max_age_seconds if request.HasField("max_age_seconds") else None
+    if not request.HasField("max_age_seconds"):
+        return None
+    age = request.max_age_seconds
+    if not math.isfinite(age) or age < 0:
+        raise InvalidInput(
+            f"max_age_seconds must be a finite number, 0 or more; {age} was given", field="max_age_seconds"
+        )
+    return age

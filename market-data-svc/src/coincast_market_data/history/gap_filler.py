@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -111,7 +110,7 @@ class GapFiller:
         self._spot = spot
         self._hours = hours
         # From which day on hours were last requested, and until when they are not requested again.
-        self._hours_requested: dict[tuple[str, str], tuple[date, float]] = {}
+        self._hours_requested: LRUCache[tuple[str, str], tuple[date, float]] = LRUCache(MOST_COINS_REMEMBERED)
         self._series = series
         self._archive = archive
         self._clock = clock
@@ -119,7 +118,7 @@ class GapFiller:
         self.reach_days = reach_days
         self._hourly = hourly_chunks
         self._at_once = calls_at_once
-        self._absent: OrderedDict[tuple[str, str], KnownAbsences] = OrderedDict()
+        self._absent: LRUCache[tuple[str, str], KnownAbsences] = LRUCache(MOST_COINS_REMEMBERED)
         self._turns = FetchCoalescer()
         self._suspects = ConfirmationTracker()
         # The days on islands of an archive, by its revision; to find them reads the whole history.
@@ -291,8 +290,6 @@ class GapFiller:
             if not found_any:
                 break
         await self._archive.flush(coin, currency)
-        if len(self._hours_requested) > MOST_COINS_REMEMBERED:
-            self._hours_requested.clear()
         pause = self.seconds_hours_in_doubt(coin, currency) or HOURS_RETRY_SECONDS
         self._hours_requested[coin, currency] = (start, self._clock.now() + pause)
         after = len(await self._hours.read(coin, currency)) if self._hours else 0
@@ -596,9 +593,6 @@ class GapFiller:
         found = self._absent.get((coin, currency))
         if found is None or found.requested_on != today:
             found = self._absent[coin, currency] = KnownAbsences(today)
-            self._absent.move_to_end((coin, currency))
-            if len(self._absent) > MOST_COINS_REMEMBERED:
-                self._absent.popitem(last=False)
         return found
 
     def _note_absent(

@@ -16,9 +16,15 @@ from coincast_market_data.cache.entry import CacheEntry, CacheKind
 from coincast_market_data.cache.freshness import FreshnessPolicy
 from coincast_market_data.cache.negative import SetAside
 from coincast_market_data.cache.two_level import TwoLevelCache
-from coincast_market_data.coingecko.parser import Pair, parse_quotes, price_fault, quote_figure_faults
+from coincast_market_data.coingecko.parser import (
+    Pair,
+    parse_quotes,
+    price_fault,
+    quote_figure_faults,
+    zero_quote_of,
+)
 from coincast_market_data.domain import Quote
-from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
 from coincast_market_data.prices.batcher import Outcome
 from coincast_market_data.prices.chunking import Chunk
 
@@ -95,10 +101,17 @@ class QuoteFetcher:
         self._note = note
         # Coins that CoinGecko lists and gives no price for: `{"id": {}}`.
         self._priceless: LRUCache[str, None] = LRUCache(MAX_PRICELESS)
+        # Prices of exactly 0, which CoinGecko gives for coins that are not traded any more. Nothing is
+        # computed with them; the mirror passes them on.
+        self._zeros: LRUCache[Pair, CacheEntry[Quote]] = LRUCache(MAX_PRICELESS)
 
     def is_priceless(self, coin: str) -> bool:
         """Return whether CoinGecko last answered a coin with an empty row, not by leaving it out."""
         return coin in self._priceless
+
+    def zero_quote(self, pair: Pair) -> CacheEntry[Quote] | None:
+        """Return the last quote of a pair whose price is 0 at CoinGecko."""
+        return self._zeros.get(pair)
 
     async def fetch(self, chunk: Chunk, priority: Priority) -> dict[Pair, Outcome]:
         """An entry for each pair of the chunk, or the reason why its figure was quarantined."""
@@ -108,6 +121,7 @@ class QuoteFetcher:
         good, bad = parse_quotes(reply.document, chunk.ids, chunk.currencies, reply.received_at)
         await self._judge.prepare(pair for pair, quote in good.items() if quote is not None)
         stored_at = self._clock.now()
+        self._note_zeros(chunk.pairs(), reply, stored_at)
         entries: dict[Pair, CacheEntry[Quote | None]] = {}
         faults = {pair: reject.reason for pair, reject in bad.items()}
         for pair, figure, fault in quote_figure_faults(reply.document, good):
@@ -133,6 +147,15 @@ class QuoteFetcher:
                 self._priceless[coin] = None
             else:
                 self._priceless.pop(coin, None)
+
+    def _note_zeros(self, pairs: Iterable[Pair], reply: UpstreamReply, stored_at: float) -> None:
+        rows = reply.document if isinstance(reply.document, dict) else {}
+        for pair in pairs:
+            quote = zero_quote_of(pair, rows.get(pair[0]))
+            if quote is None:
+                self._zeros.pop(pair, None)
+            else:
+                self._zeros[pair] = CacheEntry(quote, stored_at, reply.received_at, reply.seconds)
 
     def _with_plausible_cap(self, pair: Pair, quote: Quote | None) -> Quote | None:
         """Without a market cap that would mean a tenfold supply from one fetch to the next."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from coincast_chassis.errors import InvalidInput
+from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.read_through import ServedValue
 from coincast_market_data.coingecko.error_mapping import error_reply_of
+from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Provenance, Quote, Quoted
 from coincast_market_data.identifiers import MAX_CURRENCIES, split_ids
 from coincast_market_data.item_errors import PASSING, raise_if_all_failed
@@ -41,12 +45,14 @@ class SimplePriceService:
         quoted: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
         priceless: Callable[[str], bool],
+        zero: Callable[[Pair], CacheEntry[Quote] | None] = lambda _pair: None,
     ) -> None:
         self._prices = prices
         self._fresh_seconds = fresh_seconds
         self._quoted = quoted
         self._unknown = unknown
         self._priceless = priceless
+        self._zero = zero
 
     def provenance_of_now(self) -> Provenance:
         """Return the provenance of a reply that was looked up just now and has no figures."""
@@ -67,6 +73,12 @@ class SimplePriceService:
         answers = await asyncio.gather(*(self._prices.get(ids, part, max_age_seconds) for part in parts))
         found = [item for answer in answers for item in answer.prices]
         failures = [failure for answer in answers for failure in answer.failures]
+        have = {(item.quote.id, item.quote.vs_currency) for item in found}
+        zeros = self._zeros(pair for pair in itertools.product(split_ids(ids)[0], codes) if pair not in have)
+        found += zeros
+        # A price of 0 was put aside; the mirror passes it on as CoinGecko does.
+        zero_coins = {item.quote.id for item in zeros}
+        failures = [failure for failure in failures if failure.id not in zero_coins]
         if not found:
             _raise_refusal(failures)
         raise_if_all_failed(failures, len(found))
@@ -80,6 +92,17 @@ class SimplePriceService:
                 # CoinGecko lists the coin and has no price of it.
                 document[coin] = {}
         return ServedValue(orjson.dumps(document), where, left)
+
+    def _zeros(self, pairs: Iterable[Pair]) -> list[Quoted]:
+        now = self._prices.nothing_found()
+        quoted = []
+        for pair in pairs:
+            entry = self._zero(pair)
+            if entry is not None:
+                age = max(0.0, now.as_of - entry.fetched_at)
+                where = replace(now, as_of=entry.fetched_at, age_seconds=age, stale=age > self._fresh_seconds)
+                quoted.append(Quoted(entry.value, where))
+        return quoted
 
     def _of_no_currency(self, ids: Sequence[str]) -> ServedValue[bytes]:
         coins = split_ids(ids)[0]
@@ -130,6 +153,8 @@ def spot(price: float, currency: str, digits: int | str | None) -> float:
         currency: Lower-case code; coins have more decimals than money.
         digits: `full`, a number of decimals, or None for CoinGecko's own rounding by size.
     """
+    if price == 0:
+        return 0
     if digits == "full":
         return price
     if isinstance(digits, int):

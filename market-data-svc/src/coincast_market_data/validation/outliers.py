@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from coincast_market_data.coingecko.parser import Pair
 
@@ -39,8 +40,7 @@ class ConfirmationTracker:
     """Track figures that wait for confirmation; bounded, the newest stay."""
 
     def __init__(self, *, max_entries: int = 50_000) -> None:
-        self._seen: OrderedDict[Pair, tuple[float, float]] = OrderedDict()
-        self._max_entries = max_entries
+        self._seen: LRUCache[Pair, tuple[float, float]] = LRUCache(max_entries)
 
     def confirmed(
         self,
@@ -66,8 +66,6 @@ class ConfirmationTracker:
         if now - since >= after_seconds:
             return True
         self._seen[pair] = (first, since)
-        if len(self._seen) > self._max_entries:
-            self._seen.popitem(last=False)
         return False
 
     def forget(self, pair: Pair) -> None:
@@ -92,9 +90,8 @@ class OutlierDetector:
     """
 
     def __init__(self, *, max_entries: int = 50_000) -> None:
-        self._last: OrderedDict[Pair, GoodFigure] = OrderedDict()
+        self._last: LRUCache[Pair, GoodFigure] = LRUCache(max_entries)
         self._suspects = ConfirmationTracker(max_entries=max_entries)
-        self._max_entries = max_entries
 
     def plausible(self, pair: Pair, price: float, now: float, *, spot: bool = False) -> bool:
         """Return whether a figure may be served; remember it either way.
@@ -134,6 +131,3 @@ class OutlierDetector:
     def seed(self, pair: Pair, price: float, *, seen_at: float, until: float) -> None:
         """Take a figure from elsewhere for good; others are held against it until then."""
         self._last[pair] = GoodFigure(price, seen_at, until)
-        self._last.move_to_end(pair)
-        if len(self._last) > self._max_entries:
-            self._last.popitem(last=False)
