@@ -1,4 +1,4 @@
-"""Features against a TA library: the same indicators over 2,000 days, and one coin's last row."""
+"""Benchmark features against a TA library: the same indicators over 2,000 days, and one coin's last row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAYS, ROUNDS, LIMIT = 2000, 15, 8.0
 
 
 def candles(coin_id: str, seed: int) -> Candles:
-    """A random walk with ranges and volume."""
+    """Return a random walk with ranges and volume."""
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(0.03 * rng.standard_normal(DAYS)))
     high = close * np.exp(0.02 * rng.random(DAYS))
@@ -32,7 +32,7 @@ def candles(coin_id: str, seed: int) -> Candles:
 
 
 def by_library(d: pd.DataFrame) -> None:
-    """Twenty-one indicators as the library gives them."""
+    """Compute twenty-one indicators by the library."""
     for window in (7, 14, 28):
         RSIIndicator(d.close, window).rsi()
     oscillator = PercentagePriceOscillator(d.close, 26, 12, 9)
@@ -62,14 +62,14 @@ OURS = spec_of([
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Processor time of one call."""
+    """Return the processor time of one call."""
     began = time.process_time()
     work()
     return time.process_time() - began
 
 
 def main() -> int:
-    """Print the figures; 1 where the ratio falls short."""
+    """Print the figures; return 1 if the ratio is below the limit."""
     panel = {coin: candles(coin, i) for i, coin in enumerate(REFERENCE_COINS)}
     coin, market = panel["ethereum"], market_of(panel)
     frame = pd.DataFrame({f: getattr(coin, f) for f in ("open", "high", "low", "close", "volume")})
@@ -82,7 +82,7 @@ def main() -> int:
     }
     for work in works.values():
         work()
-    # Interleaved, so that whatever slows the machine falls on all of them.
+    # Interleaved, so that a slow moment of the machine affects all of them.
     rounds = [{name: seconds(work) for name, work in works.items()} for _ in range(ROUNDS)]
     ms = {name: 1000 * statistics.median(r[name] for r in rounds) for name in works}
     ratio = statistics.median(r["library"] / r["same"] for r in rounds)

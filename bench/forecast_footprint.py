@@ -1,8 +1,8 @@
-"""What serving takes: time to import, time to ready, resident memory: `python bench/forecast_footprint.py
-FOLDER`.
+"""Measure what serving takes: import time, time to ready, resident memory.
 
-FOLDER holds versions (bench/forecast_versions.py). FORECAST_PYTHON names the interpreter, so that the lean
-environment of the image (requirements/forecast.txt) can be measured from a developer's.
+Run with `python bench/forecast_footprint.py FOLDER`. FOLDER holds versions (bench/forecast_versions.py).
+FORECAST_PYTHON names the interpreter, so that the lean environment of the image (requirements/forecast.txt)
+can be measured from a developer's.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 
 PYTHON = os.environ.get("FORECAST_PYTHON", sys.executable)
 SERVICE = (
-    "from coincast_forecast import lean_imports; lean_imports.install(); "
+    "from coincast_forecast.runtime import import_blocker; import_blocker.install(); "
     "import coincast_chassis.run, coincast_forecast.app"
 )
 LIBRARIES = "import grpc.aio, numpy, pydantic_settings, redis.asyncio"
 
 
 def import_seconds(code: str, times: int = 5) -> tuple[float, float]:
-    """Medians of the time and of the CPU that the imports take, each time in a new process."""
+    """Return the medians of wall and CPU time of the imports, each time in a new process."""
     timed = (
         f"import time; began = time.perf_counter(), time.process_time(); {code}; "
         "print(time.perf_counter() - began[0], time.process_time() - began[1])"

@@ -1,8 +1,7 @@
-"""Latency of GetForecasts over gRPC, each figure beside what it is made of: `python
-bench/forecast_latency.py FOLDER`.
+"""Measure the latency of GetForecasts over gRPC, each figure beside that of its parts.
 
-FOLDER holds versions (bench/forecast_versions.py). Medians of interleaved rounds; the ratios are what
-counts.
+Run with `python bench/forecast_latency.py FOLDER`. FOLDER holds versions (bench/forecast_versions.py).
+Figures are medians of interleaved rounds; the ratios matter.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_forecast.runtime import import_blocker
 
 ROUNDS, TIMES = 9, 40
-# What the forecast may cost, times its parts. Network and ensemble of bench/forecast_versions.py make 50
-# Monte-Carlo passes.
+# Bounds of the forecast's time as a multiple of its parts. Network and ensemble of bench/forecast_versions.py
+# make 50 Monte-Carlo passes.
 NAMES = {"lightgbm": 3.0, "ml_ensemble": 2.0, "lstm": math.inf}
 ENSEMBLE_MS = 15.0
 COINS, CHEAPER = 250, 20.0
 
 
 def bare_predict(root: Path, model: str) -> Any:
-    """The model's own prediction of one coin at 30 horizons, at one thread."""
+    """Return the model's own prediction of one coin at 30 horizons, at one thread."""
     from coincast_modelkit.artifact import read_aliases, read_artifact
     from coincast_modelkit.features import market_of
     from coincast_modelkit.model_input import prepare
@@ -45,47 +44,45 @@ def bare_predict(root: Path, model: str) -> Any:
 
 
 def described(root: Path, model: str) -> str:
-    """The model's name; an ensemble's with the network that is a member of it, if one is."""
+    """Return the model's name, with the network if the ensemble has one."""
     from coincast_modelkit.artifact import read_aliases, read_artifact
 
     loaded = read_artifact(root, model, read_aliases(root, model).production).model
-    guest = getattr(loaded, "guest", None)
-    return (
-        f"{model} with a network of {len(guest.network.context_masks)} passes" if guest is not None else model
-    )
+    rnn = getattr(loaded, "rnn", None)
+    return f"{model} with a network of {len(rnn.network.context_masks)} passes" if rnn is not None else model
 
 
 class Verdicts:
-    """Prints figures beside their bounds, and remembers what missed one."""
+    """Print figures beside their bounds, and record which missed one."""
 
     def __init__(self) -> None:
         self.missed: list[str] = []
 
     def judged(self, what: str, holds: bool) -> str:
-        """What to print behind a figure."""
+        """Return the verdict to print after a figure."""
         if not holds:
             self.missed.append(what)
         return "ok" if holds else "OVER"
 
     def parts(self, what: str, seconds: float, limit: float, bound: float) -> None:
-        """One line: the figure, its limit, the ratio, the bound where there is one."""
+        """Print one line: the figure, its limit, the ratio, and the bound if there is one."""
         ratio = seconds / limit
-        told = f" (bound {bound:g}) {self.judged(what, ratio <= bound)}" if math.isfinite(bound) else ""
+        note = f" (bound {bound:g}) {self.judged(what, ratio <= bound)}" if math.isfinite(bound) else ""
         print(
-            f"{what:50s} {1e3 * seconds:8.2f} ms  parts {1e3 * limit:8.2f} ms  {ratio:5.2f}x{told}",
+            f"{what:50s} {1e3 * seconds:8.2f} ms  parts {1e3 * limit:8.2f} ms  {ratio:5.2f}x{note}",
             flush=True,
         )
 
     def cheaper(self, what: str, one: float, many: float, *, judged: bool) -> None:
-        """One line: many coins in a call beside one coin at a time."""
+        """Print one line: many coins in a call beside one coin at a time."""
         times = one / (many / COINS)
-        told = f" (bound {CHEAPER:g}) {self.judged(what, times >= CHEAPER)}" if judged else ""
+        note = f" (bound {CHEAPER:g}) {self.judged(what, times >= CHEAPER)}" if judged else ""
         each = f"{1e3 * many:.1f} ms, {1e6 * many / COINS:.0f} us a coin"
-        print(f"{what}: {each}, {times:.1f} times cheaper than alone{told}", flush=True)
+        print(f"{what}: {each}, {times:.1f} times cheaper than alone{note}", flush=True)
 
 
 async def main() -> None:
-    """Print all figures; exit 1 where one is over its bound."""
+    """Print all figures; exit 1 if one exceeds its bound."""
     root, verdicts = Path(sys.argv[1]), Verdicts()
     async with market() as target:
         await uncached(target, root, verdicts)
@@ -94,12 +91,12 @@ async def main() -> None:
 
 
 def asking(stub: ForecastServiceStub, request: pb.GetForecastsRequest) -> Callable[[], Awaitable[Any]]:
-    """A call of that request."""
+    """Return a function that sends the request."""
     return lambda: stub.GetForecasts(request, timeout=60)
 
 
 async def uncached(target: str, root: Path, verdicts: Verdicts) -> None:
-    """Warm history, every forecast computed anew: the forecast cache is off."""
+    """Measure forecasts of a warm history with the forecast cache off."""
     async with forecast_service(target, root, forecast_cache_rows=0) as (stub, _):
         for model, bound in NAMES.items():
             request = pb.GetForecastsRequest(ids=["bitcoin"], days=30, model=model)
@@ -120,12 +117,12 @@ async def uncached(target: str, root: Path, verdicts: Verdicts) -> None:
             if model == "ml_ensemble":
                 holds = verdicts.judged("milliseconds", 1e3 * figures["forecast"] < ENSEMBLE_MS)
                 print(f"  below {ENSEMBLE_MS:g} ms on a quiet machine: {holds}")
-            what = f"{model}, {COINS} coins in one call, each computed and drawn anew"
+            what = f"{model}, {COINS} coins in one call, each computed and rendered"
             await _many(stub, request, what, verdicts, judged=False)
 
 
 async def cached(target: str, root: Path, verdicts: Verdicts) -> None:
-    """The same forecast again, and many coins in one call."""
+    """Measure a repeated forecast, and many coins in one call."""
     async with forecast_service(target, root) as (stub, _):
         for days in (7, 30):
             one = pb.GetForecastsRequest(ids=["bitcoin"], days=days, model="lightgbm")
@@ -133,18 +130,18 @@ async def cached(target: str, root: Path, verdicts: Verdicts) -> None:
             async with echo(reply) as (echoed, _):
                 calls = {"kept": asking(stub, one), "echo": asking(echoed, one)}
                 figures = await interleaved(calls, rounds=ROUNDS, times=TIMES * 3)
-            what = f"a kept forecast, {days} days, against an echo"
+            what = f"a cached forecast, {days} days, against an echo"
             verdicts.parts(what, figures["kept"], figures["echo"], 1.5)
-            await _many(stub, one, f"{COINS} coins in one call, {days} days, kept", verdicts, judged=True)
+            await _many(stub, one, f"{COINS} coins in one call, {days} days, cached", verdicts, judged=True)
 
 
 async def _many(
     stub: ForecastServiceStub, one: pb.GetForecastsRequest, what: str, verdicts: Verdicts, *, judged: bool
 ) -> None:
-    """One coin at a time beside many in a call, both by the same model.
+    """Measure one coin at a time beside many in a call, both by the same model.
 
-    Judged as the service serves: a forecast of a warm history is kept until its coin has a new day. With the
-    cache off, what is left is 7,500 days drawn and encoded, which no batch makes cheaper.
+    The bound applies as the service serves: a forecast of a warm history is cached until its coin has a new
+    day. With the cache off, 7,500 days are computed and encoded, which no batch makes cheaper.
     """
     ids = [f"like-{i}" for i in range(COINS)]
     batch = pb.GetForecastsRequest(ids=ids, days=one.days, model=one.model)
@@ -155,7 +152,7 @@ async def _many(
 
 
 async def _until_served(stub: ForecastServiceStub, batch: pb.GetForecastsRequest) -> None:
-    """Until the model itself serves every coin: on a busy machine the first call may run into its limit."""
+    """Wait until the model itself serves every coin: on a busy machine the first call may be late."""
     for _ in range(20):
         reply = await stub.GetForecasts(batch, timeout=60)
         if {f.served_by for f in reply.forecasts} == {batch.model}:

@@ -1,17 +1,18 @@
-"""How late the event loop is while a model computes, off it and on it: `python bench/forecast_looplag.py
-FOLDER`.
+"""Measure the lag of the event loop while a model computes, off it and on it.
 
-FOLDER holds versions (bench/forecast_versions.py). Batches follow one another without pause; rounds of
-an idle loop and of both ways take turns. The ratio is what counts; what the idle loop is late by is the
-machine's own. Another process sends the time down a pipe a thousand times a second; the lag is how old each
-is when the loop reads it. (A timer of the loop's own would not do: it counts in whole milliseconds.)
+Run with `python bench/forecast_looplag.py FOLDER`. FOLDER holds versions (bench/forecast_versions.py).
+Batches follow one another without pause; rounds of an idle loop and of both ways alternate. The ratio
+matters, since the idle loop's lag is the machine's own. Another process sends the time through a pipe a
+thousand times a second; the lag is the age of each message when the loop reads it. (A timer of the loop has a
+resolution of a millisecond, which is too coarse.)
 
-Each batch's coins are new, as a day brings them: the model that forecasts one first also computes what all
-models share of it (variance, regime). Coins that another model has forecast already are one more line,
-without a bound: ten of them take a tree model half a millisecond, twice what the loop is late by in any case.
+Each batch's coins are new, as on a new day: the model that forecasts a coin first also computes what all
+models share of it (variance, regime). Coins that another model has forecast before are one more line without
+a bound: ten of them take a tree model half a millisecond, twice the loop's own lag.
 
-The first fifth of a second of a round does not count: where a kernel believes that cores share no cache, as
-virtual machines often say, it wakes the model's thread on the loop's own core and moves it after 20 to 50 ms.
+The first fifth of a second of a round does not count: if a kernel assumes that cores share no cache, as
+virtual machines often report, it wakes the model's thread on the loop's own core and moves it after 20 to 50
+ms.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ HORIZONS = range(1, 31)
 Way = Callable[[float], Awaitable[None]]
 
 
-# Its clock is the machine's, the same in every process.
+# All processes share the machine's clock.
 CLOCK = """
 import os, struct, time
 while True:
@@ -55,7 +56,7 @@ while True:
 
 
 class Ticks:
-    """How late the loop came to each tick of the other process."""
+    """Lag of the loop at each tick of the other process."""
 
     def __init__(self) -> None:
         self.late: list[float] = []
@@ -70,7 +71,7 @@ class Ticks:
         self.late += [now - sent for (sent,) in struct.iter_unpack("d", os.read(self._pipe, 8 * 4096))]
 
     async def during(self, work: asyncio.Task[None]) -> list[float]:
-        """The lags from the time that the work is settled until it ended."""
+        """Return the lags from the time that the work is settled until it ended."""
         await asyncio.sleep(SETTLED)
         self.late.clear()
         await work
@@ -93,17 +94,17 @@ class First:
         return getattr(self._model, name)
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-        """The model's own, on copies that hold nothing computed yet."""
+        """Return the model's forecast of copies without computed values."""
         return self._model.predict([replace(coin) for coin in prepared], horizons)
 
 
 async def idle(until: float) -> None:
-    """Nothing: what the machine does by itself."""
+    """Do nothing, to measure the machine's own lag."""
     await asyncio.sleep(until - time.perf_counter())
 
 
 def off_the_loop(predictor: Predictor, prepared: list[ModelInput]) -> Way:
-    """As the service does it."""
+    """Predict off the loop, as the service does."""
 
     async def run(until: float) -> None:
         while time.perf_counter() < until:
@@ -113,7 +114,7 @@ def off_the_loop(predictor: Predictor, prepared: list[ModelInput]) -> Way:
 
 
 def on_the_loop(model: ForecastModel, prepared: list[ModelInput]) -> Way:
-    """What it must not do."""
+    """Predict on the loop, which the service must not do."""
 
     async def run(until: float) -> None:
         while time.perf_counter() < until:
@@ -124,12 +125,12 @@ def on_the_loop(model: ForecastModel, prepared: list[ModelInput]) -> Way:
 
 
 def p99(seconds: list[float]) -> float:
-    """The 99th percentile."""
+    """Return the 99th percentile."""
     return statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else max(seconds)
 
 
 async def measure(ticks: Ticks, model: ForecastModel, prepared: list[ModelInput]) -> tuple[str, float]:
-    """The lag of each way, the median of the rounds' 99th percentiles, and off the loop against on it."""
+    """Return each way's median of the rounds' 99th-percentile lags, and the ratio of off to on the loop."""
     predictor = Predictor(model, limit_seconds=30, max_batch=250, keep_rows=0, timer=time.perf_counter)
     ways = {"idle": idle, "off": off_the_loop(predictor, prepared), "on": on_the_loop(model, prepared)}
     lags: dict[str, list[float]] = {name: [] for name in ways}
@@ -140,15 +141,15 @@ async def measure(ticks: Ticks, model: ForecastModel, prepared: list[ModelInput]
     predictor.stop()
     late = {name: statistics.median(values) for name, values in lags.items()}
     ratio = late["off"] / late["on"]
-    told = (
+    figures = (
         f"{1e3 * late['off']:.2f} ms off the loop, {1e3 * late['on']:.2f} ms on it, "
         f"{1e3 * late['idle']:.2f} ms idle: {ratio:.2f}"
     )
-    return told, ratio
+    return figures, ratio
 
 
 async def main() -> None:
-    """Print the lag of both ways for each model; exit 1 where one is over the bound."""
+    """Print the lag of both ways for each model; exit 1 if one exceeds the bound."""
     root = Path(sys.argv[1])
     panel = panel_of(DATA)
     market = market_of(panel)
@@ -162,12 +163,12 @@ async def main() -> None:
         prepared = [prepare(candles, market, model.spec) for candles in panel.values()]
         for size in SIZES:
             batch = (prepared * size)[:size]
-            told, ratio = await measure(ticks, First(model), batch)
+            figures, ratio = await measure(ticks, First(model), batch)
             verdict = "ok" if ratio <= BOUND else "OVER"
-            print(f"{name}, {size} coins a batch: lag p99 {told} (bound {BOUND}) {verdict}", flush=True)
+            print(f"{name}, {size} coins a batch: lag p99 {figures} (bound {BOUND}) {verdict}", flush=True)
             missed += ratio > BOUND
-        told, _ = await measure(ticks, model, (prepared * SIZES[0])[: SIZES[0]])
-        print(f"{name}, {SIZES[0]} coins that another model has forecast: lag p99 {told}", flush=True)
+        figures, _ = await measure(ticks, model, (prepared * SIZES[0])[: SIZES[0]])
+        print(f"{name}, {SIZES[0]} coins that another model has forecast: lag p99 {figures}", flush=True)
     ticks.stop()
     sys.exit(1 if missed else 0)
 

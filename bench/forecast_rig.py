@@ -1,5 +1,6 @@
-"""What the benchmarks of serving share: a market of candles, the service as a process, an echo of the same
-replies.
+"""Shared parts of the serving benchmarks.
+
+They are a market of candles, the service as a process, and an echo of the same replies.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ MARKET_NAME = "coincast.market.v1.MarketDataService"
 
 
 class Market(MarketDataServiceServicer):
-    """Serves a panel; a coin called `like-N` is one of the panel's under another name."""
+    """Serve a panel; a coin called `like-N` is one of the panel's under another name."""
 
     def __init__(self, panel: dict[str, Candles]) -> None:
         self._panel, self._names = panel, sorted(panel)
 
     async def GetHistory(self, request: Any, context: Any) -> market_pb2.GetHistoryResponse:  # noqa: N802 - gRPC
-        """One coin."""
+        """Return one coin."""
         return market_pb2.GetHistoryResponse(history=self._history(request.id, request.days))
 
     async def StreamHistory(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - gRPC
-        """Many coins."""
+        """Stream many coins."""
         for coin in request.ids:
             yield market_pb2.StreamHistoryResponse(history=self._history(coin, request.days))
 
@@ -75,7 +76,7 @@ class Market(MarketDataServiceServicer):
 
 @asynccontextmanager
 async def market() -> AsyncIterator[str]:
-    """The market on a free port."""
+    """Yield the market on a free port."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
     add_MarketDataServiceServicer_to_server(Market(panel_of(DATA)), server)
     health = Health([MARKET_NAME])
@@ -93,7 +94,7 @@ async def market() -> AsyncIterator[str]:
 async def forecast_service(
     target: str, artifacts: Path, **settings: Any
 ) -> AsyncIterator[tuple[ForecastServiceStub, Running]]:
-    """The forecast service as a process, and a stub to it."""
+    """Yield the forecast service as a process, and a stub to it."""
     with tempfile.TemporaryDirectory() as spool:
         async with (
             forecast_process(target, artifacts, Path(spool), **settings) as running,
@@ -103,19 +104,19 @@ async def forecast_service(
 
 
 class Echo(ForecastServiceServicer):
-    """Answers with the one reply it was given; the interceptors and the encoding are the real ones."""
+    """Return one fixed reply; the interceptors and the encoding are the real ones."""
 
     def __init__(self, reply: pb.GetForecastsResponse) -> None:
         self._reply = reply
 
     async def GetForecasts(self, request: Any, context: Any) -> pb.GetForecastsResponse:  # noqa: N802 - gRPC
-        """The reply."""
+        """Return the reply."""
         return self._reply
 
 
 @asynccontextmanager
 async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[tuple[ForecastServiceStub, Running]]:
-    """A process that echoes a reply through the same chassis."""
+    """Yield a process that echoes a reply through the same chassis."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "reply.bin"
         file.write_bytes(reply.SerializeToString())
@@ -128,7 +129,7 @@ async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[tuple[ForecastSe
 
 
 async def timed(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:
-    """Seconds of each of so many calls, one after another."""
+    """Return the seconds of each of so many calls, one after another."""
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
@@ -140,7 +141,7 @@ async def timed(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:
 async def interleaved(
     calls: dict[str, Callable[[], Awaitable[Any]]], *, rounds: int, times: int
 ) -> dict[str, float]:
-    """The median seconds of each call, taken in rounds one after another, so that a busy moment hits all."""
+    """Return the median seconds of each call, in interleaved rounds, so that a busy moment affects all."""
     medians: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():

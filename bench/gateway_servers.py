@@ -1,9 +1,9 @@
-"""The servers that the gateway's speed is measured among: `python bench/gateway_servers.py KIND [target]`.
+"""Servers of the gateway's benchmarks: `python bench/gateway_servers.py KIND [target]`.
 
 KIND: bare (an ASGI function that returns ready bytes), fastapi (a plain route that returns bytes), relay (a
 bare ASGI function with one gRPC call), gateway and uncached (the gateway over the service at `target`),
-service (a gRPC service that answers at once). All HTTP ones run on the very same uvicorn set-up. Prints the
-port it listens on.
+service (a gRPC service that answers at once). All HTTP servers use the same uvicorn configuration. Prints the
+port that it listens on.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ BODY = orjson.dumps(
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """The least that can answer: the bytes of the path that is asked for."""
+    """Return ready bytes for the requested path: the least that a server can do."""
     body, length = READY_BODIES[scope["path"]]
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -68,7 +68,7 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
 
 
 def relay(target: str) -> Any:
-    """A bare ASGI function that makes one gRPC call: what nothing over gRPC can be faster than."""
+    """Return a bare ASGI function that makes one gRPC call: the upper bound of anything over gRPC."""
     stub = mk_rpc.MarketDataServiceStub(open_channel(target, service="coincast.market.v1.MarketDataService"))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -82,7 +82,7 @@ def relay(target: str) -> Any:
 
 
 def fastapi_app() -> FastAPI:
-    """A plain FastAPI route that returns bytes; its telemetry off, as the gateway's is."""
+    """Return a plain FastAPI route that returns bytes; its telemetry off, as the gateway's is."""
     off = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
     app = FastAPI(telemetry=off, openapi_url=None)  # type: ignore[arg-type]  # all keys but two of them
 
@@ -94,7 +94,7 @@ def fastapi_app() -> FastAPI:
 
 
 class Market(mk_rpc.MarketDataServiceServicer):
-    """Answers at once: ready bytes for the gateway, messages for a transcoder."""
+    """Answer at once: ready bytes for the gateway, messages for a transcoder."""
 
     def __init__(self) -> None:
         rows = orjson.loads(BODY)["prices"]
@@ -107,23 +107,23 @@ class Market(mk_rpc.MarketDataServiceServicer):
     async def GetPrices(  # noqa: N802 - the contract's name
         self, request: mk.GetPricesRequest, context: Any
     ) -> mk.GetPricesResponse:
-        """At once."""
+        """Answer at once."""
         return self._ready if request.encode_json else self._messages
 
     def GetPricesForMany(  # noqa: N802 - as above
         self, request: mk.GetPricesForManyRequest, context: Any
     ) -> AsyncIterator[mk.GetPricesForManyResponse]:
-        """As market-data does it."""
+        """Answer as market-data does."""
         return stream_batch(request.questions, lambda question: self.GetPrices(question, context))
 
 
 class Forecasts(fc_rpc.ForecastServiceServicer):
-    """One forecast, always the same."""
+    """Return one forecast, always the same."""
 
     async def GetForecasts(  # noqa: N802 - as above
         self, request: fc.GetForecastsRequest, context: Any
     ) -> fc.GetForecastsResponse:
-        """At once."""
+        """Answer at once."""
         bounds = [fc.Interval(level_percent=level, lower=1, upper=2) for level in (80, 95)]
         points = [
             fc.ForecastPoint(date="2026-01-02", horizon_days=d, price=1.5, intervals=bounds)
@@ -135,7 +135,7 @@ class Forecasts(fc_rpc.ForecastServiceServicer):
 
 
 def forecast_body() -> bytes:
-    """What the gateway makes of that forecast."""
+    """Return the gateway's reply for that forecast."""
     reply = asyncio.run(Forecasts().GetForecasts(fc.GetForecastsRequest(ids=["bitcoin"]), None))
     return orjson.dumps(forecasts_document(reply))
 
@@ -146,7 +146,7 @@ READY_BODIES = {
 
 
 async def service(target: str) -> None:
-    """Both services on one port, until killed."""
+    """Run both services on one port until killed."""
     market, forecasts = Market(), Forecasts()
 
     async def both(settings: ServiceSettings, stack: AsyncExitStack) -> ServiceApp:
@@ -167,7 +167,7 @@ async def service(target: str) -> None:
 
 
 async def http(kind: str, target: str) -> None:
-    """One of the HTTP servers, on the gateway's own server."""
+    """Run one of the HTTP servers on the gateway's own server."""
     fresh = 0.0 if kind == "uncached" else 3600.0
     settings = Settings(
         port=0, redis_url="", market_target=target, forecast_target=target, training_target=target,
@@ -188,7 +188,7 @@ async def http(kind: str, target: str) -> None:
                 access_log=False,
                 server_header=False,
             )
-        # For every one of them, as the gateway does it.
+        # For all of them, as the gateway does.
         freeze_gc()
         listener = listen("127.0.0.1", 0)
         print(listener.getsockname()[1], flush=True)
@@ -196,8 +196,8 @@ async def http(kind: str, target: str) -> None:
 
 
 def main() -> None:
-    """Run the one that was asked for."""
-    # Nobody reads the pipe that the port is told through: a log line too many would stop the server.
+    """Run the requested server."""
+    # The port is printed to a pipe that is not read afterwards: too many log lines would block the server.
     configure_logs("bench", level="critical")
     kind, target = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""The gateway's speed beside its limits, by requests per second of the server's CPU.
+"""Measure the gateway's speed beside its limits, in requests per second of the server's CPU.
 
 Run `python bench/gateway_speed.py [rounds]`. Bounds: hot at least 85 % of a bare ASGI function that returns
 the same bytes; uncached through gRPC at least 35 % of a plain FastAPI bytes route, identical concurrent
@@ -18,7 +18,7 @@ import uvloop
 from gateway_rig import Running, envoy, get, per_cpu_second, post, started
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 7
-# Of the server's CPU, each time.
+# Seconds of the server's CPU per measurement.
 SECONDS = 0.6
 CONNECTIONS = 16
 ALONE = ", one caller"
@@ -28,18 +28,18 @@ _count = itertools.count()
 
 
 def distinct() -> bytes:
-    """A request that nobody has made before."""
+    """Return a request that was not made before."""
     return get(f"/prices?ids=coin-{next(_count)}&vs_currencies=usd")
 
 
 def transcoded() -> bytes:
-    """The same call through the transcoder."""
+    """Return the same call through the transcoder."""
     body = b'{"ids": ["coin-%d"], "vs_currencies": ["usd"]}' % next(_count)
     return post("/coincast.market.v1.MarketDataService/GetPrices", body)
 
 
 async def measure(cases: dict[str, tuple[Running, Callable[[], bytes]]]) -> dict[str, float]:
-    """Medians over interleaved rounds, the first of which only warms up."""
+    """Return medians over interleaved rounds; the first round only warms up."""
     found: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(ROUNDS + 1):
         for name, (server, make) in cases.items():
@@ -51,13 +51,13 @@ async def measure(cases: dict[str, tuple[Running, Callable[[], bytes]]]) -> dict
 
 
 async def beside(port: int) -> float:
-    """Envoy's rate, started anew: it holds on to a connection that the service has asked it to leave."""
+    """Return a new Envoy's rate: a running one reuses a connection that the service closes."""
     with envoy(port) as peer:
         return await per_cpu_second(peer, transcoded, seconds=SECONDS, connections=CONNECTIONS)
 
 
 def main() -> None:
-    """Print every figure beside its limit and its bound; ends with 1 where a bound is missed."""
+    """Print every figure beside its limit and its bound; exit 1 if a bound is missed."""
     with ExitStack() as stack:
         service = stack.enter_context(started("service"))
         target = f"127.0.0.1:{service.port}"
@@ -97,7 +97,7 @@ def main() -> None:
     limit = rates["bare ASGI and gRPC"] / rates["plain FastAPI bytes"]
     print(f"bare ASGI, a gRPC call each: {limit:.0%} of plain FastAPI bytes (all that a call each allows)")
     alone = rates["uncached /prices" + ALONE] / rates["plain FastAPI bytes" + ALONE]
-    print(f"uncached /prices, one caller: {alone:.0%} of plain FastAPI bytes (nobody to share a call with)")
+    print(f"uncached /prices, one caller: {alone:.0%} of plain FastAPI bytes (no call to share)")
     peer = rates["uncached /prices"] / rates["Envoy transcoder"]
     print(f"uncached /prices: {peer:.0%} of Envoy's transcoder (peer)")
     sys.exit(1 if missed else 0)

@@ -1,4 +1,4 @@
-"""Hourly features and forecasts of one coin, and the archive of 250 coins over two years on disk."""
+"""Measure hourly features and forecasts of one coin, and the archive of 250 coins over two years on disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def milliseconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 
 def stored(candles: HourlyCandles) -> list[HourlyCandle]:
-    """Return the hours as the archive keeps them."""
+    """Return the hours as the archive stores them."""
     starts = candles.starts.astype("datetime64[s]").astype(np.int64)
     columns = [getattr(candles, field).round(6).tolist() for field in FIELDS]
     return [
@@ -44,7 +44,7 @@ def stored(candles: HourlyCandles) -> list[HourlyCandle]:
 
 
 def main() -> int:
-    """Print the figures; 1 where the features take longer than the limit."""
+    """Print the figures; return 1 if the features take longer than the limit."""
     coins = {c: simulated_hours(c, s, YEARS_DAYS) for s, c in enumerate(("bitcoin", "ethereum", "solana"))}
     model = read_hourly_artifact(STARTER_DIR, STARTER_VERSION).model
     coin = coins["ethereum"]

@@ -1,8 +1,8 @@
-"""Hot `GetPrices` beside a bare grpc.aio echo of the same bytes: p50 and p99 as ratios.
+"""Measure hot `GetPrices` beside a bare grpc.aio echo of the same bytes: p50 and p99 as ratios.
 
     python bench/market_hot_prices.py
 
-Both servers are processes of their own on uvloop; one client asks them in turns, in interleaved rounds.
+Both servers are separate processes on uvloop; one client calls them in alternation, in interleaved rounds.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ PRICES = "/coincast.market.v1.MarketDataService/GetPrices"
 
 
 def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A server as a process of its own."""
+    """Return a server as a process of its own."""
     return subprocess.Popen(command, env={**os.environ, **environment})
 
 
 async def ready(port: int) -> grpc.aio.Channel:
-    """A channel to a server that answers."""
+    """Return a channel to a server that answers."""
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)])
     await asyncio.wait_for(channel.channel_ready(), 30)
     return channel
 
 
 async def timed(call: grpc.aio.UnaryUnaryMultiCallable, request: bytes) -> list[float]:
-    """Seconds of each of many calls, sorted."""
+    """Return the seconds of each of many calls, sorted."""
     seconds = []
     for _ in range(CALLS):
         started = time.perf_counter()
@@ -71,7 +71,7 @@ async def timed(call: grpc.aio.UnaryUnaryMultiCallable, request: bytes) -> list[
 async def measure(
     market: int, folder: Path, processes: list[subprocess.Popen[bytes]], *, encode_json: bool
 ) -> None:
-    """Rounds of echo and service in turns; prints the medians of the rounds' ratios."""
+    """Run rounds of echo and service in alternation, and print the medians of the rounds' ratios."""
     request = pb.GetPricesRequest(ids=IDS, encode_json=encode_json).SerializeToString()
     channel = await ready(market)
     prices = channel.unary_unary(PRICES)
@@ -102,7 +102,7 @@ async def measure(
 
 
 async def main() -> None:
-    """Start both servers, measure, end both."""
+    """Start both servers, measure, and stop both."""
     processes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory() as folder, pro_sandbox() as sandbox:
         port = free_port()

@@ -1,4 +1,4 @@
-"""Memory that 1,000 cached coins take in the process, and what a look-up costs.
+"""Measure the memory of 1,000 cached coins in the process, and the time of a look-up.
 
 python bench/market_memory.py
 """
@@ -21,7 +21,7 @@ COINS = 1_000
 
 
 async def main() -> None:
-    """Fill, measure, print."""
+    """Fill the cache, measure and print."""
     clock = SystemClock()
     cache = TwoLevelCache(quote_kind(30, 86_400), NullStore(), clock, CacheStats(), max_entries=50_000)
     tracemalloc.start()

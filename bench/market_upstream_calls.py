@@ -28,7 +28,7 @@ GOAL = 100
 
 
 async def many_clients(sandbox: RunningSandbox, folder: Path, fresh_seconds: float) -> None:
-    """Each client asks for random handfuls of the coins, one call after another."""
+    """Run clients that each request random selections of the coins, one call after another."""
     settings = settings_for(
         sandbox, folder, prices_fresh_seconds=fresh_seconds, batch_window_seconds=0.1, background_refresh=True
     )
@@ -58,7 +58,7 @@ async def many_clients(sandbox: RunningSandbox, folder: Path, fresh_seconds: flo
 
 
 async def stampede(sandbox: RunningSandbox, folder: Path) -> None:
-    """A thousand callers for one key that nobody has asked for before."""
+    """Run a thousand callers of one key that is not cached."""
     async with running_market(settings_for(sandbox, folder, batch_window_seconds=0.1)) as stub:
         for name, call in (
             ("price", lambda: stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=60)),
@@ -74,7 +74,7 @@ async def stampede(sandbox: RunningSandbox, folder: Path) -> None:
 
 
 async def stampede_of_replicas(sandbox: RunningSandbox, folder: Path) -> None:
-    """Three replicas on one Redis, a hundred callers at each, for keys that none of them knows."""
+    """Run three replicas on one Redis, with a hundred callers each, for keys that none of them has cached."""
     with running_valkey() as valkey:
         settings = settings_for(sandbox, folder, redis_url=valkey.url, batch_window_seconds=0.1)
         async with AsyncExitStack() as stack:
@@ -97,7 +97,7 @@ async def stampede_of_replicas(sandbox: RunningSandbox, folder: Path) -> None:
 
 
 async def main() -> None:
-    """All measurements on one sandbox."""
+    """Run all measurements on one sandbox."""
     with tempfile.TemporaryDirectory() as folder, pro_sandbox() as sandbox:
         await many_clients(sandbox, Path(folder), 30.0)
         await many_clients(sandbox, Path(folder), 1.0)

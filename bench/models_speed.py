@@ -1,9 +1,9 @@
-"""Fitting and inference of each model: `python bench/models_speed.py [FOLDER]`.
+"""Measure fitting and inference of each model: `python bench/models_speed.py [FOLDER]`.
 
 Without a folder, and with none beside the repository, the candles are simulated, and the panel of all coins
-over all their history is left out. All runs on one thread, so the figures are seconds of its processor: a
-busy machine does not change what the work is. Each inference is timed in turn with the bare library call on
-the same rows.
+over their whole history is left out. Everything runs on one thread, so the figures are seconds of its
+processor, which a busy machine does not change. Each inference alternates with the bare library call on the
+same rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Bare = Callable[[int], object]
 
 
 def simulated(coin_id: str, days: int, seed: int) -> Candles:
-    """A random walk with clustered volatility and ranges."""
+    """Return a random walk with clustered volatility and ranges."""
     rng = np.random.default_rng(seed)
     volatility = 0.03 * np.exp(
         np.convolve(0.15 * rng.standard_normal(days + 60), 0.95 ** np.arange(60), "valid")[:days]
@@ -48,7 +48,7 @@ def simulated(coin_id: str, days: int, seed: int) -> Candles:
 
 
 def from_folder(folder: Path) -> dict[str, Candles]:
-    """Every CSV of a folder of daily candles."""
+    """Read every CSV of a folder of daily candles."""
     panel = {}
     for path in sorted(folder.glob("*.csv")):
         with path.open() as file:
@@ -69,11 +69,11 @@ def from_folder(folder: Path) -> dict[str, Candles]:
 
 
 def quiet(fraction: float, stage: str) -> None:
-    """Hear of progress and say nothing."""
+    """Ignore the progress."""
 
 
 def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The median over some rounds."""
+    """Return the median over some rounds."""
     taken = []
     for _ in range(rounds):
         began = time.process_time()
@@ -83,7 +83,7 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 
 def inference(name: str, model: ForecastModel, many: list[ModelInput], bare: Bare | None) -> None:
-    """Milliseconds for one coin and for 250, beside the bare library call on the same rows."""
+    """Print milliseconds for one coin and for 250, beside the bare library call on the same rows."""
     for n in (1, len(many)):
 
         def own(n: int = n) -> object:
@@ -102,20 +102,20 @@ def inference(name: str, model: ForecastModel, many: list[ModelInput], bare: Bar
 
 
 def prepared(panel: dict[str, Candles], model: ForecastModel) -> list[ModelInput]:
-    """As many coins as are asked at most, of different lengths."""
+    """Return as many coins as a request may name, of different lengths."""
     market, coins = market_of(panel), list(panel.values())
     return [prepare(coins[i % len(coins)].tail(400 + i), market, model.spec) for i in range(COINS)]
 
 
 def bare_trees(model: LightgbmModel, many: list[ModelInput]) -> Bare:
-    """LightGBM alone, on features already at hand."""
+    """Return a call of LightGBM alone, on prepared features."""
     rows = np.stack([p.row for p in many])
     boosters = [*model.volatility.boosters, *model.mean.boosters]
     return lambda n: [b.predict(rows[:n], num_threads=1) for b in boosters]
 
 
 def bare_network(model: LstmModel, many: list[ModelInput]) -> Bare:
-    """onnxruntime alone, on windows already standardised."""
+    """Return a call of onnxruntime alone, on standardised windows."""
     windows = np.stack([p.window for p in many])
     columns = [model.spec.names.index(name) for name in model.inputs]
     inputs = model.scaler(windows[:, -model.window_days :, columns])
@@ -123,19 +123,19 @@ def bare_network(model: LstmModel, many: list[ModelInput]) -> Bare:
 
 
 def bare_pool(model: EnsembleModel, many: list[ModelInput]) -> Bare:
-    """The ensemble's boosters and its network, without pooling."""
+    """Return the ensemble's boosters and its network, without pooling."""
     rows, windows = np.stack([p.row for p in many]), np.stack([p.window for p in many])
     boosters = [b for anchor in model.anchors for b in anchor.scales.boosters.values()]
-    guest = model.guest
-    if guest is None:
+    rnn = model.rnn
+    if rnn is None:
         return lambda n: [b.predict(rows[:n], num_threads=1) for b in boosters]
-    columns = [model.spec.names.index(name) for name in guest.inputs]
-    inputs, network = guest.scaler(windows[:, -guest.window_days :, columns]), guest.network
+    columns = [model.spec.names.index(name) for name in rnn.inputs]
+    inputs, network = rnn.scaler(windows[:, -rnn.window_days :, columns]), rnn.network
     return lambda n: [*(b.predict(rows[:n], num_threads=1) for b in boosters), network.samples(inputs[:n])]
 
 
 def serving(panel: dict[str, Candles]) -> None:
-    """Preparation and inference for 250 coins, of every model that can be trained here."""
+    """Measure preparation and inference for 250 coins, of every model that can be trained here."""
     recent = {c: x.tail(900) for c, x in panel.items()}
     trees = find_fit("lightgbm")(recent, {"walk_forward": False}, 1, progress=quiet).model
     assert isinstance(trees, LightgbmModel)
@@ -152,7 +152,7 @@ def serving(panel: dict[str, Candles]) -> None:
             continue
         pool = find_fit("ml_ensemble")(recent, {**params, "fold_days": 120}, 1, progress=quiet).model
         assert isinstance(pool, EnsembleModel)
-        passes = f", {len(pool.guest.network.context_masks)} passes" if pool.guest else ""
+        passes = f", {len(pool.rnn.network.context_masks)} passes" if pool.rnn else ""
         inference(name + passes, pool, many, bare_pool(pool, many))
     if not unavailable_reason("lstm"):
         network = find_fit("lstm")(recent, {"walk_forward": False}, 1, progress=quiet).model
@@ -163,7 +163,7 @@ def serving(panel: dict[str, Candles]) -> None:
 
 
 def fitting(panel: dict[str, Candles]) -> bool:
-    """Fits of one coin over a year; whether both keep their limits."""
+    """Measure fits of one coin over a year; return whether both stay within their limits."""
     one = {"bitcoin": panel["bitcoin"].tail(365)}
     reference = {c: x.tail(365) for c, x in panel.items()}
     bare = seconds(
@@ -177,7 +177,7 @@ def fitting(panel: dict[str, Candles]) -> bool:
 
 
 def whole_panel(panel: dict[str, Candles]) -> None:
-    """Every coin over all its history, with the walk-forward record: what a nightly training costs."""
+    """Measure a fit of all coins and histories with the walk-forward record, as a nightly training."""
     days = sum(len(c) for c in panel.values())
     works: dict[str, Callable[[], object]] = {
         "lightgbm": lambda: find_fit("lightgbm")(panel, {}, 1, progress=quiet),
@@ -195,7 +195,7 @@ def whole_panel(panel: dict[str, Candles]) -> None:
 
 
 def main() -> int:
-    """Print the figures; 1 where a limit is missed."""
+    """Print the figures; return 1 if a limit is missed."""
     given = Path(sys.argv[1]) if len(sys.argv) > 1 else DATA
     names = ("bitcoin", "ethereum", "binancecoin", "ripple", "cardano")
     found = given.is_dir()

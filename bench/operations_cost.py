@@ -1,8 +1,10 @@
-"""What a request costs each service: CPU time and memory, read from the services' own metrics.
+"""Measure the cost of a request in each service: CPU time and memory, from the services' metrics.
 
-Prints milliseconds of CPU a request by service and kind of load, beside the requests a second that one core
-could answer at that price. CPU time is counted, not waited for, so a busy machine changes it little.
+Prints milliseconds of CPU per request by service and kind of load, beside the requests per second that one
+core could answer at that cost. CPU time is counted instead of wall time, so a busy machine changes it little.
 """
+
+from __future__ import annotations
 
 import os
 import sys
@@ -22,7 +24,7 @@ COINS = ("bitcoin", "ethereum", "solana", "cardano", "litecoin", "dogecoin", "ch
 
 
 def figures(stack: StackHandle, client: httpx2.Client, name: str) -> dict[str, float]:
-    """CPU seconds and resident bytes of one service."""
+    """Return CPU seconds and resident bytes of one service."""
     port = getattr(stack.stack.layout.ports, f"{name}_metrics")
     text = client.get(f"http://127.0.0.1:{port}/metrics").text
     wanted = ("process_cpu_seconds_total", "process_resident_memory_bytes")
@@ -30,7 +32,7 @@ def figures(stack: StackHandle, client: httpx2.Client, name: str) -> dict[str, f
 
 
 def loads() -> dict[str, Callable[[int], tuple[str, dict[str, str]]]]:
-    """Kinds of load: request number to path and query. Changing queries keep caches out of it."""
+    """Return the kinds of load: request number to path and query. Changing queries bypass the caches."""
     pair = lambda n: f"{COINS[n % 8]},{COINS[(n // 8) % 8]}"  # noqa: E731 - two words of notation
     return {
         "prices, same (cached)": lambda n: ("/prices", {"ids": "bitcoin,ethereum", "vs_currencies": "usd"}),

@@ -1,8 +1,8 @@
-"""Joint scenarios beside the bare array work, and the memory of the largest question.
+"""Measure joint scenarios beside the bare array work, and the memory of the largest request.
 
 `python bench/scenarios_speed.py`.
 
-All runs on one thread, and the two take turns, so that a busy machine slows both alike. The figures are
+Everything runs on one thread and the two alternate, so that a busy machine slows both alike. The figures are
 seconds of the processor.
 """
 
@@ -44,7 +44,7 @@ ANCHORS = (1, 3, 7, 14)
 
 
 def made_up(coins: int) -> tuple[ScenarioLibrary, Forecasts]:
-    """A library of a thousand origins of correlated coins, and today's forecasts of all of them."""
+    """Return a library of a thousand origins of correlated coins, and today's forecasts of all of them."""
     rng = np.random.default_rng(1)
     length = WINDOW_ORIGINS + MAX_DAYS
     common = rng.standard_t(5, (length, 1))
@@ -76,7 +76,7 @@ def made_up(coins: int) -> tuple[ScenarioLibrary, Forecasts]:
 
 
 def bare_work(window: ScenarioWindow, forecasts: Forecasts, days: int) -> Callable[[], object]:
-    """The arithmetic alone: interpolate, gather, running extremes; everything else is prepared."""
+    """Return the arithmetic alone: interpolate, gather, running extremes; everything else is prepared."""
     columns = window.columns(forecasts.coin_ids)
     known = ndtri(PROBABILITIES)
     at = ndtri((np.arange(len(window)) + 0.5) / len(window))
@@ -95,7 +95,7 @@ def bare_work(window: ScenarioWindow, forecasts: Forecasts, days: int) -> Callab
 
 
 def in_turn(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
-    """Median processor milliseconds of both, taken in turn."""
+    """Return median processor milliseconds of both, measured in alternation."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for found, call in zip(seconds, (first, second), strict=True):
@@ -106,7 +106,7 @@ def in_turn(first: Callable[[], object], second: Callable[[], object]) -> tuple[
 
 
 def main() -> int:
-    """The exit code: 1 where a figure is over its limit."""
+    """Print the figures and return the exit code: 1 if one exceeds its limit."""
     library, forecasts = made_up(COINS)
     window = library.window(library.days[-1])
     window.columns(forecasts.coin_ids)
@@ -134,8 +134,9 @@ def main() -> int:
 
 
 def largest_question() -> tuple[float, float]:
-    """Peak megabytes of reading a library and simulating 250 coins over 14 days, and its megabytes on
-    disk.
+    """Return the peak megabytes of the largest request, and the megabytes of its library on disk.
+
+    It reads a library and simulates 250 coins over 14 days.
     """
     library, forecasts = made_up(MOST_COINS)
     content = library.to_bytes()

@@ -1,11 +1,11 @@
-"""A soak: an hour of mixed traffic with faults, then the slopes of memory, descriptors, tasks and latency.
+"""Soak test: an hour of mixed traffic with faults, then the slopes of memory, descriptors, tasks and latency.
 
     SOAK_MINUTES=60 SOAK_RATE=40 DATA=../shared/data/daily python bench/soak.py      # or: make soak
 
-The first part kills every process once, sees new questions answered again, and stops each once. No slope is
-taken of it, since pools and caches fill in it, but a 500 counts there as well. Then traffic goes on at a
-fixed rate while one fault after another is switched on and off, with a pause between. The run fails where
-something grows beyond doubt, where a slope could not be measured, where a reply is a 500, or where anything
+The first part kills every process once, checks that new requests are answered again, and stops each process
+once. No slope is taken of it, since pools and caches fill in it, but a 500 counts there as well. Then traffic
+continues at a fixed rate while one fault after another is switched on and off, with a pause between. The run
+fails if something grows significantly, if a slope could not be measured, if a reply is a 500, or if anything
 but a 2xx or a deliberate refusal comes while no fault is on.
 """
 
@@ -32,7 +32,8 @@ from coincast_stack.status.readiness import wait_until_ready
 
 WARM_SHARE = 0.15
 READY_SECONDS = 1800.0
-# A quick first model; caches so small that they are full before the measuring: what grows then is no cache.
+# A quick first model, and caches so small that they are full before the measurement, so that growth in it is
+# not a filling cache.
 SETTINGS = {
     "TRAINING_BOOTSTRAP_DAYS": "730",
     "GATEWAY_HOT_CACHE_BYTES": "2000000",
@@ -43,7 +44,7 @@ SETTINGS = {
 
 
 async def soak(minutes: float, rate: float, data: Path | None) -> tuple[Traffic, Sampler, FaultSchedule]:
-    """Runs it from an empty folder; what it saw."""
+    """Run the soak from an empty folder and return what it recorded."""
     with tempfile.TemporaryDirectory(prefix="coincast-soak-") as folder:
         options = StackOptions(Path(folder), data=data, extra_environment=SETTINGS)
         async with running_stack(options) as stack:
@@ -67,7 +68,7 @@ async def _one_run(stack: Stack, seconds: float, rate: float) -> tuple[Traffic, 
 
 
 def main() -> None:
-    """Settings come from the environment."""
+    """Run the soak with settings from the environment."""
     minutes = float(os.environ.get("SOAK_MINUTES") or 60)
     rate = float(os.environ.get("SOAK_RATE") or 40)
     data = os.environ.get("DATA") or ""

@@ -1,7 +1,8 @@
-"""Two choices made on days before 2022 (docs/experiments.md): `python bench/study_before_2022.py FOLDER`.
+"""Study two choices on days before 2022 (docs/experiments.md): `python bench/study_before_2022.py FOLDER`.
 
-The network's prior share in the ensemble's pool, and lightgbm's widths corrected by how earlier ones did.
-CRPS skill in percent on origins from 2019-07 to 2020-06 (A) and to the end of 2021 (B). Takes ten minutes.
+The choices are the network's prior share in the ensemble's pool, and the correction of lightgbm's widths by
+the coverage of earlier ones. Prints the CRPS skill in percent on origins from 2019-07 to 2020-06 (A) and to
+the end of 2021 (B). Takes ten minutes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from coincast_training.executors.inline import InlineExecutor
 from coincast_training.trainers.ensemble.backtest import Walk
 from coincast_training.trainers.ensemble.dataset import CoinTable, fold_days
 from coincast_training.trainers.ensemble.params import EnsembleParams
-from coincast_training.trainers.ensemble.rnn_member import GuestWalk
+from coincast_training.trainers.ensemble.rnn_member import RnnWalk
 from coincast_training.trainers.lightgbm.heads import TreeRecipe
 from coincast_training.trainers.lightgbm.params import LightgbmParams
 from coincast_training.trainers.training_table import Table, choose_spec
@@ -44,26 +45,26 @@ Store = dict[tuple[Any, ...], Any]
 
 
 def crps(quantiles: Floats, returns: Floats) -> Floats:
-    """Of the log return over 100 equally weighted levels, (n,)."""
+    """Return the CRPS of the log return over 100 equally weighted levels, (n,)."""
     table = quantiles_at(quantiles, CRPS_LEVELS)
     return np.asarray(scoringrules.crps_quantile(returns, table, CRPS_LEVELS, backend="numpy"))
 
 
 def covered(quantiles: Floats, returns: Floats, level: float) -> float:
-    """Percent of outcomes inside the central interval."""
+    """Return the percentage of outcomes inside the central interval."""
     low, high = (int(np.argmin(np.abs(PROBABILITIES - p))) for p in ((1 - level) / 2, (1 + level) / 2))
     return 100 * float(np.mean((returns >= quantiles[:, low]) & (returns <= quantiles[:, high])))
 
 
 def compared(loss: Floats, base: Floats, days: Days, horizon: int) -> str:
-    """Skill on A and on B, and the Diebold-Mariano statistic of both together."""
+    """Return the skill on A and on B, and the Diebold-Mariano statistic of both together."""
     early = days < MIDDLE
     a, b = (skill_percent(loss[part], base[part]) for part in (early, ~early))
     return f"A {a:5.2f}, B {b:5.2f}, Diebold-Mariano {diebold_mariano(loss, base, days, horizon):4.1f}"
 
 
 def pooled(record: Walk, horizon: int, last: int) -> tuple[Floats, Days]:
-    """CRPS and origin of every forecast of a pool whose outcome is known."""
+    """Return CRPS and origin of every forecast of a pool whose outcome is known."""
     parts = record.record(horizon, last)
     quantiles = np.concatenate([q for *_, q in parts])
     returns = np.concatenate([b.returns for b, *_ in parts])
@@ -73,7 +74,7 @@ def pooled(record: Walk, horizon: int, last: int) -> tuple[Floats, Days]:
 
 
 def network(source: CoinTable) -> None:
-    """The pool with the network at every prior share, against the pool without it."""
+    """Compare the pool with the network at every prior share with the pool without it."""
     last = max(int(c.days[-1]) for c in source.coins)
     store: Store = {}
     for horizon in HORIZONS:
@@ -84,7 +85,7 @@ def network(source: CoinTable) -> None:
 
 
 def pool(source: CoinTable, share: float | None, last: int, store: Store) -> Walk:
-    """A walk with the network at a prior share, or without it; pools of another share are forgotten."""
+    """Return a walk with the network at a prior share, or without it; drop pools of another share."""
     for key in [k for k in store if k[0] in ("pool", "corrected pool")]:
         del store[key]
     lstm = {"use": "on", "prior": 0.0 if share is None else share}
@@ -92,12 +93,12 @@ def pool(source: CoinTable, share: float | None, last: int, store: Store) -> Wal
     if share is None:
         return Walk(source.coins, params, 1, store)
     folds = [*fold_days(source.coins, last, params.fold_days), last]
-    guest = GuestWalk.of(source, HORIZONS, params.lstm, folds, seed=1, store=store)
-    return Walk(source.coins, params, 1, store, guest)
+    rnn = RnnWalk.of(source, HORIZONS, params.lstm, folds, seed=1, store=store)
+    return Walk(source.coins, params, 1, store, rnn)
 
 
 def widths(panel: Panel) -> None:
-    """lightgbm's record with its widths corrected, against the same without."""
+    """Compare lightgbm's record with corrected widths with the same without correction."""
     params = LightgbmParams.model_validate({"first_test": "2017-07-01", "step_days": 120})
     table = Table(panel, panel, choose_spec(panel), RECORD_HORIZONS)
     walked = walk(
@@ -115,8 +116,8 @@ def widths(panel: Panel) -> None:
         days, late = record.origins[kept], record.origins[kept] >= FIRST
         y = returns[ended][late]
         loss = {name: crps(q[late], y) for name, q in sets.items()}
-        told = compared(loss["after"], loss["before"], days[late], horizon)
-        print(f"widths corrected, {horizon:2d} d: {told}")
+        skill = compared(loss["after"], loss["before"], days[late], horizon)
+        print(f"widths corrected, {horizon:2d} d: {skill}")
         for level in (0.8, 0.95):
             text = ", ".join(f"{covered(q[late], y, level):.1f} {name}" for name, q in sets.items())
             print(f"  coverage of the {100 * level:.0f} % interval: {text}")
@@ -129,7 +130,7 @@ def widths(panel: Panel) -> None:
 
 
 def main() -> None:
-    """Walk and print."""
+    """Walk forward and print."""
     whole = read_folder(Path(sys.argv[1])).panel
     cut = {coin: candles.until(LAST) for coin, candles in whole.items()}
     panel = {coin: candles for coin, candles in cut.items() if len(candles)}

@@ -1,7 +1,7 @@
-"""What a unit of training costs in processor seconds and memory: the figures of docs/scaling-training.md.
+"""Measure processor seconds and memory of a unit of training: the figures of docs/scaling-training.md.
 
-Run with `python bench/training_costs.py [--data DIR] [--days N ...]`. Processor time, not wall time, so that
-other work on the machine does not count.
+Run with `python bench/training_costs.py [--data DIR] [--days N ...]`. Processor time is measured instead of
+wall time, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ R = TypeVar("R")
 
 
 def main() -> None:
-    """Prints features, fits of growing panels, the record, forecasts, and one whole group."""
+    """Print features, fits of growing panels, the record, forecasts, and one whole group."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/daily"))
     parser.add_argument("--days", type=int, nargs="+", default=[250, 700, 2000, 10_000])
     parser.add_argument("--group", type=int, default=200, help="coins of the group; 0 leaves it out")
     parser.add_argument("--group-days", type=int, default=1200)
-    asked = parser.parse_args()
-    whole = read_panel(asked.data, 10_000, 10)
+    options = parser.parse_args()
+    whole = read_panel(options.data, 10_000, 10)
     reference = {coin: candles for coin, candles in whole.items() if coin in REFERENCE_COINS}
     features(whole, reference)
-    for days in asked.days:
+    for days in options.days:
         fitted = one_fit({coin: candles.tail(days) for coin, candles in whole.items()}, reference)
     forecasts(fitted, whole, reference)
     record({coin: candles.tail(1200) for coin, candles in whole.items()}, reference)
-    if asked.group:
-        group(whole, reference, asked.group, asked.group_days)
+    if options.group:
+        group(whole, reference, options.group, options.group_days)
 
 
 def record(panel: Panel, reference: Panel) -> None:
-    """What the walk-forward record adds to a fit, and what a version takes on disk with and without it."""
+    """Measure what the walk-forward record adds to a fit and to the size of a version."""
     alone, _ = spent(lambda: fit(panel, {"walk_forward": False}, 7, progress=silent, reference=reference))
     with_it, fitted = spent(lambda: fit(panel, {}, 7, progress=silent, reference=reference))
     with tempfile.TemporaryDirectory() as name:
@@ -71,15 +71,15 @@ def record(panel: Panel, reference: Panel) -> None:
 
 
 def group(whole: Panel, reference: Panel, coins: int, days: int) -> None:
-    """One whole group as a worker would fit it: its coins are the real ones' days in another order."""
+    """Measure one whole group as a worker would fit it; its coins are real coins' days in another order."""
     panel = {f"coin-{number}": reshuffled(whole, number, days) for number in range(coins)}
-    ground = TrainingData(panel, reference, "bench")
-    print(f"group of {coins} coins: {len(pickle.dumps(ground)) / 1e6:.1f} MB to its worker", flush=True)
+    data = TrainingData(panel, reference, "bench")
+    print(f"group of {coins} coins: {len(pickle.dumps(data)) / 1e6:.1f} MB to its worker", flush=True)
     one_fit(panel, reference)
 
 
 def reshuffled(whole: Panel, number: int, days: int) -> Candles:
-    """A coin that never was: blocks of thirty real days of one coin, drawn with a seed."""
+    """Return an artificial coin: blocks of thirty real days of one coin, drawn with a seed."""
     rng, source = np.random.default_rng(number), list(whole.values())[number % len(whole)]
     starts = rng.integers(1, len(source) - 30, days // 30 + 1)
     rows = np.concatenate([np.arange(start, start + 30) for start in starts])[:days]
@@ -92,7 +92,7 @@ def reshuffled(whole: Panel, number: int, days: int) -> Candles:
 
 
 def features(whole: Panel, reference: Panel) -> None:
-    """All features of one coin's history; the first run compiles the kernels and does not count."""
+    """Measure all features of one coin's history; the first run compiles the kernels and does not count."""
     market = market_of(reference)
     seconds = min(spent(lambda: batch(whole["bitcoin"], market, DEFAULT_SPEC))[0] for _ in range(3))
     micros = 1e6 * seconds / len(whole["bitcoin"])
@@ -100,7 +100,7 @@ def features(whole: Panel, reference: Panel) -> None:
 
 
 def one_fit(panel: Panel, reference: Panel) -> FittedModel:
-    """One fit of the pooled LightGBM on one thread."""
+    """Measure one fit of the pooled LightGBM on one thread."""
     rows = sum(len(candles) for candles in panel.values())
     seconds, fitted = spent(
         lambda: fit(panel, {"walk_forward": False}, 7, progress=silent, reference=reference)
@@ -113,29 +113,29 @@ def one_fit(panel: Panel, reference: Panel) -> FittedModel:
 
 
 def forecasts(fitted: FittedModel, whole: Panel, reference: Panel) -> None:
-    """Sixty origins of every coin, each at four horizons."""
-    ground, last = TrainingData(whole, reference, "bench"), whole["bitcoin"].dates[-31]
+    """Measure sixty origins of every coin, each at four horizons."""
+    data, last = TrainingData(whole, reference, "bench"), whole["bitcoin"].dates[-31]
     first = last - np.timedelta64(59, "D")
-    seconds, _ = spent(lambda: forecast_days(fitted.model, ground, first, last, (1, 7, 14, 30)))
+    seconds, _ = spent(lambda: forecast_days(fitted.model, data, first, last, (1, 7, 14, 30)))
     print(
         f"forecasts: {1e3 * seconds / (60 * len(whole)):.2f} ms an origin with its four horizons", flush=True
     )
 
 
 def spent(work: Callable[[], R]) -> tuple[float, R]:
-    """Processor seconds and the result."""
+    """Return processor seconds and the result."""
     started = time.process_time()
     result = work()
     return time.process_time() - started, result
 
 
 def peak_mib() -> int:
-    """The most memory that this process ever held."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def silent(fraction: float, stage: str) -> None:
-    """Nobody listens."""
+    """Ignore the progress."""
 
 
 if __name__ == "__main__":

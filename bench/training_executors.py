@@ -1,9 +1,8 @@
-"""The same LightGBM refits, and whole trainings with their walk-forward records, in this process, in local
-processes and on a local Dask cluster of two workers: are their files equal byte for byte, and what is the
-speed-up?
+"""Compare refits and trainings in this process, in local processes and on a local Dask cluster.
 
-Run with `python bench/training_executors.py [--data DIR] [--days N] [--coins N] [--rounds N] [--kill]`. The
-limit is the number of workers. Rounds are interleaved and the median is taken, since other work may share the
+The cluster has two workers. The script shows whether the files are equal byte for byte, and the speed-up. Run
+with `python bench/training_executors.py [--data DIR] [--days N] [--coins N] [--rounds N] [--kill]`. The limit
+is the number of workers. Rounds are interleaved and the median is taken, since other work may share the
 machine; the speed-up by processor time (this process alone over the busiest worker) does not count that work.
 """
 
@@ -42,7 +41,7 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Part:
-    """What one refit left: a digest of every file and of its forecasts, and what it cost where."""
+    """Result of one refit: a digest of every file and of its forecasts, and its cost."""
 
     digests: dict[str, str]
     worker: int
@@ -51,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Round:
-    """One executor's turn: wall seconds, processor seconds of the busiest worker and of all, every digest."""
+    """One executor's round: wall seconds, processor seconds of the busiest worker and of all, digests."""
 
     wall: float
     busiest: float
@@ -67,38 +66,38 @@ class Training:
     digests: dict[str, str]
 
 
-# What is trained whole, with the folds of its record: the network is left out, since its bits are not held.
+# Models trained whole, with the folds of their record; the network is left out, since its bits may differ.
 TRAININGS: dict[str, dict[str, Any]] = {"lightgbm": {}, "ml_ensemble": {"lstm": {"use": "off"}}}
 
 
 def main() -> None:
-    """Runs every executor in turn and prints what it took."""
-    asked = _asked()
-    panel = read_panel(asked.data, asked.days, asked.coins)
-    ground = TrainingData(panel, {c: k for c, k in panel.items() if c in REFERENCE_COINS}, "bench")
-    tasks = tasks_on(ground, asked.trees)
+    """Run every executor in turn and print its times."""
+    options = _parse_options()
+    panel = read_panel(options.data, options.days, options.coins)
+    data = TrainingData(panel, {c: k for c, k in panel.items() if c in REFERENCE_COINS}, "bench")
+    tasks = tasks_on(data, options.trees)
     with local_cluster() as cluster:
         addresses = ["inline", f"processes:{WORKERS}", f"dask:{cluster.scheduler_address}"]
         found: dict[str, list[Round]] = {address: [] for address in addresses}
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             for address in addresses:
-                found[address].append(run(address, ground, tasks))
+                found[address].append(run(address, data, tasks))
         report(found, panel, len(tasks))
         for model, params in TRAININGS.items():
             taken: dict[str, list[Training]] = {address: [] for address in addresses}
-            for _ in range(asked.rounds):
+            for _ in range(options.rounds):
                 for address in addresses:
-                    taken[address].append(train(address, ground, model, params))
+                    taken[address].append(train(address, data, model, params))
             report_training(model, taken)
-        if asked.kill:
+        if options.kill:
             killed = threading.Timer(2.0, kill_a_worker, [cluster])
             killed.start()
-            last = run(addresses[-1], ground, tasks)
+            last = run(addresses[-1], data, tasks)
             same = last.digests == found["inline"][0].digests
             print(f"a worker killed in the middle: {last.wall:.1f} s, same files: {same}")
 
 
-def _asked() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/daily"))
     parser.add_argument("--days", type=int, default=700)
@@ -109,36 +108,36 @@ def _asked() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tasks_on(ground: TrainingData, trees: int) -> list[FoldTask]:
-    """Six refits, forty days apart."""
+def tasks_on(data: TrainingData, trees: int) -> list[FoldTask]:
+    """Return six refits, forty days apart."""
     options = BacktestOptions("lightgbm", test_days=240, refit_days=40, horizons=(1, 7))
     heads = {"volatility": {"rounds": trees}, "mean": {"rounds": min(60, trees)}}
     params: dict[str, Any] = {"walk_forward": False, **heads}
-    return [FoldTask("lightgbm", params, 7, fold, options.horizons) for fold in folds_of(ground, options)]
+    return [FoldTask("lightgbm", params, 7, fold, options.horizons) for fold in folds_of(data, options)]
 
 
-def refit(ground: TrainingData, task: FoldTask) -> Part:
-    """Fits on what was known, saves the model, forecasts the days after."""
+def refit(data: TrainingData, task: FoldTask) -> Part:
+    """Fit on what was known, save the model, and forecast the days after."""
     from coincast_training.trainers.lightgbm.trainer import fit
 
-    # The thread's own time: a scheduler and its threads may live in this process as well.
+    # The thread's own time: a scheduler and its threads may run in this process as well.
     started, fold, day = time.thread_time(), task.fold, np.timedelta64(1, "D")
-    known = cut(ground.panel, fold.train_from, fold.test_from - day)
-    reference = cut(ground.reference, None, fold.test_from - day)
+    known = cut(data.panel, fold.train_from, fold.test_from - day)
+    reference = cut(data.reference, None, fold.test_from - day)
     model = fit(known, task.params, task.seed, progress=silent, reference=reference).model
     digests = digests_of(model)
-    forecast = forecast_days(model, ground, fold.test_from, fold.test_to, task.horizons)
+    forecast = forecast_days(model, data, fold.test_from, fold.test_to, task.horizons)
     digests["forecasts"] = _digest(np.ascontiguousarray(forecast.log_return_quantiles).tobytes())
     return Part(digests, os.getpid(), time.thread_time() - started)
 
 
-def train(address: str, ground: TrainingData, model: str, params: dict[str, Any]) -> Training:
-    """A training of every coin, without the start of the workers and their imports."""
+def train(address: str, data: TrainingData, model: str, params: dict[str, Any]) -> Training:
+    """Return a training of every coin, without the start of the workers and their imports."""
     with open_executor(address) as executor:
-        executor.map(warm, ground, list(range(2 * executor.width)))
+        executor.map(warm, data, list(range(2 * executor.width)))
         started = time.perf_counter()
         fitted = find_fit(model)(
-            ground.panel, params, 7, progress=silent, reference=ground.reference, executor=executor
+            data.panel, params, 7, progress=silent, reference=data.reference, executor=executor
         )
         wall = time.perf_counter() - started
     record = np.ascontiguousarray(fitted.walk_forward.log_return_quantiles)
@@ -146,7 +145,7 @@ def train(address: str, ground: TrainingData, model: str, params: dict[str, Any]
 
 
 def digests_of(model: ForecastModel) -> dict[str, str]:
-    """A digest of every file that the model is saved as."""
+    """Return a digest of every file that the model is saved as."""
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder))
         return {path.name: _digest(path.read_bytes()) for path in sorted(Path(folder).iterdir())}
@@ -156,12 +155,12 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def run(address: str, ground: TrainingData, tasks: list[FoldTask]) -> Round:
-    """One turn, without the start of the workers and their imports."""
+def run(address: str, data: TrainingData, tasks: list[FoldTask]) -> Round:
+    """Run one round, without the start of the workers and their imports."""
     with open_executor(address) as executor:
-        executor.map(warm, ground, list(range(2 * executor.width)))
+        executor.map(warm, data, list(range(2 * executor.width)))
         started = time.perf_counter()
-        parts = executor.map(refit, ground, tasks)
+        parts = executor.map(refit, data, tasks)
         wall = time.perf_counter() - started
     by_worker: dict[int, float] = defaultdict(float)
     for part in parts:
@@ -170,22 +169,22 @@ def run(address: str, ground: TrainingData, tasks: list[FoldTask]) -> Round:
     return Round(wall, max(by_worker.values()), sum(by_worker.values()), digests)
 
 
-def warm(ground: TrainingData, item: int) -> None:
-    """Imports and compiles what a refit needs, in the worker."""
+def warm(data: TrainingData, item: int) -> None:
+    """Import and compile in the worker what a refit needs."""
     from coincast_modelkit.features import DEFAULT_SPEC, batch, market_of
     from coincast_training.trainers.lightgbm import trainer  # noqa: F401
 
-    batch(ground.panel["bitcoin"].tail(200), market_of(ground.reference), DEFAULT_SPEC)
+    batch(data.panel["bitcoin"].tail(200), market_of(data.reference), DEFAULT_SPEC)
     time.sleep(0.5)
 
 
 def silent(fraction: float, stage: str) -> None:
-    """Nobody listens."""
+    """Ignore the progress."""
 
 
 @contextmanager
 def local_cluster() -> Iterator[Any]:
-    """Two workers with one thread each."""
+    """Run two workers with one thread each."""
     cluster = distributed.LocalCluster(
         n_workers=WORKERS, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
     )
@@ -196,14 +195,14 @@ def local_cluster() -> Iterator[Any]:
 
 
 def kill_a_worker(cluster: Any) -> None:
-    """SIGKILL to the first worker's process."""
+    """Send SIGKILL to the first worker's process."""
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
         pids = client.run(os.getpid)
         os.kill(next(iter(pids.values())), signal.SIGKILL)
 
 
 def report(found: dict[str, list[Round]], panel: Panel, refits: int) -> None:
-    """One line an executor, beside the limit."""
+    """Print one line for each executor, beside the limit."""
     rows = sum(len(candles) for candles in panel.values())
     load = os.getloadavg()[0]
     print(f"{refits} refits on {len(panel)} coins, {rows} days; {os.cpu_count()} cores, load {load:.1f}")
@@ -221,7 +220,7 @@ def report(found: dict[str, list[Round]], panel: Panel, refits: int) -> None:
 
 
 def report_training(model: str, taken: dict[str, list[Training]]) -> None:
-    """One line an executor, beside the limit."""
+    """Print one line for each executor, beside the limit."""
     print(f"one training of {model} with its record")
     inline = taken["inline"]
     alone = statistics.median(each.wall for each in inline)
@@ -235,7 +234,7 @@ def report_training(model: str, taken: dict[str, list[Training]]) -> None:
 
 
 def read_panel(folder: Path, days: int, coins: int) -> Panel:
-    """The real candles of a folder."""
+    """Return the real candles of a folder."""
     panel = {}
     for path in sorted(folder.glob("*.csv"))[:coins]:
         rows = np.genfromtxt(path, delimiter=",", names=True, dtype=None, encoding="utf-8")

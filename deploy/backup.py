@@ -14,7 +14,7 @@ live folder is missing. Restore checks everything before it moves anything, and 
 place if it cannot finish.
 """
 
-# It runs in a container without the packages: the standard library alone.
+# It runs in a container without the packages: standard library only.
 from __future__ import annotations
 
 import argparse

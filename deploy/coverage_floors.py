@@ -1,4 +1,4 @@
-"""Hold each package's measured coverage against its floor: run by `make coverage` after the tests."""
+"""Check each package's measured coverage against its floor: run by `make coverage` after the tests."""
 
 from __future__ import annotations
 

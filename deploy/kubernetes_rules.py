@@ -1,4 +1,6 @@
-"""Writes Prometheus' rules as the manifest that its operator reads: kustomize takes no file from above."""
+"""Write Prometheus' rules as the manifest of its operator: kustomize reads no file from a parent folder."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
@@ -10,7 +12,7 @@ HEAD = "# Generated from deploy/prometheus/rules by deploy/kubernetes_rules.py; 
 
 
 def manifest() -> str:
-    """The manifest as text."""
+    """Return the manifest as text."""
     files = sorted(RULES.glob("*.yml"))
     document = {
         "apiVersion": "monitoring.coreos.com/v1",

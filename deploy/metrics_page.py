@@ -1,4 +1,6 @@
-"""Writes docs/metrics.md from the metrics that the services declare; with --check only compares."""
+"""Write docs/metrics.md from the metrics that the services declare; with --check only compare."""
+
+from __future__ import annotations
 
 import importlib
 import sys
@@ -22,8 +24,8 @@ HEAD = """# Metrics
 Generated from the code by `python deploy/metrics_page.py`; a test holds it current. Names carry their unit;
 labels take few values (routes are templates, coins are never labels). Every process shows these on `/metrics`
 of its metrics port, with Python's and the process's own (`process_resident_memory_bytes`, `process_open_fds`,
-`process_cpu_seconds_total`, `python_gc_*`). Latency of HTTP and gRPC carries the trace id as exemplar, told
-to those who accept OpenMetrics. Alerts stand in `deploy/prometheus/rules`, dashboards in `deploy/grafana`.
+`process_cpu_seconds_total`, `python_gc_*`). Latency of HTTP and gRPC carries the trace id as exemplar, for
+scrapers that accept OpenMetrics. Alerts stand in `deploy/prometheus/rules`, dashboards in `deploy/grafana`.
 """
 
 
@@ -39,7 +41,7 @@ class Family:
 
 
 def families() -> list[Family]:
-    """All metrics of the services, in the order of their declaration."""
+    """Return all metrics of the services, in the order of their declaration."""
     return [
         Family(module, described.name, described.type, tuple(metric._labelnames), described.documentation)
         for module in MODULES
@@ -50,14 +52,14 @@ def families() -> list[Family]:
 
 
 def shown_names(family: Family) -> list[str]:
-    """The names of a metric's series as Prometheus stores them."""
+    """Return the names of a metric's series as Prometheus stores them."""
     if family.kind == "histogram":
         return [f"{family.name}_{part}" for part in ("bucket", "count", "sum")]
     return [family.name + {"counter": "_total", "info": "_info"}.get(family.kind, "")]
 
 
 def page(all_families: Iterable[Family]) -> str:
-    """The page as text."""
+    """Return the page as text."""
     lines = [HEAD]
     module = ""
     for family in all_families:
@@ -71,7 +73,7 @@ def page(all_families: Iterable[Family]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with --check say whether it is current."""
+    """Write the page, or with --check report whether it is current."""
     text = page(families())
     if "--check" in arguments:
         if PAGE.exists() and PAGE.read_text() == text:

@@ -1,7 +1,9 @@
-"""Records the examples of the gateway's OpenAPI from real replies: `python deploy/openapi_examples.py URL`.
+"""Record the examples of the gateway's OpenAPI from real replies: `python deploy/openapi_examples.py URL`.
 
-URL is a running system (`make run`). Lists are cut short; what a reply says is not changed.
+URL is a running system (`make run`). Lists are shortened; the content of a reply is not changed.
 """
+
+from __future__ import annotations
 
 import sys
 from pathlib import Path
@@ -34,14 +36,14 @@ ITEMS = 2
 
 
 def cut(document: Any) -> Any:
-    """The document with its lists cut to the first few items."""
+    """Return the document with its lists cut to the first few items."""
     if isinstance(document, list):
         return [cut(item) for item in document[:ITEMS]]
     return {name: cut(value) for name, value in document.items()} if isinstance(document, dict) else document
 
 
 def main() -> None:
-    """Ask for each and write the file."""
+    """Request each example and write the file."""
     found = {}
     with httpx2.Client(base_url=sys.argv[1], timeout=60, trust_env=False) as http:
         for name, path in PATHS.items():

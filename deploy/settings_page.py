@@ -1,4 +1,6 @@
-"""Writes docs/settings.md from the settings that the services declare; --check says whether it is current."""
+"""Write docs/settings.md from the settings that the services declare; with --check only compare."""
+
+from __future__ import annotations
 
 import importlib
 import sys
@@ -26,7 +28,7 @@ the variable, and exit code 2.
 
 
 def default_of(info: FieldInfo) -> str:
-    """The default as text; secrets are never shown."""
+    """Return the default as text; secrets are never shown."""
     value = info.get_default(call_default_factory=True, validated_data={})
     if isinstance(value, SecretStr) or value in ("", None):
         return ""
@@ -36,7 +38,7 @@ def default_of(info: FieldInfo) -> str:
 
 
 def table(cls: type[ServiceSettings], names: list[str]) -> list[str]:
-    """The rows of some of a class's settings."""
+    """Return the rows of some of a class's settings."""
     prefix = str(cls.model_config.get("env_prefix", ""))
     rows = ["| variable | default | what |", "|---|---|---|"]
     for name in names:
@@ -46,13 +48,13 @@ def table(cls: type[ServiceSettings], names: list[str]) -> list[str]:
 
 
 def settings_of(module: str) -> type[ServiceSettings]:
-    """A service's class of settings."""
+    """Return a service's class of settings."""
     found: type[ServiceSettings] = importlib.import_module(module).Settings
     return found
 
 
 def page() -> str:
-    """The page as text."""
+    """Return the page as text."""
     lines = [HEAD]
     shared = list(ServiceSettings.model_fields)
     for service, module in SERVICES.items():
@@ -66,7 +68,7 @@ def page() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with --check say whether it is current."""
+    """Write the page, or with --check report whether it is current."""
     text = page()
     if "--check" in arguments:
         if PAGE.exists() and PAGE.read_text() == text:

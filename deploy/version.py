@@ -47,7 +47,7 @@ def write(version: str) -> None:
     """Write a version into every package and every pin.
 
     Raises:
-        ValueError: It is no version of the form 1.2.3.
+        ValueError: The version is not of the form 1.2.3.
     """
     if not FORM.fullmatch(version):
         raise ValueError(f"VERSION {version!r} is not of the form 1.2.3; give for example VERSION=1.2.3.")
@@ -57,7 +57,7 @@ def write(version: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Write or print the version; return 1 if packages differ or the argument is no version."""
+    """Write or print the version; return 1 if packages differ or the version is malformed."""
     if arguments:
         try:
             write(arguments[0])

@@ -1,4 +1,4 @@
-"""What goes wrong during a soak: the sandbox misbehaves, processes stop for a while, processes die."""
+"""Faults of a soak: the sandbox misbehaves, processes stop for a while, processes die."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BACK_SECONDS = 60.0
 
 
 class FaultSchedule:
-    """One fault at a time, each followed by quiet. `disturbed` holds until its effects must have passed."""
+    """One fault at a time, each followed by a pause. `disturbed` holds until its effects must have passed."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -48,17 +48,17 @@ class FaultSchedule:
 
     @property
     def disturbed(self) -> bool:
-        """Whether a fault is on, or was so lately that breakers and pauses may still be felt."""
+        """Return whether a fault is on, or was so recently that breakers and pauses may still act."""
         return time.monotonic() < self._until
 
     async def around(self, work: Awaitable[None]) -> None:
-        """Counts the time of some work, and a while after it, as disturbed."""
+        """Count the time of some work, and a while after it, as disturbed."""
         self._until = float("inf")
         await work
         self._until = time.monotonic() + SETTLE_SECONDS
 
     async def run(self, until: float) -> None:
-        """Faults one after another until the monotonic clock says so."""
+        """Run faults one after another until the given monotonic time."""
         while time.monotonic() < until:
             self._stack.raise_if_dead()
             await self.around(self._one())
@@ -66,7 +66,7 @@ class FaultSchedule:
             await asyncio.sleep(max(min(SETTLE_SECONDS + PAUSE_SECONDS, left), 0))
 
     async def stop_each_once(self) -> None:
-        """SIGSTOP to each in turn: callers pile up, and pools grow to what they may hold."""
+        """Send SIGSTOP to each process in turn: callers accumulate, and pools grow to their limits."""
         for name in PAUSED:
             await self._pause(name)
             await asyncio.sleep(STOPPED_SECONDS)
@@ -92,8 +92,9 @@ class FaultSchedule:
         self._stack.children[name].send(signal.SIGCONT)
 
     async def kill_each_once(self) -> None:
-        """SIGKILL to each process in turn; raises where new questions are not answered within a minute of its
-        restart.
+        """Send SIGKILL to each process in turn.
+
+        Raises if new requests are not answered within a minute of a restart.
         """
         for name in KILLED:
             self.struck[f"{name} killed"] += 1
@@ -103,7 +104,7 @@ class FaultSchedule:
             await self._stack.restart(name)
             await self._back()
             seconds = time.monotonic() - began
-            print(f"killed {name}: new questions were answered {seconds:.1f} s after its restart", flush=True)
+            print(f"killed {name}: new requests were answered {seconds:.1f} s after its restart", flush=True)
 
     async def _back(self) -> None:
         until = time.monotonic() + BACK_SECONDS
@@ -117,17 +118,17 @@ class FaultSchedule:
         raise SystemExit(f"not back within {BACK_SECONDS:.0f} s")
 
     async def _serves(self, client: httpx2.AsyncClient) -> bool:
-        """Whether each service answers what nobody asked before: a kept reply would not show it."""
+        """Return whether each service answers a new request, which no cached reply can answer."""
         coins = ",".join(self._random.sample(COINS, self._random.randint(1, 4)))
         currencies = ",".join(self._random.sample(CURRENCIES, 4))
         levels = ",".join(str(level) for level in sorted(self._random.sample(range(10, 99), 3)))
-        asked = (
+        paths = (
             f"/prices?ids={coins}&vs_currencies={currencies}",
             f"/forecasts?ids={coins}&days={self._random.randint(1, 30)}&levels={levels}&model=lightgbm",
             "/models",
         )
         try:
-            replies = [await client.get(path) for path in asked]
+            replies = [await client.get(path) for path in paths]
         except httpx2.HTTPError:
             return False
         if any(reply.status_code != 200 for reply in replies):

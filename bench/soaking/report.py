@@ -1,4 +1,4 @@
-"""The soak's verdict: slopes with their uncertainty, errors, and one table for people."""
+"""Report of a soak: slopes with their uncertainty, errors, and one table."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from soaking.traffic import Traffic
 HOUR = 3600.0
 LEAST_SAMPLES = 10
 LONG_SECONDS = 600.0
-# Growth that counts: the slope's lower bound (95 %), over the run and over its second half alone, exceeds
-# this share of the level and this. A pool that fills once is a step: it has no slope in the second half.
+# Growth counts if the slope's lower bound (95 %), over the run and over its second half alone, exceeds this
+# share of the level and this amount. A pool that fills once is a step: it has no slope in the second half.
 GROWN_SHARE = 0.10
 GROWN_LEAST = {
     "memory_mb": 15.0, "descriptors": 10.0, "threads": 5.0, "tasks": 20.0, "latency": 1.0,
@@ -27,7 +27,7 @@ GROWN_LEAST = {
 
 
 def report(traffic: Traffic, sampler: Sampler, faults: FaultSchedule) -> tuple[bool, dict[str, Any]]:
-    """Whether it holds, and everything as JSON values; prints the table."""
+    """Print the table, and return whether the run passes and all values as JSON."""
     rows = _process_rows(sampler) + _latency_rows(traffic)
     statuses = sum((w.statuses for w in traffic.windows), Counter[str]())
     document = {
@@ -47,9 +47,9 @@ def report(traffic: Traffic, sampler: Sampler, faults: FaultSchedule) -> tuple[b
 
 
 def _unmeasured(rows: list[dict[str, Any]], processes: list[str], *, long: bool) -> list[str]:
-    """What a verdict needs and has no slope: silence must not pass for a level line.
+    """Return what the verdict needs and has no slope, since a missing value must not pass as no growth.
 
-    In a few minutes there is too little quiet between the faults for a slope of latency.
+    In a few minutes there is too little time without faults for a slope of latency.
     """
     wanted = [f"{name} {kind}" for name in processes for kind in ("memory_mb", "descriptors", "threads")]
     wanted += [f"{name} tasks" for name in WITH_METRICS]
@@ -59,7 +59,7 @@ def _unmeasured(rows: list[dict[str, Any]], processes: list[str], *, long: bool)
 
 
 def slope_row(what: str, kind: str, at_seconds: list[float], values: list[float]) -> dict[str, Any]:
-    """Theil-Sen slope an hour with its 95 % bounds, the level, and whether it grows beyond doubt."""
+    """Return the Theil-Sen slope per hour with its 95 % bounds, the level and the growth's significance."""
     slope, _, low, high = theilslopes(values, at_seconds, 0.95)
     level, half = float(np.median(values)), len(values) // 2
     span, late_span = at_seconds[-1] - at_seconds[0], at_seconds[-1] - at_seconds[half]
@@ -72,7 +72,7 @@ def slope_row(what: str, kind: str, at_seconds: list[float], values: list[float]
 
 
 def _counts(grown: float, level: float, kind: str, *, share: float) -> bool:
-    """Whether growth over a share of the run is more than noise."""
+    """Return whether growth over a share of the run exceeds the noise."""
     return bool(grown > share * GROWN_SHARE * level and grown > share * GROWN_LEAST[kind])
 
 
@@ -88,8 +88,10 @@ def _process_rows(sampler: Sampler) -> list[dict[str, Any]]:
 
 
 def _latency_rows(traffic: Traffic) -> list[dict[str, Any]]:
-    """Latency while no fault is on, as a multiple of a bare reply's in the same ten seconds: neither a busy
-    machine nor a fault is a leak. Then the share of replies that failed though no fault was on.
+    """Return rows of latency and errors while no fault is on.
+
+    Latency is a multiple of a bare reply's in the same ten seconds, so that neither a busy machine nor a
+    fault counts as a leak. Errors are the share of replies that failed although no fault was on.
     """
     windows = [w for w in traffic.windows if len(w.quiet_ms) >= 10 and len(w.bare_ms) >= 5]
     if len(windows) < LEAST_SAMPLES:

@@ -1,4 +1,4 @@
-"""What each process holds, sampled: resident memory, file descriptors, threads, tasks of its event loop."""
+"""Sample each process: resident memory, file descriptors, threads, tasks of its event loop."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ WITH_METRICS = ("market", "training", "forecast", "gateway")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One process at one moment (seconds since the first sample); `tasks` is None where it has no such
-    figure.
+    """One process at one moment (seconds since the first sample).
+
+    `tasks` is None if the process has no such figure.
     """
 
     at_seconds: float
@@ -31,7 +32,7 @@ class Sample:
 
 
 class Sampler:
-    """Samples by process name, oldest first; those of an earlier life of a process are dropped."""
+    """Samples by process name, oldest first; those from before a restart of a process are dropped."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -39,7 +40,7 @@ class Sampler:
         self.samples: dict[str, list[Sample]] = {}
 
     async def run(self, interval_seconds: float) -> None:
-        """Until cancelled."""
+        """Sample until cancelled."""
         began = time.monotonic()
         async with httpx2.AsyncClient(trust_env=False, timeout=3) as client:
             while True:

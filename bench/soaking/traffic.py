@@ -1,4 +1,4 @@
-"""Traffic of every kind at a fixed rate, with each reply's status and latency kept in windows."""
+"""Traffic of every kind at a fixed rate, with each reply's status and latency recorded in windows."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ SHARES = {
 }  # fmt: skip
 WINDOW_SECONDS = 10.0
 TIMEOUT_SECONDS = 20.0
-# Asked wrongly on purpose: the reply must be a refusal, never a 500.
+# Wrong on purpose: the reply must be a refusal, never a 500.
 WRONG = ("/prices?ids=no-such-coin&vs_currencies=usd", "/forecasts?ids=bitcoin&days=999", "/nowhere")
 
 
 @dataclass(slots=True)
 class Window:
-    """Replies that came within ten seconds: latencies in milliseconds, statuses by kind of request.
+    """Replies of ten seconds: latencies in milliseconds, statuses by kind of request.
 
-    `quiet_ms` are those of good replies while no fault was on, `quiet_errors` counts what failed meanwhile.
-    `bare_ms` are those of a trivial reply by a process that has nothing to do with it: the machine's own
-    noise.
+    `quiet_ms` are those of good replies while no fault was on, `quiet_errors` counts the failures of that
+    time. `bare_ms` are those of a trivial reply by an unrelated process: the machine's own noise.
     """
 
     at_seconds: float
@@ -42,7 +41,7 @@ class Window:
 
 
 class Traffic:
-    """Requests start at the given rate, whatever the replies do; used as a context."""
+    """Send requests at the given rate, independent of the replies; used as a context."""
 
     def __init__(self, url: str, bare_url: str, rate: float, *, is_disturbed: Callable[[], bool]) -> None:
         self._bare_url = bare_url
@@ -58,7 +57,7 @@ class Traffic:
         self.forget()
 
     def forget(self) -> None:
-        """Starts counting anew, but for internal errors: there is no time at which they may happen."""
+        """Start counting again, except for internal errors, which must never occur."""
         self.windows: list[Window] = []
         self.quiet_errors: Counter[str] = Counter()
         self.replies = 0
@@ -66,7 +65,7 @@ class Traffic:
 
     @property
     def elapsed_seconds(self) -> float:
-        """Since the traffic started."""
+        """Return the seconds since the traffic started."""
         return time.monotonic() - self._began
 
     async def __aenter__(self) -> Traffic:
@@ -106,7 +105,7 @@ class Traffic:
         return self.windows[-1]
 
     def _choose(self) -> tuple[str, str]:
-        """The kind of request, and its path."""
+        """Return the kind of request, and its path."""
         rng = self._random
         (kind,) = rng.choices(list(SHARES), weights=list(SHARES.values()))
         coins = ",".join(rng.sample(COINS, rng.randint(1, 3)))

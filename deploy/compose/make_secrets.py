@@ -1,7 +1,9 @@
-"""Makes what nobody has set: passwords of Redis and Grafana, the key that signs models; tells where they are.
+"""Create secrets that are not set: passwords of Redis and Grafana, the signing key; print where they are.
 
-Runs before every start and changes nothing that is there. Standard library only.
+Runs before every start and changes no existing file. Standard library only.
 """
+
+from __future__ import annotations
 
 import secrets
 import sys
@@ -20,25 +22,25 @@ maxmemory-policy volatile-lru
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that every user of the volume may read and nobody may change."""
+    """Write a file that every user of the volume may read and none may change."""
     path.write_text(text)
     path.chmod(0o444)
 
 
 def make(root: Path) -> list[str]:
-    """Write what is missing under `root`; the lines to tell."""
+    """Write missing secrets under `root` and return the lines to print."""
     lines = []
     if not (root / "redis" / "redis.conf").exists():
         password = secrets.token_urlsafe(32)
         for service in SERVICES:
             write(root / "redis" / f"{service}_redis_url", f"redis://:{password}@redis:6379/0")
         write(root / "redis" / "redis.conf", REDIS.format(password=password))
-        lines.append("Redis: a password was made; only the services know it.")
+        lines.append("Redis: a password was created; only the services read it.")
     if not (root / "models" / "training_signing_key").exists():
         key = secrets.token_urlsafe(32)
         write(root / "models" / "forecast_signing_key", key)
         write(root / "models" / "training_signing_key", key)
-        lines.append("Models: a key to sign them was made; forecasts come from signed models only.")
+        lines.append("Models: a signing key was created; forecasts come from signed models only.")
     if not (root / "grafana" / "admin_password").exists():
         password = secrets.token_urlsafe(12)
         write(root / "grafana" / "admin_password", password)

@@ -1,11 +1,13 @@
-"""Settles where market data comes from: CoinGecko, or the sandbox where the profile `offline` is on.
+"""Settle where market data comes from: CoinGecko, or the sandbox if the profile `offline` is on.
 
-    python upstream.py ask FOLDER       # the profile's own container: the sandbox is wanted
-    python upstream.py settle FOLDER    # before every start of market-data: writes its settings, as files
+    python upstream.py ask FOLDER       # in the profile's own container: request the sandbox
+    python upstream.py settle FOLDER    # before every start of market-data: write its settings as files
 
-The volumes hold what one of them gave: archive, models, ledger. So the first start decides, and a later one
-that asks for the other is refused, with the two ways out. Standard library only.
+The volumes hold data of one of them: archive, models, ledger. So the first start decides, and a later one
+that requests the other is refused, with the two ways out. Standard library only.
 """
+
+from __future__ import annotations
 
 import sys
 from pathlib import Path
@@ -19,30 +21,31 @@ SANDBOX = {
     "market_per_month_limit": "0",
 }
 NAMES = {"coingecko": "CoinGecko", "sandbox": "the sandbox"}
-ASKED, KEPT = "asked", "kept"
+REQUESTED, KEPT = "asked", "kept"
 
 
 def ask(folder: Path) -> str:
-    """Leave word that the sandbox is wanted; the line to tell."""
-    (folder / ASKED).touch()
-    return "The sandbox is wanted: profile offline."
+    """Request the sandbox and return the line to print."""
+    (folder / REQUESTED).touch()
+    return "The sandbox is requested: profile offline."
 
 
 def settle(folder: Path) -> str:
-    """Write market-data's settings for what is wanted; the line to tell.
+    """Write market-data's settings and return the line to print.
 
-    Raises SystemExit where the volumes hold the other.
+    Raises:
+        SystemExit: The volumes hold data of the other source.
     """
-    asked = folder / ASKED
-    wanted = "sandbox" if asked.exists() else "coingecko"
-    asked.unlink(missing_ok=True)
+    request = folder / REQUESTED
+    wanted = "sandbox" if request.exists() else "coingecko"
+    request.unlink(missing_ok=True)
     kept = folder / KEPT
     held = kept.read_text() if kept.exists() else wanted
     if held != wanted:
         profile = " --profile offline" if held == "sandbox" else ""
         raise SystemExit(
-            f"The volumes hold data of {NAMES[held]}, and {NAMES[wanted]} is asked for; they must not mix. "
-            f"Go on with `docker compose{profile} up`, or take other volumes: `docker compose -p NAME ...`."
+            f"The volumes hold data of {NAMES[held]}, and {NAMES[wanted]} was requested; they must not mix. "
+            f"Run `docker compose{profile} up`, or take other volumes: `docker compose -p NAME ...`."
         )
     for name, value in SANDBOX.items():
         if wanted == "sandbox":

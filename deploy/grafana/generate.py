@@ -1,4 +1,6 @@
-"""Writes deploy/grafana/dashboards/*.json from panels.py: python -m deploy.grafana.generate [--check]."""
+"""Write deploy/grafana/dashboards/*.json from panels.py: python -m deploy.grafana.generate [--check]."""
+
+from __future__ import annotations
 
 import json
 import sys
@@ -16,7 +18,7 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 
 
 def drawn(panel: Panel) -> stat.Panel | timeseries.Panel:
-    """The panel in Grafana's terms."""
+    """Return the panel in Grafana's terms."""
     builder: stat.Panel | timeseries.Panel
     if panel.kind == "stat":
         builder = stat.Panel().text_mode(BigValueTextMode.VALUE_AND_NAME).span(6).height(5)
@@ -36,7 +38,7 @@ def drawn(panel: Panel) -> stat.Panel | timeseries.Panel:
 
 
 def variable(name: str, query: str) -> dashboard.QueryVariable:
-    """A choice among the values of a label; several at once, all at first."""
+    """Return a choice among the values of a label; several at once, all at first."""
     return (
         dashboard.QueryVariable(name)
         .datasource(SOURCE)
@@ -50,7 +52,7 @@ def variable(name: str, query: str) -> dashboard.QueryVariable:
 
 
 def built(board: Dashboard) -> str:
-    """A dashboard as JSON."""
+    """Return a dashboard as JSON."""
     builder = (
         dashboard.Dashboard(board.title)
         .uid(f"coincast-{board.name}")
@@ -70,7 +72,7 @@ def built(board: Dashboard) -> str:
     for panel in board.panels:
         builder = builder.with_panel(drawn(panel))
     plain = json.loads(JSONEncoder(sort_keys=True).encode(builder.build()))
-    # What the SDK writes for older versions of Grafana and today's types no longer know.
+    # Written by the SDK for older versions of Grafana and unknown to today's schema.
     plain.pop("style", None)
     for item in plain.get("templating", {}).get("list", []):
         for name in ("auto", "auto_min", "auto_count", "id"):
@@ -80,14 +82,14 @@ def built(board: Dashboard) -> str:
 
 
 def without_nulls(value: object) -> object:
-    """The same without keys that hold null: Grafana's schema wants them absent."""
+    """Return the value without keys that hold null, which Grafana's schema requires to be absent."""
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def main(arguments: list[str]) -> int:
-    """Write the files, or with --check say whether they are current."""
+    """Write the files, or with --check report whether they are current."""
     code = 0
     for board in DASHBOARDS:
         file = FOLDER / f"{board.name}.json"

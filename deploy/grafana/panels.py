@@ -1,4 +1,6 @@
-"""What the dashboards show, as data: one list of panels a dashboard, each with its queries and unit."""
+"""Dashboards as data: one list of panels for each dashboard, each with its queries and unit."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -29,17 +31,17 @@ class Dashboard:
 def one(
     title: str, query: str, legend: str, unit: str = "short", *, kind: str = "timeseries", text: str = ""
 ) -> Panel:
-    """A panel of a single query."""
+    """Return a panel of a single query."""
     return Panel(title, ((query, legend),), unit, kind, text)
 
 
 def rate(metric: str, by: str, match: str = "") -> str:
-    """Events a second of a counter, by labels."""
+    """Return the events per second of a counter, by labels."""
     return f"sum by ({by}) (rate({metric}{{{match}}}[{RATE}]))"
 
 
 def quantile(share: float, metric: str, by: str, match: str = "") -> str:
-    """A quantile of a histogram, by labels."""
+    """Return a quantile of a histogram, by labels."""
     return f"histogram_quantile({share}, sum by ({by}, le) (rate({metric}_bucket{{{match}}}[{RATE}])))"
 
 
@@ -56,7 +58,7 @@ OVERVIEW = Dashboard(
             "5xx",
             "percentunit",
             kind="stat",
-            text="The promise is less than 0.5 %.",
+            text="The objective is less than 0.5 %.",
         ),
         one(
             "Models loaded",
@@ -230,9 +232,9 @@ FORECASTS = Dashboard(
             "coincast_training_live_coverage_percent",
             "{{model}} {{horizon_days}} d, {{level_percent}} %",
             "percent",
-            text="An 80 % interval that keeps its promise lies at 80. Empty below 100 forecasts or 20 days.",
+            text="A calibrated 80 % interval lies at 80. Empty below 100 forecasts or 20 days.",
         ),
-        one("Histories at hand", rate("coincast_forecast_history_total", "outcome"), "{{outcome}}", "ops"),
+        one("Histories by outcome", rate("coincast_forecast_history_total", "outcome"), "{{outcome}}", "ops"),
         one("Ledger entries", rate("coincast_forecast_ledger_appended_total", "to"), "{{to}}", "ops"),
         one("Entries waiting on disk", "sum(coincast_forecast_ledger_spooled_entries)", "entries"),
         one("Entries not on disk yet", "max(coincast_training_ledger_lag_entries)", "entries"),

@@ -1,4 +1,9 @@
-"""What the up-test judges by: pure, from what docker, metrics and a backup say. Standard library only."""
+"""Checks of the up-test: pure functions of what docker, metrics and a backup report.
+
+Standard library only.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import io
@@ -8,9 +13,10 @@ from typing import Any
 
 DIGESTS = "digests.json"
 
-# Ends the service's own process from inside the container, as a crash would: process 1 is Docker's init, that
-# has it as a child and ends with it. After docker's own kill the engine would leave the container down, as
-# somebody wished it; and its number on the host is another process where the engine is on another machine.
+# Kills the service's own process from inside the container, like a crash: process 1 is Docker's init, which
+# has it as a child and exits with it. After `docker kill` the engine would leave the container stopped, as if
+# intended; and the process number on the host belongs to another process if the engine runs on another
+# machine.
 CRASH = """
 for folder in /proc/[0-9]*; do
     while read -r key value rest; do
@@ -37,11 +43,11 @@ for name in ("archive", "artifacts", "ledger"):
 """
 
 
-def faults(told: dict[str, Any]) -> list[str]:
-    """What a container lacks of the hardening that each must have."""
-    host = told["HostConfig"]
+def faults(container: dict[str, Any]) -> list[str]:
+    """Return what a container lacks of the required hardening."""
+    host = container["HostConfig"]
     bad = {
-        "root user": told["Config"]["User"].split(":")[0] in ("", "0", "root"),
+        "root user": container["Config"]["User"].split(":")[0] in ("", "0", "root"),
         "writable root": not host["ReadonlyRootfs"],
         "capabilities": host["CapDrop"] != ["ALL"] or bool(host.get("CapAdd")),
         "privileged": bool(host.get("Privileged")),
@@ -54,45 +60,45 @@ def faults(told: dict[str, Any]) -> list[str]:
     return [what for what, holds in bad.items() if holds]
 
 
-def published(told: dict[str, Any]) -> set[tuple[str, str, str]]:
-    """(service, address, port) of all that a container shows outside, by wish and in fact."""
-    service = told["Config"]["Labels"]["com.docker.compose.service"]
-    wished = told["HostConfig"].get("PortBindings") or {}
-    opened = told["NetworkSettings"].get("Ports") or {}
+def published(container: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """Return (service, address, port) of all that a container publishes, as configured and in fact."""
+    service = container["Config"]["Labels"]["com.docker.compose.service"]
+    wished = container["HostConfig"].get("PortBindings") or {}
+    opened = container["NetworkSettings"].get("Ports") or {}
     bindings = [each for ports in (wished, opened) for found in ports.values() for each in found or []]
     return {(service, each["HostIp"], each["HostPort"]) for each in bindings}
 
 
 def calls(metrics: str, method: str) -> float:
-    """gRPC calls of one method that a service has answered, by its metrics."""
+    """Return the calls of one gRPC method that a service has answered, by its metrics."""
     lines = [line for line in metrics.splitlines() if line.startswith("coincast_grpc_server_calls_total{")]
     return sum(float(line.split()[-1]) for line in lines if f'method="{method}"' in line)
 
 
-def told_passwords(log: str) -> list[str]:
-    """Each password of Grafana that the log tells."""
+def printed_passwords(log: str) -> list[str]:
+    """Return each password of Grafana in the log."""
     return re.findall(r"Grafana: \S+ user admin, password (\S+)", log)
 
 
-def came_back(told: dict[str, Any], restarts_before: int) -> bool:
-    """Whether the engine itself has started a container again since then, and it is well where it says.
+def came_back(container: dict[str, Any], restarts_before: int) -> bool:
+    """Return whether the engine itself has restarted a container since then, and whether it is healthy.
 
-    The count grows by the restart policy alone; a restart by hand sets it to nothing.
+    The count grows only by the restart policy; a manual restart resets it.
     """
-    state = told["State"]
+    state = container["State"]
     healthy = (state.get("Health") or {}).get("Status", "healthy") == "healthy"
-    return bool(told["RestartCount"] > restarts_before and state["Running"] and healthy)
+    return bool(container["RestartCount"] > restarts_before and state["Running"] and healthy)
 
 
 def contents(backup: bytes) -> dict[str, str]:
-    """Digest by name of every file in a backup, by what is in it and not by its own list."""
+    """Return the digest of every file in a backup by name, computed from the content and not its own list."""
     with tarfile.open(fileobj=io.BytesIO(backup), mode="r:gz") as archive:
         files = [(member.name, archive.extractfile(member)) for member in archive if member.name != DIGESTS]
         return {name: hashlib.sha256(file.read()).hexdigest() for name, file in files if file is not None}
 
 
 def missing_places(names: dict[str, str], version: str) -> list[str]:
-    """What a backup of a system that has served for a while must hold and this one does not."""
+    """Return what a backup of a system in use must hold and this one does not."""
     wanted = {
         "candles": r"archive/.+\.parquet",
         f"lightgbm {version}": rf"artifacts/lightgbm/{version}/manifest\.json",

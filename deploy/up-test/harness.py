@@ -1,4 +1,6 @@
-"""What the up-test is made with: docker and compose, HTTP, waiting. Standard library only."""
+"""Tools of the up-test: docker and compose, HTTP, waiting. Standard library only."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -17,11 +19,11 @@ PROFILES = ("offline", "alerting", "tracing")
 
 
 class Failed(Exception):  # noqa: N818 - it says what happened
-    """What was promised does not hold."""
+    """An expectation does not hold."""
 
 
 class Docker:
-    """The two commands: docker and compose."""
+    """The commands docker and compose."""
 
     def __init__(self, host: str | None, ports: tuple[int, int]) -> None:
         self.environment = {
@@ -29,7 +31,7 @@ class Docker:
             "PORT": str(ports[0]),
             "GRAFANA_PORT": str(ports[1]),
             "DOCKER_BUILDKIT": "1",
-            # The training of the ensemble would take the processor from what is timed here.
+            # The training of the ensemble would take the processor from the timed steps.
             "BOOTSTRAP_MODELS": "lightgbm",
             **({"DOCKER_HOST": host} if host else {}),
         }
@@ -38,11 +40,11 @@ class Docker:
         self.compose_command = [str(beside)] if beside.exists() else [self.docker, "compose"]
 
     def run(self, *arguments: str, timeout_seconds: float = 600) -> str:
-        """Run docker; its output."""
+        """Run docker and return its output."""
         return self._run([self.docker, *arguments], timeout_seconds)
 
     def code(self, *arguments: str, timeout_seconds: float = 60) -> int:
-        """Run docker for its exit code alone."""
+        """Run docker and return its exit code."""
         done = subprocess.run(
             [self.docker, *arguments],
             cwd=ROOT,
@@ -54,11 +56,11 @@ class Docker:
         return done.returncode
 
     def compose(self, *arguments: str, timeout_seconds: float = 600) -> str:
-        """Run compose on this test's project; its output."""
+        """Run compose on this test's project and return its output."""
         return self._run([*self._base(), *arguments], timeout_seconds)
 
     def compose_bytes(self, *arguments: str, given: bytes = b"") -> tuple[int, bytes]:
-        """Run compose with bytes in and out; exit code and output."""
+        """Run compose with bytes as input, and return exit code and output."""
         done = subprocess.run(
             [*self._base(), *arguments],
             cwd=ROOT,
@@ -85,19 +87,19 @@ class Docker:
             check=False,
         )
         if done.returncode:
-            told = done.stderr[-2000:]
-            raise Failed(f"{' '.join(command[-8:])} ended with {done.returncode}:\n{told}")
+            output = done.stderr[-2000:]
+            raise Failed(f"{' '.join(command[-8:])} ended with {done.returncode}:\n{output}")
         return done.stdout
 
 
 def say(text: str) -> None:
-    """One line of the report."""
+    """Print one line of the report."""
     sys.stdout.write(f"[{time.strftime('%H:%M:%S')}] {text}\n")
     sys.stdout.flush()
 
 
 def get(url: str) -> tuple[int, str]:
-    """Status and body; 0 where nothing answers."""
+    """Return status and body; 0 if the server does not answer."""
     try:
         with urllib.request.urlopen(url, timeout=10) as reply:
             return reply.status, reply.read().decode()
@@ -108,7 +110,7 @@ def get(url: str) -> tuple[int, str]:
 
 
 def post(url: str, body: dict[str, object], key: str) -> tuple[int, str]:
-    """Status and body of a POST with an API key."""
+    """Return status and body of a POST with an API key."""
     headers = {"content-type": "application/json", "x-api-key": key}
     request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers)
     try:
@@ -119,7 +121,7 @@ def post(url: str, body: dict[str, object], key: str) -> tuple[int, str]:
 
 
 def wait_for(what: str, check: Callable[[], object], seconds: float) -> float:
-    """Seconds until `check` gives something true; Failed where it does not in time."""
+    """Return the seconds until `check` gives a true value. Raises Failed if that takes too long."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         if check():

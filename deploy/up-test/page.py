@@ -1,4 +1,6 @@
-"""Answers every address with 200 and says that it is a stand-in; for tests without the real program."""
+"""Answer every address with 200 and a stand-in page; for tests without the real program."""
+
+from __future__ import annotations
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -1,11 +1,13 @@
-"""Proof that the compose file runs: build, up, ask, scale, kill each container, down. Prints what it sees.
+"""Test that the compose file works: build, up, request, scale, kill each container, down. Prints each step.
 
-    python deploy/up-test/up_test.py                     # with the Docker engine that is there
+    python deploy/up-test/up_test.py                     # with the running Docker engine
     python deploy/up-test/up_test.py --engine FOLDER     # starts one of its own, with stand-ins (engine.sh)
 
 Needs Docker and a `docker compose` (or docker-compose) of version 2. Runs as a project of its own, on the
 sandbox, on ports of its own; takes everything down at the end, volumes included. Standard library only.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -26,8 +28,8 @@ from checks import (
     contents,
     faults,
     missing_places,
+    printed_passwords,
     published,
-    told_passwords,
 )
 from harness import ROOT, Docker, Failed, get, post, say, wait_for
 
@@ -51,15 +53,15 @@ class UpTest:
         self.docker = docker
         self.network = ["--network", "host"] if host_network_build else []
         self.url = f"http://127.0.0.1:{docker.environment['PORT']}"
-        self.asked = 1000
+        self.requests = 1000
 
     def steps(self, *, quick: bool) -> list[Callable[[], None]]:
-        """All of them, or those that a change must pass."""
+        """Return all steps, or those that a change must pass."""
         first = [self.up, self.answers, self.hardened, self.observed, self.scale]
         return first if quick else [*first, self.kept, self.rolled_back, self.upgraded, self.survives]
 
     def build(self) -> None:
-        """Every image, and its size."""
+        """Build every image and print its size."""
         for name, folder in IMAGES.items():
             began = time.monotonic()
             tag = f"coincast/{name}:{self.docker.environment.get('COINCAST_VERSION', 'latest')}"
@@ -78,7 +80,7 @@ class UpTest:
             say(f"built {tag}: {size:.0f} MB in {time.monotonic() - began:.0f} s")
 
     def up(self) -> None:
-        """All healthy, from nothing: what a run that broke off has left goes first."""
+        """Start from nothing until all are healthy; remains of an interrupted run are removed first."""
         self._remove()
         began = time.monotonic()
         self.docker.compose("up", "-d", "--no-build", "--pull", "never", "--wait", "--wait-timeout", "300")
@@ -86,18 +88,20 @@ class UpTest:
         self.password_told_once()
 
     def password_told_once(self) -> None:
-        """Grafana's password is made, told on the first start and on no later one. It is not printed here."""
-        told = told_passwords(self.docker.compose("logs", "--no-color", "secrets"))
-        self._must(len(told) == 1, f"Grafana's password was told {len(told)} times")
+        """Check that Grafana's password is printed on the first start only. It is not printed here."""
+        printed = printed_passwords(self.docker.compose("logs", "--no-color", "secrets"))
+        self._must(len(printed) == 1, f"Grafana's password was printed {len(printed)} times")
         run = ("run", "--rm", "--no-deps", "-T")
         read = "print(open('/run/coincast/grafana/admin_password').read())"
         made = self.docker.compose(*run, "--entrypoint", "python", "secrets", "-c", read).strip()
-        self._must(made == told[0], "the password that was told is not the one that Grafana reads")
-        self._must(made not in self.docker.compose(*run, "secrets"), "a later start tells the password again")
-        say("Grafana's password: made on the first start, told there, not told by a second")
+        self._must(made == printed[0], "the printed password is not the one that Grafana reads")
+        self._must(
+            made not in self.docker.compose(*run, "secrets"), "a later start prints the password again"
+        )
+        say("Grafana's password: created and printed on the first start, not printed by a second")
 
     def answers(self) -> None:
-        """Health, prices, a forecast by the trained model, on the sandbox and saying so."""
+        """Check health, prices and a forecast by the trained model, all marked as sandbox data."""
         wait_for("GET /health/ready answers 200", lambda: get(f"{self.url}/health/ready")[0] == 200, 300)
         wait_for(
             "prices", lambda: "bitcoin" in get(f"{self.url}/prices?ids=bitcoin&vs_currencies=usd")[1], 60
@@ -107,30 +111,30 @@ class UpTest:
             raise Failed("a reply on sandbox data does not say so")
 
     def new_forecast(self) -> dict[str, object]:
-        """A forecast that nobody has asked for before, so that no kept reply answers; empty without one."""
-        self.asked += 1
-        coin, days = COINS[self.asked % len(COINS)], 1 + self.asked % 30
-        quantile = f"0.{self.asked // 9:03d}{1 + self.asked % 9}"
-        asked = f"ids={coin}&days={days}&model=lightgbm&quantiles={quantile}"
-        status, body = get(f"{self.url}/forecasts?{asked}")
+        """Return a forecast that was not requested before, so that no cache answers; empty without one."""
+        self.requests += 1
+        coin, days = COINS[self.requests % len(COINS)], 1 + self.requests % 30
+        quantile = f"0.{self.requests // 9:03d}{1 + self.requests % 9}"
+        query = f"ids={coin}&days={days}&model=lightgbm&quantiles={quantile}"
+        status, body = get(f"{self.url}/forecasts?{query}")
         found = json.loads(body).get("forecasts", []) if status == 200 else []
         return dict(found[0]) if found else {}
 
     def new_price(self) -> bool:
-        """Whether prices come that nobody has asked for in this selection before."""
-        self.asked += 1
-        others = [coin for bit, coin in enumerate(COINS[1:]) if self.asked >> bit & 1]
-        currency = CURRENCIES[self.asked // 64 % len(CURRENCIES)]
+        """Return whether prices of a selection that was not requested before arrive."""
+        self.requests += 1
+        others = [coin for bit, coin in enumerate(COINS[1:]) if self.requests >> bit & 1]
+        currency = CURRENCIES[self.requests // 64 % len(CURRENCIES)]
         asked = f"ids={','.join(['bitcoin', *others])}&vs_currencies={currency}"
         return get(f"{self.url}/prices?{asked}")[0] == 200
 
     def trained_forecast(self) -> bool:
-        """Whether lightgbm itself serves."""
+        """Return whether lightgbm itself serves."""
         found = self.new_forecast()
         return bool(found) and found["served_by"] == "lightgbm" and not found["degraded"]
 
     def hardened(self) -> None:
-        """Nobody is root, root is read-only, nothing is published but two ports."""
+        """Check that no container is root or writes its root, and that only two ports are published."""
         shown: set[tuple[str, str, str]] = set()
         for identifier in self.docker.compose("ps", "-a", "-q").split():
             told = self.inspected(identifier)
@@ -144,14 +148,14 @@ class UpTest:
         say(f"published: {', '.join(':'.join(each) for each in sorted(shown))}, nothing else")
 
     def targets(self) -> int:
-        """Services whose replicas Prometheus reads."""
+        """Return the number of services whose replicas Prometheus reads."""
         asked = "http://127.0.0.1:9090/api/v1/query?query=sum(up%7Bservice!%3D%22%22%7D)"
         text = self.docker.compose("exec", "-T", "prometheus", "wget", "-qO-", asked)
         found = json.loads(text)["data"]["result"]
         return int(float(found[0]["value"][1])) if found else 0
 
     def observed(self) -> None:
-        """Prometheus finds and reads every service, and has Alertmanager to tell."""
+        """Check that Prometheus finds and reads every service, and has found Alertmanager."""
         wait_for("Prometheus reads all 5 targets", lambda: self.targets() == 5, 90)
         asked = "http://127.0.0.1:9090/api/v1/alertmanagers"
 
@@ -162,7 +166,7 @@ class UpTest:
         wait_for("Prometheus has found Alertmanager", found, 90)
 
     def served_calls(self, identifier: str) -> float:
-        """Forecasts that one replica of forecast was asked for; 0 while it does not answer."""
+        """Return the forecast calls of one replica; 0 while it does not answer."""
         code = "import urllib.request as u;print(u.urlopen('http://127.0.0.1:9102/metrics').read().decode())"
         try:
             return calls(self.docker.run("exec", identifier, "python", "-c", code), "GetForecasts")
@@ -170,7 +174,7 @@ class UpTest:
             return 0.0
 
     def scale(self) -> None:
-        """Three replicas of forecast, each with traffic within 30 s of the command."""
+        """Check that three replicas of forecast each get traffic within 30 s of the command."""
         held = set(self.docker.compose("ps", "-q", "forecast").split())
         before = {replica: self.served_calls(replica) for replica in held}
         began = time.monotonic()
@@ -190,7 +194,7 @@ class UpTest:
             raise Failed(f"{len(replicas)} replicas of forecast, not 3")
 
     def kept(self) -> None:
-        """Backup while all runs, then a loss of all three places, then restore: all of it is there again.
+        """Back up the running system, delete all three folders, restore, and check that everything is back.
 
         Training starts without first models then: one that it trained would be a v000001 like the lost one.
         """
@@ -204,7 +208,7 @@ class UpTest:
             taken = self.ledger()
             return merged and taken > 0
 
-        # Each replica enters the same forecast; training drops the doubles with the first it does.
+        # Each replica logs the same forecast; training removes the duplicates with its first batch.
         self.docker.compose("restart", "training")
         wait_for("the ledger has taken what was served", all_taken, 60)
         code, backup = self.docker.compose_bytes("run", "--rm", "-T", "backup")
@@ -230,22 +234,22 @@ class UpTest:
         wait_for(f"the ledger holds the {taken} forecasts again", lambda: self.ledger() >= taken, 60)
 
     def _in_volumes(self, code: str) -> str:
-        """Run Python beside the volumes that a backup holds; what it prints."""
+        """Run Python beside the volumes of a backup and return its output."""
         return self.docker.compose("run", "--rm", "-T", "--entrypoint", "python", "backup", "-c", code)
 
     def held(self) -> dict[str, str]:
-        """Digest by name of every file in those volumes."""
+        """Return the digest of every file in those volumes by name."""
         return dict(json.loads(self._in_volumes(DIGEST_VOLUMES)))
 
     def ledger(self) -> int:
-        """Forecasts on the ledger's disk once none waits for it; 0 before."""
-        self.asked += 1
-        status, body = get(f"{self.url}/forecasts/accuracy?model=lightgbm&days={1 + self.asked % 365}")
+        """Return the forecasts on the ledger's disk once none waits for it; 0 before."""
+        self.requests += 1
+        status, body = get(f"{self.url}/forecasts/accuracy?model=lightgbm&days={1 + self.requests % 365}")
         found = json.loads(body)["ledger"] if status == 200 else {}
         return 0 if int(found.get("lag_entries", 0)) else int(found.get("stored_forecasts", 0))
 
     def rolled_back(self) -> None:
-        """A second version is trained and promoted; then production goes back, without a restart."""
+        """Train and promote a second version, then roll production back, without a restart."""
         create = ("python", "-m", "coincast_gateway.cli.keys", "create", "operator", "--scope", "admin")
         key = self.docker.compose("exec", "-T", "gateway", *create).strip()
         first = self.production()
@@ -263,7 +267,7 @@ class UpTest:
         wait_for(f"rolled back: forecasts come from {first}", lambda: self.serving() == first, 60)
 
     def upgraded(self) -> None:
-        """The code of one service goes to another tag and back; forecasts go on."""
+        """Move the code of one service to another tag and back while forecasts continue."""
         old = self.docker.environment.get("COINCAST_VERSION", "latest")
         for tag in ("up-test-next", old):
             self.docker.run("tag", f"coincast/forecast:{old}", f"coincast/forecast:{tag}")
@@ -276,18 +280,18 @@ class UpTest:
         self.docker.run("rmi", "coincast/forecast:up-test-next", "coincast/gateway:up-test-next")
 
     def versions(self) -> dict[str, str]:
-        """Versions of lightgbm, each with when it was trained; the gateway keeps no reply to this."""
+        """Return the versions of lightgbm and when they were trained; the gateway does not cache this."""
         status, body = get(f"{self.url}/models?model=lightgbm")
         found = json.loads(body)["versions"] if status == 200 else []
         return {each["version"]: each["created_at"] for each in found}
 
     def production(self) -> str:
-        """The version that serves; Failed where none does."""
+        """Return the version that serves. Raises Failed if there is none."""
         self._must(bool(found := self.serving()), "no version serves")
         return found
 
     def serving(self) -> str:
-        """The version that a forecast comes from; empty where it does not come from lightgbm."""
+        """Return the version that a forecast comes from; empty if it is not one of lightgbm."""
         found = self.new_forecast()
         return str(found["version"]) if found and found["served_by"] == "lightgbm" else ""
 
@@ -297,7 +301,7 @@ class UpTest:
             raise Failed(otherwise)
 
     def survives(self) -> None:
-        """Each container's process is killed and the engine brings it back; prices and forecasts answer."""
+        """Kill each container's process; the engine restarts it, and prices and forecasts answer."""
         for name in KILLED:
             identifier = self.docker.compose("ps", "-q", name).split()[0]
             before = self.inspected(identifier)["RestartCount"]
@@ -310,23 +314,25 @@ class UpTest:
         wait_for("prices and forecasts answer", self.all_answer, 90)
 
     def inspected(self, identifier: str) -> dict[str, Any]:
-        """What docker says of a container."""
+        """Return what docker reports of a container."""
         return dict(json.loads(self.docker.run("inspect", identifier))[0])
 
     def _crash(self, name: str, identifier: str) -> None:
-        """Kill a container's process from inside it. It may end before docker has told how the kill went:
-        whether it did end is seen by the restart alone.
+        """Kill a container's process from inside it.
+
+        The process may end before docker has reported the result of the kill, so only the restart shows that
+        it did end.
         """
         code = self.docker.code("exec", identifier, "sh", "-c", CRASH)
         self._must(code != 3, f"{name} has no process under Docker's init (init: true): it cannot be killed")
         self._must(code not in (126, 127), f"{name} has no shell: it cannot be killed from inside")
 
     def all_answer(self) -> bool:
-        """Whether both work."""
+        """Return whether prices and forecasts both answer."""
         return self.new_price() and self.trained_forecast()
 
     def down(self) -> None:
-        """Nothing is left."""
+        """Check that nothing remains."""
         self._remove()
         say("down")
 
@@ -335,15 +341,15 @@ class UpTest:
 
 
 def main(arguments: list[str]) -> int:
-    """0 where all holds; 1 with the reason and the last logs where not."""
+    """Run the test; return 0 if all holds, 1 with the reason and the last logs if not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engine", type=Path, help="start an engine of its own in this folder")
-    parser.add_argument("--no-build", action="store_true", help="take the images that are there")
+    parser.add_argument("--engine", type=Path, help="start a separate engine in this folder")
+    parser.add_argument("--no-build", action="store_true", help="use the existing images")
     parser.add_argument(
-        "--host-network", action="store_true", help="build over the host's network (its resolver)"
+        "--host-network", action="store_true", help="build with the host's network and resolver"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="up, ask and scale only: no backup, rollback, kills"
+        "--quick", action="store_true", help="up, requests and scale only: no backup, rollback, kills"
     )
     parser.add_argument("--ports", default="18000,13000", help="ports of gateway and Grafana")
     options = parser.parse_args(arguments)

@@ -64,7 +64,7 @@ def write(registry: Registry, words: str = "words ") -> str:
         registry,
         spec=TrainingSpec(model=MODEL, ids=("bitcoin",)),
         fitted=FittedModel(SpokenModel(words * 200), walk, {}),
-        ground=training_data_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90),
+        data=training_data_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90),
         record=measure(walk, PANEL, measured_at=1.0),
         seed=7,
         parent=None,

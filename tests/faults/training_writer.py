@@ -32,7 +32,7 @@ MODEL = "lightgbm"
 LONGEST_AIM_SECONDS = 0.02
 PANEL = panel_of(("bitcoin",), days=300)
 WALK = walk_forward_of(PANEL, test_days=60)
-GROUND = training_data_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90)
+DATA = training_data_of(History(panel=PANEL, source="archive"), ("bitcoin",), 90)
 RECORD = measure(WALK, PANEL, measured_at=1.0)
 
 
@@ -74,7 +74,7 @@ def write_forever(root: Path) -> None:
             registry,
             spec=TrainingSpec(model=MODEL, ids=("bitcoin",)),
             fitted=FittedModel(SpokenModel("words " * 20_000), WALK, {}),
-            ground=GROUND,
+            data=DATA,
             record=RECORD,
             seed=7,
             parent=None,

@@ -1,4 +1,6 @@
-"""Submit a training job and wait for its end: python retrain.py TARGET MODEL. Exit code 1 where it fails."""
+"""Submit a training job and wait for its end: python retrain.py TARGET MODEL. Exit code 1 if it fails."""
+
+from __future__ import annotations
 
 import asyncio
 import sys
@@ -17,7 +19,7 @@ ENDED = {
 
 
 async def main(target: str, model: str) -> int:
-    """One job a model and day: a second submission finds the first one."""
+    """Submit one job per model and day: a second submission finds the first one."""
     key = f"retrain-{model}-{datetime.now(UTC):%Y-%m-%d}"
     spec = training_pb2.TrainingSpec(model=model, promote_if_better=True)
     async with open_channel(target, service=SERVICE) as channel:

@@ -1,4 +1,4 @@
-"""The composition root: builds every part of the service from its settings."""
+"""Composition root: build the forecast service from its settings."""
 
 from __future__ import annotations
 

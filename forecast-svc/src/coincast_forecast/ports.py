@@ -18,8 +18,8 @@ class History:
     """The closed days of one coin and their provenance.
 
     `partial_reason` is set where the source has more days than it could deliver for now;
-    `retry_after_seconds` then says when asking again may give more. `doubt_reason` is set while the source
-    doubts the newest days.
+    `retry_after_seconds` then says when a further request may give more. `doubt_reason` is set while the
+    source doubts the newest days.
     """
 
     candles: Candles

@@ -107,8 +107,8 @@ def test_the_password_that_is_made_is_the_one_that_is_told(tmp_path):
     for folder in ("redis", "models", "grafana"):
         (tmp_path / folder).mkdir()
     log = "\n".join(f"secrets-1  | {line}" for line in make(tmp_path))
-    assert checks.told_passwords(log) == [(tmp_path / "grafana/admin_password").read_text()]
-    assert checks.told_passwords("\n".join(make(tmp_path))) == []
+    assert checks.printed_passwords(log) == [(tmp_path / "grafana/admin_password").read_text()]
+    assert checks.printed_passwords("\n".join(make(tmp_path))) == []
 
 
 def test_a_container_came_back_only_where_the_engine_has_started_it_and_it_is_well():

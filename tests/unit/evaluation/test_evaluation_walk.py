@@ -43,7 +43,7 @@ def network(candles: dict[str, Candles]) -> Rows:
     return walk_model("lstm", candles, PLAN, silent, {**SMALL_NETWORK, "folds": 1}, every_days=25)
 
 
-def ensemble_with_guest(candles: dict[str, Candles]) -> Rows:
+def ensemble_with_rnn(candles: dict[str, Candles]) -> Rows:
     lstm = {"use": "on", "min_days": 120, "every_days": 50, "passes": 4, "network": SMALL_NETWORK}
     params = {"trees": SMALL_TREES, "fold_days": 25, "lstm": {**lstm, "refit": False}}
     return walk_model("ml_ensemble", candles, PLAN, silent, params)
@@ -69,7 +69,7 @@ def test_a_scrambled_future_leaves_the_forecasts_bit_identical(name: str) -> Non
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("walk", [network, ensemble_with_guest])
+@pytest.mark.parametrize("walk", [network, ensemble_with_rnn])
 def test_the_same_of_what_tensorflow_trains(walk: Walk) -> None:
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed: run make setup-lstm")
     compare_under_scrambling(walk)

@@ -12,7 +12,7 @@ from coincast_chassis.errors import Exhausted, InvalidInput, NotFound, Unavailab
 from coincast_training.domain import Job, JobState, Outcome, TrainingSpec
 from coincast_training.jobs.ports import Event, Failed, Finished, LogEvent, ProgressEvent
 from coincast_training.jobs.service import JobService
-from coincast_training.jobs.stores.memory import MemoryJobStore
+from coincast_training.jobs.stores.in_memory import InMemoryJobStore
 
 SPEC = TrainingSpec(model="lightgbm", ids=("bitcoin",), days=365)
 
@@ -43,8 +43,8 @@ class FakeRunner:
             self.closed.append(job.job_id)
 
 
-async def started(runner: FakeRunner, store: MemoryJobStore | None = None, **options) -> JobService:
-    service = JobService(store=store or MemoryJobStore(), runner=runner, clock=ManualClock(), **options)
+async def started(runner: FakeRunner, store: InMemoryJobStore | None = None, **options) -> JobService:
+    service = JobService(store=store or InMemoryJobStore(), runner=runner, clock=ManualClock(), **options)
     await service.start()
     return service
 
@@ -162,7 +162,7 @@ async def test_a_full_queue_refuses():
 
 
 async def test_a_restart_takes_up_what_ran_and_what_waited():
-    store, runner = MemoryJobStore(), FakeRunner()
+    store, runner = InMemoryJobStore(), FakeRunner()
     first_life = await started(runner, store)
     ran = await first_life.submit(SPEC, requested_by="test")
     waited = await first_life.submit(SPEC, requested_by="test")
@@ -176,7 +176,7 @@ async def test_a_restart_takes_up_what_ran_and_what_waited():
 
 
 async def test_a_job_that_kills_its_worker_again_and_again_is_marked():
-    store, runner = MemoryJobStore(), FakeRunner()
+    store, runner = InMemoryJobStore(), FakeRunner()
     job = None
     for _ in range(3):
         life = await started(runner, store)
@@ -235,7 +235,7 @@ async def test_ids_are_put_in_order_once_each():
 
 
 async def test_nothing_is_taken_before_the_queue_is_loaded():
-    service = JobService(store=MemoryJobStore(), runner=FakeRunner(), clock=ManualClock())
+    service = JobService(store=InMemoryJobStore(), runner=FakeRunner(), clock=ManualClock())
     with pytest.raises(Unavailable):
         await service.submit(SPEC, requested_by="test")
     with pytest.raises(NotFound):

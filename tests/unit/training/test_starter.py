@@ -142,7 +142,7 @@ def write_candidate(registry: Registry, data: TrainingData, walk: WalkForward) -
         registry,
         spec=TrainingSpec("lightgbm", COINS),
         fitted=FittedModel(SpokenModel("words"), walk, {}),
-        ground=data,
+        data=data,
         record=measure(walk, data.panel, measured_at=NOW),
         seed=7,
         parent=None,

@@ -13,7 +13,7 @@ from coincast_chassis.errors import Unavailable
 from coincast_training.bootstrap import bootstrap
 from coincast_training.domain import Job, JobState, Outcome, TrainingSpec
 from coincast_training.jobs.ports import Failed, Finished
-from coincast_training.jobs.stores.memory import MemoryJobStore
+from coincast_training.jobs.stores.in_memory import InMemoryJobStore
 from coincast_training.registry.registry import AliasChange, Registry
 from tests.unit.training.test_job_service import FakeRunner, started
 from tests.unit.training.test_training_registry import MODEL, write
@@ -34,7 +34,7 @@ class BusyRegistry(Registry):
         return super().promote(*args, **options)
 
 
-class StalledStore(MemoryJobStore):
+class StalledStore(InMemoryJobStore):
     """Keeps what it is given, but the word that it did is lost for the first so many times."""
 
     lost = 0

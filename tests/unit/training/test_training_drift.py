@@ -18,7 +18,7 @@ from coincast_training.drift.assessment import DriftThresholds, FeatureDrift, as
 from coincast_training.drift.feature_drift import feature_drift
 from coincast_training.drift.monitor import DriftMonitor, DriftPolicy
 from coincast_training.jobs.service import JobService
-from coincast_training.jobs.stores.memory import MemoryJobStore
+from coincast_training.jobs.stores.in_memory import InMemoryJobStore
 from coincast_training.schedule.cron import Calendar
 from coincast_training.settings import Settings
 from tests.unit.training.test_job_service import FakeRunner
@@ -101,7 +101,7 @@ async def monitored(tmp_path: Path, *, coverage: float, runner: FakeRunner, cloc
     spec = TrainingSpec(model="lightgbm", ids=COINS, promote_if_better=True)
     if not pipeline.registry.table("lightgbm").production:
         await pipeline.run(spec, requested_by="t", run_id="r", progress=lambda *_: None)
-    jobs = JobService(store=store or MemoryJobStore(), runner=runner, clock=clock)
+    jobs = JobService(store=store or InMemoryJobStore(), runner=runner, clock=clock)
     await jobs.start()
     monitor = DriftMonitor(
         jobs=jobs,
@@ -127,7 +127,7 @@ async def test_drift_asks_once_a_cooldown_and_within_the_budget(tmp_path: Path):
             async for _ in jobs.watch(job.job_id):
                 pass
         clock.advance(DAY / 2 + 1)
-    assert [("asked" in action) for action in actions] == [
+    assert [("submitted" in action) for action in actions] == [
         True,
         False,
         True,

@@ -28,7 +28,7 @@ from coincast_training.tuning.study import tune, tuning_folds
 from tests.unit.training.training_fakes import panel_of, walk_forward_of
 
 PANEL = panel_of(("bitcoin", "ethereum"), days=430)
-GROUND = TrainingData(PANEL, PANEL, "test")
+DATA = TrainingData(PANEL, PANEL, "test")
 SMALL = {"volatility": {"rounds": 10}, "mean": {"rounds": 5}, "anchors": [1, 7], "mean_anchors": [1]}
 QUICK = BacktestOptions("lightgbm", test_days=120, refit_days=60, horizons=(1, 7), params=SMALL)
 
@@ -48,9 +48,9 @@ def test_prepared_on_gives_what_serving_prepares():
 
 
 def test_a_fold_sees_nothing_of_its_test_days():
-    fold = tuning_folds(GROUND)[1][0]
+    fold = tuning_folds(DATA)[1][0]
     task = FoldTask("lightgbm", {**SMALL, "walk_forward": False}, 7, fold, (1,))
-    before = run_fold(GROUND, task).out_of_sample
+    before = run_fold(DATA, task).out_of_sample
     first = before.origins == fold.test_from
     assert first.any()
     later = {
@@ -73,7 +73,7 @@ def test_a_backtest_is_the_same_bits_in_other_processes(tmp_path: Path):
     found = {}
     for address in ("inline", "processes:2"):
         with open_executor(address) as executor:
-            found[address] = run_backtest(GROUND, QUICK, executor, silent)
+            found[address] = run_backtest(DATA, QUICK, executor, silent)
     inline, processes = found["inline"], found["processes:2"]
     assert np.array_equal(
         inline.out_of_sample.log_return_quantiles, processes.out_of_sample.log_return_quantiles
@@ -89,7 +89,7 @@ def test_a_backtest_is_the_same_bits_in_other_processes(tmp_path: Path):
 
 def test_reports_say_that_the_ensembles_folds_had_no_network(tmp_path: Path):
     with open_executor("inline") as executor:
-        found = run_backtest(GROUND, QUICK, executor, silent)
+        found = run_backtest(DATA, QUICK, executor, silent)
     write_report(replace(found, options=replace(QUICK, model="ml_ensemble")), PANEL, tmp_path / "b.html")
     study = optuna.create_study()
     study.optimize(lambda trial: trial.suggest_float("ridge", 3, 300), n_trials=2)
@@ -103,7 +103,7 @@ def test_reports_say_that_the_ensembles_folds_had_no_network(tmp_path: Path):
 
 def test_too_little_history_for_a_backtest_says_how_much_is_needed():
     with open_executor("inline") as executor, pytest.raises(NotReady, match="481 days"):
-        run_backtest(GROUND, replace(QUICK, test_days=300), executor, silent)
+        run_backtest(DATA, replace(QUICK, test_days=300), executor, silent)
 
 
 def test_an_unknown_executor_names_those_there_are():
@@ -131,9 +131,9 @@ def test_the_service_takes_every_kind_of_executor(address: str, monkeypatch: pyt
 def test_a_tuning_that_was_interrupted_ends_where_the_other_ends(tmp_path: Path):
     options = {"model": "lightgbm", "base": SMALL, "seed": 7, "progress": silent}
     with open_executor("inline") as executor:
-        through = tune(GROUND, trials=8, executor=executor, folder=tmp_path / "a", **options)
-        tune(GROUND, trials=4, executor=executor, folder=tmp_path / "b", **options)
-        resumed = tune(GROUND, trials=8, executor=executor, folder=tmp_path / "b", **options)
+        through = tune(DATA, trials=8, executor=executor, folder=tmp_path / "a", **options)
+        tune(DATA, trials=4, executor=executor, folder=tmp_path / "b", **options)
+        resumed = tune(DATA, trials=8, executor=executor, folder=tmp_path / "b", **options)
     assert resumed.parameters == through.parameters
     assert resumed.best_value == through.best_value <= through.base_value
     assert [trial["value"] for trial in resumed.trials] == [trial["value"] for trial in through.trials]
@@ -148,8 +148,8 @@ def test_a_tuning_on_other_data_or_another_seed_begins_anew(tmp_path: Path):
     options = {"model": "lightgbm", "base": SMALL, "trials": 2, "folder": tmp_path, "progress": silent}
     shorter = {coin: candles.rows(0, 420) for coin, candles in PANEL.items()}
     with open_executor("inline") as executor:
-        whole = tune(GROUND, seed=7, executor=executor, **options)
-        other_seed = tune(GROUND, seed=8, executor=executor, **options)
+        whole = tune(DATA, seed=7, executor=executor, **options)
+        other_seed = tune(DATA, seed=8, executor=executor, **options)
         cut = tune(TrainingData(shorter, shorter, "test"), seed=7, executor=executor, **options)
     assert [len(found.trials) for found in (whole, other_seed, cut)] == [2, 2, 2]
     assert whole.trials != other_seed.trials
@@ -157,7 +157,7 @@ def test_a_tuning_on_other_data_or_another_seed_begins_anew(tmp_path: Path):
 
 
 def test_the_tuner_leaves_the_later_half_alone():
-    early, folds = tuning_folds(GROUND)
+    early, folds = tuning_folds(DATA)
     middle = max(candles.dates[-1] for candles in early.panel.values())
     assert middle < PANEL["bitcoin"].dates[len(PANEL["bitcoin"]) // 2]
     assert all(fold.test_to <= middle for fold in folds)

@@ -34,7 +34,7 @@ def write(registry: Registry, walk: WalkForward, record: Record) -> str:
         registry,
         spec=TrainingSpec(model=MODEL, ids=tuple(PANEL)),
         fitted=FittedModel(model=SpokenModel("words"), walk_forward=walk, parameters={}),
-        ground=training_data_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
+        data=training_data_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
         record=record,
         seed=7,
         parent=None,

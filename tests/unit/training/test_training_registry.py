@@ -32,7 +32,7 @@ def write(registry: Registry, **quality: float) -> str:
         registry,
         spec=TrainingSpec(model=MODEL, ids=tuple(PANEL)),
         fitted=FittedModel(model=SpokenModel("words"), walk_forward=walk, parameters=quality),
-        ground=training_data_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
+        data=training_data_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
         record=measure(walk, PANEL, measured_at=1.0),
         seed=7,
         parent=None,

@@ -1,4 +1,6 @@
-"""`python -m coincast_training`: settings, then run."""
+"""Run the training service: `python -m coincast_training`."""
+
+from __future__ import annotations
 
 from coincast_chassis.run import run_service
 from coincast_training.app import build

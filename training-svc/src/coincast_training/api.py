@@ -1,4 +1,4 @@
-"""Training from Python, in a line."""
+"""Train from Python with one function call."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from coincast_training.trainers.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What a training left: `version` is empty where nothing was saved, `model` forecasts right away.
+    """Result of a training.
 
-    `market_data` says where the history came from.
+    Attributes:
+        version: Name of the saved version; empty if it was not saved.
+        model: The fitted model, ready to forecast.
+        market_data: Where the history came from.
     """
 
     model_type: str
@@ -32,7 +35,7 @@ class TrainedModel:
 
 
 def _silent(fraction: float, stage: str) -> None:
-    """Nobody listens."""
+    """Ignore the progress."""
 
 
 async def train_model_for_crypto(
@@ -46,7 +49,7 @@ async def train_model_for_crypto(
     settings: Settings | None = None,
     progress: Progress = _silent,
 ) -> TrainedModel:
-    """Trains a model on the last `days` days (0 for all) of one coin or several, and saves it as a version.
+    """Train a model on the last `days` days (0 for all) of one coin or several, and save it as a version.
 
     History comes from the market-data service that `TRAINING_MARKET_TARGET` names; with nothing set, from a
     running `make run`, else from CoinGecko, else from the sandbox. The result's `market_data` says which.
@@ -67,15 +70,21 @@ async def train_model_for_crypto(
         run = await pipeline.fit(spec, run_id=uuid.uuid4().hex[:16], progress=progress)
         if not save_model:
             return TrainedModel(
-                model_type, spec.ids, "", run.record, "", run.fitted.model, pipeline.market_data
+                model_type=model_type,
+                coins=spec.ids,
+                version="",
+                record=run.record,
+                promotion="",
+                model=run.fitted.model,
+                market_data=pipeline.market_data,
             )
         outcome = await pipeline.keep(spec, run, requested_by="python", progress=progress)
         return TrainedModel(
-            model_type,
-            spec.ids,
-            outcome.version,
-            run.record,
-            outcome.promotion,
-            run.fitted.model,
-            pipeline.market_data,
+            model_type=model_type,
+            coins=spec.ids,
+            version=outcome.version,
+            record=run.record,
+            promotion=outcome.promotion,
+            model=run.fitted.model,
+            market_data=pipeline.market_data,
         )

@@ -1,4 +1,4 @@
-"""The composition root: the only place that knows every part."""
+"""Composition root: build the training service from its settings."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PACKAGE = "coincast.training.v1"
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
-    """Puts the service together; the stack closes what was opened, in reverse."""
+    """Build the service; the stack closes what was opened, in reverse order."""
     redis = open_redis(settings.redis_url, timeout_seconds=0.5)
     stack.push_async_callback(redis.aclose)
     registry = open_registry(settings)
@@ -140,7 +140,7 @@ def _servicers(
 async def _begin(
     settings: Settings, jobs: JobService, registry: Registry, calendar: Calendar, monitor: DriftMonitor
 ) -> None:
-    """What waits for the queue."""
+    """Start what needs the job queue: the schedule, the drift monitor and the first trainings."""
     calendar.start()
     if settings.bootstrap:
         await bootstrap(
@@ -181,7 +181,7 @@ def _monitor(
 
 
 async def _start_jobs(jobs: JobService, begin: Callable[[], Awaitable[None]]) -> None:
-    """Loads the queue, however long Redis is away: the registry serves without it."""
+    """Load the job queue, retrying while Redis is away; the registry serves meanwhile."""
     while True:
         try:
             await jobs.start()
@@ -193,7 +193,7 @@ async def _start_jobs(jobs: JobService, begin: Callable[[], Awaitable[None]]) ->
 
 
 def _in_background(work: Coroutine[None, None, None], stack: AsyncExitStack, name: str) -> None:
-    """Runs until the stack closes."""
+    """Run a coroutine until the stack closes."""
     task = asyncio.create_task(work, name=name)
 
     async def end() -> None:
@@ -232,8 +232,9 @@ def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Led
 
 
 def child_settings(settings: Settings) -> dict[str, object]:
-    """The settings as a job's process takes them: plain values, with the signing key in clear on its
-    stdin.
+    """Return the settings for a job's process as plain values.
+
+    The signing key is included in clear: the values go to the process through its stdin alone.
     """
     values = settings.model_dump(mode="json")
     if settings.signing_key is not None:

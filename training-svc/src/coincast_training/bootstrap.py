@@ -1,4 +1,4 @@
-"""Trains first models where none exist, so that a fresh machine comes to serve by itself."""
+"""Train first models where none exist, so that a fresh installation serves forecasts without any command."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ async def bootstrap(
     days: int,
     pauses_seconds: Sequence[float] = PAUSES_SECONDS,
 ) -> None:
-    """Has one job trained for each model without a production version; what fails is tried again, ever more
-    rarely.
+    """Train one version of each model that has no production version.
+
+    A failed step is retried with growing pauses.
     """
     missing = [model for model in models if not registry.table(model).production]
     firsts = [
@@ -41,18 +42,19 @@ async def bootstrap(
 
 
 class FirstVersion:
-    """The way of one model to its first production version. A step that fails is repeated, never the training
-    before it.
+    """Progress of one model to its first production version.
+
+    A failed step is repeated; a training that succeeded before it is not.
     """
 
     def __init__(self, jobs: JobService, registry: Registry, spec: TrainingSpec) -> None:
         self._jobs, self._registry, self._spec = jobs, registry, spec
-        # A submission whose answer was lost in a stalled Redis gives the same job when it is made again.
+        # Resubmitting with this key returns the same job if the first reply was lost while Redis stalled.
         self._key = _new_key()
         self._trained: Job | None = None
 
     async def reached(self, pauses_seconds: Sequence[float]) -> None:
-        """Returns once a version serves, the job was cancelled, or every try has failed."""
+        """Return once a version serves, the job was cancelled, or every attempt has failed."""
         for pause_seconds in pauses_seconds:
             try:
                 if await self._step():
@@ -63,7 +65,7 @@ class FirstVersion:
         log.error("bootstrap_given_up", model=self._spec.model)
 
     async def _step(self) -> bool:
-        """One try; whether there is nothing left to do."""
+        """Make one attempt and return whether nothing is left to do."""
         if self._trained is None:
             job = await self._ended_job()
             log.info(
@@ -84,7 +86,7 @@ class FirstVersion:
         return True
 
     async def _ended_job(self) -> Job:
-        """The job once it has ended: one that an earlier life left in the queue, or a new one."""
+        """Return the job once it has ended: one left in the queue by an earlier process, or a new one."""
         left = [job for job in self._jobs.recent(model=self._spec.model) if not job.state.ended]
         job = (
             left[-1]
@@ -96,10 +98,10 @@ class FirstVersion:
         return job
 
     def _serve_anyway(self, job: Job) -> None:
-        """A first version that the gate refuses still serves, with its record in every reply: there is no
-        better one (docs/decisions/0016).
+        """Promote a first version that the gate refused.
 
-        Asked at a revision at which nothing serves, so that nobody's choice is overruled.
+        There is no better version, and its record stands in every reply (docs/decisions/0016). The promotion
+        names a revision at which no version serves, so that it cannot overrule another choice.
         """
         self._registry.promote(
             job.spec.model,

@@ -1,4 +1,4 @@
-"""What the training service speaks of: specs, jobs, versions and moves. Standard library only."""
+"""Domain types of training: specs, jobs, versions and alias moves. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MODELS = ("lightgbm", "lstm", "ml_ensemble")
-# Trained on hourly candles, with a pipeline and a record of their own.
+# Trained on hourly candles, by a pipeline of its own.
 HOURLY_MODELS = ("intraday",)
 TRAINED_MODELS = (*MODELS, *HOURLY_MODELS)
 ALIASES = ("production", "challenger", "shadow")
 
 
 class JobState(StrEnum):
-    """Where a job is in its life."""
+    """State of a job in its life cycle."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job will not change again."""
+        """Whether the job has reached a final state."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -42,7 +42,7 @@ class TrainingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request to train and what became of it. Times are UNIX seconds."""
+    """A training request and its result. Times are UNIX seconds."""
 
     job_id: str
     spec: TrainingSpec
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a training run left behind."""
+    """Result of a training run."""
 
     version: str
     promoted: bool
@@ -72,7 +72,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One move of an alias or of a version: who, when, from, to, why."""
+    """One change of an alias or a version: who, when, from, to and why."""
 
     at: float
     requested_by: str

@@ -1,4 +1,4 @@
-"""Keeps the gauges current that no event moves: queue, ages of versions, lag of the ledger."""
+"""Update the gauges that no event changes: queue length, ages of versions and lag of the ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY_SECONDS = 15.0
 
 
 async def keep_observing(jobs: JobService, registry: Registry, watch: LedgerWatch, clock: Clock) -> None:
-    """Until it is cancelled."""
+    """Update the gauges periodically until cancelled."""
     while True:
         observe_queue(jobs)
         try:
@@ -31,7 +31,7 @@ async def keep_observing(jobs: JobService, registry: Registry, watch: LedgerWatc
 
 
 def observe_queue(jobs: JobService) -> None:
-    """How many jobs wait and run, and when each model last succeeded."""
+    """Set the gauges of waiting and running jobs and of each model's last success."""
     metrics.QUEUED.set(jobs.count(JobState.QUEUED))
     metrics.RUNNING.set(jobs.count(JobState.RUNNING))
     for job in reversed(jobs.recent(limit=500)):
@@ -40,7 +40,7 @@ def observe_queue(jobs: JobService) -> None:
 
 
 def observe_ages(registry: Registry, now: float) -> None:
-    """The age of every version that an alias names."""
+    """Set the age gauge of every version that an alias names."""
     metrics.ARTIFACT_AGE.clear()
     for model in MODELS:
         for alias, version in registry.table(model).named().items():

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 STATE_FILE = "running.json"
 COINGECKO_URL = "https://api.coingecko.com/api/v3"
 CONNECT_SECONDS, CALL_SECONDS, PING_SECONDS = 0.5, 20.0, 3.0
-# A keyless caller has to wait up to a minute; three waits are worth a training.
+# A caller without an API key waits up to a minute; a training may wait that long three times.
 ATTEMPTS, LONGEST_PAUSE_SECONDS = 4, 65.0
 FREE_DAYS = 365
 MIDNIGHT_TOLERANCE = dt.timedelta(minutes=15)
@@ -39,7 +39,7 @@ MIDNIGHT_TOLERANCE = dt.timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """Where a running `make run` is found on this machine."""
+    """Location of a running `make run` on this machine."""
 
     market_target: str
     training_target: str
@@ -48,7 +48,7 @@ class RunningStack:
 
 @dataclass(frozen=True, slots=True)
 class MarketAccess:
-    """A source of histories, a sentence that says which, and the settings to go on with."""
+    """A source of histories, a sentence that describes it, and the settings to use with it."""
 
     history: HistorySource
     description: str
@@ -82,10 +82,10 @@ def find_running_stack(start: Path | None = None) -> RunningStack | None:
 
 @asynccontextmanager
 async def open_market(settings: Settings, *, start: Path | None = None) -> AsyncIterator[MarketAccess]:
-    """Open the best source of histories that can be had.
+    """Open the best available source of histories.
 
     Args:
-        settings: An explicit `market_target` is used as it is, whether it answers or not.
+        settings: An explicit `market_target` is used even if it does not answer.
         start: Where to look for a running stack from; None means the working folder.
 
     Yields:
@@ -153,7 +153,7 @@ async def _own_market(settings: Settings) -> AsyncIterator[MarketAccess]:
         from coincast_sandbox.app import create_app  # noqa: PLC0415 - only where nothing else can be had
     except ImportError as error:
         raise Unavailable(
-            f"No market data can be had: no stack runs here, nothing listens at {settings.market_target}, "
+            f"No market data is available: no stack runs here, nothing listens at {settings.market_target}, "
             f"and {url} does not answer. Start `make run`, or set TRAINING_MARKET_TARGET."
         ) from error
     transport = httpx2.ASGITransport(app=create_app())

@@ -1,4 +1,4 @@
-"""Daily candles from market-data over gRPC, tried again where the stream breaks off."""
+"""Fetch candles from market-data over gRPC, retrying broken streams."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIRST_PAUSE_SECONDS = 0.5
 
 
 class MarketDataHistory:
-    """A HistorySource over one channel."""
+    """A HistorySource over one gRPC channel."""
 
     def __init__(
         self,
@@ -43,8 +43,9 @@ class MarketDataHistory:
         self._attempts, self._first_pause_seconds = attempts, first_pause_seconds
 
     async def fetch(self, ids: Sequence[str], days: int) -> History:
-        """The last `days` closed days of each coin (0 for all); a coin's own error does not stop the
-        others.
+        """Return the last `days` closed days of each coin (0 for all).
+
+        The error of one coin does not stop the others.
         """
         spans, problems = await self._fetch(ids, days, market_pb2.CANDLE_INTERVAL_ONE_DAY)
         panel = {coin_id: _candles(coin_id, spans[coin_id]) for coin_id in sorted(spans)}
@@ -52,7 +53,7 @@ class MarketDataHistory:
         return History(panel=panel, source=_source(spans), problems=problems)
 
     async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
-        """Fetch the last `days` times 24 closed hours of each coin; 0 for all there are."""
+        """Fetch the last `days` times 24 closed hours of each coin; 0 for all available."""
         spans, problems = await self._fetch(ids, days, market_pb2.CANDLE_INTERVAL_ONE_HOUR)
         panel = {coin_id: hourly_candles(coin_id, spans[coin_id]) for coin_id in sorted(spans)}
         panel = {coin_id: candles for coin_id, candles in panel.items() if len(candles)}
@@ -101,7 +102,7 @@ class MarketDataHistory:
 
 
 def _candles(coin_id: str, spans: list[market_pb2.History]) -> Candles:
-    """One coin's spans as arrays; an absent figure is NaN, a day given twice keeps its last form."""
+    """Return one coin's spans as arrays; an absent value is NaN, and the last row of a day counts."""
     by_day = {candle.date: candle for span in spans for candle in span.candles}
     candles = [by_day[day] for day in sorted(by_day)]
 
@@ -120,7 +121,7 @@ def _candles(coin_id: str, spans: list[market_pb2.History]) -> Candles:
 
 
 def hourly_candles(coin_id: str, spans: Sequence[market_pb2.History]) -> HourlyCandles:
-    """Return one coin's hourly spans as candles; an hour given twice keeps its last form."""
+    """Return one coin's hourly spans as candles; the last of two rows of one hour counts."""
     by_hour = {candle.start_unix_seconds: candle for span in spans for candle in span.hourly_candles}
     candles = [by_hour[hour] for hour in sorted(by_hour)]
 
@@ -140,7 +141,7 @@ def hourly_candles(coin_id: str, spans: Sequence[market_pb2.History]) -> HourlyC
 
 
 def _source(spans: Spans) -> str:
-    """The worst of the sources: one coin from the sandbox makes the whole panel the sandbox's."""
+    """Return the least real source: one coin from the sandbox marks the whole panel as the sandbox's."""
     sources = {span.provenance.source for parts in spans.values() for span in parts}
     worst = max(sources, default=common_pb2.SOURCE_UNSPECIFIED)
     return common_pb2.Source.Name(worst).removeprefix("SOURCE_").lower()

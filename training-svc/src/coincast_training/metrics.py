@@ -1,4 +1,4 @@
-"""What Prometheus hears from training."""
+"""Prometheus metrics of the training service."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ LEDGER_LAG_SECONDS = Gauge(
 
 
 def observe_end(job: Job) -> None:
-    """Counts a job that ended."""
+    """Count a job that ended."""
     model, outcome = job.spec.model, job.state.value
     JOBS.labels(model, outcome).inc()
     if job.started_at is not None and job.finished_at is not None:

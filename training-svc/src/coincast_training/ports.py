@@ -1,4 +1,4 @@
-"""What training needs from outside: daily and hourly history."""
+"""Ports of the training service: sources of daily and hourly history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coincast_modelkit.hourly.candles import HourlyPanel
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The candles of the coins that could be had, and why the others could not."""
+    """Candles of the coins that could be fetched, and a reason for each other coin."""
 
     panel: Panel
     source: str
@@ -20,16 +20,16 @@ class History:
 
 
 class HistorySource(Protocol):
-    """Gives closed daily candles. Raises `Unavailable` or `Timeout` where it stays out of reach."""
+    """A source of closed daily candles. Raises `Unavailable` or `Timeout` if it cannot be reached."""
 
     async def fetch(self, ids: Sequence[str], days: int) -> History:
-        """The last `days` closed days of each coin; 0 for all there are."""
+        """Return the last `days` closed days of each coin; 0 for all available."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HourlyHistory:
-    """The hourly candles of the coins that could be had, and why the others could not."""
+    """Hourly candles of the coins that could be fetched, and a reason for each other coin."""
 
     panel: HourlyPanel
     source: str
@@ -37,8 +37,8 @@ class HourlyHistory:
 
 
 class HourlyHistorySource(Protocol):
-    """Gives closed hourly candles."""
+    """A source of closed hourly candles."""
 
     async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
-        """Fetch the last `days` times 24 closed hours of each coin; 0 for all there are."""
+        """Fetch the last `days` times 24 closed hours of each coin; 0 for all available."""
         ...

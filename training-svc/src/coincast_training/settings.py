@@ -1,4 +1,4 @@
-"""The settings of the training service, from `TRAINING_` variables of the environment."""
+"""Settings of the training service, from environment variables with the prefix `TRAINING_`."""
 
 from __future__ import annotations
 
@@ -28,43 +28,52 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GateSettings(ServiceSettings):
-    """How much worse than its rivals a version may be and still serve; in points of skill."""
+    """Tolerances of the promotion gate, in percentage points of skill."""
 
     gate_max_skill_loss_points: float = Field(
         default=1.0,
         ge=0,
         le=100,
-        description="Skill against the last price that a version may lack and still be promoted.",
+        description="How many points below 0 a promoted version's skill against the last price may be.",
     )
     gate_max_crps_loss_points: float = Field(
-        default=1.0, ge=0, le=100, description="CRPS skill against the Gaussian random walk that it may lack."
+        default=1.0,
+        ge=0,
+        le=100,
+        description="How many points below 0 its CRPS skill against the Gaussian random walk may be.",
     )
     gate_max_production_loss_points: float = Field(
-        default=0.5, ge=0, le=100, description="How much worse than production it may be."
+        default=0.5,
+        ge=0,
+        le=100,
+        description="How many points worse than production a promoted version may be.",
     )
 
 
 class DriftSettings(GateSettings):
     """When a model counts as drifted, and how often drift may start a training."""
 
-    drift_check_seconds: float = Field(default=3600, ge=1, description="How often drift is looked for.")
+    drift_check_seconds: float = Field(default=3600, ge=1, description="Seconds between drift checks.")
     drift_window_days: int = Field(
-        default=30, ge=7, le=365, description="Days of live forecasts and features that are looked at."
+        default=30, ge=7, le=365, description="Days of live forecasts and features that a drift check covers."
     )
     drift_coverage_points: float = Field(
-        default=8.0, gt=0, le=80, description="Coverage of the 80 % interval off by so many points is drift."
+        default=8.0,
+        gt=0,
+        le=80,
+        description="Deviation of the 80 % interval's coverage, in points, that counts as drift.",
     )
-    drift_min_forecasts: int = Field(default=200, ge=1, description="Fewer scored forecasts say nothing.")
+    drift_min_forecasts: int = Field(
+        default=200, ge=1, description="Least scored forecasts for a coverage check."
+    )
     drift_psi: float = Field(
         default=0.25, gt=0, description="Population stability index of a feature that counts as drift."
     )
     drift_ks: float = Field(
         default=0.25, gt=0, le=1, description="Kolmogorov-Smirnov distance of a feature that counts as drift."
     )
-    drift_feature_share: Share = Field(0.25, description="Share of features that must have drifted.")
-    drift_max_age_days: float = Field(
-        default=14, gt=0, description="A model older than this is trained anew."
-    )
+    drift_feature_share: Share = Field(0.25, description="Share of features that must exceed their bound.")
+    drift_max_age_days: float = Field(default=14, gt=0, description="Age at which a model is retrained.")
     drift_cooldown_seconds: float = Field(
         default=86400, ge=0, description="Least time between two trainings that drift starts."
     )
@@ -74,7 +83,7 @@ class DriftSettings(GateSettings):
 
 
 class Settings(DriftSettings):
-    """Everything that an operator can set."""
+    """Settings of the training service."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINING_")
 
@@ -82,57 +91,66 @@ class Settings(DriftSettings):
     metrics_port: int = Field(9103, description="Port of /metrics; 0 picks a free one.")
     market_target: str = Field("127.0.0.1:50051", description="Address of market-data-svc.")
     artifacts_dir: Path = Field(
-        Path("var/artifacts"), description="The shared volume of versions; written here alone."
+        Path("var/artifacts"),
+        description="Folder of model versions, shared with the forecast service; only training writes it.",
     )
-    ledger_dir: Path = Field(Path("var/ledger"), description="Scored forecasts as Parquet.")
+    ledger_dir: Path = Field(Path("var/ledger"), description="Folder of scored forecasts (Parquet).")
     config_dir: Path | None = Field(
-        None, description="Recipes, <model>.yaml; empty takes those that came with the installation."
+        None, description="Folder of recipes, <model>.yaml; empty means the built-in ones."
     )
-    work_dir: Path = Field(Path("var/training"), description="Logs of jobs, studies of the tuner, reports.")
+    work_dir: Path = Field(
+        Path("var/training"), description="Folder of job logs, tuning studies and reports."
+    )
     starter: bool = Field(
         True,
-        description="Install shipped starter versions at the first start in place of training.",
+        description="Install the shipped starter versions at the first start instead of training.",
     )
     bootstrap: bool = Field(
-        False, description="Provide first models where there are none: starter versions, else trained ones."
+        False,
+        description="Provide first versions of models that have none: starter versions, else a training.",
     )
     bootstrap_models: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("lightgbm",), description="Which models the first start trains."
+        ("lightgbm",), description="Models that the first start trains."
     )
     bootstrap_days: int = Field(
-        default=2000, ge=0, le=10_000, description="Days of history that first models take; 0 takes all."
+        default=2000, ge=0, le=10_000, description="Days of history for first trainings; 0 means all."
     )
     coins: Annotated[tuple[str, ...], NoDecode] = Field(
-        DEFAULT_COINS, description="Coins that scheduled and first trainings take."
+        DEFAULT_COINS, description="Coins of scheduled and first trainings."
     )
     vs_currency: str = Field("usd", description="Currency of the histories.")
     days: int = Field(
-        default=0, ge=0, le=10_000, description="Days of history that scheduled trainings take; 0 takes all."
+        default=0, ge=0, le=10_000, description="Days of history for scheduled trainings; 0 means all."
     )
-    seed: int = Field(7, description="Seed of every fit.")
+    seed: int = Field(7, description="Random seed of every fit.")
     signing_key: SecretStr | None = Field(
-        None, description="Key that versions are signed with; empty signs none."
+        None, description="Key that signs versions; empty disables signing."
     )
-    require_signature: bool = Field(False, description="Read only versions that are signed.")
+    require_signature: bool = Field(False, description="Accept only signed versions.")
 
-    max_queued_jobs: int = Field(default=20, ge=1, description="Jobs that may wait; more are refused.")
-    max_coins_per_job: int = Field(default=250, ge=1, description="Coins that one job may ask for.")
-    max_running_jobs: int = Field(default=1, ge=1, description="Jobs at a time, of different models.")
-    max_attempts: int = Field(
-        default=3, ge=1, description="How often a job is taken up again after its worker died."
+    max_queued_jobs: int = Field(default=20, ge=1, description="Most waiting jobs; further ones are refused.")
+    max_coins_per_job: int = Field(default=250, ge=1, description="Most coins of one job.")
+    max_running_jobs: int = Field(
+        default=1, ge=1, description="Most jobs that run at once, each of another model."
     )
-    job_timeout_seconds: float = Field(default=6 * 3600, gt=0, description="A job that runs longer is ended.")
-    history_timeout_seconds: float = Field(default=120, gt=0, description="Limit of one fetch of histories.")
-    history_attempts: int = Field(default=4, ge=1, description="How often a fetch of histories is tried.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="How often a job is restarted after its process died."
+    )
+    job_timeout_seconds: float = Field(default=6 * 3600, gt=0, description="Limit of a job's run time.")
+    history_timeout_seconds: float = Field(
+        default=120, gt=0, description="Timeout of one fetch of histories."
+    )
+    history_attempts: int = Field(default=4, ge=1, description="Attempts of a fetch of histories.")
 
     keep_versions: int = Field(
-        default=10, ge=1, description="Versions kept a model, besides those that an alias names."
+        default=10, ge=1, description="Versions to retain for each model, besides those that an alias names."
     )
     schedule: str = Field(
-        "0 3 * * sun", description="When to retrain, as a crontab line in UTC with days by name; empty never."
+        "0 3 * * sun",
+        description="When to retrain: a cron expression in UTC with days by name; empty disables it.",
     )
     schedule_models: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("lightgbm", "ml_ensemble"), description="Which models the schedule retrains."
+        ("lightgbm", "ml_ensemble"), description="Models that the schedule retrains."
     )
     executor: str = Field(
         "inline",
@@ -140,14 +158,16 @@ class Settings(DriftSettings):
         "inline, processes, processes:N or dask:tcp://host:port.",
     )
 
-    ledger_consumer: str = Field("training-1", description="This replica's name in the consumer group.")
-    ledger_poll_seconds: float = Field(default=2.0, gt=0, description="How often the ledger stream is read.")
-    scoring_seconds: float = Field(default=600, gt=0, description="How often due forecasts are scored.")
+    ledger_consumer: str = Field("training-1", description="Name of this replica in the consumer group.")
+    ledger_poll_seconds: float = Field(
+        default=2.0, gt=0, description="Seconds between reads of the ledger stream."
+    )
+    scoring_seconds: float = Field(default=600, gt=0, description="Seconds between scoring runs.")
 
     @field_validator("executor")
     @classmethod
     def _an_executor(cls, address: str) -> str:
-        """Every training goes through it, so a wrong one is told at the start."""
+        """Reject a wrong executor address at startup, since every training uses it."""
         try:
             parts_of(address)
         except InvalidInput as error:
@@ -157,7 +177,7 @@ class Settings(DriftSettings):
     @field_validator("coins", "bootstrap_models", "schedule_models", mode="before")
     @classmethod
     def _from_commas(cls, value: object) -> object:
-        """Reads `a,b,c` as the environment gives it."""
+        """Split `a,b,c`, the form of a list in an environment variable."""
         if isinstance(value, str):
             return tuple(item.strip() for item in value.split(",") if item.strip())
         return value

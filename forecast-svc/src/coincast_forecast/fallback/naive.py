@@ -32,7 +32,14 @@ def daily_volatility(closes: np.ndarray) -> float:
 def without_features(candles: Candles) -> ModelInput:
     """Return a model input without features."""
     nothing = np.empty(0)
-    return ModelInput(candles.coin_id, candles.as_of, candles.last_price, nothing, nothing, candles)
+    return ModelInput(
+        coin_id=candles.coin_id,
+        as_of=candles.as_of,
+        last_price=candles.last_price,
+        row=nothing,
+        window=nothing,
+        candles=candles,
+    )
 
 
 def forecast(prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:

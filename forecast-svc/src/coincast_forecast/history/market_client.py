@@ -156,7 +156,9 @@ def history_of(coin: str, chunks: Sequence[Chunk]) -> History | CoincastError:
     opening, high, low, close, volume = np.where(np.isfinite(figures) & (figures > 0), figures, math.nan)
     try:
         dates = np.concatenate([chunk.dates for chunk in chunks]).astype("datetime64[D]")
-        candles = Candles(coin, dates, opening, high, low, close, volume)
+        candles = Candles(
+            coin_id=coin, dates=dates, open=opening, high=high, low=low, close=close, volume=volume
+        )
     except ValueError as error:
         return Unavailable(f"the history of {coin} is malformed: {error}", retry_after_seconds=60.0)
     return History(

@@ -60,7 +60,7 @@ class HourlyQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyCoinForecast:
-    """One coin's forecast by the hour; `forecasts` holds one coin at the hours 1 to the longest asked for."""
+    """One coin's forecast by the hour; `forecasts` holds one coin at the hours 1 to the longest requested."""
 
     coin_id: str
     as_of: datetime
@@ -119,25 +119,25 @@ class HourlyForecastService:
         wanted = tuple(dict.fromkeys((*query.ids, *REFERENCE_COINS)))
         found = await self._histories.get(wanted, query.vs_currency)
         panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory)}
-        asked = [coin for coin in query.ids if coin in panel]
+        available = [coin for coin in query.ids if coin in panel]
         reasons = {
             coin: f"the hourly candles are not here: {error.message}"
             for coin in query.ids
             if isinstance(error := found[coin], CoincastError)
         }
-        if not asked:
+        if not available:
             return {}, reasons
         reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
         forecasts = await asyncio.to_thread(
             artifact.model.predict,
-            [panel[coin] for coin in asked],
+            [panel[coin] for coin in available],
             range(1, query.hours + 1),
             reference=reference,
         )
         made: dict[str, HourlyCoinForecast] = {}
         for i, usable in enumerate(forecasts.usable().tolist()):
-            coin, history = asked[i], found[asked[i]]
-            assert isinstance(history, HourlyHistory)  # noqa: S101 - `asked` holds those alone
+            coin, history = available[i], found[available[i]]
+            assert isinstance(history, HourlyHistory)  # noqa: S101 - `available` holds only those
             if usable:
                 stale = history.provenance
                 made[coin] = HourlyCoinForecast(

@@ -50,12 +50,11 @@ def scores_of(document: Any) -> LiveScores:
     """Return the scores of a document.
 
     Args:
-        document: `{"records": [{"model", "id", "horizon_days", "skill_percent"}]}`; an empty id means all
-        coins
-            coins together. A skill that is not finite is left out.
+        document: `{"records": [{"model", "id", "horizon_days", "skill_percent"}]}`; an empty id
+            means all coins together. A skill that is not finite is left out.
 
     Raises:
-        KeyError, TypeError, ValueError: It is something else.
+        KeyError, TypeError, ValueError: The document has another form.
     """
     return LiveScores(
         {

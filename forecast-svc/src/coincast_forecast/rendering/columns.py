@@ -72,7 +72,7 @@ def stack(rows: Sequence[PredictionRef]) -> Forecasts:
 
 
 def first_days(forecasts: Forecasts, days: int) -> Forecasts:
-    """The horizons 1 to `days`. Raises ValueError where the forecasts do not hold them."""
+    """Return the horizons 1 to `days`. Raises ValueError where the forecasts do not hold them."""
     if forecasts.horizons[:days] != tuple(range(1, days + 1)):
         raise ValueError(f"forecasts hold no {days} whole days")
     return Forecasts(

@@ -1,1 +1,1 @@
-"""Backtests: walk-forward with refits, strategies after costs, a report."""
+"""Backtests: walk forward with refits, apply strategies after costs, write a report."""

@@ -1,4 +1,4 @@
-"""The plots of a backtest report."""
+"""Charts of a backtest report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLLING_DAYS = 60
 
 
 def equity(backtest: Backtest) -> go.Figure:
-    """What 1 grew to, strategy by strategy."""
+    """Return the growth of 1 invested, by strategy."""
     figure = go.Figure(layout={"title": "Equity after costs", "yaxis_type": "log"})
     for curve in backtest.curves:
         figure.add_scatter(x=curve.days.astype(str), y=curve.equity(), name=curve.name)
@@ -23,7 +23,7 @@ def equity(backtest: Backtest) -> go.Figure:
 
 
 def drawdown(backtest: Backtest) -> go.Figure:
-    """Below the highest point so far."""
+    """Return the drawdown below the running maximum."""
     figure = go.Figure(layout={"title": "Drawdown, %"})
     for curve in backtest.curves:
         figure.add_scatter(
@@ -33,7 +33,7 @@ def drawdown(backtest: Backtest) -> go.Figure:
 
 
 def rolling_skill(backtest: Backtest, panel: Panel) -> go.Figure:
-    """CRPS skill against the rolling Gaussian random walk over the last 60 origins, by horizon."""
+    """Return the CRPS skill against the rolling Gaussian random walk over the last 60 origins, by horizon."""
     figure = go.Figure(layout={"title": f"CRPS skill over {ROLLING_DAYS} days, %"})
     forecast = backtest.out_of_sample
     for horizon in np.unique(forecast.horizons):
@@ -53,8 +53,8 @@ def rolling_skill(backtest: Backtest, panel: Panel) -> go.Figure:
 
 
 def calibration(backtest: Backtest) -> go.Figure:
-    """How many outcomes fell inside, against how many should."""
-    figure = go.Figure(layout={"title": "Coverage, % (the dotted line is right)"})
+    """Return the observed coverage against the nominal one."""
+    figure = go.Figure(layout={"title": "Coverage, % (on the dotted line: as nominal)"})
     forecast = backtest.out_of_sample
     for horizon in np.unique(forecast.horizons):
         part = rows(forecast, forecast.horizons == horizon)
@@ -66,7 +66,7 @@ def calibration(backtest: Backtest) -> go.Figure:
 
 
 def decay(backtest: Backtest) -> go.Figure:
-    """Skill in sample beside skill out of sample."""
+    """Return the skill in sample beside the skill out of sample."""
     table = backtest.decay()
     names = [f"{row['horizon_days']} d" for row in table]
     figure = go.Figure(layout={"title": "CRPS skill in sample and out of sample, %", "barmode": "group"})

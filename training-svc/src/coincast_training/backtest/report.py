@@ -1,4 +1,4 @@
-"""The HTML report of a backtest: one page that needs no network."""
+"""Write the HTML report of a backtest: one page that needs no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coincast_training.tuning.space import FOLD_NOTES
 
 
 def write_report(backtest: Backtest, panel: Panel, path: Path) -> None:
-    """Writes the page; its folder is made where it is not there."""
+    """Write the page, creating its folder if needed."""
     plots = [
         charts.equity(backtest),
         charts.drawdown(backtest),
@@ -42,7 +42,7 @@ def write_report(backtest: Backtest, panel: Panel, path: Path) -> None:
 
 
 def by_coin(backtest: Backtest, panel: Panel) -> list[dict[str, Any]]:
-    """The record of each coin, horizon by horizon."""
+    """Return the record of each coin, horizon by horizon."""
     forecast = backtest.out_of_sample
     table: list[dict[str, Any]] = []
     for coin_id in np.unique(forecast.coin_ids):

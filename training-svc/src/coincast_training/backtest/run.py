@@ -1,4 +1,4 @@
-"""The walk-forward of a backtest: refit, forecast the days until the next refit, go on."""
+"""Walk forward in a backtest: refit, forecast until the next refit, repeat."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST_TRAINING_DAYS = 180
 
 @dataclass(frozen=True, slots=True)
 class BacktestOptions:
-    """How the backtest walks and what trading costs."""
+    """Options of a backtest: the walk and the trading costs."""
 
     model: str
     seed: int = 7
@@ -40,7 +40,7 @@ class BacktestOptions:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """What a backtest found."""
+    """Results of a backtest."""
 
     options: BacktestOptions
     folds: tuple[Fold, ...]
@@ -52,7 +52,7 @@ class Backtest:
     predict_seconds: float
 
     def decay(self) -> list[dict[str, float | int | None]]:
-        """Skill in sample beside skill out of sample, by horizon: the gap is what the fit made up."""
+        """Return the skill in sample and out of sample by horizon; the gap measures overfitting."""
         inside = {h.horizon_days: h for h in self.in_sample_record.horizons}
         rows: list[dict[str, float | int | None]] = []
         for h in self.record.horizons:
@@ -73,12 +73,14 @@ class Backtest:
 
 
 def run_backtest(
-    ground: TrainingData, options: BacktestOptions, executor: Executor, progress: Progress
+    data: TrainingData, options: BacktestOptions, executor: Executor, progress: Progress
 ) -> Backtest:
-    """Walks forward over the last `test_days`. Raises `NotReady` where too little history comes before
-    them.
+    """Walk forward over the last `test_days`.
+
+    Raises:
+        NotReady: Too little history precedes the test days.
     """
-    folds = folds_of(ground, options)
+    folds = folds_of(data, options)
     params = merged(options.params, FOLD_PARAMS.get(options.model, {}))
     tasks = [
         FoldTask(
@@ -87,29 +89,29 @@ def run_backtest(
         for fold in folds
     ]
 
-    def heard(done: int) -> None:
+    def on_done(done: int) -> None:
         progress(0.95 * done / len(tasks), f"walked forward {done} of {len(tasks)} refits")
 
     progress(0.0, f"walks forward over {len(tasks)} refits")
-    results = executor.map(run_fold, ground, tasks, heard=heard)
+    results = executor.map(run_fold, data, tasks, on_done=on_done)
     out_of_sample = joined([result.out_of_sample for result in results])
     in_sample = joined([result.in_sample for result in results])
     return Backtest(
         options=options,
         folds=tuple(folds),
         out_of_sample=out_of_sample,
-        record=measure(out_of_sample, ground.panel, measured_at=0.0),
-        in_sample_record=measure(in_sample, ground.panel, measured_at=0.0),
+        record=measure(out_of_sample, data.panel, measured_at=0.0),
+        in_sample_record=measure(in_sample, data.panel, measured_at=0.0),
         curves=run_strategies(out_of_sample, options.costs),
         fit_seconds=sum(result.fit_seconds for result in results),
         predict_seconds=sum(result.predict_seconds for result in results),
     )
 
 
-def folds_of(ground: TrainingData, options: BacktestOptions) -> list[Fold]:
-    """One fold a refit; the last test origin is the day before the last close."""
-    first = min(candles.dates[0] for candles in ground.panel.values())
-    last = max(candles.dates[-1] for candles in ground.panel.values())
+def folds_of(data: TrainingData, options: BacktestOptions) -> list[Fold]:
+    """Return one fold for each refit; the last test origin is the day before the last close."""
+    first = min(candles.dates[0] for candles in data.panel.values())
+    last = max(candles.dates[-1] for candles in data.panel.values())
     begin = last - np.timedelta64(options.test_days, "D")
     if begin - np.timedelta64(LEAST_TRAINING_DAYS, "D") < first:
         have = int((last - first).astype(int)) + 1

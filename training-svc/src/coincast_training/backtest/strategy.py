@@ -1,5 +1,6 @@
-"""What one-day forecasts would have earned, after costs and slippage: three simple strategies, equally
-over coins.
+"""Simulate what one-day forecasts would have earned after costs and slippage.
+
+There are three simple strategies, each with equal weights over the coins.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from coincast_training.trainers.base import WalkForward
 Floats = NDArray[np.float64]
 DAYS_A_YEAR = 365
 TARGET_VOLATILITY = 0.40
-# Between its 10 % and 90 % quantiles a Gaussian is 2.563 standard deviations wide.
+# The 10 % to 90 % range of a Gaussian is 2.563 standard deviations wide.
 WIDTH_OF_80 = 2.563
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a change of position by its whole worth costs, in basis points."""
+    """Trading costs in basis points of the amount traded."""
 
     fee_bp: float = 10.0
     slippage_bp: float = 5.0
 
     @property
     def share(self) -> float:
-        """As a share of what is traded."""
+        """The total as a share of the amount traded."""
         return (self.fee_bp + self.slippage_bp) / 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One strategy's daily returns (d,) after costs, and its figures."""
+    """Daily returns (d,) of one strategy after costs, and its figures."""
 
     name: str
     days: NDArray[np.datetime64]
@@ -44,17 +45,19 @@ class Curve:
     figures: dict[str, float | None]
 
     def equity(self) -> Floats:
-        """What 1 grew to, (d,)."""
+        """Return the growth of 1 invested, (d,)."""
         return np.asarray(np.cumprod(1 + self.returns))
 
     def drawdown(self) -> Floats:
-        """Below the highest point so far, (d,), 0 or less."""
+        """Return the drawdown below the running maximum, (d,), 0 or less."""
         equity = self.equity()
         return np.asarray(equity / np.maximum.accumulate(np.maximum(equity, 1.0)) - 1)
 
 
 def run_strategies(forecast: WalkForward, costs: Costs) -> tuple[Curve, ...]:
-    """Buy and hold; the direction of the median where it beats the costs; long, scaled to a target
+    """Simulate the three strategies.
+
+    They are: buy and hold; the direction of the median where it exceeds the costs; long, scaled to a target
     volatility.
     """
     one = forecast.horizons == 1
@@ -76,9 +79,7 @@ def run_strategies(forecast: WalkForward, costs: Costs) -> tuple[Curve, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Day by coin (d, c): the simple return that came, the median forecast, the forecast volatility a
-    year.
-    """
+    """Days by coins (d, c): simple return, median forecast and forecast volatility per year."""
 
     days: NDArray[np.datetime64]
     returns: Floats
@@ -105,7 +106,7 @@ class _Table:
 
 
 def _curve(name: str, table: _Table, positions: Floats, costs: Costs) -> Curve:
-    """Equal weight over the coins that trade on a day; what changes hands pays."""
+    """Return the curve at equal weights over the coins that trade on a day; changes of position pay costs."""
     trading = np.isfinite(table.returns)
     weight = positions * trading / np.maximum(trading.sum(axis=1, keepdims=True), 1)
     turnover = np.abs(np.diff(weight, axis=0, prepend=0.0)).sum(axis=1)

@@ -1,4 +1,4 @@
-"""`backtest`: walk forward over the past and write a report."""
+"""The command `backtest`: walk forward over the past and write a report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Report = Annotated[Path, typer.Option("--report", help="Where the HTML page goes
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(reported(backtest))
 
 
@@ -38,14 +38,14 @@ def backtest(
     ids: options.Ids,
     model: options.Model = "lightgbm",
     days: options.Days = 1000,
-    test_days: int = typer.Option(365, "--test-days", min=30, help="The last so many days are tested."),
+    test_days: int = typer.Option(365, "--test-days", min=30, help="Number of days to test, the last ones."),
     refit_days: int = typer.Option(60, "--refit-days", min=7, help="Days between refits."),
     rolling_days: int | None = typer.Option(
-        None, "--rolling-days", min=180, help="Train on the last so many alone."
+        None, "--rolling-days", min=180, help="Train on only so many days before each refit."
     ),
-    fee_bp: float = typer.Option(10.0, "--fee-bp", min=0, help="Costs of what is traded, basis points."),
+    fee_bp: float = typer.Option(10.0, "--fee-bp", min=0, help="Fee on the traded amount, in basis points."),
     slippage_bp: float = typer.Option(
-        5.0, "--slippage-bp", min=0, help="Slippage of what is traded, basis points."
+        5.0, "--slippage-bp", min=0, help="Slippage on the traded amount, in basis points."
     ),
     report: Report = Path("reports/backtest.html"),
     market: options.Market = "",
@@ -61,13 +61,13 @@ def backtest(
         TrainingSpec(model, options.split_ids(ids), days), JobLimits(max_coins=settings.max_coins_per_job)
     )
     walk = Walk(test_days, refit_days, rolling_days, fee_bp, slippage_bp)
-    found = walked(settings, spec, walk, report, quiet=as_json)
-    show(_value(found, report), as_json, lambda: _told(found, report))
+    found = run_walk(settings, spec, walk, report, quiet=as_json)
+    show(_value(found, report), as_json, lambda: _summary(found, report))
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How to walk and what trading costs, as the command line says it."""
+    """Options of the walk and of trading costs, from the command line."""
 
     test_days: int
     refit_days: int
@@ -76,9 +76,9 @@ class Walk:
     slippage_bp: float
 
 
-def walked(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, quiet: bool) -> Backtest:
-    """Fetches, walks forward and writes the report."""
-    # Plots and strategies take seconds to import, which no other command should wait for.
+def run_walk(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, quiet: bool) -> Backtest:
+    """Fetch history, walk forward and write the report."""
+    # Plots and strategies take seconds to import, which the other commands should not wait for.
     from coincast_training.backtest.report import write_report  # noqa: PLC0415 - as said above
     from coincast_training.backtest.run import BacktestOptions, run_backtest  # noqa: PLC0415
     from coincast_training.backtest.strategy import Costs  # noqa: PLC0415
@@ -92,16 +92,16 @@ def walked(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, 
         params=recipe(settings, spec.model),
         costs=Costs(walk.fee_bp, walk.slippage_bp),
     )
-    ground = asyncio.run(fetched(settings, spec))
+    data = asyncio.run(fetched(settings, spec))
     with open_executor(settings.executor) as parts, progress_bar(quiet) as progress:
-        found = run_backtest(ground, chosen, parts, progress)
-        write_report(found, ground.panel, report)
+        found = run_backtest(data, chosen, parts, progress)
+        write_report(found, data.panel, report)
         progress(1.0, f"wrote {report}")
     return found
 
 
 async def fetched(settings: Settings, spec: TrainingSpec) -> TrainingData:
-    """The history of a command, by the same path as a training's."""
+    """Fetch the history of a command in the same way as a training does."""
     async with open_pipeline(settings) as pipeline:
         wanted = tuple(dict.fromkeys((*spec.ids, *REFERENCE_COINS)))
         return training_data_of(await pipeline.history.fetch(wanted, spec.days), spec.ids, MIN_DAYS)
@@ -119,7 +119,7 @@ def _value(found: Backtest, report: Path) -> dict[str, Any]:
     }
 
 
-def _told(found: Backtest, report: Path) -> Group:
+def _summary(found: Backtest, report: Path) -> Group:
     names = list(found.curves[0].figures) if found.curves else []
     columns = ["strategy", *(name.replace("_percent", " %").replace("_", " ") for name in names)]
     rows = [(curve.name, *curve.figures.values()) for curve in found.curves]

@@ -1,4 +1,4 @@
-"""`evaluate`: the walk-forward evaluation of every model, baseline and peer on a folder of candles."""
+"""The command `evaluate`: walk-forward evaluation of all models and baselines on a folder of candles."""
 
 from __future__ import annotations
 
@@ -15,29 +15,33 @@ from coincast_training.cli.output import errors, reported
 if TYPE_CHECKING:
     from coincast_training.evaluation.options import EvaluationOptions
 
-Data = Annotated[Path, typer.Option("--data", help="Folder of daily candles, one <coin id>.csv a coin.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder of daily candles, one <coin id>.csv for each coin.")
+]
 ConfigDir = Annotated[
     Path | None,
-    typer.Option("--config-dir", envvar="TRAINING_CONFIG_DIR", help="Folder of recipes; the installed ones."),
+    typer.Option(
+        "--config-dir", envvar="TRAINING_CONFIG_DIR", help="Folder of recipes [default: the built-in ones]."
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Where the reports are written.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Add the command."""
     app.command()(reported(evaluate))
 
 
 def evaluate(
     *,
     data: Data,
-    first: str = typer.Option("", "--from", help="First day forecasts are made on, as 2022-01-01."),
-    last: str = typer.Option("", "--to", help="Last day forecasts are made on."),
-    coins: str = typer.Option("", "--coins", help="Coin ids with commas between; all where empty."),
-    models: str = typer.Option("", "--models", help="Models with commas between; all where empty."),
-    horizons: str = typer.Option("", "--horizons", help="Days ahead with commas; 1,7,14,30 where empty."),
+    first: str = typer.Option("", "--from", help="First day on which forecasts are made, like 2022-01-01."),
+    last: str = typer.Option("", "--to", help="Last day on which forecasts are made."),
+    coins: str = typer.Option("", "--coins", help="Coin ids, comma-separated [default: all]."),
+    models: str = typer.Option("", "--models", help="Models, comma-separated [default: all]."),
+    horizons: str = typer.Option("", "--horizons", help="Days ahead, comma-separated [default: 1,7,14,30]."),
     out: Out = Path("reports"),
-    seed: int = typer.Option(1, "--seed", help="Seed of every model that draws."),
+    seed: int = typer.Option(1, "--seed", help="Random seed of every model."),
     jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes."),
     config_dir: ConfigDir = None,
     interval: str = typer.Option(
@@ -51,8 +55,9 @@ def evaluate(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate every model, baseline and peer out of sample: evaluation.json, .html and
-    predictions.parquet.
+    """Evaluate every model and baseline out of sample.
+
+    Writes evaluation.json, evaluation.html and predictions.parquet.
     """
     from coincast_training.evaluation.options import BadOptionError, EvaluationOptions, days_ahead  # noqa: PLC0415
     from coincast_training.evaluation.runner import evaluate as run  # noqa: PLC0415 - brings the peers' libraries

@@ -1,4 +1,4 @@
-"""`jobs ...`: the queue of a running training service, over gRPC."""
+"""The commands `jobs ...`: the queue of a running training service, over gRPC."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULT_TARGET = "127.0.0.1:50053"
 
 
 def called(target: str, work: Callable[[Stub], Awaitable[R]]) -> R:
-    """Run some calls over a channel of their own; an empty target means the running stack's service."""
+    """Run calls over a channel of their own; an empty target means the running stack's service."""
     if not target:
         running = find_running_stack()
         target = running.training_target if running else DEFAULT_TARGET
@@ -59,18 +59,25 @@ def submit(
         help="Trials of the tuner, 0 to 200; those of ml_ensemble leave its network out (lstm: off).",
     ),
     promote_if_better: bool = typer.Option(
-        False, "--promote-if-better", help="Move production where allowed."
+        False, "--promote-if-better", help="Promote the version if the gate allows it."
     ),
-    from_version: str = typer.Option("", "--from", help="Repeat this version's lineage."),
+    from_version: str = typer.Option("", "--from", help="Version whose lineage is repeated."),
     key: str = typer.Option(
-        "", "--key", help="A second submission with the same key gives the first one's job."
+        "", "--key", help="Idempotency key: a second submission with the same key returns the first job."
     ),
-    wait: bool = typer.Option(False, "--wait", help="Stay until it ends; exit 1 where it did not succeed."),
+    wait: bool = typer.Option(False, "--wait", help="Wait until the job ends; exit 1 if it did not succeed."),
     target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Queue a job."""
-    spec = TrainingSpec(model, options.split_ids(ids), days, tune, promote_if_better, from_version)
+    spec = TrainingSpec(
+        model=model,
+        ids=options.split_ids(ids),
+        days=days,
+        tune_trials=tune,
+        promote_if_better=promote_if_better,
+        from_version=from_version,
+    )
     request = pb.SubmitJobRequest(
         spec=spec_to_pb(spec), requested_by="cli", idempotency_key=key or uuid.uuid4().hex
     )
@@ -91,11 +98,11 @@ def submit(
 def list_jobs(
     *,
     model: str = typer.Option("", "--model", help="Only this model."),
-    limit: int = typer.Option(20, "--limit", min=1, max=200, help="The newest so many."),
+    limit: int = typer.Option(20, "--limit", min=1, max=200, help="Number of newest jobs."),
     target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
-    """The newest jobs, newest first."""
+    """List the newest jobs, newest first."""
 
     async def work(stub: Stub) -> list[Job]:
         reply = await stub.ListJobs(pb.ListJobsRequest(limit=limit, model=model))
@@ -121,7 +128,7 @@ def list_jobs(
 @app.command("show")
 @reported
 def show_job(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
-    """One job as it is now."""
+    """Show a job's current state."""
 
     async def work(stub: Stub) -> Job:
         return job_from_pb((await stub.GetJob(pb.GetJobRequest(job_id=job_id))).job)
@@ -132,7 +139,7 @@ def show_job(job_id: str, target: options.Target = "", as_json: options.AsJson =
 @app.command()
 @reported
 def watch(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
-    """Follow a job until it ends; exit 1 where it did not succeed."""
+    """Follow a job until it ends; exit 1 if it did not succeed."""
     job = _watched(target, job_id, quiet=as_json)
     _show(job, as_json)
     if job.state is not JobState.SUCCEEDED:
@@ -155,11 +162,11 @@ def _watched(target: str, job_id: str, *, quiet: bool) -> Job:
 def logs(
     job_id: str,
     *,
-    tail: int = typer.Option(1000, "--tail", min=1, max=10_000, help="Only the last so many lines."),
+    tail: int = typer.Option(1000, "--tail", min=1, max=10_000, help="Number of last lines to show."),
     target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
-    """What a job logged."""
+    """Show what a job logged."""
 
     async def work(stub: Stub) -> list[str]:
         return list((await stub.GetJobLogs(pb.GetJobLogsRequest(job_id=job_id, tail=tail))).lines)
@@ -171,7 +178,7 @@ def logs(
 @app.command()
 @reported
 def cancel(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
-    """Take a job out of the queue, or end its process."""
+    """Remove a job from the queue, or end its process."""
 
     async def work(stub: Stub) -> Job:
         return job_from_pb((await stub.CancelJob(pb.CancelJobRequest(job_id=job_id))).job)

@@ -1,4 +1,4 @@
-"""The command `coincast-training`, put together."""
+"""The command `coincast-training`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_training.cli import backtest, evaluate, jobs, registry, train
 from coincast_training.cli.output import EXIT_HELP
 
 app = typer.Typer(
-    help=f"Turns history into versions that can be trusted, compared, promoted and rolled back. {EXIT_HELP}",
+    help=f"Train model versions on price history; compare, promote and roll them back. {EXIT_HELP}",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
@@ -26,13 +26,13 @@ app.add_typer(jobs.app, name="jobs")
 
 @app.command()
 def version() -> None:
-    """The version of this command."""
+    """Print the version of this command."""
     sys.stdout.write(f"{__version__}\n")
 
 
 @app.callback()
-def _logs(verbose: bool = typer.Option(False, "--verbose", "-v", help="Log to stderr what is done.")) -> None:
-    """Quiet unless asked: what matters is the result."""
+def _logs(verbose: bool = typer.Option(False, "--verbose", "-v", help="Write log events to stderr.")) -> None:
+    """Silence log events unless requested: the result is what matters."""
     level = logging.INFO if verbose else logging.ERROR
     logging.basicConfig(stream=sys.stderr, level=level)
     structlog.configure(

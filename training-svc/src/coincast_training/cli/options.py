@@ -13,13 +13,15 @@ from coincast_training.executors.factory import parts_of
 from coincast_training.market_access import find_running_stack
 from coincast_training.settings import Settings
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
-Ids = Annotated[str, typer.Option("--ids", help="CoinGecko ids with commas between: bitcoin,ethereum.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Ids = Annotated[str, typer.Option("--ids", help="CoinGecko ids, comma-separated, like bitcoin,ethereum.")]
 Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(TRAINED_MODELS)}.")]
-Days = Annotated[int, typer.Option("--days", help="Days of history, 90 to 10000; 0 for all there is.")]
+Days = Annotated[int, typer.Option("--days", help="Days of history, 90 to 10000; 0 for all available.")]
 Market = Annotated[
     str,
-    typer.Option("--market", help="market-data, host:port [default: a running stack's, else CoinGecko]."),
+    typer.Option(
+        "--market", help="market-data service, host:port [default: a running stack's, else CoinGecko]."
+    ),
 ]
 Artifacts = Annotated[
     Path | None, typer.Option("--artifacts", help="Artifact folder [default: TRAINING_ARTIFACTS_DIR].")
@@ -31,8 +33,8 @@ Target = Annotated[
         help="Training service, host:port [default: the running stack's, else 127.0.0.1:50053].",
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
-Who = Annotated[str, typer.Option("--by", help="Who asks, for the audit log.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit log.")]
+Who = Annotated[str, typer.Option("--by", help="Name of the requester, for the audit log.")]
 ExecutorAddress = Annotated[
     str,
     typer.Option("--executor", help="inline, processes, processes:N or dask:tcp://host:port."),
@@ -40,8 +42,10 @@ ExecutorAddress = Annotated[
 
 
 def settings_with(*, market: str = "", artifacts: Path | None = None, executor: str = "") -> Settings:
-    """The settings of the environment with what the command line names. Raises `InvalidInput` for a wrong
-    executor, before anything is fetched.
+    """Return the environment's settings, changed by the options of the command line.
+
+    Raises:
+        InvalidInput: The executor is wrong; raised before anything is fetched.
     """
     settings = load_settings(Settings)
     over: dict[str, object] = {}
@@ -60,5 +64,5 @@ def settings_with(*, market: str = "", artifacts: Path | None = None, executor: 
 
 
 def split_ids(ids: str) -> tuple[str, ...]:
-    """`a,b` or `a b` as a tuple."""
+    """Split `a,b` or `a b` into a tuple."""
     return tuple(ids.replace(",", " ").split())

@@ -1,4 +1,4 @@
-"""How commands speak: tables for people, JSON for machines, exit codes that mean something."""
+"""Output of commands: tables for people, JSON for programs, and documented exit codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from coincast_chassis.errors import (
     Timeout,
     Unavailable,
 )
-from coincast_training.trainers.progress import Progress as Hears
+from coincast_training.trainers import progress as reporting
 
 EXIT_CODES: dict[type[CoincastError], int] = {
     InvalidInput: 2,
@@ -39,7 +39,7 @@ EXIT_CODES: dict[type[CoincastError], int] = {
 }
 EXIT_HELP = (
     "Exit codes: 0 done; 1 broke, or the job failed; 2 wrong input; 3 not found; "
-    "4 not ready or refused by the gate; 5 somebody was first; 6 a limit is used up; "
+    "4 not ready or refused by the gate; 5 another change came first; 6 a limit is used up; "
     "7 a service does not answer; 130 interrupted."
 )
 P = ParamSpec("P")
@@ -48,7 +48,7 @@ errors = Console(stderr=True)
 
 
 def reported(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose errors are one line on stderr and an exit code."""
+    """Return the command with its errors reported as one line on stderr and an exit code."""
 
     @wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -66,7 +66,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def show(value: Any, as_json: bool, table: Callable[[], RenderableType]) -> None:
-    """The value as JSON on stdout, or as a table."""
+    """Print the value as JSON on stdout, or as a table."""
     if as_json:
         sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
     else:
@@ -74,7 +74,7 @@ def show(value: Any, as_json: bool, table: Callable[[], RenderableType]) -> None
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and tuples as JSON; what is no number becomes null."""
+    """Return dataclasses and tuples as JSON values; NaN and infinities become null."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, dict):
@@ -87,7 +87,7 @@ def plain(value: Any) -> Any:
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table of plain values; None is shown as a dash."""
+    """Return a table of plain values; None is shown as a dash."""
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*("-" if cell is None else _cell(cell) for cell in row))
@@ -99,8 +99,8 @@ def _cell(value: object) -> str:
 
 
 @contextmanager
-def progress_bar(quiet: bool) -> Iterator[Hears]:
-    """A bar with the time left on stderr; silent where JSON was asked for or nobody watches."""
+def progress_bar(quiet: bool) -> Iterator[reporting.Progress]:
+    """Yield a progress bar with the time left on stderr; silent with JSON output or without a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

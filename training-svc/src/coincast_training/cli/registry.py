@@ -1,4 +1,4 @@
-"""`registry ...`: versions and aliases, straight on the artifact folder."""
+"""The commands `registry ...`: versions and aliases, directly on the artifact folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Revision = Annotated[
 
 
 def opened(artifacts: options.Artifacts) -> Registry:
-    """The registry over the named folder."""
+    """Open the registry of the named folder."""
     return open_registry(options.settings_with(artifacts=artifacts))
 
 
@@ -43,7 +43,7 @@ def list_versions(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Every version, what it was measured to do, which alias names it, and the revision of the aliases."""
+    """List versions with their measured skill, their aliases and the revision of the aliases."""
     registry = opened(artifacts)
     tables = {name: registry.table(name) for name in ([model] if model else TRAINED_MODELS)}
     found = [
@@ -58,7 +58,7 @@ def list_versions(
             (
                 version.model,
                 version.version,
-                _told(aliases, table) + (" retired" if version.retired else ""),
+                _alias_names(aliases, table) + (" retired" if version.retired else ""),
                 _day(version.created_at),
                 f"{version.data_from_date}..{version.data_to_date}",
                 len(version.coins),
@@ -76,8 +76,8 @@ def list_versions(
     show(value, as_json, lambda: Group(table_of("Versions", columns, rows), *revisions))
 
 
-def _told(aliases: list[str], table: Aliases) -> str:
-    """The aliases, a challenger's with its share of the traffic."""
+def _alias_names(aliases: list[str], table: Aliases) -> str:
+    """Return the aliases, a challenger with its share of the traffic."""
     shares = {"challenger": f" {table.challenger_share:.0%}"}
     return ", ".join(alias + shares.get(alias, "") for alias in aliases)
 
@@ -92,7 +92,7 @@ def compare(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Two versions side by side, with Diebold-Mariano on the forecasts that both made."""
+    """Compare two versions, with Diebold-Mariano tests on the forecasts that both made."""
     comparison = opened(artifacts).compare(model, a, b)
     rows = [
         (
@@ -128,22 +128,20 @@ def promote(
     alias: str = typer.Option("production", "--alias", help="production, challenger or shadow."),
     share: float = typer.Option(0.0, "--share", help="Traffic share of a challenger, 0 to 1."),
     revision: Revision = None,
-    force: bool = typer.Option(
-        False, "--force", help="Pass the gate in spite of its verdict; needs --reason."
-    ),
+    force: bool = typer.Option(False, "--force", help="Override the promotion gate; needs --reason."),
     reason: options.Reason = "",
     by: options.Who = "cli",
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Move an alias. Production is guarded by the gate."""
+    """Move an alias. A move of production has to pass the promotion gate."""
     registry = opened(artifacts)
     moved = registry.promote(
         model,
         version,
         alias=alias,
         share=share,
-        expected_revision=_seen(registry, model, revision),
+        expected_revision=_expected(registry, model, revision),
         force=force,
         reason=reason,
         requested_by=by,
@@ -166,16 +164,16 @@ def rollback(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Production goes back to the version before."""
+    """Return production to the version before."""
     registry = opened(artifacts)
     table = registry.rollback(
-        model, reason=reason, requested_by=by, expected_revision=_seen(registry, model, revision)
+        model, reason=reason, requested_by=by, expected_revision=_expected(registry, model, revision)
     )
     show(table, as_json, lambda: f"{model}: production is {table.production} (revision {table.revision}).")
 
 
-def _seen(registry: Registry, model: str, revision: int | None) -> int:
-    """The revision that was named, or the one read before any waiting: no move in between is undone."""
+def _expected(registry: Registry, model: str, revision: int | None) -> int:
+    """Return the given revision, or the one read before any waiting, so that no move in between is undone."""
     return registry.table(model).revision if revision is None else revision
 
 
@@ -190,7 +188,7 @@ def retire(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Take a version out of use; one that an alias names is refused."""
+    """Take a version out of use; a version that an alias names is refused."""
     retired = opened(artifacts).retire(model, version, reason=reason, requested_by=by)
     show(retired, as_json, lambda: f"{model} {version} is retired.")
 
@@ -201,13 +199,13 @@ def clean(
     *,
     model: options.Model = "lightgbm",
     keep: int | None = typer.Option(
-        None, "--keep", help="How many of the newest versions stay [default: TRAINING_KEEP_VERSIONS]."
+        None, "--keep", help="Number of newest versions to retain [default: TRAINING_KEEP_VERSIONS]."
     ),
     by: options.Who = "cli",
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Remove old versions; what an alias names, or a rollback needs, stays."""
+    """Remove old versions, except those that an alias names or a rollback needs."""
     settings = options.settings_with(artifacts=artifacts)
     wanted = settings.keep_versions if keep is None else keep
     removed = open_registry(settings).clean(model, keep=wanted, requested_by=by)
@@ -219,11 +217,11 @@ def clean(
 def audit(
     *,
     model: str = typer.Option("", "--model", help="Only this model."),
-    limit: int = typer.Option(50, "--limit", min=1, help="The newest so many."),
+    limit: int = typer.Option(50, "--limit", min=1, help="Number of newest entries."),
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Who moved what, when and why; newest first."""
+    """List moves of aliases, newest first: who, when and why."""
     entries = list(opened(artifacts).audit.entries(model))[: -limit - 1 : -1]
     rows = [
         (

@@ -1,4 +1,4 @@
-"""`train` and `retrain`: a run in this process, with a bar."""
+"""The commands `train` and `retrain`: train in this process, with a progress bar."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from coincast_training.trainers.progress import Progress
 
 HourlyData = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder of hourly Parquet files for intraday, in place of market-data."),
+    typer.Option("--data", help="Folder of hourly Parquet files for intraday, instead of market-data."),
 ]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(reported(train))
     app.command()(reported(retrain))
 
@@ -38,13 +38,13 @@ def train(
     tune: int = typer.Option(
         0,
         "--tune",
-        help="Trials of the tuner, 0 to 200; 0 takes the configured parameters. An interrupted one goes on. "
+        help="Tuning trials, 0 to 200; 0 uses the configured parameters. An interrupted tuning continues. "
         "Trials of ml_ensemble leave its network out (lstm: off).",
     ),
     promote_if_better: bool = typer.Option(
         False,
         "--promote-if-better",
-        help="Move production where the gate allows it and the record is better.",
+        help="Promote the version if the gate allows it and its record is better.",
     ),
     market: options.Market = "",
     artifacts: options.Artifacts = None,
@@ -68,13 +68,13 @@ def train(
 
 def retrain(
     *,
-    from_version: str = typer.Option(..., "--from", help="The version whose lineage is repeated: v000001."),
+    from_version: str = typer.Option(..., "--from", help="Version whose lineage is repeated, like v000001."),
     model: options.Model = "lightgbm",
     market: options.Market = "",
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train a version again: same data, seeds and parameters; LightGBM's files come out byte for byte."""
+    """Train a version again with the same data, seeds and parameters; LightGBM files repeat byte for byte."""
     spec = validate_spec(TrainingSpec(model=model, ids=(), from_version=from_version), JobLimits())
     run_and_show(options.settings_with(market=market, artifacts=artifacts), spec, as_json)
 
@@ -82,12 +82,12 @@ def retrain(
 def run_and_show(
     settings: Settings, spec: TrainingSpec, as_json: bool, hourly_folder: Path | None = None
 ) -> None:
-    """Runs with a bar and shows what came of it."""
+    """Train with a progress bar and print the result."""
     with progress_bar(quiet=as_json) as progress:
         outcome = asyncio.run(_run(settings, spec, progress, hourly_folder))
     version = open_registry(settings).versions.get(spec.model, outcome.version)
     value = plain(outcome) | {"model": spec.model, "record": plain(version.record)}
-    show(value, as_json, lambda: _told(spec.model, outcome, version.record))
+    show(value, as_json, lambda: _summary(spec.model, outcome, version.record))
 
 
 async def _run(
@@ -97,19 +97,19 @@ async def _run(
         return await pipeline.run(
             spec,
             requested_by="cli",
-            run_id=f"cli-{spec.model}",  # the same again, so that a tuning that was interrupted goes on
+            run_id=f"cli-{spec.model}",  # the same id, so that an interrupted tuning continues
             progress=progress,
         )
 
 
-def _told(model: str, outcome: Outcome, record: Record) -> Table:
+def _summary(model: str, outcome: Outcome, record: Record) -> Table:
     table = record_table(f"{model} {outcome.version}: walk-forward record", record)
     table.caption = outcome.promotion
     return table
 
 
 def record_table(title: str, record: Record) -> Table:
-    """A record, horizon by horizon."""
+    """Return a record as a table, one row for each horizon."""
     rows = [
         (
             h.horizon_days or f"{h.horizon_hours} h",

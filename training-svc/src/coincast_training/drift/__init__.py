@@ -1,1 +1,1 @@
-"""Drift monitoring: compare live coverage, features and age with what training saw."""
+"""Drift monitoring: compare live coverage, features and age with those of the training."""

@@ -1,4 +1,4 @@
-"""When a model counts as drifted: live coverage, features, age; each measured against its own bound. Pure."""
+"""Decide whether a model has drifted: live coverage, features and age against their bounds. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHECKS = ("coverage", "psi", "ks", "age")
 
 @dataclass(frozen=True, slots=True)
 class DriftThresholds:
-    """What is a breach. `coverage_points` come on top of three standard errors of the coverage itself."""
+    """Bounds of the checks. `coverage_points` are added to three standard errors of the coverage itself."""
 
     coverage_points: float = 8.0
     min_forecasts: int = 200
@@ -23,7 +23,7 @@ class DriftThresholds:
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """Share of features whose distribution moved, and the share that 95 % of earlier spans stayed below."""
+    """Share of features that shifted, and the 95 % quantile of that share over earlier spans."""
 
     psi_share: float
     psi_usual: float
@@ -34,14 +34,14 @@ class FeatureDrift:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Scores over their bounds: 1 and above is a breach; a check without data has no score."""
+    """Scores relative to their bounds: 1 and above is a breach; a check without data has no score."""
 
     scores: dict[str, float]
     reasons: tuple[str, ...]
 
     @property
     def drifted(self) -> bool:
-        """Whether any check is breached."""
+        """Whether any check is in breach."""
         return bool(self.reasons)
 
 
@@ -52,7 +52,7 @@ def assess_drift(
     age_days: float | None,
     bounds: DriftThresholds,
 ) -> Drift:
-    """All checks together."""
+    """Run all checks."""
     scores: dict[str, float] = {}
     reasons: list[str] = []
     for check, score, reason in (
@@ -70,7 +70,7 @@ Check = tuple[str, float, str]
 
 
 def _coverage(live: Iterable[HorizonRecord], bounds: DriftThresholds) -> Iterable[Check]:
-    """Live coverage of the 80 % interval; overlapping days count once per horizon when the error is taken."""
+    """Check the live coverage of the 80 % interval; its standard error counts overlapping days once."""
     for record in live:
         coverage = record.coverage_80_percent
         if coverage is None or record.forecasts < bounds.min_forecasts:

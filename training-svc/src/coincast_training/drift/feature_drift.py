@@ -1,4 +1,4 @@
-"""How far the features of the last days lie from those that a version learnt from. Pure."""
+"""Measure how far recent features differ from those of a version's training. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIN_VALUES = 20
 
 @dataclass(frozen=True, slots=True)
 class FeatureShift:
-    """Per feature (F,): the population stability index and the Kolmogorov-Smirnov distance of a span."""
+    """Population stability index and Kolmogorov-Smirnov distance of a span, per feature (F,)."""
 
     psi: Floats
     ks: Floats
@@ -36,12 +36,15 @@ def feature_drift(
     psi: float,
     ks: float,
 ) -> FeatureDrift | None:
-    """The last `days` of the panel against the days up to `learnt_to`; None where either is too short, or
-    where no day came since: what was learnt already would be learnt again.
+    """Compare the last `days` of the panel with the days up to `learnt_to`.
 
-    A month of a slow feature never looks like years of it. So each feature is measured over every earlier
-    span of equal length as well: only what exceeds all of its own past is news. The calendar always moves
-    and is left out.
+    A month of a slow feature never resembles years of it. So each feature is measured over every earlier span
+    of equal length as well, and only what exceeds all of those counts. Calendar features always shift and are
+    left out.
+
+    Returns:
+        The drift, or None where either span is too short or no day followed `learnt_to`, since a retraining
+            would then learn the same days again.
     """
     spec = spec.without("calendar")
     origins, values = _pooled(panel, reference, spec)
@@ -51,9 +54,9 @@ def feature_drift(
     spans = _spans(origins[learnt], days)
     if last <= learnt_to or not recent.any() or len(spans) < 8:
         return None
-    told = np.isfinite(values[learnt]).mean(axis=0) > 0.5
-    names, values = np.array(spec.names)[told], values[:, told]
-    if not told.any():
+    known = np.isfinite(values[learnt]).mean(axis=0) > 0.5
+    names, values = np.array(spec.names)[known], values[:, known]
+    if not known.any():
         return None
     edges = np.nanquantile(values[learnt], np.linspace(0, 1, BINS + 1)[1:-1], axis=0)
     base = _counts(values[learnt], edges)
@@ -81,10 +84,10 @@ class _Beyond:
 
 
 def _beyond(now: Floats, earlier: list[Floats], bound: float) -> _Beyond:
-    """A feature's bound is the given one, or what none of its own earlier spans exceeded."""
+    """Return each feature's excess over its bound: the given one, or the maximum of its own earlier spans."""
     spans = np.nan_to_num(np.stack(earlier), nan=-1.0)
     own = np.maximum(bound, spans.max(axis=0))
-    # What each earlier span would have scored against the others: beyond them where it is the largest.
+    # Score each earlier span against the other spans: it exceeds them if it is the largest.
     alone = (spans == spans.max(axis=0)) & (spans > bound)
     usual = float(np.quantile(alone.mean(axis=1), USUAL_QUANTILE))
     return _Beyond(np.nan_to_num(now - own, nan=-1.0), float(np.mean(now > own)), usual)
@@ -98,14 +101,14 @@ def _pooled(panel: Panel, reference: Panel, spec: FeatureSpec) -> tuple[NDArray[
 
 
 def _spans(origins: NDArray[np.datetime64], days: int) -> list[NDArray[np.bool_]]:
-    """Masks of the spans of equal length that the training days divide into, oldest first."""
+    """Return masks of the spans of equal length that the training days divide into, oldest first."""
     first, last = origins.min(), origins.max()
     starts = np.arange(first, last - np.timedelta64(days - 1, "D"), np.timedelta64(days, "D"))
     return [(origins >= start) & (origins < start + np.timedelta64(days, "D")) for start in starts]
 
 
 def _counts(values: Floats, edges: Floats) -> Floats:
-    """Shares by bin (F, BINS) of what is known; NaN where that is too little."""
+    """Return shares by bin (F, BINS) of the known values; NaN where there are too few."""
     shares = np.empty((values.shape[1], BINS))
     for feature in range(values.shape[1]):
         known = values[np.isfinite(values[:, feature]), feature]
@@ -118,7 +121,7 @@ def _counts(values: Floats, edges: Floats) -> Floats:
 
 
 def moved(base: Floats, now: Floats) -> FeatureShift:
-    """PSI (Siddiqi 2006) and the KS distance over the bins."""
+    """Return the PSI (Siddiqi 2006) and the Kolmogorov-Smirnov distance over the bins."""
     expected, found = np.maximum(base, TOUCH), np.maximum(now, TOUCH)
     psi = ((found - expected) * np.log(found / expected)).sum(axis=1)
     ks = np.abs(np.cumsum(now, axis=1) - np.cumsum(base, axis=1)).max(axis=1)

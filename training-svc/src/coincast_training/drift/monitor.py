@@ -1,4 +1,4 @@
-"""Watches for drift and asks for a training where it finds it: rarely, within a budget, with its reason."""
+"""Check for drift periodically and submit a training where it is found, within a budget and with a reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEATURE_DAYS = 1500
 
 @dataclass(frozen=True, slots=True)
 class DriftPolicy:
-    """How often drift is looked for, and how often it may ask."""
+    """How often drift is checked, and how often it may start a training."""
 
     check_seconds: float = 3600
     cooldown_seconds: float = 86400
@@ -42,7 +42,7 @@ class DriftPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DriftCheck:
-    """What the last check of a model found, and what was done about it."""
+    """Result of the last check of a model, and the action taken."""
 
     model: str
     drift: Drift
@@ -51,7 +51,7 @@ class DriftCheck:
 
 
 class DriftMonitor:
-    """One check a model a turn; what it last found is in `last`."""
+    """Check every model once a period; `last` holds the latest results."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class DriftMonitor:
         self.last: dict[str, DriftCheck] = {}
 
     async def run(self) -> None:
-        """Until it is cancelled; a check that fails is tried again at the next turn."""
+        """Check periodically until cancelled; a failed check is repeated in the next period."""
         while True:
             for model in self._models:
                 try:
@@ -79,8 +79,10 @@ class DriftMonitor:
             await asyncio.sleep(self._policy.check_seconds)
 
     async def check(self, model: str) -> DriftCheck | None:
-        """Checks the production version, and asks for a training where it drifted; None where nothing
-        serves.
+        """Check the production version and submit a training if it drifted.
+
+        Returns:
+            The result, or None if no version serves.
         """
         version = self._registry.table(model).production
         if not version:
@@ -123,27 +125,27 @@ class DriftMonitor:
         for check in CHECKS:
             if check in drift.scores:
                 metrics.DRIFT_SCORE.labels(model, check).set(drift.scores[check])
-            else:  # what was found when there was data to check says nothing of today
+            else:  # an older result with data says nothing about today
                 metrics.DRIFT_SCORE.remove(model, check)
 
     async def _act(self, model: str, manifest: Manifest, drift: Drift) -> str:
-        """Submits a training, unless one runs, the last was too lately, or the week's budget is used up."""
-        if refusal := self._why_not_now(model):
+        """Submit a training, unless one is queued, the last was too recent or the budget is spent."""
+        if refusal := self._refusal_reason(model):
             log.info("drift_not_acted_on", model=model, reason=refusal)
             return refusal
         spec = TrainingSpec(model=model, ids=manifest.coins, promote_if_better=True)
         job = await self._jobs.submit(spec, requested_by=REQUESTED_BY, reason=" ".join(drift.reasons))
         log.info("drift_training", model=model, job_id=job.job_id, reasons=drift.reasons)
-        return f"asked for job {job.job_id}"
+        return f"submitted job {job.job_id}"
 
-    def _why_not_now(self, model: str) -> str:
+    def _refusal_reason(self, model: str) -> str:
         recent = self._jobs.recent(model=model, limit=500)
         if any(not job.state.ended for job in recent):
             return "a training of the model waits or runs already"
-        asked = [job.submitted_at for job in recent if job.requested_by == REQUESTED_BY]
+        submitted = [job.submitted_at for job in recent if job.requested_by == REQUESTED_BY]
         now = self._clock.now()
-        if asked and now - max(asked) < self._policy.cooldown_seconds:
+        if submitted and now - max(submitted) < self._policy.cooldown_seconds:
             return "the cooldown since the last drift training has not passed"
-        if sum(now - at < WEEK_SECONDS for at in asked) >= self._policy.budget_per_week:
+        if sum(now - at < WEEK_SECONDS for at in submitted) >= self._policy.budget_per_week:
             return "the week's budget of drift trainings is used up"
         return ""

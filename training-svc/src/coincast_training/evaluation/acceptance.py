@@ -1,4 +1,4 @@
-"""The figures to reach, each beside what was measured: what must hold, what is aimed at."""
+"""Acceptance criteria: each measured figure beside its bound (must) and its target (aim)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ TERCILE_POINTS = {"1": 3.0, "7": 4.0}
 
 
 def goals(summary: Summary) -> list[dict[str, Any]]:
-    """One entry a figure: name, value, must, aim, holds, reaches_aim; None where it was not measured, and in
-    must where a figure is only to be shown.
+    """Return one entry for each figure: name, value, must, aim, holds, reaches_aim.
+
+    The value is None if it was not measured; must is None if the figure is only shown.
     """
     parts = (_point, _distribution, _coverage, _volatility, _direction)
     return [entry for part in parts for entry in part(summary)]
@@ -23,7 +24,7 @@ def goals(summary: Summary) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceSummary:
-    """How many of the figures with a bound were measured, which of these miss it, and how many were not."""
+    """Counts over the figures with a bound: measured, missed (by name), not measured."""
 
     judged: int
     missed: tuple[str, ...]
@@ -31,17 +32,17 @@ class AcceptanceSummary:
 
     @property
     def held(self) -> int:
-        """Those measured that do not miss it."""
+        """Return how many measured figures meet their bound."""
         return self.judged - len(self.missed)
 
     @property
     def remark(self) -> str:
-        """What a count of those that hold must not leave out."""
+        """Return the remark that goes with the count of figures that hold."""
         return f"; {self.unmeasured} were not measured" if self.unmeasured else ""
 
 
 def summarise_acceptance(entries: Sequence[Mapping[str, Any]]) -> AcceptanceSummary:
-    """What `goals` came to."""
+    """Summarise the entries of `goals`."""
     bound = [entry for entry in entries if entry["must"] is not None]
     judged = [entry for entry in bound if entry["holds"] is not None]
     missed = tuple(entry["name"] for entry in judged if not entry["holds"])
@@ -51,7 +52,7 @@ def summarise_acceptance(entries: Sequence[Mapping[str, Any]]) -> AcceptanceSumm
 def acceptance_entry(
     name: str, value: float | None, must: float | None, aim: float | None, *, below: bool = False
 ) -> dict[str, Any]:
-    """Return one figure beside its bounds; it holds where it is at least (below: at most) `must`."""
+    """Return one figure beside its bounds; it holds if it is at least (below: at most) `must`."""
 
     def meets(bound: float | None) -> bool | None:
         if value is None or bound is None or value != value:  # noqa: PLR0124 - NaN is unlike itself
@@ -69,8 +70,9 @@ def acceptance_entry(
     }
 
 
-def _get(tree: Any, *path: str) -> Any:
-    for step in path:
+def _get(tree: Any, path: str) -> Any:
+    """Return the value at a path of keys like `models/7/lstm`, or None if a key is missing."""
+    for step in path.split("/"):
         if not isinstance(tree, Mapping) or step not in tree:
             return None
         tree = tree[step]
@@ -79,28 +81,27 @@ def _get(tree: Any, *path: str) -> Any:
 
 def _point(s: Summary) -> Iterator[dict[str, Any]]:
     for h, bound in (("1", 5.0), ("7", 10.0)):
-        walk = _get(s, "models", h, "random_walk", "point", "mape_percent")
+        walk = _get(s, f"models/{h}/random_walk/point/mape_percent")
         for model in PRODUCT_MODELS:
-            value = _get(s, "models", h, model, "point", "mape_percent")
+            value = _get(s, f"models/{h}/{model}/point/mape_percent")
             beside = "" if walk is None else f" (random walk {walk:.3f})"
             yield acceptance_entry(
                 f"MAPE of {model}, {h} d, all coins{beside}", value, bound, None, below=True
             )
-        value = _get(s, "against", h, "ml_ensemble", "moving_average_30", "point", "skill_percent")
+        value = _get(s, f"against/{h}/ml_ensemble/moving_average_30/point/skill_percent")
         yield acceptance_entry(f"ml_ensemble better than the 30-day moving average, {h} d", value, 30.0, None)
     for model, bound in (("lstm", 7.0), ("ml_ensemble", 6.0)):
-        value = _get(s, "by_coin_mape", "7", model, "bitcoin")
-        walk = _get(s, "by_coin_mape", "7", "random_walk", "bitcoin")
+        value = _get(s, f"by_coin_mape/7/{model}/bitcoin")
+        walk = _get(s, "by_coin_mape/7/random_walk/bitcoin")
         yield acceptance_entry(f"bitcoin, 7 d, {model}", value, bound, walk, below=True)
     for model in PRODUCT_MODELS:
         for h in _get(s, "models") or {}:
-            value = _get(s, "against", h, model, "random_walk", "point", "mape_ratio")
+            value = _get(s, f"against/{h}/{model}/random_walk/point/mape_ratio")
             yield acceptance_entry(
                 f"MAPE of {model} over that of the random walk, {h} d", value, 1.005, None, below=True
             )
         found = [
-            _get(s, "against", h, model, "random_walk", "point", "diebold_mariano")
-            for h in _get(s, "models") or {}
+            _get(s, f"against/{h}/{model}/random_walk/point/diebold_mariano") for h in _get(s, "models") or {}
         ]
         known = [x for x in found if x is not None and x == x]  # noqa: PLR0124 - NaN is unlike itself
         best = max(known, default=None)
@@ -117,25 +118,25 @@ def _distribution(s: Summary) -> Iterator[dict[str, Any]]:
     }
     for baseline, by_horizon in bounds.items():
         for h, (must, aim) in by_horizon.items():
-            found = _get(s, "against", h, "ml_ensemble", baseline, "distribution")
+            found = _get(s, f"against/{h}/ml_ensemble/{baseline}/distribution")
             value = _get(found, "skill_percent")
             yield acceptance_entry(f"ml_ensemble, CRPS skill % against {baseline}, {h} d", value, must, aim)
     for h in ("1", "7"):
-        found = _get(s, "against", h, "ml_ensemble", "garch_t_fhs", "distribution")
+        found = _get(s, f"against/{h}/ml_ensemble/garch_t_fhs/distribution")
         yield acceptance_entry(
             f"its Diebold-Mariano statistic, {h} d", _get(found, "diebold_mariano"), 2.0, None
         )
         share = 100 * found["coins_better"] / found["coins"] if found else None
         yield acceptance_entry(f"coins on which ml_ensemble beats garch_t_fhs, %, {h} d", share, 80.0, None)
-        value = _get(found, "winkler_80", "skill_percent")
+        value = _get(found, "winkler_80/skill_percent")
         yield acceptance_entry(f"ml_ensemble, Winkler 80 % against garch_t_fhs, {h} d", value, 2.0, 4.0)
 
 
 def _coverage(s: Summary) -> Iterator[dict[str, Any]]:
     for h in _get(s, "models") or {}:
-        found = _get(s, "models", h, "ml_ensemble", "distribution")
+        found = _get(s, f"models/{h}/ml_ensemble/distribution")
         for level, must, aim in (("80", 2.0, 1.0), ("95", 1.5, 0.7)):
-            value = _get(found, "coverage_percent", level)
+            value = _get(found, f"coverage_percent/{level}")
             off = None if value is None else abs(value - float(level))
             yield acceptance_entry(
                 f"ml_ensemble, {level} % coverage off by, {h} d", off, must, aim, below=True
@@ -150,26 +151,26 @@ def _coverage(s: Summary) -> Iterator[dict[str, Any]]:
 
 def _volatility(s: Summary) -> Iterator[dict[str, Any]]:
     for h in _get(s, "models") or {}:
-        found = _get(s, "against", h, "ml_ensemble")
+        found = _get(s, f"against/{h}/ml_ensemble")
         if h in ("1", "7"):
-            value = _get(found, "garch_normal", "volatility", "qlike", "skill_percent")
+            value = _get(found, "garch_normal/volatility/qlike/skill_percent")
             yield acceptance_entry(f"ml_ensemble, QLIKE against GARCH(1,1), {h} d", value, 10.0, 20.0)
-            level = _get(found, "garch_normal", "volatility", "qlike_at_right_level", "skill_percent")
+            level = _get(found, "garch_normal/volatility/qlike_at_right_level/skill_percent")
             yield acceptance_entry(f"the same with both levels set right, {h} d", level, 10.0, 20.0)
-        points = _get(found, "har", "volatility", "direction_points")
+        points = _get(found, "har/volatility/direction_points")
         yield acceptance_entry(
             f"ml_ensemble, volatility up or down, points above HAR, {h} d", points, 0.0, 2.0
         )
 
 
 def _direction(s: Summary) -> Iterator[dict[str, Any]]:
-    """Shown, not judged: nothing here is held to foretell the direction of a price."""
+    """Yield figures that are shown without a bound: no model is expected to predict a price's direction."""
     for h, models in (_get(s, "models") or {}).items():
         for name, found in models.items():
-            told = found.get("price_direction")
-            if not told or (name not in PRODUCT_MODELS and not name.startswith(DIRECTION_STUDIES)):
+            direction = found.get("price_direction")
+            if not direction or (name not in PRODUCT_MODELS and not name.startswith(DIRECTION_STUDIES)):
                 continue
             for key, days in (("accuracy", "all days"), ("surest_quarter", "the surest quarter")):
-                low, high = told["interval" if key == "accuracy" else f"{key}_interval"]
+                low, high = direction["interval" if key == "accuracy" else f"{key}_interval"]
                 text = f"price direction by {name}, {days}, % right [{low:.1f}, {high:.1f}], {h} d"
-                yield acceptance_entry(text, told[f"{key}_percent"], None, None)
+                yield acceptance_entry(text, direction[f"{key}_percent"], None, None)

@@ -1,4 +1,4 @@
-"""The plots of an evaluation: fan charts, calibration, skill by horizon, coverage by regime, equity."""
+"""Charts of an evaluation: fan charts, calibration, skill by horizon, coverage by regime, equity."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ BANDS = ((95, "rgba(35,110,190,.14)"), (80, "rgba(35,110,190,.22)"), (50, "rgba(
 
 
 def all_figures(found: Mapping[str, Any], slices: Slices) -> dict[str, go.Figure]:
-    """Every plot by its title, those without data left out."""
+    """Return every chart by its title; charts without data are left out."""
     plots = {
-        "Fan chart: what was said seven days before": fan(slices, 7),
-        "Fan chart: what was said thirty days before": fan(slices, 30),
+        "Fan chart: forecasts of seven days before": fan(slices, 7),
+        "Fan chart: forecasts of thirty days before": fan(slices, 30),
         "Calibration: share of outcomes below each quantile": calibration(found),
         "Skill by horizon: CRPS against the normal GARCH": skill(found),
         "Coverage of the 80 % interval by volatility regime": coverage(found),
@@ -40,8 +40,9 @@ def all_figures(found: Mapping[str, Any], slices: Slices) -> dict[str, go.Figure
 
 
 def fan(slices: Slices, horizon: int) -> go.Figure:
-    """Intervals on the day they spoke of, with the price that came: bitcoin, else the first coin, the last
-    year.
+    """Return intervals on the day they were made for, with the actual price.
+
+    The coin is bitcoin, else the first one; the span is the last year.
     """
     figure = go.Figure()
     model = next((m for m in SHOWN if (m, horizon) in slices and slices[m, horizon].has_distribution), None)
@@ -65,7 +66,7 @@ def fan(slices: Slices, horizon: int) -> go.Figure:
 
 
 def calibration(found: Mapping[str, Any]) -> go.Figure:
-    """Share of outcomes below each quantile; the diagonal is perfect."""
+    """Return the share of outcomes below each quantile; the diagonal is perfect calibration."""
     figure = go.Figure()
     for h, models in found["models"].items():
         for name in SHOWN:
@@ -82,7 +83,7 @@ def calibration(found: Mapping[str, Any]) -> go.Figure:
 
 
 def skill(found: Mapping[str, Any]) -> go.Figure:
-    """CRPS skill with its bootstrap interval."""
+    """Return the CRPS skill with its bootstrap interval."""
     figure = go.Figure()
     for name in SHOWN:
         entries = {
@@ -102,7 +103,7 @@ def skill(found: Mapping[str, Any]) -> go.Figure:
 
 
 def coverage(found: Mapping[str, Any]) -> go.Figure:
-    """Coverage in calm, usual and wild days with two standard errors."""
+    """Return the coverage on calm, usual and wild days with two standard errors."""
     figure = go.Figure()
     for name in ("ml_ensemble", "garch_t_fhs", "technical"):
         x, y, error = [], [], []
@@ -120,7 +121,7 @@ def coverage(found: Mapping[str, Any]) -> go.Figure:
 
 
 def equity_curves(slices: Slices) -> go.Figure:
-    """Growth of one unit."""
+    """Return the growth of one unit."""
     figure = go.Figure()
     for name, returns in curves(slices).items():
         growth = (1 + returns).cumprod()

@@ -1,4 +1,4 @@
-"""Load a folder of daily candle files, one a coin, for evaluations."""
+"""Load a folder of daily candle files, one for each coin, for evaluations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_NAMED_ROWS = 5
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The candles of a folder, and what was noticed while reading them."""
+    """Candles of a folder, and the warnings of reading them."""
 
     panel: Panel
     notes: tuple[str, ...]

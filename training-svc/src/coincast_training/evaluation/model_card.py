@@ -1,4 +1,4 @@
-"""The model card's tables: `python -m coincast_training.evaluation.model_card reports/evaluation.json`."""
+"""Tables of the model card: `python -m coincast_training.evaluation.model_card reports/evaluation.json`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VIEWS = (*(f"mean_lightgbm_seed{n}" for n in range(1, 5)), "reversal")
 
 
 def card(found: Found) -> str:
-    """Markdown tables of what an evaluation.json holds; rows that were not measured are left out."""
+    """Return the Markdown tables of an evaluation.json; rows that were not measured are left out."""
     models = [m for m in PRODUCT_MODELS if m in next(iter(found["models"].values()))]
     tables = [_goals(found), *(_model(found, m) for m in models)]
     tables += [_years(found, m) for m in models if m == "ml_ensemble"]
@@ -58,7 +58,7 @@ def _table(title: str, found: Found, rows: Mapping[str, Cell]) -> str:
 
 
 def _measured(cell: Cell, horizon: str) -> str:
-    """Empty where the run did not measure it."""
+    """Return the cell, or an empty string if the run did not measure it."""
     try:
         return cell(horizon)
     except (KeyError, TypeError):
@@ -118,10 +118,10 @@ def _years(found: Found, model: str) -> str:
         return found["against"][h][model]["garch_t_fhs"]["distribution"]["by_year_percent"]
 
     years = {h: by_year(h) for h in found["against"]}
-    names = sorted({year for told in years.values() for year in told})
+    names = sorted({year for skills in years.values() for year in skills})
     lines = [f"| skill against GARCH-t FHS by year | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for h, told in years.items():
-        lines.append(f"| {h} d | {' | '.join(f'{told[y]:.2f}' if y in told else '' for y in names)} |")
+    for h, skills in years.items():
+        lines.append(f"| {h} d | {' | '.join(f'{skills[y]:.2f}' if y in skills else '' for y in names)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -134,7 +134,7 @@ def _mape(found: Found) -> str:
 
 def _direction(found: Found) -> str:
     def right(name: str) -> Cell:
-        return lambda h: _views(found["models"][h][name]["price_direction"])
+        return lambda h: _direction_cell(found["models"][h][name]["price_direction"])
 
     title = "direction of the price, % right: all days, the surest quarter"
     return _table(title, found, {name: right(name) for name in VIEWS})
@@ -152,11 +152,11 @@ def _strategy(found: Found) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _views(told: Mapping[str, Any]) -> str:
-    every, sure = told["interval"], told["surest_quarter_interval"]
+def _direction_cell(direction: Mapping[str, Any]) -> str:
+    every, sure = direction["interval"], direction["surest_quarter_interval"]
     return (
-        f"{told['accuracy_percent']:.1f} [{every[0]:.1f}, {every[1]:.1f}], "
-        f"{told['surest_quarter_percent']:.1f} [{sure[0]:.1f}, {sure[1]:.1f}]"
+        f"{direction['accuracy_percent']:.1f} [{every[0]:.1f}, {every[1]:.1f}], "
+        f"{direction['surest_quarter_percent']:.1f} [{sure[0]:.1f}, {sure[1]:.1f}]"
     )
 
 

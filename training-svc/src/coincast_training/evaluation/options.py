@@ -1,4 +1,4 @@
-"""What an evaluation was asked to do, checked against the candles at hand."""
+"""Options of an evaluation, validated against the candles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coincast_training.trainers.config import default_folder, read_config
 Day: TypeAlias = "np.datetime64[Any]"
 HORIZONS = (1, 7, 14, 30)
 PRODUCT_MODELS = ("lightgbm", "lstm", "ml_ensemble", "technical")
-# What MODELS may also name: the other libraries' models, and the study of direction over several seeds.
+# Further values of MODELS: models of other libraries, and the study of direction over several seeds.
 STUDIES = ("peers", "direction")
 DEFAULT_FROM = np.datetime64("2022-01-01", "D")
 REFIT_DAYS = 60
@@ -25,12 +25,12 @@ MIN_HISTORY_DAYS = 60
 
 
 class BadOptionError(Exception):
-    """An option that cannot be followed; the message names it and the fix."""
+    """An option has a wrong value; the message names it and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """What the command line says, still unchecked against the data; empty means all, or the default."""
+    """Options of the command line, not yet validated against the data; empty means all, or the default."""
 
     data: Path
     out: Path = Path("reports")
@@ -50,7 +50,7 @@ class EvaluationPlan:
 
     cuts are the days on which models are refitted, the first of them `first`; a fit on a cut sees what was
     known at that day's close. recipes are the parameters of each product model, as a training takes them;
-    reference holds the coins that make the market beside those that are walked, as serving always has them.
+    reference holds the reference coins, which serving always has, beside those that are walked.
     """
 
     first: Day
@@ -63,20 +63,20 @@ class EvaluationPlan:
     reference: Panel = field(default_factory=dict)
 
     def cuts(self, every_days: int = 0) -> list[Day]:
-        """Refit days, `every_days` apart (default: refit_days)."""
+        """Return the refit days, `every_days` apart (default: refit_days)."""
         step = np.timedelta64(every_days or self.refit_days, "D")
         days: list[Day] = list(np.arange(self.first, self.last + np.timedelta64(1, "D"), step))
         return days
 
     def days_of(self, cut: Day, every_days: int = 0) -> list[Day]:
-        """The days that the fit of a cut forecasts."""
+        """Return the days that the fit of a cut forecasts."""
         step = np.timedelta64(every_days or self.refit_days, "D")
         end: Day = min(cut + step, self.last + np.timedelta64(1, "D"))
         return list(np.arange(cut, end))
 
 
 def plan_of(options: EvaluationOptions, panel: Panel) -> tuple[Panel, EvaluationPlan]:
-    """The coins asked for and the walk over them. Raises BadOptionError where something does not fit."""
+    """Return the requested coins and the walk over them. Raises BadOptionError if an option does not fit."""
     coins = _chosen("COINS", options.coins, tuple(panel))
     models = _chosen("MODELS", options.models, (*PRODUCT_MODELS, *STUDIES))
     kept = {coin: panel[coin] for coin in coins}
@@ -121,7 +121,7 @@ def _recipe(folder: Path, model: str) -> dict[str, Any]:
 
 
 def _default_first(begin: Day, end: Day) -> Day:
-    """2022-01-01 where at least half a year lies before it and two months after it, else the later 40 %."""
+    """Return 2022-01-01 if half a year lies before it and two months after it, else start the last 40 %."""
     if begin + np.timedelta64(180, "D") <= DEFAULT_FROM <= end - np.timedelta64(60, "D"):
         return DEFAULT_FROM
     days = int((end - begin) / np.timedelta64(1, "D"))
@@ -138,7 +138,7 @@ def _chosen(name: str, wanted: Sequence[str], known: tuple[str, ...]) -> tuple[s
 
 
 def days_ahead(names: Sequence[str]) -> tuple[int, ...]:
-    """Horizons as a command line says them. Raises BadOptionError."""
+    """Parse horizons from the command line. Raises BadOptionError."""
     if wrong := [name for name in names if not name.isdecimal()]:
         raise BadOptionError(f"HORIZONS: {wrong[0]} is not a whole number of days.")
     return tuple(int(name) for name in names)

@@ -1,4 +1,4 @@
-"""What came of each forecast, and what was known on the day it was made."""
+"""Outcome of each forecast, and what was known on the day it was made."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ VOLATILITY_DAYS = 30
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """For n forecasts: the price that came and its log return; the realised variance over the horizon
-    (from ranges, else squared returns); the trailing log volatility a day; the causal volatility
-    tercile (0 calm to 2 wild,
-    -1 unknown); yesterday's-close-to-today's log return; the mean absolute one-day step before the origin.
+    """Outcomes of n forecasts, (n,) each.
+
+    They are: the actual price and its log return; the realised variance over the horizon (from ranges, else
+    squared returns); the trailing log volatility per day; the causal volatility tercile (0 calm to 2 wild, -1
+    unknown); the log return of the origin's day; the mean absolute one-day step before the origin.
     """
 
     actual: Floats
@@ -37,7 +38,7 @@ class Outcomes:
 
 
 def outcomes_of(rows: Rows, panel: Panel) -> Outcomes:
-    """Outcomes in the rows' order; NaN where the horizon is not over yet."""
+    """Return outcomes in the rows' order; NaN where the horizon has not ended."""
     n = len(rows)
     out = Outcomes(
         actual=np.full(n, np.nan),
@@ -70,8 +71,9 @@ def outcomes_of(rows: Rows, panel: Panel) -> Outcomes:
 
 
 def causal_terciles(candles: Candles) -> NDArray[np.int64]:
-    """Tercile (n,) of the 30-day volatility within the coin's own last two years up to that day; -1 if
-    unknown.
+    """Return the tercile (n,) of the 30-day volatility within the coin's last two years up to each day.
+
+    -1 where it is unknown.
     """
     level = k.rolling_mean(daily_variance(candles), VOLATILITY_DAYS)
     padded = np.concatenate([np.full(TERCILE_DAYS - 1, np.nan), level])

@@ -1,4 +1,4 @@
-"""Walks the product's own models forward: its fitters, its `prepare`, its `predict`."""
+"""Walk the product's own models forward: its trainers, its `prepare`, its `predict`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPla
 from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
 from coincast_training.pipeline.odd_coins import without_odd_coins
 from coincast_training.trainers.ensemble.params import EnsembleParams
-from coincast_training.trainers.ensemble.rnn_params import guest_mapping
+from coincast_training.trainers.ensemble.rnn_params import rnn_mapping
 from coincast_training.trainers.params import merged
 from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.registry import find_fit
 
-# How often each model is refitted in the walk, in days. The lstm's fit takes minutes.
+# Days between refits of each model in the walk. A fit of the lstm takes minutes.
 REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 120, "lstm": 240, "technical": 60}
-# As many days as `prepare` and the models look back; giving it no more saves copying.
+# As many days as `prepare` and the models look back; passing no more saves copying.
 TAIL_DAYS = 1200
 
 
@@ -35,9 +35,12 @@ def walk_model(
     *,
     every_days: int = 0,
 ) -> Rows:
-    """Forecasts of one model at every day of the plan, refitted every so many days (default: REFIT_DAYS).
+    """Return forecasts of one model at every day of the plan.
 
-    Raises ValueError where it could never be fitted.
+    The model is refitted every so many days (default: REFIT_DAYS).
+
+    Raises:
+        ValueError: It could not be fitted on any day.
     """
     settings = {**settings_of(model, plan), **(params or {})}
     every = every_days or REFIT_DAYS.get(model, plan.refit_days)
@@ -80,29 +83,29 @@ def reference_of(panel: Panel, sound: Panel, plan: EvaluationPlan) -> Panel:
 
 
 def settings_of(model: str, plan: EvaluationPlan) -> dict[str, Any]:
-    """The model's recipe. The ensemble's anchors do not touch one another: where only anchors are asked for,
-    the others need no fit.
+    """Return the model's recipe.
 
-    Its network is the walk's newest, up to 240 days old, where the product fits one on the last day.
+    The ensemble's anchors are independent: if only anchors are requested, the others need no fit. Its network
+    is the walk's newest, up to 240 days old, where the product fits one on the last day.
     """
     recipe = dict(plan.recipes.get(model, {}))
     if model != "ml_ensemble":
         return recipe
     if "lstm" in recipe:
-        recipe["lstm"] = guest_mapping(recipe["lstm"])
+        recipe["lstm"] = rnn_mapping(recipe["lstm"])
     anchors = EnsembleParams.of(recipe).anchors
     fitted = plan.horizons if set(plan.horizons) <= set(anchors) else anchors
     return merged(recipe, {"anchors": list(fitted), "lstm": {"refit": False}})
 
 
 def known_by(panel: Panel, day: np.datetime64) -> Panel:
-    """The panel as it was known at a day's close; coins that had not begun are absent."""
+    """Return the panel as it was known at a day's close; coins that did not exist yet are absent."""
     cut = {coin: candles.until(day) for coin, candles in panel.items()}
     return {coin: candles for coin, candles in cut.items() if len(candles)}
 
 
 def prepared_on(panel: Panel, market: Market, day: np.datetime64, model: ForecastModel) -> list[ModelInput]:
-    """Every coin that traded on the day and has the history that is asked of all models."""
+    """Return every coin that traded on the day and has the history that all models require."""
     coins = []
     for candles in panel.values():
         stop = int(np.searchsorted(candles.dates, day, side="right"))
@@ -121,7 +124,7 @@ def _fit(
     store: dict[tuple[Any, ...], Any],
     params: Mapping[str, Any],
 ) -> ForecastModel | None:
-    """The model as fitted on a panel; None where the panel is too short for it."""
+    """Return the model fitted on a panel; None if the panel is too short for it."""
     if model == "technical":
         return TechnicalModel()
     fit: Callable[..., Any] = find_fit(model)

@@ -1,4 +1,4 @@
-"""The parts of an evaluation that can be walked on their own, so that two cores share them."""
+"""Parts of an evaluation that can be walked independently, so that two cores share them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.registry import unavailable_reason
 
 Walk = Callable[[Panel, EvaluationPlan, Progress], Rows]
-# Seconds that each took on ten coins and 1,340 days, one thread; only their proportions matter, for the
-# time left.
+# Seconds of each on ten coins and 1,340 days, one thread; only the ratios matter, for the time left.
 COST = {
     "lstm": 600.0,
     "statsforecast": 400.0,
@@ -35,7 +34,7 @@ COST = {
 
 
 def parts_of(plan: EvaluationPlan) -> tuple[dict[str, Walk], list[str]]:
-    """Every part of a plan, the longest first, and why a model asked for is left out."""
+    """Return every part of a plan, the longest first, and why a requested model is left out."""
     walks: dict[str, Walk] = {
         "simple": walk_simple,
         "har": walk_har,

@@ -1,4 +1,4 @@
-"""evaluation.html: one self-contained page of figures and tables."""
+"""Write evaluation.html: one self-contained page of figures and tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ td:first-child,th:first-child{text-align:left}.bad{color:#b3261e;font-weight:600
 
 
 def write_html(found: Mapping[str, Any], slices: Mapping[tuple[str, int], Slice], path: Path) -> None:
-    """Tables of the goals and of every model, then the plots; plotly's script is inside."""
+    """Write the tables of the goals and of every model, then the charts; plotly's script is included."""
     plots = charts.all_figures(found, slices)
     about = found["about"]
     body = [

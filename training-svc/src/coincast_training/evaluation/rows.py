@@ -1,4 +1,4 @@
-"""The table of forecasts: one row a coin, origin, horizon and model."""
+"""Table of forecasts: one row for each coin, origin, horizon and model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """n forecasts. quantiles (n, Q) are log returns at PROBABILITIES, NaN for a model that gives only a
-    point.
+    """n forecasts.
 
-    point is a price. variance is that of the log return's realised variance over the horizon, volatility_rise
-    the forecast that realised volatility ends above the trailing one (a probability), price_rise the
-    chance of a rise; each NaN where a model says nothing of it.
+    quantiles (n, Q) are log returns at PROBABILITIES, NaN for a model with only a point. point is a price.
+    variance is the forecast of the log return's realised variance over the horizon, volatility_rise the
+    probability that realised volatility ends above the trailing one, price_rise that of a rise of the price;
+    each is NaN if a model does not forecast it.
     """
 
     coin: NDArray[np.str_]
@@ -39,19 +39,19 @@ class Rows:
         return len(self.coin)
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """Some of the rows."""
+        """Return some of the rows."""
         return type(self)(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:
-    """All rows below each other. Raises ValueError where there are none."""
+    """Concatenate rows. Raises ValueError if there are none."""
     if not parts:
         raise ValueError("no forecasts were made")
     return Rows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)))
 
 
 def rows_of_forecasts(model: str, made: Forecasts) -> Rows:
-    """The rows of a product model's forecasts; coins that failed are left out."""
+    """Return the rows of a product model's forecasts; coins that failed are left out."""
     good = np.flatnonzero(made.usable())
     made = made.coins(list(good))
     n, h = len(made), len(made.horizons)
@@ -87,7 +87,7 @@ def point_rows(
     variance: Floats | None = None,
     volatility_rise: Floats | None = None,
 ) -> Rows:
-    """Rows of one coin at one horizon, (n,) each; a baseline's or a peer's."""
+    """Return rows of one coin at one horizon, (n,) each, of a baseline or reference model."""
     n, absent = len(origin), np.full(len(origin), np.nan)
     table = np.full((n, len(PROBABILITIES)), np.nan) if quantiles is None else quantiles
     return Rows(

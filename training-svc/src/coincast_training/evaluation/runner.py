@@ -1,4 +1,4 @@
-"""One evaluation from the folder to the reports, with what it prints on the way."""
+"""Run one evaluation from the folder to the reports, with its console output."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from coincast_training.pipeline.odd_coins import without_odd_coins
 
 LIBRARIES = ("numpy", "lightgbm", "arch", "scoringrules", "statsforecast", "mlforecast", "scikit-learn")
 LINE_SECONDS = 20.0
-# In a log file the table of goals must stay one line a goal.
+# In a log file each goal must be one line of the table.
 LOG_WIDTH = 150
 
 
 def evaluate(options: EvaluationOptions, console: Console | None = None) -> dict[str, Any]:
-    """Runs it and gives what evaluation.json holds. Raises BadOptionError."""
+    """Run the evaluation and return the content of evaluation.json. Raises BadOptionError."""
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
@@ -100,7 +100,7 @@ def _version(library: str) -> str:
 
 
 def print_acceptance(console: Console, found: dict[str, Any]) -> None:
-    """Print the notes and the table of figures to reach, each with what was measured."""
+    """Print the notes and the table of acceptance figures with the measured values."""
     for note in found["about"]["notes"]:
         console.print(f"note: {note}")
     table = Table(title="Figures to reach")
@@ -120,7 +120,7 @@ def print_acceptance(console: Console, found: dict[str, Any]) -> None:
 
 
 class ProgressLine:
-    """A bar with the time left on a terminal, a line now and then elsewhere."""
+    """Progress bar with the time left on a terminal; an occasional line elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -144,7 +144,7 @@ class ProgressLine:
         self._bar.stop()
 
     def tell(self, fraction: float, stage: str) -> None:
-        """How far all parts have come together, and the latest news."""
+        """Show the overall progress and the latest stage."""
         self._bar.update(self._task, completed=fraction, description=stage)
         now = time.monotonic()
         if not self._console.is_terminal and now - self._spoke > LINE_SECONDS:

@@ -36,7 +36,7 @@ MIN_DAYS = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThinOptions:
-    """What is evaluated: test days, how often forecasts are made and the thin model is trained again."""
+    """Options of the comparison: test days, days between forecasts and between retrainings."""
 
     first: np.datetime64
     last: np.datetime64
@@ -81,7 +81,7 @@ def evaluate_thin(panel: Panel, options: ThinOptions, progress: Progress) -> dic
     Args:
         panel: Full daily histories by coin.
         options: Test days and models.
-        progress: Is told how far the evaluation is.
+        progress: Called with the progress.
 
     Returns:
         By model and horizon: the number of forecasts, the CRPS skill of the starter against the thin model in

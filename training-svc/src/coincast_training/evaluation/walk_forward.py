@@ -1,4 +1,4 @@
-"""Walks every part in worker processes and tells how far they have come."""
+"""Walk every part in worker processes and report the progress."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ TICK_SECONDS = 0.5
 
 
 class Listener(Protocol):
-    """Hears the overall fraction done and what is being done."""
+    """Callback for the overall fraction and the current stage."""
 
     def __call__(self, fraction: float, stage: str) -> None:
-        """Called from the process that started the evaluation."""
+        """Report progress; called in the process that started the evaluation."""
         ...
 
 
 def walk_all(
     panel: Panel, plan: EvaluationPlan, jobs: int, listener: Listener
 ) -> tuple[Rows, list[str], dict[str, float]]:
-    """All rows, notes on parts that failed or were left out, and the seconds each part took.
+    """Return all rows, notes on parts that failed or were left out, and the seconds each part took.
 
-    Raises ValueError where nothing could be walked. A part that fails costs its own rows only, with a note.
+    A part that fails loses only its own rows, with a note.
+
+    Raises:
+        ValueError: No part could be walked.
     """
     walks, notes = parts_of(plan)
     done = dict.fromkeys(walks, 0.0)
@@ -59,7 +62,7 @@ def _pool(jobs: int, context: Any) -> ProcessPoolExecutor:
 
 
 def _one_thread() -> None:
-    """Two workers with two threads each stall one another."""
+    """Limit a worker to one thread: two workers with two threads each slow each other down."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"
 
@@ -71,18 +74,18 @@ def _walk(name: str, panel: Panel, plan: EvaluationPlan, news: Any) -> tuple[Row
     def progress(fraction: float, stage: str) -> None:
         nonlocal last
         if os.getppid() != parent:
-            os._exit(1)  # whoever wanted this is gone
+            os._exit(1)  # the parent process has died
         if time.monotonic() - last > TICK_SECONDS:
             last = time.monotonic()
             news.put((name, fraction, stage))
 
     walks, _ = parts_of(plan)
-    with threadpool_limits(limits=1):  # what was loaded before `_one_thread` set its variables
+    with threadpool_limits(limits=1):  # libraries loaded before `_one_thread` set its variables
         return walks[name](panel, plan, progress), time.monotonic() - began
 
 
 def _tell(news: Any, done: dict[str, float], listener: Listener) -> None:
-    """Passes on what the workers said in the last tick."""
+    """Report the stages that workers sent since the last tick."""
     try:
         name, fraction, stage = news.get(timeout=TICK_SECONDS)
     except queue.Empty:
@@ -102,6 +105,6 @@ def _collect(
     try:
         made, seconds[name] = future.result()
         rows.append(made)
-    except Exception as error:  # one part must not cost the others; the note says what failed
+    except Exception as error:  # one part must not fail the others; the note says what failed
         last = traceback.format_exception(error)[-1].strip()
         notes.append(f"{name} failed and is missing: {last}")

@@ -1,4 +1,6 @@
-"""One seam for work that splits into parts: in this process, in local processes, or on a Dask cluster."""
+"""Executors of work that splits into parts: in this process, in local processes or on a Dask cluster."""
+
+from __future__ import annotations
 
 from coincast_training.executors.base import Executor
 from coincast_training.executors.factory import open_executor

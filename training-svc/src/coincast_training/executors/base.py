@@ -1,4 +1,4 @@
-"""What an executor is."""
+"""Interface of executors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ROUNDS = 3
 
 
 class Executor(Protocol):
-    """Maps a pure function over parts. Results come in the order of the parts, wherever each was computed.
+    """Map a pure function over parts. Results are in the order of the parts, wherever each was computed.
 
-    A worker that is killed costs the time of its parts: they are done again elsewhere, at most three times.
+    The parts of a killed worker are computed again elsewhere, at most three times.
     """
 
     @property
     def width(self) -> int:
-        """How many parts run at once."""
+        """Return how many parts run at once."""
         ...
 
     def map(
@@ -30,15 +30,17 @@ class Executor(Protocol):
         shared: Shared,
         items: Sequence[Item],
         *,
-        heard: Callable[[int], None] | None = None,
+        on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """`[work(shared, item) for item in items]`; `heard` hears how many are done."""
+        """Return `[work(shared, item) for item in items]`; `on_done` is called with the number done."""
         ...
 
 
 def run_part(work: Callable[[Any, Any], Any], shared: Any, item: Any) -> Any:
-    """One part, with one thread of linear algebra: several add up in another order, which gives other last
-    digits, and they would fight over the cores of the other workers.
+    """Run one part with one thread of linear algebra.
+
+    Several threads add up in another order, which changes the last digits, and they would compete for the
+    cores of the other workers.
     """
     with threadpool_limits(limits=1):
         return work(shared, item)

@@ -1,4 +1,4 @@
-"""Parts on a Dask cluster by address; the scheduler does again what a killed worker left undone."""
+"""Run parts on a Dask cluster; its scheduler repeats the parts of a killed worker."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from coincast_chassis.errors import Unavailable
 from coincast_training.executors.base import ROUNDS, Item, Result, Shared, run_part
 
 CONNECT_SECONDS = 10
-_DISTRIBUTED: Any = distributed  # the library carries no types
+_DISTRIBUTED: Any = distributed  # the library has no type annotations
 
 
 class DaskExecutor:
-    """A client of a cluster that somebody else runs."""
+    """A client of an existing cluster."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     @property
     def width(self) -> int:
-        """The workers' threads together."""
+        """Return the number of threads of all workers."""
         return max(1, int(sum(self._client.nthreads().values())))
 
     def map(
@@ -33,17 +33,17 @@ class DaskExecutor:
         shared: Shared,
         items: Sequence[Item],
         *,
-        heard: Callable[[int], None] | None = None,
+        on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """See Executor. What is shared goes to each worker once."""
+        """Map over the cluster; see Executor. The shared value is sent to each worker once."""
         held = self._client.scatter(shared, broadcast=True, hash=False)
         futures = [
             self._client.submit(run_part, work, held, item, pure=False, retries=ROUNDS - 1) for item in items
         ]
         try:
             for count, _ in enumerate(_DISTRIBUTED.as_completed(futures, loop=self._client.loop), start=1):
-                if heard is not None:
-                    heard(count)
+                if on_done is not None:
+                    on_done(count)
             return list(self._client.gather(futures))
         except KilledWorker as error:
             raise Unavailable(f"Dask workers died again and again: {error}") from error
@@ -53,7 +53,7 @@ class DaskExecutor:
 
 @contextmanager
 def open_dask(address: str) -> Iterator[DaskExecutor]:
-    """A client that ends with the block. Raises `Unavailable` where no scheduler answers."""
+    """Yield a client that is closed with the block. Raises `Unavailable` if no scheduler answers."""
     try:
         client = _DISTRIBUTED.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""Which executor an address names."""
+"""Open the executor that an address names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_training.executors.inline import InlineExecutor
 
 @contextmanager
 def open_executor(address: str) -> Iterator[Executor]:
-    """The executor that an address names: `inline`, `processes`, `processes:4` or `dask:tcp://host:8786`."""
+    """Yield the executor that an address names: `inline`, `processes`, `processes:4` or `dask:tcp://host:8786`."""
     kind, rest = parts_of(address)
     if kind == "inline":
         yield InlineExecutor()
@@ -30,7 +30,7 @@ def open_executor(address: str) -> Iterator[Executor]:
 
 
 def parts_of(address: str) -> tuple[str, str]:
-    """Kind and rest of an executor's address. Raises `InvalidInput` where it names none."""
+    """Split an executor's address into kind and rest. Raises `InvalidInput` if the kind is unknown."""
     kind, _, rest = address.partition(":")
     if kind == "processes" and rest and not (rest.isdecimal() and 1 <= int(rest) <= 256):
         raise InvalidInput(f"processes:N takes 1 to 256 workers; it is {rest!r}.", field="executor")

@@ -1,4 +1,4 @@
-"""Parts one after another in this process."""
+"""Run parts one after another in this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from coincast_training.executors.base import Item, Result, Shared, run_part
 
 
 class InlineExecutor:
-    """One part after another in this process."""
+    """Run one part after another in this process."""
 
     width = 1
 
@@ -18,12 +18,12 @@ class InlineExecutor:
         shared: Shared,
         items: Sequence[Item],
         *,
-        heard: Callable[[int], None] | None = None,
+        on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """See Executor."""
+        """Map in this process; see Executor."""
         results: list[Result] = []
         for item in items:
             results.append(run_part(work, shared, item))
-            if heard is not None:
-                heard(len(results))
+            if on_done is not None:
+                on_done(len(results))
         return results

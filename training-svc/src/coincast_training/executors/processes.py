@@ -1,4 +1,4 @@
-"""Parts in local processes by joblib's loky; what a killed worker left undone is done again."""
+"""Run parts in local processes by joblib's loky; the parts of a killed worker are repeated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class ProcessExecutor:
-    """A pool of spawned processes, made anew after a worker died."""
+    """A pool of spawned processes, recreated after a worker died."""
 
     def __init__(self, workers: int) -> None:
         self.width = workers
@@ -30,9 +30,9 @@ class ProcessExecutor:
         shared: Shared,
         items: Sequence[Item],
         *,
-        heard: Callable[[int], None] | None = None,
+        on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """See Executor."""
+        """Map over the pool; see Executor."""
         done: dict[int, Result] = {}
         for attempt in range(1, ROUNDS + 1):
             missing = [place for place in range(len(items)) if place not in done]
@@ -41,7 +41,7 @@ class ProcessExecutor:
             if attempt > 1:
                 log.warning("worker_died", attempt=attempt, parts_left=len(missing))
                 self._renew()
-            self._round(work, shared, {place: items[place] for place in missing}, done, heard)
+            self._round(work, shared, {place: items[place] for place in missing}, done, on_done)
         if len(done) < len(items):
             raise Unavailable(
                 f"Worker processes died {ROUNDS} times; {len(items) - len(done)} parts are not done."
@@ -54,17 +54,17 @@ class ProcessExecutor:
         shared: Shared,
         items: dict[int, Item],
         done: dict[int, Result],
-        heard: Callable[[int], None] | None,
+        on_done: Callable[[int], None] | None,
     ) -> None:
-        """One attempt at the parts that are missing; stops where the pool breaks."""
+        """Make one attempt at the missing parts; stop where the pool breaks."""
         try:
             places: dict[Future[Any], int] = {
                 self._pool.submit(run_part, work, shared, item): place for place, item in items.items()
             }
             for future in as_completed(places):
                 done[places[future]] = future.result()
-                if heard is not None:
-                    heard(len(done))
+                if on_done is not None:
+                    on_done(len(done))
         except BrokenProcessPool:
             return
 
@@ -73,7 +73,7 @@ class ProcessExecutor:
         self._pool = _new_pool(self.width)
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Stop the workers."""
         self._pool.shutdown(wait=True, kill_workers=True)
 
 
@@ -83,7 +83,7 @@ def _new_pool(workers: int) -> Any:
 
 @contextmanager
 def open_processes(workers: int) -> Iterator[ProcessExecutor]:
-    """A pool that ends with the block."""
+    """Yield a pool that is closed with the block."""
     executor = ProcessExecutor(workers)
     try:
         yield executor

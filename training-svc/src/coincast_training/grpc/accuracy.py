@@ -1,4 +1,4 @@
-"""The gRPC face of the live record: convert, await in a thread, convert."""
+"""gRPC servicer of the live record and the forecast log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_LOG_IDS = 250
 
 
 class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
-    """How served forecasts did, beside what the evaluation promised."""
+    """Serve the accuracy of served forecasts, beside that of the evaluation."""
 
     def __init__(
         self, store: LedgerStore, registry: Registry, watch: LedgerWatch, calendar: SourceCalendar
@@ -46,7 +46,9 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
         if request.model and request.model not in SERVED:
             raise InvalidInput(f"model must be one of {', '.join(SERVED)}, or empty.", field="model")
         if request.id and not COIN_ID.fullmatch(request.id):
-            raise InvalidInput(f"{request.id!r} is no CoinGecko id.", field="id")
+            raise InvalidInput(
+                f"{request.id!r} is not a CoinGecko id; ids are lower case, like bitcoin.", field="id"
+            )
         days = within(request.days, MAX_DAYS, DEFAULT_DAYS, "days")
         reply = await asyncio.to_thread(self._accuracy, request.model, request.id, days)
         reply.ledger.CopyFrom(await self._watch.status())
@@ -62,7 +64,7 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
         )
 
     def _tests(self, rivals: list[Rival], model: str, coin_id: str) -> list[VariantTest]:
-        """Of those that were beside production in the days that were asked for; each from its own start."""
+        """Return the tests of the versions beside production in the requested days, each from its start."""
         if not rivals:
             return []
         scores = frame_of(self._store.every_score(COLUMNS), model=model, coin_id=coin_id)
@@ -84,7 +86,7 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
             try:
                 record = self._registry.versions.get(model, version).record
             except CoincastError:
-                continue  # the registry names the damage; accuracy goes without
+                continue  # the registry reports the damage; accuracy is served without it
             found.append(pb.EvaluatedRecord(model=model, version=version, record=record_to_pb(record)))
         return found
 
@@ -101,7 +103,9 @@ def log_query(request: pb.StreamForecastLogRequest) -> LogQuery:
         )
     for coin_id in request.ids:
         if not COIN_ID.fullmatch(coin_id):
-            raise InvalidInput(f"{coin_id!r} is no CoinGecko id.", field="ids")
+            raise InvalidInput(
+                f"{coin_id!r} is not a CoinGecko id; ids are lower case, like bitcoin.", field="ids"
+            )
     if request.model and request.model not in LOGGED:
         raise InvalidInput(f"model must be one of {', '.join(LOGGED)}, or empty.", field="model")
     if request.horizon_days and request.horizon_hours:
@@ -117,7 +121,14 @@ def log_query(request: pb.StreamForecastLogRequest) -> LogQuery:
     first, last = _log_day(request.from_date, "from_date"), _log_day(request.to_date, "to_date")
     if first and last and first > last:
         raise InvalidInput(f"from_date {first} is after to_date {last}.", field="from_date")
-    return LogQuery(tuple(request.ids), request.model, first, last, request.horizon_days, request.limit)
+    return LogQuery(
+        ids=tuple(request.ids),
+        model=request.model,
+        first=first,
+        last=last,
+        horizon_days=request.horizon_days,
+        limit=request.limit,
+    )
 
 
 def _log_day(text: str, field: str) -> dt.date | None:

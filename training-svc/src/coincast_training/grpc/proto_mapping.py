@@ -1,4 +1,7 @@
-"""Protobuf to domain and back. Fields of one name are carried over; what differs is written out below."""
+"""Map protobuf messages to domain types and back.
+
+Fields of the same name are copied; the differences are written out below.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ FROM_STATES = {number: state for state, number in STATES.items()}
 
 
 def timestamp(seconds: float | None) -> Timestamp | None:
-    """UNIX seconds as a Timestamp; None stays absent."""
+    """Return UNIX seconds as a Timestamp; None stays absent."""
     if seconds is None:
         return None
     whole = int(seconds // 1)
@@ -37,14 +40,17 @@ def timestamp(seconds: float | None) -> Timestamp | None:
 
 
 def seconds_of(stamp: Timestamp) -> float:
-    """A Timestamp as UNIX seconds."""
+    """Return a Timestamp as UNIX seconds."""
     return stamp.seconds + stamp.nanos / 1e9
 
 
 def to_pb(kind: type[M], value: object, **over: Any) -> M:
-    """The message whose fields carry the value's attributes of the same names; `over` gives the others.
+    """Return the message whose fields carry the value's attributes of the same names.
 
-    None stays absent. Raises AttributeError where neither has a field: no field is forgotten in silence.
+    `over` gives the other fields. None stays absent.
+
+    Raises:
+        AttributeError: A field has no source, so that no field is forgotten silently.
     """
     message: Any = kind
     return kind(**{field.name: _out(field, value, over) for field in message.DESCRIPTOR.fields})
@@ -56,13 +62,13 @@ def _out(field: Any, value: object, over: dict[str, Any]) -> Any:
 
 
 def from_pb(kind: type[V], message: Message, **over: Any) -> V:
-    """The dataclass that carries the message's fields of the same names; `over` gives the others."""
+    """Return the dataclass with the message's fields of the same names; `over` gives the others."""
     make: Any = kind
     return make(**dict(_in(kind, message)) | over)  # type: ignore[no-any-return]  # made by the class itself
 
 
 def _in(kind: Any, message: Any) -> Iterator[tuple[str, Any]]:
-    """Attributes that the message knows, absent ones left to their defaults."""
+    """Yield the dataclass attributes that the message has, leaving absent ones to their defaults."""
     for attribute in fields(kind):
         field = message.DESCRIPTOR.fields_by_name.get(attribute.name)
         if field is None or (field.has_presence and not message.HasField(field.name)):
@@ -80,35 +86,35 @@ def _is_time(field: Any) -> bool:
 
 
 def spec_to_pb(spec: TrainingSpec) -> pb.TrainingSpec:
-    """The spec of a job."""
+    """Convert the spec of a job."""
     return to_pb(pb.TrainingSpec, spec)
 
 
 def spec_from_pb(spec: pb.TrainingSpec) -> TrainingSpec:
-    """What was asked for, not yet checked."""
+    """Convert a requested spec, without validating it."""
     return from_pb(TrainingSpec, spec)
 
 
 def job_to_pb(job: Job) -> pb.Job:
-    """A job as the contract gives it."""
+    """Convert a job."""
     return to_pb(pb.Job, job, spec=spec_to_pb(job.spec), state=STATES[job.state])
 
 
 def job_from_pb(job: pb.Job) -> Job:
-    """A job that another process told of."""
+    """Convert a job that another process sent."""
     return from_pb(Job, job, spec=spec_from_pb(job.spec), state=FROM_STATES[job.state])
 
 
 def drift_to_pb(checked: DriftCheck) -> pb.DriftStatus:
-    """What the last check of a model found, and what was done about it."""
+    """Convert the latest drift check of a model and its consequence."""
     done = [f"Acted: {checked.action}."] if checked.drift.drifted else []
     found = checked.drift
     return to_pb(pb.DriftStatus, checked, drifted=found.drifted, reasons=[*found.reasons, *done])
 
 
 def horizon_to_pb(horizon: HorizonRecord) -> forecast_pb2.HorizonRecord:
-    """One horizon; what could not be said stays absent."""
-    # Records of versions written before these fields existed do not have them.
+    """Convert the record of one horizon; values that were not measured stay absent."""
+    # Records written before these fields existed lack them.
     added = {
         "horizon_hours": getattr(horizon, "horizon_hours", 0),
         "coverage_80_standard_error": getattr(horizon, "coverage_80_standard_error", None),
@@ -118,7 +124,7 @@ def horizon_to_pb(horizon: HorizonRecord) -> forecast_pb2.HorizonRecord:
 
 
 def record_to_pb(record: Record) -> forecast_pb2.Record:
-    """A version's record."""
+    """Convert a version's record."""
     return to_pb(
         forecast_pb2.Record,
         record,
@@ -130,13 +136,13 @@ def record_to_pb(record: Record) -> forecast_pb2.Record:
 
 
 def version_to_pb(version: Version, table: Aliases) -> pb.ModelVersion:
-    """A version and the aliases that name it."""
+    """Convert a version, with the aliases that name it."""
     aliases = aliases_of(table, version.version)
     return to_pb(pb.ModelVersion, version, aliases=aliases, record=record_to_pb(version.record))
 
 
 def table_to_pb(model: str, table: Aliases) -> pb.AliasTable:
-    """The aliases of one model."""
+    """Convert the aliases of one model."""
     return to_pb(
         pb.AliasTable,
         table,
@@ -148,7 +154,7 @@ def table_to_pb(model: str, table: Aliases) -> pb.AliasTable:
 
 
 def comparison_to_pb(comparison: Comparison, table: Aliases) -> pb.CompareVersionsResponse:
-    """Two versions side by side."""
+    """Convert the comparison of two versions."""
     return to_pb(
         pb.CompareVersionsResponse,
         comparison,
@@ -159,22 +165,22 @@ def comparison_to_pb(comparison: Comparison, table: Aliases) -> pb.CompareVersio
 
 
 def paired_test_to_pb(test: PairedTest) -> pb.PairedTest:
-    """One paired test."""
+    """Convert one paired test."""
     return to_pb(pb.PairedTest, test)
 
 
 def audit_to_pb(entry: AuditEntry) -> pb.AuditEntry:
-    """One line of the audit log."""
+    """Convert one line of the audit log."""
     return to_pb(pb.AuditEntry, entry)
 
 
 def live_to_pb(live: Live) -> pb.LiveRecord:
-    """One group of served forecasts."""
+    """Convert the record of one group of served forecasts."""
     return to_pb(pb.LiveRecord, live, id=live.coin_id, horizon=horizon_to_pb(live.horizon))
 
 
 def variant_test_to_pb(test: VariantTest) -> pb.VariantTest:
-    """One sequential test."""
+    """Convert one sequential test."""
     found = test.result
     return to_pb(pb.VariantTest, test, pairs=found.pairs, e_value=found.e_value, better=found.better)
 
@@ -224,6 +230,6 @@ def logged_forecast_to_pb(row: Mapping[str, Any]) -> pb.LoggedForecast:
 
 
 def _close_of(day: str) -> float:
-    """Return when a day closes, as UNIX seconds: midnight UTC at its end."""
+    """Return the UNIX time at which a day closes: midnight UTC at its end."""
     closed = dt.datetime.fromisoformat(day).replace(tzinfo=dt.UTC) + dt.timedelta(days=1)
     return closed.timestamp()

@@ -1,4 +1,4 @@
-"""Where the training service stands: queue, schedule, drift, ledger, disk."""
+"""Status of the training service: queue, schedule, drift, ledger and disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coincast_training.trainers.registry import trainable_models
 
 
 class StatusService:
-    """Gathers what the parts know of themselves."""
+    """Collect the status of all components."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class StatusService:
         self._started = time.monotonic()
 
     async def status(self) -> pb.GetStatusResponse:
-        """The whole of it."""
+        """Return the status of the service."""
         size, free = await asyncio.to_thread(disk_bytes, self._artifacts_dir)
         succeeded = [
             job.finished_at for job in self._jobs.recent(limit=500) if job.state is JobState.SUCCEEDED
@@ -56,7 +56,7 @@ class StatusService:
 
 
 def disk_bytes(folder: Path) -> tuple[int, int]:
-    """Bytes that the folder takes, and bytes free beside it."""
+    """Return the bytes that the folder takes and the bytes free on its disk."""
     if not folder.exists():
         return 0, 0
     sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,1 +1,1 @@
-"""The model of the next 48 hours: its data, its fit, its walk-forward evaluation."""
+"""Hourly model of the next 48 hours: its data, training and walk-forward evaluation."""

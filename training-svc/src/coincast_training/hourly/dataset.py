@@ -35,7 +35,7 @@ from coincast_modelkit.hourly.regimes import hourly_regimes
 from coincast_modelkit.hourly.targets import log_volatility_ahead, returns_ahead
 from coincast_modelkit.hourly.volatility import hourly_returns, hourly_variance
 
-# The first profile is estimated from so many weeks; the rows of those weeks are only ever learnt from.
+# The first profile is estimated from so many weeks; their rows are used for training only.
 FIRST_PROFILE_WEEKS = 16
 
 
@@ -109,7 +109,7 @@ def build_table(panel: HourlyPanel, *, closes_only: bool = False) -> HourlyTable
     log_profile = np.full((len(coins), count, len(ANCHORS)), np.nan)
     renewals = _renewals(starts)
     for begin, stop in zip(renewals, [*renewals[1:], count], strict=True):
-        # The first stretch borrows its profile from its own first weeks; it is only ever learnt from.
+        # The first stretch uses a profile of its own first weeks; it is used for training only.
         until = begin if begin else min(FIRST_PROFILE_WEEKS * HOURS_A_WEEK, count)
         profiles = _profiles(starts[:until], outcome[:, :until])[1]
         _fill_rows(

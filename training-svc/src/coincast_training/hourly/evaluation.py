@@ -43,10 +43,10 @@ from coincast_training.hourly.walk import Walk, scored_rows, walk_forward
 from coincast_training.trainers.config import default_folder, read_config
 
 ORIGIN_STEP_HOURS = 6
-# A coin that lacks more of the hours of the walk than this is left out: its days would not be whole.
+# A coin that lacks more of the hours of the walk than this is left out: its days would be incomplete.
 MIN_KNOWN_SHARE = 0.97
 MIN_DAYS_BEFORE = 365
-# What must hold and what is aimed at, by horizon in hours.
+# Bounds (must) and targets (aim), by horizon in hours.
 OVER_GAUSSIAN = {1: (2.5, 3.5), 3: (2.2, 3.2), 6: (2.3, 3.3), 12: (1.9, 2.9), 24: (1.4, 2.3), 48: (1.3, 2.3)}
 OVER_GARCH = {1: (0.4, 0.9), 3: (1.2, 1.8), 6: (1.4, 2.0), 12: (1.2, 1.8), 24: (0.7, 1.2), 48: (0.3, 1.0)}
 OVER_STANDING = {12: (0.2, 0.5), 18: (0.5, 0.9)}
@@ -263,7 +263,16 @@ def _score(
         wide = np.stack([h for h in held if h is not None]) * np.sqrt(ANCHORS[anchor] / HOURS_A_DAY)
         losses["standing"][at] = crps(returns[at], np.ones(len(at)), wide)
     at_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
-    return Scored(ANCHORS[anchor], coin, row, closes, returns, scale, size[:, at_80], losses)
+    return Scored(
+        horizon=ANCHORS[anchor],
+        coin=coin,
+        row=row,
+        closes_at=closes,
+        returns=returns,
+        scale=scale,
+        size_80=size[:, at_80],
+        losses=losses,
+    )
 
 
 def coverage_by_hour(table: HourlyTable, walk: Walk) -> dict[int, dict[int, float]]:

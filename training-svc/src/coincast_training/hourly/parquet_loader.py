@@ -1,4 +1,4 @@
-"""Reads a folder of hourly candles, one Parquet file a coin."""
+"""Read a folder of hourly candles, one Parquet file for each coin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRICES = ("open", "high", "low", "close")
 
 @dataclass(frozen=True, slots=True)
 class HourlyFolder:
-    """The hourly candles of a folder, and what was noticed while reading them."""
+    """Hourly candles of a folder, and the warnings of reading them."""
 
     panel: HourlyPanel
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Trains the hourly model: fits it, measures it out of sample, writes a version, asks the promotion gate."""
+"""Train the hourly model: fit it, measure it out of sample, write a version, apply the promotion gate."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from coincast_training.trainers.base import WalkForward
 from coincast_training.trainers.progress import Progress
 
 MODEL = IntradayModel.name
-# A line after FIRST_FIT_DAYS, and one refit's forecasts to learn the sizes from.
+# A line after FIRST_FIT_DAYS, and one refit's forecasts to estimate the sizes from.
 MIN_DAYS = FIRST_FIT_DAYS + REFIT_DAYS
 GOLDEN_COINS = 3
 
@@ -73,7 +73,7 @@ class FolderHistory:
 
 @dataclass(frozen=True, slots=True)
 class FittedIntraday:
-    """The hourly model fitted on every hour, and the record of the same recipe walked forward."""
+    """The hourly model fitted on all hours, and the walk-forward record of the same recipe."""
 
     model: IntradayModel
     walk_forward: WalkForward
@@ -121,7 +121,7 @@ def measure_hours(table: HourlyTable, walk: Walk, *, measured_at: float) -> Reco
         coin, row, scale, sizes = (np.concatenate(p) for p in zip(*parts, strict=True))
         known = np.isfinite(gaussian[coin, row, j])
         coin, row, scale, sizes = coin[known], row[known], scale[known], sizes[known]
-        # Every sixth hour tells the same at a sixth of the time.
+        # Every sixth hour gives the same result in a sixth of the time.
         some = table.origin_hours[row] % 6 == 0
         returns = table.returns[coin, row, j]
         own = crps(returns[some], scale[some], sizes[some])

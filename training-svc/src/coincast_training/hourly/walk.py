@@ -1,4 +1,4 @@
-"""Fits the hourly line and its residual sizes on what was known by a moment, and walks that forward.
+"""Fit the hourly line and its residual sizes on what was known by a moment, and walk that forward.
 
 The walk expands: sums of products grow with the hours that have an outcome by each cut, so all refits
 together cost one pass. The same `Fitter` gives the served model, with the newest hour as the cut.
@@ -22,10 +22,10 @@ from coincast_modelkit.intervals.regimes import REGIMES
 from coincast_training.hourly.dataset import HourlyTable
 
 REFIT_DAYS = 60
-# Residuals of the last year tell the sizes; a regime's own count as much as all once it has so many.
+# Sizes come from residuals of the last year; a regime's own weigh as much as all from so many on.
 MEMORY_DAYS = 365
 PRIOR_ROWS = 4000.0
-# The width of an hour of origin counts as much as that of all hours once it has so many residuals.
+# The width of an hour of origin weighs as much as that of all hours from so many residuals on.
 HOUR_PRIOR_ROWS = 500.0
 MIN_RESIDUALS = 200
 # The first line of a walk is fitted after so many days.
@@ -37,7 +37,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """What was fitted by the hour `cut` (a row of the table) and is used until `stop`."""
+    """A fit on the hours before `cut` (a row of the table), used until `stop`."""
 
     cut: int
     stop: int
@@ -64,7 +64,7 @@ def scored_rows(table: HourlyTable, walk: Walk, fold: Fold, anchor: int) -> tupl
 
 
 class Fitter:
-    """Fits lines on growing cuts of a table. Cuts must not fall."""
+    """Fit lines on growing cuts of a table. Cuts must not decrease."""
 
     def __init__(self, table: HourlyTable) -> None:
         self._table = table

@@ -1,1 +1,1 @@
-"""Training jobs: a persistent queue, one job a model at a time, each in its own process."""
+"""Training jobs: a persistent queue, one running job per model, each in its own process."""

@@ -1,4 +1,4 @@
-"""How long a running job still takes, by what it has done so far."""
+"""Estimate how long a running job still takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TELLING_FRACTION = 0.02
 
 
 def remaining_seconds(job: Job, fraction: float, now: float) -> float | None:
-    """Seconds left at the mean pace so far; None while too little is done to tell."""
+    """Return the seconds left at the mean pace so far; None while too little is done to estimate it."""
     if job.started_at is None or fraction < TELLING_FRACTION:
         return None
     return max(0.0, (now - job.started_at) * (1 - fraction) / fraction)

@@ -1,4 +1,4 @@
-"""What the job service needs from outside: a store that outlives it, and a runner of one job."""
+"""Ports of the job service: a persistent store and a runner of jobs."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from coincast_training.domain import Job, Outcome
 
 
 class JobStore(Protocol):
-    """Keeps jobs and their logs. Raises `Unavailable` where it cannot be reached."""
+    """Store jobs and their logs. Raises `Unavailable` if the store cannot be reached."""
 
     async def save(self, job: Job) -> None:
-        """Keeps the job's newest state."""
+        """Save the job's newest state."""
         ...
 
     async def load_all(self) -> list[Job]:
-        """Every job that is kept, oldest first."""
+        """Return every stored job, oldest first."""
         ...
 
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
-        """Adds lines to the job's log."""
+        """Append lines to the job's log."""
         ...
 
     async def read_log(self, job_id: str, tail: int) -> list[str]:
-        """The last `tail` lines of the job's log."""
+        """Return the last `tail` lines of the job's log."""
         ...
 
     async def claim(self, idempotency_key: str, job_id: str) -> str:
-        """The job that first claimed the key: `job_id` itself where it is new."""
+        """Return the job that first claimed the key: `job_id` itself if the key is new."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """A running job came this far."""
+    """Progress of a running job."""
 
     fraction: float
     stage: str
@@ -43,7 +43,7 @@ class ProgressEvent:
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """A running job said something."""
+    """A log line of a running job."""
 
     line: str
 
@@ -57,7 +57,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A running job gave up, and why."""
+    """A running job failed, and why."""
 
     message: str
 
@@ -66,8 +66,8 @@ Event = ProgressEvent | LogEvent | Finished | Failed
 
 
 class Runner(Protocol):
-    """Runs one job. Closing the iterator ends the job's process."""
+    """Run one job. Closing the iterator ends the job's process."""
 
     def run(self, job: Job) -> AsyncGenerator[Event, None]:
-        """What the job tells, until its process has ended."""
+        """Yield the job's events until its process has ended."""
         ...

@@ -1,4 +1,4 @@
-"""Runs a job in a process of its own, so that the event loop stays free and a cancel ends it at once."""
+"""Run a job in a process of its own, so that the event loop stays free and a cancel ends it at once."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ MODULE = "coincast_training.jobs.worker_main"
 
 
 class ProcessRunner:
-    """Speaks JSON lines with a child: the job and the settings in, events out; its stderr becomes the
-    job's log.
+    """Exchange JSON lines with a child process.
+
+    The job and the settings go in, events come out; the child's stderr becomes the job's log.
     """
 
     def __init__(self, settings: dict[str, Any], *, module: str = MODULE) -> None:
         self._settings, self._module = settings, module
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
-        """The events of the job, until its process has ended."""
+        """Yield the events of the job, until its process has ended."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -56,12 +57,11 @@ class ProcessRunner:
             await asyncio.gather(readers, return_exceptions=True)
 
     async def _send(self, process: asyncio.subprocess.Process, job: Job) -> None:
-        """The job goes in as one line. The pipe stays open: when it closes, the child knows that we are
-        gone.
-        """
+        """Send the job as one line. The pipe stays open: its end tells the child that this process died."""
         assert process.stdin is not None  # noqa: S101 - asked for as a pipe above
         line = json.dumps({"job": job_to_dict(job), "settings": self._settings})
-        # A child that is gone already tells why by its exit code and its log; uvloop says so by RuntimeError.
+        # A child that has exited explains itself by its exit code and its log; uvloop raises RuntimeError for
+        # it.
         with suppress(ConnectionError, RuntimeError):
             process.stdin.write(line.encode() + b"\n")
             await process.stdin.drain()
@@ -78,7 +78,7 @@ async def _read(stream: asyncio.StreamReader, events: asyncio.Queue[Event | None
     while True:
         try:
             line = await stream.readline()
-        except ValueError:  # a line beyond the limit; the stream has dropped it
+        except ValueError:  # a line beyond the limit; the stream has discarded it
             continue
         if not line:
             return
@@ -87,7 +87,7 @@ async def _read(stream: asyncio.StreamReader, events: asyncio.Queue[Event | None
 
 
 def parse(line: str) -> Event:
-    """One line of the child's stdout; what is no event counts as a log line."""
+    """Parse one line of the child's stdout; anything but an event counts as a log line."""
     try:
         match json.loads(line):
             case {"event": "progress", "fraction": fraction, "stage": stage}:
@@ -108,7 +108,7 @@ def _last_words(returncode: int) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ends the child and whatever it started, politely first."""
+    """Terminate the child and its process group; kill it if it does not stop in time."""
     _signal_group(process.pid, signal.SIGTERM)
     if process.returncode is None:
         with suppress(TimeoutError):

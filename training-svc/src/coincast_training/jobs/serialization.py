@@ -1,4 +1,4 @@
-"""Jobs and specs to JSON and back."""
+"""Convert jobs and specs to JSON and back."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from coincast_training.domain import Job, JobState, TrainingSpec
 
 
 def spec_to_dict(spec: TrainingSpec) -> dict[str, Any]:
-    """A spec as plain values."""
+    """Return a spec as plain values."""
     return asdict(spec) | {"ids": list(spec.ids)}
 
 
 def spec_from_dict(values: dict[str, Any]) -> TrainingSpec:
-    """The spec that `spec_to_dict` wrote."""
+    """Return the spec that `spec_to_dict` wrote."""
     return TrainingSpec(**(values | {"ids": tuple(values["ids"])}))
 
 
 def job_to_dict(job: Job) -> dict[str, Any]:
-    """A job as plain values."""
+    """Return a job as plain values."""
     return asdict(job) | {"spec": spec_to_dict(job.spec), "state": job.state.value}
 
 
 def job_to_json(job: Job) -> str:
-    """A job as one line of JSON."""
+    """Return a job as one line of JSON."""
     return json.dumps(job_to_dict(job))
 
 
 def job_from_json(text: str | bytes) -> Job:
-    """The job that `job_to_json` wrote."""
+    """Return the job that `job_to_json` wrote."""
     values = json.loads(text)
     return Job(**(values | {"spec": spec_from_dict(values["spec"]), "state": JobState(values["state"])}))

@@ -1,4 +1,4 @@
-"""The queue: takes jobs in, runs them one a model at a time, and picks up after a restart."""
+"""The job queue: accept jobs, run one at a time for each model, and resume after a restart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WATCHERS_SECONDS = 60.0
 
 
 class JobService:
-    """Owns the jobs. One instance writes; its store outlives it."""
+    """Own the jobs. One instance writes; the store outlives it."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class JobService:
         self._limits = limits or JobLimits()
         self._max_queued, self._max_running, self._max_attempts = max_queued, max_running, max_attempts
         self._timeout_seconds = timeout_seconds
-        self._on_ended, self._why_not = on_ended, why_not
+        self._on_ended, self._unavailable_reason = on_ended, why_not
         self._jobs: dict[str, Job] = {}
         self._lines: dict[str, list[str]] = defaultdict(list)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -53,7 +53,7 @@ class JobService:
         self._loaded = False
 
     async def start(self) -> None:
-        """Takes up what an earlier life left: what was running goes back into the queue, or is marked."""
+        """Resume the jobs of an earlier process: requeue what was running, or mark it failed."""
         for job in await self._store.load_all():
             self._jobs[job.job_id] = job
             if job.state is JobState.RUNNING:
@@ -74,7 +74,7 @@ class JobService:
         )
 
     async def stop(self) -> None:
-        """Ends running children; their jobs stay RUNNING in the store and are taken up at the next start."""
+        """Stop the running children; their jobs stay RUNNING in the store and resume at the next start."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -83,11 +83,11 @@ class JobService:
     async def submit(
         self, spec: TrainingSpec, *, requested_by: str, idempotency_key: str = "", reason: str = ""
     ) -> Job:
-        """Queue a job; the same key again gives the first one's job.
+        """Queue a job; the same key again returns the first job.
 
         Args:
             spec: What to train.
-            requested_by: Who asks, for the audit.
+            requested_by: Name of the requester, for the audit log.
             idempotency_key: At most 200 characters; the same key with another spec is refused.
             reason: The first line of the job's log.
 
@@ -98,7 +98,7 @@ class JobService:
             Unavailable: The queue is not loaded.
         """
         spec = validate_spec(spec, self._limits)
-        if reason_against := self._why_not(spec.model):
+        if reason_against := self._unavailable_reason(spec.model):
             raise NotReady(reason_against, field="model")
         if len(idempotency_key) > 200:
             raise InvalidInput("idempotency_key may have at most 200 characters.", field="idempotency_key")
@@ -137,30 +137,30 @@ class JobService:
             )
 
     def count(self, state: JobState) -> int:
-        """How many jobs are in this state."""
+        """Return how many jobs are in this state."""
         return sum(job.state is state for job in self._jobs.values())
 
     def get(self, job_id: str) -> Job:
-        """The job as it is now. Raises `NotFound`."""
+        """Return the job's current state. Raises `NotFound`."""
         try:
             return self._jobs[job_id]
         except KeyError:
             raise NotFound(
-                f"There is no job {job_id!r}; `jobs list` shows those there are.", field="job_id"
+                f"There is no job {job_id!r}; `jobs list` shows the existing ones.", field="job_id"
             ) from None
 
     def recent(self, *, model: str = "", limit: int = 50) -> list[Job]:
-        """The newest jobs, newest first."""
+        """Return the newest jobs, newest first."""
         jobs = [job for job in self._jobs.values() if model in ("", job.spec.model)]
         return sorted(jobs, key=lambda job: job.submitted_at, reverse=True)[:limit]
 
     async def logs(self, job_id: str, tail: int) -> list[str]:
-        """The last `tail` lines that the job logged."""
+        """Return the last `tail` lines that the job logged."""
         self.get(job_id)
         return await self._store.read_log(job_id, tail)
 
     async def cancel(self, job_id: str) -> Job:
-        """Takes a job out of the queue, or ends its process. An ended job is left as it is."""
+        """Remove a job from the queue, or end its process. An ended job stays as it is."""
         job = self.get(job_id)
         if job.state.ended:
             return job
@@ -172,16 +172,16 @@ class JobService:
         return await self._end(job, JobState.CANCELLED, stage="cancelled while it waited")
 
     async def watch(self, job_id: str) -> AsyncIterator[tuple[Job, list[str]]]:
-        """The job now and at each change, with the lines it logged since, until it ends."""
-        seen, told = self.get(job_id), len(self._lines[job_id])
+        """Yield the job now and at each change, with the lines logged since, until it ends."""
+        seen, sent = self.get(job_id), len(self._lines[job_id])
         yield seen, []
         while not seen.state.ended:
             async with self._changed:
                 await self._changed.wait_for(
-                    lambda: self._jobs[job_id] != seen or len(self._lines[job_id]) > told  # noqa: B023 - awaited at once
+                    lambda: self._jobs[job_id] != seen or len(self._lines[job_id]) > sent  # noqa: B023 - awaited at once
                 )
-            seen, lines = self._jobs[job_id], self._lines[job_id][told:]
-            told += len(lines)
+            seen, lines = self._jobs[job_id], self._lines[job_id][sent:]
+            sent += len(lines)
             yield seen, lines
 
     async def _put(self, job: Job) -> None:
@@ -212,7 +212,7 @@ class JobService:
         return ended
 
     def _start_waiting(self) -> None:
-        """Starts what may start: the oldest first, one job a model, no more than the machine bears."""
+        """Start waiting jobs, oldest first: one for each model and no more in all than the limit."""
         running = {self._jobs[job_id].spec.model for job_id in self._tasks}
         waiting = sorted(
             (job for job in self._jobs.values() if job.state is JobState.QUEUED),
@@ -244,7 +244,7 @@ class JobService:
             if self._jobs[job_id].cancel_requested:
                 await asyncio.shield(self._end(self._jobs[job_id], JobState.CANCELLED, stage="cancelled"))
             raise
-        except Exception as error:  # a job must never take the service down
+        except Exception as error:  # a job must never stop the service
             log.exception("job_broke", job_id=job_id)
             await self._end(self._jobs[job_id], JobState.FAILED, error=f"The runner broke: {error}")
 
@@ -260,7 +260,7 @@ class JobService:
             await self._end(
                 self._jobs[job_id],
                 JobState.FAILED,
-                error="The job's process ended without a word; see its log.",
+                error="The job's process ended without reporting a result; see its log.",
             )
 
     async def _take(self, job_id: str, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""What a caller may ask for: every refusal names the field and the fix."""
+"""Validate job specs: every refusal names the field and the fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSION = re.compile(r"v\d{6}")
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """The bounds of one job."""
+    """Bounds of one job."""
 
     max_coins: int = 250
     min_days: int = 90
@@ -23,7 +23,7 @@ class JobLimits:
 
 
 def validate_spec(spec: TrainingSpec, limits: JobLimits) -> TrainingSpec:
-    """The spec in its canonical form: ids in lower case, in order, each once. Raises `InvalidInput`."""
+    """Return the spec in canonical form: ids in lower case, sorted and unique. Raises `InvalidInput`."""
     _check_model(spec.model)
     if spec.from_version:
         return _checked_lineage(spec)
@@ -31,7 +31,7 @@ def validate_spec(spec: TrainingSpec, limits: JobLimits) -> TrainingSpec:
     _check_ids(ids, limits)
     if spec.days and not limits.min_days <= spec.days <= limits.max_days:
         raise InvalidInput(
-            f"days must be {limits.min_days} to {limits.max_days}, or 0 for all there is; it is {spec.days}.",
+            f"days must be {limits.min_days} to {limits.max_days}, or 0 for all; it is {spec.days}.",
             field="days",
         )
     if not 0 <= spec.tune_trials <= limits.max_trials:
@@ -71,6 +71,6 @@ def _check_ids(ids: tuple[str, ...], limits: JobLimits) -> None:
     for coin_id in ids:
         if not COIN_ID.fullmatch(coin_id):
             raise InvalidInput(
-                f"{coin_id!r} is no CoinGecko id: those are lower case, like bitcoin or matic-network.",
+                f"{coin_id!r} is not a CoinGecko id; ids are lower case, like bitcoin or matic-network.",
                 field="ids",
             )

@@ -1,4 +1,4 @@
-"""The process of one job: reads it from stdin, trains, and tells events as JSON lines."""
+"""Process of one job: read it from stdin, train, and write events as JSON lines."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from coincast_training.pipeline.factory import open_run
 from coincast_training.settings import Settings
 
 LEAST_PAUSE_SECONDS = 0.2
-# Training can wait; whoever asks for a price or a forecast cannot.
+# Training can wait; requests for prices and forecasts cannot.
 NICENESS = 5
 
 
 class EventWriter:
-    """Writes events where the parent reads them; progress at most five times a second."""
+    """Write events to the parent process; progress at most five times a second."""
 
     def __init__(self, out: TextIO) -> None:
         self._out, self._lock = out, threading.Lock()
         self._last_at, self._last_stage = 0.0, ""
 
     def say(self, **event: Any) -> None:
-        """One event, one line."""
+        """Write one event as one line."""
         with self._lock:
             self._out.write(json.dumps(event) + "\n")
             self._out.flush()
 
     def progress(self, fraction: float, stage: str) -> None:
-        """Tells how far the job is."""
+        """Report the job's progress."""
         now = time.monotonic()
         if stage != self._last_stage or now - self._last_at > LEAST_PAUSE_SECONDS:
             self._last_at, self._last_stage = now, stage
@@ -46,7 +46,7 @@ class EventWriter:
 
 
 def main() -> int:
-    """Runs the job on stdin; 0 where it told how it ended."""
+    """Run the job on stdin and return 0 if it reported its result."""
     os.nice(NICENESS)
     voice = EventWriter(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # whatever a library prints belongs to the log
@@ -58,7 +58,10 @@ def main() -> int:
 
 
 def _end_with_parent() -> None:
-    """The parent's end of stdin closes only when the parent is gone; an orphan must not go on writing."""
+    """End this process when the parent's end of stdin closes.
+
+    That happens only when the parent is gone, and an orphan must not continue to write.
+    """
     sys.stdin.read()
     os._exit(4)
 
@@ -76,9 +79,11 @@ async def _run(order: dict[str, Any], voice: EventWriter) -> int:
     except CoincastError as error:
         voice.say(event="failed", message=error.message)
         return 0
-    except Exception as error:  # the trace belongs to the log, a sentence to the job
+    except Exception as error:  # the trace belongs to the log, one sentence to the job
         logging.getLogger(__name__).exception("the job broke")
-        voice.say(event="failed", message=f"It broke with {type(error).__name__}: {error}; see its log.")
+        voice.say(
+            event="failed", message=f"The job failed with {type(error).__name__}: {error}; see its log."
+        )
         return 0
     voice.say(event="finished", outcome=asdict(outcome))
     return 0
@@ -86,4 +91,4 @@ async def _run(order: dict[str, Any], voice: EventWriter) -> int:
 
 if __name__ == "__main__":
     sys.stdout.flush()
-    os._exit(main())  # no thread of a numerical library may hold the process back
+    os._exit(main())  # no thread of a numerical library may delay the exit

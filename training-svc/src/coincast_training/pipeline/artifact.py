@@ -1,4 +1,4 @@
-"""Turns a fitted model into a version on disk, and a version back into the lineage that made it."""
+"""Write a fitted model as a version on disk, with the lineage that reproduces it."""
 
 from __future__ import annotations
 
@@ -48,34 +48,34 @@ def write_version(
     *,
     spec: TrainingSpec,
     fitted: FittedModel,
-    ground: TrainingData,
+    data: TrainingData,
     record: Record,
     seed: int,
     parent: Lineage | None,
     created_at: float,
     tuning: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes model, walk-forward forecasts, golden forecasts and manifest as the next version."""
-    scenarios = scenario_library(fitted.walk_forward, ground.panel)
-    golden = golden_bytes(fitted.model, golden_coins(ground, fitted))
+    """Write model, walk-forward forecasts, golden forecasts and manifest as the next version."""
+    scenarios = scenario_library(fitted.walk_forward, data.panel)
+    golden = golden_bytes(fitted.model, golden_coins(data, fitted))
     features = fitted.model.spec
     manifest = Manifest(
         model=spec.model,
         created_at=created_at,
         feature_names=features.names,
         feature_spec_hash=features.hash,
-        data=data_window(ground.panel),
-        coins=tuple(sorted(ground.panel)),
+        data=data_window(data.panel),
+        coins=tuple(sorted(data.panel)),
         seeds=(seed,),
         library_versions=library_versions(),
         code_version=code_version(),
         parameters=dict(fitted.parameters),
         record=record,
         metrics={
-            "source": ground.source,
-            "reference": reference_window(ground),
-            "spans": spans_of(ground.panel),
-            **left_out_notes(ground.left_out),
+            "source": data.source,
+            "reference": reference_window(data),
+            "spans": spans_of(data.panel),
+            **left_out_notes(data.left_out),
             **fitted.notes,
             **({"tuning": dict(tuning)} if tuning else {}),
         },
@@ -93,28 +93,28 @@ def write_version(
     return write_artifact(registry.root, manifest, save, key=registry.key)
 
 
-def golden_coins(ground: TrainingData, fitted: FittedModel) -> list[ModelInput]:
-    """A few coins on their last day, prepared as serving prepares them."""
-    panel, market = ground.panel, market_of(ground.reference)
+def golden_coins(data: TrainingData, fitted: FittedModel) -> list[ModelInput]:
+    """Return a few coins on their last day, prepared as serving prepares them."""
+    panel, market = data.panel, market_of(data.reference)
     chosen = sorted(panel, key=lambda coin_id: (-len(panel[coin_id]), coin_id))[:GOLDEN_COINS]
     return [prepare(panel[coin_id], market, fitted.model.spec) for coin_id in chosen]
 
 
-def reference_window(ground: TrainingData) -> dict[str, Any]:
-    """What market features were taken against, for the lineage."""
-    if not ground.reference:
+def reference_window(data: TrainingData) -> dict[str, Any]:
+    """Return the span of the reference coins of the market features, for the lineage."""
+    if not data.reference:
         return {}
-    window = data_window(ground.reference)
+    window = data_window(data.reference)
     return {
-        "coins": sorted(ground.reference),
+        "coins": sorted(data.reference),
         "to_date": window.to_date,
         "sha256": window.sha256,
-        "spans": spans_of(ground.reference),
+        "spans": spans_of(data.reference),
     }
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what decides the numbers."""
+    """Return the versions of the libraries that affect the numbers."""
     found = {}
     for name in LIBRARIES:
         try:

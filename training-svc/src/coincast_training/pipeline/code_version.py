@@ -1,4 +1,4 @@
-"""Which code trained a version: a digest over the sources that decide its numbers."""
+"""Version of the training code: a digest over the sources that affect the numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_training import __version__
 
 @cache
 def code_version() -> str:
-    """The release and a SHA-256 over the Python sources of training and modelkit."""
+    """Return the release and a SHA-256 over the Python sources of training and modelkit."""
     digest = hashlib.sha256()
     for package in (coincast_modelkit, coincast_training):
         folder = Path(str(package.__file__)).parent

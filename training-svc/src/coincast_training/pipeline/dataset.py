@@ -1,4 +1,4 @@
-"""The data of a run: whether there is enough of it, and the days of an earlier run again."""
+"""Select the data of a run: check that there is enough, or restore the days of an earlier run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from coincast_training.ports import History
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a run learns from, what it takes market features against, and where both came from.
+    """Candles to learn from, reference coins for market features, and the source of both.
 
     `left_out` holds the reason for each coin that must not be learnt from.
     """
@@ -45,26 +45,26 @@ def training_data_of(
     """
     panel = {coin_id: c for coin_id, c in history.panel.items() if coin_id in ids and len(c) >= min_days}
     if not panel:
-        reasons = [_why_not(history, coin_id, min_days) for coin_id in ids[:5]]
+        reasons = [_unusable_reason(history, coin_id, min_days) for coin_id in ids[:5]]
         raise NotReady(f"No coin has the {min_days} days that training needs: {'; '.join(reasons)}.")
     sound, left_out = (panel, {}) if keep_odd else without_odd_coins(panel)
     reference = {coin_id: c for coin_id, c in history.panel.items() if coin_id in REFERENCE_COINS}
     return TrainingData(panel=sound, reference=reference, source=history.source, left_out=left_out)
 
 
-def _why_not(history: History, coin_id: str, min_days: int) -> str:
+def _unusable_reason(history: History, coin_id: str, min_days: int) -> str:
     if coin_id in history.problems:
         return f"{coin_id}: {history.problems[coin_id].rstrip('.')}"
     have = len(history.panel[coin_id]) if coin_id in history.panel else 0
     return f"{coin_id} has {have} days"
 
 
-def same_ground(ground: TrainingData, parent: Lineage) -> TrainingData:
-    """The parent's data again, bit for bit. Raises `NotReady` where the history has changed since."""
-    panel, reference = _same(ground.panel, parent.panel, parent.version), ground.reference
+def same_data(data: TrainingData, parent: Lineage) -> TrainingData:
+    """Return the parent's data again, bit for bit. Raises `NotReady` if the history has changed since."""
+    panel, reference = _same(data.panel, parent.panel, parent.version), data.reference
     if parent.reference is not None:
         reference = _same(reference, parent.reference, parent.version)
-    return TrainingData(panel=panel, reference=reference, source=ground.source)
+    return TrainingData(panel=panel, reference=reference, source=data.source)
 
 
 def _same(panel: Panel, learnt: Learnt, version: str) -> Panel:
@@ -75,14 +75,14 @@ def _same(panel: Panel, learnt: Learnt, version: str) -> Panel:
         raise NotReady(
             f"The history of {min(firsts)} to {max(lasts)} is not what {version} learnt from "
             f"(data hash {found[:12]}, then {learnt.sha256[:12]}), so its files cannot be repeated; "
-            "train anew.",
+            "train a new version.",
             field="from_version",
         )
     return panel
 
 
 def same_days(panel: Panel, spans: Spans) -> Panel:
-    """The panel cut to each coin's days of an earlier run, both included; coins without days are left out."""
+    """Return the panel cut to each coin's days of an earlier run; coins without days are left out."""
     cut = {}
     for coin_id, (first, last) in spans.items():
         if coin_id not in panel:

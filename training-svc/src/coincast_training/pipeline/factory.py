@@ -1,4 +1,4 @@
-"""Puts a training pipeline together from the settings, for a job's process and for the command line."""
+"""Build a training pipeline from the settings, for a job's process and for the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def open_registry(settings: Settings) -> Registry:
-    """The registry over the artifact folder."""
+    """Return the registry over the artifact folder."""
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
     return Registry(
         settings.artifacts_dir,
@@ -43,7 +43,7 @@ def open_registry(settings: Settings) -> Registry:
 
 @asynccontextmanager
 async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
-    """Open a daily pipeline over the market data that can be had; see `open_market`."""
+    """Open a daily pipeline over the available market data; see `open_market`."""
     async with open_market(settings) as market:
         settings = market.settings
         yield Pipeline(
@@ -96,7 +96,7 @@ async def open_run(
 
 
 def recipe(settings: Settings, model: str) -> dict[str, Any]:
-    """A model's recipe. Raises `InvalidInput` that names the file and the field."""
+    """Return a model's recipe. Raises `InvalidInput` that names the file and the field."""
     try:
         return read_config(settings.config_dir or default_folder(), model)
     except ValueError as error:

@@ -1,5 +1,6 @@
-"""One fold of a walk-forward: fit on what was known, forecast the days after. Pure, so it may run
-anywhere.
+"""One fold of a walk-forward: fit on what was known, forecast the days after.
+
+Pure, so that it may run in any process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class FoldTask:
-    """What to fit on and what to forecast; `in_sample_days` of the training days are forecast as well."""
+    """Days to fit on and to forecast; `in_sample_days` of the training days are forecast as well."""
 
     model: str
     params: Mapping[str, Any]
@@ -38,7 +39,7 @@ class FoldTask:
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
-    """Forecasts of the test days, of the last training days, and what they cost."""
+    """Forecasts of the test days and of the last training days, and the time they took."""
 
     out_of_sample: WalkForward
     in_sample: WalkForward
@@ -46,32 +47,32 @@ class FoldResult:
     predict_seconds: float
 
 
-def run_fold(ground: TrainingData, task: FoldTask) -> FoldResult:
-    """Fits on closes before the first test origin, and forecasts."""
+def run_fold(data: TrainingData, task: FoldTask) -> FoldResult:
+    """Fit on closes before the first test origin, and forecast."""
     fold, day = task.fold, np.timedelta64(1, "D")
-    known = cut(ground.panel, fold.train_from, fold.test_from - day)
+    known = cut(data.panel, fold.train_from, fold.test_from - day)
     started = perf_counter()
     fitted = find_fit(task.model)(
         known,
         task.params,
         task.seed,
         progress=_silent,
-        reference=cut(ground.reference, None, fold.test_from - day),
+        reference=cut(data.reference, None, fold.test_from - day),
     )
     fit_seconds = perf_counter() - started
     started = perf_counter()
     horizons = [h for h in task.horizons if h <= fitted.model.max_horizon_days]
-    out_of_sample = forecast_days(fitted.model, ground, fold.test_from, fold.test_to, horizons)
+    out_of_sample = forecast_days(fitted.model, data, fold.test_from, fold.test_to, horizons)
     last_known = fold.purged_to(max(horizons))
     first = last_known - np.timedelta64(max(0, task.in_sample_days - 1), "D")
     in_sample = forecast_days(
-        fitted.model, ground, first, last_known if task.in_sample_days else first - day, horizons
+        fitted.model, data, first, last_known if task.in_sample_days else first - day, horizons
     )
     return FoldResult(out_of_sample, in_sample, fit_seconds, perf_counter() - started)
 
 
 def cut(panel: Panel, first: np.datetime64 | None, last: np.datetime64) -> Panel:
-    """The panel from `first` to `last`, both included; coins without a day in it are left out."""
+    """Return the panel from `first` to `last`, both included; coins without a day in it are left out."""
     out = {}
     for coin_id, candles in panel.items():
         kept = candles.until(last)
@@ -84,18 +85,16 @@ def cut(panel: Panel, first: np.datetime64 | None, last: np.datetime64) -> Panel
 
 def forecast_days(
     model: ForecastModel,
-    ground: TrainingData,
+    data: TrainingData,
     first: np.datetime64,
     last: np.datetime64,
     horizons: Sequence[int],
 ) -> WalkForward:
-    """A fitted model's forecasts of every coin on every origin of a span, with what came; days to come are
-    left out.
-    """
-    market = market_of(ground.reference)
+    """Forecast every coin on every origin of a span, with the outcomes; future days are left out."""
+    market = market_of(data.reference)
     parts = []
-    for coin_id in sorted(ground.panel):
-        candles = ground.panel[coin_id].on_every_day()
+    for coin_id in sorted(data.panel):
+        candles = data.panel[coin_id].on_every_day()
         prepared = prepared_on(candles, market, model.spec, first, last)
         chunks = (prepared[start : start + CHUNK] for start in range(0, len(prepared), CHUNK))
         parts += [_forecast(model, candles, chunk, horizons) for chunk in chunks]
@@ -105,7 +104,7 @@ def forecast_days(
 def prepared_on(
     candles: Candles, market: Market, spec: FeatureSpec, first: np.datetime64, last: np.datetime64
 ) -> list[ModelInput]:
-    """What `prepare` gives on each day of a span, with the features computed once."""
+    """Return what `prepare` gives on each day of a span, computing the features once."""
     stop = int(np.searchsorted(candles.dates, last, side="right"))
     start = int(np.searchsorted(candles.dates, first))
     if start >= stop:
@@ -114,12 +113,12 @@ def prepared_on(
     padded = np.vstack([np.full((WINDOW_DAYS, len(spec.names)), np.nan), features])
     return [
         ModelInput(
-            candles.coin_id,
-            candles.dates[row].astype(object),
-            float(candles.close[row]),
-            features[row],
-            padded[row + 1 : row + 1 + WINDOW_DAYS],
-            candles.rows(max(0, row + 1 - TAIL_DAYS), row + 1),
+            coin_id=candles.coin_id,
+            as_of=candles.dates[row].astype(object),
+            last_price=float(candles.close[row]),
+            row=features[row],
+            window=padded[row + 1 : row + 1 + WINDOW_DAYS],
+            candles=candles.rows(max(0, row + 1 - TAIL_DAYS), row + 1),
         )
         for row in range(start, stop)
     ]
@@ -147,7 +146,7 @@ def _forecast(
 
 
 def joined(parts: Sequence[WalkForward]) -> WalkForward:
-    """Several records as one; the parts share their probabilities."""
+    """Join several records; they share their probabilities."""
     parts = [part for part in parts if len(part)] or list(parts[:1])
     if not parts:
         return empty()
@@ -163,7 +162,7 @@ def joined(parts: Sequence[WalkForward]) -> WalkForward:
 
 
 def empty() -> WalkForward:
-    """A record without a row."""
+    """Return a record without rows."""
     none = np.empty(0)
     return WalkForward(
         coin_ids=np.empty(0, dtype=np.str_),
@@ -177,4 +176,4 @@ def empty() -> WalkForward:
 
 
 def _silent(fraction: float, stage: str) -> None:
-    """A fold tells nothing while it runs: it may be on another machine."""
+    """Ignore the progress: a fold may run on another machine."""

@@ -1,4 +1,4 @@
-"""What it takes to train a version again, bit for bit."""
+"""Lineage of a version: what is needed to train it again, bit for bit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Spans = Mapping[str, tuple[str, str]]
 
 
 def spans_of(panel: Panel) -> dict[str, tuple[str, str]]:
-    """Each coin's first and last day, ISO dates: coins are of different ages, and one may be late."""
+    """Return each coin's first and last day (ISO dates), since coins differ in age and one may be late."""
     return {
         coin_id: (str(candles.dates[0]), str(candles.dates[-1]))
         for coin_id, candles in sorted(panel.items())
@@ -32,7 +32,7 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What it takes to train a version again, bit for bit. `reference` is None where it took none."""
+    """Inputs of a version's training. `reference` is None if it used none."""
 
     version: str
     coins: tuple[str, ...]
@@ -43,7 +43,7 @@ class Lineage:
 
     @classmethod
     def of(cls, registry: Registry, model: str, version_name: str) -> Self:
-        """The lineage of a version. Raises `NotFound` or `NotReady`."""
+        """Return the lineage of a version. Raises `NotFound` or `NotReady`."""
         manifest, _ = registry.versions.manifest(model, version_name)
         taken = manifest.metrics.get("reference", {})
         return cls(
@@ -57,7 +57,7 @@ class Lineage:
 
 
 def _spans(manifest: Manifest, kept: Mapping[str, Any], coins: list[str] | tuple[str, ...]) -> Spans:
-    """As kept; an older manifest says the span of the whole panel alone, which is taken for each coin."""
+    """Return the stored spans; an older manifest has the span of the whole panel, taken for each coin."""
     whole = (manifest.data.from_date, manifest.data.to_date)
     spans = kept.get("spans", {})
     return {coin_id: tuple(spans.get(coin_id, whole)) for coin_id in coins}

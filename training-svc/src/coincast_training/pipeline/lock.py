@@ -1,4 +1,4 @@
-"""One training of a model at a time, whichever process starts it."""
+"""Lock that allows one training of a model at a time, across processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from coincast_chassis.errors import Conflict
 
 @contextmanager
 def model_lock(root: Path, model: str) -> Iterator[None]:
-    """Holds the model for the block. Raises `Conflict` where another process trains it; a killed one lets
-    go.
+    """Hold the lock of a model; it is released if the process dies.
+
+    Raises:
+        Conflict: Another process trains the model.
     """
     folder = root / model
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Losses of walk-forward forecasts, one a row, and of the random walks they are held against."""
+"""Losses of walk-forward forecasts, one for each row, and of their random-walk baselines."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ TRAILING_DAYS = 60
 
 
 def crps(forecast: WalkForward) -> Floats:
-    """CRPS in log return, (N,): twice the pinball loss over the quantiles, weighted by the probability
-    each stands for.
+    """Return the CRPS in log return, (N,).
+
+    It is twice the pinball loss over the quantiles, weighted by the probability that each represents.
     """
     return quantile_crps(forecast.log_return_quantiles, forecast.probabilities, forecast.actual_log_returns)
 
 
 def quantile_crps(quantiles: Floats, probabilities: Floats, actual: Floats) -> Floats:
-    """CRPS of distributions given by quantiles (N, Q) at probabilities (Q,): the quantile score's
-    integral.
+    """Return the CRPS of distributions given by quantiles (N, Q) at probabilities (Q,).
+
+    It is the integral of the quantile score.
     """
     edges = np.concatenate([[0.0], (probabilities[1:] + probabilities[:-1]) / 2, [1.0]])
     error = actual[:, None] - quantiles
@@ -31,7 +33,7 @@ def quantile_crps(quantiles: Floats, probabilities: Floats, actual: Floats) -> F
 
 
 def quantile_at(forecast: WalkForward, probability: float) -> Floats:
-    """The quantile at a probability, (N,), linear between those that are stored."""
+    """Return the quantile at a probability, (N,), interpolated linearly between the stored ones."""
     p = forecast.probabilities
     right = int(np.clip(np.searchsorted(p, probability), 1, len(p) - 1))
     share = (probability - p[right - 1]) / (p[right] - p[right - 1])
@@ -40,23 +42,26 @@ def quantile_at(forecast: WalkForward, probability: float) -> Floats:
 
 
 def absolute_error(forecast: WalkForward) -> Floats:
-    """Absolute error of the median price, in the currency, (N,)."""
+    """Return the absolute error of the median price, in the currency, (N,)."""
     point = np.exp(quantile_at(forecast, 0.5))
     return np.asarray(forecast.last_prices * np.abs(np.exp(forecast.actual_log_returns) - point))
 
 
 def random_walk_error(forecast: WalkForward) -> Floats:
-    """Absolute error of the last price on the same days, (N,)."""
+    """Return the absolute error of the last price on the same days, (N,)."""
     return np.asarray(forecast.last_prices * np.abs(np.expm1(forecast.actual_log_returns)))
 
 
 def actual_prices(forecast: WalkForward) -> Floats:
-    """The prices that came, (N,)."""
+    """Return the actual prices, (N,)."""
     return np.asarray(forecast.last_prices * np.exp(forecast.actual_log_returns))
 
 
 def trailing_volatility(forecast: WalkForward, panel: Panel) -> Floats:
-    """Standard deviation of the last 60 daily log returns at each origin, (N,); NaN where there are fewer."""
+    """Return the standard deviation of the last 60 daily log returns at each origin, (N,).
+
+    NaN where there are fewer.
+    """
     out = np.full(len(forecast), np.nan)
     for coin_id in np.unique(forecast.coin_ids):
         rows = np.flatnonzero(forecast.coin_ids == coin_id)
@@ -72,7 +77,7 @@ def trailing_volatility(forecast: WalkForward, panel: Panel) -> Floats:
 
 
 def gaussian_crps(sigma: Floats, actual: Floats) -> Floats:
-    """CRPS of a Gaussian centred on no change (Gneiting and Raftery 2007, equation 5), (N,)."""
+    """Return the CRPS of a Gaussian centred on no change (Gneiting and Raftery 2007, equation 5), (N,)."""
     z = actual / sigma
     return np.asarray(
         sigma * (z * (2 * ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi))

@@ -1,6 +1,4 @@
-"""The record of a version: how its walk-forward forecasts did, horizon by horizon, beside the random
-walks.
-"""
+"""Record of a version: accuracy of its walk-forward forecasts by horizon, beside the random walks."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ MIN_SIGMA = 1e-6
 
 
 def rows(forecast: WalkForward, chosen: NDArray[np.bool_]) -> WalkForward:
-    """Some of the rows."""
+    """Return the chosen rows."""
     return WalkForward(
         coin_ids=forecast.coin_ids[chosen],
         origins=forecast.origins[chosen],
@@ -32,7 +30,7 @@ def rows(forecast: WalkForward, chosen: NDArray[np.bool_]) -> WalkForward:
 
 
 def measure(forecast: WalkForward, panel: Panel, *, measured_at: float) -> Record:
-    """The record over every horizon; rows that are not whole are left out."""
+    """Return the record over every horizon; rows with missing values are left out."""
     whole = np.isfinite(forecast.log_return_quantiles).all(axis=1) & np.isfinite(forecast.actual_log_returns)
     forecast = rows(forecast, whole)
     horizons = [
@@ -66,7 +64,7 @@ def _measure_horizon(forecast: WalkForward, panel: Panel, horizon: int) -> Horiz
 
 
 def coverage_percent(forecast: WalkForward, level_percent: float) -> float | None:
-    """The share of outcomes inside the central interval, in percent."""
+    """Return the share of outcomes inside the central interval, in percent."""
     tail = (1 - level_percent / 100) / 2
     lower, upper = losses.quantile_at(forecast, tail), losses.quantile_at(forecast, 1 - tail)
     inside = (forecast.actual_log_returns >= lower) & (forecast.actual_log_returns <= upper)
@@ -74,7 +72,7 @@ def coverage_percent(forecast: WalkForward, level_percent: float) -> float | Non
 
 
 def _mase(forecast: WalkForward, panel: Panel, error: Floats) -> float | None:
-    """Hyndman and Koehler 2006: each coin's error over its mean absolute one-day step before the test."""
+    """Return the error over the mean absolute one-day step before the test (Hyndman and Koehler 2006)."""
     scaled = np.full(len(error), np.nan)
     for coin_id in np.unique(forecast.coin_ids):
         at = forecast.coin_ids == coin_id
@@ -93,7 +91,7 @@ def _crps_skill(forecast: WalkForward, panel: Panel, horizon: int) -> float | No
 
 
 def _skill(loss: Floats, baseline: Floats) -> float | None:
-    """100 * (1 - mean loss / mean loss of the baseline)."""
+    """Return 100 * (1 - mean loss / mean loss of the baseline)."""
     if len(loss) == 0 or (scale := float(baseline.mean())) <= 0:
         return None
     return float(100 * (1 - loss.mean() / scale))

@@ -1,4 +1,4 @@
-"""Leave coins out of a training panel whose history is not that of a traded price.
+"""Leave coins out of a training panel whose history does not look like that of a traded price.
 
 Trainers pool the moments of all coins, so one redenomination, false spike or frozen price would widen every
 coin's forecasts. Such a coin still gets forecasts of its own from the trained model.
@@ -92,7 +92,7 @@ def _collapse(candles: Candles) -> str:
 def without_odd_coins(panel: Panel) -> tuple[Panel, dict[str, str]]:
     """Split a panel into the coins to learn from and the reasons why the others are left out.
 
-    Where every coin is odd the panel stays as it is: a model of an odd coin alone is what was asked for.
+    If every coin is odd, the panel stays as it is, since a model of an odd coin was requested.
     """
     reasons = {coin_id: reason for coin_id, candles in panel.items() if (reason := oddness(candles))}
     kept = {coin_id: candles for coin_id, candles in panel.items() if coin_id not in reasons}

@@ -1,4 +1,4 @@
-"""A run from history to a version: fetch, tune, fit, measure, write, promote."""
+"""Run a training from history to version: fetch, tune, fit, measure, write, promote."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FETCHED, TUNED, FITTED = 0.08, 0.6, 0.92
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run stands on once its spec, or the lineage it repeats, has been resolved."""
+    """Inputs of a run, resolved from its spec or from the lineage that it repeats."""
 
     ids: tuple[str, ...]
     days: int
@@ -50,10 +50,10 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True)
 class FittedRun:
-    """A fitted model that is not written yet, and all that its manifest will say."""
+    """A fitted model that is not written yet, with the content of its manifest."""
 
     plan: RunPlan
-    ground: TrainingData
+    data: TrainingData
     fitted: FittedModel
     record: Record
     tuning: Tuning | None
@@ -61,9 +61,9 @@ class FittedRun:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Everything that a run needs; one run a model at a time, whoever starts it.
+    """Training pipeline; one run per model at a time, across processes.
 
-    After each run the newest `keep_versions` stay, and what an alias names; 0 removes nothing.
+    After each run the newest `keep_versions` remain, and those that an alias names; 0 removes nothing.
     """
 
     history: HistorySource
@@ -78,30 +78,32 @@ class Pipeline:
     parameters: Callable[[str], Mapping[str, Any]] = lambda _: {}
 
     async def run(self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress) -> Outcome:
-        """Trains, writes a version and moves production where asked and allowed. Raises `CoincastError`."""
+        """Train, write a version, and move production if requested and allowed. Raises `CoincastError`."""
         run = await self.fit(spec, run_id=run_id, progress=progress)
         return await self.keep(spec, run, requested_by=requested_by, progress=progress)
 
     async def fit(self, spec: TrainingSpec, *, run_id: str, progress: Progress) -> FittedRun:
-        """Fetches, tunes, fits and measures; nothing is written but the tuner's notes."""
+        """Fetch, tune, fit and measure; nothing is written but the tuner's study."""
         fit = self.find_fit(spec.model)
         with model_lock(self.registry.root, spec.model):
             plan = self._plan(spec)
-            ground = await self._fetch(plan, progress)
-            plan, tuning = await self._tune(spec, plan, ground, run_id, progress)
+            data = await self._fetch(plan, progress)
+            plan, tuning = await self._tune(spec, plan, data, run_id, progress)
             start = TUNED if tuning else FETCHED
             fitted = await asyncio.to_thread(
-                self._fit, fit, spec.model, plan, ground, progress=part_of(progress, start, FITTED)
+                self._fit, fit, spec.model, plan, data, progress=part_of(progress, start, FITTED)
             )
-        progress(FITTED, "measures the walk-forward forecasts")
-        record = measure(fitted.walk_forward, ground.panel, measured_at=self.clock.now())
-        return FittedRun(plan, ground, fitted, record, tuning)
+        progress(FITTED, "measuring the walk-forward forecasts")
+        record = measure(fitted.walk_forward, data.panel, measured_at=self.clock.now())
+        return FittedRun(plan, data, fitted, record, tuning)
 
     async def keep(
         self, spec: TrainingSpec, run: FittedRun, *, requested_by: str, progress: Progress
     ) -> Outcome:
-        """Writes the version and moves production where asked and allowed. Raises `NotReady` on a full
-        disk.
+        """Write the version, and move production if requested and allowed.
+
+        Raises:
+            NotReady: The disk is full.
         """
         try:
             with model_lock(self.registry.root, spec.model):
@@ -123,24 +125,24 @@ class Pipeline:
         return RunPlan(parent.coins, 0, parent.seed, parent.parameters, parent)
 
     async def _fetch(self, plan: RunPlan, progress: Progress) -> TrainingData:
-        """The coins to learn from, and those that market features are taken against, as serving does."""
-        progress(0.0, f"fetches the history of {len(plan.ids)} coins from {self.market_data}")
+        """Fetch the coins to learn from and the reference coins, as serving does."""
+        progress(0.0, f"fetching the history of {len(plan.ids)} coins from {self.market_data}")
         wanted = tuple(dict.fromkeys((*plan.ids, *REFERENCE_COINS)))
         history = await self.history.fetch(wanted, plan.days)
         for coin_id, problem in history.problems.items():
             log.warning("coin_left_out", coin_id=coin_id, reason=problem)
-        ground = dataset.training_data_of(history, plan.ids, MIN_DAYS, keep_odd=plan.parent is not None)
-        for coin_id, problem in ground.left_out.items():
+        data = dataset.training_data_of(history, plan.ids, MIN_DAYS, keep_odd=plan.parent is not None)
+        for coin_id, problem in data.left_out.items():
             log.warning("odd_coin_left_out", coin_id=coin_id, reason=problem)
         if plan.parent is not None:
-            ground = dataset.same_ground(ground, plan.parent)
-        progress(FETCHED, f"has {sum(map(len, ground.panel.values()))} days of {len(ground.panel)} coins")
-        return ground
+            data = dataset.same_data(data, plan.parent)
+        progress(FETCHED, f"fetched {sum(map(len, data.panel.values()))} days of {len(data.panel)} coins")
+        return data
 
     async def _tune(
-        self, spec: TrainingSpec, plan: RunPlan, ground: TrainingData, run_id: str, progress: Progress
+        self, spec: TrainingSpec, plan: RunPlan, data: TrainingData, run_id: str, progress: Progress
     ) -> tuple[RunPlan, Tuning | None]:
-        """The plan with tuned parameters where trials were asked for."""
+        """Return the plan, with tuned parameters if trials were requested."""
         if not spec.tune_trials:
             return plan, None
 
@@ -149,7 +151,7 @@ class Pipeline:
 
             with open_executor(self.executor) as executor:
                 return tune(
-                    ground,
+                    data,
                     model=spec.model,
                     base=plan.parameters,
                     seed=plan.seed,
@@ -163,17 +165,17 @@ class Pipeline:
         return replace(plan, parameters=tuning.parameters), tuning
 
     def _fit(
-        self, fit: Fit, model: str, plan: RunPlan, ground: TrainingData, *, progress: Progress
+        self, fit: Fit, model: str, plan: RunPlan, data: TrainingData, *, progress: Progress
     ) -> FittedModel:
-        """With one thread of linear algebra, as the executors' parts: the same data give the same bytes."""
+        """Fit with one thread of linear algebra, as executors do: the same data give the same bytes."""
         try:
             with threadpool_limits(limits=1), open_executor(self.executor) as executor:
                 return fit(
-                    ground.panel,
+                    data.panel,
                     plan.parameters,
                     plan.seed,
                     progress=progress,
-                    reference=ground.reference,
+                    reference=data.reference,
                     executor=executor,
                 )
         except ValueError as error:
@@ -184,7 +186,7 @@ class Pipeline:
             self.registry,
             spec=spec,
             fitted=run.fitted,
-            ground=run.ground,
+            data=run.data,
             record=run.record,
             seed=run.plan.seed,
             parent=run.plan.parent,
@@ -198,7 +200,7 @@ class Pipeline:
         if not spec.promote_if_better:
             return "Production was not moved: the job did not ask for it.", False
         try:
-            rerun = rerun_starter(self.registry, spec.model, run.ground, run.fitted.walk_forward)
+            rerun = rerun_starter(self.registry, spec.model, run.data, run.fitted.walk_forward)
             moved = self.registry.promote_if_better(
                 spec.model, version, requested_by=requested_by, rerun=rerun
             )
@@ -209,7 +211,7 @@ class Pipeline:
         return f"Production is {version} now. {moved.verdict}", True
 
     def _clean(self, model: str, requested_by: str) -> None:
-        """Old versions go, so that weekly trainings do not fill the disk; a job does not fail by it."""
+        """Remove old versions, so that trainings do not fill the disk; a failure does not fail the job."""
         try:
             removed = self.registry.clean(model, keep=self.keep_versions, requested_by=requested_by)
         except (CoincastError, OSError) as error:

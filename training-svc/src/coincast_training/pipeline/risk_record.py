@@ -1,4 +1,4 @@
-"""Measure how risk statements of a version would have done, on past days and from out-of-sample forecasts."""
+"""Measure how risk statements of a version would have performed on past days, out of sample."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOUCH_HORIZONS = (1, 3, 7, 14)
 LOSS_HORIZONS = (1, 7)
 MOVES_PERCENT = (-15, -10, -5, -2, -1, 1, 2, 5, 10, 15)
 LEVELS_PERCENT = (90.0, 95.0, 97.5)
-# Every seventh day of three years: more would cost a retrain seconds and say little more, since paths
+# Every seventh day of three years: more days would cost a retraining seconds and add little, as paths
 # overlap.
 EVERY_DAYS = 7
 MOST_DAYS = 150
@@ -35,12 +35,12 @@ MOST_COINS = 10
 
 
 def measure_risk(walk_forward: WalkForward, panel: Panel, library: ScenarioLibrary) -> RiskRecord | None:
-    """Return the record of touches and exceedances, or None where too little is known.
+    """Return the record of touches and exceedances, or None if too little is known.
 
     Args:
         walk_forward: Forecasts that were made out of sample.
         panel: Candles of the coins.
-        library: All past origins; each day takes only those whose path had ended by then.
+        library: All past origins; each day uses only those whose path had ended by then.
     """
     longest = sorted(panel, key=lambda coin: (-len(panel[coin]), coin))[:MOST_COINS]
     served = _served(walk_forward, longest, library.anchors)
@@ -79,7 +79,7 @@ def measure_risk(walk_forward: WalkForward, panel: Panel, library: ScenarioLibra
 def _served(
     walk: WalkForward, coins: Sequence[str], anchors: tuple[int, ...]
 ) -> dict[np.datetime64, dict[str, Floats]]:
-    """The quantiles (A, Q) of each coin by day, where every anchor was forecast and its outcome is known."""
+    """Return the quantiles (A, Q) of each coin by day, where every anchor has a forecast and an outcome."""
     rows: dict[tuple[np.datetime64, str], dict[int, int]] = defaultdict(dict)
     chosen = np.isin(walk.coin_ids, list(coins)) & np.isin(walk.horizons, anchors)
     for row in np.flatnonzero(chosen).tolist():
@@ -102,7 +102,7 @@ def _add_day(
     touches: dict[str, list[tuple[float, bool]]],
     losses: dict[str, list[bool]],
 ) -> bool:
-    """Add the statements of one day; whether any could be made."""
+    """Add the statements of one day and return whether there were any."""
     rows = {coin: int(np.searchsorted(panel[coin].dates, day)) for coin in served}
     coins = [
         coin
@@ -164,7 +164,7 @@ def _forecasts(
 
 
 def _touched(candles: Candles, level: float, horizon: int) -> bool:
-    """Whether a level (log over the first close) was touched within so many days after it."""
+    """Return whether a level (log over the first close) was touched within so many days after it."""
     price = candles.close[0] * np.exp(level)
     after = candles.rows(1, horizon + 1)
     if level > 0:

@@ -11,7 +11,7 @@ from coincast_modelkit.scenarios import ScenarioLibrary, build_library, spread_o
 from coincast_training.pipeline.risk_record import measure_risk
 from coincast_training.trainers.base import WalkForward
 
-# Horizons in days whose widths give the scales of those between them.
+# Horizons in days at which scales are forecast; scales between them are interpolated.
 ANCHORS = (1, 3, 7, 14)
 
 

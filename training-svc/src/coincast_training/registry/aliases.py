@@ -1,4 +1,4 @@
-"""Moves of an alias as values, and the one place that writes the table."""
+"""Compute alias moves as values, and write the alias table."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
 
 
 def with_alias(table: Aliases, alias: str, version: str, share: float) -> Aliases:
-    """The table after the move. A version that becomes production ends its own trial as challenger or
-    shadow.
+    """Return the table after the move.
+
+    A version that becomes production is no longer challenger or shadow.
     """
     after = replace(table, revision=table.revision + 1)
     if alias == "production":
@@ -24,5 +25,5 @@ def with_alias(table: Aliases, alias: str, version: str, share: float) -> Aliase
 
 
 def write_aliases(root: Path, model: str, table: Aliases) -> None:
-    """Puts the table in place at once. The caller holds the registry's lock."""
+    """Replace the alias table atomically. The caller holds the registry's lock."""
     replace_file(aliases_path(root, model), table.to_bytes())

@@ -1,4 +1,4 @@
-"""The audit log: one line of JSON a move, appended and synced before the move is made."""
+"""Audit log: one JSON line for each move, appended and synced before the move is made."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ class AuditLog:
         self._path = path
 
     def append(self, entry: AuditEntry) -> None:
-        """Adds one line and waits until the disk has it. Raises `OSError` where the disk cannot take all of
-        it; nothing of it stays then.
+        """Append one line and wait until the disk has it.
+
+        Raises:
+            OSError: The disk cannot take the whole line; no part of it remains then.
         """
         line = (json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode()
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -36,7 +38,7 @@ class AuditLog:
             os.close(file)
 
     def _torn(self) -> bool:
-        """Whether an earlier writer died in the middle of its line."""
+        """Return whether an earlier writer died within its line."""
         size = self._path.stat().st_size
         if size == 0:
             return False
@@ -45,7 +47,7 @@ class AuditLog:
             return file.read(1) != b"\n"
 
     def entries(self, model: str = "") -> Iterator[AuditEntry]:
-        """The entries, oldest first; a line that was torn by a crash is passed over."""
+        """Yield the entries, oldest first, skipping a line that a crash cut short."""
         if not self._path.exists():
             return
         with self._path.open(encoding="utf-8", errors="replace") as file:
@@ -56,7 +58,7 @@ class AuditLog:
 
 
 def _write_all(file: int, content: bytes) -> None:
-    """A disk that is nearly full takes a part and refuses the rest only when it is offered again."""
+    """Write all of the content: a nearly full disk writes a part and fails only on the next write."""
     while content:
         content = content[os.write(file, content) :]
 

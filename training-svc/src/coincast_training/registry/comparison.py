@@ -1,4 +1,4 @@
-"""How a version stands against production: on the forecasts that both made, or else by each one's record."""
+"""Compare a version with production: on the forecasts that both made, else by their records."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LOSSES = {"CRPS": "crps", "MAE": "absolute_error"}
 
 
 def point_skill(record: HorizonRecord) -> float | None:
-    """Skill of the median against the last price, percent."""
+    """Return the skill of the median against the last price, in percent."""
     return record.skill_percent
 
 
 def distribution_skill(record: HorizonRecord) -> float | None:
-    """CRPS skill against the rolling Gaussian random walk, percent."""
+    """Return the CRPS skill against the rolling Gaussian random walk, in percent."""
     return record.crps_skill_percent
 
 
@@ -28,8 +28,10 @@ SKILLS: Mapping[str, Skill] = {"CRPS": distribution_skill, "MAE": point_skill}
 
 @dataclass(frozen=True, slots=True)
 class RecordComparison:
-    """Percent by which a version is better than production (negative: worse), by loss, at the mean over the
-    horizons that both have; empty where there is nothing to compare. `basis` says what it rests on.
+    """Percent by which a version is better than production (negative: worse), by loss.
+
+    Each value is the mean over the horizons that both have; empty if there is nothing to compare. `basis`
+    says what was compared.
     """
 
     gains: Mapping[str, float]
@@ -37,7 +39,10 @@ class RecordComparison:
 
 
 def compare_records(candidate: Record, production: Record, tests: Sequence[PairedTest]) -> RecordComparison:
-    """`tests` are those of production (a) and the candidate (b); of fewer than ten days one says nothing."""
+    """Compare two versions by paired tests, or by their records where fewer than ten days are shared.
+
+    `tests` are those of production (a) and the candidate (b).
+    """
     telling = [test for test in tests if test.days >= MIN_DATES]
     if telling:
         return _paired(telling)
@@ -55,19 +60,19 @@ def compare_records(candidate: Record, production: Record, tests: Sequence[Paire
 
 
 def _paired(tests: Sequence[PairedTest]) -> RecordComparison:
-    """By the losses on the same coins, days and horizons: the days' own luck falls out."""
+    """Compare by the losses on the same coins, days and horizons, so that easy and hard days cancel out."""
     gains = {}
     for loss, name in LOSSES.items():
         shares = [1 - t.mean_loss_b / t.mean_loss_a for t in tests if t.loss == name and t.mean_loss_a > 0]
         if shares:
             gains[loss] = 100 * fmean(shares)
     forecasts = sum(test.forecasts for test in tests if test.loss == "crps")
-    said = verdict("production", "this version", tests)
-    return RecordComparison(gains, f"on the {forecasts} forecasts that both made ({said.rstrip('.')})")
+    conclusion = verdict("production", "this version", tests)
+    return RecordComparison(gains, f"on the {forecasts} forecasts that both made ({conclusion.rstrip('.')})")
 
 
 def _gain(candidate: Record, production: Record, skill: Skill) -> float | None:
-    """Mean difference over the horizons that both have, in points of skill."""
+    """Return the mean difference over the horizons that both have, in points of skill."""
     theirs = {_span(horizon): skill(horizon) for horizon in production.horizons}
     pairs = [(skill(horizon), theirs.get(_span(horizon))) for horizon in candidate.horizons]
     whole = [ours - other for ours, other in pairs if ours is not None and other is not None]

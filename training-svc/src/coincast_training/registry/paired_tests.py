@@ -1,4 +1,4 @@
-"""Diebold-Mariano on the losses of two versions over the same forecasts."""
+"""Diebold-Mariano tests on the losses of two versions over the same forecasts."""
 
 from __future__ import annotations
 
@@ -74,19 +74,19 @@ def paired_tests(a: WalkForward, b: WalkForward, *, hourly: bool = False) -> lis
 
 
 def _relative_error(forecast: WalkForward) -> Floats:
-    """Absolute error over the last price, so that dear coins do not drown cheap ones."""
+    """Return the absolute error over the last price, so that expensive coins do not outweigh cheap ones."""
     return losses.absolute_error(forecast) / forecast.last_prices
 
 
 def _common(a: WalkForward, b: WalkForward) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of each that stand for the same coin, origin and horizon, in the same order."""
+    """Return the row numbers of each that belong to the same coin, origin and horizon, in the same order."""
     coins = np.unique(np.concatenate([a.coin_ids, b.coin_ids]))
     _, at_a, at_b = np.intersect1d(_keys(a, coins), _keys(b, coins), return_indices=True)
     return at_a, at_b
 
 
 def _keys(forecast: WalkForward, coins: NDArray[np.str_]) -> NDArray[np.int64]:
-    """One number a row, so that millions of rows are matched while the registry's lock is held."""
+    """Return one integer key for each row, so that millions match fast while the registry's lock is held."""
     days = forecast.origins.astype("datetime64[D]").astype(np.int64)
     coin = np.searchsorted(coins, forecast.coin_ids).astype(np.int64)
     return np.asarray((coin * MOST_DAYS + days) * MOST_HORIZONS + forecast.horizons)
@@ -116,8 +116,10 @@ def _test(
 
 
 def diebold_mariano(differences: Floats, *, lags: int) -> tuple[float, float]:
-    """Statistic and two-sided p-value of a mean that differs from zero (Diebold and Mariano 1995), with the
-    small-sample correction of Harvey, Leybourne and Newbold 1997 and Bartlett weights."""
+    """Return statistic and two-sided p-value of a mean that differs from zero (Diebold and Mariano 1995).
+
+    The test has the small-sample correction of Harvey, Leybourne and Newbold 1997 and Bartlett weights.
+    """
     n = len(differences)
     centred = differences - differences.mean()
     lags = min(lags, n - 2)
@@ -133,9 +135,9 @@ def diebold_mariano(differences: Floats, *, lags: int) -> tuple[float, float]:
 
 
 def verdict(a: str, b: str, tests: Sequence[PairedTest]) -> str:
-    """One sentence: which is better, or that the data does not tell."""
+    """Return one sentence: which version is better, or that the data cannot separate them."""
     if not tests:
-        return f"{a} and {b} have no forecast in common, so nothing can be said."
+        return f"{a} and {b} have no forecast in common, so they cannot be compared."
     telling = [
         test for test in tests if test.loss == "crps" and test.p_value < 0.05 / max(1, len(tests) // 2)
     ]
@@ -147,7 +149,7 @@ def verdict(a: str, b: str, tests: Sequence[PairedTest]) -> str:
         return f"{a} is better by CRPS at {spans(for_a)}."
     if for_a and for_b:
         return f"{a} is better by CRPS at {spans(for_a)}, {b} at {spans(for_b)}."
-    return f"The data does not tell {a} and {b} apart at 5 %."
+    return f"The difference between {a} and {b} is not significant at 5 %."
 
 
 def spans(horizons: Sequence[Horizon]) -> str:

@@ -1,4 +1,4 @@
-"""The promotion gate: may this version serve, seen against the random walk and against what serves now?"""
+"""Promotion gate: decide whether a version may serve, by the random walk and by production."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coincast_training.registry.comparison import RecordComparison, Skill, distr
 
 @dataclass(frozen=True, slots=True)
 class GateTolerances:
-    """How many points of skill (percent) a version may lose against its rivals, at the mean over horizons."""
+    """How many points of skill (percent) a version may lose against its rivals, in the mean over horizons."""
 
     skill_loss_points: float = 1.0
     crps_loss_points: float = 1.0
@@ -20,7 +20,7 @@ class GateTolerances:
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """What the gate says: whether, in one sentence why, and whether its CRPS is better than production's."""
+    """Decision of the gate: whether to promote, the reason, and whether the CRPS is better."""
 
     allowed: bool
     sentence: str
@@ -28,11 +28,12 @@ class GateDecision:
 
 
 def evaluate(candidate: Record, against: RecordComparison | None, bounds: GateTolerances) -> GateDecision:
-    """Refuses a version that is worse than the random walk, or than production, beyond the bounds. `against`
-    is None where nothing else serves.
+    """Refuse a version that is worse than the random walk, or than production, beyond the bounds.
+
+    `against` is None if no other version serves.
     """
     if not any(horizon.forecasts for horizon in candidate.horizons):
-        return GateDecision(False, "It has no walk-forward record, so nothing says that it is any good.")
+        return GateDecision(False, "It has no walk-forward record, so its skill is unknown.")
     for name, skill, bound in (
         ("the last price (MAE)", point_skill, bounds.skill_loss_points),
         ("the rolling Gaussian random walk (CRPS)", distribution_skill, bounds.crps_loss_points),

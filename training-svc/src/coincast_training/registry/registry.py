@@ -1,5 +1,6 @@
-"""What an operator does with versions: promote, roll back, retire, compare, clean. Every move is
-compare-and-swap.
+"""Registry operations: promote, roll back, retire, compare and clean versions.
+
+Every move is a compare-and-swap on the revision of the alias table.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LONGEST_REASON = 1000
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """The alias table after a move, and what the gate said."""
+    """The alias table after a move, and the decision of the gate."""
 
     table: Aliases
     verdict: str
@@ -42,7 +43,7 @@ class AliasChange:
 
 @dataclass(frozen=True, slots=True)
 class ProductionRerun:
-    """Forecasts of the production version, made again on a candidate's days because it kept none of its own.
+    """Forecasts of the production version, made again on a candidate's days because it has no saved ones.
 
     `note` says in one sentence what was run, for the record.
     """
@@ -54,7 +55,7 @@ class ProductionRerun:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two versions side by side."""
+    """Comparison of two versions."""
 
     a: Version
     b: Version
@@ -63,7 +64,7 @@ class Comparison:
 
 
 class Registry:
-    """The artifact folder seen as a registry. Any number of processes may hold one."""
+    """Model registry over an artifact folder. Any number of processes may open one."""
 
     def __init__(
         self,
@@ -80,14 +81,16 @@ class Registry:
         self._clock, self._bounds = clock, bounds or GateTolerances()
 
     def table(self, model: str) -> Aliases:
-        """Which versions serve now."""
+        """Return which versions the aliases name."""
         return read_aliases(self.root, model)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One mover at a time over all models, since the audit log is one file. A killed mover lets go.
+        """Hold the lock of all models, since the audit log is one file; it is released if the process dies.
 
-        Raises `Unavailable` where the lock is not to be had, `NotReady` where the disk refuses a write.
+        Raises:
+            Unavailable: Another process holds the lock for too long.
+            NotReady: The disk refuses a write.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,7 @@ class Registry:
             ) from error
         except OSError as error:
             raise NotReady(
-                f"The disk under the registry ({self.root}) did not take it: {error.strerror or error}."
+                f"The disk under the registry ({self.root}) refused the write: {error.strerror or error}."
             ) from error
 
     def promote(
@@ -115,17 +118,22 @@ class Registry:
         requested_by: str,
         rerun: ProductionRerun | None = None,
     ) -> AliasChange:
-        """Moves an alias. Raises `Conflict` where the revision has moved on, `NotReady` where the gate
-        refuses.
+        """Move an alias.
+
+        Raises:
+            Conflict: The revision has changed.
+            NotReady: The gate refuses.
         """
         _check_move(alias, share, force=force, reason=reason)
         with self._locked():
             before = self._at_revision(model, expected_revision)
             self._check_usable(model, version)
-            said = self.evaluate(model, version, rerun=rerun) if alias == "production" else _unguarded(alias)
-            if not said.allowed and not force:
+            decision = (
+                self.evaluate(model, version, rerun=rerun) if alias == "production" else _unguarded(alias)
+            )
+            if not decision.allowed and not force:
                 raise NotReady(
-                    f"{model} {version} was not promoted. {said.sentence} "
+                    f"{model} {version} was not promoted. {decision.sentence} "
                     "Force it with a reason if you must.",
                     field="version",
                 )
@@ -134,15 +142,15 @@ class Registry:
                 model,
                 "promote",
                 requested_by=requested_by,
-                reason=reason or said.sentence,
+                reason=reason or decision.sentence,
                 alias=alias,
                 from_version=getattr(before, alias),
                 to_version=version,
                 revision=after.revision,
-                forced=force and not said.allowed,
+                forced=force and not decision.allowed,
             )
             self._move(after, entry)
-        return AliasChange(table=after, verdict=said.sentence)
+        return AliasChange(table=after, verdict=decision.sentence)
 
     def promote_if_better(
         self, model: str, version: str, *, requested_by: str, rerun: ProductionRerun | None = None
@@ -158,11 +166,11 @@ class Registry:
         Raises:
             NotReady: The gate refuses, or the candidate is not better.
         """
-        table, said = self.table(model), self.evaluate(model, version, rerun=rerun)
-        # What the gate refuses, promote refuses, with the gate's own reason.
-        if said.allowed and (version == table.production or not said.better):
+        table, decision = self.table(model), self.evaluate(model, version, rerun=rerun)
+        # What the gate refuses, promote refuses with the gate's reason.
+        if decision.allowed and (version == table.production or not decision.better):
             raise NotReady(
-                f"{version} is not better than {table.production}, which serves. {said.sentence}",
+                f"{version} is not better than {table.production}, which serves. {decision.sentence}",
                 field="version",
             )
         return self.promote(
@@ -187,7 +195,7 @@ class Registry:
         return replace(decision, sentence=f"{decision.sentence} {rerun.note}") if rerun else decision
 
     def _paired(self, model: str, version_a: str, version_b: str) -> list[PairedTest]:
-        """Tests on the forecasts that both made; none where a version kept no forecasts."""
+        """Return tests on the forecasts that both made; none if a version has no saved forecasts."""
         try:
             return self._tests(model, version_a, version_b)
         except NotReady:
@@ -200,7 +208,7 @@ class Registry:
     def rollback(
         self, model: str, *, reason: str, requested_by: str, expected_revision: int | None = None
     ) -> Aliases:
-        """Production goes back to the version that served before. Raises `NotReady` where there is none."""
+        """Return production to the version that served before. Raises `NotReady` if there is none."""
         _check_reason(reason)
         with self._locked():
             before = self._at_revision(model, expected_revision)
@@ -228,7 +236,7 @@ class Registry:
         raise NotReady(f"{model} has no earlier production version to go back to.", field="model")
 
     def retire(self, model: str, version: str, *, reason: str, requested_by: str) -> Version:
-        """Takes a version out of use. Raises `Conflict` where an alias names it."""
+        """Take a version out of use. Raises `Conflict` if an alias names it."""
         _check_reason(reason)
         with self._locked():
             table = self.table(model)
@@ -253,20 +261,20 @@ class Registry:
         return self.versions.get(model, version)
 
     def compare(self, model: str, version_a: str, version_b: str) -> Comparison:
-        """The records of two versions, and a paired test on the forecasts that both made."""
+        """Return the records of two versions, and a paired test on the forecasts that both made."""
         a, b = self.versions.get(model, version_a), self.versions.get(model, version_b)
         tests = self._tests(model, version_a, version_b)
         return Comparison(a=a, b=b, tests=tests, verdict=verdict(version_a, version_b, tests))
 
     def walk_forward(self, model: str, version: str) -> WalkForward:
-        """The out-of-sample forecasts of a version. Raises `NotReady` where it kept none."""
+        """Return the out-of-sample forecasts of a version. Raises `NotReady` if it has none."""
         files = self.versions.verified(model, version)
         if FILE_NAME not in files:
-            raise NotReady(f"{model} {version} kept no walk-forward forecasts.", field="version")
+            raise NotReady(f"{model} {version} has no walk-forward forecasts.", field="version")
         return load_walk_forward(files[FILE_NAME])
 
     def clean(self, model: str, *, keep: int, requested_by: str) -> list[str]:
-        """Removes all but the newest `keep` versions; what an alias names, or rollback needs, stays."""
+        """Remove all but the newest `keep` versions and those that an alias names or a rollback needs."""
         if keep < 1:
             raise InvalidInput(f"keep must be at least 1; it is {keep}.", field="keep")
         with self._locked():
@@ -296,7 +304,7 @@ class Registry:
         if expected is not None and expected != table.revision:
             raise Conflict(
                 f"The aliases of {model} are at revision {table.revision}, not {expected}: "
-                "somebody moved them since. Look again, then decide.",
+                "they were moved since. Read them again, then decide.",
                 field="expected_revision",
             )
         return table
@@ -307,14 +315,15 @@ class Registry:
             raise NotReady(f"{model} {version} is retired.", field="version")
 
     def _move(self, after: Aliases, entry: AuditEntry) -> None:
-        """The log first, then the table: after a crash between, the entry's revision never came, and it is
-        read so.
+        """Write the audit log first, then the table.
+
+        After a crash in between, readers recognise the entry as not made, since its revision never came.
         """
         self.audit.append(entry)
         write_aliases(self.root, entry.model, after)
 
     def _entry(self, model: str, action: str, *, requested_by: str, reason: str, **fields: Any) -> AuditEntry:
-        """A line for the log, made now."""
+        """Return an entry for the audit log with the current time."""
         return AuditEntry(
             at=self._clock.now(),
             requested_by=requested_by or "unknown",
@@ -326,12 +335,12 @@ class Registry:
 
 
 def aliases_of(table: Aliases, version: str) -> list[str]:
-    """The aliases that name this version."""
+    """Return the aliases that name this version."""
     return [alias for alias in ALIASES if getattr(table, alias) == version]
 
 
 def _unguarded(alias: str) -> GateDecision:
-    return GateDecision(True, f"The gate guards production alone; {alias} was moved as asked.")
+    return GateDecision(True, f"The gate guards production alone; {alias} was moved.")
 
 
 def _check_move(alias: str, share: float, *, force: bool, reason: str) -> None:
@@ -351,7 +360,7 @@ def _check_reason(reason: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Renamed first, so that no reader meets half a version."""
+    """Rename the folder before deleting it, so that no reader sees half a version."""
     trash = folder.with_name(f".trash-{folder.name}")
     shutil.rmtree(trash, ignore_errors=True)
     folder.rename(trash)

@@ -1,4 +1,4 @@
-"""Versions taken out of use: a file beside the versions, since those never change."""
+"""Retired versions, listed in a file beside them, since versions are immutable."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ FILE_NAME = "retired.json"
 
 
 def read_retired(root: Path, model: str) -> dict[str, dict[str, object]]:
-    """When and why each retired version was taken out."""
+    """Return when and why each retired version was retired."""
     path = root / model / FILE_NAME
     return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def write_retired(root: Path, model: str, version: str, *, at: float, reason: str) -> None:
-    """Adds one version."""
+    """Add one version to the list."""
     retired = read_retired(root, model) | {version: {"at": at, "reason": reason}}
     replace_file(root / model / FILE_NAME, json.dumps(retired, indent=1).encode())

@@ -1,4 +1,4 @@
-"""Which versions were production before, read from the audit log."""
+"""Find earlier production versions in the audit log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from coincast_training.domain import AuditEntry
 
 
 def earlier_productions(entries: Iterable[AuditEntry], revision: int) -> Iterator[str]:
-    """The versions that a rollback would go to, nearest first.
+    """Yield the versions that a rollback would return to, nearest first.
 
-    A rollback takes the newest off the pile, so that a second one goes further back and not forth again.
-    The entries are all of one model's: of several moves with one revision, whatever their alias, only the
-    last was made; one beyond the table's revision never was.
+    A rollback removes the newest, so that a second one goes further back and does not return to it. The
+    entries are all of one model. Of several moves with one revision, whatever their alias, only the last was
+    made; a move beyond the table's revision was not.
     """
     moves = {entry.revision: entry for entry in entries if entry.alias}
     pile: list[str] = []

@@ -1,4 +1,4 @@
-"""The versions on disk, as an operator sees them."""
+"""Read the versions on disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version: what its manifest says, and whether it is retired."""
+    """A version: its manifest's content, and whether it is retired."""
 
     model: str
     version: str
@@ -45,17 +45,17 @@ class Version:
 
 
 class Versions:
-    """Reads manifests, their seals checked."""
+    """Read manifests and check their signatures."""
 
     def __init__(self, root: Path, *, key: bytes | None, require_signature: bool) -> None:
         self._root, self._key, self._require_signature = root, key, require_signature
 
     def names(self, model: str) -> list[str]:
-        """The versions on disk, oldest first."""
+        """Return the versions on disk, oldest first."""
         return list_versions(self._root, model)
 
     def list(self, model: str) -> list[Version]:
-        """Every version that can be read, oldest first; what cannot is logged and left out."""
+        """Return every readable version, oldest first; others are logged and left out."""
         found = []
         for name in self.names(model):
             try:
@@ -65,7 +65,7 @@ class Versions:
         return found
 
     def get(self, model: str, version: str) -> Version:
-        """One version. Raises `NotFound`, or `NotReady` where its manifest is damaged or refused."""
+        """Return one version. Raises `NotFound`, or `NotReady` if its manifest is damaged or refused."""
         manifest, signed = self.manifest(model, version)
         return Version(
             model=model,
@@ -84,21 +84,21 @@ class Versions:
         )
 
     def manifest(self, model: str, version: str) -> tuple[Manifest, bool]:
-        """The manifest, and whether it is signed with our key. Raises as `get`."""
-        with self._told(model, version):
+        """Return the manifest, and whether it is signed with our key. Raises as `get`."""
+        with self._artifact_errors(model, version):
             return read_manifest(
                 self._root, model, version, key=self._key, require_signature=self._require_signature
             )
 
     def verified(self, model: str, version: str) -> dict[str, bytes]:
-        """The bytes of every file, their digests checked. Raises as `get`."""
+        """Return the bytes of every file, their digests checked. Raises as `get`."""
         manifest, _ = self.manifest(model, version)
-        with self._told(model, version):
+        with self._artifact_errors(model, version):
             return verified_files(version_folder(self._root, model, version), manifest)
 
     @contextmanager
-    def _told(self, model: str, version: str) -> Iterator[None]:
-        """Errors of the artifact as errors that a caller understands."""
+    def _artifact_errors(self, model: str, version: str) -> Iterator[None]:
+        """Translate artifact errors to domain errors."""
         try:
             yield
         except ArtifactMissing as error:

@@ -1,6 +1,4 @@
-"""The walk-forward forecasts of a version beside its model, as plain arrays, so that versions can be
-compared.
-"""
+"""Save the walk-forward forecasts of a version as plain arrays, so that versions can be compared."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ KEPT_PROBABILITIES = np.array(
 
 
 def save_walk_forward(forecast: WalkForward, folder: Path) -> None:
-    """Writes the rows with single precision and at most 15 quantiles: a megabyte or two, not ten."""
+    """Write the rows with single precision and at most 15 quantiles: 2 MB instead of 10."""
     kept = _kept_columns(forecast)
     with (folder / FILE_NAME).open("wb") as file:
         np.savez(
@@ -53,7 +51,7 @@ def _kept_columns(forecast: WalkForward) -> list[int]:
 
 
 def load_walk_forward(content: bytes) -> WalkForward:
-    """Reads what `save_walk_forward` wrote; the caller has verified its digest."""
+    """Read what `save_walk_forward` wrote; the caller has verified its digest."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return WalkForward(
             coin_ids=arrays["coin_ids"],

@@ -1,4 +1,4 @@
-"""Trainings by the calendar, weekly by default."""
+"""Schedule trainings by a cron expression, weekly by default."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LATE_SECONDS = 3600
 
 
 class Calendar:
-    """Submits one job a model whenever the cron expression says so (UTC)."""
+    """Submit one job for each model whenever the cron expression fires (UTC)."""
 
     def __init__(
         self,
@@ -41,24 +41,25 @@ class Calendar:
             )
 
     def start(self) -> None:
-        """Begins to wait."""
+        """Start waiting for the next time."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Fires no more."""
+        """Cancel the schedule."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
     def next_run_at(self) -> float | None:
-        """UNIX seconds of the next training; None where none is planned."""
+        """Return the UNIX time of the next training; None if none is scheduled."""
         times = [
             job.next_run_time for job in self._scheduler.get_jobs() if getattr(job, "next_run_time", None)
         ]
         return min(time.timestamp() for time in times) if times else None
 
     async def fire(self) -> list[str]:
-        """Submits the jobs; which ones. The coins are those of production, so that a choice made by hand
-        stays.
+        """Submit the jobs and return their ids.
+
+        The coins are those of production, so that a manual choice of coins persists.
         """
         submitted = []
         for model in self._models:
@@ -68,7 +69,7 @@ class Calendar:
                 model=model, ids=self._coins_of(model), days=self._days, promote_if_better=True
             )
             try:
-                job = await self._jobs.submit(spec, requested_by=REQUESTED_BY, reason="The calendar says so.")
+                job = await self._jobs.submit(spec, requested_by=REQUESTED_BY, reason="Scheduled training.")
             except CoincastError as error:
                 log.warning("schedule_refused", model=model, reason=error.message)
             else:

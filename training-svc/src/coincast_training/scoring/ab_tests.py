@@ -1,8 +1,8 @@
-"""Challenger and shadow against production, on the forecasts that both made, from the first one on.
+"""Compare challenger and shadow with production on the forecasts that both made, from the first one on.
 
 The sequential test may be read at any time because its start is fixed: its capital is what a bet placed on
-the first day has become. Over a window that slides every day is a first one, each with a chance of its own
-to be told wrongly; the promise does not hold there.
+the first day has become. In a sliding window every day is a first day with its own chance of a false
+positive, so the guarantee does not hold there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from coincast_training.scoring.sequential_test import Sequential, judge_pairs, relative_difference
 
 SAME = ("coin_id", "vs_currency", "as_of", "horizon_days", "due")
-# What the test reads of a score.
+# Columns of a score that the test reads.
 COLUMNS = (*SAME, "model", "version", "variant", "served_by", "crps")
 Rival = tuple[str, str, str]
 
@@ -34,14 +34,15 @@ class VariantTest:
 
 
 def rivals_in(frame: pl.DataFrame) -> list[Rival]:
-    """Model, version and variant of whatever stood beside production."""
+    """Return model, version and variant of each version that ran beside production."""
     beside = frame.filter(pl.col("variant") != "production")
     return sorted(beside.select("model", "version", "variant").unique().rows())
 
 
 def variant_tests(scores: pl.DataFrame, rivals: list[Rival]) -> list[VariantTest]:
-    """Each rival against every version of production. `scores` must hold all there ever were, so that the
-    start stays where it is.
+    """Test each rival against every version of production.
+
+    `scores` must hold all scores, so that the start of each test stays fixed.
     """
     tests = []
     for model, version, variant in rivals:
@@ -69,9 +70,7 @@ def _against_each_production(
 
 
 def _daily(both: pl.DataFrame) -> dict[int, NDArray[np.float64]]:
-    """Per horizon the mean relative difference of each due day: coins of a day are no independent
-    witnesses.
-    """
+    """Return the mean relative difference of each day by horizon; a day's coins are not independent."""
     difference = relative_difference(both["crps"].to_numpy(), both["crps_b"].to_numpy())
     days = (
         both.with_columns(pl.Series("difference", difference))
@@ -83,8 +82,9 @@ def _daily(both: pl.DataFrame) -> dict[int, NDArray[np.float64]]:
 
 
 def _every_day(rows: pl.DataFrame) -> NDArray[np.float64]:
-    """A day without a pair is one without a bet: one that is scored late takes its own place and moves no
-    other.
+    """Return one value for each day; a day without a pair counts as no bet.
+
+    A pair that is scored late takes its own day and moves no other.
     """
     ordinals = np.array([dt.date.fromisoformat(due).toordinal() for due in rows["due"]])
     differences = np.zeros(ordinals[-1] - ordinals[0] + 1)

@@ -1,4 +1,4 @@
-"""The live record: how served forecasts did, by model, version, coin, variant and horizon."""
+"""Live record: accuracy of served forecasts by model, version, coin, variant and horizon."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ GROUP = ("model", "version", "variant", "horizon_days")
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """One group of served forecasts, and of how many due days they are. `coin_id` is empty where it runs over
-    all coins.
+    """Record of one group of served forecasts, and the number of their due days.
+
+    `coin_id` is empty for all coins together.
     """
 
     model: str
@@ -28,7 +29,7 @@ class Live:
 
 
 def frame_of(table: pa.Table, *, model: str = "", coin_id: str = "") -> pl.DataFrame:
-    """Scored rows that count for a model: those that it served itself."""
+    """Return the scored rows of the forecasts that a model served itself."""
     frame = pl.DataFrame(pl.from_arrow(table)).filter(pl.col("served_by") == pl.col("model"))
     if model:
         frame = frame.filter(pl.col("model") == model)
@@ -36,11 +37,18 @@ def frame_of(table: pa.Table, *, model: str = "", coin_id: str = "") -> pl.DataF
 
 
 def live_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
-    """The record of every group, in order."""
+    """Return the record of every group, in order."""
     keys = [*GROUP, "coin_id"] if by_coin else list(GROUP)
     rows = frame.group_by(keys).agg(*_FIGURES).sort(keys).to_dicts()
     return [
-        Live(row["model"], row["version"], row["variant"], row.get("coin_id", ""), row["days"], _horizon(row))
+        Live(
+            model=row["model"],
+            version=row["version"],
+            variant=row["variant"],
+            coin_id=row.get("coin_id", ""),
+            days=row["days"],
+            horizon=_horizon(row),
+        )
         for row in rows
     ]
 

@@ -1,4 +1,4 @@
-"""Takes served forecasts from the Redis stream to disk; acknowledged only once the disk has them."""
+"""Copy served forecasts from the Redis stream to disk, and acknowledge them only after the write."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Message = tuple[str, dict[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What is in the stream and not on disk; `entries` is None where Redis cannot count them."""
+    """Entries that are in the stream and not on disk; `entries` is None if Redis cannot count them."""
 
     entries: int | None
     seconds: float | None
 
 
 class LedgerConsumer:
-    """One consumer of the group. Entries that an earlier life took and did not acknowledge come first."""
+    """Consume the stream as a member of its group, beginning with entries delivered but not acknowledged."""
 
     def __init__(self, redis: Redis, folder: Path, *, consumer: str) -> None:
         self._redis, self._incoming, self._consumer = redis, folder / "incoming", consumer
         self._joined = False
 
     async def take(self) -> int:
-        """Moves one batch; how many entries. Raises `Unavailable` where Redis does not answer."""
+        """Copy one batch and return its size. Raises `Unavailable` if Redis does not answer."""
         try:
             await self._join()
             messages = await self._read("0") or await self._read(">")
@@ -52,7 +52,7 @@ class LedgerConsumer:
                 await asyncio.to_thread(write_rows, path, rows, FORECAST_SCHEMA)
             await self._redis.xack(STREAM_KEY, GROUP, *(stream_id for stream_id, _ in messages))
         except ResponseError as error:
-            self._joined = False  # the stream was deleted; the group is made again
+            self._joined = False  # the stream was deleted; create the group again
             raise Unavailable(f"The ledger stream refused: {error}", retry_after_seconds=2) from error
         except (RedisError, OSError) as error:
             raise Unavailable(f"The ledger stream cannot be read: {error}", retry_after_seconds=2) from error
@@ -76,12 +76,12 @@ class LedgerConsumer:
         return [(_text(message[0]), message[1]) for message in _flat(found)]
 
     async def lag(self) -> Lag:
-        """How far the disk is behind. Raises `Unavailable`."""
+        """Return how far the disk is behind. Raises `Unavailable`."""
         try:
             await self._join()
             groups = await self._redis.xinfo_groups(STREAM_KEY)
             group = next(g for g in groups if _text(g["name"]) == GROUP)
-            unread = group.get("lag")  # nil once an entry was deleted among those that nobody read
+            unread = group.get("lag")  # nil after an entry that had not been read was deleted
             behind = None if unread is None else int(unread) + int(group["pending"])
             if behind == 0:
                 return Lag(0, None)
@@ -94,7 +94,7 @@ class LedgerConsumer:
             raise Unavailable(f"The ledger stream cannot be read: {error}") from error
 
     async def _oldest_waiting(self, last_delivered: str) -> float | None:
-        """UNIX seconds (Redis's clock) at which the oldest entry that is not acknowledged was appended."""
+        """Return the UNIX time (Redis's clock) at which the oldest unacknowledged entry was appended."""
         pending: Any = await self._redis.xpending(STREAM_KEY, GROUP)
         first = pending["min"] if pending["pending"] else None
         if first is None:
@@ -103,8 +103,9 @@ class LedgerConsumer:
         return None if first is None else int(_text(first).split("-")[0]) / 1000
 
     async def trim(self) -> None:
-        """Lets go of entries that are on disk, but for the newest ten thousand. Never of what is not, so of
-        none while their number is unknown.
+        """Trim entries that are on disk, except the newest ten thousand.
+
+        Entries that are not on disk are never trimmed, so none are while their number is unknown.
         """
         waiting = (await self.lag()).entries
         if waiting is None:
@@ -117,14 +118,14 @@ class LedgerConsumer:
 
 
 def _flat(found: list[Any]) -> list[Any]:
-    """RESP3 nests a stream's messages one deeper than RESP2."""
+    """Flatten a stream's messages: RESP3 nests them one level deeper than RESP2."""
     if found and isinstance(found[0], list) and found[0] and isinstance(found[0][0], list | tuple):
         return [message for inner in found for message in inner]
     return found
 
 
 def _row(message: Message) -> dict[str, object] | None:
-    """The entry as a row; one that cannot be read is counted, logged and let go."""
+    """Return the entry as a row; an unreadable one is counted, logged and dropped."""
     stream_id, fields = message
     try:
         entry = LedgerEntry.from_json(fields[STREAM_FIELD.encode()])
@@ -136,7 +137,7 @@ def _row(message: Message) -> dict[str, object] | None:
 
 
 def due_date(as_of: str, horizon_days: int) -> str:
-    """The day whose close was forecast."""
+    """Return the day whose close was forecast."""
     return (dt.date.fromisoformat(as_of) + dt.timedelta(days=horizon_days)).isoformat()
 
 

@@ -1,4 +1,4 @@
-"""How much the ledger holds, and how far the disk is behind the stream."""
+"""Size of the ledger, and the lag of the disk behind the stream."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from coincast_training.scoring.store import LedgerStore
 
 
 class LedgerWatch:
-    """Counts; a lag that is not known is absent (on the gauge NaN), not zero."""
+    """Report the counts; an unknown lag is absent (NaN on the gauge), not zero."""
 
     def __init__(self, consumer: LedgerConsumer, store: LedgerStore) -> None:
         self._consumer, self._store = consumer, store
 
     async def status(self) -> pb.LedgerStatus:
-        """The figures now."""
+        """Return the current figures."""
         stored, scored = await asyncio.to_thread(self._store.counts)
         reply = pb.LedgerStatus(stored_forecasts=stored, scored_forecasts=scored)
         try:

@@ -1,4 +1,4 @@
-"""The file by which `auto` chooses a model: recent skill by model, coin and horizon."""
+"""Live record file, by which `auto` selects a model: recent skill by model, coin and horizon."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SKILL_OF = "CRPS against the rolling 60-day Gaussian random walk, percent; posit
 
 
 def live_document(frame: pl.DataFrame, *, measured_at: float, window_days: int) -> dict[str, Any]:
-    """`{"records": [{"model", "id", "horizon_days", "skill_percent", ...}]}`; an empty id is all coins
-    together.
+    """Return `{"records": [{"model", "id", "horizon_days", "skill_percent", ...}]}`.
 
-    Production's forecasts alone, whatever their version: it is the model's name that is chosen by.
+    An empty id stands for all coins together. Only production's forecasts count, of any version, since `auto`
+    selects a model and not a version.
     """
     production = frame.filter(pl.col("variant") == "production").with_columns(version=pl.lit(""))
     lives = [*live_records(production), *live_records(production, by_coin=True)]

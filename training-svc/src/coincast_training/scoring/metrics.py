@@ -1,4 +1,4 @@
-"""The live record as gauges: production's versions of a model pooled, and only what is enough to tell."""
+"""Gauges of the live record: production's versions of a model pooled, where the sample is large enough."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from prometheus_client import Gauge
 from coincast_training import metrics
 from coincast_training.scoring.accuracy import Live, live_records
 
-# Coins fall and rise together: the errors of one day are nearly one witness, whatever their number. So days
-# are asked for as well as forecasts; below twenty the error of an 80 % coverage by chance alone is 9 points
-# and more, and below a hundred forecasts its steps are as coarse as what the alert looks for.
+# Coins rise and fall together, so the errors of one day are nearly one observation. Therefore a minimum of
+# days is required as well as of forecasts: below twenty days the standard error of an 80 % coverage is 9
+# points and more, and below a hundred forecasts its steps are as coarse as the deviation that the alert
+# detects.
 MIN_FORECASTS = 100
 MIN_DAYS = 20
 Labels = tuple[str, ...]
@@ -20,13 +21,13 @@ Figures = dict[tuple[Gauge, Labels], float]
 
 
 class LiveGauges:
-    """Shows the record, and takes away what no longer has enough."""
+    """Set the gauges of the record, and remove those whose sample has become too small."""
 
     def __init__(self) -> None:
         self._shown: Figures = {}
 
     def show(self, frame: pl.DataFrame) -> None:
-        """The gauges of scored forecasts; those that were shown before and are not told any more go."""
+        """Set the gauges of scored forecasts and remove gauges shown before that are not in the frame."""
         production = frame.filter(pl.col("variant") == "production").with_columns(version=pl.lit(""))
         figures: Figures = {}
         for live in live_records(production):
@@ -42,7 +43,7 @@ class LiveGauges:
 def _figures(live: Live) -> Figures:
     labels = (live.model, str(live.horizon.horizon_days))
     figures: Figures = {}
-    # Of the whole distribution: a point that is the last price has no skill against the last price.
+    # Skill of the whole distribution: a median equal to the last price has no skill against the last price.
     if live.horizon.crps_skill_percent is not None:
         figures[metrics.LIVE_SKILL, labels] = live.horizon.crps_skill_percent
     for level, value in ((80, live.horizon.coverage_80_percent), (95, live.horizon.coverage_95_percent)):
@@ -53,8 +54,10 @@ def _figures(live: Live) -> Figures:
 
 
 def coverage_error(level_percent: float, live: Live) -> float:
-    """The standard error of a kept promise, in points. A day's coins count as one forecast, and so do the
-    `horizon_days` days that forecasts share: it is never too small.
+    """Return the standard error of a coverage, in points.
+
+    The coins of a day count as one forecast, and so do `horizon_days` overlapping days, so the error is never
+    underestimated.
     """
     share, independent = level_percent / 100, max(1.0, live.days / live.horizon.horizon_days)
     return 100 * math.sqrt(share * (1 - share) / independent)

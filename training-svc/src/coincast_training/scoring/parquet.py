@@ -1,4 +1,4 @@
-"""Ledger entries as Parquet: the columns, and files that appear whole or not at all."""
+"""Ledger entries as Parquet: the columns, and files that are written atomically."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SCORED_SCHEMA = pa.schema(
 
 
 def entry_row(stream_id: str, entry: LedgerEntry, due: str) -> dict[str, object]:
-    """One entry as a row of FORECAST_SCHEMA."""
+    """Return one entry as a row of FORECAST_SCHEMA."""
     row: dict[str, object] = {
         name: getattr(entry, name) for name in FORECAST_SCHEMA.names if name not in ("stream_id", "due")
     }
@@ -58,7 +58,7 @@ def entry_row(stream_id: str, entry: LedgerEntry, due: str) -> dict[str, object]
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, object]], schema: pa.Schema) -> None:
-    """Writes beside, syncs, renames: a reader never meets half a file."""
+    """Write a temporary file, sync and rename it, so that no reader sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -73,7 +73,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, object]], schema: pa.Schema)
 
 
 def read_rows(paths: Iterable[Path], schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows of the files, in order; an empty table where there are none."""
+    """Return all rows of the files, in order; an empty table if there are none."""
     names = list(columns) if columns is not None else schema.names
     tables = [pq.read_table(path, columns=names, partitioning=None) for path in sorted(paths)]
     if not tables:

@@ -1,4 +1,4 @@
-"""Scores forecasts against the close that came. Pure."""
+"""Score forecasts against the actual close. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Rows with their score, rows whose day has not come (or whose close is not known yet), rows given up."""
+    """Scored rows, rows that wait for their day or its close, and expired rows."""
 
     scored: list[Row]
     waiting: list[Row]
@@ -27,9 +27,9 @@ class Scored:
 def score_rows(
     rows: list[Row], histories: dict[str, Candles], *, newest: dt.date, now: float, expire_days: int = 30
 ) -> Scored:
-    """Splits rows by what can be said of them; `histories` holds candles in the rows' currency.
+    """Score rows and split them by outcome; `histories` holds candles in the rows' currency.
 
-    A row is given up once the source's newest closed day lies more than `expire_days` past its due day.
+    A row expires once the source's newest closed day lies more than `expire_days` past its due day.
     """
     scored, waiting, expired = [], [], []
     for row in rows:
@@ -45,7 +45,7 @@ def score_rows(
 
 
 def _score(row: Row, candles: Candles) -> Row | None:
-    """The columns that a score adds, or None where the close is not there."""
+    """Return the columns that a score adds, or None if the close is missing."""
     due = np.datetime64(row["due"], "D")
     at = int(np.searchsorted(candles.dates, due))
     if at >= len(candles) or candles.dates[at] != due:
@@ -68,7 +68,7 @@ def _score(row: Row, candles: Candles) -> Row | None:
 
 
 def _walk(row: Row, candles: Candles, came: float) -> Row:
-    """The rolling Gaussian random walk on the same forecast, and the mean absolute one-day step before it."""
+    """Score the rolling Gaussian random walk on the same forecast, and the mean one-day step before it."""
     before = candles.until(np.datetime64(row["as_of"], "D")).tail(TRAILING_DAYS + 1).close
     if len(before) <= TRAILING_DAYS // 2:
         return {"random_walk_crps": None, "naive_step": None}
@@ -78,7 +78,7 @@ def _walk(row: Row, candles: Candles, came: float) -> Row:
 
 
 def _inside(actual: float, tail: float, probabilities: Any, quantiles: Any) -> bool | None:
-    """Whether the central interval held it; None where the entry's quantiles do not reach that far."""
+    """Return whether the central interval held the outcome; None without the quantiles for it."""
     if probabilities[0] > tail or probabilities[-1] < 1 - tail:
         return None
     return _at(tail, probabilities, quantiles) <= actual <= _at(1 - tail, probabilities, quantiles)

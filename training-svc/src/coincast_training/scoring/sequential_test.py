@@ -1,11 +1,12 @@
-"""A paired test that may be read at any time: e-values by betting on which of two forecasters loses less.
+"""Sequential paired test: e-values by betting on which of two forecasters has the smaller loss.
 
-Each day brings d in [-1, 1], the relative difference of the losses. If A is at least as good as B, a bet on B
-cannot be expected to gain, whatever was seen before: the capital that starts at 1 exceeds 20 with a chance of
-at most 1 in 20, ever (Ville's inequality; Waudby-Smith and Ramdas 2024, Henzi and Ziegel 2022). That holds
-from one fixed first day: never give it a window that slides.
-Forecasts h days ahead overlap, so days are dealt to h piles in turn, each of which is bet on separately,
-and the capitals are averaged.
+Each day gives d in [-1, 1], the relative difference of the losses. If A is at least as good as B, a bet on B
+has no positive expectation given the past: the probability that the capital, which starts at 1, ever exceeds
+20 is at most 1 in 20 (Ville's inequality; Waudby-Smith and Ramdas 2024, Henzi and Ziegel 2022). That holds
+from one fixed first day, never for a sliding window.
+
+Forecasts h days ahead overlap, so days are distributed over h series in turn. Each is bet on separately, and
+the capitals are averaged.
 """
 
 from __future__ import annotations
@@ -30,37 +31,39 @@ class Sequential:
 
     @property
     def better(self) -> str:
-        """a, b or undecided, at 5 %."""
+        """Return a, b or undecided, at 5 %."""
         if self.for_b >= TELLS > self.for_a:
             return "b"
         return "a" if self.for_a >= TELLS > self.for_b else "undecided"
 
     @property
     def e_value(self) -> float:
-        """The larger of the two."""
+        """Return the larger of the two e-values."""
         return max(self.for_a, self.for_b)
 
 
 def relative_difference(loss_a: Floats, loss_b: Floats) -> Floats:
-    """(a - b) / (a + b), in [-1, 1], positive where b lost less; 0 where neither lost."""
+    """Return (a - b) / (a + b), in [-1, 1], positive where b has the smaller loss; 0 where both are zero."""
     total = loss_a + loss_b
     return np.divide(loss_a - loss_b, total, out=np.zeros_like(total), where=total > 0)
 
 
 def capital(differences: Floats) -> float:
-    """What a stake of 1 grew to: the mean over fixed stakes, so that none had to be chosen."""
+    """Return the growth of a stake of 1: the mean over fixed stakes, so that none had to be chosen."""
     grown = np.log1p(STAKES[:, None] * np.clip(differences, -1, 1)[None, :]).sum(axis=1)
     return float(np.exp(np.minimum(grown, 500)).mean())
 
 
 def cumulative(differences: Floats, horizon: int) -> float:
-    """The mean capital over the piles of days that do not overlap; empty piles count 1."""
+    """Return the mean capital over the series of days that do not overlap; empty series count as 1."""
     return float(np.mean([capital(differences[start::horizon]) for start in range(max(1, horizon))]))
 
 
 def judge_pairs(daily: dict[int, Floats], pairs: int) -> Sequential:
-    """The verdict over all horizons: `daily` holds, per horizon, the mean difference of each day in order,
-    from the experiment's first day on.
+    """Return the verdict over all horizons.
+
+    `daily` holds, for each horizon, the mean difference of each day in order, from the experiment's first
+    day.
     """
     if not daily:
         return Sequential(0, 1.0, 1.0)

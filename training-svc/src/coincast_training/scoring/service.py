@@ -1,6 +1,4 @@
-"""The life of the ledger: batches to disk every few seconds, scores every few minutes, the live record
-after each.
-"""
+"""Run the ledger: write batches to disk every few seconds, then score and publish every few minutes."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ LIVE_DAYS = 30
 
 
 class LedgerService:
-    """Consumes, scores and publishes; each step may fail and is tried again at its next turn."""
+    """Consume, score and publish; a failed step is repeated in its next period."""
 
     def __init__(
         self,
@@ -56,7 +54,7 @@ class LedgerService:
         self._poll_seconds, self._scoring_seconds = poll_seconds, scoring_seconds
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run until cancelled."""
         next_scoring = time.monotonic()
         while True:
             taken = await self._guarded("ledger_not_taken", self._consumer.take)
@@ -74,7 +72,7 @@ class LedgerService:
             return None
 
     async def cycle(self) -> int:
-        """Scores what is due and publishes the live record; how many were scored."""
+        """Score the due forecasts, publish the live record, and return how many were scored."""
         scored = await self._guarded("ledger_not_scored", self._score_due) or 0
         await asyncio.to_thread(self.publish)
         await self._guarded("ledger_not_trimmed", self._consumer.trim)
@@ -99,8 +97,10 @@ class LedgerService:
     async def _score(
         self, vs_currency: str, rows: list[Row], newest: dt.date | None
     ) -> tuple[list[Row], list[Row]]:
-        """What was scored and what waits on. The day of a forecast comes when the source closes it, not when
-        the machine's clock passes it; `newest` is None where nobody knows how far the source is.
+        """Return the scored and the waiting rows.
+
+        The day of a forecast ends when the source closes it, not by the machine's clock; `newest` is None if
+        the source's newest day is unknown.
         """
         if newest is None:
             return [], rows
@@ -117,8 +117,10 @@ class LedgerService:
         return outcome.scored, outcome.waiting + rest
 
     async def _histories(self, vs_currency: str, due: list[Row], newest: dt.date) -> dict[str, Candles]:
-        """Candles that reach back far enough for the baseline of the oldest forecast. Market-data counts days
-        back from its own today, which is ahead of the newest candle while the source is behind.
+        """Return candles that reach far enough back for the baseline of the oldest forecast.
+
+        Market-data counts days back from its own today, which is ahead of the newest candle while the source
+        is behind.
         """
         oldest = dt.date.fromisoformat(min(row["as_of"] for row in due))
         days = (max(newest, self.calendar.yesterday()) - oldest).days + TRAILING_DAYS + 6
@@ -130,8 +132,9 @@ class LedgerService:
         return panel
 
     def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
-        """How a version's forecasts in production did in the last days, over all coins. Those of the version
-        before it say nothing of whether this one drifted.
+        """Return the live record of a version in production over the last days, for all coins together.
+
+        Forecasts of the version before it do not show whether this one drifted.
         """
         table = self.store.scored_since(self.calendar.first_day(days))
         frame = frame_of(table, model=model)
@@ -139,10 +142,10 @@ class LedgerService:
         return [live.horizon for live in live_records(own)]
 
     def publish(self) -> None:
-        """Writes live-record.json and the live gauges from the scores of the last days."""
+        """Write live-record.json and the live gauges from the scores of the last days."""
         table = self.store.scored_since(self.calendar.first_day(LIVE_DAYS))
         if not table.num_rows and not self._live_record_path.exists():
-            return  # nothing was ever told, so nothing is to be taken back
+            return  # nothing was ever published, so there is nothing to replace
         frame = frame_of(table.select(SCORED_SCHEMA.names))
         document = live_document(frame, measured_at=self._clock.now(), window_days=LIVE_DAYS)
         self._live_record_path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,4 @@
-"""Which day it is where the candles come from: a replayed folder ends where it ends, whatever the machine's
-clock says.
-"""
+"""Calendar of the candle source, which for replayed data differs from the machine's clock."""
 
 from __future__ import annotations
 
@@ -14,24 +12,29 @@ from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.ports import HistorySource
 from coincast_training.scoring.store import LedgerStore
 
-# Reaches the last candle of a source that gave none for months; every plan has a year.
+# Reaches the last candle of a source that gave none for months; every plan allows a year.
 REACH_DAYS = 365
 MAX_IDS = 250
 
 
 class SourceCalendar:
-    """The newest closed day of the source, asked once a cycle and remembered in between."""
+    """Newest closed day of the source, requested once a cycle and cached in between."""
 
     def __init__(self, history: HistorySource, store: LedgerStore, clock: Clock) -> None:
         self._history, self._store, self._clock = history, store, clock
-        self._told: dt.date | None = None
+        self._newest: dt.date | None = None
 
     async def ask(self, coins: Sequence[str]) -> dt.date | None:
-        """The newest closed day of the reference coins, or of the given ones where it has none of those;
-        None where it has neither. Raises `Unavailable`.
+        """Request the newest closed day of the reference coins, or of the given coins without those.
+
+        Returns:
+            The day, or None if the source has neither.
+
+        Raises:
+            Unavailable: The source does not answer.
         """
         newest = await self._newest_of(REFERENCE_COINS) or await self._newest_of(coins[:MAX_IDS])
-        self._told = newest or self._told
+        self._newest = newest or self._newest
         return newest
 
     async def _newest_of(self, coins: Sequence[str]) -> dt.date | None:
@@ -40,17 +43,19 @@ class SourceCalendar:
         return None if newest is None else _date(newest)
 
     def newest(self) -> dt.date:
-        """What the source last told. Before that, the newest day with a score, whose close it had; yesterday
-        by the machine's clock where there is none.
+        """Return the latest reply of the source.
+
+        Before the first reply it is the newest day with a score, since that day has closed, or else yesterday
+        by the machine's clock.
         """
-        return self._told or self._store.newest_scored() or self.yesterday()
+        return self._newest or self._store.newest_scored() or self.yesterday()
 
     def yesterday(self) -> dt.date:
-        """By the machine's clock."""
+        """Return yesterday by the machine's clock."""
         return dt.datetime.fromtimestamp(self._clock.now(), dt.UTC).date() - dt.timedelta(days=1)
 
     def first_day(self, days: int) -> dt.date:
-        """The first of the last `days` closed days."""
+        """Return the first of the last `days` closed days."""
         return self.newest() - dt.timedelta(days=days - 1)
 
 

@@ -1,4 +1,4 @@
-"""The ledger's files: incoming batches, what waits for its day, what was scored."""
+"""Files of the ledger: incoming batches, waiting forecasts and scored forecasts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from coincast_training.scoring.parquet import FORECAST_SCHEMA, SCORED_SCHEMA, re
 Row = dict[str, Any]
 LOG_CHUNK = 500
 LOG_WINDOW_DAYS = 28
-# The longest horizon that a forecast has; a forecast day's scores lie under the due days that follow it.
+# The longest forecast horizon; scores of a forecast day are filed under the due days that follow it.
 MAX_HORIZON_DAYS = 31
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Forecasts that are not scored, each once, and the files that they came in."""
+    """Unscored forecasts, each once, and the files that they came in."""
 
     rows: list[Row]
     batches: list[Path]
@@ -33,9 +33,9 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Which logged forecasts to read; empty fields match everything, `limit` 0 means no limit.
+    """Query of the forecast log; empty fields match everything, `limit` 0 means no limit.
 
-    `first` and `last` bound the day whose close a forecast stands on, both included.
+    `first` and `last` bound the day whose close a forecast is based on, both included.
     """
 
     ids: tuple[str, ...] = ()
@@ -58,10 +58,10 @@ class LogQuery:
 
 
 class LedgerStore:
-    """Files under one folder; every step leaves a state from which the next cycle goes on.
+    """Files under one folder; a crash after any step leaves a state from which the next cycle continues.
 
-    A forecast may be scored twice where a crash comes between the score and the new waiting list; readers
-    take it once, by its id and horizon.
+    A forecast may be scored twice after a crash between the score and the new waiting list; readers take it
+    once, by its id and horizon.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,14 +69,14 @@ class LedgerStore:
         self._waiting = folder / "waiting.parquet"
 
     def open_forecasts(self) -> Open:
-        """Everything that has no score yet."""
+        """Return every forecast without a score."""
         batches = sorted(self._incoming.glob("*.parquet"))
         waiting = [self._waiting] if self._waiting.exists() else []
         rows = read_rows([*waiting, *batches], FORECAST_SCHEMA).to_pylist()
         return Open(list({_key(row): row for row in rows}.values()), batches)
 
     def close_cycle(self, scored: list[Row], waiting: list[Row], batches: list[Path]) -> None:
-        """Scores first, then the new waiting list, then away with the batches that both were made of."""
+        """Write the scores, then the new waiting list, then delete the batches that both were made of."""
         by_day: dict[str, list[Row]] = defaultdict(list)
         for row in scored:
             by_day[row["due"]].append(row)
@@ -88,7 +88,7 @@ class LedgerStore:
             path.unlink(missing_ok=True)
 
     def scored_since(self, first: dt.date) -> pa.Table:
-        """The scored forecasts whose day came on `first` or later, each once."""
+        """Return the scored forecasts whose due day is `first` or later, each once."""
         folders = [f for f in self._scored.glob("*-*-*") if f.name >= first.isoformat()]
         table = read_rows([path for folder in folders for path in folder.glob("*.parquet")], SCORED_SCHEMA)
         if not table.num_rows:
@@ -101,7 +101,7 @@ class LedgerStore:
         return table.filter(pa.array(keep))
 
     def every_score(self, columns: Sequence[str]) -> pa.Table:
-        """These columns of all scores there are; a score that a crash doubled comes twice."""
+        """Return these columns of all scores; a score that a crash doubled appears twice."""
         return read_rows(self._scored.glob("*-*-*/*.parquet"), SCORED_SCHEMA, columns)
 
     def forecast_log(self, query: LogQuery) -> Iterator[list[Row]]:
@@ -158,12 +158,12 @@ class LedgerStore:
         return read_rows([*waiting, *self._incoming.glob("*.parquet")], FORECAST_SCHEMA)
 
     def newest_scored(self) -> dt.date | None:
-        """The newest day whose close is known from a score."""
+        """Return the newest day whose close is known from a score."""
         days = [folder.name for folder in self._scored.glob("*-*-*")]
         return dt.date.fromisoformat(max(days)) if days else None
 
     def counts(self) -> tuple[int, int]:
-        """Forecasts on disk, scored ones included, and scored ones (file by file: doubles count twice)."""
+        """Return the forecasts on disk and how many are scored; doubles count twice."""
         scored = _rows_in(self._scored.rglob("*.parquet"))
         waiting = _rows_in([self._waiting, *self._incoming.glob("*.parquet")])
         return scored + waiting, scored
@@ -182,7 +182,7 @@ def _key(row: Row) -> tuple[str, int]:
 
 
 def _name(rows: list[Row]) -> str:
-    """The same rows give the same name, so that a cycle that is repeated after a crash replaces its file."""
+    """Name a file by its rows, so that a cycle repeated after a crash replaces its own file."""
     digest = hashlib.sha256()
     for forecast_id, horizon in sorted(map(_key, rows)):
         digest.update(f"{forecast_id} {horizon}\n".encode())

@@ -34,7 +34,7 @@ MAX_BYTES = 8_000_000
 SEED = 7
 SIMULATED_DAYS = 800
 # The network of the ensemble needs 50 Monte-Carlo passes and megabytes of weights for a tenth of a percent.
-# Members refitted every 240 days in place of 60 keep the build within minutes on a history of ten years.
+# Refitting members every 240 days instead of 60 limits the build to minutes on ten years of history.
 RECIPES: dict[str, dict[str, Any]] = {"lightgbm": {}, "ml_ensemble": {"lstm": "off", "fold_days": 240}}
 
 
@@ -114,7 +114,7 @@ def write_starter(
 
 
 def describe(panel: Panel) -> dict[str, Any]:
-    """Say what a starter learnt from: its coins, the number of days, the first and the last day."""
+    """Describe what a starter learnt from: its coins, the number of days, the first and the last day."""
     return {
         "coins": sorted(panel),
         "days": {coin_id: len(candles) for coin_id, candles in sorted(panel.items())},

@@ -1,1 +1,1 @@
-"""Trainers, one package a model; inference of the same models is in `coincast_modelkit.models`."""
+"""Trainers, one package for each model; inference is in `coincast_modelkit.models`."""

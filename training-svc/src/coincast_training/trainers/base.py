@@ -1,4 +1,4 @@
-"""What a fitter takes and gives: one function `fit` a model, one record of forecasts made out of sample."""
+"""Trainer interface: one `fit` function for each model, one type of out-of-sample forecasts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from coincast_training.trainers.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class WalkForward:
-    """Forecasts made out of sample, one row a coin, origin and horizon (N rows, Q probabilities).
+    """Forecasts made out of sample, one row for each coin, origin and horizon (N rows, Q probabilities).
 
     Rows are log returns from the close of `origins` to the close `horizons` days later; `actual_log_returns`
-    is what came.
+    are the outcomes.
     """
 
     coin_ids: NDArray[np.str_]
@@ -46,13 +46,13 @@ class FittedModel:
 
 
 class Fit(Protocol):
-    """Fits one kind of model. The same panel, parameters and seed give the same model.
+    """Fit one kind of model. The same panel, parameters and seed give the same model.
 
-    `reference` holds the candles of REFERENCE_COINS, against which market features are taken, as serving
-    takes them; None takes those found in the panel. Only the panel's coins are learnt from.
+    `reference` holds the candles of REFERENCE_COINS for the market features, as in serving; None takes those
+    found in the panel. Only the panel's coins are learnt from.
 
-    `executor` is where the refits of the walk run (None: one after another in this process); the model is the
-    same wherever they ran.
+    `executor` runs the refits of the walk (None: one after another in this process); the model is the same
+    wherever they ran.
     """
 
     def __call__(
@@ -65,5 +65,5 @@ class Fit(Protocol):
         reference: Panel | None = None,
         executor: Executor | None = None,
     ) -> FittedModel:
-        """Fits. Raises ValueError where a parameter is wrong or the history too short."""
+        """Fit the model. Raises ValueError if a parameter is wrong or the history too short."""
         ...

@@ -1,4 +1,4 @@
-"""How far earlier corrections missed after their own days, and what that says of the next ones."""
+"""Adapt corrections by how far those of earlier folds missed afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIN_ROWS = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """The folds so far: outputs made out of sample, and the corrections in force when they were made."""
+    """Folds so far: outputs made out of sample, and the corrections in force when they were made."""
 
     rows: Rows
     anchors: tuple[int, ...]
@@ -29,12 +29,12 @@ class Calibration:
     used: list[Corrections] = field(default_factory=list)
 
     def at(self, last_close: np.datetime64, later: Outputs) -> Corrections:
-        """Corrections as known at a day's close; `later`, a fit's own later block, speaks before any fold."""
+        """Return the corrections known at a day's close; before any fold, from a fit's own block `later`."""
         raw = correct(self.rows, self.anchors, self.mean_anchors, self.seen or [later], last_close)
         return replace(raw, shape=self._widened(raw.shape, last_close))
 
     def add(self, outputs: Outputs, later: Outputs, last_close: np.datetime64) -> Corrections:
-        """Notes a fold's outputs, gives the corrections known before it; `last_close` as in `at`."""
+        """Add a fold's outputs and return the corrections known before it; `last_close` as in `at`."""
         corrections = self.at(last_close, later)
         self.used.append(
             correct(self.rows, self.anchors, self.mean_anchors, self.seen or [later], last_close)
@@ -59,11 +59,11 @@ def _factors(
     made: Sequence[tuple[Outputs, Corrections]],
     last_close: np.datetime64,
 ) -> Floats:
-    """What sizes must be multiplied with in each regime (REGIMES,) so that 80 % would have covered 80 % in
-    it, newer outcomes weighing more.
+    """Return the factors of the sizes in each regime (REGIMES,) for a coverage of 80 %.
 
-    After Gibbs and Candes 2021, in steps of a fold, and by regime (Mondrian); drawn to one, and a regime's to
-    all regimes' together, where few independent stretches were seen.
+    With them the earlier 80 % intervals would have covered 80 % in each regime, newer outcomes weighing more.
+    After Gibbs and Candes 2021, in steps of a fold, and by regime (Mondrian). Factors shrink to one, and a
+    regime's factor to that of all regimes, where few independent blocks were seen.
     """
     if not made:
         return np.ones(REGIMES)
@@ -81,7 +81,7 @@ def _factors(
 
 
 def _factor(rows: Rows, at: np.ndarray, share: Floats, horizon: int, last_close: np.datetime64) -> float:
-    """The same of some rows alone, whose outcomes (m,) are in units of half the interval that they had."""
+    """Return the factor of some rows, whose outcomes (m,) are in units of half their interval."""
     if len(at) < MIN_ROWS:
         return 1.0
     age = (last_close - rows.origins[at]).astype(np.int64)
@@ -91,7 +91,7 @@ def _factor(rows: Rows, at: np.ndarray, share: Floats, horizon: int, last_close:
 
 
 def _size_80(outputs: Outputs, used: Corrections, anchor: int, horizon: int) -> Floats:
-    """Half the 80 % interval (m,) that a fold was given; its small mean is left aside."""
+    """Return half the 80 % interval (m,) that a fold was given; its small mean is ignored."""
     log_volatility = outputs.line[:, anchor] + used.volatility_weights[anchor] * outputs.extra[:, anchor]
     width = np.exp(log_volatility + outputs.widen[:, anchor]) * np.sqrt(horizon)
     return np.asarray(width * used.shape.sizes[anchor, AT_80])

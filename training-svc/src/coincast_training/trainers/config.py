@@ -1,4 +1,4 @@
-"""Reads a model's recipe from its YAML file and refuses it, field by field, before anything is computed."""
+"""Read a model's recipe from its YAML file and validate every field before anything is computed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _FOLDERS = (_HERE.parents[1] / "configs", _HERE.parents[3] / "configs")
 
 
 def default_folder() -> Path:
-    """Where the recipes lie that came with this installation."""
+    """Return the folder of the built-in recipes."""
     return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
 
 
 def read_config(folder: Path, model: str) -> dict[str, Any]:
-    """The recipe in `folder/<model>.yaml`; empty, so the built-in one, where there is no such file.
+    """Return the recipe in `folder/<model>.yaml`; empty, so the built-in one, if there is no such file.
 
-    Raises ValueError that names the file, the field and what it must be.
+    Raises:
+        ValueError: The file is wrong; the message names the file, the field and the fix.
     """
     path = folder / f"{model}.yaml"
     try:
@@ -46,7 +47,7 @@ def read_config(folder: Path, model: str) -> dict[str, Any]:
 
 
 def check(model: str, parameters: Mapping[str, Any]) -> None:
-    """Raises ValueError that names every wrong parameter of a model's recipe."""
+    """Raise ValueError that names every wrong parameter of a model's recipe."""
     if model == "lightgbm":
         read_params(LightgbmParams, parameters, model=model)
     elif model == "lstm":

@@ -1,5 +1,6 @@
-"""What a model's outputs were worth out of sample: weights, the shape of the residuals, errors of the
-volatility.
+"""Learn corrections from out-of-sample outputs.
+
+They are weights, the shape of the residuals and the error of the volatility.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ MIN_ROWS = 40
 class Outputs:
     """Uncorrected outputs on m rows at A anchors, M of which forecast a mean.
 
-    at (m,) positions in the table; line and extra (m, A) of log volatility, the first believed, the second
-    weighed; scores (m, M) of the return in units of volatility; widen (m, A) adds to the log of the width,
-    not of the volatility (a model's own uncertainty).
+    at (m,) are positions in the table. line and extra (m, A) are log volatility: the line is used as it is,
+    extra is weighted. scores (m, M) are returns in units of volatility. widen (m, A) is added to the log of
+    the width, not of the volatility (a model's own uncertainty).
     """
 
     at: np.ndarray
@@ -34,9 +35,7 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corrections:
-    """Weights of the extra (A,) and of the scores (M,), shape of the residuals, error of log volatility
-    (A,).
-    """
+    """Weights of extra (A,) and of scores (M,), shape of the residuals, error of log volatility (A,)."""
 
     volatility_weights: Floats
     mean_weights: Floats
@@ -51,9 +50,7 @@ def correct(
     seen: Sequence[Outputs],
     last_close: np.datetime64,
 ) -> Corrections:
-    """Learn from outputs made out of sample, on targets that had ended by last_close, and from nothing
-    else.
-    """
+    """Learn from outputs made out of sample, on targets that had ended by last_close only."""
     pool = _joined(seen)
     errors, residuals, weights, blocks = [], [], [], []
     mean_weights = np.zeros(len(mean_anchors))
@@ -79,7 +76,7 @@ def correct(
 def scores_of(
     rows: Rows, anchors: tuple[int, ...], chosen: tuple[int, ...], log_volatility: Floats
 ) -> Floats:
-    """Returns at the chosen anchors in units of forecast volatility (N, A): (N, M), cut at four."""
+    """Return the returns at the chosen anchors in units of forecast volatility, (N, M), clipped at four."""
     out = [
         rows.returns[:, rows.column(h)] / (np.exp(log_volatility[:, anchors.index(h)]) * np.sqrt(h))
         for h in chosen
@@ -88,7 +85,7 @@ def scores_of(
 
 
 def thinned(rows: Rows, at: np.ndarray, horizon: int) -> np.ndarray:
-    """Every fifth part of a horizon only: targets that overlap more say little more."""
+    """Return the rows of every fifth part of a horizon: targets that overlap more add little."""
     stride = max(1, horizon // 5)
     return np.asarray(at[rows.origins[at].astype(np.int64) % stride == 0])
 
@@ -99,9 +96,9 @@ def _joined(seen: Sequence[Outputs]) -> Outputs:
 
 
 def independent_blocks(rows: Rows, at: np.ndarray, horizon: int) -> int:
-    """How many independent stretches some rows hold: of days, times the root of the coins seen on each.
+    """Return how many independent blocks some rows hold: blocks of days, times the root of the coins on each.
 
-    Coins move together, so ten of them tell more than one and less than ten times as much.
+    Coins move together, so ten of them count more than one and less than ten times as much.
     """
     stretch = rows.origins[at].astype(np.int64) // horizon
     days = len(np.unique(stretch))
@@ -110,17 +107,17 @@ def independent_blocks(rows: Rows, at: np.ndarray, horizon: int) -> int:
 
 
 def _slope(x: Floats, y: Floats) -> float:
-    """Slope of y on x about zero, from 0 to 1, shrunk by a tenth of the rows."""
+    """Return the slope of y on x through zero, from 0 to 1, shrunk by a tenth of the rows."""
     known = np.isfinite(x) & np.isfinite(y)
     square = float(x[known] @ x[known])
     return float(np.clip(x[known] @ y[known] / (1.1 * square), 0, 1)) if square > 0 else 0.0
 
 
 def _shrunk(score: Floats, outcome: Floats, origins: np.ndarray, horizon: int) -> float:
-    """How much of a mean forecast to believe, 0 to 1: its slope out of sample times 1 - 4 / t^2, zero below
-    t = 2.
+    """Return the weight of a mean forecast, 0 to 1.
 
-    t counts blocks of dates, not rows: coins move together, and targets overlap over the horizon.
+    It is its slope out of sample times 1 - 4 / t^2, and zero below t = 2. t counts blocks of dates, not rows:
+    coins move together, and targets overlap over the horizon.
     """
     known = np.isfinite(score) & np.isfinite(outcome)
     if known.sum() < MIN_ROWS:
@@ -139,6 +136,6 @@ def _shrunk(score: Floats, outcome: Floats, origins: np.ndarray, horizon: int) -
 
 
 def _spread(error: Floats, horizon: int) -> float:
-    """Root mean square error of log volatility; a plain guess where nothing was measured."""
+    """Return the root mean square error of log volatility; a default if nothing was measured."""
     known = error[np.isfinite(error)]
     return float(np.sqrt(np.mean(known**2))) if len(known) >= 10 else 0.28 + 0.27 / horizon

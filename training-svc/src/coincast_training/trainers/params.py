@@ -1,4 +1,4 @@
-"""Reads the parameters of a recipe into its typed form, with errors that name the field and the fix."""
+"""Read the parameters of a recipe into its typed form, with errors that name the field and the fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ W = TypeVar("W", bound="WalkParams")
 
 
 class WalkParams(BaseModel):
-    """What every recipe's settings say of its horizons and of its walk-forward days.
+    """Parameters of every recipe: its horizons and its walk-forward days.
 
     anchors are the horizons fitted (days), mean_anchors those of them that also forecast a mean. first_test
     and step_days fix the test days; without them `folds` divide the later half. rolling_days bounds the
@@ -38,7 +38,7 @@ class WalkParams(BaseModel):
     @classmethod
     def _rising(cls, days: tuple[int, ...]) -> tuple[int, ...]:
         if not days or list(days) != sorted(set(days)) or days[0] < 1 or days[-1] > MAX_HORIZON_DAYS:
-            raise ValueError(f"must be rising days from 1 to {MAX_HORIZON_DAYS}")
+            raise ValueError(f"must be increasing days from 1 to {MAX_HORIZON_DAYS}")
         return days
 
     @model_validator(mode="after")
@@ -49,8 +49,10 @@ class WalkParams(BaseModel):
 
 
 def for_span(params: W, days: int) -> W:
-    """The recipe with the anchors that so many days can teach. Raises ValueError where not even the
-    shortest can.
+    """Return the recipe with the anchors that a history of so many days supports.
+
+    Raises:
+        ValueError: The history is too short for the shortest anchor.
     """
     anchors = tuple(h for h in params.anchors if days >= 60 + 4 * h)
     if not anchors:
@@ -60,9 +62,7 @@ def for_span(params: W, days: int) -> W:
 
 
 def read_params(kind: type[P], raw: Mapping[str, Any], *, model: str) -> P:
-    """The typed parameters. Raises ValueError that names every wrong field, what it was and what it must
-    be.
-    """
+    """Return the typed parameters. Raises ValueError that names every wrong field, its value and the fix."""
     try:
         return kind.model_validate(dict(raw))
     except ValidationError as error:
@@ -73,12 +73,12 @@ def read_params(kind: type[P], raw: Mapping[str, Any], *, model: str) -> P:
 def _fault(kind: type[BaseModel], fault: Any) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"{where} is not a parameter (there are {', '.join(sorted(kind.model_fields))})"
+        return f"{where} is not a parameter (known are {', '.join(sorted(kind.model_fields))})"
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, level by level."""
+    """Return `over` merged into `base`, level by level."""
     out = dict(base)
     for name, value in over.items():
         inner = out.get(name)

@@ -1,4 +1,4 @@
-"""The days a fit may know, and the line of volatility that every model of returns stands on."""
+"""Training window, and the volatility line that all return models are based on."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ class Window:
     last_close: np.datetime64
 
     def known(self, rows: Rows, horizon: int) -> np.ndarray:
-        """Positions of the rows in the window whose target at a horizon had ended."""
+        """Return the positions of rows in the window whose target at a horizon had ended."""
         ended = rows.origins + np.timedelta64(horizon, "D") <= self.last_close
         return np.flatnonzero((rows.origins >= self.first) & ended)
 
     def divided(self, later_share: float) -> tuple[Window, Window]:
-        """The earlier part and the later block; no target of the one reaches into the other."""
+        """Return the earlier part and the later block; no target of the earlier reaches into the later."""
         days = int((self.last_close - self.first).astype(int))
         start = self.last_close - np.timedelta64(max(min(30, days // 4), round(later_share * days)), "D")
         return Window(self.first, start - np.timedelta64(1, "D")), Window(start, self.last_close)
 
 
 def volatility_ahead(rows: Rows, anchors: tuple[int, ...]) -> Floats:
-    """Log volatility to come at the anchors, (N, A), NaN where the days have not come."""
+    """Return the log volatility ahead at the anchors, (N, A); NaN where the days have not come."""
     return np.stack([rows.log_volatility[:, rows.column(h)] for h in anchors], axis=1)
 
 
 def line_of(rows: Rows, anchors: tuple[int, ...], window: Window, ridge_rows: float) -> HarLine:
-    """The HAR line, fitted on the targets that had ended in a window."""
+    """Return the HAR line, fitted on the targets that had ended in a window."""
     ahead = volatility_ahead(rows, anchors)
     targets = np.full_like(ahead, np.nan)
     for j, h in enumerate(anchors):

@@ -1,4 +1,4 @@
-"""The pooled training table: one row a coin and origin, features beside targets."""
+"""Pooled training table: one row for each coin and origin, features beside targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from coincast_modelkit.intervals.regimes import Regimes, volatility_regimes
 from coincast_modelkit.targets import log_returns_ahead, log_volatility_ahead
 from coincast_modelkit.volatility import daily_variance
 
-# With fewer reference coins than this the market's own features would not be the market's.
+# With fewer reference coins than this the market features would not describe the market.
 MIN_REFERENCE_COINS = 4
 _OF_THE_MARKET = ("market_", "relative_return_", "volatility_against_market_")
 
@@ -43,24 +43,24 @@ class Rows:
         return len(self.origins)
 
     def column(self, horizon: int) -> int:
-        """Where a horizon stands among the targets."""
+        """Return the column of a horizon among the targets."""
         return self.horizons.index(horizon)
 
 
 class RowSource(Protocol):
-    """What has a table: built already, or when it is asked for."""
+    """Source of a table, built already or on first use."""
 
     @property
     def rows(self) -> Rows:
-        """The table."""
+        """Return the table."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows that are built where they are first asked for.
+    """Rows that are built on first use.
 
-    What travels to a worker is the candles: the rows are twenty times their size, and soon built again.
+    Workers receive the candles: the rows are twenty times their size, and quickly built again.
     """
 
     panel: Panel
@@ -70,7 +70,7 @@ class Table:
 
     @cached_property
     def rows(self) -> Rows:
-        """The table. Raises ValueError where no coin has a row."""
+        """Return the table. Raises ValueError if no coin has a row."""
         return build_rows(self.panel, self.reference, self.spec, self.horizons)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -78,7 +78,7 @@ class Table:
 
 
 def choose_spec(reference: Panel) -> FeatureSpec:
-    """All features, or all but the market's own where too few reference coins are at hand."""
+    """Return all features, or all but the market features if too few reference coins are available."""
     spec = spec_of()
     if sum(coin in reference for coin in REFERENCE_COINS) >= MIN_REFERENCE_COINS:
         return spec
@@ -86,7 +86,7 @@ def choose_spec(reference: Panel) -> FeatureSpec:
 
 
 def build_rows(panel: Panel, reference: Panel, spec: FeatureSpec, horizons: Sequence[int]) -> Rows:
-    """The table of a panel; rows before a coin's third day of volatility are left out.
+    """Return the table of a panel; rows before a coin's third day of volatility are left out.
 
     Raises ValueError where no coin has a row.
     """

@@ -1,6 +1,6 @@
-"""Walking any recipe forward: fit on every window, then correct each by what went before it, in order.
+"""Walk any recipe forward: fit every window, then correct each by the folds before it, in order.
 
-The fits know nothing of one another, so they may run anywhere; what they teach is put together here.
+The fits are independent, so they may run anywhere; the corrections are combined here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Fitted(Protocol):
     """A recipe fitted on a window, not yet corrected."""
 
     def outputs(self, rows: Rows, at: np.ndarray) -> Outputs:
-        """Uncorrected outputs on some rows."""
+        """Return uncorrected outputs on some rows."""
         ...
 
 
@@ -41,21 +41,21 @@ F_co = TypeVar("F_co", bound=Fitted, covariant=True)
 
 
 class Recipe(Protocol[F_co]):
-    """What fits any window of one table, in this process or where it was sent."""
+    """Fits any window of one table, in this process or in a worker."""
 
     @property
     def rows(self) -> Rows:
-        """The table."""
+        """Return the table."""
         ...
 
     def fit(self, window: Window) -> tuple[F_co, Outputs]:
-        """Fits on a window, and gives the outputs on its later block, which correct the first fold alone."""
+        """Fit a window and return the outputs on its later block, which correct only the first fold."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walked(Generic[F]):
-    """A recipe fitted on all days, what its walk taught, and the forecasts made on the way."""
+    """A recipe fitted on all days, the corrections of its walk, and the forecasts made on the way."""
 
     fitted: F
     later: Outputs
@@ -65,7 +65,7 @@ class Walked(Generic[F]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part(Generic[F]):
-    """What one window gave: outputs on a fold's test days, or what was fitted on all days."""
+    """Result of one window: outputs on a fold's test days, or the fit on all days."""
 
     fitted: F | None
     outputs: Outputs | None
@@ -73,7 +73,7 @@ class _Part(Generic[F]):
 
 
 def folds_of(rows: Rows, params: WalkParams) -> list[Fold]:
-    """The folds of a table: its later half in equal parts, or the days that the settings name."""
+    """Return the folds of a table: its later half in equal parts, or the days that the settings name."""
     first, last = rows.origins.min(), rows.origins.max()
     days = (last - first).astype(int) + 1
     begin = first + np.timedelta64(max(days // 2, min(days * 7 // 10, 120)), "D")
@@ -93,17 +93,17 @@ def folds_of(rows: Rows, params: WalkParams) -> list[Fold]:
 
 
 def walk(recipe: Recipe[F], params: WalkParams, *, executor: Executor, progress: Progress) -> Walked[F]:
-    """Fits on all days and, where the settings ask for it, fold after fold before."""
+    """Fit on all days and, if the settings ask for it, fold after fold before."""
     rows = recipe.rows
     folds = folds_of(rows, params) if params.walk_forward else []
     whole = Window(rows.origins.min(), rows.origins.max())
     tasks = [*((_window_of(fold), fold) for fold in folds), (whole, None)]
 
-    def heard(done: int) -> None:
+    def on_done(done: int) -> None:
         progress(done / len(tasks), f"fitted {done} of {len(tasks)} windows")
 
-    # The longest window first: begun last, it would be waited for alone.
-    parts = executor.map(_fit_part, recipe, tasks[::-1], heard=heard)[::-1]
+    # The longest window first: started last, it alone would delay the end.
+    parts = executor.map(_fit_part, recipe, tasks[::-1], on_done=on_done)[::-1]
     known = Calibration(rows, params.anchors, params.mean_anchors)
     quantiles = []
     for (window, _), part in zip(tasks, parts, strict=True):
@@ -116,12 +116,12 @@ def walk(recipe: Recipe[F], params: WalkParams, *, executor: Executor, progress:
 
 
 def _window_of(fold: Fold) -> Window:
-    """A target may end on the day before the first test origin, and no later: see Fold."""
+    """Return the window of a fold: its targets end before the first test origin, see Fold."""
     return Window(fold.train_from, fold.test_from - DAY)
 
 
 def _fit_part(recipe: Recipe[F], task: tuple[Window, Fold | None]) -> _Part[F]:
-    """One window; what was fitted for a fold is left behind once it has spoken."""
+    """Fit one window; only the outputs of a fold are returned, its fit is dropped."""
     window, fold = task
     fitted, later = recipe.fit(window)
     if fold is None:
@@ -131,7 +131,7 @@ def _fit_part(recipe: Recipe[F], task: tuple[Window, Fold | None]) -> _Part[F]:
 
 
 def quantiles_of(rows: Rows, outputs: Outputs, corrections: Corrections, params: WalkParams) -> Floats:
-    """Log-return quantiles (m, H, Q) at RECORD_HORIZONS from outputs of m rows."""
+    """Return log-return quantiles (m, H, Q) at RECORD_HORIZONS from outputs of m rows."""
     form = LocationScale(params.anchors, params.mean_anchors, corrections.shape)
     at_anchors = outputs.line + corrections.volatility_weights * outputs.extra
     scores = corrections.mean_weights * outputs.scores
@@ -141,7 +141,7 @@ def quantiles_of(rows: Rows, outputs: Outputs, corrections: Corrections, params:
 
 
 def _joined(rows: Rows, positions: Sequence[np.ndarray], forecasts: Sequence[Floats]) -> WalkForward:
-    """One record of all folds: a row a coin, origin and horizon whose day has come."""
+    """Join all folds into one record: a row for each coin, origin and horizon whose day has come."""
     shape = (0, len(RECORD_HORIZONS), len(PROBABILITIES))
     at = np.concatenate([*positions, np.array([], dtype=np.int64)])
     quantiles = np.concatenate([*forecasts, np.empty(shape)])

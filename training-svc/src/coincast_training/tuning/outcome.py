@@ -1,4 +1,4 @@
-"""What a study found."""
+"""Result of a tuning study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coincast_training.tuning.space import Params
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What the study found: parameters to fit with, and the path that led there."""
+    """Parameters to fit with, and how the study found them."""
 
     parameters: Params
     best_value: float
@@ -20,7 +20,7 @@ class Tuning:
     window: tuple[str, str]
 
     def summary(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Return the summary for the manifest."""
         return {
             "objective": "mean CRPS over horizons, each over the square root of its days",
             "window": list(self.window),

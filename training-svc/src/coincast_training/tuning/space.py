@@ -1,4 +1,4 @@
-"""What the tuner may choose, model by model."""
+"""Search space of the tuner, for each model."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ SPACES: dict[str, Callable[[Trial], Params]] = {
     "ml_ensemble": _ml_ensemble,
     "lstm": _lstm,
 }
-# A fold needs the fitted model alone; its own walk-forward record would be made in vain, and a dozen networks
-# a fold would take the ensemble from seconds to minutes for a tenth of a percent.
+# A fold needs only the fitted model: its walk-forward record would be unused, and a dozen networks per fold
+# would take the ensemble from seconds to minutes for a tenth of a percent.
 FOLD_PARAMS: dict[str, Params] = {
     "lightgbm": {"walk_forward": False},
     "lstm": {"walk_forward": False},
     "ml_ensemble": {"lstm": {"use": "off"}},
 }
-# What a report has to say of that.
+# Note on that for the report.
 FOLD_NOTES = {
     "ml_ensemble": "Every fold was fitted without the ensemble's network (lstm: off), which would take "
     "minutes each; a trained version has it where its recipe says so."
@@ -58,7 +58,7 @@ FOLD_NOTES = {
 
 
 def suggested(model: str, trial: Trial, base: Mapping[str, Any]) -> Params:
-    """The base with what the trial chooses."""
+    """Return the base with the values that the trial suggests."""
     if model not in SPACES:
         raise InvalidInput(f"{model} cannot be tuned; {', '.join(SPACES)} can.", field="tune_trials")
     return merged(base, SPACES[model](trial))

@@ -1,4 +1,4 @@
-"""One study: batches of trials, fold by fold, the hopeless ones pruned; every step on disk."""
+"""Run a tuning study: batches of trials, fold by fold, with pruning; every step is saved to disk."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MIN_DAYS = 400
 
 
 def tune(
-    ground: TrainingData,
+    data: TrainingData,
     *,
     model: str,
     base: Mapping[str, Any],
@@ -47,24 +47,26 @@ def tune(
     folder: Path,
     progress: Progress,
 ) -> Tuning:
-    """Chooses parameters on the earlier half of the history, so that the record of the later half stays out
-    of sample.
+    """Choose parameters on the earlier half of the history, so that the record stays out of sample.
 
-    Interrupted and called again with the same folder it goes on, where data, base, seed and code are the
-    same; the result is the same, and the same wherever the folds ran. The base parameters stay where no trial
-    beats them. Raises `NotReady` where the history is too short.
+    Called again with the same folder after an interruption it continues, if data, base, seed and code are the
+    same. The result does not depend on interruptions or on where the folds ran. The base parameters remain if
+    no trial is better.
+
+    Raises:
+        NotReady: The history is too short.
     """
-    ground, folds = tuning_folds(ground)
+    data, folds = tuning_folds(data)
     folder.mkdir(parents=True, exist_ok=True)
-    study = _open_study(folder / f"{_fingerprint(ground, base, seed)}.log", model)
+    study = _open_study(folder / f"{_fingerprint(data, base, seed)}.log", model)
     if "base_value" not in study.user_attrs:
         tasks = [_task(model, dict(base), seed, fold) for fold in folds]
-        study.set_user_attr("base_value", float(np.mean(executor.map(score_fold, ground, tasks))))
+        study.set_user_attr("base_value", float(np.mean(executor.map(score_fold, data, tasks))))
     while (done := len(_ended(study))) < trials:
         _batch(
             study,
             min(BATCH, trials - done),
-            ground,
+            data,
             folds,
             model=model,
             base=base,
@@ -80,17 +82,17 @@ def tune(
     return tuning
 
 
-def tuning_folds(ground: TrainingData) -> tuple[TrainingData, list[Fold]]:
-    """The earlier half of the days, and the last three spans of 60 of them as test."""
-    first = min(candles.dates[0] for candles in ground.panel.values())
-    last = max(candles.dates[-1] for candles in ground.panel.values())
+def tuning_folds(data: TrainingData) -> tuple[TrainingData, list[Fold]]:
+    """Return the earlier half of the days, and the last three spans of 60 of them as test."""
+    first = min(candles.dates[0] for candles in data.panel.values())
+    last = max(candles.dates[-1] for candles in data.panel.values())
     days = int((last - first).astype(int)) + 1
     if days < MIN_DAYS:
         raise NotReady(
-            f"Tuning needs {MIN_DAYS} days of history, half of which it leaves alone; there are {days}."
+            f"Tuning needs {MIN_DAYS} days of history, half of which it does not use; there are {days}."
         )
     middle = first + np.timedelta64(days // 2 - 1, "D")
-    early = TrainingData(cut(ground.panel, None, middle), cut(ground.reference, None, middle), ground.source)
+    early = TrainingData(cut(data.panel, None, middle), cut(data.reference, None, middle), data.source)
     span = min(FOLD_DAYS, days // 2 // 6)
     folds = []
     for number in range(FOLDS, 0, -1):
@@ -106,11 +108,11 @@ def tuning_folds(ground: TrainingData) -> tuple[TrainingData, list[Fold]]:
     return early, folds
 
 
-def _fingerprint(ground: TrainingData, base: Mapping[str, Any], seed: int) -> str:
-    """What decides the value of a trial: a study of anything else must not be gone on with."""
-    parts = [data_window(panel).sha256 for panel in (ground.panel, ground.reference) if panel]
-    told = json.dumps([*parts, base, seed, code_version()], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+def _fingerprint(data: TrainingData, base: Mapping[str, Any], seed: int) -> str:
+    """Return a digest of what affects the value of a trial; another study must not be continued."""
+    parts = [data_window(panel).sha256 for panel in (data.panel, data.reference) if panel]
+    inputs = json.dumps([*parts, base, seed, code_version()], sort_keys=True)
+    return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 
 def _open_study(path: Path, model: str) -> optuna.Study:
@@ -124,7 +126,7 @@ def _open_study(path: Path, model: str) -> optuna.Study:
         pruner=MedianPruner(n_startup_trials=BATCH, n_warmup_steps=0),
     )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)  # an earlier life was in the middle of it
+        study.tell(trial.number, state=TrialState.FAIL)  # an earlier process was interrupted within it
     return study
 
 
@@ -135,7 +137,7 @@ def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 def _batch(
     study: optuna.Study,
     size: int,
-    ground: TrainingData,
+    data: TrainingData,
     folds: list[Fold],
     *,
     model: str,
@@ -143,26 +145,27 @@ def _batch(
     seed: int,
     executor: Executor,
 ) -> None:
-    """Asks a batch and takes it through the folds together; the sampler's seed depends on what has ended
-    alone.
+    """Suggest a batch of trials and run it through the folds.
+
+    The sampler's seed depends only on the trials that have ended.
     """
     ended = len(_ended(study))
     study.sampler = TPESampler(seed=seed * 1000 + ended, n_startup_trials=2 * BATCH, constant_liar=True)
-    asked = [study.ask() for _ in range(size)]
+    batch = [study.ask() for _ in range(size)]
     params = {}
-    for trial in asked:
+    for trial in batch:
         params[trial.number] = suggested(model, trial, base)
         trial.set_user_attr("parameters", params[trial.number])
-    values: dict[int, list[float]] = {trial.number: [] for trial in asked}
-    alive = list(asked)
+    values: dict[int, list[float]] = {trial.number: [] for trial in batch}
+    alive = list(batch)
     for step, fold in enumerate(folds):
         tasks = [_task(model, params[trial.number], seed, fold) for trial in alive]
-        scores = executor.map(score_fold, ground, tasks)
+        scores = executor.map(score_fold, data, tasks)
         for trial, score in zip(alive, scores, strict=True):
             values[trial.number].append(score)
             trial.report(float(np.mean(values[trial.number])), step)
         alive = [trial for trial in alive if _goes_on(trial, step, len(folds))]
-    for trial in asked:
+    for trial in batch:
         state = TrialState.COMPLETE if trial in alive else TrialState.PRUNED
         value = float(np.mean(values[trial.number]))
         study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
@@ -176,14 +179,15 @@ def _task(model: str, params: Params, seed: int, fold: Fold) -> FoldTask:
     return FoldTask(model, merged(params, FOLD_PARAMS.get(model, {})), seed, fold, HORIZONS)
 
 
-def score_fold(ground: TrainingData, task: FoldTask) -> float:
-    """What the tuner minimises on one fold."""
-    return objective(run_fold(ground, task).out_of_sample)
+def score_fold(data: TrainingData, task: FoldTask) -> float:
+    """Return the objective on one fold."""
+    return objective(run_fold(data, task).out_of_sample)
 
 
 def objective(forecast: WalkForward) -> float:
-    """Mean over horizons of the mean CRPS over the square root of the days, so that each horizon weighs
-    alike.
+    """Return the mean over horizons of the mean CRPS over the square root of the days.
+
+    The root gives each horizon the same weight.
     """
     loss = losses.crps(forecast)
     horizons = np.unique(forecast.horizons)
@@ -202,13 +206,13 @@ def _result(study: optuna.Study, base: Mapping[str, Any], folds: list[Fold]) -> 
         parameters=best.user_attrs["parameters"] if best is not None and won else dict(base),
         best_value=float(best.value) if best is not None and best.value is not None else base_value,
         base_value=base_value,
-        trials=tuple(_told(trial) for trial in ended),
+        trials=tuple(_trial_values(trial) for trial in ended),
         importance=_importance(study, len(complete)),
         window=(str(folds[0].test_from), str(folds[-1].test_to)),
     )
 
 
-def _told(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+def _trial_values(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name.lower(),
@@ -218,7 +222,7 @@ def _told(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 
 def _importance(study: optuna.Study, complete: int) -> dict[str, float]:
-    """How much of the variation each parameter explains; nothing where the trials are too few or alike."""
+    """Return the share of the variation that each parameter explains; empty if there are too few trials."""
     if complete < BATCH:
         return {}
     try:

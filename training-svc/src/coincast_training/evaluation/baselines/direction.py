@@ -1,6 +1,6 @@
-"""Direction, several seeds at once: LightGBM's raw mean of the scaled return, and the one-day reversal rule.
+"""Direction over several seeds: LightGBM's raw mean of the scaled return, and the one-day reversal rule.
 
-Neither is a model of the product. They are here because a lucky seed looks like skill: all of them are shown.
+Neither is a model of the product. All seeds are shown, because a lucky seed looks like skill.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROUNDS = 60
 
 
 def walk_mean(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """`mean_lightgbm_seed<n>` at every horizon, and `reversal`."""
+    """Return `mean_lightgbm_seed<n>` at every horizon, and `reversal`."""
     coins = rows_of(panel, {**plan.reference, **panel}, DEFAULT_SPEC)
     parts = [_reversal(panel, plan)]
     cuts = plan.cuts(REFIT_DAYS)
@@ -91,7 +91,7 @@ def _params(seed: int) -> dict[str, object]:
 
 
 def _reversal(panel: Panel, plan: EvaluationPlan) -> Rows:
-    """Tomorrow's sign is the opposite of today's, surer the larger the move; the point is the last price."""
+    """Forecast the opposite of today's sign, more surely for a larger move; the point is the last price."""
     parts = []
     for coin, candles in panel.items():
         at = origins_of(candles, plan)

@@ -1,9 +1,9 @@
 """GARCH baselines by arch: normal GARCH(1,1), and GARCH(1,1)-t with filtered historical simulation.
 
-Parameters by arch on an expanding window at every cut; the filter and the simulation are vectorised
-here, since one forecast a day by arch would take hours. Barone-Adesi et al. 1999, with residuals
-mirrored: a drift
-read off the residuals costs 3 % of CRPS at thirty days, and the baseline is to be the strong one.
+Parameters are estimated by arch on an expanding window at every cut; the filter and the simulation are
+vectorised here, since one forecast a day by arch would take hours. After Barone-Adesi et al. 1999, with
+mirrored residuals: a drift estimated from the residuals costs 3 % of CRPS at thirty days, and the baseline is
+to be a strong one.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Parameters:
     beta: float
 
     def filtered(self, returns: Floats, start: float) -> Floats:
-        """Conditional variances (n + 1,): entry t is known before return t."""
+        """Return conditional variances (n + 1,): entry t is known before return t."""
         drive = self.omega + self.alpha * returns**2
         later = lfilter([1.0], [1.0, -self.beta], drive, zi=[self.beta * start])[0]
         return np.concatenate([[start], later])
 
     def sums(self, tomorrow: Floats, horizon: int) -> Floats:
-        """Expected variance of the return over a horizon, from tomorrow's variance (n,)."""
+        """Return the expected variance of the return over a horizon, from tomorrow's variance (n,)."""
         total, step = np.zeros_like(tomorrow), tomorrow
         for _ in range(horizon):
             total = total + step
@@ -56,7 +56,7 @@ class Parameters:
 
 
 def fit_parameters(returns: Floats, distribution: Literal["normal", "t"]) -> Parameters:
-    """arch's estimate on returns in percent (n,)."""
+    """Estimate the parameters by arch on returns in percent (n,)."""
     from arch import arch_model  # noqa: PLC0415 - slow to import
 
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def fit_parameters(returns: Floats, distribution: Literal["normal", "t"]) -> Par
 
 
 def walk_garch(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """`garch_normal` and `garch_t_fhs` of every coin with MIN_RETURNS returns."""
+    """Forecast every coin with MIN_RETURNS returns by `garch_normal` and `garch_t_fhs`."""
     parts = []
     for i, candles in enumerate(panel.values()):
         for cut in plan.cuts():
@@ -113,7 +113,7 @@ def _one_cut(candles: Candles, plan: EvaluationPlan, cut: np.datetime64) -> list
 def _simulated(
     found: Parameters, known: Floats, variances: Floats, tomorrow: Floats, plan: EvaluationPlan
 ) -> list[Floats]:
-    """Quantiles (n, Q) at each horizon from paths of mirrored standardised residuals."""
+    """Return quantiles (n, Q) at each horizon from paths of mirrored standardised residuals."""
     residuals = (known / np.sqrt(variances[: len(known)]))[BURN_IN:]
     rng = np.random.default_rng(plan.seed)
     longest = max(plan.horizons)

@@ -1,5 +1,6 @@
-"""Corsi's HAR on range volatility, pooled over coins, with empirical residuals: the rule for volatility up
-or down.
+"""Corsi's HAR on range volatility, pooled over coins, with empirical residuals.
+
+It is the rule for the direction of volatility.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MIN_ROWS = 60
 
 
 def realised_ahead(candles: Candles, horizon: int) -> Floats:
-    """Variance summed over the coming horizon, (n,), NaN where it is not over yet."""
+    """Return the variance summed over the coming horizon, (n,); NaN where it has not ended."""
     out = np.full(len(candles), np.nan)
     if len(candles) > horizon:
         out[:-horizon] = np.convolve(daily_variance(candles), np.ones(horizon), mode="valid")[1:]
@@ -35,19 +36,22 @@ def realised_ahead(candles: Candles, horizon: int) -> Floats:
 
 
 def trailing_log(candles: Candles, horizon: int) -> Floats:
-    """Log of the daily volatility realised over the last max(7, h) days, (n,)."""
+    """Return the log of the daily volatility realised over the last max(7, h) days, (n,)."""
     return 0.5 * k.log_of(k.rolling_mean(daily_variance(candles), max(TRAILING_MIN_DAYS, horizon)))
 
 
 def _terms(candles: Candles) -> Floats:
-    """The design (n, 4): a constant and the log volatilities of SPANS."""
+    """Return the design (n, 4): a constant and the log volatilities of SPANS."""
     variance = daily_variance(candles)
     spans = [0.5 * k.log_of(k.rolling_mean(variance, n)) for n in SPANS]
     return np.column_stack([np.ones(len(candles)), *spans])
 
 
 def walk_har(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """Refitted on every cut on what was known by then. Raises ValueError where it could never be fitted."""
+    """Forecast with refits on every cut on what was known by then.
+
+    Raises ValueError if no fit was possible.
+    """
     terms = {coin: _terms(candles) for coin, candles in panel.items()}
     parts = []
     for j, h in enumerate(plan.horizons):

@@ -1,7 +1,7 @@
-"""Peers in the same run: statsforecast's automatic models and mlforecast, on every eighth day.
+"""Reference models in the same run: statsforecast's automatic models and mlforecast, on every eighth day.
 
-They are fitted anew on each of those days, which is what they are made for and what makes them slow; their
-figures are therefore compared with the random walk on the same days only.
+They are refitted on each of those days, as they are designed to be, which makes them slow; their figures are
+therefore compared with the random walk on the same days only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = {"AutoETS": "auto_ets", "AutoARIMA": "auto_arima", "AutoTheta": "auto_th
 
 
 def walk_statsforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """AutoETS, AutoARIMA and AutoTheta on the log price of the last WINDOW_DAYS days."""
+    """Forecast by AutoETS, AutoARIMA and AutoTheta on the log price of the last WINDOW_DAYS days."""
     from statsforecast import StatsForecast  # noqa: PLC0415 - slow to import
     from statsforecast.models import AutoARIMA, AutoETS, AutoTheta  # noqa: PLC0415
 
@@ -53,7 +53,7 @@ def walk_statsforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -
 
 
 def walk_mlforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """mlforecast: LightGBM on lags of the differenced log price, recursive, one model for all coins."""
+    """Forecast by mlforecast: LightGBM on lags of the differenced log price, one model for all coins."""
     import lightgbm  # noqa: PLC0415
     from mlforecast import MLForecast  # noqa: PLC0415 - slow to import
     from mlforecast.lag_transforms import RollingMean, RollingStd  # noqa: PLC0415
@@ -87,7 +87,7 @@ def walk_mlforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> R
 
 
 def _long(panel: Panel, day: np.datetime64, days: int) -> pd.DataFrame:
-    """Log prices of the coins that trade on a day, in the long form both libraries take."""
+    """Return log prices of the coins that trade on a day, in the long form that both libraries take."""
     parts = []
     for coin, candles in panel.items():
         known = candles.until(day).tail(days)
@@ -129,9 +129,7 @@ def _rows(
 
 
 def _quantiles(row: pd.Series[Any], column: str, levels: tuple[int, ...]) -> np.ndarray:
-    """Quantiles (Q,) at PROBABILITIES from the intervals given, straight lines between them in the normal
-    score.
-    """
+    """Return quantiles (Q,) at PROBABILITIES from the given intervals, interpolated in the normal score."""
     from scipy.stats import norm  # noqa: PLC0415
 
     known = {0.5: float(row[column])}

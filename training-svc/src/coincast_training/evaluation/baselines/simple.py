@@ -1,4 +1,4 @@
-"""The baselines everything is held against: last price, averages, trend, and a Gaussian random walk."""
+"""Simple baselines: last price, moving averages, trend, and a Gaussian random walk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GAUSS_DAYS = 60
 
 
 def walk_simple(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """Random walk (point), moving averages, trend line and the rolling-60-day Gaussian random walk."""
+    """Forecast by random walk (point), moving averages, trend line and 60-day Gaussian random walk."""
     parts = []
     for i, (coin, candles) in enumerate(panel.items()):
         at = origins_of(candles, plan)
@@ -46,19 +46,19 @@ def walk_simple(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
 
 
 def origins_of(candles: Candles, plan: EvaluationPlan) -> NDArray[np.int64]:
-    """Rows of a coin on which forecasts are asked for: in the walk, and with enough days behind them."""
+    """Return the rows of a coin to forecast from: in the walk, and with enough days behind them."""
     inside = (candles.dates >= plan.first) & (candles.dates <= plan.last)
     rows = np.flatnonzero(inside)
     return rows[rows >= MIN_HISTORY_DAYS - 1]
 
 
 def _ahead(name: str, value: Floats, price: Floats, horizon: int) -> Floats:
-    """A trend goes on for the horizon; the rest stays where it is."""
+    """Return the value at the horizon: a trend continues, other baselines stay constant."""
     return price * np.exp(value * horizon) if name.startswith("trend") else value
 
 
 def _trend(candles: Candles) -> Floats:
-    """Slope a day of a least-squares line through the last TREND_DAYS log closes, (n,)."""
+    """Return the slope per day of a least-squares line through the last TREND_DAYS log closes, (n,)."""
     x = np.arange(TREND_DAYS) - (TREND_DAYS - 1) / 2
     slope = np.convolve(np.log(candles.close), x[::-1] / (x @ x), mode="valid")
     return np.concatenate([np.full(len(candles) - len(slope), np.nan), slope])

@@ -1,1 +1,1 @@
-"""Scores of forecasts, with metrics of well-kept libraries where they exist."""
+"""Scores of forecasts, by metrics of established libraries where they exist."""

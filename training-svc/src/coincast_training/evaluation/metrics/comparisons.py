@@ -1,4 +1,4 @@
-"""The figures of one model against another on the same coins and days."""
+"""Figures of one model against another on the same coins and days."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 def compare_points(p: Pair) -> dict[str, Any]:
-    """MAPE of both, and the skill of the first against the second."""
+    """Return the MAPE of both, and the skill of the first against the second."""
     mine, other = p.a.absolute_percent[p.in_a], p.b.absolute_percent[p.in_b]
     return {
         "forecasts": len(mine),
@@ -31,7 +31,7 @@ def compare_points(p: Pair) -> dict[str, Any]:
 
 
 def compare_distributions(p: Pair) -> dict[str, Any]:
-    """CRPS and Winkler skill of the first against the second, and on how many coins it is ahead."""
+    """Return the CRPS and Winkler skill of the first against the second, and the coins it wins."""
     mine, other = p.a.crps[p.in_a], p.b.crps[p.in_b]
     better = {str(c): skill_percent(mine[p.coins == c], other[p.coins == c]) for c in np.unique(p.coins)}
     return {
@@ -46,7 +46,7 @@ def compare_distributions(p: Pair) -> dict[str, Any]:
 
 
 def compare_volatility(p: Pair) -> dict[str, Any]:
-    """QLIKE gain and the difference in the accuracy of volatility up or down, in points."""
+    """Return the QLIKE gain and the difference in accuracy of the volatility's direction, in points."""
     out: dict[str, Any] = {}
     mine, other = p.a.qlike[p.in_a], p.b.qlike[p.in_b]
     good = np.isfinite(mine) & np.isfinite(other)

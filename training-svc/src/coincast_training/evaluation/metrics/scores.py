@@ -1,4 +1,4 @@
-"""The figures of one model at one horizon, by itself."""
+"""Figures of one model at one horizon."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CALIBRATION = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 
 def point_scores(s: Slice) -> dict[str, float]:
-    """MAPE, MAE, RMSE (both in percent of the last price), R2 of the log return and of the price, MASE."""
+    """Return MAPE, MAE, RMSE (both in percent of the last price), R2 of log return and of price, MASE."""
     actual, point, last = s.outcomes.actual, s.rows.point, s.rows.last_price
     moved = np.log(point / last)
     known = s.outcomes.mean_step > 0
@@ -37,7 +37,7 @@ def point_scores(s: Slice) -> dict[str, float]:
 
 
 def distribution_scores(s: Slice) -> dict[str, Any]:
-    """CRPS, Winkler, pinball, coverage and width over all and by causal volatility tercile."""
+    """Return CRPS, Winkler, pinball, coverage and width over all and by causal volatility tercile."""
     pinball = {
         str(p): float(
             np.mean(scoringrules.quantile_score(s.outcomes.log_return, s.quantile(p), p, backend="numpy"))
@@ -63,7 +63,7 @@ def _width(s: Slice, level: float) -> float:
 
 
 def _widths(s: Slice, level: float) -> Floats:
-    """Width of each interval in percent of the last price, (n,)."""
+    """Return the width of each interval in percent of the last price, (n,)."""
     tail = 0.5 - level / 200
     return np.asarray(100 * (np.exp(s.quantile(1 - tail)) - np.exp(s.quantile(tail))))
 
@@ -84,8 +84,9 @@ def _by_tercile(s: Slice) -> dict[str, dict[str, float]]:
 
 
 def volatility_scores(s: Slice) -> dict[str, Any]:
-    """QLIKE of the variance, also with its level set right beforehand, and accuracy of volatility up or
-    down.
+    """Return the QLIKE of the variance and the accuracy of the volatility's direction.
+
+    QLIKE is also given with its level corrected beforehand.
     """
     out: dict[str, Any] = {}
     good = np.isfinite(s.qlike)
@@ -108,14 +109,15 @@ def volatility_scores(s: Slice) -> dict[str, Any]:
 
 
 def volatility_direction(s: Slice) -> NDArray[np.bool_]:
-    """Whether volatility went the way it was said, (n,)."""
+    """Return whether volatility moved in the forecast direction, (n,)."""
     ended = 0.5 * np.log(s.outcomes.realised / s.horizon)
     return np.asarray((s.rows.volatility_rise > 0.5) == (ended > s.outcomes.trailing))
 
 
 def price_direction(s: Slice) -> dict[str, Any]:
-    """Accuracy of the sign of the return over all days with a view and over the surest quarter; empty
-    without one.
+    """Return the accuracy of the sign of the return, on all forecast days and on the surest quarter.
+
+    Empty if the model forecasts no direction.
     """
     stated = s.rows.price_rise - 0.5
     view = np.where(np.isfinite(stated), stated, np.log(s.rows.point / s.rows.last_price))

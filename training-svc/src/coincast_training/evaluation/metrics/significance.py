@@ -1,8 +1,7 @@
-"""Whether a difference is more than luck: Diebold-Mariano on date means with HAC, and a bootstrap over
-blocks of dates.
+"""Significance of a difference: Diebold-Mariano on date means with HAC, bootstrap over blocks of dates.
 
-Twelve thousand forecasts are not twelve thousand observations: targets overlap and coins move together,
-so both work on the mean of each date and allow for correlation over the horizon.
+Twelve thousand forecasts are not twelve thousand observations: targets overlap and coins move together, so
+both work on the mean of each date and allow for correlation over the horizon.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ MIN_DATES = 12
 
 
 def date_sums(values: Floats, dates: NDArray[np.datetime64]) -> tuple[Floats, Floats]:
-    """Sum and count of values (n,) by date, in the order of the dates."""
+    """Return sum and count of values (n,) by date, in the order of the dates."""
     _, at = np.unique(dates, return_inverse=True)
     return np.asarray(np.bincount(at, weights=values), dtype=np.float64), np.bincount(at).astype(np.float64)
 
 
 def hac_mean(values: Floats, dates: NDArray[np.datetime64], horizon: int) -> tuple[float, float]:
-    """Mean of the date means and its HAC standard error (Newey and West 1987), NaN with too few dates."""
+    """Return the mean of the date means and its HAC standard error (Newey and West 1987); NaN if too few."""
     total, count = date_sums(values, dates)
     means = total / count
     if len(means) < MIN_DATES or np.ptp(means) == 0:
@@ -35,13 +34,13 @@ def hac_mean(values: Floats, dates: NDArray[np.datetime64], horizon: int) -> tup
 
 
 def diebold_mariano(loss: Floats, baseline: Floats, dates: NDArray[np.datetime64], horizon: int) -> float:
-    """The statistic (Diebold and Mariano 1995), above zero where `loss` is smaller; NaN if undefined."""
+    """Return the statistic (Diebold and Mariano 1995), positive where `loss` is smaller; NaN if undefined."""
     mean, error = hac_mean(baseline - loss, dates, horizon)
     return mean / error if error > 0 else float("nan")
 
 
 def skill_percent(loss: Floats, baseline: Floats) -> float:
-    """100 (1 - mean loss / mean baseline)."""
+    """Return 100 (1 - mean loss / mean baseline)."""
     base = float(baseline.mean()) if len(baseline) else 0.0
     return 100 * (1 - float(loss.mean()) / base) if base > 0 else float("nan")
 
@@ -49,7 +48,7 @@ def skill_percent(loss: Floats, baseline: Floats) -> float:
 def ratio_interval(
     upper: Floats, lower: Floats, dates: NDArray[np.datetime64], horizon: int, *, seed: int = 1
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of sum(upper) / sum(lower) over circular blocks of dates (n,)."""
+    """Return the 95 % bootstrap interval of sum(upper) / sum(lower) over circular blocks of dates (n,)."""
     top, _ = date_sums(upper, dates)
     bottom, _ = date_sums(lower, dates)
     if len(top) < MIN_DATES:
@@ -64,6 +63,6 @@ def ratio_interval(
 def skill_interval(
     loss: Floats, baseline: Floats, dates: NDArray[np.datetime64], horizon: int
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of `skill_percent`."""
+    """Return the 95 % bootstrap interval of `skill_percent`."""
     low, high = ratio_interval(loss, baseline, dates, horizon)
     return 100 * (1 - high), 100 * (1 - low)

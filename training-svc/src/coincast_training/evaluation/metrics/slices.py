@@ -1,4 +1,4 @@
-"""One model at one horizon, in a fixed order, with losses computed once."""
+"""Forecasts of one model at one horizon, in a fixed order, with losses computed once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coincast_training.evaluation.outcomes import Outcomes
 from coincast_training.evaluation.rows import Rows
 
 Floats = NDArray[np.float64]
-# CRPS is taken over equally weighted levels, the same for every model.
+# CRPS is computed over equally weighted levels, the same for every model.
 CRPS_LEVELS = (np.arange(100) + 0.5) / 100
 CHUNK = 4000
 
@@ -35,7 +35,7 @@ class Slice:
 
     @cached_property
     def key(self) -> NDArray[np.str_]:
-        """Coin and origin of each row, as one sortable text."""
+        """Return coin and origin of each row as one sortable text."""
         return np.char.add(np.char.add(self.rows.coin, " "), self.rows.origin.astype(np.str_))
 
     @cached_property
@@ -44,12 +44,12 @@ class Slice:
         return bool(len(self)) and bool(np.isfinite(self.rows.quantiles).all())
 
     def quantile(self, probability: float) -> Floats:
-        """Quantile of the log return, (n,)."""
+        """Return a quantile of the log return, (n,)."""
         return quantiles_at(self.rows.quantiles, np.array([probability]))[:, 0]
 
     @cached_property
     def crps(self) -> Floats:
-        """CRPS of the log return, (n,)."""
+        """Return the CRPS of the log return, (n,)."""
         parts = []
         for start in range(0, len(self), CHUNK):
             part = slice(start, start + CHUNK)
@@ -65,7 +65,7 @@ class Slice:
 
     @cached_property
     def winkler(self) -> Floats:
-        """Interval score of the 80 % interval of the log return, (n,)."""
+        """Return the interval score of the 80 % interval of the log return, (n,)."""
         score = scoringrules.interval_score(
             self.outcomes.log_return, self.quantile(0.1), self.quantile(0.9), 0.2, backend="numpy"
         )
@@ -73,26 +73,27 @@ class Slice:
 
     @cached_property
     def absolute_percent(self) -> Floats:
-        """Absolute error of the point in percent of the price that came, (n,)."""
+        """Return the absolute error of the point in percent of the actual price, (n,)."""
         return 100 * np.abs(self.rows.point / self.outcomes.actual - 1)
 
     @cached_property
     def qlike(self) -> Floats:
-        """QLIKE of the forecast variance against the realised one (Patton 2011), (n,), NaN where there is
-        none.
+        """Return the QLIKE of the forecast variance (Patton 2011), (n,).
+
+        It is taken against the realised variance; NaN where there is none.
         """
         share = self.outcomes.realised / self.rows.variance
         return share - np.log(share) - 1
 
     def inside(self, level_percent: float) -> NDArray[np.bool_]:
-        """Whether the outcome fell into the central interval, (n,)."""
+        """Return whether the outcome fell into the central interval, (n,)."""
         tail = 0.5 - level_percent / 200
         r = self.outcomes.log_return
         return (r >= self.quantile(tail)) & (r <= self.quantile(1 - tail))
 
 
 def quantiles_at(table: NDArray[np.floating], wanted: Floats) -> Floats:
-    """Quantiles (n, W) at probabilities (W,) from (n, Q) at PROBABILITIES: linear in the normal score."""
+    """Return quantiles (n, W) at probabilities (W,) from (n, Q), linear in the normal score."""
     known, at = norm.ppf(PROBABILITIES), norm.ppf(wanted)
     left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
     share = (at - known[left]) / (known[left + 1] - known[left])
@@ -100,7 +101,7 @@ def quantiles_at(table: NDArray[np.floating], wanted: Floats) -> Floats:
 
 
 def slices_of(rows: Rows, outcomes: Outcomes) -> dict[tuple[str, int], Slice]:
-    """Every model at every horizon, rows whose outcome is known and whose point is a number."""
+    """Return every model at every horizon; rows have a known outcome and a finite point."""
     good = np.isfinite(outcomes.actual) & np.isfinite(rows.point)
     found = {}
     for model in np.unique(rows.model):
@@ -127,17 +128,17 @@ class Pair:
 
     @property
     def dates(self) -> NDArray[np.datetime64]:
-        """Origins of the shared rows."""
+        """Return the origins of the shared rows."""
         return self.a.rows.origin[self.in_a]
 
     @property
     def coins(self) -> NDArray[np.str_]:
-        """Coins of the shared rows."""
+        """Return the coins of the shared rows."""
         return self.a.rows.coin[self.in_a]
 
 
 def pair(slices: Mapping[tuple[str, int], Slice], a: str, b: str, horizon: int) -> Pair | None:
-    """Two models on the days they share; None where either is absent or they share none."""
+    """Return two models on their shared days; None if either is absent or they share none."""
     if (a, horizon) not in slices or (b, horizon) not in slices:
         return None
     one, two = slices[a, horizon], slices[b, horizon]
@@ -146,5 +147,5 @@ def pair(slices: Mapping[tuple[str, int], Slice], a: str, b: str, horizon: int) 
 
 
 def models_at(slices: Mapping[tuple[str, int], Slice], horizon: int) -> Iterator[Slice]:
-    """Every model at one horizon."""
+    """Yield every model at one horizon."""
     return (s for (_, h), s in slices.items() if h == horizon)

@@ -1,6 +1,4 @@
-"""What a simple strategy would have earned after costs: sized by forecast volatility, or by the sign of a
-view.
-"""
+"""Simulate simple strategies after costs: sized by forecast volatility, or by the sign of a forecast."""
 
 from __future__ import annotations
 
@@ -20,14 +18,14 @@ TARGET_DAILY = 0.4 / np.sqrt(DAYS_A_YEAR)
 
 
 def equity(s: Slice, kind: str) -> pd.Series[float]:
-    """Daily returns after costs of an equally weighted book over the coins, by date of the return.
+    """Return daily returns after costs of an equally weighted book over the coins, by date of the return.
 
-    `hold`: always one; `sized`: 40 % a year over the forecast volatility, at most one; `signed`: plus
-    or minus one by the view on the price. s must be at one day.
+    `hold`: always one; `sized`: 40 % a year over the forecast volatility, at most one; `signed`: plus or
+    minus one by the forecast direction of the price. s must be at one day.
     """
     table = pd.DataFrame({"coin": s.rows.coin, "day": s.rows.origin, "position": _position(s, kind)})
     table["move"] = np.expm1(s.outcomes.log_return)
-    # Peers forecast on every eighth day only; on the others their book is empty, and that counts.
+    # Reference models forecast on every eighth day only; on other days their book is empty, which counts.
     days = pd.date_range(table["day"].min(), table["day"].max(), freq="D", name="day")
     positions = _by_day(table, "position", days)
     count = table.groupby("day")["coin"].count().reindex(days).ffill()
@@ -49,7 +47,7 @@ def _position(s: Slice, kind: str) -> Floats:
 
 
 def strategy_scores(returns: pd.Series[float]) -> dict[str, Any]:
-    """Sharpe, Sortino, maximum drawdown, share of days above zero, growth; by empyrical, 365 days a year."""
+    """Return Sharpe, Sortino, maximum drawdown, share of days above zero and growth, by empyrical."""
     moved = returns[returns != 0]
     return {
         "sharpe": float(empyrical.sharpe_ratio(returns, annualization=DAYS_A_YEAR)),

@@ -1,4 +1,4 @@
-"""Puts the figures together: by model, against baselines and peers, direction, strategy."""
+"""Summarise all figures: by model, against baselines and reference models, direction, strategy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VOLATILITY_BASELINES = ("garch_normal", "garch_t_fhs", "har", "gaussian_rw_60")
 
 
 def summarise(slices: Slices, horizons: Sequence[int]) -> dict[str, Any]:
-    """All figures, keyed by horizon (as text) and model."""
+    """Return all figures, keyed by horizon (as text) and model."""
     return {
         "models": {str(h): {s.model: _of(s) for s in models_at(slices, h)} for h in horizons},
         "against": {str(h): {s.model: _against(slices, s) for s in models_at(slices, h)} for h in horizons},
@@ -74,7 +74,7 @@ def _by_coin(slices: Slices, horizon: int) -> dict[str, dict[str, float]]:
 
 
 def curves(slices: Slices) -> dict[str, Any]:
-    """Daily returns of every strategy at one day: holding, sized by each volatility, signed by each view."""
+    """Return daily returns of every strategy at one day: hold, sized and signed by each model."""
     found = {}
     for s in models_at(slices, 1):
         if s.model == "random_walk":
@@ -87,5 +87,5 @@ def curves(slices: Slices) -> dict[str, Any]:
 
 
 def strategies(slices: Slices) -> dict[str, Any]:
-    """Scores of `curves`; empty where fewer than 30 days were walked."""
+    """Return scores of `curves`; empty if fewer than 30 days were walked."""
     return {name: strategy_scores(returns) for name, returns in curves(slices).items() if len(returns) >= 30}

@@ -1,4 +1,4 @@
-"""The figures demanded of risk answers, each beside what was measured: what must hold, what is aimed at."""
+"""Acceptance criteria of risk answers: each measured figure beside its bound (must) and target (aim)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Range = tuple[float, float]
 
 
 def demanded(results: Results) -> list[dict[str, Any]]:
-    """Return one entry a figure: name, value, must and aim as closed ranges, holds and reaches_aim.
+    """Return one entry for each figure: name, value, must and aim as closed ranges, holds and reaches_aim.
 
     A figure that could not be measured on the chosen days and coins stays in the list, with value None.
     """
@@ -47,8 +47,9 @@ def _at_most(name: str, value: float | None, must: float, aim: float | None) -> 
     return _entry(name, value, (-INFINITY, must), None if aim is None else (-INFINITY, aim))
 
 
-def _get(tree: Any, *path: str) -> Any:
-    for step in path:
+def _get(tree: Any, path: str) -> Any:
+    """Return the value at a path of keys like `models/7/lstm`, or None if a key is missing."""
+    for step in path.split("/"):
         if not isinstance(tree, Mapping) or step not in tree:
             return None
         tree = tree[step]
@@ -64,12 +65,12 @@ def _coverage(r: Results) -> Iterator[dict[str, Any]]:
     aim = _three(((4.5, 5.6), (2.0, 3.0), (0.7, 1.3)))
     for group, name in (("equal", "equal weight"), ("long_only", "200 long-only"), ("bitcoin", "bitcoin")):
         for level in LEVELS:
-            value = _get(r, "var", "1", "groups", group, level, "hits_percent")
+            value = _get(r, f"var/1/groups/{group}/{level}/hits_percent")
             yield _entry(f"{name}: exceedances at {level} %, 1 d, %", value, must[level], aim[level])
     must = _three(((4.4, 5.6), (1.9, 3.1), (0.6, 1.4)))
     aim = _three(((4.7, 5.3), (2.2, 2.8), (0.8, 1.2)))
     for level in LEVELS:
-        found = _get(r, "var", "1", "groups", "long_short", level)
+        found = _get(r, f"var/1/groups/long_short/{level}")
         value = _get(found, "hits_percent")
         yield _entry(f"200 long/short: mean exceedances at {level} %, 1 d, %", value, must[level], aim[level])
         value = _get(found, "kupiec_rejects_percent")
@@ -77,7 +78,7 @@ def _coverage(r: Results) -> Iterator[dict[str, Any]]:
     must = _three(((2.5, 7.0), (1.0, 4.0), (0.0, 2.0)))
     aim = _three(((3.5, 6.0), (1.5, 3.2), (0.4, 1.5)))
     for level in LEVELS:
-        value = _get(r, "var", "7", "groups", "equal", level, "hits_percent")
+        value = _get(r, f"var/7/groups/equal/{level}/hits_percent")
         yield _entry(f"equal weight: exceedances at {level} %, 7 d, %", value, must[level], aim[level])
 
 
@@ -90,13 +91,13 @@ def _tail_losses(r: Results) -> Iterator[dict[str, Any]]:
     }
     for group, name in names.items():
         for level in LEVELS:
-            value = _get(r, "var", "1", "groups", group, level, "loss_over_es")
+            value = _get(r, f"var/1/groups/{group}/{level}/loss_over_es")
             yield _entry(f"{name}: loss over ES on hits at {level} %, 1 d", value, (0.90, 1.12), (0.95, 1.06))
 
 
 def _pinball(r: Results) -> Iterator[dict[str, Any]]:
     def gain(horizon: str, peer: str, group: str, level: str, what: str = "pinball_gain_percent") -> Any:
-        return _get(r, "var", horizon, "against", peer, group, level, what)
+        return _get(r, f"var/{horizon}/against/{peer}/{group}/{level}/{what}")
 
     for level, must, aim in zip(LEVELS, (4.0, 5.5, 5.5), (6.0, 9.0, 11.0), strict=True):
         name = f"long/short: pinball gain over HS 250 at {level} %, 1 d"
@@ -121,7 +122,7 @@ def _touch(r: Results) -> Iterator[dict[str, Any]]:
     bounds = {"1": (4.8, 6.0), "3": (3.0, 4.2), "7": (1.9, 3.1), "14": (1.3, 2.7)}
     tail_aims = {"1": 0.2, "3": 0.3, "7": 0.5, "14": 0.6}
     for h, (must, aim) in bounds.items():
-        found = _get(r, "touch", h)
+        found = _get(r, f"touch/{h}")
         value = _get(found, "brier_skill_percent")
         yield _at_least(f"touch: Brier skill over lognormal, {h} d, %", value, must, aim)
         value = _get(found, "diebold_mariano")
@@ -145,23 +146,23 @@ def _joint(r: Results) -> Iterator[dict[str, Any]]:
         ("ewma", "EWMA", 0.3, 1.0),
     )
     for method, title, must, aim in rows:
-        value = _get(r, "joint", "energy", method, "gain_percent")
+        value = _get(r, f"joint/energy/{method}/gain_percent")
         yield _at_least(f"joint paths: energy gain over {title}, %", value, must, aim)
-    value = _get(r, "joint", "energy", "gaussian_copula", "gain_percent")
+    value = _get(r, "joint/energy/gaussian_copula/gain_percent")
     yield _at_least("joint paths: energy gain over a Gaussian copula, %", value, -0.1, 0.1)
-    value = _get(r, "joint", "variogram", "gaussian_copula", "gain_percent")
+    value = _get(r, "joint/variogram/gaussian_copula/gain_percent")
     yield _at_least("joint paths: variogram gain over a Gaussian copula, %", value, 0.0, 0.6)
-    falls = _get(r, "joint", "falls")
+    falls = _get(r, "joint/falls")
     value = None if falls is None else falls["forecast_percent"] - falls["observed_percent"]
     coins = "" if falls is None else f" of {falls['coins']}"
     name = f"chance that one{coins} coins closes below -5 %"
     yield _entry(f"{name}: forecast minus observed, points", value, (-2.5, 2.5), (-1.2, 1.2))
-    value = _get(falls, "over_flipped", "gain_percent")
+    value = _get(falls, "over_flipped/gain_percent")
     yield _at_least(f"{name}: Brier gain over flipped signs, %", value, 1.0, 3.0)
 
 
 def _exact(r: Results) -> Iterator[dict[str, Any]]:
-    value = _get(r, "var", "components_sum_off")
+    value = _get(r, "var/components_sum_off")
     yield _at_most("components of ES off from the whole, share of the holdings", value, 1e-9, 1e-12)
     value = _get(r, "milliseconds")
     yield _at_most("1,000 paths x 10 coins x 7 days, ms of processor time", value, 20.0, 5.0)

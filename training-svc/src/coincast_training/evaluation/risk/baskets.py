@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 LONG_ONLY = LONG_SHORT = 200
-# How many of the long/short baskets GARCH is fitted on.
+# Number of long/short baskets that GARCH is fitted on.
 GARCH_BASKETS = 40
 
 
@@ -26,9 +26,7 @@ class Baskets:
 
 
 def fixed_baskets(coin_ids: tuple[str, ...], seed: int) -> Baskets:
-    """Return equal weight, bitcoin alone (where it is there), random long-only and random long/short
-    baskets.
-    """
+    """Return the baskets: equal weight, bitcoin alone (if present), random long-only and long/short ones."""
     n, rng = len(coin_ids), np.random.default_rng(seed)
     rows = [np.full((1, n), 1 / n)]
     bitcoin = None

@@ -1,6 +1,4 @@
-"""Joint paths against other ways to join the same or other marginals: energy and variogram scores, joint
-falls.
-"""
+"""Compare joint paths with other ways to join marginals: energy and variogram scores, joint falls."""
 
 from __future__ import annotations
 
@@ -32,8 +30,7 @@ VARIOGRAM_METHODS = ("engine", "independent", "gaussian_copula")
 
 @dataclass(frozen=True, eq=False)
 class JointStudy:
-    """Collects scores of 7-day paths of all coins on some days, and the chance that one of the baskets' coins
-    falls.
+    """Collect scores of 7-day paths of all coins, and the chance that one of the baskets' coins falls.
 
     Attributes:
         columns: The coins whose falls are counted, positions in the market.
@@ -48,9 +45,7 @@ class JointStudy:
     falls: list[tuple[int, float, float, float]] = field(default_factory=list)
 
     def add_fall(self, row: int, paths: JointPaths, window: ScenarioWindow, forecasts: Forecasts) -> None:
-        """Add the chance that at least one of the coins closes 5 % lower tomorrow, and that by flipped
-        signs.
-        """
+        """Add the chance that a coin closes 5 % lower tomorrow, and the chance by flipped signs."""
         names = [self.market.coin_ids[i] for i in self.columns]
         at = [paths.index(name) for name in names]
         if row + 1 >= len(self.market.days):
@@ -59,7 +54,7 @@ class JointStudy:
         if not np.isfinite(move).all():
             return
         chance = float((paths.closes[at, 0] <= FALL).any(axis=0).mean())
-        # Flipped signs: each past day counts twice, once mirrored; ranks among the doubled sample.
+        # Flipped signs: each past day counts twice, once mirrored; ranks are among the doubled sample.
         past = window.moves.closes[:, [window.coin_ids.index(n) for n in names], 0].T
         doubled = np.concatenate([past, -past], axis=1)
         order = np.argsort(np.argsort(doubled, axis=1, kind="stable"), axis=1)
@@ -104,7 +99,7 @@ class JointStudy:
         engine: Floats,
         rng: np.random.Generator,
     ) -> Floats:
-        """Normal days with one correlation of the past, summed, in the order of the same marginals."""
+        """Return sums of normal days with one correlation of the past, in the order of the same marginals."""
         moves = np.diff(self.market.log_close[: row + 1, at], axis=0)
         moves = moves[np.isfinite(moves).all(axis=1)][-1000:]
         ranks = np.argsort(np.argsort(moves, axis=0), axis=0)
@@ -120,13 +115,13 @@ class JointStudy:
         return np.take_along_axis(np.sort(engine, axis=2), order, axis=2)
 
     def _historical(self, row: int, at: NDArray[np.int64]) -> Floats:
-        """The last 250 paths of seven days that had ended, (n, 7, 250)."""
+        """Return the last 250 paths of seven days that had ended, (n, 7, 250)."""
         close = self.market.log_close[row - HISTORY - DAYS + 1 : row + 1, at]
         starts = close[:HISTORY]
         return np.stack([close[k : k + HISTORY] - starts for k in range(1, DAYS + 1)]).transpose(2, 0, 1)
 
     def _ewma(self, row: int, at: NDArray[np.int64], count: int, rng: np.random.Generator) -> Floats:
-        """Normal days with an exponentially weighted covariance, (n, 7, count)."""
+        """Return normal days with an exponentially weighted covariance, (n, 7, count)."""
         moves = np.diff(self.market.log_close[row - HISTORY : row + 1, at], axis=0)
         weights = DECAY ** np.arange(len(moves))[::-1]
         covariance = (moves * weights[:, None]).T @ moves / weights.sum()

@@ -20,9 +20,7 @@ def pinball(outcomes: Floats, quantiles: Floats, alpha: float) -> Floats:
 
 
 def fz0(outcomes: Floats, quantiles: Floats, shortfalls: Floats, alpha: float) -> Floats:
-    """Return the joint score of a quantile and a tail mean, both below zero (Patton, Ziegel and Chen
-    2019).
-    """
+    """Return the joint score of a quantile and a tail mean, both negative (Patton, Ziegel and Chen 2019)."""
     hit = (outcomes <= quantiles).astype(np.float64)
     return np.asarray(
         -hit * (quantiles - outcomes) / (alpha * shortfalls)
@@ -81,9 +79,7 @@ def calibration_bins(probabilities: Floats, events: Flags) -> list[Bin]:
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the mean distance of forecast and observed over the bins, weighted by their counts, in
-    points.
-    """
+    """Return the mean distance of forecast and observed over the bins, weighted by count, in points."""
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.forecast - b.observed) for b in bins) / total if total else float("nan")
 
@@ -91,8 +87,8 @@ def calibration_error(bins: list[Bin]) -> float:
 def energy_score(paths: NDArray[np.float32], outcome: NDArray[np.float32]) -> float:
     """Return the energy score of m draws (m, d) of a d-dimensional outcome (Gneiting and Raftery 2007).
 
-    Over all pairs of different draws (the fair version), so that samples of different size compare and the
-    order of the draws does not matter: pairs of neighbours in time would flatter the draws.
+    The mean is over all pairs of different draws (the fair version), so that samples of different size are
+    comparable and the order of the draws does not matter: pairs of neighbours in time would bias it.
     """
     to_outcome = np.sqrt(((paths - outcome) ** 2).sum(axis=1)).mean()
     centred = paths - paths.mean(axis=0)
@@ -103,8 +99,9 @@ def energy_score(paths: NDArray[np.float32], outcome: NDArray[np.float32]) -> fl
 
 
 def variogram_score(paths: NDArray[np.float32], outcome: NDArray[np.float32]) -> float:
-    """Return the variogram score of order 1/2 of m draws (m, d), all pairs alike (Scheuerer and Hamill
-    2015).
+    """Return the variogram score of order 1/2 of m draws (m, d) (Scheuerer and Hamill 2015).
+
+    All pairs have the same weight.
     """
     i, j = np.triu_indices(paths.shape[1], 1)
     by_number = np.ascontiguousarray(paths.T)

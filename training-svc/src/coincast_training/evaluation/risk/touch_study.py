@@ -1,4 +1,4 @@
-"""Touch probabilities against what came: Brier scores over simpler methods, and calibration by tenths."""
+"""Touch probabilities against outcomes: Brier scores over simpler methods, and calibration by tenths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CLOSE_DAYS = 30
 
 @dataclass(frozen=True, eq=False)
 class TouchStudy:
-    """Collects probabilities of every coin, day, level and horizon; scored at the end."""
+    """Collect probabilities of every coin, day, level and horizon, and score them at the end."""
 
     market: MarketDays
     engine: list[Floats] = field(default_factory=list)
@@ -53,7 +53,7 @@ class TouchStudy:
             self.rows.append(row)
 
     def _lognormal(self, row: int, column: int) -> Floats:
-        """Reflection with the deviation of the last 30 daily returns, (levels, horizons)."""
+        """Return reflection probabilities by the last 30 daily returns, (levels, horizons)."""
         closes = self.market.log_close[row - CLOSE_DAYS : row + 1, column]
         deviation = float(np.diff(closes).std())
         roots = np.sqrt(np.array(HORIZONS, dtype=np.float64))
@@ -61,7 +61,7 @@ class TouchStudy:
         return np.asarray(np.minimum(1.0, 2 * norm.sf(distance / roots)))
 
     def _events(self, row: int, column: int) -> Floats:
-        """Whether each level was touched within each horizon: 1 or 0, NaN where it is not over."""
+        """Return whether each level was touched within each horizon: 1 or 0, NaN where it has not ended."""
         out = np.full((len(LOG_LEVELS), len(HORIZONS)), np.nan)
         start = self.market.log_close[row, column]
         for j, horizon in enumerate(HORIZONS):
@@ -117,8 +117,9 @@ class TouchStudy:
 
 
 def _twice_the_tail(table: Floats, levels: Floats) -> Floats:
-    """Twice the chance to close beyond, at most one, (levels, horizons), from quantiles (H, P) at levels
-    (P,).
+    """Return twice the chance to close beyond, at most one, (levels, horizons).
+
+    It is read from quantiles (H, P) at levels (P,).
     """
     below = np.stack([np.interp(LOG_LEVELS, row, levels, left=0.0, right=1.0) for row in table], axis=1)
     beyond = np.where(LOG_LEVELS[:, None] > 0, 1 - below, below)

@@ -1,7 +1,7 @@
-"""Value at risk by the methods to beat: historical simulation, GARCH(1,1)-t and its filtered simulation.
+"""Value at risk by the reference methods: historical simulation, GARCH(1,1)-t and its filtered simulation.
 
 Each gives lower quantiles and tail means of a basket's return on every day, from what was known at its close.
-GARCH parameters by the arch package on an expanding window.
+GARCH parameters are estimated by arch on an expanding window.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ ALPHAS = (0.05, 0.025, 0.01)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TailForecasts:
-    """Quantiles and tail means of returns at ALPHAS, (T, 3) each; below zero for losses, NaN where
-    unknown.
+    """Quantiles and tail means of returns at ALPHAS, (T, 3) each.
+
+    Negative for losses, NaN where unknown.
     """
 
     quantiles: Floats
@@ -109,13 +110,13 @@ class _Garch:
     start: float
 
     def filtered(self, returns: Floats) -> Floats:
-        """Conditional variances (n + 1,): entry t is known before return t."""
+        """Return conditional variances (n + 1,): entry t is known before return t."""
         drive = self.omega + self.alpha * returns**2
         later = lfilter([1.0], [1.0, -self.beta], drive, zi=[self.beta * self.start])[0]
         return np.concatenate([[self.start], later])
 
     def student_tails(self, tomorrow: Floats) -> tuple[Floats, Floats]:
-        """Quantiles and tail means (m, 3) one day ahead."""
+        """Return quantiles and tail means (m, 3) one day ahead."""
         nu = self.freedom
         unit = np.sqrt((nu - 2) / nu)
         alphas = np.array(ALPHAS)
@@ -127,8 +128,9 @@ class _Garch:
     def simulated_tails(
         self, tomorrow: Floats, residuals: Floats, horizon: int, seed: int
     ) -> tuple[Floats, Floats]:
-        """Quantiles and tail means (m, 3) of the summed return; at one day of every residual, else of
-        draws.
+        """Return quantiles and tail means (m, 3) of the summed return.
+
+        They use every residual at one day, else random draws.
         """
         if horizon == 1:
             q, s = tails_of(residuals)

@@ -1,4 +1,4 @@
-"""Value at risk and expected shortfall of fixed baskets: the engine against the methods to beat."""
+"""Value at risk and expected shortfall of fixed baskets: the engine against the reference methods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = tuple(f"{level:g}" for level in LEVELS)
 
 @dataclass(frozen=True, eq=False)
 class VarStudy:
-    """Collects the engine's tails day by day, and compares them at the end.
+    """Collect the engine's tails day by day, and compare them at the end.
 
     Attributes:
         baskets: The baskets, over coins that all trade on every day of `rows`.
@@ -51,8 +51,9 @@ class VarStudy:
             self.made[horizon] = np.full((2, len(self.rows), count, len(ALPHAS)), np.nan)
 
     def add(self, at: int, paths: JointPaths) -> None:
-        """Add the engine's answer of one day: equal weight through the product's own function, all by one
-        rule.
+        """Add the engine's answer of one day.
+
+        Equal weight goes through the product's own function; all baskets go through one vectorised rule.
         """
         coins = [paths.index(coin) for coin in self.baskets.coin_ids]
         holdings = dict(zip(self.baskets.coin_ids, self.baskets.weights[self.baskets.equal], strict=True))
@@ -63,7 +64,7 @@ class VarStudy:
             for tail, quantile in zip(risk.levels, self.made[horizon][0, at, 0], strict=True):
                 if tail.expected_shortfall is not None and tail.value_at_risk is not None:
                     self.sums_off.append(abs(sum(tail.components) - tail.expected_shortfall))
-                    # The product's figure and the study's are one and the same.
+                    # The product's figure must equal the study's.
                     assert abs(tail.value_at_risk + quantile) < 1e-9  # noqa: S101
 
     def results(self, seed: int) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class VarStudy:
     def _peers(
         self, horizon: int, known: NDArray[np.bool_], garch: list[int], seed: int
     ) -> dict[str, tuple[list[int], TailForecasts]]:
-        """The methods to beat: which baskets each covers and its tails (T, baskets, 3)."""
+        """Return the reference methods: which baskets each covers and its tails (T, baskets, 3)."""
         rows = self.rows[known]
         daily = self._history(1)
         ended = self._history(horizon)
@@ -129,8 +130,9 @@ class VarStudy:
         return peers
 
     def _history(self, horizon: int) -> Floats:
-        """Returns of every basket over the horizon that ended on each day, (T, B), NaN before all coins
-        began.
+        """Return returns of every basket over the horizon that ended on each day, (T, B).
+
+        NaN before all coins began.
         """
         close = self.market.log_close[:, self.columns]
         past = np.full_like(close, np.nan)
@@ -152,7 +154,7 @@ def _stacked(parts: list[TailForecasts]) -> TailForecasts:
 def _own(
     outcomes: Floats, engine: TailForecasts, at: list[int], dates: NDArray[np.datetime64], *, single: bool
 ) -> dict[str, Any]:
-    """The engine's hits, tests and tail losses of some baskets (T, B), by level."""
+    """Return the engine's hits, tests and tail losses of some baskets (T, B), by level."""
     found: dict[str, Any] = {}
     years = dates.astype("datetime64[Y]")
     for j, (name, alpha) in enumerate(zip(NAMES, ALPHAS, strict=True)):
@@ -184,7 +186,7 @@ def _compared(
     dates: NDArray[np.datetime64],
     horizon: int,
 ) -> dict[str, Any]:
-    """Gain in pinball and FZ0 of the engine on shared days, with Diebold-Mariano on date means, by level."""
+    """Return the gain in pinball and FZ0 on shared days, with Diebold-Mariano on date means, by level."""
     found: dict[str, Any] = {}
     both = np.isfinite(peer.quantiles).all(axis=(1, 2))
     for j, (name, alpha) in enumerate(zip(NAMES, ALPHAS, strict=True)):

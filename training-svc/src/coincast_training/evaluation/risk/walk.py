@@ -1,6 +1,4 @@
-"""The product's distributions of past days, each as it was known on its day, and the scenarios made from
-them.
-"""
+"""The product's distributions of past days, each as known on its day, and the scenarios made from them."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ from coincast_training.trainers.progress import Progress
 Floats = NDArray[np.float64]
 ANCHORS = (1, 3, 7, 14)
 HORIZONS = tuple(range(1, MAX_DAYS + 1))
-# Coins with fewer closed days are refused by the product, and take no part here.
+# The product refuses coins with fewer closed days, and they are left out here.
 MIN_OWN_DAYS = 120
 
 
@@ -41,8 +39,9 @@ class MarketDays:
     Attributes:
         days: datetime64[D], (T,).
         coin_ids: The coins, (n,).
-        log_close, log_high, log_low: Logs, (T, n), NaN where a coin did not trade; highs and lows hold the
-            close.
+        log_close: Logs of the closes, (T, n), NaN where a coin did not trade.
+        log_high: Logs of the highs, not below the close.
+        log_low: Logs of the lows, not above the close.
     """
 
     days: NDArray[np.datetime64]
@@ -94,8 +93,7 @@ class WalkedForecasts:
         """Return the forecasts of all coins that the product would serve on a day, at every horizon.
 
         Horizons between the anchors are interpolated as the model does when it serves: the daily scale in
-            logs and
-        the shape, both linear in the log of the horizon.
+        logs and the shape, both linear in the log of the horizon.
         """
         table = self.quantiles[row].astype(np.float64)
         known = np.isfinite(table).all(axis=(1, 2)) & (self.market.own_days(row) >= MIN_OWN_DAYS)

@@ -1,1 +1,1 @@
-"""Job stores: Redis in production, memory in tests."""
+"""Job stores: Redis in production, in memory for commands and tests."""

@@ -1,4 +1,4 @@
-"""Jobs kept in Redis, so that a restart finds them."""
+"""Job store in Redis, so that jobs survive a restart."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PAUSES_SECONDS = (0.05, 0.2, 0.5)
 
 
 class RedisJobStore:
-    """One string a job, an index by time of submission, one capped list a log."""
+    """Store each job as a string, an index by time of submission, and each log as a capped list."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def save(self, job: Job) -> None:
-        """Writes the job and its place in the index in one transaction."""
+        """Write the job and its index entry in one transaction."""
 
         async def write() -> None:
             async with self._redis.pipeline(transaction=True) as pipe:
@@ -39,7 +39,7 @@ class RedisJobStore:
         await _tried(write)
 
     async def load_all(self) -> list[Job]:
-        """The newest jobs, oldest first; what is older is forgotten."""
+        """Return the newest jobs, oldest first, and delete older ones."""
 
         async def read() -> list[Job]:
             await self._forget_old()
@@ -58,7 +58,7 @@ class RedisJobStore:
             await self._redis.delete(*map(_job_key, old), *map(_log_key, old))
 
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
-        """Adds lines to the job's log, which keeps its newest 10,000."""
+        """Append lines to the job's log, which retains its newest 10,000."""
         if not lines:
             return
 
@@ -71,7 +71,7 @@ class RedisJobStore:
         await _tried(write)
 
     async def read_log(self, job_id: str, tail: int) -> list[str]:
-        """The last `tail` lines of the job's log."""
+        """Return the last `tail` lines of the job's log."""
 
         async def read() -> list[Any]:
             return list(await _awaited(self._redis.lrange(_log_key(job_id), -tail, -1)))
@@ -79,7 +79,7 @@ class RedisJobStore:
         return [_text(line) for line in await _tried(read)]
 
     async def claim(self, idempotency_key: str, job_id: str) -> str:
-        """The job that first claimed the key."""
+        """Return the job that first claimed the key."""
         key = f"{PREFIX}claim:{idempotency_key}"
 
         async def write() -> str:
@@ -102,12 +102,12 @@ def _text(value: Any) -> str:
 
 
 async def _awaited(value: Any) -> Any:
-    """redis-py types its asynchronous replies as maybe synchronous."""
+    """Await a reply: redis-py types its asynchronous replies as possibly synchronous."""
     return await value
 
 
 async def _tried(call: Callable[[], Awaitable[T]]) -> T:
-    """Rides out a short stall of Redis; every write here may be repeated."""
+    """Retry through a short stall of Redis; every write here may be repeated."""
     for pause_seconds in PAUSES_SECONDS:
         try:
             return await call()

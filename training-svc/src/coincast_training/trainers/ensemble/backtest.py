@@ -1,4 +1,4 @@
-"""Walks the ensemble's members and pools forward: what was known on a day, and what came of it."""
+"""Walk the ensemble's members and pools forward: what was known on a day, and its outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.intervals import symmetric_quantiles
-from coincast_modelkit.models.ensemble.horizon_pool import GUEST, MEMBERS, Pool, Scales, with_guest
+from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, RNN, Pool, Scales, with_rnn
 from coincast_modelkit.models.ensemble.model import LEVELS, Anchor
 from coincast_modelkit.models.scales import into_weekend, joined
 from coincast_training.executors import Executor
@@ -19,7 +19,7 @@ from coincast_training.trainers.ensemble.dataset import Block, CoinRows, CoinTab
 from coincast_training.trainers.ensemble.members import fit_garch, fit_scales
 from coincast_training.trainers.ensemble.params import EnsembleParams
 from coincast_training.trainers.ensemble.pooling import Seen, correction, fit_pool
-from coincast_training.trainers.ensemble.rnn_member import GuestWalk
+from coincast_training.trainers.ensemble.rnn_member import RnnWalk
 from coincast_training.trainers.progress import Progress
 
 Floats = NDArray[np.float64]
@@ -29,42 +29,42 @@ AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Walks forward over one panel; everything is kept in `store` under the day it was learnt by."""
+    """Walk-forward over one panel; everything is stored in `store` under the day it was learnt by."""
 
     coins: Sequence[CoinRows]
     params: EnsembleParams
     seed: int
     store: Store
-    guest: GuestWalk | None = None
+    rnn: RnnWalk | None = None
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The names of what is pooled."""
-        return MEMBERS if self.guest is None else (*MEMBERS, GUEST)
+        """Return the names of the pooled members."""
+        return MEMBERS if self.rnn is None else (*MEMBERS, RNN)
 
     def fit_all(self, source: CoinTable, cut: int, executor: Executor, progress: Progress) -> None:
-        """Fits the members of every fold up to `cut`, telling how far it is; the pools are soon learnt after.
+        """Fit the members of every fold up to `cut` and report progress; the pools are quick to learn after.
 
-        source is where `coins` came from: that is what travels.
+        source is where `coins` came from, which is sent to the workers.
         """
         days = [*fold_days(self.coins, cut, self.params.fold_days), cut]
         missing = [d for d in days if any(("scales", h, d) not in self.store for h in self.params.anchors)]
-        missing.reverse()  # the longest first: begun last, it would be waited for alone
+        missing.reverse()  # the longest first: started last, it alone would delay the end
 
-        def heard(done: int) -> None:
+        def on_done(done: int) -> None:
             progress(done / len(missing), f"fitted members of {done} of {len(missing)} folds")
 
         shared = (source, self.params, self.seed)
-        for learnt in executor.map(_members_on, shared, missing, heard=heard):
+        for learnt in executor.map(_members_on, shared, missing, on_done=on_done):
             self.store.update(learnt)
 
     def anchor(self, horizon: int, cut: int) -> Anchor | None:
-        """Members and pool as known on day `cut`; None where there is too little to learn from."""
+        """Return members and pool as known on day `cut`; None if there is too little to learn from."""
         scales = self._scales(horizon, cut)
         return None if scales is None else Anchor(scales, self._pool(horizon, cut))
 
     def record(self, horizon: int, cut: int) -> list[tuple[Block, int, Floats]]:
-        """Each fold's rows, horizon and log-return quantiles (n, Q) by the pool known at its start."""
+        """Return each fold's rows, horizon and log-return quantiles (n, Q) by the pool known at its start."""
         out = []
         for day, block, members in self._folds(horizon, cut):
             pool = self._pool(horizon, day)
@@ -75,7 +75,7 @@ class Walk:
         return out
 
     def _folds(self, horizon: int, cut: int) -> list[tuple[int, Block, Floats]]:
-        """(day of the fit, rows forecast, members' forecasts) of every fold that ends by `cut`, in order."""
+        """Return (fit day, rows, members' forecasts) of every fold that ends by `cut`, in order."""
         folds = []
         for day in fold_days(self.coins, cut, self.params.fold_days):
             scales = self._scales(horizon, day)
@@ -87,15 +87,15 @@ class Walk:
         return folds
 
     def _members(self, scales: Scales, day: int, block: Block) -> Floats:
-        """The members' log scales of a fold's rows, as known on its first day."""
+        """Return the members' log scales of a fold's rows, as known on its first day."""
         key = ("members", scales.horizon, day)
         if key not in self.store:
             self.store[key] = scales.forecast(block.coins, DEFAULT_SPEC)
         found: Floats = self.store[key]
-        if self.guest is None:
+        if self.rnn is None:
             return found
-        at = self.guest.recipe.anchors.index(scales.horizon)
-        return with_guest(found, self.guest.columns(day, block)[:, at])
+        at = self.rnn.recipe.anchors.index(scales.horizon)
+        return with_rnn(found, self.rnn.columns(day, block)[:, at])
 
     def _scales(self, horizon: int, cut: int) -> Scales | None:
         key = ("scales", horizon, cut)
@@ -105,7 +105,7 @@ class Walk:
         return found
 
     def _fit_scales(self, horizon: int, cut: int) -> Scales | None:
-        """Rows whose outcome was known by the end of day `cut`: the purge is exactly the horizon."""
+        """Fit on rows whose outcome was known by the end of day `cut`: the purge is exactly the horizon."""
         block = block_of(self.coins, 0, cut - horizon + 1, horizon)
         if not len(block.day):
             return None
@@ -121,7 +121,7 @@ class Walk:
             return None
 
     def _pool(self, horizon: int, cut: int) -> Pool:
-        """The pool as known on day `cut`, its sizes corrected by how earlier pools did afterwards."""
+        """Return the pool as known on day `cut`, its sizes corrected by the coverage of earlier pools."""
         key = ("corrected pool", horizon, cut, self.members)
         if key not in self.store:
             raw = self._raw_pool(horizon, cut)
@@ -132,28 +132,28 @@ class Walk:
     def _raw_pool(self, horizon: int, cut: int) -> Pool:
         key = ("pool", horizon, cut, self.members)
         if key not in self.store:
-            seen = _seen(self._folds(horizon, cut), len(self.members))
+            seen = _pool_inputs(self._folds(horizon, cut), len(self.members))
             self.store[key] = fit_pool(seen, horizon, cut, self.params.pool, self._prior())
         found: Pool = self.store[key]
         return found
 
     def _prior(self) -> Floats:
-        """The members' weights before anything is seen, (M,)."""
+        """Return the members' prior weights, (M,)."""
         own = np.asarray(self.params.pool.prior) / np.sum(self.params.pool.prior)
-        if self.guest is None:
+        if self.rnn is None:
             return np.asarray(own)
         share = self.params.lstm.prior
         return np.append((1 - share) * own, share)
 
     def _correction(self, horizon: int, cut: int) -> float:
-        """What earlier raw pools' sizes had to be multiplied with, to cover what came after them."""
+        """Return the factor by which earlier pools' sizes would have covered what came after them."""
         parts = []
         for day, block, members in self._folds(horizon, cut):
             pool = self._raw_pool(horizon, day)
             size = (
                 np.exp(pool.log_scale(members, block.regime)) * pool.sizes_of(joined(block.coins))[:, AT_80]
             )
-            # A size of zero came of outcomes of zero: how often it covered says nothing.
+            # A size of zero results from outcomes of zero: its coverage has no meaning.
             sized = np.where(size > 0, size, np.nan)
             parts.append((np.abs(block.returns) / sized, block.day))
         if not parts:
@@ -164,7 +164,7 @@ class Walk:
 
 
 def _members_on(shared: tuple[CoinTable, EnsembleParams, int], day: int) -> Store:
-    """What the members at every horizon learn by a day, as the store keeps it."""
+    """Fit the members at every horizon as of a day, in the form in which the store holds them."""
     source, params, seed = shared
     alone = Walk(source.coins, params, seed, {})
     for horizon in params.anchors:
@@ -172,10 +172,17 @@ def _members_on(shared: tuple[CoinTable, EnsembleParams, int], day: int) -> Stor
     return alone.store
 
 
-def _seen(folds: Sequence[tuple[int, Block, Floats]], members: int) -> Seen:
+def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], members: int) -> Seen:
     if not folds:
         none, day = np.empty(0), np.empty(0, dtype=np.int64)
-        return Seen(np.empty((0, members)), none, none, day, day, day)
+        return Seen(
+            members=np.empty((0, members)),
+            returns=none,
+            log_volatility=none,
+            regime=day,
+            weekend=day,
+            day=day,
+        )
     blocks = [block for _, block, _ in folds]
     return Seen(
         members=np.concatenate([table for *_, table in folds]),

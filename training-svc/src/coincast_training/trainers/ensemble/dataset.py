@@ -1,4 +1,4 @@
-"""The rows the ensemble learns from: every day of every coin, with what came after it."""
+"""Rows that the ensemble learns from: every day of every coin, with its outcome."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class CoinRows:
     variance: Floats
 
     def cut(self, first: int, after: int) -> tuple[Inputs, slice]:
-        """Inputs of the rows from day `first` up to and without day `after`; `squared` reaches back to the
-        start.
+        """Return the inputs of the rows from day `first` up to day `after`, which is excluded.
+
+        `squared` reaches back to the start.
         """
         start, stop = (int(i) for i in np.searchsorted(self.days, [first, after]))
         start = min(max(start, FIRST_ROW), len(self.days))
@@ -51,13 +52,13 @@ class CoinRows:
         )
 
     def returns_ahead(self, horizon: int) -> Floats:
-        """Log return over the coming horizon, (n,), NaN where it is not over yet."""
+        """Return the log return over the coming horizon, (n,); NaN where it has not ended."""
         out = np.full(len(self.days), np.nan)
         out[:-horizon] = self.log_close[horizon:] - self.log_close[:-horizon]
         return out
 
     def log_volatility_ahead(self, horizon: int) -> Floats:
-        """Half the log of the variance summed over the coming horizon, (n,), NaN where it is not over yet."""
+        """Return half the log of the summed variance over the coming horizon, (n,); NaN where unknown."""
         out = np.full(len(self.days), np.nan)
         if len(self.days) > horizon:
             sums = np.convolve(self.variance, np.ones(horizon), mode="valid")
@@ -67,14 +68,14 @@ class CoinRows:
 
 @dataclass(frozen=True, eq=False)
 class CoinTable:
-    """Rows of a panel's coins, built where they are first asked for: what travels to a worker is candles."""
+    """Rows of a panel's coins, built on first use: workers receive the candles."""
 
     panel: Panel
     reference: Panel
 
     @cached_property
     def coins(self) -> tuple[CoinRows, ...]:
-        """The rows, in the panel's order, of every feature."""
+        """Return the rows of every feature, in the panel's order."""
         return rows_of(self.panel, self.reference, DEFAULT_SPEC)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -82,9 +83,9 @@ class CoinTable:
 
 
 def rows_of(panel: Panel, reference: Panel, spec: FeatureSpec) -> tuple[CoinRows, ...]:
-    """Rows of every coin with more than FIRST_ROW days, in the panel's order.
+    """Return the rows of every coin with more than FIRST_ROW days, in the panel's order.
 
-    The bound is exact: a coin left out today must not turn out to have had a row before.
+    The bound is exact: a coin that is left out today must not have had a row in an earlier fold.
     """
     market = Market.of(reference)
     return tuple(
@@ -107,8 +108,9 @@ def _coin_rows(candles: Candles, market: Market, spec: FeatureSpec) -> CoinRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Rows of several coins between two days at one horizon: inputs by coin, and flat (n,) arrays in that
-    order.
+    """Rows of several coins between two days at one horizon.
+
+    Inputs are by coin; the flat (n,) arrays are in the same order.
     """
 
     coins: tuple[Inputs, ...]
@@ -121,7 +123,7 @@ class Block:
 
 
 def block_of(coins: Sequence[CoinRows], first: int, after: int, horizon: int) -> Block:
-    """Rows from day `first` up to and without day `after`, outcomes included where they are known."""
+    """Return rows from day `first` up to day `after`, excluded, with the outcomes that are known."""
     cuts = [coin.cut(first, after) for coin in coins]
     parts = [(i, coin, rows) for i, (coin, (_, rows)) in enumerate(zip(coins, cuts, strict=True))]
     return Block(
@@ -136,8 +138,6 @@ def block_of(coins: Sequence[CoinRows], first: int, after: int, horizon: int) ->
 
 
 def fold_days(coins: Sequence[CoinRows], cut: int, every_days: int) -> list[int]:
-    """The days on which the walk refits, rising, the folds counted back from `cut`, which is not among
-    them.
-    """
+    """Return the refit days of the walk, increasing, counted back from `cut`, which is excluded."""
     first = min(int(c.days[0]) for c in coins)
     return list(reversed(range(cut - every_days, first, -every_days)))

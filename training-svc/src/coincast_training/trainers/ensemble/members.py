@@ -1,4 +1,4 @@
-"""Fits the ensemble's members at one horizon on everything known by a day."""
+"""Fit the ensemble's members at one horizon on everything known by a day."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FREEDOM = 5.0
 
 @dataclass(frozen=True, slots=True)
 class TreeParams:
-    """How the trees grow. min_leaf_share bounds min_data_in_leaf where there are few rows."""
+    """Parameters of the trees. min_leaf_share bounds min_data_in_leaf where there are few rows."""
 
     learning_rate: float = 0.03
     num_leaves: int = 7
@@ -38,7 +38,7 @@ class TreeParams:
     size_rounds: int = 160
 
     def lightgbm(self, rows: int, seed: int) -> dict[str, object]:
-        """LightGBM's parameters; the same rows and seed give the same trees byte for byte."""
+        """Return LightGBM's parameters; the same rows and seed give the same trees byte for byte."""
         return {
             "objective": "regression",
             "learning_rate": self.learning_rate,
@@ -67,7 +67,7 @@ def fit_scales(
     ridge: float,
     seed: int,
 ) -> Scales:
-    """Members from rows whose outcomes are known. Raises ValueError where there are fewer than MIN_ROWS."""
+    """Fit the members on rows with known outcomes. Raises ValueError if there are fewer than MIN_ROWS."""
     inputs = joined(block.coins)
     chosen = np.isfinite(block.returns) & np.isfinite(block.log_volatility) & np.isfinite(inputs.base)
     if chosen.sum() < MIN_ROWS:
@@ -100,7 +100,7 @@ def fit_scales(
 
 
 def _ridge(design: Floats, target: Floats, penalty: float) -> LinearScale:
-    """Ridge on standardised columns; a column that never moves gets no weight."""
+    """Fit a ridge regression on standardised columns; a constant column gets no weight."""
     centre, spread = design.mean(axis=0), design.std(axis=0)
     spread = np.where(spread > 1e-9, spread, np.inf)
     z = (design - centre) / spread
@@ -111,7 +111,10 @@ def _ridge(design: Floats, target: Floats, penalty: float) -> LinearScale:
 
 
 def student_t(freedom: float) -> Callable[[Floats, lightgbm.Dataset], tuple[Floats, Floats]]:
-    """LightGBM objective: minus the log likelihood of |x| under a Student t whose log scale is the output."""
+    """Return the LightGBM objective: minus the log likelihood of |x| under a Student t of log scale x.
+
+    The output of the trees is the log scale.
+    """
 
     def objective(output: Floats, data: lightgbm.Dataset) -> tuple[Floats, Floats]:
         share = np.asarray(data.get_label(), dtype=np.float64) ** 2 * np.exp(-2 * output) / freedom
@@ -122,7 +125,7 @@ def student_t(freedom: float) -> Callable[[Floats, lightgbm.Dataset], tuple[Floa
 
 
 def fit_garch(coins: Sequence[CoinRows], cut: int) -> Garch:
-    """The median of the coins' own GARCH(1,1)-t on returns up to and including day `cut` (since 1970)."""
+    """Return the median of the coins' GARCH(1,1)-t fits on returns up to day `cut` (since 1970), included."""
     known = [c.inputs.squared[1 : int(np.searchsorted(c.days, cut, side="right"))] for c in coins]
     signs = [np.sign(np.diff(c.log_close))[: len(k)] for c, k in zip(coins, known, strict=True)]
     long_run = [float(np.mean(k[-LONG_RUN_DAYS:])) for k in known if len(k) > FIRST_ROW]

@@ -1,4 +1,4 @@
-"""The settings of the ensemble's recipe, checked before anything is computed."""
+"""Parameters of the ensemble's recipe, validated before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS
 from coincast_training.trainers.ensemble.members import TreeParams
 from coincast_training.trainers.ensemble.pooling import PoolParams
-from coincast_training.trainers.ensemble.rnn_params import GuestParams, guest_mapping
+from coincast_training.trainers.ensemble.rnn_params import RnnParams, rnn_mapping
 
 MIN_FOLD_DAYS = 7
-PARTS: dict[str, Any] = {"trees": TreeParams, "pool": PoolParams, "lstm": GuestParams}
+PARTS: dict[str, Any] = {"trees": TreeParams, "pool": PoolParams, "lstm": RnnParams}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class EnsembleParams:
     ridge: float = 30.0
     trees: TreeParams = field(default_factory=TreeParams)
     pool: PoolParams = field(default_factory=PoolParams)
-    lstm: GuestParams = field(default_factory=GuestParams)
+    lstm: RnnParams = field(default_factory=RnnParams)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> EnsembleParams:
-        """From a mapping as in a YAML file. Raises ValueError that names what is unknown or out of range."""
+        """Read a mapping as in a YAML file. Raises ValueError that names what is unknown or out of range."""
         given = dict(plain)
         if "lstm" in given:
-            given["lstm"] = guest_mapping(given["lstm"])
+            given["lstm"] = rnn_mapping(given["lstm"])
         _refuse_unknown(cls, "", given)
         for name, kind in PARTS.items():
             _refuse_unknown(kind, f"{name}.", given.get(name))

@@ -1,4 +1,4 @@
-"""Learns how to pool the members, and what is left over, from forecasts made out of sample."""
+"""Learn the weights of the members and the residual sizes from out-of-sample forecasts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ FREEDOM = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PoolParams:
-    """Penalties are in days of one coin (overlapping days counted once).
+    """Penalties of the pool, in days of one coin (overlapping days counted once).
 
-    prior: the classical and boosted members' weights before anything is seen; prior_days holds them there,
-    regime_days holds each regime's to all regimes'. half_life_days: an outcome so old counts half.
-    size_prior_days: the same for the residual sizes by regime. Weights are bounded to [0, max_weight].
+    prior: prior weights of the classical and boosted members; prior_days shrinks the weights to them,
+    regime_days shrinks each regime's weights to those of all regimes. half_life_days: age at which an outcome
+    counts half. size_prior_days: the same shrinkage for the residual sizes by regime. Weights are bounded to
+    [0, max_weight].
     """
 
     prior: tuple[float, ...] = (0.2, 0.1, 0.135, 0.2, 0.135, 0.07, 0.07, 0.09)
@@ -38,8 +39,11 @@ class PoolParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """Out-of-sample forecasts and what came: members (n, M); returns, log volatility, regime, whether the
-    next day lies in a weekend, and day (n,)."""
+    """Out-of-sample forecasts and outcomes.
+
+    members are (n, M); returns, log volatility, regime, whether the next day is on a weekend, and day are
+    (n,).
+    """
 
     members: Floats
     returns: Floats
@@ -50,14 +54,19 @@ class Seen:
 
 
 def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams, prior: Floats) -> Pool:
-    """The pool from forecasts whose outcomes were known on day `cut`; the prior (M,) where there are too
-    few.
-    """
+    """Return the pool learnt from outcomes known on day `cut`; the prior (M,) if there are too few."""
     known = (seen.day + horizon <= cut) & np.isfinite(seen.returns) & np.isfinite(seen.members).all(axis=1)
     if known.sum() < MIN_ROWS:
         sizes = np.repeat(prior_sizes(LEVELS, horizon)[None], REGIMES, axis=0)
         alike = np.ones((2, len(LEVELS)))
-        return Pool(np.repeat(prior[None], REGIMES, axis=0), sizes, alike, 0.0, 0.28 + 0.27 / horizon, 1.05)
+        return Pool(
+            weights=np.repeat(prior[None], REGIMES, axis=0),
+            sizes=sizes,
+            weekend=alike,
+            outlook_offset=0.0,
+            outlook_error=0.28 + 0.27 / horizon,
+            outlook_factor=1.05,
+        )
     members, returns, regime = seen.members[known], seen.returns[known], seen.regime[known]
     recency = 0.5 ** ((cut - seen.day[known]) / params.half_life_days)
     pooled = fit_weights(
@@ -98,11 +107,11 @@ def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams, prior: Floa
 
 
 def correction(shares: Floats, age_days: Ints, params: PoolParams) -> float:
-    """What sizes must be multiplied with so that 80 % would have covered 80 %, newer outcomes weighing more.
+    """Return the factor of the sizes for a coverage of 80 %, newer outcomes weighing more.
 
-    shares (n,) are outcomes over the 80 % size that was forecast for them out of sample, age_days (n,) how
-    old they are. A pool's own residuals flatter it, and their level drifts: this is conformal calibration on
-    forecasts as they were made (after Gibbs and Candes 2021, in steps of a refit). One where few are known.
+    shares (n,) are outcomes over their out-of-sample 80 % size, age_days (n,) their age. A pool's own
+    residuals are too small, and their level drifts: this is conformal calibration on forecasts as they were
+    made (after Gibbs and Candes 2021, in steps of a refit). One if few are known.
     """
     if len(shares) < MIN_ROWS:
         return 1.0
@@ -113,7 +122,7 @@ def correction(shares: Floats, age_days: Ints, params: PoolParams) -> float:
 def _weekend_ratios(
     residuals: Floats, recency: Floats, weekend: Ints, horizon: int, prior_rows: float
 ) -> Floats:
-    """Sizes (2, L) of working days and weekends over those of all days; one beyond a day ahead."""
+    """Return sizes (2, L) of working days and weekends over those of all days; one beyond a day ahead."""
     if horizon > 1:
         return np.ones((2, len(LEVELS)))
     own = regime_sizes(residuals, recency, weekend, LEVELS, prior_rows=prior_rows, groups=2)
@@ -124,11 +133,10 @@ def _weekend_ratios(
 def fit_weights(
     members: Floats, returns: Floats, rows: Floats, *, prior: Floats, strength: float, max_weight: float
 ) -> Floats:
-    """Weights (M,) of a log pool of scales: ridge-penalised Student t likelihood, at least zero, summing
-    to one.
+    """Return the weights (M,) of a log pool of scales.
 
-    members (n, M) are log scales, rows (n,) what each outcome counts; strength draws the weights to the
-    prior.
+    They maximise a ridge-penalised Student t likelihood, are at least zero and sum to one. members (n, M) are
+    log scales, rows (n,) the weight of each outcome; strength shrinks the weights to the prior.
     """
     if not len(returns):
         return prior

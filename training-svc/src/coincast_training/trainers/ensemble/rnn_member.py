@@ -1,4 +1,4 @@
-"""Walks the ensemble's recurrent guest forward: a network every so many days, never one that saw the future.
+"""Walk the ensemble's recurrent member forward: each network forecasts only days after its training.
 
 TensorFlow is imported only when a network is fitted.
 """
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC, FeatureSpec
-from coincast_modelkit.models.ensemble.rnn_member import Guest, guest_scales
+from coincast_modelkit.models.ensemble.rnn_member import RnnMember, rnn_scales
 from coincast_modelkit.models.har import TERMS
 from coincast_training.executors import Executor
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, CoinTable
-from coincast_training.trainers.ensemble.rnn_params import GuestParams
+from coincast_training.trainers.ensemble.rnn_params import RnnParams
 from coincast_training.trainers.lstm.params import LstmParams
 from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.registry import unavailable_reason
@@ -33,31 +33,31 @@ Store = MutableMapping[tuple[Any, ...], Any]
 
 
 @dataclass(frozen=True, eq=False)
-class GuestTable:
-    """The network's rows, built where they are first asked for, as `CoinTable`."""
+class RnnTable:
+    """Rows of the network, built on first use like `CoinTable`."""
 
     source: CoinTable
     recipe: LstmParams
 
     @cached_property
     def rows(self) -> Rows:
-        """All days of all coins, the features that the network and its line need."""
+        """Return all days of all coins, with the features of the network and its line."""
         return _rows(self.source.coins, self.recipe)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GuestTable, (self.source, self.recipe)
+        return RnnTable, (self.source, self.recipe)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GuestWalk:
-    """Networks over one panel's rows; `grid` are the days (since 1970) they are fitted on, rising.
+class RnnWalk:
+    """Networks over one panel's rows; `grid` are their fit days (since 1970), increasing.
 
-    Everything is kept in `store` under the day it was learnt by.
+    Everything is stored in `store` under the day it was learnt by.
     """
 
-    table: GuestTable
+    table: RnnTable
     recipe: LstmParams
-    params: GuestParams
+    params: RnnParams
     grid: tuple[int, ...]
     seed: int
     store: Store
@@ -67,68 +67,73 @@ class GuestWalk:
         cls,
         source: CoinTable,
         anchors: tuple[int, ...],
-        params: GuestParams,
+        params: RnnParams,
         folds: Sequence[int],
         *,
         seed: int,
         store: Store,
-    ) -> GuestWalk | None:
-        """A walk whose networks are due on some of the days `folds`; None where the guest is left out.
+    ) -> RnnWalk | None:
+        """Return a walk with networks on some of the days `folds`; None if the recurrent member is left out.
 
-        Raises ValueError where the guest is insisted on and TensorFlow or history is missing.
+        Raises:
+            ValueError: The member is required and TensorFlow or history is missing.
         """
         missing = unavailable_reason("lstm")
         recipe = params.recipe(anchors)
         grid = _due(folds, min(int(c.days[0]) for c in source.coins) + params.min_days, params.every_days)
-        # The pool learns from forecasts of a fold that is over; a network of today alone has none.
+        # The pool learns from forecasts of a fold that has ended; a network fitted today has none.
         short = not any(day < folds[-1] for day in grid)
         if params.use == "on" and (missing or short):
             needed = f"{params.min_days} days of history and a fold after them are needed"
             raise ValueError(f"ml_ensemble parameters: lstm.use: on, but: {missing or needed}")
         if params.use == "off" or missing or short:
             return None
-        return cls(GuestTable(source, recipe), recipe, params, grid, seed, store)
+        return cls(
+            table=RnnTable(source, recipe), recipe=recipe, params=params, grid=grid, seed=seed, store=store
+        )
 
     @property
     def rows(self) -> Rows:
-        """The network's table."""
+        """Return the network's table."""
         return self.table.rows
 
     def fit_all(self, last: int, executor: Executor, progress: Progress) -> None:
-        """Fits every network of the walk and the served one, telling how far it is."""
-        # The longest first, as the members' folds.
+        """Fit every network of the walk and the served one, and report progress."""
+        # The longest first, like the members' folds.
         wanted = sorted({*(day for day in self.grid if day <= last), self._served_day(last)}, reverse=True)
         missing = [day for day in wanted if ("network", day) not in self.store]
         if not missing:
             return
 
-        def heard(done: int) -> None:
+        def on_done(done: int) -> None:
             progress(done / len(missing), f"fitted network {done} of {len(missing)}")
 
         trainer = self._trainer()
-        for day, found in zip(missing, executor.map(_network_on, trainer, missing, heard=heard), strict=True):
+        for day, found in zip(
+            missing, executor.map(_network_on, trainer, missing, on_done=on_done), strict=True
+        ):
             self.store["network", day] = found if found is None else found.on(trainer.net)
 
     def columns(self, day: int, block: Block) -> Floats:
-        """Log scales (n, A) of a block's rows by the newest network known on `day`; NaN before the first."""
+        """Return log scales (n, A) of a block's rows by the newest network on `day`; NaN before the first."""
         known = [d for d in self.grid if d <= day]
         network = self._network(known[-1]) if known else None
         if network is None:
             return np.full((len(block.day), len(self.recipe.anchors)), np.nan)
-        key = ("guest columns", day, known[-1])
+        key = ("rnn columns", day, known[-1])
         if key not in self.store:
             self.store[key] = self._scales(network, block)
         found: Floats = self.store[key]
         return found
 
-    def served(self, last: int) -> Guest | None:
-        """The guest as serving runs it: fitted on everything up to `last`, or the walk's newest."""
+    def served(self, last: int) -> RnnMember | None:
+        """Return the member for serving: a network fitted up to `last`, or the walk's newest."""
         day = self._served_day(last)
-        key = ("guest", day)
+        key = ("rnn", day)
         if key not in self.store:
             network = self._network(day)
             self.store[key] = None if network is None else _exported(network, self.recipe)
-        found: Guest | None = self.store[key]
+        found: RnnMember | None = self.store[key]
         return found
 
     def _served_day(self, last: int) -> int:
@@ -136,7 +141,7 @@ class GuestWalk:
         return last if self.params.refit or not known else known[-1]
 
     def notes(self) -> dict[str, Any]:
-        """Which networks were fitted, for the manifest."""
+        """Return which networks were fitted, for the manifest."""
         days = sorted(key[1] for key in self.store if key[0] == "network")
         networks = {str(np.datetime64(d, "D")): self.store["network", d] for d in days}
         return {
@@ -149,10 +154,10 @@ class GuestWalk:
         first = self.rows.origins[starts].astype(np.int64)
         at = starts[block.coin] + block.day - first[block.coin]
         found = network.outputs(self.rows, at)
-        return guest_scales(found.line, found.extra, found.widen, self.recipe.anchors)
+        return rnn_scales(found.line, found.extra, found.widen, self.recipe.anchors)
 
     def _network(self, day: int) -> Recurrent | None:
-        """The network that knows the closes up to `day`; None where they were too few for its line."""
+        """Return the network that knows the closes up to `day`; None if they were too few for its line."""
         key = ("network", day)
         if key not in self.store:
             self.store[key] = _network_on(self._trainer(), day)
@@ -160,7 +165,7 @@ class GuestWalk:
         return found
 
     def _trainer(self) -> Trainer:
-        """The compiled network is kept: building it costs as much as an epoch."""
+        """Return the compiled network, built once since that costs as much as an epoch."""
         from coincast_training.trainers.lstm.fitting import Trainer  # noqa: PLC0415 - imports TensorFlow
         from coincast_training.trainers.lstm.network import Net  # noqa: PLC0415 - imports TensorFlow
 
@@ -171,7 +176,7 @@ class GuestWalk:
 
 
 def _network_on(trainer: Trainer, day: int) -> Recurrent | None:
-    """The network that knows the closes up to `day`; None where they were too few for its line."""
+    """Return the network that knows the closes up to `day`; None if they were too few for its line."""
     window = Window(trainer.rows.origins.min(), np.datetime64(day, "D"))
     try:
         return trainer.fit(window)[0]
@@ -180,7 +185,7 @@ def _network_on(trainer: Trainer, day: int) -> Recurrent | None:
 
 
 def _due(folds: Sequence[int], earliest: int, every_days: int) -> tuple[int, ...]:
-    """The first fold from `earliest` on, and each that follows the one before by `every_days` or more."""
+    """Return the first fold from `earliest` on, then each that is `every_days` or more after the previous."""
     due: list[int] = []
     for day in folds:
         if day >= earliest and (not due or day - due[-1] >= every_days):
@@ -212,8 +217,8 @@ def _rows(coins: Sequence[CoinRows], recipe: LstmParams) -> Rows:
     )
 
 
-def _exported(network: Recurrent, recipe: LstmParams) -> Guest:
-    return Guest(
+def _exported(network: Recurrent, recipe: LstmParams) -> RnnMember:
+    return RnnMember(
         anchors=recipe.anchors,
         inputs=network.inputs,
         window_days=recipe.window_days,

@@ -1,4 +1,4 @@
-"""How the ensemble's recurrent guest is trained, and whether it is a member at all."""
+"""Parameters of the ensemble's recurrent member, and whether to use it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ WORDS: dict[Any, str] = {True: "on", False: "off"}
 
 
 @dataclass(frozen=True, slots=True)
-class GuestParams:
-    """use: auto makes the network a member where TensorFlow is installed and the history long enough, on
-    insists, off leaves it out.
+class RnnParams:
+    """Parameters of the recurrent member.
 
-    every_days: how old a network may be in the walk before the next is fitted. refit: the served network
-    knows everything up to the last day, else it is the walk's newest. prior: its share of the pool before
-    anything is seen. min_days: history before the first network. passes: Monte-Carlo passes of each
-    forecast. network: settings of the lstm's own recipe, as units or epochs.
+    use: auto adds the network if TensorFlow is installed and the history is long enough, on requires it, off
+    leaves it out. every_days: age at which a network of the walk is replaced. refit: the served network knows
+    everything up to the last day, otherwise it is the walk's newest. prior: its prior share of the pool.
+    min_days: history before the first network. passes: Monte-Carlo passes of each forecast. network:
+    parameters of the lstm recipe, like units or epochs.
     """
 
     use: Literal["auto", "on", "off"] = "auto"
@@ -33,9 +33,9 @@ class GuestParams:
     network: dict[str, Any] = field(default_factory=dict)
 
     def recipe(self, anchors: tuple[int, ...]) -> LstmParams:
-        """The network's settings at the ensemble's anchors. Raises ValueError that names a wrong one.
+        """Return the network's recipe at the ensemble's anchors. Raises ValueError if it is wrong.
 
-        Its forecast of the mean is given no weight: the ensemble's point forecast is the last price.
+        Its forecast of the mean gets no weight: the ensemble's point forecast is the last price.
         """
         horizons = tuple(sorted(set(anchors)))
         own = {"anchors": horizons, "mean_anchors": horizons[:1], "mean_loss_share": 0.0}
@@ -46,7 +46,7 @@ class GuestParams:
         return read_params(LstmParams, recipe, model="ml_ensemble lstm.network")
 
     def faults(self) -> list[str]:
-        """What is out of range, field by field."""
+        """Return what is out of range, field by field."""
         checks = {
             f"every_days: must be at least 30, got {self.every_days}": self.every_days >= 30,
             f"prior: must be 0 to 0.5, got {self.prior}": 0 <= self.prior <= 0.5,
@@ -56,8 +56,8 @@ class GuestParams:
         return [f"lstm.{text}" for text, right in checks.items() if not right]
 
 
-def guest_mapping(plain: Any) -> Any:
-    """`lstm: off` as `lstm: {use: off}`, on and off as words; anything else as it is."""
+def rnn_mapping(plain: Any) -> Any:
+    """Return `lstm: off` as `lstm: {use: off}`, with on and off as words; other values unchanged."""
     if isinstance(plain, Mapping):
         use = plain.get("use")
         return {**plain, "use": WORDS[use]} if isinstance(use, bool) else dict(plain)

@@ -1,4 +1,4 @@
-"""Fits ml_ensemble: walk-forward forecasts of its members, pooled by what they were worth out of sample."""
+"""Fit ml_ensemble: walk-forward forecasts of its members, pooled by their out-of-sample accuracy."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.models.ensemble.model import Anchor, EnsembleModel
-from coincast_modelkit.models.ensemble.rnn_member import Guest
+from coincast_modelkit.models.ensemble.rnn_member import RnnMember
 from coincast_training.executors import Executor
 from coincast_training.executors.inline import InlineExecutor
 from coincast_training.trainers.base import FittedModel, WalkForward
 from coincast_training.trainers.ensemble.backtest import Floats, Store, Walk
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, CoinTable, fold_days
 from coincast_training.trainers.ensemble.params import EnsembleParams
-from coincast_training.trainers.ensemble.rnn_member import GuestWalk
+from coincast_training.trainers.ensemble.rnn_member import RnnWalk
 from coincast_training.trainers.progress import Progress, part_of
 
-# Of the time a fit takes, what the networks take where there are any, and the members.
-GUEST_SHARE = 0.8
+# Shares of the time of a fit for the networks, if there are any, and for the members.
+RNN_SHARE = 0.8
 MEMBERS_SHARE = 0.8
 
 
@@ -37,11 +37,21 @@ def fit(
     executor: Executor | None = None,
     store: Store | None = None,
 ) -> FittedModel:
-    """Fit the ensemble on everything in the panel, and give the record of the same recipe walked forward.
+    """Fit the ensemble on the whole panel and make the walk-forward record of the same recipe.
 
-    store keeps folds between calls on growing cuts of one panel: what a fold learnt depends on nothing after
-    its cut, so a later call with the same store gives the same model (to rounding), sooner. Raises ValueError
-    where the panel is too short (150 days with a known outcome at the shortest horizon, over all coins).
+    Args:
+        panel: Candles to learn from.
+        params: Parameters of the recipe.
+        seed: Random seed.
+        progress: Called with the progress.
+        reference: Reference coins; None takes those of the panel.
+        executor: Runs the folds; None runs them in this process.
+        store: Results of folds, shared between calls on growing cuts of one panel. A fold depends on nothing
+            after its cut, so a later call gives the same model (to rounding) faster.
+
+    Raises:
+        ValueError: The panel is too short: 150 days with a known outcome at the shortest horizon, over all
+            coins.
     """
     chosen = EnsembleParams.of(params)
     source = CoinTable(panel, {**(reference or {}), **panel})
@@ -50,16 +60,16 @@ def fit(
         raise ValueError("no coin has enough days for its features; 60 are needed")
     kept: Store = {} if store is None else store
     last = max(int(c.days[-1]) for c in coins)
-    guest, served = _guest(
-        source, chosen, seed, store=kept, executor=workers, progress=part_of(progress, 0.0, GUEST_SHARE)
+    rnn, served = _fit_rnn(
+        source, chosen, seed, store=kept, executor=workers, progress=part_of(progress, 0.0, RNN_SHARE)
     )
-    begin = 0.0 if guest is None else GUEST_SHARE
+    begin = 0.0 if rnn is None else RNN_SHARE
     fitted = begin + (1 - begin) * MEMBERS_SHARE
-    walk = Walk(coins, chosen, seed, kept, guest)
+    walk = Walk(coins, chosen, seed, kept, rnn)
     walk.fit_all(source, last, workers, part_of(progress, begin, fitted))
     anchors, records = [], []
     for i, horizon in enumerate(chosen.anchors):
-        progress(fitted + (1 - fitted) * i / len(chosen.anchors), f"walks forward at {horizon} days")
+        progress(fitted + (1 - fitted) * i / len(chosen.anchors), f"walking forward at {horizon} days")
         found = walk.anchor(horizon, last)
         if found is not None:
             anchors.append(found)
@@ -68,18 +78,18 @@ def fit(
         raise ValueError("too few days with a known outcome; give more days or more coins")
     progress(1.0, "pooled")
     return FittedModel(
-        model=EnsembleModel(anchors, DEFAULT_SPEC, guest=served),
+        model=EnsembleModel(anchors, DEFAULT_SPEC, rnn=served),
         walk_forward=_joined([r for part in records for r in part], coins),
-        parameters=asdict(_resolved(chosen, guest)),
+        parameters=asdict(_resolved(chosen, rnn)),
         notes={
             "members": list(walk.members),
             "weights": {a.scales.horizon: _by_member(a, walk.members) for a in anchors},
-            **({} if guest is None else {"lstm": guest.notes()}),
+            **({} if rnn is None else {"lstm": rnn.notes()}),
         },
     )
 
 
-def _guest(
+def _fit_rnn(
     source: CoinTable,
     chosen: EnsembleParams,
     seed: int,
@@ -87,13 +97,11 @@ def _guest(
     store: Store,
     executor: Executor,
     progress: Progress,
-) -> tuple[GuestWalk, Guest] | tuple[None, None]:
-    """The recurrent guest's walk with its networks fitted, and the served one; nothing where it is left
-    out.
-    """
+) -> tuple[RnnWalk, RnnMember] | tuple[None, None]:
+    """Return the recurrent member's fitted walk and the served member; None for both if it is left out."""
     last = max(int(c.days[-1]) for c in source.coins)
     folds = [*fold_days(source.coins, last, chosen.fold_days), last]
-    walk = GuestWalk.of(source, chosen.anchors, chosen.lstm, folds, seed=seed, store=store)
+    walk = RnnWalk.of(source, chosen.anchors, chosen.lstm, folds, seed=seed, store=store)
     if walk is None:
         return None, None
     walk.fit_all(last, executor, progress)
@@ -101,9 +109,9 @@ def _guest(
     return (walk, served) if served is not None else (None, None)
 
 
-def _resolved(chosen: EnsembleParams, guest: GuestWalk | None) -> EnsembleParams:
-    """What auto came to, so that the same version can be made again anywhere."""
-    return replace(chosen, lstm=replace(chosen.lstm, use="off" if guest is None else "on"))
+def _resolved(chosen: EnsembleParams, rnn: RnnWalk | None) -> EnsembleParams:
+    """Return the parameters with `auto` resolved, so that the same version can be made again anywhere."""
+    return replace(chosen, lstm=replace(chosen.lstm, use="off" if rnn is None else "on"))
 
 
 def _by_member(anchor: Anchor, members: Sequence[str]) -> dict[str, list[float]]:
@@ -111,14 +119,22 @@ def _by_member(anchor: Anchor, members: Sequence[str]) -> dict[str, list[float]]
 
 
 def _joined(parts: Sequence[tuple[Block, int, Floats]], coins: Sequence[CoinRows]) -> WalkForward:
-    """The record of all anchors; forecasts whose outcome is not known yet are left out."""
+    """Return the record of all anchors; forecasts whose outcome is not known yet are left out."""
     names = np.array([c.coin_id for c in coins])
     kept = [(b, h, q, np.isfinite(b.returns) & np.isfinite(q).all(axis=1)) for b, h, q in parts]
     if not kept:
         empty, none = np.empty(0), np.empty(0, dtype=np.int64)
         days = none.astype("datetime64[D]")
         table = np.empty((0, len(PROBABILITIES)))
-        return WalkForward(names[:0], days, none, empty, PROBABILITIES, table, empty)
+        return WalkForward(
+            coin_ids=names[:0],
+            origins=days,
+            horizons=none,
+            last_prices=empty,
+            probabilities=PROBABILITIES,
+            log_return_quantiles=table,
+            actual_log_returns=empty,
+        )
     return WalkForward(
         coin_ids=np.concatenate([names[b.coin[k]] for b, _, _, k in kept]),
         origins=np.concatenate([b.day[k].astype("datetime64[D]") for b, _, _, k in kept]),

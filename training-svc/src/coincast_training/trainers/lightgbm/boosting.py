@@ -1,4 +1,4 @@
-"""One LightGBM booster, the same to the byte each time it is fitted on the same rows."""
+"""Fit one LightGBM booster, identical to the byte for the same rows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def boost(
     rounds: int,
     seed: int,
 ) -> lgb.Booster:
-    """Fit y (N,) on x (N, F) at the positions `train`; with positions `stop` the rounds are cut where they
-    stop helping there. Too few rows give trees that say nothing.
+    """Fit y (N,) on x (N, F) at the positions `train`.
+
+    With positions `stop`, boosting stops early where they no longer improve. Too few rows give constant
+    trees.
     """
     train = train[np.isfinite(y[train])]
     options = _options(tree, seed, len(train))
@@ -41,7 +43,7 @@ def boost(
 
 
 def _from_text(booster: lgb.Booster, rounds: int) -> lgb.Booster:
-    """The booster as its text has it, which is how one comes back from a worker: gains are rounded there."""
+    """Return the booster as read from its text, the form a worker returns: gains are rounded there."""
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=rounds))
 
 

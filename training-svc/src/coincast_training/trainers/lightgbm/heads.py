@@ -1,4 +1,4 @@
-"""Fitting the two heads of the LightGBM model on the rows known by a day."""
+"""Fit the two heads of the LightGBM model on the rows known by a day."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from coincast_training.trainers.training_table import Rows, Table
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heads:
-    """A line and both heads with weights of one."""
+    """The line and both heads with weights of one."""
 
     line: HarLine
     volatility: Head
     mean: Head
 
     def outputs(self, rows: Rows, at: np.ndarray) -> Outputs:
-        """Uncorrected outputs on some rows."""
+        """Return uncorrected outputs on some rows."""
         x = rows.features[at]
         line = self.line.predict(x, rows.spec.names)
         return Outputs(at, line, self.volatility.predict(x), self.mean.predict(x), np.zeros_like(line))
 
     def model(self, rows: Rows, corrections: Corrections) -> LightgbmModel:
-        """The model that the corrections make of the heads."""
+        """Return the model with the corrections applied to the heads."""
         volatility, mean = self.volatility, self.mean
         return LightgbmModel(
             spec=rows.spec,
@@ -45,7 +45,7 @@ class Heads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TreeRecipe:
-    """Fits line and trees on any window of a table."""
+    """Fit the line and the trees on any window of a table."""
 
     table: Table
     params: LightgbmParams
@@ -53,14 +53,14 @@ class TreeRecipe:
 
     @property
     def rows(self) -> Rows:
-        """The table's rows."""
+        """Return the table's rows."""
         return self.table.rows
 
     def fit(self, window: Window) -> tuple[Heads, Outputs]:
-        """Fit on a window, and give the outputs on its later block, which decided when to stop.
+        """Fit on a window, and return the outputs on its later block, which decided the early stop.
 
-        The stop is found there by trees that never saw it; then the whole window is fitted for as many
-        rounds.
+        The number of rounds is found with trees that did not train on the block; then the whole window is
+        fitted with as many rounds.
         """
         rows, params = self.rows, self.params
         earlier, later = window.divided(params.later_share)
@@ -82,7 +82,7 @@ def _fit(
     stop: Window | None = None,
     rounds: dict[str, list[int]] | None = None,
 ) -> Heads:
-    """Line and heads on one window; with a stop block the rounds are found there, else they are given."""
+    """Fit line and heads on one window; a stop block determines the rounds, otherwise they are given."""
     anchors = params.anchors
     line = line_of(rows, anchors, window, params.ridge_rows)
     base = line.predict(rows.features, rows.spec.names)

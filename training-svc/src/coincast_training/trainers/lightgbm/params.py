@@ -1,4 +1,4 @@
-"""The settings of the LightGBM recipe, checked before anything is computed."""
+"""Parameters of the LightGBM recipe, validated before anything is computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from coincast_training.trainers.params import WalkParams
 
 
 class TreeParams(BaseModel):
-    """What LightGBM is told for one head."""
+    """LightGBM parameters of one head."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,7 +24,7 @@ class TreeParams(BaseModel):
 
 
 class LightgbmParams(WalkParams):
-    """The whole recipe: trees of the volatility, trees of the mean."""
+    """Parameters of the whole recipe: trees of the volatility, trees of the mean."""
 
     volatility: TreeParams = TreeParams()
     mean: TreeParams = TreeParams(

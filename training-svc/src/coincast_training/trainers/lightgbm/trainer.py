@@ -1,4 +1,4 @@
-"""Fits the pooled LightGBM model and makes its walk-forward record with the same recipe."""
+"""Fit the pooled LightGBM model and make its walk-forward record with the same recipe."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ def fit(
     reference: Panel | None = None,
     executor: Executor | None = None,
 ) -> FittedModel:
-    """Fit on a panel; `reference` (default: the panel) holds the coins that cross-sections are taken against.
+    """Fit on a panel.
 
-    Raises ValueError where a parameter is wrong or the history is too short.
+    `reference` (default: the panel) holds the coins of the cross-sectional features.
+
+    Raises:
+        ValueError: A parameter is wrong or the history is too short.
     """
     settings = read_params(LightgbmParams, params, model="lightgbm")
     known = panel if reference is None else {**reference, **panel}
@@ -57,7 +60,7 @@ def fit(
 
 
 def _notes(model: LightgbmModel, params: LightgbmParams, rows: int) -> dict[str, Any]:
-    """What the fit found: rounds, weights, and the features that the trees gained most by."""
+    """Return notes of the fit: rounds, weights, and the features with the largest gain."""
     heads = {"volatility": model.volatility, "mean": model.mean}
     boosters = {f"{k}_{h}": b for k, v in heads.items() for h, b in zip(v.anchors, v.boosters, strict=True)}
     return {
@@ -70,7 +73,7 @@ def _notes(model: LightgbmModel, params: LightgbmParams, rows: int) -> dict[str,
 
 
 def importance(model: LightgbmModel, top: int = 20) -> dict[str, float]:
-    """Share of the gain of the volatility trees by feature, largest first."""
+    """Return the share of the gain of the volatility trees by feature, largest first."""
     gains = np.sum([b.feature_importance("gain") for b in model.volatility.boosters], axis=0)
     total = float(gains.sum()) or 1.0
     order = np.argsort(-gains, kind="stable")[:top]

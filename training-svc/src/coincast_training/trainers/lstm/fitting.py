@@ -1,4 +1,4 @@
-"""Training the recurrent network on the rows known by a day."""
+"""Train the recurrent network on the rows known by a day."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBE_ROWS = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recurrent:
-    """A line and a trained network, not yet corrected."""
+    """The line and a trained network, not yet corrected."""
 
     params: LstmParams
     inputs: tuple[str, ...]
@@ -34,11 +34,11 @@ class Recurrent:
     epochs: int
 
     def on(self, net: Net) -> Recurrent:
-        """The same on the compiled graph of another net of the same build: one from a worker has none yet."""
+        """Return a copy on the compiled graph of an equal net; a worker's net has none yet."""
         return replace(self, network=replace(self.network, net=net))
 
     def outputs(self, rows: Rows, at: np.ndarray) -> Outputs:
-        """Uncorrected outputs on some rows."""
+        """Return uncorrected outputs on some rows."""
         nothing = np.empty((len(rows), 0), np.float32)
         examples = _examples(rows, self.inputs, self.scaler, nothing, self.params.window_days)
         found = [
@@ -49,7 +49,7 @@ class Recurrent:
         return Outputs(at, self.line.predict(rows.features[at], rows.spec.names), extra, scores, widen)
 
     def model(self, rows: Rows, corrections: Corrections) -> LstmModel:
-        """The model that the corrections make of the network."""
+        """Return the model with the corrections applied to the network."""
         return LstmModel(
             spec=rows.spec,
             inputs=self.inputs,
@@ -66,7 +66,7 @@ class Recurrent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trainer:
-    """One compiled network, begun anew for every window of a table."""
+    """One compiled network, reinitialised for every window of a table."""
 
     table: RowSource
     params: LstmParams
@@ -76,20 +76,20 @@ class Trainer:
 
     @classmethod
     def of(cls, table: RowSource, params: LstmParams, seed: int) -> Trainer:
-        """A trainer on the inputs that the table has."""
+        """Return a trainer for the inputs of the table."""
         inputs = tuple(n for n in params.inputs if n in table.rows.spec.names)
         return cls(table, params, inputs, Net(len(inputs), params, seed), seed)
 
     @property
     def rows(self) -> Rows:
-        """The table's rows."""
+        """Return the table's rows."""
         return self.table.rows
 
     def fit(self, window: Window) -> tuple[Recurrent, Outputs]:
-        """Fit on a window, and give the outputs on its later block, which decided when to stop.
+        """Fit on a window, and return the outputs on its later block, which decided the early stop.
 
-        The stop is found there by a network that never saw it; then the whole window is fitted for as many
-        epochs.
+        The number of epochs is found with a network that did not train on the block; then the whole window is
+        fitted with as many epochs.
         """
         earlier, later = window.divided(self.params.later_share)
         with self.net.lock:
@@ -98,8 +98,9 @@ class Trainer:
         return fitted, early.outputs(self.rows, later.known(self.rows, 0))
 
     def _train(self, window: Window, *, stop: Window | None = None, epochs: int = 1) -> Recurrent:
-        """Line, scaler and network on one window: until the stop block gains no more, or for so many
-        epochs.
+        """Fit line, scaler and network on one window.
+
+        Training ends when the stop block no longer improves, or after so many epochs.
         """
         rows, params = self.rows, self.params
         line = line_of(rows, params.anchors, window, params.ridge_rows)
@@ -114,10 +115,18 @@ class Trainer:
         else:
             epochs = self.net.fit(examples, train, self._thinned(stop))
         probe = examples.windows(train[-PROBE_ROWS:])
-        return Recurrent(params, self.inputs, line, scaler, self.net.snapshot(), probe, epochs)
+        return Recurrent(
+            params=params,
+            inputs=self.inputs,
+            line=line,
+            scaler=scaler,
+            network=self.net.snapshot(),
+            probe=probe,
+            epochs=epochs,
+        )
 
     def _thinned(self, window: Window) -> np.ndarray:
-        """Rows with a target at the shortest anchor, every so many days."""
+        """Return rows with a target at the shortest anchor, every so many days."""
         at = window.known(self.rows, min(self.params.anchors))
         return np.asarray(at[self.rows.origins[at].astype(np.int64) % self.params.stride_days == 0])
 
@@ -131,9 +140,7 @@ def _scaler(inputs: Floats) -> Scaler:
 
 
 def _targets(rows: Rows, params: LstmParams, line: HarLine, windows: Sequence[Window]) -> Singles:
-    """Corrections of the line and scores of the mean, (N, A + M): known where they ended in their own
-    window.
-    """
+    """Return corrections of the line and scores of the mean, (N, A + M), as far as the window knows."""
     base = line.predict(rows.features, rows.spec.names)
     corrections = volatility_ahead(rows, params.anchors) - base
     scores = scores_of(rows, params.anchors, params.mean_anchors, base)

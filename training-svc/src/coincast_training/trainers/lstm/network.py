@@ -1,4 +1,4 @@
-"""The Keras network and its training loop; everything that needs TensorFlow stands here."""
+"""The Keras network and its training loop, the only module that needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Examples:
     window_days: int
 
     def windows(self, at: np.ndarray) -> Singles:
-        """Windows (m, L, F) that end at rows (m,), zeros before a coin's first row."""
+        """Return windows (m, L, F) that end at rows (m,), zeros before a coin's first row."""
         rows = at[:, None] - np.arange(self.window_days - 1, -1, -1)
         return self.inputs[np.where(rows >= self.starts[at, None], rows, len(self.inputs) - 1)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """Encoder, head and both in one, compiled; widths of what dropout is applied to; what it began with."""
+    """Encoder, head and both in one, compiled; widths of the dropout inputs; the initial weights."""
 
     encoder: Any
     head: Any
@@ -58,7 +58,7 @@ class Graph:
 
     @classmethod
     def of(cls, features: int, params: LstmParams, loss_weights: Singles) -> Graph:
-        """Builds it from the global seed."""
+        """Build the graph from the global seed."""
         encoder = _encoder(features, params)
         width = int(encoder.output_shape[-1])
         head = _head(width, len(loss_weights), params)
@@ -72,7 +72,7 @@ class Graph:
         return cls(encoder, head, whole, (width, params.hidden), start)
 
     def reset(self) -> None:
-        """Weights and optimizer as they began."""
+        """Restore the initial weights and optimizer state."""
         weights, state = self.start
         self.whole.set_weights(weights)
         for variable, value in zip(self.whole.optimizer.variables, state, strict=True):
@@ -80,10 +80,10 @@ class Graph:
 
 
 class Net:
-    """Encoder and head with dropout masks as inputs, so that the exported head can be given the same.
+    """Encoder and head with dropout masks as inputs, so that the exported head takes the same masks.
 
-    One compiled graph, built when it is first needed, that is trained and asked in place: who uses it holds
-    `lock`. What travels to a worker and back is how it is built; trained weights are in a `Snapshot`.
+    The compiled graph is built on first use, then trained and evaluated in place, so users hold `lock`.
+    Workers receive how it is built; trained weights are in a `Snapshot`.
     """
 
     def __init__(self, features: int, params: LstmParams, seed: int) -> None:
@@ -100,31 +100,30 @@ class Net:
 
     @cached_property
     def graph(self) -> Graph:
-        """The compiled graph, as it begins."""
+        """Return the compiled graph in its initial state."""
         one_thread()
         keras.utils.set_random_seed(self.seed)
         return Graph.of(self.features, self.params, self.weights)
 
     @property
     def whole(self) -> Any:
-        """Encoder and head in one."""
+        """Return encoder and head in one."""
         return self.graph.whole
 
     def reset(self, seed: int) -> None:
-        """As it was when it was built: a compiled graph is kept, since building one costs as much as an
-        epoch.
-        """
+        """Restore the initial state instead of building again, which costs as much as an epoch."""
         self.graph.reset()
         self.rng = np.random.default_rng(seed)
 
     def masks(self, rows: int) -> list[Singles]:
-        """Fresh dropout masks of both layers."""
+        """Draw dropout masks of both layers."""
         return [draw_masks(rows, w, self.params.dropout, self.rng) for w in self.graph.widths]
 
     def epoch(self, examples: Examples, train: np.ndarray) -> None:
-        """One pass over the training rows in a drawn order.
+        """Make one pass over the training rows in a drawn order.
 
-        Batches are all of one length, since every other length is compiled anew: the last few rows wait.
+        Batches have one length, since each other length would be compiled again; the last few rows are left
+        out.
         """
         rows = self.params.batch_rows
         order = np.resize(self.rng.permutation(train), max(1, len(train) // rows) * rows)
@@ -132,7 +131,7 @@ class Net:
             self.whole.train_on_batch([examples.windows(at), *self.masks(len(at))], examples.targets[at])
 
     def loss(self, examples: Examples, at: np.ndarray) -> float:
-        """Masked squared error without dropout."""
+        """Return the masked squared error without dropout."""
         error, known = 0.0, 0
         ones = [np.ones((EVALUATED_ROWS, w), np.float32) for w in self.graph.widths]
         for some in _parts(at, EVALUATED_ROWS):
@@ -144,7 +143,7 @@ class Net:
         return error / max(known, 1)
 
     def fit(self, examples: Examples, train: np.ndarray, stop: np.ndarray) -> int:
-        """Train until the stop rows no longer gain; keep the best weights, give the number of epochs."""
+        """Train until the stop rows no longer improve; restore the best weights, return the epochs."""
         best, best_epoch, kept = self.loss(examples, stop), 0, self.whole.get_weights()
         for number in range(1, self.params.epochs + 1):
             self.epoch(examples, train)
@@ -157,14 +156,14 @@ class Net:
         return best_epoch
 
     def snapshot(self) -> Snapshot:
-        """What the network is now, with dropout masks drawn for it."""
+        """Return the network's current state, with dropout masks drawn for it."""
         masks = [draw_masks(self.params.samples, w, self.params.dropout, self.rng) for w in self.graph.widths]
         return Snapshot(self, self.whole.get_weights(), masks[0], masks[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """A network's weights and masks at one moment, on the compiled graph it shares with the others."""
+    """Weights and masks of a network at one moment, on the compiled graph it shares with the others."""
 
     net: Net
     weights: list[Singles]
@@ -172,7 +171,7 @@ class Snapshot:
     hidden_masks: Singles
 
     def samples(self, windows: Singles) -> Floats:
-        """Outputs under every mask, (S, n, O), as `Network.samples` gives them."""
+        """Return outputs under every mask, (S, n, O), as `Network.samples` does."""
         graph, found = self.net.graph, []
         with self.net.lock:
             graph.whole.set_weights(self.weights)
@@ -184,7 +183,7 @@ class Snapshot:
         return np.concatenate(found, axis=1).astype(np.float64)
 
     def export(self, probe: Singles) -> Network:
-        """The network as ONNX. Raises RuntimeError where it differs from Keras on the probe."""
+        """Return the network as ONNX. Raises RuntimeError where it differs from Keras on the probe."""
         # A graph is traced only once it has been called.
         expected = self.samples(probe)
         network = Network(
@@ -197,7 +196,7 @@ class Snapshot:
 
 
 def one_thread() -> None:
-    """Keep TensorFlow to one thread; too late to ask once it has started, and then it stays as it is."""
+    """Limit TensorFlow to one thread; without effect once TensorFlow has started."""
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -206,7 +205,7 @@ def one_thread() -> None:
 
 
 def _encoder(features: int, params: LstmParams) -> Any:
-    """Windows (L, F) to a context (4 units,): attention over the days beside the last day's state."""
+    """Map windows (L, F) to a context (4 units,): attention over the days beside the last day's state."""
     windows = keras.Input((params.window_days, features), name="window")
     days = layers.Bidirectional(layers.LSTM(params.units, return_sequences=True))(windows)
     score = layers.Dense(1, use_bias=False)(layers.Dense(params.attention, activation="tanh")(days))
@@ -227,7 +226,7 @@ def _head(width: int, outputs: int, params: LstmParams) -> Any:
 
 
 def _masked_square(weights: Singles) -> Callable[[Any, Any], Any]:
-    """Mean square over the known targets, a weight an output."""
+    """Return the mean square over the known targets, with a weight for each output."""
 
     def loss(target: Any, found: Any) -> Any:
         known = ops.isfinite(target)
@@ -238,14 +237,14 @@ def _masked_square(weights: Singles) -> Callable[[Any, Any], Any]:
 
 
 def _parts(at: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Parts of at most so many rows."""
+    """Yield parts of at most so many rows."""
     for start in range(0, len(at), rows):
         yield at[start : start + rows]
 
 
 def _onnx(model: Any) -> bytes:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter's own deprecations, nothing of ours
+        warnings.simplefilter("ignore")  # deprecations within the converter, which this project cannot fix
         path = Path(folder) / "model.onnx"
         model.export(str(path), format="onnx", verbose=False)
         return path.read_bytes()

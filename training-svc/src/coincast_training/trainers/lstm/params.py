@@ -1,4 +1,4 @@
-"""The settings of the LSTM recipe, checked before anything is computed."""
+"""Parameters of the LSTM recipe, validated before anything is computed."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ INPUTS = (
 
 
 class LstmParams(WalkParams):
-    """The whole recipe. samples are the dropout masks of the served model; stride_days thins the training
-    days.
+    """Parameters of the whole recipe.
+
+    samples is the number of dropout masks of the served model; stride_days thins the training days.
     """
 
     folds: int = Field(3, ge=1, le=60)

@@ -1,4 +1,4 @@
-"""Fits the LSTM model and makes its walk-forward record with the same recipe."""
+"""Fit the LSTM model and make its walk-forward record with the same recipe."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ def fit(
     reference: Panel | None = None,
     executor: Executor | None = None,
 ) -> FittedModel:
-    """Fit on a panel; `reference` (default: the panel) holds the coins that cross-sections are taken against.
+    """Fit on a panel.
 
-    Raises ValueError where a parameter is wrong or the history is too short.
+    `reference` (default: the panel) holds the coins of the cross-sectional features.
+
+    Raises:
+        ValueError: A parameter is wrong or the history is too short.
     """
     settings = read_params(LstmParams, params, model="lstm")
     known = panel if reference is None else {**reference, **panel}
@@ -58,6 +61,6 @@ def fit(
 
 
 def _spec(params: LstmParams, reference: Panel) -> FeatureSpec:
-    """The features that the inputs and the line need, as far as the reference can give them."""
+    """Return the features that the inputs and the line need, as far as the reference provides them."""
     wanted = {*params.inputs, *TERMS}
     return FeatureSpec(tuple(n for n in choose_spec(reference).names if n in wanted))

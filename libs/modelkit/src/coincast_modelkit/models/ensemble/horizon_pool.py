@@ -29,10 +29,10 @@ BOOSTERS = ("boosted", "boosted_har", "boosted_size")
 # Members that forecast the log of realised volatility itself, of which the volatility outlook is the mean.
 OUTLOOK = ("har", "boosted", "boosted_har")
 # The recurrent member, last where an ensemble has it, and the member that replaces it where it has no value.
-GUEST, STAND_IN = "lstm", "boosted_har"
+RNN, STAND_IN = "lstm", "boosted_har"
 
 
-def with_guest(members: Floats, column: Floats) -> Floats:
+def with_rnn(members: Floats, column: Floats) -> Floats:
     """Return members (n, M) beside the recurrent member's log scales (n,); its substitute's where absent."""
     stand_in = members[:, MEMBERS.index(STAND_IN)]
     return np.column_stack([members, np.where(np.isfinite(column), column, stand_in)])
@@ -108,8 +108,8 @@ class Scales:
 class Pool:
     """How the members are combined at one horizon, by volatility regime (R of them).
 
-    weights (R, M) at least zero and summing to one, M the members with or without the guest; sizes (R, L)
-    of |return| in units of the pooled scale at the levels of `ensemble.LEVELS`; weekend (2, L) is what
+    weights (R, M) at least zero and summing to one, M the members with or without the recurrent one; sizes
+    (R, L) of |return| in units of the pooled scale at the levels of `ensemble.LEVELS`; weekend (2, L) is what
     multiplies them where the first day forecast is a working day or lies in a weekend, whose few moves are
     wilder in shape; outlook_offset and outlook_error are the mean and the standard deviation of log realised
     volatility about the mean of the OUTLOOK members, outlook_factor what turns its exponential into a

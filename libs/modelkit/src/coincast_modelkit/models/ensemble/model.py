@@ -23,8 +23,8 @@ from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
-from coincast_modelkit.models.ensemble.horizon_pool import BOOSTERS, GUEST, MEMBERS, Pool, Scales, with_guest
-from coincast_modelkit.models.ensemble.rnn_member import Guest
+from coincast_modelkit.models.ensemble.horizon_pool import BOOSTERS, MEMBERS, RNN, Pool, Scales, with_rnn
+from coincast_modelkit.models.ensemble.rnn_member import RnnMember
 from coincast_modelkit.models.interpolation import across_horizons, assemble, normal_cdf, regimes_of
 from coincast_modelkit.models.scales import Inputs, inputs_of, joined
 
@@ -48,13 +48,13 @@ class EnsembleModel:
     min_history_days = MIN_HISTORY_DAYS
 
     def __init__(
-        self, anchors: Sequence[Anchor], spec: FeatureSpec, *, guest: Guest | None = None, version: str = ""
+        self, anchors: Sequence[Anchor], spec: FeatureSpec, *, rnn: RnnMember | None = None, version: str = ""
     ) -> None:
         if not anchors:
             raise ValueError("an ensemble needs at least one anchor horizon")
         self.anchors = tuple(anchors)
         self.spec = spec
-        self.guest = guest
+        self.rnn = rnn
         self.version = version
         self._explaining = threading.Lock()
         self.horizons = tuple(a.scales.horizon for a in self.anchors)
@@ -62,7 +62,7 @@ class EnsembleModel:
     @property
     def members(self) -> tuple[str, ...]:
         """The names of what is pooled, in the order of the weights."""
-        return MEMBERS if self.guest is None else (*MEMBERS, GUEST)
+        return MEMBERS if self.rnn is None else (*MEMBERS, RNN)
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
@@ -107,11 +107,11 @@ class EnsembleModel:
     def _members(self, coins: Sequence[ModelInput], inputs: Sequence[Inputs]) -> list[Floats]:
         """Return the members' log scales at each anchor, (n, M) each."""
         found = [anchor.scales.forecast(inputs, self.spec) for anchor in self.anchors]
-        if self.guest is None:
+        if self.rnn is None:
             return found
-        guest = self.guest.forecast(np.stack([c.window for c in coins]), self.spec)
-        at = [self.guest.anchors.index(h) for h in self.horizons]
-        return [with_guest(members, guest[:, j]) for members, j in zip(found, at, strict=True)]
+        rnn = self.rnn.forecast(np.stack([c.window for c in coins]), self.spec)
+        at = [self.rnn.anchors.index(h) for h in self.horizons]
+        return [with_rnn(members, rnn[:, j]) for members, j in zip(found, at, strict=True)]
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
         """Return what each feature moves the width by the trees on log volatility, at the nearest anchor."""
@@ -128,7 +128,7 @@ class EnsembleModel:
         ]
 
     def save(self, folder: Path) -> None:
-        """One JSON file, a text file a booster; the guest's own files beside them."""
+        """Write one JSON file, a text file for each booster, and the files of the recurrent member."""
         plain: dict[str, Any] = {
             "features": list(self.spec.names),
             "members": list(self.members),
@@ -136,8 +136,8 @@ class EnsembleModel:
             "anchors": [{"scales": a.scales.to_json(), "pool": a.pool.to_json()} for a in self.anchors],
         }
         (folder / "ensemble.json").write_text(json.dumps(plain), encoding="utf-8")
-        if self.guest is not None:
-            self.guest.save(folder)
+        if self.rnn is not None:
+            self.rnn.save(folder)
         for anchor in self.anchors:
             for name, booster in anchor.scales.boosters.items():
                 path = folder / _booster_file(name, anchor.scales.horizon)
@@ -150,7 +150,7 @@ class EnsembleModel:
 
         plain = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
         members = tuple(plain["members"])
-        if members not in (MEMBERS, (*MEMBERS, GUEST)) or plain["levels"] != LEVELS.tolist():
+        if members not in (MEMBERS, (*MEMBERS, RNN)) or plain["levels"] != LEVELS.tolist():
             raise ValueError(
                 "this ensemble was written with other members or quantile levels; train it again"
             )
@@ -162,8 +162,8 @@ class EnsembleModel:
                 for name in BOOSTERS
             }
             anchors.append(Anchor(Scales.from_json(part["scales"], boosters), Pool.from_json(part["pool"])))
-        guest = Guest.load(folder) if GUEST in members else None
-        return cls(anchors, FeatureSpec(tuple(plain["features"])), guest=guest, version=version)
+        rnn = RnnMember.load(folder) if RNN in members else None
+        return cls(anchors, FeatureSpec(tuple(plain["features"])), rnn=rnn, version=version)
 
 
 def _booster_file(name: str, horizon: int) -> str:

@@ -1,4 +1,4 @@
-"""The ensemble's recurrent guest: a network's log scale at the anchors, served without TensorFlow."""
+"""The ensemble's recurrent rnn: a network's log scale at the anchors, served without TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from coincast_modelkit.models.onnx_network import Network, Scaler
 STATE, ARRAYS, ENCODER, HEAD = "lstm.json", "lstm.npz", "lstm_encoder.onnx", "lstm_head.onnx"
 
 
-def guest_scales(line: Floats, extra: Floats, widen: Floats, anchors: tuple[int, ...]) -> Floats:
+def rnn_scales(line: Floats, extra: Floats, widen: Floats, anchors: tuple[int, ...]) -> Floats:
     """Log standard deviation of the return over each anchor (n, A).
 
     line are log daily volatilities, extra the mean correction of all Monte-Carlo passes, widen what their
@@ -28,7 +28,7 @@ def guest_scales(line: Floats, extra: Floats, widen: Floats, anchors: tuple[int,
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Guest:
+class RnnMember:
     """A trained network and the line it corrects, at the horizons `anchors` (days).
 
     inputs name the features of its windows, of which it sees the last window_days.
@@ -46,7 +46,7 @@ class Guest:
         columns = [spec.names.index(name) for name in self.inputs]
         inputs = self.scaler(windows[:, -self.window_days :, columns])
         extra, _, widen = network_outputs(self.network, inputs, len(self.anchors))
-        return guest_scales(self.line.predict(windows[:, -1], spec.names), extra, widen, self.anchors)
+        return rnn_scales(self.line.predict(windows[:, -1], spec.names), extra, widen, self.anchors)
 
     def save(self, folder: Path) -> None:
         """Two ONNX graphs, one JSON, one npz."""

@@ -1,4 +1,4 @@
-"""Jobs kept in this process alone: for the command line and for tests."""
+"""Job store in this process's memory, for the command line and for tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from coincast_training.domain import Job
 
 
-class MemoryJobStore:
-    """Forgets everything when the process ends."""
+class InMemoryJobStore:
+    """Hold jobs until the process ends."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -17,21 +17,21 @@ class MemoryJobStore:
         self._claims: dict[str, str] = {}
 
     async def save(self, job: Job) -> None:
-        """Keeps the job's newest state."""
+        """Save the job's newest state."""
         self._jobs[job.job_id] = job
 
     async def load_all(self) -> list[Job]:
-        """Every job, oldest first."""
+        """Return every job, oldest first."""
         return sorted(self._jobs.values(), key=lambda job: job.submitted_at)
 
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
-        """Adds lines to the job's log."""
+        """Append lines to the job's log."""
         self._logs[job_id].extend(lines)
 
     async def read_log(self, job_id: str, tail: int) -> list[str]:
-        """The last `tail` lines of the job's log."""
+        """Return the last `tail` lines of the job's log."""
         return self._logs[job_id][-tail:]
 
     async def claim(self, idempotency_key: str, job_id: str) -> str:
-        """The job that first claimed the key."""
+        """Return the job that first claimed the key."""
         return self._claims.setdefault(idempotency_key, job_id)

@@ -1,4 +1,4 @@
-"""The ensemble's recurrent guest: out of sample in the fit, served without TensorFlow, off where asked."""
+"""The ensemble's recurrent rnn: out of sample in the fit, served without TensorFlow, off where asked."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from coincast_modelkit.artifact import golden_bytes
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import DEFAULT_SPEC, Market
 from coincast_modelkit.model_input import ModelInput, prepare
-from coincast_modelkit.models.ensemble.horizon_pool import GUEST, MEMBERS, STAND_IN, with_guest
+from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, RNN, STAND_IN, with_rnn
 from coincast_modelkit.models.ensemble.model import EnsembleModel
 from coincast_training.trainers.base import FittedModel
 from coincast_training.trainers.ensemble.dataset import CoinTable, block_of, fold_days
 from coincast_training.trainers.ensemble.params import EnsembleParams
-from coincast_training.trainers.ensemble.rnn_member import GuestWalk
-from coincast_training.trainers.ensemble.rnn_params import GuestParams
+from coincast_training.trainers.ensemble.rnn_member import RnnWalk
+from coincast_training.trainers.ensemble.rnn_params import RnnParams
 from coincast_training.trainers.ensemble.trainer import fit
 from tests.unit.evaluation.evaluation_candles import SMALL_NETWORK, SMALL_TREES, coin, panel, scrambled_after
 
@@ -60,17 +60,17 @@ class TestFitted:
 
     def test_it_is_one_more_member_and_the_notes_say_so(self, fitted: FittedModel) -> None:
         model = ensemble(fitted)
-        assert model.members == (*MEMBERS, GUEST) == tuple(fitted.notes["members"])
+        assert model.members == (*MEMBERS, RNN) == tuple(fitted.notes["members"])
         assert fitted.parameters["lstm"]["use"] == "on"
         assert len(fitted.notes["lstm"]["networks"]) >= 2
         for anchor in model.anchors:
             assert anchor.pool.weights.shape == (3, len(MEMBERS) + 1)
             np.testing.assert_allclose(anchor.pool.weights.sum(axis=1), 1)
-        assert len(model.guest.network.context_masks) == 8  # type: ignore[union-attr]  # it has one
+        assert len(model.rnn.network.context_masks) == 8  # type: ignore[union-attr]  # it has one
 
     def test_without_it_all_else_is_the_same_to_the_byte(self, fitted: FittedModel, tmp_path: Path) -> None:
         plain = fit(panel(), {**PARAMS, "lstm": "off"}, 1, progress=silent)
-        assert ensemble(plain).guest is None and plain.parameters["lstm"]["use"] == "off"
+        assert ensemble(plain).rnn is None and plain.parameters["lstm"]["use"] == "off"
         for name, model in (("with", fitted.model), ("without", plain.model)):
             (tmp_path / name).mkdir()
             model.save(tmp_path / name)
@@ -103,7 +103,7 @@ class TestFitted:
             "print(check_golden(model, (folder / 'golden.bin').read_bytes()), model.members[-1])\n"
         )
         difference, member = done.stdout.split()
-        assert float(difference) < 1e-6 and member == GUEST
+        assert float(difference) < 1e-6 and member == RNN
 
     def test_it_moves_the_width_and_one_bad_coin_costs_no_other(self, fitted: FittedModel) -> None:
         model, coins = ensemble(fitted), prepared(panel())
@@ -126,7 +126,7 @@ class TestFitted:
             folds = [*fold_days(coins, day + 60, 30), day + 60]
             lstm = EnsembleParams.of(PARAMS).lstm
             store = compiled(store)
-            walk = GuestWalk.of(source, (1, 7), lstm, folds, seed=1, store=store)
+            walk = RnnWalk.of(source, (1, 7), lstm, folds, seed=1, store=store)
             assert walk is not None and walk.grid[0] <= day
             early = walk.columns(folds[0], block_of(coins, folds[0], folds[0] + 30, 1))
             assert np.isnan(early).all()  # before the first network
@@ -149,7 +149,7 @@ class TestFitted:
 
 def test_the_stand_in_speaks_where_the_guest_is_silent() -> None:
     members = np.arange(16.0).reshape(2, 8)
-    joined = with_guest(members, np.array([np.nan, -1.0]))
+    joined = with_rnn(members, np.array([np.nan, -1.0]))
     np.testing.assert_array_equal(joined[:, -1], [members[0, MEMBERS.index(STAND_IN)], -1.0])
 
 
@@ -157,7 +157,7 @@ def test_the_stand_in_speaks_where_the_guest_is_silent() -> None:
     ("plain", "use"), [("off", "off"), (False, "off"), (True, "on"), ("auto", "auto"), ({"use": True}, "on")]
 )
 def test_it_may_be_switched_by_a_word(plain: object, use: str) -> None:
-    assert EnsembleParams.of({"lstm": plain}).lstm == GuestParams(use=use)  # type: ignore[arg-type]  # a literal
+    assert EnsembleParams.of({"lstm": plain}).lstm == RnnParams(use=use)  # type: ignore[arg-type]  # a literal
 
 
 def test_insisting_without_tensorflow_says_what_to_install_and_auto_goes_without() -> None:
