@@ -100,7 +100,7 @@ def _jobs(settings: Settings, redis: Redis) -> JobService:
         max_attempts=settings.max_attempts,
         timeout_seconds=settings.job_timeout_seconds,
         on_ended=metrics.observe_end,
-        why_not=unavailable_reason,
+        unavailable_reason=unavailable_reason,
     )
 
 

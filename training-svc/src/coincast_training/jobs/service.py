@@ -38,13 +38,13 @@ class JobService:
         max_attempts: int = 3,
         timeout_seconds: float = 6 * 3600,
         on_ended: Listener | None = None,
-        why_not: Callable[[str], str] = lambda _: "",
+        unavailable_reason: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._store, self._runner, self._clock = store, runner, clock
         self._limits = limits or JobLimits()
         self._max_queued, self._max_running, self._max_attempts = max_queued, max_running, max_attempts
         self._timeout_seconds = timeout_seconds
-        self._on_ended, self._unavailable_reason = on_ended, why_not
+        self._on_ended, self._unavailable_reason = on_ended, unavailable_reason
         self._jobs: dict[str, Job] = {}
         self._lines: dict[str, list[str]] = defaultdict(list)
         self._tasks: dict[str, asyncio.Task[None]] = {}
