@@ -136,6 +136,6 @@ async def test_old_versions_are_cleaned_and_no_alias_is_touched(http: httpx2.Asy
     left = (await http.get("/models", params={"model": "lightgbm"})).json()["versions"]
     assert sorted(version["version"] for version in left) == [first, third]
     compared = await http.get("/models/lightgbm/compare", params={"a": first, "b": third})
-    assert "does not tell" in compared.json()["verdict"]
+    assert "is not significant" in compared.json()["verdict"]
     actions = [entry["action"] for entry in (await http.get("/models/audit")).json()["entries"]]
     assert actions == ["clean", "promote"]

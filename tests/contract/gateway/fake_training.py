@@ -109,7 +109,10 @@ class FakeTraining(
                 raise NotFound(f"{request.model} has no version {version}.", field="a")
         test = tr.PairedTest(horizon_days=7, loss="crps", forecasts=10, p_value=0.5)
         return tr.CompareVersionsResponse(
-            a=VERSION, b=VERSION, tests=[test], verdict="The data does not tell."
+            a=VERSION,
+            b=VERSION,
+            tests=[test],
+            verdict="The difference between them is not significant at 5 %.",
         )
 
     async def PromoteVersion(

@@ -145,7 +145,7 @@ def test_a_revision_that_another_alias_took_was_no_production(registry: Registry
 def test_a_disk_that_refuses_is_a_sentence(registry: Registry):
     version = write(registry)
     (registry.root / "audit.jsonl").mkdir()  # no line can be written
-    with pytest.raises(NotReady, match=r"disk under the registry .* did not take it: Is a directory"):
+    with pytest.raises(NotReady, match=r"disk under the registry .* refused the write: Is a directory"):
         promote(registry, version)
     assert registry.table(MODEL).production == ""
 
@@ -185,7 +185,7 @@ def test_compare_tells_better_from_worse_and_equal_from_unequal(registry: Regist
     comparison = registry.compare(MODEL, good, bad)
     assert f"{good} is better" in comparison.verdict
     assert all(test.statistic < -2 for test in comparison.tests if test.loss == "crps")
-    assert "does not tell" in registry.compare(MODEL, good, same).verdict
+    assert "is not significant" in registry.compare(MODEL, good, same).verdict
 
 
 def test_an_unknown_version_names_those_there_are(registry: Registry):
