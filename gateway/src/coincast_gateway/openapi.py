@@ -14,11 +14,27 @@ from coincast_gateway.auth.dependencies import required_scope
 from coincast_gateway.coingecko_compat.openapi import COMPONENTS, mirror_paths
 from coincast_gateway.formats.csv import declared_rows
 from coincast_gateway.schemas.responses.common import ProblemDocument
+from coincast_gateway.schemas.responses.glossary import describe_fields
 
 # Taken from real replies by deploy/openapi_examples.py.
 EXAMPLES: dict[str, Any] = orjson.loads(
     files("coincast_gateway.schemas.responses").joinpath("examples.json").read_bytes()
 )
+TAGS = {
+    "market": "Prices, markets, the catalogue of coins and candles.",
+    "forecasts": "Forecasts with intervals, what moved them, and how they did.",
+    "risk": "Joint scenarios, touch probabilities and portfolio risk.",
+    "models": "The registry of model versions.",
+    "training": "Training jobs.",
+    "usage": "What each API key has used.",
+    "health": "Liveness, readiness, the state of each part, and metrics.",
+    "pages": "Pages for people, and this description.",
+    "mirror": "Paths, parameters and replies as CoinGecko has them.",
+}
+SERVERS = [
+    {"url": "/", "description": "The gateway that serves this description."},
+    {"url": "http://127.0.0.1:8000", "description": "`make run` on this machine."},
+]
 # Where keys are needed; each scope includes those before it.
 NEEDS: dict[str, str] = {
     "none": "Needs no key.",
@@ -43,6 +59,12 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         schemas |= COMPONENTS
         problem = ProblemDocument.model_json_schema()
         schemas["ProblemDocument"] = {key: value for key, value in problem.items() if key != "title"}
+        describe_fields(schemas)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                _add_example(operation)
+        document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+        document["servers"] = SERVERS
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -62,8 +84,15 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
     # JSON comes first: generators of clients take the first media type.
     if declared_rows(route.endpoint) is not None:
         content["text/csv"] = {"schema": {"type": "string"}}
-    if operation["operationId"] in EXAMPLES:
-        content["application/json"]["example"] = EXAMPLES[operation["operationId"]]
+
+
+def _add_example(operation: dict[str, Any]) -> None:
+    """Add the example of a real reply to the first media type of an operation's successful response."""
+    example = EXAMPLES.get(operation["operationId"])
+    for status, response in operation["responses"].items():
+        if example is not None and str(status).startswith("2"):
+            for media in list(response.get("content", {}).values())[:1]:
+                media["example"] = example
 
 
 def _simplify(parameter: dict[str, Any]) -> None:

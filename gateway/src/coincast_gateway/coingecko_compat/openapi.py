@@ -9,12 +9,14 @@ from coincast_gateway.coingecko_compat.routes import COMPAT_ROUTES, PREFIX, SEGM
 
 # The shapes that CoinGecko says an error in: a text, a code with a text, or the latter one level down.
 ERROR_SCHEMA: dict[str, Any] = {
+    "description": "An error as CoinGecko writes it.",
     "type": "object",
     "additionalProperties": False,
     "minProperties": 1,
     "maxProperties": 1,
     "properties": {
         "error": {
+            "description": "A text, or an object with the status.",
             "anyOf": [
                 {"type": "string"},
                 {
@@ -22,18 +24,19 @@ ERROR_SCHEMA: dict[str, Any] = {
                     "required": ["status"],
                     "properties": {"status": {"$ref": "#/components/schemas/MirrorStatus"}},
                 },
-            ]
+            ],
         },
-        "status": {"$ref": "#/components/schemas/MirrorStatus"},
+        "status": {"$ref": "#/components/schemas/MirrorStatus", "description": "What went wrong."},
     },
 }
 STATUS_SCHEMA: dict[str, Any] = {
+    "description": "The code and the text of an error.",
     "type": "object",
     "required": ["error_code", "error_message"],
     "properties": {
-        "timestamp": {"type": "string"},
-        "error_code": {"type": "integer"},
-        "error_message": {"type": "string"},
+        "timestamp": {"type": "string", "description": "When it happened, RFC 3339, UTC."},
+        "error_code": {"type": "integer", "description": "CoinGecko's code, or the HTTP status."},
+        "error_message": {"type": "string", "description": "What went wrong."},
     },
 }
 COMPONENTS = {"MirrorError": ERROR_SCHEMA, "MirrorStatus": STATUS_SCHEMA}

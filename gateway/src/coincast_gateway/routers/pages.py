@@ -26,6 +26,8 @@ PAGE_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 ONE_NAME = problem_responses(*ALWAYS, NOT_FOUND)
+ASSET_TYPES = ("text/javascript", "text/css", "image/svg+xml")
+TEXT = {"schema": {"type": "string"}}
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9._\-]{1,100}$", description="Its name.")]
 
 router = APIRouter(tags=["pages"], responses=problem_responses(*ALWAYS))
@@ -97,7 +99,7 @@ async def get_problem(name: Name) -> RenderedResponse:
     operation_id="asset",
     summary="A file of the pages",
     response_class=Response,
-    responses=ONE_NAME,
+    responses=ONE_NAME | {200: {"content": dict.fromkeys(ASSET_TYPES, TEXT)}},
 )
 @cached(seconds=YEAR_SECONDS)
 async def get_asset(name: Name, assets: StaticFiles) -> RenderedResponse:
