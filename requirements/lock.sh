@@ -11,7 +11,7 @@ lock() {
         --no-emit-index-url --no-config "${@:2}" "$1.in" --output-file "$1.txt"
 }
 lock dev "$@"
-for name in build chassis gateway client market-data forecast training training-lstm sandbox run; do
+for name in build chassis gateway client market-data forecast training training-dask training-lstm sandbox run; do
     lock "$name" --constraint dev.txt
 done
 lock uv "$@"

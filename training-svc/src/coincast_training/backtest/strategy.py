@@ -8,15 +8,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import empyrical
 import numpy as np
 from numpy.typing import NDArray
 
+from coincast_training.performance import DAYS_PER_YEAR, max_drawdown, sharpe_ratio, sortino_ratio
 from coincast_training.pipeline.losses import quantile_at
 from coincast_training.trainers.base import WalkForward
 
 Floats = NDArray[np.float64]
-DAYS_A_YEAR = 365
 TARGET_VOLATILITY = 0.40
 # The 10 % to 90 % range of a Gaussian is 2.563 standard deviations wide.
 WIDTH_OF_80 = 2.563
@@ -101,7 +100,7 @@ class _Table:
             days=days,
             returns=spread(np.expm1(forecast.actual_log_returns)),
             median=spread(quantile_at(forecast, 0.5)),
-            volatility=spread(width / WIDTH_OF_80 * math.sqrt(DAYS_A_YEAR)),
+            volatility=spread(width / WIDTH_OF_80 * math.sqrt(DAYS_PER_YEAR)),
         )
 
 
@@ -122,10 +121,10 @@ def _figures(
     moved = bool(np.any(returns != 0))
     return {
         "total_return_percent": 100 * float(np.prod(1 + returns) - 1),
-        "volatility_percent": 100 * float(returns.std() * math.sqrt(DAYS_A_YEAR)),
-        "sharpe": _known(empyrical.sharpe_ratio(returns, annualization=DAYS_A_YEAR)) if moved else None,
-        "sortino": _known(empyrical.sortino_ratio(returns, annualization=DAYS_A_YEAR)) if moved else None,
-        "max_drawdown_percent": 100 * float(empyrical.max_drawdown(returns)),
+        "volatility_percent": 100 * float(returns.std() * math.sqrt(DAYS_PER_YEAR)),
+        "sharpe": _known(sharpe_ratio(returns)) if moved else None,
+        "sortino": _known(sortino_ratio(returns)) if moved else None,
+        "max_drawdown_percent": 100 * max_drawdown(returns),
         "hit_rate_percent": 100 * float(won.mean()) if taken.any() else None,
         "days_in_the_market_percent": 100 * float(taken.any(axis=1).mean()),
         "turnover_a_day_percent": 100 * float(turnover.mean()),

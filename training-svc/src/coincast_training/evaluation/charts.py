@@ -123,8 +123,8 @@ def coverage(found: Mapping[str, Any]) -> go.Figure:
 def equity_curves(slices: Slices) -> go.Figure:
     """Return the growth of one unit."""
     figure = go.Figure()
-    for name, returns in curves(slices).items():
-        growth = (1 + returns).cumprod()
+    for name, daily in curves(slices).items():
+        growth = np.cumprod(1 + daily.returns)
         visible = True if name in ("hold", "sized by ml_ensemble", "signed by reversal") else "legendonly"
-        figure.add_scatter(x=growth.index.astype(str).tolist(), y=growth.tolist(), name=name, visible=visible)
+        figure.add_scatter(x=daily.days.astype(str).tolist(), y=growth.tolist(), name=name, visible=visible)
     return figure.update_layout(yaxis_title="growth of one", yaxis_type="log")

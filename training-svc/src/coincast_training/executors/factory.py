@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from coincast_chassis.errors import InvalidInput
 from coincast_training.executors.base import Executor
@@ -23,6 +24,11 @@ def open_executor(address: str) -> Iterator[Executor]:
         with open_processes(int(rest) if rest else os.cpu_count() or 1) as executor:
             yield executor
     else:
+        if find_spec("distributed") is None:
+            raise InvalidInput(
+                "A Dask cluster needs the extra `dask`: pip install 'coincast-training[dask]'.",
+                field="executor",
+            )
         from coincast_training.executors.dask import open_dask  # noqa: PLC0415 - only where it is used
 
         with open_dask(rest) as executor:

