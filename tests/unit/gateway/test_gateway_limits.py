@@ -1,4 +1,4 @@
-"""The bucket: acquire.lua and its Python twin agree, and neither ever lets more through than the limit."""
+"""The sliding window of a process: no window grants more than the limit, and a steady caller gets it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,50 @@ from hypothesis import strategies as st
 from coincast_chassis.clock import ManualClock
 from coincast_gateway.auth.api_keys import ApiKeyCache, KeyRecord, digest_of
 from coincast_gateway.auth.credentials import client_network
-from coincast_gateway.auth.rate_limit import WINDOW_SECONDS, Limiter, take
+from coincast_gateway.auth.rate_limit import WINDOW_SECONDS, Limiter, WindowCounts, limit_headers
 
 
 @given(
     st.integers(1, 500),
     st.lists(st.tuples(st.floats(0, 20), st.integers(1, 30)), min_size=1, max_size=60),
 )
-def test_no_window_grants_more_than_twice_the_limit_and_a_burst_never_more_than_once(
-    limit: int, asks: list[tuple[float, int]]
-) -> None:
-    full_at, now = 0.0, 1000.0
+def test_no_window_grants_more_than_the_limit(limit: int, asks: list[tuple[float, int]]) -> None:
+    counts, now = WindowCounts(), 1000.0
     granted: list[tuple[float, int]] = []
     for pause, wanted in asks:
         now += pause
-        full_at, taken = take(full_at, now, limit=limit, wanted=wanted)
+        taken = counts.grant(now, limit=limit, wanted=wanted)
         assert 0 <= taken.granted <= wanted
         assert 0 <= taken.left <= limit
         if taken.granted == 0:
             assert taken.wait_seconds > 0
         granted.append((now, taken.granted))
-        # A bucket that was full lets a burst of `limit` through, and fills again at limit / window.
         for start, _ in granted:
-            span = sum(n for at, n in granted if start <= at <= now)
-            assert span <= limit + (now - start) * limit / WINDOW_SECONDS + 1
+            span = sum(n for at, n in granted if start <= at < start + WINDOW_SECONDS)
+            assert span <= limit
+
+
+@pytest.mark.parametrize("limit", [1, 60, 599, 600, 6000])
+async def test_a_steady_caller_gets_nearly_the_whole_limit(limit: int) -> None:
+    clock, served = ManualClock(), 0
+    limiter = Limiter(None, clock)
+    for _ in range(2 * limit):
+        clock.advance(WINDOW_SECONDS / limit)
+        if limiter.try_acquire("a") is not None or (await limiter.acquire("a", limit))[1] == 0.0:
+            served += 1
+    assert served >= 2 * limit * 0.95 - 1
+
+
+async def test_alone_each_process_grants_its_part_and_says_so() -> None:
+    clock = ManualClock()
+    limiter = Limiter(None, clock, workers=4)
+    lease, wait = await limiter.acquire("a", 60)
+    granted = 1
+    while wait == 0.0:
+        granted += 1
+        lease, wait = await limiter.acquire("a", 60)
+    assert granted - 1 == 15
+    assert dict(limit_headers(lease, 60, clock.monotonic()))[b"ratelimit-policy"] == b'"minute";q=15;w=60'
 
 
 async def test_subjects_are_bounded() -> None:

@@ -1,16 +1,66 @@
--- Takes up to ARGV[3] tokens from a bucket that holds ARGV[1] and fills again within ARGV[2] milliseconds.
--- KEYS[1] keeps the moment at which the bucket will be full again (GCRA), on Redis' own clock.
--- Gives {tokens granted, tokens left, milliseconds until the next token, milliseconds until full}.
-local limit, window, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Grants up to ARGV[4] requests of a sliding window, counted in grains of time on Redis' own clock.
+-- KEYS: 1 hash of requests by grain, 2 the epoch of this Redis: another value after it came back empty,
+--       3 set while a Redis that came back empty waits for the counts of all processes
+-- ARGV: 1 limit, 2 window ms, 3 grain ms, 4 wanted (0 reports alone), 5 the epoch that the process knows (empty: none),
+--       6 ms for which a Redis that came back empty waits, 7... pairs of age in ms and requests that this Redis is to
+--       count (below 0: requests that were granted and not made)
+-- Returns {granted, left, ms until the next one, ms until all are free, state, epoch}; state 0: counted; 1: the process
+--       is to report its counts to this Redis first; 2: others may have to, so nothing is granted yet
 local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
-local interval = window / limit
-local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-local room = math.floor((now + window - full_at) / interval + 1e-6)
-local granted = math.max(0, math.min(room, wanted))
-if granted > 0 then
-  full_at = full_at + granted * interval
-  redis.call('SET', KEYS[1], string.format('%.3f', full_at), 'PX', math.ceil(full_at - now) + 1)
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local limit, window, grain, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local known, settle = ARGV[5], tonumber(ARGV[6])
+
+local epoch = redis.call('GET', KEYS[2])
+if not epoch then
+  epoch = time[1] .. '.' .. time[2]
+  redis.call('SET', KEYS[2], epoch)
 end
-local wait = math.max(0, full_at + interval - now - window)
-return {granted, room - granted, math.ceil(wait), math.ceil(full_at - now)}
+if known ~= '' and known ~= epoch then
+  redis.call('SET', KEYS[3], '1', 'NX', 'PX', settle)
+  return {0, 0, 0, 0, 1, epoch}
+end
+
+for index = 7, #ARGV, 2 do
+  local bucket = string.format('%.0f', math.floor((now - tonumber(ARGV[index])) / grain))
+  if redis.call('HINCRBY', KEYS[1], bucket, tonumber(ARGV[index + 1])) < 0 then
+    redis.call('HSET', KEYS[1], bucket, 0)
+  end
+end
+
+-- A grain counts as long as any part of it lies in the window.
+local used, buckets = 0, {}
+local flat = redis.call('HGETALL', KEYS[1])
+for index = 1, #flat, 2 do
+  local bucket, count = tonumber(flat[index]), tonumber(flat[index + 1])
+  if (bucket + 1) * grain <= now - window or count <= 0 then
+    redis.call('HDEL', KEYS[1], flat[index])
+  else
+    used = used + count
+    buckets[#buckets + 1] = {bucket, count}
+  end
+end
+
+local settling = redis.call('EXISTS', KEYS[3]) == 1
+local room = math.max(0, limit - used)
+local granted = settling and 0 or math.min(room, wanted)
+if granted > 0 then
+  local bucket = math.floor(now / grain)
+  redis.call('HINCRBY', KEYS[1], string.format('%.0f', bucket), granted)
+  buckets[#buckets + 1] = {bucket, granted}
+  used = used + granted
+end
+redis.call('PEXPIRE', KEYS[1], window + 2 * grain)
+
+local wait, full = 0, 0
+if #buckets > 0 then
+  table.sort(buckets, function(a, b) return a[1] < b[1] end)
+  local freed, needed = 0, used - limit + 1
+  for _, part in ipairs(buckets) do
+    freed, full = freed + part[2], (part[1] + 1) * grain + window - now
+    if wait == 0 and needed > 0 and freed >= needed then
+      wait = full
+    end
+  end
+end
+return {granted, math.max(0, limit - used), math.ceil(wait), math.ceil(full), settling and 2 or 0, epoch}

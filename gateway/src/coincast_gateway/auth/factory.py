@@ -87,7 +87,11 @@ async def build_authenticator(
             f"Listening on {settings.host} needs API keys, and there are none: {HOW}, "
             "or set GATEWAY_ALLOW_OPEN=true to let everyone read."
         )
-    return Authenticator(policy, limiter=Limiter(client, clock), ring=ring, clock=clock)
+    limiter = Limiter(client, clock, workers=settings.workers)
+    if client is not None:
+        task = asyncio.create_task(limiter.watch())
+        stack.callback(task.cancel)
+    return Authenticator(policy, limiter=limiter, ring=ring, clock=clock)
 
 
 async def _load(

@@ -1,10 +1,16 @@
-"""Requests a minute, for keys and addresses: one bucket in Redis for all processes, taken in small lots."""
+"""Requests a minute, for keys and addresses: one sliding window in Redis for all processes.
+
+No window of 60 s grants more than the limit, over all processes and over a restart of Redis: a process
+remembers what it granted, and reports it to a Redis that does not know it. While Redis is away each process
+counts for itself against its part of the limit, and the header says which.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import redis.asyncio
@@ -14,19 +20,29 @@ from coincast_chassis.clock import Clock
 from coincast_gateway import metrics
 
 WINDOW_SECONDS = 60.0
+GRAIN_SECONDS = 0.5
 SCRIPT = Path(__file__).with_name("acquire.lua").read_text(encoding="utf-8")
 PREFIX = "coincast:gateway:limit:"
-# A lot is this share of the limit: one call to Redis for so many requests, no more than that lies idle.
+EPOCH, SETTLING = f"{PREFIX}:epoch", f"{PREFIX}:settling"
+# A busy subject's requests are leased: one call to Redis for so large a share of the limit. What is leased is
+# spent within a second, by which its window is longer, or given back.
 LEASE_SHARE = 0.05
-LEASE_SECONDS = 5.0
+LEASE_SECONDS = 1.0
+# Below this limit each request is one call, so that no part of a small limit lies idle in a process.
+LEAST_LEASED_LIMIT = 600
 MAX_SUBJECTS = 50_000
 # How long Redis is left alone after it failed; meanwhile each process counts for itself.
 REST_SECONDS = 1.0
+# How long a Redis that came back empty waits for what the processes granted before.
+SETTLE_SECONDS = 2.0
+# How often a process without requests looks whether Redis came back empty.
+WATCH_SECONDS = 0.5
+COUNTED, UNKNOWN_EPOCH, UNSETTLED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a look into the bucket gave."""
+    """What the window gave."""
 
     granted: int
     left: int
@@ -34,90 +50,250 @@ class Grant:
     full_seconds: float
 
 
-def take(full_at: float, now: float, *, limit: int, wanted: int) -> tuple[float, Grant]:
-    """GCRA, as acquire.lua does it: the moment at which the bucket is full again, and what was granted."""
-    interval = WINDOW_SECONDS / limit
-    full_at = max(full_at, now)
-    room = math.floor((now + WINDOW_SECONDS - full_at) / interval + 1e-6)
-    granted = max(0, min(room, wanted))
-    full_at += granted * interval
-    wait = max(0.0, full_at + interval - now - WINDOW_SECONDS)
-    return full_at, Grant(granted, room - granted, wait, full_at - now)
+class WindowCounts:
+    """Requests of one subject by grains of time; the rule of acquire.lua on a process's monotonic clock."""
+
+    def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._window = window_seconds
+        self._grains: OrderedDict[int, int] = OrderedDict()
+
+    def add(self, now: float, count: int) -> None:
+        """Count requests that were granted now; below 0 those that were not made."""
+        grain = math.floor(now / GRAIN_SECONDS)
+        self._grains[grain] = max(0, self._grains.get(grain, 0) + count)
+
+    def grant(self, now: float, *, limit: int, wanted: int) -> Grant:
+        """Grant and count up to `wanted` requests.
+
+        Args:
+            now: Monotonic seconds.
+            limit: Requests a window.
+            wanted: Requests to grant at most.
+        """
+        used = self.used(now)
+        granted = max(0, min(limit - used, wanted))
+        if granted:
+            self.add(now, granted)
+        used += granted
+        wait = full = 0.0
+        freed, needed = 0, used - limit + 1
+        for grain, count in sorted(self._grains.items()):
+            freed += count
+            full = (grain + 1) * GRAIN_SECONDS + self._window - now
+            if not wait and 0 < needed <= freed:
+                wait = full
+        return Grant(granted, max(0, limit - used), wait, full)
+
+    def used(self, now: float) -> int:
+        """Return the requests in the window."""
+        self._expire(now)
+        return sum(self._grains.values())
+
+    def ages(self, now: float) -> list[tuple[float, int]]:
+        """Return (age in seconds, requests) of what is in the window."""
+        self._expire(now)
+        ends = (((grain + 1) * GRAIN_SECONDS, count) for grain, count in self._grains.items())
+        return [(max(0.0, now - end), count) for end, count in ends if count]
+
+    def _expire(self, now: float) -> None:
+        gone = [grain for grain in self._grains if (grain + 1) * GRAIN_SECONDS <= now - self._window]
+        for grain in gone:
+            del self._grains[grain]
 
 
 @dataclass(slots=True)
 class TokenLease:
-    """What this process holds for one subject: tokens of a lot, and its own bucket while Redis is gone."""
+    """What this process holds and granted for one subject."""
 
     tokens: int = 0
+    leased_at: float = 0.0
     good_until: float = 0.0
+    # Requests a minute that `left` and the policy refer to: the whole limit, or this process's part of it.
+    limit: int = 0
     left: int = 0
     full_until: float = 0.0
-    full_at: float = 0.0
+    # What this process granted in the window, and what of that Redis has not counted yet.
+    counts: WindowCounts = field(default_factory=WindowCounts)
+    unreported: list[tuple[float, int]] = field(default_factory=list)
+    # When Redis last answered, what this process had granted in the window then, and what was left for all.
+    heard_at: float = -math.inf
+    own_then: int = 0
+    left_then: int = 0
 
 
 class Limiter:
-    """One per process. However many there are, together they keep the limit while Redis answers."""
+    """One per process.
+
+    Args:
+        client: Redis, which all processes share; None counts in this process alone.
+        clock: Its monotonic time measures windows and leases.
+        workers: Processes of this gateway, among which the limit is divided while Redis is away.
+        max_subjects: Keys and addresses remembered at most.
+        window_seconds: The window; shorter in tests.
+    """
 
     def __init__(
-        self, client: redis.asyncio.Redis | None, clock: Clock, *, max_subjects: int = MAX_SUBJECTS
+        self,
+        client: redis.asyncio.Redis | None,
+        clock: Clock,
+        *,
+        workers: int = 1,
+        max_subjects: int = MAX_SUBJECTS,
+        window_seconds: float = WINDOW_SECONDS,
     ) -> None:
+        self._client = client
+        self._window = window_seconds
         self._script = client.register_script(SCRIPT) if client is not None else None
         self._clock = clock
-        self._purses: OrderedDict[str, TokenLease] = OrderedDict()
+        self._workers = workers
+        self._leases: OrderedDict[str, TokenLease] = OrderedDict()
         self._max_subjects = max_subjects
         self._rest_until = 0.0
+        # The epoch of the Redis that this process last talked to.
+        self._epoch = ""
+        self._reporting = asyncio.Lock()
+
+    async def watch(self) -> None:
+        """Report to a Redis that came back empty also where no request comes; runs until cancelled."""
+        while self._client is not None:
+            await asyncio.sleep(WATCH_SECONDS)
+            if not self._epoch or self._clock.monotonic() < self._rest_until:
+                continue
+            try:
+                epoch = await self._client.get(EPOCH)
+                if epoch is None or _text(epoch) != self._epoch:
+                    await self._report_all()
+            except (RedisError, OSError, TypeError, ValueError, IndexError):
+                self._rest_until = self._clock.monotonic() + REST_SECONDS
 
     def __len__(self) -> int:
-        return len(self._purses)
+        return len(self._leases)
 
     def try_acquire(self, subject: str) -> TokenLease | None:
-        """A token that this process holds already, or None: then `acquire`."""
-        purse = self._purses.get(subject)
-        if purse is None or purse.tokens <= 0 or purse.good_until < self._clock.monotonic():
+        """Return the lease after a token that this process already holds was spent; None: call `acquire`."""
+        lease = self._leases.get(subject)
+        if lease is None or lease.tokens <= 0 or lease.good_until < self._clock.monotonic():
             return None
-        purse.tokens -= 1
-        return purse
+        lease.tokens -= 1
+        return lease
 
     async def acquire(self, subject: str, limit: int) -> tuple[TokenLease, float]:
-        """(purse, seconds to wait): 0 where a token was granted and spent."""
-        purse = self._purse(subject)
-        wanted = max(1, round(limit * LEASE_SHARE))
-        taken = await self._take(subject, purse, limit, wanted)
+        """Return the lease, and the seconds to wait: 0 where a request was granted and counted."""
+        lease = self._lease(subject)
+        if lease.tokens > 0:
+            # The lease ended before it was spent.
+            lease.counts.add(lease.leased_at, -lease.tokens)
+            lease.unreported.append((lease.leased_at, -lease.tokens))
+            lease.tokens = 0
+        leased = limit >= LEAST_LEASED_LIMIT
+        wanted = max(1, round(limit * LEASE_SHARE)) if leased else 1
+        taken = await self._grant(subject, lease, limit, wanted)
         now = self._clock.monotonic()
-        purse.left, purse.full_until = taken.left, now + taken.full_seconds
+        lease.left, lease.full_until = taken.left, now + taken.full_seconds
         if taken.granted == 0:
-            purse.tokens = 0
-            return purse, max(taken.wait_seconds, 0.001)
-        purse.tokens, purse.good_until = taken.granted - 1, now + LEASE_SECONDS
-        return purse, 0.0
+            return lease, max(taken.wait_seconds, 0.001)
+        lease.tokens, lease.leased_at, lease.good_until = taken.granted - 1, now, now + LEASE_SECONDS
+        return lease, 0.0
 
-    async def _take(self, subject: str, purse: TokenLease, limit: int, wanted: int) -> Grant:
-        now = self._clock.monotonic()
-        if self._script is not None and now >= self._rest_until:
+    async def _grant(self, subject: str, lease: TokenLease, limit: int, wanted: int) -> Grant:
+        if self._script is not None and self._clock.monotonic() >= self._rest_until:
             try:
-                window_ms = int(WINDOW_SECONDS * 1000)
-                row = await self._script(keys=[PREFIX + subject], args=[limit, window_ms, wanted])
-                return Grant(int(row[0]), int(row[1]), row[2] / 1000, row[3] / 1000)
+                taken = await self._from_redis(subject, lease, limit, wanted)
             except (RedisError, OSError, TypeError, ValueError, IndexError):  # away, or answers garbage
-                self._rest_until = now + REST_SECONDS
+                self._rest_until = self._clock.monotonic() + REST_SECONDS
                 metrics.LIMITS_LOCAL.inc()
-        purse.full_at, taken = take(purse.full_at, now, limit=limit, wanted=wanted)
+            else:
+                if taken is not None:
+                    lease.limit = limit
+                    return taken
+        return self._alone(lease, limit, wanted)
+
+    def _alone(self, lease: TokenLease, limit: int, wanted: int) -> Grant:
+        """Grant from this process's part of the limit, and of what was left when Redis last answered."""
+        now = self._clock.monotonic()
+        share = lease.limit = max(1, limit // self._workers)
+        since = now - lease.heard_at
+        if since < self._window:
+            share = min(share, lease.own_then + lease.left_then // self._workers)
+        taken = lease.counts.grant(now, limit=share, wanted=min(wanted, lease.limit))
+        if taken.granted and self._script is not None:
+            lease.unreported.append((now, taken.granted))
+        if not taken.granted and not taken.wait_seconds:
+            return replace(taken, wait_seconds=self._window - since)
         return taken
 
-    def _purse(self, subject: str) -> TokenLease:
-        purse = self._purses.get(subject)
-        if purse is None:
-            purse = self._purses[subject] = TokenLease()
-            if len(self._purses) > self._max_subjects:
-                self._purses.popitem(last=False)
+    async def _from_redis(self, subject: str, lease: TokenLease, limit: int, wanted: int) -> Grant | None:
+        """Return what Redis grants; None where it came back empty and does not know all counts yet."""
+        reply = await self._run(subject, lease, limit, wanted)
+        if reply[4] == UNKNOWN_EPOCH:
+            await self._report_all()
+            reply = await self._run(subject, lease, limit, wanted)
+        self._epoch = reply[5]
+        if reply[4] != COUNTED:
+            return None
+        now = self._clock.monotonic()
+        if reply[0]:
+            lease.counts.add(now, reply[0])
+        lease.heard_at, lease.own_then, lease.left_then = now, lease.counts.used(now), reply[1]
+        return Grant(reply[0], reply[1], reply[2] / 1000, reply[3] / 1000)
+
+    async def _report_all(self) -> None:
+        """Tell a Redis that came back empty what this process granted in the window."""
+        async with self._reporting:
+            probe = TokenLease()
+            reply = await self._run(":", probe, 1, 0)
+            if reply[4] != UNKNOWN_EPOCH:
+                return
+            self._epoch = reply[5]
+            for subject, lease in list(self._leases.items()):
+                now = self._clock.monotonic()
+                counted = [(now - age, count) for age, count in lease.counts.ages(now)]
+                if counted:
+                    lease.unreported = counted
+                    await self._run(subject, lease, max(1, lease.limit), 0)
+
+    async def _run(
+        self, subject: str, lease: TokenLease, limit: int, wanted: int
+    ) -> tuple[int, int, int, int, int, str]:
+        """Run the script; what it could not count is reported the next time."""
+        if self._script is None:
+            raise ValueError("no Redis")
+        now = self._clock.monotonic()
+        window = self._window + (LEASE_SECONDS if limit >= LEAST_LEASED_LIMIT else 0.0)
+        report, lease.unreported = lease.unreported, []
+        pairs = [part for at, count in report for part in (max(0, int((now - at) * 1000)), count)]
+        times = [int(window * 1000), int(GRAIN_SECONDS * 1000)]
+        args: list[str | int] = [limit, *times, wanted, self._epoch, int(SETTLE_SECONDS * 1000), *pairs]
+        state = UNKNOWN_EPOCH
+        try:
+            row = await self._script(keys=[f"{PREFIX}{subject}:window", EPOCH, SETTLING], args=args)
+            granted, left, wait, full, state = (int(part) for part in row[:5])
+            epoch = _text(row[5])
+        finally:
+            if state == UNKNOWN_EPOCH:
+                lease.unreported = [*report, *lease.unreported]
+        return granted, left, wait, full, state, epoch
+
+    def _lease(self, subject: str) -> TokenLease:
+        lease = self._leases.get(subject)
+        if lease is None:
+            lease = self._leases[subject] = TokenLease(counts=WindowCounts(self._window))
+            if len(self._leases) > self._max_subjects:
+                self._leases.popitem(last=False)
         else:
-            self._purses.move_to_end(subject)
-        return purse
+            self._leases.move_to_end(subject)
+        return lease
 
 
-def limit_headers(purse: TokenLease, limit: int, now: float) -> list[tuple[bytes, bytes]]:
-    """RateLimit and RateLimit-Policy, as the IETF's draft words them."""
-    left, reset = purse.left + purse.tokens, max(0, math.ceil(purse.full_until - now))
-    policy = b'"minute";q=%d;w=%d' % (limit, WINDOW_SECONDS)
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def limit_headers(lease: TokenLease, limit: int, now: float) -> list[tuple[bytes, bytes]]:
+    """Return RateLimit and RateLimit-Policy, as the IETF's draft words them.
+
+    The policy names this process's part of the limit while it counts alone.
+    """
+    left, reset = lease.left + lease.tokens, max(0, math.ceil(lease.full_until - now))
+    policy = b'"minute";q=%d;w=%d' % (lease.limit or limit, WINDOW_SECONDS)
     return [(b"ratelimit-policy", policy), (b"ratelimit", b'"minute";r=%d;t=%d' % (left, reset))]
