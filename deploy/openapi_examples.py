@@ -30,6 +30,8 @@ PATHS = {
     "explain": "/forecasts/explain?ids=bitcoin&days=1&model=lightgbm&features=2",
     "touch": "/forecasts/touch?ids=bitcoin&level=5%25&days=2",
     "scenarios": "/forecasts/scenarios?ids=bitcoin&days=2&paths=2",
+    "export_histories": "/export/histories?ids=bitcoin&days=2&format=csv",
+    "export_ledger": "/export/ledger?format=csv",
     "versions": "/models?model=lightgbm",
     "jobs": "/training/jobs?limit=1",
     "health_component": "/health/components/redis",

@@ -98,9 +98,32 @@ async def test_hours_that_cannot_be_fetched_are_told_stale(
     assert found.partial_reason
 
 
-async def test_what_was_known_at_a_moment_is_refused_by_name(stub: Any) -> None:
-    request = pb.GetHistoryRequest(id="bitcoin", days=3, interval=pb.CANDLE_INTERVAL_ONE_HOUR)
-    request.known_at.GetCurrentTime()
+async def test_hours_known_at_a_moment_end_with_those_closed_then(clock: ManualClock, stub: Any) -> None:
+    newest = (await hours(stub, 7)).history.hourly_candles
+    moment = newest[-10].start_unix_seconds + HOUR
+    clock.advance(5 * HOUR)
+    request = pb.StreamHistoryRequest(ids=["bitcoin"], days=3, interval=pb.CANDLE_INTERVAL_ONE_HOUR)
+    request.known_at.FromSeconds(moment + 600)
+    (span,) = [reply.history async for reply in stub.StreamHistory(request, timeout=10)]
+    assert span.hourly_candles[-1] == newest[-10]
+    assert len(span.hourly_candles) == 3 * 24
+    assert span.known_at == request.known_at
+    assert not span.provenance.stale
+
+
+async def test_days_known_at_a_moment_are_streamed_for_each_coin(clock: ManualClock, stub: Any) -> None:
+    request = pb.StreamHistoryRequest(ids=["bitcoin", "ethereum"], days=5)
+    request.known_at.FromSeconds(int(clock.now()) - 3 * 24 * HOUR)
+    spans = [reply.history async for reply in stub.StreamHistory(request, timeout=10)]
+    assert [span.id for span in spans] == ["bitcoin", "ethereum"]
+    whole = (await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=8), timeout=10)).history
+    assert list(spans[0].candles) == list(whole.candles)[:5]
+
+
+@pytest.mark.parametrize("interval", [pb.CANDLE_INTERVAL_ONE_DAY, pb.CANDLE_INTERVAL_ONE_HOUR])
+async def test_moment_to_come_is_refused_by_name(interval: int, clock: ManualClock, stub: Any) -> None:
+    request = pb.GetHistoryRequest(id="bitcoin", days=3, interval=interval)
+    request.known_at.FromSeconds(int(clock.now()) + 60)
     with pytest.raises(InvalidInput) as caught:
         await stub.GetHistory(request, timeout=5)
     assert caught.value.field == "known_at"

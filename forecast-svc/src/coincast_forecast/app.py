@@ -21,7 +21,7 @@ from coincast_forecast.fallback.executor import FallbackChain
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.grpc.servicer import ForecastServicer
 from coincast_forecast.grpc.status import StatusReporter
-from coincast_forecast.history.cache import HistoryCache
+from coincast_forecast.history.cache import CLOCK_COIN, HistoryCache
 from coincast_forecast.history.market_client import SERVICE as MARKET_SERVICE
 from coincast_forecast.history.market_client import MarketClient
 from coincast_forecast.hourly.histories import HourlyHistories
@@ -29,11 +29,13 @@ from coincast_forecast.hourly.service import HourlyForecastService
 from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
 from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.metrics import Metrics
+from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.prediction_log.spool import claim_own
 from coincast_forecast.prediction_log.stream import Stream
 from coincast_forecast.prediction_log.writer import LedgerWriter
 from coincast_forecast.registry.deployment import LiveVersion
+from coincast_forecast.registry.historical import HistoricalVersions
 from coincast_forecast.registry.live_scores import LiveScoreReader
 from coincast_forecast.registry.loader import ModelLoader
 from coincast_forecast.rendering import columns
@@ -56,7 +58,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     clock, metrics = SystemClock(), Metrics()
     loader = _build_loader(settings, clock, metrics)
     stack.callback(loader.stop)
-    histories = await _build_histories(settings, stack, clock)
+    market = await _build_market_client(settings, stack)
+    histories = _build_histories(settings, stack, clock, market)
     ledger = await _build_ledger(settings, stack)
     scores = LiveScoreReader(settings.artifacts_dir)
     features = FeatureCache(
@@ -106,8 +109,15 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     hourly = HourlyForecastService(
         await _build_hourly_histories(settings, stack, clock), hourly_versions, service
     )
+    past = _build_past(settings, stack, loader, histories=histories, market=market, metrics=metrics)
     servicer = ForecastServicer(
-        service, scenarios, hourly=hourly, models=status.models, status=status.status, clock=clock
+        service,
+        scenarios,
+        hourly=hourly,
+        past=past,
+        models=status.models,
+        status=status.status,
+        clock=clock,
     )
     first_refresh = asyncio.Event()
     for work in (
@@ -158,10 +168,16 @@ def _build_loader(settings: Settings, clock: SystemClock, metrics: Metrics) -> M
     )
 
 
-async def _build_histories(settings: Settings, stack: AsyncExitStack, clock: SystemClock) -> HistoryCache:
+async def _build_market_client(settings: Settings, stack: AsyncExitStack) -> MarketClient:
     channel = await stack.enter_async_context(open_channel(settings.market_target, service=MARKET_SERVICE))
+    return MarketClient(channel, settings.history_timeout_seconds)
+
+
+def _build_histories(
+    settings: Settings, stack: AsyncExitStack, clock: SystemClock, market: MarketClient
+) -> HistoryCache:
     histories = HistoryCache(
-        MarketClient(channel, settings.history_timeout_seconds),
+        market,
         clock,
         days=settings.history_days,
         coins=settings.history_coins,
@@ -171,6 +187,42 @@ async def _build_histories(settings: Settings, stack: AsyncExitStack, clock: Sys
     )
     stack.push_async_callback(histories.aclose)
     return histories
+
+
+def _build_past(
+    settings: Settings,
+    stack: AsyncExitStack,
+    loader: ModelLoader,
+    *,
+    histories: HistoryCache,
+    market: MarketClient,
+    metrics: Metrics,
+) -> PointInTimeService:
+    def clock_offset() -> float | None:
+        clock_coin = histories.peek(CLOCK_COIN, "usd")
+        return clock_coin.provenance.clock_offset_seconds if clock_coin is not None else None
+
+    versions = HistoricalVersions(
+        settings.artifacts_dir,
+        snapshot=lambda: loader.snapshot,
+        load=loader.load_version,
+        wait_seconds=settings.step_timeout_seconds,
+    )
+    stack.push_async_callback(versions.aclose)
+    past = PointInTimeService(
+        PastDependencies(
+            source=market,
+            versions=versions,
+            renderer=ForecastRenderer(0),
+            metrics=metrics,
+            clock_offset=clock_offset,
+            remaining_seconds=context.remaining_seconds,
+            history_days=settings.history_days,
+            step_timeout_seconds=settings.step_timeout_seconds,
+        )
+    )
+    stack.callback(past.stop)
+    return past
 
 
 def _signing_key(settings: Settings) -> bytes | None:

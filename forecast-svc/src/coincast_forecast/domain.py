@@ -61,7 +61,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ForecastQuery:
-    """One valid request: ids are lower case and without duplicates, levels and probabilities sorted."""
+    """One valid request: ids are lower case and without duplicates, levels and probabilities sorted.
+
+    `as_of` asks for the forecast of a past day, made from what was known at its close.
+    """
 
     ids: tuple[str, ...]
     vs_currency: str = "usd"
@@ -71,6 +74,7 @@ class ForecastQuery:
     quantile_probabilities: tuple[float, ...] = ()
     attribution_features: int = 0
     client_key: str = ""
+    as_of: date | None = None
 
     @property
     def options(self) -> RenderOptions:
@@ -173,6 +177,7 @@ class CoinForecast:
     record: Record | None = None
     attributions: tuple[Attribution, ...] = ()
     attributions_reason: str = ""
+    reconstructed: bool = False
 
     @property
     def as_of(self) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Protocol
 
 from coincast_chassis.errors import CoincastError, Unavailable
@@ -57,6 +57,20 @@ class HistorySource(Protocol):
 
     async def last_closed_day(self, vs_currency: str) -> date:
         """Return the newest closed day of the source, by the source's own clock."""
+        ...
+
+
+class PastHistorySource(Protocol):
+    """Source of daily candles as they were known at a past moment; market-data-svc in production."""
+
+    async def fetch(
+        self, ids: Sequence[str], vs_currency: str, days: int, known_at: datetime | None
+    ) -> Mapping[str, History | CoincastError]:
+        """Return each coin's history of that moment, or its error.
+
+        Raises:
+            CoincastError: The source gave nothing for any coin.
+        """
         ...
 
 

@@ -125,7 +125,7 @@ class ForecastService:
         """Return forecasts of coins that are not cached; `errors` gains those that cannot be served."""
         snapshot = generation.snapshot
         predictions = await self._predict(query, generation, histories, errors)
-        reasons = _reasons(predictions, histories, missing_references)
+        reasons = degraded_reasons(predictions, histories, missing_references)
         explanations = await self._explain(query, predictions.values())
         forecasts = self._with.renderer.render(predictions, reasons, explanations, query.options)
         logged = await self._with.recorder.record(list(predictions.values()), query.days)
@@ -150,7 +150,7 @@ class ForecastService:
             predictions={coin: predictions[coin] for coin in query.ids if coin in predictions},
             histories=histories,
             references={coin: h for coin in REFERENCE_COINS if isinstance(h := found.coins[coin], History)},
-            reasons=_reasons(predictions, histories, found.missing_references),
+            reasons=degraded_reasons(predictions, histories, found.missing_references),
             errors=errors,
             snapshot=generation.snapshot,
         )
@@ -301,7 +301,7 @@ def data_reasons(
     return tuple(reasons)
 
 
-def _reasons(
+def degraded_reasons(
     predictions: Mapping[str, Prediction],
     histories: Mapping[str, History],
     missing_references: Sequence[str],

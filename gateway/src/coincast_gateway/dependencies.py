@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,6 +12,7 @@ from coincast_gateway.clients.forecast import ForecastClient
 from coincast_gateway.clients.market import MarketClient
 from coincast_gateway.clients.training import TrainingClient
 from coincast_gateway.experiments import ExperimentAssigner
+from coincast_gateway.formats.exports import ExportSlots
 from coincast_gateway.formats.sse import EventStreams
 from coincast_gateway.health.service import HealthService
 from coincast_gateway.settings import Settings
@@ -31,6 +32,7 @@ class Services:
     health: HealthService
     assets: Assets
     last_forecasts: LastKnownResponses
+    exports: ExportSlots = field(default_factory=ExportSlots)
 
 
 def services(request: Request) -> Services:
@@ -79,6 +81,11 @@ async def last_forecasts(request: Request) -> LastKnownResponses:
     return services(request).last_forecasts
 
 
+async def export_slots(request: Request) -> ExportSlots:
+    """Return the limit on exports at once."""
+    return services(request).exports
+
+
 async def experiment_bucket(request: Request) -> str:
     """Return the caller's experiment bucket; empty while no experiment runs."""
     return services(request).experiments.bucket(request.scope)
@@ -92,4 +99,5 @@ Streams = Annotated[EventStreams, Depends(event_streams)]
 Health = Annotated[HealthService, Depends(health_service)]
 StaticFiles = Annotated[Assets, Depends(assets)]
 LastForecasts = Annotated[LastKnownResponses, Depends(last_forecasts)]
+Exports = Annotated[ExportSlots, Depends(export_slots)]
 Bucket = Annotated[str, Depends(experiment_bucket)]

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from coincast_gateway.auth.dependencies import required_scope
 from coincast_gateway.coingecko_compat.openapi import COMPONENTS, mirror_paths
 from coincast_gateway.formats.csv import declared_rows
+from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format
 from coincast_gateway.schemas.responses.common import ProblemDocument
 from coincast_gateway.schemas.responses.glossary import describe_fields
 
@@ -24,6 +25,7 @@ TAGS = {
     "market": "Prices, markets, the catalogue of coins and candles.",
     "forecasts": "Forecasts with intervals, what moved them, and how they did.",
     "risk": "Joint scenarios, touch probabilities and portfolio risk.",
+    "export": "Tables in bulk, as files.",
     "models": "The registry of model versions.",
     "training": "Training jobs.",
     "usage": "What each API key has used.",
@@ -84,6 +86,8 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
     # JSON comes first: generators of clients take the first media type.
     if declared_rows(route.endpoint) is not None:
         content["text/csv"] = {"schema": {"type": "string"}}
+        for table in (Format.ARROW, Format.PARQUET):
+            content[MEDIA_TYPES[table]] = {"schema": {"type": "string", "format": "binary"}}
 
 
 def _add_example(operation: dict[str, Any]) -> None:

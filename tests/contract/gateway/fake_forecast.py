@@ -48,7 +48,8 @@ def forecast_of(coin_id: str, request: fc.GetForecastsRequest) -> fc.Forecast:
             fc.Attribution(feature="rv_30", value=0.5, contribution=0.1, output="volatility", horizon_days=7)
         ][: request.attribution_features],
         variant="production",
-        forecast_id="f1",
+        forecast_id="" if request.as_of_date else "f1",
+        reconstructed=bool(request.as_of_date),
     )
 
 

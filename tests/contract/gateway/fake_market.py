@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,6 +16,9 @@ from coincast.market.v1 import market_pb2 as mk
 from coincast.market.v1 import market_pb2_grpc as mk_rpc
 from coincast_chassis.errors import NotFound
 from coincast_chassis.json_numbers import round_numbers
+from coincast_market_data import domain
+from coincast_market_data.grpc import proto_mapping
+from coincast_market_data.grpc.arrow_encoder import history_arrow
 from coincast_market_data.grpc.batch import stream_batch
 from tests.contract.gateway.fake_script import AS_OF, COINS, STANDING, Script, item_error, provenance
 
@@ -141,6 +145,49 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
             **STANDING,
         }
         return mk.GetHistoryResponse(json=encoded(document))
+
+    async def StreamHistory(
+        self, request: mk.StreamHistoryRequest, context: Any
+    ) -> AsyncIterator[mk.StreamHistoryResponse]:
+        await self.script.play(request)
+        for coin in request.ids:
+            if coin not in COINS:
+                error = common.ItemError(
+                    id=coin, kind=common.ERROR_KIND_NOT_FOUND, message=f"No coin has the id {coin}."
+                )
+                yield mk.StreamHistoryResponse(error=error)
+                continue
+            found = self.history_of(coin, request)
+            for start in range(0, max(len(found.candles), len(found.hours or ())), 1000):
+                span = replace(
+                    found,
+                    candles=found.candles[start : start + 1000],
+                    hours=None if found.hours is None else found.hours[start : start + 1000],
+                )
+                message = proto_mapping.history(replace(span, candles=(), hours=None))
+                message.arrow = history_arrow(span)
+                yield mk.StreamHistoryResponse(history=message)
+
+    def history_of(self, coin: str, request: mk.StreamHistoryRequest) -> domain.History:
+        """Return a coin's days or hours up to 2023-11-13."""
+        last = date(2023, 11, 13)
+        hourly = request.interval == mk.CANDLE_INTERVAL_ONE_HOUR
+        count = min(request.days, 100)
+        end = AS_OF // 86_400 * 86_400
+        hours = [
+            domain.HourlyCandle(end - 3600 * n, COINS[coin] + n, volume=1e6) for n in range(24 * count, 0, -1)
+        ]
+        candles = [
+            domain.Candle(day=last - timedelta(days=n), close=COINS[coin] + n, volume=1e9)
+            for n in range(count - 1, -1, -1)
+        ]
+        return domain.History(
+            id=coin,
+            vs_currency=request.vs_currency,
+            candles=() if hourly else candles,
+            hours=hours if hourly else None,
+            provenance=domain.Provenance(float(end), 1.5, domain.Source.SANDBOX),
+        )
 
     async def GetOhlc(self, request: mk.GetOhlcRequest, context: Any) -> mk.GetOhlcResponse:
         await self.script.play(request)

@@ -29,9 +29,14 @@ class FakeTraining(
         self.jobs: dict[str, tr.Job] = {}
         # What a watched job becomes; None ends a watch after its first word.
         self.pushes: asyncio.Queue[tr.Job | CoincastError] | None = None
+        # What the forecast log holds; None for three entries of bitcoin.
+        self.logged: list[tr.LoggedForecast] | None = None
 
     async def StreamForecastLog(self, request: tr.StreamForecastLogRequest, context: Any) -> Any:
         await self.script.play(request)
+        if self.logged is not None:
+            yield tr.StreamForecastLogResponse(forecasts=self.logged)
+            return
         count = min(request.limit or 3, 3)
         logged = [
             tr.LoggedForecast(

@@ -50,6 +50,8 @@ ASKS = {
     "forecast_models": "/forecasts/models",
     "ledger": "/forecasts/ledger",
     "accuracy": "/forecasts/accuracy",
+    "export_histories": "/export/histories?ids=bitcoin",
+    "export_ledger": "/export/ledger",
     "versions": "/models",
     "audit": "/models/audit",
     "compare": "/models/lightgbm/compare?a=v000001&b=v000001",

@@ -80,10 +80,11 @@ async def test_reversed_span_is_empty_and_says_so() -> None:
     assert "to lies before from" in document["quality_notes"][-1]
 
 
-async def test_hours_after_as_of_are_left_out_and_the_reply_says_what_is_not_kept() -> None:
+async def test_hours_after_as_of_are_left_out() -> None:
     async with world() as there:
         _, document = await get(there, "interval=1h&days=2&as_of=2023-11-13T03:00:00Z")
         request = last_request(there)
-    assert not request.HasField("known_at")
+    assert request.interval == mk.CANDLE_INTERVAL_ONE_HOUR
+    assert request.known_at.ToDatetime(tzinfo=dt.UTC) == dt.datetime(2023, 11, 13, 3, tzinfo=dt.UTC)
     assert document["candles"][-1]["time"] == "2023-11-13T02:00:00Z"
-    assert "Revisions of hourly candles are not kept" in document["quality_notes"][-1]
+    assert document["known_at"] == "2023-11-13T03:00:00Z"

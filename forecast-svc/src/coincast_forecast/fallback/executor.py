@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from coincast_forecast.domain import LAST_PRICE, MAX_DAYS, PRODUCTION
 from coincast_forecast.fallback import naive
 from coincast_forecast.fallback.policy import FALLBACK_CHAINS, Cause, StepFailure, step_limit_seconds
-from coincast_forecast.features.cache import FeatureCache
+from coincast_forecast.features.cache import Outcome as InputOutcome
 from coincast_forecast.forecast_id import forecast_id
 from coincast_forecast.inference.predictor import Outcome, PredictionRef
 from coincast_forecast.registry.deployment import LiveVersion, Snapshot
 from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.model_input import ModelInput
 
 # Coins per slice of a batch: past the time limit, the slices that are ready are served.
@@ -84,17 +86,34 @@ class Prediction:
         return f"{self.served_by} {self.version_name}".strip()
 
 
+class FeatureSource(Protocol):
+    """Computes model inputs, and says which are computed."""
+
+    def cached(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
+        """Return the input of exactly these candles where it is computed."""
+        ...
+
+    async def prepare(
+        self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+    ) -> Mapping[str, InputOutcome]:
+        """Return each coin's model input, or why there is none."""
+        ...
+
+
 class FallbackChain:
     """Runs the steps of the chain within their time limits, over one snapshot of versions."""
 
     def __init__(
         self,
-        features: FeatureCache,
+        features: FeatureSource,
         *,
         step_timeout_seconds: float,
         remaining_seconds: Callable[[], float | None],
+        cache_scope: str = "",
     ) -> None:
         self._features = features
+        # Keeps this chain's predictions apart from those that another one caches in the same predictors.
+        self._cache_scope = cache_scope
         self._step_timeout_seconds = step_timeout_seconds
         self._remaining_seconds = remaining_seconds
 
@@ -213,7 +232,7 @@ class FallbackChain:
         outcomes: dict[str, Outcome] = {
             coin: failure for coin, failure in prepared.items() if isinstance(failure, StepFailure)
         }
-        outcomes.update(await version.predictor.rows(vs_currency, able))
+        outcomes.update(await version.predictor.rows(vs_currency + self._cache_scope, able))
         return outcomes
 
 

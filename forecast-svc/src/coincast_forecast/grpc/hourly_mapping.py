@@ -32,6 +32,8 @@ def hourly_query_of(request: pb.GetForecastsRequest) -> HourlyQuery:
         raise InvalidInput(
             f"hours are forecast by {MODEL}: leave model out, or ask {model[:50]} for days", field="model"
         )
+    if request.as_of_date:
+        raise InvalidInput("forecasts of past days are served for days: leave hours out", field="as_of")
     if request.attribution_features:
         raise InvalidInput(
             f"{MODEL} explains nothing: leave attribution_features out", field="attribution_features"

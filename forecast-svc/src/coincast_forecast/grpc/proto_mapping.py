@@ -43,6 +43,11 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
     days = request.days or domain.DEFAULT_DAYS
     if days > domain.MAX_DAYS:
         raise InvalidInput(f"days must be 1 to {domain.MAX_DAYS}, not {days}", field="days")
+    if request.attribution_features and request.as_of_date:
+        raise InvalidInput(
+            "forecasts of past days are not explained: leave attribution_features out",
+            field="attribution_features",
+        )
     if request.attribution_features > domain.MAX_ATTRIBUTIONS:
         raise InvalidInput(
             f"attribution_features must be at most {domain.MAX_ATTRIBUTIONS}",
@@ -60,7 +65,20 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
         ),
         attribution_features=request.attribution_features,
         client_key=request.client_key,
+        as_of=parse_day(request.as_of_date, "as_of"),
     )
+
+
+def parse_day(given: str, field: str) -> date | None:
+    """Return a UTC day, None where none is given. Raises InvalidInput."""
+    if not given:
+        return None
+    try:
+        return date.fromisoformat(given)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{field} must be a day such as 2026-01-31, not {given[:50]!r}", field=field
+        ) from error
 
 
 def parse_model(given: str) -> str:
@@ -158,6 +176,7 @@ def forecast_message(forecast: CoinForecast) -> pb.Forecast:
         variant=forecast.variant,
         forecast_id=forecast.forecast_id,
         attributions_reason=forecast.attributions_reason,
+        reconstructed=forecast.reconstructed,
     )
     for a in forecast.attributions:
         message.attributions.add(

@@ -15,6 +15,7 @@ from coincast_forecast.domain import ModelStatus, ServiceStatus
 from coincast_forecast.grpc import hourly_mapping, proto_mapping
 from coincast_forecast.grpc import scenario_mapping as mapping
 from coincast_forecast.hourly.service import HourlyForecastService
+from coincast_forecast.point_in_time import PointInTimeService
 from coincast_forecast.scenarios.service import ScenarioService
 from coincast_forecast.service import ForecastService
 
@@ -30,6 +31,7 @@ class ForecastServicer(ForecastServiceServicer):
         scenarios: ScenarioService,
         *,
         hourly: HourlyForecastService,
+        past: PointInTimeService,
         models: Callable[[], tuple[ModelStatus, ...]],
         status: Callable[[], ServiceStatus],
         clock: Clock,
@@ -37,6 +39,7 @@ class ForecastServicer(ForecastServiceServicer):
         self._forecasting = forecasting
         self._scenarios = scenarios
         self._hourly = hourly
+        self._past = past
         self._models = models
         self._status = status
         self._clock = clock
@@ -45,11 +48,15 @@ class ForecastServicer(ForecastServiceServicer):
     async def GetForecasts(  # noqa: N802 - gRPC's name
         self, request: pb.GetForecastsRequest, context: Context
     ) -> pb.GetForecastsResponse:
-        """Return forecasts of up to 250 coins, by the day or by the hour."""
+        """Return forecasts of up to 250 coins: of now by the day or by the hour, or of a past day."""
         if request.hours:
-            query = hourly_mapping.hourly_query_of(request)
-            return hourly_mapping.hourly_message(await self._hourly.forecast(query), query, self._clock)
-        reply = await self._forecasting.forecast(proto_mapping.query_of(request))
+            hourly = hourly_mapping.hourly_query_of(request)
+            return hourly_mapping.hourly_message(await self._hourly.forecast(hourly), hourly, self._clock)
+        query = proto_mapping.query_of(request)
+        if query.as_of is not None:
+            reply = await self._past.forecast(query, query.as_of)
+        else:
+            reply = await self._forecasting.forecast(query)
         return self._encoder.encode(reply, self._clock)
 
     async def ListModels(  # noqa: N802 - gRPC's name

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import grpc.aio
 import numpy as np
@@ -42,16 +42,17 @@ class MarketClient:
         self._timeout_seconds = timeout_seconds
 
     async def fetch(
-        self, ids: Sequence[str], vs_currency: str, days: int
+        self, ids: Sequence[str], vs_currency: str, days: int, known_at: datetime | None = None
     ) -> Mapping[str, History | CoincastError]:
         """Return each coin's history or error; several coins come over one stream.
 
-        Coins whose history has not arrived when the time is up have Unavailable, the others are used.
+        Coins whose history has not arrived when the time is up have Unavailable, the others are used. With
+        `known_at` the histories are those of that moment.
         """
-        if len(ids) == 1:
+        if len(ids) == 1 and known_at is None:
             return {ids[0]: await self._fetch_one(ids[0], vs_currency, days)}
         try:
-            return await self._fetch_many(ids, vs_currency, days)
+            return await self._fetch_many(ids, vs_currency, days, known_at)
         except Unavailable as error:
             raise without_addresses(error, UNAVAILABLE) from error
 
@@ -63,9 +64,11 @@ class MarketClient:
         return history.candles.as_of
 
     async def _fetch_many(
-        self, ids: Sequence[str], vs_currency: str, days: int
+        self, ids: Sequence[str], vs_currency: str, days: int, known_at: datetime | None
     ) -> Mapping[str, History | CoincastError]:
         request = pb.StreamHistoryRequest(ids=ids, vs_currency=vs_currency, days=days)
+        if known_at is not None:
+            request.known_at.FromDatetime(known_at)
         chunks: dict[str, list[Chunk]] = {}
         found: dict[str, History | CoincastError] = {}
         unfinished = ""

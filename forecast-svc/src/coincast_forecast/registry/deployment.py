@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import blake2b
 
 from coincast_forecast.domain import CHALLENGER, PRODUCTION, Record
@@ -15,7 +15,10 @@ from coincast_modelkit.scenarios import ScenarioLibrary
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LiveVersion:
-    """A version that is loaded and verified."""
+    """A version that is loaded and verified.
+
+    `learnt_until` is the last day of the candles that it was trained on; None for a model without training.
+    """
 
     model: str
     version: str
@@ -25,6 +28,7 @@ class LiveVersion:
     record: Record | None = None
     trained_coins: tuple[str, ...] = ()
     scenarios: ScenarioLibrary | None = None
+    learnt_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -215,7 +215,20 @@ class ModelLoader:
             record=record_of(manifest.record),
             trained_coins=manifest.coins,
             scenarios=await self._load_scenarios(artifact),
+            learnt_until=date.fromisoformat(manifest.data.to_date),
         )
+
+    async def load_version(self, model: str, version: str) -> LiveVersion:
+        """Return a version that no alias needs to name, verified as those that serve.
+
+        Raises:
+            VersionRefused: It failed its verification.
+        """
+        loaded = self._versions.get((model, version))
+        if loaded is not None:
+            return loaded
+        async with ProbeClient(self._trial_timeout_seconds) as probe:
+            return await self._probe_and_load((model, version), probe)
 
     async def _load_scenarios(self, artifact: LoadedArtifact) -> ScenarioLibrary | None:
         """Return the version's scenario library, whose digest was checked with its other files.

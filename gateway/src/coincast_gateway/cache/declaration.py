@@ -19,10 +19,11 @@ from coincast_gateway.formats.csv import (
     answers_json,
     declared_rows,
     json_handler,
-    to_csv,
-    wants_csv,
+    requested_format,
+    to_format,
     with_request,
 )
+from coincast_gateway.formats.negotiation import Format
 from coincast_gateway.rendering import render
 
 Handler = Callable[..., Awaitable[Any]]
@@ -70,15 +71,15 @@ def cached(
             cache: ResponseCache = request.app.state.cache
             raw = raw_key(request.scope)
             route = request.scope.get("route")
-            as_csv = answers_json(route) and wants_csv(raw[2], rows)
+            as_format = requested_format(raw[2], rows, values) if answers_json(route) else Format.JSON
             given = {**values, "request": request} if wants_request else values
 
             async def make() -> RenderedResponse:
                 rendered = render(await handler(**given), fresh_seconds=policy.seconds)
-                return to_csv(rendered, rows) if as_csv and rows is not None else rendered
+                return to_format(rendered, rows, as_format)
 
             # A text, since hashing and comparing models costs more than all else on a hit.
-            key = "|".join([name, str(as_csv), *[_as_text(values[each]) for each in key_names]])
+            key = "|".join([name, as_format, *[_as_text(values[each]) for each in key_names]])
             entry = CacheRequest(
                 key,
                 make,

@@ -81,6 +81,10 @@ class MarketClient:
             request.known_at.FromDatetime(known_at)
         return await self.backend.call(self._stub.GetHistory, request)
 
+    def histories(self, request: pb.StreamHistoryRequest) -> AsyncIterator[pb.StreamHistoryResponse]:
+        """Stream the histories of many coins, coin after coin, for as long as that takes."""
+        return self.backend.watch(self._stub.StreamHistory, request)
+
     async def ohlc(self, coin_id: str, vs_currency: str, days: int) -> pb.GetOhlcResponse:
         """Intraday to four-day candles."""
         return await self.backend.call(

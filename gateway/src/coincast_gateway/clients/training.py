@@ -38,6 +38,12 @@ class TrainingClient:
         async for chunk in self.record.StreamForecastLog(request, timeout=self.backend.deadline_seconds):
             yield chunk
 
+    def forecast_log_stream(
+        self, request: pb.StreamForecastLogRequest
+    ) -> AsyncIterator[pb.StreamForecastLogResponse]:
+        """Stream the forecast log for as long as that takes, for exports."""
+        return self.backend.watch(self.record.StreamForecastLog, request)
+
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
         """What its process takes."""
         request = process_pb2.GetProcessRequest()

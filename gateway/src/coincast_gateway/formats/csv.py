@@ -1,11 +1,12 @@
-"""CSV: a second representation of lists, for clients that prefer it in Accept."""
+"""Tables: other representations of lists, as CSV here and as Arrow and Parquet in `columnar`."""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import inspect
 import io
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, TypeGuard
 
@@ -15,12 +16,10 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.routing import APIRoute
 
 from coincast_gateway.asgi_types import header
-from coincast_gateway.cache.body_ages import JSON
 from coincast_gateway.cache.cached_response import RenderedResponse
-from coincast_gateway.errors.problems import NOT_ACCEPTABLE
-from coincast_gateway.errors.validation import reject
+from coincast_gateway.formats.negotiation import MEDIA_TYPES, TABLES, Format, choose_format
 
-CSV = "text/csv; charset=utf-8"
+CSV = MEDIA_TYPES[Format.CSV]
 Rows = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
 Handler = Callable[..., Awaitable[Any]]
 ROWS = "__csv_rows__"
@@ -75,7 +74,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def csv_rows(rows: Rows) -> Callable[[Handler], Handler]:
-    """Declare that a handler also answers in CSV, where Accept prefers it; `rows` finds the rows in the JSON.
+    """Declare that a handler also answers in CSV, Arrow and Parquet; `rows` finds the rows in the JSON.
 
     Stands below `@cached()` where both are declared, so that each format is cached by itself.
     """
@@ -87,8 +86,7 @@ def csv_rows(rows: Rows) -> Callable[[Handler], Handler]:
         async def answer(*, request: Request, **values: Any) -> Any:
             given = {**values, "request": request} if wants_request else values
             response = await handler(**given)
-            as_csv = wants_csv(header(request.scope, b"accept"), rows)
-            return to_csv(response, rows) if as_csv else response
+            return to_format(response, rows, requested_format(header(request.scope, b"accept"), rows, values))
 
         setattr(answer, ROWS, rows)
         setattr(answer, JSON_HANDLER, handler)
@@ -142,22 +140,38 @@ def _cell(value: Any) -> Any:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
-def wants_csv(accept: bytes, rows: Rows | None) -> bool:
-    """Return whether an Accept header prefers CSV to JSON.
+def offered_formats(rows: Rows | None) -> tuple[Format, ...]:
+    """Return what a route can answer with: JSON, and tables where its rows are declared."""
+    return (Format.JSON, *TABLES) if rows is not None else (Format.JSON,)
+
+
+def requested_format(accept: bytes, rows: Rows | None, values: Mapping[str, Any]) -> Format:
+    """Return the format that a request wants: by the `format` of its query, else by Accept.
 
     Raises:
-        ProblemException: 406 where it accepts neither.
+        ProblemException: 406 where it accepts nothing that can be served.
     """
-    if not accept or accept == b"*/*" or accept.startswith(JSON.encode()):
-        return False
-    offered = {"application/json", "application/*", "application/problem+json", "*/*"}
-    for name in (part.partition(";")[0].strip().lower() for part in accept.decode("latin-1").split(",")):
-        if rows is not None and name in ("text/csv", "text/*"):
-            return True
-        if name in offered:
-            return False
-    can = "application/json or text/csv" if rows is not None else "application/json"
-    raise reject(NOT_ACCEPTABLE, f"This can be served as {can}.", field="Accept", allowed=can)
+    wanted = getattr(values.get("query"), "format", None) or ""
+    return choose_format(accept, wanted=wanted, offered=offered_formats(rows))
+
+
+def to_format(response: RenderedResponse, rows: Rows | None, wanted: Format) -> RenderedResponse:
+    """Return a JSON response in another format."""
+    if wanted is Format.JSON or rows is None:
+        return response
+    if wanted is Format.CSV:
+        return to_csv(response, rows)
+    document = orjson.loads(response.body)
+    # Imported with the first such request: pyarrow takes forty megabytes.
+    columnar = importlib.import_module("coincast_gateway.formats.columnar")
+    body = columnar.encode_rows(list(rows(document)), columnar.document_metadata(document), wanted)
+    return RenderedResponse(
+        body,
+        MEDIA_TYPES[wanted],
+        status=response.status_code,
+        as_of=response.as_of,
+        fresh_seconds=response.fresh_seconds,
+    )
 
 
 def answers_json(route: Any) -> TypeGuard[APIRoute]:
@@ -168,5 +182,7 @@ def answers_json(route: Any) -> TypeGuard[APIRoute]:
 async def acceptable(request: Request) -> None:
     """Reject requests whose Accept header the route cannot satisfy; a dependency of the whole application."""
     route = request.scope.get("route")
-    if answers_json(route):
-        wants_csv(header(request.scope, b"accept"), declared_rows(route.endpoint))
+    # `format` takes the place of Accept, and is checked with the other parameters.
+    if answers_json(route) and "format" not in request.query_params:
+        offered = offered_formats(declared_rows(route.endpoint))
+        choose_format(header(request.scope, b"accept"), offered=offered)

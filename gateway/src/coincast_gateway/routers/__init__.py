@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from coincast_gateway.routers import (
     coins,
+    exports,
     forecasts,
     health,
     markets,
@@ -26,6 +27,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     risk.router,
     markets.router,
     coins.router,
+    exports.router,
     models.router,
     training.router,
     health.router,

@@ -64,8 +64,7 @@ async def get_history(
     """Return candles of closed UTC days or hours, oldest first; a history that was cut short says so."""
     days = query.days if query.from_ is None else days_since(query.from_, query.as_of)
     hourly = query.interval == "1h"
-    known_at = None if hourly else query.as_of
-    response = await market.history(id, query.vs_currency, days, hourly=hourly, known_at=known_at)
+    response = await market.history(id, query.vs_currency, days, hourly=hourly, known_at=query.as_of)
     body = response.json
     if query.from_ is not None or query.to is not None or query.as_of is not None:
         body = cut_span(orjson.loads(body), query)
@@ -90,10 +89,6 @@ def cut_span(document: dict[str, Any], query: HistoryQuery) -> bytes:
     document["candles"] = [candle for candle in document["candles"] if inside(candle)]
     if query.from_ is not None and query.to is not None and query.to < query.from_:
         document["quality_notes"].append("The span is empty: to lies before from.")
-    if query.as_of is not None and query.interval == "1h":
-        document["quality_notes"].append(
-            "Revisions of hourly candles are not kept; later hours are left out."
-        )
     document["known_at"] = None if query.as_of is None else iso_of(query.as_of)
     return encode_json(document)
 

@@ -13,6 +13,7 @@ from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 from coincast_gateway.auth.dependencies import READ
 from coincast_gateway.cache.declaration import cached
 from coincast_gateway.cache.last_known import LastKnownResponses
+from coincast_gateway.clients.past_forecasts import past_forecasts
 from coincast_gateway.dependencies import Bucket, Config, Forecasts, LastForecasts, Training
 from coincast_gateway.errors.partial_results import (
     malformed,
@@ -20,6 +21,7 @@ from coincast_gateway.errors.partial_results import (
     render_cacheable,
 )
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, service_responses
+from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import csv_rows, forecast_rows, rows_of
 from coincast_gateway.rendering import RenderedResponse, encode_json, render_json
 from coincast_gateway.schemas.fields import split_ids
@@ -44,16 +46,24 @@ router = APIRouter(tags=["forecasts"], dependencies=[READ])
 @csv_rows(forecast_rows)
 async def get_forecasts(
     query: Annotated[ForecastsQuery, Query()],
+    *,
     forecasts: Forecasts,
     settings: Config,
     bucket: Bucket,
     last_known: LastForecasts,
+    training: Training,
 ) -> RenderedResponse:
     """Return a forecast of each coin; coins that cannot be served are in `errors`.
+
+    With `as_of`, forecasts as they were served that day, and reconstructed ones for coins that had none.
 
     While the forecast service is down, the last forecast given for the same question is served for up to a
     day, with `stale: true` and the reason.
     """
+    if query.as_of is not None and query.hours:
+        raise reject(
+            NOT_FOUND, "There are no forecasts by the hour of a past day; leave hours out.", field="as_of"
+        )
     good, bad = split_ids(query.ids)
     document: dict[str, list[dict[str, Any]]] = {"forecasts": [], "errors": []}
     as_of = None
@@ -70,7 +80,10 @@ async def get_forecasts(
         )
         question = query.model_dump_json()
         try:
-            response = await forecasts.forecasts(request)
+            if query.as_of is not None:
+                response = await past_forecasts(request, query.as_of, forecasts=forecasts, training=training)
+            else:
+                response = await forecasts.forecasts(request)
         except (Unavailable, Timeout) as error:
             return last_forecasts(last_known, question, error, settings.forecasts_fresh_seconds)
         document, as_of = forecasts_document(response), oldest_as_of(response)
@@ -179,6 +192,7 @@ async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training)
     responses=service_responses(NOT_FOUND, NOT_READY),
 )
 @cached()
+@csv_rows(rows_of("live"))
 async def get_accuracy(query: Annotated[AccuracyQuery, Query()], training: Training) -> RenderedResponse:
     """Return the errors and the coverage of served forecasts, by model and horizon."""
     request = training_pb.GetAccuracyRequest(model=query.model, id=query.ids, days=query.days)

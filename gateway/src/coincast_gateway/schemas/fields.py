@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -57,6 +57,15 @@ class RenamedQuery(RequestQuery):
                 )
             renamed[new] = renamed.pop(old)
         return renamed
+
+
+class TableQuery(RequestQuery):
+    """The base of requests whose reply is a table."""
+
+    format: Annotated[
+        Literal["json", "csv", "arrow", "parquet"] | None,
+        Field(description="The format of the reply, in place of the Accept header."),
+    ] = None
 
 
 def _split(limit: int, what: str) -> Callable[[Any], tuple[str, ...]]:

@@ -47,6 +47,7 @@ def forecast(item: pb.Forecast) -> dict[str, Any]:
         "attributions": [to_dict(each) for each in item.attributions],
         "attributions_reason": item.attributions_reason or None,
         "forecast_id": item.forecast_id,
+        "reconstructed": item.reconstructed,
     }
 
 

@@ -12,12 +12,13 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from coincast_client import schemas, terminal
+from coincast_client import exports, schemas, terminal
 from coincast_client.client import DEFAULT_URL, AsyncCoincast, Coincast
 from coincast_client.errors import CoincastClientError, Refused
 
@@ -32,7 +33,13 @@ Key = Annotated[str, typer.Option(envvar="COINCAST_API_KEY", help="API key, wher
 AsJson = Annotated[bool, typer.Option("--json", help="Print the gateway's JSON as it came.")]
 Coins = Annotated[list[str], typer.Argument(help="CoinGecko ids, such as bitcoin ethereum.")]
 Currency = Annotated[str, typer.Option("--vs", help="The currency of the prices.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="A past day, such as 2025-08-15: answer with what was known then."),
+]
 FAILED, BAD_REQUEST = 1, 2
+# A command of another package takes the arguments as they are.
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def _print_version(wanted: bool) -> None:
@@ -117,6 +124,7 @@ def history(
     *,
     days: Annotated[int, typer.Option(min=1, max=10_000, help="How many closed days.")] = 30,
     hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles in place of daily ones.")] = False,
+    as_of: AsOf = None,
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -124,7 +132,8 @@ def history(
 ) -> None:
     """Show the candles of one coin."""
     with connect(url, key) as client:
-        reply = client.history(coin, days=days, vs_currency=vs, interval="1h" if hourly else "1d")
+        interval: Literal["1d", "1h"] = "1h" if hourly else "1d"
+        reply = client.history(coin, days=days, vs_currency=vs, interval=interval, as_of=as_of)
     if as_json:
         print_json(reply)
     else:
@@ -140,6 +149,7 @@ def forecast(
     ] = None,
     hours: Annotated[int | None, typer.Option(min=1, max=48, help="Hours ahead, in place of days.")] = None,
     model: Annotated[str, typer.Option(help="auto, ml_ensemble, lightgbm, lstm or technical.")] = "auto",
+    as_of: AsOf = None,
     vs: Currency = "usd",
     chart: Annotated[bool, typer.Option(help="Draw a chart.")] = True,
     url: Url = DEFAULT_URL,
@@ -148,13 +158,14 @@ def forecast(
 ) -> None:
     """Show forecasts: what they say in words, a chart, and the intervals."""
     with connect(url, key) as client:
-        reply = client.forecasts(ids, days=days, hours=hours, model=model, vs_currency=vs)
+        reply = client.forecasts(ids, days=days, hours=hours, model=model, vs_currency=vs, as_of=as_of)
         if as_json:
             print_json(reply)
         else:
             console = Console()
             for found in reply.forecasts:
-                past = client.history(found.id, days=60, vs_currency=vs) if chart else None
+                until = found.as_of if as_of else None
+                past = client.history(found.id, days=60, vs_currency=vs, as_of=until) if chart else None
                 terminal.show_forecast(console, found, past)
             terminal.show_errors(console, reply.errors)
     exit_for(reply.errors)
@@ -279,6 +290,53 @@ def watch(
 
 
 @app.command()
+def export(
+    table: Annotated[str, typer.Argument(help="histories, ledger, accuracy or scenarios.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="CoinGecko ids; none: all, where a table allows it.")
+    ] = None,
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(help="A file (.parquet, .arrow, .csv); for histories also a folder, a file a coin."),
+    ],
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="parquet, arrow or csv, in place of the file's ending.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Closed days of histories, days ahead of scenarios.")
+    ] = None,
+    hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles in place of daily ones.")] = False,
+    from_: Annotated[str | None, typer.Option("--from", help="First day, inclusive.")] = None,
+    to: Annotated[str | None, typer.Option(help="Last day, inclusive.")] = None,
+    as_of: AsOf = None,
+    model: Annotated[str | None, typer.Option(help="Only forecasts of this model.")] = None,
+    vs: Annotated[str | None, typer.Option("--vs", help="The currency of the prices.")] = None,
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+) -> None:
+    """Write a table to a file: candles of many coins, the forecast log, its accuracy, joint scenarios."""
+    given = {"days": days, "from_": from_, "to": to, "as_of": as_of, "model": model, "vs_currency": vs}
+    given["interval"] = "1h" if hourly else None
+    with connect(url, key) as client:
+        if table not in exports.PATHS:
+            raise ValueError(f"{table!r} is no table; give one of {', '.join(exports.PATHS)}.")
+        if table == "histories" and not out.suffix:
+            if file_format not in (None, "parquet", "csv"):
+                raise ValueError("A folder of candles holds parquet or csv files.")
+            kind: Any = file_format or "parquet"
+            found = client.export_candles(ids or [], out, file_format=kind, **given)
+            typer.echo(f"{len(found.files)} files in {found.folder}")
+            for error in found.errors:
+                Console(stderr=True).print(f"coincast: {error}", markup=False, highlight=False)
+            exit_for(found.errors)
+        else:
+            names: Any = (table, file_format)
+            written = client.export(names[0], out, file_format=names[1], ids=ids or None, **given)
+            typer.echo(f"{written} ({written.stat().st_size:,} bytes)")
+
+
+@app.command()
 def health(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
     """Show the state of every part of the system; exit code 1 where it is down."""
     with connect(url, key) as client:
@@ -295,9 +353,6 @@ def health(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> No
 def doctor() -> None:
     """Check upstream, key and plan, Redis, disk, ports and versions, with a remedy for each failure."""
     _run_in_stack("doctor")
-
-
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)

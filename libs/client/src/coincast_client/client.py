@@ -10,9 +10,12 @@ Both clients send the calls of `calls.py`, so a route is described once.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Self, TypeVar
 
 import httpx2
 
@@ -20,11 +23,23 @@ from coincast_client import calls, schemas
 from coincast_client.base import Reply
 from coincast_client.calls import Call, Ids, Model, Moment
 from coincast_client.errors import Refused, UnexpectedReply, Unreachable
+from coincast_client.exports import (
+    PATHS,
+    ExportedFolder,
+    FileFormat,
+    Table,
+    export_parameters,
+    format_of,
+    split_by_coin,
+    whole_file,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 R = TypeVar("R", bound=Reply)
 # A stream sends a heartbeat well within this time; silence for longer means that the connection is dead.
 STREAM_SILENCE_SECONDS = 60.0
+# Between two parts of an export the gateway may have to fetch a history first.
+EXPORT_SILENCE_SECONDS = 120.0
 
 
 def parse(reply: httpx2.Response) -> Any:
@@ -189,7 +204,8 @@ class Coincast:
             model: A model's name, or `auto` for the one with the best recent record.
             vs_currency: The currency of the prices.
             levels: Interval levels in percent.
-            as_of: The forecast that was served for this day.
+            as_of: A past day: the forecast that was served then, or one made from what was known then
+                (`reconstructed`); a moment means the last day that was closed then.
         """
         wanted = 7 if days is None and hours is None else days
         return self._send(
@@ -403,6 +419,65 @@ class Coincast:
         except httpx2.HTTPError as error:
             raise unreachable(self._http.base_url, error) from error
 
+    def export(
+        self,
+        table: Table,
+        path: Path | str,
+        *,
+        file_format: FileFormat | None = None,
+        ids: Ids | None = None,
+        **parameters: Any,
+    ) -> Path:
+        """Write a table of the gateway to a file, streamed, and return its path.
+
+        Args:
+            table: `histories`, `ledger`, `accuracy` or `scenarios`.
+            path: The file; an earlier one is replaced once the new one is whole.
+            file_format: `parquet`, `arrow` or `csv`; by the ending of the path where not given.
+            ids: One coin or several.
+            parameters: Further parameters of the table's route, such as `days`, `from_`, `to`, `as_of`,
+                `interval`, `model` or `vs_currency`.
+        """
+        target = Path(path)
+        wanted = format_of(target, file_format)
+        with whole_file(target) as file:
+            self._download(PATHS[table], export_parameters(wanted, ids=ids, **parameters), file)
+        return target
+
+    def export_candles(
+        self,
+        ids: Ids,
+        folder: Path | str,
+        *,
+        file_format: Literal["parquet", "csv"] = "parquet",
+        **parameters: Any,
+    ) -> ExportedFolder:
+        """Write a folder of candles, a file a coin, that `make run DATA=` and `make evaluate DATA=` read.
+
+        Args:
+            ids: One coin or several, at most 250.
+            folder: Where the files go.
+            file_format: `parquet`, which needs pyarrow, or `csv`.
+            parameters: `days`, `from_`, `to`, `as_of`, `interval` (`1h` for hours), `vs_currency`.
+        """
+        sent = "csv" if file_format == "csv" else "arrow"
+        with tempfile.TemporaryFile() as file:
+            self._download(PATHS["histories"], export_parameters(sent, ids=ids, **parameters), file)
+            return split_by_coin(file, Path(folder), file_format)
+
+    def _download(self, path: str, query: dict[str, str | int | float], file: BinaryIO) -> None:
+        try:
+            with self._http.stream(
+                "GET", path, params=query, headers={"accept": "*/*"}, timeout=EXPORT_SILENCE_SECONDS
+            ) as reply:
+                if reply.is_error:
+                    reply.read()
+                    parse(reply)
+                for part in reply.iter_bytes():
+                    file.write(part)
+        except httpx2.HTTPError as error:
+            raise unreachable(self._http.base_url, error) from error
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -520,7 +595,8 @@ class AsyncCoincast:
             model: A model's name, or `auto` for the one with the best recent record.
             vs_currency: The currency of the prices.
             levels: Interval levels in percent.
-            as_of: The forecast that was served for this day.
+            as_of: A past day: the forecast that was served then, or one made from what was known then
+                (`reconstructed`); a moment means the last day that was closed then.
         """
         wanted = 7 if days is None and hours is None else days
         return await self._send(
@@ -737,6 +813,65 @@ class AsyncCoincast:
                     document = event_data(line)
                     if document and document.get("prices"):
                         yield schemas.Prices.model_validate({"errors": [], **document})
+        except httpx2.HTTPError as error:
+            raise unreachable(self._http.base_url, error) from error
+
+    async def export(
+        self,
+        table: Table,
+        path: Path | str,
+        *,
+        file_format: FileFormat | None = None,
+        ids: Ids | None = None,
+        **parameters: Any,
+    ) -> Path:
+        """Write a table of the gateway to a file, streamed, and return its path.
+
+        Args:
+            table: `histories`, `ledger`, `accuracy` or `scenarios`.
+            path: The file; an earlier one is replaced once the new one is whole.
+            file_format: `parquet`, `arrow` or `csv`; by the ending of the path where not given.
+            ids: One coin or several.
+            parameters: Further parameters of the table's route, such as `days`, `from_`, `to`, `as_of`,
+                `interval`, `model` or `vs_currency`.
+        """
+        target = Path(path)
+        wanted = format_of(target, file_format)
+        with whole_file(target) as file:
+            await self._download(PATHS[table], export_parameters(wanted, ids=ids, **parameters), file)
+        return target
+
+    async def export_candles(
+        self,
+        ids: Ids,
+        folder: Path | str,
+        *,
+        file_format: Literal["parquet", "csv"] = "parquet",
+        **parameters: Any,
+    ) -> ExportedFolder:
+        """Write a folder of candles, a file a coin, that `make run DATA=` and `make evaluate DATA=` read.
+
+        Args:
+            ids: One coin or several, at most 250.
+            folder: Where the files go.
+            file_format: `parquet`, which needs pyarrow, or `csv`.
+            parameters: `days`, `from_`, `to`, `as_of`, `interval` (`1h` for hours), `vs_currency`.
+        """
+        sent = "csv" if file_format == "csv" else "arrow"
+        with tempfile.TemporaryFile() as file:
+            await self._download(PATHS["histories"], export_parameters(sent, ids=ids, **parameters), file)
+            return await asyncio.to_thread(split_by_coin, file, Path(folder), file_format)
+
+    async def _download(self, path: str, query: dict[str, str | int | float], file: BinaryIO) -> None:
+        try:
+            async with self._http.stream(
+                "GET", path, params=query, headers={"accept": "*/*"}, timeout=EXPORT_SILENCE_SECONDS
+            ) as reply:
+                if reply.is_error:
+                    await reply.aread()
+                    parse(reply)
+                async for part in reply.aiter_bytes():
+                    file.write(part)
         except httpx2.HTTPError as error:
             raise unreachable(self._http.base_url, error) from error
 

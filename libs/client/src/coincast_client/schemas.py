@@ -331,6 +331,10 @@ class Forecast(Reply):
     """
     Identifies the forecast in the forecast log.
     """
+    reconstructed: bool | None = False
+    """
+    Whether this was made afterwards from what was known at as_of, and was not served then.
+    """
 
 
 class ForecastChangeQuantile(Reply):
@@ -1901,6 +1905,10 @@ class TrainingLoggedForecast(Reply):
     degraded: bool | None
     """
     Whether another model or version than requested answered, or the data was stale.
+    """
+    served_by: str
+    """
+    What answered: a model, or last_price where no model could.
     """
 
 

@@ -178,6 +178,7 @@ def headline(forecast: schemas.Forecast) -> str:
     return (
         f"{forecast.served_by} {forecast.version}, from {formatting.price(forecast.last_price)} at {moment}"
         f"{', sandbox data' if forecast.source == 'sandbox' else ''}"
+        f"{', made afterwards from what was known then' if forecast.reconstructed else ''}"
     )
 
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -17,7 +17,8 @@ from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.catalogue.service import Catalogue
-from coincast_market_data.grpc import batch, json_encoder, proto_mapping
+from coincast_market_data.domain import History
+from coincast_market_data.grpc import arrow_encoder, batch, json_encoder, proto_mapping
 from coincast_market_data.grpc.status import Status
 from coincast_market_data.history.service import HistoryService
 from coincast_market_data.identifiers import split_ids
@@ -155,16 +156,10 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         """Daily candles of one coin."""
         hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
-        if request.HasField("known_at"):
-            if hourly:
-                raise InvalidInput("known_at is served for daily candles alone", field="known_at")
-            moment = request.known_at.ToMicroseconds() / 1e6
-            found = await self._all.history.get(
-                request.id, request.vs_currency, request.days, known_at=moment
-            )
-        else:
-            get = self._all.history.get_hours if hourly else self._all.history.get
-            found = await get(request.id, request.vs_currency, request.days, _max_age(request))
+        get = self._all.history.get_hours if hourly else self._all.history.get
+        found = await get(
+            request.id, request.vs_currency, request.days, _max_age(request), known_at=_known_at(request)
+        )
         if request.encode_json:
             return pb.GetHistoryResponse(json=self._all.candles.history_json(found))
         reply = pb.GetHistoryResponse(history=proto_mapping.history(found))
@@ -175,18 +170,26 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     async def StreamHistory(
         self, request: pb.StreamHistoryRequest, context: Context
     ) -> AsyncIterator[pb.StreamHistoryResponse]:
-        """Daily candles of many coins, coin after coin."""
-        if request.HasField("known_at"):
-            raise InvalidInput("known_at is served by GetHistory alone", field="known_at")
+        """Stream daily or hourly candles of many coins, coin after coin."""
         ids, bad = split_ids(request.ids)
         priority = Priority.BULK if request.bulk else Priority.HISTORY
         for text in [*ids, *bad]:
             try:
                 hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
                 stream = self._all.history.stream_hours if hourly else self._all.history.stream
-                spans = stream(text, request.vs_currency, request.days, _max_age(request), priority)
+                spans = stream(
+                    text,
+                    request.vs_currency,
+                    request.days,
+                    _max_age(request),
+                    priority,
+                    known_at=_known_at(request),
+                )
                 async for span in spans:
-                    yield pb.StreamHistoryResponse(history=proto_mapping.history(span))
+                    message = pb.StreamHistoryResponse(history=await _encode_span(request, span))
+                    if request.HasField("known_at"):
+                        message.history.known_at.CopyFrom(request.known_at)
+                    yield message
             except CoincastError as error:
                 yield pb.StreamHistoryResponse(error=proto_mapping.item_error(item_failure(text, error)))
             await asyncio.sleep(0)
@@ -236,6 +239,19 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """The state of every part."""
         return await self._all.status.reply(request.quality_ids)
+
+
+async def _encode_span(request: pb.StreamHistoryRequest, span: History) -> pb.History:
+    """Return a span as candles, or with them as an Arrow record batch."""
+    if not request.encode_arrow:
+        return proto_mapping.history(span)
+    message = proto_mapping.history(replace(span, candles=(), hours=None if span.hours is None else ()))
+    message.arrow = await asyncio.to_thread(arrow_encoder.history_arrow, span)
+    return message
+
+
+def _known_at(request: pb.GetHistoryRequest | pb.StreamHistoryRequest) -> float | None:
+    return request.known_at.ToMicroseconds() / 1e6 if request.HasField("known_at") else None
 
 
 def _max_age(request: WithAge) -> float | None:

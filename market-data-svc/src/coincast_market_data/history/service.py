@@ -78,14 +78,15 @@ class HistoryService:
         """Return the last `days` closed days, newest last; what cannot be had is clamped and said.
 
         With `known_at` (UNIX seconds) the days count back from the newest one that was closed then, and a
-        history that was restated later is given as it was stored then. Nothing is fetched for it.
+        history that was restated later is given as it was stored then. Only a coin of which nothing is stored
+        is fetched for it.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
         if known_at is not None:
-            return await self._known_at(coin, currency, days, known_at)
+            return await self._known_at(coin, currency, days, known_at, priority)
         last = last_closed_day(self._clock.now())
         first = last - timedelta(days=days - 1)
         fetched, error = await self._fill(coin, currency, first, priority)
@@ -108,15 +109,21 @@ class HistoryService:
             return Unavailable(text, retry_after_seconds=doubt or RETRY_PARTIAL_SECONDS)
         return NotFound(f"{coin} has no closed day in {currency} yet", field="id")
 
-    async def _known_at(self, coin: str, currency: str, days: int, known_at: float) -> History:
-        if known_at > self._clock.now():
-            raise InvalidInput("known_at must not lie in the future", field="known_at")
+    async def _known_at(
+        self, coin: str, currency: str, days: int, known_at: float, priority: Priority
+    ) -> History:
+        self._check_past(known_at)
         last = last_closed_day(known_at)
         first = last - timedelta(days=days - 1)
+        error = None
+        if not self._archive.holds(coin, currency):
+            _, error = await self._fill(coin, currency, first, priority)
         kept = await self._archive.read_known_at(coin, currency, known_at)
         candles = within(kept, first, last)
         if not candles:
-            raise NotFound(f"nothing of {coin} in {currency} is stored for that time", field="known_at")
+            raise error or NotFound(
+                f"nothing of {coin} in {currency} is stored for that time", field="known_at"
+            )
         history = self._history(coin, currency, candles, first, fetched=False, error=None)
         restated = [stamp for stamp in self._archive.revision_times(coin, currency) if stamp > known_at]
         notes = ["this history was restated later; these are the figures of that time"] if restated else []
@@ -130,6 +137,10 @@ class HistoryService:
             quality_notes=notes,
         )
 
+    def _check_past(self, known_at: float) -> None:
+        if known_at > self._clock.now():
+            raise InvalidInput("known_at must not lie in the future", field="known_at")
+
     async def get_hours(
         self,
         coin: str,
@@ -137,8 +148,13 @@ class HistoryService:
         days: int,
         max_age_seconds: float | None = None,
         priority: Priority = Priority.HISTORY,
+        *,
+        known_at: float | None = None,
     ) -> History:
         """Return the closed hours of the last `days` spans of 24 hours, newest last.
+
+        With `known_at` (UNIX seconds) the hours count back from the newest one that was closed then. A stored
+        hour never changes, so the hours that were closed by then are the figures of that time.
 
         Raises:
             InvalidInput: The id, the currency or `days` cannot be.
@@ -148,14 +164,17 @@ class HistoryService:
         self._check_currency(currency, "vs_currency")
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
-        newest = last_closed_hour(self._clock.now())
+        if known_at is not None:
+            self._check_past(known_at)
+        moment = self._clock.now() if known_at is None else known_at
+        newest = last_closed_hour(moment)
         first = newest - (days * 24 - 1) * HOUR_SECONDS
         error = await self._fill_hours(coin, currency, first, priority)
         kept = await self._hours.read(coin, currency) if self._hours else ()
         hours = [candle for candle in kept if first <= candle.start <= newest]
         if not hours:
             raise error or self._no_closed_hour(coin, currency)
-        history = self._hourly_history(coin, currency, hours, first, error)
+        history = self._hourly_history(coin, currency, hours, first, error, now=moment)
         _check_age(history.provenance, max_age_seconds, error)
         return history
 
@@ -195,8 +214,9 @@ class HistoryService:
         hours: Sequence[HourlyCandle],
         first: int,
         error: CoincastError | None,
+        *,
+        now: float,
     ) -> History:
-        now = self._clock.now()
         as_of = hours[-1].start + HOUR_SECONDS
         stale = hours[-1].start < last_closed_hour(now)
         source = Source.STALE if stale else Source.ARCHIVE
@@ -246,9 +266,11 @@ class HistoryService:
         days: int,
         max_age_seconds: float | None = None,
         priority: Priority = Priority.HISTORY,
+        *,
+        known_at: float | None = None,
     ) -> AsyncIterator[History]:
         """Yield the same in spans of a thousand hours, oldest first."""
-        whole = await self.get_hours(coin, currency, days, max_age_seconds, priority)
+        whole = await self.get_hours(coin, currency, days, max_age_seconds, priority, known_at=known_at)
         hours = whole.hours or ()
         for start in range(0, len(hours), CHUNK_CANDLES):
             yield replace(whole, hours=hours[start : start + CHUNK_CANDLES])
@@ -260,9 +282,11 @@ class HistoryService:
         days: int,
         max_age_seconds: float | None = None,
         priority: Priority = Priority.HISTORY,
+        *,
+        known_at: float | None = None,
     ) -> AsyncIterator[History]:
-        """Yield the same in spans of a thousand candles, oldest first; each carries the whole's verdict."""
-        whole = await self.get(coin, currency, days, max_age_seconds, priority)
+        """Yield the same in spans of a thousand candles, oldest first, each with the whole's provenance."""
+        whole = await self.get(coin, currency, days, max_age_seconds, priority, known_at=known_at)
         for start in range(0, len(whole.candles), CHUNK_CANDLES):
             yield replace(
                 whole,

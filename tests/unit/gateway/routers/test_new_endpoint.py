@@ -179,5 +179,7 @@ async def test_it_is_described(http: httpx2.AsyncClient) -> None:
     assert list(document["paths"]["/spread/{id}/table"]["get"]["responses"]["200"]["content"]) == [
         "application/json",
         "text/csv",
+        "application/vnd.apache.arrow.stream",
+        "application/vnd.apache.parquet",
     ]
     assert "scope `admin`" in document["paths"]["/spread-settings"]["get"]["description"]

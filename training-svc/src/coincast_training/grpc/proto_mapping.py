@@ -226,6 +226,7 @@ def logged_forecast_to_pb(row: Mapping[str, Any]) -> pb.LoggedForecast:
         outcome=row.get("actual"),
         crps=row.get("crps"),
         degraded=row["served_by"] != row["model"],
+        served_by=row["served_by"],
     )
 
 

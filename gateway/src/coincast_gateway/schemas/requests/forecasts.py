@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -17,7 +17,7 @@ from coincast_gateway.schemas.fields import (
     PlainInteger,
     Probabilities,
     RenamedQuery,
-    RequestQuery,
+    TableQuery,
 )
 
 ModelName = Literal["auto", "lightgbm", "lstm", "ml_ensemble", "technical"]
@@ -54,7 +54,43 @@ RequestedModel = Annotated[
 ]
 
 
-class ForecastsQuery(RequestQuery):
+def _calendar_day(value: Any) -> Any:
+    """Reject numbers, which pydantic would read as seconds since 1970; leave the rest to it."""
+    if isinstance(value, str) and not CALENDAR_DAY.fullmatch(value):
+        raise PydanticCustomError("calendar_day", "Give a day as YYYY-MM-DD, such as 2026-01-31")
+    return value
+
+
+CALENDAR_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+CalendarDay = Annotated[date, BeforeValidator(_calendar_day)]
+
+
+def _past_day(value: Any) -> Any:
+    """Return a day as it is, and for a moment the last day that was closed then."""
+    if not isinstance(value, str) or "T" not in value:
+        return _calendar_day(value)
+    try:
+        # A plus sign in a query string arrives as a space.
+        moment = datetime.fromisoformat(value.strip().replace(" ", "+"))
+    except ValueError:
+        raise PydanticCustomError("calendar_day", "Give a day as YYYY-MM-DD, such as 2026-01-31") from None
+    utc = moment.astimezone(UTC) if moment.tzinfo else moment
+    return utc.date() - timedelta(days=1)
+
+
+PastDay = Annotated[
+    date,
+    BeforeValidator(_past_day),
+    Field(
+        description="Answer as of the close of this past UTC day: the forecast that was served then, or, "
+        "where none was, one made from what was known then (`reconstructed: true`). A moment means the last "
+        "day that was closed then.",
+        examples=["2025-08-15"],
+    ),
+]
+
+
+class ForecastsQuery(TableQuery):
     """Forecasts of named coins."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
@@ -64,6 +100,7 @@ class ForecastsQuery(RequestQuery):
     vs_currency: Currency = "usd"
     levels: Annotated[Levels, Field(examples=["80,95"])] = (80.0, 95.0)
     quantiles: Annotated[Probabilities, Field(examples=["0.1,0.5,0.9"])] = ()
+    as_of: PastDay | None = None
 
 
 class ExplainQuery(RenamedQuery):
@@ -80,26 +117,18 @@ class ExplainQuery(RenamedQuery):
     ] = 10
 
 
-def _calendar_day(value: Any) -> Any:
-    """Reject numbers, which pydantic would read as seconds since 1970; leave the rest to it."""
-    if isinstance(value, str) and not CALENDAR_DAY.fullmatch(value):
-        raise PydanticCustomError("calendar_day", "Give a day as YYYY-MM-DD, such as 2026-01-31")
-    return value
+LoggedModel = Annotated[
+    Literal["", "lightgbm", "lstm", "ml_ensemble", "technical", "last_price"],
+    BeforeValidator(_model_name),
+    Field(description="Only forecasts that were asked of this model; empty for all."),
+]
 
 
-CALENDAR_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-CalendarDay = Annotated[date, BeforeValidator(_calendar_day)]
-
-
-class LedgerQuery(RequestQuery):
+class LedgerQuery(TableQuery):
     """Forecasts as they were served."""
 
     ids: CoinIds | None = Field(None, description="Only these coins; all where not given.")
-    model: Annotated[
-        Literal["", "lightgbm", "lstm", "ml_ensemble", "technical", "last_price"],
-        BeforeValidator(_model_name),
-        Field(description="Only forecasts that were asked of this model; empty for all."),
-    ] = ""
+    model: LoggedModel = ""
     from_: Annotated[
         CalendarDay | None, Field(alias="from", description="First day whose close a forecast starts from.")
     ] = None

@@ -8,17 +8,24 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from coincast_gateway.schemas.fields import CoinIds, Currencies, Currency, PlainInteger, RequestQuery
+from coincast_gateway.schemas.fields import (
+    CoinIds,
+    Currencies,
+    Currency,
+    PlainInteger,
+    RequestQuery,
+    TableQuery,
+)
 
 
-class PricesQuery(RequestQuery):
+class PricesQuery(TableQuery):
     """Spot prices of named coins."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
     vs_currencies: Annotated[Currencies, Field(examples=["usd"])] = ("usd",)
 
 
-class MarketsQuery(RequestQuery):
+class MarketsQuery(TableQuery):
     """A page of coins by market value, or the named coins."""
 
     vs_currency: Currency = "usd"
@@ -83,7 +90,7 @@ Moment = Annotated[dt.datetime, BeforeValidator(_moment), WithJsonSchema(MOMENT_
 LastMoment = Annotated[dt.datetime, BeforeValidator(_last_moment), WithJsonSchema(MOMENT_SCHEMA)]
 
 
-class HistoryQuery(RequestQuery):
+class HistoryQuery(TableQuery):
     """Candles of one coin, closed UTC days or hours only."""
 
     vs_currency: Currency = "usd"
@@ -101,13 +108,13 @@ class HistoryQuery(RequestQuery):
     as_of: Annotated[
         Moment | None,
         Field(
-            description="Answer with what was known at this moment: later revisions and days that came late "
-            "are left out. Revisions of hourly candles are not kept: only later hours are left out."
+            description="Answer with what was known at this moment: later days and later restatements are "
+            "left out. A stored hour never changes."
         ),
     ] = None
 
 
-class OhlcQuery(RequestQuery):
+class OhlcQuery(TableQuery):
     """Intraday to four-day candles of one coin."""
 
     vs_currency: Currency = "usd"

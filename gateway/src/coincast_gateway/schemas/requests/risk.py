@@ -14,7 +14,7 @@ from coincast_gateway.schemas.fields import (
     CoinIds,
     Currency,
     PlainInteger,
-    RequestQuery,
+    TableQuery,
     WholeNumber,
     join_repeated,
 )
@@ -74,7 +74,7 @@ TouchLevels = Annotated[
 ]
 
 
-class TouchQuery(RequestQuery):
+class TouchQuery(TableQuery):
     """The chance that prices touch levels."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
@@ -84,7 +84,7 @@ class TouchQuery(RequestQuery):
     vs_currency: Currency = "usd"
 
 
-class ScenariosQuery(RequestQuery):
+class ScenariosQuery(TableQuery):
     """Joint price paths of several coins."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]

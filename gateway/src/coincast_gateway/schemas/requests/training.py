@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coincast_gateway.schemas.fields import PlainInteger, RenamedQuery, RequestQuery, WholeNumber
+from coincast_gateway.schemas.fields import PlainInteger, RenamedQuery, RequestQuery, TableQuery, WholeNumber
 
 Trainable = Literal["lightgbm", "lstm", "ml_ensemble"]
 OptionalModel = Annotated[
@@ -22,7 +22,7 @@ Revision = Annotated[
 ]
 
 
-class AccuracyQuery(RenamedQuery):
+class AccuracyQuery(RenamedQuery, TableQuery):
     """How served forecasts did once their day had come."""
 
     old_names: ClassVar[dict[str, str]] = {"id": "ids"}

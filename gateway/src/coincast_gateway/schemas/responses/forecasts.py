@@ -110,6 +110,10 @@ class Forecast(ResponseModel):
         default=None, description="Why attributions that were asked for are missing; null where they are not."
     )
     forecast_id: str
+    reconstructed: bool = Field(
+        False,
+        description="Whether this was made afterwards from what was known at as_of, and was not served then.",
+    )
 
 
 class Forecasts(ResponseModel):

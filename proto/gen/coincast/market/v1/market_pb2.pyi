@@ -726,7 +726,7 @@ class GetHistoryRequest(_message.Message):
     def to_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def known_at(self) -> _timestamp_pb2.Timestamp:
-        """Answer with what the archive said at this moment; later revisions and late days are left out."""
+        """Answer with what the archive said at this moment; later candles and later restatements are left out."""
 
     def __init__(
         self,
@@ -796,6 +796,7 @@ class History(_message.Message):
     KNOWN_AT_FIELD_NUMBER: _builtins.int
     QUALITY_NOTES_FIELD_NUMBER: _builtins.int
     IN_DOUBT_FIELD_NUMBER: _builtins.int
+    ARROW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     truncated: _builtins.bool
@@ -810,6 +811,11 @@ class History(_message.Message):
     interval: Global___CandleInterval.ValueType
     in_doubt: _builtins.bool
     """True while the newest candles are in doubt and wait for confirmation."""
+    arrow: _builtins.bytes
+    """The candles as an Arrow IPC stream of one record batch, in place of `candles` and `hourly_candles`; only where
+    encode_arrow was asked. Columns: id, date (date32) or date_time (timestamp[s, UTC], the start of the hour), open,
+    high, low, close, quote_volume and, for days, market_cap.
+    """
     @_builtins.property
     def candles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candle]: ...
     @_builtins.property
@@ -848,10 +854,11 @@ class History(_message.Message):
         known_at: _timestamp_pb2.Timestamp | None = ...,
         quality_notes: _abc.Iterable[_builtins.str] | None = ...,
         in_doubt: _builtins.bool = ...,
+        arrow: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "known_at", b"known_at", "provenance", b"provenance", "retry_after_seconds", b"retry_after_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "candles", b"candles", "completeness", b"completeness", "hourly_candles", b"hourly_candles", "id", b"id", "in_doubt", b"in_doubt", "interval", b"interval", "known_at", b"known_at", "missing_dates", b"missing_dates", "partial_reason", b"partial_reason", "provenance", b"provenance", "quality_notes", b"quality_notes", "retry_after_seconds", b"retry_after_seconds", "truncated", b"truncated", "truncated_reason", b"truncated_reason", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "arrow", b"arrow", "candles", b"candles", "completeness", b"completeness", "hourly_candles", b"hourly_candles", "id", b"id", "in_doubt", b"in_doubt", "interval", b"interval", "known_at", b"known_at", "missing_dates", b"missing_dates", "partial_reason", b"partial_reason", "provenance", b"provenance", "quality_notes", b"quality_notes", "retry_after_seconds", b"retry_after_seconds", "truncated", b"truncated", "truncated_reason", b"truncated_reason", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__retry_after_seconds: _TypeAlias = _typing.Literal["retry_after_seconds"]  # noqa: Y015
     _WhichOneofArgType__retry_after_seconds: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds"]  # noqa: Y015
@@ -985,6 +992,7 @@ class StreamHistoryRequest(_message.Message):
     TO_TIME_FIELD_NUMBER: _builtins.int
     KNOWN_AT_FIELD_NUMBER: _builtins.int
     BULK_FIELD_NUMBER: _builtins.int
+    ENCODE_ARROW_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     max_age_seconds: _builtins.float
@@ -995,6 +1003,8 @@ class StreamHistoryRequest(_message.Message):
     """True for a reader that can wait, such as a training: it comes after callers when calls are short, and waits
     for the rate limit in place of an error.
     """
+    encode_arrow: _builtins.bool
+    """Fill `arrow` of each history with its candles, and leave `candles` and `hourly_candles` empty."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 250 ids."""
@@ -1017,10 +1027,11 @@ class StreamHistoryRequest(_message.Message):
         to_time: _timestamp_pb2.Timestamp | None = ...,
         known_at: _timestamp_pb2.Timestamp | None = ...,
         bulk: _builtins.bool = ...,
+        encode_arrow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "from_time", b"from_time", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "days", b"days", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "days", b"days", "encode_arrow", b"encode_arrow", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015

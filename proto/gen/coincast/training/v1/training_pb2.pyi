@@ -1200,6 +1200,7 @@ class LoggedForecast(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     CRPS_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    SERVED_BY_FIELD_NUMBER: _builtins.int
     forecast_id: _builtins.str
     id: _builtins.str
     vs_currency: _builtins.str
@@ -1215,6 +1216,8 @@ class LoggedForecast(_message.Message):
     crps: _builtins.float
     """Continuous ranked probability score of the log return; absent while the outcome is not known."""
     degraded: _builtins.bool
+    served_by: _builtins.str
+    """Who answered: a model's name, or last_price."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """The close that the forecast stands on."""
@@ -1248,10 +1251,11 @@ class LoggedForecast(_message.Message):
         outcome: _builtins.float | None = ...,
         crps: _builtins.float | None = ...,
         degraded: _builtins.bool | None = ...,
+        served_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_crps", b"_crps", "_degraded", b"_degraded", "_outcome", b"_outcome", "as_of", b"as_of", "closes_at", b"closes_at", "crps", b"crps", "degraded", b"degraded", "outcome", b"outcome", "served_at", b"served_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_crps", b"_crps", "_degraded", b"_degraded", "_outcome", b"_outcome", "as_of", b"as_of", "closes_at", b"closes_at", "crps", b"crps", "degraded", b"degraded", "forecast_id", b"forecast_id", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "id", b"id", "intervals", b"intervals", "last_price", b"last_price", "median", b"median", "model", b"model", "outcome", b"outcome", "quantiles", b"quantiles", "served_at", b"served_at", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_crps", b"_crps", "_degraded", b"_degraded", "_outcome", b"_outcome", "as_of", b"as_of", "closes_at", b"closes_at", "crps", b"crps", "degraded", b"degraded", "forecast_id", b"forecast_id", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "id", b"id", "intervals", b"intervals", "last_price", b"last_price", "median", b"median", "model", b"model", "outcome", b"outcome", "quantiles", b"quantiles", "served_at", b"served_at", "served_by", b"served_by", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__crps: _TypeAlias = _typing.Literal["crps"]  # noqa: Y015
     _WhichOneofArgType__crps: _TypeAlias = _typing.Literal["_crps", b"_crps"]  # noqa: Y015

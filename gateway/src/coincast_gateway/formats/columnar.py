@@ -1,0 +1,198 @@
+"""Tables as Arrow, Parquet and CSV, written part by part so that memory stays bounded.
+
+Imported with the first export, since pyarrow takes forty megabytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv as pa_csv
+
+from coincast_gateway.formats.negotiation import Format
+
+Metadata = Mapping[str, str]
+# Rows of a Parquet row group: large enough to compress well, small enough to hold.
+ROW_GROUP_ROWS = 50_000
+LICENCES = {
+    "sandbox": "Simulated, or replayed from a folder whose own terms hold.",
+    "": "Data provided by CoinGecko; its API terms hold: https://www.coingecko.com/en/api_terms",
+}
+
+
+def licence_of(source: str) -> str:
+    """Return the terms under which data of a source may be used."""
+    return LICENCES.get(source, LICENCES[""])
+
+
+def own_version() -> str:
+    """Return the version of the gateway that writes a file."""
+    return metadata.version("coincast-gateway")
+
+
+class _Sink(io.RawIOBase):
+    """Collects what a writer writes until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return how many bytes were written in all."""
+        return self._position
+
+    def write(self, data: Any) -> int:
+        """Append bytes."""
+        part = bytes(data)
+        self._parts.append(part)
+        self._position += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        """Return what was written since the last time."""
+        taken, self._parts = b"".join(self._parts), []
+        return taken
+
+
+class TableWriter(Protocol):
+    """Writes one table; each method returns the bytes that are ready to send."""
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        """Add rows."""
+        ...
+
+    def finish(self, closing: Metadata) -> bytes:
+        """End the table, with metadata that became known while it was written."""
+        ...
+
+
+class ArrowWriter:
+    """An Arrow IPC stream; what became known at the end comes with an empty last batch."""
+
+    def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
+        self._sink = _Sink()
+        self._schema = schema.with_metadata(dict(opening))
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._sink, mode="w"), self._schema)
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        """Add rows."""
+        self._writer.write_batch(batch)
+        return self._sink.take()
+
+    def finish(self, closing: Metadata) -> bytes:
+        """End the stream."""
+        empty = pa.RecordBatch.from_pylist([], schema=self._schema)
+        self._writer.write_batch(empty, custom_metadata=dict(closing))
+        self._writer.close()
+        return self._sink.take()
+
+
+class ParquetWriter:
+    """A Parquet file; what became known at the end stands in the footer, which is written last."""
+
+    def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
+        self._sink = _Sink()
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._schema = schema.with_metadata(dict(opening))
+        self._writer = pq.ParquetWriter(pa.PythonFile(self._sink, mode="w"), self._schema, compression="zstd")
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        """Add rows; they are written as a row group once there are enough."""
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        return self._flush() if self._rows >= ROW_GROUP_ROWS else b""
+
+    def finish(self, closing: Metadata) -> bytes:
+        """Write the last rows and the footer."""
+        last = self._flush()
+        self._writer.add_key_value_metadata(dict(closing))
+        self._writer.close()
+        return last + self._sink.take()
+
+    def _flush(self) -> bytes:
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting).cast(self._schema)
+            self._writer.write_table(table)
+            self._waiting, self._rows = [], 0
+        return self._sink.take()
+
+
+class CsvWriter:
+    """CSV with the metadata in one comment line before the header, and errors in comment lines at the end."""
+
+    def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
+        self._sink = _Sink()
+        # A cell's separator in the comment would make readers take it for the header.
+        said = " | ".join(f"{name}={_one_line(value)}" for name, value in opening.items())
+        self._sink.write(f"# {said}\n".encode())
+        options = pa_csv.WriteOptions(quoting_style="needed")
+        self._writer = pa_csv.CSVWriter(pa.PythonFile(self._sink, mode="w"), schema, write_options=options)
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        """Add rows."""
+        self._writer.write_batch(batch)
+        return self._sink.take()
+
+    def finish(self, closing: Metadata) -> bytes:
+        """Write what failed."""
+        self._writer.close()
+        for error in json.loads(closing.get("errors", "[]")):
+            self._sink.write(f"# error: {_one_line(error['id'])}: {_one_line(error['message'])}\n".encode())
+        return self._sink.take()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace(",", " ").replace(";", " ")
+
+
+WRITERS: Mapping[Format, Callable[[pa.Schema, Metadata], TableWriter]] = {
+    Format.ARROW: ArrowWriter,
+    Format.PARQUET: ParquetWriter,
+    Format.CSV: CsvWriter,
+}
+
+
+def open_table(wanted: Format, schema: pa.Schema, opening: Metadata) -> TableWriter:
+    """Return the writer of a table, whose metadata begins with the version of the gateway."""
+    return WRITERS[wanted](schema, {"version": f"coincast {own_version()}", **opening})
+
+
+def read_batches(stream: bytes) -> list[pa.RecordBatch]:
+    """Return the record batches of an Arrow IPC stream, without a copy."""
+    return list(pa.ipc.open_stream(stream))
+
+
+def encode_rows(rows: Sequence[Mapping[str, Any]], described: Metadata, wanted: Format) -> bytes:
+    """Return rows as a whole table; types are taken from the values."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
+    table = pa.table(columns)
+    writer = open_table(wanted, table.schema, described)
+    parts = [writer.write(batch) for batch in table.to_batches()]
+    return b"".join([*parts, writer.finish({})])
+
+
+def document_metadata(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a JSON reply says of itself beside its rows, for the metadata of a file."""
+    basis = document.get("basis") or {}
+    provenance = basis.get("provenance") or {}
+    lists = [value for value in document.values() if isinstance(value, list)]
+    first = next((each[0] for each in lists if each and isinstance(each[0], dict)), {})
+    source = str(document.get("source") or provenance.get("source") or first.get("source") or "")
+    as_of = str(document.get("as_of") or basis.get("as_of") or first.get("as_of") or "")
+    described = {"source": source, "as_of": as_of, "licence": licence_of(source)}
+    if document.get("errors"):
+        described["errors"] = json.dumps(document["errors"])
+    return described

@@ -1,0 +1,123 @@
+"""Exports: tables that are streamed while the services behind the gateway stream their rows."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fastapi.responses import StreamingResponse
+
+from coincast_gateway.errors.problems import OVERLOADED, Problem
+from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format
+
+# Each takes a thread now and then, and some megabytes.
+MAX_EXPORTS = 8
+SUFFIXES = {Format.CSV: "csv", Format.ARROW: "arrow", Format.PARQUET: "parquet"}
+
+
+class ExportSlots:
+    """How many exports run in this process, and how many may."""
+
+    def __init__(self, most: int = MAX_EXPORTS) -> None:
+        self._most = most
+        self.running = 0
+
+    @contextmanager
+    def take(self) -> Any:
+        """Hold a slot while the block runs.
+
+        Raises:
+            ProblemException: All slots are taken.
+        """
+        if self.running >= self._most:
+            detail = f"{self.running} exports are running already."
+            raise ProblemException(Problem(OVERLOADED, detail, retry_after_seconds=10.0))
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+
+@dataclass(slots=True)
+class Part:
+    """Some rows of an export, as an Arrow record batch."""
+
+    batch: Any
+
+
+class Source(Protocol):
+    """Where the rows of an export come from.
+
+    `opening` describes the table before its first row, `closing` once all rows were given.
+    """
+
+    schema: Any
+    opening: Mapping[str, str]
+
+    def parts(self) -> AsyncGenerator[Part]:
+        """Yield the rows, part by part."""
+        ...
+
+    def closing(self) -> Mapping[str, str]:
+        """Return what became known on the way."""
+        ...
+
+
+@dataclass(slots=True)
+class Export:
+    """One export under way: the first part is there before the head of the reply is sent."""
+
+    source: Source
+    wanted: Format
+    name: str
+    slots: ExportSlots
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def respond(self) -> StreamingResponse:
+        """Return the response once the first rows are there, so that an early error has its own status.
+
+        Raises:
+            ProblemException: All slots are taken, or the source gives nothing.
+            CoincastError: The source failed before its first row.
+        """
+        stream = self._bytes()
+        first = await anext(stream)
+
+        async def body() -> AsyncIterator[bytes]:
+            async with aclosing(stream):
+                yield first
+                async for part in stream:
+                    if part:
+                        yield part
+
+        headers = {
+            "cache-control": "no-store",
+            "content-disposition": f'attachment; filename="{self.name}.{SUFFIXES[self.wanted]}"',
+            **self.headers,
+        }
+        return StreamingResponse(body(), media_type=MEDIA_TYPES[self.wanted], headers=headers)
+
+    async def _bytes(self) -> AsyncGenerator[bytes]:
+        columnar = importlib.import_module("coincast_gateway.formats.columnar")
+        with self.slots.take():
+            async with aclosing(self.source.parts()) as parts:
+                first = await anext(parts, None)
+                writer = columnar.open_table(self.wanted, self.source.schema, self.source.opening)
+                if first is not None:
+                    yield await asyncio.to_thread(writer.write, first.batch)
+                async for part in parts:
+                    # Compressing takes milliseconds: other requests run meanwhile.
+                    yield await asyncio.to_thread(writer.write, part.batch)
+                yield await asyncio.to_thread(writer.finish, self.source.closing())
+
+
+def errors_text(errors: list[dict[str, Any]]) -> str:
+    """Return item errors for the metadata of a file."""
+    return json.dumps([{key: each[key] for key in ("id", "kind", "message")} for each in errors])

@@ -1,0 +1,53 @@
+"""What may be asked of exports."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, RequestQuery
+from coincast_gateway.schemas.requests.forecasts import CalendarDay, LoggedModel
+from coincast_gateway.schemas.requests.market import LastMoment, Moment
+
+ExportFormat = Annotated[
+    Literal["parquet", "arrow", "csv"] | None,
+    Field(description="The format of the file, in place of the Accept header; Parquet where neither says."),
+]
+
+
+class HistoriesExportQuery(RequestQuery):
+    """Candles of many coins, closed UTC days or hours only."""
+
+    ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
+    vs_currency: Currency = "usd"
+    days: Annotated[
+        int, Field(ge=1, le=10_000, description="Closed UTC days, newest last."), PlainInteger
+    ] = 1825
+    interval: Annotated[
+        Literal["1d", "1h"], Field(description="Daily candles, or hourly ones where they are kept.")
+    ] = "1d"
+    from_: Annotated[
+        Moment | None,
+        Field(alias="from", description="First day or moment, inclusive; takes the place of `days`."),
+    ] = None
+    to: Annotated[LastMoment | None, Field(description="Last day or moment, inclusive.")] = None
+    as_of: Annotated[
+        Moment | None, Field(description="Give what was known at this moment, as for one history.")
+    ] = None
+    format: ExportFormat = None
+
+
+class LedgerExportQuery(RequestQuery):
+    """Forecasts as they were served."""
+
+    ids: CoinIds | None = Field(None, description="Only these coins; all where not given.")
+    model: LoggedModel = ""
+    from_: Annotated[
+        CalendarDay | None, Field(alias="from", description="First day whose close a forecast starts from.")
+    ] = None
+    to: Annotated[CalendarDay | None, Field(description="Last such day.")] = None
+    horizon: Annotated[
+        int, Field(ge=0, le=30, description="Only this horizon in days; 0 for all."), PlainInteger
+    ] = 0
+    format: ExportFormat = None

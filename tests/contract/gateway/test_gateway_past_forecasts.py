@@ -1,0 +1,156 @@
+"""Forecasts of past days over REST: from the log where they were served, else reconstructed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import httpx2
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from coincast.forecast.v1 import forecast_pb2 as fc
+from coincast.training.v1 import training_pb2 as tr
+from coincast_chassis.errors import Unavailable
+from tests.contract.gateway.fakes import World, world
+
+PROBABILITIES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
+DAY = dt.date(2023, 11, 9)
+CLOSE = int(dt.datetime(2023, 11, 10, tzinfo=dt.UTC).timestamp())
+
+
+def logged(
+    coin: str = "bitcoin", *, days: int = 3, model: str = "lightgbm", **more: Any
+) -> list[tr.LoggedForecast]:
+    base = {"forecast_id": f"{coin}-{model}", "version": "v7", "served_at": Timestamp(seconds=CLOSE + 60)}
+    return [
+        tr.LoggedForecast(
+            **{
+                "id": coin, "vs_currency": "usd", "model": model, "served_by": model, "variant": "production",
+                "as_of": Timestamp(seconds=CLOSE), "horizon_days": day, "last_price": 100.0, "median": 101.0,
+                "closes_at": Timestamp(seconds=CLOSE + 86_400 * day),
+                "quantiles": [fc.Quantile(probability=p, price=100 + p) for p in PROBABILITIES],
+                "outcome": 103.0, **base, **more,
+            }
+        )
+        for day in range(1, days + 1)
+    ]  # fmt: skip
+
+
+async def get(there: World, query: str) -> tuple[int, dict[str, Any]]:
+    async with httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+        reply = await client.get(f"/forecasts?{query}")
+        return reply.status_code, reply.json()
+
+
+async def test_served_forecast_is_answered_as_it_was_served() -> None:
+    async with world() as there:
+        there.training.logged = logged()
+        status, document = await get(there, "ids=bitcoin&days=2&as_of=2023-11-09&quantiles=0.25")
+        request = there.training.script.asked(tr.StreamForecastLogRequest)
+        assert not [call for call in there.forecast.script.calls if isinstance(call, fc.GetForecastsRequest)]
+    assert status == 200
+    assert (list(request.ids), request.from_date, request.to_date) == (
+        ["bitcoin"],
+        "2023-11-09",
+        "2023-11-09",
+    )
+    (found,) = document["forecasts"]
+    assert (found["reconstructed"], found["forecast_id"], found["version"]) == (
+        False,
+        "bitcoin-lightgbm",
+        "v7",
+    )
+    assert found["as_of"] == "2023-11-10T00:00:00Z"
+    assert [point["date"] for point in found["points"]] == ["2023-11-10", "2023-11-11"]
+    first = found["points"][0]
+    assert first["price"] == 101.0
+    assert first["intervals"]["95"] == {"lower": 100.025, "upper": 100.975}
+    assert first["quantiles"] == {"0.25": 100.25}
+    assert "outcome" not in first
+
+
+@pytest.mark.parametrize(
+    ("entries", "query"),
+    [
+        ([], "days=2"),
+        (logged(days=1), "days=2"),
+        (logged(), "days=2&levels=99"),
+        (logged(), "days=2&quantiles=0.4"),
+        (logged(vs_currency="eur"), "days=2"),
+    ],
+    ids=["none", "shorter", "level not logged", "quantile not logged", "other currency"],
+)
+async def test_forecast_that_the_log_does_not_hold_whole_is_reconstructed(
+    entries: list[tr.LoggedForecast], query: str
+) -> None:
+    async with world() as there:
+        there.training.logged = entries
+        status, document = await get(there, f"ids=bitcoin&as_of=2023-11-09&{query}")
+        request = there.forecast.script.asked(fc.GetForecastsRequest)
+    assert status == 200
+    assert request.as_of_date == "2023-11-09"
+    assert document["forecasts"][0]["reconstructed"] is True
+
+
+async def test_coins_come_in_the_order_of_the_request_from_both_sources() -> None:
+    async with world() as there:
+        there.training.logged = logged()
+        _, document = await get(there, "ids=ethereum,bitcoin,nocoin&days=1&as_of=2023-11-09")
+        request = there.forecast.script.asked(fc.GetForecastsRequest)
+    assert list(request.ids) == ["ethereum", "nocoin"]
+    assert [(each["id"], each["reconstructed"]) for each in document["forecasts"]] == [
+        ("ethereum", True),
+        ("bitcoin", False),
+    ]
+    assert [error["id"] for error in document["errors"]] == ["nocoin"]
+
+
+async def test_of_several_served_that_day_the_preferred_model_served_first_answers() -> None:
+    later = logged(
+        model="ml_ensemble", version="later", forecast_id="x", served_at=Timestamp(seconds=CLOSE + 99)
+    )
+    async with world() as there:
+        there.training.logged = [*logged(), *later, *logged(model="ml_ensemble")]
+        _, document = await get(there, "ids=bitcoin&days=1&as_of=2023-11-09")
+    assert [(each["model"], each["version"]) for each in document["forecasts"]] == [("ml_ensemble", "v7")]
+
+
+@pytest.mark.parametrize(
+    ("as_of", "day"),
+    [
+        ("2023-11-09", "2023-11-09"),
+        ("2023-11-10T00:00:00Z", "2023-11-09"),
+        ("2023-11-10T12:00:00Z", "2023-11-09"),
+        ("2023-11-10T01:00:00+02:00", "2023-11-08"),
+        ("2023-11-10T12:00:00", "2023-11-09"),
+    ],
+)
+async def test_moment_means_the_last_day_closed_then(as_of: str, day: str) -> None:
+    async with world() as there:
+        there.training.logged = []
+        await get(there, f"ids=bitcoin&as_of={as_of}")
+        assert there.forecast.script.asked(fc.GetForecastsRequest).as_of_date == day
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("as_of=2023-13-01", 422),
+        ("as_of=yesterday", 422),
+        ("as_of=1700000000", 422),
+        ("hours=6&as_of=2023-11-09", 404),
+    ],
+)
+async def test_bad_day_names_its_field(query: str, expected: int) -> None:
+    async with world() as there:
+        status, problem = await get(there, f"ids=bitcoin&{query}")
+    assert status == expected
+    assert problem["field"] == "as_of"
+
+
+async def test_log_that_cannot_be_read_is_an_error_and_nothing_is_made_up() -> None:
+    async with world() as there:
+        there.training.script.error = Unavailable("the log is away")
+        status, _ = await get(there, "ids=bitcoin&as_of=2023-11-09")
+    assert status == 503

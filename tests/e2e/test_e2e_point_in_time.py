@@ -1,0 +1,88 @@
+"""A month replayed day by day over REST: each answer is what the days up to then give, and nothing later."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coincast_modelkit.candles import FIELDS, Candles
+from coincast_modelkit.features import Market
+from coincast_modelkit.model_input import prepare
+from coincast_modelkit.models import TechnicalModel
+from tests.e2e.conftest import Get
+
+COIN, DAYS, HORIZON = "bitcoin", 800, 7
+
+
+@pytest.fixture(scope="module")
+def history(get: Get) -> Candles:
+    """Return the coin's history as it stands now."""
+    rows = get(f"/coins/{COIN}/history?days={DAYS}").json()["candles"]
+    dates = np.array([row["date"] for row in rows], dtype="datetime64[D]")
+    columns = {name: np.array([row[name] or np.nan for row in rows], dtype=np.float64) for name in FIELDS}
+    return Candles.of(COIN, dates, **columns)
+
+
+def until(candles: Candles, day: dt.date) -> Candles:
+    keep = candles.dates <= np.datetime64(day, "D")
+    return Candles.of(COIN, candles.dates[keep], **{name: getattr(candles, name)[keep] for name in FIELDS})
+
+
+def expected(candles: Candles) -> tuple[list[float], list[tuple[float, float]]]:
+    """Return medians and 80 % intervals of the technical model, day by day."""
+    model = TechnicalModel()
+    made = model.predict([prepare(candles, Market.of({}), model.spec)], range(1, HORIZON + 1))
+    lower, upper = made.interval_prices(80)
+    return made.median_prices()[0].tolist(), list(zip(lower[0].tolist(), upper[0].tolist(), strict=True))
+
+
+def days_of_a_month(history: Candles) -> list[dt.date]:
+    return [history.as_of - dt.timedelta(days=n) for n in range(30, 0, -1)]
+
+
+def reply(get: Get, query: str) -> dict[str, Any]:
+    answered = get(f"/forecasts?ids={COIN}&days={HORIZON}&{query}")
+    assert answered.status_code == 200, answered.text
+    (forecast,) = answered.json()["forecasts"]
+    return dict(forecast)
+
+
+def test_forecast_of_each_day_of_a_month_rests_on_the_days_up_to_then(get: Get, history: Candles) -> None:
+    for day in days_of_a_month(history):
+        found = reply(get, f"model=technical&as_of={day}")
+        assert found["as_of"] == f"{day + dt.timedelta(days=1)}T00:00:00Z"
+        medians, intervals = expected(until(history, day))
+        assert found["reconstructed"]
+        assert [point["price"] for point in found["points"]] == pytest.approx(medians, rel=1e-6)
+        bounds = [tuple(point["intervals"]["80"].values()) for point in found["points"]]
+        assert bounds == [pytest.approx(pair, rel=1e-6) for pair in intervals]
+
+
+def test_no_version_that_learnt_from_later_days_answers(get: Get, history: Candles) -> None:
+    for day in days_of_a_month(history)[::10]:
+        found = reply(get, f"model=lightgbm&as_of={day}")
+        assert (found["served_by"], found["version"]) == ("technical", "")
+        assert f"learnt from days up to {day} alone" in found["reason"]
+
+
+def test_forecast_that_was_served_is_given_again(get: Get, history: Candles) -> None:
+    served = reply(get, "model=technical")
+    for _ in range(60):
+        again = reply(get, f"model=technical&as_of={history.as_of}")
+        if not again["reconstructed"]:
+            break
+    assert again["points"][0]["price"] == pytest.approx(served["points"][0]["price"], rel=1e-9)
+    if not again["reconstructed"]:
+        assert again["forecast_id"] == served["forecast_id"]
+
+
+def test_history_of_each_day_ends_with_it(get: Get, history: Candles) -> None:
+    for day in days_of_a_month(history):
+        midnight = day + dt.timedelta(days=1)
+        rows = get(f"/coins/{COIN}/history?days=5&as_of={midnight}").json()["candles"]
+        closes = until(history, day).close[-5:].tolist()
+        assert rows[-1]["date"] == day.isoformat()
+        assert [row["close"] for row in rows] == pytest.approx(closes, rel=1e-9)
