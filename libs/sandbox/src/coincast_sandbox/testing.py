@@ -45,10 +45,6 @@ class RunningSandbox:
         """Remove all faults."""
         self._request("DELETE", "/sandbox/faults")
 
-    def set_limit(self, per_minute: int) -> None:
-        """Set the calls a minute; 0 is no limit."""
-        self._request("POST", "/sandbox/limits", {"per_minute": per_minute})
-
     def health(self) -> dict[str, Any]:
         """Return mode, number of coins and the sandbox's own now and today."""
         return dict(self._request("GET", "/sandbox/health"))

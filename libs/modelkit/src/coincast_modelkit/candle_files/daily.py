@@ -25,7 +25,6 @@ SLACK = 1e-9
 UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 FIRST_UNIX = 1.0e8
 PRICES = ("open", "high", "low", "close")
-WORST_EXAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,6 @@ class IntradayModel:
     """See the module. Horizons between the anchors are interpolated in the log of the horizon."""
 
     name = MODEL
-    max_horizon_hours = MAX_HORIZON_HOURS
     # A day of hours; fewer give a NaN row.
     min_history_hours = HOURS_A_DAY
 
