@@ -22,9 +22,19 @@ if known ~= '' and known ~= epoch then
 end
 
 for index = 7, #ARGV, 2 do
-  local bucket = string.format('%.0f', math.floor((now - tonumber(ARGV[index])) / grain))
-  if redis.call('HINCRBY', KEYS[1], bucket, tonumber(ARGV[index + 1])) < 0 then
-    redis.call('HSET', KEYS[1], bucket, 0)
+  local bucket, count = math.floor((now - tonumber(ARGV[index])) / grain), tonumber(ARGV[index + 1])
+  if count >= 0 then
+    redis.call('HINCRBY', KEYS[1], string.format('%.0f', bucket), count)
+  else
+    -- The process's grains do not begin when these do: what it gives back was counted here or beside.
+    for _, offset in ipairs({0, -1, 1, -2}) do
+      local name = string.format('%.0f', bucket + offset)
+      local part = math.min(-count, tonumber(redis.call('HGET', KEYS[1], name) or 0))
+      if part > 0 then
+        redis.call('HINCRBY', KEYS[1], name, -part)
+        count = count + part
+      end
+    end
   end
 end
 

@@ -37,6 +37,8 @@ REST_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 # How often a process without requests looks whether Redis came back empty.
 WATCH_SECONDS = 0.5
+# Grains of the longest window and its lease; what is older is in no window any more.
+MAX_UNREPORTED_GRAINS = math.ceil((WINDOW_SECONDS + LEASE_SECONDS) / GRAIN_SECONDS) + 2
 COUNTED, UNKNOWN_EPOCH, UNSETTLED = 0, 1, 2
 
 
@@ -53,9 +55,12 @@ class Grant:
 class WindowCounts:
     """Requests of one subject by grains of time; the rule of acquire.lua on a process's monotonic clock."""
 
+    # There are as many of these as keys and addresses are remembered.
+    __slots__ = ("_grains", "_window")
+
     def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
         self._window = window_seconds
-        self._grains: OrderedDict[int, int] = OrderedDict()
+        self._grains: dict[int, int] = {}
 
     def add(self, now: float, count: int) -> None:
         """Count requests that were granted now; below 0 those that were not made."""
@@ -89,11 +94,10 @@ class WindowCounts:
         self._expire(now)
         return sum(self._grains.values())
 
-    def ages(self, now: float) -> list[tuple[float, int]]:
-        """Return (age in seconds, requests) of what is in the window."""
+    def grains(self, now: float) -> dict[int, int]:
+        """Return the requests in the window by grain."""
         self._expire(now)
-        ends = (((grain + 1) * GRAIN_SECONDS, count) for grain, count in self._grains.items())
-        return [(max(0.0, now - end), count) for end, count in ends if count]
+        return {grain: count for grain, count in self._grains.items() if count}
 
     def _expire(self, now: float) -> None:
         gone = [grain for grain in self._grains if (grain + 1) * GRAIN_SECONDS <= now - self._window]
@@ -114,11 +118,19 @@ class TokenLease:
     full_until: float = 0.0
     # What this process granted in the window, and what of that Redis has not counted yet.
     counts: WindowCounts = field(default_factory=WindowCounts)
-    unreported: list[tuple[float, int]] = field(default_factory=list)
+    unreported: dict[int, int] | None = None
     # When Redis last answered, what this process had granted in the window then, and what was left for all.
     heard_at: float = -math.inf
     own_then: int = 0
     left_then: int = 0
+
+    def note_unreported(self, at: float, count: int) -> None:
+        """Note requests that Redis is to count, or below 0 to forget; what is longest ago goes first."""
+        found = self.unreported = self.unreported or {}
+        grain = math.floor(at / GRAIN_SECONDS)
+        found[grain] = found.get(grain, 0) + count
+        if len(found) > MAX_UNREPORTED_GRAINS:
+            del found[min(found)]
 
 
 class Limiter:
@@ -183,7 +195,7 @@ class Limiter:
         if lease.tokens > 0:
             # The lease ended before it was spent.
             lease.counts.add(lease.leased_at, -lease.tokens)
-            lease.unreported.append((lease.leased_at, -lease.tokens))
+            lease.note_unreported(lease.leased_at, -lease.tokens)
             lease.tokens = 0
         leased = limit >= LEAST_LEASED_LIMIT
         wanted = max(1, round(limit * LEASE_SHARE)) if leased else 1
@@ -217,7 +229,7 @@ class Limiter:
             share = min(share, lease.own_then + lease.left_then // self._workers)
         taken = lease.counts.grant(now, limit=share, wanted=min(wanted, lease.limit))
         if taken.granted and self._script is not None:
-            lease.unreported.append((now, taken.granted))
+            lease.note_unreported(now, taken.granted)
         if not taken.granted and not taken.wait_seconds:
             return replace(taken, wait_seconds=self._window - since)
         return taken
@@ -247,7 +259,7 @@ class Limiter:
             self._epoch = reply[5]
             for subject, lease in list(self._leases.items()):
                 now = self._clock.monotonic()
-                counted = [(now - age, count) for age, count in lease.counts.ages(now)]
+                counted = lease.counts.grains(now)
                 if counted:
                     lease.unreported = counted
                     await self._run(subject, lease, max(1, lease.limit), 0)
@@ -260,8 +272,9 @@ class Limiter:
             raise ValueError("no Redis")
         now = self._clock.monotonic()
         window = self._window + (LEASE_SECONDS if limit >= LEAST_LEASED_LIMIT else 0.0)
-        report, lease.unreported = lease.unreported, []
-        pairs = [part for at, count in report for part in (max(0, int((now - at) * 1000)), count)]
+        report, lease.unreported = lease.unreported or {}, None
+        ages = ((now - (grain + 1) * GRAIN_SECONDS, count) for grain, count in report.items())
+        pairs = [part for age, count in ages if age < window for part in (max(0, int(age * 1000)), count)]
         times = [int(window * 1000), int(GRAIN_SECONDS * 1000)]
         args: list[str | int] = [limit, *times, wanted, self._epoch, int(SETTLE_SECONDS * 1000), *pairs]
         state = UNKNOWN_EPOCH
@@ -271,7 +284,8 @@ class Limiter:
             epoch = _text(row[5])
         finally:
             if state == UNKNOWN_EPOCH:
-                lease.unreported = [*report, *lease.unreported]
+                for grain, count in report.items():
+                    lease.note_unreported(grain * GRAIN_SECONDS, count)
         return granted, left, wait, full, state, epoch
 
     def _lease(self, subject: str) -> TokenLease:
