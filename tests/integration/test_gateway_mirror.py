@@ -162,3 +162,18 @@ def test_the_recipes_run(address: str, heading: str, capsys: pytest.CaptureFixtu
     if session is not None:
         session.close()
     assert float(capsys.readouterr().out.split()[0]) > 0
+
+
+def test_the_fetch_of_a_page_of_any_origin_may_be_read(address: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
+    section = page.split("## A page in a browser\n")[1].split("\n## ")[0]
+    url = section.split('fetch("')[1].split('"')[0].replace("http://127.0.0.1:8000", address)
+    origin = {"origin": "https://somewhere.example"}
+    reply = requests.get(url, headers=origin, timeout=10)
+    assert reply.json()["bitcoin"]["usd"] > 0
+    assert reply.headers["access-control-allow-origin"] == "*"
+    asked = {**origin, "access-control-request-method": "GET"}
+    preflight = requests.options(url, headers=asked, timeout=10)
+    assert preflight.ok
+    assert preflight.headers["access-control-allow-origin"] == "*"
+    assert "GET" in preflight.headers["access-control-allow-methods"]

@@ -172,10 +172,11 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
         """Return a coin's days or hours up to 2023-11-13."""
         last = date(2023, 11, 13)
         hourly = request.interval == mk.CANDLE_INTERVAL_ONE_HOUR
-        count = min(request.days, 100)
+        count = min(request.days, 400)
         end = AS_OF // 86_400 * 86_400
         hours = [
-            domain.HourlyCandle(end - 3600 * n, COINS[coin] + n, volume=1e6) for n in range(24 * count, 0, -1)
+            domain.HourlyCandle(end - 3600 * n, COINS[coin] + n, volume=1e6)
+            for n in range(24 * min(count, 100), 0, -1)
         ]
         candles = [
             domain.Candle(day=last - timedelta(days=n), close=COINS[coin] + n, volume=1e9)

@@ -120,6 +120,8 @@ def _split_csv(exported: BinaryIO, folder: Path) -> ExportedFolder:
                 writer = csv.writer(target, lineterminator="\n")
                 writer.writerow(header[1:])
             writer.writerow(row[1:])
+        # The file stays its owner's to close.
+        source.detach()
     return ExportedFolder(folder, tuple(files), tuple(errors))
 
 

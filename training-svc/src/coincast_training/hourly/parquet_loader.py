@@ -15,6 +15,7 @@ from coincast_training.evaluation.options import BadOptionError
 
 TIME_NAMES = ("date_time", "time", "timestamp")
 PRICES = ("open", "high", "low", "close")
+MONEY_VOLUMES = ("quote_volume", "volume_usd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def read_hourly_folder(path: Path) -> HourlyFolder:
     """Read every `<coin id>.parquet`.
 
     A file has `date_time` (UTC start of the hour), `close` and, where known, `open`, `high`, `low` and
-    `volume` in coins or `volume_usd`.
+    `volume` in coins, or `quote_volume` or `volume_usd` in money.
 
     Raises:
         BadOptionError: The folder or a file cannot be read; the message names it and the fix.
@@ -59,7 +60,7 @@ def _read_file(file: Path, notes: list[str]) -> HourlyCandles:
     stamps = table[time].to_numpy().astype("datetime64[s]")
     values = {
         name: table[name].to_numpy().astype(np.float64)
-        for name in (*PRICES, "volume", "volume_usd")
+        for name in (*PRICES, "volume", *MONEY_VOLUMES)
         if name in table.column_names
     }
     hours = stamps.astype("datetime64[h]")
@@ -70,7 +71,7 @@ def _read_file(file: Path, notes: list[str]) -> HourlyCandles:
     kept = kept[last]
     if dropped := len(stamps) - len(kept):
         notes.append(f"{file.stem}: {dropped} rows off the hour, without a price or repeated were left out")
-    volume = values.get("volume_usd")
+    volume = next((values[name] for name in MONEY_VOLUMES if name in values), None)
     if volume is None and "volume" in values:
         volume = values["volume"] * values["close"]
     given: dict[str, Floats] = {
