@@ -9,6 +9,12 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "images", "notebooks"]
 html_theme = "furo"
 html_title = "Coincast"
+_ATTRIBUTION = "Data provided by CoinGecko"
+html_theme_options = {
+    "footer_icons": [
+        {"name": _ATTRIBUTION, "url": "https://www.coingecko.com", "html": _ATTRIBUTION, "class": ""},
+    ]
+}
 html_extra_path = ["llms.txt"]
 html_copy_source = False
 html_show_sphinx = False

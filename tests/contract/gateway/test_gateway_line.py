@@ -10,6 +10,8 @@ import pytest
 
 from coincast.market.v1 import market_pb2 as mk
 from coincast_chassis.errors import Unavailable
+from coincast_gateway.errors.partial_results import attribution
+from tests.contract.gateway.fake_script import STANDING
 from tests.contract.gateway.fakes import World, world
 
 
@@ -188,9 +190,75 @@ async def test_unknown_paths_methods_and_coins(http: httpx2.AsyncClient) -> None
         ("/forecasts?ids=bitcoin&model=LightGBM", "/forecasts?ids=bitcoin&model=lightgbm"),
         ("/forecasts?ids=bitcoin&model=ensemble", "/forecasts?ids=bitcoin&model=ml_ensemble"),
         ("/forecasts?ids=bitcoin&levels=99.9", "/forecasts?ids=bitcoin&levels=99.9"),
+        ("/forecasts?ids=Bitcoin,bitcoin", "/forecasts?ids=bitcoin"),
+        ("/forecasts/explain?ids=bitcoin&model=LGBM", "/forecasts/explain?ids=bitcoin&model=lightgbm"),
+        ("/forecasts/accuracy?model=LSTM", "/forecasts/accuracy?model=lstm"),
+        ("/forecasts/ledger?model=Ensemble", "/forecasts/ledger?model=ml_ensemble"),
+        ("/training/jobs?model=LSTM", "/training/jobs?model=lstm"),
+        ("/models?model=ML-Ensemble", "/models?model=ml_ensemble"),
+        ("/models/LightGBM/compare?a=v000001&b=v000001", "/models/lightgbm/compare?a=v000001&b=v000001"),
+        ("/coins/Bitcoin/quality/", "/coins/bitcoin/quality"),
     ],
 )
 async def test_near_spellings_are_understood(http: httpx2.AsyncClient, asked: str, same: str) -> None:
     reply = await http.get(asked)
     assert reply.status_code == 200
     assert reply.content == (await http.get(same)).content
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("/price?ids=bitcoin", "/prices"),
+        ("/forecast?ids=bitcoin", "/forecasts"),
+        ("/forecasts/explane", "/forecasts/explain"),
+        ("/coin/bitcoin/history", "/coins/bitcoin/history"),
+        ("/coins/bitcoin/histroy", "/coins/bitcoin/history"),
+        ("/Markets", "/markets"),
+        ("/training/job", "/training/jobs"),
+        ("/health/detail", "/health/detailed"),
+    ],
+)
+async def test_a_near_path_is_answered_with_the_right_one(
+    http: httpx2.AsyncClient, path: str, nearest: str
+) -> None:
+    reply = await http.get(path)
+    assert reply.status_code == 404
+    assert reply.json()["suggestions"][0] == nearest
+    assert nearest in reply.json()["detail"]
+
+
+async def test_a_path_that_is_near_to_none_suggests_none(http: httpx2.AsyncClient) -> None:
+    for path in ("/wp-admin.php", "/" + "a/" * 2000):
+        assert "suggestions" not in (await http.get(path)).json(), path
+
+
+async def test_figures_of_coingecko_are_attributed(
+    http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replies with real data link to CoinGecko; the sandbox's, and replies without data, do not."""
+    paths = ["/prices?ids=bitcoin", "/markets", "/coins/bitcoin/history", "/prices?ids=bitcoin,nocoin"]
+    for path in [*paths, "/forecasts?ids=bitcoin", "/health", "/training/jobs"]:
+        assert "link" not in (await http.get(path)).headers, path
+    monkeypatch.setitem(STANDING, "source", "live")
+    for path in paths:
+        reply = await http.get(
+            f"{path}{'&' if '?' in path else '?'}vs_currenc{'ies' if 'prices' in path else 'y'}=eur"
+        )
+        assert reply.headers["link"] == (
+            '<https://www.coingecko.com>; rel="cite-as"; title="Data provided by CoinGecko"'
+        ), path
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"source":"live"}', True),
+        (b'{"coins":[{"source":"sandbox"},{"source":"archive"}]}', True),
+        (b'{"source":"sandbox"}', False),
+        (b'{"source":"unspecified"}', False),
+        (b'{"note":"\\"source\\":\\"live\\""}', False),
+    ],
+)
+def test_only_data_of_coingecko_is_attributed(body: bytes, expected: bool) -> None:
+    assert bool(attribution(body)) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,6 +31,8 @@ from coincast_gateway.errors.validation import ProblemException, explain_request
 
 log = get_logger("coincast.gateway")
 JSON = "application/json"
+# Comparing costs time with the product of the lengths.
+MAX_COMPARED_PATH = 100
 
 
 class ProblemResponse(Response):
@@ -95,7 +98,32 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
         return ProblemResponse(Problem(TOO_LARGE, "The body is too large.", field="body", allowed=most))
     if error.status_code == 400:
         return ProblemResponse(Problem(INVALID, "The body is not JSON.", field="body"))
-    return ProblemResponse(Problem(NOT_FOUND, "There is nothing here; /docs lists what there is."))
+    near = near_paths(request)
+    detail = f"There is nothing here; did you mean {near[0]}?" if near else "There is nothing here."
+    return ProblemResponse(Problem(NOT_FOUND, f"{detail} /docs lists all paths.", suggestions=near))
+
+
+def near_paths(request: Request) -> tuple[str, ...]:
+    """Return the paths of the API that are nearest to the path of a request, best first."""
+    path = request.scope["path"].lower()
+    if len(path) > MAX_COMPARED_PATH:
+        return ()
+    given = path.split("/")
+    templates = {
+        route.path
+        for route in request.app.state.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+    }
+    candidates = set()
+    for template in templates:
+        parts = template.split("/")
+        if len(parts) == len(given):
+            # A segment that the template leaves open is taken from the request.
+            pairs = zip(parts, given, strict=True)
+            candidates.add("/".join(word if part.startswith("{") else part for part, word in pairs))
+        elif "{" not in template:
+            candidates.add(template)
+    return tuple(difflib.get_close_matches(path, sorted(candidates), n=3, cutoff=0.7))
 
 
 def allowed_methods(request: Request) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +19,18 @@ from coincast_gateway.serialization.proto import unix_seconds
 _LASTING = frozenset({"not_found", "invalid_input"})
 # How long an answer is kept that may be better in a moment.
 SOON_SECONDS = 1.0
+# Quotes inside JSON strings are escaped, so the pattern matches fields only.
+_FROM_COINGECKO = re.compile(rb'"source":"(?:live|fresh|stale|archive)"')
+# RFC 8574: the link to cite a resource by.
+ATTRIBUTION = (b"link", b'<https://www.coingecko.com>; rel="cite-as"; title="Data provided by CoinGecko"')
 _MAKESHIFT = (b'"stale":true', b'"degraded":true', b'"truncated":true')
 
 
 def kept_seconds(body: bytes, seconds: float) -> float:
-    """How long a ready reply may be served again: `seconds` where it says all that there is to say.
+    """Return how long a reply may be served again: `seconds` where it is complete.
 
-    An item that a retry may mend keeps it out of every cache; one that is stale, degraded or cut short is
-    looked at again after a moment. Quotes inside JSON strings are escaped, so the marks mean only fields.
+    An item that a retry may mend keeps it out of every cache; one that is stale, degraded or truncated is
+    soon made again. Quotes inside JSON strings are escaped, so the marks match fields only.
     """
     if b'"errors":[{' in body and not all(each["kind"] in _LASTING for each in orjson.loads(body)["errors"]):
         return 0.0
@@ -33,12 +38,28 @@ def kept_seconds(body: bytes, seconds: float) -> float:
 
 
 def render_cacheable(body: bytes, seconds: float, as_of: float | None = None) -> RenderedResponse:
-    """The ready reply, to be served again for as long as it may be; `as_of` in UNIX seconds."""
-    return RenderedResponse(body, as_of=as_of, fresh_seconds=kept_seconds(body, seconds))
+    """Return a response that is cached for as long as it is complete, with the attribution of its data.
+
+    Args:
+        body: The JSON body.
+        seconds: How long a complete body may be served again.
+        as_of: UNIX seconds of the moment that the data describes.
+    """
+    return RenderedResponse(
+        body, as_of=as_of, fresh_seconds=kept_seconds(body, seconds), headers=attribution(body)
+    )
+
+
+def attribution(body: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the Link header that names CoinGecko as the source of a body's data.
+
+    Data of the sandbox has no such source, and neither has a body without data.
+    """
+    return (ATTRIBUTION,) if _FROM_COINGECKO.search(body) else ()
 
 
 def malformed(ids: list[str]) -> list[dict[str, Any]]:
-    """An item error for each id that no coin can have."""
+    """Return an item error for each id that no coin can have."""
     message = "Not a coin id: lower-case letters, digits, dots, hyphens and underscores, at most 128 of them."
     return [
         {
@@ -81,7 +102,7 @@ def refuse_if_all_failed(served: int, errors: list[dict[str, Any]]) -> None:
 
 
 def with_errors(body: bytes, name: str, bad: list[str]) -> bytes:
-    """Ready bytes as they are; where something failed, with malformed ids told, or refused as a whole."""
+    """Return a body with the errors of malformed ids added, or raise the problem where no item was served."""
     if not bad and not body.startswith(b'{"%s":[]' % name.encode()):
         return body
     document = orjson.loads(body)
@@ -91,5 +112,5 @@ def with_errors(body: bytes, name: str, bad: list[str]) -> bytes:
 
 
 def as_of(provenance: Provenance) -> float | None:
-    """UNIX seconds of the moment that a reply describes."""
+    """Return UNIX seconds of the moment that a reply describes."""
     return unix_seconds(provenance.as_of) if provenance.HasField("as_of") else None

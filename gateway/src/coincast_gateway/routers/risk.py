@@ -24,7 +24,7 @@ from coincast_gateway.errors.problems import (
 )
 from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import csv_rows
-from coincast_gateway.rendering import RenderedResponse, encode_json, render_json
+from coincast_gateway.rendering import RenderedResponse, encode_json
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.requests.risk import MAX_VALUES, PortfolioBody, ScenariosQuery, TouchQuery
 from coincast_gateway.schemas.responses import risk as schemas
@@ -157,7 +157,7 @@ async def assess_portfolio(body: Annotated[PortfolioBody, Body()], forecasts: Fo
     )
     response = await forecasts.portfolio(request)
     document = {**to_dict(response), "errors": errors_of(response.errors, [])}
-    return render_json(document, as_of=unix_seconds(response.basis.as_of))
+    return render_cacheable(encode_json(document), 0.0, unix_seconds(response.basis.as_of))
 
 
 def refuse_malformed(good: list[str], bad: list[str]) -> None:

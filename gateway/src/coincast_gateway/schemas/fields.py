@@ -122,6 +122,17 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+# What people call the models.
+MODEL_ALIASES = {"ensemble": "ml_ensemble", "ml-ensemble": "ml_ensemble", "lgbm": "lightgbm"}
+
+
+def _model_name(value: Any) -> Any:
+    """Return the name of a model: in lower case, with the usual short names resolved."""
+    name = value.strip().lower() if isinstance(value, str) else value
+    return MODEL_ALIASES.get(name, name) if isinstance(name, str) else name
+
+
+ModelSpelling = BeforeValidator(_model_name)
 PlainInteger = BeforeValidator(_plain_integer)
 WholeNumber = BeforeValidator(_whole)
 

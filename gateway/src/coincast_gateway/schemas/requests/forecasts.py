@@ -14,6 +14,7 @@ from coincast_gateway.schemas.fields import (
     CoinIds,
     Currency,
     Levels,
+    ModelSpelling,
     PlainInteger,
     Probabilities,
     RenamedQuery,
@@ -37,19 +38,10 @@ Hours = Annotated[
     ),
     PlainInteger,
 ]
-# What people call the models.
-MODEL_ALIASES = {"ensemble": "ml_ensemble", "ml-ensemble": "ml_ensemble", "lgbm": "lightgbm"}
-
-
-def _model_name(value: Any) -> Any:
-    """Return the name of a model: in lower case, with the usual short names resolved."""
-    name = value.strip().lower() if isinstance(value, str) else value
-    return MODEL_ALIASES.get(name, name) if isinstance(name, str) else name
-
 
 RequestedModel = Annotated[
     ModelName,
-    BeforeValidator(_model_name),
+    ModelSpelling,
     Field(description="Which model answers; auto takes the one with the best recent record."),
 ]
 
@@ -119,7 +111,7 @@ class ExplainQuery(RenamedQuery):
 
 LoggedModel = Annotated[
     Literal["", "lightgbm", "lstm", "ml_ensemble", "technical", "last_price"],
-    BeforeValidator(_model_name),
+    ModelSpelling,
     Field(description="Only forecasts that were asked of this model; empty for all."),
 ]
 

@@ -6,11 +6,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coincast_gateway.schemas.fields import PlainInteger, RenamedQuery, RequestQuery, TableQuery, WholeNumber
+from coincast_gateway.schemas.fields import (
+    ModelSpelling,
+    PlainInteger,
+    RenamedQuery,
+    RequestQuery,
+    TableQuery,
+    WholeNumber,
+)
 
-Trainable = Literal["lightgbm", "lstm", "ml_ensemble"]
+Trainable = Annotated[Literal["lightgbm", "lstm", "ml_ensemble"], ModelSpelling]
 OptionalModel = Annotated[
-    Literal["", "lightgbm", "lstm", "ml_ensemble", "technical"], Field(description="Empty means every model.")
+    Literal["", "lightgbm", "lstm", "ml_ensemble", "technical"],
+    ModelSpelling,
+    Field(description="Empty means every model."),
 ]
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$", description="As submitting it gave it.")]
 VERSION = r"^[A-Za-z0-9_.\-]{1,64}$"
