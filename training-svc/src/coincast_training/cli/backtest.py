@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,10 @@ from coincast_training.pipeline.pipeline import MIN_DAYS
 from coincast_training.settings import Settings
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from coincast_training.backtest.run import Backtest
+    from coincast_training.backtest.strategy import Curve
 
 Report = Annotated[Path, typer.Option("--report", help="Where the HTML page goes.")]
 
@@ -119,14 +123,21 @@ def _value(found: Backtest, report: Path) -> dict[str, Any]:
     }
 
 
+def strategies_table(curves: Sequence[Curve]) -> Table:
+    """Return the figures of the strategies, a row a figure, which stays readable in a narrow terminal."""
+    names = list(curves[0].figures) if curves else []
+    rows = [
+        (name.replace("_percent", " %").replace("_", " "), *(curve.figures[name] for curve in curves))
+        for name in names
+    ]
+    return table_of("Strategies after costs", ("", *(curve.name for curve in curves)), rows)
+
+
 def _summary(found: Backtest, report: Path) -> Group:
-    names = list(found.curves[0].figures) if found.curves else []
-    columns = ["strategy", *(name.replace("_percent", " %").replace("_", " ") for name in names)]
-    rows = [(curve.name, *curve.figures.values()) for curve in found.curves]
     decay = [tuple(row.values()) for row in found.decay()]
     return Group(
         record_table(f"Out of sample, {found.record.test_from} to {found.record.test_to}", found.record),
         table_of("CRPS skill %", ("days", "in sample", "out of sample", "decay"), decay),
-        table_of("Strategies after costs", columns, rows),
+        strategies_table(found.curves),
         f"Report: {report}",
     )

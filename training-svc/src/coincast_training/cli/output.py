@@ -87,8 +87,14 @@ def plain(value: Any) -> Any:
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table of plain values; None is shown as a dash."""
-    table = Table(*columns, title=title, title_justify="left")
+    """Return a table of plain values; None is shown as a dash.
+
+    It has no borders, so that eight columns of figures fit a terminal of 60 columns without being cut.
+    """
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for n, name in enumerate(columns):
+        numbers = all(row[n] is None or isinstance(row[n], int | float) for row in rows)
+        table.add_column(name, justify="right" if numbers and rows else "left", overflow="fold")
     for row in rows:
         table.add_row(*("-" if cell is None else _cell(cell) for cell in row))
     return table
