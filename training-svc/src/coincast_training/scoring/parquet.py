@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 
 from coincast_modelkit.artifact import sync_folder
 from coincast_modelkit.ledger import LedgerEntry
+
+log = structlog.get_logger(__name__)
+# A table with these is one of the ledger.
+KEY_COLUMNS = {"forecast_id", "horizon_days"}
+MOST_STRAYS_NAMED = 10_000
+_named: set[str] = set()
 
 FORECAST_SCHEMA = pa.schema(
     [
@@ -72,10 +79,66 @@ def write_rows(path: Path, rows: Sequence[dict[str, object]], schema: pa.Schema)
     sync_folder(path.parent)
 
 
+def read_files(
+    paths: Iterable[Path], schema: pa.Schema, columns: Sequence[str] | None = None
+) -> Iterator[tuple[Path, pa.Table]]:
+    """Yield each file of the ledger with its rows, in order of names.
+
+    What another program left there (a folder, a link, a file that is no such table) is logged once and passed
+    by: it must not stop the scoring of the rest.
+    """
+    names = list(columns) if columns is not None else schema.names
+    for path in sorted(paths):
+        if path.is_symlink() or not path.is_file():
+            _name_once(path, "it is no file")
+            continue
+        try:
+            table = read_table(path, schema, names)
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            _name_once(path, f"it cannot be read as a table of the ledger ({type(error).__name__})")
+            continue
+        yield path, table
+
+
+def read_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """Return the columns of one file; a column that an older release did not write is null.
+
+    Raises:
+        pa.ArrowException, OSError: The file is no Parquet.
+        ValueError: It is no table of the ledger.
+    """
+    there = set(pq.read_schema(path).names)
+    if not there >= KEY_COLUMNS:
+        raise ValueError(f"{path.name} has no columns {', '.join(sorted(KEY_COLUMNS - there))}")
+    table = pq.read_table(path, columns=[name for name in columns if name in there], partitioning=None)
+    for name in columns:
+        if name not in there:
+            table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
+    return table.select(list(columns)).cast(pa.schema([schema.field(name) for name in columns]))
+
+
 def read_rows(paths: Iterable[Path], schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Return all rows of the files, in order; an empty table if there are none."""
     names = list(columns) if columns is not None else schema.names
-    tables = [pq.read_table(path, columns=names, partitioning=None) for path in sorted(paths)]
+    tables = [table for _, table in read_files(paths, schema, columns)]
     if not tables:
         return pa.schema([schema.field(name) for name in names]).empty_table()
     return pa.concat_tables(tables)
+
+
+def count_rows(paths: Iterable[Path]) -> int:
+    """Return how many rows the readable files hold."""
+    count = 0
+    for path in paths:
+        try:
+            if path.is_file() and set(pq.read_schema(path).names) >= KEY_COLUMNS:
+                count += pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError):
+            _name_once(path, "it cannot be read as a table of the ledger")
+    return count
+
+
+def _name_once(path: Path, reason: str) -> None:
+    if str(path) not in _named and len(_named) < MOST_STRAYS_NAMED:
+        _named.add(str(path))
+        log.warning("ledger_entry_skipped", folder=path.parent.name, name=path.name, reason=reason)

@@ -12,9 +12,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from coincast_training.scoring.parquet import FORECAST_SCHEMA, SCORED_SCHEMA, read_rows, write_rows
+from coincast_training.scoring.parquet import (
+    FORECAST_SCHEMA,
+    SCORED_SCHEMA,
+    count_rows,
+    read_files,
+    read_rows,
+    read_table,
+    write_rows,
+)
 
 Row = dict[str, Any]
 LOG_CHUNK = 500
@@ -70,9 +77,11 @@ class LedgerStore:
 
     def open_forecasts(self) -> Open:
         """Return every forecast without a score."""
-        batches = sorted(self._incoming.glob("*.parquet"))
-        waiting = [self._waiting] if self._waiting.exists() else []
-        rows = read_rows([*waiting, *batches], FORECAST_SCHEMA).to_pylist()
+        rows = self._waiting_rows().to_pylist()
+        batches = []
+        for path, table in read_files(self._incoming.glob("*.parquet"), FORECAST_SCHEMA):
+            batches.append(path)
+            rows += table.to_pylist()
         return Open(list({_key(row): row for row in rows}.values()), batches)
 
     def close_cycle(self, scored: list[Row], waiting: list[Row], batches: list[Path]) -> None:
@@ -89,7 +98,7 @@ class LedgerStore:
 
     def scored_since(self, first: dt.date) -> pa.Table:
         """Return the scored forecasts whose due day is `first` or later, each once."""
-        folders = [f for f in self._scored.glob("*-*-*") if f.name >= first.isoformat()]
+        folders = [folder for folder in self._due_folders() if folder.name >= first.isoformat()]
         table = read_rows([path for folder in folders for path in folder.glob("*.parquet")], SCORED_SCHEMA)
         if not table.num_rows:
             return table
@@ -102,7 +111,8 @@ class LedgerStore:
 
     def every_score(self, columns: Sequence[str]) -> pa.Table:
         """Return these columns of all scores; a score that a crash doubled appears twice."""
-        return read_rows(self._scored.glob("*-*-*/*.parquet"), SCORED_SCHEMA, columns)
+        files = [path for folder in self._due_folders() for path in folder.glob("*.parquet")]
+        return read_rows(files, SCORED_SCHEMA, columns)
 
     def forecast_log(self, query: LogQuery) -> Iterator[list[Row]]:
         """Yield logged forecasts, scored or not, oldest first, in chunks of at most `LOG_CHUNK` rows.
@@ -126,7 +136,7 @@ class LedgerStore:
 
     def _log_span(self, query: LogQuery) -> tuple[dt.date | None, dt.date | None]:
         """Return the first and last forecast day that the files can hold within the query."""
-        due = sorted(folder.name for folder in self._scored.glob("*-*-*"))
+        due = [folder.name for folder in self._due_folders()]
         open_days = self._open_table()["as_of"].to_pylist()
         firsts = [due[0]] if due else []
         begin = min([*(_shifted(day, -MAX_HORIZON_DAYS) for day in firsts), *open_days], default=None)
@@ -141,7 +151,7 @@ class LedgerStore:
     def _log_rows(self, query: LogQuery, first: dt.date, last: dt.date) -> Iterator[Row]:
         """Yield the rows of some forecast days that match; a score replaces its waiting entry."""
         lowest, highest = first.isoformat(), _shifted(last.isoformat(), MAX_HORIZON_DAYS)
-        folders = [f for f in self._scored.glob("*-*-*") if lowest <= f.name <= highest]
+        folders = [folder for folder in self._due_folders() if lowest <= folder.name <= highest]
         scored = read_rows([path for folder in folders for path in folder.glob("*.parquet")], SCORED_SCHEMA)
         for table in (scored, self._open_table()):
             inside = pc.and_(
@@ -154,18 +164,28 @@ class LedgerStore:
             yield from table.filter(inside).to_pylist()
 
     def _open_table(self) -> pa.Table:
-        waiting = [self._waiting] if self._waiting.exists() else []
-        return read_rows([*waiting, *self._incoming.glob("*.parquet")], FORECAST_SCHEMA)
+        incoming = read_rows(self._incoming.glob("*.parquet"), FORECAST_SCHEMA)
+        return pa.concat_tables([self._waiting_rows(), incoming])
+
+    def _waiting_rows(self) -> pa.Table:
+        """Return the waiting list. An unreadable one raises: the next write would lose its forecasts."""
+        if not self._waiting.exists():
+            return FORECAST_SCHEMA.empty_table()
+        return read_table(self._waiting, FORECAST_SCHEMA, FORECAST_SCHEMA.names)
+
+    def _due_folders(self) -> list[Path]:
+        """Return the folders of scores, each named by its due day, in order; other entries are passed by."""
+        return sorted(path for path in self._scored.glob("*-*-*") if _is_day(path.name) and path.is_dir())
 
     def newest_scored(self) -> dt.date | None:
         """Return the newest day whose close is known from a score."""
-        days = [folder.name for folder in self._scored.glob("*-*-*")]
-        return dt.date.fromisoformat(max(days)) if days else None
+        folders = self._due_folders()
+        return dt.date.fromisoformat(folders[-1].name) if folders else None
 
     def counts(self) -> tuple[int, int]:
         """Return the forecasts on disk and how many are scored; doubles count twice."""
-        scored = _rows_in(self._scored.rglob("*.parquet"))
-        waiting = _rows_in([self._waiting, *self._incoming.glob("*.parquet")])
+        scored = count_rows(path for folder in self._due_folders() for path in folder.glob("*.parquet"))
+        waiting = count_rows([self._waiting, *self._incoming.glob("*.parquet")])
         return scored + waiting, scored
 
 
@@ -173,8 +193,11 @@ def _shifted(day: str, days: int) -> str:
     return (dt.date.fromisoformat(day) + dt.timedelta(days=days)).isoformat()
 
 
-def _rows_in(paths: Any) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in paths if path.exists())
+def _is_day(name: str) -> bool:
+    try:
+        return dt.date.fromisoformat(name).isoformat() == name
+    except ValueError:
+        return False
 
 
 def _key(row: Row) -> tuple[str, int]:

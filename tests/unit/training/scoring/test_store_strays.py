@@ -1,0 +1,91 @@
+"""Stray and damaged entries in the ledger's folders are passed by, named once, and never removed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from structlog.testing import capture_logs
+
+from coincast_training.scoring.parquet import FORECAST_SCHEMA
+from coincast_training.scoring.store import LedgerStore, LogQuery
+from tests.unit.training.training_fakes import candles_of
+from tests.unit.training.training_ledger_rows import forecast_of, incoming
+
+CANDLES = candles_of("bitcoin", 60)
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"PAR1 no table PAR1")
+
+
+def an_empty_file(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def another_table(path: Path) -> None:
+    pq.write_table(pa.table({"x": [1, 2]}), path)
+
+
+def half_a_table(path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([forecast_of(CANDLES, 40)], schema=FORECAST_SCHEMA), path)
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+Stray = Callable[[Path], None]
+STRAYS = [a_folder, a_link, garbage, an_empty_file, another_table, half_a_table]
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_an_entry_that_is_no_batch_stops_nothing(tmp_path: Path, stray: Stray) -> None:
+    incoming(tmp_path, [forecast_of(CANDLES, 50)])
+    entry = tmp_path / "incoming" / "0-stray.parquet"
+    stray(entry)
+    store = LedgerStore(tmp_path)
+    with capture_logs() as logs:
+        found = store.open_forecasts()
+        again = store.open_forecasts()
+    assert len(found.rows) == len(again.rows) == 1
+    assert [log["name"] for log in logs if log["event"] == "ledger_entry_skipped"] == [entry.name]
+    assert str(tmp_path) not in str(logs)
+    store.close_cycle([], found.rows, found.batches)
+    assert entry.is_symlink() or entry.exists()
+    assert store.counts() == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["not-a-day", "2024-13-45", "2024-1-2", "a-b-c"])
+def test_a_folder_that_is_no_day_stops_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "scored" / name).mkdir(parents=True)
+    (tmp_path / "scored" / "2024-01-05").write_text("a file, no folder")
+    incoming(tmp_path, [forecast_of(CANDLES, 50)])
+    store = LedgerStore(tmp_path)
+    assert store.newest_scored() is None
+    assert store.scored_since(dt.date(2020, 1, 1)).num_rows == 0
+    assert len([row for chunk in store.forecast_log(LogQuery()) for row in chunk]) == 1
+
+
+def test_a_file_of_an_older_release_lacks_a_column_and_is_read(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([forecast_of(CANDLES, 50)], schema=FORECAST_SCHEMA).drop_columns(["variant"])
+    (tmp_path / "incoming").mkdir()
+    pq.write_table(table, tmp_path / "incoming" / "1.parquet")
+    (row,) = LedgerStore(tmp_path).open_forecasts().rows
+    assert row["variant"] is None
+
+
+def test_an_unreadable_waiting_list_is_an_error_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "waiting.parquet").write_bytes(b"damaged")
+    with pytest.raises(pa.ArrowException):
+        LedgerStore(tmp_path).open_forecasts()
+    assert (tmp_path / "waiting.parquet").read_bytes() == b"damaged"
