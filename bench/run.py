@@ -22,6 +22,7 @@ ON_NOTHING = (
     "models_speed",
     "scenarios_speed",
     "gateway_speed",
+    "forecast_caches",
     "training_executors",
     "training_costs",
     "operations_cost",
