@@ -12,7 +12,7 @@ from typing import TypeVar
 import httpx2
 import redis.asyncio
 
-from coincast_chassis.clock import Clock
+from coincast_chassis.clock import Clock, SteadyClock
 from coincast_chassis.redis import open_redis
 from coincast_market_data.cache.entry import CacheKind
 from coincast_market_data.cache.leases import KeyLeases
@@ -91,7 +91,9 @@ async def open_infrastructure(
     settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None, clock: Clock
 ) -> Infrastructure:
     """Open Redis and the upstream; the stack closes them in reverse."""
-    data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX)
+    steady = SteadyClock(clock)
+    wall, clock = steady.wall, steady
+    data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX, wall=wall)
     client, executor = await open_redis_executor(settings, stack)
     prefix = f"coincast:market:{namespace(settings)}:"
     plan = active_plan(settings)

@@ -42,6 +42,13 @@ class UpstreamReply:
     received_at: float
     seconds: float
     headers: Mapping[str, str] = field(default_factory=dict)
+    # For how long a cache on the way has had the reply.
+    cached_seconds: float = 0.0
+
+    @property
+    def as_of(self) -> float:
+        """When the upstream made the reply, UNIX seconds on its clock."""
+        return self.received_at - self.cached_seconds
 
 
 class Upstream(Protocol):

@@ -30,6 +30,34 @@ class SystemClock:
         return time.monotonic()
 
 
+class SteadyClock:
+    """A wall clock that is read once and then follows the monotonic clock, so that steps change nothing.
+
+    Ages, windows and the day stay right when the machine's clock is set, whichever way. Time for which the
+    machine was suspended counts where the system tells it.
+
+    Args:
+        clock: The clocks to follow.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._boot = getattr(time, "CLOCK_BOOTTIME", None) if isinstance(clock, SystemClock) else None
+        self._wall_then, self._then = clock.now(), self.monotonic()
+
+    def now(self) -> float:
+        """UNIX seconds, as the wall clock said at the start."""
+        return self._wall_then + self.monotonic() - self._then
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary moment; never goes back."""
+        return self._clock.monotonic() if self._boot is None else time.clock_gettime(self._boot)
+
+    def wall(self) -> float:
+        """UNIX seconds on the wall clock as it stands now; it may step."""
+        return self._clock.now()
+
+
 class ManualClock:
     """Stands still until it is moved."""
 

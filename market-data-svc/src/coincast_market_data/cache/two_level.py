@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from coincast_chassis.clock import Clock
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry, CacheKind, pack, unpack
+from coincast_market_data.cache.freshness import CLOCK_SLACK_SECONDS
 from coincast_market_data.ports import Claim, SharedStore
 
 T = TypeVar("T")
@@ -91,8 +92,12 @@ class TwoLevelCache(Generic[T]):
         return len(self._memory)
 
     def age(self, entry: CacheEntry[T]) -> float:
-        """Seconds since the entry was fetched, on the machine's clock."""
-        return self._clock.now() - entry.stored_at
+        """Return the seconds since the entry was fetched.
+
+        An entry from the future comes from a replica whose clock is wrong: it counts as old by as much.
+        """
+        age = self._clock.now() - entry.stored_at
+        return age if age >= -CLOCK_SLACK_SECONDS else -age
 
     def peek(self, key: str) -> CacheEntry[T] | None:
         """What this process has, while it may still be served."""

@@ -128,7 +128,7 @@ class Catalogue:
         reply = await self._upstream.fetch(UpstreamRequest("coins/list", (), "lists", priority))
         coins = parse_coins(reply.document)
         self._check_length("coins", len(coins), len(self._known), reply.received_at)
-        return FetchResult(coins, reply.received_at, reply.seconds)
+        return FetchResult(coins, reply.as_of, reply.seconds)
 
     def _check_length(self, what: str, now: int, before: int, at: float) -> None:
         """Raise BadData for a list that lost a good part of its rows, unless later fetches say the same.
@@ -147,7 +147,7 @@ class Catalogue:
         )
         codes = parse_currencies(reply.document)
         self._check_length("currencies", len(codes), len(self._codes), reply.received_at)
-        return FetchResult(codes, reply.received_at, reply.seconds)
+        return FetchResult(codes, reply.as_of, reply.seconds)
 
 
 def encode_coins(coins: tuple[Coin, ...]) -> bytes:

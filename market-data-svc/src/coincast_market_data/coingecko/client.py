@@ -24,7 +24,7 @@ from coincast_market_data.coingecko.error_mapping import (
     error_in_document,
     status_of_error_document,
 )
-from coincast_market_data.coingecko.server_clock import UpstreamClock
+from coincast_market_data.coingecko.server_clock import UpstreamClock, cached_seconds
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.settings import Settings, UpstreamName
 
@@ -109,7 +109,8 @@ class HttpUpstream:
             reply = ErrorReply(status_of_error_document(document), body)
             raise error_from_reply(status, body, headers, self._clock.now()) from reply
         paging = {name: headers[name] for name in PAGING_HEADERS if name in headers}
-        return UpstreamReply(document, body, self._clock.now(), time.monotonic() - started, paging)
+        took = time.monotonic() - started
+        return UpstreamReply(document, body, self._clock.now(), took, paging, cached_seconds(headers))
 
     async def _get(self, request: UpstreamRequest) -> tuple[int, Mapping[str, str], bytes]:
         plan = self._plan.current

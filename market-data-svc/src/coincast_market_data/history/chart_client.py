@@ -50,7 +50,7 @@ class ChartClient:
 
         async def fetch(_: Priority) -> FetchResult[bytes]:
             reply = await self._upstream.fetch(request)
-            return FetchResult(reply.raw, reply.received_at, reply.seconds)
+            return FetchResult(reply.raw, reply.as_of, reply.seconds)
 
         answer = await self._shared.get(document_key(request.path, request.query), fetch)
         return Series(parse_json(answer.value), answer.provenance.as_of)

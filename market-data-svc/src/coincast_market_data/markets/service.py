@@ -106,7 +106,7 @@ class MarketService:
             for reject in rejects:
                 metrics.QUARANTINED.labels(reason=reject.reason).inc()
                 self._note(reject.id, code, f"market row: {reject.reason}")
-            return FetchResult((rows, tuple(rejects)), reply.received_at, reply.seconds)
+            return FetchResult((rows, tuple(rejects)), reply.as_of, reply.seconds)
 
         return fetch
 

@@ -149,7 +149,7 @@ class PassthroughService:
                 # Rounded prices are not worth keeping.
                 currency = canonical_currency(query.get("vs_currency", ""))
                 await self._keep(path.split("/")[1], currency, document, reply.received_at)
-            return FetchResult(_pack(reply.headers, document), reply.received_at, reply.seconds)
+            return FetchResult(_pack(reply.headers, document), reply.as_of, reply.seconds)
 
         return fetch
 

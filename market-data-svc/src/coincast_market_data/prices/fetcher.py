@@ -136,7 +136,7 @@ class QuoteFetcher:
                 faults[pair] = "clock_back"
             else:
                 kept = self._with_plausible_cap(pair, quote)
-                entries[pair] = CacheEntry(kept, stored_at, reply.received_at, reply.seconds)
+                entries[pair] = CacheEntry(kept, stored_at, reply.as_of, reply.seconds)
         self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
         return {**entries, **{pair: self._quarantined(pair, reason) for pair, reason in faults.items()}}
 
@@ -155,7 +155,7 @@ class QuoteFetcher:
             if quote is None:
                 self._zeros.pop(pair, None)
             else:
-                self._zeros[pair] = CacheEntry(quote, stored_at, reply.received_at, reply.seconds)
+                self._zeros[pair] = CacheEntry(quote, stored_at, reply.as_of, reply.seconds)
 
     def _with_plausible_cap(self, pair: Pair, quote: Quote | None) -> Quote | None:
         """Without a market cap that would mean a tenfold supply from one fetch to the next."""
