@@ -121,6 +121,34 @@ async def test_several_reasons_are_told_apart(kit: Kit, source: PartialSource) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("stale", "partial", "doubt"),
+    [
+        ("the quota is used up", "the quota is used up", ""),
+        ("days wait to be confirmed", "days wait to be confirmed", "days wait to be confirmed"),
+        ("", "days wait to be confirmed", "days wait to be confirmed"),
+    ],
+)
+async def test_one_cause_is_worded_once(
+    kit: Kit, source: PartialSource, stale: str, partial: str, doubt: str
+) -> None:
+    fetch = source.fetch
+
+    async def troubled(ids, vs_currency, days):  # type: ignore[no-untyped-def]
+        found = await fetch(ids, vs_currency, days)
+        history = found["dogecoin"]
+        where = dataclasses.replace(history.provenance, stale=bool(stale), reason=stale)
+        found["dogecoin"] = dataclasses.replace(
+            history, provenance=where, partial_reason=partial, doubt_reason=doubt
+        )
+        return found
+
+    source.fetch = troubled  # type: ignore[method-assign]
+    forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
+    assert forecast.degraded
+    assert forecast.reason.count(partial) == 1
+
+
 @pytest.mark.parametrize(("days", "model"), [(d, m) for d in (1, 2, 12, 29) for m in MODELS])
 async def test_a_young_coin_is_not_ready_for_a_named_model(
     kit: Kit, source: PartialSource, days: int, model: str
