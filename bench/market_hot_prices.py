@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from coincast_stack.processes.ports import free_port
 
@@ -74,7 +75,7 @@ async def measure(
     """Run rounds of echo and service in alternation, and print the medians of the rounds' ratios."""
     request = pb.GetPricesRequest(ids=IDS, encode_json=encode_json).SerializeToString()
     channel = await ready(market)
-    prices = channel.unary_unary(PRICES)
+    prices: Any = channel.unary_unary(PRICES)
     for _ in range(20):
         body = await prices(request, timeout=10)
         await asyncio.sleep(0.1)
@@ -82,7 +83,7 @@ async def measure(
     port = free_port()
     processes.append(start([sys.executable, "-c", ECHO, str(port), str(folder / "body")], {}))
     echo_channel = await ready(port)
-    echo = echo_channel.unary_unary("/bench.Echo/Get")
+    echo: Any = echo_channel.unary_unary("/bench.Echo/Get")
     await timed(prices, request)
     await timed(echo, request)
     p50s, p99s, ours = [], [], []

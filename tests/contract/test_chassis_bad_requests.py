@@ -27,7 +27,7 @@ class Counting(ForecastServiceServicer):
         self.calls += 1
         return pb.GetForecastsResponse()
 
-    async def SimulatePaths(self, request: pb.SimulatePathsRequest, context: object):  # type: ignore[no-untyped-def]
+    async def SimulatePaths(self, request: pb.SimulatePathsRequest, context: object):
         self.calls += 1
         yield pb.SimulatePathsResponse()
 
@@ -54,7 +54,7 @@ async def test_a_bad_request_reaches_no_service(method: str, body: bytes, status
     servicer = Counting()
 
     async def build(settings: ServiceSettings, stack: AsyncExitStack) -> ServiceApp:
-        return ServiceApp([Servicer(add_ForecastServiceServicer_to_server, servicer, NAME)])  # type: ignore[arg-type]
+        return ServiceApp([Servicer(add_ForecastServiceServicer_to_server, servicer, NAME)])
 
     settings = ServiceSettings(port=0, not_serving_seconds=0, drain_seconds=0)
     async with serve("forecast", settings, build) as address, grpc.aio.insecure_channel(address) as channel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,14 @@ async def stub(tmp_path: Path) -> AsyncIterator[Any]:
         yield found
 
 
+AGED: dict[str, Callable[..., Any]] = {
+    "GetPrices": lambda **age: pb.GetPricesRequest(ids=["bitcoin"], **age),
+    "GetMarkets": lambda **age: pb.GetMarketsRequest(ids=["bitcoin"], **age),
+    "GetHistory": lambda **age: pb.GetHistoryRequest(id="bitcoin", days=5, **age),
+    "GetOhlc": lambda **age: pb.GetOhlcRequest(id="bitcoin", days=7, **age),
+    "GetDocument": lambda **age: pb.GetDocumentRequest(path="coins/bitcoin", **age),
+    "ListCoins": pb.ListCoinsRequest,
+}
 UNARY = {
     "prices ids": ("GetPrices", pb.GetPricesRequest(ids=MANY), "ids"),
     "prices repeated": ("GetPrices", pb.GetPricesRequest(ids=["bitcoin"] * 20_000), "ids"),
@@ -36,14 +44,7 @@ UNARY = {
     **{
         f"{name} age {age}": (name, request(max_age_seconds=age), "max_age_seconds")
         for age in (math.nan, math.inf, -1.0)
-        for name, request in {
-            "GetPrices": lambda **age: pb.GetPricesRequest(ids=["bitcoin"], **age),
-            "GetMarkets": lambda **age: pb.GetMarketsRequest(ids=["bitcoin"], **age),
-            "GetHistory": lambda **age: pb.GetHistoryRequest(id="bitcoin", days=5, **age),
-            "GetOhlc": lambda **age: pb.GetOhlcRequest(id="bitcoin", days=7, **age),
-            "GetDocument": lambda **age: pb.GetDocumentRequest(path="coins/bitcoin", **age),
-            "ListCoins": pb.ListCoinsRequest,
-        }.items()
+        for name, request in AGED.items()
     },
 }
 

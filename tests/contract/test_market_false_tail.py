@@ -52,7 +52,7 @@ def mock(clock: ManualClock) -> FalseTail:
     return FalseTail(clock)
 
 
-async def closes(stub: Any, days: int, interval: int = pb.CANDLE_INTERVAL_ONE_DAY) -> tuple[set[float], Any]:
+async def closes(stub: Any, days: int, interval: Any = pb.CANDLE_INTERVAL_ONE_DAY) -> tuple[set[float], Any]:
     reply = await stub.GetHistory(
         pb.GetHistoryRequest(id="bitcoin", days=days, interval=interval), timeout=10
     )

@@ -115,7 +115,7 @@ async def test_a_spoilt_record_takes_no_other_key_with_it(monkeypatch: pytest.Mo
         given = {"redis_url": valkey.url, "require_keys": True, "redis_timeout_seconds": 2}
         async with world(**given) as there, httpx2.AsyncClient(base_url=there.url) as http:
             rows = {f"{n:064x}": raw for n, raw in enumerate(BAD_RECORDS)}
-            await client.hset(REDIS_KEY, mapping={**rows, b"\xff": b"{}"})  # type: ignore[arg-type]  # its stub
+            await client.hset(REDIS_KEY, mapping={**rows, b"\xff": b"{}"})
             late = await KeyStore(client).create("later", "read")
             async with asyncio.timeout(20):
                 while (await http.get(ASK, headers={"x-api-key": late})).status_code != 200:  # noqa: ASYNC110 - HTTP has no event

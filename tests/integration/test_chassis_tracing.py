@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -17,8 +18,8 @@ from tests.contract.chassis_toy import NAME, REQUEST, Toy, served
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self) -> None:
-        self.spans = {}
-        self.services = set()
+        self.spans: dict[str, Any] = {}
+        self.services: set[str] = set()
 
     async def Export(self, request, servicer_context):
         for resource in request.resource_spans:

@@ -65,10 +65,6 @@ async def test_folder_of_hourly_candles_is_read_as_it_is(tmp_path: Path) -> None
     assert np.unique(candles.volume).tolist() == [1e6]
 
 
-def read_stream(path: Path) -> pa.Table:
-    return pa.ipc.open_stream(path.read_bytes()).read_all()
-
-
 @pytest.mark.parametrize(
     ("table", "name", "rows", "parameters"),
     [

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from coincast_chassis import durable_files
 from coincast_chassis.durable_files import (
     append_line,
     remove_temporary_files,
@@ -47,7 +46,7 @@ def test_a_failing_disk_leaves_the_old_content(
         raise OSError("input/output error")
 
     if call == "fsync":
-        monkeypatch.setattr(durable_files.os, "fsync", fail)
+        monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="input/output"):
@@ -64,7 +63,7 @@ def test_file_and_folder_reach_the_disk(tmp_path: Path, monkeypatch: pytest.Monk
         synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         real(descriptor)
 
-    monkeypatch.setattr(durable_files.os, "fsync", record)
+    monkeypatch.setattr(os, "fsync", record)
     replace_file(tmp_path / "a", b"one")
     assert [Path(name).name.startswith(".writing-") for name in synced] == [True, False]
     assert synced[1] == str(tmp_path)
@@ -75,9 +74,7 @@ def test_a_tree_is_written_to_the_disk(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "v1" / "deep" / "a").write_bytes(b"x")
     (tmp_path / "v1" / "link").symlink_to("deep")
     synced: list[str] = []
-    monkeypatch.setattr(
-        durable_files.os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
-    )
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
     sync_tree(tmp_path / "v1")
     assert [str(Path(name).relative_to(tmp_path)) for name in synced] == ["v1/deep/a", "v1/deep", "v1"]
 

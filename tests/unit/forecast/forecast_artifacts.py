@@ -124,7 +124,7 @@ def write_version(
 def move(root: Path, model: str = "lightgbm", **aliases: object) -> None:
     """Move aliases, as the registry does."""
     now = read_aliases(root, model)
-    moved = Aliases(**{**asdict(now), **aliases, "revision": now.revision + 1})  # type: ignore[arg-type]  # see above
+    moved = Aliases(**{**asdict(now), **aliases, "revision": now.revision + 1})
     aliases_path(root, model).parent.mkdir(parents=True, exist_ok=True)
     replace_file(aliases_path(root, model), moved.to_bytes())
 

@@ -288,7 +288,7 @@ def test_golden_forecasts_of_another_model_are_refused(tmp_path: Path) -> None:
     raw = golden_bytes(MODEL, [prepare(PANEL["bitcoin"], PANEL, MODEL.spec)])
 
     class Wider(TechnicalModel):
-        def predict(self, prepared, horizons):  # type: ignore[no-untyped-def]  # same as the parent's
+        def predict(self, prepared, horizons):
             found = super().predict(prepared, horizons)
             return replace(found, log_return_quantiles=found.log_return_quantiles * 1.01)
 

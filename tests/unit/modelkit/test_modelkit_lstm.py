@@ -26,14 +26,14 @@ PARAMS = {"units": 4, "attention": 4, "hidden": 8, "window_days": 12, "epochs": 
 
 
 @pytest.fixture(scope="module")
-def fitted():  # type: ignore[no-untyped-def]  # its type lives where TensorFlow is imported
+def fitted():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's own, on import
         from coincast_training.trainers.lstm.trainer import fit
     return fit(PANEL, PARAMS, 7, progress=lambda fraction, stage: None)
 
 
-def test_the_record_and_the_distribution_are_sane(fitted) -> None:  # type: ignore[no-untyped-def]
+def test_the_record_and_the_distribution_are_sane(fitted) -> None:
     record = fitted.walk_forward
     assert len(record) > 300
     assert np.isfinite(record.log_return_quantiles).all()
@@ -45,7 +45,7 @@ def test_the_record_and_the_distribution_are_sane(fitted) -> None:  # type: igno
     assert fitted.model.predict([stranger], [1, 30]).usable().all()
 
 
-def test_dropout_masks_are_inputs_and_spread_the_outputs(fitted) -> None:  # type: ignore[no-untyped-def]
+def test_dropout_masks_are_inputs_and_spread_the_outputs(fitted) -> None:
     network: Network = fitted.model.network
     names = [i.name for i in network._head.get_inputs()]
     assert len(names) == 3
@@ -80,7 +80,7 @@ def test_parity_with_keras_is_below_a_hundred_thousandth() -> None:
     assert np.abs(keras).max() > 0.1
 
 
-def test_what_is_saved_is_served_without_tensorflow(fitted, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_saved_is_served_without_tensorflow(fitted, tmp_path: Path) -> None:
     fitted.model.save(tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} == {".onnx", ".json", ".npz"}
     prepared = [prepare(PANEL["bitcoin"], MARKET, fitted.model.spec)]
@@ -99,7 +99,7 @@ def test_what_is_saved_is_served_without_tensorflow(fitted, tmp_path: Path) -> N
     assert float(done.stdout) < 1e-6
 
 
-def test_explanations_name_known_features(fitted, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_explanations_name_known_features(fitted, tmp_path: Path) -> None:
     model: LstmModel = fitted.model
     found = model.explain(prepare(PANEL["bitcoin"], MARKET, model.spec), 7, 5)
     assert len(found) == 5

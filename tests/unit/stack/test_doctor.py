@@ -46,7 +46,7 @@ async def server(replies: dict[str, tuple[str, bytes]]) -> AsyncIterator[str]:
 
 
 def setup(folder: Path, root: str = "http://127.0.0.1:1", **fields: str) -> Setup:
-    return Setup(folder, 0, public_url=root, pro_url=f"{root}/pro", **fields)  # type: ignore[arg-type]
+    return Setup(folder, 0, public_url=root, pro_url=f"{root}/pro", **fields)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ MODEL = "lightgbm"
 PANEL = panel_of(("bitcoin", "ethereum"), days=500)
 
 
-def write(registry: Registry, **quality: float) -> str:
+def write(registry: Registry, **quality: Any) -> str:
     """A version whose forecasts are as wide and biased as asked."""
     walk = walk_forward_of(PANEL, **quality)
     return write_version(

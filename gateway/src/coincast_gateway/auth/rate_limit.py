@@ -39,7 +39,8 @@ SETTLE_SECONDS = 2.0
 WATCH_SECONDS = 0.5
 # Grains of the longest window and its lease; what is older is in no window any more.
 MAX_UNREPORTED_GRAINS = math.ceil((WINDOW_SECONDS + LEASE_SECONDS) / GRAIN_SECONDS) + 2
-COUNTED, UNKNOWN_EPOCH, UNSETTLED = 0, 1, 2
+# Replies of the script; a third one, 2, says that it grants nothing until the windows are settled.
+COUNTED, UNKNOWN_EPOCH = 0, 1
 
 
 @dataclass(frozen=True, slots=True)

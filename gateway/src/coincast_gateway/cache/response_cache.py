@@ -72,11 +72,6 @@ class ResponseCache:
         return int(self._responses.currsize)
 
     @property
-    def remembered_requests(self) -> int:
-        """Return how many requests are known by their raw bytes."""
-        return len(self._requests)
-
-    @property
     def shares(self) -> bool:
         """Return whether responses are shared with other processes."""
         return self._shared is not None

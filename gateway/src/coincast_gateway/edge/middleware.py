@@ -47,7 +47,6 @@ from coincast_gateway.errors.validation import ProblemException
 log = get_logger("coincast.gateway")
 INTERNAL_ERROR = 500
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-EVENT_STREAM = b"text/event-stream"
 BEGUN = "coincast.begun"
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -20,7 +20,6 @@ from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.rendering import encode_json
 
 log = get_logger("coincast.gateway")
-EVENT_STREAM = "text/event-stream"
 RECONNECT_MILLISECONDS = 2000
 
 Events = AsyncIterator[ServerSentEvent]

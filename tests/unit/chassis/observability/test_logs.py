@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import orjson
 import pytest
@@ -20,7 +21,7 @@ def root_logger():
     root.setLevel(level)
 
 
-def lines(capsys) -> list[dict[str, object]]:
+def lines(capsys) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -63,8 +64,13 @@ def test_for_a_person_it_is_text(capsys):
 
 
 def test_a_tap_sees_the_event(capsys):
-    seen = []
-    configure_logs("toy", taps=[lambda _l, _m, event: seen.append(dict(event)) or event])
+    seen: list[dict[str, Any]] = []
+
+    def tap(_logger: object, _method: str, event: Any) -> Any:
+        seen.append(dict(event))
+        return event
+
+    configure_logs("toy", taps=[tap])
     get_logger("a").error("failed", code=7)
     assert (seen[0]["event"], seen[0]["code"]) == ("failed", 7)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,14 @@ from coincast_chassis.errors import InvalidInput, Timeout, Unavailable
 from coincast_chassis.resilience.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerOpen
 
 
-def make(clock: ManualClock, **changes: object) -> Breaker:
-    options = {"fail_max": 3, "reset_seconds": 10.0, "min_calls": 3, "probe_seconds": 1.0, "clock": clock}
+def make(clock: ManualClock, **changes: Any) -> Breaker:
+    options: dict[str, Any] = {
+        "fail_max": 3,
+        "reset_seconds": 10.0,
+        "min_calls": 3,
+        "probe_seconds": 1.0,
+        "clock": clock,
+    }
     return Breaker("upstream", **{**options, **changes}, listeners=())
 
 

@@ -89,7 +89,7 @@ async def test_an_error_that_nobody_waits_for_is_no_noise():
 
 
 async def test_closing_ends_what_is_in_flight():
-    flight = SingleFlight[str, None]()
+    flight = SingleFlight[str, bool]()
     caller = asyncio.create_task(flight.do("k", asyncio.Event().wait))
     await asyncio.sleep(0)
     await flight.aclose()

@@ -21,7 +21,7 @@ class HeldSpec(FeatureSpec):
     released = threading.Event()
 
     @property
-    def memory_days(self) -> int:  # type: ignore[override]  # a cached property there
+    def memory_days(self) -> int:  # a cached property there
         """Asked for by whoever prepares a coin."""
         self.released.wait(20)
         return 60

@@ -26,7 +26,7 @@ class PartialSource(FakeSource):
         self.partial: dict[str, int] = {}
         self.doubted: set[str] = set()
 
-    async def fetch(self, ids, vs_currency, days):  # type: ignore[no-untyped-def]
+    async def fetch(self, ids, vs_currency, days):
         found = await super().fetch(ids, vs_currency, days)
         for coin, kept in self.partial.items():
             history = found.get(coin)

@@ -102,7 +102,7 @@ async def test_the_next_model_answers_for_an_implausible_one() -> None:
 class Swapping(FakeModel):
     """Gives each coin the forecast of another."""
 
-    def predict(self, prepared, horizons):  # type: ignore[no-untyped-def]
+    def predict(self, prepared, horizons):
         return super().predict(list(reversed(prepared)), horizons)
 
 
