@@ -103,6 +103,20 @@ class Forecasts:
         )
 
 
+def standard_deviations(quantiles: Floats) -> Floats:
+    """Return the standard deviation (...) of distributions given as quantiles (..., Q) at PROBABILITIES.
+
+    The far tail rests on few outcomes and would decide it alone for a coin that jumped once: what lies beyond
+    twice the 95 % interval counts as lying there.
+    """
+    edges = np.concatenate([[0.0], (PROBABILITIES[1:] + PROBABILITIES[:-1]) / 2, [1.0]])
+    mass = np.diff(edges)
+    low, high = (int(np.argmin(np.abs(PROBABILITIES - p))) for p in (0.025, 0.975))
+    bounded = np.clip(quantiles, 2 * quantiles[..., [low]], 2 * quantiles[..., [high]])
+    mean = bounded @ mass
+    return np.asarray(np.sqrt(np.maximum((bounded**2) @ mass - mean**2, 0.0)))
+
+
 @lru_cache(maxsize=256)
 def _between(probabilities: bytes, wanted: tuple[float, ...]) -> tuple[np.ndarray, Floats]:
     """Locate each requested probability among the stored ones (both as bytes of float64).

@@ -19,6 +19,7 @@ from coincast_modelkit.hourly.line import HourlyLine, Moments, line_of
 from coincast_modelkit.hourly.model import ANCHORS, LEVELS, HourlyCalibration
 from coincast_modelkit.intervals import regime_sizes
 from coincast_modelkit.intervals.regimes import REGIMES
+from coincast_modelkit.models.residuals import MAX_RESIDUAL
 from coincast_training.hourly.dataset import HourlyTable
 
 REFIT_DAYS = 60
@@ -125,7 +126,7 @@ def calibrate(
         widths[j] = _hour_widths(np.abs(found), hours)
         found = found / widths[j][hours]
         sizes[j] = regime_sizes(found, np.ones(len(found)), regimes, LEVELS, prior_rows=PRIOR_ROWS)
-        spread[j] = np.sqrt(np.mean(found**2))
+        spread[j] = np.sqrt(np.mean(np.minimum(np.abs(found), MAX_RESIDUAL) ** 2))
     return HourlyCalibration(line, sizes, spread, widths)
 
 

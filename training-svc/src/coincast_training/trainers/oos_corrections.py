@@ -15,6 +15,8 @@ from coincast_modelkit.models.residuals import ResidualShape, residual_shape
 from coincast_training.trainers.training_table import Rows
 
 MIN_ROWS = 40
+# An error of log volatility beyond this counts as this large in its spread.
+MAX_LOG_ERROR = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,4 +140,5 @@ def _shrunk(score: Floats, outcome: Floats, origins: np.ndarray, horizon: int) -
 def _spread(error: Floats, horizon: int) -> float:
     """Return the root mean square error of log volatility; a default if nothing was measured."""
     known = error[np.isfinite(error)]
+    known = np.clip(known, -MAX_LOG_ERROR, MAX_LOG_ERROR)
     return float(np.sqrt(np.mean(known**2))) if len(known) >= 10 else 0.28 + 0.27 / horizon

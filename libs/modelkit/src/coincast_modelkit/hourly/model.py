@@ -33,7 +33,7 @@ from coincast_modelkit.hourly.profile import WeekProfile
 from coincast_modelkit.hourly.regimes import RANK_MEMORY_HOURS, newest_regime
 from coincast_modelkit.hourly.volatility import BELIEF_HOURS, TrailingMeans, hourly_variance, trailing_mean
 from coincast_modelkit.intervals import symmetric_quantiles
-from coincast_modelkit.models.interpolation import across_horizons, normal_cdf
+from coincast_modelkit.models.interpolation import across_horizons, agreeing_volatility, normal_cdf
 
 MODEL = "intraday"
 MAX_HORIZON_HOURS = 48
@@ -99,6 +99,7 @@ class IntradayModel:
         panel_profile: WeekProfile,
         profiles: Mapping[str, WeekProfile],
         version: str = "",
+        agreeing: bool = True,
     ) -> None:
         """Store the fitted parts.
 
@@ -107,6 +108,7 @@ class IntradayModel:
             panel_profile: Profile of coins that were not in the training.
             profiles: Profiles of those that were.
             version: Version of the artifact.
+            agreeing: Hold the quoted volatility to that of the quantiles; artifacts of before do not.
 
         Raises:
             ValueError: The calibration of a source is missing.
@@ -117,6 +119,7 @@ class IntradayModel:
         self.panel_profile = panel_profile
         self.profiles = dict(profiles)
         self.version = version
+        self.agreeing = agreeing
 
     def profile_of(self, coin_id: str) -> WeekProfile:
         """Return the coin's own profile, or the panel's for a coin that was not trained on."""
@@ -221,9 +224,13 @@ class IntradayModel:
         realised = {span: means.over(span, last=1)[0] for span in spans}
         trailing = np.array([realised[max(HOURS_A_DAY, h)] for h in hours])
         rise = normal_cdf((line - 0.5 * np.log(trailing)) / errors)
+        quantiles = symmetric_quantiles(scale[:, None] * sizes)
+        volatility = np.exp(line) * widths * spread
+        if self.agreeing:
+            volatility = agreeing_volatility(volatility, quantiles, hours)
         return (
-            symmetric_quantiles(scale[:, None] * sizes),
-            np.exp(line) * widths * spread * daily,
+            quantiles,
+            volatility * daily,
             np.sqrt(trailing) * daily,
             rise,
         )
@@ -238,6 +245,7 @@ class IntradayModel:
             "anchors_hours": list(ANCHORS),
             "terms": list(TERMS),
             "levels": LEVELS.tolist(),
+            "agreeing": self.agreeing,
             "panel_profile": self.panel_profile.factors.tolist(),
             "profiles": {coin: p.factors.tolist() for coin, p in sorted(self.profiles.items())},
             "calibrations": {
@@ -276,6 +284,7 @@ class IntradayModel:
             panel_profile=WeekProfile(np.array(plain["panel_profile"])),
             profiles={coin: WeekProfile(np.array(f)) for coin, f in plain["profiles"].items()},
             version=version,
+            agreeing=bool(plain.get("agreeing", False)),
         )
 
 

@@ -11,6 +11,7 @@ from coincast_modelkit.features import rolling as k
 Regimes = npt.NDArray[np.int64]
 
 REGIMES = 3
+CALM = 0
 RANK_DAYS = 600
 RANK_MIN_DAYS = 60
 DECAY = 0.9

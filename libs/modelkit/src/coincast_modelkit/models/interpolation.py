@@ -7,9 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.forecasts import PROBABILITIES, Forecasts, standard_deviations
 from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.model_input import ModelInput
+from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
+
+# A trailing volatility at the floor of daily_variance is that of a price which stood still.
+STANDSTILL_VOLATILITY = 1.001 * FLOOR_DAILY_VARIANCE**0.5
+LEAST_CHANCE = 0.01
+MAX_DISAGREEMENT = 1.25
 
 
 def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[int]) -> Floats:
@@ -47,10 +53,12 @@ def forecasts_of(
     min_history_days: int,
     calibration: Floats,
     errors: Floats,
+    agreeing: bool,
 ) -> Forecasts:
     """Return forecasts from log volatility (n, H) and log-return quantiles (n, H, Q).
 
     Coins without enough history get NaN. The factor of the volatility and the error of its log are (H,).
+    agreeing keeps the quoted volatility close to that of the quantiles, which artifacts of before do not.
     """
     shape = (len(prepared), len(horizons))
     log_volatility, trailing = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -60,14 +68,25 @@ def forecasts_of(
         coins = [prepared[i] for i in good]
         log_volatility[good], quantiles[good] = distribution(coins)
         trailing[good] = [coin.trailing(horizons) for coin in coins]
+    volatility = np.exp(log_volatility) * calibration
     return assemble(
         prepared,
         horizons,
         quantiles=quantiles,
-        volatility=np.exp(log_volatility) * calibration,
+        volatility=agreeing_volatility(volatility, quantiles, horizons) if agreeing else volatility,
         trailing=trailing,
         rise=normal_cdf((log_volatility - np.log(trailing)) / errors),
     )
+
+
+def agreeing_volatility(volatility: Floats, quantiles: Floats, horizons: Sequence[int]) -> Floats:
+    """Return volatility (..., H) within MAX_DISAGREEMENT of the standard deviation of quantiles (..., H, Q).
+
+    Both are of one unit of the horizon. The forecast of realised volatility has information of its own, but
+    a reply must not quote a volatility that its own intervals contradict.
+    """
+    own = standard_deviations(quantiles) / np.sqrt(np.asarray(horizons, dtype=np.float64))
+    return np.asarray(np.clip(volatility, own / MAX_DISAGREEMENT, own * MAX_DISAGREEMENT))
 
 
 def assemble(
@@ -79,7 +98,13 @@ def assemble(
     trailing: Floats,
     rise: Floats,
 ) -> Forecasts:
-    """Forecasts from arrays in the coins' order: quantiles (n, H, Q) of the log return, the rest (n, H)."""
+    """Return forecasts from arrays in the coins' order: quantiles (n, H, Q) of log returns, the rest (n, H).
+
+    Of a price that stands still nothing is known but that its volatility can only rise; the chance is quoted
+    as one half then, and never as a certainty.
+    """
+    moving = ~(trailing <= STANDSTILL_VOLATILITY)
+    rise = np.where(moving, np.clip(rise, LEAST_CHANCE, 1 - LEAST_CHANCE), 0.5)
     return Forecasts(
         coin_ids=tuple(p.coin_id for p in prepared),
         as_of=tuple(p.as_of for p in prepared),

@@ -97,6 +97,7 @@ class LightgbmModel:
             min_history_days=self.min_history_days,
             calibration=self.shape.calibration(wanted),
             errors=across_horizons(self.volatility.anchors, self.volatility_errors, wanted),
+            agreeing=self.shape.agreeing,
         )
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:

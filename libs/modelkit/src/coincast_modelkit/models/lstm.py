@@ -90,6 +90,7 @@ class LstmModel:
             min_history_days=self.min_history_days,
             calibration=self.form.shape.calibration(wanted),
             errors=across_horizons(self.form.anchors, self.volatility_errors, wanted),
+            agreeing=self.form.shape.agreeing,
         )
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:

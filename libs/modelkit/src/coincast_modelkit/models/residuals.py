@@ -25,6 +25,9 @@ MIN_RESIDUALS = 40
 # returns were in units of range volatility before 2022.
 PRIOR_BLOCKS = 20.0
 PRIOR_SPREAD = 1.2
+# A residual farther out counts as if it were this far in second moments: one false print among ten thousand
+# would otherwise move every coin's volatility.
+MAX_RESIDUAL = 8.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,12 +37,16 @@ class ResidualShape:
     It holds sizes (A, HALF + 1) of |residual| in units of forecast volatility, their root mean square (A,),
     and the factor of the sizes in each volatility regime (A, REGIMES). It is symmetric by construction, since
     asymmetric residuals would be an implied drift.
+
+    agreeing tells that the quoted volatility is held to that of the quantiles; artifacts of before that rule
+    quote theirs as it is.
     """
 
     anchors: tuple[int, ...]
     sizes: Floats
     root_mean_square: Floats
     regime_widths: Floats
+    agreeing: bool = True
 
     def quantiles(self, horizons: Sequence[int], regimes: Regimes) -> Floats:
         """Standardised quantiles (n, H, Q) at PROBABILITIES in regimes (n,)."""
@@ -59,6 +66,7 @@ class ResidualShape:
             "sizes": self.sizes.tolist(),
             "root_mean_square": self.root_mean_square.tolist(),
             "regime_widths": self.regime_widths.tolist(),
+            "agreeing": self.agreeing,
         }
 
     @classmethod
@@ -66,7 +74,13 @@ class ResidualShape:
         """Read what to_dict wrote, or gave before regimes had widths of their own."""
         anchors = tuple(raw["anchors"])
         widths = raw.get("regime_widths", np.ones((len(anchors), REGIMES)))
-        return cls(anchors, np.array(raw["sizes"]), np.array(raw["root_mean_square"]), np.array(widths))
+        return cls(
+            anchors,
+            np.array(raw["sizes"]),
+            np.array(raw["root_mean_square"]),
+            np.array(widths),
+            agreeing=bool(raw.get("agreeing", False)),
+        )
 
 
 def residual_shape(
@@ -80,7 +94,8 @@ def residual_shape(
     sizes, squares = [], []
     for j, h in enumerate(anchors):
         known = np.abs(residuals[j][np.isfinite(residuals[j])])
-        own, square = _sizes(known), float(np.mean(known**2)) if len(known) else PRIOR_SPREAD**2
+        own = _sizes(known)
+        square = float(np.mean(np.minimum(known, MAX_RESIDUAL) ** 2)) if len(known) else PRIOR_SPREAD**2
         # A model that was never wrong needs no width, however little was seen.
         if blocks is not None and not (len(known) >= MIN_RESIDUALS and square == 0):
             trust = blocks[j] / (blocks[j] + PRIOR_BLOCKS)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC
-from coincast_modelkit.intervals import symmetric_quantiles
+from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles
 from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, RNN, Pool, Scales, with_rnn
 from coincast_modelkit.models.ensemble.model import LEVELS, Anchor
 from coincast_modelkit.models.scales import into_weekend, joined
@@ -62,6 +62,11 @@ class Walk:
         """Return members and pool as known on day `cut`; None if there is too little to learn from."""
         scales = self._scales(horizon, cut)
         return None if scales is None else Anchor(scales, self._pool(horizon, cut))
+
+    def members_of(self, horizon: int, day: int, block: Block) -> Floats | None:
+        """Return the log scales of any rows by members fitted on a day; None where too little is known."""
+        scales = self._scales(horizon, day)
+        return None if scales is None else scales.forecast(block.coins, DEFAULT_SPEC)
 
     def record(self, horizon: int, cut: int) -> list[tuple[Block, int, Floats]]:
         """Return each fold's rows, horizon and log-return quantiles (n, Q) by the pool known at its start."""
@@ -125,7 +130,8 @@ class Walk:
         key = ("corrected pool", horizon, cut, self.members)
         if key not in self.store:
             raw = self._raw_pool(horizon, cut)
-            self.store[key] = replace(raw, sizes=raw.sizes * self._correction(horizon, cut))
+            factors = cautious_factors(np.full(REGIMES, self._correction(horizon, cut)))
+            self.store[key] = replace(raw, sizes=raw.sizes * factors[:, None])
         found: Pool = self.store[key]
         return found
 

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MIN_ROWS = 200
 FREEDOM = 5.0
+# An error of log volatility beyond this counts as this large in the moments of the outlook.
+MAX_LOG_ERROR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams, prior: Floa
     sizes = regime_sizes(residuals, recency, regime, LEVELS, prior_rows=prior_rows)
     outlook = members[:, [MEMBERS.index(m) for m in OUTLOOK]].mean(axis=1)
     error = seen.log_volatility[known] - outlook
+    error = _bounded(error)
     offset = float(np.average(error, weights=recency))
     return Pool(
         weights=weights,
@@ -104,6 +107,12 @@ def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams, prior: Floa
         outlook_error=float(max(np.sqrt(np.average((error - offset) ** 2, weights=recency)), 1e-3)),
         outlook_factor=float(np.sqrt(np.average(np.exp(2 * (error - offset)), weights=recency))),
     )
+
+
+def _bounded(error: Floats) -> Floats:
+    """Return errors of log volatility (n,), none farther from their median than MAX_LOG_ERROR."""
+    middle = float(np.median(error))
+    return np.asarray(np.clip(error, middle - MAX_LOG_ERROR, middle + MAX_LOG_ERROR))
 
 
 def correction(shares: Floats, age_days: Ints, params: PoolParams) -> float:

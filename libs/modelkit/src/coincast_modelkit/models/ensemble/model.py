@@ -25,7 +25,13 @@ from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.ensemble.horizon_pool import BOOSTERS, MEMBERS, RNN, Pool, Scales, with_rnn
 from coincast_modelkit.models.ensemble.rnn_member import RnnMember
-from coincast_modelkit.models.interpolation import across_horizons, assemble, normal_cdf, regimes_of
+from coincast_modelkit.models.interpolation import (
+    across_horizons,
+    agreeing_volatility,
+    assemble,
+    normal_cdf,
+    regimes_of,
+)
 from coincast_modelkit.models.scales import Inputs, inputs_of, joined
 
 LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
@@ -48,7 +54,13 @@ class EnsembleModel:
     min_history_days = MIN_HISTORY_DAYS
 
     def __init__(
-        self, anchors: Sequence[Anchor], spec: FeatureSpec, *, rnn: RnnMember | None = None, version: str = ""
+        self,
+        anchors: Sequence[Anchor],
+        spec: FeatureSpec,
+        *,
+        rnn: RnnMember | None = None,
+        version: str = "",
+        agreeing: bool = True,
     ) -> None:
         if not anchors:
             raise ValueError("an ensemble needs at least one anchor horizon")
@@ -56,6 +68,8 @@ class EnsembleModel:
         self.spec = spec
         self.rnn = rnn
         self.version = version
+        # Artifacts of before the rule quote a volatility that may contradict their intervals.
+        self.agreeing = agreeing
         self._explaining = threading.Lock()
         self.horizons = tuple(a.scales.horizon for a in self.anchors)
 
@@ -100,9 +114,12 @@ class EnsembleModel:
         upper = across_horizons(self.horizons, np.stack(sizes), horizons)
         quantiles = symmetric_quantiles(scale[..., None] * upper).swapaxes(0, 1)
         median = across_horizons(self.horizons, np.stack(medians), horizons).T
-        factor = across_horizons(self.horizons, np.array(factors), horizons)
         error = across_horizons(self.horizons, np.array(errors), horizons)
-        return quantiles, np.exp(median) * factor, median, error
+        factor = across_horizons(self.horizons, np.array(factors), horizons)
+        volatility = np.exp(median) * factor
+        if self.agreeing:
+            volatility = agreeing_volatility(volatility, quantiles, horizons)
+        return quantiles, volatility, median, error
 
     def _members(self, coins: Sequence[ModelInput], inputs: Sequence[Inputs]) -> list[Floats]:
         """Return the members' log scales at each anchor, (n, M) each."""
@@ -133,6 +150,7 @@ class EnsembleModel:
             "features": list(self.spec.names),
             "members": list(self.members),
             "levels": LEVELS.tolist(),
+            "agreeing": self.agreeing,
             "anchors": [{"scales": a.scales.to_json(), "pool": a.pool.to_json()} for a in self.anchors],
         }
         (folder / "ensemble.json").write_text(json.dumps(plain), encoding="utf-8")
@@ -163,7 +181,13 @@ class EnsembleModel:
             }
             anchors.append(Anchor(Scales.from_json(part["scales"], boosters), Pool.from_json(part["pool"])))
         rnn = RnnMember.load(folder) if RNN in members else None
-        return cls(anchors, FeatureSpec(tuple(plain["features"])), rnn=rnn, version=version)
+        return cls(
+            anchors,
+            FeatureSpec(tuple(plain["features"])),
+            rnn=rnn,
+            version=version,
+            agreeing=bool(plain.get("agreeing", False)),
+        )
 
 
 def _booster_file(name: str, horizon: int) -> str:
