@@ -22,6 +22,7 @@ from coincast_chassis.resilience.breaker import Breaker
 from coincast_gateway.asgi_types import App
 from coincast_gateway.auth.dependencies import require_json
 from coincast_gateway.auth.factory import access_policy, build_authenticator, request_checks
+from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.cache.redis_tier import RedisTier
@@ -164,6 +165,9 @@ async def build(
         version=version(),
         draining=draining,
     )
+    usage = UsageRecorder(client, clock)
+    run_in_background(usage.flush_forever(), stack)
+    stack.push_async_callback(usage.flush)
     services = Services(
         market=clients.market,
         forecasts=clients.forecasts,
@@ -173,6 +177,7 @@ async def build(
         experiments=experiments,
         health=health,
         assets=Assets(),
+        usage=usage,
         last_forecasts=LastKnownResponses(max_bytes=settings.hot_cache_bytes // 4, clock=clock),
     )
     app = build_api(services, cache)
@@ -180,12 +185,13 @@ async def build(
     mcp_app = McpApp(inner, version())
     stack.push_async_callback(mcp_app.aclose)
     app.router.routes.append(Route(MCP_PATH, mcp_app))
-    authenticator = await build_authenticator(settings, client, clock, stack)
+    authenticator = await build_authenticator(settings, client, clock, stack=stack, usage=usage)
     edge = EdgeMiddleware(
         inner,
         metrics=RequestMetrics(recent),
         authenticator=authenticator,
         checks=request_checks(settings),
+        usage=usage,
         bounds=Bounds(settings.max_in_flight, settings.max_url_bytes, settings.body_seconds),
     )
     return Gateway(with_cors(edge, settings.cors_origins), edge, draining)

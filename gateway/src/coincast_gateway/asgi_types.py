@@ -17,6 +17,9 @@ READY = "coincast.ready"
 # In the scope: headers that every reply to this request gets, and the status of one that left the short way.
 OWN_HEADERS = "coincast.own_headers"
 SENT = "coincast.sent"
+# In the scope: the cached response that answers, and how many bytes of its body were sent.
+RESPONSE = "coincast.response"
+SENT_BYTES = "coincast.sent_bytes"
 
 # Set in the scope of a reply that goes on: when (time.perf_counter) its first byte left.
 FIRST_BYTE_AT = "coincast.first_byte_at"

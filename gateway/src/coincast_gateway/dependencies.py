@@ -7,6 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from coincast_chassis.clock import SystemClock
+from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.clients.forecast import ForecastClient
 from coincast_gateway.clients.market import MarketClient
@@ -33,6 +35,7 @@ class Services:
     assets: Assets
     last_forecasts: LastKnownResponses
     exports: ExportSlots = field(default_factory=ExportSlots)
+    usage: UsageRecorder = field(default_factory=lambda: UsageRecorder(None, SystemClock()))
 
 
 def services(request: Request) -> Services:
@@ -91,6 +94,12 @@ async def experiment_bucket(request: Request) -> str:
     return services(request).experiments.bucket(request.scope)
 
 
+async def usage_of_keys(request: Request) -> UsageRecorder:
+    """Return the usage of the API keys."""
+    return services(request).usage
+
+
+UsageOfKeys = Annotated[UsageRecorder, Depends(usage_of_keys)]
 Market = Annotated[MarketClient, Depends(market_client)]
 Forecasts = Annotated[ForecastClient, Depends(forecast_client)]
 Training = Annotated[TrainingClient, Depends(training_client)]

@@ -24,10 +24,10 @@ def valkey() -> Iterator[RunningValkey]:
         yield server
 
 
-async def made(url: str, name: str, scope: str) -> str:
+async def made(url: str, name: str, scope: str, **limits: int) -> str:
     client = open_redis(url, timeout_seconds=2)
     try:
-        return await KeyStore(client).create(name, scope)
+        return await KeyStore(client).create(name, scope, **limits)
     finally:
         await client.aclose()
 
@@ -223,3 +223,52 @@ async def test_an_open_gateway_is_no_open_door_to_other_sites() -> None:
         done = await http.post("/models/lightgbm/promote", json=promote, headers=token)
         assert done.status_code == 200
         assert there.training.script.asked(tr.PromoteVersionRequest).requested_by == "admin-token"
+
+
+async def test_usage_is_counted_by_key_and_a_month_is_limited(valkey: RunningValkey) -> None:
+    reader = {"x-api-key": await made(valkey.url, "reader", "read", per_month=4)}
+    admin = {"x-api-key": await made(valkey.url, "boss", "admin")}
+    sent = 0
+    async with (
+        world(redis_url=valkey.url, require_keys=True) as there,
+        httpx2.AsyncClient(base_url=there.url, headers={"accept-encoding": "identity"}) as http,
+    ):
+        for path in ("/prices?ids=bitcoin,ethereum", "/prices?ids=bitcoin,ethereum", "/prices?ids=nocoin"):
+            reply = await http.get(path, headers=reader)
+            sent += len(reply.content)
+        mine = (await http.get("/usage", headers=reader)).json()["keys"]
+        assert [(each["name"], each["month_calls"], each["month_limit"]) for each in mine] == [
+            ("reader", 3, 4)
+        ]
+        (today,) = mine[0]["days"]
+        assert (today["calls"], today["rows"], today["bytes"]) == (3, 4, sent)
+        for path in ("/prices?ids=bitcoin", "/prices?ids=bitcoin,ethereum", "/usage"):
+            refused = await http.get(path, headers=reader)
+            assert (refused.status_code, refused.json()["type"]) == (429, "/problems/rate-limited"), path
+            assert "4 calls of this calendar month" in refused.json()["detail"]
+            assert int(refused.headers["retry-after"]) > 0
+            assert "ratelimit" in refused.headers
+        await http.get("/prices?ids=bitcoin", headers=admin)
+        everyone = (await http.get("/usage?days=1", headers=admin)).json()["keys"]
+        assert {each["name"]: each["month_calls"] for each in everyone} == {"boss": 1, "reader": 4}
+    async with (
+        world(redis_url=valkey.url, require_keys=True) as there,
+        httpx2.AsyncClient(base_url=there.url) as http,
+    ):
+        # Another process learns of the month from Redis.
+        async with asyncio.timeout(20):
+            while (await http.get("/prices?ids=bitcoin", headers=reader)).status_code != 429:  # noqa: ASYNC110 - HTTP has no event
+                await asyncio.sleep(0.2)
+
+
+async def test_usage_never_fails_a_reply(valkey: RunningValkey) -> None:
+    key = {"x-api-key": await made(valkey.url, "reader", "read")}
+    async with (
+        world(redis_url=valkey.url, require_keys=True) as there,
+        httpx2.AsyncClient(base_url=there.url) as http,
+    ):
+        assert (await http.get("/prices?ids=bitcoin", headers=key)).status_code == 200
+        valkey.kill()
+        assert (await http.get("/prices?ids=bitcoin", headers=key)).status_code == 200
+        report = (await http.get("/usage", headers=key)).json()["keys"]
+        assert [each["name"] for each in report] == ["reader"]

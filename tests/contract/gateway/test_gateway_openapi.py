@@ -41,7 +41,7 @@ async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
 
 
 async def test_every_operation_describes_its_errors_and_its_reply() -> None:
-    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
         document = (await http.get("/openapi.json")).json()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -60,7 +60,7 @@ async def test_every_operation_describes_its_errors_and_its_reply() -> None:
 
 async def test_every_mirrored_path_is_described_as_it_answers() -> None:
     """The paths, what each cannot do without, and the shape of its errors."""
-    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
         document = (await http.get("/openapi.json")).json()
         found = {path: each["get"] for path, each in document["paths"].items() if path.startswith(PREFIX)}
         assert {f"{PREFIX}/{mirrored.template}" for mirrored in COMPAT_ROUTES} < set(found)
@@ -81,7 +81,7 @@ async def test_every_mirrored_path_is_described_as_it_answers() -> None:
 
 
 async def test_the_scope_that_each_operation_needs_is_said() -> None:
-    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
         document = (await http.get("/openapi.json")).json()
     needs: dict[str, set[str]] = {}
     for operations in document["paths"].values():

@@ -39,11 +39,13 @@ class KeyRecord:
     created_at: float
     # Requests a minute; 0 takes the gateway's own limit.
     per_minute: int = 0
+    # Calls a calendar month; 0 is no limit.
+    per_month: int = 0
 
     def dump(self) -> bytes:
         """As it lies in Redis."""
         fields = {"name": self.name, "scopes": sorted(self.scopes), "created_at": self.created_at}
-        return orjson.dumps({**fields, "per_minute": self.per_minute})
+        return orjson.dumps({**fields, "per_minute": self.per_minute, "per_month": self.per_month})
 
     @classmethod
     def load(cls, digest: str, raw: bytes) -> KeyRecord:
@@ -51,7 +53,9 @@ class KeyRecord:
         try:
             fields = orjson.loads(raw)
             name, per_minute, created_at = fields["name"], int(fields["per_minute"]), fields["created_at"]
-            record = cls(name, digest, frozenset(fields["scopes"]), float(created_at), per_minute)
+            per_month = int(fields.get("per_month", 0))
+            scopes = frozenset(fields["scopes"])
+            record = cls(name, digest, scopes, float(created_at), per_minute, per_month)
         except (KeyError, TypeError) as error:
             raise ValueError(f"It has no good {error}.") from error
         if not isinstance(name, str) or not NAME.match(name) or not record.scopes <= SCOPE_GRANTS["admin"]:
@@ -108,7 +112,7 @@ class KeyStore:
                 metrics.BAD_KEY_RECORDS.inc()
         return sorted(records, key=lambda record: record.name)
 
-    async def create(self, name: str, scope: str, *, per_minute: int = 0) -> str:
+    async def create(self, name: str, scope: str, *, per_minute: int = 0, per_month: int = 0) -> str:
         """A new key, returned once and never again. Raises InvalidInput for a bad or a taken name."""
         if not NAME.match(name):
             raise InvalidInput(
@@ -119,7 +123,14 @@ class KeyStore:
         if any(record.name == name for record in await self.all()):
             raise InvalidInput(f"There is a key {name!r} already; revoke it first.", field="name")
         key = PREFIX + secrets.token_urlsafe(32)
-        record = KeyRecord(name, digest_of(key), SCOPE_GRANTS[scope], time.time(), per_minute)
+        record = KeyRecord(
+            name,
+            digest_of(key),
+            SCOPE_GRANTS[scope],
+            created_at=time.time(),
+            per_minute=per_minute,
+            per_month=per_month,
+        )
         await self._redis.hset(REDIS_KEY, record.digest, record.dump())
         return key
 

@@ -15,6 +15,7 @@ from coincast_gateway.asgi_types import Headers, Scope
 from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyRecord, KeyStore, digest_of
 from coincast_gateway.auth.credentials import Network, client_address, extract_api_key
 from coincast_gateway.auth.rate_limit import Limiter, limit_headers
+from coincast_gateway.auth.usage import UsageRecorder
 
 log = get_logger("coincast.gateway")
 REFRESH_SECONDS = 2.0
@@ -47,6 +48,10 @@ class AuthResult:
     invalid_key: bool = False
     # Keys cannot be checked at present.
     keys_unavailable: bool = False
+    # Why they must wait, where it is not the limit of requests a minute.
+    wait_reason: str = ""
+    # Calls that the key may make in a month; 0 is no limit.
+    month_limit: int = 0
 
 
 OPEN = AuthResult("anonymous", SCOPE_GRANTS["admin"], [])
@@ -55,11 +60,20 @@ OPEN = AuthResult("anonymous", SCOPE_GRANTS["admin"], [])
 class Authenticator:
     """One per process."""
 
-    def __init__(self, policy: Policy, *, limiter: Limiter, ring: ApiKeyCache, clock: Clock) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        limiter: Limiter,
+        ring: ApiKeyCache,
+        clock: Clock,
+        usage: UsageRecorder | None = None,
+    ) -> None:
         self._policy = policy
         self._limiter = limiter
         self._ring = ring
         self._clock = clock
+        self._usage = usage or UsageRecorder(None, clock)
         self._admin_digest = digest_of(policy.admin_token) if policy.admin_token else ""
         self._wide_open = policy.anonymous == SCOPE_GRANTS["admin"] and not policy.address_per_minute
 
@@ -99,7 +113,21 @@ class Authenticator:
         wait: float = 0.0,
     ) -> AuthResult:
         if record is not None:
-            return AuthResult(record.name, record.scopes, headers, wait)
+            reason = ""
+            if record.per_month and self._usage.month_calls(record.name) >= record.per_month:
+                wait = self._usage.seconds_to_next_month()
+                reason = (
+                    f"The key {record.name!r} has used up its {record.per_month} calls of this calendar "
+                    "month; the next one begins at midnight UTC on the first."
+                )
+            return AuthResult(
+                record.name,
+                record.scopes,
+                headers,
+                wait_seconds=wait,
+                wait_reason=reason,
+                month_limit=record.per_month,
+            )
         return AuthResult("anonymous", self._policy.anonymous, headers, wait, invalid_key, keys_unavailable)
 
     def _identify(self, scope: Scope) -> tuple[KeyRecord | None, bool, bool]:

@@ -13,6 +13,7 @@ from coincast_chassis.errors import InvalidInput, Unavailable
 from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyStore
 from coincast_gateway.auth.authenticator import Authenticator, Policy, refresh_forever, refreshed
 from coincast_gateway.auth.rate_limit import Limiter
+from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.edge.request_checks import RequestChecks
 from coincast_gateway.settings import Settings
 
@@ -75,9 +76,18 @@ def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, 
 
 
 async def build_authenticator(
-    settings: Settings, client: redis.asyncio.Redis | None, clock: Clock, stack: AsyncExitStack
+    settings: Settings,
+    client: redis.asyncio.Redis | None,
+    clock: Clock,
+    *,
+    stack: AsyncExitStack,
+    usage: UsageRecorder,
 ) -> Authenticator:
-    """The gate, its keys kept fresh. Raises Unavailable where keys are wanted and there are none."""
+    """Return the authenticator, with its keys refreshed in the background until the stack closes.
+
+    Raises:
+        Unavailable: Keys are needed and there are none.
+    """
     policy = access_policy(settings)
     ring = ApiKeyCache()
     if client is not None:
@@ -91,7 +101,7 @@ async def build_authenticator(
     if client is not None:
         task = asyncio.create_task(limiter.watch())
         stack.callback(task.cancel)
-    return Authenticator(policy, limiter=limiter, ring=ring, clock=clock)
+    return Authenticator(policy, limiter=limiter, ring=ring, clock=clock, usage=usage)
 
 
 async def _load(

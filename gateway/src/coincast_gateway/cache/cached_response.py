@@ -7,14 +7,17 @@ import math
 import time
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
+import orjson
 from starlette.responses import Response
 
 from coincast_gateway.asgi_types import (
     OWN_HEADERS,
     READY,
+    RESPONSE,
     SENT,
+    SENT_BYTES,
     Headers,
     Receive,
     Scope,
@@ -203,11 +206,21 @@ class CachedResponse(Response):
             status, head, body = self.rendered.status_code, variant.whole_lines, variant.body
         if not ready(status, b"%bage: %d\r\n%b" % (head, age_seconds, lines(scope[OWN_HEADERS])), body):
             return 0
-        scope[SENT] = status
+        scope[SENT], scope[SENT_BYTES] = status, len(body)
         return status
+
+    @cached_property
+    def rows(self) -> int:
+        """Return how many items the longest list of a JSON body has, errors left out; 0 for other bodies."""
+        if not (self.rendered.media_type or "").startswith(JSON) or not self.rendered.body.startswith(b"{"):
+            return 0
+        document = orjson.loads(self.rendered.body)
+        lists = [each for name, each in document.items() if isinstance(each, list) and name != "errors"]
+        return max((len(each) for each in lists if each and isinstance(each[0], dict)), default=0)
 
     def _choose(self, scope: Scope) -> tuple[EncodedVariant, float, bool]:
         """Return the variant for a request, the age of the response, and whether the client has it."""
+        scope[RESPONSE] = self
         given = first_headers(scope)
         accept = given.get(b"accept-encoding")
         small = len(self.rendered.body) < MIN_BYTES

@@ -9,10 +9,12 @@ import time
 
 from redis.exceptions import RedisError
 
+from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.redis import open_redis
 from coincast_chassis.settings import load_settings
 from coincast_gateway.auth.api_keys import SCOPE_GRANTS, KeyStore
+from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.settings import Settings
 
 
@@ -28,7 +30,8 @@ def arguments() -> argparse.Namespace:
         "--scope", choices=list(SCOPE_GRANTS), default="read", help="train includes read, admin both"
     )
     create.add_argument("--per-minute", type=int, default=0, help="requests a minute; 0: the gateway's limit")
-    verbs.add_parser("list", help="names, scopes and ages")
+    create.add_argument("--per-month", type=int, default=0, help="calls a calendar month; 0: no limit")
+    verbs.add_parser("list", help="names, scopes, ages, and the calls of this month with their limit")
     verbs.add_parser("revoke", help="take a key back").add_argument("name")
     return parser.parse_args()
 
@@ -39,16 +42,21 @@ async def obey(asked: argparse.Namespace, url: str) -> None:
     store = KeyStore(client)
     try:
         if asked.verb == "create":
-            key = await store.create(asked.name, asked.scope, per_minute=asked.per_minute)
+            limits = {"per_minute": asked.per_minute, "per_month": asked.per_month}
+            key = await store.create(asked.name, asked.scope, **limits)
             sys.stderr.write(f"The key of {asked.name} ({asked.scope}); it is not shown again:\n")
             sys.stdout.write(f"{key}\n")
         elif asked.verb == "revoke":
             await store.revoke(asked.name)
             sys.stderr.write(f"The key of {asked.name} is revoked.\n")
         else:
+            usage = UsageRecorder(client, SystemClock())
+            await usage.flush()
             for record in await store.all():
                 made = time.strftime("%Y-%m-%d %H:%M", time.gmtime(record.created_at))
-                sys.stdout.write(f"{record.name}\t{','.join(sorted(record.scopes))}\t{made} UTC\n")
+                limit = f" of {record.per_month}" if record.per_month else ""
+                calls = f"{usage.month_calls(record.name)}{limit} calls this month"
+                sys.stdout.write(f"{record.name}\t{','.join(sorted(record.scopes))}\t{made} UTC\t{calls}\n")
     finally:
         await client.aclose()
 

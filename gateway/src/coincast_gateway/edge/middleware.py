@@ -20,7 +20,9 @@ from coincast_gateway import metrics as gateway_metrics
 from coincast_gateway.asgi_types import (
     FIRST_BYTE_AT,
     OWN_HEADERS,
+    RESPONSE,
     SENT,
+    SENT_BYTES,
     Headers,
     Message,
     Receive,
@@ -30,6 +32,8 @@ from coincast_gateway.asgi_types import (
 )
 from coincast_gateway.auth.authenticator import Authenticator, AuthResult
 from coincast_gateway.auth.dependencies import AUTH
+from coincast_gateway.auth.usage import UsageRecorder
+from coincast_gateway.cache.cached_response import CachedResponse
 from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.edge.rejections import send_rejection
 from coincast_gateway.edge.request_checks import RequestChecks
@@ -79,12 +83,14 @@ class EdgeMiddleware:
         authenticator: Authenticator,
         bounds: Bounds,
         checks: RequestChecks,
+        usage: UsageRecorder,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._authenticator = authenticator
         self._bounds = bounds
         self._checks = checks
+        self._usage = usage
         self._tracing = current_tracing()
         self._draining = False
         self._in_flight = 0
@@ -117,6 +123,7 @@ class EdgeMiddleware:
             if response is not None:
                 status = await response.send(scope, with_own_headers(scope, send))
                 self._metrics.record_cached(scope, status, time.perf_counter() - started)
+                self._record_usage(scope, auth)
                 return
         with self._bound(scope, begun.request_id):
             if method == "HEAD":
@@ -128,6 +135,7 @@ class EdgeMiddleware:
             answered = scope.get(FIRST_BYTE_AT) or time.perf_counter()
             scope["method"] = method
             self._metrics.record_app(scope, scope.get(SENT, 0), answered - started)
+            self._record_usage(scope, auth)
 
     def answer_ready(self, scope: Scope) -> bool:
         """Answer a request from the cache at once, without a task of its own.
@@ -149,7 +157,15 @@ class EdgeMiddleware:
         status = 0 if response is None else response.send_ready(scope)
         if status:
             self._metrics.record_cached(scope, status, time.perf_counter() - started)
+            self._record_usage(scope, auth)
         return status != 0
+
+    def _record_usage(self, scope: Scope, auth: AuthResult) -> None:
+        """Count an answered call of a key; it costs nothing where no key was sent."""
+        if auth.caller != "anonymous" and not auth.wait_seconds:
+            response: CachedResponse | None = scope.get(RESPONSE)
+            rows = 0 if response is None or scope.get(SENT) != 200 else response.rows
+            self._usage.record(auth.caller, rows=rows, size=scope.get(SENT_BYTES, 0))
 
     def _begin(self, scope: Scope, auth: AuthResult) -> BegunRequest:
         """Give a request its id, its headers and its checks; done once, since a token was taken for it."""
@@ -185,7 +201,7 @@ class EdgeMiddleware:
 
     def _rejection(self, scope: Scope, auth: AuthResult) -> Problem | None:
         if auth.wait_seconds:
-            detail = "The limit of requests a minute is used up."
+            detail = auth.wait_reason or "The limit of requests a minute is used up."
             return Problem(EXHAUSTED, detail, retry_after_seconds=auth.wait_seconds)
         length = len(scope.get("raw_path") or b"") + len(scope["query_string"])
         if length > self._bounds.max_url_bytes:
@@ -241,6 +257,8 @@ def with_own_headers(scope: Scope, send: Send) -> Send:
                 # How long a stream lasts is no latency: what counts is when it began.
                 scope[FIRST_BYTE_AT] = time.perf_counter()
             message["headers"] = [*headers, *scope[OWN_HEADERS]]
+        else:
+            scope[SENT_BYTES] = scope.get(SENT_BYTES, 0) + len(message.get("body", b""))
         await send(message)
 
     return sending

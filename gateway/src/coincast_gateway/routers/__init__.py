@@ -18,6 +18,7 @@ from coincast_gateway.routers import (
     prices,
     risk,
     training,
+    usage,
 )
 
 # In the order in which OpenAPI lists them and FastAPI matches them: what is requested often comes first.
@@ -30,6 +31,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     exports.router,
     models.router,
     training.router,
+    usage.router,
     health.router,
     pages.router,
 )

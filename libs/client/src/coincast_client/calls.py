@@ -258,6 +258,11 @@ def ready() -> Call[schemas.Ready]:
     return Call(path="/health/ready", schema=schemas.Ready)
 
 
+def usage(days: int) -> Call[schemas.UsageReport]:
+    """Build the call for the usage of API keys."""
+    return Call(path="/usage", schema=schemas.UsageReport, parameters={"days": days})
+
+
 def trends(hours: int) -> Call[schemas.Trends]:
     """Build the call for health over time."""
     return Call(path="/health/trends", schema=schemas.Trends, parameters={"hours": hours})

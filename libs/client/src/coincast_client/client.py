@@ -394,6 +394,10 @@ class Coincast:
         """Return the state of one component."""
         return self._send(calls.component(name))
 
+    def usage(self, *, days: int = 35) -> schemas.UsageReport:
+        """Return the calls, rows and bytes a day of the caller's key; of all keys for an administrator."""
+        return self._send(calls.usage(days))
+
     def trends(self, *, hours: int = 24) -> schemas.Trends:
         """Return health over the last hours."""
         return self._send(calls.trends(hours))
@@ -790,6 +794,10 @@ class AsyncCoincast:
     async def component(self, name: str) -> schemas.Component:
         """Return the state of one component."""
         return await self._send(calls.component(name))
+
+    async def usage(self, *, days: int = 35) -> schemas.UsageReport:
+        """Return the calls, rows and bytes a day of the caller's key; of all keys for an administrator."""
+        return await self._send(calls.usage(days))
 
     async def trends(self, *, hours: int = 24) -> schemas.Trends:
         """Return health over the last hours."""

@@ -911,6 +911,27 @@ class ItemError(Reply):
     """
 
 
+class KeyUsage(Reply):
+    """What one key used."""
+
+    name: str
+    """
+    The name of the key.
+    """
+    month_calls: int
+    """
+    Calls in this calendar month (UTC).
+    """
+    month_limit: int | None
+    """
+    The limit of a month; null where there is none, and for keys of others.
+    """
+    days: list[UsageDay]
+    """
+    Days with calls, newest first.
+    """
+
+
 class Live(Reply):
     """The process answers."""
 
@@ -2143,6 +2164,36 @@ class Trends(Reply):
     gaps: list[Gap]
     """
     Spans without samples.
+    """
+
+
+class UsageDay(Reply):
+    """What a key used on one UTC day."""
+
+    date: str
+    """
+    The UTC day, YYYY-MM-DD.
+    """
+    calls: int
+    """
+    Answered requests.
+    """
+    rows: int
+    """
+    Items of the lists in the replies; streams and files count as none.
+    """
+    bytes: int
+    """
+    Bytes of the bodies that were sent, as compressed.
+    """
+
+
+class UsageReport(Reply):
+    """The usage of API keys."""
+
+    keys: list[KeyUsage]
+    """
+    One entry for each key.
     """
 
 

@@ -1,0 +1,168 @@
+"""Usage by API key: calls, rows and bytes a day, and the calls of the month that a limit is held against.
+
+Requests are counted in memory and written to Redis every few seconds, off the path of any reply. What Redis
+does not take is kept and written later; without Redis the process counts for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.observability.logs import get_logger
+
+log = get_logger("coincast.gateway")
+PREFIX = "coincast:gateway:usage:"
+KEPT_DAYS = 35
+# A month's total is needed until its last day is no longer shown.
+MONTH_SECONDS = (31 + KEPT_DAYS) * 86_400
+FLUSH_SECONDS = 5.0
+FIELDS = ("calls", "rows", "bytes")
+# Names of keys are few; while Redis is away, no more than this is kept.
+MAX_PENDING = 10_000
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a key used on one day."""
+
+    calls: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+    def add(self, calls: int, rows: int, size: int) -> None:
+        """Add to the figures."""
+        self.calls += calls
+        self.rows += rows
+        self.bytes += size
+
+
+class UsageRecorder:
+    """The usage of all keys, as this process knows it; one per process.
+
+    Args:
+        client: Redis, which all processes share; None counts in this process alone.
+        clock: Its wall time decides the UTC day that a call belongs to.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis | None, clock: Clock) -> None:
+        self._redis = client
+        self._clock = clock
+        # (day, key): what is not in Redis yet; without Redis, everything of the kept days.
+        self._pending: dict[tuple[str, str], Usage] = defaultdict(Usage)
+        # Calls of the month by key, of all processes, as of the last flush.
+        self._month = ""
+        self._month_calls: dict[str, int] = {}
+
+    def record(self, key: str, *, rows: int, size: int) -> None:
+        """Count an answered call of a key."""
+        entry = (self._today().isoformat(), key)
+        if entry in self._pending or len(self._pending) < MAX_PENDING:
+            self._pending[entry].add(1, rows, size)
+
+    def month_calls(self, key: str) -> int:
+        """Return the calls of a key in this calendar month (UTC): of all processes, some seconds behind."""
+        month = self._today().isoformat()[:7]
+        known = self._month_calls.get(key, 0) if month == self._month else 0
+        pending = sum(
+            usage.calls
+            for (day, name), usage in self._pending.items()
+            if name == key and day.startswith(month)
+        )
+        return known + pending
+
+    def seconds_to_next_month(self) -> float:
+        """Return how long the calendar month lasts."""
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        first = (now.replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=32)).replace(
+            day=1
+        )
+        return (first - now).total_seconds()
+
+    async def flush(self) -> None:
+        """Write the counts to Redis and read the month's totals; keep the counts where Redis is away."""
+        if self._redis is None:
+            self._forget_old_days()
+            return
+        taken, self._pending = self._pending, defaultdict(Usage)
+        try:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for (day, key), usage in taken.items():
+                    for field in FIELDS:
+                        pipe.hincrby(PREFIX + day, f"{key}|{field}", getattr(usage, field))
+                    pipe.expire(PREFIX + day, KEPT_DAYS * 86_400)
+                    pipe.hincrby(PREFIX + day[:7], key, usage.calls)
+                    pipe.expire(PREFIX + day[:7], MONTH_SECONDS)
+                if taken:
+                    await pipe.execute()
+        except (RedisError, OSError) as error:
+            log.debug("usage_kept_in_memory", reason=str(error))
+            for entry, usage in taken.items():
+                self._pending[entry].add(usage.calls, usage.rows, usage.bytes)
+            return
+        await self._read_month()
+
+    async def _read_month(self) -> None:
+        assert self._redis is not None  # noqa: S101 - only called with Redis
+        month = self._today().isoformat()[:7]
+        try:
+            found: Any = await self._redis.hgetall(PREFIX + month)
+            self._month_calls = {key.decode(): int(calls) for key, calls in found.items()}
+        except (RedisError, OSError, ValueError, AttributeError) as error:
+            log.debug("usage_not_read", reason=str(error))
+            return
+        self._month = month
+
+    async def flush_forever(self) -> None:
+        """Flush every few seconds until cancelled; a failure never ends it."""
+        while True:
+            try:
+                await self.flush()
+            except Exception:
+                log.exception("usage_flush_failed")
+            await asyncio.sleep(FLUSH_SECONDS)
+
+    async def days(self, days: int) -> dict[str, dict[str, Usage]]:
+        """Return the usage of the last days: by key, then by day; newest days of Redis and of this process.
+
+        Args:
+            days: How many days back, today included; at most 35.
+        """
+        wanted = [(self._today() - timedelta(days=back)).isoformat() for back in range(min(days, KEPT_DAYS))]
+        found: dict[str, dict[str, Usage]] = defaultdict(lambda: defaultdict(Usage))
+        for (day, key), usage in self._pending.items():
+            if day in wanted:
+                found[key][day].add(usage.calls, usage.rows, usage.bytes)
+        for day, rows in zip(wanted, await self._stored(wanted), strict=True):
+            for name, value in rows.items():
+                key, _, field = name.decode().rpartition("|")
+                if field in FIELDS:
+                    usage = found[key][day]
+                    setattr(usage, field, getattr(usage, field) + int(value))
+        return found
+
+    async def _stored(self, days: list[str]) -> list[dict[bytes, bytes]]:
+        if self._redis is not None:
+            try:
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for day in days:
+                        pipe.hgetall(PREFIX + day)
+                    return [row if isinstance(row, dict) else {} for row in await pipe.execute()]
+            except (RedisError, OSError) as error:
+                log.debug("usage_not_read", reason=str(error))
+        return [{} for _ in days]
+
+    def _forget_old_days(self) -> None:
+        oldest = (self._today() - timedelta(days=KEPT_DAYS)).isoformat()
+        for entry in [each for each in self._pending if each[0] <= oldest]:
+            del self._pending[entry]
+
+    def _today(self) -> Any:
+        return datetime.fromtimestamp(self._clock.now(), UTC).date()

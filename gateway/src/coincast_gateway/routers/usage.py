@@ -1,0 +1,56 @@
+"""What each API key has used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+from coincast_gateway.auth.dependencies import READ, auth_result
+from coincast_gateway.auth.usage import KEPT_DAYS
+from coincast_gateway.dependencies import UsageOfKeys
+from coincast_gateway.errors.problems import ALWAYS, problem_responses
+from coincast_gateway.rendering import RenderedResponse, render_json
+from coincast_gateway.schemas.fields import PlainInteger, RequestQuery
+from coincast_gateway.schemas.responses.usage import UsageReport
+
+router = APIRouter(tags=["usage"], dependencies=[READ], responses=problem_responses(*ALWAYS))
+
+
+class UsageQuery(RequestQuery):
+    """How far back."""
+
+    days: Annotated[
+        int, Field(ge=1, le=KEPT_DAYS, description="Days, today included.", examples=[7]), PlainInteger
+    ] = KEPT_DAYS
+
+
+@router.get(
+    "/usage",
+    operation_id="usage",
+    summary="Calls, rows and bytes a day, of the caller's key; of all keys for an administrator",
+    response_model=UsageReport,
+)
+async def get_usage(
+    query: Annotated[UsageQuery, Query()], usage: UsageOfKeys, request: Request
+) -> RenderedResponse:
+    """Return the usage of the last days, newest day first; the newest seconds may be missing."""
+    caller = auth_result(request.scope)
+    found = await usage.days(query.days)
+    names = sorted(found) if "admin" in caller.scopes else [caller.caller]
+    limits = {caller.caller: caller.month_limit}
+    keys: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "month_calls": usage.month_calls(name),
+            "month_limit": limits.get(name) or None,
+            "days": [
+                {"date": day, "calls": each.calls, "rows": each.rows, "bytes": each.bytes}
+                for day, each in sorted(found.get(name, {}).items(), reverse=True)
+            ],
+        }
+        for name in names
+        if name != "anonymous"
+    ]
+    return render_json({"keys": keys})

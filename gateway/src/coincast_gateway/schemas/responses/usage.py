@@ -1,0 +1,33 @@
+"""Responses about the usage of API keys."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from coincast_gateway.schemas.responses.common import ResponseModel
+
+
+class UsageDay(ResponseModel):
+    """What a key used on one UTC day."""
+
+    date: str = Field(description="The UTC day, YYYY-MM-DD.")
+    calls: int = Field(description="Answered requests.")
+    rows: int = Field(description="Items of the lists in the replies; streams and files count as none.")
+    bytes: int = Field(description="Bytes of the bodies that were sent, as compressed.")
+
+
+class KeyUsage(ResponseModel):
+    """What one key used."""
+
+    name: str = Field(description="The name of the key.")
+    month_calls: int = Field(description="Calls in this calendar month (UTC).")
+    month_limit: int | None = Field(
+        description="The limit of a month; null where there is none, and for keys of others."
+    )
+    days: list[UsageDay] = Field(description="Days with calls, newest first.")
+
+
+class UsageReport(ResponseModel):
+    """The usage of API keys."""
+
+    keys: list[KeyUsage] = Field(description="One entry for each key.")
