@@ -132,17 +132,18 @@ check: $(VENV)/.dev ## Lint, format, types, dead code, import borders, contracts
 	$(BIN)/python deploy/client_schemas.py --check
 	@! grep -nE '(https?|file)://' requirements/*.txt || { echo "a lock file names an address: run make lock"; exit 1; }
 
+DIST ?= dist
 .PHONY: dist
 dist: $(VENV)/.dev ## Wheels of all packages and of `coincast`, which brings them all, with CycloneDX lists -> dist/
-	@rm -rf dist && mkdir -p dist/sbom
+	@rm -rf "$(DIST)" && mkdir -p "$(DIST)/sbom"
 	@$(BIN)/python deploy/version.py >/dev/null
-	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --wheel-dir dist \
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --wheel-dir "$(DIST)" \
 	    $(patsubst %,./%,$(PACKAGES) libs/bundle)
 	@for lock in chassis gateway market-data forecast training sandbox run; do \
 	    name=$$lock; if [ $$lock = run ]; then name=coincast; fi; \
 	    $(BIN)/cyclonedx-py requirements --output-reproducible --mc-type application --of JSON \
-	        -o dist/sbom/$$name.cdx.json requirements/$$lock.txt || exit 1; done
-	@ls dist dist/sbom
+	        -o "$(DIST)/sbom/$$name.cdx.json" requirements/$$lock.txt || exit 1; done
+	@ls "$(DIST)" "$(DIST)/sbom"
 
 .PHONY: version
 version: $(VENV)/.uv ## Print the version of all packages, or set it: VERSION=1.2.3

@@ -26,6 +26,7 @@ ON_NOTHING = (
     "training_executors",
     "training_costs",
     "operations_cost",
+    "export_speed",
 )
 ON_VERSIONS = ("forecast_latency", "forecast_looplag", "forecast_throughput", "forecast_footprint")
 

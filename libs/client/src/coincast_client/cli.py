@@ -336,6 +336,12 @@ def export(
             typer.echo(f"{written} ({written.stat().st_size:,} bytes)")
 
 
+@app.command("import", context_settings=PASSED_ON, add_help_option=False)
+def import_candles(context: typer.Context) -> None:
+    """Bring a folder of candle files into the archive; `--help` lists its options."""
+    _run_in_stack("import", context.args)
+
+
 @app.command()
 def health(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
     """Show the state of every part of the system; exit code 1 where it is down."""

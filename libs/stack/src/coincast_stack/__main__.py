@@ -1,4 +1,4 @@
-"""`python -m coincast_stack run|demo|doctor|rehearse`: what the verbs of the Makefile start."""
+"""`python -m coincast_stack run|demo|doctor|import|rehearse`: what the verbs of the Makefile start."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -22,6 +23,7 @@ from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.rehearsal.rehearse import RehearsedPlan, rehearse
 from coincast_stack.rehearsal.time_line import TimeLine
 from coincast_stack.run import run
+from coincast_stack.state_file import read_state_file
 
 app = typer.Typer(add_completion=False, help="Coincast as processes on this machine.")
 Result = TypeVar("Result")
@@ -80,6 +82,32 @@ def doctor_command(
     """Check upstream, key and plan, Redis, disk, ports and versions; exit code 1 where a remedy is needed."""
     setup = Setup(var_dir, port, redis_url, api_key)
     raise typer.Exit(show(asyncio.run(examine(setup)), console()))
+
+
+@app.command("import")
+def import_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of daily candles: CSV, Parquet, freqtrade's feather and JSON, CryptoDataDownload."
+        ),
+    ],
+    *,
+    currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
+    var_dir: VarOption = Path("var"),
+) -> None:
+    """Bring a folder of candle files into the archive, beside a running system or without one.
+
+    Rows that are put aside are named with their line; exit code 1 where a file was refused.
+    """
+    running = read_state_file(var_dir)
+    upstream = Upstream(running.upstream) if running is not None else Upstream.COINGECKO
+    state = Path(running.state_dir) if running is not None else var_dir
+    code = subprocess.call(
+        [sys.executable, "-m", "coincast_market_data", "import", str(folder), "--currency", currency],
+        env={**os.environ, "MARKET_ARCHIVE_DIR": str(state / "archive"), "MARKET_UPSTREAM": str(upstream)},
+    )
+    raise typer.Exit(code)
 
 
 @app.command("rehearse")

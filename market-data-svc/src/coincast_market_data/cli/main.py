@@ -84,6 +84,9 @@ def _show(reports: list[FileReport]) -> None:
             f"refused: {report.refused}" if report.refused else "taken",
         )
     Console(width=160).print(table)
+    for report in reports:
+        for line in report.set_aside:
+            typer.echo(f"put aside: {line}")
     total = sum(report.added for report in reports)
     refused = sum(bool(report.refused) for report in reports)
     typer.echo(f"{total} candles new or richer; {refused} of {len(reports)} files refused")

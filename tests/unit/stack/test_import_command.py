@@ -1,0 +1,48 @@
+"""`coincast import`: a folder of candle files comes into the archive of a stack's folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from typer.testing import CliRunner
+
+from coincast_client.cli import app
+
+FIRST = date(2024, 1, 1)
+
+
+def candles(days: int) -> list[str]:
+    return [f"{FIRST + timedelta(days=n)},1,3,0.5,2,{n}" for n in range(days)]
+
+
+def run_import(folder: Path, var: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "coincast_stack", "import", str(folder), "--var-dir", str(var)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_good_files_are_taken_and_rows_put_aside_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    lines = ["Date, Open, High, Low, Close, Volume", *candles(40), "2205-01-01,1,3,0.5,2,1"]
+    (folder / "bitcoin.csv").write_text("\n".join(lines))
+    (folder / "broken.csv").write_text("no,such,columns\n1,2,3\n")
+    done = run_import(folder, tmp_path / "var")
+    assert done.returncode == 1, done.stderr
+    assert pq.read_metadata(tmp_path / "var/archive/usd/bitcoin.parquet").num_rows == 40
+    assert "put aside: bitcoin.csv line 42: day not closed yet" in done.stdout
+    assert "broken.csv lacks the column" in " ".join(done.stdout.split())
+
+
+def test_folder_that_is_none_is_an_error_of_the_request(tmp_path: Path) -> None:
+    done = run_import(tmp_path / "nope", tmp_path / "var")
+    assert done.returncode == 2
+    assert "nope" in done.stderr
+
+
+def test_the_command_passes_its_options_on() -> None:
+    result = CliRunner().invoke(app, ["import", "--help"])
+    assert result.exit_code == 0
