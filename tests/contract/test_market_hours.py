@@ -121,7 +121,7 @@ async def test_days_known_at_a_moment_are_streamed_for_each_coin(clock: ManualCl
 
 
 @pytest.mark.parametrize("interval", [pb.CANDLE_INTERVAL_ONE_DAY, pb.CANDLE_INTERVAL_ONE_HOUR])
-async def test_moment_to_come_is_refused_by_name(interval: int, clock: ManualClock, stub: Any) -> None:
+async def test_moment_to_come_is_refused_by_name(interval: Any, clock: ManualClock, stub: Any) -> None:
     request = pb.GetHistoryRequest(id="bitcoin", days=3, interval=interval)
     request.known_at.FromSeconds(int(clock.now()) + 60)
     with pytest.raises(InvalidInput) as caught:

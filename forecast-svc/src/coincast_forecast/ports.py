@@ -30,7 +30,7 @@ class History:
 
     @property
     def is_whole(self) -> bool:
-        """Whether this is all that the source has, confirmed."""
+        """Return whether this is all that the source has, confirmed."""
         return not self.partial_reason and not self.doubt_reason
 
 

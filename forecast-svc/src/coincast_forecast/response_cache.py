@@ -23,7 +23,7 @@ class CacheGeneration:
     scores: LiveScores
 
     def same(self, other: CacheGeneration | None) -> bool:
-        """Whether both rest on the same versions and scores."""
+        """Return whether both rest on the same versions and scores."""
         return other is not None and self.snapshot is other.snapshot and self.scores is other.scores
 
 

@@ -335,6 +335,6 @@ def _is_missing(reference: History | CoincastError) -> bool:
 
 
 def _is_complete(query: ForecastQuery, forecast: CoinForecast) -> bool:
-    """Whether a forecast is all that was requested, so that it may be cached."""
+    """Return whether a forecast is all that was requested, so that it may be cached."""
     explained = bool(forecast.attributions) or not query.attribution_features
     return explained and not forecast.degraded and forecast.forecast_id != ""

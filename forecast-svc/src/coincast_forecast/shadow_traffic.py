@@ -61,7 +61,7 @@ class ShadowTraffic:
 
     @property
     def idle(self) -> bool:
-        """Whether no task waits or is being computed."""
+        """Return whether no task waits or is being computed."""
         return self._queue.empty() and not self._working
 
     def submit(self, snapshot: Snapshot, days: int, predictions: Iterable[Prediction]) -> None:

@@ -1,4 +1,4 @@
-"""Every setting of the gateway, read from GATEWAY_ variables."""
+"""Settings of the gateway, from environment variables with the prefix GATEWAY_."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from coincast_chassis.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """Where the gateway listens, what stands behind it, and how much it lets in."""
+    """Settings of the gateway: addresses, timeouts, caches and limits."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 

@@ -24,7 +24,7 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job has reached a final state."""
+        """Return whether the job has reached a final state."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 

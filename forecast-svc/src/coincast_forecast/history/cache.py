@@ -83,7 +83,7 @@ class HistoryCache:
 
     @property
     def missing_reason(self) -> str:
-        """Why no history is cached; empty where one is."""
+        """Return why no history is cached; empty where one is."""
         return "" if len(self._entries) else self._first_error
 
     async def get(self, ids: Iterable[str], vs_currency: str) -> dict[str, History | CoincastError]:
@@ -318,7 +318,7 @@ def _partial_ttl(history: History) -> float:
 
 
 def _equal(one: Candles, other: Candles) -> bool:
-    """Whether two histories hold the same days and figures; a restated history differs."""
+    """Return whether two histories hold the same days and figures; a restated history differs."""
     return (
         len(one) == len(other)
         and bool((one.dates == other.dates).all())

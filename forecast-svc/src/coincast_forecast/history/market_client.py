@@ -1,4 +1,4 @@
-"""Histories from market-data-svc over gRPC."""
+"""Fetch histories from market-data-svc over gRPC."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SERVICE = "coincast.market.v1.MarketDataService"
 UNAVAILABLE = "market-data does not answer"
 # A message of a stream holds at most so many candles; one with fewer ends a coin's history.
 CHUNK_CANDLES = 1000
-# Of the time for a fetch: a stream ends before its caller gives up, so that what has arrived is used.
+# Share of a fetch's time: a stream ends before its caller's deadline, so that what has arrived is used.
 STREAM_SHARE = 0.9
 LATE_RETRY_SECONDS = 2.0
 DEFAULT_PARTIAL_REASON = "market-data could not fetch the whole history for now"

@@ -52,7 +52,7 @@ class WorkerThread:
 
     @property
     def stuck(self) -> bool:
-        """Whether a call has outlived its limit and still runs."""
+        """Return whether a call has outlived its limit and still runs."""
         return self._stuck
 
     async def run(self, call: Callable[[], T], *, limit_seconds: float | None = None) -> T:

@@ -38,7 +38,7 @@ class Recorder:
         self._flights: dict[str, asyncio.Task[None]] = {}
 
     def contains(self, forecast_id: str, days: int) -> bool:
-        """Whether the log holds the forecast up to so many days ahead."""
+        """Return whether the log holds the forecast up to so many days ahead."""
         return (self._days_logged.get(forecast_id) or 0) >= days
 
     async def record(self, predictions: Sequence[Prediction], days: int, *, shadow: bool = False) -> set[str]:

@@ -185,7 +185,7 @@ def _open_lock(folder: Path) -> IO[bytes]:
 
 
 def _is_linked_at(path: Path, file: IO[bytes]) -> bool:
-    """Whether the open file is still the one of this name."""
+    """Return whether the open file is still the one of this name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -200,7 +200,7 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
 
 
 def _is_entry(line: str) -> bool:
-    """Whether a line is a JSON object; training-svc checks its fields."""
+    """Return whether a line is a JSON object; training-svc checks its fields."""
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):

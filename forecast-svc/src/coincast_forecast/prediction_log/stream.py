@@ -37,7 +37,7 @@ class Stream:
             raise StreamUnavailableError(str(error)) from error
 
     async def ping(self) -> bool:
-        """Whether Redis answers."""
+        """Return whether Redis answers."""
         try:
             await self._client.ping()
         except (RedisError, OSError, TimeoutError):

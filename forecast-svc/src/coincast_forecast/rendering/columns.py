@@ -89,7 +89,7 @@ def first_days(forecasts: Forecasts, days: int) -> Forecasts:
 
 
 def ledger_quantiles(row: PredictionRef, probabilities: Sequence[float]) -> np.ndarray:
-    """One coin's price quantiles at every horizon: (H, len(probabilities))."""
+    """Return one coin's price quantiles at every horizon: (H, len(probabilities))."""
     return np.asarray(row.forecasts.coins([row.index]).quantile_prices(probabilities)[0])
 
 

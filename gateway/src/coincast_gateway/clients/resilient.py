@@ -1,4 +1,4 @@
-"""What every call to a service behind the gateway passes: a breaker, a limit on calls at once, a deadline."""
+"""Call the services behind the gateway through a circuit breaker, a concurrency limit and a deadline."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Result = TypeVar("Result")
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether a call went unanswered, for want of a connection or of time: only that speaks against it."""
+    """Return whether a call got no answer, since only a lost connection or a timeout is a failure."""
     return isinstance(error, Unavailable | Timeout)
 
 
 class ResilientStub:
-    """One service as the gateway sees it."""
+    """Stub of one service with its breaker and concurrency limit."""
 
     def __init__(self, name: str, *, breaker: Breaker, deadline_seconds: float, max_calls: int) -> None:
         self.name = name
@@ -40,10 +40,12 @@ class ResilientStub:
         *,
         deadline_seconds: float | None = None,
     ) -> Result:
-        """Make the call within what is left of the request's time, or say at once why not.
+        """Make the call within the request's remaining time.
 
-        Raises Unavailable where the service is left alone or has as much to do as it may get, Timeout where
-        it does not answer in time, and whatever error of the tree it answered with.
+        Raises:
+            Unavailable: The breaker is open or too many calls are in flight.
+            Timeout: The service does not answer in time.
+            CoincastError: The service answered with this error.
         """
         seconds = self._seconds(deadline_seconds)
         if self.calls_in_flight >= self.max_calls:
@@ -60,8 +62,9 @@ class ResilientStub:
     async def watch(
         self, rpc: Callable[..., AsyncIterable[Result]], request: Message
     ) -> AsyncIterator[Result]:
-        """What the service streams, for as long as it does. Its first word passes the breaker, and must come
-        within a call's time; raises as `call`.
+        """Yield the messages of a stream.
+
+        The first message passes the breaker and must arrive within a call's time; raises as `call`.
         """
         async with aclosing(aiter(rpc(request))) as stream:  # type: ignore[type-var]  # a channel's streams are generators
             yield self._unwrap(await self.breaker.call(lambda: self._first(anext(stream))))
@@ -81,11 +84,11 @@ class ResilientStub:
     async def probe(
         self, rpc: Callable[..., Awaitable[Result]], request: Message, *, deadline_seconds: float
     ) -> Result:
-        """Ask how the service does, past the breaker: what a probe meets must not cut off real calls."""
+        """Call a health probe past the breaker, so that failed probes do not open it for requests."""
         return await self._plain_errors(rpc(request, timeout=self._seconds(deadline_seconds)))
 
     async def _outcome(self, call: Awaitable[Result]) -> Result | CoincastError:
-        """What the service answered, an error as well: to the breaker that is a service that lives."""
+        """Return the service's reply or the error it answered with; both are successes for the breaker."""
         try:
             return await self._plain_errors(call)
         except CoincastError as error:

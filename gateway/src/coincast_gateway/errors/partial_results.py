@@ -15,9 +15,9 @@ from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.serialization.proto import unix_seconds
 
-# An item that failed so fails again, however often it is asked for.
+# A retry of an item with one of these errors fails again.
 _LASTING = frozenset({"not_found", "invalid_input"})
-# How long an answer is kept that may be better in a moment.
+# How long a reply is cached that may soon be more complete.
 SOON_SECONDS = 1.0
 # Quotes inside JSON strings are escaped, so the pattern matches fields only.
 _FROM_COINGECKO = re.compile(rb'"source":"(?:live|fresh|stale|archive)"')
@@ -27,10 +27,10 @@ _MAKESHIFT = (b'"stale":true', b'"degraded":true', b'"truncated":true')
 
 
 def kept_seconds(body: bytes, seconds: float) -> float:
-    """Return how long a reply may be served again: `seconds` where it is complete.
+    """Return how long a reply may be cached: `seconds` if it is complete.
 
-    An item that a retry may mend keeps it out of every cache; one that is stale, degraded or truncated is
-    soon made again. Quotes inside JSON strings are escaped, so the marks match fields only.
+    A reply with an item that a retry may fix is not cached; one with a stale, degraded or truncated item is
+    cached briefly. Quotes inside JSON strings are escaped, so the patterns match fields only.
     """
     if b'"errors":[{' in body and not all(each["kind"] in _LASTING for each in orjson.loads(body)["errors"]):
         return 0.0
@@ -75,7 +75,7 @@ def malformed(ids: list[str]) -> list[dict[str, Any]]:
 
 
 def problem_from_item(item: dict[str, Any]) -> Problem:
-    """Return the problem of an item error: the one that the same error has as a whole request's."""
+    """Return the problem of an item error, equal to that of the same error of a whole request."""
     error = KINDS.get(item["kind"], CoincastError)(
         item["message"],
         field=item["field"] or "ids",
@@ -84,13 +84,13 @@ def problem_from_item(item: dict[str, Any]) -> Problem:
     )
     problem = problem_from_error(error)
     if isinstance(error, InvalidInput) and error.field in ("id", "ids"):
-        # What cannot be a coin is a coin that does not exist.
+        # A malformed id is reported like a coin that does not exist.
         return replace(problem, kind=NOT_FOUND)
     return problem
 
 
 def refuse_if_all_failed(served: int, errors: list[dict[str, Any]]) -> None:
-    """Raise the problem of the first error where no item could be served; it lists all of them.
+    """Raise the first error's problem, listing all errors, if no item could be served.
 
     Raises:
         ProblemException: No item was served and there are errors.

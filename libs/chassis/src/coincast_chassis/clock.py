@@ -10,11 +10,11 @@ class Clock(Protocol):
     """Wall time for what is written down, monotonic time for what is measured."""
 
     def now(self) -> float:
-        """UNIX seconds."""
+        """Return UNIX seconds."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary moment; never goes back."""
+        """Return seconds since an arbitrary moment; never goes back."""
         ...
 
 
@@ -22,11 +22,11 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> float:
-        """UNIX seconds."""
+        """Return UNIX seconds."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary moment; never goes back."""
+        """Return seconds since an arbitrary moment; never goes back."""
         return time.monotonic()
 
 
@@ -46,15 +46,15 @@ class SteadyClock:
         self._wall_then, self._then = clock.now(), self.monotonic()
 
     def now(self) -> float:
-        """UNIX seconds, as the wall clock said at the start."""
+        """Return UNIX seconds, as the wall clock said at the start."""
         return self._wall_then + self.monotonic() - self._then
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary moment; never goes back."""
+        """Return seconds since an arbitrary moment; never goes back."""
         return self._clock.monotonic() if self._boot is None else time.clock_gettime(self._boot)
 
     def wall(self) -> float:
-        """UNIX seconds on the wall clock as it stands now; it may step."""
+        """Return UNIX seconds on the wall clock as it stands now; it may step."""
         return self._clock.now()
 
 
@@ -66,11 +66,11 @@ class ManualClock:
         self._monotonic = 0.0
 
     def now(self) -> float:
-        """UNIX seconds."""
+        """Return UNIX seconds."""
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds since this clock was made."""
+        """Return seconds since this clock was made."""
         return self._monotonic
 
     def advance(self, seconds: float) -> None:

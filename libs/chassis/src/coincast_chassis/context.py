@@ -1,4 +1,4 @@
-"""What travels with a request: its id, its trace, and how long it has left."""
+"""Context of a request: its id, its trace id and its deadline."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def request_id() -> str:
 
 
 def trace_id() -> str:
-    """32 hex digits that all parts of one request share; empty outside of one."""
+    """Return the trace id, 32 hex digits that all parts of one request share; empty outside of one."""
     return _trace_id.get()
 
 
 def remaining_seconds() -> float | None:
-    """Seconds until the request's deadline (negative once it passed); None where it has none."""
+    """Return the seconds until the request's deadline (negative after it); None if it has none."""
     deadline = _deadline.get()
     return None if deadline is None else deadline - time.monotonic()
 
@@ -42,7 +42,7 @@ def new_trace_id() -> str:
 
 
 def safe_id(text: str | None) -> str:
-    """Return an id from outside, or empty where it is too long or could forge a log line or a header."""
+    """Return an id from outside; empty if it is too long or could forge a log line or a header."""
     return text if text and len(text) <= 128 and _SAFE.issuperset(text) else ""
 
 
@@ -58,7 +58,7 @@ def parse_traceparent(header: str | None) -> str:
 def bind(
     *, request_id: str | None = None, trace_id: str | None = None, deadline_seconds: float | None = None
 ) -> Iterator[None]:
-    """Set what is given for the block. A deadline can only come nearer: the outer one still holds."""
+    """Set the given values for the block. An earlier deadline of the outer context remains in force."""
     tokens: list[tuple[contextvars.ContextVar[str], contextvars.Token[str]]] = []
     if request_id is not None:
         tokens.append((_request_id, _request_id.set(request_id)))
@@ -78,7 +78,7 @@ def bind(
 
 
 def detached() -> contextvars.Context:
-    """Return a copy of the context without its deadline, for work that outlives the caller who began it."""
+    """Return a copy of the context without its deadline, for work that outlives its caller."""
     context = contextvars.copy_context()
     context.run(_deadline.set, None)
     return context

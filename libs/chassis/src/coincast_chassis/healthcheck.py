@@ -27,12 +27,12 @@ def ask(port: int, path: str, timeout_seconds: float = 5.0) -> bytes:
 
 
 def serves(metrics_port: int) -> bool:
-    """Whether the service with this metrics port says that it serves."""
+    """Return whether the service with this metrics port says that it serves."""
     return b"\ncoincast_serving 1.0\n" in ask(metrics_port, "/metrics")
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether the address answers with 200."""
+    """Return whether the address answers with 200."""
     return ask(port, path).split(b"\r\n", 1)[0].endswith(b" 200 OK")
 
 

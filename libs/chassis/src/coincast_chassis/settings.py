@@ -63,7 +63,7 @@ def load_settings(cls: type[Settings]) -> Settings:
 
 
 def explain(cls: type[ServiceSettings], error: ValidationError) -> list[str]:
-    """One line a bad value: the variable, what is wrong with it, and what it is for."""
+    """Return one line a bad value: the variable, what is wrong with it, and what it is for."""
     prefix = cls.model_config.get("env_prefix", "")
     lines = []
     for problem in error.errors(include_input=False, include_url=False):

@@ -57,7 +57,7 @@ class Candles:
         low: Sequence[float] | Floats | None = None,
         volume: Sequence[float] | Floats | None = None,
     ) -> Self:
-        """Candles from sequences of equal length; what is not given is NaN throughout."""
+        """Return candles from sequences of equal length; what is not given is NaN throughout."""
         days = np.asarray(dates, dtype="datetime64[D]")
         absent = np.full(len(days), np.nan)
         rest = {"open": open, "high": high, "low": low, "volume": volume}
@@ -69,7 +69,7 @@ class Candles:
 
     @property
     def as_of(self) -> dt.date:
-        """The last closed day. Raises ValueError where there is none."""
+        """Return the last closed day. Raises ValueError where there is none."""
         if not len(self):
             raise ValueError(f"{self.coin_id}: no candles")
         day: dt.date = self.dates[-1].astype(object)
@@ -77,11 +77,11 @@ class Candles:
 
     @property
     def last_price(self) -> float:
-        """The last close."""
+        """Return the last close."""
         return float(self.close[-1])
 
     def rows(self, start: int, stop: int) -> Self:
-        """Rows start to stop (exclusive), as in a slice."""
+        """Return rows start to stop (exclusive), as in a slice."""
         cut = slice(start, stop)
         return type(self)(self.coin_id, self.dates[cut], *(getattr(self, f)[cut] for f in FIELDS))
 
@@ -90,7 +90,7 @@ class Candles:
         return self.rows(max(0, len(self) - days), len(self))
 
     def until(self, day: dt.date | np.datetime64) -> Self:
-        """Rows up to and including a day."""
+        """Return rows up to and including a day."""
         return self.rows(
             0, int(np.searchsorted(self.dates, np.asarray(day, dtype="datetime64[D]"), side="right"))
         )

@@ -45,13 +45,13 @@ class Forecasts:
         return len(self.coin_ids)
 
     def usable(self) -> np.ndarray:
-        """Which coins have a whole distribution: booleans (n,)."""
+        """Return which coins have a whole distribution: booleans (n,)."""
         return np.asarray(
             np.isfinite(self.log_return_quantiles).all(axis=(1, 2)) & np.isfinite(self.last_price)
         )
 
     def quantile_log_returns(self, p: Sequence[float] | Floats) -> Floats:
-        """Quantiles of the log return at probabilities p in (0, 1): (n, H, len(p)).
+        """Return quantiles of the log return at probabilities p in (0, 1): (n, H, len(p)).
 
         Linear in the normal score between the stored probabilities and beyond them, so that tails widen on.
         """
@@ -61,7 +61,7 @@ class Forecasts:
         return np.where(share == 0, lower, lower + share * (upper - lower))
 
     def quantile_prices(self, p: Sequence[float] | Floats) -> Floats:
-        """Quantiles of the price at probabilities p in (0, 1): (n, H, len(p))."""
+        """Return quantiles of the price at probabilities p in (0, 1): (n, H, len(p))."""
         return np.asarray(self.last_price[:, None, None] * np.exp(self.quantile_log_returns(p)))
 
     def interval_prices(self, level_percent: float) -> tuple[Floats, Floats]:

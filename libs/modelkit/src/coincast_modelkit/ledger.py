@@ -47,7 +47,7 @@ class LedgerEntry:
             raise ValueError("a ledger entry holds finite numbers only")
 
     def to_json(self) -> str:
-        """One line of strict JSON."""
+        """Return one line of strict JSON."""
         return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False)
 
     @classmethod

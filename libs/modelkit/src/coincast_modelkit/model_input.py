@@ -38,12 +38,12 @@ class ModelInput:
 
     @cached_property
     def variance(self) -> Floats:
-        """Daily variance of the candles, (T,)."""
+        """Return the daily variance of the candles, (T,)."""
         return daily_variance(self.candles)
 
     @cached_property
     def regime(self) -> int:
-        """The volatility regime of as_of."""
+        """Return the volatility regime of as_of."""
         return int(volatility_regimes(self.variance, 1)[0])
 
     def trailing(self, horizons: Sequence[int]) -> Floats:

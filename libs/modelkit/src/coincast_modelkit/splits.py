@@ -30,11 +30,11 @@ class Fold:
         return self.test_from - np.timedelta64(horizon_days + 1, "D")
 
     def train_mask(self, origins: np.ndarray, horizon_days: int) -> np.ndarray:
-        """Which origins (n,) may train a target of this horizon."""
+        """Return which origins (n,) may train a target of this horizon."""
         return np.asarray((origins >= self.train_from) & (origins <= self.purged_to(horizon_days)))
 
     def test_mask(self, origins: np.ndarray) -> np.ndarray:
-        """Which origins (n,) are tested."""
+        """Return which origins (n,) are tested."""
         return np.asarray((origins >= self.test_from) & (origins <= self.test_to))
 
 

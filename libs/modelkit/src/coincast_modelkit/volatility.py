@@ -25,7 +25,7 @@ TRAILING_MIN_DAYS = 7
 
 
 def squared_returns(candles: Candles) -> Floats:
-    """Squared log return of each day (n,), the first NaN."""
+    """Return squared log return of each day (n,), the first NaN."""
     out = np.full(len(candles), np.nan)
     out[1:] = np.diff(np.log(candles.close)) ** 2
     return out
@@ -42,7 +42,7 @@ def _bounds(candles: Candles) -> tuple[Floats, Floats]:
 
 
 def parkinson_variance(candles: Candles) -> Floats:
-    """Parkinson range variance (n,): (log high - log low)^2 / (4 log 2); NaN without high and low."""
+    """Return Parkinson range variance (n,): (log high - log low)^2 / (4 log 2); NaN without high and low."""
     high, low = _bounds(candles)
     return np.asarray(_PARKINSON * (high - low) ** 2)
 
@@ -85,7 +85,7 @@ def _believed(variance: Floats, squared: Floats) -> Floats:
 
 
 def _sums_before(x: Floats) -> Floats:
-    """Sum over the BELIEF_DAYS rows before each row, the row itself left out."""
+    """Return sum over the BELIEF_DAYS rows before each row, the row itself left out."""
     sums = np.convolve(x, np.ones(BELIEF_DAYS))[: len(x)]
     return np.concatenate([[0.0], sums[:-1]]) if len(x) else sums
 

@@ -26,7 +26,7 @@ class RunningSandbox:
 
     @property
     def base_url(self) -> str:
-        """The base URL for a CoinGecko client; it ends with /api/v3."""
+        """Return the base URL for a CoinGecko client; it ends with /api/v3."""
         return self.root_url + PREFIX
 
     def calls(self) -> dict[str, Any]:

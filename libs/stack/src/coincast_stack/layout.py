@@ -1,4 +1,4 @@
-"""The command, ports and environment of every process; nothing is started here."""
+"""Compute the command, ports and environment of every process; no process is started here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.child import Command
 
 REDIS_CONFIG = "valkey.conf"
-# Handed to one service alone, each by the setting of its own.
+# Settings with these prefixes are passed only to the service that they belong to.
 PREFIXES = ("COINGECKO_", "MARKET_", "FORECAST_", "TRAINING_", "GATEWAY_", "SANDBOX_")
 
 
@@ -62,7 +62,7 @@ def build_layout(
 
 
 def state_dir(options: StackOptions, upstream: Upstream) -> Path:
-    """Where archive, artifacts, ledger and Redis file stand."""
+    """Return the folder of archive, artifacts, ledger and Redis file."""
     if upstream == Upstream.COINGECKO:
         return options.var_dir
     if options.data is None:
@@ -77,9 +77,9 @@ def inherited(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def redis_config(layout: StackLayout) -> str:
-    """Return the configuration of the embedded server: an append-only file, loopback alone, a password.
+    """Return the configuration of the embedded server: an append-only file, loopback only, a password.
 
-    The password stands in a file that only this user can read: every user sees a process's arguments.
+    The password is in a file that only this user can read, since every user can see a process's arguments.
     """
     lines = {
         "bind": "127.0.0.1",

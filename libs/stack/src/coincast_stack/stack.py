@@ -39,12 +39,12 @@ class Stack:
 
     @property
     def gateway_url(self) -> str:
-        """Root of the REST interface."""
+        """Return root of the REST interface."""
         return f"http://127.0.0.1:{self.layout.ports.gateway}"
 
     @property
     def sandbox_url(self) -> str | None:
-        """Root of the sandbox, without /api/v3; None where CoinGecko is used."""
+        """Return root of the sandbox, without /api/v3; None where CoinGecko is used."""
         return f"http://127.0.0.1:{self.layout.ports.sandbox}" if self.layout.sandbox else None
 
     def target(self, service: str) -> str:
@@ -52,12 +52,12 @@ class Stack:
         return f"127.0.0.1:{getattr(self.layout.ports, service)}"
 
     def metrics_url(self, service: str) -> str:
-        """Where a service's Prometheus metrics are."""
+        """Return where a service's Prometheus metrics are."""
         return f"http://127.0.0.1:{getattr(self.layout.ports, f'{service}_metrics')}/metrics"
 
     @property
     def log_dir(self) -> Path:
-        """One log file a process."""
+        """Return one log file a process."""
         return self.layout.state_dir / "logs"
 
     async def start(self) -> None:

@@ -25,7 +25,7 @@ class StackHandle:
 
     @property
     def gateway_url(self) -> str:
-        """Root of the REST interface."""
+        """Return root of the REST interface."""
         return self.stack.gateway_url
 
     def kill(self, name: str) -> None:
@@ -37,7 +37,7 @@ class StackHandle:
         self._await(self.stack.restart(name))
 
     def pids(self) -> dict[str, int]:
-        """Process ids by name."""
+        """Return process ids by name."""
         return {name: child.pid for name, child in self.stack.children.items()}
 
     def _await(self, work: Coroutine[Any, Any, Result]) -> Result:

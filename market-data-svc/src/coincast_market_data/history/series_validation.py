@@ -1,4 +1,4 @@
-"""Decide which series are believed that pass through to callers as CoinGecko's own documents."""
+"""Decide which of CoinGecko's series may be passed through to callers."""
 
 from __future__ import annotations
 

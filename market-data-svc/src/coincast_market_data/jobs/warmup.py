@@ -1,4 +1,4 @@
-"""Warms the cache at the start."""
+"""Warm the cache at startup."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from coincast_market_data.settings import Settings, UpstreamName
 
 log = structlog.get_logger(__name__)
 PATIENCE_SECONDS = 5.0
-# What is tried again costs a call each time: few an hour, should the upstream stay away.
+# Each retry costs a call: with this pause there are few per hour while the upstream is down.
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 600.0
 Step = Callable[[], Awaitable[None]]
 
 
 class CacheWarmer:
-    """`warm` is quick and never fails: what it cannot fetch is tried again behind the callers.
+    """Warm the cache at startup; `warm` is quick and never fails, and failed steps are retried later.
 
-    A service whose upstream is away still has an archive and a cache to serve.
+    A service whose upstream is down can still serve from archive and cache.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class CacheWarmer:
         self._background.start(self._until_warm)
 
     async def _until_warm(self) -> None:
-        """What was not fetched at the start is tried again, ever more seldom."""
+        """Retry what was not fetched at the start, with growing pauses."""
         pause = FIRST_PAUSE_SECONDS
         while self._left:
             await asyncio.sleep(pause)
@@ -83,7 +83,7 @@ class CacheWarmer:
             await self._take_steps()
 
     async def _take_steps(self) -> None:
-        """Each step that is left; one that fails costs the others nothing."""
+        """Run the remaining steps; a failed step does not stop the others."""
         for name, step in list(self._left.items()):
             try:
                 await step()

@@ -1,4 +1,4 @@
-"""Replies kept ready encoded for a blink, so that a hot question costs a look-up."""
+"""Short-lived cache of encoded GetPrices replies."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Costs:
 
     @property
     def share(self) -> float:
-        """The total as a share of the amount traded."""
+        """Return the total as a share of the amount traded."""
         return (self.fee_bp + self.slippage_bp) / 10_000
 
 

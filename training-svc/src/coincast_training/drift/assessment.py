@@ -41,7 +41,7 @@ class Drift:
 
     @property
     def drifted(self) -> bool:
-        """Whether any check is in breach."""
+        """Return whether any check is in breach."""
         return bool(self.reasons)
 
 

@@ -23,10 +23,10 @@ from coincast_modelkit.models.residuals import MAX_RESIDUAL
 from coincast_training.hourly.dataset import HourlyTable
 
 REFIT_DAYS = 60
-# Sizes come from residuals of the last year; a regime's own weigh as much as all from so many on.
+# Sizes are estimated from residuals of the last year; with so many of its own, a regime gets half the weight.
 MEMORY_DAYS = 365
 PRIOR_ROWS = 4000.0
-# The width of an hour of origin weighs as much as that of all hours from so many residuals on.
+# With so many residuals, an hour of origin gets half the weight of its width.
 HOUR_PRIOR_ROWS = 500.0
 MIN_RESIDUALS = 200
 # The first line of a walk is fitted after so many days.
@@ -131,7 +131,7 @@ def calibrate(
 
 
 def _hour_widths(found: Floats, hours: NDArray[np.int64]) -> Floats:
-    """Return mean |residual| by UTC hour of the origin over that of all, (24,), drawn to 1."""
+    """Return the mean |residual| by UTC hour of the origin over that of all, (24,), drawn to 1."""
     count = np.bincount(hours, minlength=HOURS_A_DAY)
     total = np.bincount(hours, weights=found, minlength=HOURS_A_DAY)
     mean = max(float(found.mean()), 1e-12)

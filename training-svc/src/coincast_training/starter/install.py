@@ -92,5 +92,5 @@ def _installed_before(registry: Registry, model: str) -> str:
 
 
 def is_starter(manifest: Manifest) -> bool:
-    """Whether a version was shipped with the package."""
+    """Return whether a version was shipped with the package."""
     return "starter" in manifest.metrics

@@ -1,4 +1,4 @@
-"""What may be asked of health."""
+"""Query models of the health routes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ComponentName = Annotated[
 
 
 class TrendsQuery(RequestQuery):
-    """How far back."""
+    """Span of the trends."""
 
     hours: Annotated[
         int, Field(ge=1, le=168, description="Hours, up to a week.", examples=[24]), PlainInteger

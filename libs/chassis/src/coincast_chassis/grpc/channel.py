@@ -100,19 +100,19 @@ class _Channel(grpc.aio.Channel):
         self._timeout_seconds, self._tracing = timeout_seconds, tracing
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """One request, one reply."""
+        """Return one request, one reply."""
         return self._unary(method, self._inner.unary_unary(method, *args, **kwargs))
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Many requests, one reply."""
+        """Return many requests, one reply."""
         return self._unary(method, self._inner.stream_unary(method, *args, **kwargs))
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """One request, many replies."""
+        """Return one request, many replies."""
         return self._stream(method, self._inner.unary_stream(method, *args, **kwargs))
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Many requests, many replies."""
+        """Return many requests, many replies."""
         return self._stream(method, self._inner.stream_stream(method, *args, **kwargs))
 
     def _unary(self, path: str, invoke: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,7 +179,7 @@ class _Channel(grpc.aio.Channel):
         await self._inner.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """Where the connection stands."""
+        """Return where the connection stands."""
         return self._inner.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:

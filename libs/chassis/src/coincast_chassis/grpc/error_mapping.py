@@ -1,4 +1,4 @@
-"""The error tree as gRPC status and back; field, suggestions and retry-after survive the hop."""
+"""Map the error tree to gRPC status and back, with field, suggestions and retry-after."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from coincast_chassis.errors import (
 )
 
 DOMAIN = "coincast"
-# Trailers share the 8 KiB of HTTP/2 headers that peers accept by default; what is longer would lose the call.
+# Trailers share the 8 KiB of HTTP/2 headers that peers accept by default; longer ones would fail the call.
 MAX_MESSAGE = 1000
 MAX_SUGGESTIONS = 8
 
@@ -41,7 +41,7 @@ ERROR = {status: error for error, status in STATUS.items()}
 
 
 def status_of(error: BaseException) -> grpc.StatusCode:
-    """Return the status of an error; INTERNAL for what is not of the tree."""
+    """Return the status of an error; INTERNAL for errors outside the tree."""
     for cls in type(error).__mro__:
         if cls in STATUS:
             return STATUS[cls]
@@ -74,10 +74,10 @@ def to_status(error: CoincastError) -> status_pb2.Status:
 
 
 def trailers_of(error: CoincastError) -> tuple[tuple[str, str | bytes], ...]:
-    """Return the trailing metadata of a refused call: the details, and word that a blind retry is of no use.
+    """Return the trailing metadata of a refused call: the details, and a pushback that forbids a retry.
 
-    Without the pushback a client's retry policy would send a call again that was answered with UNAVAILABLE
-    on purpose, and so multiply the load on an upstream that is already down.
+    Without the pushback a client's retry policy would repeat a call that was answered with UNAVAILABLE on
+    purpose, and so multiply the load on an upstream that is already down.
     """
     metadata = rpc_status.to_status(to_status(error)).trailing_metadata
     return (*metadata, ("grpc-retry-pushback-ms", "-1"))
@@ -87,7 +87,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> CoincastErro
     """Return the error that the server raised, or the nearest kind for a lost connection or a deadline."""
     try:
         status = rpc_status.from_call(error)
-    except ValueError:  # details that contradict the status: believe the status alone
+    except ValueError:  # details that contradict the status: use only the status
         status = None
     if status is None:
         return _from_bare(error, service)
@@ -116,9 +116,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> CoincastErro
 
 
 def without_addresses(error: Unavailable, message: str) -> Unavailable:
-    """Return a lost connection in words without addresses, which gRPC's own hold.
+    """Return a lost connection with a message without addresses, which gRPC's own message contains.
 
-    What the service answered itself stays as it is.
+    An error that the service answered with is returned unchanged.
     """
     return error if error.answered else Unavailable(message, retry_after_seconds=error.retry_after_seconds)
 

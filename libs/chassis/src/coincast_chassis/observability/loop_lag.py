@@ -1,4 +1,4 @@
-"""Measures how late the event loop is: the first sign of something that blocks it."""
+"""Measure the lag of the event loop, the first sign of a blocking call."""
 
 from __future__ import annotations
 

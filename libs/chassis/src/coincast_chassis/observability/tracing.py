@@ -48,12 +48,12 @@ class Tracing:
 
     @property
     def active(self) -> bool:
-        """Whether a request needs a span or a transaction around it at all."""
+        """Return whether a request needs a span or a transaction around it at all."""
         return self._tracer is not None or self._around_requests is not None
 
     @property
     def enabled(self) -> bool:
-        """Whether spans are kept."""
+        """Return whether spans are kept."""
         return self._tracer is not None
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class BreakerOpen(Unavailable):
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether an error speaks against the dependency: not those that speak of the request."""
+    """Return whether an error speaks against the dependency: not those that speak of the request."""
     return not isinstance(error, InvalidInput | NotFound | NotReady | Exhausted | Conflict)
 
 
@@ -78,7 +78,7 @@ class Breaker:
 
     @property
     def retry_after_seconds(self) -> float:
-        """Seconds until a probe may pass; 0 where one may now."""
+        """Return seconds until a probe may pass; 0 where one may now."""
         if self.state != OPEN:
             return 0.0
         return max(0.0, self._opened_at + self._reset_seconds - self._clock.monotonic())

@@ -49,7 +49,7 @@ class Aliases:
 
 
 def aliases_path(root: Path, model: str) -> Path:
-    """Where the aliases of a model lie."""
+    """Return where the aliases of a model lie."""
     return model_folder(root, model) / ALIASES
 
 

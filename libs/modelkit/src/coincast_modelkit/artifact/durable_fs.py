@@ -1,4 +1,4 @@
-"""Writing so that a crash leaves the old or the new, never half."""
+"""Write files durably: after a crash the old or the new content is there, never a part."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in place of another (or of none) at once, durably."""
+    """Replace or create a file atomically and durably."""
     handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
     temporary = Path(name)
     try:

@@ -62,7 +62,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON: sorted keys, no NaN. Raises ValueError where a value is not JSON."""
+        """Return canonical JSON: sorted keys, no NaN. Raises ValueError where a value is not JSON."""
         text = json.dumps(asdict(self), sort_keys=True, indent=1, allow_nan=False)
         return text.encode() + b"\n"
 

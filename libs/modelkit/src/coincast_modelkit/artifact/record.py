@@ -42,7 +42,7 @@ class Record:
     horizons: tuple[HorizonRecord, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and dicts."""
+        """Return plain lists and dicts."""
         return asdict(self)
 
     @classmethod

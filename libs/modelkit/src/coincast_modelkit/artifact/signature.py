@@ -12,7 +12,7 @@ FIELDS = {"sha256", "hmac_sha256"}
 
 
 def make_seal(manifest: bytes, key: bytes | None) -> bytes:
-    """JSON with the SHA-256 of the manifest's bytes and, given a key, their HMAC-SHA256."""
+    """Return JSON with the SHA-256 of the manifest's bytes and, given a key, their HMAC-SHA256."""
     seal = {"sha256": hashlib.sha256(manifest).hexdigest()}
     if key:
         seal["hmac_sha256"] = _signature(manifest, key)
@@ -24,7 +24,7 @@ def _encoded(seal: dict[str, str]) -> bytes:
 
 
 def check_seal(manifest: bytes, seal: bytes, *, key: bytes | None, require_signature: bool) -> bool:
-    """Whether the manifest is signed by this key; unsigned or keyless it is False.
+    """Return whether the manifest is signed by this key; unsigned or keyless it is False.
 
     Raises ArtifactCorrupt where the digest differs, ArtifactRefused where the signature is wrong, or is
     wanted and absent. The manifest's bytes have not been parsed yet.

@@ -91,7 +91,7 @@ def sweep_temporary(root: Path, model: str) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One writer of a model at a time, over processes; the lock dies with its holder."""
+    """Yield one writer of a model at a time, over processes; the lock dies with its holder."""
     handle = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""Daily candles from the rows of a file: dates to UTC days, checks, repeated days, gaps.
+"""Read daily candles from the rows of a file: dates to UTC days, checks, repeated days, gaps.
 
-A file of shorter candles (hours, minutes) is put together to days. Each row that is not used is named with
-its line and the reason, and stops no other row.
+Shorter candles (hours, minutes) are combined to days. Each rejected row is reported with its line and the
+reason; the other rows are still read.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def read_daily_rows(
 ) -> DailyFile:
     """Check rows one at a time and return the daily candles.
 
-    Of rows for one moment that agree the first counts; of those that differ none does, since nothing says
-    which one is right.
+    Of several rows for one moment the first counts if they agree; if they differ, all are rejected, since the
+    right one is unknown.
     """
     found = DailyFile(coin, file)
     moments: dict[datetime, tuple[int, DailyCandle]] = {}
@@ -134,7 +134,7 @@ def read_daily_rows(
 
 
 def read_row(row: Mapping[str, Any], last_day: date) -> tuple[datetime, DailyCandle] | str:
-    """Return the moment (UTC) and the candle of a row, or the reason why it is none."""
+    """Return the moment (UTC) and the candle of a row, or the reason for its rejection."""
     moment = parse_moment(row.get("date"))
     if moment is None:
         return "unreadable date"
@@ -184,7 +184,7 @@ def _from_text(text: str) -> datetime | None:
 
 
 def _daily(ordered: Sequence[tuple[datetime, int, DailyCandle]], found: DailyFile) -> Iterator[DailyCandle]:
-    """Yield one candle a day; several moments of one day are put together, oldest first."""
+    """Yield one candle per day, oldest first; several moments of one day are combined."""
     if len({moment.date() for moment, _, _ in ordered}) == len(ordered):
         yield from (candle for _, _, candle in ordered)
         return
@@ -212,7 +212,7 @@ def _first_of_each_day(
 def _days_of_shorter(
     ordered: Sequence[tuple[datetime, int, DailyCandle]], step: timedelta, found: DailyFile
 ) -> Iterator[DailyCandle]:
-    """Put shorter candles together; the newest day counts only where its last candle is there."""
+    """Combine shorter candles; the newest day counts only if its last candle is present."""
     days: dict[date, list[tuple[datetime, int, DailyCandle]]] = {}
     for entry in ordered:
         days.setdefault(entry[2].day, []).append(entry)

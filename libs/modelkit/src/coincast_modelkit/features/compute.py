@@ -11,7 +11,7 @@ from coincast_modelkit.features.spec import FeatureSpec
 
 
 def batch(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
-    """Features of every day: (n, F), NaN while warming up or where an input is absent.
+    """Return features of every day: (n, F), NaN while warming up or where an input is absent.
 
     Row i sees candles[: i + 1] and the reference up to that day, and at most spec.memory_days of them.
     candles must have no calendar gap (`Candles.on_every_day`).
@@ -25,7 +25,7 @@ def batch(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floa
 
 
 def latest(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
-    """Features of the last day: (F,), the last row of `batch` at the cost of spec.memory_days rows.
+    """Return features of the last day: (F,), the last row of `batch` at the cost of spec.memory_days rows.
 
     Raises ValueError where there are no candles.
     """

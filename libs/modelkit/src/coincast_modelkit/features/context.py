@@ -71,5 +71,5 @@ class Context:
 
     @cached_property
     def log_volume(self) -> Floats:
-        """Logarithm of the day's volume, NaN where absent or zero."""
+        """Return the logarithm of the day's volume, NaN where absent or zero."""
         return k.log_of(self.candles.volume)

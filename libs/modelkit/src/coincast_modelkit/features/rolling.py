@@ -30,7 +30,7 @@ def difference(x: Floats, days: int) -> Floats:
 
 
 def weighted_mean(x: Floats, weights: Floats, *, min_rows: int | None = None) -> Floats:
-    """Mean of the last len(weights) rows; weights[0] belongs to the newest row.
+    """Return the mean of the last len(weights) rows; weights[0] belongs to the newest row.
 
     min_rows: how many rows must exist before the first value (default: the whole window).
     """
@@ -48,7 +48,7 @@ def weighted_mean(x: Floats, weights: Floats, *, min_rows: int | None = None) ->
         total = np.convolve(np.where(missing, 0.0, x)[first:], weights)[: n - first]
         weight = np.convolve(np.where(missing, 0.0, 1.0)[first:], weights)[: n - first]
     else:
-        # Only the rows before the first are absent: what the weights add up to is known without a sum.
+        # Only rows before the start are absent, so the total weight is a prefix sum.
         total = np.convolve(x[first:], weights)[: n - first]
         weight = reach[np.minimum(rows - first, w - 1)]
     enough = (weight >= PRESENT_SHARE * possible) & (rows >= rows_needed - 1) & (weight > 0)
@@ -62,7 +62,7 @@ def rolling_mean(x: Floats, window: int) -> Floats:
 
 
 def ewm_mean(x: Floats, decay: float, *, min_rows: int) -> Floats:
-    """Exponentially weighted mean with weights decay**age, cut where they fall below 1e-5 of the newest.
+    """Return the exponentially weighted mean with weights decay**age, cut below 1e-5 of the newest.
 
     The cut makes the value a function of a known number of days (`ewm_memory`), so that serving, which sees
     less history than training, computes the same number.
@@ -73,7 +73,7 @@ def ewm_mean(x: Floats, decay: float, *, min_rows: int) -> Floats:
 
 
 def ewm_memory(decay: float) -> int:
-    """How many rows an exponentially weighted mean looks back."""
+    """Return how many rows an exponentially weighted mean looks back."""
     return math.ceil(math.log(1e-5) / math.log(decay))
 
 
@@ -107,12 +107,12 @@ def _over_windows(x: Floats, window: int, reduce: np.ufunc, empty: float) -> Flo
 
 
 def rolling_max(x: Floats, window: int) -> Floats:
-    """Largest of the last `window` rows."""
+    """Return the largest of the last `window` rows."""
     return _over_windows(x, window, np.maximum, -np.inf)
 
 
 def rolling_min(x: Floats, window: int) -> Floats:
-    """Smallest of the last `window` rows."""
+    """Return the smallest of the last `window` rows."""
     return _over_windows(x, window, np.minimum, np.inf)
 
 
@@ -125,13 +125,13 @@ def ratio(a: Floats, b: Floats) -> Floats:
 
 
 def log_of(x: Floats) -> Floats:
-    """Natural logarithm, NaN where x is not above zero."""
+    """Return the natural logarithm, NaN where x is not above zero."""
     out = np.full(x.shape, np.nan)
     np.log(x, out=out, where=x > 0)
     return out
 
 
 def column_mean(table: Floats) -> Floats:
-    """Mean of each column (n,) of a table (m, n) over what is known; NaN where nothing is."""
+    """Return the mean of the known values of each column (n,) of a table (m, n); NaN where there are none."""
     known = np.isfinite(table)
     return ratio(np.where(known, table, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))

@@ -32,17 +32,17 @@ class FeatureSpec:
 
     @cached_property
     def definitions(self) -> tuple[Feature, ...]:
-        """The definitions, in order."""
+        """Return the definitions, in order."""
         return tuple(FEATURES[n] for n in self.names)
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over order, parameters and formula versions: equal hashes mean equal numbers."""
+        """Return SHA-256 over order, parameters and formula versions: equal hashes mean equal numbers."""
         return hashlib.sha256("\n".join(f.identity() for f in self.definitions).encode()).hexdigest()
 
     @cached_property
     def warmup_days(self) -> int:
-        """Rows before every feature has a value."""
+        """Return rows before every feature has a value."""
         return max((f.warmup_days for f in self.definitions), default=0)
 
     @cached_property

@@ -17,7 +17,7 @@ Regimes = npt.NDArray[np.int64]
 
 
 def prior_sizes(levels: Floats, horizon: int) -> Floats:
-    """Quantiles of |Student t| of unit variance: 4 degrees of freedom at one day, 10 at thirty."""
+    """Return quantiles of |Student t| of unit variance: 4 degrees of freedom at one day, 10 at thirty."""
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import, and only fitting needs it
 
     freedom = 4 + 6 * (min(horizon, 30) - 1) / 29
@@ -25,7 +25,7 @@ def prior_sizes(levels: Floats, horizon: int) -> Floats:
 
 
 def effective_rows(weights: Floats) -> float:
-    """Kish's effective number of equally weighted rows."""
+    """Return Kish's effective number of equally weighted rows."""
     return float(weights.sum() ** 2 / np.maximum((weights**2).sum(), 1e-300)) if len(weights) else 0.0
 
 
@@ -51,7 +51,7 @@ def regime_sizes(
     prior_rows: float,
     groups: int = REGIMES,
 ) -> Floats:
-    """Sizes by regime, (groups, L): each regime's own, drawn to those of all rows by prior_rows.
+    """Return sizes by regime, (groups, L): each regime's own, drawn to those of all rows by prior_rows.
 
     residuals, weights and regimes (0 to groups - 1) are (n,). Raises ValueError where there is no residual.
     """

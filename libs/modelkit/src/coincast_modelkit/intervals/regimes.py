@@ -1,4 +1,4 @@
-"""Which volatility regime a day is in, judged only by what was known on that day."""
+"""Classify each day's volatility regime by what was known on that day."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DECAY = 0.9
 
 
 def volatility_regimes(variance: Floats, last: int | None = None) -> npt.NDArray[np.int64]:
-    """Regime of each day (n,), or of the last days only: 0 calm, 1 usual, 2 wild.
+    """Return the regime of each day (n,), or of the last days only: 0 calm, 1 usual, 2 wild.
 
     The tercile of the day's exponential mean variance within the coin's own last RANK_DAYS days; usual
     while fewer than RANK_MIN_DAYS are known. Cut with what was known that day: terciles cut afterwards make

@@ -34,17 +34,17 @@ class ForecastModel(Protocol):
 
     @property
     def name(self) -> str:
-        """One of `coincast_modelkit.models.MODELS`."""
+        """Return one of `coincast_modelkit.models.MODELS`."""
         ...
 
     @property
     def version(self) -> str:
-        """The artifact's version; empty for a model that needs none."""
+        """Return the artifact's version; empty for a model that needs none."""
         ...
 
     @property
     def max_horizon_days(self) -> int:
-        """The longest horizon that the model forecasts."""
+        """Return the longest horizon that the model forecasts."""
         ...
 
     @property
@@ -54,7 +54,7 @@ class ForecastModel(Protocol):
 
     @property
     def spec(self) -> FeatureSpec:
-        """The features that `prepare` must compute for it."""
+        """Return the features that `prepare` must compute for it."""
         ...
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:

@@ -44,7 +44,7 @@ class HarLine:
         return dict(zip(self.terms, (x - self.centre) * self.coefficients[anchor], strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists."""
+        """Return plain lists."""
         return {
             "terms": list(self.terms),
             "coefficients": self.coefficients.tolist(),

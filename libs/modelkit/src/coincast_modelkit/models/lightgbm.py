@@ -38,7 +38,7 @@ class Head:
     weights: Floats
 
     def predict(self, rows: Floats) -> Floats:
-        """Weighted output (n, A). A weight of zero skips its trees."""
+        """Return weighted output (n, A). A weight of zero skips its trees."""
         out = np.zeros((len(rows), len(self.anchors)))
         for j, (booster, weight) in enumerate(zip(self.boosters, self.weights, strict=True)):
             if weight:
@@ -179,5 +179,5 @@ def _load_head(folder: Path, kind: str, state: dict[str, Any]) -> Head:
 
 
 def _nearest(anchors: Sequence[int], horizon: int) -> int:
-    """Position of the anchor nearest in the logarithm of the horizon."""
+    """Return the position of the anchor nearest in the logarithm of the horizon."""
     return int(np.argmin(np.abs(np.log(np.asarray(anchors)) - np.log(horizon))))

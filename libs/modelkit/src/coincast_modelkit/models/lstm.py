@@ -62,7 +62,7 @@ class LstmModel:
         self._columns = [spec.names.index(name) for name in inputs]
 
     def raw(self, windows: Floats) -> tuple[Floats, Floats, Floats]:
-        """Uncorrected: corrections (n, A), scores (n, M), log widening (n, A) of windows (n, L, F)."""
+        """Return uncorrected corrections (n, A), scores (n, M), log widening (n, A) of windows (n, L, F)."""
         inputs = self.scaler(windows[:, -self.window_days :, self._columns])
         return network_outputs(self.network, inputs, len(self.form.anchors))
 
@@ -112,7 +112,7 @@ class LstmModel:
         return sorted(found, key=lambda a: -abs(a.contribution))[:top]
 
     def save(self, folder: Path) -> None:
-        """Two ONNX graphs, one JSON, one npz."""
+        """Write two ONNX graphs, one JSON and one npz."""
         (folder / ENCODER).write_bytes(self.network.encoder)
         (folder / HEAD).write_bytes(self.network.head)
         state = {
@@ -167,7 +167,7 @@ class LstmModel:
 
 
 def network_outputs(network: Sampler, inputs: Singles, anchors: int) -> tuple[Floats, Floats, Floats]:
-    """Corrections (n, A), scores (n, M) and log widening (n, A) of standardised windows (n, L, F)."""
+    """Return corrections (n, A), scores (n, M) and log widening (n, A) of standardised windows (n, L, F)."""
     samples = network.samples(inputs)
     mean = samples.mean(axis=0)
     own = samples[..., :anchors].std(axis=0)

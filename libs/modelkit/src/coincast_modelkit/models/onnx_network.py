@@ -26,7 +26,7 @@ class Scaler:
     spread: Floats
 
     def __call__(self, inputs: Floats) -> Singles:
-        """Standardised inputs (..., F) as float32; what is absent becomes the centre."""
+        """Return standardised inputs (..., F) as float32; what is absent becomes the centre."""
         z = (inputs - self.centre) / self.spread
         return np.clip(np.nan_to_num(z, nan=0.0, posinf=CUT, neginf=-CUT), -CUT, CUT).astype(np.float32)
 
@@ -52,7 +52,7 @@ class Network:
         self._encoder, self._head = _session(encoder), _session(head)
 
     def contexts(self, windows: Singles) -> Singles:
-        """Contexts (n, D) of standardised windows (n, L, F)."""
+        """Return contexts (n, D) of standardised windows (n, L, F)."""
         found: Singles = self._encoder.run(None, {self._encoder.get_inputs()[0].name: windows})[0]
         return found
 

@@ -123,7 +123,7 @@ def _standardised(candles: Candles, scale: Floats, horizon: int) -> Floats:
 
 
 def _spread(candles: Candles, scale: Floats) -> float:
-    """Root mean square of the coin's daily residuals, drawn to the usual one (ranges understate)."""
+    """Return the RMS of the coin's daily residuals, drawn to the usual one (ranges understate)."""
     found = np.minimum(_standardised(candles, scale, 1), 5.0)
     days = len(found)
     own = float(np.mean(found**2)) if days else 0.0
@@ -131,7 +131,7 @@ def _spread(candles: Candles, scale: Floats) -> float:
 
 
 def _sizes(candles: Candles, scale: Floats, horizon: int, spread: float) -> Floats:
-    """Absolute standardised returns at LEVELS (HALF + 1,): the coin's own, mixed with a Student t."""
+    """Return absolute standardised returns at LEVELS (HALF + 1,): the coin's own, mixed with a Student t."""
     found = _standardised(candles, scale, horizon)
     prior = spread * student_sizes(horizon)
     if len(found) < MIN_RESIDUALS:

@@ -49,7 +49,7 @@ class ResidualShape:
     agreeing: bool = True
 
     def quantiles(self, horizons: Sequence[int], regimes: Regimes) -> Floats:
-        """Standardised quantiles (n, H, Q) at PROBABILITIES in regimes (n,)."""
+        """Return standardised quantiles (n, H, Q) at PROBABILITIES in regimes (n,)."""
         upper = across_horizons(self.anchors, self.sizes, horizons)
         widths = across_horizons(self.anchors, self.regime_widths, horizons).T[regimes]
         both = np.concatenate([-upper[:, :0:-1], upper], axis=1)
@@ -60,7 +60,7 @@ class ResidualShape:
         return across_horizons(self.anchors, self.root_mean_square, horizons)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists."""
+        """Return plain lists."""
         return {
             "anchors": list(self.anchors),
             "sizes": self.sizes.tolist(),
@@ -119,7 +119,7 @@ def student_sizes(horizon: int) -> Floats:
 
 
 def _sizes(known: Floats) -> Floats:
-    """Quantiles of sizes (m,) at LEVELS, zero at the median, never falling."""
+    """Return quantiles of sizes (m,) at LEVELS, zero at the median, never falling."""
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import, and only fitting needs it
 
     tail = np.asarray(stdtrit(5.0, (1 + LEVELS) / 2))

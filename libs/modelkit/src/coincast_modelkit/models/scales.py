@@ -114,7 +114,7 @@ class LinearScale:
         return np.asarray(self.intercept + z @ self.weights)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """Return plain numbers."""
         return {
             "centre": self.centre.tolist(),
             "spread": self.spread.tolist(),
@@ -146,7 +146,7 @@ class Garch:
     prior_days: float = 120.0
 
     def to_json(self) -> dict[str, float]:
-        """Plain numbers."""
+        """Return plain numbers."""
         return asdict(self)
 
     def log_scales(self, squared: Floats, horizons: tuple[int, ...], rows: int) -> Floats:
@@ -179,7 +179,7 @@ class Garch:
 
 
 def _trailing_sum(x: Floats) -> Floats:
-    """Sum of the last LONG_RUN_DAYS rows, (n,)."""
+    """Return the sum of the last LONG_RUN_DAYS rows, (n,)."""
     total = np.concatenate([[0.0], np.cumsum(x)])
     start = np.maximum(np.arange(1, len(x) + 1) - LONG_RUN_DAYS, 0)
     return np.asarray(total[1:] - total[start])

@@ -77,12 +77,12 @@ class ScenarioLibrary:
 
     @cached_property
     def moves(self) -> Moves:
-        """The standardised moves of every origin whose MAX_DAYS days are over, absent coins filled."""
+        """Return the standardised moves of every origin whose MAX_DAYS days are over, absent coins filled."""
         return _borrowed(_standardised(self), self.coin_ids)
 
     @property
     def last_origin(self) -> dt.date | None:
-        """The newest day whose following MAX_DAYS days are all known; None where there is none."""
+        """Return the newest day whose following MAX_DAYS days are all known; None where there is none."""
         days = self.moves.origins
         return None if not len(days) else days[-1].astype(object)
 
@@ -158,7 +158,7 @@ class ScenarioLibrary:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over every array."""
+        """Return SHA-256 over every array."""
         found = hashlib.sha256("\n".join(self.coin_ids).encode())
         found.update(repr((self.anchors, str(self.days[:1]))).encode())
         for name in ("returns", "highs", "lows", "scales"):
@@ -204,7 +204,7 @@ class ScenarioWindow:
 
     @property
     def origins(self) -> Dates:
-        """The past days on which the paths begin, (S,)."""
+        """Return the past days on which the paths begin, (S,)."""
         return self.moves.origins
 
     def columns(self, coin_ids: Sequence[str]) -> Columns:

@@ -1,4 +1,4 @@
-"""Joint paths: today's calibrated distributions in the order in which past days fell."""
+"""Simulate joint paths: today's distributions in the rank order of past days (Schaake shuffle)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_modelkit.scenarios.library import MAX_DAYS, ScenarioWindow
 from coincast_modelkit.scenarios.record import RiskRecord
 from coincast_modelkit.scenarios.scales import day_scales, horizon_scales, spread_of
 
-# The horizons whose widths give the scales of the days between them, as in the library.
+# Horizons at which scales are forecast; those between them are interpolated, as in the library.
 SCALE_HORIZONS = (1, 3, 7, 14)
 
 
@@ -46,7 +46,7 @@ class JointPaths:
 
     @property
     def days(self) -> int:
-        """The number of days of each path."""
+        """Return the number of days of each path."""
         return int(self.closes.shape[1])
 
     def __len__(self) -> int:
@@ -129,7 +129,7 @@ def simulate_paths(window: ScenarioWindow, forecasts: Forecasts, days: int) -> J
 
 
 def _scales(forecasts: Forecasts, days: int) -> Floats:
-    """Scales of the return to every horizon, (n, days), from the widths at a few of them."""
+    """Return scales of the return to every horizon, (n, days), from the widths at a few of them."""
     anchors = [h for h in SCALE_HORIZONS if h in forecasts.horizons]
     anchors = anchors or list(forecasts.horizons)
     at = [forecasts.horizons.index(h) for h in anchors]

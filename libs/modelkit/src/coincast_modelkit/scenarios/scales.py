@@ -1,4 +1,4 @@
-"""Scales of a forecast: how wide the return to each horizon is, and how wide each single day on the way."""
+"""Scales of a forecast: the width of the return to each horizon, and of each single day on the way."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def day_scales(scales: Floats) -> Floats:
 
 
 def _at(quantiles: Floats, probabilities: Floats, level: float) -> Floats:
-    """Quantile at a level (...), linear between the stored probabilities."""
+    """Return the quantile at a level (...), linear between the stored probabilities."""
     right = int(np.clip(np.searchsorted(probabilities, level), 1, len(probabilities) - 1))
     share = (level - probabilities[right - 1]) / (probabilities[right] - probabilities[right - 1])
     return np.asarray(quantiles[..., right - 1] * (1 - share) + quantiles[..., right] * share)

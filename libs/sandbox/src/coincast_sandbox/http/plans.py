@@ -51,12 +51,12 @@ class ApiPlan:
 
     @property
     def terms(self) -> PlanTerms:
-        """The plan's row of the table."""
+        """Return the plan's row of the table."""
         return PLANS[self.name]
 
     @property
     def history_days(self) -> int:
-        """How many days back the plan sees; 0 is without end."""
+        """Return how many days back the plan sees; 0 is without end."""
         return self.terms.reach_days if self.reach_days is None else self.reach_days
 
     def check_key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> None:

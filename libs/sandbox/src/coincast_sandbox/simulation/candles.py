@@ -39,7 +39,7 @@ class DailyCandles:
 
     @property
     def last_day(self) -> int:
-        """The day of the newest candle, counted from 1970-01-01."""
+        """Return the day of the newest candle, counted from 1970-01-01."""
         return self.first_day + len(self.close) - 1
 
 

@@ -58,12 +58,12 @@ class Child:
 
     @property
     def name(self) -> str:
-        """The name for people."""
+        """Return the name for people."""
         return self.command.name
 
     @property
     def pid(self) -> int:
-        """Its process id, which is that of its group as well."""
+        """Return its process id, which is that of its group as well."""
         return self._process.pid
 
     @property

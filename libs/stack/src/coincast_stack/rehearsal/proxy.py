@@ -55,7 +55,7 @@ class HidingProxy(ThreadingHTTPServer):
 
     @property
     def base_url(self) -> str:
-        """The base URL for a CoinGecko client; it ends with /api/v3."""
+        """Return the base URL for a CoinGecko client; it ends with /api/v3."""
         return f"http://127.0.0.1:{self.server_address[1]}/api/v3"
 
 

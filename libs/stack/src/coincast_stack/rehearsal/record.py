@@ -58,17 +58,17 @@ class RehearsalRecord:
 
     @property
     def busiest_minute(self) -> int:
-        """The most calls in any minute."""
+        """Return the most calls in any minute."""
         return busiest_minute([call.at for call in self.calls])
 
     @property
     def refused_calls(self) -> int:
-        """Calls that the upstream refused because the plan's limit was reached."""
+        """Return calls that the upstream refused because the plan's limit was reached."""
         return sum(call.status == TOO_MANY for call in self.calls)
 
     @property
     def complete(self) -> bool:
-        """Whether there are prices and a forecast of every coin."""
+        """Return whether there are prices and a forecast of every coin."""
         return self.prices is not None and set(self.forecasts) == set(self.coins)
 
     def failures(self, allowance: float = 1.0) -> list[str]:

@@ -54,7 +54,7 @@ async def wait_until_ready(
 
 
 async def served_models(stack: Stack) -> set[str]:
-    """Models of which forecast-svc serves a version, as the gateway lists them."""
+    """Return models of which forecast-svc serves a version, as the gateway lists them."""
     _, body = await get(f"{stack.gateway_url}/forecasts/models")
     document = as_json(body)
     listed = document.get("models", []) if isinstance(document, dict) else []

@@ -40,7 +40,7 @@ class Slice:
 
     @cached_property
     def has_distribution(self) -> bool:
-        """Whether the model gives quantiles."""
+        """Return whether the model gives quantiles."""
         return bool(len(self)) and bool(np.isfinite(self.rows.quantiles).all())
 
     def quantile(self, probability: float) -> Floats:

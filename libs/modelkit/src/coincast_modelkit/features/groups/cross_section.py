@@ -54,7 +54,7 @@ def _market(name: str, doc: str, source: str) -> Feature:
 
 
 def _co_movement(c: Context) -> tuple[Floats, Floats, Floats]:
-    """Mean product with bitcoin's return, own and bitcoin's mean square, over BETA_DAYS."""
+    """Return the mean product with bitcoin's return, own and bitcoin's mean square, over BETA_DAYS."""
     lead = c.market.leader_return
     own = np.where(np.isnan(lead), np.nan, c.returns)
     mean = k.rolling_mean

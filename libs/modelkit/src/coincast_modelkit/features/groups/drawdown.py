@@ -51,7 +51,7 @@ def _worst(window: int) -> Feature:
 
 
 def _days_since_high(c: Context) -> Floats:
-    """Days since the highest close of 90 days, over 90."""
+    """Return days since the highest close of 90 days, over 90."""
     window = 90
     out = np.full(len(c.log_close), np.nan)
     if len(out) >= window:

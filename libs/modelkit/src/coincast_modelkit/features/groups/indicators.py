@@ -28,7 +28,7 @@ def sma(c: Context, window: int) -> Floats:
 
 
 def ema_memory(span: int) -> int:
-    """Rows that `ema` looks back."""
+    """Return rows that `ema` looks back."""
     return k.ewm_memory(1 - 2 / (span + 1))
 
 

@@ -60,7 +60,7 @@ def _rogers_satchell(c: Context) -> Floats:
 
 
 def _close_location(c: Context) -> Floats:
-    """Where the close lies in the day's range: -1 at the low, 1 at the high."""
+    """Return where the close lies in the day's range: -1 at the low, 1 at the high."""
     x = c.candles
     return k.ratio(2 * x.close - x.high - x.low, x.high - x.low)
 

@@ -143,7 +143,7 @@ def _log_daily(c: Context) -> Floats:
 
 
 def _autocorrelation(c: Context) -> Floats:
-    """First autocorrelation of returns over 60 days, uncentred."""
+    """Return the first autocorrelation of returns over 60 days, uncentred."""
     return k.ratio(k.rolling_mean(c.returns * k.shift(c.returns, 1), 60), k.rolling_mean(c.squared, 60))
 
 

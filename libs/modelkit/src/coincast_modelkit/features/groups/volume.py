@@ -30,7 +30,7 @@ def _surprise(fast: int, slow: int) -> Feature:
 
 
 def _signed_share(c: Context) -> Floats:
-    """Volume of rising less falling days over all volume, 14 days."""
+    """Return volume of rising less falling days over all volume, 14 days."""
     signed = np.sign(c.returns) * c.candles.volume
     return k.ratio(k.rolling_mean(signed, 14), k.rolling_mean(c.candles.volume, 14))
 
@@ -50,7 +50,7 @@ def _illiquidity(c: Context, window: int) -> Floats:
 
 
 def _with_volatility(c: Context) -> Floats:
-    """Correlation of log volume with absolute return over 30 days."""
+    """Return the correlation of log volume with absolute return over 30 days."""
     v = c.log_volume - k.rolling_mean(c.log_volume, 30)
     a = np.abs(c.returns) - k.rolling_mean(np.abs(c.returns), 30)
     return k.ratio(

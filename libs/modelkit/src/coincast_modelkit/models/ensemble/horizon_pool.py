@@ -80,7 +80,7 @@ class Scales:
         return np.where(np.isfinite(inputs.base)[:, None], stacked, np.nan)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the trees."""
+        """Return everything but the trees."""
         return {
             "horizon": self.horizon,
             "har": self.har.to_json(),
@@ -124,20 +124,20 @@ class Pool:
     outlook_factor: float
 
     def log_scale(self, members: Floats, regime: Any) -> Floats:
-        """Pooled log scale (n,) of members (n, M) in their regimes (n,)."""
+        """Return the pooled log scale (n,) of members (n, M) in their regimes (n,)."""
         return np.asarray((members * self.weights[regime]).sum(axis=1))
 
     def sizes_of(self, inputs: Inputs) -> Floats:
-        """Sizes (n, L) of the rows' regimes and weekdays."""
+        """Return sizes (n, L) of the rows' regimes and weekdays."""
         sizes = self.sizes[inputs.regime] * self.weekend[into_weekend(inputs.weekday)]
         return np.maximum.accumulate(sizes, axis=1)
 
     def outlook(self, members: Floats) -> Floats:
-        """Median of the log realised volatility over the horizon, (n,)."""
+        """Return the median of the log realised volatility over the horizon, (n,)."""
         return np.asarray(members[:, [MEMBERS.index(m) for m in OUTLOOK]].mean(axis=1) + self.outlook_offset)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """Return plain numbers."""
         return {
             "weights": self.weights.tolist(),
             "sizes": self.sizes.tolist(),

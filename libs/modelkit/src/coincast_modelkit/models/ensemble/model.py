@@ -75,7 +75,7 @@ class EnsembleModel:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The names of what is pooled, in the order of the weights."""
+        """Return the names of what is pooled, in the order of the weights."""
         return MEMBERS if self.rnn is None else (*MEMBERS, RNN)
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
