@@ -84,13 +84,13 @@ def test_a_port_in_use_is_one_line_and_code_2(start):
 
 def test_it_waits_for_a_dependency_that_comes_later(start):
     process = start(fail_warm_ups=2)
-    assert line_with(process, "not ready yet")["reason"] == "Redis is not there yet."
+    assert line_with(process, "not_ready_yet")["reason"] == "Redis is not there yet."
     line_with(process, "serving")
 
 
 def test_a_signal_ends_it_while_it_waits(start):
     process = start(fail_warm_ups=100)
-    line_with(process, "not ready yet")
+    line_with(process, "not_ready_yet")
     process.terminate()
     assert process.wait(timeout=5) == 0
 

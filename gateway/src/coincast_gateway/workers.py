@@ -77,7 +77,7 @@ class Supervisor:
         process = worker.process
         if process.is_alive() or self._stopping:
             return worker
-        log.error("a worker died", pid=process.pid, exit_code=process.exitcode)
+        log.error("worker_died", pid=process.pid, exit_code=process.exitcode)
         if not worker.up.value and not (worker.stands_in and self._any_serves()):
             # Another would fare no better, and an open port that nobody answers helps nobody.
             code = process.exitcode or 1

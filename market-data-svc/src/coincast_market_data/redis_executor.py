@@ -146,7 +146,7 @@ class RedisExecutor:
         self._count(what, reason)
         if not self.up:
             return
-        log.warning("redis does not answer; going on without it", operation=what, reason=reason)
+        log.warning("redis_unavailable", operation=what, reason=reason)
         self.up = False
         if self._fall is not None and not self._fall.done():
             self._fall.set_result(None)
@@ -161,7 +161,7 @@ class RedisExecutor:
                 break
             pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
         self.up = True
-        log.info("redis answers again")
+        log.info("redis_available")
 
     async def _answers(self) -> bool:
         if self._probe is None:

@@ -167,7 +167,7 @@ async def refresh_forever(ring: ApiKeyCache, store: KeyStore, clock: Clock) -> N
             await refreshed(ring, store, clock)
         except Unavailable as error:
             if not failing:
-                log.warning("keys are not refreshed for now", reason=error.message)
+                log.warning("keys_not_refreshed", reason=error.message)
             failing = True
         else:
             failing = False

@@ -91,7 +91,7 @@ class TrendStore:
                 pipe.expire(tier.key, tier.kept_seconds)
                 await pipe.execute()
         except (RedisError, OSError) as error:
-            log.debug("a health sample is kept in memory only", reason=str(error))
+            log.debug("health_sample_not_shared", reason=str(error))
 
     async def read(self, hours: float) -> dict[str, Any]:
         """A regular grid over the last hours: a sample a step, null where there was none."""
@@ -160,5 +160,5 @@ async def sample_forever(store: TrendStore, take: Any, *, interval_seconds: floa
         try:
             await store.add(await take())
         except Exception:
-            log.exception("a health sample failed")
+            log.exception("health_sample_failed")
         await asyncio.sleep(interval_seconds)

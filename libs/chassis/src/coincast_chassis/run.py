@@ -77,7 +77,7 @@ async def _warm_until_serving(server: GrpcServer, stopped: asyncio.Event) -> Non
         try:
             warming.result()
         except CoincastError as error:
-            log.warning("not ready yet", reason=error.message, retry_seconds=pause_seconds)
+            log.warning("not_ready_yet", reason=error.message, retry_seconds=pause_seconds)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), pause_seconds)
             pause_seconds = min(pause_seconds * 2, 10.0)
@@ -109,5 +109,5 @@ async def serve(
         app = await build(settings, stack)
         async with _started(app, settings) as server:
             await server.warm()
-            log.debug("serving in process", name=name, address=server.address)
+            log.debug("serving_in_process", name=name, address=server.address)
             yield server.address

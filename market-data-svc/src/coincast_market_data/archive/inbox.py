@@ -79,11 +79,9 @@ class Inbox:
             self._pass_by_unless_gone(order)
             return
         except (CoincastError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("candles that were handed over cannot be taken", order=order.name, reason=str(error))
+            log.warning("inbox_candles_refused", order=order.name, reason=str(error))
             reports = [FileReport(ORDER, refused=str(error))]
-        log.info(
-            "took candles that were handed over", files=len(reports), added=sum(r.added for r in reports)
-        )
+        log.info("inbox_candles_taken", files=len(reports), added=sum(r.added for r in reports))
         if wanted:
             body = orjson.dumps([asdict(report) for report in reports])
             replace_file(order / REPORT, lambda file: file.write(body))

@@ -244,7 +244,7 @@ class Archive:
             return tuple(read_candles(path))
         except UnreadableArchive as error:
             # Kept for a person to look at; the days are fetched again.
-            log.warning("archive file cannot be read and is set aside", path=str(path), reason=str(error))
+            log.warning("archive_file_set_aside", path=str(path), reason=str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="unreadable").inc()
             if self.is_writer:
                 path.replace(path.with_suffix(".unreadable"))
@@ -259,7 +259,7 @@ class Archive:
                 await asyncio.to_thread(submit_candles, self._root, *key, candles)
         except OSError as error:
             # A full disk costs the archive, not the reply: what was fetched is served from memory.
-            log.warning("archive cannot be written", coin=key[0], reason=str(error))
+            log.warning("archive_not_written", coin=key[0], reason=str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
         else:
             metrics.ARCHIVE_WRITES.labels(outcome="ok").inc()

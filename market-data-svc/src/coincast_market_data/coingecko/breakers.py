@@ -58,4 +58,4 @@ class Breakers:
         metrics.BREAKER_STATE.labels(breaker=name).set(STATE_NUMBERS[to])
         metrics.BREAKER_TRANSITIONS.labels(breaker=name, to=to, reason=self._kinds[name]).inc()
         self._opened[name] += to == OPEN
-        log.warning("breaker moved", breaker=name, before=before, to=to, reason=self._reasons[name])
+        log.warning("breaker_state_changed", breaker=name, before=before, to=to, reason=self._reasons[name])

@@ -186,7 +186,7 @@ class ResilientUpstream:
                 raise
             while task.uncancel():
                 pass
-            log.warning("a fetch was cut off from inside", path=request.path, exc_info=error)
+            log.warning("fetch_cancelled_internally", path=request.path, exc_info=error)
             raise Timeout(f"the call for {request.path} was cut off") from error
 
     async def aclose(self) -> None:

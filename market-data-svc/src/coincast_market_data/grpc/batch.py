@@ -46,6 +46,6 @@ async def _one(number: int, question: pb.PricesQuestion, answer: ServedValue) ->
         except CoincastError as known:
             error = known
         except Exception:
-            log.exception("a question failed")
+            log.exception("batch_item_failed")
             error = CoincastError(f"Internal error; the logs have it under request id {request_id}.")
         return pb.PricesAnswer(question=number, error=to_item_error(error))

@@ -186,9 +186,7 @@ class GapFiller:
             if self.reach_days <= FREE_REACH_DAYS:
                 raise
             # The plan was taken for larger than it is: learnt from the refusal, once.
-            log.warning(
-                "the plan does not reach back so far", reason=error.message, reach_days=FREE_REACH_DAYS
-            )
+            log.warning("history_beyond_plan", reason=error.message, reach_days=FREE_REACH_DAYS)
             self.reach_days = FREE_REACH_DAYS
             return await self._fill_once(coin, currency, first, priority)
 

@@ -109,8 +109,8 @@ async def every(seconds: float, step: Callable[[], Awaitable[None]], *, at_once:
         try:
             await step()
         except CoincastError as error:
-            log.info("a step behind the callers failed", reason=error.message)
+            log.info("background_step_failed", reason=error.message)
         except Exception:
             # A loop that dies in silence would leave stale prices behind; it must go on and be seen.
-            log.exception("a step behind the callers broke")
+            log.exception("background_step_crashed")
         await asyncio.sleep(seconds)

@@ -66,7 +66,8 @@ class CacheWarmer:
         """
         if self._settings.upstream == UpstreamName.SANDBOX:
             log.warning(
-                "MARKET_UPSTREAM=sandbox: every figure is replayed or invented, none is a price of today"
+                "sandbox_upstream",
+                note="every figure is replayed or simulated, none is a current price",
             )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):

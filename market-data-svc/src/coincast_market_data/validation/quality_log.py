@@ -85,7 +85,7 @@ class QualityLog:
         try:
             self._kept = await asyncio.to_thread(merge_into_file, self._path, new, self._max_coins)
         except OSError as error:
-            log.warning("the record of bad data cannot be kept", reason=str(error))
+            log.warning("quality_log_not_written", reason=str(error))
             for key, later in self._new.items():
                 new[key] = added(new[key], later) if key in new else later
             self._new = new

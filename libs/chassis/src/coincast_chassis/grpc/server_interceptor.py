@@ -181,8 +181,8 @@ async def _refuse(path: str, servicer_context: Context, error: Exception) -> Non
     if isinstance(error, TimeoutError):
         error = Timeout("The deadline passed before there was an answer.")
     if isinstance(error, CoincastError) and error.kind != "internal":
-        log.info("call refused", method=path, kind=error.kind, field=error.field, message=error.message)
+        log.info("call_refused", method=path, kind=error.kind, field=error.field, message=error.message)
         await servicer_context.abort(status_of(error), error.message[:1000], trailers_of(error))
-    log.error("call failed", method=path, exc_info=error)
+    log.error("call_failed", method=path, exc_info=error)
     unknown = CoincastError(f"Internal error; the logs have it under request id {context.request_id()}.")
     await servicer_context.abort(grpc.StatusCode.INTERNAL, unknown.message, trailers_of(unknown))
