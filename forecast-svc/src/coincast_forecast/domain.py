@@ -104,6 +104,8 @@ class HorizonRecord:
     crps_skill_percent: float | None = None
     coverage_80_percent: float | None = None
     coverage_95_percent: float | None = None
+    coverage_80_standard_error: float | None = None
+    independent_periods: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

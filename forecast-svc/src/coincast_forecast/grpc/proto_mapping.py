@@ -234,6 +234,8 @@ def record_message(record: domain.Record | None) -> pb.Record | None:
                 crps_skill_percent=h.crps_skill_percent,
                 coverage_80_percent=h.coverage_80_percent,
                 coverage_95_percent=h.coverage_95_percent,
+                coverage_80_standard_error=h.coverage_80_standard_error,
+                independent_periods=h.independent_periods,
             )
             for h in record.horizons
         ],

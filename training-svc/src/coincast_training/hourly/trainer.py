@@ -44,6 +44,7 @@ from coincast_training.hourly.walk import (
 from coincast_training.pipeline.artifact import library_versions
 from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.lock import model_lock
+from coincast_training.pipeline.metrics import coverage_error
 from coincast_training.pipeline.odd_coins import without_odd_hours
 from coincast_training.ports import HourlyHistory, HourlyHistorySource
 from coincast_training.registry.registry import Registry
@@ -128,6 +129,8 @@ def measure_hours(table: HourlyTable, walk: Walk, *, measured_at: float) -> Reco
         base = crps(returns[some], np.exp(gaussian[coin[some], row[some], j]), GAUSSIAN_SIZES)
         miss = float(np.mean(np.abs(np.expm1(-returns)))) * 100
         days.append(table.closes_at[row])
+        inside = np.abs(returns) <= scale * sizes[:, int(np.argmin(np.abs(LEVELS - 0.8)))]
+        standard_error, independent = coverage_error(inside, table.closes_at[row].astype(np.int64) // h)
         horizons.append(
             HorizonRecord(
                 horizon_days=0,
@@ -139,6 +142,8 @@ def measure_hours(table: HourlyTable, walk: Walk, *, measured_at: float) -> Reco
                 crps_skill_percent=100 * (1 - float(own.mean() / base.mean())),
                 coverage_80_percent=_coverage(returns, scale, sizes, 0.8),
                 coverage_95_percent=_coverage(returns, scale, sizes, 0.95),
+                coverage_80_standard_error=standard_error,
+                independent_periods=independent,
             )
         )
     every = np.concatenate(days).astype("datetime64[D]")

@@ -14,6 +14,8 @@ from coincast_training.trainers.base import WalkForward
 
 Floats = NDArray[np.float64]
 MIN_SIGMA = 1e-6
+# Fewer periods give no standard error worth quoting.
+MIN_PERIODS = 5
 
 
 def rows(forecast: WalkForward, chosen: NDArray[np.bool_]) -> WalkForward:
@@ -50,6 +52,8 @@ def measure(forecast: WalkForward, panel: Panel, *, measured_at: float) -> Recor
 def _measure_horizon(forecast: WalkForward, panel: Panel, horizon: int) -> HorizonRecord:
     error, walk = losses.absolute_error(forecast), losses.random_walk_error(forecast)
     actual = losses.actual_prices(forecast)
+    periods = forecast.origins.astype("datetime64[D]").astype(np.int64) // horizon
+    standard_error, independent = coverage_error(is_inside(forecast, 80), periods)
     return HorizonRecord(
         horizon_days=horizon,
         forecasts=len(forecast),
@@ -60,15 +64,45 @@ def _measure_horizon(forecast: WalkForward, panel: Panel, horizon: int) -> Horiz
         crps_skill_percent=_crps_skill(forecast, panel, horizon),
         coverage_80_percent=coverage_percent(forecast, 80),
         coverage_95_percent=coverage_percent(forecast, 95),
+        coverage_80_standard_error=standard_error,
+        independent_periods=independent,
     )
 
 
 def coverage_percent(forecast: WalkForward, level_percent: float) -> float | None:
     """Return the share of outcomes inside the central interval, in percent."""
+    return _mean(100.0 * is_inside(forecast, level_percent))
+
+
+def is_inside(forecast: WalkForward, level_percent: float) -> NDArray[np.bool_]:
+    """Return whether each outcome lies inside the central interval."""
     tail = (1 - level_percent / 100) / 2
     lower, upper = losses.quantile_at(forecast, tail), losses.quantile_at(forecast, 1 - tail)
-    inside = (forecast.actual_log_returns >= lower) & (forecast.actual_log_returns <= upper)
-    return _mean(100.0 * inside)
+    return np.asarray((forecast.actual_log_returns >= lower) & (forecast.actual_log_returns <= upper))
+
+
+def coverage_error(inside: NDArray[np.bool_], periods: NDArray[np.int64]) -> tuple[float | None, int | None]:
+    """Return the standard error of a coverage in points, and how many periods it rests on.
+
+    Coins move together and targets of one period overlap, so what counts is the number of periods of the
+    horizon's length. Targets reach into the next period, which Newey and West's estimate with one lag allows
+    for.
+
+    Args:
+        inside: Whether each outcome lies in its interval (n,).
+        periods: The period that each forecast was made in (n,).
+    """
+    if not len(inside):
+        return None, None
+    _, at = np.unique(periods, return_inverse=True)
+    means = np.bincount(at, weights=100.0 * inside) / np.bincount(at)
+    count = len(means)
+    if count < MIN_PERIODS:
+        return None, count
+    centred = means - means.mean()
+    variance = float(centred @ centred) / count
+    neighbours = float(centred[1:] @ centred[:-1]) / count
+    return float(np.sqrt((variance + max(neighbours, 0.0)) / (count - 1))), count
 
 
 def _mase(forecast: WalkForward, panel: Panel, error: Floats) -> float | None:
