@@ -17,6 +17,7 @@ ON_NOTHING = (
     "market_upstream_calls",
     "market_hot_prices",
     "market_memory",
+    "price_streams",
     "features_speed",
     "hourly_speed",
     "models_speed",

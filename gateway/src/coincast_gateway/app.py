@@ -193,6 +193,7 @@ async def build(
         checks=request_checks(settings),
         usage=usage,
         bounds=Bounds(settings.max_in_flight, settings.max_url_bytes, settings.body_seconds),
+        open_streams=lambda: services.streams.open_count,
     )
     return Gateway(with_cors(edge, settings.cors_origins), edge, draining)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -63,6 +64,8 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
             ]
             yield mk.WatchPricesResponse(event_id=event_id, prices=prices, errors=errors)
             yield mk.WatchPricesResponse(event_id=event_id, heartbeat=True)
+        while self.script.hold_streams:  # noqa: ASYNC110 - a flag that the test clears
+            await asyncio.sleep(0.05)
 
     @staticmethod
     def _price(coin_id: str, currency: str) -> dict[str, Any]:

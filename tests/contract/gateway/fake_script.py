@@ -48,6 +48,8 @@ class Script:
 
     error: CoincastError | None = None
     delay_seconds: float = 0.0
+    # Set where streams stay open after their events.
+    hold_streams: bool = False
     calls: list[Any] = field(default_factory=list)
 
     def asked(self, kind: type[Asked]) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import httpx2
@@ -42,6 +43,21 @@ async def test_failure_before_the_first_event_has_its_status() -> None:
     assert reply.status_code == 503
     assert reply.headers["retry-after"] == "5"
     assert bad.status_code in {400, 404, 422}
+
+
+async def test_open_streams_leave_room_for_other_requests() -> None:
+    async with (
+        world(max_in_flight=3) as there,
+        httpx2.AsyncClient(base_url=there.url, trust_env=False) as client,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        there.market.script.hold_streams = True
+        for _ in range(8):
+            stream = await stack.enter_async_context(client.stream("GET", "/prices/stream?ids=bitcoin"))
+            assert stream.status_code == 200
+            await anext(stream.aiter_bytes())
+        assert (await client.get("/prices?ids=bitcoin")).status_code == 200
+        there.market.script.hold_streams = False
 
 
 async def test_client_yields_each_change() -> None:

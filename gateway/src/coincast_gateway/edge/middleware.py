@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -84,7 +84,10 @@ class EdgeMiddleware:
         bounds: Bounds,
         checks: RequestChecks,
         usage: UsageRecorder,
+        open_streams: Callable[[], int] = lambda: 0,
     ) -> None:
+        # Streams of events have a limit of their own: they stay open for hours and cost little meanwhile.
+        self._open_streams = open_streams
         self._app = app
         self._metrics = metrics
         self._authenticator = authenticator
@@ -208,8 +211,9 @@ class EdgeMiddleware:
             most = f"at most {self._bounds.max_url_bytes} bytes"
             return Problem(URI_TOO_LONG, f"Path and query are {length} bytes long.", allowed=most)
         # Probes must be answered when nothing else is, or an overload is taken for a death.
-        if self._in_flight >= self._bounds.max_in_flight and not scope["path"].startswith("/health"):
-            detail = f"{self._in_flight} requests are being answered already."
+        answering = self._in_flight - self._open_streams()
+        if answering >= self._bounds.max_in_flight and not scope["path"].startswith("/health"):
+            detail = f"{answering} requests are being answered already."
             return Problem(OVERLOADED, detail, retry_after_seconds=1.0)
         return None
 
