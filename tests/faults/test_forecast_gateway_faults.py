@@ -132,3 +132,49 @@ async def test_kill_9_of_one_of_two_replicas_is_not_seen_through_the_gateway(tmp
     print(f"{clients.answered - before} after, errors {errors or 0}, served by {dict(clients.served_by)}")
     assert errors == {}
     assert set(clients.served_by) == {"lightgbm"}
+
+
+async def test_kill_9_of_the_only_replica_under_20_callers_costs_at_most_a_second_of_errors(
+    tmp_path: Path,
+) -> None:
+    """The gateway answers with the last forecasts it gave, as stale and with the reason, until it is back."""
+    root = tmp_path / "artifacts"
+    move(root, production=write_version(root, tiny_lightgbm(1)))
+    paths = [f"/forecasts?ids={coin}&days={days}&model=lightgbm" for coin in COINS[:4] for days in (1, 7)]
+    loop = asyncio.get_running_loop()
+    replies: list[tuple[float, int, bool]] = []
+
+    async def call(url: str, number: int) -> None:
+        async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+            for turn in range(number, 10**9):
+                reply = await http.get(paths[turn % len(paths)])
+                stale = reply.status_code == 200 and all(each["stale"] for each in reply.json()["forecasts"])
+                replies.append((loop.time(), reply.status_code, stale))
+                await asyncio.sleep(0.02)
+
+    async with contextlib.AsyncExitStack() as stack:
+        market = await stack.enter_async_context(market_server(FakeMarket()))
+        replica = await stack.enter_async_context(
+            forecast_process(market, root, tmp_path / "spool", replica="replica-1")
+        )
+        url = await stack.enter_async_context(gateway(market, replica.address, tmp_path / "gateway.log"))
+        async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+            for path in paths:
+                assert (await http.get(path)).status_code == 200
+        callers = [asyncio.create_task(call(url, number)) for number in range(20)]
+        await asyncio.sleep(2)
+        killed_at = loop.time()
+        replica.child.kill()
+        await asyncio.sleep(8)
+        for caller in callers:
+            caller.cancel()
+        ended = await asyncio.gather(*callers, return_exceptions=True)
+    after = [each for each in replies if each[0] >= killed_at]
+    errors = [at - killed_at for at, status, _ in after if status != 200]
+    stale = sum(each[2] for each in after)
+    last = max(errors, default=0.0)
+    print(f"\nkill -9 of the only replica under 20 callers: {len(after)} replies after, {stale} stale,")
+    print(f"{len(errors)} errors, the last {last:.2f} s after the kill")
+    assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+    assert stale > 100
+    assert last <= 1.0
