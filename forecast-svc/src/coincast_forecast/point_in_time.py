@@ -1,7 +1,7 @@
 """Forecasts of past days, made from what was known at the close of the day.
 
 Candles are those that were stored then, versions those that learnt from no later day, and `auto` selects
-without live scores, which are of later days. Nothing is logged, since nobody was served it then.
+without live scores, which are of later days. Such forecasts are not logged, since they were not served then.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
             self._on_up()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let nobody in any more, then wait for who came last: a new connection has a request on its way."""
+        """Stop accepting connections, then wait so that newly accepted ones can send their request."""
         for server in self.servers:
             server.close()
         if not self.force_exit:

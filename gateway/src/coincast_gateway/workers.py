@@ -67,7 +67,7 @@ class Supervisor:
         return self._exit_code
 
     def _started(self, *, stands_in: bool) -> Worker:
-        # Shared memory without a lock: whoever dies holding one would take the supervisor with it.
+        # Shared memory without a lock: a process that dies holding one would block the supervisor.
         up = self._context.RawValue(ctypes.c_bool, False)
         process = self._context.Process(target=work, args=(self._settings, self._listener, up))
         process.start()
@@ -79,7 +79,7 @@ class Supervisor:
             return worker
         log.error("worker_died", pid=process.pid, exit_code=process.exitcode)
         if not worker.up.value and not (worker.stands_in and self._any_serves()):
-            # Another would fare no better, and an open port that nobody answers helps nobody.
+            # Do not restart a worker that never became ready; exit instead of holding the port.
             code = process.exitcode or 1
             self._exit_code = code if code > 0 else 128 - code
             self._stopping = True

@@ -55,7 +55,14 @@ class KeyRecord:
             name, per_minute, created_at = fields["name"], int(fields["per_minute"]), fields["created_at"]
             per_month = int(fields.get("per_month", 0))
             scopes = frozenset(fields["scopes"])
-            record = cls(name, digest, scopes, float(created_at), per_minute, per_month)
+            record = cls(
+                name=name,
+                digest=digest,
+                scopes=scopes,
+                created_at=float(created_at),
+                per_minute=per_minute,
+                per_month=per_month,
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"It has no good {error}.") from error
         if not isinstance(name, str) or not NAME.match(name) or not record.scopes <= SCOPE_GRANTS["admin"]:
@@ -69,7 +76,7 @@ def digest_of(key: str) -> str:
 
 
 class ApiKeyCache:
-    """Every key, by digest, as of the last refresh. A look-up asks nobody and keeps nothing."""
+    """Every key, by digest, as of the last refresh. A look-up is local and stores nothing."""
 
     def __init__(self) -> None:
         self._records: dict[str, KeyRecord] = {}
@@ -97,9 +104,9 @@ class KeyStore:
         self._redis = client
 
     async def all(self) -> list[KeyRecord]:
-        """Every key. Raises what the client raises: who checks access must not guess.
+        """Return every key. The client's errors are raised, since access must not be guessed.
 
-        A record that cannot be read is left out and counted: its key lets nobody in, the others still do.
+        A record that cannot be read is left out and counted: its key is invalid, the others remain valid.
         """
         rows: Any = await self._redis.hgetall(REDIS_KEY)
         if not isinstance(rows, dict):

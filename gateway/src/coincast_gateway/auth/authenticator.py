@@ -30,7 +30,7 @@ class Policy:
     key_per_minute: int
     address_per_minute: int
     trusted_proxies: tuple[Network, ...] = ()
-    # For how long the last known keys still count while Redis does not answer; then nobody gets in.
+    # How long the last known keys are valid while Redis does not answer; then all keys are refused.
     keys_good_seconds: float = 60.0
     # The administrator's token of a gateway without keys; empty where there is none.
     admin_token: str = ""
@@ -128,7 +128,14 @@ class Authenticator:
                 wait_reason=reason,
                 month_limit=record.per_month,
             )
-        return AuthResult("anonymous", self._policy.anonymous, headers, wait, invalid_key, keys_unavailable)
+        return AuthResult(
+            caller="anonymous",
+            scopes=self._policy.anonymous,
+            headers=headers,
+            wait_seconds=wait,
+            invalid_key=invalid_key,
+            keys_unavailable=keys_unavailable,
+        )
 
     def _identify(self, scope: Scope) -> tuple[KeyRecord | None, bool, bool]:
         """(the key's record, whether a key was shown that is not known, whether keys cannot be checked)."""

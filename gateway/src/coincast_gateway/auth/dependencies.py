@@ -45,7 +45,7 @@ class requires:  # noqa: N801 - reads as a verb where it is declared
         if self.scope in result.scopes:
             return result
         if result.keys_unavailable:
-            detail = "API keys cannot be checked at present; nobody is let in until they can."
+            detail = "API keys cannot be checked at present; requests are refused until they can."
             raise ProblemException(Problem(UNAVAILABLE, detail, field="X-API-Key", retry_after_seconds=2.0))
         if result.caller != "anonymous":
             detail = f"The key {result.caller!r} lacks the scope {self.scope!r}."

@@ -1,4 +1,4 @@
-"""The gate as the settings want it; refuses to start where it would let everyone in unawares."""
+"""Build the authenticator; fail startup if the API would be exposed unintentionally."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The ages in a response body: where they stand, and the body with its ages at a later moment.
 
 A cached body says `age_seconds` as of its rendering. Sent again after 20 s it would pass old data off as new,
-so the ages are written anew at the moment of sending.
+so the ages are computed again at the moment of sending.
 """
 
 from __future__ import annotations

@@ -156,7 +156,14 @@ class CachedResponse(Response):
         ]
         if encoding != IDENTITY:
             whole.append((b"content-encoding", encoding.encode()))
-        return EncodedVariant(tick, body, whole, shared, lines(whole), lines(shared))
+        return EncodedVariant(
+            tick=tick,
+            body=body,
+            whole=whole,
+            not_modified=shared,
+            whole_lines=lines(whole),
+            not_modified_lines=lines(shared),
+        )
 
     def _cache_control(self) -> bytes:
         if self.rendered.fresh_seconds <= 0:

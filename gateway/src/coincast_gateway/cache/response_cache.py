@@ -61,7 +61,7 @@ class ResponseCache:
         self._clock = clock
         self._private = private
         self._shared = shared
-        self.hits = self.asked = self.made = 0
+        self.hits = self.misses = self.made = 0
 
     def __len__(self) -> int:
         return len(self._responses)
@@ -103,7 +103,7 @@ class ResponseCache:
         if cached is not None and cached.fresh_until > self._clock.monotonic():
             self.hits += 1
             return cached
-        self.asked += 1
+        self.misses += 1
         return await self._flights.do(request.key, lambda: self._render(request))
 
     async def _render(self, request: CacheRequest) -> CachedResponse:

@@ -36,19 +36,19 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def obey(asked: argparse.Namespace, url: str) -> None:
-    """Do it."""
+async def run(options: argparse.Namespace, url: str) -> None:
+    """Run the command on the store of keys."""
     client = open_redis(url, timeout_seconds=2.0)
     store = KeyStore(client)
     try:
-        if asked.verb == "create":
-            limits = {"per_minute": asked.per_minute, "per_month": asked.per_month}
-            key = await store.create(asked.name, asked.scope, **limits)
-            sys.stderr.write(f"The key of {asked.name} ({asked.scope}); it is not shown again:\n")
+        if options.verb == "create":
+            limits = {"per_minute": options.per_minute, "per_month": options.per_month}
+            key = await store.create(options.name, options.scope, **limits)
+            sys.stderr.write(f"The key of {options.name} ({options.scope}); it is not shown again:\n")
             sys.stdout.write(f"{key}\n")
-        elif asked.verb == "revoke":
-            await store.revoke(asked.name)
-            sys.stderr.write(f"The key of {asked.name} is revoked.\n")
+        elif options.verb == "revoke":
+            await store.revoke(options.name)
+            sys.stderr.write(f"The key of {options.name} is revoked.\n")
         else:
             usage = UsageRecorder(client, SystemClock())
             await usage.flush()
@@ -62,10 +62,10 @@ async def obey(asked: argparse.Namespace, url: str) -> None:
 
 
 def main() -> None:
-    """Ends with 2 and one line where it cannot be done."""
-    asked = arguments()
+    """Run the command; exit with one line on stderr if it cannot be done."""
+    options = arguments()
     try:
-        asyncio.run(obey(asked, load_settings(Settings).redis_url))
+        asyncio.run(run(options, load_settings(Settings).redis_url))
     except CoincastError as error:
         sys.exit(f"coincast-keys: {error.message}")
     except (RedisError, OSError) as error:

@@ -117,7 +117,7 @@ class PriceRequestBatcher:
         loop.call_later(WAIT_SECONDS, self._hear, call)
 
     def _hear(self, call: asyncio.Task[None]) -> None:
-        """It has an answer, or is slow: nobody waits for it any more."""
+        """Stop waiting for a call that has an answer or is slow."""
         self._young.discard(call)
         if self._waiting and not self._young:
             self._leave()

@@ -7,8 +7,8 @@ from starlette.middleware.cors import CORSMiddleware
 from coincast_gateway.asgi_types import App, Receive, Scope, Send, header
 from coincast_gateway.coingecko_compat.routes import PREFIX
 
-ASKED = ("authorization", "content-type", "idempotency-key", "x-api-key", "x-request-id")
-SHOWN = ("age", "etag", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id")
+REQUEST_HEADERS = ("authorization", "content-type", "idempotency-key", "x-api-key", "x-request-id")
+EXPOSED_HEADERS = ("age", "etag", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id")
 
 
 class CorsMiddleware:
@@ -23,8 +23,8 @@ class CorsMiddleware:
             app,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=ASKED,
-            expose_headers=SHOWN,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
             max_age=3600,
         )
 

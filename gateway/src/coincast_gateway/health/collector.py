@@ -58,7 +58,7 @@ class Collector:
         recent: LatencyWindow,
         workers: int = 1,
     ) -> None:
-        self._asked: list[tuple[MonitoredService, Callable[[Any, dict[str, Any]], Component]]] = [
+        self._services: list[tuple[MonitoredService, Callable[[Any, dict[str, Any]], Component]]] = [
             (market, market_component),
             (forecasting, forecast_component),
             (training, training_component),
@@ -70,9 +70,9 @@ class Collector:
         self._watch = ProcessWatch()
 
     async def components(self) -> list[Component]:
-        """Every part. Whoever does not answer in time is down; the others are told all the same."""
-        asked = [self._service(service, read) for service, read in self._asked]
-        return [self._own(), *await asyncio.gather(*asked, self._redis_component())]
+        """Return every component; one that does not answer in time is down, the others are still reported."""
+        calls = [self._service(service, read) for service, read in self._services]
+        return [self._own(), *await asyncio.gather(*calls, self._redis_component())]
 
     async def document(self) -> dict[str, Any]:
         """The whole picture."""
@@ -117,7 +117,7 @@ class Collector:
 
     def _own(self) -> Component:
         process = process_figures(self._watch.read())
-        asked = self._hot.hits + self._hot.asked
+        lookups = self._hot.hits + self._hot.misses
         error_share, since_seconds = self._recent.recent_errors()
         figures = {
             "response_times": percentiles_ms(self._recent.seconds),
@@ -127,10 +127,10 @@ class Collector:
             "requests_total": self._recent.requests,
             "server_errors_total": self._recent.failures,
             "hot_cache": {
-                "hit_rate": round(self._hot.hits / asked, 4) if asked else None,
+                "hit_rate": round(self._hot.hits / lookups, 4) if lookups else None,
                 "entries": len(self._hot),
                 "size_bytes": self._hot.size_bytes,
-                "shared_requests": self._hot.asked - self._hot.made,
+                "shared_requests": self._hot.misses - self._hot.made,
             },
             "process": process,
             "workers": self._workers,

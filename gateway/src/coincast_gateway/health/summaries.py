@@ -39,7 +39,7 @@ def market_component(status: market_pb2.GetStatusResponse, process: dict[str, An
 def hit_rates(status: market_pb2.GetStatusResponse) -> dict[str, float | None]:
     """Share of look-ups that each cache layer answered; null before the first."""
     layers = {layer.layer: (layer.hits, layer.hits + layer.misses) for layer in status.cache_layers}
-    return {name: round(hits / asked, 4) if asked else None for name, (hits, asked) in layers.items()}
+    return {name: round(hits / lookups, 4) if lookups else None for name, (hits, lookups) in layers.items()}
 
 
 def forecast_component(status: forecast_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:

@@ -110,7 +110,14 @@ class HttpUpstream:
             raise error_from_reply(status, body, headers, self._clock.now()) from reply
         paging = {name: headers[name] for name in PAGING_HEADERS if name in headers}
         took = time.monotonic() - started
-        return UpstreamReply(document, body, self._clock.now(), took, paging, cached_seconds(headers))
+        return UpstreamReply(
+            document=document,
+            raw=body,
+            received_at=self._clock.now(),
+            seconds=took,
+            headers=paging,
+            cached_seconds=cached_seconds(headers),
+        )
 
     async def _get(self, request: UpstreamRequest) -> tuple[int, Mapping[str, str], bytes]:
         plan = self._plan.current

@@ -110,7 +110,7 @@ class JobBody(Body):
         str,
         Field(
             pattern=r"^([A-Za-z0-9_.\-]{1,64})?$",
-            description="Retrain this lineage; empty trains anew.",
+            description="Retrain this lineage; empty trains on new data.",
         ),
     ] = ""
 
