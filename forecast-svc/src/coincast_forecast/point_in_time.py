@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_forecast.domain import (
@@ -45,6 +45,9 @@ from coincast_modelkit.features import REFERENCE_COINS, FeatureSpec, Market
 from coincast_modelkit.model_input import ModelInput, prepare
 
 CACHE_SCOPE = "@past"
+# The last point of a day comes some minutes after its close. Market-data counts the day from this long
+# after it, which is the moment from which the day's forecast could be served.
+SETTLED_AFTER = timedelta(minutes=35)
 
 
 class PastFeatures:
@@ -131,7 +134,7 @@ class PointInTimeService:
             list(dict.fromkeys((*query.ids, *REFERENCE_COINS))),
             query.vs_currency,
             self._with.history_days,
-            close_of(day),
+            close_of(day) + SETTLED_AFTER,
         )
         errors = {
             coin: _plain(error, day) for coin, error in found.items() if isinstance(error, CoincastError)

@@ -13,7 +13,7 @@ import pytest
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound
 from coincast_forecast.domain import LIGHTGBM, TECHNICAL, ForecastQuery, Provenance, Source
 from coincast_forecast.metrics import Metrics
-from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
+from coincast_forecast.point_in_time import SETTLED_AFTER, PastDependencies, PointInTimeService
 from coincast_forecast.ports import History
 from coincast_forecast.registry.deployment import Deployment, LiveVersion
 from coincast_forecast.registry.historical import HistoricalVersions
@@ -49,7 +49,7 @@ class PastSource:
     ) -> dict[str, History | CoincastError]:
         self.moments.append(known_at)
         assert known_at is not None
-        last = (known_at - dt.timedelta(days=1)).date()
+        last = (known_at - SETTLED_AFTER).date() - dt.timedelta(days=1)
         if last > LAST_DAY:
             return {coin: InvalidInput("must not lie in the future", field="known_at") for coin in ids}
         provenance = Provenance(Source.ARCHIVE, clock_offset_seconds=0.0)
@@ -140,7 +140,7 @@ async def test_month_replayed_day_by_day_is_the_same_whatever_came_later(rig: Ri
             assert one.forecast.reconstructed
             assert one.forecast.forecast_id == ""
     assert set(rig.source.moments) == {
-        dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC) for day in MONTH
+        dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC) + SETTLED_AFTER for day in MONTH
     }
 
 
