@@ -3,7 +3,7 @@
     python bench/price_streams.py
 
 Market data and gateway run as processes of their own; the sandbox and the subscribers run in this process,
-over real HTTP and gRPC. Prices are fresh for a second, so that a poll a second brings changes.
+over real HTTP and gRPC. Prices are fresh for five seconds, so that each poll brings changes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from coincast_stack.processes.ports import free_port
 SUBSCRIBERS = 1_000
 COINS = ("bitcoin", "ethereum", "solana", "ripple", "cardano", "dogecoin", "chainlink", "litecoin")
 WATCHED = 4
-SECONDS = 15.0
+SECONDS = 20.0
 START_SECONDS = 60.0
 OPENING_AT_ONCE = 50
 # One poll serves all: so many more upstream calls than for one subscriber are let through as timing.
@@ -140,7 +140,7 @@ async def run(sandbox: RunningSandbox, folder: str) -> bool:
         "MARKET_ARCHIVE_DIR": folder,
         "MARKET_WARM_IDS": "",
         "MARKET_BACKGROUND_REFRESH": "false",
-        "MARKET_PRICES_FRESH_SECONDS": "1",
+        "MARKET_PRICES_FRESH_SECONDS": "5",
         "MARKET_REDIS_URL": "redis://127.0.0.1:1/0",
     }
     gateway = {
