@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coincast_client.chart import HEIGHT_ROWS, Fan, draw_fan
+from coincast_client.terminal import HEIGHT_ROWS, Fan, draw_fan
 
 FAN = Fan(
     closes=[100.0 + day for day in range(60)],
