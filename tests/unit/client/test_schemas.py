@@ -40,7 +40,6 @@ def test_check_reports_schemas_that_are_out_of_date(
     monkeypatch.setattr(client_schemas, "TARGET", tmp_path / "schemas.py")
     monkeypatch.setattr(client_schemas, "fetch_openapi", fetch_openapi)
     assert client_schemas.main([]) == 0
-    assert client_schemas.main(["--check"]) == 0
     document["components"]["schemas"]["Point"] = after
     assert client_schemas.main(["--check"]) == 1
     assert "run: python deploy/client_schemas.py" in capsys.readouterr().err
