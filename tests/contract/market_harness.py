@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc.aio
 import httpx2
@@ -83,7 +83,14 @@ def pro_sandbox(data: Path | None = None, wall: Callable[[], float] = time.time)
         yield sandbox
 
 
-def settings_for(sandbox: RunningSandbox, archive: Path, **changes: Any) -> Settings:
+class HasAddress(Protocol):
+    """An upstream at an address: the running sandbox, or a mock of CoinGecko."""
+
+    @property
+    def base_url(self) -> str: ...
+
+
+def settings_for(sandbox: HasAddress, archive: Path, **changes: Any) -> Settings:
     """Settings of a service on the sandbox; quick where waiting teaches nothing."""
     values: dict[str, Any] = {
         "port": 0,

@@ -12,7 +12,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 # The ASGI extension of the gateway's server: (status, header lines, body) -> whether it was sent.
-# The server also calls `answer_ready(scope)` of an application that has it before it starts a task.
 READY = "coincast.ready"
 # In the scope: headers that every reply to this request gets, and the status of one that left the short way.
 OWN_HEADERS = "coincast.own_headers"

@@ -28,11 +28,6 @@ class CorsMiddleware:
             max_age=3600,
         )
 
-    def answer_ready(self, scope: Scope) -> bool:
-        """Answer a request from the cache at once, unless CORS headers have to be added."""
-        answer = getattr(self._app, "answer_ready", None)
-        return answer is not None and not header(scope, b"origin") and bool(answer(scope))
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Apply CORS to a request with an Origin header; CoinGecko's paths have CORS of their own."""
         if scope["type"] == "http" and header(scope, b"origin") and not scope["path"].startswith(PREFIX):

@@ -11,10 +11,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.asgi_types import READY
-
-log = get_logger("coincast.gateway")
 
 # The kernel gives a connection up whose peer takes nothing for so long.
 UNREAD_SECONDS = 30
@@ -257,23 +254,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Let the application answer at once from its cache; start a task where it does not.
-
-        The short way for ready bytes is an ASGI extension. Requests of a pipeline are answered by tasks, one
-        after another: each answer starts the next request, and without tasks the calls would nest.
-        """
+        """Offer the application the short way for ready bytes, as an ASGI extension."""
         extensions: dict[str, Any] = {READY: partial(write_ready, cycle)}
         cycle.scope["extensions"] = extensions
-        answer = getattr(app, "answer_ready", None)
-        if answer is not None and not self.pipeline and not self.transport.is_closing():
-            try:
-                if answer(cycle.scope):
-                    return
-            except Exception:
-                log.exception("ready_answer_failed")
-                if cycle.response_started:
-                    self.transport.close()
-                    return
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from opentelemetry.trace import SpanKind
 
@@ -51,7 +50,6 @@ from coincast_gateway.errors.validation import ProblemException
 log = get_logger("coincast.gateway")
 INTERNAL_ERROR = 500
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-BEGUN = "coincast.begun"
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -62,14 +60,6 @@ class Bounds:
     max_in_flight: int
     max_url_bytes: int
     body_seconds: float
-
-
-class BegunRequest(NamedTuple):
-    """A request with what the edge has found out about it."""
-
-    auth: AuthResult
-    request_id: str
-    refused: Problem | None
 
 
 class EdgeMiddleware:
@@ -112,15 +102,10 @@ class EdgeMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        begun: BegunRequest | None = scope.get(BEGUN)
-        if begun is None:
-            normalise_path(scope)
-            auth = self._authenticator.try_local(scope) or await self._authenticator.authenticate(scope)
-            begun = self._begin(scope, auth)
-        elif self._draining:
-            # The drain began after the first look at the request.
-            begun = self._begin(scope, begun.auth)
-        method, auth, refused = scope["method"], begun.auth, begun.refused
+        normalise_path(scope)
+        auth = self._authenticator.try_local(scope) or await self._authenticator.authenticate(scope)
+        request_id = self._begin(scope, auth)
+        method, refused = scope["method"], self._checks.check(scope, auth)
         if method == "GET" and not auth.wait_seconds and refused is None:
             response = self._app.ready(scope)
             if response is not None:
@@ -128,7 +113,7 @@ class EdgeMiddleware:
                 self._metrics.record_cached(scope, status, time.perf_counter() - started)
                 self._record_usage(scope, auth)
                 return
-        with self._bound(scope, begun.request_id):
+        with self._bound(scope, request_id):
             if method == "HEAD":
                 receive, send = head_channels(scope, receive, send)
             elif method not in WITHOUT_BODY:
@@ -140,29 +125,6 @@ class EdgeMiddleware:
             self._metrics.record_app(scope, scope.get(SENT, 0), answered - started)
             self._record_usage(scope, auth)
 
-    def answer_ready(self, scope: Scope) -> bool:
-        """Answer a request from the cache at once, without a task of its own.
-
-        Returns:
-            Whether it was answered; where it was not, the server calls the application as usual.
-        """
-        if scope["method"] != "GET" or self._draining:
-            return False
-        started = time.perf_counter()
-        normalise_path(scope)
-        auth = self._authenticator.try_local(scope)
-        if auth is None:
-            return False
-        begun = self._begin(scope, auth)
-        if auth.wait_seconds or begun.refused is not None:
-            return False
-        response = self._app.ready(scope)
-        status = 0 if response is None else response.send_ready(scope)
-        if status:
-            self._metrics.record_cached(scope, status, time.perf_counter() - started)
-            self._record_usage(scope, auth)
-        return status != 0
-
     def _record_usage(self, scope: Scope, auth: AuthResult) -> None:
         """Count an answered call of a key; it costs nothing where no key was sent."""
         if auth.caller != "anonymous" and not auth.wait_seconds:
@@ -170,8 +132,8 @@ class EdgeMiddleware:
             rows = 0 if response is None or scope.get(SENT) != 200 else response.rows
             self._usage.record(auth.caller, rows=rows, size=scope.get(SENT_BYTES, 0))
 
-    def _begin(self, scope: Scope, auth: AuthResult) -> BegunRequest:
-        """Give a request its id, its headers and its checks; done once, since a token was taken for it."""
+    def _begin(self, scope: Scope, auth: AuthResult) -> str:
+        """Give a request its id and the headers of its response, and return the id."""
         request_id = self._request_id(scope)
         own: Headers = [(b"x-request-id", request_id.encode()), NOSNIFF, *auth.headers]
         if self._draining:
@@ -180,8 +142,7 @@ class EdgeMiddleware:
             # The server's short way for ready bytes knows neither `Connection: close` nor HEAD.
             scope["extensions"] = {}
         scope[OWN_HEADERS], scope[AUTH] = own, auth
-        begun = scope[BEGUN] = BegunRequest(auth, request_id, self._checks.check(scope, auth))
-        return begun
+        return request_id
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, rejection: Problem | None) -> None:
         if rejection is not None:
