@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from coincast_client.terminal import HEIGHT_ROWS, Fan, draw_fan
+import pytest
+from rich.console import Console
+
+from coincast_client.schemas import UsageReport
+from coincast_client.terminal import HEIGHT_ROWS, Fan, draw_fan, show_usage
 
 FAN = Fan(
     closes=[100.0 + day for day in range(60)],
@@ -42,3 +46,34 @@ def test_axis_labels_differ() -> None:
 def test_constant_price_is_drawn() -> None:
     flat = Fan([5.0] * 10, [5.0], [[(5.0, 5.0)]], ("a", "now", "b"), ("80",))
     assert "•" in draw_fan(flat, 60).plain
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_usage_names_each_key_its_limit_and_its_days(columns: int) -> None:
+    report = UsageReport.model_validate(
+        {
+            "keys": [
+                {
+                    "name": "dashboard",
+                    "month_calls": 12_345,
+                    "month_limit": 100_000,
+                    "days": [{"date": "2026-01-02", "calls": 1_200, "rows": 30_000, "bytes": 4_567_000}],
+                },
+                {"name": "bot", "month_calls": 0, "month_limit": None, "days": []},
+            ]
+        }
+    )
+    console = Console(width=columns, record=True, file=io.StringIO())
+    show_usage(console, report)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= columns
+    for words in (
+        "dashboard: 12,345 calls this month",
+        "100,000 a month",
+        "2026-01-02",
+        "1,200",
+        "30,000",
+        "4,567",
+    ):
+        assert words in text
+    assert "bot: 0 calls this month, no limit" in text

@@ -262,6 +262,22 @@ def accuracy(
 
 
 @app.command()
+def keys(
+    days: Annotated[int, typer.Option(min=1, max=35, help="Days to show.")] = 7,
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what API keys used: your own, or all of them with a key of an administrator."""
+    with connect(url, key) as client:
+        reply = client.usage(days=days)
+    if as_json:
+        print_json(reply)
+    else:
+        terminal.show_usage(Console(), reply)
+
+
+@app.command()
 def watch(
     ids: Coins,
     *,

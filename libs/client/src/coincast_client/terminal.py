@@ -301,6 +301,26 @@ def show_accuracy(console: Console, reply: Any) -> None:
     console.print(table if reply.live else "No served forecast has met its day yet.")
 
 
+def show_usage(console: Console, reply: schemas.UsageReport) -> None:
+    """Print what each key used this month and on its newest days."""
+    for key in reply.keys:
+        limit = "no limit" if key.month_limit is None else f"{formatting.count(key.month_limit)} a month"
+        calls = f"{formatting.count(key.month_calls)} calls this month"
+        console.print(Text(f"{key.name}: {calls}, {limit}"))
+        table = make_table("", ["Day", "Calls", "Rows", "KB"])
+        for day in key.days:
+            table.add_row(
+                day.date,
+                formatting.count(day.calls),
+                formatting.count(day.rows),
+                formatting.count(round(day.bytes / 1000)),
+            )
+        if key.days:
+            console.print(table)
+    if not reply.keys:
+        console.print("No key has made a call.")
+
+
 def show_health(console: Console, reply: schemas.Detailed) -> None:
     """Print each component with its sentence."""
     table = make_table(
