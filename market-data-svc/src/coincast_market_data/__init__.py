@@ -1,3 +1,5 @@
-"""Market data that outlives its upstream: cache, batches, quota, breakers, archive."""
+"""Market data service: cache, batching, rate limiter, circuit breakers and archive over CoinGecko."""
+
+from __future__ import annotations
 
 import coincast_chassis  # noqa: F401 - before gRPC: see there

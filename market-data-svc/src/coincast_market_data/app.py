@@ -63,7 +63,7 @@ async def build(
     transport: httpx2.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
 ) -> ServiceApp:
-    """The service, ready to run. `transport` and `clock` replace network and time in tests."""
+    """Build the service, ready to run; `transport` and `clock` replace network and time in tests."""
     infrastructure = await open_infrastructure(settings, stack, transport, clock or SystemClock())
     archive = Archive(archive_folder(settings))
     try:
@@ -81,7 +81,7 @@ async def build(
 
 
 def archive_folder(settings: Settings) -> Path:
-    """Invented candles never lie where real ones do."""
+    """Return the archive folder; invented candles are never stored in the folder of real ones."""
     return (
         settings.archive_dir / "sandbox"
         if settings.upstream == UpstreamName.SANDBOX
@@ -90,14 +90,14 @@ def archive_folder(settings: Settings) -> Path:
 
 
 def freshness_policy(fresh: float, settings: Settings) -> FreshnessPolicy:
-    """Fresh, then four times as long servable while refetched, then only where a fetch fails."""
+    """Return the windows: fresh, then four times as long stale-while-revalidate, then stale-if-error."""
     return FreshnessPolicy(fresh, fresh * 4, max(fresh * 4, settings.stale_if_error_seconds))
 
 
 def build_services(
     infrastructure: Infrastructure, archive: Archive, stack: AsyncExitStack
 ) -> tuple[Services, Warm]:
-    """The services over the infrastructure, and what must succeed before the first call."""
+    """Build the services over the infrastructure, and the warm-up that must succeed before the first call."""
     settings, quality = infrastructure.settings, QualityLog(archive.root / QUALITY_FILE)
     quality.open()
     catalogue = make_catalogue(infrastructure, stack)
@@ -164,7 +164,7 @@ def build_services(
 
 
 def make_catalogue(infrastructure: Infrastructure, stack: AsyncExitStack) -> Catalogue:
-    """Coins and currencies."""
+    """Build the catalogue of coins and currencies."""
     windows = freshness_policy(infrastructure.settings.lists_fresh_seconds, infrastructure.settings)
     coins = infrastructure.read_through(CacheKind("coins", windows, encode_coins, decode_coins), 4)
     codes = infrastructure.read_through(CacheKind("currencies", windows, orjson.dumps, _decode_codes), 4)
@@ -174,7 +174,7 @@ def make_catalogue(infrastructure: Infrastructure, stack: AsyncExitStack) -> Cat
 
 
 def make_watch(infrastructure: Infrastructure, prices: PriceService, stack: AsyncExitStack) -> PriceWatch:
-    """Live prices, polled as often as the plan allows."""
+    """Build the watch of live prices, which polls as often as the plan allows."""
     settings = infrastructure.settings
     watch = PriceWatch(
         prices,
@@ -189,7 +189,7 @@ def make_watch(infrastructure: Infrastructure, prices: PriceService, stack: Asyn
 def make_plausibility(
     infrastructure: Infrastructure, archive: Archive
 ) -> tuple[PlausibilityChecker, QuoteCache]:
-    """Who says which price is believed, and the cache of quotes that it learns from."""
+    """Build the checker that decides which price is believed, and the cache of quotes that it learns from."""
     settings = infrastructure.settings
     kind = quote_kind(settings.prices_fresh_seconds, settings.stale_if_error_seconds)
     cache = infrastructure.cache(kind, settings.memory_entries)
@@ -207,7 +207,7 @@ def make_prices(
     plausibility: PlausibilityChecker,
     cache: QuoteCache,
 ) -> tuple[PriceService, PriceBatcher, QuoteFetcher]:
-    """Spot prices: cache, batcher, upstream."""
+    """Build the spot prices: cache, batcher and upstream fetcher."""
     settings = infrastructure.settings
 
     def note(pair: tuple[str, str], reason: str) -> None:
@@ -247,7 +247,7 @@ def make_gap_filler(
     *,
     spot: PlausibilityChecker,
 ) -> GapFiller:
-    """The way from the upstream's series into the archive."""
+    """Build the filler that brings the upstream's series into the archive."""
     settings = infrastructure.settings
     # What passes through here stays in Redis for the other replicas; this process has the archive.
     shared = infrastructure.read_through(chart_kind(), 16)
@@ -280,7 +280,7 @@ def make_history(
     *,
     hours: HourlyArchive,
 ) -> HistoryService:
-    """Daily and hourly candles."""
+    """Build the service of daily and hourly candles."""
     return HistoryService(
         archive,
         filler,
@@ -298,7 +298,7 @@ def make_history(
 def make_status(
     infrastructure: Infrastructure, batcher: PriceBatcher, archive: Archive, quality: QualityLog
 ) -> Status:
-    """The eyes on every part."""
+    """Build the status report over every component."""
     return Status(
         settings=infrastructure.settings,
         pool=infrastructure.pool,
@@ -324,7 +324,7 @@ def make_markets(
     plausibility: PlausibilityChecker,
     stack: AsyncExitStack,
 ) -> MarketService:
-    """The market table."""
+    """Build the market table."""
     windows = freshness_policy(infrastructure.settings.markets_fresh_seconds, infrastructure.settings)
     tables = infrastructure.read_through(CacheKind("markets", windows, encode_table, decode_table), 500)
     stack.push_async_callback(tables.aclose)
@@ -350,7 +350,7 @@ def make_documents(
     filler: GapFiller,
     source: QuoteFetcher,
 ) -> PassthroughService:
-    """CoinGecko's documents as they are."""
+    """Build the service that passes CoinGecko's documents through in their own shape."""
     settings = infrastructure.settings
     short = CacheKind("document", freshness_policy(settings.markets_fresh_seconds, settings), bytes, bytes)
     series = CacheKind("series", freshness_policy(settings.series_fresh_seconds, settings), bytes, bytes)

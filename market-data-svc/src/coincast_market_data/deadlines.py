@@ -14,7 +14,7 @@ RESERVE_SHARE = 0.1
 
 
 def wait_budget_seconds(*, fallback: bool) -> float:
-    """Seconds within the caller's own deadline; few where there is something to fall back on."""
+    """Return the seconds to wait within the caller's own deadline; few where there is a fallback."""
     left = context.remaining_seconds()
     most = (
         WITHOUT_DEADLINE_SECONDS if left is None else max(0.05, left * (1 - RESERVE_SHARE) - RESERVE_SECONDS)

@@ -31,7 +31,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a reply stands. Times are UNIX seconds on the upstream's clock."""
+    """The provenance of a reply. Times are UNIX seconds on the upstream's clock."""
 
     as_of: float
     age_seconds: float
@@ -141,7 +141,7 @@ class OhlcCandle:
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """A quote and where it stands."""
+    """A quote and its provenance."""
 
     quote: Quote
     provenance: Provenance
@@ -225,7 +225,7 @@ class RepairReport:
     # Days and hours that neither their neighbours nor the spot price support.
     implausible_days: Sequence[date] = ()
     implausible_hours: int = 0
-    # Of these days: those that the source repeated, those put aside, and those fetched in their place.
+    # Of these days: those that the source repeated, those quarantined, and those fetched in their place.
     confirmed_days: int = 0
     days_put_aside: int = 0
     days_fetched: int = 0

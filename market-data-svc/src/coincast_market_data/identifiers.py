@@ -1,5 +1,6 @@
-"""Canonical ids, currencies and cache keys: order, case and duplicates make no difference, and nothing
-can be injected.
+"""Canonical ids, currencies and cache keys.
+
+Order, case and duplicates make no difference, and nothing can be injected.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ LONGEST_ECHO = 60
 
 
 def canonical_id(text: str, field: str = "id") -> str:
-    """One coin id in lower case. Raises InvalidInput where it cannot be an id."""
+    """Return one coin id in lower case.
+
+    Raises:
+        InvalidInput: The text cannot be an id.
+    """
     value = text.strip().lower()
     if not ID.fullmatch(value) or ".." in value:
         raise InvalidInput(not_an_id(text), field=field)
@@ -30,7 +35,11 @@ def canonical_id(text: str, field: str = "id") -> str:
 
 
 def canonical_currency(text: str, field: str = "vs_currency") -> str:
-    """One currency code in lower case; empty means usd. Raises InvalidInput where it cannot be a code."""
+    """Return one currency code in lower case; empty means usd.
+
+    Raises:
+        InvalidInput: The text cannot be a code.
+    """
     value = text.strip().lower() or "usd"
     if not CURRENCY.fullmatch(value):
         raise InvalidInput(
@@ -83,21 +92,22 @@ def canonical_currencies(texts: Sequence[str]) -> list[str]:
 
 
 def not_an_id(text: str) -> str:
-    """What is wrong with a text that cannot be an id."""
+    """Return what is wrong with a text that cannot be an id."""
     return (
         f"{echo(text)} is not a coin id; ids have lower-case letters, digits, '-', '_' and '.', as 'bitcoin'"
     )
 
 
 def echo(text: str) -> str:
-    """A caller's text as it may stand in a message: short and printable."""
+    """Return a caller's text as it may appear in a message: short and printable."""
     shown = text[:LONGEST_ECHO] + ("..." if len(text) > LONGEST_ECHO else "")
     return repr(shown)
 
 
 def document_key(path: str, query: Iterable[tuple[str, str]]) -> str:
-    """The cache key of a document; parameters sorted, lengths written so that no two questions share a
-    key.
+    """Return the cache key of a document.
+
+    Parameters are sorted and their lengths written, so that no two queries share a key.
     """
     parts = [path, *(f"{len(k)}:{k}={len(v)}:{v}" for k, v in sorted(query))]
     return "|".join(parts)

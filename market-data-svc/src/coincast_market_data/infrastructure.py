@@ -1,4 +1,4 @@
-"""What touches the world, opened: clocks, Redis, and the upstream behind its guards."""
+"""Opens the infrastructure: clocks, Redis, and the resilient upstream client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CLIENT_PATIENCE = 10
 
 @dataclass(frozen=True, slots=True)
 class Infrastructure:
-    """What touches the world: clocks, Redis, the upstream behind its guards."""
+    """The open infrastructure: clocks, Redis, the resilient upstream client."""
 
     settings: Settings
     clock: Clock
@@ -64,14 +64,14 @@ class Infrastructure:
         return self.settings.upstream == UpstreamName.SANDBOX
 
     def cache(self, kind: CacheKind[T], max_entries: int) -> TwoLevelCache[T]:
-        """A cache of one kind of data."""
+        """Build a cache for one kind of data."""
         most = self.settings.memory_document_bytes
         return TwoLevelCache(
             kind, self.store, self.clock, self.counts, max_entries=max_entries, max_bytes=most
         )
 
     def read_through(self, kind: CacheKind[T], max_entries: int) -> ReadThrough[T]:
-        """A cache with its way to fetch."""
+        """Build a read-through cache for one kind of data."""
         cache = self.cache(kind, max_entries)
         return ReadThrough(
             cache,
@@ -83,7 +83,7 @@ class Infrastructure:
         )
 
     def sharing(self, cache: TwoLevelCache[T]) -> KeyLeases[T]:
-        """The leases on a cache's keys."""
+        """Return the leases on a cache's keys."""
         return KeyLeases(cache, longest_seconds=self.settings.shared_fetch_wait_seconds)
 
 
@@ -151,7 +151,7 @@ async def open_infrastructure(
 
 
 def namespace(settings: Settings) -> str:
-    """Keeps what came from one upstream apart from what came from another."""
+    """Return the namespace that separates the data of one upstream from that of another."""
     return f"{settings.upstream}-{hashlib.sha256(settings.base_url.encode()).hexdigest()[:8]}"
 
 

@@ -13,7 +13,7 @@ PASSING = ("unavailable", "timeout", "exhausted")
 
 
 def item_failure(item: str, error: CoincastError) -> ItemFailure:
-    """What the caller reads about this item."""
+    """Return the error that the caller reads about this item."""
     after = error.retry_after_seconds
     return ItemFailure(
         id=item,

@@ -1,4 +1,6 @@
-"""The service's own metrics; labels are bounded, units are in the names."""
+"""Metrics of the service; labels are bounded, units are in the names."""
+
+from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -63,7 +63,7 @@ class DataClock(Protocol):
     """The clock of the data: the upstream's own, which a sandbox may set years back."""
 
     def now(self) -> float:
-        """UNIX seconds on the upstream's clock."""
+        """Return UNIX seconds on the upstream's clock."""
         ...
 
 
@@ -80,7 +80,7 @@ class SharedStore(Protocol):
     """The shared layer of the cache. Fails open: a broken store reads as empty, every key is one's own."""
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
-        """Values of those keys that are there."""
+        """Return the values of those keys that exist."""
         ...
 
     async def claim(self, keys: Sequence[str]) -> Claim:
@@ -88,7 +88,7 @@ class SharedStore(Protocol):
         ...
 
     async def look(self, keys: Sequence[str]) -> Claim:
-        """As `claim`, taking nothing."""
+        """Return the same as `claim`, but take no lease."""
         ...
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:

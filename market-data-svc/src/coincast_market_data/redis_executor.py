@@ -44,8 +44,10 @@ FAILURES = (
 
 
 class RedisExecutor:
-    """Runs commands in tasks of their own, so that no cancelled caller leaves a reply in a shared
-    connection. Without a `probe` the executor opens again after a pause.
+    """Runs Redis commands fail-fast.
+
+    Each command has a task of its own, so that a cancelled caller leaves no reply in a shared connection.
+    Without a `probe` the executor opens again after a pause.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class RedisExecutor:
         self.errors = 0
 
     async def execute(self, what: str, command: Callable[[], Awaitable[T]]) -> T | None:
-        """The command's result, or None where Redis is down, late, full or answers garbage."""
+        """Return the command's result, or None where Redis is down, late, full or answers garbage."""
         if not self.up:
             return None
         async with self._turns:

@@ -18,7 +18,7 @@ COINS_KEPT_WARM = "bitcoin,ethereum,ripple,binancecoin,solana,dogecoin,cardano,c
 
 
 class UpstreamName(StrEnum):
-    """What stands at the upstream address. Declared, and checked against what answers."""
+    """The kind of server at the upstream address. Declared, and checked against its replies."""
 
     COINGECKO = "coingecko"
     SANDBOX = "sandbox"
@@ -164,7 +164,7 @@ class Settings(ServiceSettings):
         return self
 
     def _is_near(self) -> bool:
-        """A sandbox beside the service, or an address of this machine."""
+        """Return whether the upstream is a sandbox beside the service, or an address of this machine."""
         return self.upstream == UpstreamName.SANDBOX or urlsplit(self.base_url).hostname in LOOPBACK
 
     @property

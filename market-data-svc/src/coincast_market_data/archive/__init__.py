@@ -1,1 +1,1 @@
-"""Every daily candle ever fetched: one Parquet file a coin, one writer."""
+"""Archive of every daily candle fetched: one Parquet file per coin, one writer."""

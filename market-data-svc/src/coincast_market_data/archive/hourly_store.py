@@ -36,7 +36,7 @@ class HourlyArchive:
 
     Args:
         archive: The daily archive, whose folder and writer's place this shares.
-        retention_days: How long hours are kept; 0 keeps all.
+        retention_days: How long hours are stored; 0 stores them for ever.
     """
 
     def __init__(self, archive: Archive, *, retention_days: int) -> None:
@@ -46,7 +46,7 @@ class HourlyArchive:
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def read(self, coin: str, currency: str) -> Sequence[HourlyCandle]:
-        """Return all hours that are kept of a coin, oldest first."""
+        """Return all stored hours of a coin, oldest first."""
         key = (coin, currency)
         found = self._memory.get(key)
         if found is None:
@@ -132,7 +132,7 @@ class HourlyArchive:
         try:
             return tuple(read_hours(path))
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            # The file is kept for a person to look at; the hours are fetched again.
+            # The file stays for inspection; the hours are fetched again.
             log.warning("hourly_archive_unreadable", file=f"{key[1]}/{path.name}", reason=str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="unreadable").inc()
             if self._archive.is_writer and path.is_file():

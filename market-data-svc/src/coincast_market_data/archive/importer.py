@@ -1,4 +1,4 @@
-"""Takes a folder of candle files into the archive, one verdict a file."""
+"""Import of a folder of candle files into the archive, with a report on each file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def candle_files(folder: Path) -> list[Path]:
 
 
 async def import_file(path: Path, archive: Archive, currency: str, last_closed: date) -> FileReport:
-    """Validate a file named after its coin, and merge what is good. Days already kept stay as they are."""
+    """Validate a file named after its coin, and merge what is valid. Stored days never change."""
     try:
         coin = canonical_id(coin_of_file(path))
         rows, checked = await asyncio.to_thread(_read_and_check, path, last_closed)

@@ -1,4 +1,4 @@
-"""Takes folders of candles that others handed over into the archive, and reports on each file."""
+"""Import of submitted folders of candles into the archive, with a report on each file."""
 
 from __future__ import annotations
 
@@ -94,9 +94,12 @@ class Inbox:
 
 
 async def report_of(order: Path, inbox: Inbox, wait_seconds: float) -> list[FileReport]:
-    """What the writer says of the files. Raises Conflict where it says nothing in time.
+    """Return the writer's report on the files.
 
-    Where no other process is the writer, this process takes the folder by itself.
+    Where no other process is the writer, this process imports the folder itself.
+
+    Raises:
+        Conflict: The writer gave no report in time.
     """
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while not (order / REPORT).exists():

@@ -1,4 +1,4 @@
-"""Candles handed to the process that writes the archive: a folder in its inbox, moved there as a whole."""
+"""Submits candles to the process that writes the archive: a folder in its inbox, moved there as a whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ ORDER = "order.json"
 
 
 def submit_files(root: Path, files: Sequence[Path], currency: str) -> Path:
-    """Copy a user's files into the inbox; returns the order, beside whose files the report will stand."""
+    """Copy a user's files into the inbox.
+
+    Returns the order; the report will be written beside its files.
+    """
 
     def fill(folder: Path) -> None:
         for path in files:

@@ -1,4 +1,4 @@
-"""Which of two candles of one day is kept. Pure."""
+"""Merging of candles: which of two candles of one day is stored. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from coincast_market_data.domain import Candle
 
 
 def merge_candles(kept: Sequence[Candle], new: Iterable[Candle]) -> tuple[list[Candle], int]:
-    """(candles in order of days, how many days are new or richer).
+    """Merge new candles into the stored ones.
 
-    A stored day never changes, but that a whole candle replaces a bare close, and an absent figure is
-    filled in.
+    Returns the candles in order of days, and how many days are new or richer. A stored day never changes,
+    except that a whole candle replaces a bare close and an absent figure is filled in.
     """
     days: dict[date, Candle] = {candle.day: candle for candle in kept}
     changed: set[date] = set()
@@ -26,7 +26,7 @@ def merge_candles(kept: Sequence[Candle], new: Iterable[Candle]) -> tuple[list[C
 
 
 def richer(kept: Candle, new: Candle) -> Candle:
-    """The one that knows more; the kept one where both know as much."""
+    """Return the candle with more figures; the stored one where both have as many."""
     if new.is_whole and not kept.is_whole:
         base, other = new, kept
     else:
@@ -43,7 +43,7 @@ def richer(kept: Candle, new: Candle) -> Candle:
 
 
 def _fits(price: float | None, candle: Candle) -> bool:
-    """Whether a price may stand beside the candle's own range."""
+    """Return whether a price is consistent with the candle's own range."""
     if price is None:
         return False
     return (candle.high is None or price <= candle.high) and (candle.low is None or price >= candle.low)

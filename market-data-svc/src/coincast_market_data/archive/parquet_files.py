@@ -1,5 +1,6 @@
-"""One coin's candles as a Parquet file; written beside and moved into place, so that a reader never sees
-half of it.
+"""Parquet file of one coin's candles.
+
+The file is written beside the old one and moved into place, so that a reader never sees half of it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ class UnreadableArchive(Exception):  # noqa: N818 - named for what it says of th
 
 
 def read_candles(path: Path) -> list[Candle]:
-    """Candles in order of days; none where there is no file. Raises UnreadableArchive."""
+    """Read the candles in order of days; none where there is no file.
+
+    Raises:
+        UnreadableArchive: The file cannot be read.
+    """
     if not path.exists():
         return []
     try:
@@ -40,7 +45,7 @@ def read_candles(path: Path) -> list[Candle]:
 
 
 def read_last(path: Path) -> tuple[date, float] | None:
-    """(newest day, its close); None for a file that tells nothing."""
+    """Return the newest day and its close; None for a file that cannot be read."""
     try:
         table = pq.read_table(path, columns=["date", "close"])
         return (table["date"][-1].as_py(), table["close"][-1].as_py()) if len(table) else None
@@ -49,7 +54,7 @@ def read_last(path: Path) -> tuple[date, float] | None:
 
 
 def read_extent(path: Path) -> tuple[int, date, date] | None:
-    """(candles, first day, last day) out of the file's footer; None for a file that tells nothing."""
+    """Return (candles, first day, last day) from the file's footer; None for a file that cannot be read."""
     try:
         footer = pq.read_metadata(path)
         ranges = [footer.row_group(n).column(0).statistics for n in range(footer.num_row_groups)]

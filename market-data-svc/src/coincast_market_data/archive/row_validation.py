@@ -1,4 +1,4 @@
-"""Turn the candles of a file into candles of the archive, without slips; say what was set aside and why."""
+"""Validate the candles of a file for the archive; report what was quarantined and why."""
 
 from __future__ import annotations
 

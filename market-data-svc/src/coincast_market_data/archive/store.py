@@ -43,8 +43,9 @@ class Extent:
 
 
 class Archive:
-    """Candles by coin and currency. A process that is not the writer hands what it fetched to the one that
-    is.
+    """Candles by coin and currency.
+
+    A process that is not the writer hands the candles it fetched to the process that is.
     """
 
     def __init__(self, root: Path, *, max_coins_in_memory: int = 500) -> None:
@@ -60,8 +61,10 @@ class Archive:
         self._extents: dict[Key, tuple[int, date, date]] = {}
 
     def open(self) -> None:
-        """Take the writer's place if it is free, and look at what is there. Raises OSError for a folder
-        that cannot be used.
+        """Become the writer if no other process is, and look at what is stored.
+
+        Raises:
+            OSError: The folder cannot be used.
         """
         self._root.mkdir(parents=True, exist_ok=True)
         self.take_writers_place()
@@ -95,11 +98,11 @@ class Archive:
         return self._root
 
     def stored_pairs(self) -> list[Key]:
-        """Return the coins and currencies of which anything is kept, in order of names."""
+        """Return the coins and currencies of which anything is stored, in order of names."""
         return sorted(self._extents)
 
     def currencies(self, coin: str) -> set[str]:
-        """The currencies in which a coin is kept."""
+        """Return the currencies in which a coin is stored."""
         return {currency for name, currency in self._extents if name == coin}
 
     def close(self) -> None:
@@ -109,7 +112,7 @@ class Archive:
             self._lock_file = None
 
     async def read(self, coin: str, currency: str) -> Sequence[Candle]:
-        """All candles of a coin, oldest first."""
+        """Return all candles of a coin, oldest first."""
         key = (coin, currency)
         found = self._memory.get(key)
         if found is None or self._changed_outside(key):
@@ -121,11 +124,11 @@ class Archive:
         return found
 
     def holds(self, coin: str, currency: str) -> bool:
-        """Whether anything of the coin is kept."""
+        """Return whether anything of the coin is stored."""
         return (coin, currency) in self._extents
 
     async def last_closes(self, pairs: Iterable[Key]) -> dict[Key, tuple[date, float]]:
-        """The newest day that is kept and its close, of those pairs that are kept."""
+        """Return the newest stored day and its close for those pairs that are stored."""
         found: dict[Key, tuple[date, float]] = {}
         below: list[Key] = []
         for key in pairs:
@@ -140,11 +143,11 @@ class Archive:
         return found
 
     def revision(self, coin: str, currency: str) -> int:
-        """Another number whenever what `read` gives is another."""
+        """Return a number that changes whenever the result of `read` changes."""
         return self._revisions.get((coin, currency), 0)
 
     def _changed_outside(self, key: Key) -> bool:
-        """Whether another process, the writer, has replaced the file since it was read."""
+        """Return whether another process, the writer, has replaced the file since it was read."""
         return not self.is_writer and self._version(key) != self._versions.get(key, 0)
 
     def _version(self, key: Key) -> int:
@@ -171,7 +174,7 @@ class Archive:
         return changed
 
     async def replace(self, coin: str, currency: str, candles: Sequence[Candle], at: float) -> int:
-        """Put a history in the place of the stored one, which is kept aside as a revision.
+        """Replace the stored history, which is saved as a revision.
 
         Args:
             coin: Canonical id.
@@ -217,14 +220,14 @@ class Archive:
         return self._root / "revisions" / key[1] / key[0]
 
     async def flush(self, coin: str, currency: str) -> None:
-        """Bring what was added to the disk."""
+        """Write added candles to the disk."""
         key = (coin, currency)
         async with self._locks[key]:
             if self._dirty.pop(key, None) is not None:
                 await self._write(key, await self.read(coin, currency))
 
     def extent(self) -> Extent:
-        """What is held, for the status."""
+        """Return what is stored, for the status."""
         rows = self._extents.values()
         size = sum(path.stat().st_size for path in self._root.glob("*/*.parquet"))
         return Extent(

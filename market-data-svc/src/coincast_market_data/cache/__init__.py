@@ -1,1 +1,1 @@
-"""The cache: a small layer in the process over Redis, with windows of freshness for each kind of data."""
+"""Two-level cache: memory over Redis, with freshness windows for each kind of data."""

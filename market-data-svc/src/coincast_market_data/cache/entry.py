@@ -1,4 +1,4 @@
-"""One cached thing, and its form in Redis: checked, so that garbage reads as nothing."""
+"""Cache entry and its encoding in Redis, with a checksum, so that garbage reads as a miss."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ CHECK_LENGTH = 8
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry(Generic[T]):
-    """`stored_at` on the machine's clock (for windows), `fetched_at` on the upstream's (for as_of); UNIX
-    seconds.
+    """A cached value with its times in UNIX seconds.
+
+    `stored_at` is on the machine's clock (for freshness windows), `fetched_at` on the upstream's (for as_of).
     """
 
     value: T
@@ -29,8 +30,9 @@ class CacheEntry(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class CacheKind(Generic[T]):
-    """One kind of data: its windows and its form as bytes. `decode` raises ValueError for what it cannot
-    read.
+    """One kind of data: its freshness windows and its encoding as bytes.
+
+    `decode` raises ValueError for bytes that it cannot read.
     """
 
     name: str
@@ -42,14 +44,18 @@ class CacheKind(Generic[T]):
 
 
 def pack(entry: CacheEntry[T], kind: CacheKind[T]) -> bytes:
-    """Checksum, times, payload."""
+    """Encode an entry as checksum, times and payload."""
     times = orjson.dumps([entry.stored_at, entry.fetched_at, entry.fetch_seconds])
     body = times + b"\n" + kind.encode(entry.value)
     return b"%08x" % zlib.crc32(body) + body
 
 
 def unpack(data: bytes, kind: CacheKind[T]) -> CacheEntry[T]:
-    """The entry. Raises ValueError for anything that `pack` did not write."""
+    """Decode an entry.
+
+    Raises:
+        ValueError: The bytes were not written by `pack`.
+    """
     body = data[CHECK_LENGTH:]
     if data[:CHECK_LENGTH] != b"%08x" % zlib.crc32(body):
         raise ValueError("checksum")

@@ -1,4 +1,4 @@
-"""When a cached thing may be served, and when it is time to fetch it again. Pure."""
+"""Freshness rules: when an entry may be served, and when it is fetched again. Pure functions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Freshness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FreshnessPolicy:
-    """Ages in seconds up to which a thing is fresh, servable while refetched, servable where a fetch
-    fails.
+    """Ages in seconds that bound the use of an entry.
+
+    Up to each of them an entry is fresh, servable while it is refetched, or servable where a fetch fails.
     """
 
     fresh: float
@@ -33,9 +34,10 @@ class FreshnessPolicy:
 
 
 def classify(age: float, windows: FreshnessPolicy, *, fetch_seconds: float, rand: float) -> Freshness:
-    """`age` seconds since the fetch, `fetch_seconds` how long it took, `rand` in (0, 1].
+    """Classify an entry that is `age` seconds old.
 
-    Early refresh as in "Optimal Probabilistic Cache Stampede Prevention" (Vattani et al., VLDB 2015).
+    `fetch_seconds` is how long its fetch took, `rand` is in (0, 1]. Early refresh as in "Optimal
+    Probabilistic Cache Stampede Prevention" (Vattani et al., VLDB 2015).
     """
     if age < -CLOCK_SLACK_SECONDS:
         return Freshness.STALE_REFRESH

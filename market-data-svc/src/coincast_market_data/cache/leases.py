@@ -1,4 +1,4 @@
-"""One fetch for a cold key over all replicas: one has the lease and fetches, the others wait for it."""
+"""Lease protocol for a cold key: one replica holds the lease and fetches, the others wait."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class KeyLeases(Generic[T]):
         self._longest = longest_seconds
 
     async def claim(self, keys: Sequence[str], seen: Mapping[str, float] | None = None) -> LeaseResult[T]:
-        """What to fetch here, what to wait for, and what was stored meanwhile: since now, or since `seen`."""
+        """Return what to fetch here, what to wait for, and what was stored since now, or since `seen`."""
         share = await self._cache.claim(keys, self._cache.versions(keys) if seen is None else seen)
         # A lease that was taken for what turned out to be there already.
         self._cache.release(share.found)
@@ -33,7 +33,7 @@ class KeyLeases(Generic[T]):
         return share
 
     async def obtain(self, key: str) -> CacheEntry[T] | None:
-        """The value that another replica fetched; None where this process is to fetch it."""
+        """Return the value that another replica fetched; None where this process is to fetch it."""
         deadline = asyncio.get_running_loop().time() + self._longest
         seen = self._cache.versions([key])
         while True:
@@ -49,7 +49,7 @@ class KeyLeases(Generic[T]):
     async def wait(
         self, keys: Sequence[str], seen: Mapping[str, float], deadline: float | None = None
     ) -> dict[str, CacheEntry[T]]:
-        """What arrives of keys that are fetched elsewhere, until their leases end or time is up."""
+        """Wait for keys that are fetched elsewhere, until leases or time end; return what arrived."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._longest if deadline is None else deadline
         found: dict[str, CacheEntry[T]] = {}
@@ -65,5 +65,5 @@ class KeyLeases(Generic[T]):
         return found
 
     def release(self, keys: Sequence[str]) -> None:
-        """A fetch failed: another replica may try."""
+        """Release the leases after a failed fetch, so that another replica may try."""
         self._cache.release(keys)

@@ -1,4 +1,4 @@
-"""Remember refusals for a while, so that a question without an answer costs one upstream call a window."""
+"""Negative cache: a request that the upstream refuses costs one upstream call per window."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NegativeCache(Generic[K]):
             self._errors[key] = (error, self._clock.monotonic() + self._seconds)
 
     def find(self, key: K) -> CoincastError | None:
-        """Return the error of an earlier question, with the time until the upstream is asked again."""
+        """Return the error of an earlier request, with the time until the next upstream call."""
         found = self._errors.get(key)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""One cached document: from the cache while that is fresh, else from one fetch however many ask."""
+"""Read-through cache: a document comes from the cache while fresh, otherwise from one shared fetch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from coincast_market_data.domain import Provenance, Source
 from coincast_market_data.ports import DataClock, Priority
 
 T = TypeVar("T")
-# How long a document that the upstream refuses or lacks is not asked for again.
+# How long a document that the upstream refuses or lacks is not requested again.
 LONGEST_REFUSAL_SECONDS = 60.0
 MAX_REFUSALS = 5000
 
@@ -44,7 +44,7 @@ Tried = tuple[Priority, CacheEntry[T] | Exhausted]
 
 @dataclass(frozen=True, slots=True)
 class ServedValue(Generic[T]):
-    """A value, where it stands, and how long it stays fresh."""
+    """A value, its provenance, and how long it stays fresh."""
 
     value: T
     provenance: Provenance
@@ -79,8 +79,9 @@ class ReadThrough(Generic[T]):
         )
 
     async def get(self, key: str, fetch: Fetch[T], max_age_seconds: float | None = None) -> ServedValue[T]:
-        """The document; stale only where it is being refetched or the fetch failed. Raises what the fetch
-        raised.
+        """Return the document; stale only where it is being refetched or the fetch failed.
+
+        Raises the error of the fetch where nothing can be served.
         """
         entry = (await self._cache.read([key], max_age_seconds)).get(key)
         freshness = self._freshness(entry)
@@ -133,7 +134,10 @@ class ReadThrough(Generic[T]):
         return max_age is None or self._age(entry) <= max_age
 
     async def _fetch(self, key: str, fetch: Fetch[T], priority: Priority) -> CacheEntry[T]:
-        """One fetch for all; who joined one of less urgency, for which the quota was used up, tries again."""
+        """Run one fetch for all callers.
+
+        A caller that joined a fetch of lower priority, for which the quota was used up, tries again.
+        """
         tried, outcome = await self._join(key, fetch, priority)
         if isinstance(outcome, Exhausted) and tried > priority:
             _, outcome = await self._join(key, fetch, priority)

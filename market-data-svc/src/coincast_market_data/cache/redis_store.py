@@ -1,7 +1,6 @@
-"""The shared layer on Redis; a broken Redis reads as empty and is counted.
+"""Shared cache layer in Redis; a failing Redis reads as empty and is counted.
 
-Beside the values stand leases: who holds a key's lease fetches it for all replicas, the others wait for the
-value.
+It also holds leases: the replica with a key's lease fetches it for all, the others wait for the value.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class RedisStore:
         return self._executor.errors
 
     async def answers(self) -> bool:
-        """Whether it answers now."""
+        """Return whether Redis answers now."""
 
         async def command() -> bool:
             return bool(await self._client.ping())
@@ -67,7 +66,7 @@ class RedisStore:
         return bool(await self._executor.execute("ping", command))
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
-        """Values of those keys that are there."""
+        """Return the values of those keys that exist."""
         names = [self._prefix + key for key in keys]
 
         async def command() -> list[object]:
@@ -96,7 +95,7 @@ class RedisStore:
         return Claim(tuple(mine), elsewhere, self._verified(keys, values))
 
     async def look(self, keys: Sequence[str]) -> Claim:
-        """As `claim`, taking nothing: values that are there, and what is still being fetched elsewhere."""
+        """Return stored values and what is being fetched elsewhere; like `claim`, but take no lease."""
         names = [*(self._prefix + key for key in keys), *(self._lease(key) for key in keys)]
 
         async def command() -> list[object]:
@@ -110,7 +109,7 @@ class RedisStore:
         return Claim(mine, elsewhere, self._verified(keys, reply[: len(keys)]))
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Keep the items for so long, behind the caller's back; their leases are given up with it."""
+        """Store the items for so long in the background; this also releases their leases."""
         held = [key for key in items if key in self._held]
         self._held.difference_update(held)
         signed = {key: self._signer.sign(key, value) for key, value in items.items()}
@@ -178,7 +177,7 @@ class NullStore:
     errors = 0
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
-        """Nothing."""
+        """Return nothing."""
         del keys
         return {}
 
@@ -194,4 +193,4 @@ class NullStore:
         """Forget."""
 
     def release(self, keys: Iterable[str]) -> None:
-        """Nothing was held."""
+        """Do nothing, since no lease was held."""

@@ -1,4 +1,4 @@
-"""The cache of one kind of data: a bounded dict in the process, Redis below it."""
+"""Two-level cache of one kind of data: a bounded dict in memory over Redis."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LeaseResult(Generic[T]):
-    """Of the keys that need a fetch: what another replica stored meanwhile, what is to be fetched here, and
-    what another replica is fetching.
+    """Lease state of the keys that need a fetch.
+
+    It holds what another replica stored meanwhile, what is to be fetched here, and what another replica is
+    fetching.
     """
 
     found: Mapping[str, CacheEntry[T]]
@@ -40,11 +42,11 @@ class CacheStats:
         self._sizes: list[Callable[[], int]] = []
 
     def watch(self, size: Callable[[], int]) -> None:
-        """Have one more cache counted."""
+        """Add one more cache to the count."""
         self._sizes.append(size)
 
     def entries(self) -> int:
-        """Entries held in this process over all kinds."""
+        """Return the entries held in this process over all kinds."""
         return sum(size() for size in self._sizes)
 
     def add(self, layer: str, hits: int, misses: int) -> None:
@@ -100,15 +102,16 @@ class TwoLevelCache(Generic[T]):
         return age if age >= -CLOCK_SLACK_SECONDS else -age
 
     def peek(self, key: str) -> CacheEntry[T] | None:
-        """What this process has, while it may still be served."""
+        """Return this process's entry, while it may still be served."""
         entry = self._memory.get(key)
         return entry if entry is not None and self.age(entry) < self.kind.windows.if_error else None
 
     async def read(
         self, keys: Sequence[str], new_enough_seconds: float | None = None
     ) -> dict[str, CacheEntry[T]]:
-        """What is there, whatever its age; Redis is asked about what is older here than fresh, or than asked
-        for.
+        """Return the entries that exist, whatever their age.
+
+        Redis is read for keys whose entry here is no longer fresh, or is older than `new_enough_seconds`.
         """
         found = self._from_memory(keys)
         fresh = min(self.kind.windows.fresh, math.inf if new_enough_seconds is None else new_enough_seconds)
@@ -116,19 +119,19 @@ class TwoLevelCache(Generic[T]):
         self._counts.add("memory", len(keys) - len(below), len(below))
         if below:
             found.update(await self._from_store(below, found))
-            # What a fetch brought while Redis was asked: without it this caller would fetch it once more.
+            # A fetch may have ended while Redis was read: without its result this caller would fetch again.
             found.update(self._from_memory(below))
         return found
 
     def write(self, entries: Mapping[str, CacheEntry[T]]) -> None:
-        """Keep the entries in both layers; Redis gets them behind the caller's back, and their leases end."""
+        """Store the entries in both layers, in Redis in the background, and release their leases."""
         self._remember(entries)
         packed = {self._key(key): pack(entry, self.kind) for key, entry in entries.items()}
         if packed:
             self._store.write(packed, self.kind.windows.if_error + 60)
 
     def versions(self, keys: Sequence[str]) -> dict[str, float]:
-        """When what this process has of the keys was stored; what it lacks was never."""
+        """Return each key's stored_at, or -inf if it is not in memory."""
         return {key: self._memory[key].stored_at if key in self._memory else -math.inf for key in keys}
 
     async def claim(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
@@ -136,7 +139,7 @@ class TwoLevelCache(Generic[T]):
         return self._share(await self._store.claim([self._key(key) for key in keys]), keys, seen)
 
     async def look(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
-        """As `claim`, taking no lease."""
+        """Return the lease state like `claim`, but take no lease."""
         return self._share(await self._store.look([self._key(key) for key in keys]), keys, seen)
 
     def release(self, keys: Iterable[str]) -> None:
@@ -176,7 +179,7 @@ class TwoLevelCache(Generic[T]):
     def _newer(
         self, values: Mapping[str, bytes | None], known: Mapping[str, CacheEntry[T]]
     ) -> dict[str, CacheEntry[T]]:
-        """What the store has that is newer than what is known; remembered."""
+        """Return the store's entries that are newer than the known ones, and store them in memory."""
         newer: dict[str, CacheEntry[T]] = {}
         for key, value in values.items():
             entry = self._unpacked(key, value)
@@ -210,5 +213,5 @@ class TwoLevelCache(Generic[T]):
             self._bytes -= self._weight(dropped)
 
     def _weight(self, entry: CacheEntry[T] | None) -> int:
-        """Bytes of a document; other things are counted, not weighed."""
+        """Return the bytes of a document; entries of other kinds are counted, not weighed."""
         return len(entry.value) if entry is not None and isinstance(entry.value, bytes) else 0

@@ -27,7 +27,7 @@ SHRUNKEN_SHARE = 0.8
 
 
 class Catalogue:
-    """Reads the lists through the cache; what was last seen is kept for quick checks of ids."""
+    """Reads the lists through the cache; the last ones loaded stay in memory for quick checks of ids."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Catalogue:
     async def list(
         self, query: str, limit: int, page_token: str, max_age_seconds: float | None = None
     ) -> tuple[Sequence[Coin], str, int, Provenance]:
-        """(coins of this page, token of the next, how many match in all, provenance)."""
+        """Return (coins of this page, token of the next, how many match in all, provenance)."""
         limit = limit or 100
         if not 1 <= limit <= 1000:
             raise InvalidInput(f"limit must be 1 to 1000; {limit} was given", field="limit")
@@ -61,7 +61,7 @@ class Catalogue:
         return page, following, len(found), answer.provenance
 
     async def coins(self, max_age_seconds: float | None = None) -> ServedValue[tuple[Coin, ...]]:
-        """The whole catalogue."""
+        """Return the whole catalogue."""
         answer = await self._coins.get("coins", self._fetch_coins, max_age_seconds)
         if answer.value is not self._seen:
             self._seen = answer.value
@@ -70,13 +70,13 @@ class Catalogue:
         return answer
 
     async def currencies(self, max_age_seconds: float | None = None) -> ServedValue[tuple[str, ...]]:
-        """Currency codes."""
+        """Return the currency codes."""
         answer = await self._currencies.get("vs_currencies", self._fetch_currencies, max_age_seconds)
         self._codes = answer.value
         return answer
 
     def surely_unknown(self, coin: str) -> bool:
-        """Whether the catalogue is known and lacks the id, so that asking upstream would be for nothing."""
+        """Return whether the catalogue is loaded and lacks the id, so that a call would be useless."""
         return bool(self._known) and coin not in self._known
 
     @property
@@ -89,7 +89,7 @@ class Catalogue:
         return coin in self._known
 
     async def suggest(self, coin: str) -> Sequence[str]:
-        """The nearest known ids, best first; none where the catalogue cannot be had."""
+        """Return the nearest known ids, best first; none where the catalogue is not available."""
         try:
             await self.coins()
         except CoincastError:
@@ -103,8 +103,9 @@ class Catalogue:
         return names
 
     def check_currency(self, code: str, field: str) -> None:
-        """Raise InvalidInput for a currency that prices are not quoted in; passes where the list was
-        never seen.
+        """Raise InvalidInput for a currency that prices are not quoted in.
+
+        Every currency passes where the list was never loaded.
         """
         if not self._codes or code in self._codes:
             return
@@ -116,7 +117,7 @@ class Catalogue:
         )
 
     async def quoted(self, codes: Sequence[str]) -> Sequence[str]:
-        """Those of the codes that prices are quoted in; where the list cannot be had, all that may be."""
+        """Return the codes that prices are quoted in; where the list is not available, all that may be."""
         if not self._codes:
             with contextlib.suppress(CoincastError):
                 await self.currencies()
@@ -151,12 +152,12 @@ class Catalogue:
 
 
 def encode_coins(coins: tuple[Coin, ...]) -> bytes:
-    """For the shared cache."""
+    """Encode the catalogue for the shared cache."""
     return orjson.dumps([[coin.id, coin.symbol, coin.name] for coin in coins])
 
 
 def decode_coins(data: bytes) -> tuple[Coin, ...]:
-    """From the shared cache."""
+    """Decode the catalogue from the shared cache."""
     return tuple(Coin(*row) for row in orjson.loads(data))
 
 

@@ -1,4 +1,4 @@
-"""A budget of upstream questions for coins that the catalogue lacks."""
+"""A budget of upstream calls for coins that the catalogue lacks."""
 
 from __future__ import annotations
 

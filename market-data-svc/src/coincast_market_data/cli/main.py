@@ -39,10 +39,10 @@ def import_candles(
     currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
     wait_seconds: Annotated[float, typer.Option(help="How long a running service may take.")] = 120.0,
 ) -> None:
-    """Validate a folder of daily candles and merge it into the archive; exit code 1 where a file was
-    refused.
+    """Validate a folder of daily candles and merge it into the archive.
 
-    Beside a running service the service takes the files, and this command tells what it says of them.
+    Exit code 1 where a file was refused. Beside a running service the service imports the files, and this
+    command prints its report.
     """
     settings = load_settings(Settings)
     archive = Archive(archive_folder(settings))

@@ -1,4 +1,4 @@
-"""Reads a reply's body with a cap on its decoded size, so that a small bomb cannot fill the memory."""
+"""Reads a reply's body with a cap on its decoded size, so that a compression bomb cannot fill the memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ class _Zipped:
 
 
 async def read_bounded(response: httpx2.Response, max_bytes: int) -> bytes:
-    """The decoded body. Raises BadData where it is larger than `max_bytes` or wrongly encoded."""
+    """Return the decoded body.
+
+    Raises:
+        BadData: The body is larger than `max_bytes` or wrongly encoded.
+    """
     decoder = _decoder(response.headers.get("content-encoding", ""))
     parts: list[bytes] = []
     room = max_bytes
@@ -60,8 +64,9 @@ def _decoder(encoding: str) -> _Decoder:
 
 
 def parse_json(raw: bytes) -> Any:
-    """The document. NaN and infinities come through as floats, to be quarantined one by one by the
-    parsers.
+    """Parse a JSON document.
+
+    NaN and infinities are returned as floats, which the parsers quarantine one by one.
     """
     try:
         return orjson.loads(raw)

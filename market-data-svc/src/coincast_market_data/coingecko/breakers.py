@@ -1,4 +1,4 @@
-"""One breaker for each group of CoinGecko's endpoints: a broken chart does not cost the prices."""
+"""Circuit breakers, one for each group of CoinGecko's endpoints: failing charts do not block the prices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Breakers:
             metrics.BREAKER_STATE.labels(breaker=group).set(0)
 
     def of(self, group: str) -> Breaker:
-        """The breaker of a group; groups that are not known share one."""
+        """Return the breaker of a group; unknown groups share one."""
         return self._breakers.get(group, self._breakers["other"])
 
     def note(self, group: str, reason: str, kind: str) -> None:
@@ -38,7 +38,7 @@ class Breakers:
         self._reasons[known], self._kinds[known] = reason, kind
 
     def each(self) -> Iterable[tuple[str, Breaker, str, int]]:
-        """(group, breaker, reason of the last failure, times opened)."""
+        """Yield (group, breaker, reason of the last failure, times opened)."""
         for group, breaker in self._breakers.items():
             reason = self._reasons[group] if breaker.state != CLOSED else ""
             yield group, breaker, reason, self._opened[group]

@@ -34,11 +34,13 @@ PAGING_HEADERS = ("link", "per-page", "total")
 
 
 def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncClient:
-    """The pool. No proxies from the environment, no redirects; keys travel in a header, never in the
+    """Open the connection pool.
+
+    It uses no proxies from the environment and follows no redirects; keys travel in a header, never in the
     address.
     """
     headers = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "coincast-market-data"}
-    # Its line for every request tells nothing that the metrics do not.
+    # Its log line for every request adds nothing to the metrics.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     return httpx2.AsyncClient(
         headers=headers,
@@ -56,7 +58,7 @@ def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = 
 
 
 def trusted(settings: Settings) -> ssl.SSLContext:
-    """Whose certificates are taken for the upstream's: the usual ones, and those of the settings."""
+    """Return the trusted certificates for the upstream: the usual ones, and those of the settings."""
     context = httpx2.create_ssl_context(trust_env=False)
     if settings.upstream_ca_file is not None:
         context.load_verify_locations(settings.upstream_ca_file)
@@ -76,7 +78,7 @@ class HttpUpstream:
         self.in_flight = 0
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
-        """GET below the base address, within the total deadline."""
+        """Send a GET below the base address, within the total deadline."""
         started = time.monotonic()
         self.in_flight += 1
         try:
@@ -130,7 +132,7 @@ class HttpUpstream:
             return response.status_code, response.headers, body
 
     def _check_identity(self, status: int, headers: Mapping[str, str]) -> None:
-        """The declared upstream is a fact to be checked: invented prices must never pass as real ones."""
+        """Check that the upstream is the declared one: invented prices must never pass as real ones."""
         is_sandbox = SANDBOX_HEADER in headers
         if is_sandbox and self._settings.upstream != UpstreamName.SANDBOX:
             raise BadData("MARKET_UPSTREAM=coingecko, but a sandbox answers at MARKET_UPSTREAM_URL: refused")

@@ -24,7 +24,7 @@ LONGEST_MESSAGE = 300
 
 
 class BeyondPlan(InvalidInput):
-    """The plan does not give what was asked for: too far back, or an endpoint of a higher plan."""
+    """The plan does not include the request: too far back, or an endpoint of a higher plan."""
 
 
 class BadData(Unavailable):
@@ -119,7 +119,7 @@ def error_in_document(document: Any) -> bool:
 
 
 def read_body(body: bytes) -> tuple[int | None, str]:
-    """(error code, message) of an error body; (None, "") where it tells nothing."""
+    """Return (error code, message) of an error body; (None, "") where it has neither."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -153,7 +153,7 @@ def _message_of(document: Any) -> str | None:
 
 
 def _places(document: Any) -> list[dict[str, Any]]:
-    """The objects in which code and message have been seen: top, status, error, error.status."""
+    """Return the objects in which code and message have been seen: top, status, error, error.status."""
     found: list[dict[str, Any]] = []
     if isinstance(document, dict):
         found.append(document)

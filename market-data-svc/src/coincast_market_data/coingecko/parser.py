@@ -1,4 +1,4 @@
-"""CoinGecko's documents into the domain; what cannot be true is rejected with a reason, never passed on."""
+"""Parse CoinGecko's documents into the domain; what cannot be true is rejected with a reason."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reject:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None: absent, a string, NaN, an infinity."""
+    """Return a finite number, or None: absent, a string, NaN, an infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -45,13 +45,13 @@ def number(value: Any) -> float | None:
 
 
 def amount(value: Any) -> float | None:
-    """A finite number that is not negative, or None."""
+    """Return a finite number that is not negative, or None."""
     result = number(value)
     return result if result is not None and result >= 0 else None
 
 
 def price_fault(value: Any) -> str:
-    """Why a value cannot be a price; empty where it can."""
+    """Return why a value cannot be a price; empty where it can."""
     if isinstance(value, float) and not math.isfinite(value):
         return "not_finite"
     result = number(value)
@@ -61,7 +61,7 @@ def price_fault(value: Any) -> str:
 
 
 def figure_fault(value: Any, *, signed: bool = False) -> str:
-    """Why a value can be no amount beside a price; empty where it can, or is absent."""
+    """Return why a value cannot be an amount beside a price; empty where it can, or is absent."""
     if value is None:
         return ""
     if isinstance(value, float) and not math.isfinite(value):
@@ -73,7 +73,7 @@ def figure_fault(value: Any, *, signed: bool = False) -> str:
 
 
 def time_fault(value: float, now: float) -> str:
-    """Why a UNIX time cannot be that of a trade; empty where it can."""
+    """Return why a UNIX time cannot be that of a trade; empty where it can."""
     if not math.isfinite(value):
         return "absurd_clock"
     return "" if EARLIEST <= value <= now + FUTURE_SECONDS else "absurd_clock"
@@ -82,7 +82,10 @@ def time_fault(value: float, now: float) -> str:
 def parse_quotes(
     document: Any, ids: Iterable[str], currencies: Iterable[str], now: float
 ) -> tuple[dict[Pair, Quote | None], dict[Pair, Reject]]:
-    """Every asked pair is in one of the two: a quote, None where the upstream knows none, or a rejection."""
+    """Parse the quotes of all requested pairs.
+
+    Every pair is in one of the two results: a quote, None where the upstream knows none, or a rejection.
+    """
     if not isinstance(document, dict):
         raise BadData("CoinGecko's prices are not an object")
     good: dict[Pair, Quote | None] = {}
@@ -116,7 +119,7 @@ def _quote(coin: str, currency: str, row: Any, now: float) -> Quote | Reject | N
         id=coin,
         vs_currency=currency,
         price=float(value),
-        # CoinGecko writes 0 where it does not know the supply.
+        # CoinGecko writes 0 for an unknown supply.
         market_cap=amount(row.get(f"{currency}_market_cap")) or None,
         volume_24h=amount(row.get(f"{currency}_24h_vol")),
         change_24h_percent=number(row.get(f"{currency}_24h_change")),
@@ -143,7 +146,7 @@ def zero_quote_of(pair: Pair, row: Any) -> Quote | None:
 def quote_figure_faults(
     document: Mapping[str, Any], pairs: Iterable[Pair]
 ) -> Iterator[tuple[Pair, str, str]]:
-    """(pair, figure, why it cannot be true) of what stands beside the prices of these pairs."""
+    """Yield (pair, figure, why it cannot be true) for the figures beside the prices of these pairs."""
     for coin, currency in pairs:
         row = document.get(coin)
         for name, signed in (("market_cap", False), ("24h_vol", False), ("24h_change", True)):
@@ -153,7 +156,7 @@ def quote_figure_faults(
 
 
 def parse_coins(document: Any) -> tuple[Coin, ...]:
-    """The catalogue; rows without an id are left out."""
+    """Parse the catalogue; rows without an id are left out."""
     if not isinstance(document, list):
         raise BadData("CoinGecko's list of coins is not a list")
     return tuple(
@@ -164,14 +167,14 @@ def parse_coins(document: Any) -> tuple[Coin, ...]:
 
 
 def parse_currencies(document: Any) -> tuple[str, ...]:
-    """Currency codes in lower case."""
+    """Return the currency codes in lower case."""
     if not isinstance(document, list) or not document:
         raise BadData("CoinGecko's list of currencies is not a list")
     return tuple(sorted({code.lower() for code in document if isinstance(code, str)}))
 
 
 def parse_markets(document: Any, currency: str, now: float) -> tuple[tuple[Market, ...], list[Reject]]:
-    """Rows in the upstream's order; a row whose price cannot be true is rejected."""
+    """Parse the rows in the upstream's order; a row whose price cannot be true is rejected."""
     if not isinstance(document, list):
         raise BadData("CoinGecko's markets are not a list")
     good: list[Market] = []
@@ -189,7 +192,7 @@ def parse_markets(document: Any, currency: str, now: float) -> tuple[tuple[Marke
 
 
 def market_fault(row: Mapping[str, Any], now: float) -> str:
-    """Why a row of the market table cannot be true; empty where it can."""
+    """Return why a row of the market table cannot be true; empty where it can."""
     value, seen = row.get("current_price"), parse_time(row.get("last_updated"))
     if value is None:
         return ""
@@ -197,7 +200,7 @@ def market_fault(row: Mapping[str, Any], now: float) -> str:
 
 
 def market_figure_faults(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(figure, why it cannot be true) of what stands beside the price of a row."""
+    """Return (figure, why it cannot be true) for the figures beside the price of a row."""
     faults = [
         *((name, price_fault(row[name])) for name in ROW_PRICES if row.get(name) is not None),
         *((name, figure_fault(row.get(name))) for name in ROW_AMOUNTS),
@@ -229,7 +232,7 @@ def _market(row: Mapping[str, Any], currency: str) -> Market:
 
 
 def parse_time(value: Any) -> float | None:
-    """UNIX seconds of an ISO 8601 text; None where it is none."""
+    """Return the UNIX seconds of an ISO 8601 text; None where it is none."""
     if not isinstance(value, str):
         return None
     try:
@@ -240,7 +243,7 @@ def parse_time(value: Any) -> float | None:
 
 
 def parse_ohlc(document: Any, now: float) -> tuple[tuple[OhlcCandle, ...], list[Reject]]:
-    """Candles in order of time, each closing once; impossible ones are rejected."""
+    """Parse candles in order of time, each closing time once; impossible ones are rejected."""
     if not isinstance(document, list):
         raise BadData("CoinGecko's ohlc is not a list")
     good: dict[float, OhlcCandle] = {}

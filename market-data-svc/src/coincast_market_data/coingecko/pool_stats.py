@@ -1,4 +1,4 @@
-"""A look into the HTTP client's pool, for status and metrics."""
+"""Figures of the HTTP client's connection pool, for status and metrics."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class PoolStats:
         self._upstream = upstream
 
     def in_flight(self) -> int:
-        """Calls under way."""
+        """Return the number of calls in flight."""
         return self._upstream.in_flight
 
     def connections(self) -> tuple[int, int]:
-        """(open connections, idle ones among them)."""
+        """Return (open connections, idle ones among them)."""
         # httpx2 shows its pool nowhere in public; a missing attribute must cost the figure, not the status.
         pool = getattr(getattr(self._http, "_transport", None), "_pool", None)
         if not isinstance(pool, httpcore2.AsyncConnectionPool):

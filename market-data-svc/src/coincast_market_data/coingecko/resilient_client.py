@@ -1,4 +1,4 @@
-"""The upstream behind its guards, in order: one fetch for equal requests, retries, breaker, quota, client."""
+"""Resilient upstream client, in order: request coalescing, retries, breaker, rate limiter, client."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ log = structlog.get_logger(__name__)
 
 
 class ResilientUpstream:
-    """Every fetch runs in a task of its own: a caller that leaves neither ends it nor holds its
-    connection.
+    """CoinGecko client with rate limiter, circuit breakers and retries.
+
+    Every fetch runs in a task of its own: a cancelled caller neither ends it nor holds its connection.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ResilientUpstream:
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
         """Fetch one document; equal requests in flight share it."""
-        # A caller must not queue behind a backfill that asked for the same.
+        # A caller must not queue behind a backfill that requested the same.
         self._availability.check()
         key = (request, request.priority)
         return await self._flights.do(key, lambda: self._with_retries(request))
@@ -142,8 +143,9 @@ class ResilientUpstream:
 
     @contextmanager
     def _probe_alone(self, breaker: Breaker) -> Iterator[None]:
-        """Calls that the breaker would refuse must not cost a turn of the quota: while it is not closed,
-        one tries.
+        """Let one probe at a time through a breaker that is not closed.
+
+        Calls that the breaker would refuse must not use up the quota.
         """
         if breaker.state == CLOSED:
             yield
@@ -196,7 +198,7 @@ class ResilientUpstream:
 
 
 def outcome_of(error: CoincastError) -> str:
-    """A bounded label for an upstream call that failed."""
+    """Return a bounded label for an upstream call that failed."""
     for kind, label in (
         (Exhausted, "limited"),
         (NotFound, "not_found"),

@@ -1,4 +1,4 @@
-"""When to try again: full jitter, and never more than a share of the first calls."""
+"""Retry policy: full jitter, and a budget that is a share of the first calls."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ LONGEST_SECONDS = 4.0
 
 
 class RetryBudget:
-    """Each first call earns `share` of a retry; what is saved up is bounded, so that an outage cannot
-    spend it at once.
+    """Retry budget: each first call earns `share` of a retry.
+
+    The saved budget is bounded, so that an outage cannot spend it all at once.
     """
 
     def __init__(self, share: float, *, most_saved: float = 5.0) -> None:
@@ -27,7 +28,7 @@ class RetryBudget:
         self._saved = min(self._most_saved, self._saved + self._share)
 
     def spend(self) -> bool:
-        """Whether one more try is within the budget; counts it if so."""
+        """Return whether one more try is within the budget; count it if so."""
         if self._saved < 1.0 - 1e-9:
             return False
         self._saved -= 1.0
@@ -42,5 +43,5 @@ def worth_retrying(error: CoincastError) -> bool:
 
 
 def backoff_seconds(attempt: int, rand: float) -> float:
-    """Full jitter: anywhere between nothing and the doubled step. `rand` in [0, 1)."""
+    """Return full jitter: anywhere between zero and the doubled step. `rand` in [0, 1)."""
     return float(rand * min(LONGEST_SECONDS, BASE_SECONDS * 2**attempt))

@@ -1,4 +1,4 @@
-"""The clock of the data: the machine's, corrected by what the upstream says the time is."""
+"""Clock of the data: the machine's clock, corrected by the upstream's `Date` headers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class UpstreamClock:
         self.offset_seconds = 0.0
 
     def now(self) -> float:
-        """UNIX seconds on the upstream's clock."""
+        """Return UNIX seconds on the upstream's clock."""
         return self._clock.now() + self.offset_seconds
 
     def learn(self, headers: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Several callers' questions in one call: each answered on its own, as soon as it can be."""
+"""Batches of price requests in one call: each is answered on its own, as soon as it is ready."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ ServedValue = Callable[[pb.GetPricesRequest], Awaitable[pb.GetPricesResponse]]
 async def stream_batch(
     questions: Sequence[pb.PricesQuestion], answer: ServedValue
 ) -> AsyncIterator[pb.GetPricesForManyResponse]:
-    """What is ready goes out at once; whatever is still fetched when the caller goes is given up.
+    """Stream each answer as soon as it is ready; cancel the pending fetches when the caller leaves.
 
-    Raises InvalidInput for no questions or too many.
+    Raises:
+        InvalidInput: There are no questions, or too many.
     """
     if not 1 <= len(questions) <= MAX_QUESTIONS:
         raise InvalidInput(f"Give 1 to {MAX_QUESTIONS} questions.", field="questions")

@@ -24,7 +24,7 @@ from coincast_market_data.domain import (
 
 
 def iso(moment: float | None) -> str | None:
-    """`2025-09-01T13:00:00Z`; milliseconds only where there are any."""
+    """Return `2025-09-01T13:00:00Z`; milliseconds only where there are any."""
     if moment is None:
         return None
     text = datetime.fromtimestamp(round(moment, 3), UTC).isoformat(timespec="milliseconds")
@@ -32,12 +32,12 @@ def iso(moment: float | None) -> str | None:
 
 
 def prices_json(prices: Prices) -> bytes:
-    """`{"prices": [...], "errors": [...]}`."""
+    """Encode prices as `{"prices": [...], "errors": [...]}`."""
     return _encode({"prices": [_price(item) for item in prices.prices], "errors": _errors(prices.failures)})
 
 
 def markets_json(markets: Markets) -> bytes:
-    """`{"markets": [...], "errors": [...]}`."""
+    """Encode the market table as `{"markets": [...], "errors": [...]}`."""
     where = _provenance(markets.provenance)
     rows = [{**_market(row), **where} for row in markets.markets]
     return _encode({"markets": rows, "errors": _errors(markets.failures)})
@@ -50,7 +50,7 @@ class EncodedCandleCache:
         self._ready: BoundedCache[tuple[str, str, date, int, int], bytes] = BoundedCache(max_bytes=max_bytes)
 
     def history_json(self, history: History) -> bytes:
-        """One object: the coin, where it stands, and its candles, oldest first."""
+        """Encode a history as one object: the coin, its provenance, and its candles, oldest first."""
         head = {
             "id": history.id,
             "vs_currency": history.vs_currency,

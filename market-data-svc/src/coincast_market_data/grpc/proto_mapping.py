@@ -1,4 +1,4 @@
-"""Domain to protobuf and back."""
+"""Conversion between the domain and protobuf."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ COMPLETENESS = {
 
 
 def timestamp(moment: float) -> timestamp_pb2.Timestamp:
-    """UNIX seconds."""
+    """Convert UNIX seconds."""
     found = timestamp_pb2.Timestamp()
     found.FromMicroseconds(round(moment * 1e6))
     return found
 
 
 def provenance(where: domain.Provenance) -> common_pb2.Provenance:
-    """Where a figure stands."""
+    """Convert the provenance of a figure."""
     return common_pb2.Provenance(
         as_of=timestamp(where.as_of),
         age_seconds=where.age_seconds,
@@ -49,7 +49,7 @@ def provenance(where: domain.Provenance) -> common_pb2.Provenance:
 
 
 def item_error(failure: domain.ItemFailure) -> common_pb2.ItemError:
-    """What kept one item from being served."""
+    """Convert the reason why one item could not be served."""
     kind = common_pb2.ErrorKind.Value(f"ERROR_KIND_{failure.kind.upper()}")
     return common_pb2.ItemError(
         id=failure.id,
@@ -62,7 +62,7 @@ def item_error(failure: domain.ItemFailure) -> common_pb2.ItemError:
 
 
 def price(item: domain.Quoted) -> market_pb2.Price:
-    """One coin in one currency."""
+    """Convert the price of one coin in one currency."""
     quote = item.quote
     found = market_pb2.Price(
         id=quote.id,
@@ -79,13 +79,13 @@ def price(item: domain.Quoted) -> market_pb2.Price:
 
 
 def prices_provenance(prices: domain.Prices) -> common_pb2.Provenance | None:
-    """The oldest among them."""
+    """Return the provenance of the oldest price."""
     where = worst(item.provenance for item in prices.prices)
     return provenance(where) if where else None
 
 
 def market(row: domain.Market) -> market_pb2.Market:
-    """One row of the market table."""
+    """Convert one row of the market table."""
     names = [name for name in domain.Market.__slots__ if name != "last_updated_at"]
     found = market_pb2.Market(**{name: getattr(row, name) for name in names})
     if row.last_updated_at is not None:
@@ -94,7 +94,7 @@ def market(row: domain.Market) -> market_pb2.Market:
 
 
 def candle(found: domain.Candle) -> market_pb2.Candle:
-    """One closed day."""
+    """Convert the candle of one closed day."""
     return market_pb2.Candle(
         date=found.day.isoformat(),
         open=found.open,
@@ -107,7 +107,7 @@ def candle(found: domain.Candle) -> market_pb2.Candle:
 
 
 def hourly_candle(found: domain.HourlyCandle) -> market_pb2.HourlyCandle:
-    """One closed hour."""
+    """Convert the candle of one closed hour."""
     return market_pb2.HourlyCandle(
         start_unix_seconds=found.start,
         open=found.open,
@@ -119,7 +119,7 @@ def hourly_candle(found: domain.HourlyCandle) -> market_pb2.HourlyCandle:
 
 
 def history(found: domain.History) -> market_pb2.History:
-    """One coin's candles."""
+    """Convert one coin's candles."""
     return market_pb2.History(
         id=found.id,
         vs_currency=found.vs_currency,
@@ -141,7 +141,7 @@ def history(found: domain.History) -> market_pb2.History:
 
 
 def ohlc(candles: Iterable[domain.OhlcCandle]) -> list[market_pb2.OhlcCandle]:
-    """Candles as CoinGecko's `ohlc` gives them."""
+    """Convert candles as CoinGecko's `ohlc` gives them."""
     return [
         market_pb2.OhlcCandle(
             closed_at=timestamp(c.closed_at), open=c.open, high=c.high, low=c.low, close=c.close
@@ -151,12 +151,12 @@ def ohlc(candles: Iterable[domain.OhlcCandle]) -> list[market_pb2.OhlcCandle]:
 
 
 def coin(found: domain.Coin) -> market_pb2.Coin:
-    """One entry of the catalogue."""
+    """Convert one entry of the catalogue."""
     return market_pb2.Coin(id=found.id, symbol=found.symbol, name=found.name)
 
 
 def progress(step: domain.Progress) -> market_pb2.BackfillResponse:
-    """One step of a backfill."""
+    """Convert one step of a backfill."""
     found = market_pb2.BackfillResponse(
         id=step.id,
         coins_done=step.coins_done,
@@ -213,7 +213,7 @@ def price_update(update: PriceUpdate) -> market_pb2.WatchPricesResponse:
 
 
 def quality(report: domain.Quality) -> market_pb2.QualityReport:
-    """What is known to be wrong with one coin's data."""
+    """Convert the known defects of one coin's data."""
     return market_pb2.QualityReport(
         id=report.id,
         vs_currency=report.vs_currency,
@@ -226,5 +226,5 @@ def quality(report: domain.Quality) -> market_pb2.QualityReport:
 
 
 def iso_date(day: date | None) -> str:
-    """`YYYY-MM-DD`, or empty."""
+    """Return the day as `YYYY-MM-DD`, or an empty string."""
     return day.isoformat() if day else ""

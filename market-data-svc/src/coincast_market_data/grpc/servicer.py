@@ -1,4 +1,4 @@
-"""The gRPC face: convert, await, convert."""
+"""gRPC servicer: converts requests, calls the services and converts their results."""
 
 # ruff: noqa: N802 - the methods have the names of the contract
 
@@ -71,13 +71,13 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         self._encoded: dict[int, tuple[PriceUpdate, pb.WatchPricesResponse]] = {}
 
     async def GetPrices(self, request: pb.GetPricesRequest, context: Context) -> pb.GetPricesResponse:
-        """Spot prices."""
+        """Serve spot prices."""
         return await self._prices(request)
 
     def GetPricesForMany(
         self, request: pb.GetPricesForManyRequest, context: Context
     ) -> AsyncIterator[pb.GetPricesForManyResponse]:
-        """Spot prices for several callers, each as soon as it can be."""
+        """Serve spot prices for several callers, each as soon as it is ready."""
         return batch.stream_batch(request.questions, self._prices)
 
     async def _prices(self, request: pb.GetPricesRequest) -> pb.GetPricesResponse:
@@ -119,7 +119,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         return found[1]
 
     async def GetMarkets(self, request: pb.GetMarketsRequest, context: Context) -> pb.GetMarketsResponse:
-        """The market table."""
+        """Serve the market table."""
         found = await self._all.markets.get(
             request.vs_currency, request.ids, request.page, request.per_page, _max_age(request)
         )
@@ -133,7 +133,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         )
 
     async def ListCoins(self, request: pb.ListCoinsRequest, context: Context) -> pb.ListCoinsResponse:
-        """The catalogue."""
+        """Serve the catalogue."""
         coins, following, total, where = await self._all.catalogue.list(
             request.query, request.limit, request.page_token, _max_age(request)
         )
@@ -147,14 +147,14 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     async def ListVsCurrencies(
         self, request: pb.ListVsCurrenciesRequest, context: Context
     ) -> pb.ListVsCurrenciesResponse:
-        """Currency codes."""
+        """Serve the currency codes."""
         answer = await self._all.catalogue.currencies(_max_age(request))
         return pb.ListVsCurrenciesResponse(
             vs_currencies=answer.value, provenance=proto_mapping.provenance(answer.provenance)
         )
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
-        """Daily candles of one coin."""
+        """Serve the daily candles of one coin."""
         hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
         get = self._all.history.get_hours if hourly else self._all.history.get
         found = await get(
@@ -195,7 +195,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
             await asyncio.sleep(0)
 
     async def GetOhlc(self, request: pb.GetOhlcRequest, context: Context) -> pb.GetOhlcResponse:
-        """Candles as CoinGecko's `ohlc` gives them."""
+        """Serve candles as CoinGecko's `ohlc` gives them."""
         coin, currency, answer = await self._all.documents.ohlc(
             request.id, request.vs_currency, request.days, _max_age(request)
         )
@@ -207,7 +207,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         )
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:
-        """A document in CoinGecko's own shape."""
+        """Serve a document in CoinGecko's own shape."""
         answer = await self._all.documents.get(request.path, request.query, _max_age(request))
         return pb.GetDocumentResponse(
             json=answer.value,
@@ -237,7 +237,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
             yield proto_mapping.repair_report(report)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
-        """The state of every part."""
+        """Serve the state of every component."""
         return await self._all.status.reply(request.quality_ids)
 
 

@@ -1,4 +1,4 @@
-"""Gathers the state of every part for the status reply."""
+"""Collects the state of every component for the status reply."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Status:
     availability: UpstreamAvailability
 
     async def reply(self, quality_ids: Sequence[str]) -> market_pb2.GetStatusResponse:
-        """The whole state; never fails because a part does."""
+        """Return the whole state; never fail because a component does."""
         return market_pb2.GetStatusResponse(
             upstream=self.settings.upstream,
             upstream_base_url=self.plan.current.base_url,
@@ -71,7 +71,7 @@ class Status:
         )
 
     async def observe(self) -> None:
-        """Bring the gauges up to date."""
+        """Update the gauges."""
         connections, idle = self.pool.connections()
         metrics.POOL_CONNECTIONS.labels(state="idle").set(idle)
         metrics.POOL_CONNECTIONS.labels(state="active").set(connections - idle)
@@ -85,7 +85,7 @@ class Status:
         metrics.REDIS_UP.set(await self.store.answers())
 
     async def _reports(self, ids: Sequence[str]) -> list[market_pb2.QualityReport]:
-        """One for each currency in which a coin is kept, or was found wrong."""
+        """Return one report for each currency in which a coin is stored, or was found faulty."""
         reports: list[market_pb2.QualityReport] = []
         for coin in split_ids(ids)[0] if ids else ():
             known = self.archive.currencies(coin) | self.quality.currencies(coin)
@@ -94,7 +94,7 @@ class Status:
         return reports
 
     async def _quality(self, coin: str, currency: str) -> market_pb2.QualityReport:
-        """What was put aside, and the gaps of what is kept."""
+        """Return what was quarantined, and the gaps in what is stored."""
         report = self.quality.of(coin, currency)
         candles = await self.archive.read(coin, currency)
         if candles:

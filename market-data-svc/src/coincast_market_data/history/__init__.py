@@ -1,1 +1,1 @@
-"""Daily history: points from the upstream, made into candles of closed days, merged with the archive."""
+"""History: the upstream's points are built into candles of closed days and merged with the archive."""

@@ -1,4 +1,4 @@
-"""Daily candles of closed UTC days out of intraday or daily points. Pure."""
+"""Builds daily candles of closed UTC days from intraday or daily points. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST_HOURS = 20
 
 
 def build_candles(points: Sequence[Point], last_day: date) -> list[Candle]:
-    """Candles in order of days, none later than `last_day` (the newest closed one)."""
+    """Build candles in order of days, none later than `last_day` (the newest closed one)."""
     if len(points) < 2:
         return []
     spacing = median(b.at - a.at for a, b in pairwise(points))
@@ -30,7 +30,7 @@ def build_candles(points: Sequence[Point], last_day: date) -> list[Candle]:
 
 
 def _from_daily(points: Sequence[Point]) -> list[Candle]:
-    """A point at midnight is the close of the day before it; the range within the day is not known."""
+    """Build bare closes: a point at midnight is the close of the day before; the day's range is unknown."""
     candles: dict[date, Candle] = {}
     at_midnight = _midnight_points(points)
     for day, point in at_midnight.items():
@@ -47,7 +47,7 @@ def _from_daily(points: Sequence[Point]) -> list[Candle]:
 
 
 def _midnight_points(points: Sequence[Point]) -> dict[date, Point]:
-    """By the day that begins there: the first point within a quarter of an hour."""
+    """Return, by the day that begins there, the first point within a quarter of an hour of midnight."""
     found: dict[date, Point] = {}
     for point in points:
         if point.at % DAY_SECONDS <= NEAR_SECONDS:

@@ -30,7 +30,7 @@ class Series:
 
 
 def chart_kind() -> CacheKind[bytes]:
-    """How replies are handed from replica to replica: as they came, and never stale."""
+    """Return how replies are shared between replicas: unchanged, and never stale."""
     windows = FreshnessPolicy(KEPT_SECONDS, KEPT_SECONDS, KEPT_SECONDS)
     return CacheKind("points", windows, lambda raw: zlib.compress(raw, LEVEL), _unzipped)
 
@@ -43,7 +43,7 @@ class ChartClient:
         self._shared = shared
 
     async def fetch(self, request: UpstreamRequest) -> Series:
-        """One series. Raises what the upstream raises."""
+        """Fetch one series; raises the upstream's errors."""
         if self._shared is None or request.priority in (Priority.BULK, Priority.BACKFILL):
             reply = await self._upstream.fetch(request)
             return Series(reply.document, reply.received_at)

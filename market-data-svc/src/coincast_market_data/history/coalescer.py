@@ -1,4 +1,4 @@
-"""Questions for the history of one coin take turns; those that wait together are one."""
+"""Serialise and coalesce history fetches per coin."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FetchCoalescer:
         self._numbers = itertools.count()
 
     async def take(self, key: Hashable, first: date, fill: Fill) -> int:
-        """Have `fill` go back to `first` or further. Raises what it raises."""
+        """Run `fill` back to `first` or further; raises its errors."""
         turn = self._waiting.get(key)
         if turn is None:
             turn = self._waiting[key] = PendingFetch(next(self._numbers), first)

@@ -1,4 +1,4 @@
-"""Whether what comes from the upstream fits what is kept. Pure."""
+"""Checks whether candles from the upstream are continuous with the stored ones. Pure functions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NEAR = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """Candles on end that are tenfold off every kept neighbour; `edge` is the one beside a neighbour."""
+    """Consecutive candles that are tenfold off every stored neighbour; `edge` is the one beside it."""
 
     edge: Candle
     days: tuple[date, ...]
 
 
 def jumps(kept: Sequence[Candle], new: Sequence[Candle]) -> list[Jump]:
-    """What of the new candles does not fit; both in order of days, one a day."""
+    """Return the new candles that do not fit; both arguments in order of days, one a day."""
     closes = {candle.day: candle.close for candle in kept}
     again = [candle for candle in new if candle.day in closes]
     found = [Jump(candle, (candle.day,)) for candle in again if is_outlier(candle.close, closes[candle.day])]
@@ -46,7 +46,7 @@ def jumps(kept: Sequence[Candle], new: Sequence[Candle]) -> list[Jump]:
 
 
 def _runs(new: Iterable[Candle], kept_days: Sequence[date]) -> Iterator[list[Candle]]:
-    """The new candles in runs with no kept day between."""
+    """Yield the new candles in runs without a stored day between."""
     run: list[Candle] = []
     place = -1
     for candle in new:
@@ -61,7 +61,10 @@ def _runs(new: Iterable[Candle], kept_days: Sequence[date]) -> Iterator[list[Can
 
 
 def _edge_that_jumps(kept: Sequence[Candle], run: Sequence[Candle], place: int) -> Candle | None:
-    """The edge of a run that is off all its near neighbours; `place` is where it belongs among the kept."""
+    """Return the edge of a run that is off all its near neighbours.
+
+    `place` is the run's position among the stored candles.
+    """
     edges = []
     if place > 0 and run[0].day - kept[place - 1].day <= NEAR:
         edges.append((run[0], kept[place - 1]))
@@ -120,7 +123,7 @@ def islands(candles: Sequence[Candle]) -> list[list[Candle]]:
 
 
 def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
-    """Return by how much the source has multiplied the days that are kept; None where it has not.
+    """Return by how much the source has multiplied the stored days; None where it has not.
 
     A redenomination or a token migration multiplies all past prices by one number.
     """
@@ -134,8 +137,9 @@ def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
 
 
 def factor(kept: Sequence[Candle], points: Iterable[tuple[float, float]]) -> float | None:
-    """How many times the kept closes a series is, (UNIX seconds, price) in order of time; None where nothing
-    near is kept.
+    """Return how many times the stored closes a series is; None where nothing near is stored.
+
+    `points` are (UNIX seconds, price) in order of time.
     """
     if not kept:
         return None

@@ -1,4 +1,4 @@
-"""Brings the days that the archive lacks from the upstream into it."""
+"""Gap filler: fetches the days that the archive lacks from the upstream."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SpotPrices(Protocol):
 
 @dataclass(slots=True)
 class KnownAbsences:
-    """Days that the upstream was asked for and does not have, so that it is not asked again all day."""
+    """Days that the upstream does not have, so that they are not requested again all day."""
 
     requested_on: date
     days: set[date] = field(default_factory=set)
@@ -90,7 +90,9 @@ class KnownAbsences:
 
 
 class GapFiller:
-    """`fill` makes one coin's archive as whole as the upstream allows, from `first` on; one at a time for
+    """Fills gaps in the archive from the upstream.
+
+    `fill` makes one coin's archive as whole as the upstream allows, from `first` on; one fill at a time for
     each coin.
     """
 
@@ -171,10 +173,11 @@ class GapFiller:
         return min((until - now for until in late if now < until), default=None)
 
     async def fill(self, coin: str, currency: str, first: date, priority: Priority = Priority.HISTORY) -> int:
-        """Fetch what is missing from `first` on; returns how many candles were added. Raises what the
-        fetches raised.
+        """Fetch what is missing from `first` on and return how many candles were added.
+
+        Raises the errors of the fetches.
         """
-        # Who asks for a little waits for no long fill, nor is given its daily points instead of hourly ones.
+        # A short request neither waits for a long fill nor gets its daily points instead of hourly ones.
         far = (last_closed_day(self._clock.now()) - first).days >= HOURLY_DAYS
         key = (coin, currency, priority, far)
         return await self._turns.take(key, first, lambda day: self._fill(coin, currency, day, priority))
@@ -223,8 +226,9 @@ class GapFiller:
         return sum(result for result in results if isinstance(result, int))
 
     async def enrich(self, coin: str, currency: str, first: date) -> int:
-        """Fetch the range of days that have a close alone, by hourly points; below every caller's
-        priority.
+        """Fetch the range of days that have only a close, by hourly points.
+
+        The calls have a lower priority than every caller's.
         """
         last = last_closed_day(self._clock.now())
         start = reachable(first, last + timedelta(days=1), self.reach_days)
@@ -239,12 +243,13 @@ class GapFiller:
         return added
 
     async def keep(self, coin: str, currency: str, chart: Any, received_at: float) -> int:
-        """Keep the closed days of a cleaned `market_chart` that was fetched as a document; returns how many
-        days are new or richer.
+        """Store the closed days of a cleaned `market_chart` that was fetched as a document.
 
-        A close without its range is taken only where `fill` would get no more: it would pass for the day
-        being there. For the same reason `ohlc`, which has no volume (and beyond 30 days candles of four
-        days), and single days of `coins/{id}/history` are not taken.
+        Returns how many days are new or richer.
+
+        A close without its range is stored only where `fill` would get no more: otherwise the day would count
+        as present. For the same reason `ohlc`, which has no volume (and beyond 30 days candles of four days),
+        and single days of `coins/{id}/history` are not stored.
         """
         last = last_closed_day(self._clock.now())
         if chart["prices"] and self._hours is not None:
@@ -259,7 +264,7 @@ class GapFiller:
     async def fill_hours(self, coin: str, currency: str, first: int, priority: Priority) -> int:
         """Fetch the hours from `first` (UNIX seconds) on that the archive lacks; return how many came.
 
-        The upstream is asked at most every five minutes for hours that it did not have.
+        Hours that the upstream did not have are requested at most every five minutes.
         """
         if self._hours is None:
             return 0
@@ -323,7 +328,7 @@ class GapFiller:
     async def _may_be_richer(
         self, coin: str, currency: str, prices: Sequence[Sequence[float]], last: date
     ) -> bool:
-        """Whether the archive lacks a day that a chart covers, or has a close alone where it is hourly."""
+        """Return whether the archive lacks a day of a chart, or only has its close where it is hourly."""
         first = day_of(prices[0][0] / 1000)
         hourly = (last - first).days <= HOURLY_DAYS
         kept = within(await self._archive.read(coin, currency), first, last)
@@ -375,7 +380,7 @@ class GapFiller:
     async def refetch(self, coin: str, currency: str, priority: Priority = Priority.BACKFILL) -> int:
         """Fetch a whole history again and put it in the place of the stored one; return the changed days.
 
-        The stored one is kept aside as a revision, with the days that the plan no longer reaches.
+        The stored one is saved as a revision, with the days that the plan no longer reaches.
 
         Raises:
             CoincastError: A part could not be fetched; nothing is replaced then.
@@ -429,16 +434,16 @@ class GapFiller:
             )
 
     async def repair(self, report: RepairReport, *, dry_run: bool) -> None:
-        """Judge one coin's archive again, and put aside and fetch again what is implausible.
+        """Check one coin's archive again; quarantine and fetch again what is implausible.
 
-        Days that the plan does not reach are put aside without a second fetch; the revision holds them.
+        Days that the plan does not reach are quarantined without a second fetch; the revision holds them.
 
         Args:
             report: Names the coin and currency; takes the figures.
             dry_run: Whether to judge alone.
 
         Raises:
-            CoincastError: A part could not be fetched; nothing that it would have replaced is put aside.
+            CoincastError: A part could not be fetched; nothing that it would have replaced is quarantined.
         """
         coin, currency = report.id, report.vs_currency
         # What earlier fetches confirmed is judged again as well.
@@ -489,7 +494,7 @@ class GapFiller:
         return found
 
     async def _put_aside(self, coin: str, currency: str, days: Collection[date]) -> None:
-        """Take days out of the archive; the former history is kept as a revision."""
+        """Remove days from the archive; the former history is saved as a revision."""
         if not days:
             return
         kept = await self._archive.read(coin, currency)
@@ -602,7 +607,7 @@ class GapFiller:
         absent = [day for day in requested if day not in have and day not in doubted]
         newest = candles[-1].day if candles else None
         if newest is not None and (today - newest).days <= LATE_DAYS:
-            # The upstream publishes a day late at times; a coin that stopped trading is asked for daily.
+            # The upstream publishes a day late at times; a coin that stopped trading is requested daily.
             absences.late = {day: now + LATE_RETRY_SECONDS for day in absent if day > newest}
             absent = [day for day in absent if day <= newest]
         absences.days.update(absent)

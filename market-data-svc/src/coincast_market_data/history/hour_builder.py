@@ -1,4 +1,4 @@
-"""Hourly candles of closed hours out of intraday points. Pure."""
+"""Builds hourly candles of closed hours from intraday points. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which upstream calls bring the days that are missing. Pure."""
+"""Plans the upstream calls that fetch missing days. Pure functions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Call:
 
 
 def plan_calls(missing: Sequence[date], today: date, currency: str, *, hourly: bool) -> list[Call]:
-    """Calls that cover `missing` (sorted), newest first. With `hourly` in spans that give whole candles,
-    else in one call.
+    """Plan the calls that cover `missing` (sorted), newest first.
+
+    With `hourly` they are spans that give whole candles, otherwise one call.
     """
     if not missing:
         return []
@@ -37,12 +38,12 @@ def plan_calls(missing: Sequence[date], today: date, currency: str, *, hourly: b
 
 
 def span_calls(days: Sequence[date], currency: str) -> list[Call]:
-    """Calls that give hourly points of `days` (sorted), newest first."""
+    """Return calls that give hourly points of `days` (sorted), newest first."""
     return [_span(first, last, currency) for first, last in spans(days)]
 
 
 def spans(days: Sequence[date]) -> list[tuple[date, date]]:
-    """(first, last) of spans that cover the days, none longer than gives hourly points, newest first."""
+    """Return (first, last) of spans that cover the days, newest first, each with hourly points."""
     found: list[tuple[date, date]] = []
     last = first = None
     for day in reversed(days):
@@ -73,5 +74,5 @@ def _span(first: date, last: date, currency: str) -> Call:
 
 
 def reachable(first: date, today: date, reach_days: int) -> date:
-    """The earliest day not before `first` that the plan gives."""
+    """Return the earliest day not before `first` that the plan gives."""
     return max(first, today - timedelta(days=reach_days - 1))

@@ -1,4 +1,4 @@
-"""Answers questions for daily history: archive and upstream merged, with every shortfall said."""
+"""History service: archive and upstream merged; every missing part is reported."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from coincast_market_data.ports import DataClock, Priority
 MAX_DAYS = 10_000
 MAX_MISSING = 100
 CHUNK_CANDLES = 1000
-# How long a history that the upstream refuses or lacks is not asked for again.
+# How long a history that the upstream refuses or lacks is not requested again.
 REFUSED_SECONDS = 60.0
 # When a partial history is worth asking for again, where the failure does not say.
 RETRY_PARTIAL_SECONDS = 10.0
 IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
 HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
-# With no more than this missing, what is kept is worth more than a long wait.
+# With no more than this missing, the stored days are worth more than a long wait.
 FEW_DAYS = 7
 
 
@@ -158,7 +158,7 @@ class HistoryService:
 
         Raises:
             InvalidInput: The id, the currency or `days` cannot be.
-            CoincastError: No hour is kept and none could be fetched.
+            CoincastError: No hour is stored and none could be fetched.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")
@@ -188,7 +188,7 @@ class HistoryService:
     async def _fill_hours(
         self, coin: str, currency: str, first: int, priority: Priority
     ) -> CoincastError | None:
-        """Return the error that kept the hours from being fetched."""
+        """Return the error because of which the hours could not be fetched."""
         refused = await self._no_such(coin) if self._unknown(coin) else self._refused.find((coin, currency))
         if refused is not None:
             return refused
@@ -297,7 +297,10 @@ class HistoryService:
     async def _fill(
         self, coin: str, currency: str, first: date, priority: Priority
     ) -> tuple[bool, CoincastError | None]:
-        """(whether anything was fetched just now, the error that kept it from being whole)."""
+        """Fill the gaps.
+
+        Returns whether anything was fetched just now, and the error that left the history incomplete.
+        """
         missing = await self._filler.missing(coin, currency, first)
         if not missing:
             return False, None

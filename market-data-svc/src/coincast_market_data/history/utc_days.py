@@ -1,4 +1,4 @@
-"""Which UTC day is closed. Pure."""
+"""Arithmetic of closed UTC days. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ DAY_SECONDS = 86_400
 
 
 def last_closed_day(now: float) -> date:
-    """The newest day whose candle is final. `now`: UNIX seconds on the upstream's clock."""
+    """Return the newest day whose candle is final. `now`: UNIX seconds on the upstream's clock."""
     return (datetime.fromtimestamp(now, UTC) - SETTLING).date() - ONE_DAY
 
 
 def midnight(day: date) -> float:
-    """UNIX seconds at which the day begins."""
+    """Return the UNIX seconds at which the day begins."""
     return datetime.combine(day, time(), UTC).timestamp()
 
 
 def day_of(moment: float) -> date:
-    """The UTC day of a moment in UNIX seconds."""
+    """Return the UTC day of a moment in UNIX seconds."""
     return datetime.fromtimestamp(moment, UTC).date()
 
 
 def within(candles: Sequence[Candle], first: date, last: date) -> Sequence[Candle]:
-    """Those of the days from first to last; `candles` in order of days, one a day."""
+    """Return the candles from first to last; `candles` are in order of days, one a day."""
     start = bisect_left(candles, first, key=_day)
     return candles[start : bisect_right(candles, last, key=_day)]
 
 
 def gaps(candles: Sequence[Candle], first: date, last: date) -> list[date]:
-    """The days from first to last that none of the candles (all within) has."""
+    """Return the days from first to last that none of the candles (all within) has."""
     if len(candles) == (last - first).days + 1:
         return []
     have = {candle.day for candle in candles}
@@ -48,5 +48,5 @@ def _day(candle: Candle) -> date:
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """Every day from first to last, both included; none where last is before first."""
+    """Return every day from first to last, both included; none where last is before first."""
     return [first + timedelta(days=step) for step in range((last - first).days + 1)]

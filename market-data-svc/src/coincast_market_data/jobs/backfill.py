@@ -1,4 +1,4 @@
-"""Fetches what the archive lacks for many coins, below everyone else's priority; resumes where it stopped."""
+"""Backfill of the archive for many coins, at the lowest priority; resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from coincast_market_data.ports import DataClock, Priority
 
 
 class BackfillJob:
-    """Coin after coin. What a call brought is in the archive at once, so a second run asks only for the
-    rest.
+    """Backfill coin after coin.
+
+    The result of each call is in the archive at once, so a second run fetches only the rest.
     """
 
     def __init__(

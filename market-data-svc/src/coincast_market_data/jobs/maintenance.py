@@ -1,4 +1,4 @@
-"""Keeps the data volume in order while the service runs: handed-over candles, the record of bad data."""
+"""Maintenance of the data volume while the service runs: submitted candles, the log of data faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLACE_SECONDS = 5.0
 
 
 class MaintenanceJobs:
-    """Loops that end with the service; the last findings are kept when it does."""
+    """Loops that end with the service; the last findings are saved when they do."""
 
     def __init__(self, archive: Archive, inbox: Inbox, quality: QualityLog) -> None:
         self._archive = archive

@@ -1,4 +1,4 @@
-"""What goes on behind the callers: hot prices stay fresh, and the archive of the warm coins stays whole."""
+"""Background refresh: hot prices stay fresh, and the archive of the warm coins stays whole."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OBSERVE_SECONDS = 5.0
 
 
 def refresh_interval(fresh_seconds: float, per_month: int) -> float:
-    """Seconds between refreshes: the fresh window, or longer where the month's budget asks for it."""
+    """Return seconds between refreshes: the fresh window, or longer where the monthly budget requires it."""
     paced = MONTH_SECONDS / (per_month * MONTH_SHARE) if per_month else 0.0
     return max(fresh_seconds * 0.9, paced)
 
@@ -62,7 +62,7 @@ class RefreshJobs:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, finish_warming: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin, once. The gauges are kept up to date where nothing is refreshed, too."""
+        """Start, once. The gauges are updated even where nothing is refreshed."""
         if self._tasks:
             return
         loops = [finish_warming(), every(OBSERVE_SECONDS, self._observe, at_once=True)]
@@ -102,7 +102,7 @@ class RefreshJobs:
 
 
 async def every(seconds: float, step: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:
-    """Take the step again and again; a failure is told, and the next turn tries again."""
+    """Repeat the step; a failure is logged, and the next round tries again."""
     if not at_once:
         await asyncio.sleep(seconds)
     while True:
@@ -111,6 +111,6 @@ async def every(seconds: float, step: Callable[[], Awaitable[None]], *, at_once:
         except CoincastError as error:
             log.info("background_step_failed", reason=error.message)
         except Exception:
-            # A loop that dies in silence would leave stale prices behind; it must go on and be seen.
+            # A loop that ended silently would leave prices stale; it must continue and log the failure.
             log.exception("background_step_crashed")
         await asyncio.sleep(seconds)

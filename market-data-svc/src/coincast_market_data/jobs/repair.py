@@ -1,4 +1,4 @@
-"""Judge the whole archive again, put implausible days and hours aside, and fetch them again."""
+"""Check the whole archive again, quarantine implausible days and hours, and fetch them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SpotSource(Protocol):
 
 
 class RepairJob:
-    """Coin after coin, below the priority of callers; what was put aside stays in a revision."""
+    """Repairs coin after coin, below the priority of callers; quarantined days stay in a revision."""
 
     def __init__(self, archive: Archive, filler: GapFiller, prices: SpotSource) -> None:
         self._archive = archive

@@ -62,7 +62,7 @@ class CacheWarmer:
     async def warm(self) -> None:
         """Look up the plan, then fetch the configured coins' prices and the lists.
 
-        The first reply of any step tells the upstream's clock and what it is.
+        The first reply of any step shows the upstream's clock and identity.
         """
         if self._settings.upstream == UpstreamName.SANDBOX:
             log.warning(

@@ -52,7 +52,11 @@ class MarketService:
     async def get(
         self, currency: str, ids: Sequence[str], page: int, per_page: int, max_age_seconds: float | None
     ) -> Markets:
-        """One page. Raises InvalidInput for a page that cannot be."""
+        """Return one page.
+
+        Raises:
+            InvalidInput: The page cannot exist.
+        """
         code = canonical_currency(currency)
         page, per_page = page or 1, per_page or 100
         if not 1 <= per_page <= 250:
@@ -79,7 +83,7 @@ class MarketService:
         return Markets(rows, where or answers[0].provenance, failures)
 
     def _questions(self, code: str, coins: Sequence[str], page: int, per_page: int) -> list[Query]:
-        """One call for a page; for named coins as many as a bounded address needs."""
+        """Return one query for a page; for named coins as many as a bounded address needs."""
         common = (("vs_currency", code), ("order", "market_cap_desc"), ("precision", "full"))
         if not coins:
             return [(*common, ("page", str(page)), ("per_page", str(per_page)))]
@@ -136,7 +140,7 @@ def _absent(coins: Sequence[str], rows: Sequence[Market], rejects: Sequence[Reje
 
 
 def _figure_faults(document: Any, rows: Sequence[Market]) -> Iterator[tuple[str, str, str]]:
-    """(coin, figure, why it is left out) of the rows that are taken."""
+    """Yield (coin, figure, why it is left out) for the rows that are accepted."""
     taken = {row.id for row in rows}
     for row in document:
         if isinstance(row, dict) and row.get("id") in taken:
@@ -149,12 +153,12 @@ def _rejected(reject: Reject) -> ItemFailure:
 
 
 def encode_table(table: Table) -> bytes:
-    """For the shared cache."""
+    """Encode a table for the shared cache."""
     rows, rejects = table
     return orjson.dumps([[asdict(row) for row in rows], [[r.id, r.reason] for r in rejects]])
 
 
 def decode_table(data: bytes) -> Table:
-    """From the shared cache."""
+    """Decode a table from the shared cache."""
     rows, rejects = orjson.loads(data)
     return tuple(Market(**row) for row in rows), tuple(Reject(*row) for row in rejects)

@@ -1,4 +1,4 @@
-"""CoinGecko's paths that are passed through, the parameters each has, and their canonical form. Pure."""
+"""CoinGecko's paths that are passed through, with their parameters and canonical form. Pure functions."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class PassthroughService:
         Raises:
             NotFound: The path is not mirrored.
             InvalidInput: A parameter or the coin id is not valid.
-            CoincastError: CoinGecko cannot be asked, or did not refuse in words of its own.
+            CoincastError: CoinGecko is not available, or its refusal has no body of its own.
         """
         route, path = find_route(path)
         parameters = canonical_query(route, query)

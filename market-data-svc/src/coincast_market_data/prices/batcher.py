@@ -1,6 +1,6 @@
 """Gathers questions for prices over a short window into few upstream calls.
 
-Each pair that is asked for or under way has one future. A batch's fetch is a task of the batcher's own: a
+Each pair that is requested or in flight has one future. A batch's fetch is a task of the batcher's own: a
 caller that leaves drops its wait and nothing else. What another replica is fetching is waited for instead.
 """
 
@@ -26,7 +26,7 @@ from coincast_market_data.ports import Priority
 from coincast_market_data.prices.chunking import Chunk, most_calls, plan_chunks
 
 Outcome = CacheEntry[Quote | None] | CoincastError
-# When a refused batch may be asked for again, of which more was refused than could be found out.
+# When pairs of a refused batch may be requested again, whose fault could not be isolated.
 RETRY_REFUSED_SECONDS = 30.0
 FetchChunk = Callable[[Chunk, Priority], Awaitable[Mapping[Pair, Outcome]]]
 
@@ -48,11 +48,11 @@ class ReplicaLeases(Protocol):
         ...
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
-        """What others bring of these pairs, within a bounded time."""
+        """Wait a bounded time for what other replicas fetch of these pairs."""
         ...
 
     def release(self, pairs: Sequence[Pair]) -> None:
-        """These could not be fetched."""
+        """Release pairs that could not be fetched."""
         ...
 
 
@@ -60,7 +60,7 @@ class NoReplicaLeases:
     """No other replica exists."""
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
-        """All are to be fetched here."""
+        """Claim all pairs, to be fetched here."""
         return PairLeaseResult(pairs)
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
@@ -69,7 +69,7 @@ class NoReplicaLeases:
         return {}
 
     def release(self, pairs: Sequence[Pair]) -> None:
-        """Nothing was held."""
+        """Do nothing, since no lease was held."""
 
 
 class PriceBatcher:
@@ -100,7 +100,7 @@ class PriceBatcher:
         self.ids_sent = 0
 
     async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
-        """Entries or errors of exactly these pairs."""
+        """Fetch entries or errors of exactly these pairs."""
         requested = list(pairs)
         if not requested:
             return {}
@@ -149,7 +149,7 @@ class PriceBatcher:
             self._send(share.mine, priority)
 
     async def _await_others(self, pairs: Sequence[Pair], priority: Priority) -> None:
-        """Another replica is fetching these; what it does not bring in time is fetched here."""
+        """Wait for pairs that another replica is fetching; fetch here what does not arrive in time."""
         async with self._settling(pairs):
             found = await self._replicas.wait(pairs)
             self._settle(found, found)
@@ -169,7 +169,7 @@ class PriceBatcher:
 
     @asynccontextmanager
     async def _settling(self, pairs: Iterable[Pair]) -> AsyncIterator[None]:
-        """Whatever ends the block too soon, no caller may wait for ever because of it."""
+        """Settle the pairs however the block ends, so that no caller waits for ever."""
         try:
             yield
         except asyncio.CancelledError:
@@ -188,8 +188,9 @@ class PriceBatcher:
     async def _fetch_apart(
         self, chunk: Chunk, priority: Priority, wanted: frozenset[Pair]
     ) -> dict[Pair, Outcome]:
-        """The chunk's outcomes; a refused chunk is split until what it is refused for stands alone, or until
-        that has cost enough calls.
+        """Fetch the chunk, splitting a refused one until the fault is isolated.
+
+        Splitting also stops once it has cost enough calls.
         """
         outcomes: dict[Pair, Outcome] = {}
         parts, left = deque([chunk]), most_calls(chunk)
@@ -200,7 +201,7 @@ class PriceBatcher:
             except (InvalidInput, NotFound) as error:
                 halves = part.halves() if not isinstance(error, BeyondPlan) else []
                 outcomes |= dict.fromkeys(part.pairs(), _among_others(error) if halves else error)
-                # The largest first: most of what is asked for is answered by the time the calls are spent.
+                # The largest first: most of the pairs are answered by the time the calls are used up.
                 parts += [half for half in halves if not wanted.isdisjoint(half.pairs())]
             except CoincastError as error:
                 # No fault of the request's: the rest would meet the same, one wait after the other.
@@ -228,7 +229,7 @@ class PriceBatcher:
         return task
 
     async def aclose(self) -> None:
-        """Cancel what is under way; its callers are told."""
+        """Cancel the fetches in flight; their callers get an error."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -239,7 +240,7 @@ class PriceBatcher:
 
 
 def _among_others(error: CoincastError) -> SetAside:
-    """For a pair of a refused call that may be as good as any: the fault can be another's."""
+    """Return an error for a pair of a refused call that may be valid itself: the fault can be another's."""
     return SetAside(
         f"CoinGecko refused this among others, and which is at fault was not found: {error.message}",
         retry_after_seconds=RETRY_REFUSED_SECONDS,

@@ -1,4 +1,4 @@
-"""How a batch of prices is split into upstream calls. Pure."""
+"""Splits a batch of prices into upstream calls. Pure functions."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ class Chunk:
     currencies: tuple[str, ...]
 
     def pairs(self) -> list[Pair]:
-        """All that the call brings."""
+        """Return all pairs that the call fetches."""
         return [(coin, currency) for coin in self.ids for currency in self.currencies]
 
     def query(self) -> tuple[tuple[str, str], ...]:
-        """The call's parameters."""
+        """Return the call's parameters."""
         return (("ids", ",".join(self.ids)), ("vs_currencies", ",".join(self.currencies)), *FIXED_QUERY)
 
     def halves(self) -> list[Chunk]:
-        """Two smaller chunks, by ids where there are several, else by currencies; none where it cannot be
-        split.
+        """Split into two smaller chunks; return none where the chunk cannot be split.
+
+        The split is by ids where there are several, otherwise by currencies.
         """
         if len(self.ids) > 1:
             middle = len(self.ids) // 2
@@ -48,14 +49,15 @@ class Chunk:
 
 
 def most_calls(chunk: Chunk) -> int:
-    """Upstream calls that a chunk may cost where it is refused: enough to find one bad pair by halving, and a
-    few.
+    """Return how many upstream calls a refused chunk may cost.
+
+    That is enough to find one bad pair by halving, and a few more.
     """
     return 1 + 2 * (len(chunk.pairs()) - 1).bit_length() + FEW_CALLS
 
 
 def plan_chunks(pairs: Iterable[Pair], *, max_ids: int, max_query_bytes: int) -> list[Chunk]:
-    """Chunks over the union of ids and currencies that cover every pair, each within both bounds.
+    """Plan chunks over the union of ids and currencies that cover every pair, each within both bounds.
 
     A single id may exceed the bytes on its own; it is still sent, alone.
     """
@@ -67,7 +69,7 @@ def plan_chunks(pairs: Iterable[Pair], *, max_ids: int, max_query_bytes: int) ->
 
 
 def split_by_width(ids: Sequence[str], room: int, most: int) -> list[tuple[str, ...]]:
-    """The ids in order, in parts of at most `most` whose list fits into `room` bytes of an address."""
+    """Split the ids, in order, into parts of at most `most` that fit into `room` bytes of an address."""
     parts: list[tuple[str, ...]] = []
     part: list[str] = []
     used = 0

@@ -1,4 +1,4 @@
-"""Fetches one chunk of prices from the upstream and keeps what is good in the cache."""
+"""Fetches one chunk of prices from the upstream and caches the valid ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PLAIN_REASONS = {
 
 
 def quote_kind(fresh_seconds: float, if_error_seconds: float) -> CacheKind[Quote | None]:
-    """How quotes are kept. None is a pair that the upstream is known not to have."""
+    """Return how quotes are cached. None is a pair that the upstream is known not to have."""
     windows = FreshnessPolicy(fresh_seconds, fresh_seconds * 4, max(if_error_seconds, fresh_seconds * 4))
     return CacheKind("quote", windows, _encode, _decode, is_quote_of)
 
@@ -63,7 +63,7 @@ def is_quote_of(key: str, quote: Quote | None) -> bool:
 
 
 def quote_key(pair: Pair) -> str:
-    """The cache key of one coin in one currency."""
+    """Return the cache key of one coin in one currency."""
     return f"{pair[1]}:{pair[0]}"
 
 
@@ -75,7 +75,7 @@ class Judge(Protocol):
         ...
 
     def plausible(self, pair: Pair, price: float) -> bool:
-        """Return whether the price may be served and kept."""
+        """Return whether the price may be served and cached."""
         ...
 
     def plausible_supply(self, pair: Pair, coins: float) -> bool:
@@ -114,7 +114,7 @@ class QuoteFetcher:
         return self._zeros.get(pair)
 
     async def fetch(self, chunk: Chunk, priority: Priority) -> dict[Pair, Outcome]:
-        """An entry for each pair of the chunk, or the reason why its figure was quarantined."""
+        """Fetch an entry for each pair of the chunk, or the reason why its figure was quarantined."""
         request = UpstreamRequest("simple/price", chunk.query(), "prices", priority)
         reply = await self._upstream.fetch(request)
         self._note_priceless(chunk.ids, reply.document)
@@ -158,7 +158,7 @@ class QuoteFetcher:
                 self._zeros[pair] = CacheEntry(quote, stored_at, reply.as_of, reply.seconds)
 
     def _with_plausible_cap(self, pair: Pair, quote: Quote | None) -> Quote | None:
-        """Without a market cap that would mean a tenfold supply from one fetch to the next."""
+        """Drop a market cap that would mean a tenfold supply from one fetch to the next."""
         if quote is None or quote.market_cap is None:
             return quote
         supply = quote.market_cap / quote.price
@@ -169,14 +169,14 @@ class QuoteFetcher:
         return replace(quote, market_cap=None)
 
     def _went_back(self, pair: Pair, quote: Quote) -> bool:
-        """Whether the last trade lies well before the one that was known already."""
+        """Return whether the last trade lies well before the one that was known already."""
         before = self._cache.peek(quote_key(pair))
         known = before.value.last_updated_at if before and before.value else None
         seen = quote.last_updated_at
         return known is not None and seen is not None and seen < known - BACKWARDS_SECONDS
 
     def _was_there(self, pair: Pair) -> bool:
-        """A coin that had a price a moment ago and is left out now: more likely a slip than an end."""
+        """Return whether an omitted coin had a price a moment ago: more likely a slip than an end."""
         before = self._cache.peek(quote_key(pair))
         return before is not None and before.value is not None
 

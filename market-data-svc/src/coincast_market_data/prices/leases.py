@@ -1,4 +1,4 @@
-"""The batcher's leases, on the cache of quotes: of several replicas that need a pair, one fetches it."""
+"""The batcher's leases on the cache of quotes: of several replicas that need a pair, one fetches it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class PairLeases:
         return PairLeaseResult([by_key[k] for k in share.mine], found, [by_key[k] for k in share.elsewhere])
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
-        """What others bring of these pairs, within a bounded time."""
+        """Wait a bounded time for what other replicas fetch of these pairs."""
         by_key = {quote_key(pair): pair for pair in pairs}
         seen = {key: self._seen.pop(key) for key in by_key}
         found = await self._sharing.wait(list(by_key), seen)
         return {by_key[key]: entry for key, entry in found.items()}
 
     def release(self, pairs: Sequence[Pair]) -> None:
-        """These could not be fetched."""
+        """Release pairs that could not be fetched."""
         self._sharing.release([quote_key(pair) for pair in pairs])

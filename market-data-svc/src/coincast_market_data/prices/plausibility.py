@@ -27,7 +27,7 @@ class Closes(Protocol):
     """The archive's side that this needs."""
 
     async def last_closes(self, pairs: Iterable[Pair]) -> Mapping[Pair, tuple[date, float]]:
-        """Return the newest day that is kept and its close, of those pairs that are kept."""
+        """Return the newest stored day and its close for those pairs that are stored."""
         ...
 
 
@@ -59,7 +59,7 @@ class PlausibilityChecker:
                 self._from_archive(pair, now)
 
     def plausible(self, pair: Pair, price: float) -> bool:
-        """Return whether a spot price may be served and kept.
+        """Return whether a spot price may be served and cached.
 
         A price that comes back after a false one is believed at once where the archive agrees with it and not
         with the last good price.

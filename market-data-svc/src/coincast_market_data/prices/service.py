@@ -1,4 +1,4 @@
-"""Answers questions for prices from cache and upstream, saying where each figure stands."""
+"""Serves prices from cache and upstream, with the provenance of each figure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from coincast_market_data.prices.batcher import Outcome
 from coincast_market_data.prices.fetcher import QuoteCache, quote_key
 from coincast_market_data.prices.popularity import PairPopularity
 
-# Refusing an age costs an upstream call; a caller who asks for the impossible gets one every few seconds.
+# Refusing an age costs an upstream call; an age that is impossible may cost one only every few seconds.
 LEAST_REFETCH_SECONDS = 5.0
-# How long a pair without a usable price is not asked for again.
+# How long a pair without a usable price is not requested again.
 LONGEST_REFUSAL_SECONDS = 60.0
 # Near names cost a search each; a request that is all wrong gets a few.
 MOST_HINTS = 8
@@ -38,7 +38,7 @@ class Fetches(Protocol):
     """The batcher's side that this needs."""
 
     async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
-        """Entries or errors of exactly these pairs."""
+        """Fetch entries or errors of exactly these pairs."""
         ...
 
 
@@ -79,8 +79,9 @@ class PriceService:
     async def get(
         self, ids: Sequence[str], currencies: Sequence[str], max_age_seconds: float | None = None
     ) -> Prices:
-        """Quotes of every id in every currency. Raises where the request is wrong, or nothing at all can
-        be served.
+        """Return quotes of every id in every currency.
+
+        Raises an error where the request is wrong, or nothing at all can be served.
         """
         coins, bad = split_ids(ids)
         codes = canonical_currencies(currencies)
@@ -164,14 +165,15 @@ class PriceService:
         return prices, failures
 
     def nothing_found(self) -> Provenance:
-        """Where an answer without a single price stands: it was looked for just now."""
+        """Return the provenance of an answer without a single price, which was looked up just now."""
         return Provenance(self._clock.now(), 0.0, Source.SANDBOX if self._sandbox else Source.LIVE)
 
     async def _resolve(
         self, pairs: Sequence[Pair], max_age: float | None
     ) -> tuple[dict[Pair, tuple[Entry | None, CoincastError | None]], set[Pair]]:
-        """For each pair what is cached at best and the error that a fetch met; and which were fetched
-        just now.
+        """Resolve each pair to its best cached entry and the error of its fetch.
+
+        Also returns which pairs were fetched just now.
         """
         cached = await self._cache.read([quote_key(pair) for pair in pairs], max_age)
         known = {pair: cached.get(quote_key(pair)) for pair in pairs}
@@ -308,12 +310,12 @@ class PriceService:
         return Provenance(as_of, age, source, stale, reason)
 
     async def aclose(self) -> None:
-        """Wait for the refreshes behind."""
+        """Wait for the refreshes in the background."""
         await asyncio.gather(*self._refreshes, return_exceptions=True)
 
 
 def worst(provenances: Iterable[Provenance]) -> Provenance | None:
-    """The oldest of them, stale if any is."""
+    """Return the oldest provenance, stale if any is."""
     items = list(provenances)
     if not items:
         return None

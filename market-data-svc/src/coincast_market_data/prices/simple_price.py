@@ -21,7 +21,7 @@ from coincast_market_data.identifiers import MAX_CURRENCIES, split_ids
 from coincast_market_data.item_errors import PASSING, raise_if_all_failed
 from coincast_market_data.prices.service import PriceService, worst
 
-# Rounding where no precision is asked for, as it was seen in recorded replies: decimals by least price.
+# Rounding where no precision is requested, as seen in recorded replies: decimals by least price.
 MONEY_DECIMALS = ((10_000.0, 0), (1.1, 2), (1.0, 3), (0.1, 6))
 LEAST_WITH_EIGHT_DECIMALS = 1e-6
 FIGURES_BELOW = 8
@@ -35,7 +35,7 @@ def answerable(query: Mapping[str, str]) -> bool:
 
 
 class SimplePriceService:
-    """Answers as CoinGecko does: an unknown id or currency is left out, however many are asked for."""
+    """Replies as CoinGecko does: an unknown id or currency is left out, however many are requested."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class SimplePriceService:
         have = {(item.quote.id, item.quote.vs_currency) for item in found}
         zeros = self._zeros(pair for pair in itertools.product(split_ids(ids)[0], codes) if pair not in have)
         found += zeros
-        # A price of 0 was put aside; the mirror passes it on as CoinGecko does.
+        # A price of 0 was quarantined; the mirror passes it on as CoinGecko does.
         zero_coins = {item.quote.id for item in zeros}
         failures = [failure for failure in failures if failure.id not in zero_coins]
         if not found:
@@ -111,7 +111,7 @@ class SimplePriceService:
 
 
 def _raise_refusal(failures: Sequence[ItemFailure]) -> None:
-    """Raise the error behind the failures where CoinGecko refused the whole question."""
+    """Raise the cause of the failures where CoinGecko refused the whole request."""
     causes = [failure.cause for failure in failures if failure.cause is not None]
     if causes and len(causes) == len(failures) and all(error_reply_of(cause) for cause in causes):
         raise causes[0].with_traceback(None)

@@ -177,7 +177,7 @@ class PriceWatch:
                 return
 
     def _take(self, found: Mapping[Pair, Quoted], failures: Mapping[str, ItemFailure]) -> None:
-        """Number the changes and wake the subscribers that watch them."""
+        """Assign numbers to the changes and wake the subscribers that watch them."""
         event_id = self._event + 1
         changed: set[Pair] = set()
         for pair, quoted in found.items():

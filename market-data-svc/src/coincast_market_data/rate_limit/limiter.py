@@ -1,5 +1,7 @@
-"""Lets calls through as the plan allows: by Redis for all replicas together, by this process alone
-without it.
+"""Rate limiter for upstream calls.
+
+It grants calls as the plan allows: through Redis for all replicas together, or for this process alone without
+Redis.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class RateLimiter:
         self.shared = client is not None
 
     def start(self) -> None:
-        """Be heard by Redis from time to time, so that it knows what to set aside for this process."""
+        """Start the heartbeat that keeps this replica's quota reservation in Redis."""
         if self._script is not None and self._beats is None:
             self._beats = asyncio.create_task(self._beat())
 
@@ -128,12 +130,12 @@ class RateLimiter:
         return max(0, seen.minute_limit - seen.minute_used)
 
     async def refused(self, retry_after_seconds: float) -> None:
-        """The upstream answered 429."""
+        """Record that the upstream answered 429."""
         self._fallback.refused(read_clock(self._clock), retry_after_seconds)
         await self._run("look", Priority.LIVE, "")
 
     async def usage(self) -> AcquireResult:
-        """What is left, for the status."""
+        """Return what is left of the quota, for the status."""
         result = await self._run("look", Priority.LIVE, "")
         return result or self._fallback.window.usage(read_clock(self._clock))
 
@@ -150,7 +152,7 @@ class RateLimiter:
         return result
 
     async def _run(self, what: str, priority: Priority, member: str) -> AcquireResult | None:
-        """What Redis says; None where it is away or late."""
+        """Run the script; return None where Redis is unavailable or late."""
         if self._script is None:
             return None
         script = self._script
@@ -165,9 +167,9 @@ class RateLimiter:
     async def _talk(
         self, script: AsyncScript, what: str, priority: Priority, member: str
     ) -> AcquireResult | None:
-        """One run of the script; None where Redis came back empty and is not sure of the minute yet.
+        """Run the script once; None where Redis came back empty and cannot vouch for the last minute yet.
 
-        What it tells and learns counts however late it ends.
+        What the call reports and learns counts however late it ends.
         """
         now = read_clock(self._clock)
         unreported = self._fallback.take_unreported(now)

@@ -1,5 +1,7 @@
-"""The quota while Redis is away: what Redis had set aside for this process, so that replicas together keep
-the plan even where Redis still answers the others.
+"""Local quota while Redis is unavailable.
+
+It is what Redis had reserved for this process, so that replicas together respect the plan even where Redis
+still answers the others.
 """
 
 from __future__ import annotations
@@ -25,19 +27,20 @@ ASK_AGAIN_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class OfflineCall:
-    """A call that Redis is yet to hear of: made without it, or asked of it and then not made."""
+    """A call not yet reported to Redis: made without it, or requested from it and then not made."""
 
     member: str
     at: float
     made: bool
-    # A Redis that came back empty has the month's sum already, and is told the minute's calls.
+    # A Redis that came back empty has the month's sum already, and gets the minute's calls.
     counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UnreportedCalls:
-    """What Redis does not know of, or should not: calls before the window (how many) and within it, and
-    how often the upstream refused.
+    """Calls that Redis has not recorded, or should not record.
+
+    Calls before the window (how many) and within it, and how often the upstream refused.
     """
 
     old: int
@@ -47,7 +50,7 @@ class UnreportedCalls:
 
 @dataclass(slots=True)
 class InFlightScripts:
-    """Words with Redis that are under way at the same time: none knows in what order they are heard."""
+    """Concurrent script calls, whose execution order in Redis is unknown."""
 
     spent_before: int
     least: int = 2**53
@@ -55,7 +58,7 @@ class InFlightScripts:
 
 
 class LocalFallback:
-    """Knows how many replicas there are, and what was set aside for this one when Redis was last heard."""
+    """Limits calls by the number of replicas and this one's reserve, as last reported by Redis."""
 
     def __init__(self, limits: Limits, replicas: int) -> None:
         self._limits = limits
@@ -85,19 +88,21 @@ class LocalFallback:
     def learn(
         self, now: ClockReading, reply: ScriptReply, together: InFlightScripts, *, granted: int, surely: bool
     ) -> None:
-        """Redis answered. A larger reserve is taken only where `surely` all words under way together
-        are answered, as each may have made it smaller again; and then the least of them.
+        """Learn this process's reserve from a reply of Redis.
+
+        A larger reserve is accepted only where `surely` all concurrent scripts are answered, as each may have
+        made it smaller again; and then the smallest of them.
         """
         if self.born is not None and reply.born != self.born:
-            # It came back empty and is to hear of every call of the minute; a name counts once.
+            # It came back empty and needs every call of the minute; a name counts once.
             new = {own.member for own in self._unreported}
             self._unreported += [replace(own, counted=True) for own in self._made if own.member not in new]
         self.born = reply.born
-        # A pause outlives the Redis that told of it.
+        # A pause outlives the Redis that reported it.
         self.window.pause(now, reply.paused_ms / 1000)
         if not reply.settled:
             return
-        # Before, it has not heard of all of them.
+        # Until it has settled, it does not know of all replicas.
         self._replicas = max(self._least_replicas, reply.replicas)
         self._month = (month_of(now), reply.month_used + granted)
         self._heard_at = now.at
@@ -107,17 +112,17 @@ class LocalFallback:
             self._reserve, self._spent_then = reserve, together.spent_before
 
     def refused(self, now: ClockReading, retry_after_seconds: float) -> None:
-        """The upstream answered 429; Redis is yet to hear of it."""
+        """Record that the upstream answered 429, which Redis does not know yet."""
         self.window.refused(now, retry_after_seconds)
         self._refusals += 1
 
     def remember(self, member: str, now: ClockReading) -> None:
-        """Redis granted a call."""
+        """Record a call that Redis granted."""
         self.window.record(now)
         self._note(OfflineCall(member, now.at, made=True))
 
     def month_used(self, now: ClockReading) -> int:
-        """Calls of all replicas this month, as last told; 0 in a new month."""
+        """Return the calls of all replicas this month, as last reported; 0 in a new month."""
         month, used = self._month
         return used if month == month_of(now) else 0
 
@@ -142,11 +147,11 @@ class LocalFallback:
         return result
 
     def cancel(self, now: ClockReading, member: str) -> None:
-        """A call that Redis may yet grant is not going to be made."""
+        """Cancel a call that Redis may yet grant but that will not be made."""
         self._unreported.append(OfflineCall(member, now.at, made=False))
 
     def take_unreported(self, now: ClockReading) -> UnreportedCalls:
-        """What the next word is to tell Redis."""
+        """Take what the next script is to report to Redis."""
         self._age(now)
         taken = UnreportedCalls(self._old, self._unreported, self._refusals)
         self._old = self._refusals = 0
@@ -154,13 +159,16 @@ class LocalFallback:
         return taken
 
     def give_back(self, unreported: UnreportedCalls) -> None:
-        """It could not be told."""
+        """Restore what could not be reported."""
         self._old += unreported.old
         self._refusals += unreported.refusals
         self._unreported = [*unreported.calls, *self._unreported]
 
     def _age(self, now: ClockReading) -> None:
-        """What left the window counts for the month alone; a call that was not made has left every count."""
+        """Expire calls that left the window.
+
+        They count for the month alone; a call that was not made is removed from every count.
+        """
         start = now.at - self._limits.window_seconds
         self._old += sum(own.made and own.at <= start for own in self._unreported)
         self._unreported = [own for own in self._unreported if own.at > start]

@@ -43,8 +43,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """Now: `at` in monotonic seconds measures the minute and the pause, whatever becomes of the wall clock;
-    `wall` in UNIX seconds says which month it is.
+    """A reading of both clocks.
+
+    `at` in monotonic seconds measures the minute and the pause, whatever happens to the wall clock; `wall` in
+    UNIX seconds determines the month.
     """
 
     at: float
@@ -52,14 +54,15 @@ class ClockReading:
 
 
 def read_clock(clock: Clock) -> ClockReading:
-    """Now, by this clock."""
+    """Read the clock."""
     return ClockReading(clock.monotonic(), clock.now())
 
 
 @dataclass(frozen=True, slots=True)
 class AcquireResult:
-    """Whether a call may go; if not, after how many seconds to ask again. And what is left, for the
-    status.
+    """Whether a call may go, and what is left of the quota.
+
+    If it may not, the result says after how many seconds to try again.
     """
 
     granted: bool
@@ -71,7 +74,7 @@ class AcquireResult:
 
 
 def month_of(now: ClockReading) -> str:
-    """The UTC month of a moment."""
+    """Return the UTC month of a moment."""
     return datetime.fromtimestamp(now.wall, UTC).strftime("%Y-%m")
 
 
@@ -94,7 +97,7 @@ class QuotaWindow:
         return result
 
     def usage(self, now: ClockReading) -> AcquireResult:
-        """The state, without asking for anything."""
+        """Return the state without requesting a call."""
         self._expire(now)
         return self._judge(now, Priority.LIVE)
 
@@ -104,7 +107,7 @@ class QuotaWindow:
         self._month_used += 1
 
     def refused(self, now: ClockReading, retry_after_seconds: float) -> None:
-        """The upstream said 429: pause, and halve the limit, which recovers over ten minutes."""
+        """Pause after a 429, and halve the limit, which recovers over ten minutes."""
         self.pause(now, retry_after_seconds)
         self._factor = max(self._factor_now(now) / 2, 1 / max(1, self.limits.per_minute))
         self._factor_at = now.at
@@ -114,11 +117,11 @@ class QuotaWindow:
         self._paused_until = max(self._paused_until, now.at + seconds)
 
     def paused_seconds(self, now: ClockReading) -> float:
-        """What is left of the pause."""
+        """Return the seconds left of the pause."""
         return max(0.0, self._paused_until - now.at)
 
     def used(self, now: ClockReading) -> int:
-        """Calls in the minute that ends now."""
+        """Return the calls in the minute that ends now."""
         self._expire(now)
         return len(self._calls)
 
@@ -179,7 +182,7 @@ class ScriptReply:
     settled: int
 
     def result(self) -> AcquireResult:
-        """For the caller."""
+        """Build the result for the caller."""
         return AcquireResult(
             granted=bool(self.granted),
             wait_seconds=self.wait_ms / 1000,

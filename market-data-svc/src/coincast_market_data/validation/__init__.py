@@ -1,1 +1,1 @@
-"""Detection of implausible values, and the record of what was set aside."""
+"""Detection of implausible values, and the log of what was quarantined."""

@@ -1,4 +1,4 @@
-"""What was found wrong with each coin in each currency; kept on the disk, for all replicas and starts."""
+"""Data faults found in each coin and currency, stored on disk for all replicas and restarts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class QualityLog:
-    """Totals as last kept, and what came since; bounded, the coins of the newest findings stay.
+    """Totals as last stored, and findings since; bounded, the coins of the newest findings stay.
 
     Without a `path` all is forgotten at the end. Every replica adds what it found to the one file, under a
     lock.
@@ -40,7 +40,7 @@ class QualityLog:
             self._kept = read_quality_file(self._path)
 
     def of(self, coin: str, currency: str) -> Quality:
-        """The report of one coin in one currency; an empty one where nothing is known."""
+        """Return the report of one coin in one currency; an empty one where nothing is known."""
         key = (coin, currency)
         kept, new = self._kept.get(key), self._new.get(key)
         if kept is None or new is None:
@@ -49,7 +49,7 @@ class QualityLog:
         return added(kept, new)
 
     def currencies(self, coin: str) -> set[str]:
-        """The currencies in which something was found wrong with a coin."""
+        """Return the currencies in which a fault was found with a coin."""
         return {currency for name, currency in [*self._kept, *self._new] if name == coin}
 
     def note(self, coin: str, currency: str, text: str, *, points: int = 1, day: date | None = None) -> None:
@@ -67,7 +67,7 @@ class QualityLog:
             self._report(coin, currency).duplicate_points += points
 
     def remark(self, coin: str, currency: str, text: str) -> None:
-        """Say what was odd and set right, with nothing put aside."""
+        """Record what was odd and corrected, with nothing quarantined."""
         self.note(coin, currency, text, points=0)
 
     def _report(self, coin: str, currency: str) -> Quality:
@@ -78,7 +78,7 @@ class QualityLog:
         return report
 
     async def save(self) -> None:
-        """Add what is new to the file; what cannot be written is kept for the next time."""
+        """Add new findings to the file; what cannot be written is retried the next time."""
         if self._path is None or not self._new:
             return
         new, self._new = self._new, OrderedDict()
@@ -92,7 +92,7 @@ class QualityLog:
 
 
 def merge_into_file(path: Path, new: Mapping[Key, Quality], max_coins: int) -> dict[Key, Quality]:
-    """The totals of all replicas after the new findings are added; blocks, for a thread."""
+    """Return the totals of all replicas after the new findings are added; blocks, for a thread."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -106,7 +106,7 @@ def merge_into_file(path: Path, new: Mapping[Key, Quality], max_coins: int) -> d
 
 
 def added(before: Quality, later: Quality) -> Quality:
-    """Both findings of one coin together."""
+    """Add both findings of one coin."""
     notes = list(dict.fromkeys([*later.notes, *before.notes]))[:MAX_NOTES]
     return Quality(
         before.id,
@@ -121,7 +121,7 @@ Key = tuple[str, str]
 
 
 def read_quality_file(path: Path) -> dict[Key, Quality]:
-    """Reports in the order of their newest finding; none where there is no file, or none that can be read."""
+    """Read reports in the order of their newest finding; none where there is no file, or no readable one."""
     try:
         rows = orjson.loads(path.read_bytes())
         found = [_report(row) for row in rows]

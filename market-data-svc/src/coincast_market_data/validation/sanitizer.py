@@ -1,4 +1,4 @@
-"""Takes out of CoinGecko's documents what cannot be true, before they are kept or passed on; counts it."""
+"""Removes what cannot be true from CoinGecko's documents before they are stored or served; counts it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ Plausible = Callable[[Pair, float], bool]
 
 
 class PayloadSanitizer:
-    """`note(coin, currency, text)` remembers what was put aside; `plausible(pair, price)` says whether a spot
+    """Removes implausible figures from documents.
+
+    `note(coin, currency, text)` records what was quarantined; `plausible(pair, price)` says whether a spot
     price may be believed beside the last one.
     """
 
@@ -37,7 +39,7 @@ class PayloadSanitizer:
         self._plausible = plausible
 
     def sanitize(self, path: str, query: Mapping[str, str], document: Any, now: float) -> Any:
-        """The document without what cannot be true. `now`: UNIX seconds on the upstream's clock."""
+        """Return the document without what cannot be true. `now`: UNIX seconds on the upstream's clock."""
         parts = path.split("/")
         currency = query.get("vs_currency", ANY_CURRENCY)
         if path == "coins/markets":
@@ -50,7 +52,7 @@ class PayloadSanitizer:
 
     def _of_coin(self, parts: list[str], currency: str, document: Any, now: float) -> Any:
         if "market_chart" in parts:
-            # A contract address stands for a coin whose id is not known here.
+            # A contract address names a coin whose id is unknown here.
             coin = parts[3] if parts[2] == "contract" else parts[1]
             return self._chart(coin, currency, document, now)
         if parts[2:3] == ["ohlc"]:
@@ -77,7 +79,7 @@ class PayloadSanitizer:
         return kept
 
     def _market_row(self, currency: str, row: dict[str, Any]) -> Any:
-        # A price of 0, such as the lowest one of a coin that once was worth nothing, is kept.
+        # A price of 0, such as the lowest one of a coin that once was worth nothing, is valid.
         faults = {name: fault for name, fault in market_figure_faults(row) if row.get(name) != 0}
         for name, fault in faults.items():
             self._aside(row["id"], currency, name, fault, 1)
@@ -86,7 +88,7 @@ class PayloadSanitizer:
         )
 
     def _finite(self, coin: str, currency: str, value: Any) -> Any:
-        """With null where a number is not finite, however deep; JSON has no word for it."""
+        """Replace every number that is not finite by null, however deep; JSON cannot express it."""
         if isinstance(value, dict):
             return {name: self._finite(coin, currency, inner) for name, inner in value.items()}
         if isinstance(value, list):
@@ -97,7 +99,7 @@ class PayloadSanitizer:
         return value
 
     def _prices(self, document: Any) -> Any:
-        """Prices asked for by name or symbol; those by id go through the quotes."""
+        """Check prices requested by name or symbol; those by id go through the quotes."""
         if not isinstance(document, dict):
             return document
         return {coin: self._row(coin, row) for coin, row in document.items()}
@@ -172,7 +174,7 @@ class PayloadSanitizer:
 
 
 def spot_prices(path: str, query: Mapping[str, str], document: Any) -> Iterator[Pair]:
-    """The coins and currencies of which a document tells the price of now."""
+    """Yield the coins and currencies whose current price a document reports."""
     currency = query.get("vs_currency", ANY_CURRENCY)
     if path == "coins/markets" and isinstance(document, list):
         yield from ((row["id"], currency) for row in document if isinstance(row, dict) and _named(row))
@@ -190,7 +192,7 @@ def _named(row: Mapping[str, Any]) -> bool:
 
 
 def series_prices(path: str, document: Any) -> list[tuple[float, float]]:
-    """(UNIX seconds, price) in order of time, out of a cleaned chart or `ohlc`."""
+    """Return (UNIX seconds, price) in order of time, from a cleaned chart or `ohlc`."""
     if path.endswith("/ohlc"):
         # The stamp is the candle's close: midnight's belongs to the day that it ends.
         return [(row[0] / 1000 - 1, row[4]) for row in document]

@@ -1,5 +1,6 @@
-"""Cleans CoinGecko's three arrays into one series of points; whatever cannot be true is put aside and
-counted. Pure.
+"""Cleaning of CoinGecko's three arrays into one series of points.
+
+Whatever cannot be true is quarantined and counted. Pure functions.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class Point:
 
 @dataclass(slots=True)
 class CleaningReport:
-    """How many points were put aside, by reason; duplicates with equal prices are dropped and counted
-    apart.
+    """How many points were quarantined, by reason.
+
+    Duplicates with equal prices are dropped and counted apart.
     """
 
     quarantined: Counter[str] = field(default_factory=Counter)
@@ -40,8 +42,10 @@ class CleaningReport:
 
 
 def clean_series(document: Any, now: float) -> tuple[list[Point], CleaningReport]:
-    """Points in order of time, one a moment, joined on the time stamp. Raises BadData for what is no
-    series.
+    """Return points in order of time, one a moment, joined on the time stamp.
+
+    Raises:
+        BadData: The document is not a series.
     """
     if not isinstance(document, dict) or not isinstance(document.get("prices"), list):
         raise BadData("CoinGecko's series has no prices")
@@ -88,7 +92,7 @@ def _prices(rows: Sequence[Any], now: float, findings: CleaningReport) -> dict[f
 
 
 def _side(rows: Any, findings: CleaningReport) -> dict[float, float]:
-    """Market caps or volumes by time stamp; the first of duplicates."""
+    """Return market caps or volumes by time stamp; the first of duplicates."""
     values: dict[float, float] = {}
     for row in rows if isinstance(rows, list) else ():
         stamp = _stamp(row)
@@ -105,8 +109,9 @@ def _stamp(row: Any) -> float | None:
 
 
 def drop_jumps(points: Sequence[Point]) -> list[Point]:
-    """Without those that are tenfold off every neighbour (three on each side); two in a row are a move,
-    not a slip.
+    """Drop points that are tenfold off every neighbour (three on each side).
+
+    Two in a row are a move, not an error.
     """
     prices = [point.price for point in points]
     return [point for index, point in enumerate(points) if not is_jump(prices, index)]
