@@ -1,4 +1,4 @@
-"""Settings, telemetry, and the gateway until a signal ends it."""
+"""Entry point: load settings, start telemetry, and run the gateway until a signal ends it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = get_logger("coincast.gateway")
 
 
 def main() -> NoReturn:
-    """Ends with 0 after SIGTERM or SIGINT, with 2 where settings or machine need a change."""
+    """Run the gateway; exit with 0 after SIGTERM or SIGINT, 2 where settings or machine need a change."""
     settings = load_settings(Settings)
     with telemetry("gateway", settings) as tracing:
         try:

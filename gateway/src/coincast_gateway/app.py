@@ -1,4 +1,4 @@
-"""The composition root: the one place where the parts of the gateway are put together."""
+"""Composition root: builds the gateway from its components."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ NO_TELEMETRY = {
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The running gateway: the ASGI application, and what its server must be able to tell it."""
+    """The running gateway: the ASGI application, and the hooks that its server calls."""
 
     app: App
     edge: EdgeMiddleware
     draining: asyncio.Event
 
     def drain(self) -> None:
-        """Report not ready, and ask every client to connect again."""
+        """Report not ready, and make every client reconnect."""
         self.draining.set()
         self.edge.drain()
 

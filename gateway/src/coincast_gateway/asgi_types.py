@@ -1,4 +1,4 @@
-"""The ASGI types of the gateway's layers, and what they keep in the scope of a request."""
+"""ASGI types of the gateway's layers, and the keys that they store in the scope of a request."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 # The ASGI extension of the gateway's server: (status, header lines, body) -> whether it was sent.
 READY = "coincast.ready"
-# In the scope: headers that every reply to this request gets, and the status of one that left the short way.
+# In the scope: headers that every reply to this request gets, and the status of one written directly.
 OWN_HEADERS = "coincast.own_headers"
 SENT = "coincast.sent"
 # In the scope: the cached response that answers, and how many bytes of its body were sent.
 RESPONSE = "coincast.response"
 SENT_BYTES = "coincast.sent_bytes"
 
-# Set in the scope of a reply that goes on: when (time.perf_counter) its first byte left.
+# Set in the scope of a streamed reply: when (time.perf_counter) its first byte was sent.
 FIRST_BYTE_AT = "coincast.first_byte_at"
 
 

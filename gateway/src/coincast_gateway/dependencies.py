@@ -1,4 +1,4 @@
-"""FastAPI dependencies that give handlers the parts of the running gateway."""
+"""FastAPI dependencies that inject the components of the running gateway into handlers."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class ExperimentAssigner:
         return f"group-{zlib.crc32(caller.encode()) % GROUPS}"
 
     async def watch_forever(self, forecasts: ForecastClient) -> None:
-        """Look now and then whether any model has a challenger that takes traffic."""
+        """Check periodically whether any model has a challenger that receives traffic."""
         while True:
             try:
                 models = (await forecasts.models(2.0)).models

@@ -32,7 +32,7 @@ class McpApp:
 
     Args:
         api: The gateway's application behind the edge, which the tools call.
-        version: The version that clients are told.
+        version: The version that is reported to clients.
     """
 
     def __init__(self, api: App, version: str) -> None:

@@ -1,4 +1,4 @@
-"""OpenAPI: what FastAPI derives from the routers, completed by what it cannot know."""
+"""OpenAPI: FastAPI's document of the routers, completed with what it cannot derive."""
 
 from __future__ import annotations
 

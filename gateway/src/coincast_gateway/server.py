@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn with limits on what a connection may hold up, and a stop that drops nothing."""
+"""The HTTP server: uvicorn with limits on connections, and a graceful shutdown that drops no request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
         self.up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and let those who wait for it know."""
+        """Listen, and notify whatever waits for the start."""
         await super().startup(sockets)
         self.up.set()
         if self._on_up is not None:
@@ -69,7 +69,11 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises Unavailable where the port is taken."""
+    """Open a listening socket.
+
+    Raises:
+        Unavailable: The port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:
@@ -84,7 +88,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
-    """uvicorn's settings: nothing of its own logging, no headers that tell what runs here."""
+    """Return the configuration of uvicorn: no logging of its own, no headers that reveal the server."""
     bounds = SocketBounds(settings.max_header_bytes, settings.header_seconds, settings.max_connections)
     return uvicorn.Config(
         gateway.app,
@@ -103,7 +107,7 @@ def uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
 
 @asynccontextmanager
 async def serve(settings: Settings) -> AsyncIterator[str]:
-    """The gateway in this process, on the address that it yields; for tests."""
+    """Serve the gateway in this process, on the address that it yields; for tests."""
     async with AsyncExitStack() as stack:
         gateway = await build(settings, stack)
         listener = listen(settings.host, settings.port)
@@ -122,9 +126,9 @@ async def serve(settings: Settings) -> AsyncIterator[str]:
 
 
 def freeze_gc() -> None:
-    """What is there once everything is built stays: the garbage collector need not look through it each time.
+    """Freeze startup objects so that the garbage collector does not rescan them.
 
-    Requests leave hardly any cycles behind, so it may also come more rarely: together a tenth of the CPU.
+    Requests create hardly any cycles, so it also runs less often: together this saves a tenth of the CPU.
     """
     gc.collect()
     gc.freeze()
@@ -134,7 +138,7 @@ def freeze_gc() -> None:
 async def run(
     settings: Settings, listener: socket.socket, tracing: Tracing, on_up: Callable[[], None] | None = None
 ) -> None:
-    """The gateway until a signal ends it; `on_up` is told once it serves."""
+    """Run the gateway until a signal ends it; call `on_up` once it serves."""
     async with AsyncExitStack() as stack:
         lag = asyncio.create_task(watch_loop())
         stack.callback(lag.cancel)

@@ -1,4 +1,4 @@
-"""Several processes on one port: each is a whole gateway, Redis holds what they share.
+"""Worker processes on one port: each is a whole gateway, Redis holds their shared state.
 
 uvicorn's own supervisor starts uvicorn's own server, which does not drain as the gateway must.
 """
@@ -36,7 +36,7 @@ PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A process, whether it ever served, and whether it stands in for one that did."""
+    """A process, whether it ever served, and whether it replaces one that did."""
 
     process: BaseProcess
     up: ctypes.c_bool
@@ -104,8 +104,9 @@ class Supervisor:
 
 
 def run_workers(settings: Settings, listener: socket.socket) -> int:
-    """Run until a signal ends all of them or one cannot start, and give the exit code. Their metrics stand
-    together on the metrics port.
+    """Run until a signal ends all workers or one cannot start; return the exit code.
+
+    Their metrics are served together on the metrics port.
     """
     with ExitStack() as stack:
         # A fresh folder each time: files of processes that are gone would be added up as well.
@@ -123,8 +124,9 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
 
 
 def work(settings: Settings, listener: socket.socket, up: ctypes.c_bool) -> None:
-    """One process: the gateway on the socket that all share. Ends with 2 where settings or machine need a
-    change.
+    """Run one worker process: the gateway on the shared socket.
+
+    Exits with 2 where settings or machine need a change.
     """
 
     def on_up() -> None:

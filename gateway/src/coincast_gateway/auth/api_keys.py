@@ -1,4 +1,4 @@
-"""API keys: 256 random bits, shown once, kept as a digest with a name and scopes."""
+"""API keys: 256 random bits, shown once, stored as a digest with a name and scopes."""
 
 from __future__ import annotations
 
@@ -37,19 +37,23 @@ class KeyRecord:
     digest: str
     scopes: frozenset[str]
     created_at: float
-    # Requests a minute; 0 takes the gateway's own limit.
+    # Requests a minute; 0 means the gateway's default limit.
     per_minute: int = 0
     # Calls a calendar month; 0 is no limit.
     per_month: int = 0
 
     def dump(self) -> bytes:
-        """As it lies in Redis."""
+        """Encode the record for Redis."""
         fields = {"name": self.name, "scopes": sorted(self.scopes), "created_at": self.created_at}
         return orjson.dumps({**fields, "per_minute": self.per_minute, "per_month": self.per_month})
 
     @classmethod
     def load(cls, digest: str, raw: bytes) -> KeyRecord:
-        """From Redis. Raises ValueError for what `dump` never wrote."""
+        """Decode a record from Redis.
+
+        Raises:
+            ValueError: The bytes were not written by `dump`.
+        """
         try:
             fields = orjson.loads(raw)
             name, per_minute, created_at = fields["name"], int(fields["per_minute"]), fields["created_at"]
@@ -71,7 +75,7 @@ class KeyRecord:
 
 
 def digest_of(key: str) -> str:
-    """SHA-256, in hex. The key is 256 random bits: there is nothing for a slow hash to protect."""
+    """Return the SHA-256 in hex. The key is 256 random bits, so a slow hash would add no protection."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -91,7 +95,7 @@ class ApiKeyCache:
         self.refreshed_at = now
 
     def find(self, key: str) -> KeyRecord | None:
-        """The record of a key. Digests are compared in constant time."""
+        """Return the record of a key. Digests are compared in constant time."""
         digest = digest_of(key)
         record = self._records.get(digest)
         return record if record is not None and hmac.compare_digest(record.digest, digest) else None
@@ -120,7 +124,11 @@ class KeyStore:
         return sorted(records, key=lambda record: record.name)
 
     async def create(self, name: str, scope: str, *, per_minute: int = 0, per_month: int = 0) -> str:
-        """A new key, returned once and never again. Raises InvalidInput for a bad or a taken name."""
+        """Create a key and return it; it is never shown again.
+
+        Raises:
+            InvalidInput: The name is not valid or already taken.
+        """
         if not NAME.match(name):
             raise InvalidInput(
                 "A name is at most 64 letters, digits, dots, hyphens and underscores.", field="name"
@@ -142,7 +150,11 @@ class KeyStore:
         return key
 
     async def revoke(self, name: str) -> None:
-        """The key is refused from the next refresh on. Raises NotFound."""
+        """Revoke a key, which is refused from the next refresh on.
+
+        Raises:
+            NotFound: No key has this name.
+        """
         for record in await self.all():
             if record.name == name:
                 await self._redis.hdel(REDIS_KEY, record.digest)

@@ -1,4 +1,4 @@
-"""The gate that every request passes: who asks, what they may, and whether they asked too often."""
+"""Authenticator of every request: the caller, its scopes and its rate limit."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class AuthResult:
-    """Who asks and what they may; `wait_seconds` above 0 where they must wait first."""
+    """The result of authentication; `wait_seconds` above 0 where the caller must wait first."""
 
     caller: str
     scopes: frozenset[str]
     headers: Headers
     wait_seconds: float = 0.0
-    # A key was shown that is not known: for the answer's words.
+    # The request has an unknown key; the error message says so.
     invalid_key: bool = False
     # Keys cannot be checked at present.
     keys_unavailable: bool = False
@@ -78,7 +78,7 @@ class Authenticator:
         self._wide_open = policy.anonymous == SCOPE_GRANTS["admin"] and not policy.address_per_minute
 
     def try_local(self, scope: Scope) -> AuthResult | None:
-        """The admission, where it takes no question to Redis; else None: then `authenticate`."""
+        """Authenticate without a call to Redis; return None where one is needed: then use `authenticate`."""
         if self._wide_open and not len(self._ring):
             return OPEN
         record, invalid_key, keys_unavailable = self._identify(scope)
@@ -94,7 +94,7 @@ class Authenticator:
         return self._admission(record, [], invalid_key=invalid_key, keys_unavailable=keys_unavailable)
 
     async def authenticate(self, scope: Scope) -> AuthResult:
-        """As `try_local`, with a question to Redis."""
+        """Authenticate like `try_local`, with a call to Redis."""
         record, invalid_key, keys_unavailable = self._identify(scope)
         subject, limit = self._subject(scope, record)
         purse, wait = await self._limiter.acquire(subject, limit)
@@ -138,7 +138,7 @@ class Authenticator:
         )
 
     def _identify(self, scope: Scope) -> tuple[KeyRecord | None, bool, bool]:
-        """(the key's record, whether a key was shown that is not known, whether keys cannot be checked)."""
+        """Return (the key's record, whether the key is invalid, whether keys cannot be checked)."""
         key = extract_api_key(scope)
         if not key:
             return None, False, False

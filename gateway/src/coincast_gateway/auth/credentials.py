@@ -1,4 +1,4 @@
-"""Who asks: the key that was shown, the address it came from."""
+"""Extract the API key and client address from an ASGI scope."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADERS = frozenset({b"x-api-key", b"authorization", b"x-cg-demo-api-key", b"x-
 
 
 def extract_api_key(scope: Scope) -> str:
-    """The API key of a request; empty where it shows none. CoinGecko's names for it count as well."""
+    """Return the API key of a request; empty where it has none. CoinGecko's names are accepted too."""
     for name, value in scope["headers"]:
         if name in _HEADERS:
             text = bytes(value).decode("latin-1")
@@ -33,7 +33,7 @@ def extract_api_key(scope: Scope) -> str:
 
 
 def client_address(scope: Scope, trusted: tuple[Network, ...]) -> str:
-    """The client's address, or its /64. Forwarding headers count from trusted proxies only."""
+    """Return the client's address, or its /64. Only trusted proxies' forwarding headers count."""
     client = scope.get("client")
     peer = client[0] if client else ""
     if trusted and _trusted(peer, trusted):

@@ -19,7 +19,7 @@ WITHOUT_CHECK = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
 def auth_result(scope: Scope) -> AuthResult:
-    """Return who asks; everyone may do everything where no authenticator is in front."""
+    """Return the caller; without an authenticator every caller has all scopes."""
     found: AuthResult = scope.get(AUTH, OPEN)
     return found
 
@@ -35,7 +35,7 @@ class requires:  # noqa: N801 - reads as a verb where it is declared
         self.scope = scope
 
     async def __call__(self, request: Request) -> AuthResult:
-        """Return who asks.
+        """Return the caller.
 
         Raises:
             ProblemException: 401 without a valid key, 403 where the key lacks the scope, 503 while keys

@@ -24,7 +24,7 @@ HOW = "make one with: python -m coincast_gateway.cli.keys create NAME --scope re
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Return whether only this machine can reach the address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -68,7 +68,11 @@ def names(text: str) -> list[str]:
 
 
 def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """Networks from a list with commas. Raises InvalidInput."""
+    """Parse a list of networks separated by commas.
+
+    Raises:
+        InvalidInput: An entry is not a network.
+    """
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:

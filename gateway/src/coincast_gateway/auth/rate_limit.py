@@ -1,4 +1,4 @@
-"""Requests a minute, for keys and addresses: one sliding window in Redis for all processes.
+"""Rate limiter for keys and addresses: one sliding window in Redis for all processes.
 
 No window of 60 s grants more than the limit, over all processes and over a restart of Redis: a process
 remembers what it granted, and reports it to a Redis that does not know it. While Redis is away each process
@@ -126,7 +126,7 @@ class TokenLease:
     left_then: int = 0
 
     def note_unreported(self, at: float, count: int) -> None:
-        """Note requests that Redis is to count, or below 0 to forget; what is longest ago goes first."""
+        """Note requests that Redis must count, or subtract where below 0; the oldest are dropped first."""
         found = self.unreported = self.unreported or {}
         grain = math.floor(at / GRAIN_SECONDS)
         found[grain] = found.get(grain, 0) + count
@@ -167,7 +167,7 @@ class Limiter:
         self._reporting = asyncio.Lock()
 
     async def watch(self) -> None:
-        """Report to a Redis that came back empty also where no request comes; runs until cancelled."""
+        """Report to a Redis that came back empty even without new requests; runs until cancelled."""
         while self._client is not None:
             await asyncio.sleep(WATCH_SECONDS)
             if not self._epoch or self._clock.monotonic() < self._rest_until:
@@ -222,7 +222,7 @@ class Limiter:
         return self._alone(lease, limit, wanted)
 
     def _alone(self, lease: TokenLease, limit: int, wanted: int) -> Grant:
-        """Grant from this process's part of the limit, and of what was left when Redis last answered."""
+        """Grant from this process's share of the limit, and of what was left when Redis last answered."""
         now = self._clock.monotonic()
         share = lease.limit = max(1, limit // self._workers)
         since = now - lease.heard_at
@@ -305,7 +305,7 @@ def _text(value: bytes | str) -> str:
 
 
 def limit_headers(lease: TokenLease, limit: int, now: float) -> list[tuple[bytes, bytes]]:
-    """Return RateLimit and RateLimit-Policy, as the IETF's draft words them.
+    """Return RateLimit and RateLimit-Policy in the form of the IETF draft.
 
     The policy names this process's part of the limit while it counts alone.
     """

@@ -1,7 +1,7 @@
 """Usage by API key: calls, rows and bytes a day, and the calls of the month that a limit is held against.
 
-Requests are counted in memory and written to Redis every few seconds, off the path of any reply. What Redis
-does not take is kept and written later; without Redis the process counts for itself.
+Requests are counted in memory and written to Redis every few seconds, off the path of any reply. What could
+not be written is stored and written later; without Redis the process counts for itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEPT_DAYS = 35
 MONTH_SECONDS = (31 + KEPT_DAYS) * 86_400
 FLUSH_SECONDS = 5.0
 FIELDS = ("calls", "rows", "bytes")
-# Names of keys are few; while Redis is away, no more than this is kept.
+# Names of keys are few; while Redis is unavailable, no more than this is stored.
 MAX_PENDING = 10_000
 
 
@@ -45,7 +45,7 @@ class Usage:
 
 
 class UsageRecorder:
-    """The usage of all keys, as this process knows it; one per process.
+    """Usage of all keys as seen by this process; one instance per process.
 
     Args:
         client: Redis, which all processes share; None counts in this process alone.
@@ -55,7 +55,7 @@ class UsageRecorder:
     def __init__(self, client: redis.asyncio.Redis | None, clock: Clock) -> None:
         self._redis = client
         self._clock = clock
-        # (day, key): what is not in Redis yet; without Redis, everything of the kept days.
+        # (day, key): what is not in Redis yet; without Redis, everything of the stored days.
         self._pending: dict[tuple[str, str], Usage] = defaultdict(Usage)
         # Calls of the month by key, of all processes, as of the last flush.
         self._month = ""

@@ -27,7 +27,7 @@ from coincast_gateway.asgi_types import (
 from coincast_gateway.cache.body_ages import JSON, BodyAges
 from coincast_gateway.cache.content_encoding import COMPRESS, IDENTITY, MIN_BYTES, chosen
 
-# A cached body tells its age to 0.1 s, so it is written again for each tenth of a second in which it is sent.
+# A cached body states its age to 0.1 s, so it is rewritten for each tenth of a second in which it is sent.
 # A large one is compressed again only once a second, which bounds the work.
 TICKS_PER_SECOND = 10
 LARGE_BYTES = 64 * 1024
@@ -76,7 +76,7 @@ class RenderedResponse(Response):
 class EncodedVariant:
     """The response in one content coding: body, and headers of the response and of a 304, also as lines.
 
-    `tick` is the moment whose ages the body tells, in ticks since the response was made.
+    `tick` is the moment whose ages the body states, in ticks since the response was made.
     """
 
     tick: int
@@ -198,10 +198,10 @@ class CachedResponse(Response):
         return status
 
     def send_ready(self, scope: Scope) -> int:
-        """Send the response in one write by the server's short way.
+        """Send the response in one direct write of the server.
 
         Returns:
-            The status that was sent; 0 where the server has no such way now and nothing was sent.
+            The status that was sent; 0 where the server cannot write directly now and nothing was sent.
         """
         ready = (scope.get("extensions") or {}).get(READY)
         if ready is None or OWN_HEADERS not in scope:

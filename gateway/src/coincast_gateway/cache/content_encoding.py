@@ -1,4 +1,4 @@
-"""Compressed forms of a body, and which of them a client takes."""
+"""Content codings of a body, and which of them a client accepts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "br": _brotli, "
 
 @lru_cache(maxsize=512)
 def chosen(accept_encoding: bytes) -> str:
-    """The form for an Accept-Encoding header: the client's best, the gateway's order among equals."""
+    """Return the coding for an Accept-Encoding header: the client's best, the gateway's order on ties."""
     weights = dict(_weights(accept_encoding[:512].decode("latin-1").lower()))
     best, best_weight = IDENTITY, 0.0
     for name in COMPRESS:

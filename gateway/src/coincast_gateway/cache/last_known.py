@@ -1,4 +1,4 @@
-"""The last good response to each question, served as stale while the service behind it is down."""
+"""Stale-if-error cache: the last good response to each request, served while its service is down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coincast_chassis.clock import Clock
 
 # A forecast of yesterday's close is of use for a day; after that it answers another question.
 MAX_AGE_SECONDS = 24 * 3600.0
-# What an entry takes beside its body and its key.
+# Bytes of an entry beside its body and its key.
 ENTRY_BYTES = 400
 
 
@@ -46,7 +46,7 @@ class LastKnownResponses:
         return int(self._entries.currsize)
 
     def store(self, question: str, body: bytes) -> None:
-        """Keep a body as the last good one; a body that is larger than the bound is not kept."""
+        """Store a body as the last good one; a body that is larger than the bound is not stored."""
         self._entries.pop(question, None)
         if ENTRY_BYTES + len(body) <= self._entries.maxsize:
             self._entries[question] = LastKnown(body, self._clock.monotonic())

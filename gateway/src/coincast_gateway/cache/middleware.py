@@ -1,9 +1,9 @@
-"""The cache middleware: ready replies, and a short way to the handlers of cacheable paths.
+"""Cache middleware: serves cached responses, and calls the handlers of cacheable paths directly.
 
 FastAPI matches routes one after another and resolves parameters generically, which costs more than rendering
 a price. The table of exact paths here is derived from the routers: of a route that is declared as `@cached()`
 and needs no more than a query model and dependencies on the request, the middleware calls the same handler
-with the same model. Every other request goes on to FastAPI.
+with the same model. Every other request is passed to FastAPI.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ExactRoute:
 
 
 def exact_route(route: BaseRoute) -> ExactRoute | None:
-    """Return the short way to a route, or None where only FastAPI can call it."""
+    """Return the direct call of a route, or None where only FastAPI can call it."""
     if not isinstance(route, APIRoute) or cache_policy(route.endpoint) is None or "{" in route.path:
         return None
     dependant = route.dependant
@@ -107,7 +107,7 @@ class CacheMiddleware:
 
     @property
     def exact_paths(self) -> frozenset[str]:
-        """Return the paths that take the short way."""
+        """Return the paths whose handlers are called directly."""
         return frozenset(self._exact)
 
     def ready(self, scope: Scope) -> CachedResponse | None:

@@ -1,4 +1,4 @@
-"""Replies that several processes share through Redis; one that cannot be had there is made, and counted."""
+"""Redis tier of the response cache, shared by processes; a failed read counts as a miss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RedisTier:
         self._redis = client
 
     async def get(self, name: str) -> tuple[RenderedResponse, float] | None:
-        """(reply, UNIX seconds of its making), where another process left it and it is fresh."""
+        """Return (reply, UNIX seconds of its making), where another process stored it and it is fresh."""
         try:
             raw = await self._redis.get(_key(name))
         except (RedisError, OSError):
@@ -63,7 +63,10 @@ class RedisTier:
 
 
 def _read(raw: Any) -> tuple[RenderedResponse, float] | None:
-    """What `put` left; None where its time is over. Raises for what `put` never wrote."""
+    """Decode what `put` stored; None where it has expired.
+
+    Raises an error for bytes that `put` did not write.
+    """
     head, _, body = raw.partition(b"\n")
     fields = orjson.loads(head)
     left, made = float(fields["until"]) - time.time(), float(fields["made"])

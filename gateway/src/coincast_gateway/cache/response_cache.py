@@ -1,4 +1,4 @@
-"""Rendered responses cached in this process, oldest out first, bounded by their bytes."""
+"""Response cache of this process: rendered responses, oldest evicted first, bounded by their bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coincast_gateway.cache.redis_tier import RedisTier
 
 Key = Hashable
 RawKey = tuple[str, bytes, bytes]
-# What one remembered request takes beside its own bytes, as measured.
+# Measured memory of one remembered request beside its own bytes.
 RAW_KEY_BYTES = 3_200
 # The share of the cache's memory that remembered requests may take.
 RAW_KEY_SHARE = 0.25

@@ -19,7 +19,7 @@ from coincast_gateway.settings import Settings
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked on the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="coincast-keys", description="API keys of the gateway, in GATEWAY_REDIS_URL."
     )

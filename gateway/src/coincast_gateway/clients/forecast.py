@@ -1,4 +1,4 @@
-"""forecast-svc as the gateway asks it."""
+"""Client of forecast-svc."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ForecastClient:
         self.backend = backend
 
     async def forecasts(self, request: pb.GetForecastsRequest) -> pb.GetForecastsResponse:
-        """Forecasts of many coins."""
+        """Fetch forecasts of many coins."""
         return await self.backend.call(self._stub.GetForecasts, request)
 
     async def touch(self, request: pb.EstimateTouchRequest) -> pb.EstimateTouchResponse:
@@ -40,18 +40,18 @@ class ForecastClient:
         return self.backend.watch(self._stub.SimulatePaths, request)
 
     async def models(self, deadline_seconds: float | None = None) -> pb.ListModelsResponse:
-        """The models that can be asked for."""
+        """List the models that can be requested."""
         return await self.backend.call(
             self._stub.ListModels, pb.ListModelsRequest(), deadline_seconds=deadline_seconds
         )
 
     async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
-        """What is loaded, what was refused."""
+        """Return which models are loaded and which were refused."""
         return await self.backend.probe(
             self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
 
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
-        """What its process takes."""
+        """Return the resource use of the service's process."""
         request = process_pb2.GetProcessRequest()
         return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

@@ -1,4 +1,4 @@
-"""market-data-svc as the gateway asks it."""
+"""Client of market-data-svc."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERVICE = "coincast.market.v1.MarketDataService"
 
 
 class MarketClient:
-    """Each method is one call; what is ready as JSON bytes is asked for as such."""
+    """Each method is one call; where market-data-svc can encode JSON itself, encoded bytes are requested."""
 
     def __init__(self, channel: grpc.aio.Channel, backend: ResilientStub) -> None:
         self._stub: rpc.MarketDataServiceAsyncStub = rpc.MarketDataServiceStub(channel)
@@ -31,7 +31,7 @@ class MarketClient:
         self.backend = backend
 
     async def prices(self, ids: list[str], vs_currencies: tuple[str, ...]) -> pb.GetPricesResponse:
-        """Spot prices as ready JSON."""
+        """Fetch spot prices as encoded JSON."""
         request = pb.GetPricesRequest(ids=ids, vs_currencies=vs_currencies, encode_json=True)
         return await self.backend.call(self._together, request)
 
@@ -49,19 +49,19 @@ class MarketClient:
     async def markets(
         self, vs_currency: str, ids: list[str], page: int, per_page: int
     ) -> pb.GetMarketsResponse:
-        """A page of coins as ready JSON."""
+        """Fetch a page of the market table as encoded JSON."""
         request = pb.GetMarketsRequest(
             vs_currency=vs_currency, ids=ids, page=page, per_page=per_page, encode_json=True
         )
         return await self.backend.call(self._stub.GetMarkets, request)
 
     async def coins(self, query: str, limit: int, page_token: str) -> pb.ListCoinsResponse:
-        """A page of the catalogue."""
+        """Fetch a page of the catalogue."""
         request = pb.ListCoinsRequest(query=query, limit=limit, page_token=page_token)
         return await self.backend.call(self._stub.ListCoins, request)
 
     async def vs_currencies(self) -> pb.ListVsCurrenciesResponse:
-        """The currencies in which prices are quoted."""
+        """List the currencies in which prices are quoted."""
         return await self.backend.call(self._stub.ListVsCurrencies, pb.ListVsCurrenciesRequest())
 
     async def history(
@@ -86,7 +86,7 @@ class MarketClient:
         return self.backend.watch(self._stub.StreamHistory, request)
 
     async def ohlc(self, coin_id: str, vs_currency: str, days: int) -> pb.GetOhlcResponse:
-        """Intraday to four-day candles."""
+        """Fetch intraday to four-day candles."""
         return await self.backend.call(
             self._stub.GetOhlc, pb.GetOhlcRequest(id=coin_id, vs_currency=vs_currency, days=days)
         )
@@ -96,20 +96,20 @@ class MarketClient:
         return await self.backend.call(self._stub.GetStatus, pb.GetStatusRequest(quality_ids=[coin_id]))
 
     async def document(self, path: str, query: dict[str, str]) -> pb.GetDocumentResponse:
-        """A CoinGecko document."""
+        """Fetch a CoinGecko document."""
         return await self.backend.call(self._stub.GetDocument, pb.GetDocumentRequest(path=path, query=query))
 
     async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
-        """Pool, breakers, cache, quota."""
+        """Return the state of pool, breakers, cache and quota."""
         return await self.backend.probe(
             self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
 
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
-        """What its process takes."""
+        """Return the resource use of the service's process."""
         request = process_pb2.GetProcessRequest()
         return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)
 
     async def aclose(self) -> None:
-        """Give up what is under way."""
+        """Cancel the calls in flight."""
         await self._together.aclose()

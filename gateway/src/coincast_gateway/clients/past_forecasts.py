@@ -12,7 +12,7 @@ from coincast.training.v1 import training_pb2 as training_pb
 from coincast_gateway.clients.forecast import ForecastClient
 from coincast_gateway.clients.training import TrainingClient
 
-# Where `auto` was asked: which model's served forecast answers, where several were served that day.
+# For a request of `auto`: which model's forecast is used, where several were served that day.
 PREFERENCE = ("ml_ensemble", "lightgbm", "lstm", "technical", "last_price")
 DEFAULT_DAYS = 7
 
@@ -27,7 +27,7 @@ async def past_forecasts(
     """Return the forecasts as of the close of a day, in the order of the request's ids.
 
     A coin is answered from the log where that holds the whole answer: the model, every day up to the longest
-    horizon, and the levels and quantiles asked for. Other coins are reconstructed.
+    horizon, and the requested levels and quantiles. Other coins are reconstructed.
     """
     log_request = training_pb.StreamForecastLogRequest(
         ids=request.ids,
@@ -116,7 +116,7 @@ def _forecast_of(
 
 
 def _point_of(entry: training_pb.LoggedForecast, request: pb.GetForecastsRequest) -> pb.ForecastPoint | None:
-    """Return one day of a logged forecast; None where a level or a quantile asked for was not logged."""
+    """Return one day of a logged forecast; None where a requested level or quantile was not logged."""
     prices = {round(each.probability, 6): each.price for each in entry.quantiles}
     levels = list(request.levels_percent) or [80.0, 95.0]
     intervals = []

@@ -1,9 +1,8 @@
-"""Small questions for prices that are asked at the same moment go to market-data in one call.
+"""Batches small price requests that arrive at the same moment into one call to market-data.
 
-A gRPC call costs the gateway more than all else that it does for a request. While no call is under way a
-question leaves at once; while one is, questions wait for its first answers, a moment at most, and then go
-together.
-Each is answered as soon as it can be: a slow one holds up no other.
+A gRPC call costs the gateway more than the rest of a request. Without a call in flight a request is sent at
+once; otherwise requests wait for the call's first answers, for a few milliseconds at most, and are then sent
+together. Each is answered as soon as it is ready: a slow request does not delay the others.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from coincast_chassis.errors import CoincastError, Unavailable
 from coincast_chassis.item_errors import from_item_error
 from coincast_chassis.observability.tracing import outgoing_traceparent
 
-# What a question may ask for to go with others: a full call then stays well below the limit of a message.
+# Bounds of a request that is batched: a full call then stays well below the size limit of a message.
 MAX_ROWS = 20
 MAX_QUESTIONS = 64
-# The longest that a question waits for an earlier call's first answer.
+# The longest that a request waits for an earlier call's first answer.
 WAIT_SECONDS = 0.004
 
 
@@ -36,7 +35,7 @@ class AskMany(Protocol):
         *,
         timeout: float,
     ) -> AsyncIterable[pb.GetPricesForManyResponse]:
-        """Answers as they come."""
+        """Call GetPricesForMany and iterate over the answers as they arrive."""
 
 
 class AskOne(Protocol):
@@ -48,12 +47,12 @@ class AskOne(Protocol):
         *,
         timeout: float,
     ) -> Awaitable[pb.GetPricesResponse]:
-        """The answer."""
+        """Call GetPrices."""
 
 
 @dataclass(slots=True)
 class PendingRequest:
-    """One caller's, until it is answered."""
+    """One caller's request, until it is answered."""
 
     request: pb.GetPricesRequest
     answer: asyncio.Future[pb.GetPricesResponse]
@@ -80,7 +79,7 @@ class PriceRequestBatcher:
         self._waiting: list[PendingRequest] = []
         self._soon: asyncio.Handle | None = None
         self._calls: set[asyncio.Task[None]] = set()
-        # Those of them that questions wait for.
+        # Those of them that new requests wait for.
         self._young: set[asyncio.Task[None]] = set()
 
     async def __call__(
@@ -89,7 +88,7 @@ class PriceRequestBatcher:
         *,
         timeout: float,  # noqa: ASYNC109 - gRPC's own name for it
     ) -> pb.GetPricesResponse:
-        """The prices asked for. Who asks for much, or is in more haste than others, asks alone."""
+        """Fetch prices. A large request, or one with a shorter deadline, gets a call of its own."""
         if timeout < self._seconds or len(request.ids) * max(1, len(request.vs_currencies)) > MAX_ROWS:
             return await self._ask_one(request, timeout=timeout)
         loop = asyncio.get_running_loop()
@@ -160,7 +159,7 @@ class PriceRequestBatcher:
                     self._hear(call)
 
     async def aclose(self) -> None:
-        """Give up what is under way."""
+        """Cancel the calls in flight."""
         calls = list(self._calls)
         for call in calls:
             call.cancel()

@@ -1,4 +1,4 @@
-"""training-svc as the gateway asks it: jobs, the registry, the live record."""
+"""Client of training-svc: jobs, the registry, the live scores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrainingClient:
         self.backend = backend
 
     async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
-        """Queue, schedule, drift, worker, ledger."""
+        """Return the state of queue, schedule, drift, worker and forecast log."""
         return await self.backend.probe(
             self.jobs.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
@@ -45,6 +45,6 @@ class TrainingClient:
         return self.backend.watch(self.record.StreamForecastLog, request)
 
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
-        """What its process takes."""
+        """Return the resource use of the service's process."""
         request = process_pb2.GetProcessRequest()
         return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

@@ -1,4 +1,4 @@
-"""The mirror as ASGI: find, check, look up, fetch, answer in CoinGecko's words."""
+"""ASGI application of the CoinGecko-compatible API: route, validate, look up, fetch and render."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_FRESH_SECONDS = 60.0
 
 
 class Route:
-    """What the metrics know a mirrored request as: the template, never what a caller made up."""
+    """Route of a mirrored request in the metrics: the template, to bound label cardinality."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -21,7 +21,7 @@ from coincast_chassis.errors import (
 from coincast_gateway.errors.problems import MAX_RETRY_AFTER_SECONDS
 
 EncodedVariant = Literal["plain", "status", "nested"]
-# How market-data-svc introduces what CoinGecko said; clients of the mirror want CoinGecko's own words.
+# Prefixes that market-data-svc puts before CoinGecko's messages; clients of the mirror expect the bare ones.
 _LEADS = (
     "CoinGecko refuses the request: ",
     "CoinGecko knows no such thing: ",
@@ -103,7 +103,7 @@ def refused(message: str) -> CompatError:
     return CompatError(422, "plain", message)
 
 
-# The status of the errors that CoinGecko words as a code with a text; what it has no word for takes HTTP's.
+# Status of the errors that CoinGecko writes as a code with a text; others take the text of HTTP.
 _STATUSES: dict[type[CoincastError], int] = {
     Exhausted: 429,
     Timeout: 504,
@@ -114,7 +114,7 @@ _STATUSES: dict[type[CoincastError], int] = {
 
 
 def compat_error(error: CoincastError) -> CompatError:
-    """Return the error of a service as CoinGecko would word it; an unknown kind is a 500 without details."""
+    """Return the error of a service in CoinGecko's form; an unknown kind is a 500 without details."""
     message = error.message
     for lead in _LEADS:
         message = message.removeprefix(lead)

@@ -1,4 +1,4 @@
-"""The mirror's paths in OpenAPI, from the very table that it answers by."""
+"""The mirror's paths in OpenAPI, derived from its route table."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ RETRY_AFTER = {
         "schema": {"type": "integer", "minimum": 1, "maximum": 60},
     }
 }
-# What is asked for where a parameter must be there; CoinGecko's own reference explains each.
+# Descriptions of required parameters; CoinGecko's own reference explains each.
 USDT = "0xdac17f958d2ee523a2206206994597c13d831ec7"
 EXAMPLES = {"ids": "bitcoin", "vs_currencies": "usd", "vs_currency": "usd", "days": "7", "date": "30-12-2025"}
 EXAMPLES |= {"id": "bitcoin", "platform": "ethereum", "contract_addresses": USDT, "address": USDT}
@@ -65,7 +65,7 @@ EXAMPLES |= {"from": "1767225600", "to": "1767312000", "query": "bit"}
 
 
 def mirror_paths() -> dict[str, Any]:
-    """The path items, one operation each, and one for all that CoinGecko has and the mirror has not."""
+    """Return the path items, one operation each, and one for the CoinGecko paths that are not mirrored."""
     known = {f"{PREFIX}/{mirrored.template}": {"get": _operation(mirrored)} for mirrored in COMPAT_ROUTES}
     return {**known, f"{PREFIX}/{{path}}": {"get": _others()}}
 
@@ -114,7 +114,7 @@ def _parameters(mirrored: CompatRoute) -> list[dict[str, Any]]:
     needed = {group[0] for group in mirrored.needs}
     for name in [*sorted(needed), *sorted(mirrored.known - needed)]:
         parameter = {"name": name, "in": "query", "required": name in needed}
-        # Where one of several is enough, the first stands for them: OpenAPI knows no such choice.
+        # Where one of several is enough, the first represents them: OpenAPI cannot express the choice.
         schema = {"type": "string", **({"pattern": r"\S"} if name in needed else {})}
         parameter |= {"description": f"CoinGecko's `{name}`.", "schema": schema}
         found.append(parameter | ({"example": EXAMPLES[name]} if name in needed else {}))

@@ -132,7 +132,7 @@ def find(path: str) -> tuple[CompatRoute, str]:
 
 
 def query_of(route: CompatRoute, query_string: bytes) -> dict[str, str]:
-    """Return the parameters that the route knows, so never a key; of repeated ones the last counts.
+    """Return the parameters that the route has, so never a key; of repeated ones the last counts.
 
     Raises:
         CompatError: 422 for a query string that cannot be parsed.

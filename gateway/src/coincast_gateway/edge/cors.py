@@ -12,9 +12,9 @@ EXPOSED_HEADERS = ("age", "etag", "ratelimit", "ratelimit-policy", "retry-after"
 
 
 class CorsMiddleware:
-    """Pure ASGI: CORS for requests with an Origin header, without the short way for replies.
+    """Pure ASGI: CORS for requests with an Origin header, without direct writes of replies.
 
-    The short way would skip what adds headers to a reply.
+    A direct write would skip the code that adds headers to a reply.
     """
 
     def __init__(self, app: App, origins: list[str]) -> None:

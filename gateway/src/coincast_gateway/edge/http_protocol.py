@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from coincast_gateway.asgi_types import READY
 
-# The kernel gives a connection up whose peer takes nothing for so long.
+# The kernel closes a connection whose peer acknowledges nothing for so long.
 UNREAD_SECONDS = 30
 # A refused client that still sends is read from up to these limits: closed at once, it would get a reset and
 # no answer.
@@ -23,7 +23,7 @@ LINGER_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SocketBounds:
-    """What one connection, and all of them, may take."""
+    """Limits of one connection, and of all connections together."""
 
     max_header_bytes: int
     header_seconds: float
@@ -42,7 +42,7 @@ def write_ready(cycle: RequestResponseCycle, status: int, head: bytes, body: byt
         body: The body.
 
     Returns:
-        Whether the reply was sent; where it was not, nothing was sent and it must go the usual way.
+        Whether the reply was sent; where not, nothing was sent and the usual ASGI messages must follow.
     """
     if cycle.response_started or cycle.flow.write_paused:
         return False
@@ -73,15 +73,15 @@ class IdleConnections:
         self._order: dict[LimitedHttpProtocol, None] = {}
 
     def join(self, protocol: LimitedHttpProtocol) -> None:
-        """It waits from now on."""
+        """Add a connection that waits from now on."""
         self._order[protocol] = None
 
     def leave(self, protocol: LimitedHttpProtocol) -> None:
-        """It sends a request, or it is gone."""
+        """Remove a connection that sends a request, or is closed."""
         self._order.pop(protocol, None)
 
     def oldest(self) -> LimitedHttpProtocol | None:
-        """The one that has waited longest."""
+        """Return the connection that has waited longest."""
         return next(iter(self._order), None)
 
 
@@ -92,7 +92,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     waiting: IdleConnections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """A new socket; where there are too many, the one that has waited longest gives way."""
+        """Accept a connection; where there are too many, close the one that has waited longest."""
         super().connection_made(transport)
         self._head_bytes = 0
         self._in_head = True
@@ -114,14 +114,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.waiting.join(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
+        """Clean up after the connection is closed."""
         self._impatience.cancel()
         self._stop_waiting_for_body()
         self.waiting.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; while headers are under way count them, and give them only so long."""
+        """Parse; bound the size of the headers and the time until they are complete."""
         if self._refused:
             self._head_bytes += len(data)
             if self._head_bytes > LINGER_BYTES:
@@ -198,7 +198,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._unread = None
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         if self._replaying:
             return
         self._in_head = True
@@ -207,14 +207,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """The request line counts as well."""
+        """Count the bytes of the request line."""
         if self._replaying:
             return
         self._line_bytes += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count; what is too large is not kept."""
+        """Count the bytes of a header; do not store headers beyond the limit."""
         if self._replaying:
             return
         self._line_bytes += len(name) + len(value) + 4
@@ -224,7 +224,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The request goes on to the application, or is refused."""
+        """Pass the request on to the application, or refuse it."""
         if self._refused or self._replaying:
             return
         self._body_follows = self.parser.should_upgrade() and any(
@@ -241,12 +241,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Bytes of a refused request are passed by."""
+        """Ignore the body of a refused request."""
         if self.cycle is not None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has arrived as a whole."""
+        """Mark the request as completely received."""
         if self._body_follows:
             return
         self._message_done = True
@@ -254,13 +254,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Offer the application the short way for ready bytes, as an ASGI extension."""
+        """Offer the application the direct write of encoded bytes, as an ASGI extension."""
         extensions: dict[str, Any] = {READY: partial(write_ready, cycle)}
         cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """The connection waits again."""
+        """Return the connection to the idle ones."""
         super().on_response_complete()
         if not self.transport.is_closing():
             self.waiting.join(self)

@@ -93,7 +93,7 @@ class EdgeMiddleware:
         self._count = itertools.count()
 
     def drain(self) -> None:
-        """From now on send `Connection: close` with every response, so that clients connect elsewhere."""
+        """Send `Connection: close` with every response from now on, so that clients connect elsewhere."""
         self._draining = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,7 +139,7 @@ class EdgeMiddleware:
         if self._draining:
             own.append((b"connection", b"close"))
         if self._draining or scope["method"] != "GET":
-            # The server's short way for ready bytes knows neither `Connection: close` nor HEAD.
+            # The server's direct write of encoded bytes supports neither `Connection: close` nor HEAD.
             scope["extensions"] = {}
         scope[OWN_HEADERS], scope[AUTH] = own, auth
         return request_id
@@ -230,7 +230,7 @@ def with_own_headers(scope: Scope, send: Send) -> Send:
 
 
 def with_body_deadline(receive: Receive, seconds: float) -> Receive:
-    """Return a `receive` that gives the whole body only so long to arrive."""
+    """Return a `receive` that limits the time until the whole body has arrived."""
     deadline = time.monotonic() + seconds
     complete = False
 

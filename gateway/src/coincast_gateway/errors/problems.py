@@ -21,7 +21,7 @@ from coincast_chassis.errors import (
 )
 
 PROBLEM_JSON = "application/problem+json"
-# Clients obey Retry-After up to a minute only, so nothing longer is ever told.
+# Clients obey Retry-After up to a minute only, so nothing longer is ever sent.
 MAX_RETRY_AFTER_SECONDS = 60
 
 
@@ -112,7 +112,7 @@ class Problem:
         return max(1, min(MAX_RETRY_AFTER_SECONDS, math.ceil(wanted))) if math.isfinite(wanted) else 60
 
     def body(self, instance: str) -> bytes:
-        """The problem as JSON; `instance` is the path that was asked for."""
+        """Encode the problem as JSON; `instance` is the requested path."""
         document: dict[str, Any] = {
             "type": f"/problems/{self.kind.name}",
             "title": self.kind.title,
@@ -132,13 +132,13 @@ class Problem:
         return orjson.dumps(document)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Retry-After where there is one."""
+        """Return Retry-After where there is one."""
         after = self.retry_after
         return [] if after is None else [(b"retry-after", str(after).encode())]
 
 
 def problem_from_error(error: CoincastError) -> Problem:
-    """The problem of an error of the tree; one that is not in the table tells nothing of itself."""
+    """Map a CoincastError to a problem; an unmapped error becomes a generic 500 without details."""
     for cls in type(error).__mro__:
         if cls in OF_ERROR:
             waits = cls is NotReady and error.retry_after_seconds is not None
@@ -150,7 +150,7 @@ def problem_from_error(error: CoincastError) -> Problem:
 
 
 def internal() -> Problem:
-    """A failure of the gateway's own; its cause is in the logs, under the request id."""
+    """Return the problem of an internal failure; its cause is in the logs, under the request id."""
     return Problem(INTERNAL, "Something failed that should not have. It was logged under this request id.")
 
 

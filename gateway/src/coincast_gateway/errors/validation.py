@@ -78,7 +78,7 @@ def old_names(route: APIRoute) -> dict[str, str]:
 
 
 def unknown_parameter(name: str) -> dict[str, Any]:
-    """Return the error of a parameter that the route does not have, as pydantic words it."""
+    """Return the error of a parameter that the route does not have, in pydantic's form."""
     return {"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"}
 
 
@@ -96,7 +96,7 @@ def validate(route: APIRoute, model: type[Model], values: dict[str, Any]) -> Mod
 
 
 def explain_request(route: Any, errors: Sequence[Any]) -> Problem:
-    """Return one problem for everything that is wrong: the first error in words, each of them in `errors`."""
+    """Return one problem for all errors: the first one as its text, each of them in `errors`."""
     fields = parameter_fields(route) if isinstance(route, APIRoute) else {}
     found = [_explain(fields, each) for each in errors]
     first = found[0]

@@ -1,6 +1,6 @@
 """Tables as Arrow, Parquet and CSV, written part by part so that memory stays bounded.
 
-Imported with the first export, since pyarrow takes forty megabytes.
+Imported with the first export, since pyarrow uses forty megabytes.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class TableWriter(Protocol):
 
 
 class ArrowWriter:
-    """An Arrow IPC stream; what became known at the end comes with an empty last batch."""
+    """An Arrow IPC stream; metadata known only at the end is sent with an empty last batch."""
 
     def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
         self._sink = _Sink()
@@ -99,7 +99,7 @@ class ArrowWriter:
 
 
 class ParquetWriter:
-    """A Parquet file; what became known at the end stands in the footer, which is written last."""
+    """A Parquet file; metadata known only at the end is in the footer, which is written last."""
 
     def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
         self._sink = _Sink()
@@ -134,7 +134,7 @@ class CsvWriter:
 
     def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
         self._sink = _Sink()
-        # A cell's separator in the comment would make readers take it for the header.
+        # With a separator in the comment, readers would parse it as the header.
         said = " | ".join(f"{name}={_one_line(value)}" for name, value in opening.items())
         self._sink.write(f"# {said}\n".encode())
         options = pa_csv.WriteOptions(quoting_style="needed")

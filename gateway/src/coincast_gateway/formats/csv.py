@@ -134,7 +134,7 @@ def to_csv(response: RenderedResponse, rows: Rows) -> RenderedResponse:
 
 
 def _cell(value: Any) -> Any:
-    # A spreadsheet takes a cell that begins like a formula for one.
+    # A spreadsheet evaluates a cell that begins like a formula.
     if isinstance(value, str) and value[:1] in "=+-@\t\r" and value:
         return "'" + value
     return "" if value is None else str(value).lower() if isinstance(value, bool) else value
@@ -162,7 +162,7 @@ def to_format(response: RenderedResponse, rows: Rows | None, wanted: Format) -> 
     if wanted is Format.CSV:
         return to_csv(response, rows)
     document = orjson.loads(response.body)
-    # Imported with the first such request: pyarrow takes forty megabytes.
+    # Imported with the first such request: pyarrow uses forty megabytes.
     columnar = importlib.import_module("coincast_gateway.formats.columnar")
     body = columnar.encode_rows(list(rows(document)), columnar.document_metadata(document), wanted)
     return RenderedResponse(
@@ -182,7 +182,7 @@ def answers_json(route: Any) -> TypeGuard[APIRoute]:
 async def acceptable(request: Request) -> None:
     """Reject requests whose Accept header the route cannot satisfy; a dependency of the whole application."""
     route = request.scope.get("route")
-    # `format` takes the place of Accept, and is checked with the other parameters.
+    # `format` replaces Accept, and is validated with the other parameters.
     if answers_json(route) and "format" not in request.query_params:
         offered = offered_formats(declared_rows(route.endpoint))
         choose_format(header(request.scope, b"accept"), offered=offered)

@@ -16,7 +16,7 @@ from coincast_gateway.errors.problems import OVERLOADED, Problem
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format
 
-# Each takes a thread now and then, and some megabytes.
+# Each uses a thread at times, and some megabytes.
 MAX_EXPORTS = 8
 SUFFIXES = {Format.CSV: "csv", Format.ARROW: "arrow", Format.PARQUET: "parquet"}
 
@@ -53,7 +53,7 @@ class Part:
 
 
 class Source(Protocol):
-    """Where the rows of an export come from.
+    """Source of the rows of an export.
 
     `opening` describes the table before its first row, `closing` once all rows were given.
     """
@@ -66,13 +66,13 @@ class Source(Protocol):
         ...
 
     def closing(self) -> Mapping[str, str]:
-        """Return what became known on the way."""
+        """Return the metadata collected while streaming."""
         ...
 
 
 @dataclass(slots=True)
 class Export:
-    """One export under way: the first part is there before the head of the reply is sent."""
+    """One running export: the first part is ready before the head of the reply is sent."""
 
     source: Source
     wanted: Format
@@ -84,7 +84,7 @@ class Export:
         """Return the response once the first rows are there, so that an early error has its own status.
 
         Raises:
-            ProblemException: All slots are taken, or the source gives nothing.
+            ProblemException: All slots are in use, or the source yields nothing.
             CoincastError: The source failed before its first row.
         """
         stream = self._bytes()
@@ -113,7 +113,7 @@ class Export:
                 if first is not None:
                     yield await asyncio.to_thread(writer.write, first.batch)
                 async for part in parts:
-                    # Compressing takes milliseconds: other requests run meanwhile.
+                    # Compression takes milliseconds: other requests run meanwhile.
                     yield await asyncio.to_thread(writer.write, part.batch)
                 yield await asyncio.to_thread(writer.finish, self.source.closing())
 

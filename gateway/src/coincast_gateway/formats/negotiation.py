@@ -1,4 +1,4 @@
-"""Which representation a request wants: JSON, CSV, Arrow or Parquet, by `format=` or by Accept."""
+"""Content negotiation: JSON, CSV, Arrow or Parquet, by `format=` or by Accept."""
 
 from __future__ import annotations
 

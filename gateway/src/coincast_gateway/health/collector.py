@@ -1,4 +1,4 @@
-"""Asks every part how it does, all at once, within a bound that holds even where each one hangs."""
+"""Collects the status of all components concurrently, within a bound that holds even where each hangs."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Status = TypeVar("Status")
 
 
 class MonitoredService(Protocol):
-    """A service that tells its status and what its process takes."""
+    """A service that reports its status and the resource use of its process."""
 
     backend: ResilientStub
 
     async def status(self, deadline_seconds: float) -> Any:
-        """Its own status message."""
+        """Return the service's own status message."""
         ...
 
     async def process(self, deadline_seconds: float) -> GetProcessResponse:
-        """What its process takes."""
+        """Return the resource use of the service's process."""
         ...
 
 
@@ -75,7 +75,7 @@ class Collector:
         return [self._own(), *await asyncio.gather(*calls, self._redis_component())]
 
     async def document(self) -> dict[str, Any]:
-        """The whole picture."""
+        """Return the health of all components."""
         components = await self.components()
         status = worst(components)
         unwell = [each for each in components if each.status != "ok"]

@@ -1,4 +1,4 @@
-"""One part of the system as the health page shows it."""
+"""One component of the system as the health page shows it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Component:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """As JSON says it."""
+        """Return the component as a JSON object."""
         return {"name": self.name, "status": self.status, "sentence": self.sentence, "figures": self.figures}
 
 
 def worst(components: list[Component]) -> Status:
-    """The overall status: a part that is down degrades the whole; with no data service up it is down."""
+    """Return the overall status: degraded by a component that is down, down with no data service up."""
     statuses = {component.name: component.status for component in components}
     if statuses.get("market-data") == statuses.get("forecast") == "down":
         return "down"
@@ -32,7 +32,7 @@ def worst(components: list[Component]) -> Status:
 
 
 def assess(name: str, complaints: list[str], fine: str, figures: dict[str, Any]) -> Component:
-    """A component that answers: degraded where there is something to complain of."""
+    """Return a component that answers: degraded where there are complaints."""
     if complaints:
         return Component(name, "degraded", " ".join(complaints), figures)
     return Component(name, "ok", fine, figures)

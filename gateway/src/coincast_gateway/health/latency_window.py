@@ -16,12 +16,12 @@ WINDOW_STEPS = 30
 
 
 def percentile(ordered: list[float], percent: float) -> float:
-    """The smallest value that at least `percent` of the values do not exceed (nearest rank)."""
+    """Return the smallest value that at least `percent` of the values do not exceed (nearest rank)."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def percentiles_ms(seconds: Iterable[float]) -> dict[str, float | None]:
-    """Milliseconds by percentile; null where nothing was measured."""
+    """Return milliseconds by percentile; null where nothing was measured."""
     ordered = sorted(seconds)
     return {
         f"p{percent}_ms": round(percentile(ordered, percent) * 1000, 3) if ordered else None
@@ -35,8 +35,8 @@ class LatencyWindow:
     Probes of health are left out of the counts of errors: a 503 of /health/ready is an answer, not a failure.
 
     Args:
-        each: Durations kept for each route.
-        overall: Durations kept in all.
+        each: Durations stored for each route.
+        overall: Durations stored in all.
         clock: Its monotonic time dates the errors.
     """
 

@@ -1,4 +1,4 @@
-"""One sample of the system's health, from the components as they stand."""
+"""Samples the system's health from the current components."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Sampler:
         self._before: tuple[float, int, int] | None = None
 
     async def take(self) -> Sample:
-        """A sample. Rates are null in the first."""
+        """Take a sample. Rates are null in the first."""
         components = await self._collector.components()
         now = self._clock.now()
         requests, failures = self._recent.requests, self._recent.failures

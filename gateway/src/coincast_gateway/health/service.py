@@ -31,7 +31,7 @@ class HealthService:
     async def ready(self) -> list[dict[str, Any]]:
         """Return the checks of readiness.
 
-        Forecasts go on without market-data once there are histories: its check is shown, but does not decide.
+        Forecasts continue without market-data once there are histories: its check is shown but not decisive.
 
         Raises:
             ProblemException: 503 where no forecast can be served yet, and while the gateway shuts down.

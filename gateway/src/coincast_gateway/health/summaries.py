@@ -1,4 +1,4 @@
-"""What the services behind the gateway say of themselves, each in a sentence."""
+"""Summaries of the services behind the gateway, one sentence each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL_AGE_DAYS = 45
 
 
 def market_component(status: market_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
-    """market-data-svc: upstream, quota, breakers, cache."""
+    """Summarise market-data-svc: upstream, quota, breakers, cache."""
     figures = {**to_dict(status), "cache_hit_rates": hit_rates(status), "process": process}
     complaints = [
         f"The breaker {b.name} is {b.state.replace('_', '-')}."
@@ -37,13 +37,13 @@ def market_component(status: market_pb2.GetStatusResponse, process: dict[str, An
 
 
 def hit_rates(status: market_pb2.GetStatusResponse) -> dict[str, float | None]:
-    """Share of look-ups that each cache layer answered; null before the first."""
+    """Return the share of look-ups that each cache layer answered; null before the first."""
     layers = {layer.layer: (layer.hits, layer.hits + layer.misses) for layer in status.cache_layers}
     return {name: round(hits / lookups, 4) if lookups else None for name, (hits, lookups) in layers.items()}
 
 
 def forecast_component(status: forecast_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
-    """forecast-svc: what is loaded and how old it is, what was refused."""
+    """Summarise forecast-svc: what is loaded and how old it is, what was refused."""
     now = time.time()
     ages = {
         f"{each.model}/{each.version}": round((now - unix_seconds(each.created_at)) / 86400, 2)
@@ -62,7 +62,7 @@ def forecast_component(status: forecast_pb2.GetStatusResponse, process: dict[str
 
 
 def training_component(status: training_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
-    """training-svc: queue, drift, ledger."""
+    """Summarise training-svc: queue, drift, forecast log."""
     figures = {**to_dict(status), "process": process}
     complaints = [f"{d.model} has drifted: {'; '.join(d.reasons[:2])}." for d in status.drift if d.drifted]
     if not status.redis_up:
@@ -75,7 +75,7 @@ def training_component(status: training_pb2.GetStatusResponse, process: dict[str
 
 
 def process_figures(process: process_pb2.GetProcessResponse) -> dict[str, Any]:
-    """CPU, memory and disk, rounded for reading."""
+    """Return CPU, memory and disk, rounded for reading."""
     return {
         "cpu_percent": round(process.cpu_percent, 1),
         "memory_mb": round(process.memory_bytes / 1e6, 1),

@@ -1,4 +1,4 @@
-"""Samples of the system's health, kept for seven days and thinned with age; gaps stay gaps."""
+"""Trends: samples of the system's health, stored for seven days and thinned with age; gaps stay gaps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Sample = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One resolution: a sample every `step_seconds`, kept for `kept_seconds`."""
+    """One resolution: a sample every `step_seconds`, stored for `kept_seconds`."""
 
     step_seconds: int
     kept_seconds: int
@@ -39,7 +39,7 @@ WORST = frozenset({"p95_ms", "p99_ms", "server_error_share", "cpu_percent", "mem
 
 
 def merged(samples: list[Sample]) -> Sample:
-    """One sample for a span: means, the worst where that is what counts, and the worst statuses."""
+    """Merge the samples of a span: means, the worst value where that is what counts, the worst statuses."""
     result: Sample = {"at": samples[-1]["at"], "samples": len(samples)}
     for name in sorted({name for sample in samples for name in sample} - {"at", "samples", "statuses"}):
         values = [sample[name] for sample in samples if sample.get(name) is not None]
@@ -57,7 +57,7 @@ def merged(samples: list[Sample]) -> Sample:
 
 
 class TrendStore:
-    """Keeps samples in Redis, and in memory what Redis does not take."""
+    """Stores samples in Redis, or in memory where Redis is unavailable."""
 
     def __init__(self, redis: redis.asyncio.Redis | None, clock: Clock) -> None:
         self._redis = redis
@@ -94,7 +94,7 @@ class TrendStore:
             log.debug("health_sample_not_shared", reason=str(error))
 
     async def read(self, hours: float) -> dict[str, Any]:
-        """A regular grid over the last hours: a sample a step, null where there was none."""
+        """Return a regular grid over the last hours: a sample a step, null where there was none."""
         tier = next((t for t in TIERS if hours * 3600 <= t.kept_seconds), TIERS[-1])
         step = tier.step_seconds
         last = math.floor(self._clock.now() / step) * step - step
@@ -110,7 +110,7 @@ class TrendStore:
         return {"hours": hours, "step_seconds": step, "points": points, "gaps": gaps(points, step)}
 
     async def _fill(self, found: dict[int, Sample], tier: Tier, finer: Tier, first: float) -> None:
-        """Spans that a process began and did not live to write: what the finer tier has of them."""
+        """Fill spans that a process began and ended before writing from the samples of the finer tier."""
         lacking: dict[int, dict[int, Sample]] = {}
         for sample in await self._load(finer, first):
             if _bucket(tier, sample) not in found:
@@ -129,7 +129,7 @@ class TrendStore:
 
 
 def gaps(points: list[dict[str, Any]], step: int) -> list[dict[str, int]]:
-    """Spans without a sample, as [from, to) in UNIX seconds."""
+    """Return spans without a sample, as [from, to) in UNIX seconds."""
     found: list[dict[str, int]] = []
     for point in points:
         if point["sample"] is not None:
@@ -142,7 +142,7 @@ def gaps(points: list[dict[str, Any]], step: int) -> list[dict[str, int]]:
 
 
 def _sample(row: object) -> Sample | None:
-    """What was written; None for what never was."""
+    """Decode a stored sample; None for anything else."""
     try:
         found = orjson.loads(row) if isinstance(row, bytes) else None
     except orjson.JSONDecodeError:

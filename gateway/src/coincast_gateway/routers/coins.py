@@ -112,7 +112,7 @@ async def get_quality(
     market: Market,
     settings: Config,
 ) -> RenderedResponse:
-    """Return missing days, points that were put aside, and notes, newest first."""
+    """Return missing days, points that were quarantined, and notes, newest first."""
     reports = (await market.quality(id)).quality
     found = next((each for each in reports if each.id == id and each.vs_currency == query.vs_currency), None)
     document = {

@@ -149,7 +149,7 @@ class HistoriesSource:
                 part = await self._next()
 
     def closing(self) -> Mapping[str, str]:
-        """Return where each coin's history stands, and the errors of the others."""
+        """Return the provenance of each coin's history, and the errors of the others."""
         return {"coins": json.dumps(self._coins), "errors": errors_text(self._errors)}
 
     async def _next(self) -> Part | None:
@@ -167,7 +167,7 @@ class HistoriesSource:
 
 
 def standing_of(history: market_pb.History) -> dict[str, Any]:
-    """Return where a coin's history stands, for the metadata of a file."""
+    """Return the provenance of a coin's history, for the metadata of a file."""
     return {
         "source": enum_name(history.provenance, "source"),
         "as_of": iso(history.provenance.as_of),

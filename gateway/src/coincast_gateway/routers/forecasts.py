@@ -1,4 +1,4 @@
-"""Forecasts, the models that make them, what moved them, and how they did."""
+"""Forecasts, their models, explanations and accuracy."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training)
         from_date=query.from_.isoformat() if query.from_ else "",
         to_date=query.to.isoformat() if query.to else "",
         horizon_days=query.horizon,
-        # One more than asked for tells whether there are more.
+        # One more than requested shows whether there are more.
         limit=query.limit + 1,
     )
     entries = [to_dict(entry) async for chunk in training.forecast_log(request) for entry in chunk.forecasts]

@@ -1,4 +1,4 @@
-"""Whether the gateway lives, whether a forecast can be served, and how each part does."""
+"""Liveness, readiness, and the status of each component."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.web.assets import HERE, YEAR_SECONDS, Assets
 
 HTML = "text/html; charset=utf-8"
-# Nothing is loaded from elsewhere, and nothing stands inline.
+# Nothing is loaded from elsewhere, and nothing is inline.
 POLICY = (
     b"default-src 'self'; img-src 'self' data:; object-src 'none'; "
     b"frame-ancestors 'none'; base-uri 'none'; form-action 'self'"

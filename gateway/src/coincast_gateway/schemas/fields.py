@@ -111,7 +111,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _plain_integer(value: Any) -> Any:
-    # int() takes digits of every script, signs, underscores and blanks; a URL needs none of them.
+    # int() accepts digits of every script, signs, underscores and blanks; a URL needs none of them.
     if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,12}", value):
         raise PydanticCustomError("integer", "Give a whole number in the digits 0 to 9")
     return value

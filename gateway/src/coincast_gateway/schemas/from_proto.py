@@ -1,4 +1,4 @@
-"""Shapes of replies that are a contract's message as it stands: derived, so that they cannot differ."""
+"""Response models derived from the contract's messages, so that they cannot differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCALARS: dict[int, Any] = {
 
 
 def response_model_for(message: type[Message]) -> type[BaseModel]:
-    """The shape of what `encode.plain.plain` makes of a message."""
+    """Return the response model of what `serialization.proto` makes of a message."""
     return _shape(message.DESCRIPTOR)
 
 

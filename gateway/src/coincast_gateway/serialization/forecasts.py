@@ -1,4 +1,4 @@
-"""Forecasts as the gateway says them: intervals by level, provenance beside the figures."""
+"""Conversion of forecasts to dictionaries: intervals by level, provenance beside the figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coincast_gateway.serialization.proto import enum_name, iso, to_dict, unix_s
 
 
 def forecasts_document(response: pb.GetForecastsResponse) -> dict[str, Any]:
-    """`{"forecasts": [...], "errors": [...]}`."""
+    """Return `{"forecasts": [...], "errors": [...]}`."""
     return {
         "forecasts": [forecast(item) for item in response.forecasts],
         "errors": [item_error(item) for item in response.errors],
@@ -18,7 +18,7 @@ def forecasts_document(response: pb.GetForecastsResponse) -> dict[str, Any]:
 
 
 def item_error(error: ItemError) -> dict[str, Any]:
-    """One item that could not be served."""
+    """Return one item that could not be served."""
     document = to_dict(error)
     document["field"] = error.field or None
     if document["retry_after_seconds"] is not None:
@@ -27,7 +27,7 @@ def item_error(error: ItemError) -> dict[str, Any]:
 
 
 def forecast(item: pb.Forecast) -> dict[str, Any]:
-    """One coin's forecast."""
+    """Return one coin's forecast."""
     return {
         "id": item.id,
         "vs_currency": item.vs_currency,
@@ -52,7 +52,7 @@ def forecast(item: pb.Forecast) -> dict[str, Any]:
 
 
 def point(item: pb.ForecastPoint) -> dict[str, Any]:
-    """The distribution of the price at the close of one day or hour."""
+    """Return the distribution of the price at the close of one day or hour."""
     volatility = to_dict(item.volatility) if item.HasField("volatility") else None
     return {
         "date": item.date,
@@ -70,5 +70,5 @@ def point(item: pb.ForecastPoint) -> dict[str, Any]:
 
 
 def oldest_as_of(response: pb.GetForecastsResponse) -> float | None:
-    """UNIX seconds of the oldest close that any of the forecasts stands on."""
+    """Return the UNIX seconds of the oldest close that any of the forecasts is based on."""
     return min((unix_seconds(item.as_of) for item in response.forecasts), default=None)

@@ -1,4 +1,4 @@
-"""Files that ship in packages, under names that change with their content, so that caches keep them."""
+"""Packaged static files under names that change with their content, so that clients can cache them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Asset:
 
     @cached_property
     def body(self) -> bytes:
-        """The file's bytes, with nothing in them that browsers would fetch from elsewhere."""
+        """The file's bytes, without references that browsers would fetch from elsewhere."""
         return self.file.read_bytes().replace(ELSEWHERE, b"data:,")
 
     @cached_property
@@ -41,12 +41,12 @@ class Asset:
 
     @property
     def path(self) -> str:
-        """Where it is served."""
+        """The path under which it is served."""
         return f"/assets/{self.name}"
 
     @property
     def media_type(self) -> str:
-        """By the file's suffix."""
+        """The media type of the file's suffix."""
         return TYPES[self.file.suffix]
 
 
@@ -62,11 +62,11 @@ class Assets:
         self.by_name = {asset.name: asset for asset in self._by_file.values()}
 
     def path(self, file: str) -> str:
-        """The path under which a file is served."""
+        """Return the path under which a file is served."""
         return self._by_file[file].path
 
     def filled(self, template: str) -> str:
-        """A page with `{{name}}` replaced by the path of each file."""
+        """Return a page with `{{name}}` replaced by the path of each file."""
         for name, asset in self._by_file.items():
             template = template.replace("{{" + name + "}}", asset.path)
         return template

@@ -1,4 +1,4 @@
-"""What may be asked of exports."""
+"""Requests for exports."""
 
 from __future__ import annotations
 

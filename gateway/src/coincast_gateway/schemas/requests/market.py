@@ -1,4 +1,4 @@
-"""What may be asked of market data."""
+"""Requests for market data."""
 
 from __future__ import annotations
 
