@@ -23,7 +23,7 @@ from coincast_gateway.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """On SIGTERM first says so (not ready, `Connection: close`), waits for clients to notice, then stops."""
+    """Server that on SIGTERM first drains (not ready, `Connection: close`), then stops."""
 
     def __init__(
         self,

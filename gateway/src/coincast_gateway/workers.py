@@ -44,7 +44,7 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps so many processes alive until a signal ends all of them, or the start fails."""
+    """Keeps the configured number of processes alive until a signal ends them, or the start fails."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""How long a caller may wait for the upstream."""
+"""Deadlines: how long a caller may wait for the upstream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What market data is made of: quotes, coins, candles and where each figure comes from."""
+"""Domain types of market data: quotes, coins, candles and the provenance of each figure."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ class History:
 
 @dataclass(slots=True)
 class Quality:
-    """What was found wrong with one coin's data; grows as data comes in."""
+    """Faults found in one coin's data; grows as data arrives."""
 
     id: str
     vs_currency: str

@@ -1,4 +1,4 @@
-"""What the service needs of the world outside it; each port has an in-memory fake in the tests."""
+"""Ports: protocols of external dependencies; each has an in-memory fake in the tests."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class SharedStore(Protocol):
         ...
 
     def release(self, keys: Iterable[str]) -> None:
-        """Give up the right to fetch these keys."""
+        """Release the leases of these keys."""
         ...
 
     @property

@@ -25,7 +25,7 @@ class UpstreamName(StrEnum):
 
 
 class Settings(ServiceSettings):
-    """Everything that an operator may set; each has a default that is safe without a key."""
+    """Settings of the service; each has a default that is safe without a key."""
 
     model_config = SettingsConfigDict(env_prefix="MARKET_")
 

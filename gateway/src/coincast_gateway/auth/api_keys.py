@@ -31,7 +31,7 @@ SCOPE_GRANTS: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What is known of a key; the key itself is not."""
+    """The stored record of a key; the key itself is not stored."""
 
     name: str
     digest: str
@@ -80,7 +80,7 @@ def digest_of(key: str) -> str:
 
 
 class ApiKeyCache:
-    """Every key, by digest, as of the last refresh. A look-up is local and stores nothing."""
+    """Cache of all keys by digest, as of the last refresh. A look-up is local and stores nothing."""
 
     def __init__(self) -> None:
         self._records: dict[str, KeyRecord] = {}

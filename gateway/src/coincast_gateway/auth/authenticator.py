@@ -23,7 +23,7 @@ REFRESH_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the settings say about access. A limit of 0 is none."""
+    """The access settings. A limit of 0 means no limit."""
 
     anonymous: frozenset[str]
     keys_wanted: bool
@@ -58,7 +58,7 @@ OPEN = AuthResult("anonymous", SCOPE_GRANTS["admin"], [])
 
 
 class Authenticator:
-    """One per process."""
+    """Authenticates requests and applies the rate limits; one per process."""
 
     def __init__(
         self,

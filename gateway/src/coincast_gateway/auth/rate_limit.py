@@ -45,7 +45,7 @@ COUNTED, UNKNOWN_EPOCH = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What the window gave."""
+    """The result of a request to the window."""
 
     granted: int
     left: int
@@ -108,7 +108,7 @@ class WindowCounts:
 
 @dataclass(slots=True)
 class TokenLease:
-    """What this process holds and granted for one subject."""
+    """Tokens that this process holds and has granted for one subject."""
 
     tokens: int = 0
     leased_at: float = 0.0
@@ -251,7 +251,7 @@ class Limiter:
         return Grant(reply[0], reply[1], reply[2] / 1000, reply[3] / 1000)
 
     async def _report_all(self) -> None:
-        """Tell a Redis that came back empty what this process granted in the window."""
+        """Report to a Redis that came back empty what this process granted in the window."""
         async with self._reporting:
             probe = TokenLease()
             reply = await self._run(":", probe, 1, 0)

@@ -31,7 +31,7 @@ MAX_PENDING = 10_000
 
 @dataclass(slots=True)
 class Usage:
-    """What a key used on one day."""
+    """Usage of a key on one day."""
 
     calls: int = 0
     rows: int = 0

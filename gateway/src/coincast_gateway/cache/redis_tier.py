@@ -19,7 +19,7 @@ MAX_BYTES = 1024 * 1024
 
 
 class RedisTier:
-    """Fails open: without Redis every process makes its own."""
+    """Replies shared through Redis. Fails open: without Redis every process renders its own."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
@@ -43,7 +43,7 @@ class RedisTier:
         return found
 
     async def put(self, name: str, reply: RenderedResponse) -> None:
-        """Leave a reply for the others, for as long as it is fresh."""
+        """Store a reply for the other processes, for as long as it is fresh."""
         if reply.status_code != 200 or reply.fresh_seconds < 0.5 or len(reply.body) > MAX_BYTES:
             return
         now = time.time()

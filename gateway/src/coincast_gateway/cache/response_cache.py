@@ -93,7 +93,7 @@ class ResponseCache:
         return self._requests.get(raw)
 
     def remember(self, raw: RawKey, request: CacheRequest) -> None:
-        """Remember the parsed form of a request; the oldest one makes room."""
+        """Remember the parsed form of a request; the oldest one is evicted."""
         if sum(map(len, raw)) <= MAX_RAW_KEY_BYTES and self._requests.maxsize >= RAW_KEY_BYTES:
             self._requests[raw] = request
 

@@ -16,7 +16,7 @@ SERVICE = "coincast.forecast.v1.ForecastService"
 
 
 class ForecastClient:
-    """Each method is one call."""
+    """Client of forecast-svc; each method is one call."""
 
     def __init__(self, channel: grpc.aio.Channel, backend: ResilientStub) -> None:
         self._stub: rpc.ForecastServiceAsyncStub = rpc.ForecastServiceStub(channel)

@@ -70,7 +70,7 @@ class PendingRequest:
 
 
 class PriceRequestBatcher:
-    """One per channel. Called as GetPrices is; raises as it does."""
+    """Batches price requests; one per channel. It is called like GetPrices and raises the same errors."""
 
     def __init__(self, ask_one: AskOne, ask_many: AskMany, *, seconds: float) -> None:
         self._ask_one = ask_one

@@ -53,7 +53,7 @@ class CompatRoute:
 
     @property
     def known(self) -> frozenset[str]:
-        """Every parameter that makes a difference."""
+        """Every parameter that affects the reply."""
         return frozenset(self.options.split()).union(*self.needs)
 
     @property

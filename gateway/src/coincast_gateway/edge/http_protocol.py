@@ -171,7 +171,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _expect_body(self) -> None:
-        """Let the new parser read the body of a request with an Upgrade, which the old parser left out."""
+        """Parse the body of a request with an Upgrade by a new parser, since the old one left it out."""
         framing = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
         self._body_follows, self._replaying = False, True
         head = b"".join([b"%b: %b\r\n" % pair for pair in framing])
@@ -182,7 +182,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.response_complete
 
     def _limit_idle_time(self) -> None:
-        """Give the rest of an answered request's body its time, or an idle connection that of keep-alive."""
+        """Limit the time for the rest of an answered request's body, or of an idle connection."""
         if self._message_done:
             self._stop_waiting_for_body()
             if self.timeout_keep_alive_task is None:

@@ -22,7 +22,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class RequestChecks:
-    """What a request without an API key must fulfil.
+    """Checks of requests without an API key.
 
     Args:
         open_loopback: Whether the gateway lets everyone who reaches it change things: it listens on loopback

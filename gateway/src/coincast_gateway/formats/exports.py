@@ -22,7 +22,7 @@ SUFFIXES = {Format.CSV: "csv", Format.ARROW: "arrow", Format.PARQUET: "parquet"}
 
 
 class ExportSlots:
-    """How many exports run in this process, and how many may."""
+    """Limit of the exports that run in this process at the same time."""
 
     def __init__(self, most: int = MAX_EXPORTS) -> None:
         self._most = most

@@ -45,7 +45,7 @@ class MonitoredService(Protocol):
 
 
 class Collector:
-    """One per process."""
+    """Collects the components of the health page; one per process."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ CHECK_SECONDS = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthService:
-    """What the health routes answer from; one per process."""
+    """Backend of the health routes; one per process."""
 
     market: MarketClient
     forecasts: ForecastClient

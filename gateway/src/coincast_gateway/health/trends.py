@@ -29,7 +29,7 @@ class Tier:
 
     @property
     def key(self) -> str:
-        """Where it lies in Redis: a sorted set by time."""
+        """The Redis key of its sorted set by time."""
         return f"{KEY}:{self.step_seconds}"
 
 

@@ -104,7 +104,7 @@ async def compare_versions(
 async def promote_version(
     model: ModelName, body: PromoteBody, training: Training, caller: Caller
 ) -> RenderedResponse:
-    """Let an alias name a version."""
+    """Set an alias to a version."""
     fields = body.model_dump(exclude_none=True)
     request = pb.PromoteVersionRequest(model=model, requested_by=caller, **fields)
     return await call_registry(training, "PromoteVersion", request)
@@ -121,7 +121,7 @@ async def promote_version(
 async def roll_back(
     model: ModelName, training: Training, caller: Caller, body: RollbackBody | None = None
 ) -> RenderedResponse:
-    """Let production name the version that it named before."""
+    """Set production back to its previous version."""
     fields = (body or RollbackBody()).model_dump(exclude_none=True)
     request = pb.RollbackModelRequest(model=model, requested_by=caller, **fields)
     return await call_registry(training, "RollbackModel", request)

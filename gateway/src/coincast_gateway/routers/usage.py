@@ -1,4 +1,4 @@
-"""What each API key has used."""
+"""Usage of each API key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["usage"], dependencies=[READ], responses=problem_respon
 
 
 class UsageQuery(RequestQuery):
-    """How far back."""
+    """Query of the usage: the number of days."""
 
     days: Annotated[
         int, Field(ge=1, le=KEPT_DAYS, description="Days, today included.", examples=[7]), PlainInteger

@@ -10,7 +10,7 @@ from coincast_client.base import Reply
 
 
 class Attribution(Reply):
-    """What moved the forecast."""
+    """The contribution of one feature to a forecast."""
 
     feature: str
     """
@@ -81,7 +81,7 @@ class Candle(Reply):
 
 
 class Check(Reply):
-    """One thing that must hold before the gateway is ready."""
+    """One condition of readiness."""
 
     name: str
     """
@@ -202,7 +202,7 @@ class CommonProvenance(Reply):
 
 
 class Component(Reply):
-    """One part of the system."""
+    """One component of the system."""
 
     name: Literal["gateway", "market-data", "forecast", "training", "redis"]
     """
@@ -244,7 +244,7 @@ class Detailed(Reply):
 
 
 class Explanation(Reply):
-    """What moved one coin's forecast, beside the forecast itself."""
+    """Explanation of one coin's forecast, with the forecast itself."""
 
     forecast: Forecast
     """
@@ -791,7 +791,7 @@ class History(Reply):
 
 
 class HorizonRecord(Reply):
-    """How well a version did at one horizon, out of sample."""
+    """Out-of-sample accuracy of a version at one horizon."""
 
     horizon_days: int
     """
@@ -912,7 +912,7 @@ class ItemError(Reply):
 
 
 class KeyUsage(Reply):
-    """What one key used."""
+    """Usage of one key."""
 
     name: str
     """
@@ -1048,7 +1048,7 @@ class Markets(Reply):
 
 
 class Model(Reply):
-    """A model that can be asked for."""
+    """A model that can be requested."""
 
     name: str
     """
@@ -1373,7 +1373,7 @@ class ProblemDocument(Reply):
 
 
 class Quality(Reply):
-    """What is known to be wrong with the history of one coin."""
+    """Known defects in the history of one coin."""
 
     id: str
     """
@@ -1406,7 +1406,7 @@ class Quality(Reply):
 
 
 class Ready(Reply):
-    """Everything that a forecast needs is there."""
+    """Readiness: everything that a forecast needs is available."""
 
     status: Literal["ready"]
     """
@@ -1419,7 +1419,7 @@ class Ready(Reply):
 
 
 class Record(Reply):
-    """What was measured before the version was served."""
+    """Evaluation of the version before it was served."""
 
     measured_at: str | None
     """
@@ -2168,7 +2168,7 @@ class Trends(Reply):
 
 
 class UsageDay(Reply):
-    """What a key used on one UTC day."""
+    """Usage of a key on one UTC day."""
 
     date: str
     """

@@ -26,7 +26,7 @@ NOT_CANDLES = ("order.json", "report.json")
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What became of one file; `refused` says why nothing of it was taken."""
+    """The report on one file; `refused` says why nothing of it was imported."""
 
     file: str
     rows: int = 0

@@ -31,7 +31,7 @@ def submit_files(root: Path, files: Sequence[Path], currency: str) -> Path:
 
 
 def submit_candles(root: Path, coin: str, currency: str, candles: Sequence[Candle]) -> None:
-    """Give one coin's candles to the writer, without a report."""
+    """Submit one coin's candles to the writer, without a report."""
     _drop(
         root, currency, lambda folder: write_candles(folder / f"{coin}.parquet", candles), wants_report=False
     )

@@ -33,7 +33,7 @@ LONGEST_UNWRITTEN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What the archive holds."""
+    """Extent of the archive."""
 
     coins: int
     candles: int
@@ -106,7 +106,7 @@ class Archive:
         return {currency for name, currency in self._extents if name == coin}
 
     def close(self) -> None:
-        """Leave the writer's place."""
+        """Release the writer's lock."""
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None

@@ -12,7 +12,7 @@ EARLY_BETA = 1.0
 
 
 class Freshness(Enum):
-    """What to do with a cached thing."""
+    """What to do with a cache entry."""
 
     FRESH = "fresh"
     FRESH_REFRESH = "fresh_refresh"  # serve, and fetch early so that no caller waits at the end of the window

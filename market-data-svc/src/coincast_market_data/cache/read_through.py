@@ -30,7 +30,7 @@ MAX_REFUSALS = 5000
 
 @dataclass(frozen=True, slots=True)
 class FetchResult(Generic[T]):
-    """What a fetch brings; `fetched_at` in UNIX seconds on the upstream's clock."""
+    """The result of a fetch; `fetched_at` in UNIX seconds on the upstream's clock."""
 
     value: T
     fetched_at: float

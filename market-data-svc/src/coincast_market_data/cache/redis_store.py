@@ -126,7 +126,7 @@ class RedisStore:
         self._executor.submit("write", command)
 
     def release(self, keys: Iterable[str]) -> None:
-        """Give up leases without a value: the fetch failed, another may try."""
+        """Release leases without a value: the fetch failed, another replica may try."""
         held = [key for key in keys if key in self._held]
         if not held:
             return

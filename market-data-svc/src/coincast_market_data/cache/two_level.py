@@ -143,7 +143,7 @@ class TwoLevelCache(Generic[T]):
         return self._share(await self._store.look([self._key(key) for key in keys]), keys, seen)
 
     def release(self, keys: Iterable[str]) -> None:
-        """Give the leases up without a value."""
+        """Release the leases without a value."""
         self._store.release([self._key(key) for key in keys])
 
     def _share(self, claim: Claim, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:

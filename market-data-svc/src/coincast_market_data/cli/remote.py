@@ -40,8 +40,8 @@ def backfill(
 ) -> None:
     """Have the running service fetch the candles that its archive lacks; exit code 1 where a coin failed.
 
-    It goes below every caller's priority, so it may take long. What came is kept at once: ended by Ctrl-C or
-    by a fault, the next one goes on where this one stopped.
+    Every caller has a higher priority, so it may take long. Results are stored at once: after Ctrl-C or a
+    fault, the next run continues where this one stopped.
     """
     if interval not in INTERVALS:
         raise typer.BadParameter(f"interval must be 1d or 1h; {interval} was given")
@@ -59,10 +59,10 @@ def repair(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report alone; change nothing.")] = False,
     target: Target = "",
 ) -> None:
-    """Have the running service judge its whole archive again; exit code 1 where a coin failed.
+    """Have the running service check its whole archive again; exit code 1 where a coin failed.
 
-    Implausible days and hours are put aside and fetched again, below every caller's priority. A revision
-    beside the archive holds what was put aside.
+    Implausible days and hours are quarantined and fetched again, at the lowest priority. A revision
+    beside the archive holds what was quarantined.
     """
     request = market_pb2.RepairRequest(ids=ids or (), vs_currency=currency, dry_run=dry_run)
     failed = _run("repair", target, lambda stub: _repair(stub, request))
@@ -70,7 +70,7 @@ def repair(
 
 
 def quality(ids: Coins, target: Target = "") -> None:
-    """Tell what the running service found wrong with the data of these coins, and what is missing."""
+    """Show what the running service found wrong with the data of these coins, and what is missing."""
     request = market_pb2.GetStatusRequest(quality_ids=ids)
     status = _run("quality", target, lambda stub: stub.GetStatus(request, timeout=STATUS_SECONDS))
     _show(status.quality)

@@ -32,7 +32,7 @@ class PlanName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiPlan:
-    """What a plan allows.
+    """Limits and features of a plan.
 
     Attributes:
         name: The plan.

@@ -1,4 +1,4 @@
-"""Whether CoinGecko can be had, why not, and what mends it.
+"""Availability of CoinGecko: whether it answers, why not, and the fix.
 
 Every call reports its outcome here. A refusal that asking again cannot heal (a wrong key, used-up credits) is
 held: until an hour has passed, or the service starts with other settings, callers get the same error without

@@ -33,7 +33,7 @@ class Breakers:
         return self._breakers.get(group, self._breakers["other"])
 
     def note(self, group: str, reason: str, kind: str) -> None:
-        """Remember why a call failed: a sentence for the status, one of few words for the metrics."""
+        """Record why a call failed: a sentence for the status, a bounded label for the metrics."""
         known = group if group in self._reasons else "other"
         self._reasons[known], self._kinds[known] = reason, kind
 

@@ -36,7 +36,7 @@ class MeteredUpstream:
 
 
 class PlanMonitor:
-    """Keeps the active plan in line with what CoinGecko says of the key.
+    """Keeps the active plan in line with what CoinGecko reports for the key.
 
     Args:
         plan: The plan in use; changed in place.

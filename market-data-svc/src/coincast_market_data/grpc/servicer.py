@@ -48,7 +48,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the servicer speaks for."""
+    """The services behind the servicer."""
 
     prices: PriceService
     ready: EncodedPriceCache
@@ -64,7 +64,7 @@ class Services:
 
 
 class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
-    """Each method is three moves; errors are the interceptor's."""
+    """Each method converts, awaits and converts; the interceptor maps errors."""
 
     def __init__(self, services: Services) -> None:
         self._all = services

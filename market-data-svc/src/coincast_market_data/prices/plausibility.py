@@ -32,7 +32,7 @@ class Closes(Protocol):
 
 
 class PlausibilityChecker:
-    """One check against jumps for all readers; it learns the last good prices from cache and archive."""
+    """Plausibility check of jumps for all readers; it learns the last good prices from cache and archive."""
 
     def __init__(
         self, guard: OutlierDetector, cache: QuoteCache, closes: Closes, clock: Clock, data_clock: DataClock

@@ -78,7 +78,7 @@ class RateLimiter:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def aclose(self) -> None:
-        """Leave what was set aside for this process to the others."""
+        """Return this process's reserve to the other replicas."""
         if self._beats is not None:
             self._beats.cancel()
             await asyncio.gather(self._beats, return_exceptions=True)

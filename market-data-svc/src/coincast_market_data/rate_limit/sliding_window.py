@@ -79,7 +79,7 @@ def month_of(now: ClockReading) -> str:
 
 
 class QuotaWindow:
-    """One process's view of the quota; the caller gives the time."""
+    """One process's view of the quota; the caller passes the time."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits

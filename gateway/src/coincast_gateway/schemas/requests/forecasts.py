@@ -96,7 +96,7 @@ class ForecastsQuery(TableQuery):
 
 
 class ExplainQuery(RenamedQuery):
-    """What moved one coin's forecast."""
+    """Query of the explanation of one coin's forecast."""
 
     old_names: ClassVar[dict[str, str]] = {"id": "ids"}
 

@@ -14,7 +14,7 @@ ComponentName = Annotated[
 
 
 class TrendsQuery(RequestQuery):
-    """Span of the trends."""
+    """Query of the trends: their time span."""
 
     hours: Annotated[
         int, Field(ge=1, le=168, description="Hours, up to a week.", examples=[24]), PlainInteger

@@ -125,6 +125,6 @@ class OhlcQuery(TableQuery):
 
 
 class QualityQuery(RequestQuery):
-    """The currency whose history is meant."""
+    """The currency of the history."""
 
     vs_currency: Currency = "usd"

@@ -118,7 +118,7 @@ _ONE_SIZE: JsonDict = {
 
 
 class HoldingBody(Body):
-    """What is held of one coin: an amount of coins or a value in the currency; negative for short."""
+    """A holding of one coin: an amount of coins or a value in the currency; negative for short."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_SIZE)
 
@@ -139,7 +139,7 @@ class HoldingBody(Body):
 
 
 class PortfolioBody(Body):
-    """Holdings, and how far ahead and how rare the losses are that are asked for."""
+    """Holdings, with the horizon and the confidence levels of the losses."""
 
     holdings: Annotated[
         list[HoldingBody],

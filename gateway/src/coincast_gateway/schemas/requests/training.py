@@ -32,7 +32,7 @@ Revision = Annotated[
 
 
 class AccuracyQuery(RenamedQuery, TableQuery):
-    """How served forecasts did once their day had come."""
+    """Query of the accuracy of served forecasts, scored once their day has closed."""
 
     old_names: ClassVar[dict[str, str]] = {"id": "ids"}
 
@@ -79,7 +79,7 @@ class CompareQuery(RequestQuery):
 
 
 class AuditQuery(RequestQuery):
-    """Who moved what."""
+    """Query of the registry's audit log."""
 
     model: OptionalModel = ""
     limit: Annotated[int, Field(ge=1, le=1000, description="Entries, newest first."), PlainInteger] = 100
@@ -92,7 +92,7 @@ class Body(BaseModel):
 
 
 class JobBody(Body):
-    """What to train."""
+    """A training job to submit."""
 
     model: Model
     ids: Annotated[
@@ -119,7 +119,7 @@ Alias = Literal["production", "challenger", "shadow"]
 
 
 class PromoteBody(Body):
-    """Which version an alias shall name."""
+    """The version that an alias is set to."""
 
     version: Version
     alias: Annotated[Alias, Field(description="Which alias.")] = "production"
@@ -130,14 +130,14 @@ class PromoteBody(Body):
 
 
 class RetireBody(Body):
-    """A version that shall serve no more."""
+    """A version to be removed from service."""
 
     version: Version
     reason: Annotated[str, Field(min_length=1, max_length=500, description="Why; it is kept in the audit.")]
 
 
 class CleanBody(Body):
-    """How many versions stay."""
+    """The number of versions to retain."""
 
     keep: Annotated[
         int,
@@ -147,7 +147,7 @@ class CleanBody(Body):
 
 
 class RollbackBody(Body):
-    """Back to the version before."""
+    """A rollback to the previous version."""
 
     expected_revision: Revision = None
     reason: Reason = ""

@@ -27,7 +27,7 @@ class ResponseModel(BaseModel):
 
 
 class ProvenanceFields(ResponseModel):
-    """Where a figure stands."""
+    """The provenance of a figure."""
 
     as_of: str | None = Field(
         description="The moment that the data describes, RFC 3339, UTC.", examples=["2026-11-21T00:00:00Z"]

@@ -43,7 +43,7 @@ class Point(ResponseModel):
 
 
 class HorizonRecord(ResponseModel):
-    """How well a version did at one horizon, out of sample."""
+    """Out-of-sample accuracy of a version at one horizon."""
 
     horizon_days: int
     forecasts: int
@@ -64,7 +64,7 @@ class HorizonRecord(ResponseModel):
 
 
 class Record(ResponseModel):
-    """What was measured before the version was served."""
+    """Evaluation of the version before it was served."""
 
     measured_at: str | None
     test_coins: list[str] = Field(description="The coins of the test.")
@@ -74,7 +74,7 @@ class Record(ResponseModel):
 
 
 class Attribution(ResponseModel):
-    """What moved the forecast."""
+    """The contribution of one feature to a forecast."""
 
     feature: str
     value: float | None
@@ -132,7 +132,7 @@ class Variant(ResponseModel):
 
 
 class Model(ResponseModel):
-    """A model that can be asked for."""
+    """A model that can be requested."""
 
     name: str
     description: str
@@ -154,7 +154,7 @@ class Models(ResponseModel):
 
 
 class Explanation(ResponseModel):
-    """What moved one coin's forecast, beside the forecast itself."""
+    """Explanation of one coin's forecast, with the forecast itself."""
 
     forecast: Forecast
     kind: Literal["shap"] = Field(description="Contributions are SHAP values, in the output's own unit.")

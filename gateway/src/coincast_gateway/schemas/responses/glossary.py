@@ -1,4 +1,4 @@
-"""What each field of a reply means, by its name: one word means one thing in all replies.
+"""Glossary: the meaning of each field of a reply by its name, the same in all replies.
 
 OpenAPI takes a description from here where a model does not state one itself. Most replies are messages of
 the contracts, whose descriptors carry no comments at run time.
@@ -213,7 +213,7 @@ FIELDS: dict[str, str] = {
     "vs_currency": "The currency of all money figures.",
     "worst": "The worst scenarios, worst first.",
 }
-# Fields whose meaning in one model is narrower than the word.
+# Fields whose meaning in one model is narrower than the entry above.
 MODEL_FIELDS: dict[str, str] = {
     "Attribution.value": "The feature's value at as_of; null where it is missing.",
     "ForecastPricedHolding.value": "The value of the holding, in vs_currency; negative for a short position.",

@@ -17,7 +17,7 @@ class Live(ResponseModel):
 
 
 class Check(ResponseModel):
-    """One thing that must hold before the gateway is ready."""
+    """One condition of readiness."""
 
     name: str
     ready: bool
@@ -25,14 +25,14 @@ class Check(ResponseModel):
 
 
 class Ready(ResponseModel):
-    """Everything that a forecast needs is there."""
+    """Readiness: everything that a forecast needs is available."""
 
     status: Literal["ready"]
     checks: list[Check]
 
 
 class Component(ResponseModel):
-    """One part of the system."""
+    """One component of the system."""
 
     name: Literal["gateway", "market-data", "forecast", "training", "redis"]
     status: Literal["ok", "degraded", "down"]

@@ -134,7 +134,7 @@ class Ohlc(ProvenanceFields):
 
 
 class Quality(ResponseModel):
-    """What is known to be wrong with the history of one coin."""
+    """Known defects in the history of one coin."""
 
     id: str = Field(description="The coin.")
     vs_currency: str = Field(description="The currency of the history.")

@@ -8,7 +8,7 @@ from coincast_gateway.schemas.responses.common import ResponseModel
 
 
 class UsageDay(ResponseModel):
-    """What a key used on one UTC day."""
+    """Usage of a key on one UTC day."""
 
     date: str = Field(description="The UTC day, YYYY-MM-DD.")
     calls: int = Field(description="Answered requests.")
@@ -17,7 +17,7 @@ class UsageDay(ResponseModel):
 
 
 class KeyUsage(ResponseModel):
-    """What one key used."""
+    """Usage of one key."""
 
     name: str = Field(description="The name of the key.")
     month_calls: int = Field(description="Calls in this calendar month (UTC).")
