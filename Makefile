@@ -66,6 +66,19 @@ setup: $(VENV)/.dev ## Install everything a developer needs into .venv
 $(VENV)/.lstm: $(VENV)/.run requirements/training-lstm.txt
 	$(call install,requirements/training-lstm.txt)
 
+GENERATORS := $(VENV)-generators
+$(GENERATORS)/.ready: $(VENV)/.uv requirements/generators.txt tests/contract/gateway/generators/package-lock.json
+	@echo "Coincast: installing the generators of clients that tests use"
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(GENERATORS)
+	@$(BIN)/uv pip install --quiet --python $(GENERATORS)/bin/python --require-hashes -r requirements/generators.txt
+	@if command -v npm >/dev/null; then \
+	    cp tests/contract/gateway/generators/package*.json $(GENERATORS)/ && cd $(GENERATORS) && npm ci --silent --no-audit --no-fund; \
+	 else echo "Coincast: no npm here; the test of a TypeScript client is skipped"; fi
+	@touch $@
+
+.PHONY: setup-generators
+setup-generators: $(GENERATORS)/.ready ## Add the generators of Python and TypeScript clients that `make test` uses
+
 .PHONY: setup-lstm
 setup-lstm: $(VENV)/.lstm ## Add TensorFlow (about 500 MB), with which the lstm is trained
 
@@ -92,7 +105,7 @@ doctor: $(VENV)/.run ## Check upstream, key and plan, Redis, disk, ports and ver
 	@$(BIN)/python -m coincast_stack doctor
 
 .PHONY: test
-test: $(VENV)/.dev ## Every test: unit, contract, integration, end to end (WORKERS=2 TESTS=path)
+test: $(VENV)/.dev $(GENERATORS)/.ready ## Every test: unit, contract, integration, end to end (WORKERS=2 TESTS=path)
 	@$(PYTEST) $(TESTS)
 
 .PHONY: test-unit

@@ -14,6 +14,7 @@ lock dev "$@"
 for name in build chassis gateway client market-data forecast training training-dask training-lstm sandbox run; do
     lock "$name" --constraint dev.txt
 done
+lock generators "$@"
 lock uv "$@"
 if grep -nE '(https?|file)://' ./*.txt; then
     echo "a lock file names an address: remove the index settings of this machine and lock again" >&2

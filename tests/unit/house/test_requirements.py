@@ -35,6 +35,10 @@ USED_WITHOUT_IMPORT = {
     "numba": ("training-svc/src/coincast_training/evaluation/baselines/reference_models.py", "mlforecast"),
     "onnx": ("training-svc/src/coincast_training/trainers/lstm/network.py", 'format="onnx"'),
     "tf2onnx": ("training-svc/src/coincast_training/trainers/lstm/network.py", 'format="onnx"'),
+    "openapi-python-client": (
+        "tests/contract/gateway/test_gateway_generated_clients.py",
+        "openapi-python-client",
+    ),
     "pytest-asyncio": ("pyproject.toml", "asyncio_mode"),
     "pytest-cov": ("Makefile", "--cov"),
     "pytest-timeout": ("pyproject.toml", "timeout = "),

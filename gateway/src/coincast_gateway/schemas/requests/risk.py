@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
@@ -107,20 +107,42 @@ class ScenariosQuery(TableQuery):
 Size = Annotated[float | None, Field(ge=-MAX_SIZE, le=MAX_SIZE, strict=False)]
 
 
-_GIVEN_SIZE: JsonDict = {"type": "number", "not": {"const": 0}}
-# What check_size verifies, for OpenAPI.
-_ONE_SIZE: JsonDict = {
-    "oneOf": [
-        {"required": [given], "properties": {given: _GIVEN_SIZE, left_out: {"type": "null"}}}
-        for given, left_out in (("amount", "value"), ("value", "amount"))
+def _describe_one_size(schema: JsonDict) -> None:
+    """Describe what `check_size` verifies as two whole shapes, of which generated clients make two types."""
+    properties = cast("dict[str, JsonDict]", schema.pop("properties"))
+    for name in ("required", "additionalProperties", "type"):
+        schema.pop(name, None)
+    schema["oneOf"] = [
+        {
+            "title": title,
+            "type": "object",
+            "description": f"What is held of one coin, as {words}.",
+            "additionalProperties": False,
+            "required": ["id", given],
+            "properties": {
+                "id": properties["id"],
+                given: {
+                    "title": properties[given]["title"],
+                    "description": properties[given]["description"],
+                    "type": "number",
+                    "minimum": -MAX_SIZE,
+                    "maximum": MAX_SIZE,
+                    "not": {"const": 0},
+                },
+                left_out: {"type": "null", "description": f"Left out where there is {given}."},
+            },
+        }
+        for title, given, left_out, words in (
+            ("HoldingByAmount", "amount", "value", "an amount of coins"),
+            ("HoldingByValue", "value", "amount", "a value in the currency"),
+        )
     ]
-}
 
 
 class HoldingBody(Body):
     """A holding of one coin: an amount of coins or a value in the currency; negative for short."""
 
-    model_config = ConfigDict(json_schema_extra=_ONE_SIZE)
+    model_config = ConfigDict(json_schema_extra=_describe_one_size)
 
     id: Annotated[
         str,
