@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -11,6 +12,7 @@ from coincast_stack.options import StackOptions
 from coincast_stack.testing import StackHandle, stack_for_tests
 from tests.e2e.e2e_scored import replay_forecasts
 
+FOLDER = Path(__file__).resolve().parent
 WHOLE_SECONDS = 120.0
 COINS = ("bitcoin", "ethereum", "solana")
 # Two years of three coins train in seconds; the figures of a model are tested elsewhere.
@@ -21,13 +23,25 @@ QUICK_TRAINING = {
 }
 
 
-@pytest.fixture(scope="package")
-def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
+# The systems that run. Session fixtures end with the whole run, after idle systems have slowed all others
+# down; these end with the last end-to-end test of a worker.
+_running = ExitStack()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the systems once no end-to-end test follows."""
+    if nextitem is None or FOLDER not in nextitem.path.parents:
+        _running.close()
+
+
+@pytest.fixture(scope="session")
+def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory) -> StackHandle:
     var = tmp_path_factory.mktemp("var")
     options = StackOptions(var, data=daily_candles, extra_environment=QUICK_TRAINING)
-    with stack_for_tests(options) as running:
-        wait_until_data_is_whole(running.gateway_url)
-        yield running
+    running = _running.enter_context(stack_for_tests(options))
+    wait_until_data_is_whole(running.gateway_url)
+    return running
 
 
 def wait_until_data_is_whole(url: str) -> None:
@@ -56,22 +70,22 @@ def _lacking(client: httpx2.Client) -> str:
     return ""
 
 
-@pytest.fixture(scope="package")
-def scored_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackHandle]:
+@pytest.fixture(scope="session")
+def scored_stack(tmp_path_factory: pytest.TempPathFactory) -> StackHandle:
     """A system on a simulated market, which reaches to today, with forecasts that came true."""
     quick = {"TRAINING_SCORING_SECONDS": "3", "TRAINING_DRIFT_CHECK_SECONDS": "5"}
     no_training = {"TRAINING_DRIFT_BUDGET_PER_WEEK": "0"}
     settings = QUICK_TRAINING | quick | no_training
     options = StackOptions(tmp_path_factory.mktemp("scored"), extra_environment=settings)
-    with stack_for_tests(options) as running:
-        replay_forecasts(running)
-        yield running
+    running = _running.enter_context(stack_for_tests(options))
+    replay_forecasts(running)
+    return running
 
 
 Get = Callable[..., httpx2.Response]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def get(stack: StackHandle) -> Iterator[Get]:
     with httpx2.Client(base_url=stack.gateway_url, timeout=30, trust_env=False) as client:
         yield client.get
