@@ -158,6 +158,10 @@ dist: $(VENV)/.dev ## Wheels of all packages and of `coincast`, which brings the
 	        -o "$(DIST)/sbom/$$name.cdx.json" requirements/$$lock.txt || exit 1; done
 	@ls "$(DIST)" "$(DIST)/sbom"
 
+.PHONY: dist-test
+dist-test: $(VENV)/.dev ## Install the wheels in a clean environment, start the system from them and forecast
+	@$(BIN)/pytest -s -m release tests/e2e/test_e2e_wheels.py
+
 .PHONY: version
 version: $(VENV)/.uv ## Print the version of all packages, or set it: VERSION=1.2.3
 	@$(BIN)/python deploy/version.py $(VERSION)

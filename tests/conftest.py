@@ -54,6 +54,8 @@ def logs_as_they_were() -> Iterator[None]:
 
 # Tests of one group share fixtures that are expensive to start, so one worker runs them all. Long groups
 # start first, so that all workers end at about the same time.
+# `make faults` and `make dist-test` select these; no other run has them.
+ON_REQUEST = ("faults", "release")
 ORDER = ("e2e", "integration", "contract", "faults", "unit")
 SESSION_FIXTURES = ("stack", "scored_stack")
 
@@ -75,12 +77,12 @@ def group_of(item: pytest.Item) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group and order the tests; leave the fault injections to `make faults`, which selects their marker."""
-    if "faults" not in (config.option.markexpr or ""):
-        faults = [item for item in items if item.get_closest_marker("faults")]
-        if faults:
-            config.hook.pytest_deselected(items=faults)
-            items[:] = [item for item in items if not item.get_closest_marker("faults")]
+    """Group and order the tests; leave those of some markers to the verbs that select the markers."""
+    left = [marker for marker in ON_REQUEST if marker not in (config.option.markexpr or "")]
+    others = [item for item in items if any(map(item.get_closest_marker, left))]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if not any(map(item.get_closest_marker, left))]
     items.sort(key=lambda item: ORDER.index(kind_of(item)))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group_of(item)))

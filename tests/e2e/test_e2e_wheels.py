@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.release, pytest.mark.timeout(1800)]
 # Ten times what each takes on an idle machine.
 BUILD_SECONDS, INSTALL_SECONDS, START_SECONDS, DEMO_SECONDS = 600, 300, 240, 300
 IMAGES = ("gateway", "market-data", "forecast", "training", "sandbox")
@@ -52,7 +52,7 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs = home / "venv" / "bin"
     (wheel,) = dist.glob("coincast-[0-9]*.whl")
     install = [
-        str(REPOSITORY / ".venv/bin/uv"), "pip", "install", "--python", str(programs / "python"),
+        str(Path(sys.executable).with_name("uv")), "pip", "install", "--python", str(programs / "python"),
         "--constraint", str(REPOSITORY / "requirements/run.txt"), "--find-links", str(dist), str(wheel),
     ]  # fmt: skip
     # From uv's cache where it has all; else by name from the registry.
