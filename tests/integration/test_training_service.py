@@ -71,7 +71,8 @@ async def submitted(jobs, **options) -> pb.Job:
 
 async def ended(jobs, job: pb.Job) -> tuple[pb.Job, list[str]]:
     lines: list[str] = []
-    async for reply in jobs.WatchJob(pb.WatchJobRequest(job_id=job.job_id)):
+    # A stream that does not end is to fail here, where its name is.
+    async for reply in jobs.WatchJob(pb.WatchJobRequest(job_id=job.job_id), timeout=120):
         job = reply.job
         lines += reply.log_lines
     return job, lines

@@ -143,6 +143,18 @@ async def test_ledger_has_a_row_for_each_forecast_and_horizon(wanted: str) -> No
     assert known["table"] == "forecast-log"
 
 
+@pytest.mark.parametrize("wanted", ["csv", "arrow", "parquet"])
+async def test_span_without_a_candle_is_a_table_without_rows(wanted: str) -> None:
+    query = f"ids=bitcoin&from=2010-01-01&to=2010-01-01&format={wanted}"
+    async with world() as there:
+        reply = await get(there, f"/export/histories?{query}")
+    assert reply.status_code == 200
+    rows, known = read(reply, wanted)
+    assert rows == []
+    assert known["table"] == "histories"
+    assert known["source"]
+
+
 async def test_empty_ledger_is_a_table_without_rows() -> None:
     async with world() as there:
         there.training.logged = []

@@ -36,7 +36,7 @@ def test_shipped_recipes_are_the_built_in_ones() -> None:
     [
         ("lightgbm", "folds: none", r"lightgbm.yaml: lightgbm parameters: folds: .*integer.*got 'none'"),
         ("lightgbm", "volatility: {num_leafs: 3}", r"volatility.num_leafs is not a parameter"),
-        ("lightgbm", "anchors: [7, 1]", r"anchors: .*rising days from 1 to 30"),
+        ("lightgbm", "anchors: [7, 1]", r"anchors: .*increasing days from 1 to 30"),
         ("lightgbm", "anchors: [1, 7]\nmean_anchors: [3]", r"mean_anchors must be among anchors"),
         ("lstm", "inputs: [magic]", r"inputs: .*magic"),
         ("lstm", "dropout: 1.5\nunits: 0", r"units: .*got 0.*dropout: .*got 1.5|dropout: .*got 1.5"),

@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 
 from coincast.market.v1 import market_pb2 as market_pb
 from coincast.training.v1 import training_pb2 as training_pb
+from coincast_chassis.errors import Unavailable
 from coincast_gateway.asgi_types import header
 from coincast_gateway.auth.dependencies import READ
 from coincast_gateway.clients.market import MarketClient
@@ -126,10 +127,9 @@ class HistoriesSource:
         """
         self._columnar = await asyncio.to_thread(importlib.import_module, "coincast_gateway.formats.columnar")
         self._first = await self._next()
-        refuse_if_all_failed(0 if self._first is None else 1, self._errors)
-        if self._first is None:
-            return
-        self.schema = self._first.batch.schema
+        refuse_if_all_failed(len(self._coins), self._errors)
+        if not self._coins:
+            raise Unavailable("Market data sent no history.")
         first = next(iter(self._coins.values()))
         self.opening = {
             "table": "histories",
@@ -160,6 +160,8 @@ class HistoriesSource:
             history = message.history
             self._coins.setdefault(history.id, standing_of(history))
             (batch,) = self._columnar.read_batches(history.arrow)
+            # A table without a row has columns as well: no candle may lie in the span of the request.
+            self.schema = batch.schema
             batch = cut_batch(batch, self._query)
             if batch.num_rows:
                 return Part(batch)
