@@ -83,7 +83,7 @@ async def test_a_fresh_service_trains_its_first_model_and_serves_it(tmp_path, re
         tmp_path, redis_url, market[1], bootstrap=True, starter=False, coins=COINS[:1], bootstrap_days=150
     ) as (jobs, registry, _):
         for _ in range(100):
-            listed = (await jobs.ListJobs(pb.ListJobsRequest())).jobs
+            listed = (await jobs.ListJobs(pb.ListJobsRequest(), timeout=60)).jobs
             if listed:
                 break
             await asyncio.sleep(0.1)
@@ -99,10 +99,12 @@ async def test_a_fresh_service_trains_its_first_model_and_serves_it(tmp_path, re
             await asyncio.sleep(0.1)
         loaded = read_artifact(tmp_path / "artifacts", "lightgbm", "v000001")
         assert check_golden(loaded.model, loaded.golden) < 1e-9
-        (version,) = (await registry.ListVersions(pb.ListVersionsRequest(model="lightgbm"))).versions
+        (version,) = (
+            await registry.ListVersions(pb.ListVersionsRequest(model="lightgbm"), timeout=60)
+        ).versions
         assert list(version.aliases) == ["production"]
         assert version.record.horizons[0].forecasts > 40
-        status = await jobs.GetStatus(pb.GetStatusRequest())
+        status = await jobs.GetStatus(pb.GetStatusRequest(), timeout=60)
         assert status.redis_up
         assert status.artifacts_size_bytes > 1000
         assert "lightgbm" in status.trainable_models

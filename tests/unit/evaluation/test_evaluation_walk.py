@@ -117,7 +117,7 @@ def test_every_day_coin_and_horizon_is_forecast_once() -> None:
     rows = ensemble(panel())
     keys = set(zip(rows.coin, rows.origin, rows.horizon, strict=True))
     assert len(keys) == len(rows)
-    assert set(rows.origin) == set(np.arange(FIRST, LAST + 1))
+    assert set(rows.origin) == set(np.arange(FIRST, LAST + np.timedelta64(1, "D")))
     assert set(rows.coin) == {"bitcoin", "ethereum", "pepe"}
 
 

@@ -43,7 +43,9 @@ def test_no_training_target_reaches_into_the_test(
     assert tested == sorted(tested)
     if folds:
         assert tested[-1] == last
-        np.testing.assert_array_equal(np.array(tested), np.arange(folds[0].test_from, last + 1))
+        np.testing.assert_array_equal(
+            np.array(tested), np.arange(folds[0].test_from, last + np.timedelta64(1, "D"))
+        )
 
 
 def test_nonsense_is_refused() -> None:

@@ -42,7 +42,7 @@ def test_flat_hour_without_volume_is_missing_but_a_traded_flat_hour_is_not() -> 
     ("starts", "close", "named"),
     [
         ([START, START], [1.0, 2.0], "increase"),
-        ([START + 1, START], [1.0, 2.0], "increase"),
+        ([START + np.timedelta64(1, "h"), START], [1.0, 2.0], "increase"),
         ([np.datetime64("2024-03-01T00:30", "s")], [1.0], "full UTC hour"),
         ([START], [-1.0], "above zero"),
         ([START], [1.0, 2.0], "close has 2 rows"),
@@ -58,14 +58,14 @@ def test_until_keeps_the_hours_that_had_closed() -> None:
     assert candles.until(dt.datetime(2024, 3, 1, 6, 59, tzinfo=dt.UTC)).last_price == 6.0
     assert candles.until(dt.datetime(2024, 3, 1, 7, tzinfo=dt.UTC)).last_price == 7.0
     assert len(candles.until(START)) == 0
-    assert candles.until(START + 500).closes_at == START + 48
+    assert candles.until(START + np.timedelta64(500, "h")).closes_at == START + np.timedelta64(48, "h")
 
 
 def test_day_closes_with_its_hour_of_23() -> None:
     close = np.arange(1.0, 73.0)
     candles = HourlyCandles.of(
         "bitcoin",
-        START + 5 + np.arange(72),
+        START + np.timedelta64(5, "h") + np.arange(72),
         close,
         open=close,
         high=close + 1,

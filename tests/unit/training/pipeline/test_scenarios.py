@@ -67,7 +67,7 @@ def test_later_candles_change_no_earlier_move() -> None:
     last = cut.moves.origins[-1]
     at, same = list(cut.moves.origins).index(last), list(whole.moves.origins).index(last)
     assert cut.moves.closes[at] == pytest.approx(whole.moves.closes[same])
-    assert last == FIRST + 349 - 14
+    assert last == FIRST + np.timedelta64(349 - 14, "D")
 
 
 @pytest.mark.parametrize("horizons", [(30,), (2, 5)])
@@ -101,7 +101,7 @@ def test_the_record_counts_what_came_of_out_of_sample_statements() -> None:
         tenth = int(key.split(":")[1])
         assert 10 * tenth <= statements.promised_percent <= 10 * tenth + 10
         assert 0 <= statements.came_percent <= 100
-    assert np.datetime64(record.last_day) <= FIRST + DAYS - 1 - 14
+    assert np.datetime64(record.last_day) <= FIRST + np.timedelta64(DAYS - 1 - 14, "D")
 
 
 def test_outcomes_after_a_cut_change_no_statement_before_it() -> None:

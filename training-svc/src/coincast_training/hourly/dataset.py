@@ -91,7 +91,7 @@ def build_table(panel: HourlyPanel, *, closes_only: bool = False) -> HourlyTable
         raise ValueError("there are no hourly candles to learn from")
     first = min(panel[c].first for c in coins)
     count = int((max(panel[c].closes_at for c in coins) - first).astype(np.int64))
-    starts = first + np.arange(count)
+    starts = first + np.arange(count).astype("timedelta64[h]")
 
     def on_grid(values: Mapping[str, Floats]) -> Floats:
         out = np.full((len(coins), count), np.nan)

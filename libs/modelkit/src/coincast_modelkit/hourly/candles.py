@@ -164,7 +164,8 @@ class HourlyCandles:
                 coin_id=self.coin_id, first=EPOCH, open=none, high=none, low=none, close=none, volume=none
             )
         cut = slice(start + int(known[0]), start + int(known[-1]) + 1)
-        return type(self)(self.coin_id, self.first + cut.start, *(getattr(self, f)[cut] for f in FIELDS))
+        first = self.first + np.timedelta64(cut.start, "h")
+        return type(self)(self.coin_id, first, *(getattr(self, f)[cut] for f in FIELDS))
 
     def daily(self) -> Candles:
         """Return daily candles of the same hours: whole UTC days that have at least one known hour.

@@ -53,7 +53,7 @@ def equity(s: Slice, kind: str) -> DailyReturns:
     newest = np.maximum.accumulate(np.where(counts > 0, np.arange(days), 0))
     traded = np.abs(np.diff(positions, axis=0, prepend=0.0)).sum(axis=1)
     return DailyReturns(
-        days=origins.min() + np.arange(days),
+        days=origins.min() + np.arange(days).astype("timedelta64[D]"),
         returns=((positions * moves).sum(axis=1) - COST * traded) / counts[newest],
     )
 
