@@ -69,10 +69,12 @@ $(VENV)/.lstm: $(VENV)/.run requirements/training-lstm.txt
 GENERATORS := $(VENV)-generators
 $(GENERATORS)/.ready: $(VENV)/.uv requirements/generators.txt tests/contract/gateway/generators/package-lock.json
 	@echo "Coincast: installing the generators of clients that tests use"
-	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(GENERATORS)
-	@$(BIN)/uv pip install --quiet --python $(GENERATORS)/bin/python --require-hashes -r requirements/generators.txt
+	@$(PYTHON) -m venv $(GENERATORS)
+	@$(BIN)/uv pip install --quiet --python $(GENERATORS)/bin/python --require-hashes -r requirements/generators.txt \
+	    || $(GENERATORS)/bin/python -m pip install --quiet --require-hashes -r requirements/generators.txt
 	@if command -v npm >/dev/null; then \
-	    cp tests/contract/gateway/generators/package*.json $(GENERATORS)/ && cd $(GENERATORS) && npm ci --silent --no-audit --no-fund; \
+	    cp tests/contract/gateway/generators/package*.json $(GENERATORS)/ && (cd $(GENERATORS) && npm ci --silent --no-audit --no-fund) \
+	        || echo "Coincast: npm could not install; the test of a TypeScript client is skipped"; \
 	 else echo "Coincast: no npm here; the test of a TypeScript client is skipped"; fi
 	@touch $@
 

@@ -48,7 +48,10 @@ def check(said: dict[str, Any]) -> None:
     assert said["value"] > 0
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason=f"openapi-python-client is not installed: {REMEDY}")
+@pytest.mark.skipif(
+    not PYTHON.with_name("openapi-python-client").exists(),
+    reason=f"openapi-python-client is not installed: {REMEDY}",
+)
 async def test_a_generated_python_client_reads_typed_replies(tmp_path: Path) -> None:
     async with world() as there:
         await save_openapi(there.url, tmp_path)
@@ -59,7 +62,10 @@ async def test_a_generated_python_client_reads_typed_replies(tmp_path: Path) -> 
         check(json.loads(await run(PYTHON, "consumer.py", there.url, folder=tmp_path)))
 
 
-@pytest.mark.skipif(not NODE_MODULES.exists(), reason=f"openapi-typescript is not there: {REMEDY}, with Node")
+@pytest.mark.skipif(
+    not (NODE_MODULES / ".bin" / "tsc").exists(),
+    reason=f"openapi-typescript is not there: {REMEDY}, with Node",
+)
 async def test_generated_typescript_compiles_and_reads_typed_replies(tmp_path: Path) -> None:
     async with world() as there:
         await save_openapi(there.url, tmp_path)
