@@ -16,7 +16,21 @@ for name in build chassis gateway client market-data forecast training training-
 done
 lock generators "$@"
 lock uv "$@"
-if grep -nE '(https?|file)://' ./*.txt; then
+generators=../tests/contract/gateway/generators
+if command -v npm >/dev/null; then
+    echo "locking generators of TypeScript clients"
+    (cd "$generators" && npm install --package-lock-only --omit-lockfile-registry-resolved --silent --no-fund)
+    python3 - "$generators/package-lock.json" <<'PYTHON'
+import json, pathlib, sys
+
+path = pathlib.Path(sys.argv[1])
+document = json.loads(path.read_text())
+for package in document["packages"].values():
+    package.pop("funding", None)  # addresses of donation pages
+path.write_text(json.dumps(document, indent=2) + "\n")
+PYTHON
+fi
+if grep -nE '(https?|file)://' ./*.txt "$generators/package-lock.json"; then
     echo "a lock file names an address: remove the index settings of this machine and lock again" >&2
     exit 1
 fi
