@@ -19,8 +19,8 @@ async def command(*words: str) -> tuple[int | None, str, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    said, told = await process.communicate()
-    return process.returncode, said.decode(), told.decode()
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
 
 
 @pytest.fixture
@@ -31,17 +31,17 @@ def mock() -> MockUpstream:
 async def test_backfill_prints_its_progress_and_resumes(mock: MockUpstream, tmp_path: Path) -> None:
     async with market_over(mock, tmp_path) as stub:
         words = ("backfill", "bitcoin", "not/an/id", "ethereum", "--days", "30", "--target", stub.address)
-        code, said, told = await command(*words)
-        assert said.splitlines() == [
+        code, output, errors = await command(*words)
+        assert output.splitlines() == [
             "[1/3] not/an/id: not a coin id",
             f"[2/3] bitcoin: {HOURLY_DAYS} candles new or richer",
             f"[3/3] ethereum: {HOURLY_DAYS} candles new or richer",
             f"{2 * HOURLY_DAYS} candles new or richer; 1 coins failed",
-        ], told
+        ], errors
         assert code == 1
         calls = mock.calls.total()
-        code, said, _ = await command("backfill", "bitcoin", "--days", "30", "--target", stub.address)
-        assert (code, said.splitlines()[-1]) == (0, "0 candles new or richer; 0 coins failed")
+        code, output, _ = await command("backfill", "bitcoin", "--days", "30", "--target", stub.address)
+        assert (code, output.splitlines()[-1]) == (0, "0 candles new or richer; 0 coins failed")
         assert mock.calls.total() == calls
         status = await stub.GetStatus(pb.GetStatusRequest(), timeout=10)
         assert (status.archive.coins, status.archive.candles) == (2, 2 * HOURLY_DAYS)
@@ -55,15 +55,15 @@ async def test_quality_prints_what_was_put_aside(mock: MockUpstream, tmp_path: P
             pb.GetDocumentRequest(path="simple/price", query={"names": "x", "vs_currencies": "usd"}),
             timeout=10,
         )
-        code, said, told = await command("quality", "bitcoin", "--target", stub.address)
+        code, output, errors = await command("quality", "bitcoin", "--target", stub.address)
         status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)
-    assert code == 0, told
-    assert status.quality[0].last_good_date in said
-    assert "a price: not_positive" in said
+    assert code == 0, errors
+    assert status.quality[0].last_good_date in output
+    assert "a price: not_positive" in output
 
 
 async def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
-    code, _, told = await command("quality", "bitcoin", "--target", "127.0.0.1:9")
+    code, _, errors = await command("quality", "bitcoin", "--target", "127.0.0.1:9")
     assert code == 2
-    assert told.startswith("quality: 127.0.0.1:9: ")
-    assert told.count("\n") == 1
+    assert errors.startswith("quality: 127.0.0.1:9: ")
+    assert errors.count("\n") == 1

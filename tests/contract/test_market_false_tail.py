@@ -224,9 +224,9 @@ async def test_repair_judges_the_whole_archive_again(
     async with market_over(mock, tmp_path) as stub:
         dry = [step async for step in stub.Repair(pb.RepairRequest(dry_run=True))]
         assert [(step.id, step.vs_currency) for step in dry] == [("bitcoin", "usd")]
-        code, said, told = await command("repair", "--target", stub.address)
-        assert code == 0, told
-        assert said.splitlines()[-1] == "1 coins judged; 4 days put aside, 4 fetched; 0 coins failed"
+        code, output, errors = await command("repair", "--target", stub.address)
+        assert code == 0, errors
+        assert output.splitlines()[-1] == "1 coins judged; 4 days put aside, 4 fetched; 0 coins failed"
         assert (await closes(stub, 40))[0] == {TRUE_PRICE}
         (again,) = [step async for step in stub.Repair(pb.RepairRequest(ids=["bitcoin"]))]
         assert not again.implausible_dates
@@ -258,9 +258,9 @@ async def test_a_repair_that_cannot_fetch_changes_nothing(
     for path in ("market_chart", "market_chart/range"):
         mock.extra[f"coins/bitcoin/{path}"] = {"error": "down"}
     async with market_over(mock, tmp_path) as stub:
-        code, said, _ = await command("repair", "--target", stub.address)
+        code, output, _ = await command("repair", "--target", stub.address)
         assert code == 1
-        assert "1 coins failed" in said
+        assert "1 coins failed" in output
     archive = Archive(tmp_path / "sandbox")
     archive.open()
     assert len(await archive.read("bitcoin", "usd")) == 40

@@ -253,7 +253,7 @@ def with_body_deadline(receive: Receive, seconds: float) -> Receive:
 def head_channels(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
     """Return channels that let the application answer HEAD as GET: the head is sent, the body dropped.
 
-    A stream would go on for ever: to the application the client disconnects once the head is sent.
+    A stream would never end: to the application the client disconnects once the head is sent.
     """
     scope["method"] = "GET"
     started = asyncio.Event()

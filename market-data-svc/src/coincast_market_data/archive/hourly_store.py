@@ -36,7 +36,7 @@ class HourlyArchive:
 
     Args:
         archive: The daily archive, whose folder and writer's place this shares.
-        retention_days: How long hours are stored; 0 stores them for ever.
+        retention_days: How long hours are stored; 0 stores them without a limit.
     """
 
     def __init__(self, archive: Archive, *, retention_days: int) -> None:

@@ -169,7 +169,7 @@ class PriceBatcher:
 
     @asynccontextmanager
     async def _settling(self, pairs: Iterable[Pair]) -> AsyncIterator[None]:
-        """Settle the pairs however the block ends, so that no caller waits for ever."""
+        """Settle the pairs however the block ends, so that no caller waits without end."""
         try:
             yield
         except asyncio.CancelledError:
