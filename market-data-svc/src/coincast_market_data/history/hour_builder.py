@@ -40,7 +40,8 @@ def build_hours(points: Sequence[Point], last_hour: int) -> list[HourlyCandle]:
     first = int(times[0] // HOUR_SECONDS) * HOUR_SECONDS
     candles = []
     opening = _price_at(points, times, first)
-    for start in range(first, last_hour + 1, HOUR_SECONDS):
+    # No hour after the last point has a close: a chart of an old span must not be walked to today.
+    for start in range(first, min(last_hour, int(times[-1])) + 1, HOUR_SECONDS):
         close = _price_at(points, times, start + HOUR_SECONDS)
         if close is not None:
             inside = points[bisect_left(times, start) : bisect_right(times, start + HOUR_SECONDS)]

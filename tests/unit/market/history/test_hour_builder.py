@@ -45,3 +45,9 @@ def test_the_open_hour_a_gap_and_daily_points_give_no_candle() -> None:
 @pytest.mark.parametrize(("after", "closed"), [(0, -2), (299, -2), (300, -1), (3599, -1)])
 def test_an_hour_is_closed_five_minutes_after_its_end(after: int, closed: int) -> None:
     assert last_closed_hour(START + after) == START + closed * HOUR
+
+
+def test_a_chart_of_an_old_span_is_not_walked_to_the_newest_hour() -> None:
+    """The work depends on the points alone; walking a billion hours would not end within the test's time."""
+    old = build_hours(series(5), START + 10**9 * HOUR)
+    assert old == build_hours(series(5), START + 3 * HOUR)
