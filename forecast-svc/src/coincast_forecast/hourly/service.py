@@ -121,7 +121,7 @@ class HourlyForecastService:
         panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory)}
         available = [coin for coin in query.ids if coin in panel]
         reasons = {
-            coin: f"the hourly candles are not here: {error.message}"
+            coin: f"the hourly candles are not here: {error.message.removesuffix('.')}"
             for coin in query.ids
             if isinstance(error := found[coin], CoincastError)
         }

@@ -62,5 +62,6 @@ class HealthService:
         ready = [model.name for model in response.models if model.ready]
         if ready:
             return {"name": "forecast", "ready": True, "reason": f"Serves {', '.join(ready)}."}
-        reasons = dict.fromkeys(model.reason.rstrip(".") for model in response.models if model.reason)
+        # In one order, so that the same state is the same sentence at every look.
+        reasons = sorted({model.reason.rstrip(".") for model in response.models if model.reason})
         return {"name": "forecast", "ready": False, "reason": f"No model can answer: {'; '.join(reasons)}."}
