@@ -98,11 +98,11 @@ class FakeModel:
         return [Attribution("return_1", 0.1, 0.2, "volatility", horizon)][:top]
 
     def save(self, folder: Path) -> None:
-        raise NotImplementedError
+        raise AssertionError("no test saves this model")
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
-        raise NotImplementedError
+        raise AssertionError("no test loads this model")
 
 
 class FakeSource:
