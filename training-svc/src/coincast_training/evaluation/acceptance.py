@@ -170,7 +170,7 @@ def _direction(s: Summary) -> Iterator[dict[str, Any]]:
             direction = found.get("price_direction")
             if not direction or (name not in PRODUCT_MODELS and not name.startswith(DIRECTION_STUDIES)):
                 continue
-            for key, days in (("accuracy", "all days"), ("surest_quarter", "the surest quarter")):
+            for key, days in (("accuracy", "all days"), ("surest_quarter", "the most confident quarter")):
                 low, high = direction["interval" if key == "accuracy" else f"{key}_interval"]
                 text = f"price direction by {name}, {days}, % right [{low:.1f}, {high:.1f}], {h} d"
                 yield acceptance_entry(text, direction[f"{key}_percent"], None, None)

@@ -34,7 +34,7 @@ def all_figures(found: Mapping[str, Any], slices: Slices) -> dict[str, go.Figure
         "Calibration: share of outcomes below each quantile": calibration(found),
         "Skill by horizon: CRPS against the normal GARCH": skill(found),
         "Coverage of the 80 % interval by volatility regime": coverage(found),
-        "Equity curves of simple strategies, after 10 basis points a trade": equity_curves(slices),
+        "Equity curves of simple strategies, after 10 basis points per trade": equity_curves(slices),
     }
     return {title: figure for title, figure in plots.items() if figure.data}
 

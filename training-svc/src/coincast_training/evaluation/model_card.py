@@ -97,11 +97,13 @@ def _model(found: Found, model: str) -> str:
         "coverage 80 %, calm / usual / wild days": lambda h: _terciles(own(h), "coverage_percent"),
         "its standard errors": lambda h: _terciles(own(h), "standard_error"),
         "QLIKE against GARCH(1,1), % better": lambda h: qlike(h, "qlike"),
-        "the same, both at the right level": lambda h: qlike(h, "qlike_at_right_level"),
+        "the same, both corrected to the right mean level": lambda h: qlike(h, "qlike_at_right_level"),
         "volatility up or down, % right (HAR rule)": lambda h: (
             f"{own(h)['volatility']['direction_percent']:.1f} ({har(h):.1f})"
         ),
-        "its surest quarter": lambda h: f"{own(h)['volatility']['direction_surest_quarter_percent']:.1f}",
+        "the same, on the most confident quarter of days": lambda h: (
+            f"{own(h)['volatility']['direction_surest_quarter_percent']:.1f}"
+        ),
         "MAPE % (random walk)": lambda h: (
             f"{own(h)['point']['mape_percent']:.2f} ({walk(h)['mape_percent']:.2f})"
         ),
@@ -129,14 +131,16 @@ def _mape(found: Found) -> str:
     def ratio(name: str) -> Cell:
         return lambda h: f"{found['against'][h][name]['random_walk']['point']['mape_ratio']:.3f}"
 
-    return _table("MAPE over the random walk's, same days", found, {name: ratio(name) for name in POINTS})
+    return _table(
+        "MAPE relative to the random walk's, same days", found, {name: ratio(name) for name in POINTS}
+    )
 
 
 def _direction(found: Found) -> str:
     def right(name: str) -> Cell:
         return lambda h: _direction_cell(found["models"][h][name]["price_direction"])
 
-    title = "direction of the price, % right: all days, the surest quarter"
+    title = "direction of the price, % right: all days, the most confident quarter"
     return _table(title, found, {name: right(name) for name in VIEWS})
 
 
@@ -144,8 +148,8 @@ def _strategy(found: Found) -> str:
     costs = {round(s["cost_basis_points"]) for s in found["strategies"].values()}
     if not costs:
         return ""
-    title = f"strategy at one day, after {costs.pop()} basis points a trade"
-    lines = [f"| {title} | Sharpe | Sortino | deepest fall % | days above zero % |", "|---" * 5 + "|"]
+    title = f"strategy at one day, after {costs.pop()} basis points per trade"
+    lines = [f"| {title} | Sharpe | Sortino | maximum drawdown % | days above zero % |", "|---" * 5 + "|"]
     for name, s in found["strategies"].items():
         cells = f"{s['sharpe']:.2f} | {s['sortino']:.2f} | {s['max_drawdown_percent']:.0f}"
         lines.append(f"| {name} | {cells} | {s['hit_rate_percent']:.1f} |")

@@ -100,7 +100,7 @@ def volatility_scores(s: Slice) -> dict[str, Any]:
     known = np.isfinite(rise) & np.isfinite(s.outcomes.realised) & np.isfinite(s.outcomes.trailing)
     if known.any():
         right = volatility_direction(s)[known].astype(np.float64)
-        sure = _surest_quarter(np.abs(rise[known] - 0.5))
+        sure = _most_confident_quarter(np.abs(rise[known] - 0.5))
         dates = s.rows.origin[known]
         out["direction_percent"] = 100 * float(right.mean())
         out["direction_interval"] = _percent_interval(right, dates, s.horizon)
@@ -115,7 +115,7 @@ def volatility_direction(s: Slice) -> NDArray[np.bool_]:
 
 
 def price_direction(s: Slice) -> dict[str, Any]:
-    """Return the accuracy of the sign of the return, on all forecast days and on the surest quarter.
+    """Return the accuracy of the sign of the return, on all days and on the most confident quarter.
 
     Empty if the model forecasts no direction.
     """
@@ -125,7 +125,7 @@ def price_direction(s: Slice) -> dict[str, Any]:
     if known.mean() < 0.5:
         return {}
     right = ((view > 0) == (s.outcomes.log_return > 0))[known].astype(np.float64)
-    dates, sure = s.rows.origin[known], _surest_quarter(np.abs(view[known]))
+    dates, sure = s.rows.origin[known], _most_confident_quarter(np.abs(view[known]))
     return {
         "accuracy_percent": 100 * float(right.mean()),
         "interval": _percent_interval(right, dates, s.horizon),
@@ -135,8 +135,8 @@ def price_direction(s: Slice) -> dict[str, Any]:
     }
 
 
-def _surest_quarter(sureness: Floats) -> NDArray[np.bool_]:
-    return np.asarray(sureness >= np.quantile(sureness, 0.75))
+def _most_confident_quarter(confidence: Floats) -> NDArray[np.bool_]:
+    return np.asarray(confidence >= np.quantile(confidence, 0.75))
 
 
 def _percent_interval(right: Floats, dates: NDArray[np.datetime64], horizon: int) -> list[float]:
