@@ -34,14 +34,13 @@ from coincast_gateway.coingecko_compat.routes import PREFIX
 from coincast_gateway.dependencies import Services
 from coincast_gateway.edge.cors import with_cors
 from coincast_gateway.edge.middleware import Bounds, EdgeMiddleware
-from coincast_gateway.edge.request_metrics import RequestMetrics
+from coincast_gateway.edge.request_metrics import LatencyWindow, RequestMetrics
 from coincast_gateway.errors.handlers import add_exception_handlers
 from coincast_gateway.errors.validation import strict_query
 from coincast_gateway.experiments import ExperimentAssigner
-from coincast_gateway.formats.csv import acceptable
+from coincast_gateway.formats.negotiation import acceptable
 from coincast_gateway.formats.sse import EventStreams
 from coincast_gateway.health.collector import Collector
-from coincast_gateway.health.latency_window import LatencyWindow
 from coincast_gateway.health.sampler import Sampler
 from coincast_gateway.health.service import HealthService
 from coincast_gateway.health.trends import TrendStore, sample_forever
@@ -193,7 +192,7 @@ async def build(
         checks=request_checks(settings),
         usage=usage,
         bounds=Bounds(settings.max_in_flight, settings.max_url_bytes, settings.body_seconds),
-        open_streams=lambda: services.streams.open_count,
+        streams=services.streams,
     )
     return Gateway(with_cors(edge, settings.cors_origins), edge, draining)
 

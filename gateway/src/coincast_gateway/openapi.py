@@ -12,8 +12,7 @@ from fastapi.routing import APIRoute
 
 from coincast_gateway.auth.dependencies import required_scope
 from coincast_gateway.coingecko_compat.openapi import COMPONENTS, mirror_paths
-from coincast_gateway.formats.csv import declared_rows
-from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format
+from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format, declared_rows
 from coincast_gateway.schemas.responses.common import ProblemDocument
 from coincast_gateway.schemas.responses.glossary import describe_fields
 

@@ -1,17 +1,271 @@
-"""Rendered responses: what a handler returns when it has encoded the body itself."""
+"""Rendered responses: encoded bytes in every content coding, with headers ready to send.
+
+A handler returns a `RenderedResponse`; the cache keeps it as a `CachedResponse` with its variants.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
+import time
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+from functools import cached_property, lru_cache
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from coincast_chassis.json_numbers import round_numbers
-from coincast_gateway.cache.body_ages import JSON
-from coincast_gateway.cache.cached_response import RenderedResponse
+from coincast_gateway.asgi_types import (
+    OWN_HEADERS,
+    READY,
+    RESPONSE,
+    SENT,
+    SENT_BYTES,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    first_headers,
+)
+from coincast_gateway.cache.body_ages import JSON, BodyAges
+from coincast_gateway.cache.content_encoding import COMPRESS, IDENTITY, MIN_BYTES, chosen
 
-__all__ = ["JSON", "RenderedResponse", "encode_json", "render", "render_json"]
+# A cached body states its age to 0.1 s, so it is rewritten for each tenth of a second in which it is sent.
+# A large one is compressed again only once a second, which bounds the work.
+TICKS_PER_SECOND = 10
+LARGE_BYTES = 64 * 1024
+
+
+class RenderedResponse(Response):
+    """A whole response that a handler has rendered: bytes, and how long they may be served again.
+
+    Args:
+        body: The body, not compressed.
+        media_type: Its media type.
+        status: The HTTP status.
+        as_of: UNIX seconds of the moment that the data describes; None where there is no such moment.
+        fresh_seconds: How long the bytes may be served again; 0 keeps them out of every cache.
+        headers: Headers of this response, beside those that every response has.
+        has_ages: Whether `age_seconds` in the body is the age of data, to be computed at the moment of
+            sending; False for a document that only shows examples.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        media_type: str = JSON,
+        *,
+        status: int = 200,
+        as_of: float | None = None,
+        fresh_seconds: float = 0.0,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        has_ages: bool = True,
+    ) -> None:
+        self.body: bytes = body
+        self.has_ages = has_ages
+        self.media_type = media_type
+        self.status_code = status
+        self.as_of = as_of
+        self.fresh_seconds = fresh_seconds
+        self.own_headers = headers
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response with an entity tag, compressed where the client accepts it."""
+        await CachedResponse(self, now=time.monotonic(), now_unix=time.time()).send(scope, send)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedVariant:
+    """The response in one content coding: body, and headers of the response and of a 304, also as lines.
+
+    `tick` is the moment whose ages the body states, in ticks since the response was made.
+    """
+
+    tick: int
+    body: bytes
+    whole: Headers
+    not_modified: Headers
+    whole_lines: bytes
+    not_modified_lines: bytes
+
+
+class CachedResponse(Response):
+    """A rendered response and its variants.
+
+    A variant is compressed when it is first requested, and again once the ages in its body have changed.
+    """
+
+    def __init__(
+        self,
+        rendered: RenderedResponse,
+        *,
+        now: float,
+        now_unix: float,
+        private: bool = False,
+        public: bool = False,
+    ) -> None:
+        self.rendered = rendered
+        self.background = None
+        self.made_at = now
+        self.made_at_unix = now_unix
+        self.fresh_until = now + rendered.fresh_seconds
+        self.private = private
+        # Served without a key, too: pages and probes.
+        self.public = public
+        cacheable = rendered.has_ages and rendered.fresh_seconds > 0
+        self._ages = BodyAges.find(rendered.body, rendered.media_type) if cacheable else None
+        # Over the body as it was made, with its ages: a 304 to a copy of an earlier rendering would pass the
+        # old age of that copy off as new.
+        self._tag = hashlib.blake2b(rendered.body, digest_size=8).hexdigest().encode()
+        self._variants: dict[str, EncodedVariant] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Return what the response holds in memory, roughly."""
+        return 600 + len(self.rendered.body) + sum(len(each.body) for each in self._variants.values())
+
+    def variant(self, encoding: str, age_seconds: float = 0.0) -> EncodedVariant:
+        """Return the response in one content coding, with ages as of `age_seconds` after it was made."""
+        tick = 0 if self._ages is None else int(age_seconds * TICKS_PER_SECOND)
+        if tick and encoding != IDENTITY and len(self.rendered.body) > LARGE_BYTES:
+            tick -= tick % TICKS_PER_SECOND
+        ready = self._variants.get(encoding)
+        if ready is None or ready.tick != tick:
+            ready = self._variants[encoding] = self._encode(encoding, tick)
+        return ready
+
+    def _encode(self, encoding: str, tick: int) -> EncodedVariant:
+        rendered = self.rendered
+        body = rendered.body
+        if tick and self._ages is not None:
+            body = self._ages.at(tick / TICKS_PER_SECOND)
+        if encoding != IDENTITY:
+            body = COMPRESS[encoding](body)
+        tag = self._tag if encoding == IDENTITY else self._tag + b"-" + encoding.encode()
+        # Bodies with ages differ in nothing else from one moment to the next: the tag is a weak one.
+        mark = b'"' if self._ages is None else b'W/"'
+        shared: Headers = [
+            (b"etag", mark + tag + b'"'),
+            (b"last-modified", http_date(int(self.made_at_unix))),
+            (b"cache-control", self._cache_control()),
+            (b"vary", b"accept, accept-encoding"),
+        ]
+        whole: Headers = [
+            (b"content-type", (rendered.media_type or JSON).encode()),
+            (b"content-length", b"%d" % len(body)),
+            *shared,
+            *rendered.own_headers,
+        ]
+        if encoding != IDENTITY:
+            whole.append((b"content-encoding", encoding.encode()))
+        return EncodedVariant(
+            tick=tick,
+            body=body,
+            whole=whole,
+            not_modified=shared,
+            whole_lines=lines(whole),
+            not_modified_lines=lines(shared),
+        )
+
+    def _cache_control(self) -> bytes:
+        if self.rendered.fresh_seconds <= 0:
+            return b"no-store"
+        return b"%s, max-age=%d" % (b"private" if self.private else b"public", self.rendered.fresh_seconds)
+
+    def matches(self, if_none_match: bytes) -> bool:
+        """Return whether a client's copy is this very response, in whatever content coding."""
+        return self._tag in if_none_match or if_none_match.strip() == b"*"
+
+    def older_than(self, if_modified_since: bytes) -> bool:
+        """Return whether nothing is newer than a client's copy.
+
+        A response that is not cached has no such date: two of one second may differ.
+        """
+        return self.rendered.fresh_seconds > 0 and int(self.made_at_unix) <= unix_date(if_modified_since)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, as an ASGI application."""
+        await self.send(scope, send)
+
+    async def send(self, scope: Scope, send: Send) -> int:
+        """Send the whole response, or 304 where the client has it, and return the status sent."""
+        if status := self.send_ready(scope):
+            return status
+        variant, age_seconds, unchanged = self._choose(scope)
+        age = (b"age", b"%d" % age_seconds)
+        status = 304 if unchanged else self.rendered.status_code
+        headers = variant.not_modified if unchanged else variant.whole
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, age]})
+        await send({"type": "http.response.body", "body": b"" if unchanged else variant.body})
+        return status
+
+    def send_ready(self, scope: Scope) -> int:
+        """Send the response in one direct write of the server.
+
+        Returns:
+            The status that was sent; 0 where the server cannot write directly now and nothing was sent.
+        """
+        ready = (scope.get("extensions") or {}).get(READY)
+        if ready is None or OWN_HEADERS not in scope:
+            return 0
+        variant, age_seconds, unchanged = self._choose(scope)
+        if unchanged:
+            status, head, body = 304, variant.not_modified_lines, b""
+        else:
+            status, head, body = self.rendered.status_code, variant.whole_lines, variant.body
+        if not ready(status, b"%bage: %d\r\n%b" % (head, age_seconds, lines(scope[OWN_HEADERS])), body):
+            return 0
+        scope[SENT], scope[SENT_BYTES] = status, len(body)
+        return status
+
+    @cached_property
+    def rows(self) -> int:
+        """Return how many items the longest list of a JSON body has, errors left out; 0 for other bodies."""
+        if not (self.rendered.media_type or "").startswith(JSON) or not self.rendered.body.startswith(b"{"):
+            return 0
+        document = orjson.loads(self.rendered.body)
+        lists = [each for name, each in document.items() if isinstance(each, list) and name != "errors"]
+        return max((len(each) for each in lists if each and isinstance(each[0], dict)), default=0)
+
+    def _choose(self, scope: Scope) -> tuple[EncodedVariant, float, bool]:
+        """Return the variant for a request, the age of the response, and whether the client has it."""
+        scope[RESPONSE] = self
+        given = first_headers(scope)
+        accept = given.get(b"accept-encoding")
+        small = len(self.rendered.body) < MIN_BYTES
+        age_seconds = max(0.0, time.monotonic() - self.made_at)
+        variant = self.variant(IDENTITY if small or not accept else chosen(accept), age_seconds)
+        if self.rendered.status_code != 200:
+            return variant, age_seconds, False
+        # If-None-Match takes precedence over If-Modified-Since (RFC 9110, 13.1.3).
+        if none_match := given.get(b"if-none-match"):
+            return variant, age_seconds, self.matches(none_match)
+        since = given.get(b"if-modified-since")
+        return variant, age_seconds, bool(since) and self.older_than(since or b"")
+
+
+@lru_cache(maxsize=64)
+def http_date(unix_seconds: int) -> bytes:
+    """Return a moment as an HTTP date; consecutive requests share the second."""
+    return formatdate(unix_seconds, usegmt=True).encode()
+
+
+@lru_cache(maxsize=64)
+def unix_date(text: bytes) -> float:
+    """Return the moment of an HTTP date; -inf where it is none, since RFC 9110 wants it ignored."""
+    try:
+        return parsedate_to_datetime(text[:64].decode("latin-1")).timestamp()
+    except (ValueError, OverflowError):
+        return -math.inf
+
+
+def lines(headers: Headers) -> bytes:
+    """Return headers as lines of the wire; their makers have validated the values."""
+    return b"".join([b"%s: %s\r\n" % pair for pair in headers])
 
 
 def encode_json(document: Any) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock
-from coincast_gateway.health.latency_window import percentile
+from coincast_gateway.edge.request_metrics import percentile
 from coincast_gateway.health.trends import TrendStore, gaps, merged
 
 

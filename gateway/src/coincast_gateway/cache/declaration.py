@@ -12,10 +12,10 @@ from fastapi import Request, params
 from pydantic import BaseModel
 
 from coincast_gateway.auth.dependencies import required_scope
-from coincast_gateway.cache.cached_response import CachedResponse, RenderedResponse
 from coincast_gateway.cache.response_cache import CacheRequest, ResponseCache, raw_key
-from coincast_gateway.formats.csv import (
+from coincast_gateway.formats.negotiation import (
     ROWS,
+    Format,
     answers_json,
     declared_rows,
     json_handler,
@@ -23,8 +23,7 @@ from coincast_gateway.formats.csv import (
     to_format,
     with_request,
 )
-from coincast_gateway.formats.negotiation import Format
-from coincast_gateway.rendering import render
+from coincast_gateway.rendering import CachedResponse, RenderedResponse, render
 
 Handler = Callable[..., Awaitable[Any]]
 POLICY = "__cache_policy__"

@@ -22,11 +22,11 @@ from starlette.routing import BaseRoute
 
 from coincast_gateway.asgi_types import Receive, Scope, Send
 from coincast_gateway.auth.dependencies import auth_result
-from coincast_gateway.cache.cached_response import CachedResponse
 from coincast_gateway.cache.declaration import cache_policy
 from coincast_gateway.cache.response_cache import CacheRequest, ResponseCache, raw_key
 from coincast_gateway.errors.handlers import ProblemResponse, problem_of
 from coincast_gateway.errors.validation import parse_query, validate
+from coincast_gateway.rendering import CachedResponse
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from coincast_gateway import metrics
-from coincast_gateway.cache.cached_response import RenderedResponse
+from coincast_gateway.rendering import RenderedResponse
 
 PREFIX = "coincast:gateway:reply:"
 # Larger replies cost Redis more than they save.

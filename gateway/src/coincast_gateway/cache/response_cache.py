@@ -11,8 +11,8 @@ from cachetools import FIFOCache
 from coincast_chassis.clock import Clock
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_gateway.asgi_types import Scope, header
-from coincast_gateway.cache.cached_response import CachedResponse, RenderedResponse
 from coincast_gateway.cache.redis_tier import RedisTier
+from coincast_gateway.rendering import CachedResponse, RenderedResponse
 
 Key = Hashable
 RawKey = tuple[str, bytes, bytes]

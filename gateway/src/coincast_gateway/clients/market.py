@@ -1,11 +1,19 @@
-"""Client of market-data-svc."""
+"""Client of market-data-svc, which batches small price requests.
+
+A gRPC call costs the gateway more than the rest of a request. Without a call in flight a request is sent at
+once; otherwise requests that arrive at the same moment wait for the call's first answers, for a few
+milliseconds at most, and are then sent together. Each is answered as soon as it is ready: a slow request does
+not delay the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import grpc.aio
 
@@ -13,8 +21,160 @@ from coincast.common.v1 import process_pb2
 from coincast.common.v1 import process_pb2_grpc as process_rpc
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc as rpc
-from coincast_gateway.clients.price_batcher import PriceRequestBatcher
+from coincast_chassis import context
+from coincast_chassis.errors import CoincastError, Unavailable
+from coincast_chassis.item_errors import from_item_error
+from coincast_chassis.observability.tracing import outgoing_traceparent
 from coincast_gateway.clients.resilient import ResilientStub
+
+# Bounds of a request that is batched: a full call then stays well below the size limit of a message.
+MAX_ROWS = 20
+MAX_QUESTIONS = 64
+# The longest that a request waits for an earlier call's first answer.
+WAIT_SECONDS = 0.004
+UNANSWERED = "market-data left a question unanswered."
+
+
+class AskMany(Protocol):
+    """GetPricesForMany on a channel of the chassis."""
+
+    def __call__(
+        self,
+        request: pb.GetPricesForManyRequest,
+        *,
+        timeout: float,
+    ) -> AsyncIterable[pb.GetPricesForManyResponse]:
+        """Call GetPricesForMany and iterate over the answers as they arrive."""
+
+
+class AskOne(Protocol):
+    """GetPrices on a channel of the chassis."""
+
+    def __call__(
+        self,
+        request: pb.GetPricesRequest,
+        *,
+        timeout: float,
+    ) -> Awaitable[pb.GetPricesResponse]:
+        """Call GetPrices."""
+
+
+@dataclass(slots=True)
+class PendingRequest:
+    """One caller's request, until it is answered."""
+
+    request: pb.GetPricesRequest
+    answer: asyncio.Future[pb.GetPricesResponse]
+    request_id: str = field(default_factory=context.request_id)
+    traceparent: str = field(default_factory=outgoing_traceparent)
+
+    def settle(self, outcome: pb.GetPricesResponse | CoincastError) -> None:
+        """Answer it, unless its caller has gone or it was answered before."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, CoincastError):
+            self.answer.set_exception(outcome)
+        else:
+            self.answer.set_result(outcome)
+
+
+class PriceRequestBatcher:
+    """Batches price requests; one per channel. It is called like GetPrices and raises the same errors."""
+
+    def __init__(self, ask_one: AskOne, ask_many: AskMany, *, seconds: float) -> None:
+        self._ask_one = ask_one
+        self._ask_many = ask_many
+        self._seconds = seconds
+        self._waiting: list[PendingRequest] = []
+        self._soon: asyncio.Handle | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+        # Those of them that new requests wait for.
+        self._young: set[asyncio.Task[None]] = set()
+
+    async def __call__(
+        self,
+        request: pb.GetPricesRequest,
+        *,
+        timeout: float,  # noqa: ASYNC109 - gRPC's own name for it
+    ) -> pb.GetPricesResponse:
+        """Fetch prices. A large request, or one with a shorter deadline, gets a call of its own."""
+        if timeout < self._seconds or len(request.ids) * max(1, len(request.vs_currencies)) > MAX_ROWS:
+            return await self._ask_one(request, timeout=timeout)
+        loop = asyncio.get_running_loop()
+        question = PendingRequest(request, loop.create_future())
+        self._waiting.append(question)
+        if len(self._waiting) >= MAX_QUESTIONS:
+            self._leave()
+        elif self._soon is None and not self._young:
+            self._soon = loop.call_soon(self._leave)
+        return await question.answer
+
+    def _leave(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        together = [question for question in self._waiting if not question.answer.done()]
+        self._waiting = []
+        if not together:
+            return
+        loop = asyncio.get_running_loop()
+        call = loop.create_task(self._call(together), context=context.detached())
+        self._calls.add(call)
+        self._young.add(call)
+        call.add_done_callback(self._end)
+        loop.call_later(WAIT_SECONDS, self._hear, call)
+
+    def _hear(self, call: asyncio.Task[None]) -> None:
+        """Stop waiting for a call that has an answer or is slow."""
+        self._young.discard(call)
+        if self._waiting and not self._young:
+            self._leave()
+
+    def _end(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._hear(call)
+
+    async def _call(self, together: list[PendingRequest]) -> None:
+        failure: CoincastError | None = None
+        try:
+            if len(together) == 1:
+                await self._alone(together[0])
+            else:
+                await self._as_they_come(together)
+        except CoincastError as error:
+            failure = error
+        finally:
+            for question in together:
+                if not question.answer.done():
+                    question.settle(failure or Unavailable(UNANSWERED, retry_after_seconds=1.0))
+
+    async def _alone(self, question: PendingRequest) -> None:
+        with context.bind(request_id=question.request_id):
+            question.settle(await self._ask_one(question.request, timeout=self._seconds))
+
+    async def _as_they_come(self, together: list[PendingRequest]) -> None:
+        questions = [
+            pb.PricesQuestion(request=q.request, request_id=q.request_id, traceparent=q.traceparent)
+            for q in together
+        ]
+        request, call = pb.GetPricesForManyRequest(questions=questions), asyncio.current_task()
+        answers = aiter(self._ask_many(request, timeout=self._seconds))
+        async with aclosing(answers) as stream:  # type: ignore[type-var]  # a channel's streams are generators
+            async for ready in stream:
+                for each in ready.answers:
+                    failed = each.WhichOneof("outcome") == "error"
+                    outcome = from_item_error(each.error) if failed else each.response
+                    together[each.question].settle(outcome)
+                if call is not None:
+                    self._hear(call)
+
+    async def aclose(self) -> None:
+        """Cancel the calls in flight."""
+        calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
 
 SERVICE = "coincast.market.v1.MarketDataService"
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -32,7 +32,6 @@ from coincast_gateway.asgi_types import (
 from coincast_gateway.auth.authenticator import Authenticator, AuthResult
 from coincast_gateway.auth.dependencies import AUTH
 from coincast_gateway.auth.usage import UsageRecorder
-from coincast_gateway.cache.cached_response import CachedResponse
 from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.edge.rejections import send_rejection
 from coincast_gateway.edge.request_checks import RequestChecks
@@ -46,6 +45,8 @@ from coincast_gateway.errors.problems import (
     internal,
 )
 from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.formats.sse import EventStreams
+from coincast_gateway.rendering import CachedResponse
 
 log = get_logger("coincast.gateway")
 INTERNAL_ERROR = 500
@@ -74,10 +75,10 @@ class EdgeMiddleware:
         bounds: Bounds,
         checks: RequestChecks,
         usage: UsageRecorder,
-        open_streams: Callable[[], int] = lambda: 0,
+        streams: EventStreams,
     ) -> None:
         # Streams of events have a limit of their own: they stay open for hours and cost little meanwhile.
-        self._open_streams = open_streams
+        self._streams = streams
         self._app = app
         self._metrics = metrics
         self._authenticator = authenticator
@@ -172,7 +173,7 @@ class EdgeMiddleware:
             most = f"at most {self._bounds.max_url_bytes} bytes"
             return Problem(URI_TOO_LONG, f"Path and query are {length} bytes long.", allowed=most)
         # Probes must be answered when nothing else is, or an overload is taken for a death.
-        answering = self._in_flight - self._open_streams()
+        answering = self._in_flight - self._streams.open_count
         if answering >= self._bounds.max_in_flight and not scope["path"].startswith("/health"):
             detail = f"{answering} requests are being answered already."
             return Problem(OVERLOADED, detail, retry_after_seconds=1.0)

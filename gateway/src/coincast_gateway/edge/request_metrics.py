@@ -1,14 +1,92 @@
-"""Record request metrics by route template, to bound label cardinality."""
+"""Record request metrics by route template, to bound label cardinality.
+
+Prometheus gets counters and histograms; `LatencyWindow` has the latest durations and errors for `/health`.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from coincast_chassis import context
+from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.observability.metrics import observe_latency
 from coincast_gateway import metrics
 from coincast_gateway.asgi_types import Scope, header
-from coincast_gateway.health.latency_window import LatencyWindow
+
+PERCENTILES = (50, 90, 95, 99)
+SERVER_ERROR = 500
+# Errors are counted over five minutes, in steps.
+STEP_SECONDS = 10.0
+WINDOW_STEPS = 30
+
+
+def percentile(ordered: list[float], percent: float) -> float:
+    """Return the smallest value that at least `percent` of the values do not exceed (nearest rank)."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def percentiles_ms(seconds: Iterable[float]) -> dict[str, float | None]:
+    """Return milliseconds by percentile; null where nothing was measured."""
+    ordered = sorted(seconds)
+    return {
+        f"p{percent}_ms": round(percentile(ordered, percent) * 1000, 3) if ordered else None
+        for percent in PERCENTILES
+    }
+
+
+class LatencyWindow:
+    """The latest durations, of all requests and of each route, and the errors of the last minutes.
+
+    Probes of health are left out of the counts of errors: a 503 of /health/ready is an answer, not a failure.
+
+    Args:
+        each: Durations stored for each route.
+        overall: Durations stored in all.
+        clock: Its monotonic time dates the errors.
+    """
+
+    def __init__(self, *, each: int = 512, overall: int = 4096, clock: Clock | None = None) -> None:
+        self._each = each
+        self._clock = clock or SystemClock()
+        self.seconds: deque[float] = deque(maxlen=overall)
+        self.by_route: dict[str, deque[float]] = {}
+        self.requests = self.failures = 0
+        # Counts by step of time: (step, requests, failures), oldest first.
+        self._steps: deque[list[int]] = deque(maxlen=WINDOW_STEPS)
+
+    def add(self, route: str, status: int, seconds: float) -> None:
+        """Record an answered request. Routes are templates, so their number is bounded."""
+        if not route.startswith("/health"):
+            self._count(failed=status >= SERVER_ERROR)
+        self.seconds.append(seconds)
+        kept = self.by_route.get(route)
+        if kept is None:
+            kept = self.by_route[route] = deque(maxlen=self._each)
+        kept.append(seconds)
+
+    def _count(self, *, failed: bool) -> None:
+        self.requests += 1
+        self.failures += failed
+        step = int(self._clock.monotonic() // STEP_SECONDS)
+        if not self._steps or self._steps[-1][0] != step:
+            self._steps.append([step, 0, 0])
+        self._steps[-1][1] += 1
+        self._steps[-1][2] += failed
+
+    def recent_errors(self) -> tuple[float, float]:
+        """Return the share of server errors in the last minutes, and the age of the first one in seconds."""
+        now = self._clock.monotonic()
+        oldest = int(now // STEP_SECONDS) - WINDOW_STEPS
+        steps = [each for each in self._steps if each[0] > oldest]
+        requests, failures = sum(each[1] for each in steps), sum(each[2] for each in steps)
+        if not failures:
+            return 0.0, 0.0
+        first = next(each[0] for each in steps if each[2])
+        return failures / requests, now - first * STEP_SECONDS
+
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED = "unmatched"

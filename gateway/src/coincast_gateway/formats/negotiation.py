@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import importlib
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from enum import StrEnum
+from functools import wraps
+from typing import Any, TypeGuard
 
+import orjson
+from fastapi import Request
+from fastapi.datastructures import DefaultPlaceholder
+from fastapi.routing import APIRoute
+
+from coincast_gateway.asgi_types import header
 from coincast_gateway.errors.problems import NOT_ACCEPTABLE
 from coincast_gateway.errors.validation import reject
+from coincast_gateway.formats.csv import Rows, to_csv
+from coincast_gateway.rendering import RenderedResponse
+
+Handler = Callable[..., Awaitable[Any]]
+ROWS = "__csv_rows__"
+JSON_HANDLER = "__json_handler__"
 
 
 class Format(StrEnum):
@@ -68,3 +84,95 @@ def choose_format(
     names = list(dict.fromkeys(can))
     text = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
     raise reject(NOT_ACCEPTABLE, f"This can be served as {text}.", field="Accept", allowed=text)
+
+
+def csv_rows(rows: Rows) -> Callable[[Handler], Handler]:
+    """Declare that a handler also answers in CSV, Arrow and Parquet; `rows` finds the rows in the JSON.
+
+    Stands below `@cached()` where both are declared, so that each format is cached by itself.
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        wants_request = "request" in inspect.signature(handler).parameters
+
+        @wraps(handler)
+        async def answer(*, request: Request, **values: Any) -> Any:
+            given = {**values, "request": request} if wants_request else values
+            response = await handler(**given)
+            return to_format(response, rows, requested_format(header(request.scope, b"accept"), rows, values))
+
+        setattr(answer, ROWS, rows)
+        setattr(answer, JSON_HANDLER, handler)
+        answer.__signature__ = with_request(handler)  # type: ignore[attr-defined]  # read by inspect
+        return answer
+
+    return decorate
+
+
+def declared_rows(handler: Any) -> Rows | None:
+    """Return how the rows of a handler's JSON are found; None where it has no CSV."""
+    return getattr(handler, ROWS, None)
+
+
+def json_handler(handler: Handler) -> Handler:
+    """Return the handler that `@csv_rows` was put on, or the handler itself."""
+    found: Handler = getattr(handler, JSON_HANDLER, handler)
+    return found
+
+
+def with_request(handler: Handler) -> inspect.Signature:
+    """Return the signature with a request, so that FastAPI hands it over."""
+    signature = inspect.signature(handler)
+    if "request" in signature.parameters:
+        return signature
+    request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+    return signature.replace(parameters=[*signature.parameters.values(), request])
+
+
+def offered_formats(rows: Rows | None) -> tuple[Format, ...]:
+    """Return what a route can answer with: JSON, and tables where its rows are declared."""
+    return (Format.JSON, *TABLES) if rows is not None else (Format.JSON,)
+
+
+def requested_format(accept: bytes, rows: Rows | None, values: Mapping[str, Any]) -> Format:
+    """Return the format that a request wants: by the `format` of its query, else by Accept.
+
+    Raises:
+        ProblemException: 406 where it accepts nothing that can be served.
+    """
+    wanted = getattr(values.get("query"), "format", None) or ""
+    return choose_format(accept, wanted=wanted, offered=offered_formats(rows))
+
+
+def to_format(response: RenderedResponse, rows: Rows | None, wanted: Format) -> RenderedResponse:
+    """Return a JSON response in another format."""
+    if wanted is Format.JSON or rows is None:
+        return response
+    document = orjson.loads(response.body)
+    if wanted is Format.CSV:
+        body = to_csv(rows(document))
+    else:
+        # Imported with the first such request: pyarrow uses forty megabytes.
+        columnar = importlib.import_module("coincast_gateway.formats.columnar")
+        body = columnar.encode_rows(list(rows(document)), columnar.document_metadata(document), wanted)
+    return RenderedResponse(
+        body,
+        MEDIA_TYPES[wanted],
+        status=response.status_code,
+        as_of=response.as_of,
+        fresh_seconds=response.fresh_seconds,
+    )
+
+
+def answers_json(route: Any) -> TypeGuard[APIRoute]:
+    """Return whether a route answers in JSON, and so is subject to content negotiation."""
+    return isinstance(route, APIRoute) and isinstance(route.response_class, DefaultPlaceholder)
+
+
+async def acceptable(request: Request) -> None:
+    """Reject requests whose Accept header the route cannot satisfy; a dependency of the whole application."""
+    route = request.scope.get("route")
+    # `format` replaces Accept, and is validated with the other parameters.
+    if answers_json(route) and "format" not in request.query_params:
+        offered = offered_formats(declared_rows(route.endpoint))
+        choose_format(header(request.scope, b"accept"), offered=offered)

@@ -16,8 +16,8 @@ from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.process_stats import ProcessWatch
 from coincast_gateway.cache.response_cache import ResponseCache
 from coincast_gateway.clients.resilient import ResilientStub
+from coincast_gateway.edge.request_metrics import LatencyWindow, percentiles_ms
 from coincast_gateway.health.component import Component, assess, worst
-from coincast_gateway.health.latency_window import LatencyWindow, percentiles_ms
 from coincast_gateway.health.summaries import (
     forecast_component,
     market_component,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from coincast_chassis.clock import Clock
+from coincast_gateway.edge.request_metrics import LatencyWindow
 from coincast_gateway.health.collector import Collector
-from coincast_gateway.health.latency_window import LatencyWindow
 from coincast_gateway.health.trends import Sample
 
 

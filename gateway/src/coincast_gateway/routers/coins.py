@@ -13,7 +13,8 @@ from coincast_gateway.cache.declaration import cached
 from coincast_gateway.dependencies import Config, Market
 from coincast_gateway.errors.partial_results import as_of, render_cacheable
 from coincast_gateway.errors.problems import NOT_FOUND, service_responses
-from coincast_gateway.formats.csv import candle_rows, csv_rows, rows_of
+from coincast_gateway.formats.csv import candle_rows, rows_of
+from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json
 from coincast_gateway.schemas.fields import CoinId
 from coincast_gateway.schemas.requests.market import CoinsQuery, HistoryQuery, OhlcQuery, QualityQuery

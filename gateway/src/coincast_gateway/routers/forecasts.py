@@ -22,7 +22,8 @@ from coincast_gateway.errors.partial_results import (
 )
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, service_responses
 from coincast_gateway.errors.validation import reject
-from coincast_gateway.formats.csv import csv_rows, forecast_rows, rows_of
+from coincast_gateway.formats.csv import forecast_rows, rows_of
+from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json, render_json
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.from_proto import response_model_for

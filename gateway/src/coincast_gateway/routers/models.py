@@ -22,7 +22,8 @@ from coincast_gateway.errors.problems import (
     UNSUPPORTED,
     service_responses,
 )
-from coincast_gateway.formats.csv import csv_rows, rows_of
+from coincast_gateway.formats.csv import rows_of
+from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.schemas.from_proto import response_model_for
 from coincast_gateway.schemas.requests.training import (

@@ -20,7 +20,8 @@ from coincast_gateway.errors.partial_results import (
     with_errors,
 )
 from coincast_gateway.errors.problems import NOT_FOUND, service_responses
-from coincast_gateway.formats.csv import csv_rows, rows_of
+from coincast_gateway.formats.csv import rows_of
+from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.formats.sse import Events, json_event
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.schemas.fields import split_ids

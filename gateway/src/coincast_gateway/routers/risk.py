@@ -23,7 +23,7 @@ from coincast_gateway.errors.problems import (
     service_responses,
 )
 from coincast_gateway.errors.validation import reject
-from coincast_gateway.formats.csv import csv_rows
+from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.requests.risk import MAX_VALUES, PortfolioBody, ScenariosQuery, TouchQuery

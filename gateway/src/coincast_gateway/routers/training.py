@@ -24,7 +24,8 @@ from coincast_gateway.errors.problems import (
     service_responses,
 )
 from coincast_gateway.errors.validation import reject
-from coincast_gateway.formats.csv import csv_rows, rows_of
+from coincast_gateway.formats.csv import rows_of
+from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.formats.sse import Events, json_event
 from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.schemas.from_proto import response_model_for

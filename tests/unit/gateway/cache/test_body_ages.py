@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from coincast_gateway.cache.body_ages import CSV, JSON, BodyAges
-from coincast_gateway.cache.cached_response import CachedResponse, RenderedResponse
+from coincast_gateway.rendering import CachedResponse, RenderedResponse
 
 ROWS = b'id,age_seconds,note\r\nbitcoin,1.5,"a, b"\r\nethereum,,"say ""hi"""\r\ntether,20.0,\r\n'
 

@@ -23,7 +23,8 @@ from coincast_gateway.cache.response_cache import ResponseCache
 from coincast_gateway.dependencies import Config, Services
 from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.experiments import ExperimentAssigner
-from coincast_gateway.formats.csv import csv_rows, rows_of
+from coincast_gateway.formats.csv import rows_of
+from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.formats.sse import EventStreams
 from coincast_gateway.rendering import render_json
 from coincast_gateway.routers import pages

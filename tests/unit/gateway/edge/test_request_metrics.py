@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coincast_chassis.clock import ManualClock
-from coincast_gateway.health.latency_window import LatencyWindow
+from coincast_gateway.edge.request_metrics import LatencyWindow
 
 
 def test_errors_leave_the_window_and_their_start_is_known() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import NotFound, Unavailable
 from coincast_chassis.item_errors import to_item_error
-from coincast_gateway.clients.price_batcher import MAX_QUESTIONS, MAX_ROWS, WAIT_SECONDS, PriceRequestBatcher
+from coincast_gateway.clients.market import MAX_QUESTIONS, MAX_ROWS, WAIT_SECONDS, PriceRequestBatcher
 
 SECONDS = 5.0
 
