@@ -7,6 +7,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,6 +262,69 @@ def test_ledger_entries_survive_a_round_trip() -> None:
             LedgerEntry.from_json(wrong)
     with pytest.raises(ValueError, match="finite"):
         LedgerEntry.from_json(entry.to_json().replace("110000.0", "NaN"))
+
+
+def ledger_entry_of(**changes: Any) -> LedgerEntry:
+    values: dict[str, Any] = {
+        "forecast_id": "id",
+        "made_at": 1.5,
+        "coin_id": "bitcoin",
+        "vs_currency": "usd",
+        "as_of": "2025-08-31",
+        "model": "intraday",
+        "version": "v000001",
+        "variant": "production",
+        "served_by": "intraday",
+        "horizon_days": 0,
+        "last_price": 1e5,
+        "probabilities": (0.1, 0.9),
+        "price_quantiles": (9e4, 1.1e5),
+    }
+    return LedgerEntry(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "starts_at", "due_at", "due"),
+    [
+        ({"horizon_days": 1}, "2025-09-01T00:00", "2025-09-02T00:00", "2025-09-01"),
+        ({"horizon_days": 7, "as_of_hours": 18}, "2025-09-01T18:00", "2025-09-08T00:00", "2025-09-07"),
+        ({"horizon_hours": 1}, "2025-09-01T00:00", "2025-09-01T01:00", "2025-09-01"),
+        ({"horizon_hours": 24}, "2025-09-01T00:00", "2025-09-02T00:00", "2025-09-01"),
+        ({"horizon_hours": 6, "as_of_hours": 18}, "2025-09-01T18:00", "2025-09-02T00:00", "2025-09-01"),
+        ({"horizon_hours": 7, "as_of_hours": 18}, "2025-09-01T18:00", "2025-09-02T01:00", "2025-09-02"),
+        ({"horizon_hours": 48, "as_of_hours": 23}, "2025-09-01T23:00", "2025-09-03T23:00", "2025-09-03"),
+    ],
+)
+def test_a_ledger_entry_knows_its_moments(
+    changes: dict[str, Any], starts_at: str, due_at: str, due: str
+) -> None:
+    entry = ledger_entry_of(**changes)
+    assert entry.starts_at.isoformat(timespec="minutes") == f"{starts_at}+00:00"
+    assert entry.due_at.isoformat(timespec="minutes") == f"{due_at}+00:00"
+    assert entry.due == due
+    assert LedgerEntry.from_json(entry.to_json()) == entry
+
+
+def test_an_entry_of_an_older_release_is_daily_and_starts_from_a_close() -> None:
+    line = ledger_entry_of(horizon_days=7).to_json()
+    old = line.replace(',"horizon_hours":0,"as_of_hours":0', "")
+    assert old != line
+    assert LedgerEntry.from_json(old) == ledger_entry_of(horizon_days=7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "horizon_days or horizon_hours"),
+        ({"horizon_days": 1, "horizon_hours": 1}, "horizon_days or horizon_hours"),
+        ({"horizon_hours": -1}, "horizon_days or horizon_hours"),
+        ({"horizon_hours": 1, "as_of_hours": 24}, "as_of_hours"),
+        ({"horizon_hours": 1, "as_of_hours": -1}, "as_of_hours"),
+    ],
+)
+def test_a_ledger_entry_without_one_horizon_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ledger_entry_of(**changes)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import numpy as np
 from coincast_chassis.clock import Clock
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import LedgerEntry
-from coincast_training.scoring.consumer import due_date
 from coincast_training.scoring.parquet import FORECAST_SCHEMA, entry_row, write_rows
 from coincast_training.scoring.service import LedgerService
 from coincast_training.scoring.source_calendar import SourceCalendar
@@ -36,7 +35,7 @@ def entry_of(
         "horizon_days": horizon,
         "last_price": last,
         "probabilities": tuple(PROBABILITIES),
-        "price_quantiles": tuple(last * np.exp(NORMAL * 0.03 * width * np.sqrt(horizon))),
+        "price_quantiles": tuple(last * np.exp(NORMAL * 0.03 * width * np.sqrt(horizon or 1))),
     }
     return LedgerEntry(**(values | changes))
 
@@ -44,7 +43,7 @@ def entry_of(
 def forecast_of(candles: Candles, day: int, horizon: int = 1, *, width: float = 1.0, **changes: Any) -> dict:
     """The same as a row of the ledger."""
     entry = entry_of(candles, day, horizon, width=width, **changes)
-    return entry_row("1-0", entry, due_date(entry.as_of, horizon))
+    return entry_row("1-0", entry)
 
 
 class NoConsumer:

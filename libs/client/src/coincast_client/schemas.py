@@ -1694,6 +1694,10 @@ class TrainingGetAccuracyResponse(Reply):
     """
     The state of the forecast log.
     """
+    by_origin_hour: list[TrainingLiveRecord]
+    """
+    The same record by the hour of the day that the forecasts start from.
+    """
 
 
 class TrainingGetJobLogsResponse(Reply):
@@ -1849,6 +1853,10 @@ class TrainingLiveRecord(Reply):
     horizon: ForecastHorizonRecord | None
     """
     The record of one horizon.
+    """
+    origin_hour: int | None
+    """
+    The UTC hour of the day, 0 to 23, that the forecasts start from; null for all hours.
     """
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
 # Where serving appends and training reads: one message an entry, its JSON in one field. A message may come
-# twice:
-# forecast_id and horizon_days tell.
+# twice: forecast_id, horizon_days and horizon_hours identify it.
 STREAM_KEY = "coincast:ledger:forecasts"
 STREAM_FIELD = "entry"
+HOURS_A_DAY = 24
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """One forecast of one coin at one horizon.
 
-    made_at is UNIX seconds; as_of an ISO date; prices in vs_currency; price_quantiles belong to
-    probabilities. variant is the alias that answered; served_by a model's name or last_price; shadow means no
-    one was shown it.
+    made_at is UNIX seconds; as_of an ISO date, the last day that had closed; prices in vs_currency;
+    price_quantiles belong to probabilities. variant is the alias that answered; served_by a model's name or
+    last_price; shadow means no one was shown it.
+
+    A forecast by the hour has horizon_hours and no horizon_days. as_of_hours counts the hours from the close
+    of as_of to the hour that the forecast starts from, 0 to 23; a daily horizon is the close of the day
+    as_of + horizon_days at every as_of_hours.
     """
 
     forecast_id: str
@@ -37,6 +42,8 @@ class LedgerEntry:
     probabilities: tuple[float, ...]
     price_quantiles: tuple[float, ...]
     shadow: bool = False
+    horizon_hours: int = 0
+    as_of_hours: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", tuple(float(p) for p in self.probabilities))
@@ -45,6 +52,39 @@ class LedgerEntry:
             raise ValueError("a ledger entry needs as many price_quantiles as probabilities")
         if not all(math.isfinite(x) for x in (self.made_at, self.last_price, *self.price_quantiles)):
             raise ValueError("a ledger entry holds finite numbers only")
+        if (self.horizon_days > 0) == (self.horizon_hours > 0):
+            raise ValueError("a ledger entry needs either horizon_days or horizon_hours, above zero")
+        if not 0 <= self.as_of_hours < HOURS_A_DAY:
+            raise ValueError("as_of_hours of a ledger entry must be 0 to 23")
+
+    @property
+    def starts_at(self) -> dt.datetime:
+        """Return the moment (UTC) that the forecast starts from.
+
+        Raises:
+            ValueError: as_of is no ISO date.
+        """
+        return close_of(self.as_of) + dt.timedelta(hours=self.as_of_hours)
+
+    @property
+    def due_at(self) -> dt.datetime:
+        """Return the moment (UTC) whose price was forecast.
+
+        Raises:
+            ValueError: as_of is no ISO date.
+        """
+        if self.horizon_hours:
+            return self.starts_at + dt.timedelta(hours=self.horizon_hours)
+        return close_of(self.as_of) + dt.timedelta(days=self.horizon_days)
+
+    @property
+    def due(self) -> str:
+        """Return the ISO date of the day that holds due_at; midnight belongs to the day that ends with it.
+
+        Raises:
+            ValueError: as_of is no ISO date.
+        """
+        return (self.due_at - dt.timedelta(microseconds=1)).date().isoformat()
 
     def to_json(self) -> str:
         """Return one line of strict JSON."""
@@ -65,3 +105,12 @@ class LedgerEntry:
             return cls(**{k: v for k, v in raw.items() if k in known})
         except TypeError as error:
             raise ValueError(f"a ledger entry is not whole: {error}") from error
+
+
+def close_of(day: str) -> dt.datetime:
+    """Return the moment (UTC) at which the day of an ISO date closes.
+
+    Raises:
+        ValueError: It is no ISO date.
+    """
+    return dt.datetime.combine(dt.date.fromisoformat(day) + dt.timedelta(days=1), dt.time(), tzinfo=dt.UTC)

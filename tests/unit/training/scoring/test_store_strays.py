@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from structlog.testing import capture_logs
 
-from coincast_training.scoring.parquet import FORECAST_SCHEMA
+from coincast_training.scoring.parquet import DEFAULTS, FORECAST_SCHEMA
 from coincast_training.scoring.store import LedgerStore, LogQuery
 from tests.unit.training.training_fakes import candles_of
 from tests.unit.training.training_ledger_rows import forecast_of, incoming
@@ -82,6 +82,29 @@ def test_a_file_of_an_older_release_lacks_a_column_and_is_read(tmp_path: Path) -
     pq.write_table(table, tmp_path / "incoming" / "1.parquet")
     (row,) = LedgerStore(tmp_path).open_forecasts().rows
     assert row["variant"] is None
+
+
+def test_a_file_of_a_release_without_hours_holds_daily_forecasts(tmp_path: Path) -> None:
+    old = pa.schema([field for field in FORECAST_SCHEMA if field.name not in DEFAULTS])
+    rows = [{name: forecast_of(CANDLES, 50)[name] for name in old.names}]
+    for folder in ("incoming", "."):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=old), tmp_path / "incoming" / "1.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=old), tmp_path / "waiting.parquet")
+    store = LedgerStore(tmp_path)
+    (row,) = store.open_forecasts().rows
+    assert (row["horizon_days"], row["horizon_hours"], row["as_of_hours"]) == (1, 0, 0)
+    assert len([row for chunk in store.forecast_log(LogQuery(horizon_days=1)) for row in chunk]) == 1
+
+
+def test_horizons_in_days_and_in_hours_of_one_forecast_are_separate(tmp_path: Path) -> None:
+    daily = forecast_of(CANDLES, 50)
+    hourly = [forecast_of(CANDLES, 50, 0, horizon_hours=hours, as_of_hours=13) for hours in (1, 2)]
+    incoming(tmp_path, [daily, *hourly, *hourly])
+    store = LedgerStore(tmp_path)
+    assert len(store.open_forecasts().rows) == 3
+    for query, count in ((LogQuery(horizon_hours=2), 1), (LogQuery(horizon_days=1), 1), (LogQuery(), 3)):
+        assert len([row for chunk in store.forecast_log(query) for row in chunk]) == count, query
 
 
 def test_an_unreadable_waiting_list_is_an_error_and_stays(tmp_path: Path) -> None:

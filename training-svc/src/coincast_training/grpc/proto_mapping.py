@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from coincast.forecast.v1 import forecast_pb2
 from coincast.training.v1 import training_pb2 as pb
 from coincast_modelkit.artifact import Aliases, HorizonRecord, Record
+from coincast_modelkit.ledger import close_of
 from coincast_training.domain import AuditEntry, Job, JobState, TrainingSpec
 from coincast_training.drift.monitor import DriftCheck
 from coincast_training.registry.paired_tests import PairedTest
@@ -200,6 +201,10 @@ def logged_forecast_to_pb(row: Mapping[str, Any]) -> pb.LoggedForecast:
         for level in LOGGED_LEVELS_PERCENT
         if probabilities[0] <= 0.5 - level / 200 + 1e-9 and probabilities[-1] >= 0.5 + level / 200 - 1e-9
     ]
+    as_of = close_of(row["as_of"]) + dt.timedelta(hours=row["as_of_hours"])
+    closes_at = close_of(row["due"])
+    if row["horizon_hours"]:
+        closes_at = as_of + dt.timedelta(hours=row["horizon_hours"])
     return pb.LoggedForecast(
         forecast_id=row["forecast_id"],
         id=row["coin_id"],
@@ -207,10 +212,11 @@ def logged_forecast_to_pb(row: Mapping[str, Any]) -> pb.LoggedForecast:
         model=row["model"],
         version=row["version"],
         variant=row["variant"],
-        as_of=timestamp(_close_of(row["as_of"])),
+        as_of=timestamp(as_of.timestamp()),
         served_at=timestamp(row["made_at"]),
         horizon_days=row["horizon_days"],
-        closes_at=timestamp(_close_of(row["due"])),
+        horizon_hours=row["horizon_hours"],
+        closes_at=timestamp(closes_at.timestamp()),
         last_price=row["last_price"],
         median=price_at(0.5),
         intervals=[
@@ -228,9 +234,3 @@ def logged_forecast_to_pb(row: Mapping[str, Any]) -> pb.LoggedForecast:
         degraded=row["served_by"] != row["model"],
         served_by=row["served_by"],
     )
-
-
-def _close_of(day: str) -> float:
-    """Return the UNIX time at which a day closes: midnight UTC at its end."""
-    closed = dt.datetime.fromisoformat(day).replace(tzinfo=dt.UTC) + dt.timedelta(days=1)
-    return closed.timestamp()

@@ -17,7 +17,8 @@ GROUP = ("model", "version", "variant", "horizon_days")
 class Live:
     """Record of one group of served forecasts, and the number of their due days.
 
-    `coin_id` is empty for all coins together.
+    `coin_id` is empty for all coins together. `origin_hour` is the UTC hour of the day that the forecasts
+    start from; None for all hours together.
     """
 
     model: str
@@ -26,6 +27,7 @@ class Live:
     coin_id: str
     days: int
     horizon: HorizonRecord
+    origin_hour: int | None = None
 
 
 def frame_of(table: pa.Table, *, model: str = "", coin_id: str = "") -> pl.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,16 +128,11 @@ def _row(message: Message) -> dict[str, object] | None:
     stream_id, fields = message
     try:
         entry = LedgerEntry.from_json(fields[STREAM_FIELD.encode()])
-        return entry_row(stream_id, entry, due_date(entry.as_of, entry.horizon_days))
+        return entry_row(stream_id, entry)
     except (ValueError, KeyError, TypeError) as error:
         metrics.LEDGER_REFUSED.inc()
         log.warning("ledger_entry_refused", stream_id=stream_id, error=str(error))
         return None
-
-
-def due_date(as_of: str, horizon_days: int) -> str:
-    """Return the day whose close was forecast."""
-    return (dt.date.fromisoformat(as_of) + dt.timedelta(days=horizon_days)).isoformat()
 
 
 def _text(value: Any) -> str:

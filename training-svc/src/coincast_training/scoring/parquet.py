@@ -37,8 +37,12 @@ FORECAST_SCHEMA = pa.schema(
         ("probabilities", pa.list_(pa.float64())),
         ("price_quantiles", pa.list_(pa.float64())),
         ("shadow", pa.bool_()),
+        ("horizon_hours", pa.int32()),
+        ("as_of_hours", pa.int32()),
     ]
 )
+# Values of columns that files of older releases lack: their forecasts were all daily, from a close.
+DEFAULTS: dict[str, object] = {"horizon_hours": 0, "as_of_hours": 0}
 SCORED_SCHEMA = pa.schema(
     [
         *FORECAST_SCHEMA,
@@ -56,12 +60,16 @@ SCORED_SCHEMA = pa.schema(
 )
 
 
-def entry_row(stream_id: str, entry: LedgerEntry, due: str) -> dict[str, object]:
-    """Return one entry as a row of FORECAST_SCHEMA."""
+def entry_row(stream_id: str, entry: LedgerEntry) -> dict[str, object]:
+    """Return one entry as a row of FORECAST_SCHEMA.
+
+    Raises:
+        ValueError: Its as_of is no ISO date.
+    """
     row: dict[str, object] = {
         name: getattr(entry, name) for name in FORECAST_SCHEMA.names if name not in ("stream_id", "due")
     }
-    return row | {"stream_id": stream_id, "due": due}
+    return row | {"stream_id": stream_id, "due": entry.due}
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, object]], schema: pa.Schema) -> None:
@@ -101,7 +109,7 @@ def read_files(
 
 
 def read_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """Return the columns of one file; a column that an older release did not write is null.
+    """Return the columns of one file; a column that an older release did not write has its default.
 
     Raises:
         pa.ArrowException, OSError: The file is no Parquet.
@@ -113,7 +121,8 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Tabl
     table = pq.read_table(path, columns=[name for name in columns if name in there], partitioning=None)
     for name in columns:
         if name not in there:
-            table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
+            kind = schema.field(name).type
+            table = table.append_column(name, pa.repeat(pa.scalar(DEFAULTS.get(name), kind), table.num_rows))
     return table.select(list(columns)).cast(pa.schema([schema.field(name) for name in columns]))
 
 

@@ -24,6 +24,9 @@ from coincast_training.scoring.parquet import (
 )
 
 Row = dict[str, Any]
+# Columns that identify one horizon of one forecast.
+KEY = ("forecast_id", "horizon_days", "horizon_hours")
+Key = tuple[str, int, int]
 LOG_CHUNK = 500
 LOG_WINDOW_DAYS = 28
 # The longest forecast horizon; scores of a forecast day are filed under the due days that follow it.
@@ -50,6 +53,7 @@ class LogQuery:
     first: dt.date | None = None
     last: dt.date | None = None
     horizon_days: int = 0
+    horizon_hours: int = 0
     limit: int = 0
 
     def equal(self) -> dict[str, list[object]]:
@@ -61,6 +65,8 @@ class LogQuery:
             wanted["model"] = [self.model]
         if self.horizon_days:
             wanted["horizon_days"] = [self.horizon_days]
+        if self.horizon_hours:
+            wanted["horizon_hours"] = [self.horizon_hours]
         return wanted
 
 
@@ -68,7 +74,7 @@ class LedgerStore:
     """Files under one folder; a crash after any step leaves a state from which the next cycle continues.
 
     A forecast may be scored twice after a crash between the score and the new waiting list; readers take it
-    once, by its id and horizon.
+    once, by its id and horizon (in days or in hours).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,9 +108,9 @@ class LedgerStore:
         table = read_rows([path for folder in folders for path in folder.glob("*.parquet")], SCORED_SCHEMA)
         if not table.num_rows:
             return table
-        seen: set[tuple[str, int]] = set()
+        seen: set[Key] = set()
         keep = []
-        for key in zip(table["forecast_id"].to_pylist(), table["horizon_days"].to_pylist(), strict=True):
+        for key in zip(*(table[name].to_pylist() for name in KEY), strict=True):
             keep.append(key not in seen)
             seen.add(key)
         return table.filter(pa.array(keep))
@@ -121,12 +127,12 @@ class LedgerStore:
         forecasts are left out, since they were never served.
         """
         first, last = self._log_span(query)
-        seen: set[tuple[str, int]] = set()
+        seen: set[Key] = set()
         left = query.limit or None
         while first is not None and last is not None and first <= last and left != 0:
             until = min(last, first + dt.timedelta(days=LOG_WINDOW_DAYS - 1))
             rows = [row for row in self._log_rows(query, first, until) if _key(row) not in seen]
-            rows.sort(key=lambda row: (row["as_of"], row["made_at"], row["forecast_id"], row["horizon_days"]))
+            rows.sort(key=lambda row: (row["as_of"], row["as_of_hours"], row["made_at"], *_key(row)))
             rows = list({_key(row): row for row in reversed(rows)}.values())[::-1][:left]
             seen = {_key(row) for row in rows}
             left = None if left is None else left - len(rows)
@@ -200,13 +206,13 @@ def _is_day(name: str) -> bool:
         return False
 
 
-def _key(row: Row) -> tuple[str, int]:
-    return row["forecast_id"], row["horizon_days"]
+def _key(row: Row) -> Key:
+    return row["forecast_id"], row["horizon_days"], row["horizon_hours"]
 
 
 def _name(rows: list[Row]) -> str:
     """Name a file by its rows, so that a cycle repeated after a crash replaces its own file."""
     digest = hashlib.sha256()
-    for forecast_id, horizon in sorted(map(_key, rows)):
-        digest.update(f"{forecast_id} {horizon}\n".encode())
+    for forecast_id, days, hours in sorted(map(_key, rows)):
+        digest.update(f"{forecast_id} {days} {hours}\n".encode())
     return digest.hexdigest()[:24]

@@ -133,6 +133,8 @@ class Forecast(_message.Message):
     FORECAST_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTIONS_REASON_FIELD_NUMBER: _builtins.int
     RECONSTRUCTED_FIELD_NUMBER: _builtins.int
+    HOURLY_VERSION_FIELD_NUMBER: _builtins.int
+    AS_OF_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     last_price: _builtins.float
@@ -157,9 +159,19 @@ class Forecast(_message.Message):
     """Why attributions that were asked for are missing, in one plain sentence; empty where they are not."""
     reconstructed: _builtins.bool
     """True where the forecast was made afterwards from what was known at as_of, and was not served then."""
+    hourly_version: _builtins.str
+    """The version of the hourly model that moved a daily forecast to the newest closed hour; empty where the forecast
+    starts from the last daily close.
+    """
+    as_of_reason: _builtins.str
+    """Why a daily forecast starts from the last daily close and not from the newest closed hour, in one plain sentence;
+    empty where no hour has closed since, or where it starts from one.
+    """
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The close of the last whole day: what the forecast stands on."""
+        """What the forecast stands on: the close of the newest hour where the hourly candles are here, else that of the last
+        whole day.
+        """
 
     @_builtins.property
     def provenance(self) -> _common_pb2.Provenance:
@@ -193,10 +205,12 @@ class Forecast(_message.Message):
         forecast_id: _builtins.str = ...,
         attributions_reason: _builtins.str = ...,
         reconstructed: _builtins.bool = ...,
+        hourly_version: _builtins.str = ...,
+        as_of_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "provenance", b"provenance", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "attributions", b"attributions", "attributions_reason", b"attributions_reason", "degraded", b"degraded", "forecast_id", b"forecast_id", "id", b"id", "last_price", b"last_price", "model", b"model", "points", b"points", "provenance", b"provenance", "reason", b"reason", "reconstructed", b"reconstructed", "record", b"record", "served_by", b"served_by", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_reason", b"as_of_reason", "attributions", b"attributions", "attributions_reason", b"attributions_reason", "degraded", b"degraded", "forecast_id", b"forecast_id", "hourly_version", b"hourly_version", "id", b"id", "last_price", b"last_price", "model", b"model", "points", b"points", "provenance", b"provenance", "reason", b"reason", "reconstructed", b"reconstructed", "record", b"record", "served_by", b"served_by", "variant", b"variant", "version", b"version", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

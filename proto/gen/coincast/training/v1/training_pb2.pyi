@@ -1209,6 +1209,7 @@ class LoggedForecast(_message.Message):
     variant: _builtins.str
     horizon_days: _builtins.int
     horizon_hours: _builtins.int
+    """Set for a horizon in hours; horizon_days is 0 then."""
     last_price: _builtins.float
     median: _builtins.float
     outcome: _builtins.float
@@ -1220,7 +1221,7 @@ class LoggedForecast(_message.Message):
     """Who answered: a model's name, or last_price."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The close that the forecast stands on."""
+        """The close that the forecast stands on: of a day, or of the newest hour."""
 
     @_builtins.property
     def served_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -1308,6 +1309,7 @@ class GetAccuracyResponse(_message.Message):
     EVALUATED_FIELD_NUMBER: _builtins.int
     TESTS_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
+    BY_ORIGIN_HOUR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def live(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRecord]: ...
     @_builtins.property
@@ -1322,6 +1324,10 @@ class GetAccuracyResponse(_message.Message):
 
     @_builtins.property
     def ledger(self) -> Global___LedgerStatus: ...
+    @_builtins.property
+    def by_origin_hour(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRecord]:
+        """The same forecasts by the hour of the day that they start from, with `origin_hour` set."""
+
     def __init__(
         self,
         *,
@@ -1329,10 +1335,11 @@ class GetAccuracyResponse(_message.Message):
         evaluated: _abc.Iterable[Global___EvaluatedRecord] | None = ...,
         tests: _abc.Iterable[Global___VariantTest] | None = ...,
         ledger: Global___LedgerStatus | None = ...,
+        by_origin_hour: _abc.Iterable[Global___LiveRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluated", b"evaluated", "ledger", b"ledger", "live", b"live", "tests", b"tests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin_hour", b"by_origin_hour", "evaluated", b"evaluated", "ledger", b"ledger", "live", b"live", "tests", b"tests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1347,10 +1354,13 @@ class LiveRecord(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
     HORIZON_FIELD_NUMBER: _builtins.int
+    ORIGIN_HOUR_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     id: _builtins.str
     variant: _builtins.str
+    origin_hour: _builtins.int
+    """The UTC hour of the day, 0 to 23, that these forecasts start from; absent where all hours are counted."""
     @_builtins.property
     def horizon(self) -> _forecast_pb2.HorizonRecord: ...
     def __init__(
@@ -1361,12 +1371,15 @@ class LiveRecord(_message.Message):
         id: _builtins.str = ...,
         variant: _builtins.str = ...,
         horizon: _forecast_pb2.HorizonRecord | None = ...,
+        origin_hour: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon", b"horizon"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_origin_hour", b"_origin_hour", "horizon", b"horizon", "origin_hour", b"origin_hour"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon", b"horizon", "id", b"id", "model", b"model", "variant", b"variant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_origin_hour", b"_origin_hour", "horizon", b"horizon", "id", b"id", "model", b"model", "origin_hour", b"origin_hour", "variant", b"variant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__origin_hour: _TypeAlias = _typing.Literal["origin_hour"]  # noqa: Y015
+    _WhichOneofArgType__origin_hour: _TypeAlias = _typing.Literal["_origin_hour", b"_origin_hour"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__origin_hour) -> _WhichOneofReturnType__origin_hour | None: ...
 
 Global___LiveRecord: _TypeAlias = LiveRecord  # noqa: Y015
 
