@@ -1,4 +1,4 @@
-# Coincast: every verb of the repository. `make` prints them.
+# Coincast: the make targets of the repository. `make` prints them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -11,7 +11,7 @@ SOURCES := $(patsubst %,%/src,$(filter-out proto/gen,$(PACKAGES)))
 MODULES := chassis modelkit sandbox stack client gateway market_data forecast training
 PROJECTS := $(patsubst %,%/pyproject.toml,$(PACKAGES))
 
-# Variables of `make run` and `make demo`; no other verb may see them.
+# Variables of `make run` and `make demo`; no other target gets them.
 UPSTREAM ?= auto
 PORT ?= 8000
 COIN ?= bitcoin
@@ -28,7 +28,7 @@ run demo: export TRAIN := $(TRAIN)
 run demo: export DATA := $(DATA)
 up down: export PORT := $(PORT)
 
-# uv prints what it resolves, downloads and installs on a terminal; in a log, one line before and after say enough.
+# uv prints what it resolves, downloads and installs on a terminal; a log gets one line before and one after.
 define install
 	@echo "Coincast: installing $(1), a few hundred MB the first time (quick afterwards)"
 	@began=$$(date +%s); \
@@ -61,7 +61,7 @@ help: ## Print this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: setup
-setup: $(VENV)/.dev ## Install everything a developer needs into .venv
+setup: $(VENV)/.dev ## Install the requirements for development into .venv
 
 $(VENV)/.lstm: $(VENV)/.run requirements/training-lstm.txt
 	$(call install,requirements/training-lstm.txt)
@@ -75,27 +75,27 @@ $(GENERATORS)/.ready: $(VENV)/.uv requirements/generators.txt tests/contract/gat
 	@if command -v npm >/dev/null; then \
 	    cp tests/contract/gateway/generators/package*.json $(GENERATORS)/ && (cd $(GENERATORS) && npm ci --silent --no-audit --no-fund) \
 	        || echo "Coincast: npm could not install; the test of a TypeScript client is skipped"; \
-	 else echo "Coincast: no npm here; the test of a TypeScript client is skipped"; fi
+	 else echo "Coincast: npm is not installed; the test of a TypeScript client is skipped"; fi
 	@touch $@
 
 .PHONY: setup-generators
-setup-generators: $(GENERATORS)/.ready ## Add the generators of Python and TypeScript clients that `make test` uses
+setup-generators: $(GENERATORS)/.ready ## Install the generators of Python and TypeScript clients that `make test` uses
 
 .PHONY: setup-lstm
-setup-lstm: $(VENV)/.lstm ## Add TensorFlow (about 500 MB), with which the lstm is trained
+setup-lstm: $(VENV)/.lstm ## Install TensorFlow (about 500 MB), which training the lstm needs
 
 .PHONY: run
-run: $(VENV)/.run ## Start the whole system here: UPSTREAM=auto|coingecko|sandbox COINGECKO_API_KEY= DATA=dir PORT=8000 REDIS_URL=
+run: $(VENV)/.run ## Start the whole system on this machine: UPSTREAM=auto|coingecko|sandbox COINGECKO_API_KEY= DATA=dir PORT=8000 REDIS_URL=
 	@exec $(BIN)/python -m coincast_stack run
 
 .PHONY: demo
-demo: $(VENV)/.run ## One forecast from nothing, printed: DATA=dir COIN=bitcoin DAYS=7 MODEL=lightgbm TRAIN=1
+demo: $(VENV)/.run ## Start the system, print one forecast and exit: DATA=dir COIN=bitcoin DAYS=7 MODEL=lightgbm TRAIN=1
 	@exec $(BIN)/python -m coincast_stack demo
 
 PLAN ?= keyless
 rehearse: export PLAN := $(PLAN)
 .PHONY: rehearse
-rehearse: $(VENV)/.run ## The start from nothing within a plan of CoinGecko's, with a time line: PLAN=keyless|demo|basic|analyst
+rehearse: $(VENV)/.run ## Simulate a first start under the limits of a CoinGecko plan and print a time line: PLAN=keyless|demo|basic|analyst
 	@$(BIN)/python -m coincast_stack rehearse
 
 # Tests of one file run in one worker; WORKERS=0 runs all tests in this process.
@@ -107,24 +107,24 @@ doctor: $(VENV)/.run ## Check upstream, key and plan, Redis, disk, ports and ver
 	@$(BIN)/python -m coincast_stack doctor
 
 .PHONY: test
-test: $(VENV)/.dev $(GENERATORS)/.ready ## Every test: unit, contract, integration, end to end (WORKERS=2 TESTS=path)
+test: $(VENV)/.dev $(GENERATORS)/.ready ## Run all tests: unit, contract, integration, end to end (WORKERS=2 TESTS=path)
 	@$(PYTEST) $(TESTS)
 
 .PHONY: test-unit
-test-unit: $(VENV)/.dev ## The unit tests without the slow ones: under two minutes
+test-unit: $(VENV)/.dev ## Run the unit tests without the slow ones: under two minutes
 	@$(PYTEST) -m "not slow and not faults" $(or $(TESTS),tests/unit)
 
 .PHONY: coverage
-coverage: $(VENV)/.dev ## Line and branch coverage without the end-to-end tests, held to a floor a package
+coverage: $(VENV)/.dev ## Measure line and branch coverage without the end-to-end tests, with a minimum per package
 	@COVERAGE_FILE=reports/coverage $(PYTEST) --cov --cov-report= tests/unit tests/contract tests/integration
 	@COVERAGE_FILE=reports/coverage $(BIN)/python deploy/coverage_floors.py
 
 .PHONY: faults
-faults: $(VENV)/.dev ## The fault injections, each with its figure
+faults: $(VENV)/.dev ## Run the fault injection tests, each with its figure
 	@$(BIN)/pytest -m faults -s tests/faults $(TESTS)
 
 .PHONY: check
-check: $(VENV)/.dev ## Lint, format, types, dead code, import borders, contracts, stubs
+check: $(VENV)/.dev ## Check lint, format, types, dead code, import rules, contracts and stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(patsubst %,-p coincast_%,$(MODULES))
@@ -145,11 +145,11 @@ check: $(VENV)/.dev ## Lint, format, types, dead code, import borders, contracts
 	$(BIN)/python deploy/metrics_page.py --check
 	$(BIN)/python -m deploy.grafana.generate --check
 	$(BIN)/python deploy/client_schemas.py --check
-	@! grep -nE '(https?|file)://' requirements/*.txt tests/contract/gateway/generators/package-lock.json || { echo "a lock file names an address: run make lock"; exit 1; }
+	@! grep -nE '(https?|file)://' requirements/*.txt tests/contract/gateway/generators/package-lock.json || { echo "a lock file contains an address: run make lock"; exit 1; }
 
 DIST ?= dist
 .PHONY: dist
-dist: $(VENV)/.dev ## Wheels of all packages and of `coincast`, which brings them all, with CycloneDX lists -> dist/
+dist: $(VENV)/.dev ## Build wheels of all packages and of `coincast`, which depends on all of them, with CycloneDX lists -> dist/
 	@rm -rf "$(DIST)" && mkdir -p "$(DIST)/sbom"
 	@$(BIN)/python deploy/version.py >/dev/null
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --wheel-dir "$(DIST)" \
@@ -161,7 +161,7 @@ dist: $(VENV)/.dev ## Wheels of all packages and of `coincast`, which brings the
 	@ls "$(DIST)" "$(DIST)/sbom"
 
 .PHONY: dist-test
-dist-test: $(VENV)/.dev ## Install the wheels in a clean environment, start the system from them and forecast
+dist-test: $(VENV)/.dev ## Install the wheels in a clean environment, start the system and request a forecast
 	@$(BIN)/pytest -s -m release tests/e2e/test_e2e_wheels.py
 
 .PHONY: version
@@ -173,19 +173,19 @@ proto: $(VENV)/.dev ## Regenerate the stubs in proto/gen
 	@PYTHON=$(abspath $(BIN)/python) proto/generate.sh
 
 .PHONY: release-proto
-release-proto: $(VENV)/.dev ## Make today's contracts the ones that later changes may not break
+release-proto: $(VENV)/.dev ## Release the current contracts: later changes must not break them
 	$(BIN)/buf build proto --output proto/released.binpb
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Every benchmark, each figure beside its limit: BENCH=name for one
+bench: $(VENV)/.dev ## Run every benchmark and print each figure with its limit: BENCH=name for one
 	@$(BIN)/python bench/run.py $(if $(DATA),--data "$(DATA)") $(BENCH)
 
 .PHONY: soak
-soak: $(VENV)/.dev ## Mixed traffic with faults, then slopes: SOAK_MINUTES=60 SOAK_RATE=40 -> reports/soak.json
+soak: $(VENV)/.dev ## Run mixed traffic with faults, then report trends: SOAK_MINUTES=60 SOAK_RATE=40 -> reports/soak.json
 	@$(BIN)/python bench/soak.py
 
 .PHONY: up
-up: ## The whole system in Docker: docker compose up, and where to look
+up: ## Start the whole system with Docker Compose and print its addresses
 	@command -v docker >/dev/null \
 	    || { echo "make up needs Docker: install Docker Engine and its compose plugin. make run needs neither."; exit 2; }
 	@docker compose version >/dev/null 2>&1 \
@@ -197,16 +197,16 @@ up: ## The whole system in Docker: docker compose up, and where to look
 	@docker compose logs --no-log-prefix secrets | tail -n 3
 
 .PHONY: down
-down: ## Stop what make up started; volumes stay
+down: ## Stop what `make up` started; the volumes stay
 	@docker compose version >/dev/null 2>&1 || { echo "make down needs Docker and its compose plugin"; exit 2; }
 	@docker compose down
 
 .PHONY: up-test
-up-test: $(VENV)/.dev ## Prove the compose file: build, up, scale, restore, kill each, down (ENGINE=folder QUICK=1)
+up-test: $(VENV)/.dev ## Test the compose file: build, up, scale, restore, kill each service, down (ENGINE=folder QUICK=1)
 	@$(BIN)/python deploy/up-test/up_test.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(QUICK),--quick)
 
 .PHONY: pages
-pages: $(VENV)/.dev ## Write what is generated from the code: pages, dashboards, rules, the client's schemas
+pages: $(VENV)/.dev ## Write the files that are generated from the code: pages, dashboards, rules, the client's schemas
 	@$(BIN)/python deploy/settings_page.py
 	@$(BIN)/python deploy/metrics_page.py
 	@$(BIN)/python -m deploy.grafana.generate
@@ -214,15 +214,15 @@ pages: $(VENV)/.dev ## Write what is generated from the code: pages, dashboards,
 	@$(BIN)/python deploy/client_schemas.py
 
 .PHONY: docs
-docs: $(VENV)/.dev ## Build the documentation site with search, links checked -> reports/docs
+docs: $(VENV)/.dev ## Build the documentation site with search and check its links -> reports/docs
 	@$(BIN)/python -m sphinx -q -W --keep-going docs reports/docs && echo "Coincast: reports/docs/index.html"
 
 .PHONY: screenshots
-screenshots: $(VENV)/.dev ## Pictures of every view of a running page: PORT=8000 -> reports/screenshots
+screenshots: $(VENV)/.dev ## Take pictures of every view of the web page: PORT=8000 -> reports/screenshots
 	@$(BIN)/python deploy/screenshots.py http://127.0.0.1:$(PORT) reports/screenshots
 
 .PHONY: evaluate
-evaluate: $(VENV)/.dev ## Walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= INTERVAL=1h RISK=1 THIN=1 -> reports/
+evaluate: $(VENV)/.dev ## Run the walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= INTERVAL=1h RISK=1 THIN=1 -> reports/
 	@$(BIN)/coincast-training evaluate --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
 	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") $(if $(HORIZONS),--horizons "$(HORIZONS)") \
 	    $(if $(INTERVAL),--interval "$(INTERVAL)") $(if $(RISK),--risk) $(if $(THIN),--thin) --out $(or $(OUT),reports)
@@ -233,11 +233,11 @@ starter: $(VENV)/.dev ## Train the starter versions that ship with the project o
 	@$(if $(HOURLY),$(BIN)/python -m coincast_training.starter.hourly --data "$(HOURLY)")
 
 .PHONY: lock
-lock: $(VENV)/.uv ## Write the lock files anew from requirements/*.in
+lock: $(VENV)/.uv ## Write the lock files from requirements/*.in
 	@requirements/lock.sh
 
 .PHONY: format
-format: $(VENV)/.dev ## Format the code and mend what lint can mend
+format: $(VENV)/.dev ## Format the code and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

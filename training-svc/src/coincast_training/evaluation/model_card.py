@@ -44,7 +44,7 @@ def _goals(found: Found) -> str:
     reached = sum(bool(g["reaches_aim"]) for g in found["goals"] if g["holds"] is not None)
     missed = f", missed: {'; '.join(verdict.missed)}" if verdict.missed else ""
     held = f"{verdict.held} of {verdict.judged} figures hold{missed}{verdict.remark}"
-    return f"{held}; {reached} reach their aim.\n"
+    return f"{held}; {reached} reach their target.\n"
 
 
 def _table(title: str, found: Found, rows: Mapping[str, Cell]) -> str:

@@ -55,18 +55,18 @@ def _goals(entries: list[dict[str, Any]]) -> str:
         if goal["value"] is None:
             continue
         kind = {True: "good", False: "bad", None: ""}[goal["holds"]]
-        verdict = {True: "holds", False: "misses", None: ""}[goal["holds"]]
-        verdict += "; reaches the aim" if goal["reaches_aim"] else ""
+        result = {True: "holds", False: "misses", None: ""}[goal["holds"]]
+        result += "; reaches the target" if goal["reaches_aim"] else ""
         aim = "" if goal["aim"] is None else f"{goal['aim']:.3f}"
         sign = "at most" if goal["below"] else "at least"
         cells = (
             f"{goal['value']:.3f}",
             "" if goal["must"] is None else f"{sign} {goal['must']:.3f}",
             aim,
-            f"<span class='{kind}'>{verdict}</span>",
+            f"<span class='{kind}'>{result}</span>",
         )
         rows.append(f"<tr><td>{escape(goal['name'])}</td>{''.join(f'<td>{c}</td>' for c in cells)}</tr>")
-    head = "<tr><th>figure</th><th>measured</th><th>must hold</th><th>aim</th><th></th></tr>"
+    head = "<tr><th>figure</th><th>measured</th><th>bound</th><th>target</th><th></th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
 
 

@@ -104,16 +104,16 @@ def print_acceptance(console: Console, found: dict[str, Any]) -> None:
     for note in found["about"]["notes"]:
         console.print(f"note: {note}")
     table = Table(title="Figures to reach")
-    for column in ("figure", "value", "must hold", "aim", ""):
+    for column in ("figure", "value", "bound", "target", ""):
         table.add_column(column, justify="left" if column in ("figure", "") else "right")
     for goal in found["goals"]:
         if goal["value"] is not None:
             sign = "<=" if goal["below"] else ">="
             aim = "" if goal["aim"] is None else f"{goal['aim']:.3f}"
             must = "" if goal["must"] is None else f"{sign} {goal['must']:.3f}"
-            verdict = {True: "holds", False: "MISSES", None: ""}[goal["holds"]]
-            verdict += "; reaches the aim" if goal["reaches_aim"] else ""
-            table.add_row(goal["name"], f"{goal['value']:.3f}", must, aim, verdict)
+            result = {True: "holds", False: "MISSES", None: ""}[goal["holds"]]
+            result += "; reaches the target" if goal["reaches_aim"] else ""
+            table.add_row(goal["name"], f"{goal['value']:.3f}", must, aim, result)
     console.print(table)
     counts = summarise_acceptance(found["goals"])
     console.print(f"{counts.held} of {counts.judged} hold{counts.remark}")

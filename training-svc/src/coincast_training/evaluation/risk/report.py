@@ -48,7 +48,7 @@ def _figures(found: Found) -> Iterator[str]:
     yield "## Figures demanded"
     yield ""
     yield from _table(
-        ("figure", "value", "must hold", "aim", "verdict"),
+        ("figure", "value", "bound", "target", "result"),
         [
             (
                 e["name"],
@@ -56,7 +56,7 @@ def _figures(found: Found) -> Iterator[str]:
                 _range(e["must"]),
                 _range(e["aim"]),
                 {True: "holds", False: "**misses**", None: "not measured"}[e["holds"]]
-                + ("; aim reached" if e["reaches_aim"] else ""),
+                + ("; target reached" if e["reaches_aim"] else ""),
             )
             for e in found["figures"]
         ],

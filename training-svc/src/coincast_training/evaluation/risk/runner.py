@@ -165,7 +165,7 @@ def basket_columns(market: MarketDays, start: int) -> NDArray[np.int64]:
 
 
 def few_days_note(days: int) -> list[str]:
-    """Return what a reader of the verdicts must know where few days were judged."""
+    """Return a note for the reader if few days were evaluated."""
     if days >= ENOUGH_DAYS:
         return []
     return [
@@ -208,13 +208,13 @@ class _Progress:
 
 def _print(console: Console, found: Mapping[str, Any], out: Path) -> None:
     table = Table(title="Figures demanded of risk answers")
-    for column in ("figure", "value", "must hold", "aim", ""):
+    for column in ("figure", "value", "bound", "target", ""):
         table.add_column(column, justify="left" if column in ("figure", "") else "right")
     for entry in found["figures"]:
-        verdict = {True: "holds", False: "MISSES", None: "not measured"}[entry["holds"]]
-        verdict += "; reaches the aim" if entry["reaches_aim"] else ""
+        result = {True: "holds", False: "MISSES", None: "not measured"}[entry["holds"]]
+        result += "; reaches the target" if entry["reaches_aim"] else ""
         value = "" if entry["value"] is None else f"{entry['value']:.3g}"
-        table.add_row(entry["name"], value, as_range(entry["must"]), as_range(entry["aim"]), verdict)
+        table.add_row(entry["name"], value, as_range(entry["must"]), as_range(entry["aim"]), result)
     console.print(table)
     for note in found["about"]["notes"]:
         console.print(f"note: {note}")
@@ -223,7 +223,7 @@ def _print(console: Console, found: Mapping[str, Any], out: Path) -> None:
     reached = sum(bool(e["reaches_aim"]) for e in judged)
     left = len(found["figures"]) - len(judged)
     console.print(
-        f"{held} of {len(judged)} hold, {reached} reach the aim"
+        f"{held} of {len(judged)} hold, {reached} reach the target"
         + (f"; {left} were not measured" if left else "")
     )
     console.print(f"{out}/risk.json and risk.md in {found['about']['seconds']['all']:.0f} s")
