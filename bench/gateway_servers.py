@@ -31,7 +31,7 @@ from coincast_chassis.observability.logs import configure_logs
 from coincast_chassis.run import serve as serve_grpc
 from coincast_chassis.settings import ServiceSettings
 from coincast_gateway.app import build
-from coincast_gateway.serialization.forecasts import forecasts_document
+from coincast_gateway.serialization import forecasts_document
 from coincast_gateway.server import Server, freeze_gc, listen, uvicorn_config
 from coincast_gateway.settings import Settings
 from coincast_market_data.grpc.batch import stream_batch

@@ -20,13 +20,12 @@ from coincast_chassis.observability.tracing import Tracing
 from coincast_chassis.redis import open_redis
 from coincast_chassis.resilience.breaker import Breaker
 from coincast_gateway.asgi_types import App
-from coincast_gateway.auth.dependencies import require_json
+from coincast_gateway.auth.authenticator import require_json
 from coincast_gateway.auth.factory import access_policy, build_authenticator, request_checks
 from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.cache.last_known import LastKnownResponses
-from coincast_gateway.cache.middleware import CacheMiddleware
 from coincast_gateway.cache.redis_tier import RedisTier
-from coincast_gateway.cache.response_cache import ResponseCache
+from coincast_gateway.cache.response_cache import CacheMiddleware, ResponseCache
 from coincast_gateway.clients import forecast, market, training
 from coincast_gateway.clients.resilient import ResilientStub, is_unreachable
 from coincast_gateway.coingecko_compat.app import CompatApp

@@ -91,7 +91,8 @@ async def export_slots(request: Request) -> ExportSlots:
 
 async def experiment_bucket(request: Request) -> str:
     """Return the caller's experiment bucket; empty while no experiment runs."""
-    return services(request).experiments.bucket(request.scope)
+    experiments = services(request).experiments
+    return experiments.bucket(request.scope) if experiments.running else ""
 
 
 async def usage_of_keys(request: Request) -> UsageRecorder:

@@ -1,4 +1,4 @@
-"""Assign callers to sticky experiment buckets; without an experiment responses stay shared."""
+"""Assign callers to sticky experiment buckets while an experiment runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import zlib
 
 from coincast_chassis.errors import CoincastError
 from coincast_gateway.asgi_types import Scope
+from coincast_gateway.auth.authenticator import auth_result
 from coincast_gateway.auth.credentials import client_network
-from coincast_gateway.auth.dependencies import auth_result
 from coincast_gateway.clients.forecast import ForecastClient
 
 POLL_SECONDS = 10.0
@@ -23,9 +23,7 @@ class ExperimentAssigner:
         self.running = False
 
     def bucket(self, scope: Scope) -> str:
-        """Return the caller's bucket; empty while no experiment runs."""
-        if not self.running:
-            return ""
+        """Return the caller's bucket, the same for all of its requests."""
         caller = auth_result(scope).caller
         if caller == "anonymous":
             client = scope.get("client")

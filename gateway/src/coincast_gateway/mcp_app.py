@@ -15,7 +15,7 @@ import httpx2
 from fastapi import Request
 
 from coincast_gateway.asgi_types import App, Receive, Scope, Send
-from coincast_gateway.auth.dependencies import AUTH, requires
+from coincast_gateway.auth.authenticator import AUTH, requires
 from coincast_gateway.errors.handlers import ProblemResponse, problem_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from coincast_gateway.auth.dependencies import required_scope
+from coincast_gateway.auth.authenticator import required_scope
 from coincast_gateway.coingecko_compat.openapi import COMPONENTS, mirror_paths
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format, declared_rows
 from coincast_gateway.schemas.responses.common import ProblemDocument

@@ -83,21 +83,21 @@ class ApiKeyCache:
     """Cache of all keys by digest, as of the last refresh. A look-up is local and stores nothing."""
 
     def __init__(self) -> None:
-        self._records: dict[str, KeyRecord] = {}
+        self.records: dict[str, KeyRecord] = {}
         self.refreshed_at: float | None = None
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     def replace(self, records: list[KeyRecord], now: float) -> None:
         """Take over what the store holds now."""
-        self._records = {record.digest: record for record in records}
+        self.records = {record.digest: record for record in records}
         self.refreshed_at = now
 
     def find(self, key: str) -> KeyRecord | None:
         """Return the record of a key. Digests are compared in constant time."""
         digest = digest_of(key)
-        record = self._records.get(digest)
+        record = self.records.get(digest)
         return record if record is not None and hmac.compare_digest(record.digest, digest) else None
 
 

@@ -1,20 +1,51 @@
-"""Response cache of this process: rendered responses, oldest evicted first, bounded by their bytes."""
+"""The response cache of this process: its store, the declaration of cacheable routes, and its middleware.
+
+`@cached()` below `@router.get(...)` declares a cacheable route. `ResponseCache` stores rendered responses,
+oldest evicted first, bounded by their bytes. `CacheMiddleware` serves them, and calls the handlers of exact
+paths directly: FastAPI matches routes one after another and resolves parameters generically, which costs more
+than rendering a price. Its table is derived from the routers: of a route that is declared as `@cached()` and
+needs no more than a query model and dependencies on the request, the middleware calls the same handler with
+the same model. Every other request is passed to FastAPI.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+import inspect
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeGuard, get_type_hints
 
 from cachetools import FIFOCache
+from fastapi import FastAPI, Request, params
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.resilience.single_flight import SingleFlight
-from coincast_gateway.asgi_types import Scope, header
+from coincast_gateway.asgi_types import Receive, Scope, Send, header
+from coincast_gateway.auth.authenticator import auth_result, required_scope
 from coincast_gateway.cache.redis_tier import RedisTier
-from coincast_gateway.rendering import CachedResponse, RenderedResponse
+from coincast_gateway.errors.handlers import ProblemResponse, problem_of
+from coincast_gateway.errors.validation import parse_query, validate
+from coincast_gateway.formats.negotiation import (
+    ROWS,
+    Format,
+    answers_json,
+    declared_rows,
+    json_handler,
+    requested_format,
+    to_format,
+    with_request,
+)
+from coincast_gateway.rendering import CachedResponse, RenderedResponse, render
 
+Handler = Callable[..., Awaitable[Any]]
 Key = Hashable
+POLICY = "__cache_policy__"
 RawKey = tuple[str, bytes, bytes]
 # Measured memory of one remembered request beside its own bytes.
 RAW_KEY_BYTES = 3_200
@@ -80,13 +111,13 @@ class ResponseCache:
         """Return the fresh response of a request that was seen before, word for word."""
         try:
             request: CacheRequest = self._requests[raw]
-            cached: CachedResponse = self._responses[request.key]
+            response: CachedResponse = self._responses[request.key]
         except KeyError:
             return None
-        if cached.fresh_until <= self._clock.monotonic():
+        if response.fresh_until <= self._clock.monotonic():
             return None
         self.hits += 1
-        return request, cached
+        return request, response
 
     def known(self, raw: RawKey) -> CacheRequest | None:
         """Return the parsed form of a request that was seen before, word for word."""
@@ -99,10 +130,10 @@ class ResponseCache:
 
     async def get(self, request: CacheRequest) -> CachedResponse:
         """Return the fresh cached response, or render it; concurrent requests share one rendering."""
-        cached = self._responses.get(request.key)
-        if cached is not None and cached.fresh_until > self._clock.monotonic():
+        response = self._responses.get(request.key)
+        if response is not None and response.fresh_until > self._clock.monotonic():
             self.hits += 1
-            return cached
+            return response
         self.misses += 1
         return await self._flights.do(request.key, lambda: self._render(request))
 
@@ -147,3 +178,209 @@ class ResponseCache:
     async def aclose(self) -> None:
         """Cancel the renderings in progress."""
         await self._flights.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """How the responses of a route are cached.
+
+    Args:
+        seconds: How long a response may be served again, where the handler does not say so itself.
+        shared: Whether processes share responses through Redis.
+        vary_by: Parameters that come from dependencies and are part of the key; while one of them is not
+            empty, requests are not remembered by their raw bytes, since callers differ.
+    """
+
+    seconds: float
+    shared: bool
+    vary_by: tuple[str, ...]
+
+
+def cached(
+    *, seconds: float = 0.0, shared: bool = False, vary_by: Iterable[str] = ()
+) -> Callable[[Handler], Handler]:
+    """Declare that a handler's responses are cached.
+
+    The key is the handler and its path and query parameters; parameters that come from `Depends` are left out
+    unless `vary_by` names them. The handler returns a `RenderedResponse` that says how long it is fresh, or a
+    model or a dictionary, which then is fresh for `seconds`.
+    """
+    policy = CachePolicy(seconds, shared, tuple(vary_by))
+
+    def decorate(declared: Handler) -> Handler:
+        rows, handler = declared_rows(declared), json_handler(declared)
+        wants_request = "request" in inspect.signature(handler).parameters
+        name = f"{handler.__module__}.{handler.__qualname__}"
+        key_names: list[str] | None = None
+
+        @wraps(handler)
+        async def answer(*, request: Request, **values: Any) -> CachedResponse:
+            nonlocal key_names
+            if key_names is None:
+                key_names = _key_parameters(handler, policy)
+            cache: ResponseCache = request.app.state.cache
+            raw = raw_key(request.scope)
+            route = request.scope.get("route")
+            as_format = requested_format(raw[2], rows, values) if answers_json(route) else Format.JSON
+            given = {**values, "request": request} if wants_request else values
+
+            async def make() -> RenderedResponse:
+                rendered = render(await handler(**given), fresh_seconds=policy.seconds)
+                return to_format(rendered, rows, as_format)
+
+            # A text, since hashing and comparing models costs more than all else on a hit.
+            key = "|".join([name, as_format, *[_as_text(values[each]) for each in key_names]])
+            entry = CacheRequest(
+                key,
+                make,
+                public=route is not None and required_scope(route) == "none",
+                shared_name=key if policy.shared and cache.shares else "",
+                route=route,
+            )
+            if not any(values[each] for each in policy.vary_by):
+                cache.remember(raw, entry)
+            return await cache.get(entry)
+
+        setattr(answer, POLICY, policy)
+        setattr(answer, ROWS, rows)
+        answer.__signature__ = with_request(handler)  # type: ignore[attr-defined]  # read by inspect
+        return answer
+
+    return decorate
+
+
+def cache_policy(handler: Any) -> CachePolicy | None:
+    """Return the policy that a handler was declared with; None where it is not cached."""
+    return getattr(handler, POLICY, None)
+
+
+def _key_parameters(handler: Handler, policy: CachePolicy) -> list[str]:
+    hints = get_type_hints(handler, include_extras=True)
+    return [
+        name
+        for name in inspect.signature(handler).parameters
+        if name in policy.vary_by or not (name == "request" or _is_dependency(hints.get(name)))
+    ]
+
+
+def _is_dependency(hint: Any) -> bool:
+    return any(isinstance(each, params.Depends) for each in getattr(hint, "__metadata__", ()))
+
+
+def _as_text(value: Any) -> str:
+    return value.model_dump_json() if isinstance(value, BaseModel) else repr(value)
+
+
+@dataclass(frozen=True, slots=True)
+class ExactRoute:
+    """A cacheable route without path parameters, ready to be called."""
+
+    route: APIRoute
+    handler: Callable[..., Awaitable[Response]]
+    query_name: str
+    query_model: type[BaseModel] | None
+    # (parameter of the handler or "", parameter that takes the request or "", dependency)
+    dependencies: tuple[tuple[str, str, Callable[..., Awaitable[Any]]], ...]
+
+    async def call(self, request: Request) -> Response:
+        """Return the response of the handler, as FastAPI would call it."""
+        values: dict[str, Any] = {}
+        for name, request_name, dependency in self.dependencies:
+            value = await (dependency(**{request_name: request}) if request_name else dependency())
+            if name:
+                values[name] = value
+        if self.query_model is not None:
+            given = parse_query(request.scope["query_string"])
+            values[self.query_name] = validate(self.route, self.query_model, given)
+        return await self.handler(request=request, **values)
+
+
+def exact_route(route: BaseRoute) -> ExactRoute | None:
+    """Return the direct call of a route, or None where only FastAPI can call it."""
+    if not isinstance(route, APIRoute) or cache_policy(route.endpoint) is None or "{" in route.path:
+        return None
+    dependant = route.dependant
+    others = (dependant.header_params, dependant.cookie_params, dependant.body_params, dependant.path_params)
+    if any(others) or len(dependant.query_params) > 1 or not all(map(_is_simple, dependant.dependencies)):
+        return None
+    name, model = "", None
+    if dependant.query_params:
+        name, model = dependant.query_params[0].name, dependant.query_params[0].field_info.annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return None
+        if model.model_config.get("extra") != "forbid":
+            return None
+    dependencies = tuple(
+        (each.name or "", each.request_param_name or "", each.call) for each in dependant.dependencies
+    )
+    return ExactRoute(route, route.endpoint, name, model, dependencies)  # type: ignore[arg-type]  # checked above
+
+
+def _is_simple(dependant: Dependant) -> bool:
+    """Return whether a dependency takes the request alone, and is awaited."""
+    parameters = (
+        dependant.path_params,
+        dependant.query_params,
+        dependant.header_params,
+        dependant.cookie_params,
+        dependant.body_params,
+        dependant.dependencies,
+    )
+    return not any(parameters) and any(
+        map(inspect.iscoroutinefunction, (dependant.call, type(dependant.call).__call__))
+    )
+
+
+def _may_have(known: CacheRequest | None, scope: Scope) -> TypeGuard[CacheRequest]:
+    """Return whether a remembered request of an API route may be answered to this caller."""
+    if known is None or not isinstance(known.route, APIRoute):
+        return False
+    return known.public or "read" in auth_result(scope).scopes
+
+
+class CacheMiddleware:
+    """Pure ASGI around the FastAPI application."""
+
+    def __init__(self, app: FastAPI, cache: ResponseCache, routes: Iterable[BaseRoute]) -> None:
+        self._app = app
+        self._cache = cache
+        found = [each for each in map(exact_route, routes) if each is not None]
+        self._exact = {each.route.path: each for each in found}
+
+    @property
+    def exact_paths(self) -> frozenset[str]:
+        """Return the paths whose handlers are called directly."""
+        return frozenset(self._exact)
+
+    def ready(self, scope: Scope) -> CachedResponse | None:
+        """Return the fresh response of a request that was seen before, if this caller may have it."""
+        found = self._cache.lookup_raw(raw_key(scope))
+        if found is None:
+            return None
+        request, response = found
+        if not (request.public or "read" in auth_result(scope).scopes):
+            return None
+        scope["route"] = request.route
+        return response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a cacheable request, or hand it to FastAPI."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        known = self._cache.known(raw_key(scope))
+        exact = self._exact.get(scope["path"])
+        response: Response
+        try:
+            if _may_have(known, scope):
+                scope["route"] = known.route
+                response = await self._cache.get(known)
+            elif exact is not None:
+                scope["route"], scope["app"] = exact.route, self._app
+                response = await exact.call(Request(scope, receive))
+            else:
+                await self._app(scope, receive, send)
+                return
+        except Exception as error:
+            response = ProblemResponse(problem_of(error))
+        await response(scope, receive, send)

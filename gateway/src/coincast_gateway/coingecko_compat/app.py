@@ -7,7 +7,7 @@ import orjson
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.asgi_types import Receive, Scope, Send
-from coincast_gateway.auth.dependencies import auth_result
+from coincast_gateway.auth.authenticator import auth_result
 from coincast_gateway.cache.response_cache import CacheRequest, ResponseCache, raw_key
 from coincast_gateway.clients.market import MarketClient
 from coincast_gateway.coingecko_compat.errors import CompatError, compat_error, passed_on
@@ -21,7 +21,7 @@ from coincast_gateway.coingecko_compat.routes import (
     query_of,
 )
 from coincast_gateway.rendering import CachedResponse, RenderedResponse
-from coincast_gateway.serialization.proto import enum_name, iso, unix_seconds
+from coincast_gateway.serialization import enum_name, iso, unix_seconds
 
 log = get_logger("coincast.gateway")
 PING = RenderedResponse(

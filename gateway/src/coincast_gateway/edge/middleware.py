@@ -29,13 +29,15 @@ from coincast_gateway.asgi_types import (
     Send,
     header,
 )
-from coincast_gateway.auth.authenticator import Authenticator, AuthResult
-from coincast_gateway.auth.dependencies import AUTH
+from coincast_gateway.auth.authenticator import AUTH, Authenticator, AuthResult
 from coincast_gateway.auth.usage import UsageRecorder
-from coincast_gateway.cache.middleware import CacheMiddleware
-from coincast_gateway.edge.rejections import send_rejection
+from coincast_gateway.cache.response_cache import CacheMiddleware
+from coincast_gateway.coingecko_compat.app import send_compat_error
+from coincast_gateway.coingecko_compat.errors import CompatError
+from coincast_gateway.coingecko_compat.routes import PREFIX
 from coincast_gateway.edge.request_checks import RequestChecks
 from coincast_gateway.edge.request_metrics import RequestMetrics
+from coincast_gateway.errors.handlers import ProblemResponse
 from coincast_gateway.errors.problems import (
     EXHAUSTED,
     OVERLOADED,
@@ -284,3 +286,14 @@ def head_channels(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, 
 def _trace_id(scope: Scope) -> str:
     given = context.parse_traceparent(header(scope, b"traceparent").decode("latin-1"))
     return given or context.new_trace_id()
+
+
+async def send_rejection(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a problem, or below /api/v3 an error as CoinGecko would send it."""
+    if not scope["path"].startswith(PREFIX):
+        await ProblemResponse(problem)(scope, receive, send)
+        return
+    error = CompatError(
+        problem.kind.status, "status", problem.detail, retry_after=problem.retry_after_seconds
+    )
+    await send_compat_error(error, send)

@@ -3,7 +3,7 @@
 An open gateway on loopback trusts everyone who can reach it. A web page in the same person's browser can: by
 a form or a script of a foreign site, or by a name that is made to resolve to 127.0.0.1 (DNS rebinding). So
 without an API key the Host must be a name of this machine, and requests that change something must not
-come from another site; `require_json` of auth/dependencies.py wants them to be JSON.
+come from another site; `require_json` of auth/authenticator.py wants them to be JSON.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from coincast_chassis.errors import KINDS, CoincastError, InvalidInput
 from coincast_gateway.errors.problems import NOT_FOUND, Problem, problem_from_error
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.rendering import RenderedResponse
-from coincast_gateway.serialization.proto import unix_seconds
+from coincast_gateway.serialization import unix_seconds
 
 # A retry of an item with one of these errors fails again.
 _LASTING = frozenset({"not_found", "invalid_input"})

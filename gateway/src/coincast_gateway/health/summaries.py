@@ -10,7 +10,7 @@ from coincast.forecast.v1 import forecast_pb2
 from coincast.market.v1 import market_pb2
 from coincast.training.v1 import training_pb2
 from coincast_gateway.health.component import Component, assess
-from coincast_gateway.serialization.proto import to_dict, unix_seconds
+from coincast_gateway.serialization import to_dict, unix_seconds
 
 LEDGER_LAG_SECONDS = 300
 MODEL_AGE_DAYS = 45

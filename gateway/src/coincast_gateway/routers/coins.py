@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Path, Query
 
-from coincast_gateway.auth.dependencies import READ
-from coincast_gateway.cache.declaration import cached
+from coincast_gateway.auth.authenticator import READ
+from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Config, Market
 from coincast_gateway.errors.partial_results import as_of, render_cacheable
 from coincast_gateway.errors.problems import NOT_FOUND, service_responses
@@ -19,7 +19,7 @@ from coincast_gateway.rendering import RenderedResponse, encode_json
 from coincast_gateway.schemas.fields import CoinId
 from coincast_gateway.schemas.requests.market import CoinsQuery, HistoryQuery, OhlcQuery, QualityQuery
 from coincast_gateway.schemas.responses.market import Coins, History, Ohlc, Quality
-from coincast_gateway.serialization.proto import iso, provenance_fields
+from coincast_gateway.serialization import iso, provenance_fields
 
 router = APIRouter(tags=["market"], dependencies=[READ])
 

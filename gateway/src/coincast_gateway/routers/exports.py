@@ -17,7 +17,7 @@ from coincast.market.v1 import market_pb2 as market_pb
 from coincast.training.v1 import training_pb2 as training_pb
 from coincast_chassis.errors import Unavailable
 from coincast_gateway.asgi_types import header
-from coincast_gateway.auth.dependencies import READ
+from coincast_gateway.auth.authenticator import READ
 from coincast_gateway.clients.market import MarketClient
 from coincast_gateway.clients.training import TrainingClient
 from coincast_gateway.dependencies import Exports, Market, Training
@@ -28,8 +28,7 @@ from coincast_gateway.formats.negotiation import MEDIA_TYPES, TABLES, Format, ch
 from coincast_gateway.routers.coins import days_since, iso_of
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.requests.exports import HistoriesExportQuery, LedgerExportQuery
-from coincast_gateway.serialization.forecasts import item_error
-from coincast_gateway.serialization.proto import enum_name, iso
+from coincast_gateway.serialization import enum_name, iso, item_error
 
 router = APIRouter(tags=["export"], dependencies=[READ])
 TABLE_CONTENT: dict[int | str, dict[str, Any]] = {

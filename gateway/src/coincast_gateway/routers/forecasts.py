@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.training.v1 import training_pb2 as training_pb
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
-from coincast_gateway.auth.dependencies import READ
-from coincast_gateway.cache.declaration import cached
+from coincast_gateway.auth.authenticator import READ
 from coincast_gateway.cache.last_known import LastKnownResponses
+from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.clients.past_forecasts import past_forecasts
 from coincast_gateway.dependencies import Bucket, Config, Forecasts, LastForecasts, Training
 from coincast_gateway.errors.partial_results import (
@@ -30,8 +30,7 @@ from coincast_gateway.schemas.from_proto import response_model_for
 from coincast_gateway.schemas.requests.forecasts import ExplainQuery, ForecastsQuery, LedgerQuery
 from coincast_gateway.schemas.requests.training import AccuracyQuery
 from coincast_gateway.schemas.responses import forecasts as schemas
-from coincast_gateway.serialization.forecasts import forecasts_document, oldest_as_of
-from coincast_gateway.serialization.proto import to_dict
+from coincast_gateway.serialization import forecasts_document, oldest_as_of, to_dict
 
 router = APIRouter(tags=["forecasts"], dependencies=[READ])
 

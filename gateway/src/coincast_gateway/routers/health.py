@@ -9,14 +9,14 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
-from coincast_gateway.auth.dependencies import READ
-from coincast_gateway.cache.declaration import cached
+from coincast_gateway.auth.authenticator import READ
+from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Health
 from coincast_gateway.errors.problems import ALWAYS, STARTING, problem_responses
 from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.schemas.requests.health import ComponentName, TrendsQuery
 from coincast_gateway.schemas.responses import health as schemas
-from coincast_gateway.serialization.proto import iso_seconds
+from coincast_gateway.serialization import iso_seconds
 
 router = APIRouter(tags=["health"], responses=problem_responses(*ALWAYS))
 

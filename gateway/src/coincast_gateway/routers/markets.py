@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from coincast_gateway.auth.dependencies import READ
-from coincast_gateway.cache.declaration import cached
+from coincast_gateway.auth.authenticator import READ
+from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Config, Market
 from coincast_gateway.errors.partial_results import (
     as_of,

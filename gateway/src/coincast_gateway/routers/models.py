@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query
 from google.protobuf.message import Message
 
 from coincast.training.v1 import training_pb2 as pb
-from coincast_gateway.auth.dependencies import ADMIN, READ, Caller
+from coincast_gateway.auth.authenticator import ADMIN, READ, Caller
 from coincast_gateway.clients.training import TrainingClient
 from coincast_gateway.dependencies import Training
 from coincast_gateway.errors.problems import (
@@ -36,7 +36,7 @@ from coincast_gateway.schemas.requests.training import (
     RollbackBody,
     VersionsQuery,
 )
-from coincast_gateway.serialization.proto import to_dict
+from coincast_gateway.serialization import to_dict
 
 router = APIRouter(tags=["models"])
 MOVING = service_responses(NOT_FOUND, NOT_READY, CONFLICT, UNSUPPORTED)

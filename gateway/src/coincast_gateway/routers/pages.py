@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, Response
 
 from coincast_chassis.errors import NotFound
-from coincast_gateway.cache.declaration import cached
+from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import StaticFiles
 from coincast_gateway.errors.problems import ALWAYS, KINDS, NOT_FOUND, problem_responses
 from coincast_gateway.rendering import RenderedResponse, render_json

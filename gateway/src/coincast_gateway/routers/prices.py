@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from coincast.market.v1 import market_pb2 as pb
-from coincast_gateway.auth.dependencies import READ
-from coincast_gateway.cache.declaration import cached
+from coincast_gateway.auth.authenticator import READ
+from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Config, Market, Streams
 from coincast_gateway.errors.partial_results import (
     as_of,
@@ -27,8 +27,7 @@ from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.requests.market import PricesQuery
 from coincast_gateway.schemas.responses.market import Prices
-from coincast_gateway.serialization.forecasts import item_error
-from coincast_gateway.serialization.proto import provenance_fields, to_dict
+from coincast_gateway.serialization import item_error, provenance_fields, to_dict
 
 router = APIRouter(tags=["market"], dependencies=[READ])
 

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Body, Query
 
 from coincast.common.v1.common_pb2 import ItemError
 from coincast.forecast.v1 import forecast_pb2 as pb
-from coincast_gateway.auth.dependencies import READ
-from coincast_gateway.cache.declaration import cached
+from coincast_gateway.auth.authenticator import READ
+from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Config, Forecasts
 from coincast_gateway.errors.partial_results import malformed, refuse_if_all_failed, render_cacheable
 from coincast_gateway.errors.problems import (
@@ -28,8 +28,7 @@ from coincast_gateway.rendering import RenderedResponse, encode_json
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.requests.risk import MAX_VALUES, PortfolioBody, ScenariosQuery, TouchQuery
 from coincast_gateway.schemas.responses import risk as schemas
-from coincast_gateway.serialization.forecasts import item_error
-from coincast_gateway.serialization.proto import to_dict, unix_seconds
+from coincast_gateway.serialization import item_error, to_dict, unix_seconds
 
 router = APIRouter(tags=["risk"], dependencies=[READ])
 RESPONSES = service_responses(NOT_FOUND, NOT_READY, STARTING)

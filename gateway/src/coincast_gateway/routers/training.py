@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast_chassis.errors import InvalidInput
-from coincast_gateway.auth.dependencies import READ, TRAIN, Caller
+from coincast_gateway.auth.authenticator import READ, TRAIN, Caller
 from coincast_gateway.clients.training import TrainingClient
 from coincast_gateway.dependencies import Streams, Training
 from coincast_gateway.errors.problems import (
@@ -30,7 +30,7 @@ from coincast_gateway.formats.sse import Events, json_event
 from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.schemas.from_proto import response_model_for
 from coincast_gateway.schemas.requests.training import JobBody, JobId, JobsQuery, LogsQuery
-from coincast_gateway.serialization.proto import to_dict
+from coincast_gateway.serialization import to_dict
 
 router = APIRouter(tags=["training"])
 ONE_JOB = service_responses(NOT_FOUND)

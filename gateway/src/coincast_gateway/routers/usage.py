@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
-from coincast_gateway.auth.dependencies import READ, auth_result
+from coincast_gateway.auth.authenticator import READ, auth_result
 from coincast_gateway.auth.usage import KEPT_DAYS
 from coincast_gateway.dependencies import UsageOfKeys
 from coincast_gateway.errors.problems import ALWAYS, problem_responses

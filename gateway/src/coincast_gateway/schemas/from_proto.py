@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from pydantic import BaseModel, create_model
 
 from coincast_gateway.schemas.responses.common import ResponseModel
-from coincast_gateway.serialization.proto import ID_LISTS, enum_names
+from coincast_gateway.serialization import ID_LISTS, enum_names
 
 _STAMP = "google.protobuf.Timestamp"
 _SCALARS: dict[int, Any] = {
@@ -23,7 +23,7 @@ _SCALARS: dict[int, Any] = {
 
 
 def response_model_for(message: type[Message]) -> type[BaseModel]:
-    """Return the response model of what `serialization.proto` makes of a message."""
+    """Return the response model of what `serialization.to_dict` makes of a message."""
     return _shape(message.DESCRIPTOR)
 
 

@@ -15,11 +15,9 @@ from pydantic import Field
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import NotFound, Unavailable
 from coincast_gateway.app import build_api
-from coincast_gateway.auth.dependencies import ADMIN, READ
-from coincast_gateway.cache.declaration import cached
+from coincast_gateway.auth.authenticator import ADMIN, READ
 from coincast_gateway.cache.last_known import LastKnownResponses
-from coincast_gateway.cache.middleware import CacheMiddleware
-from coincast_gateway.cache.response_cache import ResponseCache
+from coincast_gateway.cache.response_cache import CacheMiddleware, ResponseCache, cached
 from coincast_gateway.dependencies import Config, Services
 from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.experiments import ExperimentAssigner

@@ -11,7 +11,7 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast_gateway.formats.csv import forecast_rows
 from coincast_gateway.schemas.requests.forecasts import ForecastsQuery
 from coincast_gateway.schemas.responses.forecasts import Forecast
-from coincast_gateway.serialization.forecasts import forecast
+from coincast_gateway.serialization import forecast
 
 
 def hourly_forecast() -> pb.Forecast:

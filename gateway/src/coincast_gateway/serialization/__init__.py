@@ -1,1 +1,0 @@
-"""Conversion of protobuf messages to dictionaries that are encoded as JSON."""
