@@ -19,7 +19,8 @@ class History:
 
     `partial_reason` is set where the source has more days than it could deliver for now;
     `retry_after_seconds` then says when a further request may give more. `doubt_reason` is set while the
-    source doubts the newest days.
+    source doubts the newest days. `from_sparkline` marks a last week of closes whose hours are assumed: it
+    serves the market features alone.
     """
 
     candles: Candles
@@ -27,6 +28,7 @@ class History:
     partial_reason: str = ""
     retry_after_seconds: float | None = None
     doubt_reason: str = ""
+    from_sparkline: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -46,9 +48,11 @@ class HistorySource(Protocol):
     """Source of daily candles of closed days; market-data-svc in production."""
 
     async def fetch(
-        self, ids: Sequence[str], vs_currency: str, days: int
+        self, ids: Sequence[str], vs_currency: str, days: int, *, sparkline_ids: Sequence[str] = ()
     ) -> Mapping[str, History | CoincastError]:
         """Return each coin's history or error.
+
+        Of `sparkline_ids` a last week suffices while no more is there.
 
         Raises:
             CoincastError: The source gave nothing for any coin.

@@ -48,10 +48,10 @@ class PredictedCoins:
 
 @dataclass(frozen=True, slots=True)
 class _Histories:
-    """Histories or errors by coin; `missing_references` names reference coins that are not whole for now."""
+    """Histories or errors by coin; `market_gaps` says in clauses what the market features lack for now."""
 
     coins: Mapping[str, History | CoincastError]
-    missing_references: tuple[str, ...]
+    market_gaps: tuple[str, ...]
     is_whole: bool
 
 
@@ -89,7 +89,7 @@ class ForecastService:
             found = await self._find_histories(missing, query.vs_currency)
             errors = {coin: e for coin in missing if isinstance(e := found.coins[coin], CoincastError)}
             histories = {coin: h for coin in missing if isinstance(h := found.coins[coin], History)}
-            made = await self._make(query, generation, histories, found.missing_references, errors)
+            made = await self._make(query, generation, histories, found.market_gaps, errors)
             for coin, one in made.items():
                 served[coin] = one
                 if found.is_whole and _is_complete(query, one.forecast):
@@ -119,13 +119,13 @@ class ForecastService:
         query: ForecastQuery,
         generation: CacheGeneration,
         histories: Mapping[str, History],
-        missing_references: tuple[str, ...],
+        market_gaps: tuple[str, ...],
         errors: dict[str, CoincastError],
     ) -> dict[str, ServedForecast]:
         """Return forecasts of coins that are not cached; `errors` gains those that cannot be served."""
         snapshot = generation.snapshot
         predictions = await self._predict(query, generation, histories, errors)
-        reasons = degraded_reasons(predictions, histories, missing_references)
+        reasons = degraded_reasons(predictions, histories, market_gaps)
         explanations = await self._explain(query, predictions.values())
         forecasts = self._with.renderer.render(predictions, reasons, explanations, query.options)
         logged = await self._with.recorder.record(list(predictions.values()), query.days)
@@ -149,8 +149,12 @@ class ForecastService:
         return PredictedCoins(
             predictions={coin: predictions[coin] for coin in query.ids if coin in predictions},
             histories=histories,
-            references={coin: h for coin in REFERENCE_COINS if isinstance(h := found.coins[coin], History)},
-            reasons=degraded_reasons(predictions, histories, found.missing_references),
+            references={
+                coin: h
+                for coin in REFERENCE_COINS
+                if isinstance(h := found.coins[coin], History) and not h.from_sparkline
+            },
+            reasons=degraded_reasons(predictions, histories, found.market_gaps),
             errors=errors,
             snapshot=generation.snapshot,
         )
@@ -173,11 +177,11 @@ class ForecastService:
 
     async def _find_histories(self, ids: Sequence[str], vs_currency: str) -> _Histories:
         """Return the coins' histories, and use the reference coins' for the market features."""
-        found = await self._with.histories.get(dict.fromkeys((*ids, *REFERENCE_COINS)), vs_currency)
+        found = await self._with.histories.get(ids, vs_currency, references=REFERENCE_COINS)
         panel = {coin: h.candles for coin in REFERENCE_COINS if isinstance(h := found[coin], History)}
         await self._with.features.set_reference(vs_currency, panel)
-        missing = tuple(coin for coin in REFERENCE_COINS if _is_missing(found[coin]))
-        return _Histories(found, missing, is_whole=len(panel) == len(REFERENCE_COINS) and not missing)
+        gaps = _market_gaps({coin: found[coin] for coin in REFERENCE_COINS})
+        return _Histories(found, gaps, is_whole=len(panel) == len(REFERENCE_COINS) and not gaps)
 
     def _attempts(
         self,
@@ -206,6 +210,8 @@ class ForecastService:
             Unavailable: The history is too short for the model, and incomplete for now.
         """
         snapshot, candles, failures = generation.snapshot, history.candles, list[StepFailure]()
+        if history.from_sparkline:
+            raise partial_error(candles.coin_id, history.partial_reason, history.retry_after_seconds)
         model = query.model
         if model == AUTO:
             model = selection.select_model(
@@ -275,9 +281,7 @@ def check_history(snapshot: Snapshot, model: str, coin_id: str, history_days: in
         )
 
 
-def data_reasons(
-    history: History, prediction: Prediction, missing_references: Sequence[str]
-) -> tuple[str, ...]:
+def data_reasons(history: History, prediction: Prediction, market_gaps: Sequence[str]) -> tuple[str, ...]:
     """Return a clause for each way in which the data of a forecast is not whole; empty where it is.
 
     A cause that makes a history stale, partial and doubtful at once is named in one clause alone.
@@ -295,16 +299,15 @@ def data_reasons(
     if history.doubt_reason:
         reasons.append(f"the history of {coin} is in doubt: {history.doubt_reason}")
     uses_market = prediction.version is not None and prediction.version.predictor.model.spec.names
-    if missing_references and uses_market:
-        names = ", ".join(missing_references)
-        reasons.append(f"the market features lack the histories of {names}, which are not here yet")
+    if uses_market:
+        reasons += market_gaps
     return tuple(reasons)
 
 
 def degraded_reasons(
     predictions: Mapping[str, Prediction],
     histories: Mapping[str, History],
-    missing_references: Sequence[str],
+    market_gaps: Sequence[str],
 ) -> dict[str, str]:
     """Return why each coin's forecast is degraded, one reason after the other; empty where it is not."""
     return {
@@ -312,7 +315,7 @@ def degraded_reasons(
             part.removesuffix(".")
             for part in (
                 explain(prediction.failures, prediction.server_name),
-                *data_reasons(histories[coin], prediction, missing_references),
+                *data_reasons(histories[coin], prediction, market_gaps),
             )
             if part
         )
@@ -327,11 +330,27 @@ def _serving_version(snapshot: Snapshot, model: str) -> LiveVersion:
     return version
 
 
-def _is_missing(reference: History | CoincastError) -> bool:
-    """Whether a reference coin's history is expected to become whole; a source may lack the coin for good."""
-    if isinstance(reference, History):
-        return bool(reference.partial_reason)
-    return not isinstance(reference, NotFound)
+def _market_gaps(references: Mapping[str, History | CoincastError]) -> tuple[str, ...]:
+    """Return a clause for each way in which the market features are not whole for now.
+
+    A source may lack a coin for good; that is no gap.
+    """
+    weeks, missing = [], []
+    for coin, found in references.items():
+        if isinstance(found, History) and found.from_sparkline:
+            weeks.append(coin)
+        elif bool(found.partial_reason) if isinstance(found, History) else not isinstance(found, NotFound):
+            missing.append(coin)
+    gaps = []
+    if missing:
+        names = ", ".join(missing)
+        gaps.append(f"the market features lack the histories of {names}, which are not here yet")
+    if weeks:
+        names = ", ".join(weeks)
+        gaps.append(
+            f"the market features know only the last week of {names}, whose histories are not here yet"
+        )
+    return tuple(gaps)
 
 
 def _is_complete(query: ForecastQuery, forecast: CoinForecast) -> bool:

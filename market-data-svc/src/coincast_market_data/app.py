@@ -30,6 +30,7 @@ from coincast_market_data.history.chart_client import ChartClient, chart_kind
 from coincast_market_data.history.gap_filler import GapFiller
 from coincast_market_data.history.series_validation import SeriesValidator
 from coincast_market_data.history.service import HistoryService
+from coincast_market_data.history.sparkline import WeeklySparklines
 from coincast_market_data.infrastructure import Infrastructure, open_infrastructure
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.jobs.maintenance import MaintenanceJobs
@@ -108,6 +109,8 @@ def build_services(
     )
     hours = HourlyArchive(archive, retention_days=settings.hourly_retention_days)
     filler = make_gap_filler(infrastructure, archive, hours, quality, stack, spot=plausibility)
+    sparklines = WeeklySparklines(infrastructure.upstream, infrastructure.clock, plausibility)
+    stack.push_async_callback(sparklines.aclose)
     backfill = BackfillJob(
         filler,
         infrastructure.data_clock,
@@ -121,7 +124,7 @@ def build_services(
         ready=EncodedPriceCache(infrastructure.clock, settings.ready_reply_seconds),
         markets=make_markets(infrastructure, catalogue, quality, plausibility, stack),
         catalogue=catalogue,
-        history=make_history(infrastructure, archive, filler, catalogue, hours=hours),
+        history=make_history(infrastructure, archive, filler, catalogue, hours=hours, sparklines=sparklines),
         candles=EncodedCandleCache(),
         documents=make_documents(
             infrastructure,
@@ -279,6 +282,7 @@ def make_history(
     catalogue: Catalogue,
     *,
     hours: HourlyArchive,
+    sparklines: WeeklySparklines,
 ) -> HistoryService:
     """Build the service of daily and hourly candles."""
     return HistoryService(
@@ -288,6 +292,7 @@ def make_history(
         sandbox=infrastructure.sandbox,
         monotonic=infrastructure.clock,
         hours=hours,
+        sparklines=sparklines,
         seconds_to_turn=infrastructure.limiter.seconds_to_turn,
         suggest=catalogue.suggest,
         unknown=catalogue.surely_unknown,

@@ -183,6 +183,8 @@ class History:
     retry_after_seconds: float | None = None
     quality_notes: Sequence[str] = ()
     in_doubt: bool = False
+    # Whether the candles are those of a sparkline, whose hours are assumed.
+    from_sparkline: bool = False
     # None in a history of days.
     hours: Sequence[HourlyCandle] | None = None
 

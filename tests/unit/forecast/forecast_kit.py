@@ -114,7 +114,7 @@ class FakeSource:
         self.down = False
 
     async def fetch(
-        self, ids: Sequence[str], vs_currency: str, days: int
+        self, ids: Sequence[str], vs_currency: str, days: int, *, sparkline_ids: Sequence[str] = ()
     ) -> dict[str, History | CoincastError]:
         self.fetched.append(tuple(ids))
         if self.down:

@@ -26,7 +26,7 @@ ENTRY_BYTES = 4096
 class _Entry:
     candles: Candles
     reference: Reference
-    covered: frozenset[str]
+    covered: frozenset[tuple[str, str]]
     prepared: ModelInput
 
 
@@ -37,9 +37,14 @@ class Reference:
     panel: Mapping[str, Candles]
     market: Market
 
-    def covers(self, candles: Candles) -> frozenset[str]:
-        """Return the reference coins that have a coin's last day."""
-        return frozenset(coin for coin, c in self.panel.items() if c.dates[-1] >= candles.dates[-1])
+    def covers(self, candles: Candles) -> frozenset[tuple[str, str]]:
+        """Return the reference coins that have a coin's last day, each with its first one.
+
+        A week that stood in for a whole history begins later than it.
+        """
+        return frozenset(
+            (coin, str(c.dates[0])) for coin, c in self.panel.items() if c.dates[-1] >= candles.dates[-1]
+        )
 
 
 class FeatureCache:

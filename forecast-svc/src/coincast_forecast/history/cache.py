@@ -9,7 +9,7 @@ for now is never taken for the day's: it expires after a few seconds and is fetc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -78,24 +78,33 @@ class HistoryCache:
         self._flights: dict[Key, asyncio.Task[Fetched]] = {}
         self._day_flights: dict[str, asyncio.Task[None]] = {}
         self._hits = self._misses = 0
+        # Whether a history was cached since the start; the week of a sparkline is none to forecast from.
+        self._has_histories = False
         self._first_error = "no history has been requested from market-data yet"
         self.source_up = False
 
     @property
     def missing_reason(self) -> str:
         """Return why no history is cached; empty where one is."""
-        return "" if len(self._entries) else self._first_error
+        return "" if self._has_histories else self._first_error
 
-    async def get(self, ids: Iterable[str], vs_currency: str) -> dict[str, History | CoincastError]:
-        """Return each coin's history, marked stale where it is, or the error of its fetch."""
-        ids = list(ids)
+    async def get(
+        self, ids: Iterable[str], vs_currency: str, *, references: Collection[str] = ()
+    ) -> dict[str, History | CoincastError]:
+        """Return each coin's history, marked stale where it is, or the error of its fetch.
+
+        Of `references`, coins of which the last week suffices while no more is there, that week may come.
+        """
+        wanted = set(ids := list(ids))
+        weekly = [coin for coin in references if coin not in wanted]
+        ids = [*ids, *weekly]
         answer: dict[str, History | CoincastError] = {}
         missing: list[str] = []
         if vs_currency not in self._days and CLOCK_COIN not in ids:
             await self._first_day(vs_currency)
         for coin in ids:
             found = self._peek(coin, vs_currency)
-            if found is None:
+            if found is None or (coin not in weekly and _is_week(found)):
                 missing.append(coin)
             else:
                 answer[coin] = found
@@ -103,13 +112,13 @@ class HistoryCache:
         self._misses += len(missing)
         if missing:
             metrics.HISTORY.labels("miss").inc(len(missing))
-            answer.update(await self._fetch_all(missing, vs_currency))
+            answer.update(await self._fetch_all(missing, vs_currency, weekly))
         return answer
 
     def peek(self, coin: str, vs_currency: str) -> History | None:
         """Return a coin's history where it is cached and current, without fetching."""
         found = self._peek(coin, vs_currency) if vs_currency in self._days else None
-        return found if isinstance(found, History) else None
+        return found if isinstance(found, History) and not found.from_sparkline else None
 
     def count_hits(self, coins: int) -> None:
         """Count coins that were answered from `peek`."""
@@ -134,7 +143,7 @@ class HistoryCache:
         A source that answers but knows none of these coins is taken to have other coins.
         """
         for coin in REFERENCE_COINS:
-            if len(self._entries):
+            if self._has_histories:
                 return
             found = (await self._fetch_all([coin], "usd"))[coin]
             known = not isinstance(found, NotFound)
@@ -177,35 +186,47 @@ class HistoryCache:
         stale = replace(before, source=_cached_source(before.source, stale=True), stale=True, reason=reason)
         return replace(entry.history, provenance=stale)
 
-    async def _fetch_all(self, missing: list[str], vs_currency: str) -> Fetched:
+    async def _fetch_all(self, missing: list[str], vs_currency: str, weekly: Collection[str] = ()) -> Fetched:
         fresh = [coin for coin in missing if (coin, vs_currency) not in self._flights]
         if fresh:
-            task = asyncio.create_task(self._fetch(fresh, vs_currency), context=context.detached())
+            task = asyncio.create_task(self._fetch(fresh, vs_currency, weekly), context=context.detached())
             for coin in fresh:
                 self._flights[coin, vs_currency] = task
         flights = {coin: self._flights[coin, vs_currency] for coin in missing}
         left = context.remaining_seconds()
         limit = self._timeout_seconds if left is None else min(self._timeout_seconds, max(0.0, left / 2))
         await asyncio.wait(set(flights.values()), timeout=limit)
-        return {coin: self._result_of(coin, vs_currency, task) for coin, task in flights.items()}
+        return {
+            coin: self._result_of(coin, vs_currency, task, week_suffices=coin in weekly)
+            for coin, task in flights.items()
+        }
 
-    def _result_of(self, coin: str, vs_currency: str, task: asyncio.Task[Fetched]) -> History | CoincastError:
+    def _result_of(
+        self, coin: str, vs_currency: str, task: asyncio.Task[Fetched], *, week_suffices: bool
+    ) -> History | CoincastError:
         """Return what a fetch gave, or the cached history marked stale where it gave an error."""
         result = task.result()[coin] if task.done() else _timeout()
         entry = self._entries.get((coin, vs_currency))
         if isinstance(result, NotFound) or entry is None:
+            return result
+        if entry.history.from_sparkline and not week_suffices:
             return result
         if isinstance(result, CoincastError):
             entry.check_after = self._clock.monotonic() + RETRY_AFTER_FAILURE_SECONDS
             entry.stale_reason = f"the history of {coin} could not be brought up to date: {result.message}"
         return self._mark_stale(entry, vs_currency)
 
-    async def _fetch(self, coins: list[str], vs_currency: str) -> Fetched:
+    async def _fetch(self, coins: list[str], vs_currency: str, weekly: Collection[str]) -> Fetched:
         """Fetch and cache histories. Never raises: an error of the whole fetch becomes each coin's error."""
         found: dict[str, History | CoincastError]
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                found = dict(await self._source.fetch(coins, vs_currency, self._history_days))
+                sparkline_ids = [coin for coin in coins if coin in weekly]
+                found = dict(
+                    await self._source.fetch(
+                        coins, vs_currency, self._history_days, sparkline_ids=sparkline_ids
+                    )
+                )
             self.source_up = True
         except TimeoutError:
             found = dict.fromkeys(coins, _timeout())
@@ -227,6 +248,7 @@ class HistoryCache:
         if isinstance(found, History):
             entry = self._entry_of(key, found, now)
             self._entries.put(key, entry)
+            self._has_histories = self._has_histories or not entry.history.from_sparkline
             return entry.history
         error = found or Unavailable(f"market-data sent nothing for {coin}", retry_after_seconds=1.0)
         if isinstance(error, NotFound):
@@ -296,6 +318,10 @@ class HistoryCache:
         if isinstance(found, CoincastError):
             raise found
         return found.candles.as_of
+
+
+def _is_week(found: History | CoincastError) -> bool:
+    return isinstance(found, History) and found.from_sparkline
 
 
 def _timeout() -> Unavailable:

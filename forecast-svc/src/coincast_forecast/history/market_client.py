@@ -42,17 +42,32 @@ class MarketClient:
         self._timeout_seconds = timeout_seconds
 
     async def fetch(
-        self, ids: Sequence[str], vs_currency: str, days: int, known_at: datetime | None = None
+        self,
+        ids: Sequence[str],
+        vs_currency: str,
+        days: int,
+        known_at: datetime | None = None,
+        *,
+        sparkline_ids: Sequence[str] = (),
     ) -> Mapping[str, History | CoincastError]:
         """Return each coin's history or error; several coins come over one stream.
 
         Coins whose history has not arrived when the time is up have Unavailable, the others are used. With
-        `known_at` the histories are those of that moment.
+        `known_at` the histories are those of that moment. Of `sparkline_ids` a last week suffices while no
+        more is there; they come last, so that the others are waited for first.
         """
-        if len(ids) == 1 and known_at is None:
+        if len(ids) == 1 and known_at is None and not sparkline_ids:
             return {ids[0]: await self._fetch_one(ids[0], vs_currency, days)}
+        request = pb.StreamHistoryRequest(
+            ids=sorted(ids, key=lambda coin: coin in sparkline_ids),
+            vs_currency=vs_currency,
+            days=days,
+            sparkline_ids=sparkline_ids,
+        )
+        if known_at is not None:
+            request.known_at.FromDatetime(known_at)
         try:
-            return await self._fetch_many(ids, vs_currency, days, known_at)
+            return await self._fetch_many(request)
         except Unavailable as error:
             raise without_addresses(error, UNAVAILABLE) from error
 
@@ -63,12 +78,7 @@ class MarketClient:
             raise history
         return history.candles.as_of
 
-    async def _fetch_many(
-        self, ids: Sequence[str], vs_currency: str, days: int, known_at: datetime | None
-    ) -> Mapping[str, History | CoincastError]:
-        request = pb.StreamHistoryRequest(ids=ids, vs_currency=vs_currency, days=days)
-        if known_at is not None:
-            request.known_at.FromDatetime(known_at)
+    async def _fetch_many(self, request: pb.StreamHistoryRequest) -> Mapping[str, History | CoincastError]:
         chunks: dict[str, list[Chunk]] = {}
         found: dict[str, History | CoincastError] = {}
         unfinished = ""
@@ -86,7 +96,7 @@ class MarketClient:
                     unfinished = reply.history.id if len(reply.history.candles) >= CHUNK_CANDLES else ""
         except Timeout:
             chunks.pop(unfinished, None)
-            found = {coin: _late(coin) for coin in ids if coin not in chunks} | found
+            found = {coin: _late(coin) for coin in request.ids if coin not in chunks} | found
         for coin, of_coin in chunks.items():
             found.setdefault(coin, history_of(coin, of_coin))
         return found
@@ -125,6 +135,7 @@ class Chunk:
     partial_reason: str = ""
     retry_after_seconds: float | None = None
     doubt_reason: str = ""
+    from_sparkline: bool = False
 
 
 def chunk_of(message: pb.History) -> Chunk:
@@ -139,6 +150,7 @@ def chunk_of(message: pb.History) -> Chunk:
         partial_reason=(message.partial_reason or DEFAULT_PARTIAL_REASON) if partial else "",
         retry_after_seconds=message.retry_after_seconds if message.HasField("retry_after_seconds") else None,
         doubt_reason="; ".join(message.quality_notes) or DEFAULT_DOUBT_REASON if message.in_doubt else "",
+        from_sparkline=message.from_sparkline,
     )
 
 
@@ -170,6 +182,7 @@ def history_of(coin: str, chunks: Sequence[Chunk]) -> History | CoincastError:
         partial_reason=partial.partial_reason if partial is not None else "",
         retry_after_seconds=partial.retry_after_seconds if partial is not None else None,
         doubt_reason=next((c.doubt_reason for c in chunks if c.doubt_reason), ""),
+        from_sparkline=any(chunk.from_sparkline for chunk in chunks),
     )
 
 

@@ -133,6 +133,7 @@ def history(found: domain.History) -> market_pb2.History:
         retry_after_seconds=found.retry_after_seconds,
         quality_notes=found.quality_notes,
         in_doubt=found.in_doubt,
+        from_sparkline=found.from_sparkline,
         interval=market_pb2.CANDLE_INTERVAL_ONE_DAY
         if found.hours is None
         else market_pb2.CANDLE_INTERVAL_ONE_HOUR,

@@ -172,27 +172,49 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     ) -> AsyncIterator[pb.StreamHistoryResponse]:
         """Stream daily or hourly candles of many coins, coin after coin."""
         ids, bad = split_ids(request.ids)
+        hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
+        weekly = set() if hourly or request.HasField("known_at") else set(request.sparkline_ids)
+        lines = asyncio.create_task(
+            self._all.history.fetch_sparklines([coin for coin in ids if coin in weekly], request.vs_currency)
+        )
+        week_after: float | None = None
+        try:
+            for text in [*ids, *bad]:
+                if text in weekly and week_after is None:
+                    week_after = await self._all.history.wait_for_sparklines(lines)
+                try:
+                    spans = self._spans(request, text, week_after if text in weekly else None, hourly=hourly)
+                    async for span in spans:
+                        message = pb.StreamHistoryResponse(history=await _encode_span(request, span))
+                        if request.HasField("known_at"):
+                            message.history.known_at.CopyFrom(request.known_at)
+                        yield message
+                except CoincastError as error:
+                    failure = proto_mapping.item_error(item_failure(text, error))
+                    yield pb.StreamHistoryResponse(error=failure)
+                await asyncio.sleep(0)
+        finally:
+            lines.cancel()
+
+    def _spans(
+        self, request: pb.StreamHistoryRequest, coin: str, week_after: float | None, *, hourly: bool
+    ) -> AsyncIterator[History]:
+        """Return one coin's history, in spans."""
+        history, known_at = self._all.history, _known_at(request)
         priority = Priority.BULK if request.bulk else Priority.HISTORY
-        for text in [*ids, *bad]:
-            try:
-                hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
-                stream = self._all.history.stream_hours if hourly else self._all.history.stream
-                spans = stream(
-                    text,
-                    request.vs_currency,
-                    request.days,
-                    _max_age(request),
-                    priority,
-                    known_at=_known_at(request),
-                )
-                async for span in spans:
-                    message = pb.StreamHistoryResponse(history=await _encode_span(request, span))
-                    if request.HasField("known_at"):
-                        message.history.known_at.CopyFrom(request.known_at)
-                    yield message
-            except CoincastError as error:
-                yield pb.StreamHistoryResponse(error=proto_mapping.item_error(item_failure(text, error)))
-            await asyncio.sleep(0)
+        if hourly:
+            return history.stream_hours(
+                coin, request.vs_currency, request.days, _max_age(request), priority, known_at=known_at
+            )
+        return history.stream(
+            coin,
+            request.vs_currency,
+            request.days,
+            _max_age(request),
+            priority,
+            known_at=known_at,
+            week_after=week_after,
+        )
 
     async def GetOhlc(self, request: pb.GetOhlcRequest, context: Context) -> pb.GetOhlcResponse:
         """Serve candles as CoinGecko's `ohlc` gives them."""

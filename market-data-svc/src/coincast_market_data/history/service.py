@@ -18,6 +18,7 @@ from coincast_market_data.domain import Candle, Completeness, History, HourlyCan
 from coincast_market_data.history.gap_filler import GapFiller
 from coincast_market_data.history.hour_builder import HOUR_SECONDS, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS
+from coincast_market_data.history.sparkline import WeeklySparklines
 from coincast_market_data.history.utc_days import DAY_SECONDS, gaps, last_closed_day, midnight, within
 from coincast_market_data.identifiers import canonical_currency, canonical_id, echo
 from coincast_market_data.ports import DataClock, Priority
@@ -33,6 +34,10 @@ IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confir
 HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
 # With no more than this missing, the stored days are worth more than a long wait.
 FEW_DAYS = 7
+# How long a caller waits for all the coins together of which the week of a sparkline suffices.
+WEEK_SECONDS = 1.5
+# What a reply from a sparkline says before the reason why there is no more.
+WEEK_ONLY = "only the last week is here for now, from the hourly prices of CoinGecko's market table"
 
 
 class HistoryService:
@@ -51,8 +56,11 @@ class HistoryService:
         monotonic: Clock | None = None,
         hours: HourlyArchive | None = None,
         seconds_to_turn: Callable[[Priority], float | None] = lambda _priority: None,
+        sparklines: WeeklySparklines | None = None,
     ) -> None:
         self._seconds_to_turn = seconds_to_turn
+        self._sparklines = sparklines
+        self._monotonic = monotonic or SystemClock()
         self._hours = hours
         self._archive = archive
         self._filler = filler
@@ -61,9 +69,20 @@ class HistoryService:
         self._suggest = suggest
         self._unknown = unknown
         self._check_currency = check_currency
-        self._refused: NegativeCache[tuple[str, str]] = NegativeCache(
-            monotonic or SystemClock(), REFUSED_SECONDS
-        )
+        self._refused: NegativeCache[tuple[str, str]] = NegativeCache(self._monotonic, REFUSED_SECONDS)
+
+    async def fetch_sparklines(self, coins: Sequence[str], currency: str) -> None:
+        """Fetch the sparklines of those coins of which nothing is stored, where that is worth a call."""
+        code = currency.strip().lower() or "usd"
+        absent = [coin for coin in coins if not self._archive.holds(coin, code)]
+        if self._sparklines is not None and absent:
+            await self._sparklines.fetch(absent, code)
+
+    async def wait_for_sparklines(self, fetch: asyncio.Task[None]) -> float:
+        """Wait for the sparklines; return until when (monotonic seconds) coins with one may be waited for."""
+        await asyncio.wait([fetch], timeout=min(WEEK_SECONDS, wait_budget_seconds(fallback=False) / 2))
+        seconds = min(WEEK_SECONDS, wait_budget_seconds(fallback=False) / 2)
+        return self._monotonic.monotonic() + seconds
 
     async def get(
         self,
@@ -74,12 +93,16 @@ class HistoryService:
         priority: Priority = Priority.HISTORY,
         *,
         known_at: float | None = None,
+        week_after: float | None = None,
     ) -> History:
         """Return the last `days` closed days, newest last; what cannot be had is clamped and said.
 
         With `known_at` (UNIX seconds) the days count back from the newest one that was closed then, and a
         history that was restated later is given as it was stored then. Only a coin of which nothing is stored
         is fetched for it.
+
+        With `week_after` a coin of which nothing is stored is waited for until that moment (monotonic
+        seconds), and then given as the week of its sparkline, if that is here.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")
@@ -89,17 +112,48 @@ class HistoryService:
             return await self._known_at(coin, currency, days, known_at, priority)
         last = last_closed_day(self._clock.now())
         first = last - timedelta(days=days - 1)
-        fetched, error = await self._fill(coin, currency, first, priority)
+        patience = None
+        if week_after is not None and not self._archive.holds(coin, currency):
+            patience = week_after - self._monotonic.monotonic()
+        fetched, error = await self._fill(coin, currency, first, priority, patience)
         odd = await self._filler.implausible_days(coin, currency)
         kept = within(await self._archive.read(coin, currency), first, last)
         candles = [candle for candle in kept if candle.day not in odd] if odd else kept
         if not candles:
-            raise error or self._nothing_closed(coin, currency, in_doubt=bool(kept))
+            failure = error or self._nothing_closed(coin, currency, in_doubt=bool(kept))
+            week = None if patience is None or kept else self._week(coin, currency, first, failure)
+            if week is None:
+                raise failure
+            return week
         history = self._history(
             coin, currency, candles, first, fetched=fetched, error=error, in_doubt=len(candles) < len(kept)
         )
         _check_age(history.provenance, max_age_seconds, error)
         return history
+
+    def _week(self, coin: str, currency: str, first: date, error: CoincastError) -> History | None:
+        """Return the week of a coin's sparkline; None where it has none, or where the coin is unknown."""
+        if self._sparklines is None or isinstance(error, NotFound | InvalidInput):
+            return None
+        candles = within(
+            self._sparklines.candles(coin, currency, last_closed_day(self._clock.now())),
+            first,
+            last_closed_day(self._clock.now()),
+        )
+        if not candles:
+            return None
+        return History(
+            id=coin,
+            vs_currency=currency,
+            candles=candles,
+            provenance=self._provenance(candles[-1].day, True, error),
+            truncated=candles[0].day > first,
+            truncated_reason=WEEK_ONLY,
+            completeness=Completeness.PARTIAL,
+            partial_reason=f"{WEEK_ONLY}: {error.message}",
+            retry_after_seconds=error.retry_after_seconds or RETRY_PARTIAL_SECONDS,
+            from_sparkline=True,
+        )
 
     def _nothing_closed(self, coin: str, currency: str, *, in_doubt: bool) -> CoincastError:
         """Return the error for a coin without a day to serve; days in doubt are no absence."""
@@ -284,9 +338,12 @@ class HistoryService:
         priority: Priority = Priority.HISTORY,
         *,
         known_at: float | None = None,
+        week_after: float | None = None,
     ) -> AsyncIterator[History]:
         """Yield the same in spans of a thousand candles, oldest first, each with the whole's provenance."""
-        whole = await self.get(coin, currency, days, max_age_seconds, priority, known_at=known_at)
+        whole = await self.get(
+            coin, currency, days, max_age_seconds, priority, known_at=known_at, week_after=week_after
+        )
         for start in range(0, len(whole.candles), CHUNK_CANDLES):
             yield replace(
                 whole,
@@ -295,9 +352,14 @@ class HistoryService:
             )
 
     async def _fill(
-        self, coin: str, currency: str, first: date, priority: Priority
+        self,
+        coin: str,
+        currency: str,
+        first: date,
+        priority: Priority,
+        most_seconds: float | None = None,
     ) -> tuple[bool, CoincastError | None]:
-        """Fill the gaps.
+        """Fill the gaps, within `most_seconds` if that is given; without any time no fetch is started.
 
         Returns whether anything was fetched just now, and the error that left the history incomplete.
         """
@@ -308,7 +370,14 @@ class HistoryService:
         refused = await self._no_such(coin) if self._unknown(coin) else self._refused.find((coin, currency))
         if refused is not None:
             return False, refused
+        if most_seconds is not None and most_seconds <= 0:
+            # The calls of a short plan go to the coin that a caller waits for.
+            return False, Unavailable(
+                f"the history of {coin} has not been fetched yet", retry_after_seconds=RETRY_PARTIAL_SECONDS
+            )
         patience = 600.0 if priority is Priority.BULK else wait_budget_seconds(fallback=nearly_whole)
+        if most_seconds is not None:
+            patience = min(patience, most_seconds)
         try:
             async with asyncio.timeout(patience):
                 return await self._filler.fill(coin, currency, first, priority) > 0, None

@@ -12,6 +12,8 @@ from coincast_chassis.errors import CoincastError, NotReady, Unavailable
 from coincast_forecast.domain import Provenance, Source
 from coincast_forecast.history.market_client import chunk_of, history_of
 from coincast_forecast.ports import History
+from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.features.registry import FEATURES
 from tests.unit.forecast.forecast_fakes import walk
 from tests.unit.forecast.forecast_kit import FakeSource, Kit, make_kit
 
@@ -26,7 +28,7 @@ class PartialSource(FakeSource):
         self.partial: dict[str, int] = {}
         self.doubted: set[str] = set()
 
-    async def fetch(self, ids, vs_currency, days):
+    async def fetch(self, ids, vs_currency, days, *, sparkline_ids=()):
         found = await super().fetch(ids, vs_currency, days)
         for coin, kept in self.partial.items():
             history = found.get(coin)
@@ -134,7 +136,7 @@ async def test_one_cause_is_worded_once(
 ) -> None:
     fetch = source.fetch
 
-    async def troubled(ids, vs_currency, days):  # type: ignore[no-untyped-def]
+    async def troubled(ids, vs_currency, days, *, sparkline_ids=()):  # type: ignore[no-untyped-def]
         found = await fetch(ids, vs_currency, days)
         history = found["dogecoin"]
         where = dataclasses.replace(history.provenance, stale=bool(stale), reason=stale)
@@ -245,3 +247,72 @@ def test_no_candle_at_all_is_unavailable_only_for_now(
 
 def test_a_history_without_a_flag_is_whole() -> None:
     assert History(walk("bitcoin"), Provenance(Source.LIVE)).is_whole
+
+
+class WeekSource(FakeSource):
+    """A source that has only a sparkline of some coins, and gives it where a week suffices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weeks: set[str] = set()
+        self.weekly_ids: list[tuple[str, ...]] = []
+
+    async def fetch(self, ids, vs_currency, days, *, sparkline_ids=()):
+        found = await super().fetch(ids, vs_currency, days)
+        self.weekly_ids.append(tuple(sparkline_ids))
+        for coin in self.weeks & set(ids):
+            history = found[coin]
+            found[coin] = (
+                dataclasses.replace(
+                    history,
+                    candles=history.candles.rows(len(history.candles) - 7, len(history.candles)),
+                    partial_reason="only the last week is here",
+                    retry_after_seconds=5.0,
+                    from_sparkline=True,
+                )
+                if coin in sparkline_ids
+                else Unavailable("the quota is used up", retry_after_seconds=20.0)
+            )
+        return found
+
+
+async def test_the_week_of_a_reference_coin_serves_the_market_features_and_is_named() -> None:
+    source = WeekSource()
+    kit = make_kit(source=source)
+    kit.models["lightgbm"].spec = FeatureSpec((next(iter(FEATURES)),))
+    source.weeks = {"ethereum", "solana"}
+    first = (await kit.one("bitcoin", model="lightgbm")).forecast
+    assert (first.served_by, first.degraded) == ("lightgbm", True)
+    assert "know only the last week of ethereum, solana" in first.reason
+    assert "bitcoin" not in source.weekly_ids[0]
+    assert "ethereum" in source.weekly_ids[0]
+    source.weeks.clear()
+    kit.clock.advance(6)
+    second = (await kit.one("bitcoin", model="lightgbm")).forecast
+    assert (second.degraded, second.reason) == (False, "")
+
+
+@pytest.mark.parametrize("model", [*MODELS, "auto"])
+async def test_no_coin_is_forecast_from_the_week_of_a_sparkline(model: str) -> None:
+    source = WeekSource()
+    kit = make_kit(source=source)
+    source.weeks = {"ethereum"}
+    await kit.one("bitcoin", model="lightgbm")
+    [(coin, error)] = (await kit.ask("ethereum", model=model)).errors
+    assert coin == "ethereum"
+    assert isinstance(error, Unavailable)
+    assert error.retry_after_seconds == 20
+    source.weeks.clear()
+    kit.clock.advance(6)
+    assert not (await kit.ask("ethereum", model=model)).errors
+
+
+async def test_a_week_alone_is_no_readiness() -> None:
+    source = WeekSource()
+    kit = make_kit(source=source)
+    source.weeks = set(source.coins)
+    await kit.ask("dogecoin", model="lightgbm")
+    assert kit.histories.missing_reason
+    source.weeks.clear()
+    await kit.histories.get_first()
+    assert kit.histories.missing_reason == ""

@@ -797,6 +797,7 @@ class History(_message.Message):
     QUALITY_NOTES_FIELD_NUMBER: _builtins.int
     IN_DOUBT_FIELD_NUMBER: _builtins.int
     ARROW_FIELD_NUMBER: _builtins.int
+    FROM_SPARKLINE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     truncated: _builtins.bool
@@ -815,6 +816,10 @@ class History(_message.Message):
     """The candles as an Arrow IPC stream of one record batch, in place of `candles` and `hourly_candles`; only where
     encode_arrow was asked. Columns: id, date (date32) or date_time (timestamp[s, UTC], the start of the hour), open,
     high, low, close, quote_volume and, for days, market_cap.
+    """
+    from_sparkline: _builtins.bool
+    """True for days that are derived from the hourly prices of a sparkline, whose hours are assumed: a close can be off
+    by about an hour. Only for a coin named in sparkline_ids, and partial always.
     """
     @_builtins.property
     def candles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candle]: ...
@@ -855,10 +860,11 @@ class History(_message.Message):
         quality_notes: _abc.Iterable[_builtins.str] | None = ...,
         in_doubt: _builtins.bool = ...,
         arrow: _builtins.bytes = ...,
+        from_sparkline: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "known_at", b"known_at", "provenance", b"provenance", "retry_after_seconds", b"retry_after_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "arrow", b"arrow", "candles", b"candles", "completeness", b"completeness", "hourly_candles", b"hourly_candles", "id", b"id", "in_doubt", b"in_doubt", "interval", b"interval", "known_at", b"known_at", "missing_dates", b"missing_dates", "partial_reason", b"partial_reason", "provenance", b"provenance", "quality_notes", b"quality_notes", "retry_after_seconds", b"retry_after_seconds", "truncated", b"truncated", "truncated_reason", b"truncated_reason", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "arrow", b"arrow", "candles", b"candles", "completeness", b"completeness", "from_sparkline", b"from_sparkline", "hourly_candles", b"hourly_candles", "id", b"id", "in_doubt", b"in_doubt", "interval", b"interval", "known_at", b"known_at", "missing_dates", b"missing_dates", "partial_reason", b"partial_reason", "provenance", b"provenance", "quality_notes", b"quality_notes", "retry_after_seconds", b"retry_after_seconds", "truncated", b"truncated", "truncated_reason", b"truncated_reason", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__retry_after_seconds: _TypeAlias = _typing.Literal["retry_after_seconds"]  # noqa: Y015
     _WhichOneofArgType__retry_after_seconds: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds"]  # noqa: Y015
@@ -993,6 +999,7 @@ class StreamHistoryRequest(_message.Message):
     KNOWN_AT_FIELD_NUMBER: _builtins.int
     BULK_FIELD_NUMBER: _builtins.int
     ENCODE_ARROW_FIELD_NUMBER: _builtins.int
+    SPARKLINE_IDS_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     max_age_seconds: _builtins.float
@@ -1015,6 +1022,12 @@ class StreamHistoryRequest(_message.Message):
     def to_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def known_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def sparkline_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids, all of them among `ids`, of which the last week suffices while nothing more is stored: one call of
+        coins/markets with sparkline=true brings it for all of them, and their own fetches take little of the caller's time.
+        """
+
     def __init__(
         self,
         *,
@@ -1028,10 +1041,11 @@ class StreamHistoryRequest(_message.Message):
         known_at: _timestamp_pb2.Timestamp | None = ...,
         bulk: _builtins.bool = ...,
         encode_arrow: _builtins.bool = ...,
+        sparkline_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "from_time", b"from_time", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "days", b"days", "encode_arrow", b"encode_arrow", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "days", b"days", "encode_arrow", b"encode_arrow", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "sparkline_ids", b"sparkline_ids", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
