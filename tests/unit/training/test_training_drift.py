@@ -33,6 +33,10 @@ def record(coverage: float, horizon: int = 1, forecasts: int = 1000) -> HorizonR
     return HorizonRecord(horizon, forecasts, coverage_80_percent=coverage)
 
 
+def hour_record(coverage: float, hours: int, forecasts: int = 1000) -> HorizonRecord:
+    return HorizonRecord(0, forecasts, coverage_80_percent=coverage, horizon_hours=hours)
+
+
 @pytest.mark.parametrize(
     ("live", "features", "age", "word"),
     [
@@ -41,6 +45,8 @@ def record(coverage: float, horizon: int = 1, forecasts: int = 1000) -> HorizonR
         ([], replace(QUIET, psi_share=0.5), 1.0, "stability"),
         ([], replace(QUIET, ks_share=0.5), 1.0, "Kolmogorov"),
         ([], None, 15.0, "days old"),
+        ([hour_record(60, hours=1)], None, 1.0, "at 1 h"),
+        ([hour_record(50, hours=48, forecasts=2000)], None, 1.0, "at 48 h"),
     ],
 )
 def test_each_breach_gives_its_reason(live, features, age, word):
@@ -59,6 +65,7 @@ def test_each_breach_gives_its_reason(live, features, age, word):
         ([record(66, horizon=30, forecasts=900)], QUIET, 1.0),  # thirty independent months at most
         ([], replace(QUIET, psi_share=0.5, psi_usual=0.6), 1.0),  # earlier months moved as much
         ([], None, None),
+        ([hour_record(66, hours=48, forecasts=900)], None, 1.0),  # nineteen independent periods at most
     ],
 )
 def test_what_is_usual_is_no_drift(live, features, age):

@@ -11,10 +11,11 @@ import numpy as np
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Unavailable
 from coincast_modelkit.candles import Candles, Panel
+from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.models import TechnicalModel
 from coincast_training.executors import Executor
 from coincast_training.pipeline.pipeline import Pipeline
-from coincast_training.ports import History, HistorySource
+from coincast_training.ports import History, HistorySource, HourlyHistory
 from coincast_training.registry.registry import Registry
 from coincast_training.trainers.base import FittedModel, WalkForward
 from coincast_training.trainers.progress import Progress
@@ -57,6 +58,9 @@ class FakeHistory:
     def __init__(self, panel: Panel, *, failures: int = 0, problems: dict[str, str] | None = None) -> None:
         self.panel, self.failures, self.problems = panel, failures, problems or {}
         self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.hours: dict[str, HourlyCandles] = {}
+        self.hours_failures = 0
+        self.asked_hours: list[tuple[tuple[str, ...], int]] = []
 
     async def fetch(self, ids: Sequence[str], days: int) -> History:
         self.asked.append((tuple(ids), days))
@@ -67,6 +71,15 @@ class FakeHistory:
             coin_id: self.panel[coin_id].tail(days or 10_000) for coin_id in ids if coin_id in self.panel
         }
         return History(panel=found, source="archive", problems=self.problems)
+
+    async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
+        """Serve the hours that the test gave."""
+        self.asked_hours.append((tuple(ids), days))
+        if self.hours_failures:
+            self.hours_failures -= 1
+            raise Unavailable("The market-data service is away.")
+        found = {coin_id: self.hours[coin_id] for coin_id in ids if coin_id in self.hours}
+        return HourlyHistory(panel=found, source="archive", problems=self.problems)
 
 
 def walk_forward_of(

@@ -22,7 +22,7 @@ from coincast_chassis.observability.metrics import watch_disk
 from coincast_chassis.redis import open_redis
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
-from coincast_training.domain import HOURLY_MODELS, MODELS
+from coincast_training.domain import HOURLY_MODELS, TRAINED_MODELS
 from coincast_training.drift.assessment import DriftThresholds
 from coincast_training.drift.monitor import DriftMonitor, DriftPolicy
 from coincast_training.gauge_updater import keep_observing
@@ -176,7 +176,7 @@ def _monitor(
                 max_age_days=settings.drift_max_age_days,
             ),
         ),
-        models=MODELS,
+        models=TRAINED_MODELS,
     )
 
 

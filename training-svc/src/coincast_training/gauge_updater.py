@@ -9,7 +9,7 @@ import structlog
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
 from coincast_training import metrics
-from coincast_training.domain import MODELS, JobState
+from coincast_training.domain import TRAINED_MODELS, JobState
 from coincast_training.jobs.service import JobService
 from coincast_training.registry.registry import Registry
 from coincast_training.scoring.lag import LedgerWatch
@@ -42,7 +42,7 @@ def observe_queue(jobs: JobService) -> None:
 def observe_ages(registry: Registry, now: float) -> None:
     """Set the age gauge of every version that an alias names."""
     metrics.ARTIFACT_AGE.clear()
-    for model in MODELS:
+    for model in TRAINED_MODELS:
         for alias, version in registry.table(model).named().items():
             age_seconds = now - registry.versions.get(model, version).created_at
             metrics.ARTIFACT_AGE.labels(model, alias).set(age_seconds)

@@ -42,3 +42,7 @@ class HourlyHistorySource(Protocol):
     async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
         """Fetch the last `days` times 24 closed hours of each coin; 0 for all available."""
         ...
+
+
+class CandleSource(HistorySource, HourlyHistorySource, Protocol):
+    """A source of closed candles by the day and by the hour."""

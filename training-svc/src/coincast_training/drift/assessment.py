@@ -70,17 +70,19 @@ Check = tuple[str, float, str]
 
 
 def _coverage(live: Iterable[HorizonRecord], bounds: DriftThresholds) -> Iterable[Check]:
-    """Check the live coverage of the 80 % interval; its standard error counts overlapping days once."""
+    """Check the live coverage of the 80 % interval; its standard error counts overlapping periods once."""
     for record in live:
         coverage = record.coverage_80_percent
         if coverage is None or record.forecasts < bounds.min_forecasts:
             continue
-        independent = max(1.0, record.forecasts / record.horizon_days)
+        periods = record.horizon_days or record.horizon_hours
+        horizon = f"{periods} d" if record.horizon_days else f"{periods} h"
+        independent = max(1.0, record.forecasts / periods)
         allowed = bounds.coverage_points + 3 * 100 * math.sqrt(0.8 * 0.2 / independent)
         yield (
             "coverage",
             abs(coverage - 80) / allowed,
-            f"Coverage of the 80 % interval at {record.horizon_days} d is {coverage:.1f} % over "
+            f"Coverage of the 80 % interval at {horizon} is {coverage:.1f} % over "
             f"{record.forecasts} forecasts, more than {allowed:.1f} points off.",
         )
 

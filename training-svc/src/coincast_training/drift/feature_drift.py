@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import FeatureSpec, batch, market_of
+from coincast_modelkit.hourly.candles import HourlyPanel
+from coincast_modelkit.hourly.features import TERMS
 from coincast_training.drift.assessment import FeatureDrift
+from coincast_training.hourly.dataset import build_table
 
 Floats = NDArray[np.float64]
 BINS = 10
 USUAL_QUANTILE = 0.95
 TOUCH = 1e-4
 MIN_VALUES = 20
+ORIGIN_STEP_HOURS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +40,58 @@ def feature_drift(
     psi: float,
     ks: float,
 ) -> FeatureDrift | None:
-    """Compare the last `days` of the panel with the days up to `learnt_to`.
+    """Compare the last `days` of a daily panel with the days up to `learnt_to`; see `table_drift`.
+
+    Calendar features always shift and are left out.
+    """
+    spec = spec.without("calendar")
+    origins, values = _pooled(panel, reference, spec)
+    return table_drift(
+        FeatureTable(origins, values, spec.names), learnt_to=learnt_to, days=days, psi=psi, ks=ks
+    )
+
+
+def hourly_feature_drift(
+    panel: HourlyPanel, *, learnt_to: np.datetime64, days: int, psi: float, ks: float
+) -> FeatureDrift | None:
+    """Compare the last `days` of an hourly panel with the hours up to `learnt_to`; see `table_drift`.
+
+    Reads one origin in ORIGIN_STEP_HOURS: those between resemble them.
+    """
+    table = build_table(panel)
+    chosen = table.origin_hours % ORIGIN_STEP_HOURS == 0
+    origins = np.tile(table.starts[chosen].astype("datetime64[D]"), len(table.coins))
+    values = table.rows[:, chosen].reshape(len(origins), -1)
+    some = np.isfinite(values).any(axis=1)
+    return table_drift(
+        FeatureTable(origins[some], values[some], TERMS), learnt_to=learnt_to, days=days, psi=psi, ks=ks
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureTable:
+    """Feature rows of all coins: the day of each, (N,), and its values, (N, F)."""
+
+    origins: NDArray[np.datetime64]
+    values: Floats
+    names: tuple[str, ...]
+
+
+def table_drift(
+    table: FeatureTable, *, learnt_to: np.datetime64, days: int, psi: float, ks: float
+) -> FeatureDrift | None:
+    """Compare the rows of the last `days` with those up to `learnt_to`.
 
     A month of a slow feature never resembles years of it. So each feature is measured over every earlier span
-    of equal length as well, and only what exceeds all of those counts. Calendar features always shift and are
-    left out.
+    of equal length as well, and only what exceeds all of those counts.
 
     Returns:
         The drift, or None where either span is too short or no day followed `learnt_to`, since a retraining
             would then learn the same days again.
     """
-    spec = spec.without("calendar")
-    origins, values = _pooled(panel, reference, spec)
+    origins, values = table.origins, table.values
+    if not len(origins):
+        return None
     learnt = origins <= learnt_to
     last = origins.max()
     recent = origins > last - np.timedelta64(days, "D")
@@ -55,7 +99,7 @@ def feature_drift(
     if last <= learnt_to or not recent.any() or len(spans) < 8:
         return None
     known = np.isfinite(values[learnt]).mean(axis=0) > 0.5
-    names, values = np.array(spec.names)[known], values[:, known]
+    names, values = np.array(table.names)[known], values[:, known]
     if not known.any():
         return None
     edges = np.nanquantile(values[learnt], np.linspace(0, 1, BINS + 1)[1:-1], axis=0)

@@ -13,18 +13,22 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
 from coincast_modelkit.artifact import HorizonRecord, Manifest
 from coincast_modelkit.features import REFERENCE_COINS, spec_of
+from coincast_modelkit.hourly.candles import HOURS_A_DAY
 from coincast_training import metrics
-from coincast_training.domain import TrainingSpec
+from coincast_training.domain import HOURLY_MODELS, TrainingSpec
 from coincast_training.drift.assessment import CHECKS, Drift, DriftThresholds, FeatureDrift, assess_drift
-from coincast_training.drift.feature_drift import feature_drift
+from coincast_training.drift.feature_drift import feature_drift, hourly_feature_drift
+from coincast_training.hourly.walk import MIN_DAYS
 from coincast_training.jobs.service import JobService
-from coincast_training.ports import HistorySource
+from coincast_training.ports import CandleSource
 from coincast_training.registry.registry import Registry
 
 log = structlog.get_logger(__name__)
 REQUESTED_BY = "drift"
 WEEK_SECONDS = 7 * 86400
 FEATURE_DAYS = 1500
+# Enough for a dozen earlier spans of a month; an hourly history is 24 times as long as a daily one.
+HOURLY_FEATURE_DAYS = 540
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class DriftMonitor:
         *,
         jobs: JobService,
         registry: Registry,
-        history: HistorySource,
+        history: CandleSource,
         live: Callable[[str, str], list[HorizonRecord]],
         clock: Clock,
         policy: DriftPolicy,
@@ -101,6 +105,8 @@ class DriftMonitor:
 
     async def _features(self, manifest: Manifest) -> FeatureDrift | None:
         wanted = tuple(dict.fromkeys((*manifest.coins, *REFERENCE_COINS)))
+        if manifest.model in HOURLY_MODELS:
+            return await self._hourly_features(manifest, wanted)
         try:
             history = await self._history.fetch(wanted, FEATURE_DAYS)
         except CoincastError as error:
@@ -120,6 +126,23 @@ class DriftMonitor:
             ks=self._policy.ks,
         )
 
+    async def _hourly_features(self, manifest: Manifest, ids: Sequence[str]) -> FeatureDrift | None:
+        try:
+            history = await self._history.fetch_hourly(ids, HOURLY_FEATURE_DAYS)
+        except CoincastError as error:
+            log.warning("features_not_checked", model=manifest.model, reason=error.message)
+            return None
+        if not history.panel:
+            return None
+        return await asyncio.to_thread(
+            hourly_feature_drift,
+            history.panel,
+            learnt_to=np.datetime64(manifest.data.to_date, "D"),
+            days=self._policy.window_days,
+            psi=self._policy.psi,
+            ks=self._policy.ks,
+        )
+
     def _observe(self, model: str, drift: Drift) -> None:
         metrics.DRIFTED.labels(model).set(drift.drifted)
         for check in CHECKS:
@@ -130,13 +153,29 @@ class DriftMonitor:
 
     async def _act(self, model: str, manifest: Manifest, drift: Drift) -> str:
         """Submit a training, unless one is queued, the last was too recent or the budget is spent."""
-        if refusal := self._refusal_reason(model):
+        if refusal := self._refusal_reason(model) or await self._missing_hours(manifest):
             log.info("drift_not_acted_on", model=model, reason=refusal)
             return refusal
         spec = TrainingSpec(model=model, ids=manifest.coins, promote_if_better=True)
         job = await self._jobs.submit(spec, requested_by=REQUESTED_BY, reason=" ".join(drift.reasons))
         log.info("drift_training", model=model, job_id=job.job_id, reasons=drift.reasons)
         return f"submitted job {job.job_id}"
+
+    async def _missing_hours(self, manifest: Manifest) -> str:
+        """Return why the source's hours do not allow a training of the hourly model; empty where they do.
+
+        A free plan gives 90 days of hours: a training from them would fail each time.
+        """
+        if manifest.model not in HOURLY_MODELS:
+            return ""
+        try:
+            panel = (await self._history.fetch_hourly(manifest.coins, MIN_DAYS + 2)).panel
+        except CoincastError as error:
+            return f"the hourly history cannot be read: {error.message}"
+        days = max((len(candles) for candles in panel.values()), default=0) // HOURS_A_DAY
+        if days >= MIN_DAYS:
+            return ""
+        return f"the source has {days} days of hours and a training needs {MIN_DAYS}"
 
     def _refusal_reason(self, model: str) -> str:
         recent = self._jobs.recent(model=model, limit=500)

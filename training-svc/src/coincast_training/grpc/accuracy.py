@@ -11,7 +11,8 @@ import grpc.aio
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import CoincastError, InvalidInput
-from coincast_training.domain import MODELS
+from coincast_modelkit.hourly.model import MAX_HORIZON_HOURS
+from coincast_training.domain import TRAINED_MODELS
 from coincast_training.grpc.jobs import within
 from coincast_training.grpc.proto_mapping import (
     live_to_pb,
@@ -22,13 +23,13 @@ from coincast_training.grpc.proto_mapping import (
 from coincast_training.jobs.validation import COIN_ID
 from coincast_training.registry.registry import Registry
 from coincast_training.scoring.ab_tests import COLUMNS, Rival, VariantTest, rivals_in, variant_tests
-from coincast_training.scoring.accuracy import frame_of, live_records
+from coincast_training.scoring.accuracy import frame_of, live_records, origin_hour_records
 from coincast_training.scoring.lag import LedgerWatch
 from coincast_training.scoring.source_calendar import SourceCalendar
 from coincast_training.scoring.store import MAX_HORIZON_DAYS, LedgerStore, LogQuery
 
 Context = grpc.aio.ServicerContext[object, object]
-SERVED = (*MODELS, "technical")
+SERVED = (*TRAINED_MODELS, "technical")
 MAX_DAYS, DEFAULT_DAYS = 365, 30
 LOGGED = (*SERVED, "last_price")
 MAX_LOG_IDS = 250
@@ -59,7 +60,8 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
         frame = frame_of(table, model=model, coin_id=coin_id)
         return pb.GetAccuracyResponse(
             live=[live_to_pb(live) for live in live_records(frame, by_coin=bool(coin_id))],
-            evaluated=self._evaluated([model] if model else list(MODELS)),
+            by_origin_hour=[live_to_pb(live) for live in origin_hour_records(frame, by_coin=bool(coin_id))],
+            evaluated=self._evaluated([model] if model else list(TRAINED_MODELS)),
             tests=[variant_test_to_pb(test) for test in self._tests(rivals_in(frame), model, coin_id)],
         )
 
@@ -80,7 +82,7 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
     def _evaluated(self, models: list[str]) -> list[pb.EvaluatedRecord]:
         found = []
         for model in models:
-            version = self._registry.table(model).production if model in MODELS else ""
+            version = self._registry.table(model).production if model in TRAINED_MODELS else ""
             if not version:
                 continue
             try:
@@ -114,9 +116,9 @@ def log_query(request: pb.StreamForecastLogRequest) -> LogQuery:
         raise InvalidInput(
             f"horizon_days must be 1 to {MAX_HORIZON_DAYS}, or 0 for all.", field="horizon_days"
         )
-    if request.horizon_hours:
+    if request.horizon_hours > MAX_HORIZON_HOURS:
         raise InvalidInput(
-            "The forecast log holds horizons in days only; leave horizon_hours at 0.", field="horizon_hours"
+            f"horizon_hours must be 1 to {MAX_HORIZON_HOURS}, or 0 for all.", field="horizon_hours"
         )
     first, last = _log_day(request.from_date, "from_date"), _log_day(request.to_date, "to_date")
     if first and last and first > last:
@@ -127,6 +129,7 @@ def log_query(request: pb.StreamForecastLogRequest) -> LogQuery:
         first=first,
         last=last,
         horizon_days=request.horizon_days,
+        horizon_hours=request.horizon_hours,
         limit=request.limit,
     )
 

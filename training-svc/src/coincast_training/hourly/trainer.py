@@ -34,8 +34,8 @@ from coincast_training.hourly.dataset import HourlyTable, build_table
 from coincast_training.hourly.parquet_loader import read_hourly_folder
 from coincast_training.hourly.scores import crps
 from coincast_training.hourly.walk import (
-    FIRST_FIT_DAYS,
     MEMORY_DAYS,
+    MIN_DAYS,
     REFIT_DAYS,
     Walk,
     calibrate_now,
@@ -53,8 +53,6 @@ from coincast_training.trainers.base import WalkForward
 from coincast_training.trainers.progress import Progress
 
 MODEL = IntradayModel.name
-# A line after FIRST_FIT_DAYS, and one refit's forecasts to estimate the sizes from.
-MIN_DAYS = FIRST_FIT_DAYS + REFIT_DAYS
 GOLDEN_COINS = 3
 
 

@@ -31,7 +31,8 @@ HOUR_PRIOR_ROWS = 500.0
 MIN_RESIDUALS = 200
 # The first line of a walk is fitted after so many days.
 FIRST_FIT_DAYS = 180
-
+# A training needs a first line, and one refit's forecasts to estimate the sizes from.
+MIN_DAYS = FIRST_FIT_DAYS + REFIT_DAYS
 
 Rows = NDArray[np.int64]
 

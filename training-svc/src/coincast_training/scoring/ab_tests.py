@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from coincast_training.scoring.accuracy import from_closes
 from coincast_training.scoring.sequential_test import Sequential, judge_pairs, relative_difference
 
 SAME = ("coin_id", "vs_currency", "as_of", "horizon_days", "due")
 # Columns of a score that the test reads.
-COLUMNS = (*SAME, "model", "version", "variant", "served_by", "crps")
+COLUMNS = (*SAME, "horizon_hours", "as_of_hours", "model", "version", "variant", "served_by", "crps")
 Rival = tuple[str, str, str]
 
 
@@ -42,11 +43,13 @@ def rivals_in(frame: pl.DataFrame) -> list[Rival]:
 def variant_tests(scores: pl.DataFrame, rivals: list[Rival]) -> list[VariantTest]:
     """Test each rival against every version of production.
 
-    `scores` must hold all scores, so that the start of each test stays fixed.
+    `scores` must hold all scores, so that the start of each test stays fixed. Only forecasts from a daily
+    close count: those of the hours of one day share its outcome.
     """
     tests = []
+    closes = from_closes(scores)
     for model, version, variant in rivals:
-        of_model = scores.filter(pl.col("model") == model)
+        of_model = closes.filter(pl.col("model") == model)
         rival = of_model.filter((pl.col("version") == version) & (pl.col("variant") == variant))
         tests.extend(_against_each_production(model, version, of_model, rival))
     return tests

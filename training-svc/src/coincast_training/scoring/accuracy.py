@@ -1,4 +1,8 @@
-"""Live record: accuracy of served forecasts by model, version, coin, variant and horizon."""
+"""Live record: accuracy of served forecasts by model, version, coin, variant and horizon.
+
+Forecasts of a daily horizon that start within the day reach less far than their horizon says, so they are in
+the record by origin hour alone; forecasts by the hour are in both.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,12 @@ import polars as pl
 import pyarrow as pa
 
 from coincast_modelkit.artifact import HorizonRecord
+from coincast_modelkit.hourly.model import ANCHORS
 
-GROUP = ("model", "version", "variant", "horizon_days")
+GROUP = ("model", "version", "variant", "horizon_days", "horizon_hours")
+# Horizons that the record by origin hour holds: each of them has up to 24 entries.
+ORIGIN_HOUR_DAYS = (1, 7, 14, 30)
+ORIGIN_HOUR_HOURS = ANCHORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +46,27 @@ def frame_of(table: pa.Table, *, model: str = "", coin_id: str = "") -> pl.DataF
     return frame.filter(pl.col("coin_id") == coin_id) if coin_id else frame
 
 
+def from_closes(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the forecasts of daily horizons that start from a daily close."""
+    return frame.filter((pl.col("horizon_hours") == 0) & (pl.col("as_of_hours") == 0))
+
+
 def live_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
-    """Return the record of every group, in order."""
+    """Return the record of every group, in order: daily horizons from closes, hours from every hour."""
+    counted = frame.filter((pl.col("horizon_hours") > 0) | (pl.col("as_of_hours") == 0))
+    return _records(counted, [*GROUP, "coin_id"] if by_coin else list(GROUP))
+
+
+def origin_hour_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
+    """Return the record of every group and UTC hour of the day that its forecasts start from, in order."""
+    counted = frame.filter(
+        pl.col("horizon_days").is_in(ORIGIN_HOUR_DAYS) | pl.col("horizon_hours").is_in(ORIGIN_HOUR_HOURS)
+    )
     keys = [*GROUP, "coin_id"] if by_coin else list(GROUP)
+    return _records(counted, [*keys, "as_of_hours"])
+
+
+def _records(frame: pl.DataFrame, keys: list[str]) -> list[Live]:
     rows = frame.group_by(keys).agg(*_FIGURES).sort(keys).to_dicts()
     return [
         Live(
@@ -50,6 +76,7 @@ def live_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
             coin_id=row.get("coin_id", ""),
             days=row["days"],
             horizon=_horizon(row),
+            origin_hour=row.get("as_of_hours"),
         )
         for row in rows
     ]
@@ -74,6 +101,7 @@ _FIGURES = (
 def _horizon(row: dict[str, Any]) -> HorizonRecord:
     return HorizonRecord(
         horizon_days=row["horizon_days"],
+        horizon_hours=row["horizon_hours"],
         forecasts=row["forecasts"],
         mase=row["mase"],
         mape_percent=row["mape"],

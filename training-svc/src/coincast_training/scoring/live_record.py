@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from coincast_training.scoring.accuracy import Live, live_records
+from coincast_training.scoring.accuracy import Live, from_closes, live_records
 
 MIN_FORECASTS = 10
 SKILL_OF = "CRPS against the rolling 60-day Gaussian random walk, percent; positive is better"
@@ -15,10 +15,10 @@ SKILL_OF = "CRPS against the rolling 60-day Gaussian random walk, percent; posit
 def live_document(frame: pl.DataFrame, *, measured_at: float, window_days: int) -> dict[str, Any]:
     """Return `{"records": [{"model", "id", "horizon_days", "skill_percent", ...}]}`.
 
-    An empty id stands for all coins together. Only production's forecasts count, of any version, since `auto`
-    selects a model and not a version.
+    An empty id stands for all coins together. Only production's forecasts from a daily close count, of any
+    version, since `auto` selects a model for days and not a version.
     """
-    production = frame.filter(pl.col("variant") == "production").with_columns(version=pl.lit(""))
+    production = from_closes(frame).filter(pl.col("variant") == "production").with_columns(version=pl.lit(""))
     lives = [*live_records(production), *live_records(production, by_coin=True)]
     return {
         "measured_at": measured_at,

@@ -7,6 +7,9 @@ import math
 import polars as pl
 from prometheus_client import Gauge
 
+from coincast_modelkit.artifact import HorizonRecord
+from coincast_modelkit.hourly.candles import HOURS_A_DAY
+from coincast_modelkit.hourly.model import ANCHORS
 from coincast_training import metrics
 from coincast_training.scoring.accuracy import Live, live_records
 
@@ -31,6 +34,8 @@ class LiveGauges:
         production = frame.filter(pl.col("variant") == "production").with_columns(version=pl.lit(""))
         figures: Figures = {}
         for live in live_records(production):
+            if live.horizon.horizon_hours and live.horizon.horizon_hours not in ANCHORS:
+                continue
             if live.horizon.forecasts >= MIN_FORECASTS and live.days >= MIN_DAYS:
                 figures |= _figures(live)
         for (gauge, labels), value in figures.items():
@@ -41,7 +46,7 @@ class LiveGauges:
 
 
 def _figures(live: Live) -> Figures:
-    labels = (live.model, str(live.horizon.horizon_days))
+    labels = (live.model, f"{horizon_days(live.horizon):.4g}")
     figures: Figures = {}
     # Skill of the whole distribution: a median equal to the last price has no skill against the last price.
     if live.horizon.crps_skill_percent is not None:
@@ -53,11 +58,17 @@ def _figures(live: Live) -> Figures:
     return figures
 
 
+def horizon_days(horizon: HorizonRecord) -> float:
+    """Return a horizon in days; one of hours is a fraction."""
+    return horizon.horizon_days or horizon.horizon_hours / HOURS_A_DAY
+
+
 def coverage_error(level_percent: float, live: Live) -> float:
     """Return the standard error of a coverage, in points.
 
-    The coins of a day count as one forecast, and so do `horizon_days` overlapping days, so the error is never
-    underestimated.
+    The coins and the hours of a day count as one forecast, and so do `horizon_days` overlapping days, so the
+    error is never underestimated.
     """
-    share, independent = level_percent / 100, max(1.0, live.days / live.horizon.horizon_days)
+    share = level_percent / 100
+    independent = max(1.0, live.days / max(1.0, horizon_days(live.horizon)))
     return 100 * math.sqrt(share * (1 - share) / independent)

@@ -1,18 +1,24 @@
-"""Score forecasts against the actual close. Pure."""
+"""Score forecasts against the actual close of their day or hour. Pure."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from coincast_modelkit.candles import Candles
+from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel, as_hour
+from coincast_modelkit.hourly.volatility import hourly_returns
+from coincast_modelkit.ledger import close_of
 from coincast_training.pipeline.losses import TRAILING_DAYS, gaussian_crps, quantile_crps
 
 Row = dict[str, Any]
+# The baseline of a forecast by the hour: a Gaussian of the last week's hourly returns.
+TRAILING_HOURS = 168
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +31,29 @@ class Scored:
 
 
 def score_rows(
-    rows: list[Row], histories: dict[str, Candles], *, newest: dt.date, now: float, expire_days: int = 30
+    rows: list[Row],
+    histories: Mapping[str, Candles],
+    *,
+    hours: HourlyPanel | None = None,
+    newest: dt.date,
+    now: float,
+    expire_days: int = 30,
 ) -> Scored:
-    """Score rows and split them by outcome; `histories` holds candles in the rows' currency.
+    """Score rows and split them by outcome.
 
     A row expires once the source's newest closed day lies more than `expire_days` past its due day.
+
+    Args:
+        rows: Forecasts by the day and by the hour.
+        histories: Daily candles in the rows' currency.
+        hours: Hourly candles in the rows' currency, for forecasts by the hour.
+        newest: The source's newest closed day.
+        now: UNIX seconds, for the scores.
+        expire_days: How long a row waits for its close.
     """
     scored, waiting, expired = [], [], []
     for row in rows:
-        candles = histories.get(row["coin_id"])
-        score = _score(row, candles) if candles is not None else None
+        score = _score(row, histories, hours or {})
         if score is not None:
             scored.append(row | score | {"scored_at": now})
         elif (newest - dt.date.fromisoformat(row["due"])).days > expire_days:
@@ -44,13 +63,54 @@ def score_rows(
     return Scored(scored, waiting, expired)
 
 
-def _score(row: Row, candles: Candles) -> Row | None:
+def starts_at(row: Row) -> dt.datetime:
+    """Return the moment (UTC) that a forecast starts from."""
+    return close_of(row["as_of"]) + dt.timedelta(hours=row["as_of_hours"])
+
+
+def due_at(row: Row) -> dt.datetime:
+    """Return the moment (UTC) whose price a forecast by the hour is of."""
+    return starts_at(row) + dt.timedelta(hours=row["horizon_hours"])
+
+
+def _score(row: Row, histories: Mapping[str, Candles], hours: HourlyPanel) -> Row | None:
     """Return the columns that a score adds, or None if the close is missing."""
+    if row["horizon_hours"]:
+        hourly = hours.get(row["coin_id"])
+        actual = _hour_close(hourly, due_at(row)) if hourly is not None else None
+        return _against(row, actual, _hour_steps(row, hourly)) if hourly is not None and actual else None
+    candles = histories.get(row["coin_id"])
+    if candles is None:
+        return None
     due = np.datetime64(row["due"], "D")
     at = int(np.searchsorted(candles.dates, due))
     if at >= len(candles) or candles.dates[at] != due:
         return None
-    actual = float(candles.close[at])
+    return _against(row, float(candles.close[at]), _day_steps(row, candles))
+
+
+def _hour_close(candles: HourlyCandles, moment: dt.datetime) -> float | None:
+    """Return the price at which the hour that ends at a moment closed; None where it is not known."""
+    if not len(candles):
+        return None
+    at = int((as_hour(moment) - candles.first).astype(np.int64)) - 1
+    known = 0 <= at < len(candles) and math.isfinite(candles.close[at])
+    return float(candles.close[at]) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The baseline of a forecast: standard deviation of its log return, and the mean step in price before it.
+
+    None where too little is known.
+    """
+
+    sigma: float | None
+    naive_step: float | None
+
+
+def _against(row: Row, actual: float, steps: _Steps) -> Row:
+    """Return the scores of a forecast and of its baseline against the price that came."""
     probabilities, quantiles = np.array(row["probabilities"]), np.array(row["price_quantiles"])
     returns = np.log(np.maximum(quantiles, np.finfo(float).tiny) / row["last_price"])
     came = math.log(actual / row["last_price"])
@@ -61,20 +121,36 @@ def _score(row: Row, candles: Candles) -> Row | None:
         "absolute_error": abs(actual - median),
         "random_walk_error": abs(actual - row["last_price"]),
         "crps": float(quantile_crps(returns[None, :], probabilities, np.array([came]))[0]),
-        **_walk(row, candles, came),
+        "random_walk_crps": _walk_crps(steps.sigma, came),
+        "naive_step": steps.naive_step,
         "inside_80": _inside(actual, 0.1, probabilities, quantiles),
         "inside_95": _inside(actual, 0.025, probabilities, quantiles),
     }
 
 
-def _walk(row: Row, candles: Candles, came: float) -> Row:
-    """Score the rolling Gaussian random walk on the same forecast, and the mean one-day step before it."""
+def _day_steps(row: Row, candles: Candles) -> _Steps:
+    """Return the rolling 60-day Gaussian over the time that is left to the day's close, and one-day steps."""
     before = candles.until(np.datetime64(row["as_of"], "D")).tail(TRAILING_DAYS + 1).close
     if len(before) <= TRAILING_DAYS // 2:
-        return {"random_walk_crps": None, "naive_step": None}
-    sigma = float(np.diff(np.log(before)).std()) * math.sqrt(row["horizon_days"])
-    walk = float(gaussian_crps(np.array([sigma]), np.array([came]))[0]) if sigma > 0 else None
-    return {"random_walk_crps": walk, "naive_step": float(np.abs(np.diff(before)).mean())}
+        return _Steps(None, None)
+    days = row["horizon_days"] - row["as_of_hours"] / HOURS_A_DAY
+    sigma = float(np.diff(np.log(before)).std()) * math.sqrt(days)
+    return _Steps(sigma, float(np.abs(np.diff(before)).mean()))
+
+
+def _hour_steps(row: Row, candles: HourlyCandles) -> _Steps:
+    """Return the 7-day Gaussian of hourly returns over the horizon, and one-hour steps."""
+    before = candles.until(starts_at(row)).tail(TRAILING_HOURS + 1)
+    returns = hourly_returns(before)
+    known = np.isfinite(returns)
+    if known.sum() <= TRAILING_HOURS // 2:
+        return _Steps(None, None)
+    sigma = math.sqrt(float(np.mean(returns[known] ** 2)) * row["horizon_hours"])
+    return _Steps(sigma, float(np.mean(before.close[known] * np.abs(np.expm1(-returns[known])))))
+
+
+def _walk_crps(sigma: float | None, came: float) -> float | None:
+    return float(gaussian_crps(np.array([sigma]), np.array([came]))[0]) if sigma else None
 
 
 def _inside(actual: float, tail: float, probabilities: Any, quantiles: Any) -> bool | None:

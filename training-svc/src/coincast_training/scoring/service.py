@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,20 +18,24 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
 from coincast_modelkit.artifact import HorizonRecord, replace_file
 from coincast_modelkit.candles import Candles
+from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel
+from coincast_modelkit.ledger import close_of
 from coincast_training import metrics
 from coincast_training.pipeline.losses import TRAILING_DAYS
-from coincast_training.ports import HistorySource
+from coincast_training.ports import CandleSource
 from coincast_training.scoring.accuracy import frame_of, live_records
 from coincast_training.scoring.consumer import BATCH, LedgerConsumer
 from coincast_training.scoring.live_record import live_document
 from coincast_training.scoring.metrics import LiveGauges
 from coincast_training.scoring.parquet import SCORED_SCHEMA
-from coincast_training.scoring.scorer import Row, score_rows
+from coincast_training.scoring.scorer import TRAILING_HOURS, Row, due_at, score_rows, starts_at
 from coincast_training.scoring.source_calendar import MAX_IDS, SourceCalendar
 from coincast_training.scoring.store import LedgerStore
 
 log = structlog.get_logger(__name__)
 LIVE_DAYS = 30
+# The baseline's hours, and a day because a source counts days back from its own now.
+HOUR_BASELINE_DAYS = TRAILING_HOURS // HOURS_A_DAY + 1
 
 
 class LedgerService:
@@ -42,7 +47,7 @@ class LedgerService:
         consumer: LedgerConsumer,
         store: LedgerStore,
         calendar: SourceCalendar,
-        history_in: Callable[[str], HistorySource],
+        history_in: Callable[[str], CandleSource],
         live_record_path: Path,
         clock: Clock,
         poll_seconds: float = 2.0,
@@ -104,17 +109,46 @@ class LedgerService:
         """
         if newest is None:
             return [], rows
-        due = [row for row in rows if row["due"] <= newest.isoformat()]
-        rest = [row for row in rows if row["due"] > newest.isoformat()]
+        daily = [row for row in rows if not row["horizon_hours"] and row["due"] <= newest.isoformat()]
+        reached = self._reached(newest)
+        hourly = [row for row in rows if row["horizon_hours"] and due_at(row) <= reached]
+        due = daily + hourly
         if not due:
-            return [], rest
-        histories = await self._histories(vs_currency, due, newest)
-        outcome = score_rows(due, histories, newest=newest, now=self._clock.now())
+            return [], rows
+        chosen = {id(row) for row in due}
+        rest = [row for row in rows if id(row) not in chosen]
+        histories = await self._histories(vs_currency, daily, newest) if daily else {}
+        hours = await self._hours(vs_currency, hourly, reached) if hourly else {}
+        outcome = score_rows(due, histories, hours=hours, newest=newest, now=self._clock.now())
         if outcome.expired:
             log.warning(
                 "forecasts_expired", count=len(outcome.expired), example=outcome.expired[0]["coin_id"]
             )
         return outcome.scored, outcome.waiting + rest
+
+    def _reached(self, newest: dt.date) -> dt.datetime:
+        """Return the latest moment at which an hour of the source can have closed.
+
+        A source that lives on a day of its own is at most a day past its newest closed day.
+        """
+        by_clock = dt.datetime.fromtimestamp(self._clock.now(), dt.UTC)
+        return max(by_clock, close_of(newest.isoformat()) + dt.timedelta(days=1))
+
+    async def _hours(self, vs_currency: str, due: list[Row], reached: dt.datetime) -> HourlyPanel:
+        """Return hourly candles that reach back to the baseline of the oldest forecast.
+
+        Without an answer forecasts by the hour wait; those by the day are scored.
+        """
+        days = math.ceil((reached - min(map(starts_at, due))) / dt.timedelta(days=1)) + HOUR_BASELINE_DAYS
+        ids = sorted({row["coin_id"] for row in due})
+        source = self._history_in(vs_currency)
+        panel: dict[str, HourlyCandles] = {}
+        try:
+            for start in range(0, len(ids), MAX_IDS):
+                panel.update((await source.fetch_hourly(ids[start : start + MAX_IDS], days)).panel)
+        except CoincastError as error:
+            log.warning("hours_not_scored", reason=error.message)
+        return panel
 
     async def _histories(self, vs_currency: str, due: list[Row], newest: dt.date) -> dict[str, Candles]:
         """Return candles that reach far enough back for the baseline of the oldest forecast.

@@ -45,8 +45,8 @@ class SourceCalendar:
     def newest(self) -> dt.date:
         """Return the latest reply of the source.
 
-        Before the first reply it is the newest day with a score, since that day has closed, or else yesterday
-        by the machine's clock.
+        Before the first reply it is the newest day with a score, since the source has reached that day, or
+        else yesterday by the machine's clock.
         """
         return self._newest or self._store.newest_scored() or self.yesterday()
 

@@ -184,7 +184,7 @@ class LedgerStore:
         return sorted(path for path in self._scored.glob("*-*-*") if _is_day(path.name) and path.is_dir())
 
     def newest_scored(self) -> dt.date | None:
-        """Return the newest day whose close is known from a score."""
+        """Return the newest day that a scored forecast was due on."""
         folders = self._due_folders()
         return dt.date.fromisoformat(folders[-1].name) if folders else None
 
