@@ -14,7 +14,7 @@ from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyStore
 from coincast_gateway.auth.authenticator import Authenticator, Policy, refresh_forever, refreshed
 from coincast_gateway.auth.rate_limit import Limiter
 from coincast_gateway.auth.usage import UsageRecorder
-from coincast_gateway.edge.request_checks import RequestChecks
+from coincast_gateway.edge.middleware import RequestChecks
 from coincast_gateway.settings import Settings
 
 # Redis may just be starting as well: so often, with such a pause, before the start is given up.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coincast_gateway.auth.authenticator import OPEN, AuthResult
-from coincast_gateway.edge.request_checks import RequestChecks
+from coincast_gateway.edge.middleware import RequestChecks
 
 CHECKS = RequestChecks(True, frozenset({"box.lan"}), frozenset({"https://shop.example"}))
 JSON = {"content-type": "application/json"}
