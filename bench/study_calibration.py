@@ -180,13 +180,17 @@ def bounded_in_calm(factors: Floats) -> Floats:
 RULES: dict[str, Rule] = {
     "one factor (before)": lambda s, a, r, h: same(factor(s, a)),
     "no correction": lambda s, a, r, h: same(1.0),
+    "180 periods, at most two years": lambda s, a, r, h: same(factor(s, a, min(180.0 * h, HALF_LIFE_DAYS))),
     "half-life of four years": lambda s, a, r, h: same(factor(s, a, 1460.0)),
     "drawn to one by periods": lambda s, a, r, h: same(drawn(s, a, h)),
     "by regime, drawn by periods": by_regime,
     "risk control over periods": risk_controlled,
     "drawn, calm not below one": lambda s, a, r, h: bounded_in_calm(same(drawn(s, a, h))),
     "calm not below one": lambda s, a, r, h: bounded_in_calm(same(factor(s, a))),
-    "calm narrowed by half (chosen)": lambda s, a, r, h: cautious_factors(same(factor(s, a))),
+    "calm narrowed by half": lambda s, a, r, h: cautious_factors(same(factor(s, a))),
+    "the same after 180 periods (chosen)": lambda s, a, r, h: cautious_factors(
+        same(factor(s, a, min(180.0 * h, HALF_LIFE_DAYS)))
+    ),
 }
 
 

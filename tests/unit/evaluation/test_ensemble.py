@@ -133,10 +133,24 @@ def test_weights_go_to_the_member_that_knows() -> None:
 def test_a_correction_restores_the_coverage_that_was_missed() -> None:
     rng = np.random.default_rng(5)
     too_wide = np.abs(rng.standard_normal(5000)) / (1.2816 * 1.5)
-    found = correction(too_wide, np.zeros(5000, dtype=np.int64), PoolParams())
+    found = correction(too_wide, np.zeros(5000, dtype=np.int64), 7, PoolParams())
     assert found == pytest.approx(1 / 1.5, rel=0.05)
     assert np.mean(too_wide <= found) == pytest.approx(0.8, abs=0.01)
-    assert correction(too_wide[:50], np.zeros(50, dtype=np.int64), PoolParams()) == 1.0
+    assert correction(too_wide[:50], np.zeros(50, dtype=np.int64), 7, PoolParams()) == 1.0
+
+
+@pytest.mark.parametrize(("horizon", "half_life"), [(1, 180), (3, 540), (7, 730), (30, 730)])
+def test_the_correction_follows_a_change_of_level_sooner_at_short_horizons(
+    horizon: int, half_life: int
+) -> None:
+    rng = np.random.default_rng(6)
+    size = np.abs(rng.standard_normal(8000)) / 1.2816
+    # The older half has twice the level, and its age is one half-life: it weighs half of the newer.
+    age = np.repeat([half_life, 0], 4000)
+    found = correction(size * np.repeat([2.0, 1.0], 4000), age, horizon, PoolParams())
+    shares = np.linspace(0.5, 3, 2501)
+    covered = [(np.mean(size[4000:] <= x) + 0.5 * np.mean(2 * size[:4000] <= x)) / 1.5 for x in shares]
+    assert found == pytest.approx(float(shares[np.searchsorted(covered, 0.8)]), rel=0.01)
 
 
 def test_garch_scale_is_the_recursion_written_out() -> None:

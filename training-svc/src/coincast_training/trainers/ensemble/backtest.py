@@ -166,7 +166,7 @@ class Walk:
             return 1.0
         shares, days = (np.concatenate(p) for p in zip(*parts, strict=True))
         known = (days + horizon <= cut) & np.isfinite(shares)
-        return correction(shares[known], cut - days[known], self.params.pool)
+        return correction(shares[known], cut - days[known], horizon, self.params.pool)
 
 
 def _members_on(shared: tuple[CoinTable, EnsembleParams, int], day: int) -> Store:

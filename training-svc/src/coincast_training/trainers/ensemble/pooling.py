@@ -27,14 +27,16 @@ class PoolParams:
 
     prior: prior weights of the classical and boosted members; prior_days shrinks the weights to them,
     regime_days shrinks each regime's weights to those of all regimes. half_life_days: age at which an outcome
-    counts half. size_prior_days: the same shrinkage for the residual sizes by regime. Weights are bounded to
-    [0, max_weight].
+    counts half. correction_periods: the same age for the correction of the sizes, in periods of the horizon,
+    at most half_life_days. size_prior_days: the same shrinkage for the residual sizes by regime. Weights are
+    bounded to [0, max_weight].
     """
 
     prior: tuple[float, ...] = (0.2, 0.1, 0.135, 0.2, 0.135, 0.07, 0.07, 0.09)
     prior_days: float = 50.0
     regime_days: float = 200.0
     half_life_days: float = 730.0
+    correction_periods: float = 180.0
     size_prior_days: float = 100.0
     max_weight: float = 0.8
 
@@ -115,16 +117,18 @@ def _bounded(error: Floats) -> Floats:
     return np.asarray(np.clip(error, middle - MAX_LOG_ERROR, middle + MAX_LOG_ERROR))
 
 
-def correction(shares: Floats, age_days: Ints, params: PoolParams) -> float:
+def correction(shares: Floats, age_days: Ints, horizon: int, params: PoolParams) -> float:
     """Return the factor of the sizes for a coverage of 80 %, newer outcomes weighing more.
 
     shares (n,) are outcomes over their out-of-sample 80 % size, age_days (n,) their age. A pool's own
     residuals are too small, and their level drifts: this is conformal calibration on forecasts as they were
-    made (after Gibbs and Candes 2021, in steps of a refit). One if few are known.
+    made (after Gibbs and Candes 2021, in steps of a refit). One if few are known. Short horizons see many
+    independent outcomes a year, so their factor follows a change of level sooner.
     """
     if len(shares) < MIN_ROWS:
         return 1.0
-    recency = 0.5 ** (age_days / params.half_life_days)
+    half_life = min(params.correction_periods * horizon, params.half_life_days)
+    recency = 0.5 ** (age_days / half_life)
     return float(weighted_sizes(shares, recency, np.array([0.8]))[0])
 
 
