@@ -1,0 +1,199 @@
+"""What the hours of a UTC day tell a daily model: volatility from hourly ranges, its shape, the last hours.
+
+A row stands for the close of its day and sees no later hour. Corsi 2009 (spans of realised volatility),
+Barndorff-Nielsen and Shephard 2002 (quarticity), Corsi, Mittnik, Pigorsch and Pigorsch 2008 (volatility of
+realised volatility). Everything looks back over a bounded number of days, so that the row of the newest day
+is the same whether it is computed from a long history or from the last MEMORY_DAYS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from coincast_modelkit.candles import Dates, Floats
+from coincast_modelkit.features.rolling import column_mean, difference, rolling_mean, rolling_std, shift
+from coincast_modelkit.hourly.candles import HOURS_A_DAY, MIN_HOURS_A_DAY, HourlyCandles
+from coincast_modelkit.hourly.features import LEADER
+from coincast_modelkit.hourly.volatility import (
+    BELIEF_HOURS,
+    FLOOR_HOURLY_VARIANCE,
+    PRESENT_SHARE,
+    hourly_returns,
+    hourly_variance,
+)
+from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
+
+SPANS = (1, 3, 7, 22, 66)
+REFERENCE_SPANS = (1, 7, 22)
+LAST_HOURS = (3, 6, 12)
+MONTH = 22
+# The profile of the hours of the day is the mean of log variance over so many days before.
+PROFILE_DAYS = max(SPANS)
+# A day is believed up to this multiple of the mean of the month before it.
+BELIEVED_MULTIPLE = 25.0
+# With this many days of hours a row no longer depends on anything earlier.
+MEMORY_DAYS = PROFILE_DAYS + MONTH + BELIEF_HOURS // HOURS_A_DAY
+# Levels are logs of daily volatility; a model reads them as distances from its own base volatility.
+LEVEL_TERMS = (
+    *(f"hours_{k}" for k in SPANS),
+    *(f"leader_hours_{k}" for k in REFERENCE_SPANS),
+    *(f"market_hours_{k}" for k in REFERENCE_SPANS),
+)
+SHAPE_TERMS = (
+    *(f"last_{k}h" for k in LAST_HOURS),
+    "quarticity",
+    "quarticity_turn",
+    "volatility_of_hours",
+)
+TERMS = (*LEVEL_TERMS, *SHAPE_TERMS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DayMeasures:
+    """One coin's measures by UTC day: levels (n, 5) over SPANS, shapes (n, 6), NaN where hours are missing.
+
+    dates (n,) are consecutive; a day whose last hour has not closed is not among them.
+    """
+
+    coin_id: str
+    dates: Dates
+    levels: Floats
+    shapes: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketMeasures:
+    """Levels over REFERENCE_SPANS of bitcoin and of the mean coin, (n, 3) each, on consecutive dates (n,)."""
+
+    dates: Dates
+    leader: Floats
+    market: Floats
+
+
+def day_measures(candles: HourlyCandles, *, ranges: bool = True) -> DayMeasures:
+    """Return the measures of every closed UTC day of a coin.
+
+    Args:
+        candles: The coin's hours.
+        ranges: Read the variance of an hour from its high and low; otherwise from closes alone. Rows of one
+            kind must never be read by a model that was fitted on the other.
+    """
+    first_day = candles.first.astype("datetime64[D]")
+    lead = int((candles.first - first_day).astype(np.int64))
+    days = (lead + len(candles)) // HOURS_A_DAY
+
+    def by_day(x: Floats) -> Floats:
+        padded = np.concatenate([np.full(lead, np.nan), x])[: days * HOURS_A_DAY]
+        return padded.reshape(days, HOURS_A_DAY)
+
+    variance = by_day(hourly_variance(candles, ranges=ranges))
+    returns = by_day(hourly_returns(candles))
+    known = np.isfinite(variance)
+    whole = known.sum(axis=1) >= MIN_HOURS_A_DAY
+    day = np.where(whole, HOURS_A_DAY * column_mean(variance.T), np.nan)
+    limit = BELIEVED_MULTIPLE * shift(rolling_mean(day, MONTH), 1)
+    day = np.where(np.isfinite(limit), np.minimum(day, limit), day)
+    means = np.stack([rolling_mean(day, k) for k in SPANS], axis=1)
+    levels = 0.5 * np.log(np.maximum(means, FLOOR_DAILY_VARIANCE))
+    newest, week = levels[:, 0].copy(), levels[:, SPANS.index(7)].copy()
+    change = rolling_std(difference(newest, 1), MONTH)
+    for i in range(len(SPANS) - 2, 0, -1):
+        levels[:, i] = np.where(np.isfinite(levels[:, i]), levels[:, i], levels[:, i + 1])
+    for i in range(1, len(SPANS)):
+        levels[:, i] = np.where(np.isfinite(levels[:, i]), levels[:, i], levels[:, i - 1])
+    squares = np.where(np.isfinite(returns), returns, 0.0) ** 2
+    realised = np.maximum(squares.sum(axis=1), FLOOR_DAILY_VARIANCE)
+    fourth = np.maximum(HOURS_A_DAY / 3 * (squares**2).sum(axis=1), FLOOR_DAILY_VARIANCE**2)
+    quarticity = 0.5 * np.log(fourth) - np.log(realised)
+    last = _last_hours(variance) - week[:, None]
+    shapes = np.column_stack(
+        [last, quarticity, quarticity * (newest - levels[:, SPANS.index(MONTH)]), change]
+    )
+    good = np.isfinite(newest) & np.isfinite(week) & np.isfinite(shapes).all(axis=1)
+    return DayMeasures(
+        coin_id=candles.coin_id,
+        dates=first_day + np.arange(days).astype("timedelta64[D]"),
+        levels=np.where(good[:, None], levels, np.nan),
+        shapes=np.where(good[:, None], shapes, np.nan),
+    )
+
+
+def _last_hours(variance: Floats) -> Floats:
+    """Return the log daily volatility of each day's last hours (n, 3), over their usual share of a day.
+
+    variance is (n, 24). The usual share of an hour is that of the PROFILE_DAYS days before.
+    """
+    logs = np.log(variance)
+    hours = np.full_like(logs, np.nan)
+    hours[1:] = _means_of_known(logs, PROFILE_DAYS, MONTH)[:-1]
+    factors = np.exp(hours - hours.mean(axis=1, keepdims=True))
+    factors /= factors.mean(axis=1, keepdims=True)
+    out = np.empty((len(variance), len(LAST_HOURS)))
+    for j, k in enumerate(LAST_HOURS):
+        part = variance[:, -k:]
+        known = np.isfinite(part)
+        seen = column_mean(part.T)
+        usual = column_mean(np.where(known, factors[:, -k:], np.nan).T)
+        enough = known.sum(axis=1) >= PRESENT_SHARE * k
+        ratio = np.where(enough, seen, np.nan) / usual
+        out[:, j] = 0.5 * np.log(HOURS_A_DAY * np.maximum(ratio, FLOOR_HOURLY_VARIANCE))
+    return out
+
+
+def _means_of_known(x: Floats, window: int, least: int) -> Floats:
+    """Return the means of what is known of the last `window` rows of (n, K); NaN where fewer than `least`."""
+    known = np.isfinite(x)
+    none = np.zeros((1, x.shape[1]))
+    total = np.concatenate([none, np.cumsum(np.where(known, x, 0.0), axis=0)])
+    count = np.concatenate([none, np.cumsum(known, axis=0)])
+    end = np.arange(1, len(x) + 1)
+    start = np.maximum(end - window, 0)
+    rows = count[end] - count[start]
+    return np.where(rows >= least, (total[end] - total[start]) / np.maximum(rows, 1), np.nan)
+
+
+def market_measures(coins: Mapping[str, DayMeasures]) -> MarketMeasures:
+    """Return bitcoin's levels and the mean over coins; NaN on days that none has."""
+    at = [SPANS.index(k) for k in REFERENCE_SPANS]
+    known = {coin: m for coin, m in coins.items() if len(m.dates)}
+    if not known:
+        none = np.empty((0, len(REFERENCE_SPANS)))
+        return MarketMeasures(np.array([], dtype="datetime64[D]"), none, none)
+    first = min(m.dates[0] for m in known.values())
+    last = max(m.dates[-1] for m in known.values())
+    dates = np.arange(first, last + np.timedelta64(1, "D"))
+    table = np.stack([_on(m.dates, m.levels[:, at], dates) for m in known.values()])
+    market = column_mean(table.reshape(len(known), -1)).reshape(len(dates), -1)
+    leader = table[list(known).index(LEADER)] if LEADER in known else np.full_like(market, np.nan)
+    return MarketMeasures(dates, leader, market)
+
+
+def day_rows(own: DayMeasures, market: MarketMeasures, dates: Dates) -> Floats:
+    """Return the rows (n, 17) of TERMS on some days; NaN on a day without enough hours.
+
+    An absent leader or market is read from the coin itself.
+    """
+    at = [SPANS.index(k) for k in REFERENCE_SPANS]
+    levels = _on(own.dates, own.levels, dates)
+    parts = [
+        levels,
+        *(
+            np.where(np.isfinite(x), x, levels[:, at])
+            for x in (_on(market.dates, market.leader, dates), _on(market.dates, market.market, dates))
+        ),
+        _on(own.dates, own.shapes, dates),
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _on(known: Dates, table: Floats, dates: Dates) -> Floats:
+    """Return the rows (n, K) of a table on other days; NaN on days that it lacks."""
+    out = np.full((len(dates), table.shape[1]), np.nan)
+    if len(known):
+        at = (np.asarray(dates, dtype="datetime64[D]") - known[0]).astype(np.int64)
+        inside = (at >= 0) & (at < len(known))
+        out[inside] = table[at[inside]]
+    return out
