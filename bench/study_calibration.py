@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles, weighted_sizes
+from coincast_modelkit.models.ensemble.horizon_pool import outlook_of
 from coincast_modelkit.models.ensemble.model import LEVELS
 from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.metrics.significance import hac_mean
@@ -111,7 +112,8 @@ def pooled(saved: Any, horizon: int, left_out: set[str]) -> Rows:
     for fold in np.unique(c["fold"]):
         before, now = learnt & (c["fold"] < fold), c["fold"] == fold
         names = ("members", "returns", "log_volatility", "regime", "weekend", "day")
-        pool = fit_pool(Seen(*(c[n][before] for n in names)), horizon, int(fold), params, prior)
+        seen = Seen(*(c[n][before] for n in names), outlook=outlook_of(c["members"][before]))
+        pool = fit_pool(seen, horizon, int(fold), params, prior)
         scale[now] = pool.log_scale(c["members"][now], c["regime"][now])
         sizes[now] = pool.sizes[c["regime"][now]] * pool.weekend[c["weekend"][now]]
     sizes = np.maximum.accumulate(sizes, axis=1)

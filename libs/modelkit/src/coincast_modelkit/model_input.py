@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from coincast_modelkit.features import WINDOW_DAYS, FeatureSpec, batch
 from coincast_modelkit.features.market import MarketOrPanel
 from coincast_modelkit.intervals.regimes import volatility_regimes
 from coincast_modelkit.volatility import daily_variance, trailing_volatility
+
+if TYPE_CHECKING:
+    from coincast_modelkit.hourly.day_measures import DayRow
 
 # As many candles as any model looks back for its classical scales and residuals.
 TAIL_DAYS = 750
@@ -26,7 +30,8 @@ class ModelInput:
     """The input of a forecast of one coin; what depends on the day alone is computed once for all models.
 
     row (F,) are the features of as_of, window (WINDOW_DAYS, F) those of the days up to it (NaN rows before
-    the first candle), candles the last TAIL_DAYS of them without calendar gaps.
+    the first candle), candles the last TAIL_DAYS of them without calendar gaps. hours is what the hours of
+    as_of tell; None where they are not known, and a model then does without.
     """
 
     coin_id: str
@@ -35,6 +40,7 @@ class ModelInput:
     row: Floats
     window: Floats
     candles: Candles
+    hours: DayRow | None = None
 
     @cached_property
     def variance(self) -> Floats:
@@ -55,10 +61,13 @@ class ModelInput:
         return trailing_volatility(self.variance, range(1, TRAILING_DAYS + 1))
 
 
-def prepare(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> ModelInput:
+def prepare(
+    candles: Candles, reference: MarketOrPanel, spec: FeatureSpec, hours: DayRow | None = None
+) -> ModelInput:
     """Prepare one coin. Raises ValueError where there are no candles.
 
-    Give a `Market` as the reference where many coins are prepared: it is then computed once.
+    Give a `Market` as the reference where many coins are prepared: it is then computed once. hours must be
+    the row of the candles' last day.
     """
     days = candles.on_every_day().tail(max(TAIL_DAYS, spec.memory_days + WINDOW_DAYS))
     features = batch(days.tail(spec.memory_days + WINDOW_DAYS), reference, spec)
@@ -72,4 +81,5 @@ def prepare(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Mo
         row=window[-1].copy(),
         window=window,
         candles=days.tail(TAIL_DAYS),
+        hours=hours,
     )

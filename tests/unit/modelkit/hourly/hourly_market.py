@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from coincast_modelkit.hourly.candles import HourlyCandles
+from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyCandles
 from coincast_modelkit.hourly.features import TERMS
 from coincast_modelkit.hourly.line import HourlyLine
-from coincast_modelkit.hourly.model import ANCHORS, CLOSES, LEVELS, RANGES, HourlyCalibration, IntradayModel
+from coincast_modelkit.hourly.model import ANCHORS, LEVELS, HourlyCalibration, IntradayModel
 from coincast_modelkit.hourly.profile import WeekProfile, hour_of_week
 
 FIRST = np.datetime64("2021-01-04T00", "h")

@@ -131,6 +131,14 @@ def test_closes_alone_give_other_levels_and_read_no_range() -> None:
     assert not np.allclose(day_measures(COIN).levels[50:], day_measures(bare, ranges=False).levels[50:])
 
 
+def test_hours_without_a_range_are_missing_among_hours_with_one() -> None:
+    high = COIN.high.copy()
+    high[100 * 24 : 101 * 24] = np.nan
+    own = day_measures(cut(COIN, high=high))
+    assert np.isnan(own.levels[100]).all()
+    assert np.isfinite(day_measures(cut(COIN, high=high), ranges=False).levels[100]).all()
+
+
 def test_an_absent_market_is_read_from_the_coin_itself() -> None:
     own = day_measures(COIN)
     alone = day_rows(own, market_measures({}), own.dates)

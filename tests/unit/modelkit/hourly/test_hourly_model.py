@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coincast_modelkit.hourly.candles import HourlyCandles
+from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyCandles, source_of
 from coincast_modelkit.hourly.features import TERMS
 from coincast_modelkit.hourly.line import Moments
 from coincast_modelkit.hourly.model import (
-    CLOSES,
-    RANGES,
     IntradayModel,
-    source_of,
 )
 from tests.unit.modelkit.hourly.hourly_market import FIRST, PROFILE, day_model, invented
 

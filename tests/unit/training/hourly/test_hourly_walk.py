@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coincast_modelkit.hourly.candles import FIELDS, HourlyCandles
-from coincast_modelkit.hourly.model import ANCHORS, CLOSES, RANGES, IntradayModel
+from coincast_modelkit.hourly.candles import CLOSES, FIELDS, RANGES, HourlyCandles
+from coincast_modelkit.hourly.model import ANCHORS, IntradayModel
 from coincast_training.hourly.dataset import HourlyTable, build_table
 from coincast_training.hourly.walk import Fitter, calibrate, calibrate_now, log_scales, walk_forward
 from tests.unit.modelkit.hourly.hourly_market import invented

@@ -15,7 +15,7 @@ from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPla
 from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
 from coincast_training.pipeline.odd_coins import without_odd_coins
 from coincast_training.trainers.ensemble.params import EnsembleParams
-from coincast_training.trainers.ensemble.rnn_params import rnn_mapping
+from coincast_training.trainers.ensemble.rnn_params import switch_mapping
 from coincast_training.trainers.params import merged
 from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.registry import find_fit
@@ -92,7 +92,7 @@ def settings_of(model: str, plan: EvaluationPlan) -> dict[str, Any]:
     if model != "ml_ensemble":
         return recipe
     if "lstm" in recipe:
-        recipe["lstm"] = rnn_mapping(recipe["lstm"])
+        recipe["lstm"] = switch_mapping(recipe["lstm"])
     anchors = EnsembleParams.of(recipe).anchors
     fitted = plan.horizons if set(plan.horizons) <= set(anchors) else anchors
     return merged(recipe, {"anchors": list(fitted), "lstm": {"refit": False}})

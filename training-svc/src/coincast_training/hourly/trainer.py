@@ -24,9 +24,9 @@ from coincast_modelkit.artifact import (
 from coincast_modelkit.artifact.hourly import FEATURES_HASH, hourly_data_window, hourly_golden_bytes
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import PROBABILITIES
-from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel
+from coincast_modelkit.hourly.candles import CLOSES, HOURS_A_DAY, RANGES, HourlyCandles, HourlyPanel
 from coincast_modelkit.hourly.features import TERMS
-from coincast_modelkit.hourly.model import ANCHORS, CLOSES, LEVELS, RANGES, IntradayModel
+from coincast_modelkit.hourly.model import ANCHORS, LEVELS, IntradayModel
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.hourly.baselines import GAUSSIAN_SIZES, gaussian_log_scales

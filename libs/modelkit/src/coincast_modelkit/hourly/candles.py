@@ -17,6 +17,10 @@ Hours = npt.NDArray[np.datetime64]
 HOURS_A_DAY = 24
 # A day with fewer known hours than this has a close, but no range and no measures of its own.
 MIN_HOURS_A_DAY = 20
+# What the variance of an hour is computed from. With highs and lows in this share of the last day's hours a
+# coin is read from its ranges.
+RANGES, CLOSES = "ranges", "closes"
+RANGE_SHARE = 0.8
 HOUR = np.timedelta64(1, "h")
 EPOCH = np.datetime64("1970-01-01T00", "h")
 
@@ -201,6 +205,13 @@ class HourlyCandles:
 
 
 HourlyPanel = Mapping[str, HourlyCandles]
+
+
+def source_of(candles: HourlyCandles) -> str:
+    """Return RANGES where most of the last day's hours have a high and a low, else CLOSES."""
+    last = slice(-HOURS_A_DAY, None)
+    ranged = np.isfinite(candles.high[last]) & np.isfinite(candles.low[last])
+    return RANGES if ranged.sum() >= RANGE_SHARE * candles.known[last].sum() else CLOSES
 
 
 def _is_fill_in(rows: Mapping[str, Floats]) -> npt.NDArray[np.bool_]:

@@ -15,7 +15,14 @@ import numpy as np
 
 from coincast_modelkit.candles import Dates, Floats
 from coincast_modelkit.features.rolling import column_mean, difference, rolling_mean, rolling_std, shift
-from coincast_modelkit.hourly.candles import HOURS_A_DAY, MIN_HOURS_A_DAY, HourlyCandles
+from coincast_modelkit.hourly.candles import (
+    HOURS_A_DAY,
+    MIN_HOURS_A_DAY,
+    RANGES,
+    HourlyCandles,
+    HourlyPanel,
+    source_of,
+)
 from coincast_modelkit.hourly.features import LEADER
 from coincast_modelkit.hourly.volatility import (
     BELIEF_HOURS,
@@ -73,6 +80,17 @@ class MarketMeasures:
     market: Floats
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DayRow:
+    """The values (17,) of TERMS at the close of one coin's day, and what its hours were read from.
+
+    source is RANGES or CLOSES; a model must read a row with what it learnt from rows of that source.
+    """
+
+    values: Floats
+    source: str
+
+
 def day_measures(candles: HourlyCandles, *, ranges: bool = True) -> DayMeasures:
     """Return the measures of every closed UTC day of a coin.
 
@@ -90,6 +108,9 @@ def day_measures(candles: HourlyCandles, *, ranges: bool = True) -> DayMeasures:
         return padded.reshape(days, HOURS_A_DAY)
 
     variance = by_day(hourly_variance(candles, ranges=ranges))
+    if ranges:
+        # An hour without a range would be read from its close: another measure, so it counts as missing.
+        variance = np.where(np.isfinite(by_day(candles.high) - by_day(candles.low)), variance, np.nan)
     returns = by_day(hourly_returns(candles))
     known = np.isfinite(variance)
     whole = known.sum(axis=1) >= MIN_HOURS_A_DAY
@@ -187,6 +208,23 @@ def day_rows(own: DayMeasures, market: MarketMeasures, dates: Dates) -> Floats:
         _on(own.dates, own.shapes, dates),
     ]
     return np.concatenate(parts, axis=1)
+
+
+def market_of_hours(reference: HourlyPanel, source: str) -> MarketMeasures:
+    """Return the market of the reference coins, read from one source; coins without it are left out."""
+    known = {c: h for c, h in reference.items() if len(h) and (source != RANGES or source_of(h) == RANGES)}
+    return market_measures({c: day_measures(h, ranges=source == RANGES) for c, h in known.items()})
+
+
+def newest_row(
+    candles: HourlyCandles, market: MarketMeasures, source: str, day: np.datetime64
+) -> DayRow | None:
+    """Return the row of one day from the coin's last hours; None where the day lacks hours."""
+    seen = candles.until(day + np.timedelta64(1, "D")).tail(MEMORY_DAYS * HOURS_A_DAY)
+    if not len(seen):
+        return None
+    row = day_rows(day_measures(seen, ranges=source == RANGES), market, np.array([day]))[0]
+    return DayRow(row, source) if np.isfinite(row).all() else None
 
 
 def _on(known: Dates, table: Floats, dates: Dates) -> Floats:

@@ -18,7 +18,15 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
-from coincast_modelkit.hourly.candles import EPOCH, HOURS_A_DAY, HourlyCandles, HourlyPanel
+from coincast_modelkit.hourly.candles import (
+    CLOSES,
+    EPOCH,
+    HOURS_A_DAY,
+    RANGES,
+    HourlyCandles,
+    HourlyPanel,
+    source_of,
+)
 from coincast_modelkit.hourly.features import (
     MEMORY_HOURS,
     REFERENCE_SPANS,
@@ -43,9 +51,6 @@ LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
 TAIL_HOURS = max(MEMORY_HOURS, RANK_MEMORY_HOURS + HOURS_A_DAY) + BELIEF_HOURS
 # A reference coin whose newest hour is older than this does not speak for the market of today.
 REFERENCE_AGE_HOURS = 3
-# With highs and lows in this share of the last day's hours a coin is read by the line of ranges.
-RANGE_SHARE = 0.8
-RANGES, CLOSES = "ranges", "closes"
 
 
 class HourlyForecasts(Forecasts):
@@ -290,13 +295,6 @@ class IntradayModel:
 
 FILE = "intraday.json"
 _SPANS_TAIL = MEMORY_HOURS + BELIEF_HOURS
-
-
-def source_of(candles: HourlyCandles) -> str:
-    """Return RANGES where most of the last day's hours have a high and a low, else CLOSES."""
-    last = slice(-HOURS_A_DAY, None)
-    ranged = np.isfinite(candles.high[last]) & np.isfinite(candles.low[last])
-    return RANGES if ranged.sum() >= RANGE_SHARE * candles.known[last].sum() else CLOSES
 
 
 def checked_hours(hours: Sequence[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles
-from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, RNN, Pool, Scales, with_rnn
+from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, RNN, Pool, Scales, outlook_of, with_rnn
 from coincast_modelkit.models.ensemble.model import LEVELS, Anchor
 from coincast_modelkit.models.scales import into_weekend, joined
 from coincast_training.executors import Executor
@@ -61,7 +61,7 @@ class Walk:
     def anchor(self, horizon: int, cut: int) -> Anchor | None:
         """Return members and pool as known on day `cut`; None if there is too little to learn from."""
         scales = self._scales(horizon, cut)
-        return None if scales is None else Anchor(scales, self._pool(horizon, cut))
+        return None if scales is None else Anchor(scales, self.pool(horizon, cut))
 
     def members_of(self, horizon: int, day: int, block: Block) -> Floats | None:
         """Return the log scales of any rows by members fitted on a day; None where too little is known."""
@@ -71,15 +71,15 @@ class Walk:
     def record(self, horizon: int, cut: int) -> list[tuple[Block, int, Floats]]:
         """Return each fold's rows, horizon and log-return quantiles (n, Q) by the pool known at its start."""
         out = []
-        for day, block, members in self._folds(horizon, cut):
-            pool = self._pool(horizon, day)
+        for day, block, members in self.folds(horizon, cut):
+            pool = self.pool(horizon, day)
             scale = np.exp(pool.log_scale(members, block.regime))
             out.append(
                 (block, horizon, symmetric_quantiles(scale[:, None] * pool.sizes_of(joined(block.coins))))
             )
         return out
 
-    def _folds(self, horizon: int, cut: int) -> list[tuple[int, Block, Floats]]:
+    def folds(self, horizon: int, cut: int) -> list[tuple[int, Block, Floats]]:
         """Return (fit day, rows, members' forecasts) of every fold that ends by `cut`, in order."""
         folds = []
         for day in fold_days(self.coins, cut, self.params.fold_days):
@@ -120,12 +120,12 @@ class Walk:
                 self.store[key] = fit_garch(self.coins, cut)
             p = self.params
             return fit_scales(
-                block, horizon, self.store[key], DEFAULT_SPEC, trees=p.trees, ridge=p.ridge, seed=self.seed
+                block, horizon, self.store[key], DEFAULT_SPEC, trees=p.trees, penalty=p.ridge, seed=self.seed
             )
         except ValueError:
             return None
 
-    def _pool(self, horizon: int, cut: int) -> Pool:
+    def pool(self, horizon: int, cut: int) -> Pool:
         """Return the pool as known on day `cut`, its sizes corrected by the coverage of earlier pools."""
         key = ("corrected pool", horizon, cut, self.members)
         if key not in self.store:
@@ -138,7 +138,7 @@ class Walk:
     def _raw_pool(self, horizon: int, cut: int) -> Pool:
         key = ("pool", horizon, cut, self.members)
         if key not in self.store:
-            seen = _pool_inputs(self._folds(horizon, cut), len(self.members))
+            seen = _pool_inputs(self.folds(horizon, cut), len(self.members))
             self.store[key] = fit_pool(seen, horizon, cut, self.params.pool, self._prior())
         found: Pool = self.store[key]
         return found
@@ -154,7 +154,7 @@ class Walk:
     def _correction(self, horizon: int, cut: int) -> float:
         """Return the factor by which earlier pools' sizes would have covered what came after them."""
         parts = []
-        for day, block, members in self._folds(horizon, cut):
+        for day, block, members in self.folds(horizon, cut):
             pool = self._raw_pool(horizon, day)
             size = (
                 np.exp(pool.log_scale(members, block.regime)) * pool.sizes_of(joined(block.coins))[:, AT_80]
@@ -178,23 +178,26 @@ def _members_on(shared: tuple[CoinTable, EnsembleParams, int], day: int) -> Stor
     return alone.store
 
 
-def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], members: int) -> Seen:
+def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], count: int) -> Seen:
     if not folds:
         none, day = np.empty(0), np.empty(0, dtype=np.int64)
         return Seen(
-            members=np.empty((0, members)),
+            members=np.empty((0, count)),
             returns=none,
             log_volatility=none,
             regime=day,
             weekend=day,
             day=day,
+            outlook=none,
         )
+    members = np.concatenate([table for *_, table in folds])
     blocks = [block for _, block, _ in folds]
     return Seen(
-        members=np.concatenate([table for *_, table in folds]),
+        members=members,
         returns=np.concatenate([b.returns for b in blocks]),
         log_volatility=np.concatenate([b.log_volatility for b in blocks]),
         regime=np.concatenate([b.regime for b in blocks]),
         weekend=into_weekend(np.concatenate([joined(b.coins).weekday for b in blocks])),
         day=np.concatenate([b.day for b in blocks]),
+        outlook=outlook_of(members),
     )

@@ -64,7 +64,7 @@ def fit_scales(
     spec: FeatureSpec,
     *,
     trees: TreeParams,
-    ridge: float,
+    penalty: float,
     seed: int,
 ) -> Scales:
     """Fit the members on rows with known outcomes. Raises ValueError if there are fewer than MIN_ROWS."""
@@ -74,7 +74,7 @@ def fit_scales(
         raise ValueError(f"{int(chosen.sum())} days with a known outcome, and {MIN_ROWS} are needed")
     target = block.log_volatility[chosen] - inputs.base[chosen] - 0.5 * np.log(horizon)
     design = linear_design(inputs, spec)[chosen]
-    har = _ridge(design, target, ridge)
+    har = ridge(design, target, penalty)
     left = target - har.forecast(design)
     size = np.abs(block.returns[chosen]) / np.exp(block.log_volatility[chosen] - left)
     offset = float(np.log(np.maximum(np.median(size), 1e-6)) + 0.2)
@@ -87,7 +87,7 @@ def fit_scales(
     return Scales(
         horizon=horizon,
         har=har,
-        har_short=_ridge(linear_design(inputs, spec, SHORT)[chosen], target, ridge * horizon),
+        har_short=ridge(linear_design(inputs, spec, SHORT)[chosen], target, penalty * horizon),
         garch=garch,
         constant=float(block.log_volatility[chosen].mean()),
         size_offset=offset,
@@ -99,7 +99,7 @@ def fit_scales(
     )
 
 
-def _ridge(design: Floats, target: Floats, penalty: float) -> LinearScale:
+def ridge(design: Floats, target: Floats, penalty: float) -> LinearScale:
     """Fit a ridge regression on standardised columns; a constant column gets no weight."""
     centre, spread = design.mean(axis=0), design.std(axis=0)
     spread = np.where(spread > 1e-9, spread, np.inf)

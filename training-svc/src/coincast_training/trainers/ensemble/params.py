@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS
+from coincast_training.trainers.ensemble.hours_params import HoursParams
 from coincast_training.trainers.ensemble.members import TreeParams
 from coincast_training.trainers.ensemble.pooling import PoolParams
-from coincast_training.trainers.ensemble.rnn_params import RnnParams, rnn_mapping
+from coincast_training.trainers.ensemble.rnn_params import RnnParams, switch_mapping
 
 MIN_FOLD_DAYS = 7
-PARTS: dict[str, Any] = {"trees": TreeParams, "pool": PoolParams, "lstm": RnnParams}
+PARTS: dict[str, Any] = {"trees": TreeParams, "pool": PoolParams, "lstm": RnnParams, "hours": HoursParams}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,15 @@ class EnsembleParams:
     trees: TreeParams = field(default_factory=TreeParams)
     pool: PoolParams = field(default_factory=PoolParams)
     lstm: RnnParams = field(default_factory=RnnParams)
+    hours: HoursParams = field(default_factory=HoursParams)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> EnsembleParams:
         """Read a mapping as in a YAML file. Raises ValueError that names what is unknown or out of range."""
         given = dict(plain)
-        if "lstm" in given:
-            given["lstm"] = rnn_mapping(given["lstm"])
+        for name in ("lstm", "hours"):
+            if name in given:
+                given[name] = switch_mapping(given[name])
         _refuse_unknown(cls, "", given)
         for name, kind in PARTS.items():
             _refuse_unknown(kind, f"{name}.", given.get(name))
@@ -50,7 +53,7 @@ class EnsembleParams:
         return params
 
     def _faults(self) -> list[str]:
-        found = self.lstm.faults()
+        found = [*self.lstm.faults(), *self.hours.faults()]
         if not _within(self.anchors):
             found.append(f"anchors: must be 1 to {MAX_HORIZON_DAYS} days, got {list(self.anchors)}")
         if self.fold_days < MIN_FOLD_DAYS:

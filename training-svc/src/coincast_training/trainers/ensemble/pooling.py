@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from coincast_modelkit.intervals import REGIMES, regime_sizes, weighted_sizes
 from coincast_modelkit.intervals.conformal import prior_sizes
-from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, OUTLOOK, Pool
+from coincast_modelkit.models.ensemble.horizon_pool import Pool
 from coincast_modelkit.models.ensemble.model import LEVELS
 
 Floats = NDArray[np.float64]
@@ -45,8 +45,8 @@ class PoolParams:
 class Seen:
     """Out-of-sample forecasts and outcomes.
 
-    members are (n, M); returns, log volatility, regime, whether the next day is on a weekend, and day are
-    (n,).
+    members are (n, M); returns, log volatility, regime, whether the next day is on a weekend, day, and the
+    mean log volatility that the members forecast are (n,).
     """
 
     members: Floats
@@ -55,6 +55,7 @@ class Seen:
     regime: Ints
     weekend: Ints
     day: Ints
+    outlook: Floats
 
 
 def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams, prior: Floats) -> Pool:
@@ -97,9 +98,7 @@ def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams, prior: Floa
     scale = (members * weights[regime]).sum(axis=1)
     residuals, prior_rows = returns / np.exp(scale), params.size_prior_days * horizon
     sizes = regime_sizes(residuals, recency, regime, LEVELS, prior_rows=prior_rows)
-    outlook = members[:, [MEMBERS.index(m) for m in OUTLOOK]].mean(axis=1)
-    error = seen.log_volatility[known] - outlook
-    error = _bounded(error)
+    error = _bounded(seen.log_volatility[known] - seen.outlook[known])
     offset = float(np.average(error, weights=recency))
     return Pool(
         weights=weights,

@@ -56,7 +56,7 @@ class RnnParams:
         return [f"lstm.{text}" for text, right in checks.items() if not right]
 
 
-def rnn_mapping(plain: Any) -> Any:
+def switch_mapping(plain: Any) -> Any:
     """Return `lstm: off` as `lstm: {use: off}`, with on and off as words; other values unchanged."""
     if isinstance(plain, Mapping):
         use = plain.get("use")

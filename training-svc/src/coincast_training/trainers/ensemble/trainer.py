@@ -11,6 +11,7 @@ import numpy as np
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_modelkit.hourly.candles import HourlyPanel
 from coincast_modelkit.models.ensemble.model import Anchor, EnsembleModel
 from coincast_modelkit.models.ensemble.rnn_member import RnnMember
 from coincast_training.executors import Executor
@@ -18,6 +19,7 @@ from coincast_training.executors.inline import InlineExecutor
 from coincast_training.trainers.base import FittedModel, WalkForward
 from coincast_training.trainers.ensemble.backtest import Floats, Store, Walk
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, CoinTable, fold_days
+from coincast_training.trainers.ensemble.hours_member import HoursWalk, days_with_hours, hours_rows
 from coincast_training.trainers.ensemble.params import EnsembleParams
 from coincast_training.trainers.ensemble.rnn_member import RnnWalk
 from coincast_training.trainers.progress import Progress, part_of
@@ -25,6 +27,7 @@ from coincast_training.trainers.progress import Progress, part_of
 # Shares of the time of a fit for the networks, if there are any, and for the members.
 RNN_SHARE = 0.8
 MEMBERS_SHARE = 0.8
+NO_HOURS = "hours.use: on, but at least {} days of hourly candles are needed"
 
 
 def fit(
@@ -36,6 +39,7 @@ def fit(
     reference: Panel | None = None,
     executor: Executor | None = None,
     store: Store | None = None,
+    hours: HourlyPanel | None = None,
 ) -> FittedModel:
     """Fit the ensemble on the whole panel and make the walk-forward record of the same recipe.
 
@@ -48,10 +52,12 @@ def fit(
         executor: Runs the folds; None runs them in this process.
         store: Results of folds, shared between calls on growing cuts of one panel. A fold depends on nothing
             after its cut, so a later call gives the same model (to rounding) faster.
+        hours: Hourly candles of the panel's and the reference coins, up to the panel's last day; without them
+            the ensemble has no member that reads hours.
 
     Raises:
         ValueError: The panel is too short: 150 days with a known outcome at the shortest horizon, over all
-            coins.
+            coins; or hours are required and too few are known.
     """
     chosen = EnsembleParams.of(params)
     source = CoinTable(panel, {**(reference or {}), **panel})
@@ -59,6 +65,9 @@ def fit(
     if not coins:
         raise ValueError("no coin has enough days for its features; 60 are needed")
     kept: Store = {} if store is None else store
+    rows = hours_rows(coins, {} if chosen.hours.use == "off" else hours or {})
+    if chosen.hours.use == "on" and days_with_hours(coins, rows) < 2 * chosen.hours.min_days:
+        raise ValueError(f"ml_ensemble parameters: {NO_HOURS.format(2 * chosen.hours.min_days)}")
     last = max(int(c.days[-1]) for c in coins)
     rnn, served = _fit_rnn(
         source, chosen, seed, store=kept, executor=workers, progress=part_of(progress, 0.0, RNN_SHARE)
@@ -67,24 +76,29 @@ def fit(
     fitted = begin + (1 - begin) * MEMBERS_SHARE
     walk = Walk(coins, chosen, seed, kept, rnn)
     walk.fit_all(source, last, workers, part_of(progress, begin, fitted))
+    hourly = HoursWalk(walk, rows, chosen.hours)
     anchors, records = [], []
     for i, horizon in enumerate(chosen.anchors):
         progress(fitted + (1 - fitted) * i / len(chosen.anchors), f"walking forward at {horizon} days")
         found = walk.anchor(horizon, last)
         if found is not None:
-            anchors.append(found)
-            records.append(walk.record(horizon, last))
+            anchors.append(replace(found, hours=hourly.members(horizon, last)))
+            records.append(hourly.record(horizon, last))
     if not anchors:
         raise ValueError("too few days with a known outcome; give more days or more coins")
     progress(1.0, "pooled")
+    model = EnsembleModel(anchors, DEFAULT_SPEC, rnn=served)
+    if chosen.hours.use == "on" and not model.reads_hours:
+        raise ValueError(f"ml_ensemble parameters: {NO_HOURS.format(2 * chosen.hours.min_days)}")
     return FittedModel(
-        model=EnsembleModel(anchors, DEFAULT_SPEC, rnn=served),
+        model=model,
         walk_forward=_joined([r for part in records for r in part], coins),
-        parameters=asdict(_resolved(chosen, rnn)),
+        parameters=asdict(_resolved(chosen, rnn, model.reads_hours)),
         notes={
             "members": list(walk.members),
             "weights": {a.scales.horizon: _by_member(a, walk.members) for a in anchors},
             **({} if rnn is None else {"lstm": rnn.notes()}),
+            **({"hours": hourly.notes(chosen.anchors, last)} if model.reads_hours else {}),
         },
     )
 
@@ -109,9 +123,13 @@ def _fit_rnn(
     return (walk, served) if served is not None else (None, None)
 
 
-def _resolved(chosen: EnsembleParams, rnn: RnnWalk | None) -> EnsembleParams:
+def _resolved(chosen: EnsembleParams, rnn: RnnWalk | None, reads_hours: bool) -> EnsembleParams:
     """Return the parameters with `auto` resolved, so that the same version can be made again anywhere."""
-    return replace(chosen, lstm=replace(chosen.lstm, use="off" if rnn is None else "on"))
+    return replace(
+        chosen,
+        lstm=replace(chosen.lstm, use="off" if rnn is None else "on"),
+        hours=replace(chosen.hours, use="on" if reads_hours else "off"),
+    )
 
 
 def _by_member(anchor: Anchor, members: Sequence[str]) -> dict[str, list[float]]:

@@ -38,6 +38,11 @@ def with_rnn(members: Floats, column: Floats) -> Floats:
     return np.column_stack([members, np.where(np.isfinite(column), column, stand_in)])
 
 
+def outlook_of(members: Floats) -> Floats:
+    """Return the mean (n,) of the OUTLOOK members of (n, M)."""
+    return np.asarray(members[:, [MEMBERS.index(m) for m in OUTLOOK]].mean(axis=1))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scales:
     """The fitted members at one horizon.
@@ -134,7 +139,7 @@ class Pool:
 
     def outlook(self, members: Floats) -> Floats:
         """Return the median of the log realised volatility over the horizon, (n,)."""
-        return np.asarray(members[:, [MEMBERS.index(m) for m in OUTLOOK]].mean(axis=1) + self.outlook_offset)
+        return np.asarray(outlook_of(members) + self.outlook_offset)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,10 +20,12 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.hourly.day_measures import TERMS
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.ensemble.horizon_pool import BOOSTERS, MEMBERS, RNN, Pool, Scales, with_rnn
+from coincast_modelkit.models.ensemble.hours_member import HOURS, HoursMember, hours_outlook
 from coincast_modelkit.models.ensemble.rnn_member import RnnMember
 from coincast_modelkit.models.interpolation import (
     across_horizons,
@@ -40,10 +42,11 @@ MIN_HISTORY_DAYS = 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anchor:
-    """Members and their pool at one horizon."""
+    """Members and their pool at one horizon; by source, what is pooled with them where hours are known."""
 
     scales: Scales
     pool: Pool
+    hours: Mapping[str, HoursMember] = field(default_factory=dict)
 
 
 class EnsembleModel:
@@ -78,6 +81,11 @@ class EnsembleModel:
         """Return the names of what is pooled, in the order of the weights."""
         return MEMBERS if self.rnn is None else (*MEMBERS, RNN)
 
+    @property
+    def reads_hours(self) -> bool:
+        """Return whether it forecasts better where a coin's hours are known."""
+        return any(anchor.hours for anchor in self.anchors)
+
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
@@ -98,24 +106,34 @@ class EnsembleModel:
     def _forecast(
         self, coins: Sequence[ModelInput], horizons: tuple[int, ...]
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        """Quantiles (n, H, Q), daily volatility (n, H), its median log (n, H) and that log's error (H,)."""
+        """Quantiles (n, H, Q), daily volatility, its median log and that log's error, (n, H) each."""
         inputs = [inputs_of(c.row[None], c.candles, self.spec, regimes_of([c])) for c in coins]
         now = joined(inputs)
         logs, sizes, medians, factors, errors = [], [], [], [], []
         for anchor, members in zip(self.anchors, self._members(coins, inputs), strict=True):
             root = 0.5 * np.log(anchor.scales.horizon)
-            logs.append(anchor.pool.log_scale(members, now.regime) - root)
-            medians.append(anchor.pool.outlook(members) - root)
-            sizes.append(anchor.pool.sizes_of(now))
-            factors.append(anchor.pool.outlook_factor)
-            errors.append(anchor.pool.outlook_error)
+            found = _pooled(anchor, members, now)
+            for source, hours in anchor.hours.items():
+                rows = {
+                    i: c.hours.values for i, c in enumerate(coins) if c.hours and c.hours.source == source
+                }
+                if rows:
+                    at = list(rows)
+                    those = joined([inputs[i] for i in at])
+                    line = hours.forecast(those, np.stack(list(rows.values())), self.spec)
+                    found.replace(at, _with_hours(hours, members[at], found.log_scale[at], line, those))
+            logs.append(found.log_scale - root)
+            medians.append(found.outlook - root)
+            sizes.append(found.sizes)
+            factors.append(found.factor)
+            errors.append(found.error)
         days = np.array(horizons, dtype=np.float64)[:, None]
         scale = np.exp(across_horizons(self.horizons, np.stack(logs), horizons)) * np.sqrt(days)
         upper = across_horizons(self.horizons, np.stack(sizes), horizons)
         quantiles = symmetric_quantiles(scale[..., None] * upper).swapaxes(0, 1)
         median = across_horizons(self.horizons, np.stack(medians), horizons).T
-        error = across_horizons(self.horizons, np.array(errors), horizons)
-        factor = across_horizons(self.horizons, np.array(factors), horizons)
+        error = across_horizons(self.horizons, np.stack(errors), horizons).T
+        factor = across_horizons(self.horizons, np.stack(factors), horizons).T
         volatility = np.exp(median) * factor
         if self.agreeing:
             volatility = agreeing_volatility(volatility, quantiles, horizons)
@@ -151,8 +169,17 @@ class EnsembleModel:
             "members": list(self.members),
             "levels": LEVELS.tolist(),
             "agreeing": self.agreeing,
-            "anchors": [{"scales": a.scales.to_json(), "pool": a.pool.to_json()} for a in self.anchors],
+            "anchors": [
+                {
+                    "scales": a.scales.to_json(),
+                    "pool": a.pool.to_json(),
+                    **({HOURS: {s: m.to_json() for s, m in sorted(a.hours.items())}} if a.hours else {}),
+                }
+                for a in self.anchors
+            ],
         }
+        if self.reads_hours:
+            plain[HOURS] = list(TERMS)
         (folder / "ensemble.json").write_text(json.dumps(plain), encoding="utf-8")
         if self.rnn is not None:
             self.rnn.save(folder)
@@ -172,6 +199,8 @@ class EnsembleModel:
             raise ValueError(
                 "this ensemble was written with other members or quantile levels; train it again"
             )
+        if tuple(plain.get(HOURS, TERMS)) != TERMS:
+            raise ValueError("this ensemble reads other measures of hours than this build; train it again")
         anchors = []
         for part in plain["anchors"]:
             horizon = int(part["scales"]["horizon"])
@@ -179,7 +208,9 @@ class EnsembleModel:
                 name: Booster(model_str=(folder / _booster_file(name, horizon)).read_text(encoding="utf-8"))
                 for name in BOOSTERS
             }
-            anchors.append(Anchor(Scales.from_json(part["scales"], boosters), Pool.from_json(part["pool"])))
+            hours = {source: HoursMember.from_json(own) for source, own in part.get(HOURS, {}).items()}
+            pool = Pool.from_json(part["pool"])
+            anchors.append(Anchor(Scales.from_json(part["scales"], boosters), pool, hours))
         rnn = RnnMember.load(folder) if RNN in members else None
         return cls(
             anchors,
@@ -188,6 +219,55 @@ class EnsembleModel:
             version=version,
             agreeing=bool(plain.get("agreeing", False)),
         )
+
+
+def _hours_from(source: str, coins: Sequence[ModelInput]) -> dict[int, Floats]:
+    """Return the rows of the coins whose hours are known from one source, by position."""
+    known = [(i, c.hours) for i, c in enumerate(coins)]
+    return {i: hours.values for i, hours in known if hours is not None and hours.source == source}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pooled:
+    """What a pool makes of its members at one horizon.
+
+    log_scale (n,), sizes (n, L), the outlook (n,) with its factor and error, (n,) each; see Pool.
+    """
+
+    log_scale: Floats
+    sizes: Floats
+    outlook: Floats
+    factor: Floats
+    error: Floats
+
+    def replace(self, at: Sequence[int], other: _Pooled) -> None:
+        """Put the rows of another pool in the places `at`."""
+        for name in self.__slots__:
+            getattr(self, name)[at] = getattr(other, name)
+
+
+def _pooled(anchor: Anchor, members: Floats, now: Inputs) -> _Pooled:
+    """Pool the daily members (n, M)."""
+    pool, rows = anchor.pool, np.ones(len(members))
+    return _Pooled(
+        log_scale=pool.log_scale(members, now.regime),
+        sizes=pool.sizes_of(now),
+        outlook=pool.outlook(members),
+        factor=rows * pool.outlook_factor,
+        error=rows * pool.outlook_error,
+    )
+
+
+def _with_hours(hours: HoursMember, members: Floats, daily: Floats, line: Floats, now: Inputs) -> _Pooled:
+    """Pool the scale of the daily pool (n,) with that of the line (n,)."""
+    pool, rows = hours.pool, np.ones(len(members))
+    return _Pooled(
+        log_scale=pool.log_scale(np.column_stack([daily, line]), now.regime),
+        sizes=pool.sizes_of(now),
+        outlook=hours_outlook(members, line) + pool.outlook_offset,
+        factor=rows * pool.outlook_factor,
+        error=rows * pool.outlook_error,
+    )
 
 
 def _booster_file(name: str, horizon: int) -> str:

@@ -1,0 +1,33 @@
+"""Parameters of the ensemble's member that reads hours, and whether to use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class HoursParams:
+    """Parameters of the hours member.
+
+    use: auto adds it where hours of at least min_days days are known, on requires that, off leaves it out.
+    max_horizon: longest horizon in days at which it is pooled, since hours say nothing about a month.
+    prior: its share before anything is learnt, prior_days what shrinks the share to it. min_days: days with
+    hours before the first line, and days forecast by it before it is believed.
+    """
+
+    use: Literal["auto", "on", "off"] = "auto"
+    max_horizon: int = 7
+    prior: float = 0.5
+    prior_days: float = 50.0
+    min_days: int = 180
+
+    def faults(self) -> list[str]:
+        """Return what is out of range, field by field."""
+        checks = {
+            f"max_horizon: must be at least 1, got {self.max_horizon}": self.max_horizon >= 1,
+            f"prior: must be 0 to 0.9, got {self.prior}": 0 <= self.prior <= 0.9,
+            f"prior_days: must be above 0, got {self.prior_days}": self.prior_days > 0,
+            f"min_days: must be at least 90, got {self.min_days}": self.min_days >= 90,
+        }
+        return [f"hours.{text}" for text, right in checks.items() if not right]
