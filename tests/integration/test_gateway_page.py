@@ -96,9 +96,8 @@ async def test_first_view_says_what_is_forecast_and_how_such_statements_did(
     said = await page.inner_text("#said")
     assert said.startswith("In 7 days: 36,200 to 37,800 dollars, −2 % to +2 %, 8 times in 10.")
     assert "no better than a coin toss" in said
-    assert "80 % were promised" in await page.inner_text("#kept") or "Sharper" in await page.inner_text(
-        "#kept"
-    )
+    record = await page.inner_text("#kept")
+    assert "80 % intervals" in record or "CRPS" in record
     assert await page.locator("#fan path.band").count() == 2
     assert await page.is_visible("#sandbox")
     assert not await page.is_visible("#attribution")

@@ -501,9 +501,11 @@ def _model_record(model: Any, row: Any) -> ModelRecord:
     covered, skill = row.coverage_80_percent, row.crps_skill_percent
     words = f"No coverage was measured at {horizon}."
     if covered is not None:
-        words = f"Of {row.forecasts:,} intervals for {horizon}, {covered:.1f} % held; 80 % were promised."
+        words = f"{covered:.1f} % of {row.forecasts:,} 80 % intervals for {horizon} contained the price."
     if skill is not None:
-        words += f" CRPS {skill:+.2f} % against a normal distribution as wide as the last 60 days."
+        words += (
+            f" CRPS skill {skill:+.2f} % over a normal distribution with the volatility of the last 60 days."
+        )
     return ModelRecord(
         model=model.name,
         version=model.version,

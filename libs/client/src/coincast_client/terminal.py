@@ -123,7 +123,7 @@ def when(point: Any) -> str:
 
 
 def sentence(forecast: schemas.Forecast) -> str:
-    """Return what a forecast says: the interval, how often it holds, and what is known of the direction."""
+    """Return a forecast in words: the interval, how often it contains the price, and the direction."""
     point = forecast.points[-1]
     levels = interval_levels(point.intervals)
     level = "80" if "80" in levels else levels[0]
@@ -136,7 +136,7 @@ def sentence(forecast: schemas.Forecast) -> str:
     ]
     rise = point.probability_of_rise
     way = (
-        "Which way: no better than a coin toss."
+        "Direction: no better than a coin toss."
         if rise is None or abs(rise - 0.5) < 0.02
         else f"Chance of a rise: {100 * rise:.0f} %."
     )
@@ -148,7 +148,7 @@ def sentence(forecast: schemas.Forecast) -> str:
 
 
 def record_sentence(forecast: schemas.Forecast) -> str:
-    """Return how such statements did, or an empty string where nothing was measured."""
+    """Return how often earlier intervals contained the price, or an empty string without a record."""
     if forecast.record is None or not forecast.record.horizons:
         return ""
     point = forecast.points[-1]
@@ -164,8 +164,8 @@ def record_sentence(forecast: schemas.Forecast) -> str:
     row_hours = getattr(row, "horizon_hours", 0) or 0
     span = f"{row_hours} hours" if row_hours else f"{row.horizon_days} days"
     return (
-        f"Of {formatting.count(row.forecasts)} such statements for {span}, "
-        f"{formatting.share(row.coverage_80_percent)} came true; 80 % were promised."
+        f"{formatting.share(row.coverage_80_percent)} of {formatting.count(row.forecasts)} "
+        f"earlier 80 % intervals for {span} contained the price."
     )
 
 
@@ -286,7 +286,7 @@ def show_models(console: Console, reply: schemas.Models) -> None:
 
 
 def show_accuracy(console: Console, reply: Any) -> None:
-    """Print how served forecasts did once their day had come."""
+    """Print the accuracy of served forecasts whose day has ended."""
     table = make_table("Served forecasts", ["Model", "Ahead", "Forecasts", "In 80 %", "CRPS skill"])
     for live in reply.live:
         row = live.horizon
@@ -298,7 +298,7 @@ def show_accuracy(console: Console, reply: Any) -> None:
             formatting.share(row.coverage_80_percent),
             formatting.percent(row.crps_skill_percent, 2),
         )
-    console.print(table if reply.live else "No served forecast has met its day yet.")
+    console.print(table if reply.live else "No served forecast has been scored yet.")
 
 
 def show_usage(console: Console, reply: schemas.UsageReport) -> None:

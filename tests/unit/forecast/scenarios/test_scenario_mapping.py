@@ -59,7 +59,10 @@ def test_a_touch_says_how_such_statements_did() -> None:
     level = answer.coins["bitcoin"][1][0]
     assert 0.5 <= level.probabilities.touch[6] < 0.6
     message = touch_message(answer, days=7, clock=SystemClock())
-    expected = "Of 1,204 such statements about 7 days 54 % came true, 55 % were promised."
+    expected = (
+        "In 1,204 earlier forecasts with a similar probability over 7 days the price touched the level "
+        "in 54 %; 55 % were expected."
+    )
     assert message.basis.record_sentence == expected
 
 
@@ -68,7 +71,7 @@ def test_a_portfolio_says_how_often_losses_were_larger() -> None:
     risk = assess_portfolio(made.paths, {"bitcoin": 100.0}, 1)
     answer = PortfolioAnswer(made, (PricedHolding("bitcoin", 1.0, 100.0, 100.0),), risk, 1)
     message = portfolio_message(answer, vs_currency="usd", clock=SystemClock())
-    assert "4.7 % of the time, 5 % were promised" in message.basis.record_sentence
+    assert "in 4.7 % of cases; 5 % were expected" in message.basis.record_sentence
 
 
 def test_without_a_record_nothing_is_claimed() -> None:

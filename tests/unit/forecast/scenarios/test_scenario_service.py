@@ -144,7 +144,7 @@ async def test_a_portfolio_is_valued_and_its_parts_sum_to_the_whole(stub: Foreca
         assert level.expected_shortfall >= level.value_at_risk
     refused = reply.levels[2]
     assert not refused.HasField("value_at_risk")
-    assert "What can be said instead" in refused.refused
+    assert "The highest level with an estimate" in refused.refused
     changes = [worst.change for worst in reply.worst]
     assert changes == sorted(changes)
     assert changes[0] < 0

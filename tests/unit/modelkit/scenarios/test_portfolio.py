@@ -105,7 +105,7 @@ def test_which_tails_are_said(
     assert (tail.value_at_risk is not None) == said
     assert why in tail.refused
     if not said:
-        assert tail.refused.endswith(("What can be said instead is the loss at 90 %.", "or fewer days."))
+        assert tail.refused.endswith(("The highest level with an estimate is 90 %.", "or fewer days."))
     assert tail.indicative == (said and days > 1)
 
 

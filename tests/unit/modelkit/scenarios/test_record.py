@@ -17,25 +17,30 @@ RECORD = RiskRecord(
     exceedances={"1:95": Statements(150, 5.0, 4.7)},
 )
 
+TOUCHED = (
+    "In 1,204 earlier forecasts with a similar probability over 7 days the price touched the level in 74 %; "
+    "75 % were expected."
+)
+
 
 @pytest.mark.parametrize(
     ("probability", "days", "sentence"),
     [
-        (0.79, 7, "Of 1,204 such statements about 7 days 74 % came true, 75 % were promised."),
-        (0.79, 6, "Of 1,204 such statements about 7 days 74 % came true, 75 % were promised."),
-        (0.79, 1, ""),  # twelve statements say nothing
+        (0.79, 7, TOUCHED),
+        (0.79, 6, TOUCHED),
+        (0.79, 1, ""),  # twelve forecasts are too few
         (0.5, 7, ""),
         (1.0, 7, ""),
     ],
 )
-def test_touches_are_told_by_their_tenth(probability: float, days: int, sentence: str) -> None:
+def test_touches_are_reported_by_tenth(probability: float, days: int, sentence: str) -> None:
     assert RECORD.touch_sentence(probability, days) == sentence
 
 
-def test_exceedances_say_what_was_measured() -> None:
+def test_exceedances_are_reported() -> None:
     expected = (
         "On 150 past days an equally weighted basket lost more than its 95 % value at risk over one day "
-        "4.7 % of the time, 5 % were promised."
+        "in 4.7 % of cases; 5 % were expected."
     )
     assert RECORD.exceedance_sentence(95.0, 1) == expected
     assert RECORD.exceedance_sentence(99.0, 1) == ""

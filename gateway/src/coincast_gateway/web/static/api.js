@@ -1,4 +1,4 @@
-// Requests to the gateway, and small helpers to build elements. Text is only ever set as text, never as markup.
+// Requests to the gateway, and helpers that build elements. Text is always set as text, never as markup.
 (() => {
   "use strict";
 

@@ -18,7 +18,7 @@
   const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
   const scale = (from, to, low, high) => (value) => low + ((value - from) / (to - from || 1)) * (high - low);
 
-  // About `wanted` round values between two bounds.
+  // Return about `wanted` round values between two bounds.
   function ticks(low, high, wanted) {
     const rough = (high - low) / Math.max(1, wanted);
     if (!(rough > 0)) return [low];
@@ -42,7 +42,7 @@
   }
 
   // The fan chart. `model`: { candles: [{at, open, high, low, close}], lastClose, now, points: [{at, label, price,
-  // intervals: {level: {lower, upper}}}] or [], style, level: price or null }. Calls `onRead(text)` with what is under the
+  // intervals: {level: {lower, upper}}}] or [], style, level: price or null }. Calls `onRead(text)` with the values at the
   // cursor and `onLevel(price)` while the price line is dragged.
   function fan(target, model, { onRead, onLevel } = {}) {
     const width = Math.max(320, target.clientWidth || 640);
@@ -141,7 +141,7 @@
     picture.append(svg("path", { d: path(model.candles.map((c) => [xOf(c.at), y(c.close)])), class: "history" }));
   }
 
-  // The ends of the intervals, named; labels that would overlap are left out, the widest interval first to stay.
+  // Labels at the ends of the intervals, widest first; a label that would overlap is omitted.
   function labelEnds(picture, points, levels, y, end) {
     const last = points.at(-1), taken = [];
     for (const level of levels) {
@@ -209,7 +209,7 @@
     });
   }
 
-  // Interval bars of several models at one horizon, one row a model.
+  // Interval bars of several models at one horizon, one row per model.
   function bars(target, rows, now) {
     const width = Math.max(300, target.clientWidth || 600), rowHeight = 34, labelWidth = 104;
     const height = rows.length * rowHeight + 26;
@@ -230,7 +230,7 @@
     target.replaceChildren(picture);
   }
 
-  // Lines over time with gaps left open. `series`: [{ name, values }], `times` in ms.
+  // Lines over time, with gaps for missing values. `series`: [{ name, values }], `times` in ms.
   function lines(target, times, series, unit) {
     const width = Math.max(300, target.clientWidth || 600), height = 220, left = 8, right = 64, top = 10, bottom = 44;
     const known = series.flatMap((s) => s.values.filter((v) => Number.isFinite(v)));

@@ -1,4 +1,4 @@
-// One coin: head with the live price, fan chart, what it says in words, and how such statements did.
+// The coin view: head with the live price, fan chart, the forecast in words, and its out-of-sample record.
 (() => {
   "use strict";
   const { get, element, byId, fillTable, format, charts, state, live, watchlist } = window.Coincast;
@@ -19,7 +19,7 @@
     });
   }
 
-  // When a point closes: given for hours; the midnight that ends its day otherwise.
+  // When a point closes: hourly points state it, daily points close at the midnight that ends their day.
   const closesAt = (point) => (point.closes_at ? Date.parse(point.closes_at) : Date.parse(`${point.date}T00:00:00Z`) + charts.DAY_MS);
   const pointLabel = (point) => (point.horizon_hours ? format.moment(closesAt(point)) : format.day(point.date));
 
@@ -81,7 +81,7 @@
 
   function direction(point) {
     const chance = point.probability_of_rise;
-    if (chance === null || chance === undefined || Math.abs(chance - 0.5) < 0.02) return "Which way: no better than a coin toss.";
+    if (chance === null || chance === undefined || Math.abs(chance - 0.5) < 0.02) return "Direction: no better than a coin toss.";
     return `Chance of a rise: ${(chance * 100).toFixed(0)} %.`;
   }
 
@@ -90,7 +90,7 @@
     const rows = record?.horizons ?? [];
     const same = rows.filter((h) => (hours ? h.horizon_hours === count : h.horizon_days === count && !h.horizon_hours));
     if (same.length) return same[0];
-    // A horizon between two measured ones is described by the nearest, which the text names.
+    // A horizon without a measurement shows that of the nearest one, which the text names.
     const kind = rows.filter((h) => (hours ? h.horizon_hours : h.horizon_days && !h.horizon_hours));
     const size = (h) => (hours ? h.horizon_hours : h.horizon_days);
     return kind.sort((a, b) => Math.abs(size(a) - count) - Math.abs(size(b) - count))[0] ?? null;
@@ -98,16 +98,16 @@
 
   function recordWords(forecast) {
     const h = horizonRecord(forecast.record);
-    if (!h) return "How such statements did: not measured for this answer.";
+    if (!h) return "No record was measured for this forecast.";
     const size = h.horizon_hours ? { count: h.horizon_hours, hours: true } : { count: h.horizon_days, hours: false };
     const error = h.coverage_80_standard_error ? ` (± ${h.coverage_80_standard_error.toFixed(1)})` : "";
     const periods = h.independent_periods ? ` from ${format.count(h.independent_periods)} separate periods` : "";
     const kept = h.coverage_80_percent === null || h.coverage_80_percent === undefined ? ""
-      : `Of ${format.count(h.forecasts)} such statements for ${aheadWords(size)}${periods}, ${format.share(h.coverage_80_percent)}${error} came true; 80 % were promised. `;
+      : `${format.share(h.coverage_80_percent)}${error} of ${format.count(h.forecasts)} earlier 80 % intervals for ${aheadWords(size)}${periods} contained the price. `;
     const skill = h.crps_skill_percent;
     const sharper = skill === null || skill === undefined ? ""
-      : skill > 0 ? `Sharper than the usual method (a normal distribution as wide as the last 60 days) by ${skill.toFixed(1)} %.`
-        : `No sharper than the usual method (${format.percent(skill)}).`;
+      : skill > 0 ? `CRPS ${skill.toFixed(1)} % better than a normal distribution with the volatility of the last 60 days.`
+        : `CRPS no better than a normal distribution with the volatility of the last 60 days (${format.percent(skill)}).`;
     return kept + sharper;
   }
 
@@ -115,7 +115,7 @@
     const { forecast } = shown;
     byId("said").textContent = sentence(forecast);
     byId("kept").textContent = recordWords(forecast);
-    const by = forecast.served_by === forecast.model ? forecast.model : `${forecast.served_by}, asked for ${forecast.model}`;
+    const by = forecast.served_by === forecast.model ? forecast.model : `${forecast.served_by} (requested: ${forecast.model})`;
     byId("basis").textContent = `By ${by}${forecast.version ? ` ${forecast.version}` : ""}, from the price of ${format.moment(forecast.as_of)} (${format.price(forecast.last_price)}).`;
     byId("degraded").hidden = !forecast.degraded && !forecast.stale;
     byId("degraded").textContent = forecast.degraded || forecast.stale ? forecast.reason ?? "This answer is degraded." : "";
@@ -129,16 +129,16 @@
       forecast.points.map((p) => [pointLabel(p), format.price(p.price),
         ...levels.flatMap((l) => [format.price(p.intervals[l].lower), format.price(p.intervals[l].upper)]),
         format.share(p.volatility?.annualised_percent, 0)]));
-    fillTable(byId("record"), ["Ahead", "Forecasts", "80 % covered", "95 % covered", "CRPS skill %", "Typical error %", "Last price's error %"],
+    fillTable(byId("record"), ["Ahead", "Forecasts", "80 % covered", "95 % covered", "CRPS skill %", "Mean error %", "Mean error of the last price %"],
       (forecast.record?.horizons ?? []).map((h) => [h.horizon_hours ? `${h.horizon_hours} h` : `${h.horizon_days} d`, format.count(h.forecasts),
         format.share(h.coverage_80_percent), format.share(h.coverage_95_percent), format.percent(h.crps_skill_percent, 2),
-        format.share(h.mape_percent, 2), format.share(h.random_walk_mape_percent, 2)]), "This answer has no measured record.");
+        format.share(h.mape_percent, 2), format.share(h.random_walk_mape_percent, 2)]), "This forecast has no measured record.");
   }
 
   function fail(id, error, retry) {
     const place = byId(id);
     place.hidden = false;
-    const wait = error.retrySeconds ? ` It may help to wait ${error.retrySeconds} s.` : "";
+    const wait = error.retrySeconds ? ` Try again in ${error.retrySeconds} s.` : "";
     place.replaceChildren(element("p", {}, error.message + wait), element("button", { type: "button", onclick: retry }, "Try again"));
   }
 
@@ -197,7 +197,7 @@
       const reply = await get(`/coins/${encodeURIComponent(id)}/quality`, {}, signal);
       if (mine !== round) return;
       const notes = reply.notes ?? [];
-      place.textContent = `Data quality: ${format.count(reply.missing_days)} missing days, ${format.count(reply.quarantined_points)} points put aside.${notes.length ? ` Latest: ${notes[0]}` : ""}`;
+      place.textContent = `Data quality: ${format.count(reply.missing_days)} missing days, ${format.count(reply.quarantined_points)} rejected points.${notes.length ? ` Latest: ${notes[0]}` : ""}`;
     } catch { /* a gateway without quality reports shows none */ }
   }
 

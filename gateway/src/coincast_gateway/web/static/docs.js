@@ -1,2 +1,2 @@
-// Opens Swagger UI on the gateway's own description; nothing is fetched from elsewhere.
+// Opens Swagger UI for the gateway's OpenAPI document; no other host is contacted.
 SwaggerUIBundle({ url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null });

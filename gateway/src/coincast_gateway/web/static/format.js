@@ -1,11 +1,11 @@
-// Numbers and times for people. The same rules as `coincast_client.formatting`; both are tested on one table of cases.
+// Format numbers and times, by the same rules as `coincast_client.formatting`; one table of cases tests both.
 window.Coincast = window.Coincast || {};
 (() => {
   "use strict";
   const MISSING = "–";
   const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 
-  // Prices: five significant digits, thousands separated; below a millionth in scientific form.
+  // Prices: five significant digits with thousands separators; scientific notation below a millionth.
   function price(value) {
     if (!known(value)) return MISSING;
     const size = Math.abs(value);

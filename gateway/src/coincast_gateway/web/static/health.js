@@ -1,4 +1,4 @@
-// Health in sentences, and response times over the last hours or days; refreshed every half minute while it is shown.
+// The health view: components in sentences, and response times of the last hours or days, refreshed every 30 seconds.
 (() => {
   "use strict";
   const { get, charts, element, byId, state } = window.Coincast;

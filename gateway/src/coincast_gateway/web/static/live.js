@@ -1,4 +1,4 @@
-// Prices as they change: server-sent events, and polling where the stream cannot be had.
+// Live prices: server-sent events, or polling if the stream is not available.
 (() => {
   "use strict";
   const { get } = window.Coincast;
@@ -16,7 +16,7 @@
   async function poll() {
     clearTimeout(timer);
     if (!document.hidden) {
-      try { publish((await get("/prices", { ids: watched, vs_currencies: "usd" })).prices); } catch { /* the last prices stay, with their age */ }
+      try { publish((await get("/prices", { ids: watched, vs_currencies: "usd" })).prices); } catch { /* the page keeps the last prices with their age */ }
     }
     timer = setTimeout(poll, POLL_MS);
   }
@@ -32,7 +32,7 @@
     source.onmessage = read;
     source.addEventListener("prices", read);
     source.onerror = () => {
-      // A closed source will not connect again by itself: the gateway refused it, so poll instead.
+      // A closed source does not reconnect, since the gateway rejected it; poll instead.
       if (source.readyState === EventSource.CLOSED) poll();
     };
   }

@@ -1,4 +1,4 @@
-// Views and controls: what is chosen acts at once and stands in the URL.
+// Views and controls: each choice takes effect immediately and is stored in the URL.
 (() => {
   "use strict";
   const { byId, state, coin, models, health, risk, watchlist } = window.Coincast;

@@ -1,11 +1,11 @@
-// Models compared for the coin and horizon shown, and how served forecasts did once their day had come.
+// The models view: intervals of all models for the selected coin and horizon, and the accuracy of served forecasts.
 (() => {
   "use strict";
   const { get, byId, fillTable, format, charts, state, coin, element } = window.Coincast;
 
   async function compare() {
     const { coin: id } = state.get();
-    byId("compare-said").textContent = `Intervals of 80 % for ${id} in ${coin.aheadWords(coin.ahead())}: a narrower bar says more, if it keeps its promise.`;
+    byId("compare-said").textContent = `80 % intervals for ${id} in ${coin.aheadWords(coin.ahead())}. A narrower interval is better if its coverage is close to 80 %.`;
     try {
       const { models } = await get("/forecasts/models");
       const ready = models.filter((model) => model.ready && model.name !== "auto");
@@ -16,7 +16,7 @@
         return span ? [{ name: ready[i].name, lower: span.lower, upper: span.upper, median: point.price, last: reply.value.last_price }] : [];
       });
       if (rows.length) charts.bars(byId("bars"), rows, rows[0].last);
-      fillTable(byId("models"), ["Model", "Version", "80 % covered", "CRPS skill %", "Measured at", "What it is"], models.map((model) => {
+      fillTable(byId("models"), ["Model", "Version", "80 % covered", "CRPS skill %", "Measured at", "Description"], models.map((model) => {
         const h = coin.horizonRecord(model.record);
         const measured = h ? (h.horizon_hours ? `${h.horizon_hours} hours` : `${h.horizon_days} days`) : "–";
         return [model.name, model.version || "–", format.share(h?.coverage_80_percent), format.percent(h?.crps_skill_percent, 2), measured, model.ready ? model.description : `Not ready: ${model.reason}`];
@@ -31,8 +31,8 @@
       const record = await get("/forecasts/accuracy", { days: 30 });
       const scored = record.ledger?.scored_forecasts ?? 0, stored = record.ledger?.stored_forecasts ?? 0;
       byId("accuracy-said").textContent = scored
-        ? `${format.count(scored)} of ${format.count(stored)} served forecasts have met their day.`
-        : `No served forecast has met its day yet; ${format.count(stored)} wait for theirs.`;
+        ? `${format.count(scored)} of ${format.count(stored)} served forecasts have been scored.`
+        : `No served forecast has been scored yet; ${format.count(stored)} wait for the end of their day.`;
       fillTable(byId("live"), ["Model", "Ahead", "Forecasts", "80 % covered", "95 % covered", "CRPS skill %"], record.live.map((r) => [
         `${r.model} ${r.version}${r.id ? ` · ${r.id}` : ""}`, r.horizon.horizon_hours ? `${r.horizon.horizon_hours} h` : `${r.horizon.horizon_days} d`,
         format.count(r.horizon.forecasts), format.share(r.horizon.coverage_80_percent), format.share(r.horizon.coverage_95_percent), format.percent(r.horizon.crps_skill_percent, 2)]), "Nothing to show yet.");

@@ -1,4 +1,4 @@
-// The risk view: holdings in, loss bands, contributions and worst cases out.
+// The risk view: a form of holdings; loss bands, contributions and worst cases.
 (() => {
   "use strict";
   const { post, element, byId, fillTable, format, charts, state, watchlist } = window.Coincast;
@@ -8,7 +8,7 @@
     try {
       const stored = JSON.parse(localStorage.getItem(KEY));
       if (Array.isArray(stored) && stored.length) return stored.slice(0, 50);
-    } catch { /* begin with an example */ }
+    } catch { /* start with an example */ }
     return watchlist.all().slice(0, 3).map((id, i) => ({ id, kind: "value", size: [6000, 3000, 1000][i] }));
   }
 
@@ -39,7 +39,7 @@
     const place = byId("risk-problem");
     place.hidden = true;
     if (!holdings.length) { place.hidden = false; place.textContent = "Enter at least one coin with its size."; return; }
-    try { localStorage.setItem(KEY, JSON.stringify(holdings)); } catch { /* they last for this visit */ }
+    try { localStorage.setItem(KEY, JSON.stringify(holdings)); } catch { /* without storage they last for this visit */ }
     byId("risk-result").setAttribute("aria-busy", "true");
     try {
       const days = Number(byId("risk-days").value);
@@ -62,17 +62,17 @@
     byId("risk-said").textContent = main
       ? `Your holdings are worth ${money(answer.value)} ${unit}. Over ${days} day${days > 1 ? "s" : ""}, ${main.level_percent} times in 100 they lose less than ` +
         `${money(main.value_at_risk)} ${unit} (${format.share((100 * main.value_at_risk) / answer.gross_value)}); in the other ${Number((100 - main.level_percent).toFixed(2))} they lose ${money(main.expected_shortfall)} on average.`
-      : "No level of loss can be said for these holdings.";
+      : "No loss can be estimated for these holdings.";
     byId("risk-kept").textContent = answer.basis?.record_sentence ?? "";
-    byId("risk-left-out").replaceChildren(...(answer.errors ?? []).map((e) => element("li", {}, `${e.id}: ${e.message.replace(/[.!]?$/, ".")} It is part of no figure.`)));
+    byId("risk-left-out").replaceChildren(...(answer.errors ?? []).map((e) => element("li", {}, `${e.id}: ${e.message.replace(/[.!]?$/, ".")} It is not included in any figure.`)));
     charts.changeBands(byId("risk-bands"), answer.change_quantiles ?? []);
     byId("risk-bands").setAttribute("aria-label", byId("risk-said").textContent);
     fillTable(byId("risk-levels"), ["Level", "Value at risk", "Expected shortfall", "From scenarios", "Note"], answer.levels.map((l) => [
       `${l.level_percent} %`, l.value_at_risk === null || l.value_at_risk === undefined ? "–" : money(l.value_at_risk),
       l.expected_shortfall === null || l.expected_shortfall === undefined ? "–" : money(l.expected_shortfall), `${l.tail_scenarios} in ${l.tail_episodes} episodes`,
       l.refused || (l.indicative ? `indicative, ± ${l.relative_error_percent ?? 13} %` : "")]));
-    fillTable(byId("risk-parts"), ["Coin", "Part of the expected shortfall", "Share"], (main?.components ?? []).map((c) => [c.id, money(c.expected_shortfall), format.share(c.share_percent)]));
-    fillTable(byId("risk-worst"), ["If the days after this date came again", "Change", "Percent"], (answer.worst ?? []).map((w) => [format.day(w.origin_date), money(w.change), format.percent(w.change_percent)]));
+    fillTable(byId("risk-parts"), ["Coin", "Contribution to the expected shortfall", "Share"], (main?.components ?? []).map((c) => [c.id, money(c.expected_shortfall), format.share(c.share_percent)]));
+    fillTable(byId("risk-worst"), ["If the days after this date were repeated", "Change", "Percent"], (answer.worst ?? []).map((w) => [format.day(w.origin_date), money(w.change), format.percent(w.change_percent)]));
   }
 
   byId("risk-form").addEventListener("submit", assess);

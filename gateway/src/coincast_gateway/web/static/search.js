@@ -1,9 +1,9 @@
-// The coin search: a combobox after the ARIA practices. Takes an id, a symbol or words; works by keyboard alone.
+// The coin search: a combobox that follows the ARIA practices, for ids, symbols and names, usable with the keyboard.
 (() => {
   "use strict";
   const { get, element, byId, state } = window.Coincast;
   const input = byId("search"), list = byId("found");
-  let timer = 0, asked = 0, at = -1;
+  let timer = 0, latest = 0, at = -1;
 
   function close() {
     list.hidden = true;
@@ -38,7 +38,7 @@
     input.setAttribute("aria-expanded", String(coins.length > 0));
   }
 
-  // A symbol that is matched exactly comes first, then an exact id, then the order of the gateway.
+  // Exact symbols come first, then an exact id, then the order of the gateway.
   function rank(coins, words) {
     const exact = (coin) => (coin.symbol.toLowerCase() === words ? 0 : coin.id === words ? 1 : 2);
     return coins.map((coin, i) => [exact(coin), i, coin]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, , coin]) => coin);
@@ -50,11 +50,11 @@
   }
 
   async function look() {
-    const mine = ++asked;
+    const mine = ++latest;
     if (!input.value.trim()) { close(); return; }
     try {
       const coins = await find();
-      if (mine === asked && document.activeElement === input) draw(coins);
+      if (mine === latest && document.activeElement === input) draw(coins);
     } catch { close(); }
   }
 
@@ -63,7 +63,7 @@
     const words = input.value.trim().toLowerCase();
     if (!words) return;
     clearTimeout(timer);
-    asked += 1;
+    latest += 1;
     try { choose((await find())[0]?.id ?? words); } catch { choose(words); }
   }
 

@@ -1,5 +1,5 @@
-// What the page shows, kept in the URL: every view has an address, and the back button works. The state is in the
-// fragment, so that the server sends and caches one document for all of it.
+// The state of the page, stored in the URL: every view has an address, and the back button works. The state is in the
+// fragment, so that the server sends and caches a single document.
 (() => {
   "use strict";
   const DEFAULTS = { view: "coin", coin: "bitcoin", ahead: "7d", model: "auto", span: "90", style: "line" };

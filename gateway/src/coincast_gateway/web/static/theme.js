@@ -1,11 +1,11 @@
-// The theme: the system's until a person chooses one; runs before the first paint.
+// The theme: that of the system until the user chooses one. Runs before the first paint.
 (() => {
   "use strict";
   const order = ["system", "light", "dark"];
   const system = window.matchMedia("(prefers-color-scheme: dark)");
-  let kept = null;
-  try { kept = localStorage.getItem("theme"); } catch { /* storage is off: the system's theme it is */ }
-  let chosen = order.includes(kept) ? kept : "system";
+  let stored = null;
+  try { stored = localStorage.getItem("theme"); } catch { /* storage is disabled: use the theme of the system */ }
+  let chosen = order.includes(stored) ? stored : "system";
 
   function apply() {
     const dark = chosen === "dark" || (chosen === "system" && system.matches);
@@ -19,7 +19,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     document.getElementById("theme").addEventListener("click", () => {
       chosen = order[(order.indexOf(chosen) + 1) % order.length];
-      try { localStorage.setItem("theme", chosen); } catch { /* it lasts for this visit */ }
+      try { localStorage.setItem("theme", chosen); } catch { /* without storage it lasts for this visit */ }
       apply();
     });
     apply();

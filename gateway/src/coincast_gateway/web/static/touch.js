@@ -1,11 +1,11 @@
-// The chance that the price touches a level: a line to drag on the fan chart, or a number to type.
+// The probability that the price touches a level, which is dragged on the fan chart or typed.
 (() => {
   "use strict";
   const { get, byId, fillTable, format, state } = window.Coincast;
   let price = null;
   let shown = null;
   let timer = 0;
-  let asked = 0;
+  let latest = 0;
 
   function reset(now) {
     if (shown?.coin !== now.coin) { price = null; byId("touch-level").value = ""; byId("touch-said").textContent = ""; byId("touch-days").hidden = true; }
@@ -13,14 +13,14 @@
   }
 
   async function ask() {
-    const mine = (asked += 1);
+    const mine = (latest += 1);
     const { count, hours } = window.Coincast.coin.ahead();
     const days = hours ? Math.max(1, Math.ceil(count / 24)) : Math.min(14, count);
     try {
       const reply = await get("/forecasts/touch", { ids: shown.coin, level: String(Number(price.toPrecision(8))), days });
-      if (mine !== asked) return;
+      if (mine !== latest) return;
       const level = reply.coins[0]?.levels[0];
-      if (!level) throw new Error(reply.errors[0]?.message ?? "There is no answer for this coin.");
+      if (!level) throw new Error(reply.errors[0]?.message ?? "There is no touch probability for this coin.");
       const last = level.days.at(-1);
       const side = level.price >= reply.coins[0].last_price ? "above" : "below";
       byId("touch-said").textContent =
@@ -30,11 +30,11 @@
         `${(100 * d.touch_probability).toFixed(0)} %`, `${(100 * d.close_beyond_probability).toFixed(0)} %`]));
       byId("touch-days").hidden = false;
     } catch (error) {
-      if (mine === asked) { byId("touch-said").textContent = error.message; byId("touch-days").hidden = true; }
+      if (mine === latest) { byId("touch-said").textContent = error.message; byId("touch-days").hidden = true; }
     }
   }
 
-  // While the line moves the chart is left as it is; the question is asked when it rests.
+  // Do not redraw the chart while the line is dragged; send the request once it rests.
   function move(level, done) {
     price = level;
     byId("touch-level").value = String(Number(level.toPrecision(6)));

@@ -1,4 +1,4 @@
-// The watchlist: coins that this browser remembers, with live price, change and a spark line.
+// The watchlist: coins stored in this browser, with live price, change and a spark line.
 (() => {
   "use strict";
   const { get, element, byId, format, charts, state, live } = window.Coincast;
@@ -26,7 +26,7 @@
     refresh();
   }
 
-  // A round badge with the first letters of the symbol, in a colour made from the id.
+  // A round badge with the first letters of the symbol, in a colour derived from the id.
   function badge(id, symbol) {
     let hash = 0;
     for (const letter of id) hash = (hash * 31 + letter.codePointAt(0)) % 360;
@@ -66,7 +66,7 @@
       const coins = await get("/api/v3/coins/markets", { vs_currency: "usd", ids: ids.join(","), sparkline: "true" });
       coins.forEach((coin) => known.set(coin.id, coin));
       draw();
-    } catch { /* names and spark lines are an extra: prices still arrive by the stream */ }
+    } catch { /* names and spark lines are optional: prices arrive through the stream */ }
   }
 
   live.onChange((changed) => {

@@ -40,7 +40,7 @@ class TailRisk:
         tail_episodes: How many separate episodes they come from.
         indicative: True where history's own error is too large for more than an indication.
         relative_error_percent: That error, where it was measured.
-        refused: Why nothing is said, and what can be said instead; empty where it is said.
+        refused: Why there is no estimate, and the highest level that has one; empty if there is one.
     """
 
     level_percent: float
@@ -201,8 +201,8 @@ def _refusal(level: float, scenarios: int, episodes: int, *, days: int, single: 
     if level > LAST_BASKET_LEVEL:
         of_what = f"a single coin beyond {LAST_COIN_LEVEL:g} % at one day or " if single else ""
         return (
-            f"Nothing is said of {of_what}a basket beyond {LAST_BASKET_LEVEL:g} %: "
-            "the past holds too few such days."
+            f"There is no estimate for {of_what}a basket beyond {LAST_BASKET_LEVEL:g} %: "
+            "the past contains too few such days."
         )
     if scenarios < MIN_TAIL_SCENARIOS:
         return f"Only {scenarios} past scenarios lie in this tail, and {MIN_TAIL_SCENARIOS} are needed."
@@ -218,7 +218,7 @@ def _with_instead(tail: TailRisk, highest: TailRisk | None) -> TailRisk:
     instead = (
         "Give lower levels or fewer days."
         if highest is None
-        else f"What can be said instead is the loss at {highest.level_percent:g} %."
+        else f"The highest level with an estimate is {highest.level_percent:g} %."
     )
     return TailRisk(
         level_percent=tail.level_percent,
@@ -238,9 +238,9 @@ def _level(tail: TailRisk) -> float:
 
 
 def _diversification(gains: Floats, tail: TailRisk) -> float | None:
-    """How much smaller the whole's expected shortfall is than the sum of its parts held alone, in percent."""
+    """Return by how many percent the expected shortfall is below the sum of that of each coin held alone."""
     weights = tail_weights(gains.shape[1], tail.level_percent)
     alone = -(np.sort(gains, axis=1)[:, : len(weights)] @ weights)
     total = float(alone.sum())
-    assert tail.expected_shortfall is not None  # noqa: S101 - only levels that were said come here
+    assert tail.expected_shortfall is not None  # noqa: S101 - the callers pass only levels with an estimate
     return 100 * (1 - tail.expected_shortfall / total) if total > 0 else None

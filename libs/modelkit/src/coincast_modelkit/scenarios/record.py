@@ -1,4 +1,4 @@
-"""How risk statements of a version did on past days that it had not learnt from."""
+"""Out-of-sample record of a version's risk answers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
-# Fewer statements than this say nothing about how such statements do.
+# With fewer forecasts a share is too uncertain to report.
 MIN_STATEMENTS = 30
 BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """Statements of one kind: how many, how many percent were promised to come true, and did."""
+    """Forecasts of one kind: their number, and the forecast and the observed share in percent."""
 
     count: int
     promised_percent: float
@@ -23,13 +23,13 @@ class Statements:
 
 @dataclass(frozen=True, slots=True)
 class RiskRecord:
-    """Statements made out of sample, by horizon in days.
+    """Out-of-sample risk forecasts, by horizon in days.
 
     Attributes:
         first_day, last_day: ISO dates between which they were made.
         touches: By horizon and tenth of the probability (`"7:8"` holds 80 to 90 % within 7 days).
         exceedances: By horizon and level (`"1:95"`), of an equally weighted basket of the version's coins;
-            promised and came are the share of days on which the loss was larger than the value at risk.
+            the percentages are the share of days on which the loss was larger than the value at risk.
     """
 
     first_day: str
@@ -38,27 +38,27 @@ class RiskRecord:
     exceedances: Mapping[str, Statements]
 
     def touch_sentence(self, probability: float, days: int) -> str:
-        """Say how statements of about this probability did; empty where too few were made."""
+        """Return how often forecasts of about this probability came true; empty if there were too few."""
         tenth = min(int(probability * BINS), BINS - 1)
         found = self._nearest(self.touches, days, str(tenth))
         if found is None:
             return ""
         horizon, s = found
         return (
-            f"Of {s.count:,} such statements about {_days(horizon)} {s.came_percent:.0f} % came true, "
-            f"{s.promised_percent:.0f} % were promised."
+            f"In {s.count:,} earlier forecasts with a similar probability over {_days(horizon)} the price "
+            f"touched the level in {s.came_percent:.0f} %; {s.promised_percent:.0f} % were expected."
         )
 
     def exceedance_sentence(self, level_percent: float, days: int) -> str:
-        """Say how often a basket lost more than its value at risk; empty where it was not measured."""
+        """Return how often a basket lost more than its value at risk; empty if that was not measured."""
         found = self._nearest(self.exceedances, days, f"{level_percent:g}")
         if found is None:
             return ""
         horizon, s = found
         return (
             f"On {s.count:,} past days an equally weighted basket lost more than its {level_percent:g} % "
-            f"value at risk over {_days(horizon)} {s.came_percent:.1f} % of the time, "
-            f"{s.promised_percent:g} % were promised."
+            f"value at risk over {_days(horizon)} in {s.came_percent:.1f} % of cases; "
+            f"{s.promised_percent:g} % were expected."
         )
 
     @staticmethod
@@ -74,12 +74,16 @@ class RiskRecord:
         return None
 
     def to_json(self) -> str:
-        """Return plain JSON."""
+        """Return the record as JSON."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError where it is something else."""
+        """Read the output of `to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: The text has another form.
+        """
         plain = json.loads(text)
         tables = {
             name: {key: Statements(**value) for key, value in plain[name].items()}
