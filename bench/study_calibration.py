@@ -33,7 +33,7 @@ from coincast_training.evaluation.outcomes import causal_terciles
 from coincast_training.trainers.ensemble.backtest import Walk
 from coincast_training.trainers.ensemble.dataset import block_of, fold_days, rows_of
 from coincast_training.trainers.ensemble.params import EnsembleParams
-from coincast_training.trainers.ensemble.pooling import PoolParams, Seen, fit_pool
+from coincast_training.trainers.ensemble.pooling import PoolHistory, PoolParams, fit_pool
 
 HORIZONS = (1, 7, 14, 30)
 FOLD_DAYS = 120
@@ -112,7 +112,7 @@ def pooled(saved: Any, horizon: int, left_out: set[str]) -> Rows:
     for fold in np.unique(c["fold"]):
         before, now = learnt & (c["fold"] < fold), c["fold"] == fold
         names = ("members", "returns", "log_volatility", "regime", "weekend", "day")
-        seen = Seen(*(c[n][before] for n in names), outlook=outlook_of(c["members"][before]))
+        seen = PoolHistory(*(c[n][before] for n in names), outlook=outlook_of(c["members"][before]))
         pool = fit_pool(seen, horizon, int(fold), params, prior)
         scale[now] = pool.log_scale(c["members"][now], c["regime"][now])
         sizes[now] = pool.sizes[c["regime"][now]] * pool.weekend[c["weekend"][now]]

@@ -40,7 +40,7 @@ class Worker:
 
     process: BaseProcess
     up: ctypes.c_bool
-    stands_in: bool
+    is_replacement: bool
 
 
 class Supervisor:
@@ -59,32 +59,32 @@ class Supervisor:
         """Start, watch, stop. The exit code: 0 after a signal, a worker's own where it could not start."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._workers = [self._started(stands_in=False) for _ in range(self._settings.workers)]
+        self._workers = [self._start_worker(is_replacement=False) for _ in range(self._settings.workers)]
         while not self._stopping:
             time.sleep(PAUSE_SECONDS)
-            self._workers = [self._kept(worker) for worker in self._workers]
-        self._end()
+            self._workers = [self._replace_if_dead(worker) for worker in self._workers]
+        self._terminate_all()
         return self._exit_code
 
-    def _started(self, *, stands_in: bool) -> Worker:
+    def _start_worker(self, *, is_replacement: bool) -> Worker:
         # Shared memory without a lock: a process that dies holding one would block the supervisor.
         up = self._context.RawValue(ctypes.c_bool, False)
         process = self._context.Process(target=work, args=(self._settings, self._listener, up))
         process.start()
-        return Worker(process, up, stands_in)
+        return Worker(process, up, is_replacement)
 
-    def _kept(self, worker: Worker) -> Worker:
+    def _replace_if_dead(self, worker: Worker) -> Worker:
         process = worker.process
         if process.is_alive() or self._stopping:
             return worker
         log.error("worker_died", pid=process.pid, exit_code=process.exitcode)
-        if not worker.up.value and not (worker.stands_in and self._any_serves()):
+        if not worker.up.value and not (worker.is_replacement and self._any_serves()):
             # Do not restart a worker that never became ready; exit instead of holding the port.
             code = process.exitcode or 1
             self._exit_code = code if code > 0 else 128 - code
             self._stopping = True
             return worker
-        return self._started(stands_in=True)
+        return self._start_worker(is_replacement=True)
 
     def _any_serves(self) -> bool:
         return any(worker.up.value and worker.process.is_alive() for worker in self._workers)
@@ -92,7 +92,7 @@ class Supervisor:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _end(self) -> None:
+    def _terminate_all(self) -> None:
         processes = [worker.process for worker in self._workers]
         for process in processes:
             process.terminate()

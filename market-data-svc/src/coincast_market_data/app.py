@@ -232,8 +232,8 @@ def make_prices(
         hot=hot,
         sandbox=infrastructure.sandbox,
         suggest=catalogue.suggest,
-        unknown=UnknownCoinBudget(catalogue.surely_unknown, infrastructure.clock.monotonic).refuses,
-        known=catalogue.surely_known,
+        unknown=UnknownCoinBudget(catalogue.is_certainly_unknown, infrastructure.clock.monotonic).refuses,
+        known=catalogue.is_certainly_known,
         check_currency=catalogue.check_currency,
         seconds_to_turn=infrastructure.limiter.seconds_to_turn,
     )
@@ -295,7 +295,7 @@ def make_history(
         sparklines=sparklines,
         seconds_to_turn=infrastructure.limiter.seconds_to_turn,
         suggest=catalogue.suggest,
-        unknown=catalogue.surely_unknown,
+        unknown=catalogue.is_certainly_unknown,
         check_currency=catalogue.check_currency,
     )
 
@@ -367,7 +367,7 @@ def make_documents(
         prices,
         fresh_seconds=settings.prices_fresh_seconds,
         quoted=catalogue.quoted,
-        unknown=catalogue.surely_unknown,
+        unknown=catalogue.is_certainly_unknown,
         priceless=source.is_priceless,
         zero=source.zero_quote,
     )

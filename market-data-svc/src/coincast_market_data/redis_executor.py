@@ -70,9 +70,9 @@ class RedisExecutor:
             return None
         async with self._turns:
             # If the circuit opened meanwhile, all waiters were released, so that slots are free at once.
-            return await self._ask(what, command) if self.up else None
+            return await self._execute(what, command) if self.up else None
 
-    async def _ask(self, what: str, command: Callable[[], Awaitable[T]]) -> T | None:
+    async def _execute(self, what: str, command: Callable[[], Awaitable[T]]) -> T | None:
         task = self._start(command)
         in_time = await self._in_time(task)
         if not self.up:

@@ -112,7 +112,7 @@ async def test_only_one_writes_and_the_others_read_along(tmp_path: Path) -> None
     await writer.add("bitcoin", "usd", days(3, DAY + timedelta(days=10)))
     assert len(await reader.read("bitcoin", "usd")) == 9, "what the writer added shows"
     writer.close()
-    assert reader.take_writers_place()
+    assert reader.acquire_writer_lock()
     reader.close()
 
 

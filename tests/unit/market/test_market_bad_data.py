@@ -15,7 +15,7 @@ from coincast_market_data.coingecko.availability import Cause, UpstreamFailure
 from coincast_market_data.coingecko.bounded_reader import parse_json
 from coincast_market_data.coingecko.error_mapping import (
     BadData,
-    BeyondPlan,
+    BeyondPlanReach,
     error_from_reply,
     error_in_document,
 )
@@ -232,8 +232,8 @@ BODIES = [
     [
         (429, 429, Exhausted),
         (200, 429, Exhausted),
-        (401, 10012, BeyondPlan),
-        (400, 10005, BeyondPlan),
+        (401, 10012, BeyondPlanReach),
+        (400, 10005, BeyondPlanReach),
         (401, 10002, Cause.MISSING_KEY),
         (400, 10010, Cause.WRONG_HOST),
         (400, 10011, Cause.WRONG_HOST),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
 from coincast_market_data.cache.entry import CacheEntry
-from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
 from coincast_market_data.ports import Priority
@@ -160,9 +160,9 @@ async def test_a_call_that_is_refused_whatever_it_holds_costs_few() -> None:
 
 
 async def test_what_the_plan_does_not_give_is_not_asked_for_in_parts() -> None:
-    source, answers = await refused({"c007"}, BeyondPlan("not in your plan"))
+    source, answers = await refused({"c007"}, BeyondPlanReach("not in your plan"))
     assert source.calls == 1
-    assert all(isinstance(o, BeyondPlan) for o in answers.values())
+    assert all(isinstance(o, BeyondPlanReach) for o in answers.values())
 
 
 async def test_an_upstream_that_goes_away_while_a_bad_id_is_looked_for_is_not_asked_on() -> None:

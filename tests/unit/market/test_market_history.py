@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 from coincast_market_data.domain import Completeness, Source
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.gap_filler import LATE_RETRY_SECONDS, GapFiller
@@ -159,12 +159,12 @@ async def test_the_archive_grows_beyond_the_plans_reach(free: Rig) -> None:
 
 async def test_a_plan_that_turns_out_smaller_is_learnt(tmp_path: Path) -> None:
     rig = Rig(tmp_path, hourly=False)
-    rig.charts.error = BeyondPlan("only 365 days")
+    rig.charts.error = BeyondPlanReach("only 365 days")
     original = rig.charts.fetch
 
     async def refuse_long(request: object) -> object:
         days = int(dict(request.query).get("days", 0))
-        rig.charts.error = BeyondPlan("only 365 days") if days > 366 else None
+        rig.charts.error = BeyondPlanReach("only 365 days") if days > 366 else None
         return await original(request)
 
     rig.charts.fetch = refuse_long

@@ -184,7 +184,7 @@ def test_a_refusal_that_could_not_be_told_is_told_with_the_next_word() -> None:
     alone.refused(at(NOW), 60.0)
     lost = alone.take_unreported(at(NOW))
     assert (lost.refusals, alone.take_unreported(at(NOW)).refusals) == (1, 0)
-    alone.give_back(lost)
+    alone.put_back(lost)
     assert (alone.take_unreported(at(NOW)).refusals, alone.take_unreported(at(NOW)).refusals) == (1, 0)
 
 

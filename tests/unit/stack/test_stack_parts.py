@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from coincast_sandbox.testing import running_sandbox
-from coincast_stack.console import ProgressLines, say_death
+from coincast_stack.console import ProgressLines, report_death
 from coincast_stack.environment import Ports
 from coincast_stack.errors import ChildDeathError, SetupError
 from coincast_stack.layout import build_layout, inherited, redis_config
@@ -179,7 +179,7 @@ async def test_last_lines_come_from_the_end_of_the_log(tmp_path: Path) -> None:
 def test_what_a_process_wrote_is_shown_as_it_wrote_it() -> None:
     lines = ["[info     ] Started [bold]", "no closing [/tag] here", "x" * 300]
     told = io.StringIO()
-    say_death(ChildDeathError("market", -9, lines), Console(file=told, width=80))
+    report_death(ChildDeathError("market", -9, lines), Console(file=told, width=80))
     ProgressLines(Console(file=told, width=80))("training failed ([/oops])", None)
     shown = told.getvalue().splitlines()
     assert shown[0] == "market ended with exit code -9; its last log lines:"

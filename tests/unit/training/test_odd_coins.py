@@ -11,8 +11,8 @@ import pytest
 from coincast_modelkit.candles import Candles
 from coincast_training.pipeline.dataset import training_data_of
 from coincast_training.pipeline.odd_coins import (
+    exclusion_reason,
     left_out_notes,
-    oddness,
     without_odd_coins,
     without_odd_hours,
 )
@@ -83,11 +83,11 @@ def test_an_odd_coin_is_left_out_and_changes_nothing_of_the_others(kind: str) ->
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_simulated_traded_coin_is_learnt_from(seed: int) -> None:
-    assert oddness(simulated_candles("coin", seed, 800)) == ""
+    assert exclusion_reason(simulated_candles("coin", seed, 800)) == ""
 
 
 def test_a_coin_without_volumes_is_learnt_from() -> None:
-    assert oddness(replace(GOOD["bitcoin"], volume=np.full(DAYS, np.nan))) == ""
+    assert exclusion_reason(replace(GOOD["bitcoin"], volume=np.full(DAYS, np.nan))) == ""
 
 
 def test_a_panel_of_odd_coins_alone_stays() -> None:
@@ -102,7 +102,7 @@ def test_a_gap_of_months_is_no_step() -> None:
     close = np.concatenate([candles.close[:200], 50 * late.close])
     absent = np.full(DAYS, np.nan)
     gapped = replace(candles, dates=dates, close=close, open=absent, high=absent, low=absent)
-    assert oddness(gapped) == ""
+    assert exclusion_reason(gapped) == ""
 
 
 def test_repeating_a_run_keeps_the_coins_it_learnt_from() -> None:

@@ -14,7 +14,7 @@ from coincast.training.v1 import training_pb2 as pb
 from coincast_chassis.clock import ManualClock
 from coincast_training.grpc.accuracy import AccuracyServicer
 from coincast_training.scoring.scorer import score_rows
-from coincast_training.scoring.sequential_test import cumulative, judge_pairs, relative_difference
+from coincast_training.scoring.sequential_test import cumulative, evaluate_pairs, relative_difference
 from tests.unit.training.training_fakes import FakeHistory, candles_of, registry_in
 from tests.unit.training.training_ledger_rows import forecast_of, ledger_in
 
@@ -97,7 +97,7 @@ def test_equals_read_every_day_are_told_apart_no_more_often_than_promised(horizo
     false_b = false_a = 0
     for _ in range(trials):
         differences = relative_difference(_losses(rng, days, horizon), _losses(rng, days, horizon))
-        read = [judge_pairs({horizon: differences[:n]}, n) for n in range(1, days + 1)]
+        read = [evaluate_pairs({horizon: differences[:n]}, n) for n in range(1, days + 1)]
         false_b += any(result.for_b >= 20 for result in read)
         false_a += any(result.for_a >= 20 for result in read)
     assert max(false_a, false_b) / trials <= ALPHA

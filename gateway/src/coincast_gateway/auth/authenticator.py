@@ -98,10 +98,10 @@ class Authenticator:
         record, invalid_key, keys_unavailable = self._identify(scope)
         subject, limit = self._subject(scope, record)
         if limit:
-            purse = self._limiter.try_acquire(subject)
-            if purse is None:
+            lease = self._limiter.try_acquire(subject)
+            if lease is None:
                 return None
-            headers = limit_headers(purse, limit, self._clock.monotonic())
+            headers = limit_headers(lease, limit, self._clock.monotonic())
             return self._admission(
                 record, headers, invalid_key=invalid_key, keys_unavailable=keys_unavailable
             )
@@ -111,8 +111,8 @@ class Authenticator:
         """Authenticate like `try_local`, with a call to Redis."""
         record, invalid_key, keys_unavailable = self._identify(scope)
         subject, limit = self._subject(scope, record)
-        purse, wait = await self._limiter.acquire(subject, limit)
-        headers = limit_headers(purse, limit, self._clock.monotonic())
+        lease, wait = await self._limiter.acquire(subject, limit)
+        headers = limit_headers(lease, limit, self._clock.monotonic())
         return self._admission(
             record, headers, wait=wait, invalid_key=invalid_key, keys_unavailable=keys_unavailable
         )

@@ -219,9 +219,9 @@ class Limiter:
                 if taken is not None:
                     lease.limit = limit
                     return taken
-        return self._alone(lease, limit, wanted)
+        return self._grant_locally(lease, limit, wanted)
 
-    def _alone(self, lease: TokenLease, limit: int, wanted: int) -> Grant:
+    def _grant_locally(self, lease: TokenLease, limit: int, wanted: int) -> Grant:
         """Grant from this process's share of the limit, and of what was left when Redis last answered."""
         now = self._clock.monotonic()
         share = lease.limit = max(1, limit // self._workers)

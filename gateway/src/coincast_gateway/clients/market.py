@@ -2,7 +2,7 @@
 
 A gRPC call costs the gateway more than the rest of a request. Without a call in flight a request is sent at
 once; otherwise requests that arrive at the same moment wait for the call's first answers, for a few
-milliseconds at most, and are then sent together. Each is answered as soon as it is ready: a slow request does
+milliseconds at most, and are then sent batch. Each is answered as soon as it is ready: a slow request does
 not delay the others.
 """
 
@@ -27,15 +27,15 @@ from coincast_chassis.item_errors import from_item_error
 from coincast_chassis.observability.tracing import outgoing_traceparent
 from coincast_gateway.clients.resilient import ResilientStub
 
-# Bounds of a request that is batched: a full call then stays well below the size limit of a message.
+# Limits of a batched request, so that a full call stays far below the size limit of a message.
 MAX_ROWS = 20
-MAX_QUESTIONS = 64
-# The longest that a request waits for an earlier call's first answer.
+MAX_BATCH = 64
+# The maximum time that a request waits for the first answer of an earlier call.
 WAIT_SECONDS = 0.004
-UNANSWERED = "market-data left a question unanswered."
+UNANSWERED = "market-data did not answer the request."
 
 
-class AskMany(Protocol):
+class GetPricesForManyCall(Protocol):
     """GetPricesForMany on a channel of the chassis."""
 
     def __call__(
@@ -47,7 +47,7 @@ class AskMany(Protocol):
         """Call GetPricesForMany and iterate over the answers as they arrive."""
 
 
-class AskOne(Protocol):
+class GetPricesCall(Protocol):
     """GetPrices on a channel of the chassis."""
 
     def __call__(
@@ -61,7 +61,7 @@ class AskOne(Protocol):
 
 @dataclass(slots=True)
 class PendingRequest:
-    """One caller's request, until it is answered."""
+    """A request that waits for its response."""
 
     request: pb.GetPricesRequest
     answer: asyncio.Future[pb.GetPricesResponse]
@@ -69,7 +69,7 @@ class PendingRequest:
     traceparent: str = field(default_factory=outgoing_traceparent)
 
     def settle(self, outcome: pb.GetPricesResponse | CoincastError) -> None:
-        """Answer it, unless its caller has gone or it was answered before."""
+        """Set the outcome, unless the caller was cancelled or an outcome is already set."""
         if self.answer.done():
             return
         if isinstance(outcome, CoincastError):
@@ -81,15 +81,17 @@ class PendingRequest:
 class PriceRequestBatcher:
     """Batches price requests; one per channel. It is called like GetPrices and raises the same errors."""
 
-    def __init__(self, ask_one: AskOne, ask_many: AskMany, *, seconds: float) -> None:
-        self._ask_one = ask_one
-        self._ask_many = ask_many
+    def __init__(
+        self, get_prices: GetPricesCall, get_prices_for_many: GetPricesForManyCall, *, seconds: float
+    ) -> None:
+        self._get_prices = get_prices
+        self._get_prices_for_many = get_prices_for_many
         self._seconds = seconds
         self._waiting: list[PendingRequest] = []
-        self._soon: asyncio.Handle | None = None
+        self._scheduled: asyncio.Handle | None = None
         self._calls: set[asyncio.Task[None]] = set()
-        # Those of them that new requests wait for.
-        self._young: set[asyncio.Task[None]] = set()
+        # The calls for whose first answer new requests wait.
+        self._awaited: set[asyncio.Task[None]] = set()
 
     async def __call__(
         self,
@@ -97,76 +99,76 @@ class PriceRequestBatcher:
         *,
         timeout: float,  # noqa: ASYNC109 - gRPC's own name for it
     ) -> pb.GetPricesResponse:
-        """Fetch prices. A large request, or one with a shorter deadline, gets a call of its own."""
+        """Fetch prices; a large request, or one with a shorter deadline, is sent in a separate call."""
         if timeout < self._seconds or len(request.ids) * max(1, len(request.vs_currencies)) > MAX_ROWS:
-            return await self._ask_one(request, timeout=timeout)
+            return await self._get_prices(request, timeout=timeout)
         loop = asyncio.get_running_loop()
-        question = PendingRequest(request, loop.create_future())
-        self._waiting.append(question)
-        if len(self._waiting) >= MAX_QUESTIONS:
-            self._leave()
-        elif self._soon is None and not self._young:
-            self._soon = loop.call_soon(self._leave)
-        return await question.answer
+        pending = PendingRequest(request, loop.create_future())
+        self._waiting.append(pending)
+        if len(self._waiting) >= MAX_BATCH:
+            self._send_batch()
+        elif self._scheduled is None and not self._awaited:
+            self._scheduled = loop.call_soon(self._send_batch)
+        return await pending.answer
 
-    def _leave(self) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-        together = [question for question in self._waiting if not question.answer.done()]
+    def _send_batch(self) -> None:
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        batch = [pending for pending in self._waiting if not pending.answer.done()]
         self._waiting = []
-        if not together:
+        if not batch:
             return
         loop = asyncio.get_running_loop()
-        call = loop.create_task(self._call(together), context=context.detached())
+        call = loop.create_task(self._call(batch), context=context.detached())
         self._calls.add(call)
-        self._young.add(call)
-        call.add_done_callback(self._end)
-        loop.call_later(WAIT_SECONDS, self._hear, call)
+        self._awaited.add(call)
+        call.add_done_callback(self._call_ended)
+        loop.call_later(WAIT_SECONDS, self._stop_waiting_for, call)
 
-    def _hear(self, call: asyncio.Task[None]) -> None:
-        """Stop waiting for a call that has an answer or is slow."""
-        self._young.discard(call)
-        if self._waiting and not self._young:
-            self._leave()
+    def _stop_waiting_for(self, call: asyncio.Task[None]) -> None:
+        """Stop delaying new requests for a call that has answered or is slow; send the waiting requests."""
+        self._awaited.discard(call)
+        if self._waiting and not self._awaited:
+            self._send_batch()
 
-    def _end(self, call: asyncio.Task[None]) -> None:
+    def _call_ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        self._hear(call)
+        self._stop_waiting_for(call)
 
-    async def _call(self, together: list[PendingRequest]) -> None:
+    async def _call(self, batch: list[PendingRequest]) -> None:
         failure: CoincastError | None = None
         try:
-            if len(together) == 1:
-                await self._alone(together[0])
+            if len(batch) == 1:
+                await self._call_single(batch[0])
             else:
-                await self._as_they_come(together)
+                await self._call_batch(batch)
         except CoincastError as error:
             failure = error
         finally:
-            for question in together:
-                if not question.answer.done():
-                    question.settle(failure or Unavailable(UNANSWERED, retry_after_seconds=1.0))
+            for pending in batch:
+                if not pending.answer.done():
+                    pending.settle(failure or Unavailable(UNANSWERED, retry_after_seconds=1.0))
 
-    async def _alone(self, question: PendingRequest) -> None:
-        with context.bind(request_id=question.request_id):
-            question.settle(await self._ask_one(question.request, timeout=self._seconds))
+    async def _call_single(self, pending: PendingRequest) -> None:
+        with context.bind(request_id=pending.request_id):
+            pending.settle(await self._get_prices(pending.request, timeout=self._seconds))
 
-    async def _as_they_come(self, together: list[PendingRequest]) -> None:
+    async def _call_batch(self, batch: list[PendingRequest]) -> None:
         questions = [
             pb.PricesQuestion(request=q.request, request_id=q.request_id, traceparent=q.traceparent)
-            for q in together
+            for q in batch
         ]
         request, call = pb.GetPricesForManyRequest(questions=questions), asyncio.current_task()
-        answers = aiter(self._ask_many(request, timeout=self._seconds))
+        answers = aiter(self._get_prices_for_many(request, timeout=self._seconds))
         async with aclosing(answers) as stream:  # type: ignore[type-var]  # a channel's streams are generators
             async for ready in stream:
                 for each in ready.answers:
                     failed = each.WhichOneof("outcome") == "error"
                     outcome = from_item_error(each.error) if failed else each.response
-                    together[each.question].settle(outcome)
+                    batch[each.question].settle(outcome)
                 if call is not None:
-                    self._hear(call)
+                    self._stop_waiting_for(call)
 
     async def aclose(self) -> None:
         """Cancel the calls in flight."""
@@ -200,7 +202,7 @@ class MarketClient:
     ) -> AsyncIterator[pb.WatchPricesResponse]:
         """Yield the changes of prices until the caller leaves; the stream has no deadline."""
         request = pb.WatchPricesRequest(ids=ids, vs_currencies=vs_currencies, after_event_id=after_event_id)
-        # The channel of the chassis gives a generator, which ends the call when it is closed.
+        # The chassis returns a generator that ends the call when it is closed.
         updates: Any = self._stub.WatchPrices(request)
         async with aclosing(updates):
             async for update in updates:

@@ -10,7 +10,7 @@ from coincast_gateway.asgi_types import Receive, Scope, Send
 from coincast_gateway.auth.authenticator import auth_result
 from coincast_gateway.cache.response_cache import CacheRequest, ResponseCache, raw_key
 from coincast_gateway.clients.market import MarketClient
-from coincast_gateway.coingecko_compat.errors import CompatError, compat_error, passed_on
+from coincast_gateway.coingecko_compat.errors import CompatError, compat_error, upstream_error
 from coincast_gateway.coingecko_compat.routes import (
     CORS_HEADERS,
     KEY_PARAMETERS,
@@ -90,7 +90,7 @@ class CompatApp:
         response = await self._market.document(path, query)
         if response.error_status:
             wait = response.retry_after_seconds if response.HasField("retry_after_seconds") else None
-            raise passed_on(response.error_status, response.json, wait)
+            raise upstream_error(response.error_status, response.json, wait)
         where = response.provenance
         headers = list(CORS_HEADERS)
         headers += [(name.encode(), value.encode()) for name, value in response.headers.items()]

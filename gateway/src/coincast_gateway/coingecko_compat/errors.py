@@ -88,7 +88,7 @@ def not_mirrored(path: str) -> CompatError:
     return CompatError(404, "nested", message, code=404)
 
 
-def passed_on(status: int, body: bytes, retry_after: float | None) -> CompatError:
+def upstream_error(status: int, body: bytes, retry_after: float | None) -> CompatError:
     """Return CoinGecko's own refusal, with its status and its body."""
     return CompatError(status, "plain", "CoinGecko refused", retry_after=retry_after, original=body)
 

@@ -78,7 +78,7 @@ class EventStreams:
 
     async def _next(self, source: Events, path: str) -> ServerSentEvent | None:
         """Return the next event; None at the end of the source or at shutdown."""
-        coming = asyncio.ensure_future(_following(source))
+        coming = asyncio.ensure_future(_next_event(source))
         draining = asyncio.ensure_future(self._draining.wait())
         try:
             await asyncio.wait({coming, draining}, return_when=asyncio.FIRST_COMPLETED)
@@ -95,7 +95,7 @@ class EventStreams:
                 await asyncio.gather(coming, draining, return_exceptions=True)
 
 
-async def _following(source: Events) -> ServerSentEvent | None:
+async def _next_event(source: Events) -> ServerSentEvent | None:
     return await anext(source, None)
 
 

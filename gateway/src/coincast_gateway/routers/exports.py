@@ -157,7 +157,7 @@ class HistoriesSource:
                 self._errors.append(item_error(message.error))
                 continue
             history = message.history
-            self._coins.setdefault(history.id, standing_of(history))
+            self._coins.setdefault(history.id, history_metadata(history))
             (batch,) = self._columnar.read_batches(history.arrow)
             # A table without a row has columns as well: no candle may lie in the span of the request.
             self.schema = batch.schema
@@ -167,7 +167,7 @@ class HistoriesSource:
         return None
 
 
-def standing_of(history: market_pb.History) -> dict[str, Any]:
+def history_metadata(history: market_pb.History) -> dict[str, Any]:
     """Return the provenance of a coin's history, for the metadata of a file."""
     return {
         "source": enum_name(history.provenance, "source"),

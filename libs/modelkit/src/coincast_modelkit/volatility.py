@@ -70,10 +70,10 @@ def daily_variance(candles: Candles) -> Floats:
     ranges = np.where(np.isfinite(both), both, parkinson)
     best = np.where(np.isfinite(ranges), ranges, squared)
     floored = np.where(np.isfinite(best), np.maximum(best, FLOOR_DAILY_VARIANCE), np.nan)
-    return _believed(floored, squared)
+    return _capped(floored, squared)
 
 
-def _believed(variance: Floats, squared: Floats) -> Floats:
+def _capped(variance: Floats, squared: Floats) -> Floats:
     """Return the variance, cut at BELIEVED_MULTIPLE of the geometric mean of the days before."""
     known = np.isfinite(variance)
     logs = np.where(known, np.log(np.where(known, variance, 1.0)), 0.0)

@@ -115,7 +115,7 @@ def sandbox_warning(stack: Stack, data: str) -> Panel:
     return Panel(text, border_style="bold red", style="yellow")
 
 
-def say_death(death: ChildDeathError, out: Console) -> None:
+def report_death(death: ChildDeathError, out: Console) -> None:
     """Print which process ended, with its last log lines verbatim: brackets in them are no markup."""
     out.print(str(death), style="bold red", markup=False, highlight=False, soft_wrap=True)
 

@@ -41,7 +41,7 @@ class Inbox:
 
         Anything else in the inbox is left alone and named in the log once.
         """
-        if not self._archive.take_writers_place():
+        if not self._archive.acquire_writer_lock():
             return
         for order in sorted((self._archive.root / INBOX).glob("*")):
             if order.name.startswith("."):

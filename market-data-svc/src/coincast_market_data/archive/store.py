@@ -67,14 +67,14 @@ class Archive:
             OSError: The folder cannot be used.
         """
         self._root.mkdir(parents=True, exist_ok=True)
-        self.take_writers_place()
+        self.acquire_writer_lock()
         for path in self._root.glob("*/*.parquet"):
             found = read_extent(path)
             if found is not None:
                 self._extents[path.stem, path.parent.name] = found
-        self._tell()
+        self._update_metrics()
 
-    def take_writers_place(self) -> bool:
+    def acquire_writer_lock(self) -> bool:
         """Become the writer if no other process is; return whether this process is it."""
         if self._lock_file is not None:
             return True
@@ -167,7 +167,7 @@ class Archive:
             if changed:
                 self._remember(key, tuple(merged))
                 self._measure(key, merged)
-                self._tell()
+                self._update_metrics()
                 self._dirty.setdefault(key, time.monotonic())
         if flush or time.monotonic() - self._dirty.get(key, time.monotonic()) > LONGEST_UNWRITTEN_SECONDS:
             await self.flush(coin, currency)
@@ -198,7 +198,7 @@ class Archive:
                     await asyncio.to_thread(write_candles, path, before)
                 self._remember(key, tuple(candles))
                 self._measure(key, candles)
-                self._tell()
+                self._update_metrics()
                 self._dirty.pop(key, None)
                 await self._write(key, candles)
         return changed
@@ -284,6 +284,6 @@ class Archive:
         if candles:
             self._extents[key] = (len(candles), candles[0].day, candles[-1].day)
 
-    def _tell(self) -> None:
+    def _update_metrics(self) -> None:
         metrics.ARCHIVE_COINS.set(len(self._extents))
         metrics.ARCHIVE_CANDLES.set(sum(count for count, _, _ in self._extents.values()))

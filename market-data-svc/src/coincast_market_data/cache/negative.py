@@ -15,7 +15,7 @@ K = TypeVar("K", bound=Hashable)
 MAX_ENTRIES = 20_000
 
 
-class SetAside(Unavailable):
+class UnconfirmedData(Unavailable):
     """A figure came and was not believed, or was missing where one was known."""
 
 
@@ -35,7 +35,7 @@ class NegativeCache(Generic[K]):
 
     def remember(self, key: K, error: CoincastError) -> None:
         """Keep an error that the next question would meet again."""
-        if isinstance(error, NotFound | InvalidInput | BadData | SetAside):
+        if isinstance(error, NotFound | InvalidInput | BadData | UnconfirmedData):
             self._errors[key] = (error, self._clock.monotonic() + self._seconds)
 
     def find(self, key: K) -> CoincastError | None:

@@ -75,7 +75,7 @@ class Catalogue:
         self._codes = answer.value
         return answer
 
-    def surely_unknown(self, coin: str) -> bool:
+    def is_certainly_unknown(self, coin: str) -> bool:
         """Return whether the catalogue is loaded and lacks the id, so that a call would be useless."""
         return bool(self._known) and coin not in self._known
 
@@ -84,7 +84,7 @@ class Catalogue:
         """Whether the list of coins was ever seen."""
         return bool(self._known)
 
-    def surely_known(self, coin: str) -> bool:
+    def is_certainly_known(self, coin: str) -> bool:
         """Return whether the catalogue has the id; False where it was never seen."""
         return coin in self._known
 

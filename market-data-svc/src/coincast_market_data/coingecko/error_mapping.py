@@ -23,7 +23,7 @@ CREDITS = re.compile(r"month|credit", re.IGNORECASE)
 LONGEST_MESSAGE = 300
 
 
-class BeyondPlan(InvalidInput):
+class BeyondPlanReach(InvalidInput):
     """The plan does not include the request: too far back, or an endpoint of a higher plan."""
 
 
@@ -80,7 +80,7 @@ def error_from_reply(status: int, body: bytes, headers: Mapping[str, str], now: 
     if code in KEY_CAUSES:
         return UpstreamFailure(KEY_CAUSES[code], f"CoinGecko refuses the key: {quoted}.")
     if code in PLAN_CODES or status == 402:
-        return BeyondPlan(f"CoinGecko's plan does not give this: {quoted}")
+        return BeyondPlanReach(f"CoinGecko's plan does not give this: {quoted}")
     return _by_status(code if status == 200 and code else status, quoted)
 
 

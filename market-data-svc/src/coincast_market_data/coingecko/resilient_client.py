@@ -116,7 +116,7 @@ class ResilientUpstream:
         async def go() -> UpstreamReply:
             return await self._counted(request)
 
-        with self._probe_alone(breaker):
+        with self._exclusive_probe(breaker):
             await self._acquire(request.priority)
             try:
                 return await breaker.call(go)
@@ -142,7 +142,7 @@ class ResilientUpstream:
             raise failure from error
 
     @contextmanager
-    def _probe_alone(self, breaker: Breaker) -> Iterator[None]:
+    def _exclusive_probe(self, breaker: Breaker) -> Iterator[None]:
         """Let one probe at a time through a breaker that is not closed.
 
         Calls that the breaker would refuse must not use up the quota.

@@ -10,7 +10,7 @@ from datetime import date
 from weakref import WeakValueDictionary
 
 from coincast_chassis.resilience.single_flight import SingleFlight
-from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 
 # Little against a fetch, and enough for those who ask at the same moment.
 GATHER_SECONDS = 0.02
@@ -42,7 +42,7 @@ class FetchCoalescer:
         turn.first = min(turn.first, first)
         try:
             return await self._flights.do(turn.number, lambda: self._go(key, turn, fill))
-        except BeyondPlan:
+        except BeyondPlanReach:
             if turn.first == first:
                 raise
         # A refusal of the longer span of another caller does not refuse this one.

@@ -39,7 +39,7 @@ def jumps(kept: Sequence[Candle], new: Sequence[Candle]) -> list[Jump]:
     found = [Jump(candle, (candle.day,)) for candle in again if is_outlier(candle.close, closes[candle.day])]
     days = [candle.day for candle in kept]
     for run in _runs([candle for candle in new if candle.day not in closes], days):
-        edge = _edge_that_jumps(kept, run, bisect_left(days, run[0].day))
+        edge = _jumping_edge(kept, run, bisect_left(days, run[0].day))
         if edge is not None:
             found.append(Jump(edge, tuple(candle.day for candle in run)))
     return found
@@ -60,7 +60,7 @@ def _runs(new: Iterable[Candle], kept_days: Sequence[date]) -> Iterator[list[Can
         yield run
 
 
-def _edge_that_jumps(kept: Sequence[Candle], run: Sequence[Candle], place: int) -> Candle | None:
+def _jumping_edge(kept: Sequence[Candle], run: Sequence[Candle], place: int) -> Candle | None:
     """Return the edge of a run that is off all its near neighbours.
 
     `place` is the run's position among the stored candles.
@@ -75,7 +75,7 @@ def _edge_that_jumps(kept: Sequence[Candle], run: Sequence[Candle], place: int) 
     return None
 
 
-def doubtful_tail(candles: Sequence[Candle], spot: float | None) -> list[Candle]:
+def unconfirmed_tail(candles: Sequence[Candle], spot: float | None) -> list[Candle]:
     """Return the newest candles after a tenfold step that nothing else supports yet.
 
     A spot price on the new level supports them, and so do 30 days on that level.
@@ -103,7 +103,7 @@ def tail_start(prices: Sequence[float], spot: float | None) -> int | None:
     return start
 
 
-def islands(candles: Sequence[Candle]) -> list[list[Candle]]:
+def isolated_runs(candles: Sequence[Candle]) -> list[list[Candle]]:
     """Return runs of at most 30 days that are tenfold off both sides, where the sides agree.
 
     Args:

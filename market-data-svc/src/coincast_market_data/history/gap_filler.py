@@ -16,19 +16,19 @@ from coincast_market_data import metrics
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.cache.negative import SetAside
-from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.cache.negative import UnconfirmedData
+from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 from coincast_market_data.domain import Candle, RepairReport
 from coincast_market_data.history.candle_builder import build_candles
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.coalescer import FetchCoalescer
 from coincast_market_data.history.continuity import (
     TAIL_DAYS,
-    doubtful_tail,
-    islands,
+    isolated_runs,
     jumps,
     restatement,
     tail_start,
+    unconfirmed_tail,
 )
 from coincast_market_data.history.hour_builder import HOUR_SECONDS, build_hours, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
@@ -83,7 +83,7 @@ class KnownAbsences:
     # Newest days that the upstream does not have yet, and when they are requested again.
     late: dict[date, float] = field(default_factory=dict)
 
-    def held_back(self, now: float) -> set[date]:
+    def paused_days(self, now: float) -> set[date]:
         """Return the days that are not requested at this moment."""
         waiting = {day for day, until in (*self.doubted.items(), *self.late.items()) if now < until}
         return self.days | waiting
@@ -123,7 +123,7 @@ class GapFiller:
         self._absent: LRUCache[tuple[str, str], KnownAbsences] = LRUCache(MOST_COINS_REMEMBERED)
         self._turns = FetchCoalescer()
         self._suspects = ConfirmationTracker()
-        # The days on islands of an archive, by its revision; to find them reads the whole history.
+        # The days on isolated_runs of an archive, by its revision; to find them reads the whole history.
         self._judged: LRUCache[tuple[str, str], tuple[int, frozenset[date]]] = LRUCache(MOST_COINS_REMEMBERED)
         # Days that look false and that further fetches confirmed.
         self._confirmed: LRUCache[tuple[str, str], set[date]] = LRUCache(MOST_COINS_REMEMBERED)
@@ -140,7 +140,7 @@ class GapFiller:
         Stored days that are implausible are fetched again.
         """
         last = last_closed_day(self._clock.now())
-        absent = self._absences(coin, currency, last).held_back(self._clock.now())
+        absent = self._absences(coin, currency, last).paused_days(self._clock.now())
         start = reachable(first, last + timedelta(days=1), self.reach_days)
         kept = within(await self._archive.read(coin, currency), start, last)
         odd = {day for day in await self.implausible_days(coin, currency) if start <= day <= last}
@@ -155,12 +155,12 @@ class GapFiller:
         kept, revision = await self._archive.read(coin, currency), self._archive.revision(coin, currency)
         judged = self._judged.get(key)
         if judged is None or judged[0] != revision:
-            judged = self._judged[key] = (revision, _days(islands(kept)))
+            judged = self._judged[key] = (revision, _days(isolated_runs(kept)))
         spot = self._spot.last_price(key) if self._spot is not None else None
-        tail = doubtful_tail(kept[-TAIL_DAYS - 1 :], spot)
+        tail = unconfirmed_tail(kept[-TAIL_DAYS - 1 :], spot)
         return {*judged[1], *(candle.day for candle in tail)} - self._confirmed.get(key, set())
 
-    def seconds_in_doubt(self, coin: str, currency: str) -> float | None:
+    def seconds_until_confirmation(self, coin: str, currency: str) -> float | None:
         """Return when the days that are set aside are requested again; None where none are."""
         now = self._clock.now()
         held = self._absences(coin, currency, last_closed_day(now)).doubted.values()
@@ -185,7 +185,7 @@ class GapFiller:
     async def _fill(self, coin: str, currency: str, first: date, priority: Priority) -> int:
         try:
             return await self._fill_once(coin, currency, first, priority)
-        except BeyondPlan as error:
+        except BeyondPlanReach as error:
             if self.reach_days <= FREE_REACH_DAYS:
                 raise
             # The plan was taken for larger than it is: learnt from the refusal, once.
@@ -293,7 +293,7 @@ class GapFiller:
             if not found_any:
                 break
         await self._archive.flush(coin, currency)
-        pause = self.seconds_hours_in_doubt(coin, currency) or HOURS_RETRY_SECONDS
+        pause = self.seconds_until_hours_confirmation(coin, currency) or HOURS_RETRY_SECONDS
         self._hours_requested[coin, currency] = (start, self._clock.now() + pause)
         after = len(await self._hours.read(coin, currency)) if self._hours else 0
         return max(0, after - before)
@@ -320,7 +320,7 @@ class GapFiller:
         before = [hour for hour in hours if hour.start < first.start]
         await self._hours.add(coin, currency, before, newest)
 
-    def seconds_hours_in_doubt(self, coin: str, currency: str) -> float | None:
+    def seconds_until_hours_confirmation(self, coin: str, currency: str) -> float | None:
         """Return when the newest hours, which are in doubt, are requested again; None where none are."""
         left = self._hours_in_doubt.get((coin, currency), 0.0) - self._clock.now()
         return left if left > 0 else None
@@ -418,16 +418,16 @@ class GapFiller:
     def _check_refetched(
         self, coin: str, currency: str, kept: Sequence[Candle], fetched: Sequence[Candle]
     ) -> None:
-        """Raise SetAside for odd days that neither the stored history nor a second fetch confirms."""
+        """Raise UnconfirmedData for odd days that neither the stored history nor a second fetch confirms."""
         closes = {candle.day: candle.close for candle in kept}
-        for run in self._odd_runs(coin, currency, fetched):
+        for run in self._unsupported_runs(coin, currency, fetched):
             known = (c.day in closes and ratio(c.close, closes[c.day]) <= AGREEMENT_FACTOR for c in run)
             name = (coin, f"{currency} from {run[0].day} on")
             if all(known) or self._suspects.confirmed(name, run[0].close, self._clock.now()):
                 self._trust(coin, currency, (candle.day for candle in run))
                 continue
             metrics.QUARANTINED.labels(reason="seam_jump").inc(len(run))
-            raise SetAside(
+            raise UnconfirmedData(
                 f"the stored history of {coin} was not replaced: {len(run)} new days from {run[0].day} on are"
                 " tenfold off those beside them, and not confirmed yet",
                 retry_after_seconds=CONFIRMED_AFTER_SECONDS,
@@ -460,7 +460,7 @@ class GapFiller:
         # Spans of hourly points bring whole candles, and the neighbours that the days are judged beside.
         for call in span_calls(wanted, currency):
             await self._call(coin, currency, call, Priority.BACKFILL)
-        await self._put_aside(coin, currency, odd - set(wanted))
+        await self._quarantine(coin, currency, odd - set(wanted))
         await self._archive.flush(coin, currency)
         before = {candle.day: candle for candle in kept}
         after = {candle.day: candle for candle in await self._archive.read(coin, currency)}
@@ -493,7 +493,7 @@ class GapFiller:
                 found.add(hour.start)
         return found
 
-    async def _put_aside(self, coin: str, currency: str, days: Collection[date]) -> None:
+    async def _quarantine(self, coin: str, currency: str, days: Collection[date]) -> None:
         """Remove days from the archive; the former history is saved as a revision."""
         if not days:
             return
@@ -522,7 +522,7 @@ class GapFiller:
         await self._drop_false_days(coin, currency, new, covered)
         now = self._clock.now()
         doubted = self._absences(coin, currency, last_closed_day(now)).doubted
-        aside = await self._doubtful_days(coin, currency, new)
+        aside = await self._unconfirmed_days(coin, currency, new)
         rest = [candle for candle in new if candle.day not in aside]
         confirmed = self._confirmed.get((coin, currency), set())
         for jump in jumps(await self._archive.read(coin, currency), rest):
@@ -554,13 +554,13 @@ class GapFiller:
             and ratio(candle.close, again[candle.day].close) <= AGREEMENT_FACTOR
         }
         self._trust(coin, currency, same)
-        await self._put_aside(coin, currency, odd - same)
+        await self._quarantine(coin, currency, odd - same)
 
-    async def _doubtful_days(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
+    async def _unconfirmed_days(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
         """Return the new days that neither neighbours, a spot price nor a second fetch support."""
         series, _ = merge_candles(await self._archive.read(coin, currency), new)
         fresh, doubtful = {candle.day for candle in new}, set()
-        for run in self._odd_runs(coin, currency, series):
+        for run in self._unsupported_runs(coin, currency, series):
             name = (coin, f"{currency} from {run[0].day} on")
             days = {candle.day for candle in run} & fresh
             if days <= self._confirmed.get((coin, currency), set()):
@@ -571,11 +571,11 @@ class GapFiller:
                 doubtful |= days
         return doubtful
 
-    def _odd_runs(self, coin: str, currency: str, series: Sequence[Candle]) -> list[list[Candle]]:
+    def _unsupported_runs(self, coin: str, currency: str, series: Sequence[Candle]) -> list[list[Candle]]:
         """Return the runs of days on a level that nothing around them supports."""
         spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
-        tail = doubtful_tail(series, spot)
-        return [*islands(series), *([tail] if tail else [])]
+        tail = unconfirmed_tail(series, spot)
+        return [*isolated_runs(series), *([tail] if tail else [])]
 
     def _trust(self, coin: str, currency: str, days: Iterable[date]) -> None:
         self._confirmed.setdefault((coin, currency), set()).update(days)

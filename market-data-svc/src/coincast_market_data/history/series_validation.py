@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from coincast_chassis.clock import Clock
 from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.cache.negative import SetAside
+from coincast_market_data.cache.negative import UnconfirmedData
 from coincast_market_data.history.continuity import factor, tail_start
 from coincast_market_data.history.gap_filler import SpotPrices
 from coincast_market_data.identifiers import canonical_currency
@@ -15,9 +15,10 @@ from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, Co
 
 
 class SeriesValidator:
-    """Hold a series against the archive, the spot price and itself.
+    """Compare a series with the archive, with the spot price and with its own older points.
 
-    A series that is tenfold off as a whole, or at its newest end alone, waits until fetches keep saying so.
+    A series that is tenfold off as a whole, or only at its newest end, is rejected until later fetches
+    confirm it.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class SeriesValidator:
             points: UNIX seconds and price, in order of time.
 
         Raises:
-            SetAside: The series is not believed yet.
+            UnconfirmedData: The series is an outlier that is not confirmed yet.
         """
         currency = canonical_currency(query.get("vs_currency", ""))
         if not points:
@@ -47,22 +48,22 @@ class SeriesValidator:
         if self._archive.holds(coin, currency):
             times = factor(await self._archive.read(coin, currency), points)
         off = times if times is not None and is_outlier(times, 1.0) else None
-        self._hold(coin, currency, off, "the series", "the days that are kept")
+        self._check_figure(coin, currency, off, "the series", "the stored days")
         prices = [price for _, price in points]
         start = tail_start(prices, self._spot.last_price((coin, currency)))
         newest = None if start is None else prices[-1]
-        self._hold(coin, currency, newest, "the newest end of the series", "the points before it")
+        self._check_figure(coin, currency, newest, "the newest end of the series", "the points before it")
 
-    def _hold(self, coin: str, currency: str, figure: float | None, what: str, beside: str) -> None:
-        """Raise SetAside for a figure that further fetches do not confirm yet; None is no doubt."""
+    def _check_figure(self, coin: str, currency: str, figure: float | None, what: str, beside: str) -> None:
+        """Raise UnconfirmedData for an outlier that later fetches have not confirmed; None is no outlier."""
         name = (coin, f"{currency}: {what}")
         if figure is None:
             self._suspects.forget(name)
         elif not self._suspects.confirmed(name, figure, self._clock.monotonic()):
             metrics.QUARANTINED.labels(reason="seam_jump").inc()
             self._note(coin, currency, f"a chart: {what} is tenfold off {beside}")
-            raise SetAside(
-                f"CoinGecko's chart of {coin} was put aside: {what} is tenfold off {beside} and not confirmed"
-                " yet",
+            raise UnconfirmedData(
+                f"CoinGecko's chart of {coin} was rejected: {what} is tenfold off {beside} and not"
+                " confirmed yet",
                 retry_after_seconds=CONFIRMED_AFTER_SECONDS,
             )

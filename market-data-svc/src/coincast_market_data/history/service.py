@@ -12,7 +12,7 @@ from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unava
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.negative import NegativeCache
-from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 from coincast_market_data.deadlines import late_error, wait_budget_seconds
 from coincast_market_data.domain import Candle, Completeness, History, HourlyCandle, Provenance, Source
 from coincast_market_data.history.gap_filler import GapFiller
@@ -157,7 +157,7 @@ class HistoryService:
 
     def _nothing_closed(self, coin: str, currency: str, *, in_doubt: bool) -> CoincastError:
         """Return the error for a coin without a day to serve; days in doubt are no absence."""
-        doubt = self._filler.seconds_in_doubt(coin, currency)
+        doubt = self._filler.seconds_until_confirmation(coin, currency)
         if doubt is not None or in_doubt:
             text = f"the days of {coin} in {currency} are not confirmed: {IN_DOUBT}"
             return Unavailable(text, retry_after_seconds=doubt or RETRY_PARTIAL_SECONDS)
@@ -233,7 +233,7 @@ class HistoryService:
         return history
 
     def _no_closed_hour(self, coin: str, currency: str) -> CoincastError:
-        doubt = self._filler.seconds_hours_in_doubt(coin, currency)
+        doubt = self._filler.seconds_until_hours_confirmation(coin, currency)
         if doubt is not None:
             text = f"the hours of {coin} in {currency} are not confirmed: {HOURS_IN_DOUBT}"
             return Unavailable(text, retry_after_seconds=doubt)
@@ -277,7 +277,7 @@ class HistoryService:
         reason = ""
         if stale:
             reason = error.message if error else "CoinGecko has no point of the newest closed hour yet"
-        doubt = self._filler.seconds_hours_in_doubt(coin, currency) if stale else None
+        doubt = self._filler.seconds_until_hours_confirmation(coin, currency) if stale else None
         if doubt is not None and error is None:
             reason = HOURS_IN_DOUBT
             error = Unavailable(HOURS_IN_DOUBT, retry_after_seconds=doubt)
@@ -387,7 +387,7 @@ class HistoryService:
             failure: CoincastError = await self._no_such(coin)
         except CoincastError as error:
             failure = error
-        if not isinstance(failure, BeyondPlan):
+        if not isinstance(failure, BeyondPlanReach):
             self._refused.remember((coin, currency), failure)
         return False, failure
 
@@ -407,7 +407,7 @@ class HistoryService:
         error: CoincastError | None,
         in_doubt: bool = False,
     ) -> History:
-        in_doubt = in_doubt or self._filler.seconds_in_doubt(coin, currency) is not None
+        in_doubt = in_doubt or self._filler.seconds_until_confirmation(coin, currency) is not None
         inside = gaps(candles, candles[0].day, candles[-1].day)
         truncated = candles[0].day > first
         completeness, reason, retry_after = self._completeness(coin, currency, candles, truncated, error)
@@ -438,20 +438,20 @@ class HistoryService:
         error: CoincastError | None,
     ) -> tuple[Completeness, str, float | None]:
         """Return whether the candles are all that the source has, why not, and when to ask again."""
-        if error is not None and not isinstance(error, NotFound | BeyondPlan):
+        if error is not None and not isinstance(error, NotFound | BeyondPlanReach):
             return Completeness.PARTIAL, error.message, error.retry_after_seconds or RETRY_PARTIAL_SECONDS
-        doubt = self._filler.seconds_in_doubt(coin, currency)
+        doubt = self._filler.seconds_until_confirmation(coin, currency)
         if doubt is not None:
             return Completeness.PARTIAL, IN_DOUBT, doubt
         late = self._filler.seconds_until_late_day(coin, currency)
         if late is not None and candles[-1].day < last_closed_day(self._clock.now()):
             newest = candles[-1].day.isoformat()
             return Completeness.PARTIAL, f"CoinGecko has no candle after {newest} yet", late
-        if truncated and (isinstance(error, BeyondPlan) or self._at_reach(candles[0].day)):
+        if truncated and (isinstance(error, BeyondPlanReach) or self._starts_at_reach(candles[0].day)):
             return Completeness.CUT_BY_PLAN, "", None
         return Completeness.WHOLE, "", None
 
-    def _at_reach(self, first_there: date) -> bool:
+    def _starts_at_reach(self, first_there: date) -> bool:
         """Return whether the plan reaches no further back than this day."""
         return first_there <= last_closed_day(self._clock.now()) - timedelta(days=self._filler.reach_days - 2)
 
@@ -470,9 +470,9 @@ class HistoryService:
     def _why_short(self, coin: str, currency: str, first_there: date, error: CoincastError | None) -> str:
         if error is not None:
             return f"earlier days could not be fetched: {error.message}"
-        if self._filler.seconds_in_doubt(coin, currency) is not None:
+        if self._filler.seconds_until_confirmation(coin, currency) is not None:
             return "earlier days were tenfold off those that are kept and wait to be confirmed"
-        if self._at_reach(first_there):
+        if self._starts_at_reach(first_there):
             return f"the plan at CoinGecko reaches {self._filler.reach_days} days back"
         return f"CoinGecko has no data of this coin before {first_there.isoformat()}"
 

@@ -35,7 +35,7 @@ class MaintenanceJobs:
             self._tasks = [asyncio.create_task(every(seconds, step)) for seconds, step in steps]
 
     async def _take_place(self) -> None:
-        self._archive.take_writers_place()
+        self._archive.acquire_writer_lock()
 
     async def aclose(self) -> None:
         """End the loops."""

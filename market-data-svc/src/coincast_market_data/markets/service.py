@@ -119,7 +119,7 @@ class MarketService:
         parameters = dict(query)
         wanted = parameters.get("ids", "").split(",") if "ids" in parameters else []
         first_page = not wanted and parameters.get("page") == "1" and self._catalogue.is_known
-        if not document and (first_page or any(self._catalogue.surely_known(coin) for coin in wanted)):
+        if not document and (first_page or any(self._catalogue.is_certainly_known(coin) for coin in wanted)):
             metrics.QUARANTINED.labels(reason="empty_table").inc()
             raise BadData("CoinGecko's market table is empty although coins are known")
 

@@ -18,8 +18,8 @@ from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry
-from coincast_market_data.cache.negative import SetAside
-from coincast_market_data.coingecko.error_mapping import BeyondPlan
+from coincast_market_data.cache.negative import UnconfirmedData
+from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
 from coincast_market_data.ports import Priority
@@ -122,12 +122,12 @@ class PriceBatcher:
         if future is None:
             future = self._futures[pair] = asyncio.get_running_loop().create_future()
             self._waiting[pair] = priority
-            self._arm()
+            self._open_window()
         elif pair in self._waiting:
             self._waiting[pair] = min(self._waiting[pair], priority)
         return future
 
-    def _arm(self) -> None:
+    def _open_window(self) -> None:
         if self._timer is None:
             self._opened_at = asyncio.get_running_loop().time()
             self._timer = self._spawn(self._close_window())
@@ -199,8 +199,8 @@ class PriceBatcher:
             try:
                 outcomes |= await self._fetch_part(part, priority)
             except (InvalidInput, NotFound) as error:
-                halves = part.halves() if not isinstance(error, BeyondPlan) else []
-                outcomes |= dict.fromkeys(part.pairs(), _among_others(error) if halves else error)
+                halves = part.halves() if not isinstance(error, BeyondPlanReach) else []
+                outcomes |= dict.fromkeys(part.pairs(), _unisolated(error) if halves else error)
                 # The largest first: most of the pairs are answered by the time the calls are used up.
                 parts += [half for half in halves if not wanted.isdisjoint(half.pairs())]
             except CoincastError as error:
@@ -239,9 +239,9 @@ class PriceBatcher:
         self._fail(list(self._futures), "the service is stopping")
 
 
-def _among_others(error: CoincastError) -> SetAside:
+def _unisolated(error: CoincastError) -> UnconfirmedData:
     """Return an error for a pair of a refused call that may be valid itself: the fault can be another's."""
-    return SetAside(
+    return UnconfirmedData(
         f"CoinGecko refused this among others, and which is at fault was not found: {error.message}",
         retry_after_seconds=RETRY_REFUSED_SECONDS,
     )

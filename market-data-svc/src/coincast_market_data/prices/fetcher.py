@@ -14,7 +14,7 @@ from coincast_chassis.clock import Clock
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry, CacheKind
 from coincast_market_data.cache.freshness import FreshnessPolicy
-from coincast_market_data.cache.negative import SetAside
+from coincast_market_data.cache.negative import UnconfirmedData
 from coincast_market_data.cache.two_level import TwoLevelCache
 from coincast_market_data.coingecko.parser import (
     Pair,
@@ -67,7 +67,7 @@ def quote_key(pair: Pair) -> str:
     return f"{pair[1]}:{pair[0]}"
 
 
-class Judge(Protocol):
+class PriceValidator(Protocol):
     """Decides which prices are believed."""
 
     async def prepare(self, pairs: Iterable[Pair]) -> None:
@@ -91,7 +91,7 @@ class QuoteFetcher:
         upstream: Upstream,
         cache: QuoteCache,
         clock: Clock,
-        judge: Judge,
+        judge: PriceValidator,
         note: Callable[[Pair, str], None],
     ) -> None:
         self._upstream = upstream
@@ -180,12 +180,12 @@ class QuoteFetcher:
         before = self._cache.peek(quote_key(pair))
         return before is not None and before.value is not None
 
-    def _quarantined(self, pair: Pair, reason: str) -> SetAside:
+    def _quarantined(self, pair: Pair, reason: str) -> UnconfirmedData:
         metrics.QUARANTINED.labels(reason=reason).inc()
         self._note(pair, reason)
         coin, currency = pair
         said = PLAIN_REASONS.get(reason, reason)
-        return SetAside(
+        return UnconfirmedData(
             f"CoinGecko's price of {coin} in {currency} {said}; it was put aside", retry_after_seconds=30
         )
 

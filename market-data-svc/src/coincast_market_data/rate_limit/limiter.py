@@ -60,8 +60,8 @@ class RateLimiter:
         self._replicas = replicas
         self._fallback = LocalFallback(limits, replicas)
         self._under_way = 0
-        self._together = InFlightScripts(0)
-        self._beats: asyncio.Task[None] | None = None
+        self._in_flight = InFlightScripts(0)
+        self._heartbeat: asyncio.Task[None] | None = None
         self._waiting: Counter[Priority] = Counter()
         # When the next call of a priority may start, monotonic seconds.
         self._turn_at: dict[Priority, float] = {}
@@ -69,19 +69,19 @@ class RateLimiter:
 
     def start(self) -> None:
         """Start the heartbeat that keeps this replica's quota reservation in Redis."""
-        if self._script is not None and self._beats is None:
-            self._beats = asyncio.create_task(self._beat())
+        if self._script is not None and self._heartbeat is None:
+            self._heartbeat = asyncio.create_task(self._send_heartbeats())
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await self._run("look", Priority.LIVE, "")
             await asyncio.sleep(BEAT_SECONDS)
 
     async def aclose(self) -> None:
         """Return this process's reserve to the other replicas."""
-        if self._beats is not None:
-            self._beats.cancel()
-            await asyncio.gather(self._beats, return_exceptions=True)
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            await asyncio.gather(self._heartbeat, return_exceptions=True)
         await self._run("leave", Priority.LIVE, "")
 
     @property
@@ -100,7 +100,7 @@ class RateLimiter:
         self._waiting[priority] += 1
         try:
             while True:
-                result = await self._ask(priority)
+                result = await self._request_grant(priority)
                 if result.granted:
                     return
                 now = self._clock.monotonic()
@@ -139,7 +139,7 @@ class RateLimiter:
         result = await self._run("look", Priority.LIVE, "")
         return result or self._fallback.window.usage(read_clock(self._clock))
 
-    async def _ask(self, priority: Priority) -> AcquireResult:
+    async def _request_grant(self, priority: Priority) -> AcquireResult:
         member = uuid.uuid4().hex
         was_up = self._executor.up
         result = await self._run("ask", priority, member)
@@ -158,13 +158,13 @@ class RateLimiter:
         script = self._script
 
         async def command() -> AcquireResult | None:
-            return await self._talk(script, what, priority, member)
+            return await self._run_script(script, what, priority, member)
 
         result = await self._executor.execute("quota", command)
         self.shared = result is not None
         return result
 
-    async def _talk(
+    async def _run_script(
         self, script: AsyncScript, what: str, priority: Priority, member: str
     ) -> AcquireResult | None:
         """Run the script once; None where Redis came back empty and cannot vouch for the last minute yet.
@@ -175,13 +175,13 @@ class RateLimiter:
         unreported = self._fallback.take_unreported(now)
         args = self._arguments(what, priority, member, now, unreported)
         if not self._under_way:
-            self._together = InFlightScripts(self._fallback.spent)
-        together, self._under_way = self._together, self._under_way + 1
+            self._in_flight = InFlightScripts(self._fallback.spent)
+        together, self._under_way = self._in_flight, self._under_way + 1
         try:
             reply = ScriptReply(*(int(part) for part in await script(keys=self._keys, args=args)))
         except BaseException:
             together.lost = True
-            self._fallback.give_back(unreported)
+            self._fallback.put_back(unreported)
             raise
         finally:
             self._under_way -= 1

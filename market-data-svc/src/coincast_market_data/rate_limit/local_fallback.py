@@ -158,7 +158,7 @@ class LocalFallback:
         self._unreported = []
         return taken
 
-    def give_back(self, unreported: UnreportedCalls) -> None:
+    def put_back(self, unreported: UnreportedCalls) -> None:
         """Restore what could not be reported."""
         self._old += unreported.old
         self._refusals += unreported.refusals

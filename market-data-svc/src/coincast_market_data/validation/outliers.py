@@ -74,7 +74,7 @@ class ConfirmationTracker:
 
 
 @dataclass(frozen=True, slots=True)
-class GoodFigure:
+class LastGood:
     """The last figure that was believed, when it was seen, and until when others are held against it."""
 
     figure: float
@@ -90,7 +90,7 @@ class OutlierDetector:
     """
 
     def __init__(self, *, max_entries: int = 50_000) -> None:
-        self._last: LRUCache[Pair, GoodFigure] = LRUCache(max_entries)
+        self._last: LRUCache[Pair, LastGood] = LRUCache(max_entries)
         self._suspects = ConfirmationTracker(max_entries=max_entries)
 
     def plausible(self, pair: Pair, price: float, now: float, *, spot: bool = False) -> bool:
@@ -130,4 +130,4 @@ class OutlierDetector:
 
     def seed(self, pair: Pair, price: float, *, seen_at: float, until: float) -> None:
         """Take a figure from elsewhere for good; others are held against it until then."""
-        self._last[pair] = GoodFigure(price, seen_at, until)
+        self._last[pair] = LastGood(price, seen_at, until)

@@ -73,7 +73,7 @@ class PayloadSanitizer:
             elif not fault and row.get("current_price") is not None:
                 fault = self._jump(row["id"], currency, row["current_price"])
             if fault:
-                self._aside(row["id"] if named else "", currency, "a market row", fault, 1)
+                self._quarantine(row["id"] if named else "", currency, "a market row", fault, 1)
             else:
                 kept.append(self._market_row(currency, row))
         return kept
@@ -82,7 +82,7 @@ class PayloadSanitizer:
         # A price of 0, such as the lowest one of a coin that once was worth nothing, is valid.
         faults = {name: fault for name, fault in market_figure_faults(row) if row.get(name) != 0}
         for name, fault in faults.items():
-            self._aside(row["id"], currency, name, fault, 1)
+            self._quarantine(row["id"], currency, name, fault, 1)
         return self._finite(
             row["id"], currency, {name: None if name in faults else v for name, v in row.items()}
         )
@@ -94,7 +94,7 @@ class PayloadSanitizer:
         if isinstance(value, list):
             return [self._finite(coin, currency, inner) for inner in value]
         if isinstance(value, float) and not math.isfinite(value):
-            self._aside(coin, currency, "a figure", "figure_not_finite", 1)
+            self._quarantine(coin, currency, "a figure", "figure_not_finite", 1)
             return None
         return value
 
@@ -117,7 +117,7 @@ class PayloadSanitizer:
             return self._is_price(coin, name, value, spot=True)
         fault = figure_fault(value, signed=figure.endswith("change"))
         if fault:
-            self._aside(coin, currency, figure, fault, 1)
+            self._quarantine(coin, currency, figure, fault, 1)
         return not fault
 
     def _coin(self, coin: str, document: Any, *, spot: bool) -> Any:
@@ -144,7 +144,7 @@ class PayloadSanitizer:
             return True
         fault = price_fault(value) or (self._jump(coin, currency, value) if spot else "")
         if fault:
-            self._aside(coin, currency, "a price", fault, 1)
+            self._quarantine(coin, currency, "a price", fault, 1)
         return not fault
 
     def _jump(self, coin: str, currency: str, price: float) -> str:
@@ -153,7 +153,7 @@ class PayloadSanitizer:
     def _chart(self, coin: str, currency: str, document: Any, now: float) -> Any:
         points, findings = clean_series(document, now)
         for reason, count in findings.quarantined.items():
-            self._aside(coin, currency, f"{count} points of a chart", reason, count)
+            self._quarantine(coin, currency, f"{count} points of a chart", reason, count)
         kept = {round(point.at * 1000) for point in points} | _without_price(document["prices"], now)
         # What cannot be true beside a price is counted above, and null here.
         return {part: _part(document.get(part), kept) for part in SERIES_PARTS}
@@ -161,14 +161,14 @@ class PayloadSanitizer:
     def _ohlc(self, coin: str, currency: str, document: Any, now: float) -> Any:
         candles, rejects = parse_ohlc(document, now)
         for reject in rejects:
-            self._aside(coin, currency, "a candle", reject.reason, 1)
+            self._quarantine(coin, currency, "a candle", reject.reason, 1)
         columns = [[getattr(candle, name) for candle in candles] for name in ("open", "high", "low", "close")]
         kept = [c for i, c in enumerate(candles) if not any(is_jump(column, i) for column in columns)]
         if len(kept) < len(candles):
-            self._aside(coin, currency, "a candle", "jump", len(candles) - len(kept))
+            self._quarantine(coin, currency, "a candle", "jump", len(candles) - len(kept))
         return [[int(c.closed_at * 1000), c.open, c.high, c.low, c.close] for c in kept]
 
-    def _aside(self, coin: str, currency: str, what: str, reason: str, count: int) -> None:
+    def _quarantine(self, coin: str, currency: str, what: str, reason: str, count: int) -> None:
         metrics.QUARANTINED.labels(reason=reason).inc(count)
         self._note(coin, currency, f"{what}: {reason}")
 

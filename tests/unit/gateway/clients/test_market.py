@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import NotFound, Unavailable
 from coincast_chassis.item_errors import to_item_error
-from coincast_gateway.clients.market import MAX_QUESTIONS, MAX_ROWS, WAIT_SECONDS, PriceRequestBatcher
+from coincast_gateway.clients.market import MAX_BATCH, MAX_ROWS, WAIT_SECONDS, PriceRequestBatcher
 
 SECONDS = 5.0
 
@@ -194,7 +194,7 @@ def test_whoever_asks_whenever_gets_their_own_answer(plan: list[tuple[int, str]]
         calls = len(service.alone) + len(service.bundles)
         questions = len(service.alone) + sum(map(len, service.bundles))
         assert calls <= questions <= len(plan)
-        assert max(map(len, service.bundles), default=0) <= MAX_QUESTIONS
+        assert max(map(len, service.bundles), default=0) <= MAX_BATCH
         await bundle.aclose()
 
     asyncio.run(run())

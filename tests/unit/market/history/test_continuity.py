@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from coincast_market_data.domain import Candle
-from coincast_market_data.history.continuity import TAIL_DAYS, doubtful_tail, restatement
+from coincast_market_data.history.continuity import TAIL_DAYS, restatement, unconfirmed_tail
 from coincast_market_data.validation.series_cleaning import is_jump
 
 DAY = date(2025, 5, 1)
@@ -35,7 +35,7 @@ def candles(closes: Sequence[float]) -> list[Candle]:
 def test_a_step_at_the_end_is_doubted_until_something_supports_it(
     closes: list[float], spot: float | None, days: int
 ) -> None:
-    found = doubtful_tail(candles(closes), spot)
+    found = unconfirmed_tail(candles(closes), spot)
     assert [candle.close for candle in found] == (closes[-days:] if days else [])
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from coincast_modelkit.hourly.features import (
     SPANS,
     TERMS,
-    OwnTerms,
+    CoinTerms,
     design,
     reference_spans,
     volatility_spans,
@@ -27,7 +27,7 @@ CLOSE = np.cumsum(0.003 * RNG.normal(size=1200))
 def test_later_hours_change_no_row(row: int, spoiled: float) -> None:
     level, close = LEVEL.copy(), CLOSE.copy()
     level[row + 1 :], close[row + 1 :] = spoiled, spoiled
-    before, after = OwnTerms.of(LEVEL, CLOSE), OwnTerms.of(level, close)
+    before, after = CoinTerms.of(LEVEL, CLOSE), CoinTerms.of(level, close)
     assert np.array_equal(before.spans[: row + 1], after.spans[: row + 1], equal_nan=True)
     assert np.array_equal(before.leverage[: row + 1], after.leverage[: row + 1], equal_nan=True)
     assert np.array_equal(
@@ -36,7 +36,7 @@ def test_later_hours_change_no_row(row: int, spoiled: float) -> None:
 
 
 def test_newest_row_alone_equals_the_row_of_the_table() -> None:
-    table, newest = OwnTerms.of(LEVEL, CLOSE), OwnTerms.of(LEVEL, CLOSE, last=1)
+    table, newest = CoinTerms.of(LEVEL, CLOSE), CoinTerms.of(LEVEL, CLOSE, last=1)
     assert newest.spans[0] == pytest.approx(table.spans[-1])
     assert newest.leverage[0] == pytest.approx(table.leverage[-1])
 
@@ -72,7 +72,7 @@ def test_day_with_a_fifth_of_its_hours_missing_has_no_row() -> None:
 
 
 def test_absent_market_is_read_from_the_coin() -> None:
-    own = OwnTerms.of(LEVEL, CLOSE, last=1)
+    own = CoinTerms.of(LEVEL, CLOSE, last=1)
     nothing = np.full((1, 4), np.nan)
     row = dict(zip(TERMS, design(own, nothing, nothing)[0], strict=True))
     for span in (1, 6, 24, 168):
@@ -93,5 +93,5 @@ def test_market_is_the_mean_and_bitcoin_leads() -> None:
 
 def test_only_falls_count_as_leverage() -> None:
     rising, falling = np.arange(1200) * 0.01, -np.arange(1200) * 0.01
-    assert np.all(OwnTerms.of(LEVEL, rising, last=1).leverage == 0)
-    assert np.all(OwnTerms.of(LEVEL, falling, last=1).leverage < 0)
+    assert np.all(CoinTerms.of(LEVEL, rising, last=1).leverage == 0)
+    assert np.all(CoinTerms.of(LEVEL, falling, last=1).leverage < 0)

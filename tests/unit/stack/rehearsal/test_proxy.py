@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from coincast_sandbox.testing import RunningSandbox, running_sandbox
-from coincast_stack.rehearsal.proxy import busiest_minute, hiding_proxy
+from coincast_stack.rehearsal.proxy import busiest_minute, filtering_proxy
 
 
 def port_of(sandbox: RunningSandbox) -> int:
@@ -17,7 +17,7 @@ def test_the_reply_is_the_sandboxs_without_its_headers() -> None:
     path = "/coins/markets?vs_currency=usd&ids=bitcoin,ethereum"
     with (
         running_sandbox() as sandbox,
-        hiding_proxy(port_of(sandbox)) as proxy,
+        filtering_proxy(port_of(sandbox)) as proxy,
         httpx2.Client(trust_env=False) as client,
     ):
         direct = client.get(sandbox.base_url + path)
@@ -35,7 +35,7 @@ def test_the_reply_is_the_sandboxs_without_its_headers() -> None:
 
 
 def test_the_key_passes() -> None:
-    with running_sandbox() as sandbox, hiding_proxy(port_of(sandbox)) as proxy:
+    with running_sandbox() as sandbox, filtering_proxy(port_of(sandbox)) as proxy:
         reply = httpx2.get(proxy.base_url + "/global", headers={"x-cg-pro-api-key": "k"}, trust_env=False)
     assert (reply.status_code, "10010" in reply.text) == (400, True), "a key of the other host is refused"
 
@@ -43,7 +43,7 @@ def test_the_key_passes() -> None:
 def test_a_sandbox_that_is_gone_is_a_broken_connection() -> None:
     with running_sandbox() as sandbox:
         port = port_of(sandbox)
-    with hiding_proxy(port) as proxy, pytest.raises(httpx2.HTTPError):
+    with filtering_proxy(port) as proxy, pytest.raises(httpx2.HTTPError):
         httpx2.get(proxy.base_url + "/ping", trust_env=False)
     assert [call.status for call in proxy.calls] == [0]
 

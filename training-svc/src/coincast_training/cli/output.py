@@ -118,7 +118,7 @@ def progress_bar(quiet: bool) -> Iterator[reporting.Progress]:
     with Progress(*columns, console=errors, disable=quiet, transient=False) as bar:
         task = bar.add_task("starts", total=1.0)
 
-        def hears(fraction: float, stage: str) -> None:
+        def report(fraction: float, stage: str) -> None:
             bar.update(task, completed=fraction, description=stage[:60])
 
-        yield hears
+        yield report

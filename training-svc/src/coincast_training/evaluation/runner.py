@@ -44,7 +44,7 @@ def evaluate(options: EvaluationOptions, console: Console | None = None) -> dict
         f"{', '.join(plan.models)}; refitted every {plan.refit_days} days on what was known by then"
     )
     with ProgressLine(console) as line:
-        rows, notes, seconds = walk_all(panel, plan, options.jobs, line.tell)
+        rows, notes, seconds = walk_all(panel, plan, options.jobs, line.report)
     odd = without_odd_coins(panel)[1]
     notes += [f"{coin} is forecast and not learnt from: {why}" for coin, why in odd.items()]
     outcomes = outcomes_of(rows, panel)
@@ -143,7 +143,7 @@ class ProgressLine:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def tell(self, fraction: float, stage: str) -> None:
+    def report(self, fraction: float, stage: str) -> None:
         """Show the overall progress and the latest stage."""
         self._bar.update(self._task, completed=fraction, description=stage)
         now = time.monotonic()

@@ -22,7 +22,7 @@ from coincast_training.grpc.proto_mapping import (
 )
 from coincast_training.jobs.validation import COIN_ID
 from coincast_training.registry.registry import Registry
-from coincast_training.scoring.ab_tests import COLUMNS, Rival, VariantTest, rivals_in, variant_tests
+from coincast_training.scoring.ab_tests import COLUMNS, Rival, VariantTest, rivals_of, variant_tests
 from coincast_training.scoring.accuracy import frame_of, live_records, origin_hour_records
 from coincast_training.scoring.lag import LedgerWatch
 from coincast_training.scoring.source_calendar import SourceCalendar
@@ -62,7 +62,7 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
             live=[live_to_pb(live) for live in live_records(frame, by_coin=bool(coin_id))],
             by_origin_hour=[live_to_pb(live) for live in origin_hour_records(frame, by_coin=bool(coin_id))],
             evaluated=self._evaluated([model] if model else list(TRAINED_MODELS)),
-            tests=[variant_test_to_pb(test) for test in self._tests(rivals_in(frame), model, coin_id)],
+            tests=[variant_test_to_pb(test) for test in self._tests(rivals_of(frame), model, coin_id)],
         )
 
     def _tests(self, rivals: list[Rival], model: str, coin_id: str) -> list[VariantTest]:

@@ -19,7 +19,7 @@ from coincast_modelkit.hourly.features import (
     LEADER,
     MEMORY_HOURS,
     TERMS,
-    OwnTerms,
+    CoinTerms,
     design,
     reference_spans,
 )
@@ -171,7 +171,7 @@ def _fill_rows(
     seen = slice(max(0, part.start - MEMORY_HOURS), part.stop)
     new = slice(part.start - seen.start, part.stop - seen.start)
     own = [
-        OwnTerms.of(v[seen] / profile.at(starts[seen]), c[seen])
+        CoinTerms.of(v[seen] / profile.at(starts[seen]), c[seen])
         for v, c, profile in zip(variance, log_close, profiles, strict=True)
     ]
     names = {str(i): o.spans for i, o in enumerate(own)}

@@ -93,17 +93,17 @@ def evaluate_hourly(options: EvaluationOptions, console: Console | None = None) 
     notes = [*folder.notes, *notes]
     console.print(f"{len(panel)} coins, origins every {ORIGIN_STEP_HOURS} hours from {first} to {last}")
     with ProgressLine(console) as line:
-        line.tell(0.02, "hourly table")
+        line.report(0.02, "hourly table")
         table = build_table(panel)
         begin, stop = table.position(first), table.position(last)
-        line.tell(0.2, "walk of the hourly line")
+        line.report(0.2, "walk of the hourly line")
         walk = walk_forward(table, begin, stop)
-        line.tell(0.35, "GARCH by the hour")
+        line.report(0.35, "GARCH by the hour")
         garch = _garch(table, begin, stop, options.seed)
-        line.tell(0.5, "daily ensemble at every close")
+        line.report(0.5, "daily ensemble at every close")
         daily = {coin: candles.daily() for coin, candles in panel.items()}
         standing = _standing(daily, first, last, options) if _wants_daily(options) else {}
-        line.tell(0.9, "scores")
+        line.report(0.9, "scores")
         scored = [_score(table, walk, j, garch=garch, standing=standing) for j in range(len(ANCHORS))]
         coverage = coverage_by_hour(table, walk)
     found = {

@@ -11,7 +11,7 @@ from coincast_chassis.errors import NotReady
 from coincast_modelkit.artifact import data_window
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
-from coincast_training.pipeline.lineage import Learnt, Lineage, Spans
+from coincast_training.pipeline.lineage import Lineage, Spans, TrainedDays
 from coincast_training.pipeline.odd_coins import without_odd_coins
 from coincast_training.ports import History
 
@@ -67,7 +67,7 @@ def same_data(data: TrainingData, parent: Lineage) -> TrainingData:
     return TrainingData(panel=panel, reference=reference, source=data.source)
 
 
-def _same(panel: Panel, learnt: Learnt, version: str) -> Panel:
+def _same(panel: Panel, learnt: TrainedDays, version: str) -> Panel:
     panel = same_days(panel, learnt.spans)
     found = data_window(panel).sha256 if panel else "nothing"
     if found != learnt.sha256:

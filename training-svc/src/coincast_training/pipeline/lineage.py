@@ -23,7 +23,7 @@ def spans_of(panel: Panel) -> dict[str, tuple[str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class TrainedDays:
     """Candles that a version learnt from: their hash, and each coin's days."""
 
     sha256: str
@@ -36,8 +36,8 @@ class Lineage:
 
     version: str
     coins: tuple[str, ...]
-    panel: Learnt
-    reference: Learnt | None
+    panel: TrainedDays
+    reference: TrainedDays | None
     seed: int
     parameters: Mapping[str, Any]
 
@@ -49,8 +49,10 @@ class Lineage:
         return cls(
             version=version_name,
             coins=manifest.coins,
-            panel=Learnt(manifest.data.sha256, _spans(manifest, manifest.metrics, manifest.coins)),
-            reference=Learnt(taken["sha256"], _spans(manifest, taken, taken["coins"])) if taken else None,
+            panel=TrainedDays(manifest.data.sha256, _spans(manifest, manifest.metrics, manifest.coins)),
+            reference=TrainedDays(taken["sha256"], _spans(manifest, taken, taken["coins"]))
+            if taken
+            else None,
             seed=manifest.seeds[0],
             parameters=manifest.parameters,
         )

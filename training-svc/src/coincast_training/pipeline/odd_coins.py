@@ -30,7 +30,7 @@ MAX_FALL_SHARE = 0.95
 FALL_DAYS = 30
 
 
-def oddness(candles: Candles) -> str:
+def exclusion_reason(candles: Candles) -> str:
     """Return why a coin must not be learnt from, or an empty string where it may."""
     days = candles.dates.astype(np.int64)
     # Over a gap of a month a price may have moved by any factor.
@@ -94,14 +94,16 @@ def without_odd_coins(panel: Panel) -> tuple[Panel, dict[str, str]]:
 
     If every coin is odd, the panel stays as it is, since a model of an odd coin was requested.
     """
-    reasons = {coin_id: reason for coin_id, candles in panel.items() if (reason := oddness(candles))}
+    reasons = {coin_id: reason for coin_id, candles in panel.items() if (reason := exclusion_reason(candles))}
     kept = {coin_id: candles for coin_id, candles in panel.items() if coin_id not in reasons}
     return (kept, reasons) if kept else (panel, {})
 
 
 def without_odd_hours(panel: HourlyPanel) -> tuple[HourlyPanel, dict[str, str]]:
-    """Do what `without_odd_coins` does for hourly candles, by the days that they make."""
-    reasons = {coin_id: reason for coin_id, hours in panel.items() if (reason := oddness(hours.daily()))}
+    """Do the same as `without_odd_coins` for hourly candles, using their daily candles."""
+    reasons = {
+        coin_id: reason for coin_id, hours in panel.items() if (reason := exclusion_reason(hours.daily()))
+    }
     kept = {coin_id: hours for coin_id, hours in panel.items() if coin_id not in reasons}
     return (kept, reasons) if kept else (panel, {})
 

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from coincast_training.scoring.accuracy import from_closes
-from coincast_training.scoring.sequential_test import Sequential, judge_pairs, relative_difference
+from coincast_training.scoring.sequential_test import Sequential, evaluate_pairs, relative_difference
 
 SAME = ("coin_id", "vs_currency", "as_of", "horizon_days", "due")
 # Columns of a score that the test reads.
@@ -34,7 +34,7 @@ class VariantTest:
     result: Sequential
 
 
-def rivals_in(frame: pl.DataFrame) -> list[Rival]:
+def rivals_of(frame: pl.DataFrame) -> list[Rival]:
     """Return model, version and variant of each version that ran beside production."""
     beside = frame.filter(pl.col("variant") != "production")
     return sorted(beside.select("model", "version", "variant").unique().rows())
@@ -67,7 +67,7 @@ def _against_each_production(
             .join(rival.select([*SAME, "crps"]).unique(SAME), on=SAME, suffix="_b")
         )
         if both.height:
-            result = judge_pairs(_daily(both), both.height)
+            result = evaluate_pairs(_daily(both), both.height)
             tests.append(VariantTest(model, str(served), version, str(both["as_of"].min()), result))
     return tests
 

@@ -59,7 +59,7 @@ def cumulative(differences: Floats, horizon: int) -> float:
     return float(np.mean([capital(differences[start::horizon]) for start in range(max(1, horizon))]))
 
 
-def judge_pairs(daily: dict[int, Floats], pairs: int) -> Sequential:
+def evaluate_pairs(daily: dict[int, Floats], pairs: int) -> Sequential:
     """Return the verdict over all horizons.
 
     `daily` holds, for each horizon, the mean difference of each day in order, from the experiment's first

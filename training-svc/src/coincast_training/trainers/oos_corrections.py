@@ -86,7 +86,7 @@ def scores_of(
     return np.asarray(np.clip(np.stack(out, axis=1), -4, 4))
 
 
-def thinned(rows: Rows, at: np.ndarray, horizon: int) -> np.ndarray:
+def without_overlap(rows: Rows, at: np.ndarray, horizon: int) -> np.ndarray:
     """Return the rows of every fifth part of a horizon: targets that overlap more add little."""
     stride = max(1, horizon // 5)
     return np.asarray(at[rows.origins[at].astype(np.int64) % stride == 0])

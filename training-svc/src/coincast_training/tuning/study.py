@@ -164,14 +164,14 @@ def _batch(
         for trial, score in zip(alive, scores, strict=True):
             values[trial.number].append(score)
             trial.report(float(np.mean(values[trial.number])), step)
-        alive = [trial for trial in alive if _goes_on(trial, step, len(folds))]
+        alive = [trial for trial in alive if _should_continue(trial, step, len(folds))]
     for trial in batch:
         state = TrialState.COMPLETE if trial in alive else TrialState.PRUNED
         value = float(np.mean(values[trial.number]))
         study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
 
 
-def _goes_on(trial: optuna.Trial, step: int, folds: int) -> bool:
+def _should_continue(trial: optuna.Trial, step: int, folds: int) -> bool:
     return step == folds - 1 or not trial.should_prune()
 
 

@@ -41,7 +41,7 @@ class DailyCandle:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class RejectedRow:
     """A row that is not used."""
 
     file: str
@@ -60,7 +60,7 @@ class DailyFile:
     file: str
     rows: int = 0
     candles: list[DailyCandle] = field(default_factory=list)
-    set_aside: list[SetAside] = field(default_factory=list)
+    set_aside: list[RejectedRow] = field(default_factory=list)
     gaps: list[date] = field(default_factory=list)
 
     def reasons(self) -> Counter[str]:
@@ -112,7 +112,7 @@ def read_daily_rows(
         found.rows += 1
         read = read_row(row, last_day)
         if isinstance(read, str):
-            found.set_aside.append(SetAside(file, line, read))
+            found.set_aside.append(RejectedRow(file, line, read))
             continue
         moment, candle = read
         if moment not in moments:
@@ -120,7 +120,7 @@ def read_daily_rows(
             continue
         same = moments[moment][1] == candle
         reason = "duplicate day" if same else "two rows for one day differ"
-        found.set_aside.append(SetAside(file, line, reason))
+        found.set_aside.append(RejectedRow(file, line, reason))
         if not same:
             contradicted.add(moment)
     ordered = [(m, *moments[m]) for m in sorted(moments) if m not in contradicted]
@@ -203,7 +203,7 @@ def _first_of_each_day(
     seen: set[date] = set()
     for _, line, candle in ordered:
         if candle.day in seen:
-            found.set_aside.append(SetAside(found.file, line, "two rows for one day differ"))
+            found.set_aside.append(RejectedRow(found.file, line, "two rows for one day differ"))
             continue
         seen.add(candle.day)
         yield candle
@@ -221,7 +221,7 @@ def _days_of_shorter(
         ends = entries[-1][0] + step
         if day == newest and ends.date() == day:
             reason = "the newest day is not whole"
-            found.set_aside += [SetAside(found.file, line, reason) for _, line, _ in entries]
+            found.set_aside += [RejectedRow(found.file, line, reason) for _, line, _ in entries]
             continue
         candles = [candle for _, _, candle in entries]
         highs = [c.high if c.high is not None else c.close for c in candles]

@@ -64,14 +64,14 @@ def leverage_terms(log_close: Floats, spans: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OwnTerms:
+class CoinTerms:
     """The terms of one coin that need no other coin: spans (n, 8) and leverage (n, 3)."""
 
     spans: Floats
     leverage: Floats
 
     @classmethod
-    def of(cls, deseasonalised: Floats, log_close: Floats, last: int | None = None) -> OwnTerms:
+    def of(cls, deseasonalised: Floats, log_close: Floats, last: int | None = None) -> CoinTerms:
         """Compute the terms of a coin's hours, (n,) each, or of the last hours alone."""
         spans = volatility_spans(deseasonalised, last)
         return cls(spans, leverage_terms(log_close, spans))
@@ -93,7 +93,7 @@ def reference_spans(spans: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     return np.where(np.isfinite(leader), leader, market), market
 
 
-def design(own: OwnTerms, leader: Floats, market: Floats) -> Floats:
+def design(own: CoinTerms, leader: Floats, market: Floats) -> Floats:
     """Return the rows (n, 19) of TERMS; an absent leader or market is read from the coin itself."""
     at = [SPANS.index(k) for k in REFERENCE_SPANS]
     self_spans = own.spans[:, at]

@@ -31,7 +31,7 @@ from coincast_modelkit.hourly.features import (
     MEMORY_HOURS,
     REFERENCE_SPANS,
     TERMS,
-    OwnTerms,
+    CoinTerms,
     design,
     reference_spans,
     volatility_spans,
@@ -201,7 +201,7 @@ class IntradayModel:
         tail = coin.tail(TAIL_HOURS)
         level = self._deseasonalised(tail, market.source)
         last = slice(-_SPANS_TAIL, None)
-        own = OwnTerms.of(level[last], tail.log_close[last], last=1)
+        own = CoinTerms.of(level[last], tail.log_close[last], last=1)
         row = design(own, market.leader[None], market.market[None])[0]
         day = 0.5 * np.log(trailing_mean(level, HOURS_A_DAY))
         return row, newest_regime(day)

@@ -76,7 +76,7 @@ def joined(coins: Sequence[Inputs]) -> Inputs:
     return Inputs(*(np.concatenate([getattr(c, name) for c in coins]) for name in Inputs.__slots__))
 
 
-def into_weekend(weekday: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def spans_weekend(weekday: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """1 where the day after is a Saturday or a Sunday, else 0: (n,)."""
     return np.asarray((weekday == 4) | (weekday == 5), dtype=np.int64)
 

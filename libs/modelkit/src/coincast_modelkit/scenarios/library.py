@@ -76,7 +76,7 @@ class ScenarioLibrary:
             raise ValueError("a scenario library's days must be consecutive")
 
     @cached_property
-    def moves(self) -> Moves:
+    def moves(self) -> StandardizedMoves:
         """Return the standardised moves of every origin whose MAX_DAYS days are over, absent coins filled."""
         return _borrowed(_standardised(self), self.coin_ids)
 
@@ -167,7 +167,7 @@ class ScenarioLibrary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moves:
+class StandardizedMoves:
     """Standardised moves of n coins over H days after each of S origins; arrays are (S, n, H).
 
     Attributes:
@@ -186,9 +186,9 @@ class Moves:
     borrowed: Flags
     ranged: Flags
 
-    def rows(self, chosen: slice) -> Moves:
+    def rows(self, chosen: slice) -> StandardizedMoves:
         """Return some of the origins."""
-        return Moves(*(getattr(self, name)[chosen] for name in Moves.__slots__))
+        return StandardizedMoves(*(getattr(self, name)[chosen] for name in StandardizedMoves.__slots__))
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +196,7 @@ class ScenarioWindow:
     """The origins that one simulation takes, each of them one joint path."""
 
     coin_ids: tuple[str, ...]
-    moves: Moves
+    moves: StandardizedMoves
     record: RiskRecord | None = None
 
     def __len__(self) -> int:
@@ -218,13 +218,13 @@ class ScenarioWindow:
             return Columns(*(getattr(own, name)[at] for name in Columns.__slots__))
         return _columns(self._with(coin_ids))
 
-    def _with(self, coin_ids: Sequence[str]) -> Moves:
+    def _with(self, coin_ids: Sequence[str]) -> StandardizedMoves:
         """Return the moves of some coins, in their order, unknown ones borrowed from all known ones."""
         known = {coin: i for i, coin in enumerate(self.coin_ids)}
         unknown = [coin for coin in coin_ids if coin not in known]
         m, extra = self.moves, len(unknown)
         absent = np.full((len(m.origins), extra, m.closes.shape[2]), np.nan, dtype=np.float32)
-        wide = Moves(
+        wide = StandardizedMoves(
             origins=m.origins,
             closes=np.concatenate([m.closes, absent], axis=1),
             highs=np.concatenate([m.highs, absent], axis=1),
@@ -235,7 +235,9 @@ class ScenarioWindow:
         filled = _borrowed(wide, (*self.coin_ids, *unknown))
         names = {coin: i for i, coin in enumerate((*self.coin_ids, *unknown))}
         at = [names[coin] for coin in coin_ids]
-        return Moves(filled.origins, *(getattr(filled, name)[:, at] for name in Moves.__slots__[1:]))
+        return StandardizedMoves(
+            filled.origins, *(getattr(filled, name)[:, at] for name in StandardizedMoves.__slots__[1:])
+        )
 
     @cached_property
     def _columns(self) -> Columns:
@@ -338,7 +340,7 @@ def _daily(candles: Candles, days: Dates) -> tuple[Singles, Singles, Singles]:
     return out[0], out[1], out[2]
 
 
-def _standardised(library: ScenarioLibrary) -> Moves:
+def _standardised(library: ScenarioLibrary) -> StandardizedMoves:
     """Return the moves after every origin on which a coin had a forecast and MAX_DAYS known days follow."""
     n, count = len(library.coin_ids), max(len(library.days) - MAX_DAYS, 0)
     ahead = np.arange(count)[:, None] + np.arange(1, MAX_DAYS + 1)
@@ -361,7 +363,7 @@ def _standardised(library: ScenarioLibrary) -> Moves:
         lows[:, i] = np.where(known[:, None], below, np.nan)
         here[:, i], ranged[:, i] = own, known
     keep = here.any(axis=1)
-    return Moves(
+    return StandardizedMoves(
         origins=library.days[:count][keep],
         closes=closes[keep],
         highs=highs[keep],
@@ -371,7 +373,7 @@ def _standardised(library: ScenarioLibrary) -> Moves:
     )
 
 
-def _borrowed(moves: Moves, coin_ids: Sequence[str]) -> Moves:
+def _borrowed(moves: StandardizedMoves, coin_ids: Sequence[str]) -> StandardizedMoves:
     """Fill the moves of absent coins from those present.
 
     Closes: the mean of the coins present on the same origin, plus how far a random coin lay from that mean at
@@ -406,7 +408,7 @@ def _borrowed(moves: Moves, coin_ids: Sequence[str]) -> Moves:
         ranged[at, i] = True
         none = unranged[~some]
         highs[none, i], lows[none, i] = 0.0, 0.0
-    return Moves(
+    return StandardizedMoves(
         origins=moves.origins, closes=closes, highs=highs, lows=lows, borrowed=moves.borrowed, ranged=ranged
     )
 
@@ -424,7 +426,7 @@ def _draws(coin: str, day_numbers: npt.NDArray[np.int64]) -> Floats:
     return np.asarray(rng.random((int(day_numbers.max(initial=0)) + 1, 3))[day_numbers].T)
 
 
-def _columns(moves: Moves) -> Columns:
+def _columns(moves: StandardizedMoves) -> Columns:
     by_coin = np.ascontiguousarray(moves.closes.transpose(1, 2, 0))
     order = np.argsort(by_coin, axis=2, kind="stable")
     ranks = np.empty(order.shape, dtype=np.int32)

@@ -25,7 +25,7 @@ class ReaperClient:
 
     def remove(self, group: int) -> None:
         """Remove a group that has ended."""
-        self._tell(f"-{group}\n")
+        self._send(f"-{group}\n")
 
     def close(self) -> None:
         """End the reaper; groups that are still listed end with it."""
@@ -33,7 +33,7 @@ class ReaperClient:
             self._process.stdin.close()
         self._process.wait(timeout=10)
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         if self._process.stdin is not None and self._process.poll() is None:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()

@@ -42,7 +42,7 @@ def busiest_minute(moments: list[float]) -> int:
     return most
 
 
-class HidingProxy(ThreadingHTTPServer):
+class FilteringProxy(ThreadingHTTPServer):
     """Forwards GET to 127.0.0.1:<port> and records each call; everything else is refused with 501."""
 
     daemon_threads = True
@@ -61,7 +61,7 @@ class HidingProxy(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: HidingProxy
+    server: FilteringProxy
 
     def do_GET(self) -> None:
         """Forward the request, and its reply without the sandbox's headers; bodies pass as they are."""
@@ -97,9 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hiding_proxy(sandbox_port: int) -> Iterator[HidingProxy]:
+def filtering_proxy(sandbox_port: int) -> Iterator[FilteringProxy]:
     """Run a proxy before the sandbox on a free port until the block ends."""
-    with HidingProxy(sandbox_port) as proxy:
+    with FilteringProxy(sandbox_port) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, daemon=True)
         thread.start()
         try:

@@ -20,7 +20,7 @@ from coincast_stack.processes.child import Child, Command
 from coincast_stack.processes.ports import free_ports
 from coincast_stack.processes.probes import answers_http, as_json, get
 from coincast_stack.processes.reaper_client import ReaperClient
-from coincast_stack.rehearsal.proxy import HidingProxy, hiding_proxy
+from coincast_stack.rehearsal.proxy import FilteringProxy, filtering_proxy
 from coincast_stack.rehearsal.record import (
     Milestone,
     RehearsalRecord,
@@ -69,7 +69,7 @@ async def rehearse(
         StackError: A process cannot start or ended.
     """
     async with _sandbox(plan, folder) as port:
-        with hiding_proxy(port) as proxy:
+        with filtering_proxy(port) as proxy:
             record = RehearsalRecord(plan, await _limit(port), COINS, calls=proxy.calls)
             launched = time.monotonic()
             async with running_stack(_options(plan, folder, proxy.base_url)) as stack:
@@ -131,7 +131,7 @@ async def _until(answers: Callable[[], Awaitable[bool]], what: str) -> None:
 class _Poller:
     """Polls the gateway as a user does, and enters what it sees into the record."""
 
-    def __init__(self, stack: Stack, proxy: HidingProxy, record: RehearsalRecord, say: Say) -> None:
+    def __init__(self, stack: Stack, proxy: FilteringProxy, record: RehearsalRecord, say: Say) -> None:
         self._stack = stack
         self._proxy = proxy
         self._record = record

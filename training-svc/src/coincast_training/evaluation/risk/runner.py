@@ -197,13 +197,13 @@ class _Progress:
     def within(self, start: float, stop: float) -> Any:
         """Return a listener to a part of the whole."""
 
-        def tell(fraction: float, stage: str) -> None:
+        def report(fraction: float, stage: str) -> None:
             now = time.monotonic()
             if now - self._spoke > LINE_SECONDS:
                 self._spoke = now
                 self._console.print(f"{100 * (start + (stop - start) * fraction):3.0f} %: {stage}")
 
-        return tell
+        return report
 
 
 def _print(console: Console, found: Mapping[str, Any], out: Path) -> None:

@@ -13,12 +13,12 @@ from coincast_modelkit.features import DEFAULT_SPEC
 from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles
 from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, RNN, Pool, Scales, outlook_of, with_rnn
 from coincast_modelkit.models.ensemble.model import LEVELS, Anchor
-from coincast_modelkit.models.scales import into_weekend, joined
+from coincast_modelkit.models.scales import joined, spans_weekend
 from coincast_training.executors import Executor
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, CoinTable, block_of, fold_days
 from coincast_training.trainers.ensemble.members import fit_garch, fit_scales
 from coincast_training.trainers.ensemble.params import EnsembleParams
-from coincast_training.trainers.ensemble.pooling import Seen, correction, fit_pool
+from coincast_training.trainers.ensemble.pooling import PoolHistory, correction, fit_pool
 from coincast_training.trainers.ensemble.rnn_member import RnnWalk
 from coincast_training.trainers.progress import Progress
 
@@ -178,10 +178,10 @@ def _members_on(shared: tuple[CoinTable, EnsembleParams, int], day: int) -> Stor
     return alone.store
 
 
-def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], count: int) -> Seen:
+def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], count: int) -> PoolHistory:
     if not folds:
         none, day = np.empty(0), np.empty(0, dtype=np.int64)
-        return Seen(
+        return PoolHistory(
             members=np.empty((0, count)),
             returns=none,
             log_volatility=none,
@@ -192,12 +192,12 @@ def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], count: int) -> Seen
         )
     members = np.concatenate([table for *_, table in folds])
     blocks = [block for _, block, _ in folds]
-    return Seen(
+    return PoolHistory(
         members=members,
         returns=np.concatenate([b.returns for b in blocks]),
         log_volatility=np.concatenate([b.log_volatility for b in blocks]),
         regime=np.concatenate([b.regime for b in blocks]),
-        weekend=into_weekend(np.concatenate([joined(b.coins).weekday for b in blocks])),
+        weekend=spans_weekend(np.concatenate([joined(b.coins).weekday for b in blocks])),
         day=np.concatenate([b.day for b in blocks]),
         outlook=outlook_of(members),
     )

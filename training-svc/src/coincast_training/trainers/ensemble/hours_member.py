@@ -19,12 +19,12 @@ from coincast_modelkit.hourly.day_measures import TERMS, day_measures, day_rows,
 from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles
 from coincast_modelkit.models.ensemble.horizon_pool import Pool
 from coincast_modelkit.models.ensemble.hours_member import HoursMember, hours_design, hours_outlook
-from coincast_modelkit.models.scales import LinearScale, into_weekend, joined
+from coincast_modelkit.models.scales import LinearScale, joined, spans_weekend
 from coincast_training.trainers.ensemble.backtest import AT_80, Walk
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, block_of
 from coincast_training.trainers.ensemble.hours_params import HoursParams
 from coincast_training.trainers.ensemble.members import ridge
-from coincast_training.trainers.ensemble.pooling import Seen, correction, fit_pool
+from coincast_training.trainers.ensemble.pooling import PoolHistory, correction, fit_pool
 
 Floats = NDArray[np.float64]
 # Rows (n, 17) of each coin's days, in the order of the walk's coins, by source.
@@ -242,15 +242,15 @@ class HoursWalk:
         return correction(share[known], cut - day[known], horizon, self.daily.params.pool)
 
 
-def _seen(folds: Sequence[HoursFold]) -> Seen:
+def _seen(folds: Sequence[HoursFold]) -> PoolHistory:
     none, day = np.empty(0), np.empty(0, dtype=np.int64)
     blocks = [fold.block for fold in folds]
-    return Seen(
+    return PoolHistory(
         members=np.concatenate([np.empty((0, 2)), *(fold.scales for fold in folds)]),
         returns=np.concatenate([none, *(b.returns for b in blocks)]),
         log_volatility=np.concatenate([none, *(b.log_volatility for b in blocks)]),
         regime=np.concatenate([day, *(b.regime for b in blocks)]),
-        weekend=into_weekend(np.concatenate([day, *(joined(b.coins).weekday for b in blocks)])),
+        weekend=spans_weekend(np.concatenate([day, *(joined(b.coins).weekday for b in blocks)])),
         day=np.concatenate([day, *(b.day for b in blocks)]),
         outlook=np.concatenate([none, *(fold.outlook for fold in folds)]),
     )

@@ -42,7 +42,7 @@ class PoolParams:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class PoolHistory:
     """Out-of-sample forecasts and outcomes.
 
     members are (n, M); returns, log volatility, regime, whether the next day is on a weekend, day, and the
@@ -58,7 +58,7 @@ class Seen:
     outlook: Floats
 
 
-def fit_pool(seen: Seen, horizon: int, cut: int, params: PoolParams, prior: Floats) -> Pool:
+def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prior: Floats) -> Pool:
     """Return the pool learnt from outcomes known on day `cut`; the prior (M,) if there are too few."""
     known = (seen.day + horizon <= cut) & np.isfinite(seen.returns) & np.isfinite(seen.members).all(axis=1)
     if known.sum() < MIN_ROWS:

@@ -11,7 +11,7 @@ from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.lightgbm import Head, LightgbmModel
 from coincast_training.trainers.lightgbm.boosting import boost
 from coincast_training.trainers.lightgbm.params import LightgbmParams, TreeParams
-from coincast_training.trainers.oos_corrections import Corrections, Outputs, scores_of, thinned
+from coincast_training.trainers.oos_corrections import Corrections, Outputs, scores_of, without_overlap
 from coincast_training.trainers.time_window import Window, line_of, volatility_ahead
 from coincast_training.trainers.training_table import Rows, Table
 
@@ -90,8 +90,8 @@ def _fit(
     def head(kind: str, chosen: tuple[int, ...], tree: TreeParams, labels: Floats) -> Head:
         boosters = []
         for j, h in enumerate(chosen):
-            train = thinned(rows, window.known(rows, h), h)
-            block = None if stop is None else thinned(rows, stop.known(rows, h), h)
+            train = without_overlap(rows, window.known(rows, h), h)
+            block = None if stop is None else without_overlap(rows, stop.known(rows, h), h)
             given = tree.rounds if rounds is None else rounds[kind][j]
             boosters.append(boost(rows.features, labels[:, j], train, block, tree, rounds=given, seed=seed))
         return Head(chosen, tuple(boosters), np.ones(len(boosters)))

@@ -15,9 +15,9 @@ from coincast_modelkit.models.scales import (
     Garch,
     Inputs,
     LinearScale,
-    into_weekend,
     joined,
     linear_design,
+    spans_weekend,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # The order of the pool. The first four read the features, the rest only the coin's own past.
 MEMBERS = ("har", "boosted", "boosted_har", "boosted_size", "garch_t", "ewma", "har_short", "constant")
 BOOSTERS = ("boosted", "boosted_har", "boosted_size")
-# Members that forecast the log of realised volatility itself, of which the volatility outlook is the mean.
+# Members that forecast the log of realised volatility; their mean is the volatility forecast.
 OUTLOOK = ("har", "boosted", "boosted_har")
 # The recurrent member, last where an ensemble has it, and the member that replaces it where it has no value.
 RNN, STAND_IN = "lstm", "boosted_har"
@@ -134,7 +134,7 @@ class Pool:
 
     def sizes_of(self, inputs: Inputs) -> Floats:
         """Return sizes (n, L) of the rows' regimes and weekdays."""
-        sizes = self.sizes[inputs.regime] * self.weekend[into_weekend(inputs.weekday)]
+        sizes = self.sizes[inputs.regime] * self.weekend[spans_weekend(inputs.weekday)]
         return np.maximum.accumulate(sizes, axis=1)
 
     def outlook(self, members: Floats) -> Floats:
