@@ -349,7 +349,7 @@ class _Tools:
                 )
                 for day in found.days
             ],
-            record_in_words=reply.basis.record_sentence or "",
+            record_in_words=_basis_record(reply.basis),
             provenance=_basis_provenance(reply.basis),
         )
 
@@ -381,7 +381,7 @@ class _Tools:
             losses=losses,
             worst_days=[str(worst.origin_date) for worst in reply.worst[:5]],
             failures=_failures(reply.errors),
-            record_in_words=reply.basis.record_sentence or "",
+            record_in_words=_basis_record(reply.basis),
             provenance=_basis_provenance(reply.basis),
         )
 
@@ -467,6 +467,11 @@ def _basis_provenance(basis: Any) -> Provenance:
         stale=bool(getattr(inner, "stale", False)),
         reason=basis.reason or None,
     )
+
+
+def _basis_record(basis: Any) -> str:
+    """Return how such answers did on past days and since they were served; empty where neither is known."""
+    return " ".join(part for part in (basis.record_sentence, basis.live_sentence) if part)
 
 
 def _forecast_summary(forecast: Any) -> ForecastSummary:

@@ -458,6 +458,71 @@ class ForecastLevelTouch(Reply):
     """
 
 
+class ForecastLiveRiskRecord(Reply):
+    """As `LiveRiskRecord` in the contract `coincast.forecast.v1`."""
+
+    kind: str
+    """
+    touch, close_beyond or exceedance.
+    """
+    horizon_days: int
+    """
+    Days ahead; 0 for a horizon in hours.
+    """
+    probability_from: float | None
+    """
+    The smallest stated probability, 0 to 1; null for exceedances.
+    """
+    probability_to: float | None
+    """
+    The largest stated probability, 0 to 1; null for exceedances.
+    """
+    level_percent: float | None
+    """
+    The level of value at risk; null for touches.
+    """
+    statements: int
+    """
+    How many statements were scored.
+    """
+    promised_percent: float | None
+    """
+    The share of the statements that was promised to come true, in percent.
+    """
+    observed_percent: float | None
+    """
+    The share of the statements that came true, in percent.
+    """
+    standard_error_percent: float | None
+    """
+    Standard error of observed_percent in points; null where it is unknown.
+    """
+    independent_periods: int
+    """
+    Periods of the horizon's length in the test days, without overlap.
+    """
+    brier: float | None
+    """
+    Mean squared distance of stated probability and outcome; null where not scored.
+    """
+    brier_skill_percent: float | None
+    """
+    How much smaller brier is than with the observed share stated, in percent.
+    """
+    loss_over_shortfall: float | None
+    """
+    Mean loss beyond the value at risk over the expected shortfall; null where none.
+    """
+    from_date: str
+    """
+    The first day on which the statements were made.
+    """
+    to_date: str
+    """
+    The last day on which the statements were made.
+    """
+
+
 class ForecastLog(Reply):
     """Forecasts as they were served, oldest first."""
 
@@ -646,6 +711,18 @@ class ForecastScenarioBasis(Reply):
     record_sentence: str
     """
     How such answers did, in a sentence; empty where nothing was measured.
+    """
+    live_records: list[ForecastLiveRiskRecord]
+    """
+    How answers of this kind did since they were served; empty where none has been scored.
+    """
+    live_sentence: str
+    """
+    The same in a sentence; empty where the answer states no chance.
+    """
+    recorded: bool
+    """
+    Whether the answer is in the log and will be scored when its days are over.
     """
 
 

@@ -259,8 +259,9 @@ def show_basis(console: Console, basis: Any) -> None:
     """Print where scenarios come from and how such answers did."""
     if basis is None:
         return
-    if basis.record_sentence:
-        console.print(Text(basis.record_sentence))
+    for sentence in (basis.record_sentence, basis.live_sentence):
+        if sentence:
+            console.print(Text(sentence))
     if basis.degraded:
         console.print(Text(f"Degraded: {basis.reason or 'no reason was given.'}", style="yellow"))
 

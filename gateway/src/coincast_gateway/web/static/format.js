@@ -59,5 +59,8 @@ window.Coincast = window.Coincast || {};
   const WORDS = { usd: "dollars", eur: "euros", gbp: "pounds", jpy: "yen", btc: "bitcoin", eth: "ether" };
   const currency = (code) => WORDS[code] ?? code.toUpperCase();
 
-  window.Coincast.format = { price, compact, percent, share, count, day, moment, age, currency, MISSING };
+  // How such answers did: on past days, and since they were served.
+  const record = (basis) => [basis?.record_sentence, basis?.live_sentence].filter(Boolean).join(" ");
+
+  window.Coincast.format = { price, compact, percent, share, count, day, moment, age, currency, record, MISSING };
 })();

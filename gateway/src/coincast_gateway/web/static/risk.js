@@ -63,7 +63,7 @@
       ? `Your holdings are worth ${money(answer.value)} ${unit}. Over ${days} day${days > 1 ? "s" : ""}, ${main.level_percent} times in 100 they lose less than ` +
         `${money(main.value_at_risk)} ${unit} (${format.share((100 * main.value_at_risk) / answer.gross_value)}); in the other ${Number((100 - main.level_percent).toFixed(2))} they lose ${money(main.expected_shortfall)} on average.`
       : "No loss can be estimated for these holdings.";
-    byId("risk-kept").textContent = answer.basis?.record_sentence ?? "";
+    byId("risk-kept").textContent = format.record(answer.basis);
     byId("risk-left-out").replaceChildren(...(answer.errors ?? []).map((e) => element("li", {}, `${e.id}: ${e.message.replace(/[.!]?$/, ".")} It is not included in any figure.`)));
     charts.changeBands(byId("risk-bands"), answer.change_quantiles ?? []);
     byId("risk-bands").setAttribute("aria-label", byId("risk-said").textContent);

@@ -25,7 +25,7 @@
       const side = level.price >= reply.coins[0].last_price ? "above" : "below";
       byId("touch-said").textContent =
         `The price touches ${format.price(level.price)} (${format.percent(level.percent)}) within ${days} day${days > 1 ? "s" : ""} with a chance of ` +
-        `${(100 * last.touch_probability).toFixed(0)} %; it closes ${side} it on ${format.day(last.date)} with ${(100 * last.close_beyond_probability).toFixed(0)} %. ${reply.basis?.record_sentence ?? ""}`;
+        `${(100 * last.touch_probability).toFixed(0)} %; it closes ${side} it on ${format.day(last.date)} with ${(100 * last.close_beyond_probability).toFixed(0)} %. ${format.record(reply.basis)}`;
       fillTable(byId("touch-table"), ["Until", "Touched by then", "Closes beyond"], level.days.map((d) => [format.day(d.date),
         `${(100 * d.touch_probability).toFixed(0)} %`, `${(100 * d.close_beyond_probability).toFixed(0)} %`]));
       byId("touch-days").hidden = false;

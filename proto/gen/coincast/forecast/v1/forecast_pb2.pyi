@@ -543,6 +543,9 @@ class ScenarioBasis(_message.Message):
     LAST_ORIGIN_DATE_FIELD_NUMBER: _builtins.int
     BORROWED_IDS_FIELD_NUMBER: _builtins.int
     RECORD_SENTENCE_FIELD_NUMBER: _builtins.int
+    LIVE_RECORDS_FIELD_NUMBER: _builtins.int
+    LIVE_SENTENCE_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model and version whose distributions the paths have, and who answered; as in Forecast."""
     version: _builtins.str
@@ -555,6 +558,10 @@ class ScenarioBasis(_message.Message):
     last_origin_date: _builtins.str
     record_sentence: _builtins.str
     """How such answers did, in one plain sentence; empty where nothing was measured."""
+    live_sentence: _builtins.str
+    """The same in one plain sentence, also where none has been scored yet. Empty where the answer states no chance."""
+    recorded: _builtins.bool
+    """True where this answer is in the log and will be scored when its days are over."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -562,6 +569,10 @@ class ScenarioBasis(_message.Message):
     @_builtins.property
     def borrowed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Coins with too few days of their own, which borrow the moves of others."""
+
+    @_builtins.property
+    def live_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRiskRecord]:
+        """How answers of this kind did since they were served: those nearest to this one, and all together."""
 
     def __init__(
         self,
@@ -578,14 +589,120 @@ class ScenarioBasis(_message.Message):
         last_origin_date: _builtins.str = ...,
         borrowed_ids: _abc.Iterable[_builtins.str] | None = ...,
         record_sentence: _builtins.str = ...,
+        live_records: _abc.Iterable[Global___LiveRiskRecord] | None = ...,
+        live_sentence: _builtins.str = ...,
+        recorded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "borrowed_ids", b"borrowed_ids", "degraded", b"degraded", "first_origin_date", b"first_origin_date", "last_origin_date", b"last_origin_date", "model", b"model", "provenance", b"provenance", "reason", b"reason", "record_sentence", b"record_sentence", "scenarios", b"scenarios", "served_by", b"served_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "borrowed_ids", b"borrowed_ids", "degraded", b"degraded", "first_origin_date", b"first_origin_date", "last_origin_date", b"last_origin_date", "live_records", b"live_records", "live_sentence", b"live_sentence", "model", b"model", "provenance", b"provenance", "reason", b"reason", "record_sentence", b"record_sentence", "recorded", b"recorded", "scenarios", b"scenarios", "served_by", b"served_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScenarioBasis: _TypeAlias = ScenarioBasis  # noqa: Y015
+
+@_typing.final
+class LiveRiskRecord(_message.Message):
+    """How served statements of one kind came true. A day's statements count as one observation, since coins move
+    together, and so do days that overlap.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FROM_FIELD_NUMBER: _builtins.int
+    PROBABILITY_TO_FIELD_NUMBER: _builtins.int
+    LEVEL_PERCENT_FIELD_NUMBER: _builtins.int
+    STATEMENTS_FIELD_NUMBER: _builtins.int
+    PROMISED_PERCENT_FIELD_NUMBER: _builtins.int
+    OBSERVED_PERCENT_FIELD_NUMBER: _builtins.int
+    STANDARD_ERROR_PERCENT_FIELD_NUMBER: _builtins.int
+    INDEPENDENT_PERIODS_FIELD_NUMBER: _builtins.int
+    BRIER_FIELD_NUMBER: _builtins.int
+    BRIER_SKILL_PERCENT_FIELD_NUMBER: _builtins.int
+    LOSS_OVER_SHORTFALL_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """touch, close_beyond or exceedance."""
+    horizon_days: _builtins.int
+    probability_from: _builtins.float
+    """The probabilities stated, from and up to, 0 to 1; absent for exceedances."""
+    probability_to: _builtins.float
+    level_percent: _builtins.float
+    """The level of value at risk; absent for touches."""
+    statements: _builtins.int
+    """How many statements were scored."""
+    promised_percent: _builtins.float
+    """The share that was promised to come true, and the share that did."""
+    observed_percent: _builtins.float
+    standard_error_percent: _builtins.float
+    """Standard error of observed_percent in points, over periods that do not overlap."""
+    independent_periods: _builtins.int
+    """How many periods of the horizon's length the statements cover, without overlap."""
+    brier: _builtins.float
+    """Mean squared distance of the stated probability from the outcome."""
+    brier_skill_percent: _builtins.float
+    """100 * (1 - Brier / Brier of stating observed_percent every time); above 0 is better."""
+    loss_over_shortfall: _builtins.float
+    """Losses beyond the value at risk over the expected shortfall, on average; absent where there were none."""
+    from_date: _builtins.str
+    """The first and last day on which the statements were made."""
+    to_date: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        horizon_days: _builtins.int = ...,
+        probability_from: _builtins.float | None = ...,
+        probability_to: _builtins.float | None = ...,
+        level_percent: _builtins.float | None = ...,
+        statements: _builtins.int = ...,
+        promised_percent: _builtins.float = ...,
+        observed_percent: _builtins.float = ...,
+        standard_error_percent: _builtins.float | None = ...,
+        independent_periods: _builtins.int = ...,
+        brier: _builtins.float | None = ...,
+        brier_skill_percent: _builtins.float | None = ...,
+        loss_over_shortfall: _builtins.float | None = ...,
+        from_date: _builtins.str = ...,
+        to_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_brier", b"_brier", "_brier_skill_percent", b"_brier_skill_percent", "_level_percent", b"_level_percent", "_loss_over_shortfall", b"_loss_over_shortfall", "_probability_from", b"_probability_from", "_probability_to", b"_probability_to", "_standard_error_percent", b"_standard_error_percent", "brier", b"brier", "brier_skill_percent", b"brier_skill_percent", "level_percent", b"level_percent", "loss_over_shortfall", b"loss_over_shortfall", "probability_from", b"probability_from", "probability_to", b"probability_to", "standard_error_percent", b"standard_error_percent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_brier", b"_brier", "_brier_skill_percent", b"_brier_skill_percent", "_level_percent", b"_level_percent", "_loss_over_shortfall", b"_loss_over_shortfall", "_probability_from", b"_probability_from", "_probability_to", b"_probability_to", "_standard_error_percent", b"_standard_error_percent", "brier", b"brier", "brier_skill_percent", b"brier_skill_percent", "from_date", b"from_date", "horizon_days", b"horizon_days", "independent_periods", b"independent_periods", "kind", b"kind", "level_percent", b"level_percent", "loss_over_shortfall", b"loss_over_shortfall", "observed_percent", b"observed_percent", "probability_from", b"probability_from", "probability_to", b"probability_to", "promised_percent", b"promised_percent", "standard_error_percent", b"standard_error_percent", "statements", b"statements", "to_date", b"to_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__brier: _TypeAlias = _typing.Literal["brier"]  # noqa: Y015
+    _WhichOneofArgType__brier: _TypeAlias = _typing.Literal["_brier", b"_brier"]  # noqa: Y015
+    _WhichOneofReturnType__brier_skill_percent: _TypeAlias = _typing.Literal["brier_skill_percent"]  # noqa: Y015
+    _WhichOneofArgType__brier_skill_percent: _TypeAlias = _typing.Literal["_brier_skill_percent", b"_brier_skill_percent"]  # noqa: Y015
+    _WhichOneofReturnType__level_percent: _TypeAlias = _typing.Literal["level_percent"]  # noqa: Y015
+    _WhichOneofArgType__level_percent: _TypeAlias = _typing.Literal["_level_percent", b"_level_percent"]  # noqa: Y015
+    _WhichOneofReturnType__loss_over_shortfall: _TypeAlias = _typing.Literal["loss_over_shortfall"]  # noqa: Y015
+    _WhichOneofArgType__loss_over_shortfall: _TypeAlias = _typing.Literal["_loss_over_shortfall", b"_loss_over_shortfall"]  # noqa: Y015
+    _WhichOneofReturnType__probability_from: _TypeAlias = _typing.Literal["probability_from"]  # noqa: Y015
+    _WhichOneofArgType__probability_from: _TypeAlias = _typing.Literal["_probability_from", b"_probability_from"]  # noqa: Y015
+    _WhichOneofReturnType__probability_to: _TypeAlias = _typing.Literal["probability_to"]  # noqa: Y015
+    _WhichOneofArgType__probability_to: _TypeAlias = _typing.Literal["_probability_to", b"_probability_to"]  # noqa: Y015
+    _WhichOneofReturnType__standard_error_percent: _TypeAlias = _typing.Literal["standard_error_percent"]  # noqa: Y015
+    _WhichOneofArgType__standard_error_percent: _TypeAlias = _typing.Literal["_standard_error_percent", b"_standard_error_percent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__brier) -> _WhichOneofReturnType__brier | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__brier_skill_percent) -> _WhichOneofReturnType__brier_skill_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__level_percent) -> _WhichOneofReturnType__level_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss_over_shortfall) -> _WhichOneofReturnType__loss_over_shortfall | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability_from) -> _WhichOneofReturnType__probability_from | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability_to) -> _WhichOneofReturnType__probability_to | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__standard_error_percent) -> _WhichOneofReturnType__standard_error_percent | None: ...
+
+Global___LiveRiskRecord: _TypeAlias = LiveRiskRecord  # noqa: Y015
 
 @_typing.final
 class SimulatePathsRequest(_message.Message):
