@@ -43,6 +43,8 @@ from coincast_forecast.rendering.explainer import Explainer
 from coincast_forecast.rendering.service import ForecastRenderer
 from coincast_forecast.response_cache import ResponseCache
 from coincast_forecast.runtime import malloc_trim
+from coincast_forecast.scenarios.live_record import LiveRiskReader
+from coincast_forecast.scenarios.recorder import RiskRecorder
 from coincast_forecast.scenarios.service import ScenarioService
 from coincast_forecast.service import Dependencies, ForecastService
 from coincast_forecast.settings import Settings
@@ -62,6 +64,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     histories = _build_histories(settings, stack, clock, market)
     ledger = await _build_ledger(settings, stack)
     scores = LiveScoreReader(settings.artifacts_dir)
+    live_risk = LiveRiskReader(settings.artifacts_dir)
     features = FeatureCache(
         keep_bytes=round(settings.prepared_megabytes * 2**20), limit_seconds=settings.step_timeout_seconds
     )
@@ -113,6 +116,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     servicer = ForecastServicer(
         service,
         scenarios,
+        risk_recorder=RiskRecorder(ledger),
+        live_risk=lambda: live_risk.current,
         hourly=hourly,
         past=past,
         models=status.models,
@@ -126,6 +131,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         loader.watch(settings.watch_seconds, first_refresh),
         hourly_versions.watch(settings.watch_seconds),
         scores.poll(settings.watch_seconds),
+        live_risk.poll(settings.watch_seconds),
         shadow_traffic.work(),
         malloc_trim.trim_periodically(settings.give_back_seconds),
     ):

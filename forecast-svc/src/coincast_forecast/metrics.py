@@ -57,6 +57,10 @@ LEDGER_APPENDED = Counter(
     "coincast_forecast_ledger_appended_total", "Entries written to the forecast log, by destination.", ["to"]
 )
 LEDGER_LOST = Counter("coincast_forecast_ledger_lost_total", "Entries that neither Redis nor the disk took.")
+RISK_NOT_LOGGED = Counter(
+    "coincast_forecast_risk_statements_not_logged_total",
+    "Served risk statements that are not in the log: an error, or their day is full.",
+)
 LEDGER_SPOOLED = Gauge("coincast_forecast_ledger_spooled_entries", "Entries on disk that wait for Redis.")
 LEDGER_OLDEST = Gauge(
     "coincast_forecast_ledger_spool_age_seconds", "Age of the oldest entry that waits on disk."

@@ -11,6 +11,7 @@ from coincast_chassis.errors import CoincastError, Unavailable
 from coincast_forecast.domain import LedgerCounts, Provenance
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import LedgerEntry
+from coincast_modelkit.scenarios.statements import RiskStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,14 @@ class PastHistorySource(Protocol):
         Raises:
             CoincastError: The source gave nothing for any coin.
         """
+        ...
+
+
+class RiskLog(Protocol):
+    """Durable log of served risk answers, from which training-svc scores them."""
+
+    async def append(self, entries: Sequence[RiskStatement]) -> bool:
+        """Return True once all entries are durable, False where they are not."""
         ...
 
 

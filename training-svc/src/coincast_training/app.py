@@ -20,6 +20,7 @@ from coincast_chassis.errors import Unavailable
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.observability.metrics import watch_disk
 from coincast_chassis.redis import open_redis
+from coincast_modelkit.scenarios.live_record import LIVE_RISK_FILE
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
 from coincast_training.domain import HOURLY_MODELS, TRAINED_MODELS
@@ -41,6 +42,8 @@ from coincast_training.registry.registry import Registry
 from coincast_training.schedule.cron import Calendar
 from coincast_training.scoring.consumer import LedgerConsumer
 from coincast_training.scoring.lag import LedgerWatch
+from coincast_training.scoring.risk.service import RiskLedgerService
+from coincast_training.scoring.risk.store import RiskStore
 from coincast_training.scoring.service import LedgerService
 from coincast_training.scoring.source_calendar import SourceCalendar
 from coincast_training.scoring.store import LedgerStore
@@ -81,6 +84,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             models = (*settings.bootstrap_models, *HOURLY_MODELS)
             await asyncio.to_thread(install_starters, registry, models)
         _in_background(ledger.service.run(), stack, "ledger")
+        _in_background(ledger.risk.run(), stack, "risk ledger")
         _in_background(keep_observing(jobs, registry, ledger.watch, SystemClock()), stack, "gauges")
         _in_background(
             _start_jobs(jobs, lambda: _begin(settings, jobs, registry, calendar, monitor)), stack, "queue"
@@ -206,6 +210,7 @@ def _in_background(work: Coroutine[None, None, None], stack: AsyncExitStack, nam
 @dataclass(frozen=True, slots=True)
 class _Ledger:
     service: LedgerService
+    risk: RiskLedgerService
     watch: LedgerWatch
 
 
@@ -218,17 +223,29 @@ def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Led
             channel, vs_currency=vs_currency, timeout_seconds=settings.history_timeout_seconds, attempts=2
         )
 
+    calendar = SourceCalendar(history_in(settings.vs_currency), store, SystemClock())
     service = LedgerService(
         consumer=consumer,
         store=store,
-        calendar=SourceCalendar(history_in(settings.vs_currency), store, SystemClock()),
+        calendar=calendar,
         history_in=history_in,
         live_record_path=settings.artifacts_dir / "live-record.json",
         clock=SystemClock(),
         poll_seconds=settings.ledger_poll_seconds,
         scoring_seconds=settings.scoring_seconds,
     )
-    return _Ledger(service, LedgerWatch(consumer, store))
+    risk = RiskLedgerService(
+        redis=redis,
+        consumer=settings.ledger_consumer,
+        store=RiskStore(settings.ledger_dir / "risk.sqlite"),
+        calendar=calendar,
+        history_in=history_in,
+        record_path=settings.artifacts_dir / LIVE_RISK_FILE,
+        clock=SystemClock(),
+        poll_seconds=settings.ledger_poll_seconds,
+        scoring_seconds=settings.scoring_seconds,
+    )
+    return _Ledger(service, risk, LedgerWatch(consumer, store))
 
 
 def child_settings(settings: Settings) -> dict[str, object]:

@@ -48,6 +48,17 @@ LEDGER_LAG_SECONDS = Gauge(
     "coincast_training_ledger_lag_seconds",
     "Age of the oldest entry that is not on disk yet; 0 where none waits.",
 )
+RISK_STORED = Counter(
+    "coincast_training_risk_statements_stored_total", "Served risk statements written to disk."
+)
+RISK_SCORED = Counter(
+    "coincast_training_risk_chances_scored_total", "Chances of served risk statements scored at their day."
+)
+RISK_DROPPED = Counter(
+    "coincast_training_risk_statements_dropped_total",
+    "Served risk statements that were not stored, by reason: unreadable or day_full.",
+    ["reason"],
+)
 
 
 def observe_end(job: Job) -> None:

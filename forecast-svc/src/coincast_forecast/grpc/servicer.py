@@ -12,12 +12,14 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceServicer
 from coincast_chassis.clock import Clock
 from coincast_forecast.domain import ModelStatus, ServiceStatus
-from coincast_forecast.grpc import hourly_mapping, proto_mapping
+from coincast_forecast.grpc import hourly_mapping, live_risk_mapping, proto_mapping
 from coincast_forecast.grpc import scenario_mapping as mapping
 from coincast_forecast.hourly.service import HourlyForecastService
 from coincast_forecast.point_in_time import PointInTimeService
+from coincast_forecast.scenarios.recorder import RiskRecorder
 from coincast_forecast.scenarios.service import ScenarioService
 from coincast_forecast.service import ForecastService
+from coincast_modelkit.scenarios.live_record import LiveRiskTable
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,6 +32,8 @@ class ForecastServicer(ForecastServiceServicer):
         forecasting: ForecastService,
         scenarios: ScenarioService,
         *,
+        risk_recorder: RiskRecorder,
+        live_risk: Callable[[], LiveRiskTable],
         hourly: HourlyForecastService,
         past: PointInTimeService,
         models: Callable[[], tuple[ModelStatus, ...]],
@@ -38,6 +42,8 @@ class ForecastServicer(ForecastServiceServicer):
     ) -> None:
         self._forecasting = forecasting
         self._scenarios = scenarios
+        self._risk_recorder = risk_recorder
+        self._live_risk = live_risk
         self._hourly = hourly
         self._past = past
         self._models = models
@@ -92,20 +98,27 @@ class ForecastServicer(ForecastServiceServicer):
             vs_currency=vs_currency,
             model=proto_mapping.parse_model(request.model),
         )
-        return mapping.portfolio_message(answer, vs_currency=vs_currency, clock=self._clock)
+        recorded = await self._risk_recorder.record_losses(answer, vs_currency=vs_currency)
+        message = mapping.portfolio_message(answer, vs_currency=vs_currency, clock=self._clock)
+        live_risk_mapping.add_live_losses(message, answer, self._live_risk(), recorded=recorded)
+        return message
 
     async def EstimateTouch(  # noqa: N802 - gRPC's name
         self, request: pb.EstimateTouchRequest, context: Context
     ) -> pb.EstimateTouchResponse:
         """Return the chances that prices touch levels within the coming days."""
         days, levels = mapping.parse_days(request.days), mapping.parse_touch_levels(request.levels)
+        vs_currency = proto_mapping.parse_currency(request.vs_currency)
         answer = await self._scenarios.touch(
             mapping.parse_touch_ids(request.ids),
             levels,
-            vs_currency=proto_mapping.parse_currency(request.vs_currency),
+            vs_currency=vs_currency,
             model=proto_mapping.parse_model(request.model),
         )
-        return mapping.touch_message(answer, days=days, clock=self._clock)
+        recorded = await self._risk_recorder.record_touch(answer, vs_currency=vs_currency, days=days)
+        message = mapping.touch_message(answer, days=days, clock=self._clock)
+        live_risk_mapping.add_live_touches(message, answer, self._live_risk(), days=days, recorded=recorded)
+        return message
 
     async def GetStatus(  # noqa: N802 - gRPC's name
         self, request: pb.GetStatusRequest, context: Context

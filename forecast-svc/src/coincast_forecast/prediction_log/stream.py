@@ -1,4 +1,4 @@
-"""The Redis stream from which training-svc reads served forecasts."""
+"""The Redis streams from which training-svc reads served forecasts and risk answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
+from coincast_modelkit.ledger import STREAM_FIELD
+from coincast_modelkit.scenarios.statements import stream_key_of
 
 CHUNK = 200
 
@@ -17,9 +18,9 @@ class StreamUnavailableError(Exception):
 
 
 class Stream:
-    """Appends lines, one message per line.
+    """Appends lines, one message per line, each to the stream of its kind.
 
-    A message may arrive twice; readers deduplicate by forecast_id and horizon.
+    A message may arrive twice; readers deduplicate by the ids of the lines.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
@@ -31,7 +32,7 @@ class Stream:
             for start in range(0, len(lines), CHUNK):
                 async with self._client.pipeline(transaction=False) as pipe:
                     for line in lines[start : start + CHUNK]:
-                        pipe.xadd(STREAM_KEY, {STREAM_FIELD: line})
+                        pipe.xadd(stream_key_of(line), {STREAM_FIELD: line})
                     await pipe.execute()
         except (RedisError, OSError, TimeoutError) as error:
             raise StreamUnavailableError(str(error)) from error

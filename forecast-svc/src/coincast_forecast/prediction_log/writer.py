@@ -1,4 +1,4 @@
-"""Write the forecast log to Redis, or to the spool on disk while Redis is unavailable."""
+"""Write the log of forecasts and risk answers to Redis, or to a spool on disk while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
 from coincast_forecast.prediction_log.spool import SpoolFolder, orphans, read_segment
 from coincast_forecast.prediction_log.stream import Stream, StreamUnavailableError
 from coincast_modelkit.ledger import LedgerEntry
+from coincast_modelkit.scenarios.statements import RiskStatement
 
 log = get_logger("coincast.forecast.ledger")
 # More entries than this are encoded off the event loop.
@@ -32,7 +33,7 @@ class LedgerWriter:
         self._up = True
         self._appended = 0
 
-    async def append(self, entries: Sequence[LedgerEntry]) -> bool:
+    async def append(self, entries: Sequence[LedgerEntry | RiskStatement]) -> bool:
         """Return True once Redis confirmed every entry or the disk synced it, False where both failed."""
         if len(entries) <= MAX_INLINE_ENTRIES:
             lines = [entry.to_json() for entry in entries]

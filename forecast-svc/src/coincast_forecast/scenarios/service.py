@@ -61,13 +61,26 @@ class Basis:
     borrowed_ids: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CoinSource:
+    """Who answered for one coin, and the day whose close its last price is."""
+
+    served_by: str
+    as_of: date
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulation:
-    """Joint paths with their basis, and the errors of coins that are not among them."""
+    """Joint paths with their basis, the errors of coins that are not among them, and the coins' sources."""
 
     paths: JointPaths
     basis: Basis
     errors: tuple[tuple[str, CoincastError], ...] = ()
+    sources: Mapping[str, CoinSource] = field(default_factory=dict)
+
+    def source_of(self, coin: str) -> CoinSource:
+        """Return who answered for a coin; the basis of all where it has no source of its own."""
+        return self.sources.get(coin) or CoinSource(self.basis.served_by, self.basis.day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +188,15 @@ class ScenarioService:
         if not usable:
             raise errors[next(coin for coin in query.ids if coin in errors)]
         paths, library_reason = await self._paths(usable, predicted)
-        in_order = tuple((coin, errors[coin]) for coin in query.ids if coin in errors)
-        return Simulation(paths, _basis(usable, predicted, paths, library_reason), in_order)
+        return Simulation(
+            paths,
+            _basis(usable, predicted, paths, library_reason),
+            errors=tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
+            sources={
+                coin: CoinSource(prediction.served_by, prediction.ref.prepared.as_of)
+                for coin, prediction in usable.items()
+            },
+        )
 
     async def assess(
         self,

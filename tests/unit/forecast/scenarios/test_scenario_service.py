@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,20 @@ from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_forecast.app import FULL_NAME, build
 from coincast_forecast.settings import Settings
+from coincast_modelkit.scenarios.live_record import (
+    LIVE_RISK_FILE,
+    NOT_SCORED,
+    LiveRiskRecord,
+    LiveRiskTable,
+    tenth_of,
+)
+from coincast_modelkit.scenarios.statements import (
+    RISK_STREAM_KEY,
+    LossStatement,
+    TouchStatement,
+    read_statement,
+    stream_key_of,
+)
 from tests.unit.forecast.forecast_fakes import LAST_DAY, FakeMarket, market_server, walk
 
 NAN, INF = float("nan"), float("inf")
@@ -40,6 +55,7 @@ async def stub(market: FakeMarket, tmp_path: Path) -> AsyncIterator[ForecastServ
             redis_url="redis://127.0.0.1:1/0",
             day_check_seconds=0.1,
             not_serving_seconds=0,
+            watch_seconds=0.1,
         )
         async with (
             serve("forecast", settings, build) as address,
@@ -186,6 +202,45 @@ async def test_chances_to_touch_grow_with_the_days_and_exceed_those_to_close_bey
         )
         [by_price] = again.coins[0].levels
         assert by_price.days[-1].touch_probability == pytest.approx(farther.days[-1].touch_probability)
+
+
+async def test_answers_are_logged_and_say_how_such_answers_did(
+    stub: ForecastServiceStub, tmp_path: Path
+) -> None:
+    touched = await stub.EstimateTouch(
+        pb.EstimateTouchRequest(ids=["bitcoin"], levels=[pb.TouchLevel(percent=5)], days=3)
+    )
+    holdings = [pb.Holding(id="bitcoin", value=1_234_567.0), pb.Holding(id="ethereum", value=-500.0)]
+    lost = await stub.AssessPortfolio(
+        pb.AssessPortfolioRequest(holdings=holdings, days=1, levels_percent=[95])
+    )
+    for reply in (touched, lost):
+        assert reply.basis.recorded
+        assert reply.basis.live_sentence == NOT_SCORED
+    # Redis is away: the answers wait in the spool.
+    lines = [
+        line
+        for segment in sorted((tmp_path / "spool").glob("*/*.jsonl"))
+        for line in segment.read_text().splitlines()
+    ]
+    by_kind = {type(read_statement(line)): line for line in lines if stream_key_of(line) == RISK_STREAM_KEY}
+    assert set(by_kind) == {TouchStatement, LossStatement}
+    assert "1234567" not in "".join(lines)
+    record = LiveRiskRecord(
+        "touch", "", 3,
+        tenth=tenth_of(touched.coins[0].levels[0].days[2].touch_probability),
+        level_percent=None, statements=40,
+        promised_percent=55.0, observed_percent=52.5, standard_error_percent=11.0, independent_periods=20,
+        brier=0.2, brier_skill_percent=None, loss_over_shortfall=None,
+        from_date="2025-01-01", to_date="2025-08-01",
+    )  # fmt: skip
+    (tmp_path / "artifacts").mkdir(exist_ok=True)
+    (tmp_path / "artifacts" / LIVE_RISK_FILE).write_text(LiveRiskTable(1.0, (record,)).to_json())
+    request = pb.EstimateTouchRequest(ids=["bitcoin"], levels=[pb.TouchLevel(percent=5)], days=3)
+    async with asyncio.timeout(30):
+        while not (again := await stub.EstimateTouch(request)).basis.live_records:  # noqa: ASYNC110 - a file is polled
+            await asyncio.sleep(0.05)
+    assert "40 such statements about 3 days" in again.basis.live_sentence
 
 
 BAD = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,29 @@ class Lag:
     seconds: float | None
 
 
-class LedgerConsumer:
-    """Consume the stream as a member of its group, beginning with entries delivered but not acknowledged."""
+class StreamConsumer:
+    """Consume a stream as a member of its group, beginning with entries delivered but not acknowledged."""
 
-    def __init__(self, redis: Redis, folder: Path, *, consumer: str) -> None:
-        self._redis, self._incoming, self._consumer = redis, folder / "incoming", consumer
+    def __init__(
+        self,
+        redis: Redis,
+        stream_key: str,
+        store: Callable[[Sequence[Message]], None],
+        *,
+        consumer: str,
+        keep_acknowledged: int = KEPT_ACKNOWLEDGED,
+    ) -> None:
+        """Create the consumer.
+
+        Args:
+            redis: The server of the stream.
+            stream_key: The stream.
+            store: Writes messages to disk on a thread; a message may come twice. Raises OSError.
+            consumer: Name of this member of the group.
+            keep_acknowledged: How many of the entries on disk stay in the stream, about.
+        """
+        self._redis, self._stream_key, self._store, self._consumer = redis, stream_key, store, consumer
+        self._keep_acknowledged = keep_acknowledged
         self._joined = False
 
     async def take(self) -> int:
@@ -45,31 +64,29 @@ class LedgerConsumer:
             messages = await self._read("0") or await self._read(">")
             if not messages:
                 return 0
-            rows = [row for message in messages if (row := _row(message)) is not None]
-            if rows:
-                path = self._incoming / f"{messages[0][0]}_{messages[-1][0]}.parquet"
-                await asyncio.to_thread(write_rows, path, rows, FORECAST_SCHEMA)
-            await self._redis.xack(STREAM_KEY, GROUP, *(stream_id for stream_id, _ in messages))
+            await asyncio.to_thread(self._store, messages)
+            await self._redis.xack(self._stream_key, GROUP, *(stream_id for stream_id, _ in messages))
         except ResponseError as error:
             self._joined = False  # the stream was deleted; create the group again
             raise Unavailable(f"The ledger stream refused: {error}", retry_after_seconds=2) from error
         except (RedisError, OSError) as error:
             raise Unavailable(f"The ledger stream cannot be read: {error}", retry_after_seconds=2) from error
-        metrics.LEDGER_STORED.inc(len(rows))
         return len(messages)
 
     async def _join(self) -> None:
         if self._joined:
             return
         try:
-            await self._redis.xgroup_create(STREAM_KEY, GROUP, id="0", mkstream=True)
+            await self._redis.xgroup_create(self._stream_key, GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
         self._joined = True
 
     async def _read(self, start: str) -> list[Message]:
-        reply: Any = await self._redis.xreadgroup(GROUP, self._consumer, {STREAM_KEY: start}, count=BATCH)
+        reply: Any = await self._redis.xreadgroup(
+            GROUP, self._consumer, {self._stream_key: start}, count=BATCH
+        )
         streams = reply.values() if isinstance(reply, dict) else [messages for _, messages in reply or []]
         found = [message for messages in streams for message in messages]
         return [(_text(message[0]), message[1]) for message in _flat(found)]
@@ -78,7 +95,7 @@ class LedgerConsumer:
         """Return how far the disk is behind. Raises `Unavailable`."""
         try:
             await self._join()
-            groups = await self._redis.xinfo_groups(STREAM_KEY)
+            groups = await self._redis.xinfo_groups(self._stream_key)
             group = next(g for g in groups if _text(g["name"]) == GROUP)
             unread = group.get("lag")  # nil after an entry that had not been read was deleted
             behind = None if unread is None else int(unread) + int(group["pending"])
@@ -94,15 +111,15 @@ class LedgerConsumer:
 
     async def _oldest_waiting(self, last_delivered: str) -> float | None:
         """Return the UNIX time (Redis's clock) at which the oldest unacknowledged entry was appended."""
-        pending: Any = await self._redis.xpending(STREAM_KEY, GROUP)
+        pending: Any = await self._redis.xpending(self._stream_key, GROUP)
         first = pending["min"] if pending["pending"] else None
         if first is None:
-            following: Any = await self._redis.xrange(STREAM_KEY, min=f"({last_delivered}", count=1)
+            following: Any = await self._redis.xrange(self._stream_key, min=f"({last_delivered}", count=1)
             first = following[0][0] if following else None
         return None if first is None else int(_text(first).split("-")[0]) / 1000
 
     async def trim(self) -> None:
-        """Trim entries that are on disk, except the newest ten thousand.
+        """Trim entries that are on disk, except the newest ones that are to stay.
 
         Entries that are not on disk are never trimmed, so none are while their number is unknown.
         """
@@ -111,9 +128,27 @@ class LedgerConsumer:
             log.info("ledger_not_trimmed", reason="Redis cannot tell how many entries wait")
             return
         try:
-            await self._redis.xtrim(STREAM_KEY, maxlen=KEPT_ACKNOWLEDGED + waiting, approximate=True)
+            length = self._keep_acknowledged + waiting
+            # Redis trims whole nodes more cheaply, which leaves about a hundred entries.
+            approximate = self._keep_acknowledged > 0
+            await self._redis.xtrim(self._stream_key, maxlen=length, approximate=approximate)
         except (RedisError, OSError) as error:
             raise Unavailable(f"The ledger stream cannot be trimmed: {error}") from error
+
+
+class LedgerConsumer(StreamConsumer):
+    """Consume served forecasts."""
+
+    def __init__(self, redis: Redis, folder: Path, *, consumer: str) -> None:
+        super().__init__(redis, STREAM_KEY, self._write, consumer=consumer)
+        self._incoming = folder / "incoming"
+
+    def _write(self, messages: Sequence[Message]) -> None:
+        rows = [row for message in messages if (row := _row(message)) is not None]
+        if rows:
+            path = self._incoming / f"{messages[0][0]}_{messages[-1][0]}.parquet"
+            write_rows(path, rows, FORECAST_SCHEMA)
+        metrics.LEDGER_STORED.inc(len(rows))
 
 
 def _flat(found: list[Any]) -> list[Any]:

@@ -1,0 +1,164 @@
+"""How served risk statements came true: the file that training writes and serving quotes with its answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from coincast_modelkit.scenarios.record import BINS
+
+LIVE_RISK_FILE = "live-risk.json"
+TOUCH, CLOSE_BEYOND, EXCEEDANCE = "touch", "close_beyond", "exceedance"
+NOT_SCORED = "No answer like this has been scored since it was served."
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRiskRecord:
+    """Scored statements of one kind and horizon.
+
+    Attributes:
+        kind: TOUCH, CLOSE_BEYOND or EXCEEDANCE.
+        served_by: The model that answered; empty for all together.
+        horizon_days: Days ahead.
+        tenth: Tenth of the stated probability, 0 to 9; None for all together, and for exceedances.
+        level_percent: Level of value at risk; None for touches.
+        statements: How many were scored.
+        promised_percent, observed_percent: Share that was promised to come true, and that did.
+        standard_error_percent: Standard error of the observed share in points. The statements of a day count
+            as one observation, since coins move together.
+        independent_periods: Days of statements that lie at least the horizon apart.
+        brier: Mean squared distance of the stated probability from the outcome; None for exceedances.
+        brier_skill_percent: 100 * (1 - brier / brier of the observed share); None where that is 0.
+        loss_over_shortfall: Mean of loss over expected shortfall where the value at risk was exceeded.
+        from_date, to_date: First and last ISO date on which the statements were made.
+    """
+
+    kind: str
+    served_by: str
+    horizon_days: int
+    tenth: int | None
+    level_percent: float | None
+    statements: int
+    promised_percent: float
+    observed_percent: float
+    standard_error_percent: float
+    independent_periods: int
+    brier: float | None
+    brier_skill_percent: float | None
+    loss_over_shortfall: float | None
+    from_date: str
+    to_date: str
+
+    @property
+    def probability_from(self) -> float | None:
+        """Return the smallest probability stated; None for exceedances."""
+        return None if self.kind == EXCEEDANCE else (self.tenth or 0) / BINS
+
+    @property
+    def probability_to(self) -> float | None:
+        """Return the largest probability stated; None for exceedances."""
+        if self.kind == EXCEEDANCE:
+            return None
+        return 1.0 if self.tenth is None else (self.tenth + 1) / BINS
+
+    def sentence(self) -> str:
+        """Say how the statements came true, and how much that is worth."""
+        error = f"standard error {self.standard_error_percent:.2g} points"
+        ahead = "one day" if self.horizon_days == 1 else f"{self.horizon_days} days"
+        periods = "period" if self.independent_periods == 1 else "periods"
+        worth = f"({self.independent_periods} separate {periods}, {error})"
+        if self.kind == EXCEEDANCE:
+            return (
+                f"Of {self.statements:,} answers about {ahead} served since {self.from_date}, "
+                f"{self.observed_percent:.1f} % saw a loss larger than the {self.level_percent:g} % value at "
+                f"risk and {self.promised_percent:g} % were promised {worth}."
+            )
+        return (
+            f"Of {self.statements:,} such statements about {ahead} served since {self.from_date}, "
+            f"{self.observed_percent:.0f} % came true and {self.promised_percent:.0f} % were promised "
+            f"{worth}."
+        )
+
+
+def tenth_of(probability: float) -> int:
+    """Return the tenth that a probability falls into, 0 to 9."""
+    return min(int(probability * BINS), BINS - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRiskTable:
+    """Every record, and when it was measured (UNIX seconds)."""
+
+    measured_at: float = 0.0
+    records: tuple[LiveRiskRecord, ...] = ()
+
+    def touches(self, served_by: str, days: int, tenths: Collection[int]) -> tuple[LiveRiskRecord, ...]:
+        """Return the records of touches and of closes beyond, of some tenths and of all together.
+
+        Args:
+            served_by: The model that answered; where it has no record of its own, all models together.
+            days: The horizon; the nearest one with a record is taken.
+            tenths: Tenths of the probabilities that were stated.
+        """
+        found: list[LiveRiskRecord] = []
+        for kind in (TOUCH, CLOSE_BEYOND):
+            rows = [r for r in self.records if r.kind == kind]
+            found += [r for r in _nearest(rows, served_by, days) if r.tenth is None or r.tenth in tenths]
+        return tuple(found)
+
+    def exceedances(
+        self, served_by: str, days: int, levels_percent: Collection[float]
+    ) -> tuple[LiveRiskRecord, ...]:
+        """Return the records of the value at risk at some levels, at the nearest horizon that has any."""
+        wanted = {round(level, 1) for level in levels_percent}
+        rows = [r for r in self.records if r.level_percent in wanted]
+        return tuple(_nearest(rows, served_by, days))
+
+    def to_json(self) -> str:
+        """Return plain JSON."""
+        plain = {"measured_at": self.measured_at, "records": [asdict(r) for r in self.records]}
+        return json.dumps(plain, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: The text is something else.
+        """
+        plain = json.loads(text)
+        names = LiveRiskRecord.__dataclass_fields__
+        rows = (LiveRiskRecord(**{name: row[name] for name in names}) for row in plain["records"])
+        return cls(float(plain["measured_at"]), tuple(rows))
+
+
+def touch_sentence(records: Sequence[LiveRiskRecord], probability: float) -> str:
+    """Say how statements of about this probability came true, among the records of an answer."""
+    tenth = tenth_of(probability)
+    return _first_sentence(r for r in records if r.kind == TOUCH and r.tenth == tenth)
+
+
+def exceedance_sentence(records: Sequence[LiveRiskRecord], level_percent: float) -> str:
+    """Say how often losses were larger than the value at risk at a level, among the records of an answer."""
+    return _first_sentence(r for r in records if r.level_percent == round(level_percent, 1))
+
+
+def _nearest(rows: Sequence[LiveRiskRecord], served_by: str, days: int) -> list[LiveRiskRecord]:
+    """Return a model's own rows, else those of all models, at the horizon nearest to the requested one."""
+    own = [r for r in rows if r.served_by == served_by] or [r for r in rows if not r.served_by]
+    if not own:
+        return []
+    horizon = min({r.horizon_days for r in own}, key=lambda h: (abs(h - days), h))
+    at_horizon = [r for r in own if r.horizon_days == horizon]
+    return sorted(at_horizon, key=lambda r: (_order(r.tenth), r.level_percent or 0.0))
+
+
+def _first_sentence(records: Iterable[LiveRiskRecord]) -> str:
+    return next((record.sentence() for record in records), NOT_SCORED)
+
+
+def _order(tenth: int | None) -> int:
+    """Order all together before the tenths."""
+    return -1 if tenth is None else tenth

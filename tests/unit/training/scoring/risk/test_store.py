@@ -1,0 +1,136 @@
+"""The file of open statements and tallies: once each, bounded, and whole after a failure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coincast_modelkit.scenarios.statements import RiskStatement
+from coincast_training.scoring.risk import store as module
+from coincast_training.scoring.risk.outcomes import Outcome, last_due, outcomes_of
+from coincast_training.scoring.risk.store import RiskStore, ScoredDays
+from tests.unit.training.scoring.risk.risk_statements import candles_of, losses, touch
+
+DAY = dt.date(2025, 9, 1)
+FAR = dt.date(2025, 12, 31)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RiskStore:
+    return RiskStore(tmp_path / "ledger" / "risk.sqlite")
+
+
+def score(store: RiskStore, until: dt.date) -> None:
+    histories = {
+        "bitcoin": candles_of([101.0, 106.0, 90.0]),
+        "ethereum": candles_of([10.0] * 3, coin="ethereum"),
+    }
+    scored = []
+    for one in store.due(until):
+        outcomes: list[Outcome] = []
+        day, last = one.next_due, last_due(one.statement)
+        while day <= min(last, until):
+            outcomes += outcomes_of(one.statement, day, histories) or []
+            day += dt.timedelta(days=1)
+        scored.append(ScoredDays(one, tuple(outcomes), day if day <= last else None))
+    store.close(scored, until)
+
+
+def test_statements_wait_for_their_days_and_go_when_the_last_is_scored(store: RiskStore) -> None:
+    assert store.add([touch(), losses()]).stored == 2
+    assert [one.next_due for one in store.due(DAY)] == [DAY]
+    score(store, DAY)
+    assert [(type(one.statement), one.next_due.day) for one in store.due(DAY + dt.timedelta(days=2))] == [
+        (type(losses()), 2),
+        (type(touch()), 2),
+    ]
+    score(store, DAY + dt.timedelta(days=2))
+    assert store.due(FAR) == []
+    assert store.counts() == (0, 2 * 3 + 2)
+    tallies = {(t.kind, t.horizon_days, t.bin): t for t in store.tallies(dt.date.min)}
+    assert tallies["touch", 1, "2"].came_true == 0
+    assert tallies["touch", 2, "4"].came_true == tallies["touch", 3, "6"].came_true == 1
+    assert tallies["touch", 2, "4"].squared_error == pytest.approx(0.36)
+    assert tallies["exceedance", 2, "90"].promised == pytest.approx(0.1)
+
+
+def test_no_weights_stay_once_a_portfolio_is_scored(store: RiskStore, tmp_path: Path) -> None:
+    store.add([losses(weights={"a-rare-coin": 1.0}, last_prices={"a-rare-coin": 1.0})])
+    [one] = store.due(FAR)
+    store.close([ScoredDays(one, (), None)], DAY)
+    assert store.open_coins() == []
+    with sqlite3.connect(tmp_path / "ledger" / "risk.sqlite") as database:
+        assert database.execute("SELECT COUNT(*) FROM statements WHERE line IS NOT NULL").fetchone() == (0,)
+
+
+# Parts of one question in the order they come, as first and last day; the days that are stored.
+PARTS = {
+    "twice": ([(1, 3), (1, 3)], [(1, 3)]),
+    "for more days": ([(1, 3), (1, 5)], [(1, 3), (4, 5)]),
+    "for fewer days": ([(1, 5), (1, 3)], [(1, 5)]),
+    "its later part alone": ([(1, 3), (4, 5)], [(1, 3), (4, 5)]),
+    "its later part twice": ([(1, 5), (4, 5)], [(1, 5)]),
+    "of another replica, overlapping": ([(1, 3), (2, 5), (1, 7)], [(1, 3), (4, 5), (6, 7)]),
+}
+
+
+@pytest.mark.parametrize(("given", "stored"), PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("scored_between", [False, True])
+def test_each_day_of_a_question_is_scored_once(
+    store: RiskStore, given: list[tuple[int, int]], stored: list[tuple[int, int]], scored_between: bool
+) -> None:
+    found: list[RiskStatement] = []
+    for first, last in given:
+        part = tuple(0.1 * day for day in range(first, last + 1))
+        store.add([touch(first_day=first, touch=part, close_beyond=part)])
+        if scored_between:
+            due = store.due(FAR)
+            found += [one.statement for one in due]
+            store.close([ScoredDays(one, (), None) for one in due], DAY)
+    found += [one.statement for one in store.due(FAR)]
+    assert [(s.first_day, s.last_day) for s in found] == stored
+    assert all(s.touch[0] == pytest.approx(0.1 * s.first_day) for s in found)
+
+
+def test_a_day_takes_only_so_many_statements(store: RiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TOUCHES_A_DAY", 3)
+    monkeypatch.setattr(module, "MAX_PORTFOLIOS_A_DAY", 1)
+    many = [touch(level) for level in (101.0, 102.0, 103.0, 104.0)]
+    added = store.add([*many, losses(), replace(losses(), statement_id="other")])
+    assert (added.stored, added.dropped) == (4, 2)
+    assert store.add(many).dropped == 1
+    assert store.add([replace(touch(101.0), as_of="2025-09-01", statement_id="next day")]).stored == 1
+
+
+def test_old_ids_and_tallies_are_deleted(store: RiskStore) -> None:
+    store.add([touch(), losses()])
+    score(store, DAY + dt.timedelta(days=2))
+    assert len(store.tallies(dt.date.min)) == 8
+    store.close([], dt.date(2025, 9, 3) + dt.timedelta(days=module.REMEMBERED_DAYS))
+    assert store.add([touch()]).stored == 0
+    store.close([], dt.date(2025, 9, 4) + dt.timedelta(days=module.REMEMBERED_DAYS))
+    assert store.add([touch()]).stored == 1
+    store.close([], dt.date(2025, 9, 1) + dt.timedelta(days=module.TALLY_DAYS))
+    assert store.tallies(dt.date.min) == []
+
+
+def test_a_failure_in_the_middle_changes_nothing(store: RiskStore) -> None:
+    store.add([touch()])
+    [one] = store.due(DAY)
+    good = Outcome("touch", 1, 0.2, True)
+    bad = Outcome("touch", 1, float("nan"), True)
+    with pytest.raises((ValueError, OSError)):
+        store.close([ScoredDays(one, (good, bad), None)], DAY)
+    assert store.counts() == (1, 0)
+    assert [again.key for again in store.due(DAY)] == [one.key]
+
+
+def test_a_file_that_is_no_database_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "risk.sqlite"
+    path.write_text("not a database, but text that is long enough to be looked at")
+    with pytest.raises(OSError, match=r"risk\.sqlite cannot be used"):
+        RiskStore(path).counts()
