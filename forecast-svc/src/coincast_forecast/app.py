@@ -222,6 +222,7 @@ def _build_past(
             renderer=ForecastRenderer(0),
             metrics=metrics,
             clock_offset=clock_offset,
+            monotonic=time.monotonic,
             remaining_seconds=context.remaining_seconds,
             history_days=settings.history_days,
             step_timeout_seconds=settings.step_timeout_seconds,

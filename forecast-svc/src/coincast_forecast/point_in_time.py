@@ -1,14 +1,15 @@
-"""Forecasts of past days, made from what was known at the close of the day.
+"""Forecasts of past days, made from what was known while the day was the newest closed one.
 
-Candles are those that were stored then, versions those that learnt from no later day, and `auto` selects
-without live scores, which are of later days. Such forecasts are not logged, since they were not served then.
+Candles are those that were stored before the next day had closed, versions those that learnt from no later
+day, and `auto` selects without live scores, which are of later days. Such forecasts are not logged, since
+they were not served then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_forecast.domain import (
@@ -48,6 +49,8 @@ CACHE_SCOPE = "@past"
 # The last point of a day comes some minutes after its close. Market-data counts the day from this long
 # after it, which is the moment from which the day's forecast could be served.
 SETTLED_AFTER = timedelta(minutes=35)
+# A day's forecast is served until the next day has closed: what came by then was known for it.
+SERVED_FOR = timedelta(days=1) - timedelta(seconds=1)
 
 
 class PastFeatures:
@@ -102,6 +105,7 @@ class PastDependencies:
         renderer: Renders predictions.
         metrics: Counts errors.
         clock_offset: The data source's clock minus this machine's monotonic clock; None where unknown.
+        monotonic: This machine's monotonic clock.
         remaining_seconds: What is left of the request's time.
         history_days: How many days of history a forecast uses.
         step_timeout_seconds: How long a step may take.
@@ -112,6 +116,7 @@ class PastDependencies:
     renderer: ForecastRenderer
     metrics: Metrics
     clock_offset: Callable[[], float | None]
+    monotonic: Callable[[], float]
     remaining_seconds: Callable[[], float | None]
     history_days: int
     step_timeout_seconds: float
@@ -134,7 +139,7 @@ class PointInTimeService:
             list(dict.fromkeys((*query.ids, *REFERENCE_COINS))),
             query.vs_currency,
             self._with.history_days,
-            close_of(day) + SETTLED_AFTER,
+            self._known_at(day),
         )
         errors = {
             coin: _plain(error, day) for coin, error in found.items() if isinstance(error, CoincastError)
@@ -161,6 +166,14 @@ class PointInTimeService:
             ),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
         )
+
+    def _known_at(self, day: date) -> datetime:
+        """Return the last moment at which a forecast from the day could have been served, at most now."""
+        first, offset = close_of(day) + SETTLED_AFTER, self._with.clock_offset()
+        if offset is None:
+            return first
+        now = datetime.fromtimestamp(self._with.monotonic() + offset, UTC)
+        return max(first, min(first + SERVED_FOR, now))
 
     async def _predict(
         self,
@@ -191,7 +204,7 @@ class PointInTimeService:
         for coin, prediction in predictions.items():
             last = prediction.ref.prepared.as_of
             if last < day:
-                late = f"no candle of {coin} after {last} was stored at the close of {day}"
+                late = f"no candle of {coin} after {last} had come before the day after {day} closed"
                 reasons[coin] = "; ".join(part for part in (reasons[coin], late) if part)
         rendered = self._with.renderer.render(predictions, reasons, {}, query.options)
         return {

@@ -109,6 +109,8 @@ class Candle:
     low: float | None = None
     volume: float | None = None
     market_cap: float | None = None
+    # When the archive got the day, UNIX seconds; None where that is not known. No figure of the candle.
+    received_at: float | None = field(default=None, compare=False)
 
     @property
     def is_whole(self) -> bool:

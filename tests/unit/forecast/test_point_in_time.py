@@ -13,7 +13,7 @@ import pytest
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound
 from coincast_forecast.domain import LIGHTGBM, TECHNICAL, ForecastQuery, Provenance, Source
 from coincast_forecast.metrics import Metrics
-from coincast_forecast.point_in_time import SETTLED_AFTER, PastDependencies, PointInTimeService
+from coincast_forecast.point_in_time import SERVED_FOR, SETTLED_AFTER, PastDependencies, PointInTimeService
 from coincast_forecast.ports import History
 from coincast_forecast.registry.deployment import Deployment, LiveVersion
 from coincast_forecast.registry.historical import HistoricalVersions
@@ -68,6 +68,8 @@ class Rig:
     snapshot: dict[str, Deployment]
     refused: set[str] = field(default_factory=set)
     loads: list[str] = field(default_factory=list)
+    # The source's UNIX time; None while it is not known.
+    now: float | None = 1e10
 
     def service(self) -> PointInTimeService:
         async def load(model: str, version: str) -> LiveVersion:
@@ -83,7 +85,8 @@ class Rig:
                 versions=versions,
                 renderer=ForecastRenderer(0),
                 metrics=Metrics(),
-                clock_offset=lambda: 1e9,
+                clock_offset=lambda: self.now,
+                monotonic=lambda: 0.0,
                 remaining_seconds=lambda: None,
                 history_days=800,
                 step_timeout_seconds=20.0,
@@ -140,8 +143,26 @@ async def test_month_replayed_day_by_day_is_the_same_whatever_came_later(rig: Ri
             assert one.forecast.reconstructed
             assert one.forecast.forecast_id == ""
     assert set(rig.source.moments) == {
-        dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC) + SETTLED_AFTER for day in MONTH
+        dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC) + SETTLED_AFTER + SERVED_FOR
+        for day in MONTH
     }
+
+
+@pytest.mark.parametrize(
+    ("now", "moment"),
+    [
+        (None, "2025-08-16T00:35:00"),
+        ("2025-08-16T00:35:00", "2025-08-16T00:35:00"),
+        ("2025-08-16T14:00:00", "2025-08-16T14:00:00"),
+        ("2025-08-17T00:34:59", "2025-08-17T00:34:59"),
+        ("2025-08-17T00:35:00", "2025-08-17T00:34:59"),
+        ("2025-09-01T00:00:00", "2025-08-17T00:34:59"),
+    ],
+)
+async def test_what_came_before_the_next_day_closed_was_known(rig: Rig, now: str | None, moment: str) -> None:
+    rig.now = None if now is None else dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC).timestamp()
+    await ask(rig, dt.date(2025, 8, 15))
+    assert rig.source.moments == [dt.datetime.fromisoformat(moment).replace(tzinfo=dt.UTC)]
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coincast_chassis.clock import SystemClock
+from coincast_chassis.clock import ManualClock, SystemClock
 from coincast_market_data.archive.inbox import Inbox
 from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.archive.parquet_files import (
@@ -181,3 +183,60 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> No
         found = read_candles(path)
         assert len(found) == 500
         assert len({c.close for c in found}) == 1, "of one write, not of two"
+
+
+def test_an_archive_without_arrival_times_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "bitcoin.parquet"
+    write_candles(path, days(5))
+    old = pq.read_table(path).drop_columns(["received_at"])
+    pq.write_table(old, path)
+    assert read_candles(path) == days(5)
+    assert {candle.received_at for candle in read_candles(path)} == {None}
+
+
+def test_arrival_times_take_little_room(tmp_path: Path) -> None:
+    """Three years, of which one came day by day."""
+    plain = days(1095)
+    dated = [
+        replace(candle, received_at=1.7e9 + n * 86_400 + (n * 7919) % 3600 if n > 730 else None)
+        for n, candle in enumerate(plain)
+    ]
+    write_candles(tmp_path / "plain.parquet", plain)
+    write_candles(tmp_path / "dated.parquet", dated)
+    sizes = [(tmp_path / f"{name}.parquet").stat().st_size for name in ("plain", "dated")]
+    assert sizes[1] - sizes[0] < 365 * 8
+    assert [c.received_at for c in read_candles(tmp_path / "dated.parquet")] == [
+        c.received_at and int(c.received_at) for c in dated
+    ]
+
+
+async def test_arrival_times_survive_richer_days_replacements_and_the_hand_over(tmp_path: Path) -> None:
+    writer, reader = Archive(tmp_path), Archive(tmp_path)
+    writer.open()
+    reader.open()
+    await writer.add("bitcoin", "usd", days(3), at=100.0)
+    await writer.add("bitcoin", "usd", days(1, DAY + timedelta(days=3)), at=200.0)
+    await reader.add("bitcoin", "usd", days(2, DAY + timedelta(days=3)), at=300.0)
+    await Inbox(writer, ManualClock(1.8e9)).take()
+    assert [c.received_at for c in await writer.read("bitcoin", "usd")] == [None, None, None, 200, 300]
+    await writer.add("bitcoin", "usd", days(4, price=100.0), at=400.0)
+    assert (await writer.read("bitcoin", "usd"))[3].received_at == 200
+    restated = days(6, price=3.0)
+    await writer.replace("bitcoin", "usd", restated, 500.0)
+    assert [c.received_at for c in await writer.read("bitcoin", "usd")] == [None, None, None, 200, 300, 500]
+    then = await writer.read_known_at("bitcoin", "usd", 450.0)
+    assert [c.received_at for c in then] == [None, None, None, 200, 300]
+    writer.close()
+    reader.close()
+
+
+async def test_what_is_not_written_yet_outlives_the_memory(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, max_coins_in_memory=3)
+    archive.open()
+    for n in range(10):
+        await archive.add(f"coin{n}", "usd", days(4), flush=False)
+    for n in range(10):
+        assert await archive.read(f"coin{n}", "usd") == tuple(days(4))
+        await archive.flush(f"coin{n}", "usd")
+        assert read_candles(tmp_path / "usd" / f"coin{n}.parquet") == days(4)
+    archive.close()

@@ -14,7 +14,7 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
-from coincast_market_data.domain import Completeness, Source
+from coincast_market_data.domain import Candle, Completeness, Source
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.gap_filler import LATE_RETRY_SECONDS, GapFiller
 from coincast_market_data.history.range_planner import HOURLY_DAYS, plan_calls, spans
@@ -327,3 +327,59 @@ async def test_what_was_known_at_a_moment_holds_no_later_day(rig: Rig) -> None:
     assert caught.value.field == "known_at"
     with pytest.raises(NotFound):
         await rig.history.get("bitcoin", "usd", 20, known_at=BORN)
+
+
+async def test_a_day_that_came_late_is_left_out_before_it_came(rig: Rig) -> None:
+    """A missing day and the newest ones come two days late."""
+    late = {TODAY - timedelta(days=n) for n in (1, 2, 9)}
+    days = [TODAY - timedelta(days=n) for n in range(30, 0, -1)]
+    await rig.archive.add("bitcoin", "usd", [Candle(d, 100.0) for d in days if d not in late], at=NOON - 9e5)
+    came = NOON + 2 * 86_400
+    await rig.archive.add("bitcoin", "usd", [Candle(d, 101.0) for d in sorted(late)], at=came)
+    rig.clock.advance(3 * 86_400)
+    before = await rig.history.get("bitcoin", "usd", 20, known_at=came - 1)
+    assert not late & {candle.day for candle in before.candles}
+    assert before.provenance.stale
+    assert "had come by then" in before.provenance.reason
+    assert "3 days are left out: they came later than that moment" in before.quality_notes
+    after = await rig.history.get("bitcoin", "usd", 20, known_at=came)
+    assert late <= {candle.day for candle in after.candles} | {TODAY}
+    assert not any("left out" in note for note in after.quality_notes)
+
+
+async def test_a_month_replayed_shows_only_what_had_come(rig: Rig) -> None:
+    """Days come with delays of up to four days, out of order; each moment sees those that had come."""
+    await rig.archive.add("bitcoin", "usd", [Candle(TODAY - timedelta(days=40), 99.0)])
+    came: dict[date, float] = {}
+    for n in range(35, 0, -1):
+        day = TODAY - timedelta(days=n)
+        came[day] = NOON - n * 86_400 + 86_400 * (1 + (n * 7) % 4)
+    for day, at in sorted(came.items(), key=lambda one: one[1]):
+        await rig.archive.add("bitcoin", "usd", [Candle(day, 100.0)], at=at)
+    rig.clock.advance(6 * 86_400)
+    for back in range(32):
+        moment = NOON - back * 86_400 + 60
+        found = await rig.history.get("bitcoin", "usd", 30, known_at=moment)
+        assert all(came.get(candle.day, 0.0) <= moment for candle in found.candles)
+        last = date.fromordinal(TODAY.toordinal() - back - 1)
+        expected = {day for day, at in came.items() if at <= moment and day <= last}
+        assert expected - {candle.day for candle in found.candles} <= {
+            day for day in expected if (last - day).days >= 30
+        }
+
+
+async def test_days_whose_arrival_is_not_recorded_count_as_known_soon_after_their_end(rig: Rig) -> None:
+    """The days of a coin's first fetch, and those before its first stored one."""
+    await rig.history.get("bitcoin", "usd", 60)
+    stored = await rig.archive.read("bitcoin", "usd")
+    assert all(candle.received_at is None for candle in stored)
+    found = await rig.history.get("bitcoin", "usd", 20, known_at=NOON - 10 * 86_400)
+    assert found.quality_notes == [
+        "when all days came is not recorded: each counts as known 35 minutes after its end"
+    ]
+    rig.clock.advance(86_400)
+    await rig.history.get("bitcoin", "usd", 60)
+    newest = (await rig.archive.read("bitcoin", "usd"))[-1]
+    assert (newest.day, newest.received_at) == (TODAY, rig.clock.now())
+    mixed = await rig.history.get("bitcoin", "usd", 20, known_at=rig.clock.now())
+    assert mixed.quality_notes[0].startswith("when 19 of 20 days came is not recorded")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 
 from coincast_chassis.errors import InvalidInput
+from coincast_market_data.archive.parquet_files import UnreadableArchive, read_candles
 from coincast_market_data.archive.row_validation import Checked, check_file
 from coincast_market_data.archive.store import Archive
+from coincast_market_data.domain import Candle
 from coincast_market_data.identifiers import canonical_id
 from coincast_modelkit.candle_files.daily import candle_files as files_of_folder
 from coincast_modelkit.candle_files.daily import read_file
@@ -53,16 +55,29 @@ def candle_files(folder: Path) -> list[Path]:
         raise InvalidInput(str(error)) from error
 
 
-async def import_file(path: Path, archive: Archive, currency: str, last_closed: date) -> FileReport:
-    """Validate a file named after its coin, and merge what is valid. Stored days never change."""
+async def import_file(
+    path: Path, archive: Archive, currency: str, last_closed: date, *, with_arrivals: bool = False
+) -> FileReport:
+    """Validate a file named after its coin, and merge what is valid. Stored days never change.
+
+    Args:
+        path: The file.
+        archive: Where its days go.
+        currency: Canonical code.
+        last_closed: The newest closed day.
+        with_arrivals: Whether the file was written by another replica and says when each day came. When a
+            user's file is imported says nothing of when its days could be known.
+    """
     try:
         coin = canonical_id(coin_of_file(path))
         rows, checked = await asyncio.to_thread(_read_and_check, path, last_closed)
     except (InvalidInput, OSError, ValueError, pa.ArrowException) as error:
         return FileReport(path.name, refused=getattr(error, "message", str(error)))
     refused = _refusal(checked, rows)
-    added = 0 if refused else await archive.add(coin, currency, checked.candles)
-    candles = checked.candles
+    candles: Sequence[Candle] = checked.candles
+    if with_arrivals and not refused:
+        candles = await asyncio.to_thread(_with_arrivals, path, candles)
+    added = 0 if refused else await archive.add(coin, currency, candles)
     return FileReport(
         file=path.name,
         rows=rows,
@@ -81,6 +96,16 @@ def _read_and_check(path: Path, last_closed: date) -> tuple[int, Checked]:
     # The reader takes one row at a time: to release a long list would stop every other thread meanwhile.
     found = read_file(path, last_closed)
     return found.rows, check_file(found)
+
+
+def _with_arrivals(path: Path, candles: Sequence[Candle]) -> list[Candle]:
+    """Return the candles with the times of a file in the archive's own format."""
+    try:
+        arrivals = {candle.day: candle.received_at for candle in read_candles(path)}
+    except UnreadableArchive:
+        # Readable as candles, but not written by a replica: the times are unknown.
+        return list(candles)
+    return [replace(candle, received_at=arrivals.get(candle.day)) for candle in candles]
 
 
 def _refusal(checked: Checked, rows: int) -> str:

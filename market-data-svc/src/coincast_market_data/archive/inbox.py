@@ -74,7 +74,10 @@ class Inbox:
             wanted, currency = bool(request["report"]), canonical_currency(request["currency"])
             last = last_closed_day(self._clock.now())
             files = candle_files(order)
-            reports = [await import_file(path, self._archive, currency, last) for path in files]
+            reports = [
+                await import_file(path, self._archive, currency, last, with_arrivals=not wanted)
+                for path in files
+            ]
         except FileNotFoundError:
             self._pass_by_unless_gone(order)
             return

@@ -39,6 +39,7 @@ def richer(kept: Candle, new: Candle) -> Candle:
         low=base.low,
         volume=base.volume if base.volume is not None else other.volume,
         market_cap=base.market_cap if base.market_cap is not None else other.market_cap,
+        received_at=kept.received_at,
     )
 
 

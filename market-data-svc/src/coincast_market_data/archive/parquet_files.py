@@ -18,7 +18,11 @@ import pyarrow.parquet as pq
 from coincast_market_data.domain import Candle
 
 NUMBERS = ("open", "high", "low", "close", "volume", "market_cap")
-SCHEMA = pa.schema([("date", pa.date32()), *((name, pa.float64()) for name in NUMBERS)])
+# Archives that were written before `received_at` was kept lack the column: the time is then unknown.
+ARRIVAL = "received_at"
+SCHEMA = pa.schema(
+    [("date", pa.date32()), *((name, pa.float64()) for name in NUMBERS), (ARRIVAL, pa.int64())]
+)
 
 
 class UnreadableArchive(Exception):  # noqa: N818 - named for what it says of the file
@@ -35,12 +39,21 @@ def read_candles(path: Path) -> list[Candle]:
         return []
     try:
         table = pq.read_table(path, schema=SCHEMA)
-        columns = [table.column("date").to_pylist(), *(table.column(name).to_pylist() for name in NUMBERS)]
+        columns = [table.column(name).to_pylist() for name in SCHEMA.names]
     except (pa.ArrowException, OSError, KeyError) as error:
         raise UnreadableArchive(f"{path}: {error}") from error
     return [
-        Candle(day=day, close=close, open=opened, high=high, low=low, volume=volume, market_cap=market_cap)
-        for day, opened, high, low, close, volume, market_cap in zip(*columns, strict=True)
+        Candle(
+            day=day,
+            close=close,
+            open=opened,
+            high=high,
+            low=low,
+            volume=volume,
+            market_cap=market_cap,
+            received_at=received_at,
+        )
+        for day, opened, high, low, close, volume, market_cap, received_at in zip(*columns, strict=True)
     ]
 
 
@@ -68,6 +81,8 @@ def write_candles(path: Path, candles: Sequence[Candle]) -> None:
     columns: dict[str, list[object]] = {"date": [candle.day for candle in candles]}
     for name in NUMBERS:
         columns[name] = [getattr(candle, name) for candle in candles]
+    # Whole seconds, equal for all days of one fetch: they take almost no room.
+    columns[ARRIVAL] = [None if c.received_at is None else int(c.received_at) for c in candles]
     table = pa.table(columns, schema=SCHEMA)
     replace_file(path, lambda file: pq.write_table(table, file, compression="zstd"))
 

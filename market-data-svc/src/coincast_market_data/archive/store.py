@@ -6,13 +6,14 @@ import asyncio
 import fcntl
 import io
 import time
-from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
+from cachetools import LRUCache
 
 from coincast_market_data import metrics
 from coincast_market_data.archive.inbox_writer import submit_candles
@@ -42,6 +43,18 @@ class Extent:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """One coin's candles in memory.
+
+    `revision` is another number for other candles; `version` is the file's at the time it was read.
+    """
+
+    candles: tuple[Candle, ...]
+    revision: int
+    version: int
+
+
 class Archive:
     """Candles by coin and currency.
 
@@ -50,13 +63,11 @@ class Archive:
 
     def __init__(self, root: Path, *, max_coins_in_memory: int = 500) -> None:
         self._root = root
-        self._max = max_coins_in_memory
-        self._memory: OrderedDict[Key, tuple[Candle, ...]] = OrderedDict()
-        self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._memory: LRUCache[Key, _Held] = LRUCache(max_coins_in_memory)
+        # What the file does not have yet, however many coins were read since, and since when.
+        self._unwritten: dict[Key, tuple[_Held, float]] = {}
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._lock_file: io.TextIOWrapper | None = None
-        self._versions: dict[Key, int] = {}
-        self._revisions: dict[Key, int] = {}
-        self._dirty: dict[Key, float] = {}
         self._changes = 0
         self._extents: dict[Key, tuple[int, date, date]] = {}
 
@@ -114,14 +125,24 @@ class Archive:
     async def read(self, coin: str, currency: str) -> Sequence[Candle]:
         """Return all candles of a coin, oldest first."""
         key = (coin, currency)
-        found = self._memory.get(key)
-        if found is None or self._changed_outside(key):
-            self._versions[key] = self._version(key)
+        held = self._held(key)
+        if held is None or self._changed_outside(key, held):
+            version = self._version(key)
             stored = await asyncio.to_thread(self._load, key)
-            found = tuple(merge_candles(stored, found)[0]) if found else stored
-            self._remember(key, found)
-        self._memory.move_to_end(key)
+            candles = tuple(merge_candles(stored, held.candles)[0]) if held else stored
+            held = self._remember(key, candles, version=version)
+        return held.candles
+
+    def _held(self, key: Key) -> _Held | None:
+        """Return what is in memory of a coin."""
+        found = self._memory.get(key)
+        if found is None and (unwritten := self._unwritten.get(key)) is not None:
+            found = unwritten[0]
         return found
+
+    def _lock(self, key: Key) -> asyncio.Lock:
+        """Return the lock of a coin, which lives for as long as somebody has it."""
+        return self._locks.setdefault(key, asyncio.Lock())
 
     def holds(self, coin: str, currency: str) -> bool:
         """Return whether anything of the coin is stored."""
@@ -132,8 +153,9 @@ class Archive:
         found: dict[Key, tuple[date, float]] = {}
         below: list[Key] = []
         for key in pairs:
-            if candles := self._memory.get(key):
-                found[key] = (candles[-1].day, candles[-1].close)
+            held = self._held(key)
+            if held is not None and held.candles:
+                found[key] = (held.candles[-1].day, held.candles[-1].close)
             elif key in self._extents:
                 below.append(key)
         if below:
@@ -144,11 +166,12 @@ class Archive:
 
     def revision(self, coin: str, currency: str) -> int:
         """Return a number that changes whenever the result of `read` changes."""
-        return self._revisions.get((coin, currency), 0)
+        held = self._held((coin, currency))
+        return held.revision if held is not None else 0
 
-    def _changed_outside(self, key: Key) -> bool:
+    def _changed_outside(self, key: Key, held: _Held) -> bool:
         """Return whether another process, the writer, has replaced the file since it was read."""
-        return not self.is_writer and self._version(key) != self._versions.get(key, 0)
+        return not self.is_writer and self._version(key) != held.version
 
     def _version(self, key: Key) -> int:
         try:
@@ -156,20 +179,36 @@ class Archive:
         except OSError:
             return 0
 
-    async def add(self, coin: str, currency: str, candles: Iterable[Candle], *, flush: bool = True) -> int:
+    async def add(
+        self,
+        coin: str,
+        currency: str,
+        candles: Iterable[Candle],
+        *,
+        flush: bool = True,
+        at: float | None = None,
+    ) -> int:
         """Merge candles in; returns how many days are new or richer.
 
-        Without `flush` the file follows when it was last written some seconds ago, or at `flush`.
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            candles: The candles.
+            flush: Whether to write the file at once. Otherwise it follows when it was last written some
+                seconds ago, or at `flush`.
+            at: When the candles came, UNIX seconds; None where that says nothing, as for files of others. It
+                is kept for days after the first stored one: those before it were never waited for.
         """
         key = (coin, currency)
-        async with self._locks[key]:
-            merged, changed = merge_candles(await self.read(coin, currency), candles)
+        async with self._lock(key):
+            before = await self.read(coin, currency)
+            merged, changed = merge_candles(before, stamped(candles, before, at))
             if changed:
-                self._remember(key, tuple(merged))
+                self._remember(key, tuple(merged), unwritten=True)
                 self._measure(key, merged)
                 self._update_metrics()
-                self._dirty.setdefault(key, time.monotonic())
-        if flush or time.monotonic() - self._dirty.get(key, time.monotonic()) > LONGEST_UNWRITTEN_SECONDS:
+        since = self._unwritten[key][1] if key in self._unwritten else time.monotonic()
+        if flush or time.monotonic() - since > LONGEST_UNWRITTEN_SECONDS:
             await self.flush(coin, currency)
         return changed
 
@@ -186,8 +225,9 @@ class Archive:
             How many days differ.
         """
         key = (coin, currency)
-        async with self._locks[key]:
+        async with self._lock(key):
             before = await self.read(coin, currency)
+            candles = stamped(candles, before, at)
             old, new = {c.day: c for c in before}, {c.day: c for c in candles}
             changed = sum(old.get(day) != new.get(day) for day in {*old, *new})
             if changed:
@@ -196,10 +236,10 @@ class Archive:
                     stamp = max([int(at), *(known + 1 for known in self.revision_times(coin, currency)[-1:])])
                     path = self._revisions_folder(key) / f"{stamp}.parquet"
                     await asyncio.to_thread(write_candles, path, before)
+                self._unwritten.pop(key, None)
                 self._remember(key, tuple(candles))
                 self._measure(key, candles)
                 self._update_metrics()
-                self._dirty.pop(key, None)
                 await self._write(key, candles)
         return changed
 
@@ -222,9 +262,11 @@ class Archive:
     async def flush(self, coin: str, currency: str) -> None:
         """Write added candles to the disk."""
         key = (coin, currency)
-        async with self._locks[key]:
-            if self._dirty.pop(key, None) is not None:
-                await self._write(key, await self.read(coin, currency))
+        async with self._lock(key):
+            if key in self._unwritten:
+                candles = await self.read(coin, currency)
+                self._unwritten.pop(key, None)
+                await self._write(key, candles)
 
     def extent(self) -> Extent:
         """Return what is stored, for the status."""
@@ -267,18 +309,19 @@ class Archive:
         else:
             metrics.ARCHIVE_WRITES.labels(outcome="ok").inc()
 
-    def _remember(self, key: Key, candles: tuple[Candle, ...]) -> None:
+    def _remember(
+        self, key: Key, candles: tuple[Candle, ...], *, version: int | None = None, unwritten: bool = False
+    ) -> _Held:
+        """Hold candles in memory, read from a file of this version; None stands for the file read last."""
         self._changes += 1
-        self._revisions[key] = self._changes
-        self._memory[key] = candles
-        self._memory.move_to_end(key)
-        if len(self._memory) > self._max and (dropped := self._oldest_written()) is not None:
-            self._memory.pop(dropped)
-            self._versions.pop(dropped, None)
-            self._revisions.pop(dropped, None)
-
-    def _oldest_written(self) -> Key | None:
-        return next((key for key in self._memory if key not in self._dirty), None)
+        if version is None:
+            before = self._held(key)
+            version = before.version if before is not None else 0
+        held = self._memory[key] = _Held(candles, self._changes, version)
+        if unwritten or key in self._unwritten:
+            since = self._unwritten[key][1] if key in self._unwritten else time.monotonic()
+            self._unwritten[key] = (held, since)
+        return held
 
     def _measure(self, key: Key, candles: Sequence[Candle]) -> None:
         if candles:
@@ -287,3 +330,26 @@ class Archive:
     def _update_metrics(self) -> None:
         metrics.ARCHIVE_COINS.set(len(self._extents))
         metrics.ARCHIVE_CANDLES.set(sum(count for count, _, _ in self._extents.values()))
+
+
+def stamped(candles: Iterable[Candle], before: Sequence[Candle], at: float | None) -> list[Candle]:
+    """Return candles with the time at which they came, where that says when they were known.
+
+    Days that are stored keep their time. The first days of a coin, and those before the first stored one, are
+    fetched when somebody first wants them: that says nothing of when they could be known.
+
+    Args:
+        candles: What came.
+        before: What is stored, in order of days.
+        at: When they came, UNIX seconds; None where that is not known.
+    """
+    known = {candle.day: candle.received_at for candle in before}
+    first = before[0].day if before else date.max
+    return [
+        replace(candle, received_at=known[candle.day])
+        if candle.day in known
+        else candle
+        if candle.received_at is not None or at is None or candle.day < first
+        else replace(candle, received_at=at)
+        for candle in candles
+    ]

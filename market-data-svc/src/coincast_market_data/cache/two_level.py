@@ -1,14 +1,15 @@
-"""Two-level cache of one kind of data: a bounded dict in memory over Redis."""
+"""Two-level cache of one kind of data: a bounded cache in memory over Redis."""
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from coincast_chassis.clock import Clock
+from coincast_chassis.resilience.bounded_cache import BoundedCache
 from coincast_market_data import metrics
 from coincast_market_data.cache.entry import CacheEntry, CacheKind, pack, unpack
 from coincast_market_data.cache.freshness import CLOCK_SLACK_SECONDS
@@ -79,10 +80,9 @@ class TwoLevelCache(Generic[T]):
         self._store = store
         self._clock = clock
         self._counts = counts
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._memory: OrderedDict[str, CacheEntry[T]] = OrderedDict()
+        self._memory: BoundedCache[str, CacheEntry[T]] = BoundedCache(
+            max_bytes=max_bytes or sys.maxsize, max_entries=max_entries, size_of=document_bytes
+        )
         counts.watch(lambda: len(self._memory))
 
     @property
@@ -132,7 +132,8 @@ class TwoLevelCache(Generic[T]):
 
     def versions(self, keys: Sequence[str]) -> dict[str, float]:
         """Return each key's stored_at, or -inf if it is not in memory."""
-        return {key: self._memory[key].stored_at if key in self._memory else -math.inf for key in keys}
+        found = ((key, self._memory.get(key)) for key in keys)
+        return {key: -math.inf if entry is None else entry.stored_at for key, entry in found}
 
     async def claim(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
         """Take the lease of each key, so that one replica fetches; with what is newer than `seen` by now."""
@@ -147,7 +148,7 @@ class TwoLevelCache(Generic[T]):
         self._store.release([self._key(key) for key in keys])
 
     def _share(self, claim: Claim, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
-        known = {key: self._memory[key] for key in keys if key in self._memory}
+        known = self._from_memory(keys)
         newer = known | self._newer({key: claim.values.get(self._key(key)) for key in keys}, known)
         # Not only what came with this claim: another caller may have found it in Redis a moment ago.
         found = {key: entry for key, entry in newer.items() if entry.stored_at > seen[key]}
@@ -160,13 +161,8 @@ class TwoLevelCache(Generic[T]):
         return f"{self.kind.name}:{key}"
 
     def _from_memory(self, keys: Sequence[str]) -> dict[str, CacheEntry[T]]:
-        found = {}
-        for key in keys:
-            entry = self._memory.get(key)
-            if entry is not None:
-                self._memory.move_to_end(key)
-                found[key] = entry
-        return found
+        found = ((key, self._memory.get(key)) for key in keys)
+        return {key: entry for key, entry in found if entry is not None}
 
     async def _from_store(
         self, keys: Sequence[str], known: Mapping[str, CacheEntry[T]]
@@ -205,13 +201,9 @@ class TwoLevelCache(Generic[T]):
 
     def _remember(self, entries: Mapping[str, CacheEntry[T]]) -> None:
         for key, entry in entries.items():
-            self._bytes += self._weight(entry) - self._weight(self._memory.get(key))
-            self._memory[key] = entry
-            self._memory.move_to_end(key)
-        while len(self._memory) > self._max_entries or (self._bytes > self._max_bytes > 0):
-            _, dropped = self._memory.popitem(last=False)
-            self._bytes -= self._weight(dropped)
+            self._memory.put(key, entry)
 
-    def _weight(self, entry: CacheEntry[T] | None) -> int:
-        """Return the bytes of a document; entries of other kinds are counted, not weighed."""
-        return len(entry.value) if entry is not None and isinstance(entry.value, bytes) else 0
+
+def document_bytes(entry: CacheEntry[Any]) -> int:
+    """Return the bytes of a document; entries of other kinds are counted, not weighed."""
+    return len(entry.value) if isinstance(entry.value, bytes) else 0

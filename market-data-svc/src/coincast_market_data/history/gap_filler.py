@@ -259,7 +259,7 @@ class GapFiller:
         points, _ = clean_series(chart, received_at)
         candles = [c for c in build_candles(points, last) if c.is_whole or self._only_closes(c.day, last)]
         good = await self._plausible_candles(coin, currency, candles, {candle.day for candle in candles})
-        return await self._archive.add(coin, currency, good)
+        return await self._archive.add(coin, currency, good, at=self._clock.now())
 
     async def fill_hours(self, coin: str, currency: str, first: int, priority: Priority) -> int:
         """Fetch the hours from `first` (UNIX seconds) on that the archive lacks; return how many came.
@@ -350,7 +350,8 @@ class GapFiller:
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
         covered = days_between(call.first, call.last)
         good = await self._plausible_candles(coin, currency, wanted, covered if points else ())
-        return await self._archive.add(coin, currency, good, flush=False), bool(points)
+        added = await self._archive.add(coin, currency, good, flush=False, at=self._clock.now())
+        return added, bool(points)
 
     async def _check_restated(
         self, coin: str, currency: str, candles: Sequence[Candle], call: Call

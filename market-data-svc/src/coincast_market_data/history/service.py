@@ -19,7 +19,14 @@ from coincast_market_data.history.gap_filler import GapFiller
 from coincast_market_data.history.hour_builder import HOUR_SECONDS, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS
 from coincast_market_data.history.sparkline import WeeklySparklines
-from coincast_market_data.history.utc_days import DAY_SECONDS, gaps, last_closed_day, midnight, within
+from coincast_market_data.history.utc_days import (
+    DAY_SECONDS,
+    SETTLING,
+    gaps,
+    last_closed_day,
+    midnight,
+    within,
+)
 from coincast_market_data.identifiers import canonical_currency, canonical_id, echo
 from coincast_market_data.ports import DataClock, Priority
 
@@ -97,9 +104,9 @@ class HistoryService:
     ) -> History:
         """Return the last `days` closed days, newest last; what cannot be had is clamped and said.
 
-        With `known_at` (UNIX seconds) the days count back from the newest one that was closed then, and a
-        history that was restated later is given as it was stored then. Only a coin of which nothing is stored
-        is fetched for it.
+        With `known_at` (UNIX seconds) the days count back from the newest one that was closed then; a history
+        that was restated later is given as it was stored then, and days that came later are left out. Only a
+        coin of which nothing is stored is fetched for it.
 
         With `week_after` a coin of which nothing is stored is waited for until that moment (monotonic
         seconds), and then given as the week of its sparkline, if that is here.
@@ -172,8 +179,8 @@ class HistoryService:
         error = None
         if not self._archive.holds(coin, currency):
             _, error = await self._fill(coin, currency, first, priority)
-        kept = await self._archive.read_known_at(coin, currency, known_at)
-        candles = within(kept, first, last)
+        stored = within(await self._archive.read_known_at(coin, currency, known_at), first, last)
+        candles = [c for c in stored if c.received_at is None or c.received_at <= known_at]
         if not candles:
             raise error or NotFound(
                 f"nothing of {coin} in {currency} is stored for that time", field="known_at"
@@ -181,10 +188,15 @@ class HistoryService:
         history = self._history(coin, currency, candles, first, fetched=False, error=None)
         restated = [stamp for stamp in self._archive.revision_times(coin, currency) if stamp > known_at]
         notes = ["this history was restated later; these are the figures of that time"] if restated else []
+        notes += _arrival_notes(stored, candles)
         as_of = history.provenance.as_of
+        newest = candles[-1].day
+        reason = "" if newest == last else f"no candle after {newest.isoformat()} had come by then"
         return replace(
             history,
-            provenance=replace(history.provenance, stale=False, reason="", age_seconds=known_at - as_of),
+            provenance=replace(
+                history.provenance, stale=bool(reason), reason=reason, age_seconds=known_at - as_of
+            ),
             completeness=Completeness.WHOLE,
             partial_reason="",
             retry_after_seconds=None,
@@ -475,6 +487,22 @@ class HistoryService:
         if self._starts_at_reach(first_there):
             return f"the plan at CoinGecko reaches {self._filler.reach_days} days back"
         return f"CoinGecko has no data of this coin before {first_there.isoformat()}"
+
+
+def _arrival_notes(stored: Sequence[Candle], known: Sequence[Candle]) -> list[str]:
+    """Say which days are left out as they came later, and of how many the time is assumed."""
+    notes = []
+    late = len(stored) - len(known)
+    if late:
+        notes.append(f"{late} days are left out: they came later than that moment")
+    assumed = sum(candle.received_at is None for candle in known)
+    if assumed:
+        minutes = SETTLING.seconds // 60
+        which = "all days" if assumed == len(known) else f"{assumed} of {len(known)} days"
+        notes.append(
+            f"when {which} came is not recorded: each counts as known {minutes} minutes after its end"
+        )
+    return notes
 
 
 def _check_age(provenance: Provenance, max_age: float | None, error: CoincastError | None) -> None:

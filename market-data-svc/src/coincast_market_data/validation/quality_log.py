@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import orjson
 import structlog
+from cachetools import LRUCache
 
 from coincast_market_data.archive.parquet_files import replace_file
 from coincast_market_data.domain import Quality
@@ -32,7 +32,7 @@ class QualityLog:
         self._path = path
         self._max_coins = max_coins
         self._kept: dict[Key, Quality] = {}
-        self._new: OrderedDict[Key, Quality] = OrderedDict()
+        self._new: LRUCache[Key, Quality] = LRUCache(max_coins)
 
     def open(self) -> None:
         """Read what was found before this start."""
@@ -71,24 +71,26 @@ class QualityLog:
         self.note(coin, currency, text, points=0)
 
     def _report(self, coin: str, currency: str) -> Quality:
-        report = self._new.setdefault((coin, currency), Quality(coin, currency))
-        self._new.move_to_end((coin, currency))
-        if len(self._new) > self._max_coins:
-            self._new.popitem(last=False)
+        # Set again, so that the items are in the order of the newest finding: the file keeps the last ones.
+        report = self._new.pop((coin, currency), None) or Quality(coin, currency)
+        self._new[coin, currency] = report
         return report
 
     async def save(self) -> None:
         """Add new findings to the file; what cannot be written is retried the next time."""
         if self._path is None or not self._new:
             return
-        new, self._new = self._new, OrderedDict()
+        new, self._new = dict(self._new.items()), LRUCache(self._max_coins)
         try:
             self._kept = await asyncio.to_thread(merge_into_file, self._path, new, self._max_coins)
         except OSError as error:
             log.warning("quality_log_not_written", reason=str(error))
             for key, later in self._new.items():
-                new[key] = added(new[key], later) if key in new else later
-            self._new = new
+                before = new.pop(key, None)
+                new[key] = added(before, later) if before else later
+            self._new = LRUCache(self._max_coins)
+            for key, found in new.items():
+                self._new[key] = found
 
 
 def merge_into_file(path: Path, new: Mapping[Key, Quality], max_coins: int) -> dict[Key, Quality]:

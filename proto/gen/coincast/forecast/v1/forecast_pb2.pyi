@@ -49,8 +49,8 @@ class GetForecastsRequest(_message.Message):
     newest closed hour.
     """
     as_of_date: _builtins.str
-    """Make the forecast as of the close of this UTC day (`YYYY-MM-DD`) from what was known then: candles as they were
-    stored, and versions that learnt from no later day. It is not logged. Empty means now.
+    """Make the forecast as of the close of this UTC day (`YYYY-MM-DD`) from what was known then: candles that had come
+    before the next day closed, as they were stored, and versions that learnt from no later day. It is not logged. Empty means now.
     """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -726,7 +726,9 @@ class GetHistoryRequest(_message.Message):
     def to_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def known_at(self) -> _timestamp_pb2.Timestamp:
-        """Answer with what the archive said at this moment; later candles and later restatements are left out."""
+        """Answer with what the archive said at this moment: days and restatements that came later are left out. Where it is
+        not recorded when a day came, 35 minutes after its end are assumed, and a quality note says of how many days.
+        """
 
     def __init__(
         self,
