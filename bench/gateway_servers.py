@@ -31,6 +31,7 @@ from coincast_chassis.observability.logs import configure_logs
 from coincast_chassis.run import serve as serve_grpc
 from coincast_chassis.settings import ServiceSettings
 from coincast_gateway.app import build
+from coincast_gateway.edge.http_protocol import SocketBounds, limited_protocol
 from coincast_gateway.serialization import forecasts_document
 from coincast_gateway.server import Server, freeze_gc, listen, uvicorn_config
 from coincast_gateway.settings import Settings
@@ -181,7 +182,10 @@ async def http(kind: str, target: str) -> None:
             config = uvicorn.Config(
                 app,
                 loop="none",
-                http=config.http,
+                # The same protocol, without the gateway's answers from its cache.
+                http=limited_protocol(
+                    SocketBounds(settings.max_header_bytes, settings.header_seconds, settings.max_connections)
+                ),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -89,7 +89,8 @@ def main() -> None:
             rates = runner.run(measure(cases))
             transcoder = statistics.median(runner.run(beside(service.port)) for _ in range(3))
     for name, found in rates.items():
-        print(f"{name:31} {statistics.median(found):10.0f} requests per CPU second")
+        rate = statistics.median(found)
+        print(f"{name:31} {rate:10.0f} requests per CPU second, {1e6 / rate:7.1f} us of CPU each")
     print(f"{'Envoy transcoder':31} {transcoder:10.0f} requests per CPU second")
     bounds = [
         ("hot /prices", "bare ASGI", 0.85),

@@ -19,7 +19,7 @@ from coincast_chassis.observability.metrics import watch_breaker
 from coincast_chassis.observability.tracing import Tracing
 from coincast_chassis.redis import open_redis
 from coincast_chassis.resilience.breaker import Breaker
-from coincast_gateway.asgi_types import App
+from coincast_gateway.asgi_types import ReadyApp
 from coincast_gateway.auth.authenticator import require_json
 from coincast_gateway.auth.factory import access_policy, build_authenticator, request_checks
 from coincast_gateway.auth.usage import UsageRecorder
@@ -74,7 +74,7 @@ NO_TELEMETRY = {
 class Gateway:
     """The running gateway: the ASGI application, and the hooks that its server calls."""
 
-    app: App
+    app: ReadyApp
     edge: EdgeMiddleware
     draining: asyncio.Event
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -11,6 +11,18 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+
+class ReadyApp(Protocol):
+    """An ASGI application that can answer some requests at once, without a task of their own."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+    def answer_ready(self, scope: Scope) -> bool:
+        """Answer a request by the server's direct write; False where it must be called as usual instead."""
+
+
 # The ASGI extension of the gateway's server: (status, header lines, body) -> whether it was sent.
 READY = "coincast.ready"
 # In the scope: headers that every reply to this request gets, and the status of one written directly.
@@ -32,7 +44,8 @@ def first_headers(scope: Scope) -> dict[bytes, bytes]:
     """Return the first value of each header by its name (lower case), collected once a request."""
     found: dict[bytes, bytes] | None = scope.get(FIRST_HEADERS)
     if found is None:
-        found = scope[FIRST_HEADERS] = dict(reversed(list(scope["headers"])))
+        # The first value of a name is the last one that is stored.
+        found = scope[FIRST_HEADERS] = dict(scope["headers"][::-1])
     return found
 
 

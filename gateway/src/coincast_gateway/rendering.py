@@ -203,21 +203,27 @@ class CachedResponse(Response):
         await send({"type": "http.response.body", "body": b"" if unchanged else variant.body})
         return status
 
-    def send_ready(self, scope: Scope) -> int:
+    def send_ready(self, scope: Scope, own_lines: bytes | None = None) -> int:
         """Send the response in one direct write of the server.
+
+        Args:
+            scope: The request.
+            own_lines: Header lines beside those that are stored; by default those in the scope.
 
         Returns:
             The status that was sent; 0 where the server cannot write directly now and nothing was sent.
         """
         ready = (scope.get("extensions") or {}).get(READY)
-        if ready is None or OWN_HEADERS not in scope:
+        if own_lines is None and OWN_HEADERS in scope:
+            own_lines = lines(scope[OWN_HEADERS])
+        if ready is None or own_lines is None:
             return 0
         variant, age_seconds, unchanged = self._choose(scope)
         if unchanged:
             status, head, body = 304, variant.not_modified_lines, b""
         else:
             status, head, body = self.rendered.status_code, variant.whole_lines, variant.body
-        if not ready(status, b"%bage: %d\r\n%b" % (head, age_seconds, lines(scope[OWN_HEADERS])), body):
+        if not ready(status, b"%bage: %d\r\n%b" % (head, age_seconds, own_lines), body):
             return 0
         scope[SENT], scope[SENT_BYTES] = status, len(body)
         return status

@@ -93,7 +93,7 @@ def uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         gateway.app,
         loop="none",
-        http=limited_protocol(bounds),
+        http=limited_protocol(bounds, gateway.app),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -15,6 +15,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from coincast_chassis.clock import ManualClock
 from coincast_gateway.cache.content_encoding import COMPRESS, chosen
@@ -131,3 +132,54 @@ def test_the_cache_never_holds_more_than_it_may(steps: list[tuple[int, int]]) ->
         return RenderedResponse(b"x" * size, fresh_seconds=10)
 
     asyncio.run(play())
+
+
+def served_hot(status: int = 200) -> float:
+    """Return how many requests for prices were answered from the cache in this process."""
+    labels = {"route": "/prices", "method": "GET", "status": str(status), "served": "hot"}
+    return REGISTRY.get_sample_value("coincast_gateway_requests_total", labels) or 0.0
+
+
+async def test_a_hot_reply_spends_one_token_and_has_every_header() -> None:
+    settings = {"prices_fresh_seconds": 60, "address_per_minute": 10}
+    async with world(**settings) as there, httpx2.AsyncClient(base_url=there.url) as http:
+        before = served_hot()
+        replies = [await http.get("/prices?ids=bitcoin", headers={"x-request-id": "mine"}) for _ in range(11)]
+        assert [reply.status_code for reply in replies] == [200] * 10 + [429]
+        left = [
+            int(reply.headers["ratelimit"].partition("r=")[2].partition(";")[0]) for reply in replies[:10]
+        ]
+        assert left == list(range(9, -1, -1))
+        assert served_hot() - before == 9
+        for reply in replies:
+            assert reply.headers["x-request-id"] == "mine"
+            assert reply.headers["x-content-type-options"] == "nosniff"
+        assert {*replies[0].headers} == {*replies[9].headers}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "hot"),
+    [
+        ({}, b"", 200, 1),
+        ({"x-request-id": "not a good id"}, b"", 200, 1),
+        ({"origin": "https://app.example"}, b"", 200, 1),
+        ({}, b"a body that nobody reads", 200, 1),
+        ({"host": "evil.example"}, b"", 403, 0),
+        ({"x-api-key": "cc_unknown"}, b"", 200, 1),
+        ({"accept": "text/html"}, b"", 406, 0),
+    ],
+)
+async def test_what_a_task_would_do_differently_is_the_same_at_once(
+    headers: dict[str, str], body: bytes, status: int, hot: int
+) -> None:
+    settings = {"prices_fresh_seconds": 60, "cors_origins": "https://app.example"}
+    async with world(**settings) as there, httpx2.AsyncClient(base_url=there.url) as http:
+        first = await http.get("/prices?ids=bitcoin")
+        before = served_hot()
+        reply = await http.request("GET", "/prices?ids=bitcoin", headers=headers, content=body or None)
+        assert (reply.status_code, served_hot() - before) == (status, hot)
+        if status == 200:
+            assert reply.json()["prices"][0]["price"] == first.json()["prices"][0]["price"]
+        allowed = reply.headers.get("access-control-allow-origin")
+        assert allowed == ("https://app.example" if "origin" in headers else None)
+        assert reply.headers["x-request-id"] != headers.get("x-request-id")

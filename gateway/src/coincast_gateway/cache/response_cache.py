@@ -26,7 +26,7 @@ from starlette.routing import BaseRoute
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.resilience.single_flight import SingleFlight
-from coincast_gateway.asgi_types import Receive, Scope, Send, header
+from coincast_gateway.asgi_types import Receive, Scope, Send, first_headers
 from coincast_gateway.auth.authenticator import auth_result, required_scope
 from coincast_gateway.cache.redis_tier import RedisTier
 from coincast_gateway.errors.handlers import ProblemResponse, problem_of
@@ -71,7 +71,7 @@ class CacheRequest:
 
 def raw_key(scope: Scope) -> RawKey:
     """Return what identifies a request word for word: path, query string and Accept header."""
-    return scope["path"], scope["query_string"], header(scope, b"accept")
+    return scope["path"], scope["query_string"], first_headers(scope).get(b"accept", b"")
 
 
 class ResponseCache:
@@ -108,7 +108,7 @@ class ResponseCache:
         return self._shared is not None
 
     def lookup_raw(self, raw: RawKey) -> tuple[CacheRequest, CachedResponse] | None:
-        """Return the fresh response of a request that was seen before, word for word."""
+        """Return the fresh response of a request that was seen before, word for word; it counts no hit."""
         try:
             request: CacheRequest = self._requests[raw]
             response: CachedResponse = self._responses[request.key]
@@ -116,7 +116,6 @@ class ResponseCache:
             return None
         if response.fresh_until <= self._clock.monotonic():
             return None
-        self.hits += 1
         return request, response
 
     def known(self, raw: RawKey) -> CacheRequest | None:
@@ -352,15 +351,19 @@ class CacheMiddleware:
         """Return the paths whose handlers are called directly."""
         return frozenset(self._exact)
 
-    def ready(self, scope: Scope) -> CachedResponse | None:
-        """Return the fresh response of a request that was seen before, if this caller may have it."""
-        found = self._cache.lookup_raw(raw_key(scope))
+    def find_ready(self, scope: Scope) -> tuple[CacheRequest, CachedResponse] | None:
+        """Return the fresh response of a request that was seen before, whoever may have it."""
+        return self._cache.lookup_raw(raw_key(scope))
+
+    def ready(self, scope: Scope, found: tuple[CacheRequest, CachedResponse] | None) -> CachedResponse | None:
+        """Return what was found for a request, if this caller may have it; it counts as a hit."""
         if found is None:
             return None
         request, response = found
         if not (request.public or "read" in auth_result(scope).scopes):
             return None
         scope["route"] = request.route
+        self._cache.hits += 1
         return response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from coincast_gateway.asgi_types import READY
+from coincast_chassis.observability.logs import get_logger
+from coincast_gateway.asgi_types import READY, ReadyApp
 
+log = get_logger("coincast.gateway")
 # The kernel closes a connection whose peer acknowledges nothing for so long.
 UNREAD_SECONDS = 30
 # A refused client that still sends is read from up to these limits: closed at once, it would get a reset and
@@ -90,6 +92,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     bounds: SocketBounds
     waiting: IdleConnections
+    ready_app: ReadyApp | None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Accept a connection; where there are too many, close the one that has waited longest."""
@@ -98,6 +101,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._message_done = True
         self._parsing = False
+        self._answered_at_once = False
         self._body_follows = False
         self._replaying = False
         self._unread: asyncio.TimerHandle | None = None
@@ -151,6 +155,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """
         self._unset_keepalive_if_required()
         self._parsing = True
+        self._answered_at_once = False
         try:
             while data:
                 try:
@@ -254,9 +259,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Offer the application the direct write of encoded bytes, as an ASGI extension."""
-        extensions: dict[str, Any] = {READY: partial(write_ready, cycle)}
-        cycle.scope["extensions"] = extensions
+        """Let the application answer at once or in a task, with direct writes as an ASGI extension.
+
+        Of the requests that arrive together on one connection one is answered at once: the others get tasks,
+        so that many of them do not hold up other connections.
+        """
+        scope: Any = cycle.scope
+        scope["extensions"] = {READY: partial(write_ready, cycle)}
+        if self.ready_app is not None and self._parsing and not self._answered_at_once and app is self.app:
+            try:
+                self._answered_at_once = self.ready_app.answer_ready(scope)
+            except Exception:
+                # Raised here, it would pass for a request that cannot be parsed. In a task it is answered.
+                log.exception("ready_answer_failed")
+                self._answered_at_once = cycle.response_complete
+            if self._answered_at_once:
+                return
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -289,7 +307,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.write_eof()
 
 
-def limited_protocol(bounds: SocketBounds) -> type[asyncio.Protocol]:
-    """Return a protocol class with these bounds and its own queue of idle connections."""
-    fields: dict[str, Any] = {"bounds": bounds, "waiting": IdleConnections()}
+def limited_protocol(bounds: SocketBounds, ready_app: ReadyApp | None = None) -> type[asyncio.Protocol]:
+    """Return a protocol class with its own queue of idle connections.
+
+    Args:
+        bounds: The limits of its connections.
+        ready_app: The application, if it can answer requests at once.
+    """
+    fields: dict[str, Any] = {"bounds": bounds, "waiting": IdleConnections(), "ready_app": ready_app}
     return type("BoundedProtocol", (LimitedHttpProtocol,), fields)

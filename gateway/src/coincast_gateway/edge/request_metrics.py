@@ -14,7 +14,7 @@ from coincast_chassis import context
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.observability.metrics import observe_latency
 from coincast_gateway import metrics
-from coincast_gateway.asgi_types import Scope, header
+from coincast_gateway.asgi_types import Scope, first_headers
 
 PERCENTILES = (50, 90, 95, 99)
 SERVER_ERROR = 500
@@ -71,10 +71,12 @@ class LatencyWindow:
         self.requests += 1
         self.failures += failed
         step = int(self._clock.monotonic() // STEP_SECONDS)
-        if not self._steps or self._steps[-1][0] != step:
-            self._steps.append([step, 0, 0])
-        self._steps[-1][1] += 1
-        self._steps[-1][2] += failed
+        counts = self._steps[-1] if self._steps else None
+        if counts is None or counts[0] != step:
+            counts = [step, 0, 0]
+            self._steps.append(counts)
+        counts[1] += 1
+        counts[2] += failed
 
     def recent_errors(self) -> tuple[float, float]:
         """Return the share of server errors in the last minutes, and the age of the first one in seconds."""
@@ -96,14 +98,14 @@ class RequestMetrics:
     """The request metrics of one process; the handles of a label set are looked up once."""
 
     def __init__(self, recent: LatencyWindow) -> None:
-        self._seconds: dict[str, Any] = {}
-        self._requests: dict[tuple[str, str, int, str], Any] = {}
+        # The counter and the histogram of each label set.
+        self._series: dict[tuple[str, str, int, str], tuple[Any, Any]] = {}
         self.recent = recent
 
     def record_cached(self, scope: Scope, status: int, seconds: float) -> None:
         """Record a request answered from the cache; it has a trace only where its caller began one."""
         route = getattr(scope.get("route"), "path", UNMATCHED)
-        given = header(scope, b"traceparent")
+        given = first_headers(scope).get(b"traceparent")
         trace_id = context.parse_traceparent(given.decode("latin-1")) if given else ""
         self._record(route, "GET", status, seconds, served="hot", trace_id=trace_id)
 
@@ -118,11 +120,12 @@ class RequestMetrics:
     ) -> None:
         self.recent.add(route, status, seconds)
         key = (route, method, status, served)
-        counter = self._requests.get(key)
-        if counter is None:
-            counter = self._requests[key] = metrics.REQUESTS.labels(route, method, str(status), served)
-        histogram = self._seconds.get(route)
-        if histogram is None:
-            histogram = self._seconds[route] = metrics.SECONDS.labels(route)
-        counter.inc()
-        observe_latency(histogram, seconds, trace_id)
+        series = self._series.get(key)
+        if series is None:
+            counter = metrics.REQUESTS.labels(route, method, str(status), served)
+            series = self._series[key] = counter, metrics.SECONDS.labels(route)
+        series[0].inc()
+        if trace_id:
+            observe_latency(series[1], seconds, trace_id)
+        else:
+            series[1].observe(seconds)
