@@ -30,6 +30,7 @@ from coincast_market_data.coingecko.resilient_client import ResilientUpstream
 from coincast_market_data.coingecko.retry_policy import RetryBudget
 from coincast_market_data.coingecko.server_clock import UpstreamClock
 from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.rate_limit.siblings import SiblingCounter
 from coincast_market_data.rate_limit.sliding_window import Limits
 from coincast_market_data.redis_executor import AT_ONCE, FAILURES, RedisExecutor
 from coincast_market_data.settings import Settings, UpstreamName
@@ -97,6 +98,9 @@ async def open_infrastructure(
     client, executor = await open_redis_executor(settings, stack)
     prefix = f"coincast:market:{namespace(settings)}:"
     plan = active_plan(settings)
+    siblings = SiblingCounter(settings.archive_dir / ".replicas" / namespace(settings), clock)
+    siblings.join()
+    stack.callback(siblings.leave)
     limiter = RateLimiter(
         rate_limits(plan.current),
         replicas=settings.replicas,
@@ -104,6 +108,7 @@ async def open_infrastructure(
         executor=executor,
         client=client,
         prefix=prefix,
+        siblings=siblings.count,
     )
     stack.push_async_callback(limiter.aclose)
     limiter.start()

@@ -52,7 +52,12 @@ class Settings(ServiceSettings):
     per_month_limit: int | None = Field(
         None, ge=0, description="Calls a month; 0 none; empty: the plan's default."
     )
-    replicas: int = Field(1, ge=1, description="How many replicas share the plan while Redis is away.")
+    replicas: int = Field(
+        1,
+        ge=1,
+        description="How many replicas share the plan while Redis is away; those on one archive folder count"
+        " each other without it.",
+    )
     history_reach_days: int | None = Field(
         None, ge=1, description="How far back the plan reaches; empty: its default."
     )

@@ -28,6 +28,8 @@ def market_component(status: market_pb2.GetStatusResponse, process: dict[str, An
         complaints.append(f"The upstream asked for a pause of {status.quota.paused_for_seconds:.0f} s.")
     if not status.redis_up:
         complaints.append("Redis does not answer; the cache is kept in this process alone.")
+        if status.quota.share_note:
+            complaints.append(status.quota.share_note)
     source = (
         "the sandbox (not market data)" if status.upstream == "sandbox" else status.upstream or "its upstream"
     )

@@ -142,6 +142,21 @@ class Status:
             per_month_used=seen.month_used,
             shared=self.limiter.shared,
             paused_for_seconds=seen.paused_seconds or None,
+            replicas=self.limiter.replicas,
+            share_note=self._share_note(),
+        )
+
+    def _share_note(self) -> str:
+        """Return what part of the plan this replica takes without Redis; empty while Redis shares it."""
+        if self.limiter.shared:
+            return ""
+        replicas = self.limiter.replicas
+        part = "the whole plan" if replicas == 1 else f"1/{replicas} of the plan"
+        if self.limiter.redis_seen:
+            return f"This replica takes {part} while Redis does not answer."
+        return (
+            f"This replica takes {part}: Redis has not answered since the start, so that only replicas on the"
+            " same archive folder are counted. Set MARKET_REPLICAS where others have folders of their own."
         )
 
     def _queue(self) -> market_pb2.QueueStatus:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -50,6 +51,7 @@ class RateLimiter:
         executor: RedisExecutor,
         client: redis.asyncio.Redis | None,
         prefix: str,
+        siblings: Callable[[], int] = lambda: 1,
     ) -> None:
         self._limits = limits
         self._clock = clock
@@ -58,7 +60,7 @@ class RateLimiter:
         self._keys = [f"{prefix}quota:{{plan}}:{name}" for name in KEYS]
         self._name = uuid.uuid4().hex
         self._replicas = replicas
-        self._fallback = LocalFallback(limits, replicas)
+        self._fallback = LocalFallback(limits, replicas, siblings)
         self._under_way = 0
         self._in_flight = InFlightScripts(0)
         self._heartbeat: asyncio.Task[None] | None = None
@@ -93,6 +95,16 @@ class RateLimiter:
         """Take other limits from now on; the calls of the current window stay counted."""
         self._limits = limits
         self._fallback.use_limits(limits)
+
+    @property
+    def replicas(self) -> int:
+        """Return by how many replicas the plan is divided while Redis is away."""
+        return self._fallback.replicas
+
+    @property
+    def redis_seen(self) -> bool:
+        """Return whether Redis has counted the replicas since the start."""
+        return self._fallback.born is not None
 
     async def acquire(self, priority: Priority, wait_seconds: float) -> None:
         """Wait for a turn, at most `wait_seconds`; raises Exhausted where it would take longer."""

@@ -7,7 +7,7 @@ still answers the others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from coincast_market_data.ports import Priority
@@ -58,12 +58,19 @@ class InFlightScripts:
 
 
 class LocalFallback:
-    """Limits calls by the number of replicas and this one's reserve, as last reported by Redis."""
+    """Limits calls by the number of replicas and this one's reserve, as last reported by Redis.
 
-    def __init__(self, limits: Limits, replicas: int) -> None:
+    Args:
+        limits: The plan's limits.
+        replicas: The smallest number of replicas that may be.
+        siblings: Counts the replicas that can be seen without Redis.
+    """
+
+    def __init__(self, limits: Limits, replicas: int, siblings: Callable[[], int] = lambda: 1) -> None:
         self._limits = limits
         self._least_replicas = replicas
-        self._replicas = replicas
+        self._reported = 1
+        self._siblings = siblings
         self._unreported: list[OfflineCall] = []
         self._old = self._refusals = 0
         self._made: deque[OfflineCall] = deque()
@@ -79,6 +86,11 @@ class LocalFallback:
     def use_limits(self, limits: Limits) -> None:
         """Take other limits from now on."""
         self._limits = limits
+
+    @property
+    def replicas(self) -> int:
+        """Return by how many replicas the plan is divided without Redis: the most that any source names."""
+        return max(self._least_replicas, self._reported, self._siblings())
 
     @property
     def reserve(self) -> int:
@@ -103,7 +115,7 @@ class LocalFallback:
         if not reply.settled:
             return
         # Until it has settled, it does not know of all replicas.
-        self._replicas = max(self._least_replicas, reply.replicas)
+        self._reported = reply.replicas
         self._month = (month_of(now), reply.month_used + granted)
         self._heard_at = now.at
         self._own_then = self.window.used(now)
@@ -174,8 +186,9 @@ class LocalFallback:
         self._unreported = [own for own in self._unreported if own.at > start]
 
     def _share(self, now: ClockReading) -> Limits:
-        month = self._limits.per_month // self._replicas
-        share = self._limits.per_minute // self._replicas
+        replicas = self.replicas
+        month = self._limits.per_month // replicas
+        share = self._limits.per_minute // replicas
         if now.at - self._heard_at < self._limits.window_seconds:
             # The minute in which Redis went is partly spent by all: what was set aside then is this process'.
             share = min(share, self._own_then + self._reserve)

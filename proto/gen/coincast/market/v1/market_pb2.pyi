@@ -1786,6 +1786,8 @@ class QuotaStatus(_message.Message):
     PER_MONTH_USED_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
     PAUSED_FOR_SECONDS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    SHARE_NOTE_FIELD_NUMBER: _builtins.int
     per_minute_limit: _builtins.int
     per_minute_left: _builtins.float
     per_month_limit: _builtins.int
@@ -1794,6 +1796,12 @@ class QuotaStatus(_message.Message):
     """Whether the bucket is shared through Redis or kept by this process alone."""
     paused_for_seconds: _builtins.float
     """Set while the upstream has asked for a pause."""
+    replicas: _builtins.int
+    """By how many replicas the plan is divided while it is not shared: the most that MARKET_REPLICAS, Redis or the archive
+    folder name.
+    """
+    share_note: _builtins.str
+    """One sentence about the share of the plan that this replica takes on its own; empty while it is shared."""
     def __init__(
         self,
         *,
@@ -1803,10 +1811,12 @@ class QuotaStatus(_message.Message):
         per_month_used: _builtins.int = ...,
         shared: _builtins.bool = ...,
         paused_for_seconds: _builtins.float | None = ...,
+        replicas: _builtins.int = ...,
+        share_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_paused_for_seconds", b"_paused_for_seconds", "paused_for_seconds", b"paused_for_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused_for_seconds", b"_paused_for_seconds", "paused_for_seconds", b"paused_for_seconds", "per_minute_left", b"per_minute_left", "per_minute_limit", b"per_minute_limit", "per_month_limit", b"per_month_limit", "per_month_used", b"per_month_used", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused_for_seconds", b"_paused_for_seconds", "paused_for_seconds", b"paused_for_seconds", "per_minute_left", b"per_minute_left", "per_minute_limit", b"per_minute_limit", "per_month_limit", b"per_month_limit", "per_month_used", b"per_month_used", "replicas", b"replicas", "share_note", b"share_note", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__paused_for_seconds: _TypeAlias = _typing.Literal["paused_for_seconds"]  # noqa: Y015
     _WhichOneofArgType__paused_for_seconds: _TypeAlias = _typing.Literal["_paused_for_seconds", b"_paused_for_seconds"]  # noqa: Y015
