@@ -92,6 +92,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             scores=lambda: scores.current,
         )
     )
+    hourly_versions = HourlyVersions(
+        HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature),
+        clock.now,
+    )
     status = StatusReporter(
         clock=clock,
         started_at=clock.monotonic(),
@@ -99,6 +103,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         ledger=ledger,
         registry=loader,
         snapshot=lambda: loader.snapshot,
+        hourly=hourly_versions,
     )
     scenarios = ScenarioService(
         service,
@@ -106,11 +111,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         limit_seconds=settings.scenario_timeout_seconds,
     )
     stack.callback(scenarios.stop)
-    hourly_versions = HourlyVersions(
-        HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature)
-    )
     hourly = HourlyForecastService(
-        await _build_hourly_histories(settings, stack, clock), hourly_versions, service
+        await _build_hourly_histories(settings, stack, clock), hourly_versions, service, recorder, clock.now
     )
     past = _build_past(settings, stack, loader, histories=histories, market=market, metrics=metrics)
     servicer = ForecastServicer(

@@ -106,6 +106,8 @@ class HorizonRecord:
     coverage_95_percent: float | None = None
     coverage_80_standard_error: float | None = None
     independent_periods: int | None = None
+    # Set for a horizon in hours; horizon_days is 0 then.
+    horizon_hours: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ class ModelStatus:
     version: str = ""
     created_at: datetime | None = None
     max_horizon_days: int = MAX_DAYS
+    max_horizon_hours: int = 0
     min_history_days: int = 0
     trained_coins: tuple[str, ...] = ()
     record: Record | None = None

@@ -155,6 +155,12 @@ class FakeTraining(
         live = tr.LiveRecord(
             model="lightgbm", version="v000001", id="bitcoin", variant="production", horizon=horizon
         )
+        hour = fc.HorizonRecord(horizon_hours=6, forecasts=40, coverage_80_percent=77.5)
+        origin = tr.LiveRecord(
+            model="intraday", version="v000001", variant="production", horizon=hour, origin_hour=13
+        )
         return tr.GetAccuracyResponse(
-            live=[live], ledger=tr.LedgerStatus(stored_forecasts=12, scored_forecasts=12)
+            live=[live],
+            by_origin_hour=[origin],
+            ledger=tr.LedgerStatus(stored_forecasts=12, scored_forecasts=12),
         )

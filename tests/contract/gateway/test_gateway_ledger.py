@@ -29,7 +29,18 @@ async def test_csv_has_a_row_for_each_entry() -> None:
     assert len(reply.text.strip().splitlines()) == 4
 
 
-@pytest.mark.parametrize("bad", ["limit=0", "horizon=31", "from=2026-13-01", "model=none"])
+async def test_a_horizon_in_hours_takes_the_place_of_one_in_days() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+        reply = await client.get("/forecasts/ledger?ids=bitcoin&model=intraday&horizon=7&hours=6")
+        request = there.training.script.asked(tr.StreamForecastLogRequest)
+    assert reply.status_code == 200
+    assert (request.model, request.horizon_days, request.horizon_hours) == ("intraday", 0, 6)
+
+
+BAD_FILTERS = ["limit=0", "horizon=31", "hours=49", "hours=-1", "hours=x", "from=2026-13-01", "model=none"]
+
+
+@pytest.mark.parametrize("bad", BAD_FILTERS)
 async def test_bad_filter_is_refused(bad: str) -> None:
     async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
         reply = await client.get(f"/forecasts/ledger?{bad}")

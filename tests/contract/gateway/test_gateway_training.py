@@ -118,3 +118,15 @@ async def test_lists_comparison_audit_and_accuracy(http: httpx2.AsyncClient) -> 
     live = (await http.get("/forecasts/accuracy")).json()["live"][0]
     assert live["horizon"]["forecasts"] == 12
     assert live["horizon"]["coverage_80_percent"] is None
+    assert live["origin_hour"] is None
+    (origin,) = (await http.get("/forecasts/accuracy?model=intraday")).json()["by_origin_hour"]
+    assert (origin["origin_hour"], origin["horizon"]["horizon_hours"]) == (13, 6)
+
+
+async def test_the_hourly_model_is_compared_promoted_and_rolled_back(http: httpx2.AsyncClient) -> None:
+    assert (await http.get("/models?model=intraday")).status_code == 200
+    compared = await http.get("/models/intraday/compare", params={"a": "v000001", "b": "v000001"})
+    assert compared.status_code == 200
+    promoted = await http.post("/models/intraday/promote", json={"version": "v000001"})
+    assert promoted.status_code == 200
+    assert (await http.post("/models/intraday/rollback", json={"reason": "test"})).status_code == 200

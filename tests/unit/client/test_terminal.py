@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from coincast_client.schemas import UsageReport
-from coincast_client.terminal import HEIGHT_ROWS, Fan, draw_fan, show_usage
+from coincast_client.schemas import TrainingGetAccuracyResponse, UsageReport
+from coincast_client.terminal import HEIGHT_ROWS, Fan, draw_fan, show_accuracy, show_usage
 
 FAN = Fan(
     closes=[100.0 + day for day in range(60)],
@@ -77,3 +77,38 @@ def test_usage_names_each_key_its_limit_and_its_days(columns: int) -> None:
     ):
         assert words in text
     assert "bot: 0 calls this month, no limit" in text
+
+
+def live_record(hours: int, coverage: float | None, *, origin: int | None, forecasts: int = 40) -> dict:
+    horizon = {"horizon_days": 0, "horizon_hours": hours, "forecasts": forecasts, "mase": None,
+               "mape_percent": None, "random_walk_mape_percent": None, "skill_percent": None,
+               "crps_skill_percent": None, "coverage_80_percent": coverage, "coverage_95_percent": None,
+               "coverage_80_standard_error": None, "independent_periods": None}  # fmt: skip
+    return {"model": "intraday", "version": "v000001", "id": "", "variant": "production",
+            "horizon": horizon, "origin_hour": origin}  # fmt: skip
+
+
+def test_accuracy_shows_horizons_in_hours_and_the_hours_of_the_start() -> None:
+    reply = TrainingGetAccuracyResponse.model_validate(
+        {
+            "live": [live_record(6, 79.0, origin=None)],
+            "evaluated": [],
+            "tests": [],
+            "ledger": None,
+            # Two versions of one hour are weighted by their forecasts.
+            "by_origin_hour": [
+                live_record(6, 90.0, origin=9),
+                live_record(6, 60.0, origin=9, forecasts=20),
+                live_record(24, 81.0, origin=9),
+                live_record(6, 70.0, origin=14),
+                live_record(24, None, origin=14),
+            ],
+        }
+    )
+    out = io.StringIO()
+    show_accuracy(Console(file=out, width=80), reply)
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert ["6", "h"] in [line[2:4] for line in lines if line[:1] == ["intraday"]]
+    rows = {line[0]: line[1:] for line in lines if line and line[0].endswith(":00")}
+    assert rows["09:00"][0].startswith("80")
+    assert rows["14:00"][0].startswith("70")

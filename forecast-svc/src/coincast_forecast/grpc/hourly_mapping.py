@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from coincast_chassis.errors import InvalidInput
 from coincast_forecast import domain
 from coincast_forecast.grpc import proto_mapping
 from coincast_forecast.hourly.service import HourlyCoinForecast, HourlyQuery, HourlyResponse
-from coincast_modelkit.artifact import Record
 from coincast_modelkit.hourly.model import MAX_HORIZON_HOURS, MODEL
 
 YEAR_DAYS = 365.0
@@ -69,8 +68,9 @@ def _add(message: pb.Forecast, forecast: HourlyCoinForecast, query: HourlyQuery,
     message.provenance.CopyFrom(proto_mapping.provenance_message(forecast.as_of, forecast.provenance, clock))
     if forecast.served_by == MODEL:
         message.variant = domain.PRODUCTION
-    if forecast.record is not None and forecast.record.horizons:
-        message.record.CopyFrom(hourly_record_message(forecast.record))
+    message.forecast_id = forecast.forecast_id
+    if (record := proto_mapping.record_message(forecast.record)) is not None:
+        message.record.CopyFrom(record)
     prices = made.median_prices()[0]
     rise = made.probability_of_rise()[0]
     bounds = [(level, *made.interval_prices(level)) for level in query.levels_percent]
@@ -97,28 +97,3 @@ def _add(message: pb.Forecast, forecast: HourlyCoinForecast, query: HourlyQuery,
             point.volatility.trailing_annualised_percent = float(year * trailing)
         if np.isfinite(increase := made.rise_of_volatility[0, i]):
             point.volatility.probability_of_increase = float(increase)
-
-
-def hourly_record_message(record: Record) -> pb.Record:
-    """Return the record of a version of the hourly model."""
-    return pb.Record(
-        measured_at=proto_mapping.timestamp(datetime.fromtimestamp(record.measured_at, UTC)),
-        test_coins=", ".join(record.test_coins),
-        test_from_date=record.test_from,
-        test_to_date=record.test_to,
-        horizons=[
-            pb.HorizonRecord(
-                horizon_hours=h.horizon_hours,
-                forecasts=h.forecasts,
-                mape_percent=h.mape_percent,
-                random_walk_mape_percent=h.random_walk_mape_percent,
-                skill_percent=h.skill_percent,
-                crps_skill_percent=h.crps_skill_percent,
-                coverage_80_percent=h.coverage_80_percent,
-                coverage_95_percent=h.coverage_95_percent,
-                coverage_80_standard_error=h.coverage_80_standard_error,
-                independent_periods=h.independent_periods,
-            )
-            for h in record.horizons
-        ],
-    )

@@ -19,6 +19,7 @@ from coincast_forecast import domain
 from coincast_forecast.domain import CoinForecast, ForecastQuery, Provenance, Source
 from coincast_forecast.rendering.columns import dates_ahead
 from coincast_forecast.service import ForecastResponse
+from coincast_modelkit.hourly.model import MODEL as INTRADAY
 
 # Ids of a request before duplicates are removed: a bound on the work that a repeated id can cause.
 MAX_RAW_IDS = 4 * domain.MAX_IDS
@@ -84,6 +85,11 @@ def parse_day(given: str, field: str) -> date | None:
 def parse_model(given: str) -> str:
     """Return the requested model, `auto` where none is given. Raises InvalidInput."""
     model = given.strip().lower() or domain.AUTO
+    if model == INTRADAY:
+        raise InvalidInput(
+            f"{INTRADAY} forecasts hours, not days: give hours in place of days, or leave model out",
+            field="model",
+        )
     if model not in domain.ASKABLE_MODELS:
         raise InvalidInput(
             f"there is no model {model[:50]!r}: ask for one of {', '.join(domain.ASKABLE_MODELS)}",
@@ -226,6 +232,7 @@ def record_message(record: domain.Record | None) -> pb.Record | None:
         horizons=[
             pb.HorizonRecord(
                 horizon_days=h.horizon_days,
+                horizon_hours=h.horizon_hours,
                 forecasts=h.forecasts,
                 mase=h.mase,
                 mape_percent=h.mape_percent,
@@ -254,6 +261,7 @@ def models_message(models: Iterable[domain.ModelStatus]) -> pb.ListModelsRespons
                 version=m.version,
                 created_at=timestamp(m.created_at),
                 max_horizon_days=m.max_horizon_days,
+                max_horizon_hours=m.max_horizon_hours,
                 min_history_days=m.min_history_days,
                 trained_coins=m.trained_coins,
                 record=record_message(m.record),

@@ -10,6 +10,7 @@ from coincast_chassis.clock import Clock
 from coincast_forecast import domain
 from coincast_forecast.domain import ModelStatus, ServiceStatus, VariantStatus
 from coincast_forecast.history.cache import HistoryCache
+from coincast_forecast.hourly.versions import HourlyVersions
 from coincast_forecast.prediction_log.writer import LedgerWriter
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
 from coincast_forecast.registry.loader import ModelLoader
@@ -33,12 +34,20 @@ class StatusReporter:
     ledger: LedgerWriter
     registry: ModelLoader
     snapshot: Callable[[], Snapshot]
+    hourly: HourlyVersions
 
     def models(self) -> tuple[ModelStatus, ...]:
-        """Return all models, `auto` last. None is ready before there is a history to forecast from."""
+        """Return all models, the hourly one and `auto` last.
+
+        None is ready before there is a history to forecast from.
+        """
         snapshot, missing_reason = self.snapshot(), self.histories.missing_reason
         known = (*domain.TRAINED_MODELS, domain.TECHNICAL)
-        models = (*(_model(name, snapshot.get(name, Deployment())) for name in known), _auto(snapshot))
+        models = (
+            *(_model(name, snapshot.get(name, Deployment())) for name in known),
+            self.hourly.status(),
+            _auto(snapshot),
+        )
         return tuple(_without_history(each, missing_reason) for each in models) if missing_reason else models
 
     def status(self) -> ServiceStatus:
@@ -46,8 +55,8 @@ class StatusReporter:
         return ServiceStatus(
             version=metadata.version("coincast-forecast"),
             uptime_seconds=self.clock.monotonic() - self.started_at,
-            loaded=self.registry.loaded(),
-            refused=self.registry.refused(),
+            loaded=(*self.registry.loaded(), *self.hourly.loaded()),
+            refused=(*self.registry.refused(), *self.hourly.refused()),
             history=self.histories.counts(),
             ledger=self.ledger.counts(),
             market_data_up=self.histories.source_up,

@@ -1,5 +1,7 @@
 """Answers for `hours=`: the hourly model from the newest closed hour, or the daily forecast scaled down.
 
+Every answer is written to the forecast log before it is served, hour by hour.
+
 Where the hours of a coin or a version of the hourly model are missing, the daily models answer from the last
 daily close, with their width scaled by the square root of time, and the reply says so.
 """
@@ -7,26 +9,31 @@ daily close, with their width scaled by the square root of time, and the reply s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
 
 from coincast_chassis.errors import CoincastError
-from coincast_forecast.domain import AUTO, ForecastQuery, Provenance, close_of
+from coincast_forecast.domain import AUTO, PRODUCTION, ForecastQuery, Provenance, Record, close_of
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.hourly.histories import HourlyHistory
 from coincast_forecast.hourly.versions import HourlyVersions
+from coincast_forecast.prediction_log.recorder import PROBABILITIES as LOGGED_PROBABILITIES
+from coincast_forecast.prediction_log.recorder import Loggable, Recorder
+from coincast_forecast.rendering.manifest_metrics import record_of
 from coincast_forecast.service import PredictedCoins
-from coincast_modelkit.artifact import Record
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.hourly.candles import HOURS_A_DAY
 from coincast_modelkit.hourly.model import MODEL, HourlyForecasts
+from coincast_modelkit.ledger import LedgerEntry
 
 DAILY_DAYS = 2
 
@@ -69,6 +76,9 @@ class HourlyCoinForecast:
     served_by: str
     reason: str
     provenance: Provenance
+    vs_currency: str = "usd"
+    variant: str = PRODUCTION
+    forecast_id: str = ""
     record: Record | None = None
 
 
@@ -83,10 +93,19 @@ class HourlyResponse:
 class HourlyForecastService:
     """Forecasts of many coins by the hour."""
 
-    def __init__(self, histories: HourlySource, versions: HourlyVersions, daily: DailyForecasts) -> None:
+    def __init__(
+        self,
+        histories: HourlySource,
+        versions: HourlyVersions,
+        daily: DailyForecasts,
+        recorder: Recorder,
+        now: Callable[[], float],
+    ) -> None:
         self._histories = histories
         self._versions = versions
         self._daily = daily
+        self._recorder = recorder
+        self._now = now
 
     async def forecast(self, query: HourlyQuery) -> HourlyResponse:
         """Return a forecast or an error for every coin of the query."""
@@ -107,10 +126,27 @@ class HourlyForecastService:
             for coin, prediction in daily.predictions.items():
                 provenance = daily.histories[coin].provenance
                 made[coin] = from_daily(prediction, query.hours, reasons[coin], provenance)
+        logged = await self._record(made.values(), query.hours)
         return HourlyResponse(
-            tuple(made[coin] for coin in query.ids if coin in made),
+            tuple(logged[coin] for coin in query.ids if coin in logged),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors and coin not in made),
         )
+
+    async def _record(
+        self, forecasts: Collection[HourlyCoinForecast], hours: int
+    ) -> dict[str, HourlyCoinForecast]:
+        """Write the forecasts to the log; one that could not be written has no id."""
+        made_at = self._now()
+        ids = {forecast.coin_id: hourly_forecast_id(forecast) for forecast in forecasts}
+        loggable = [
+            Loggable(ids[forecast.coin_id], partial(hourly_entries, forecast, ids[forecast.coin_id], made_at))
+            for forecast in forecasts
+        ]
+        logged = await self._recorder.append(loggable, hours)
+        return {
+            f.coin_id: replace(f, forecast_id=ids[f.coin_id]) if ids[f.coin_id] in logged else f
+            for f in forecasts
+        }
 
     async def _by_the_hour(
         self, query: HourlyQuery, artifact: LoadedHourlyArtifact
@@ -148,7 +184,8 @@ class HourlyForecastService:
                     served_by=MODEL,
                     reason=(stale.reason or "the hourly history is stale") if stale.stale else "",
                     provenance=stale,
-                    record=artifact.manifest.record,
+                    vs_currency=query.vs_currency,
+                    record=record_of(artifact.manifest.record),
                 )
             else:
                 reasons[coin] = f"the last day of {coin} lacks too many hours"
@@ -194,7 +231,55 @@ def from_daily(prediction: Prediction, hours: int, reason: str, provenance: Prov
         served_by=prediction.served_by,
         reason=f"{reason}; the daily forecast of the last close was scaled to hours",
         provenance=provenance,
+        vs_currency=prediction.vs_currency,
+        variant=prediction.variant,
     )
+
+
+def hourly_forecast_id(forecast: HourlyCoinForecast) -> str:
+    """Return 32 hex digits; the same forecast has the same id on every replica, however far it reaches."""
+    names = (
+        forecast.coin_id,
+        forecast.vs_currency,
+        forecast.as_of.isoformat(),
+        MODEL,
+        forecast.version,
+        forecast.variant,
+        forecast.served_by,
+    )
+    digest = blake2b("\x1f".join(names).encode(), digest_size=16)
+    digest.update(forecast.forecasts.last_price[0].tobytes())
+    digest.update(forecast.forecasts.log_return_quantiles[0, 0].tobytes())
+    return digest.hexdigest()
+
+
+def hourly_entries(
+    forecast: HourlyCoinForecast, forecast_id: str, made_at: float, after: int, until: int
+) -> list[LedgerEntry]:
+    """Return the log entries of the hours after the first up to the second."""
+    prices = forecast.forecasts.quantile_prices(LOGGED_PROBABILITIES)[0].tolist()
+    # Midnight belongs to the day that ends with it, as for a daily close.
+    closed = forecast.as_of.replace(hour=0)
+    return [
+        LedgerEntry(
+            forecast_id=forecast_id,
+            made_at=made_at,
+            coin_id=forecast.coin_id,
+            vs_currency=forecast.vs_currency,
+            as_of=(closed - timedelta(days=1)).date().isoformat(),
+            as_of_hours=forecast.as_of.hour,
+            model=MODEL,
+            version=forecast.version,
+            variant=forecast.variant,
+            served_by=forecast.served_by,
+            horizon_days=0,
+            horizon_hours=hour,
+            last_price=float(forecast.forecasts.last_price[0]),
+            probabilities=LOGGED_PROBABILITIES,
+            price_quantiles=tuple(prices[hour - 1]),
+        )
+        for hour in range(after + 1, until + 1)
+    ]
 
 
 def at_hours(first: Floats, second: Floats, hours: Floats) -> Floats:

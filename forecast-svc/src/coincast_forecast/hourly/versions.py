@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from coincast_chassis.observability.logs import get_logger
+from coincast_forecast.domain import PRODUCTION, Loaded, ModelStatus, Refused, VariantStatus
+from coincast_forecast.rendering.manifest_metrics import record_of
 from coincast_modelkit.artifact import ArtifactError, read_aliases
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact, read_hourly_artifact
-from coincast_modelkit.hourly.model import MODEL
+from coincast_modelkit.hourly.model import MAX_HORIZON_HOURS, MODEL
 
 log = get_logger("coincast.forecast.hourly")
+DESCRIPTION = "Hourly volatility by a line over many spans, 1 to 48 hours ahead; asked for with hours."
 NOT_TRAINED = "no version of the hourly model is in production yet"
 # A version that was refused is tried again after so many looks.
 RETRY_LOOKS = 60
@@ -29,8 +35,11 @@ class HourlyRegistry:
 class HourlyVersions:
     """Holds the production version of the hourly model; the last good one stays where a newer is refused."""
 
-    def __init__(self, registry: HourlyRegistry) -> None:
+    def __init__(self, registry: HourlyRegistry, now: Callable[[], float] = time.time) -> None:
         self._registry = registry
+        self._now = now
+        self._loaded_at = 0.0
+        self._refusal: Refused | None = None
         self._refused: dict[str, int] = {}
         self.current: LoadedHourlyArtifact | None = None
         self.reason = NOT_TRAINED
@@ -46,6 +55,7 @@ class HourlyVersions:
             self.current, self.reason = None, NOT_TRAINED
             return
         if self.current is not None and self.current.manifest.version == production:
+            self.reason, self._refusal = "", None
             return
         if self._refused.get(production, 0) > 0:
             self._refused[production] -= 1
@@ -58,12 +68,53 @@ class HourlyVersions:
                 key=self._registry.key,
                 require_signature=self._registry.require_signature,
             )
-            self.reason = ""
+            self.reason, self._refusal = "", None
+            self._loaded_at = self._now()
             log.info("hourly_version_loaded", version=production)
         except (ArtifactError, OSError) as error:
             self._refused[production] = RETRY_LOOKS
             self.reason = f"{MODEL} {production} was refused: {error}"
+            self._refusal = Refused(MODEL, production, str(error), datetime.fromtimestamp(self._now(), UTC))
             log.warning("hourly_version_refused", version=production, reason=str(error))
+
+    def loaded(self) -> tuple[Loaded, ...]:
+        """Return the version in memory."""
+        if self.current is None:
+            return ()
+        manifest = self.current.manifest
+        return (
+            Loaded(
+                model=MODEL,
+                version=manifest.version,
+                alias=PRODUCTION,
+                loaded_at=datetime.fromtimestamp(self._loaded_at, UTC),
+                created_at=datetime.fromtimestamp(manifest.created_at, UTC),
+            ),
+        )
+
+    def refused(self) -> tuple[Refused, ...]:
+        """Return the version that failed its verification and is still in production."""
+        return () if self._refusal is None else (self._refusal,)
+
+    def status(self) -> ModelStatus:
+        """Return the state of the hourly model among the models that can be requested."""
+        if self.current is None:
+            return ModelStatus(MODEL, DESCRIPTION, ready=False, reason=self.reason, max_horizon_days=0)
+        manifest = self.current.manifest
+        return ModelStatus(
+            name=MODEL,
+            description=DESCRIPTION,
+            ready=True,
+            reason=f"{self.reason}; {manifest.version} serves" if self.reason else "",
+            version=manifest.version,
+            created_at=datetime.fromtimestamp(manifest.created_at, UTC),
+            max_horizon_days=0,
+            max_horizon_hours=MAX_HORIZON_HOURS,
+            min_history_days=1,
+            trained_coins=tuple(manifest.coins),
+            record=record_of(manifest.record),
+            variants=(VariantStatus(PRODUCTION, manifest.version, 1.0),),
+        )
 
     async def watch(self, seconds: float) -> None:
         """Refresh every so many seconds, until cancelled."""

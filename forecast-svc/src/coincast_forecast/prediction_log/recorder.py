@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from coincast_chassis.observability.logs import get_logger
 from coincast_forecast import metrics
@@ -20,9 +22,17 @@ log = get_logger("coincast.forecast.recorder")
 
 PROBABILITIES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 REMEMBERED_FORECASTS = 20_000
-# Coins per append: each has up to thirty entries, which take memory.
+# Coins per append: each has up to thirty entries, or 48 of hours, which take memory.
 BATCH_COINS = 50
 WAIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loggable:
+    """A forecast with an id; `entries(after, until)` gives its horizons after the first up to the second."""
+
+    forecast_id: str
+    entries: Callable[[int, int], list[LedgerEntry]]
 
 
 class Recorder:
@@ -34,59 +44,73 @@ class Recorder:
         self._ledger = ledger
         self._now = now
         self._wait_seconds = wait_seconds
-        self._days_logged: Lru[str, int] = Lru(REMEMBERED_FORECASTS)
+        # The longest horizon that the log holds, in days, or in hours for a forecast by the hour.
+        self._logged: Lru[str, int] = Lru(REMEMBERED_FORECASTS)
         self._flights: dict[str, asyncio.Task[None]] = {}
 
-    def contains(self, forecast_id: str, days: int) -> bool:
-        """Return whether the log holds the forecast up to so many days ahead."""
-        return (self._days_logged.get(forecast_id) or 0) >= days
+    def contains(self, forecast_id: str, longest: int) -> bool:
+        """Return whether the log holds the forecast up to a horizon, in days or in hours."""
+        return (self._logged.get(forecast_id) or 0) >= longest
 
     async def record(self, predictions: Sequence[Prediction], days: int, *, shadow: bool = False) -> set[str]:
-        """Append the predictions up to `days` ahead.
+        """Append the predictions up to `days` ahead; see `append`."""
+        forecasts = [
+            Loggable(p.forecast_id, partial(self._entries, p, made_at=self._now(), shadow=shadow))
+            for p in predictions
+        ]
+        return await self.append(forecasts, days)
+
+    async def append(self, forecasts: Sequence[Loggable], longest: int) -> set[str]:
+        """Append forecasts up to a horizon, in days or in hours as their entries are.
 
         Waits a second at most: a write that takes longer goes on, and its forecasts are not among the result.
 
         Returns:
             The ids of the forecasts that are in the log now.
         """
-        missing = [p for p in predictions if not self.contains(p.forecast_id, days)]
-        flights = {self._flights[p.forecast_id] for p in missing if p.forecast_id in self._flights}
+        missing = [f for f in forecasts if not self.contains(f.forecast_id, longest)]
+        flights = {self._flights[f.forecast_id] for f in missing if f.forecast_id in self._flights}
         if flights:
             await asyncio.wait(flights, timeout=self._wait_seconds)
-            missing = [p for p in missing if not self.contains(p.forecast_id, days)]
+            missing = [f for f in missing if not self.contains(f.forecast_id, longest)]
         if missing:
-            task = asyncio.create_task(self._append(missing, days, shadow=shadow))
-            for prediction in missing:
-                self._flights[prediction.forecast_id] = task
+            task = asyncio.create_task(self._append(missing, longest))
+            for forecast in missing:
+                self._flights[forecast.forecast_id] = task
             task.add_done_callback(lambda _: self._remove_flights(missing, task))
             await asyncio.wait([task], timeout=self._wait_seconds)
-        return {p.forecast_id for p in predictions if self.contains(p.forecast_id, days)}
+        return {f.forecast_id for f in forecasts if self.contains(f.forecast_id, longest)}
 
-    async def _append(self, predictions: Sequence[Prediction], days: int, *, shadow: bool) -> None:
-        for start in range(0, len(predictions), BATCH_COINS):
-            batch = predictions[start : start + BATCH_COINS]
+    async def _append(self, forecasts: Sequence[Loggable], longest: int) -> None:
+        for start in range(0, len(forecasts), BATCH_COINS):
+            batch = forecasts[start : start + BATCH_COINS]
             try:
-                entries = [entry for one in batch for entry in self._entries(one, days, shadow=shadow)]
+                entries = [
+                    entry
+                    for one in batch
+                    for entry in one.entries(self._logged.get(one.forecast_id) or 0, longest)
+                ]
                 appended = await self._ledger.append(entries)
             except Exception:
-                metrics.LEDGER_LOST.inc(len(batch) * days)
+                metrics.LEDGER_LOST.inc(len(batch) * longest)
                 log.exception("forecasts_not_logged", forecasts=len(batch))
                 continue
             if not appended:
                 return
             for one in batch:
-                logged = max(days, self._days_logged.get(one.forecast_id) or 0)
-                self._days_logged.put(one.forecast_id, logged)
+                logged = max(longest, self._logged.get(one.forecast_id) or 0)
+                self._logged.put(one.forecast_id, logged)
 
-    def _remove_flights(self, predictions: Sequence[Prediction], task: asyncio.Task[None]) -> None:
-        for prediction in predictions:
-            if self._flights.get(prediction.forecast_id) is task:
-                del self._flights[prediction.forecast_id]
+    def _remove_flights(self, forecasts: Sequence[Loggable], task: asyncio.Task[None]) -> None:
+        for forecast in forecasts:
+            if self._flights.get(forecast.forecast_id) is task:
+                del self._flights[forecast.forecast_id]
 
-    def _entries(self, prediction: Prediction, days: int, *, shadow: bool) -> list[LedgerEntry]:
-        logged = self._days_logged.get(prediction.forecast_id) or 0
+    def _entries(
+        self, prediction: Prediction, after: int, until: int, *, made_at: float, shadow: bool
+    ) -> list[LedgerEntry]:
         prices = ledger_quantiles(prediction.ref, PROBABILITIES).tolist()
-        model_input, made_at = prediction.ref.prepared, self._now()
+        model_input = prediction.ref.prepared
         return [
             LedgerEntry(
                 forecast_id=prediction.forecast_id,
@@ -104,5 +128,5 @@ class Recorder:
                 price_quantiles=tuple(prices[horizon - 1]),
                 shadow=shadow,
             )
-            for horizon in range(logged + 1, days + 1)
+            for horizon in range(after + 1, until + 1)
         ]

@@ -20,6 +20,7 @@ def record_of(stored: StoredRecord) -> Record | None:
         horizons=tuple(
             HorizonRecord(
                 horizon_days=h.horizon_days,
+                horizon_hours=h.horizon_hours,
                 forecasts=h.forecasts,
                 mase=h.mase,
                 mape_percent=h.mape_percent,

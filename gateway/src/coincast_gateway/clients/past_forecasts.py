@@ -15,6 +15,7 @@ from coincast_gateway.clients.training import TrainingClient
 # For a request of `auto`: which model's forecast is used, where several were served that day.
 PREFERENCE = ("ml_ensemble", "lightgbm", "lstm", "technical", "last_price")
 DEFAULT_DAYS = 7
+DAY_SECONDS = 86_400
 
 
 async def past_forecasts(
@@ -63,7 +64,9 @@ def served_forecasts(
     """
     grouped: dict[str, dict[str, list[training_pb.LoggedForecast]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        if entry.vs_currency == (request.vs_currency or "usd") and not entry.horizon_hours:
+        # Only forecasts from the close: those of the day start from one of its hours.
+        from_close = not entry.horizon_hours and entry.as_of.seconds % DAY_SECONDS == 0
+        if entry.vs_currency == (request.vs_currency or "usd") and from_close:
             grouped[entry.id][entry.forecast_id].append(entry)
     chosen = []
     for of_coin in grouped.values():

@@ -208,7 +208,8 @@ class LedgerSource:
                 model=query.model,
                 from_date=query.from_.isoformat() if query.from_ else "",
                 to_date=query.to.isoformat() if query.to else "",
-                horizon_days=query.horizon,
+                horizon_days=0 if query.hours else query.horizon,
+                horizon_hours=query.hours,
             )
         )
         self._first: training_pb.StreamForecastLogResponse | None = None

@@ -175,7 +175,8 @@ async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training)
         model=query.model,
         from_date=query.from_.isoformat() if query.from_ else "",
         to_date=query.to.isoformat() if query.to else "",
-        horizon_days=query.horizon,
+        horizon_days=0 if query.hours else query.horizon,
+        horizon_hours=query.hours,
         # One more than requested shows whether there are more.
         limit=query.limit + 1,
     )

@@ -211,6 +211,7 @@ def ledger(
     from_: Moment | None,
     to: Moment | None,
     horizon: int | None,
+    hours: int | None,
     limit: int,
 ) -> Call[schemas.ForecastLog]:
     """Build the call for forecasts as they were served, with their outcomes."""
@@ -220,6 +221,7 @@ def ledger(
         from_=None if from_ is None else moment_text(from_),
         to=None if to is None else moment_text(to),
         horizon=horizon,
+        hours=hours,
         limit=limit,
     )
     return Call(path="/forecasts/ledger", schema=schemas.ForecastLog, parameters=parameters)

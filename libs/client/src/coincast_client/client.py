@@ -277,6 +277,7 @@ class Coincast:
         from_: Moment | None = None,
         to: Moment | None = None,
         horizon: int | None = None,
+        hours: int | None = None,
         limit: int = 1000,
     ) -> schemas.ForecastLog:
         """Return forecasts as they were served, oldest first, with their outcomes where known.
@@ -287,9 +288,12 @@ class Coincast:
             from_: First day whose close a forecast starts from.
             to: Last such day.
             horizon: Only this horizon, in days.
+            hours: Only this horizon, in hours.
             limit: At most so many forecasts.
         """
-        return self._send(calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, limit=limit))
+        return self._send(
+            calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, hours=hours, limit=limit)
+        )
 
     def explain(
         self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
@@ -674,6 +678,7 @@ class AsyncCoincast:
         from_: Moment | None = None,
         to: Moment | None = None,
         horizon: int | None = None,
+        hours: int | None = None,
         limit: int = 1000,
     ) -> schemas.ForecastLog:
         """Return forecasts as they were served, oldest first, with their outcomes where known.
@@ -684,10 +689,11 @@ class AsyncCoincast:
             from_: First day whose close a forecast starts from.
             to: Last such day.
             horizon: Only this horizon, in days.
+            hours: Only this horizon, in hours.
             limit: At most so many forecasts.
         """
         return await self._send(
-            calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, limit=limit)
+            calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, hours=hours, limit=limit)
         )
 
     async def explain(

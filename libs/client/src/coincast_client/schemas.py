@@ -1153,7 +1153,7 @@ class Model(Reply):
     """
     max_horizon_days: int
     """
-    The longest horizon in days.
+    The longest horizon in days; 0 where the model has none.
     """
     min_history_days: int
     """
@@ -1170,6 +1170,10 @@ class Model(Reply):
     variants: list[Variant]
     """
     Versions beside production that take traffic or shadow it.
+    """
+    max_horizon_hours: int | None = 0
+    """
+    The longest horizon in hours; 0 where it has none.
     """
 
 

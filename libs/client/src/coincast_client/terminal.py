@@ -271,12 +271,12 @@ def show_models(console: Console, reply: schemas.Models) -> None:
     table = make_table("Models", ["Model", "Version", "Ahead", "In 80 %", "CRPS skill"], words=(0, 1))
     for model in reply.models:
         horizons = model.record.horizons if model.record else []
-        measured = [row for row in horizons if row.horizon_days <= 7] or horizons
+        measured = [row for row in horizons if row.horizon_days <= 7 and not row.horizon_hours] or horizons
         row = measured[-1] if measured else None
         table.add_row(
             model.name,
             model.version or formatting.MISSING,
-            f"{row.horizon_days} d" if row else formatting.MISSING,
+            ahead(row) if row else formatting.MISSING,
             formatting.share(row.coverage_80_percent if row else None),
             formatting.percent(row.crps_skill_percent if row else None, 2),
         )
@@ -291,15 +291,43 @@ def show_accuracy(console: Console, reply: Any) -> None:
     table = make_table("Served forecasts", ["Model", "Ahead", "Forecasts", "In 80 %", "CRPS skill"])
     for live in reply.live:
         row = live.horizon
-        hours = getattr(row, "horizon_hours", 0) or 0
         table.add_row(
             f"{live.model} {live.version}",
-            f"{hours} h" if hours else f"{row.horizon_days} d",
+            ahead(row),
             formatting.count(row.forecasts),
             formatting.share(row.coverage_80_percent),
             formatting.percent(row.crps_skill_percent, 2),
         )
     console.print(table if reply.live else "No served forecast has been scored yet.")
+    show_origin_hours(console, reply.by_origin_hour)
+
+
+def show_origin_hours(console: Console, records: Any) -> None:
+    """Print the coverage of forecasts by the hour, by the hour of the day that they start from."""
+    rows = [r for r in records if r.variant == "production" and r.horizon.horizon_hours]
+    horizons = sorted({r.horizon.horizon_hours for r in rows})
+    if not rows:
+        return
+    table = make_table("In 80 %, by the hour (UTC) of the start", ["From", *(f"{h} h" for h in horizons)])
+    for hour in sorted({r.origin_hour for r in rows}):
+        cells = []
+        for horizon in horizons:
+            found = [
+                r.horizon
+                for r in rows
+                if (r.origin_hour, r.horizon.horizon_hours) == (hour, horizon)
+                and r.horizon.coverage_80_percent is not None
+            ]
+            count = sum(h.forecasts for h in found)
+            share = sum(h.forecasts * h.coverage_80_percent for h in found) / count if count else None
+            cells.append(formatting.share(share))
+        table.add_row(f"{hour:02d}:00", *cells)
+    console.print(table)
+
+
+def ahead(row: Any) -> str:
+    """Return a horizon in short: `6 h` or `7 d`."""
+    return f"{row.horizon_hours} h" if row.horizon_hours else f"{row.horizon_days} d"
 
 
 def show_usage(console: Console, reply: schemas.UsageReport) -> None:

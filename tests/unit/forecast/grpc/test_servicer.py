@@ -115,7 +115,7 @@ async def test_bad_input_names_the_field(
 async def test_models_and_status_say_what_there_is(stub: ForecastServiceStub) -> None:
     await stub.GetForecasts(pb.GetForecastsRequest(ids=["bitcoin"], days=2))
     models = {m.name: m for m in (await stub.ListModels(pb.ListModelsRequest())).models}
-    assert set(models) == {"ml_ensemble", "lightgbm", "lstm", "technical", "auto"}
+    assert set(models) == {"ml_ensemble", "lightgbm", "lstm", "technical", "intraday", "auto"}
     assert models["technical"].ready
     assert not models["lightgbm"].ready
     assert models["lightgbm"].reason

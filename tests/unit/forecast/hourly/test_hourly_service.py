@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, NotReady, Unavailable
 from coincast_forecast.domain import Provenance, Source
 from coincast_forecast.grpc.hourly_mapping import hourly_message, hourly_query_of
+from coincast_forecast.grpc.proto_mapping import models_message
 from coincast_forecast.hourly.histories import HourlyHistories, HourlyHistory, history_of
 from coincast_forecast.hourly.service import HourlyForecastService, HourlyQuery, at_hours
 from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
+from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_modelkit.artifact import (
     GOLDEN,
     Aliases,
@@ -31,7 +34,7 @@ from coincast_modelkit.artifact import (
 from coincast_modelkit.artifact.durable_fs import replace_file
 from coincast_modelkit.artifact.hourly import FEATURES_HASH, hourly_data_window, hourly_golden_bytes
 from coincast_modelkit.hourly.features import TERMS
-from tests.unit.forecast.forecast_kit import make_kit
+from tests.unit.forecast.forecast_kit import FakeLedger, make_kit
 from tests.unit.modelkit.hourly.hourly_market import day_model, invented
 
 PANEL = {"bitcoin": invented("bitcoin", 120, seed=1), "ethereum": invented("ethereum", 120, seed=2)}
@@ -43,13 +46,18 @@ QUERY = HourlyQuery(("bitcoin",), "usd", 24, (80.0, 95.0), (0.1, 0.9))
 class Given:
     """Hourly histories that are given; the rest are errors."""
 
-    def __init__(self, missing: Sequence[str] = (), provenance: Provenance = FRESH) -> None:
-        self._missing, self._provenance = missing, provenance
+    def __init__(
+        self,
+        missing: Sequence[str] = (),
+        provenance: Provenance = FRESH,
+        until: np.datetime64 = PANEL["bitcoin"].closes_at,
+    ) -> None:
+        self._missing, self._provenance, self.until = missing, provenance, until
 
     async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
         """Return the coins that are there."""
         return {
-            coin: HourlyHistory(PANEL[coin], self._provenance)
+            coin: HourlyHistory(PANEL[coin].until(self.until), self._provenance)
             if coin in PANEL and coin not in self._missing
             else NotReady(f"{coin} has no hourly candles yet", field="ids")
             for coin in ids
@@ -85,11 +93,24 @@ def publish(root: Path) -> str:
     return version
 
 
-async def served(root: Path, source: Given, query: HourlyQuery = QUERY) -> pb.GetForecastsResponse:
+async def served(
+    root: Path, source: Given, query: HourlyQuery = QUERY, *, ledger: FakeLedger | None = None
+) -> pb.GetForecastsResponse:
     """Return the reply to a query, as the caller sees it."""
+    return await ask(await service_of(root, source, ledger or FakeLedger()), query)
+
+
+async def service_of(root: Path, source: Given, ledger: FakeLedger) -> HourlyForecastService:
+    """Return the service over a registry, histories and a log."""
     versions = HourlyVersions(HourlyRegistry(root))
     await versions.refresh()
-    service = HourlyForecastService(source, versions, make_kit().forecasting)
+    return HourlyForecastService(
+        source, versions, make_kit().forecasting, Recorder(ledger, CLOCK.now), CLOCK.now
+    )
+
+
+async def ask(service: HourlyForecastService, query: HourlyQuery) -> pb.GetForecastsResponse:
+    """Return the reply to a query, as the caller sees it."""
     return hourly_message(await service.forecast(query), query, CLOCK)
 
 
@@ -147,6 +168,86 @@ async def test_stale_hours_are_marked(tmp_path: Path) -> None:
     (forecast,) = (await served(tmp_path, Given(provenance=stale))).forecasts
     assert forecast.degraded
     assert forecast.reason == "market-data lost its source"
+
+
+async def test_every_served_hour_is_in_the_log_once(tmp_path: Path) -> None:
+    version, ledger = publish(tmp_path), FakeLedger()
+    service = await service_of(tmp_path, Given(), ledger)
+    first = await ask(service, replace(QUERY, hours=6))
+    again = await ask(service, replace(QUERY, hours=6))
+    longer = await ask(service, replace(QUERY, hours=24))
+    ids = {reply.forecasts[0].forecast_id for reply in (first, again, longer)}
+    assert len(ids) == 1
+    assert ids != {""}
+    assert [entry.horizon_hours for entry in ledger.entries] == list(range(1, 25))
+    for entry, point in zip(ledger.entries, longer.forecasts[0].points, strict=True):
+        assert {entry.forecast_id} == ids
+        assert (entry.model, entry.version, entry.served_by) == ("intraday", version, "intraday")
+        assert (entry.horizon_days, entry.variant, entry.shadow) == (0, "production", False)
+        assert entry.due_at == point.closes_at.ToDatetime(dt.UTC)
+        assert entry.starts_at == longer.forecasts[0].as_of.ToDatetime(dt.UTC)
+        tenth = entry.price_quantiles[entry.probabilities.index(0.1)]
+        assert tenth == pytest.approx(point.quantiles[0].price)
+    other = await ask(service, replace(QUERY, ids=("ethereum",), hours=1))
+    assert other.forecasts[0].forecast_id not in ids
+
+
+@pytest.mark.parametrize(
+    ("hours_back", "as_of", "as_of_hours"),
+    [(0, "2021-05-03", 0), (1, "2021-05-02", 23), (6, "2021-05-02", 18), (23, "2021-05-02", 1),
+     (24, "2021-05-02", 0)],
+)  # fmt: skip
+async def test_an_entry_names_the_last_close_and_the_hours_since(
+    tmp_path: Path, hours_back: int, as_of: str, as_of_hours: int
+) -> None:
+    publish(tmp_path)
+    ledger = FakeLedger()
+    until = PANEL["bitcoin"].closes_at - np.timedelta64(hours_back, "h")
+    await ask(await service_of(tmp_path, Given(until=until), ledger), replace(QUERY, hours=2))
+    assert {(e.as_of, e.as_of_hours) for e in ledger.entries} == {(as_of, as_of_hours)}
+
+
+async def test_scaled_answers_are_logged_under_the_model_that_answered(tmp_path: Path) -> None:
+    ledger = FakeLedger()
+    (forecast,) = (await served(tmp_path, Given(missing=("bitcoin",)), ledger=ledger)).forecasts
+    assert forecast.forecast_id
+    assert {(e.model, e.served_by, e.as_of_hours) for e in ledger.entries} == {
+        ("intraday", forecast.served_by, 0)
+    }
+    assert [e.horizon_hours for e in ledger.entries] == list(range(1, 25))
+
+
+async def test_a_log_that_takes_nothing_costs_the_id_alone(tmp_path: Path) -> None:
+    publish(tmp_path)
+    ledger = FakeLedger()
+    ledger.full = True
+    service = await service_of(tmp_path, Given(), ledger)
+    (forecast,) = (await ask(service, QUERY)).forecasts
+    assert (forecast.forecast_id, forecast.degraded, len(forecast.points)) == ("", False, 24)
+    ledger.full = False
+    assert (await ask(service, QUERY)).forecasts[0].forecast_id
+
+
+async def test_the_hourly_model_is_among_the_models_with_its_record(tmp_path: Path) -> None:
+    versions = HourlyVersions(HourlyRegistry(tmp_path), CLOCK.now)
+    await versions.refresh()
+    (absent,) = models_message([versions.status()]).models
+    assert (absent.name, absent.ready, absent.reason) == ("intraday", False, versions.reason)
+    assert versions.loaded() == ()
+    version = publish(tmp_path)
+    await versions.refresh()
+    (model,) = models_message([versions.status()]).models
+    assert (model.ready, model.version, model.max_horizon_days, model.max_horizon_hours) == (
+        True, version, 0, 48,
+    )  # fmt: skip
+    assert [(h.horizon_days, h.horizon_hours) for h in model.record.horizons] == [(0, 6)]
+    assert [(loaded.model, loaded.version) for loaded in versions.loaded()] == [("intraday", version)]
+    broken = publish(tmp_path)
+    (tmp_path / "intraday" / broken / "intraday.json").write_text("{}")
+    await versions.refresh()
+    assert versions.status().ready
+    assert f"{version} serves" in versions.status().reason
+    assert [refused.version for refused in versions.refused()] == [broken]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, RequestQuery
-from coincast_gateway.schemas.requests.forecasts import CalendarDay, LoggedModel
+from coincast_gateway.schemas.requests.forecasts import CalendarDay, LoggedDays, LoggedHours, LoggedModel
 from coincast_gateway.schemas.requests.market import LastMoment, Moment
 
 ExportFormat = Annotated[
@@ -47,7 +47,6 @@ class LedgerExportQuery(RequestQuery):
         CalendarDay | None, Field(alias="from", description="First day whose close a forecast starts from.")
     ] = None
     to: Annotated[CalendarDay | None, Field(description="Last such day.")] = None
-    horizon: Annotated[
-        int, Field(ge=0, le=30, description="Only this horizon in days; 0 for all."), PlainInteger
-    ] = 0
+    horizon: LoggedDays = 0
+    hours: LoggedHours = 0
     format: ExportFormat = None

@@ -88,7 +88,14 @@ class ForecastsQuery(TableQuery):
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
     days: Days = 7
     hours: Hours = None
-    model: RequestedModel = "auto"
+    model: Annotated[
+        Literal["auto", "lightgbm", "lstm", "ml_ensemble", "technical", "intraday"],
+        ModelSpelling,
+        Field(
+            description="Which model answers; auto takes the one with the best recent record. intraday "
+            "answers hours, the others days."
+        ),
+    ] = "auto"
     vs_currency: Currency = "usd"
     levels: Annotated[Levels, Field(examples=["80,95"])] = (80.0, 95.0)
     quantiles: Annotated[Probabilities, Field(examples=["0.1,0.5,0.9"])] = ()
@@ -109,8 +116,16 @@ class ExplainQuery(RenamedQuery):
     ] = 10
 
 
+LoggedDays = Annotated[
+    int, Field(ge=0, le=30, description="Only this horizon in days; 0 for all."), PlainInteger
+]
+LoggedHours = Annotated[
+    int,
+    Field(ge=0, le=48, description="Only this horizon in hours, in place of `horizon`; 0 for all."),
+    PlainInteger,
+]
 LoggedModel = Annotated[
-    Literal["", "lightgbm", "lstm", "ml_ensemble", "technical", "last_price"],
+    Literal["", "lightgbm", "lstm", "ml_ensemble", "intraday", "technical", "last_price"],
     ModelSpelling,
     Field(description="Only forecasts that were asked of this model; empty for all."),
 ]
@@ -125,7 +140,6 @@ class LedgerQuery(TableQuery):
         CalendarDay | None, Field(alias="from", description="First day whose close a forecast starts from.")
     ] = None
     to: Annotated[CalendarDay | None, Field(description="Last such day.")] = None
-    horizon: Annotated[
-        int, Field(ge=0, le=30, description="Only this horizon in days; 0 for all."), PlainInteger
-    ] = 0
+    horizon: LoggedDays = 0
+    hours: LoggedHours = 0
     limit: Annotated[int, Field(ge=1, le=10_000, description="Forecasts at most."), PlainInteger] = 1000

@@ -15,9 +15,9 @@ from coincast_gateway.schemas.fields import (
     WholeNumber,
 )
 
-Trainable = Annotated[Literal["lightgbm", "lstm", "ml_ensemble"], ModelSpelling]
+Trainable = Annotated[Literal["lightgbm", "lstm", "ml_ensemble", "intraday"], ModelSpelling]
 OptionalModel = Annotated[
-    Literal["", "lightgbm", "lstm", "ml_ensemble", "technical"],
+    Literal["", "lightgbm", "lstm", "ml_ensemble", "intraday", "technical"],
     ModelSpelling,
     Field(description="Empty means every model."),
 ]

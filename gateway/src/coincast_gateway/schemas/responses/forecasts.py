@@ -140,11 +140,12 @@ class Model(ResponseModel):
     reason: str
     version: str
     created_at: str | None
-    max_horizon_days: int
+    max_horizon_days: int = Field(description="The longest horizon in days; 0 where the model has none.")
     min_history_days: int
     trained_coins: list[str]
     record: Record | None
     variants: list[Variant]
+    max_horizon_hours: int = Field(0, description="The longest horizon in hours; 0 where it has none.")
 
 
 class Models(ResponseModel):

@@ -117,6 +117,7 @@ FIELDS: dict[str, str] = {
     "markets": "The coins, largest market value first.",
     "mase": "Mean absolute error, scaled by that of the last price within the training days.",
     "max_horizon_days": "The longest horizon in days.",
+    "max_horizon_hours": "The longest horizon in hours; 0 where the model has none.",
     "max_supply_coins": "The most coins that can ever exist; null where there is no such limit.",
     "mean_loss_a": "The mean loss of the first version.",
     "mean_loss_b": "The mean loss of the second version.",

@@ -8,7 +8,8 @@
     byId("compare-said").textContent = `80 % intervals for ${id} in ${coin.aheadWords(coin.ahead())}. A narrower interval is better if its coverage is close to 80 %.`;
     try {
       const { models } = await get("/forecasts/models");
-      const ready = models.filter((model) => model.ready && model.name !== "auto");
+      const reach = coin.ahead().hours ? "max_horizon_hours" : "max_horizon_days";
+      const ready = models.filter((model) => model.ready && model.name !== "auto" && model[reach] > 0);
       const replies = await Promise.allSettled(ready.map((model) => coin.requestForecast(id, model.name)));
       const rows = replies.flatMap((reply, i) => {
         if (reply.status !== "fulfilled") return [];
@@ -36,9 +37,24 @@
       fillTable(byId("live"), ["Model", "Ahead", "Forecasts", "80 % covered", "95 % covered", "CRPS skill %"], record.live.map((r) => [
         `${r.model} ${r.version}${r.id ? ` · ${r.id}` : ""}`, r.horizon.horizon_hours ? `${r.horizon.horizon_hours} h` : `${r.horizon.horizon_days} d`,
         format.count(r.horizon.forecasts), format.share(r.horizon.coverage_80_percent), format.share(r.horizon.coverage_95_percent), format.percent(r.horizon.crps_skill_percent, 2)]), "Nothing to show yet.");
+      origins(record.by_origin_hour ?? []);
     } catch (error) {
       byId("accuracy-said").replaceChildren(error.message, " ", element("button", { type: "button", onclick: accuracy }, "Try again"));
     }
+  }
+
+  // One row an hour of the day, one column a horizon: an interval that holds at noon may fail at night.
+  function origins(records) {
+    const production = records.filter((r) => r.variant === "production" && r.horizon.horizon_hours);
+    const horizons = [...new Set(production.map((r) => r.horizon.horizon_hours))].sort((a, b) => a - b);
+    const cell = (hour, horizon) => {
+      const found = production.filter((r) => r.origin_hour === hour && r.horizon.horizon_hours === horizon && r.horizon.coverage_80_percent !== null);
+      const count = found.reduce((sum, r) => sum + r.horizon.forecasts, 0);
+      return count ? `${format.share(found.reduce((sum, r) => sum + r.horizon.forecasts * r.horizon.coverage_80_percent, 0) / count)} of ${format.count(count)}` : "–";
+    };
+    const hours = [...new Set(production.map((r) => r.origin_hour))].sort((a, b) => a - b);
+    byId("origins-part").hidden = !hours.length;
+    fillTable(byId("origins"), ["Made at (UTC)", ...horizons.map((h) => `${h} h`)], hours.map((hour) => [`${String(hour).padStart(2, "0")}:00`, ...horizons.map((h) => cell(hour, h))]));
   }
 
   function show() {

@@ -1351,6 +1351,7 @@ class Model(_message.Message):
     TRAINED_COINS_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
     VARIANTS_FIELD_NUMBER: _builtins.int
+    MAX_HORIZON_HOURS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     ready: _builtins.bool
@@ -1361,6 +1362,8 @@ class Model(_message.Message):
     """The production version; empty where the model has no artifact or needs none."""
     max_horizon_days: _builtins.int
     min_history_days: _builtins.int
+    max_horizon_hours: _builtins.int
+    """The longest horizon in hours; 0 where the model has none."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1385,10 +1388,11 @@ class Model(_message.Message):
         trained_coins: _abc.Iterable[_builtins.str] | None = ...,
         record: Global___Record | None = ...,
         variants: _abc.Iterable[Global___Variant] | None = ...,
+        max_horizon_hours: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "max_horizon_days", b"max_horizon_days", "min_history_days", b"min_history_days", "name", b"name", "ready", b"ready", "reason", b"reason", "record", b"record", "trained_coins", b"trained_coins", "variants", b"variants", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "max_horizon_days", b"max_horizon_days", "max_horizon_hours", b"max_horizon_hours", "min_history_days", b"min_history_days", "name", b"name", "ready", b"ready", "reason", b"reason", "record", b"record", "trained_coins", b"trained_coins", "variants", b"variants", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
