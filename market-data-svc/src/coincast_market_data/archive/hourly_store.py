@@ -7,6 +7,7 @@ replica that is not the writer serves what it fetched from memory; the writer st
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from cachetools import LRUCache
 
 from coincast_market_data import metrics
 from coincast_market_data.archive.parquet_files import replace_file
-from coincast_market_data.archive.store import Archive
+from coincast_market_data.archive.store import LONGEST_UNWRITTEN_SECONDS, Archive
 from coincast_market_data.domain import HourlyCandle
 from coincast_market_data.history.hour_builder import HOUR_SECONDS
 from coincast_market_data.validation.outliers import is_outlier
@@ -44,10 +45,14 @@ class HourlyArchive:
         self._retention_seconds = retention_days * DAY_SECONDS
         self._memory: LRUCache[Key, tuple[HourlyCandle, ...]] = LRUCache(MAX_COINS_IN_MEMORY)
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # What no file holds yet, with the steady time since when: memory may drop a coin, this may not.
+        self._unwritten: dict[Key, tuple[float, tuple[HourlyCandle, ...]]] = {}
 
     async def read(self, coin: str, currency: str) -> Sequence[HourlyCandle]:
         """Return all stored hours of a coin, oldest first."""
         key = (coin, currency)
+        if key in self._unwritten:
+            return self._unwritten[key][1]
         found = self._memory.get(key)
         if found is None:
             found = self._memory[key] = await asyncio.to_thread(self._load, key)
@@ -61,11 +66,13 @@ class HourlyArchive:
         newest: int,
         *,
         confirmed: bool = False,
+        flush: bool = True,
     ) -> int:
         """Merge hours in and drop those past retention; return how many are new.
 
-        A stored hour never changes. Hours tenfold off the last one of the 24 hours before them are left out,
-        unless they are confirmed.
+        Without `flush` the file follows when it was last written some seconds ago, or at `flush`: each call
+        of a backfill would otherwise write all hours of a coin. A stored hour never changes. Hours tenfold
+        off the last one of the 24 hours before them are left out, unless they are confirmed.
 
         Args:
             coin: Canonical id.
@@ -73,6 +80,7 @@ class HourlyArchive:
             candles: Hours in order of time.
             newest: Start of the newest closed hour, UNIX seconds; retention counts back from it.
             confirmed: Whether a second fetch confirmed the tenfold moves among the hours.
+            flush: Whether the file is written at once.
         """
         key = (coin, currency)
         async with self._locks[key]:
@@ -90,8 +98,13 @@ class HourlyArchive:
             oldest = newest - self._retention_seconds if self._retention_seconds else 0
             merged = tuple(hours[start] for start in sorted(hours) if start > oldest)
             added = len(hours) - len(before)
-            await self._keep(key, merged, before)
+            await self._keep(key, merged, before, flush=flush)
             return added
+
+    async def flush(self, coin: str, currency: str) -> None:
+        """Write added hours to the disk."""
+        async with self._locks[coin, currency]:
+            await self._write_pending((coin, currency))
 
     async def remove(self, coin: str, currency: str, starts: Collection[int]) -> int:
         """Drop hours that turned out to be false; return how many were stored.
@@ -105,14 +118,24 @@ class HourlyArchive:
         async with self._locks[key]:
             before = await self.read(coin, currency)
             left = tuple(candle for candle in before if candle.start not in starts)
-            await self._keep(key, left, before)
+            await self._keep(key, left, before, flush=True)
             return len(before) - len(left)
 
     async def _keep(
-        self, key: Key, candles: tuple[HourlyCandle, ...], before: Sequence[HourlyCandle]
+        self, key: Key, candles: tuple[HourlyCandle, ...], before: Sequence[HourlyCandle], *, flush: bool
     ) -> None:
         if candles != tuple(before):
+            since = self._unwritten[key][0] if key in self._unwritten else time.monotonic()
             self._memory[key] = candles
+            self._unwritten[key] = since, candles
+        elif key not in self._unwritten:
+            return
+        if flush or time.monotonic() - self._unwritten[key][0] > LONGEST_UNWRITTEN_SECONDS:
+            await self._write_pending(key)
+
+    async def _write_pending(self, key: Key) -> None:
+        if key in self._unwritten:
+            _, candles = self._unwritten.pop(key)
             await self._write(key, candles)
 
     async def _write(self, key: Key, candles: Sequence[HourlyCandle]) -> None:

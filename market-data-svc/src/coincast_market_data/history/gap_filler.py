@@ -218,7 +218,7 @@ class GapFiller:
                 return added
 
         results = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
-        await self._archive.flush(coin, currency)
+        await self._flush(coin, currency)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -238,7 +238,7 @@ class GapFiller:
         added = 0
         for call in span_calls(bare, currency):
             added += (await self._call(coin, currency, call, Priority.BACKFILL))[0]
-            await self._archive.flush(coin, currency)
+            await self._flush(coin, currency)
             tried.update(day for day in bare if call.first <= day <= call.last)
         return added
 
@@ -253,7 +253,7 @@ class GapFiller:
         """
         last = last_closed_day(self._clock.now())
         if chart["prices"] and self._hours is not None:
-            await self._keep_hours(coin, currency, clean_series(chart, received_at)[0])
+            await self._keep_hours(coin, currency, clean_series(chart, received_at)[0], flush=True)
         if not chart["prices"] or not await self._may_be_richer(coin, currency, chart["prices"], last):
             return 0
         points, _ = clean_series(chart, received_at)
@@ -288,37 +288,46 @@ class GapFiller:
         days = [start + timedelta(days=step) for step in range((today - start).days + 1)]
         calls = plan_calls(days, today, currency, hourly=True)
         before = len(await self._hours.read(coin, currency)) if self._hours else 0
-        for call in calls:
-            _, found_any = await self._call(coin, currency, call, priority)
-            if not found_any:
-                break
-        await self._archive.flush(coin, currency)
+        try:
+            for call in calls:
+                _, found_any = await self._call(coin, currency, call, priority)
+                if not found_any:
+                    break
+        finally:
+            await self._flush(coin, currency)
         pause = self.seconds_until_hours_confirmation(coin, currency) or HOURS_RETRY_SECONDS
         self._hours_requested[coin, currency] = (start, self._clock.now() + pause)
         after = len(await self._hours.read(coin, currency)) if self._hours else 0
         return max(0, after - before)
 
-    async def _keep_hours(self, coin: str, currency: str, points: Sequence[Point]) -> None:
+    async def _keep_hours(self, coin: str, currency: str, points: Sequence[Point], *, flush: bool) -> None:
         if self._hours is None:
             return
         newest = last_closed_hour(self._clock.now())
         hours = build_hours(points, newest)
-        known = {hour.start: hour for hour in (*hours, *await self._hours.read(coin, currency))}
+        # The newest hours of the union are among the newest of both.
+        stored = await self._hours.read(coin, currency)
+        known = {hour.start: hour for hour in (*hours[-TAIL_DAYS - 1 :], *stored[-TAIL_DAYS - 1 :])}
         series = [known[start] for start in sorted(known)][-TAIL_DAYS - 1 :]
         spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
         start = tail_start([hour.close for hour in series], spot)
         if start is None:
-            await self._hours.add(coin, currency, hours, newest)
+            await self._hours.add(coin, currency, hours, newest, flush=flush)
             return
         first = series[start]
         name = (coin, f"{currency} from the hour {first.start} on")
         if self._suspects.confirmed(name, first.close, self._clock.now()):
-            await self._hours.add(coin, currency, hours, newest, confirmed=True)
+            await self._hours.add(coin, currency, hours, newest, confirmed=True, flush=flush)
             return
         metrics.QUARANTINED.labels(reason="seam_jump").inc(len(series) - start)
         self._hours_in_doubt[coin, currency] = self._clock.now() + CONFIRMED_AFTER_SECONDS
         before = [hour for hour in hours if hour.start < first.start]
-        await self._hours.add(coin, currency, before, newest)
+        await self._hours.add(coin, currency, before, newest, flush=flush)
+
+    async def _flush(self, coin: str, currency: str) -> None:
+        await self._archive.flush(coin, currency)
+        if self._hours is not None:
+            await self._hours.flush(coin, currency)
 
     def seconds_until_hours_confirmation(self, coin: str, currency: str) -> float | None:
         """Return when the newest hours, which are in doubt, are requested again; None where none are."""
@@ -342,7 +351,7 @@ class GapFiller:
         reply = await self._series.fetch(request)
         points, findings = clean_series(reply.document, reply.received_at)
         self._report(coin, currency, findings)
-        await self._keep_hours(coin, currency, points)
+        await self._keep_hours(coin, currency, points, flush=False)
         candles = build_candles(points, last_closed_day(self._clock.now()))
         restated = await self._check_restated(coin, currency, candles, call)
         if restated is not None:
@@ -459,10 +468,12 @@ class GapFiller:
         start = reachable(min(odd, default=last), last + timedelta(days=1), self.reach_days)
         wanted = sorted(day for day in odd if day >= start)
         # Spans of hourly points bring whole candles, and the neighbours that the days are judged beside.
-        for call in span_calls(wanted, currency):
-            await self._call(coin, currency, call, Priority.BACKFILL)
-        await self._quarantine(coin, currency, odd - set(wanted))
-        await self._archive.flush(coin, currency)
+        try:
+            for call in span_calls(wanted, currency):
+                await self._call(coin, currency, call, Priority.BACKFILL)
+            await self._quarantine(coin, currency, odd - set(wanted))
+        finally:
+            await self._flush(coin, currency)
         before = {candle.day: candle for candle in kept}
         after = {candle.day: candle for candle in await self._archive.read(coin, currency)}
         same = {

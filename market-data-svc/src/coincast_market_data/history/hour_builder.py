@@ -44,25 +44,27 @@ def build_hours(points: Sequence[Point], last_hour: int) -> list[HourlyCandle]:
     for start in range(first, min(last_hour, int(times[-1])) + 1, HOUR_SECONDS):
         close = _price_at(points, times, start + HOUR_SECONDS)
         if close is not None:
-            inside = points[bisect_left(times, start) : bisect_right(times, start + HOUR_SECONDS)]
-            ranged = len(inside) >= MIN_POINTS_FOR_RANGE
-            prices = [point.price for point in inside] + [close] + ([opening] if opening else [])
-            candles.append(
-                HourlyCandle(
-                    start,
-                    close,
-                    open=opening,
-                    high=max(prices) if ranged and opening else None,
-                    low=min(prices) if ranged and opening else None,
-                )
-            )
+            begin, end = bisect_left(times, start), bisect_right(times, start + HOUR_SECONDS)
+            high = low = None
+            if opening and end - begin >= MIN_POINTS_FOR_RANGE:
+                prices = [opening, close, *(point.price for point in points[begin:end])]
+                high, low = max(prices), min(prices)
+            candles.append(HourlyCandle(start, close, open=opening, high=high, low=low))
         opening = close
     return candles
 
 
 def _price_at(points: Sequence[Point], times: Sequence[float], moment: float) -> float | None:
-    """Return the price of the point nearest to a full hour; None where no point is near enough."""
-    start = bisect_left(times, moment - BEFORE_END_SECONDS)
-    stop = bisect_right(times, moment + AFTER_END_SECONDS)
-    near = min(points[start:stop], key=lambda point: abs(point.at - moment), default=None)
-    return near.price if near else None
+    """Return the price of the point nearest to a full hour; None where no point is near enough.
+
+    Of two points equally near, the earlier one counts.
+    """
+    after = bisect_left(times, moment)
+    nearest, distance = None, 0.0
+    if after > 0 and times[after - 1] >= moment - BEFORE_END_SECONDS:
+        nearest, distance = points[after - 1], moment - times[after - 1]
+    if after < len(times) and times[after] <= moment + AFTER_END_SECONDS:
+        gap = times[after] - moment
+        if nearest is None or gap < distance:
+            nearest = points[after]
+    return nearest.price if nearest else None

@@ -125,10 +125,14 @@ def is_jump(prices: Sequence[float], index: int) -> bool:
     """
     if index == len(prices) - 1:
         return False
+    value = prices[index]
+    # Most points agree with the next one; only the others need a look at all neighbours.
+    following = prices[index + 1]
+    if value < following * JUMP_FACTOR and following < value * JUMP_FACTOR:
+        return False
     around = [*prices[max(0, index - NEIGHBOURS) : index], *prices[index + 1 : index + 1 + NEIGHBOURS]]
     if len(around) < 2:
         return False
-    value = prices[index]
     off = all(value >= other * JUMP_FACTOR or other >= value * JUMP_FACTOR for other in around)
     # Only where the neighbours agree among themselves is the odd one out the wrong one.
     middle = median(around)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coincast_market_data.archive.hourly_store import HourlyArchive, read_hours
+from coincast_market_data.archive.hourly_store import MAX_COINS_IN_MEMORY, HourlyArchive, read_hours
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import HourlyCandle
 
@@ -73,3 +73,17 @@ async def test_a_replica_that_is_not_the_writer_writes_no_file(archive: Archive,
     assert len(await store.read("bitcoin", "usd")) == 3
     assert not (tmp_path / "hourly").exists()
     other.close()
+
+
+async def test_hours_without_flush_reach_the_file_at_flush_and_outlive_eviction_from_memory(
+    archive: Archive, tmp_path: Path
+) -> None:
+    store = HourlyArchive(archive, retention_days=0)
+    assert await store.add("bitcoin", "usd", hours(0, 3), START + 9 * HOUR, flush=False) == 3
+    for number in range(MAX_COINS_IN_MEMORY + 1):
+        await store.read(f"other-{number}", "usd")
+    assert list(await store.read("bitcoin", "usd")) == hours(0, 3)
+    path = tmp_path / "hourly" / "usd" / "bitcoin.parquet"
+    assert not path.exists()
+    await store.flush("bitcoin", "usd")
+    assert read_hours(path) == hours(0, 3)
