@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -264,4 +264,61 @@ async def test_a_repair_that_cannot_fetch_changes_nothing(
     archive = Archive(tmp_path / "sandbox")
     archive.open()
     assert len(await archive.read("bitcoin", "usd")) == 40
+    archive.close()
+
+
+@pytest.mark.parametrize(
+    ("days", "ends"),
+    [({7}, (1e9, TRUE_PRICE)), ({7, 20}, (TRUE_PRICE, 1e-4)), ({0}, (1e9, TRUE_PRICE)), ({39}, (1e9, 1e-4))],
+    ids=["high", "lows", "newest", "both, oldest"],
+)
+async def test_repair_fetches_false_highs_and_lows_again(
+    mock: FalseTail, clock: ManualClock, tmp_path: Path, days: set[int], ends: tuple[float, float]
+) -> None:
+    mock.false = False
+    last = last_closed_day(clock.now())
+    await store_ranges(tmp_path, last, {last - timedelta(days=back): ends for back in days})
+    async with market_over(mock, tmp_path) as stub:
+        (dry,) = [step async for step in stub.Repair(pb.RepairRequest(dry_run=True))]
+        assert set(dry.implausible_range_dates) == {(last - timedelta(days=n)).isoformat() for n in days}
+        assert not dry.implausible_dates
+        (step,) = [step async for step in stub.Repair(pb.RepairRequest())]
+        assert (step.ranges_put_aside, step.ranges_confirmed) == (len(days), 0)
+        assert step.ranges_fetched == len(days)
+        (again,) = [step async for step in stub.Repair(pb.RepairRequest())]
+        assert not again.implausible_range_dates
+        found = (await closes(stub, 40))[1]
+        assert {candle.high for candle in found.candles} == {TRUE_PRICE}
+        assert len(found.candles) == 40
+    assert list((tmp_path / "sandbox" / "revisions" / "usd" / "bitcoin").iterdir())
+
+
+async def test_a_false_range_that_cannot_be_fetched_is_kept_and_beyond_reach_dropped(
+    mock: FalseTail, clock: ManualClock, tmp_path: Path
+) -> None:
+    mock.false = False
+    last = last_closed_day(clock.now())
+    far = last - timedelta(days=500)
+    await store_ranges(tmp_path, last, {far: (1e9, TRUE_PRICE)}, days=520)
+    async with market_over(mock, tmp_path, plan=PlanName.DEMO) as stub:
+        (step,) = [step async for step in stub.Repair(pb.RepairRequest())]
+        assert (step.ranges_put_aside, step.ranges_fetched, step.error.message) == (1, 0, "")
+        found = (await closes(stub, 520))[1]
+        dropped = next(candle for candle in found.candles if candle.date == far.isoformat())
+        assert not dropped.HasField("high")
+        assert dropped.close == TRUE_PRICE
+
+
+async def store_ranges(
+    folder: Path, last: date, false: dict[date, tuple[float, float]], days: int = 40
+) -> None:
+    """Fill an archive with true closes, of which some days have other highs and lows."""
+    candles = []
+    for back in reversed(range(days)):
+        day = last - timedelta(days=back)
+        high, low = false.get(day, (TRUE_PRICE, TRUE_PRICE))
+        candles.append(Candle(day, TRUE_PRICE, TRUE_PRICE, high, low))
+    archive = Archive(folder / "sandbox")
+    archive.open()
+    await archive.add("bitcoin", "usd", candles)
     archive.close()

@@ -229,7 +229,12 @@ class RepairReport:
     # Days and hours that neither their neighbours nor the spot price support.
     implausible_days: Sequence[date] = ()
     implausible_hours: int = 0
-    # Of these days: those that the source repeated, those quarantined, and those fetched in their place.
+    # Days whose high or low is false although the close may be true; what became of their ranges.
+    implausible_ranges: Sequence[date] = ()
+    ranges_confirmed: int = 0
+    ranges_put_aside: int = 0
+    ranges_fetched: int = 0
+    # Of the implausible days: those repeated by the source, those quarantined, those fetched in their place.
     confirmed_days: int = 0
     days_put_aside: int = 0
     days_fetched: int = 0

@@ -131,13 +131,21 @@ def _repair_line(step: market_pb2.RepairResponse, *, dry_run: bool) -> str:
     if step.HasField("error"):
         return f"{where}: {step.error.message}"
     days, hours = len(step.implausible_dates), step.implausible_hours
-    if not days and not hours:
+    ranges = len(step.implausible_range_dates)
+    if not days and not hours and not ranges:
         return f"{where}: nothing implausible"
     found = f"{where}: {days} days and {hours} hours implausible"
     if days:
         found += f" ({step.implausible_dates[0]} to {step.implausible_dates[-1]})"
+    if ranges:
+        found += f"; high or low of {ranges} days"
     if dry_run:
         return found
+    if ranges:
+        found += (
+            f" ({step.ranges_confirmed} confirmed, {step.ranges_put_aside} put aside,"
+            f" {step.ranges_fetched} fetched)"
+        )
     return (
         f"{found}; {step.days_confirmed} days confirmed, {step.days_put_aside} put aside,"
         f" {step.days_fetched} days and {step.hours_fetched} hours fetched"

@@ -184,6 +184,10 @@ def repair_report(report: domain.RepairReport) -> market_pb2.RepairResponse:
         days_put_aside=report.days_put_aside,
         days_fetched=report.days_fetched,
         hours_fetched=report.hours_fetched,
+        implausible_range_dates=[iso_date(day) for day in report.implausible_ranges],
+        ranges_confirmed=report.ranges_confirmed,
+        ranges_put_aside=report.ranges_put_aside,
+        ranges_fetched=report.ranges_fetched,
     )
     if report.failure is not None:
         found.error.CopyFrom(item_error(report.failure))

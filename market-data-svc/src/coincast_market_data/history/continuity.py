@@ -122,6 +122,29 @@ def isolated_runs(candles: Sequence[Candle]) -> list[list[Candle]]:
     ]
 
 
+def implausible_ranges(candles: Sequence[Candle]) -> list[Candle]:
+    """Return the candles whose high or low cannot be true although their close may be.
+
+    A high or low is false where it is tenfold off the day's own close and every close beside it, or lies on
+    the wrong side of the close.
+
+    Args:
+        candles: Candles in order of days, without those whose close is implausible.
+    """
+    found = []
+    for place, candle in enumerate(candles):
+        beside = candles[max(0, place - 1) : place + 2]
+        closes = [other.close for other in beside if abs(other.day - candle.day) <= NEAR]
+        ends = [price for price in (candle.high, candle.low) if price is not None]
+        off = any(price <= 0 or all(is_outlier(price, close) for close in closes) for price in ends)
+        wrong_side = (candle.high is not None and candle.high < candle.close) or (
+            candle.low is not None and candle.low > candle.close
+        )
+        if off or wrong_side:
+            found.append(candle)
+    return found
+
+
 def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
     """Return by how much the source has multiplied the stored days; None where it has not.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.coalescer import FetchCoalescer
 from coincast_market_data.history.continuity import (
     TAIL_DAYS,
+    implausible_ranges,
     isolated_runs,
     jumps,
     restatement,
@@ -462,8 +463,14 @@ class GapFiller:
         odd = await self.implausible_days(coin, currency)
         hours = await self._implausible_hours(coin, currency)
         report.implausible_days, report.implausible_hours = sorted(odd), len(hours)
-        if dry_run or not (odd or hours):
+        ranges = implausible_ranges([candle for candle in kept if candle.day not in odd])
+        report.implausible_ranges = [candle.day for candle in ranges]
+        if dry_run:
             return
+        await self._repair_ranges(report, ranges)
+        if not (odd or hours):
+            return
+        kept = await self._archive.read(coin, currency)
         last = last_closed_day(self._clock.now())
         start = reachable(min(odd, default=last), last + timedelta(days=1), self.reach_days)
         wanted = sorted(day for day in odd if day >= start)
@@ -487,6 +494,43 @@ class GapFiller:
             self._hours_requested.pop((coin, currency), None)
             report.hours_fetched = await self.fill_hours(coin, currency, min(hours), Priority.BACKFILL)
 
+    async def _repair_ranges(self, report: RepairReport, ranges: Sequence[Candle]) -> None:
+        """Fetch the days of false highs and lows again; a range that does not come again is dropped.
+
+        The close stays. A range that the source repeats is true: a thin order book has such wicks.
+        """
+        if not ranges:
+            return
+        coin, currency = report.id, report.vs_currency
+        last = last_closed_day(self._clock.now())
+        start = reachable(ranges[0].day, last + timedelta(days=1), self.reach_days)
+        fresh: dict[date, Candle] = {}
+        for call in span_calls([c.day for c in ranges if c.day >= start], currency):
+            request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", Priority.BACKFILL)
+            reply = await self._series.fetch(request)
+            points, findings = clean_series(reply.document, reply.received_at)
+            self._report(coin, currency, findings)
+            fresh |= {candle.day: candle for candle in build_candles(points, last)}
+        mended: dict[date, Candle] = {}
+        for old in ranges:
+            new = fresh.get(old.day)
+            if new is not None and _same_range(old, new):
+                report.ranges_confirmed += 1
+                continue
+            bare = replace(old, open=None, high=None, low=None)
+            whole = new is not None and new.is_whole and ratio(new.close, old.close) <= AGREEMENT_FACTOR
+            taken = replace(new, close=old.close, received_at=old.received_at) if new and whole else bare
+            mended[old.day] = bare if implausible_ranges([taken]) else taken
+            report.ranges_fetched += mended[old.day].is_whole
+        report.ranges_put_aside = len(mended)
+        if mended:
+            stored = await self._archive.read(coin, currency)
+            changed = [mended.get(candle.day, candle) for candle in stored]
+            await self._archive.replace(coin, currency, changed, self._clock.now())
+            metrics.QUARANTINED.labels(reason="stored_false").inc(len(mended))
+            text = f"the highs and lows of {len(mended)} stored days from {min(mended)} on were false"
+            self._quality.note(coin, currency, text, points=len(mended))
+
     async def _implausible_hours(self, coin: str, currency: str) -> set[int]:
         """Return the starts of stored hours that are tenfold off the days around them."""
         if self._hours is None:
@@ -501,7 +545,8 @@ class GapFiller:
         for hour in await self._hours.read(coin, currency):
             day = day_of(hour.start)
             near = [closes[d] for d in (day - ONE_DAY, day, day + ONE_DAY) if d in closes]
-            if near and all(is_outlier(hour.close, close) for close in near):
+            prices = [price for price in (hour.close, hour.high, hour.low) if price is not None]
+            if near and any(all(is_outlier(price, close) for close in near) for price in prices):
                 found.add(hour.start)
         return found
 
@@ -631,3 +676,12 @@ class GapFiller:
 
 def _days(runs: Iterable[Sequence[Candle]]) -> frozenset[date]:
     return frozenset(candle.day for run in runs for candle in run)
+
+
+def _same_range(old: Candle, new: Candle) -> bool:
+    """Return whether a day that was fetched again has about the same high and low."""
+    pairs = ((old.high, new.high), (old.low, new.low))
+    return all(
+        a is not None and b is not None and min(a, b) > 0 and ratio(a, b) <= AGREEMENT_FACTOR
+        for a, b in pairs
+    )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
 from coincast_market_data.domain import Candle
-from coincast_market_data.history.continuity import TAIL_DAYS, restatement, unconfirmed_tail
+from coincast_market_data.history.continuity import (
+    TAIL_DAYS,
+    implausible_ranges,
+    restatement,
+    unconfirmed_tail,
+)
 from coincast_market_data.validation.series_cleaning import is_jump
 
 DAY = date(2025, 5, 1)
@@ -60,3 +66,44 @@ def test_the_newest_price_is_never_taken_for_a_slip() -> None:
     collapse = [63.856, 33.144, 16.867, 1.0629]
     assert not any(is_jump(collapse, index) for index in range(len(collapse)))
     assert is_jump([100.0, 100.0, 9000.0, 100.0, 100.0], 2)
+
+
+def ranged(*highs_and_lows: tuple[float | None, float | None]) -> list[Candle]:
+    """Candles with a close of 100 and these highs and lows."""
+    return [
+        Candle(date(2025, 3, 1) + timedelta(days=n), 100.0, 100.0, high, low)
+        for n, (high, low) in enumerate(highs_and_lows)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "false"),
+    [
+        (110.0, 90.0, False),
+        (None, None, False),
+        (900.0, 90.0, False),
+        (110.0, 11.0, False),
+        (1000.0, 90.0, True),
+        (110.0, 10.0, True),
+        (110.0, 0.0, True),
+        (110.0, -5.0, True),
+        (99.0, 90.0, True),
+        (110.0, 101.0, True),
+        (None, 5.0, True),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_high_or_low_tenfold_off_or_beyond_the_close_is_false(
+    high: float | None, low: float | None, false: bool, place: int
+) -> None:
+    rows: list[tuple[float | None, float | None]] = [(110.0, 90.0)] * 3
+    rows[place] = (high, low)
+    days = ranged(*rows)
+    assert implausible_ranges(days) == ([days[place]] if false else [])
+
+
+def test_the_range_of_a_collapse_is_true() -> None:
+    """The low of the day is near the next day's close."""
+    days = ranged((110.0, 90.0), (110.0, 2.0), (3.0, 1.0))
+    days[2] = replace(days[2], close=2.0)
+    assert implausible_ranges(days) == []

@@ -1425,6 +1425,10 @@ class RepairResponse(_message.Message):
     DAYS_FETCHED_FIELD_NUMBER: _builtins.int
     HOURS_FETCHED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    IMPLAUSIBLE_RANGE_DATES_FIELD_NUMBER: _builtins.int
+    RANGES_CONFIRMED_FIELD_NUMBER: _builtins.int
+    RANGES_PUT_ASIDE_FIELD_NUMBER: _builtins.int
+    RANGES_FETCHED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     coins_done: _builtins.int
@@ -1438,6 +1442,10 @@ class RepairResponse(_message.Message):
     days_fetched: _builtins.int
     """Days that were fetched in the place of those put aside."""
     hours_fetched: _builtins.int
+    ranges_confirmed: _builtins.int
+    """Of these ranges: those that the source repeated, which stay; those taken out; those fetched in their place."""
+    ranges_put_aside: _builtins.int
+    ranges_fetched: _builtins.int
     @_builtins.property
     def implausible_dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Stored days that are tenfold off both sides, or off the spot price at the newest end (`YYYY-MM-DD`)."""
@@ -1445,6 +1453,10 @@ class RepairResponse(_message.Message):
     @_builtins.property
     def error(self) -> _common_pb2.ItemError:
         """Set where this coin could not be repaired; the others go on."""
+
+    @_builtins.property
+    def implausible_range_dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stored days whose high or low cannot be true although the close may be (`YYYY-MM-DD`)."""
 
     def __init__(
         self,
@@ -1460,10 +1472,14 @@ class RepairResponse(_message.Message):
         days_fetched: _builtins.int = ...,
         hours_fetched: _builtins.int = ...,
         error: _common_pb2.ItemError | None = ...,
+        implausible_range_dates: _abc.Iterable[_builtins.str] | None = ...,
+        ranges_confirmed: _builtins.int = ...,
+        ranges_put_aside: _builtins.int = ...,
+        ranges_fetched: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coins_done", b"coins_done", "coins_total", b"coins_total", "days_confirmed", b"days_confirmed", "days_fetched", b"days_fetched", "days_put_aside", b"days_put_aside", "error", b"error", "hours_fetched", b"hours_fetched", "id", b"id", "implausible_dates", b"implausible_dates", "implausible_hours", b"implausible_hours", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coins_done", b"coins_done", "coins_total", b"coins_total", "days_confirmed", b"days_confirmed", "days_fetched", b"days_fetched", "days_put_aside", b"days_put_aside", "error", b"error", "hours_fetched", b"hours_fetched", "id", b"id", "implausible_dates", b"implausible_dates", "implausible_hours", b"implausible_hours", "implausible_range_dates", b"implausible_range_dates", "ranges_confirmed", b"ranges_confirmed", "ranges_fetched", b"ranges_fetched", "ranges_put_aside", b"ranges_put_aside", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
