@@ -75,10 +75,10 @@ class Market(MarketDataServiceServicer):
 
 
 @asynccontextmanager
-async def market() -> AsyncIterator[str]:
-    """Yield the market on a free port."""
+async def market(panel: dict[str, Candles] | None = None) -> AsyncIterator[str]:
+    """Yield the market on a free port; without a panel it serves the daily candles of DATA."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    add_MarketDataServiceServicer_to_server(Market(panel_of(DATA)), server)
+    add_MarketDataServiceServicer_to_server(Market(panel_of(DATA) if panel is None else panel), server)
     health = Health([MARKET_NAME])
     port = server.add_insecure_port("127.0.0.1:0")
     await health.join(server)

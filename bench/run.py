@@ -22,6 +22,7 @@ ON_NOTHING = (
     "hourly_speed",
     "models_speed",
     "scenarios_speed",
+    "touch_latency",
     "gateway_speed",
     "forecast_caches",
     "training_executors",

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from coincast_forecast.domain import CHALLENGER, PRODUCTION, Record
 from coincast_forecast.fallback.policy import Cause, StepFailure
 from coincast_forecast.inference.predictor import Predictor
-from coincast_modelkit.scenarios import ScenarioLibrary
+from coincast_modelkit.scenarios import MoveLibrary
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -27,7 +27,7 @@ class LiveVersion:
     created_at: datetime | None = None
     record: Record | None = None
     trained_coins: tuple[str, ...] = ()
-    scenarios: ScenarioLibrary | None = None
+    scenarios: MoveLibrary | None = None
     learnt_until: date | None = None
 
 

@@ -34,7 +34,7 @@ from coincast_forecast.registry.probe_client import ProbeClient, RefusalCause, V
 from coincast_forecast.registry.verification import VersionRequest, fingerprint, load_verified
 from coincast_forecast.rendering.manifest_metrics import record_of
 from coincast_modelkit.artifact import Aliases, ArtifactCorrupt, ArtifactError, LoadedArtifact, read_aliases
-from coincast_modelkit.scenarios import ScenarioLibrary
+from coincast_modelkit.scenarios import MoveLibrary, read_library
 
 log = get_logger("coincast.forecast.registry")
 ALIASES = (PRODUCTION, CHALLENGER, SHADOW)
@@ -230,7 +230,7 @@ class ModelLoader:
         async with ProbeClient(self._trial_timeout_seconds) as probe:
             return await self._probe_and_load((model, version), probe)
 
-    async def _load_scenarios(self, artifact: LoadedArtifact) -> ScenarioLibrary | None:
+    async def _load_scenarios(self, artifact: LoadedArtifact) -> MoveLibrary | None:
         """Return the version's scenario library, whose digest was checked with its other files.
 
         A library that cannot be read does not cost the version's forecasts.
@@ -239,7 +239,7 @@ class ModelLoader:
             return None
         try:
             return await self._worker.run(
-                lambda: ScenarioLibrary.from_bytes(artifact.scenarios),
+                lambda: read_library(artifact.scenarios),
                 limit_seconds=self._trial_timeout_seconds,
             )
         except (ValueError, TimeoutError, ThreadStuckError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from coincast_forecast.registry.deployment import LiveVersion, Snapshot
 from coincast_modelkit.candles import Candles, Floats
-from coincast_modelkit.scenarios import ScenarioLibrary, build_library
+from coincast_modelkit.scenarios import MoveLibrary, ScenarioLibrary, build_library
 
 ANCHORS = (1, 3, 7, 14)
 # RiskMetrics 1996: the decay of daily variance.
@@ -25,7 +25,7 @@ NO_LIBRARY = (
 class ChosenLibrary:
     """A library and why it is not that of the version that answered; empty where it is."""
 
-    library: ScenarioLibrary
+    library: MoveLibrary
     reason: str = ""
 
 

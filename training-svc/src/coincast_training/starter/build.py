@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coincast_modelkit.artifact import GOLDEN, Manifest, data_window, golden_bytes, write_artifact
+from coincast_modelkit.artifact import GOLDEN, SCENARIOS, Manifest, data_window, golden_bytes, write_artifact
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import REFERENCE_COINS, market_of
 from coincast_modelkit.model_input import prepare
+from coincast_modelkit.scenarios import RankLibrary
 from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.options import BadOptionError
 from coincast_training.executors import Executor, open_executor
@@ -25,6 +26,7 @@ from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.lineage import spans_of
 from coincast_training.pipeline.metrics import measure
 from coincast_training.pipeline.odd_coins import left_out_notes, without_odd_coins
+from coincast_training.pipeline.scenarios import scenario_library
 from coincast_training.starter.install import STARTER_DIR
 from coincast_training.trainers.config import default_folder, read_config
 from coincast_training.trainers.params import merged
@@ -80,6 +82,7 @@ def write_starter(
     fitted = find_fit(model)(
         panel, params, SEED, progress=_print_progress, reference=reference, executor=executor
     )
+    scenarios = scenario_library(fitted.walk_forward, panel)
     golden = golden_bytes(
         fitted.model, [prepare(c, market_of(SIMULATED), fitted.model.spec) for c in SIMULATED.values()]
     )
@@ -108,6 +111,9 @@ def write_starter(
     def save(folder: Path) -> None:
         fitted.model.save(folder)
         (folder / GOLDEN).write_bytes(golden)
+        if scenarios is not None:
+            # The whole library holds daily returns and ranges, which are the candles in another form.
+            (folder / SCENARIOS).write_bytes(RankLibrary.from_library(scenarios).to_bytes())
 
     shutil.rmtree(out / model, ignore_errors=True)
     return out / model / write_artifact(out, manifest, save)

@@ -21,6 +21,7 @@ from coincast_modelkit.scenarios.library import (
     MAX_DAYS,
     MIN_OWN_DAYS,
     WINDOW_ORIGINS,
+    MoveLibrary,
     ScenarioLibrary,
     ScenarioWindow,
     build_library,
@@ -33,6 +34,7 @@ from coincast_modelkit.scenarios.portfolio import (
     assess_portfolio,
     tail_support,
 )
+from coincast_modelkit.scenarios.rank_library import RankLibrary, read_library
 from coincast_modelkit.scenarios.record import RiskRecord, Statements
 from coincast_modelkit.scenarios.scales import (
     day_scales,
@@ -48,7 +50,9 @@ __all__ = [
     "MIN_OWN_DAYS",
     "WINDOW_ORIGINS",
     "JointPaths",
+    "MoveLibrary",
     "PortfolioRisk",
+    "RankLibrary",
     "RiskRecord",
     "ScenarioLibrary",
     "ScenarioWindow",
@@ -60,6 +64,7 @@ __all__ = [
     "day_scales",
     "horizon_scales",
     "quantiles_on_every_day",
+    "read_library",
     "simulate_paths",
     "spread_of",
     "tail_support",

@@ -7,6 +7,7 @@ import hashlib
 import io
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,8 +36,47 @@ Ranks = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 
 
+class MoveLibrary(ABC):
+    """Standardised moves after past origins, of which a simulation takes the newest."""
+
+    coin_ids: tuple[str, ...]
+    record: RiskRecord | None
+
+    @property
+    @abstractmethod
+    def moves(self) -> StandardizedMoves:
+        """Return the standardised moves of every origin whose MAX_DAYS days are over, absent coins filled."""
+
+    @property
+    def last_origin(self) -> dt.date | None:
+        """Return the newest day whose following MAX_DAYS days are all known; None where there is none."""
+        days = self.moves.origins
+        return None if not len(days) else days[-1].astype(object)
+
+    def window(self, as_of: dt.date | np.datetime64, origins: int = WINDOW_ORIGINS) -> ScenarioWindow:
+        """Return the newest origins whose paths had ended by a day.
+
+        Args:
+            as_of: The day at whose close the forecast is made. Only origins up to MAX_DAYS days before it
+                count: what came later was not known.
+            origins: At most so many.
+
+        Raises:
+            ValueError: If fewer than MIN_ORIGINS are known.
+        """
+        last = np.asarray(as_of, dtype="datetime64[D]") - np.timedelta64(MAX_DAYS, "D")
+        stop = int(np.searchsorted(self.moves.origins, last, side="right"))
+        start = max(0, stop - origins)
+        if stop - start < MIN_ORIGINS:
+            raise ValueError(
+                f"the scenario library holds {stop - start} past days before {last}, and {MIN_ORIGINS} are "
+                "needed; train on a longer history"
+            )
+        return ScenarioWindow(self.coin_ids, self.moves.rows(slice(start, stop)), self.record)
+
+
 @dataclass(frozen=True, eq=False)
-class ScenarioLibrary:
+class ScenarioLibrary(MoveLibrary):
     """Daily moves of n coins on D days, and the scales that were forecast on these days at A anchor horizons.
 
     Everything is stored in single precision, so that a library that was read gives the same paths as the one
@@ -80,33 +120,6 @@ class ScenarioLibrary:
         """Return the standardised moves of every origin whose MAX_DAYS days are over, absent coins filled."""
         return _borrowed(_standardised(self), self.coin_ids)
 
-    @property
-    def last_origin(self) -> dt.date | None:
-        """Return the newest day whose following MAX_DAYS days are all known; None where there is none."""
-        days = self.moves.origins
-        return None if not len(days) else days[-1].astype(object)
-
-    def window(self, as_of: dt.date | np.datetime64, origins: int = WINDOW_ORIGINS) -> ScenarioWindow:
-        """Return the newest origins whose paths had ended by a day.
-
-        Args:
-            as_of: The day at whose close the forecast is made. Only origins up to MAX_DAYS days before it
-                count: what came later was not known.
-            origins: At most so many.
-
-        Raises:
-            ValueError: If fewer than MIN_ORIGINS are known.
-        """
-        last = np.asarray(as_of, dtype="datetime64[D]") - np.timedelta64(MAX_DAYS, "D")
-        stop = int(np.searchsorted(self.moves.origins, last, side="right"))
-        start = max(0, stop - origins)
-        if stop - start < MIN_ORIGINS:
-            raise ValueError(
-                f"the scenario library holds {stop - start} past days before {last}, and {MIN_ORIGINS} are "
-                "needed; train on a longer history"
-            )
-        return ScenarioWindow(self.coin_ids, self.moves.rows(slice(start, stop)), self.record)
-
     def to_bytes(self) -> bytes:
         """Return the library as npz (plain arrays); the same library gives the same bytes."""
         arrays: dict[str, Any] = {
@@ -133,8 +146,7 @@ class ScenarioLibrary:
             ValueError: If the content is not a scenario library of this format.
         """
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(content)
             stored_format = int(arrays["format"])
             returns = arrays["returns"]
             days = np.arange(len(returns)) + arrays["first_day"]
@@ -257,6 +269,16 @@ class Columns:
     lows: Singles
     borrowed_share: Floats
     ranged: Flags
+
+
+def read_arrays(content: bytes) -> dict[str, Any]:
+    """Return the arrays of an npz file.
+
+    Raises:
+        OSError, ValueError, EOFError, BadZipFile: The content is something else.
+    """
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def build_library(
