@@ -11,6 +11,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.hourly.candles import HourlyPanel
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS
 from coincast_training.trainers.config import default_folder, read_config
 
@@ -50,7 +51,8 @@ class EvaluationPlan:
 
     cuts are the days on which models are refitted, the first of them `first`; a fit on a cut sees what was
     known at that day's close. recipes are the parameters of each product model, as a training takes them;
-    reference holds the reference coins, which serving always has, beside those that are walked.
+    reference holds the reference coins, which serving always has, beside those that are walked; hours
+    are hourly candles of the same coins, for models that read them.
     """
 
     first: Day
@@ -61,6 +63,7 @@ class EvaluationPlan:
     refit_days: int = REFIT_DAYS
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reference: Panel = field(default_factory=dict)
+    hours: HourlyPanel = field(default_factory=dict)
 
     def cuts(self, every_days: int = 0) -> list[Day]:
         """Return the refit days, `every_days` apart (default: refit_days)."""

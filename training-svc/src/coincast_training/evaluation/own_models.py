@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from coincast_modelkit.candles import Panel
+from coincast_modelkit.candles import Floats, Panel
 from coincast_modelkit.features import REFERENCE_COINS, Market
+from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyPanel, source_of
+from coincast_modelkit.hourly.day_measures import DayRow, day_measures, day_rows, market_of_hours
 from coincast_modelkit.model_input import ModelInput, prepare
-from coincast_modelkit.models import ForecastModel, TechnicalModel
+from coincast_modelkit.models import EnsembleModel, ForecastModel, TechnicalModel
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPlan
 from coincast_training.evaluation.rows import Rows, join_rows, rows_of_forecasts
 from coincast_training.pipeline.odd_coins import without_odd_coins
@@ -22,8 +25,11 @@ from coincast_training.trainers.registry import find_fit
 
 # Days between refits of each model in the walk. A fit of the lstm takes minutes.
 REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 120, "lstm": 240, "technical": 60}
+# Suffix of the name under which the forecasts of a model that was given the hours of the day stand.
+WITH_HOURS = "_hours"
 # As many days as `prepare` and the models look back; passing no more saves copying.
 TAIL_DAYS = 1200
+ONE_DAY = np.timedelta64(1, "D")
 
 
 def walk_model(
@@ -37,7 +43,8 @@ def walk_model(
 ) -> Rows:
     """Return forecasts of one model at every day of the plan.
 
-    The model is refitted every so many days (default: REFIT_DAYS).
+    The model is refitted every so many days (default: REFIT_DAYS). Where the plan has hours and the model
+    reads them, its forecasts with them follow under its name and WITH_HOURS.
 
     Raises:
         ValueError: It could not be fitted on any day.
@@ -50,6 +57,7 @@ def walk_model(
     sound, _ = without_odd_coins(panel)
     store: dict[tuple[Any, ...], Any] = {}
     parts: list[Rows] = []
+    table = HoursByDay.of(plan.hours)
     for i, cut in enumerate(cuts):
 
         def inner(fraction: float, stage: str, at: int = i) -> None:
@@ -63,6 +71,7 @@ def walk_model(
             progress=inner,
             store=store,
             params=settings,
+            hours={coin: hours.until(cut + ONE_DAY) for coin, hours in plan.hours.items()},
         )
         if fitted is None:
             continue
@@ -70,10 +79,45 @@ def walk_model(
             coins = prepared_on(panel, market, day, fitted)
             if coins:
                 parts.append(rows_of_forecasts(model, fitted.predict(coins, plan.horizons)))
+            if coins and isinstance(fitted, EnsembleModel) and fitted.reads_hours:
+                seen = [replace(coin, hours=table.row(coin.coin_id, day)) for coin in coins]
+                parts.append(rows_of_forecasts(model + WITH_HOURS, fitted.predict(seen, plan.horizons)))
         progress((i + 1) / len(cuts), f"{model}: forecast to {cut}")
     if not parts:
         raise ValueError(f"{model} could not be fitted on any day of the walk")
     return join_rows(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class HoursByDay:
+    """The first day and the rows (n, 17) of each coin's days by source, as serving would have them."""
+
+    rows: Mapping[str, Mapping[str, tuple[np.datetime64, Floats]]]
+
+    @classmethod
+    def of(cls, hours: HourlyPanel) -> HoursByDay:
+        """Compute the rows once: each looks back only."""
+        found: dict[str, dict[str, tuple[np.datetime64, Floats]]] = {}
+        for source in (RANGES, CLOSES):
+            market = market_of_hours({c: h for c, h in hours.items() if c in REFERENCE_COINS}, source)
+            known = {c: h for c, h in hours.items() if source == CLOSES or source_of(h) == RANGES}
+            measures = {c: day_measures(h, ranges=source == RANGES) for c, h in known.items() if len(h)}
+            found[source] = {
+                coin: (m.dates[0], day_rows(m, market, m.dates))
+                for coin, m in measures.items()
+                if len(m.dates)
+            }
+        return cls(found)
+
+    def row(self, coin: str, day: np.datetime64) -> DayRow | None:
+        """Return a coin's row of a day, of ranges where there are any; None where its hours are not known."""
+        for source, by_coin in self.rows.items():
+            if coin in by_coin:
+                first, rows = by_coin[coin]
+                at = int((day - first).astype(np.int64))
+                if 0 <= at < len(rows) and np.isfinite(rows[at]).all():
+                    return DayRow(rows[at], source)
+        return None
 
 
 def reference_of(panel: Panel, sound: Panel, plan: EvaluationPlan) -> Panel:
@@ -123,12 +167,13 @@ def _fit(
     progress: Progress,
     store: dict[tuple[Any, ...], Any],
     params: Mapping[str, Any],
+    hours: HourlyPanel,
 ) -> ForecastModel | None:
     """Return the model fitted on a panel; None if the panel is too short for it."""
     if model == "technical":
         return TechnicalModel()
     fit: Callable[..., Any] = find_fit(model)
-    extra: dict[str, Any] = {"store": store} if model == "ml_ensemble" else {}
+    extra: dict[str, Any] = {"store": store, "hours": hours} if model == "ml_ensemble" else {}
     if reference:
         extra["reference"] = {**reference, **panel}
     try:

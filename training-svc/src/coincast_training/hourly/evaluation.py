@@ -2,8 +2,9 @@
 
 Origins are every six hours, horizons 1 to 48 hours. The model is refitted every 60 days on outcomes that
 were known by then, against a 7-day Gaussian, GARCH-t with filtered historical simulation (bitcoin and
-ethereum), and the standing 1-day forecast that the daily ensemble made at the last close. Intervals are by
-bootstrap over blocks of dates, Diebold-Mariano on date means with HAC.
+ethereum), and the standing 1-day forecast that the daily ensemble made at the last close. That ensemble is
+also compared with itself given the hours of the day. Intervals are by bootstrap over blocks of dates,
+Diebold-Mariano on date means with HAC.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from coincast_training.evaluation.options import (
 )
 from coincast_training.evaluation.output import write_json
 from coincast_training.evaluation.own_models import walk_model
+from coincast_training.evaluation.rows import Rows
 from coincast_training.evaluation.runner import LOG_WIDTH, ProgressLine, print_acceptance
+from coincast_training.hourly.at_close import compare_at_close, goals_at_close
 from coincast_training.hourly.baselines import GARCH_COINS, GAUSSIAN_SIZES, garch_sizes, gaussian_log_scales
 from coincast_training.hourly.dataset import HourlyTable, build_table
 from coincast_training.hourly.parquet_loader import read_hourly_folder
@@ -102,10 +105,12 @@ def evaluate_hourly(options: EvaluationOptions, console: Console | None = None) 
         garch = _garch(table, begin, stop, options.seed)
         line.report(0.5, "daily ensemble at every close")
         daily = {coin: candles.daily() for coin, candles in panel.items()}
-        standing = _standing(daily, first, last, options) if _wants_daily(options) else {}
+        made = _walk_daily(daily, panel, first, last, options) if _wants_daily(options) else None
+        standing = {} if made is None else _standing(made)
         line.report(0.9, "scores")
         scored = [_score(table, walk, j, garch=garch, standing=standing) for j in range(len(ANCHORS))]
         coverage = coverage_by_hour(table, walk)
+        at_close = {} if made is None else compare_at_close(made, panel, seed=options.seed)
     found = {
         "about": {
             "coins": {c: [str(h.first), str(h.closes_at), len(h)] for c, h in panel.items()},
@@ -117,6 +122,7 @@ def evaluate_hourly(options: EvaluationOptions, console: Console | None = None) 
         "skill": {s.horizon: _skills(s) for s in scored},
         "coverage_80_by_hour": coverage,
         "standing_by_hour": _standing_by_hour(scored[STANDING_HORIZON]),
+        "at_close": at_close,
     }
     found["goals"] = hourly_goals(found)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -193,9 +199,13 @@ def _garch(
 
 
 def daily_plan(
-    panel: Mapping[str, Candles], first: np.datetime64, last: np.datetime64, options: EvaluationOptions
+    panel: Mapping[str, Candles],
+    hours: HourlyPanel,
+    first: np.datetime64,
+    last: np.datetime64,
+    options: EvaluationOptions,
 ) -> EvaluationPlan:
-    """Return the plan of the daily ensemble at one day, from the close before the first origin."""
+    """Return the plan of the daily ensemble from the close before the first origin, at one day by default."""
     recipe = read_config(options.config_dir or default_folder(), "ml_ensemble")
     one = np.timedelta64(1, "D")
     end = min(last.astype("datetime64[D]") - one, max(c.dates[-1] for c in panel.values()))
@@ -204,17 +214,27 @@ def daily_plan(
         last=end,
         models=("ml_ensemble",),
         seed=options.seed,
-        horizons=(1,),
+        horizons=tuple(sorted({1, *options.horizons})),
         recipes={"ml_ensemble": recipe},
+        hours=hours,
     )
 
 
-def _standing(
-    daily: Mapping[str, Candles], first: np.datetime64, last: np.datetime64, options: EvaluationOptions
-) -> dict[tuple[str, int], Floats]:
-    """Return sizes (L,) of the ensemble's 1-day forecast by coin and day (since 1970) of its close."""
-    plan = daily_plan(daily, first, last, options)
-    made = walk_model("ml_ensemble", daily, plan, lambda _fraction, _stage: None)
+def _walk_daily(
+    daily: Mapping[str, Candles],
+    hours: HourlyPanel,
+    first: np.datetime64,
+    last: np.datetime64,
+    options: EvaluationOptions,
+) -> Rows:
+    """Return the daily ensemble's forecasts at every close, without and with the hours of the day."""
+    plan = daily_plan(daily, hours, first, last, options)
+    return walk_model("ml_ensemble", daily, plan, lambda _fraction, _stage: None)
+
+
+def _standing(made: Rows) -> dict[tuple[str, int], Floats]:
+    """Return sizes (L,) of the ensemble's 1-day forecast without hours by coin and day (since 1970)."""
+    made = made.take((made.model == "ml_ensemble") & (made.horizon == 1))
     upper = made.quantiles[:, len(PROBABILITIES) // 2 :].astype(np.float64)
     days = made.origin.astype("datetime64[D]").astype(np.int64)
     return {(str(c), int(d)): u for c, d, u in zip(made.coin, days, upper, strict=True)}
@@ -351,7 +371,7 @@ def hourly_goals(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             off = max(abs(v - 80.0) for v in by_hour.values())
             text = f"80 % coverage off by, worst hour of origin, {h} h"
             entries.append(acceptance_entry(text, off, *COVERAGE_OFF, below=True))
-    return entries
+    return [*entries, *goals_at_close(found.get("at_close", {}))]
 
 
 def hourly_tables(found: Mapping[str, Any]) -> str:
@@ -401,7 +421,39 @@ def hourly_tables(found: Mapping[str, Any]) -> str:
             + " |",
             "",
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_table_at_close(found.get("at_close", {}))])
+
+
+def _table_at_close(found: Mapping[int, Any]) -> list[str]:
+    """Return the table of what hours add to the daily ensemble at the close."""
+    if not found:
+        return []
+
+    def cell(part: Mapping[str, Any]) -> str:
+        low, high = part["interval"]
+        return f"{part['skill_percent']:.2f} [{low:.2f}, {high:.2f}], {part['diebold_mariano']:.1f}"
+
+    titles = {
+        "redrawn": "CRPS, signs redrawn",
+        "real": "CRPS, real returns",
+        "qlike": "QLIKE on hourly ranges",
+    }
+    lines = [
+        "| at the close, with hours over without, %, interval, DM | "
+        + " | ".join(f"{days} d" for days in found)
+        + " |",
+        "|---" * (len(found) + 1) + "|",
+    ]
+    for name, title in titles.items():
+        lines.append(f"| {title} | " + " | ".join(cell(part[name]) for part in found.values()) + " |")
+    years = [part["redrawn"]["by_year_percent"] for part in found.values()]
+    lines.append(
+        f"| signs redrawn in {' / '.join(years[0])} | "
+        + " | ".join(" / ".join(f"{v:.2f}" for v in by_year.values()) for by_year in years)
+        + " |"
+    )
+    lines.append("| forecasts | " + " | ".join(str(part["forecasts"]) for part in found.values()) + " |")
+    return [*lines, ""]
 
 
 def _write_predictions(table: HourlyTable, scored: list[Scored], path: Path) -> None:
