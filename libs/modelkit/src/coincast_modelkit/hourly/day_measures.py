@@ -62,11 +62,13 @@ TERMS = (*LEVEL_TERMS, *SHAPE_TERMS)
 class DayMeasures:
     """One coin's measures by UTC day: levels (n, 5) over SPANS, shapes (n, 6), NaN where hours are missing.
 
-    dates (n,) are consecutive; a day whose last hour has not closed is not among them.
+    dates (n,) are consecutive; a day whose last hour has not closed is not among them. variance (n,) is that
+    of the day, summed over its hours.
     """
 
     coin_id: str
     dates: Dates
+    variance: Floats
     levels: Floats
     shapes: Floats
 
@@ -137,6 +139,7 @@ def day_measures(candles: HourlyCandles, *, ranges: bool = True) -> DayMeasures:
     return DayMeasures(
         coin_id=candles.coin_id,
         dates=first_day + np.arange(days).astype("timedelta64[D]"),
+        variance=day,
         levels=np.where(good[:, None], levels, np.nan),
         shapes=np.where(good[:, None], shapes, np.nan),
     )
@@ -225,6 +228,11 @@ def newest_row(
         return None
     row = day_rows(day_measures(seen, ranges=source == RANGES), market, np.array([day]))[0]
     return DayRow(row, source) if np.isfinite(row).all() else None
+
+
+def day_variance(own: DayMeasures, dates: Dates) -> Floats:
+    """Return the variance of some days from their hours, (n,); NaN on a day without enough of them."""
+    return _on(own.dates, own.variance[:, None], dates)[:, 0]
 
 
 def _on(known: Dates, table: Floats, dates: Dates) -> Floats:

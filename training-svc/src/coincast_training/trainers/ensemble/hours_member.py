@@ -1,7 +1,8 @@
 """Walk the ensemble's hours member forward: a line that reads hours, and its share beside the daily pool.
 
-The daily members are learnt from their whole history; the line only from days whose hours are known. Its
-share is learnt from forecasts of both that were made out of sample.
+The daily members are learnt from their whole history; the line only from days whose hours are known, on the
+volatility that the hours of the coming days had, which is less noisy than that of daily ranges. Its share is
+learnt from forecasts of both that were made out of sample.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS
 from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyPanel, source_of
-from coincast_modelkit.hourly.day_measures import TERMS, day_measures, day_rows, market_measures
+from coincast_modelkit.hourly.day_measures import (
+    TERMS,
+    day_measures,
+    day_rows,
+    day_variance,
+    market_measures,
+)
 from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles
 from coincast_modelkit.models.ensemble.horizon_pool import Pool
 from coincast_modelkit.models.ensemble.hours_member import HoursMember, hours_design, hours_outlook
@@ -27,8 +34,33 @@ from coincast_training.trainers.ensemble.members import ridge
 from coincast_training.trainers.ensemble.pooling import PoolHistory, correction, fit_pool
 
 Floats = NDArray[np.float64]
-# Rows (n, 17) of each coin's days, in the order of the walk's coins, by source.
-HoursRows = Mapping[str, tuple[Floats, ...]]
+# Share of the days of a horizon whose hours must be known for an outcome.
+PRESENT_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HoursOfCoin:
+    """One coin's rows (n, 17) on the days of the walk, and the variance (n,) of the hours of each."""
+
+    rows: Floats
+    variance: Floats
+
+    def log_volatility_ahead(self, horizon: int) -> Floats:
+        """Return half the log of the variance summed over the coming days, (n,); NaN where unknown."""
+        known = np.isfinite(self.variance)
+        total = np.concatenate([[0.0], np.cumsum(np.where(known, self.variance, 0.0))])
+        count = np.concatenate([[0], np.cumsum(known)])
+        out = np.full(len(known), np.nan)
+        if horizon < len(known):
+            days = count[horizon + 1 :] - count[1:-horizon]
+            mean = (total[horizon + 1 :] - total[1:-horizon]) / np.maximum(days, 1)
+            enough = (days >= PRESENT_SHARE * horizon) & (mean > 0)
+            out[:-horizon] = np.where(enough, 0.5 * np.log(horizon * np.where(enough, mean, 1.0)), np.nan)
+        return out
+
+
+# The hours of each coin, in the order of the walk's coins, by source.
+HoursRows = Mapping[str, tuple[HoursOfCoin, ...]]
 
 
 def hours_rows(coins: Sequence[CoinRows], hours: HourlyPanel) -> HoursRows:
@@ -37,27 +69,32 @@ def hours_rows(coins: Sequence[CoinRows], hours: HourlyPanel) -> HoursRows:
     Rows of ranges come from coins whose newest hours have them: coins that never had any, or no longer do,
     would teach the line another measure.
     """
-    out: dict[str, tuple[Floats, ...]] = {}
+    out: dict[str, tuple[HoursOfCoin, ...]] = {}
+    # What came is measured as well as it can be, whatever the line reads.
+    outcomes = {c: day_measures(h, ranges=source_of(h) == RANGES) for c, h in hours.items() if len(h)}
     for source in (RANGES, CLOSES):
         known = {c: h for c, h in hours.items() if len(h) and (source == CLOSES or source_of(h) == RANGES)}
         measures = {c: day_measures(h, ranges=source == RANGES) for c, h in known.items()}
         market = market_measures({c: m for c, m in measures.items() if c in REFERENCE_COINS})
-        rows = tuple(
-            day_rows(measures[c.coin_id], market, c.days.astype("datetime64[D]"))
-            if c.coin_id in measures
-            else np.full((len(c.days), len(TERMS)), np.nan)
-            for c in coins
-        )
-        if any(np.isfinite(table).all(axis=1).any() for table in rows):
-            out[source] = rows
+        found = []
+        for coin in coins:
+            dates, own = coin.days.astype("datetime64[D]"), measures.get(coin.coin_id)
+            if own is None:
+                nothing = np.full((len(dates), len(TERMS)), np.nan)
+                found.append(HoursOfCoin(nothing, nothing[:, 0]))
+            else:
+                variance = day_variance(outcomes[coin.coin_id], dates)
+                found.append(HoursOfCoin(day_rows(own, market, dates), variance))
+        if any(np.isfinite(of_coin.rows).all(axis=1).any() for of_coin in found):
+            out[source] = tuple(found)
     return out
 
 
 def days_with_hours(coins: Sequence[CoinRows], rows: HoursRows) -> int:
     """Return the most days on which any coin's hours are known, over the sources."""
     days = [
-        [c.days[np.isfinite(table).all(axis=1)] for c, table in zip(coins, tables, strict=True)]
-        for tables in rows.values()
+        [c.days[np.isfinite(own.rows).all(axis=1)] for c, own in zip(coins, found, strict=True)]
+        for found in rows.values()
     ]
     return max((len(np.unique(np.concatenate(of_source))) for of_source in days), default=0)
 
@@ -173,9 +210,17 @@ class HoursWalk:
     def _rows_of(self, source: str, block: Block) -> Floats:
         """Return the hours of a block's rows, (n, 17)."""
         out = np.empty((len(block.day), len(TERMS)))
-        for i, (coin, rows) in enumerate(zip(self.daily.coins, self.rows[source], strict=True)):
+        for i, (coin, own) in enumerate(zip(self.daily.coins, self.rows[source], strict=True)):
             mine = block.coin == i
-            out[mine] = rows[block.day[mine] - coin.days[0]]
+            out[mine] = own.rows[block.day[mine] - coin.days[0]]
+        return out
+
+    def _log_volatility(self, source: str, block: Block, horizon: int) -> Floats:
+        """Return the log volatility over the horizon of a block's rows from their hours, (n,)."""
+        out = np.empty(len(block.day))
+        for i, (coin, own) in enumerate(zip(self.daily.coins, self.rows[source], strict=True)):
+            mine = block.coin == i
+            out[mine] = own.log_volatility_ahead(horizon)[block.day[mine] - coin.days[0]]
         return out
 
     def _line(self, source: str, horizon: int, cut: int) -> LinearScale | None:
@@ -203,7 +248,7 @@ class HoursWalk:
             found = _Table(
                 block=block,
                 design=hours_design(inputs, rows, DEFAULT_SPEC),
-                target=block.log_volatility - inputs.base - 0.5 * np.log(horizon),
+                target=self._log_volatility(source, block, horizon) - inputs.base - 0.5 * np.log(horizon),
             )
             self.tables[source, horizon] = found
         return found
