@@ -112,7 +112,9 @@ def pooled(saved: Any, horizon: int, left_out: set[str]) -> Rows:
     for fold in np.unique(c["fold"]):
         before, now = learnt & (c["fold"] < fold), c["fold"] == fold
         names = ("members", "returns", "log_volatility", "regime", "weekend", "day")
-        seen = PoolHistory(*(c[n][before] for n in names), outlook=outlook_of(c["members"][before]))
+        table = c["members"][before]
+        none = np.empty((len(table), 0))
+        seen = PoolHistory(*(c[n][before] for n in names), outlook=outlook_of(table), drawn=none)
         pool = fit_pool(seen, horizon, int(fold), params, prior)
         scale[now] = pool.log_scale(c["members"][now], c["regime"][now])
         sizes[now] = pool.sizes[c["regime"][now]] * pool.weekend[c["weekend"][now]]

@@ -189,6 +189,7 @@ def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], count: int) -> Pool
             weekend=day,
             day=day,
             outlook=none,
+            drawn=np.empty((0, 0)),
         )
     members = np.concatenate([table for *_, table in folds])
     blocks = [block for _, block, _ in folds]
@@ -200,4 +201,5 @@ def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], count: int) -> Pool
         weekend=spans_weekend(np.concatenate([joined(b.coins).weekday for b in blocks])),
         day=np.concatenate([b.day for b in blocks]),
         outlook=outlook_of(members),
+        drawn=np.empty((len(members), 0)),
     )

@@ -1,8 +1,8 @@
-"""Walk the ensemble's hours member forward: a line that reads hours, and its share beside the daily pool.
+"""Walk the ensemble's hours member forward: line and trees that read hours, and their share of the pool.
 
-The daily members are learnt from their whole history; the line only from days whose hours are known, on the
-volatility that the hours of the coming days had, which is less noisy than that of daily ranges. Its share is
-learnt from forecasts of both that were made out of sample.
+The daily members are learnt from their whole history; this one only from days whose hours are known, on the
+volatility that the hours of the coming days had, which is less noisy than that of daily ranges. Its share
+beside the daily pool is learnt from forecasts of both that were made out of sample.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS
-from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyPanel, source_of
+from coincast_modelkit.hourly.candles import (
+    CLOSES,
+    HOURS_A_DAY,
+    RANGES,
+    HourlyCandles,
+    HourlyPanel,
+    source_of,
+)
 from coincast_modelkit.hourly.day_measures import (
     TERMS,
     day_measures,
@@ -23,10 +31,17 @@ from coincast_modelkit.hourly.day_measures import (
     day_variance,
     market_measures,
 )
+from coincast_modelkit.hourly.volatility import hourly_returns
 from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles
 from coincast_modelkit.models.ensemble.horizon_pool import Pool
-from coincast_modelkit.models.ensemble.hours_member import HoursMember, hours_design, hours_outlook
-from coincast_modelkit.models.scales import LinearScale, joined, spans_weekend
+from coincast_modelkit.models.ensemble.hours_member import (
+    HoursMember,
+    HoursScale,
+    hours_design,
+    hours_features,
+    hours_outlook,
+)
+from coincast_modelkit.models.scales import joined, spans_weekend
 from coincast_training.trainers.ensemble.backtest import AT_80, Walk
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, block_of
 from coincast_training.trainers.ensemble.hours_params import HoursParams
@@ -34,16 +49,33 @@ from coincast_training.trainers.ensemble.members import ridge
 from coincast_training.trainers.ensemble.pooling import PoolHistory, correction, fit_pool
 
 Floats = NDArray[np.float64]
+# How often the signs of the hours are drawn for the weights, and the hours since 1970 from which on.
+DRAWS = 8
+DRAWS_FROM = 14_600 * HOURS_A_DAY
 # Share of the days of a horizon whose hours must be known for an outcome.
 PRESENT_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HoursOfCoin:
-    """One coin's rows (n, 17) on the days of the walk, and the variance (n,) of the hours of each."""
+    """One coin's rows (n, 17) on the days of the walk, and the variance (n,) of the hours of each.
+
+    drawn (n, K) are returns of each day with the signs of its hours redrawn: the size of every hour's return
+    stays, its sign is drawn, one for all coins. They have the scale of the returns and tell it with less
+    noise.
+    """
 
     rows: Floats
     variance: Floats
+    drawn: Floats
+
+    def drawn_ahead(self, horizon: int) -> Floats:
+        """Return the drawn returns over the coming days, (n, K); NaN where the days have not ended."""
+        out = np.full_like(self.drawn, np.nan)
+        if horizon < len(out):
+            windows = np.lib.stride_tricks.sliding_window_view(self.drawn[1:], horizon, axis=0)
+            out[:-horizon] = windows.sum(axis=-1)
+        return out
 
     def log_volatility_ahead(self, horizon: int) -> Floats:
         """Return half the log of the variance summed over the coming days, (n,); NaN where unknown."""
@@ -81,13 +113,38 @@ def hours_rows(coins: Sequence[CoinRows], hours: HourlyPanel) -> HoursRows:
             dates, own = coin.days.astype("datetime64[D]"), measures.get(coin.coin_id)
             if own is None:
                 nothing = np.full((len(dates), len(TERMS)), np.nan)
-                found.append(HoursOfCoin(nothing, nothing[:, 0]))
+                found.append(HoursOfCoin(nothing, nothing[:, 0], nothing[:, :DRAWS]))
             else:
                 variance = day_variance(outcomes[coin.coin_id], dates)
-                found.append(HoursOfCoin(day_rows(own, market, dates), variance))
+                drawn = drawn_returns(hours[coin.coin_id], coin.days)
+                found.append(HoursOfCoin(day_rows(own, market, dates), variance, drawn))
         if any(np.isfinite(of_coin.rows).all(axis=1).any() for of_coin in found):
             out[source] = tuple(found)
     return out
+
+
+def drawn_returns(hours: HourlyCandles, days: NDArray[np.int64]) -> Floats:
+    """Return the returns (n, K) of some days (since 1970) with the signs of their hours redrawn.
+
+    Coins share the signs of an hour, and a day has the same ones whatever history is given. Hours that are
+    not known do not move; NaN on days outside the history.
+    """
+    size = np.abs(np.nan_to_num(hourly_returns(hours)))
+    first = int(hours.first.astype(np.int64))
+    drawn = _signs(first + len(size))[:, first - DRAWS_FROM :] * size
+    total = np.concatenate([np.zeros((DRAWS, 1)), np.cumsum(drawn, axis=1)], axis=1)
+    start = days * HOURS_A_DAY - first
+    inside = (start >= 0) & (start + HOURS_A_DAY <= len(size))
+    out = np.full((len(days), DRAWS), np.nan)
+    out[inside] = (total[:, start[inside] + HOURS_A_DAY] - total[:, start[inside]]).T
+    return out
+
+
+def _signs(until: int) -> NDArray[np.int8]:
+    """Return the signs (K, n) of the hours from DRAWS_FROM up to `until` (since 1970), excluded."""
+    count = max(0, until - DRAWS_FROM)
+    rng = np.random.default_rng(DRAWS_FROM)
+    return rng.integers(0, 2, size=(count, DRAWS), dtype=np.int8).T * 2 - 1
 
 
 def days_with_hours(coins: Sequence[CoinRows], rows: HoursRows) -> int:
@@ -115,6 +172,7 @@ class _Table:
 
     block: Block
     design: Floats
+    features: Floats
     target: Floats
 
 
@@ -136,9 +194,9 @@ class HoursWalk:
         """Return the member as known on day `cut` by source; empty where too little is known."""
         found = {}
         for source in self.sources:
-            line = self._line(source, horizon, cut)
-            if line is not None and self._believed(source, horizon, cut):
-                found[source] = HoursMember(horizon, line, self._pool(source, horizon, cut))
+            scale = self._scale(source, horizon, cut) if self._believed(source, horizon, cut) else None
+            if scale is not None:
+                found[source] = HoursMember(scale, self._pool(source, horizon, cut))
         return found
 
     def record(self, horizon: int, cut: int) -> list[tuple[Block, int, Floats]]:
@@ -199,11 +257,10 @@ class HoursWalk:
     def _fold(
         self, source: str, horizon: int, day: int, block: Block, members: Floats
     ) -> tuple[Floats, Floats] | tuple[None, None]:
-        line = self._line(source, horizon, day)
-        if line is None:
+        scale = self._scale(source, horizon, day)
+        if scale is None:
             return None, None
-        rows, inputs = self._rows_of(source, block), joined(block.coins)
-        own = inputs.base + 0.5 * np.log(horizon) + line.forecast(hours_design(inputs, rows, DEFAULT_SPEC))
+        own = scale.forecast(joined(block.coins), self._rows_of(source, block), DEFAULT_SPEC)
         daily = self.daily.pool(horizon, day).log_scale(members, block.regime)
         return np.column_stack([daily, own]), hours_outlook(members, own)
 
@@ -215,6 +272,14 @@ class HoursWalk:
             out[mine] = own.rows[block.day[mine] - coin.days[0]]
         return out
 
+    def _drawn(self, source: str, block: Block, horizon: int) -> Floats:
+        """Return the drawn returns over the horizon of a block's rows, (n, K)."""
+        out = np.empty((len(block.day), DRAWS))
+        for i, (coin, own) in enumerate(zip(self.daily.coins, self.rows[source], strict=True)):
+            mine = block.coin == i
+            out[mine] = own.drawn_ahead(horizon)[block.day[mine] - coin.days[0]]
+        return out
+
     def _log_volatility(self, source: str, block: Block, horizon: int) -> Floats:
         """Return the log volatility over the horizon of a block's rows from their hours, (n,)."""
         out = np.empty(len(block.day))
@@ -223,21 +288,29 @@ class HoursWalk:
             out[mine] = own.log_volatility_ahead(horizon)[block.day[mine] - coin.days[0]]
         return out
 
-    def _line(self, source: str, horizon: int, cut: int) -> LinearScale | None:
-        """Return the line on rows whose hours and outcome were known on day `cut`; None with too few days."""
-        key = ("hours line", source, horizon, cut)
+    def _scale(self, source: str, horizon: int, cut: int) -> HoursScale | None:
+        """Return line and trees by what was known on day `cut`; None with too few days of hours."""
+        key = ("hours scale", source, horizon, cut)
         if key not in self.daily.store:
-            self.daily.store[key] = self._fit_line(source, horizon, cut)
-        found: LinearScale | None = self.daily.store[key]
+            self.daily.store[key] = self._fit_scale(source, horizon, cut)
+        found: HoursScale | None = self.daily.store[key]
         return found
 
-    def _fit_line(self, source: str, horizon: int, cut: int) -> LinearScale | None:
+    def _fit_scale(self, source: str, horizon: int, cut: int) -> HoursScale | None:
         table = self._table(source, horizon)
         known = (table.block.day + horizon <= cut) & np.isfinite(table.target)
         known &= np.isfinite(table.design).all(axis=1)
         if len(np.unique(table.block.day[known])) < self.params.min_days:
             return None
-        return ridge(table.design[known], table.target[known], self.daily.params.ridge)
+        design, target = table.design[known], table.target[known]
+        line = ridge(design, target, self.daily.params.ridge)
+        trees = self.daily.params.trees
+        booster = lightgbm.train(
+            params := trees.lightgbm(len(target), self.daily.seed),
+            lightgbm.Dataset(table.features[known], target - line.forecast(design), params=params),
+            trees.residual_rounds,
+        )
+        return HoursScale(horizon, line, booster)
 
     def _table(self, source: str, horizon: int) -> _Table:
         found = self.tables.get((source, horizon))
@@ -248,6 +321,7 @@ class HoursWalk:
             found = _Table(
                 block=block,
                 design=hours_design(inputs, rows, DEFAULT_SPEC),
+                features=hours_features(inputs, rows),
                 target=self._log_volatility(source, block, horizon) - inputs.base - 0.5 * np.log(horizon),
             )
             self.tables[source, horizon] = found
@@ -269,7 +343,8 @@ class HoursWalk:
             folds = [f for f in self._folds(source, horizon, cut) if f.day < cut]
             params = replace(self.daily.params.pool, prior_days=self.params.prior_days)
             prior = np.array([1 - self.params.prior, self.params.prior])
-            self.daily.store[key] = fit_pool(_seen(folds), horizon, cut, params, prior)
+            drawn = [self._drawn(source, fold.block, horizon) for fold in folds]
+            self.daily.store[key] = fit_pool(_seen(folds, drawn), horizon, cut, params, prior)
         found: Pool = self.daily.store[key]
         return found
 
@@ -287,7 +362,7 @@ class HoursWalk:
         return correction(share[known], cut - day[known], horizon, self.daily.params.pool)
 
 
-def _seen(folds: Sequence[HoursFold]) -> PoolHistory:
+def _seen(folds: Sequence[HoursFold], drawn: Sequence[Floats]) -> PoolHistory:
     none, day = np.empty(0), np.empty(0, dtype=np.int64)
     blocks = [fold.block for fold in folds]
     return PoolHistory(
@@ -298,4 +373,5 @@ def _seen(folds: Sequence[HoursFold]) -> PoolHistory:
         weekend=spans_weekend(np.concatenate([day, *(joined(b.coins).weekday for b in blocks)])),
         day=np.concatenate([day, *(b.day for b in blocks)]),
         outlook=np.concatenate([none, *(fold.outlook for fold in folds)]),
+        drawn=np.concatenate([np.empty((0, DRAWS)), *drawn]),
     )

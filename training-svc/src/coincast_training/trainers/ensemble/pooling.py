@@ -46,7 +46,8 @@ class PoolHistory:
     """Out-of-sample forecasts and outcomes.
 
     members are (n, M); returns, log volatility, regime, whether the next day is on a weekend, day, and the
-    mean log volatility that the members forecast are (n,).
+    mean log volatility that the members forecast are (n,). drawn (n, K) are returns of the same size with
+    other signs, from which the weights are learnt; without any (K = 0) they are learnt from the returns.
     """
 
     members: Floats
@@ -56,6 +57,7 @@ class PoolHistory:
     weekend: Ints
     day: Ints
     outlook: Floats
+    drawn: Floats
 
 
 def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prior: Floats) -> Pool:
@@ -73,10 +75,11 @@ def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prio
             outlook_factor=1.05,
         )
     members, returns, regime = seen.members[known], seen.returns[known], seen.regime[known]
+    drawn = seen.drawn[known] if seen.drawn.shape[1] else returns[:, None]
     recency = 0.5 ** ((cut - seen.day[known]) / params.half_life_days)
-    pooled = fit_weights(
+    pooled = _fit_to_draws(
         members,
-        returns,
+        drawn,
         recency / horizon,
         prior=prior,
         strength=params.prior_days,
@@ -84,9 +87,9 @@ def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prio
     )
     weights = np.stack(
         [
-            fit_weights(
+            _fit_to_draws(
                 members[regime == r],
-                returns[regime == r],
+                drawn[regime == r],
                 recency[regime == r] / horizon,
                 prior=pooled,
                 strength=params.regime_days,
@@ -140,6 +143,22 @@ def _weekend_ratios(
     own = regime_sizes(residuals, recency, weekend, LEVELS, prior_rows=prior_rows, groups=2)
     pooled = weighted_sizes(residuals, recency, LEVELS)
     return np.where(pooled > 0, own / np.where(pooled > 0, pooled, 1.0), 1.0)
+
+
+def _fit_to_draws(
+    members: Floats, drawn: Floats, rows: Floats, *, prior: Floats, strength: float, max_weight: float
+) -> Floats:
+    """Return the weights (M,) by `fit_weights` on every draw (n, K) of the outcomes that is known."""
+    draws = drawn.shape[1]
+    known = np.isfinite(drawn).all(axis=1)
+    return fit_weights(
+        np.tile(members[known], (draws, 1)),
+        drawn[known].T.reshape(-1),
+        np.tile(rows[known], draws) / draws,
+        prior=prior,
+        strength=strength,
+        max_weight=max_weight,
+    )
 
 
 def fit_weights(

@@ -1,13 +1,14 @@
-"""The ensemble's member that reads hours: a line beside the daily pool, for coins whose hours are known.
+"""The ensemble's member that reads hours, beside the daily pool, for coins whose hours are known.
 
-The daily members and their pool stay as they are, learnt from their whole history. Where a coin's hours are
-known, the daily pool's scale and the line's are pooled once more; where they are not, nothing changes.
+It is a line with trees on what the line leaves. The daily members and their pool stay as they are, learnt
+from their whole history. Where a coin's hours are known, the daily pool's scale and this member's are pooled
+once more; where they are not, nothing changes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,9 +18,12 @@ from coincast_modelkit.hourly.day_measures import LEVEL_TERMS
 from coincast_modelkit.models.ensemble.horizon_pool import Pool, outlook_of
 from coincast_modelkit.models.scales import Inputs, LinearScale, linear_design
 
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
 HOURS = "hours"
 # The order of the second pool.
-DAILY_POOL, LINE = 0, 1
+DAILY_POOL, WITH_HOURS = 0, 1
 
 
 def hours_design(inputs: Inputs, rows: Floats, spec: FeatureSpec) -> Floats:
@@ -31,29 +35,54 @@ def hours_design(inputs: Inputs, rows: Floats, spec: FeatureSpec) -> Floats:
     return np.column_stack([linear_design(inputs, spec), levels, rows[:, len(LEVEL_TERMS) :]])
 
 
-def hours_outlook(members: Floats, line: Floats) -> Floats:
-    """Return the mean log realised volatility (n,) of the OUTLOOK members (n, M) and of the line (n,)."""
-    return np.asarray((outlook_of(members) + line) / 2)
+def hours_features(inputs: Inputs, rows: Floats) -> Floats:
+    """Return the columns (n, F + 17) of the trees: all features, and the hours as in the line."""
+    levels = rows[:, : len(LEVEL_TERMS)] - inputs.base[:, None]
+    return np.column_stack([inputs.features, levels, rows[:, len(LEVEL_TERMS) :]])
+
+
+def hours_outlook(members: Floats, own: Floats) -> Floats:
+    """Return the mean log volatility (n,) of the OUTLOOK members (n, M) and of the hours member (n,)."""
+    return np.asarray((outlook_of(members) + own) / 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HoursScale:
+    """The fitted line and trees at one horizon; they add to the base volatility."""
+
+    horizon: int
+    line: LinearScale
+    trees: Booster
+
+    def forecast(self, inputs: Inputs, rows: Floats, spec: FeatureSpec) -> Floats:
+        """Return the log standard deviation of the return over the horizon, (n,); NaN without hours."""
+        design = hours_design(inputs, rows, spec)
+        trees = np.asarray(self.trees.predict(hours_features(inputs, rows), num_threads=1))
+        own = inputs.base + 0.5 * np.log(self.horizon) + self.line.forecast(design) + trees
+        return np.where(np.isfinite(design).all(axis=1), own, np.nan)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the trees."""
+        return {"horizon": self.horizon, "line": self.line.to_json()}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any], trees: Booster) -> Self:
+        """From `to_json` and the trees."""
+        return cls(int(plain["horizon"]), LinearScale.from_json(plain["line"]), trees)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HoursMember:
-    """The line at one horizon and its pool with the daily pool's scale, for one source of hours."""
+    """The member at one horizon and its pool with the daily pool's scale, for one source of hours."""
 
-    horizon: int
-    line: LinearScale
+    scale: HoursScale
     pool: Pool
 
-    def forecast(self, inputs: Inputs, rows: Floats, spec: FeatureSpec) -> Floats:
-        """Return the line's log standard deviation of the return over the horizon, (n,)."""
-        root = 0.5 * np.log(self.horizon)
-        return np.asarray(inputs.base + root + self.line.forecast(hours_design(inputs, rows, spec)))
-
     def to_json(self) -> dict[str, Any]:
-        """Return plain numbers."""
-        return {"horizon": self.horizon, "line": self.line.to_json(), "pool": self.pool.to_json()}
+        """Return everything but the trees."""
+        return {**self.scale.to_json(), "pool": self.pool.to_json()}
 
     @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Self:
-        """From `to_json`."""
-        return cls(int(plain["horizon"]), LinearScale.from_json(plain["line"]), Pool.from_json(plain["pool"]))
+    def from_json(cls, plain: dict[str, Any], trees: Booster) -> Self:
+        """From `to_json` and the trees."""
+        return cls(HoursScale.from_json(plain, trees), Pool.from_json(plain["pool"]))

@@ -120,8 +120,8 @@ class EnsembleModel:
                 if rows:
                     at = list(rows)
                     those = joined([inputs[i] for i in at])
-                    line = hours.forecast(those, np.stack(list(rows.values())), self.spec)
-                    found.replace(at, _with_hours(hours, members[at], found.log_scale[at], line, those))
+                    own = hours.scale.forecast(those, np.stack(list(rows.values())), self.spec)
+                    found.replace(at, _with_hours(hours, members[at], found.log_scale[at], own, those))
             logs.append(found.log_scale - root)
             medians.append(found.outlook - root)
             sizes.append(found.sizes)
@@ -187,6 +187,9 @@ class EnsembleModel:
             for name, booster in anchor.scales.boosters.items():
                 path = folder / _booster_file(name, anchor.scales.horizon)
                 path.write_text(booster.model_to_string(), encoding="utf-8")
+            for source, member in anchor.hours.items():
+                path = folder / _booster_file(f"{HOURS}_{source}", anchor.scales.horizon)
+                path.write_text(member.scale.trees.model_to_string(), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
@@ -202,13 +205,17 @@ class EnsembleModel:
         if tuple(plain.get(HOURS, TERMS)) != TERMS:
             raise ValueError("this ensemble reads other measures of hours than this build; train it again")
         anchors = []
+
+        def booster(name: str, horizon: int) -> Booster:
+            return Booster(model_str=(folder / _booster_file(name, horizon)).read_text(encoding="utf-8"))
+
         for part in plain["anchors"]:
             horizon = int(part["scales"]["horizon"])
-            boosters = {
-                name: Booster(model_str=(folder / _booster_file(name, horizon)).read_text(encoding="utf-8"))
-                for name in BOOSTERS
+            boosters = {name: booster(name, horizon) for name in BOOSTERS}
+            hours = {
+                source: HoursMember.from_json(own, booster(f"{HOURS}_{source}", horizon))
+                for source, own in part.get(HOURS, {}).items()
             }
-            hours = {source: HoursMember.from_json(own) for source, own in part.get(HOURS, {}).items()}
             pool = Pool.from_json(part["pool"])
             anchors.append(Anchor(Scales.from_json(part["scales"], boosters), pool, hours))
         rnn = RnnMember.load(folder) if RNN in members else None
@@ -258,13 +265,13 @@ def _pooled(anchor: Anchor, members: Floats, now: Inputs) -> _Pooled:
     )
 
 
-def _with_hours(hours: HoursMember, members: Floats, daily: Floats, line: Floats, now: Inputs) -> _Pooled:
-    """Pool the scale of the daily pool (n,) with that of the line (n,)."""
+def _with_hours(hours: HoursMember, members: Floats, daily: Floats, own: Floats, now: Inputs) -> _Pooled:
+    """Pool the scale of the daily pool (n,) with that of the hours member (n,)."""
     pool, rows = hours.pool, np.ones(len(members))
     return _Pooled(
-        log_scale=pool.log_scale(np.column_stack([daily, line]), now.regime),
+        log_scale=pool.log_scale(np.column_stack([daily, own]), now.regime),
         sizes=pool.sizes_of(now),
-        outlook=hours_outlook(members, line) + pool.outlook_offset,
+        outlook=hours_outlook(members, own) + pool.outlook_offset,
         factor=rows * pool.outlook_factor,
         error=rows * pool.outlook_error,
     )
