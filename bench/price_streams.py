@@ -165,7 +165,7 @@ async def run(sandbox: RunningSandbox, folder: str) -> bool:
 
 
 def main() -> int:
-    """Run the measurement on a sandbox; exit code 1 where subscribers cost the upstream more than one."""
+    """Run the measurement on a sandbox; exit code 1 if subscribers cause more upstream calls than one."""
     with tempfile.TemporaryDirectory() as folder, pro_sandbox() as sandbox:
         return 0 if asyncio.run(run(sandbox, folder)) else 1
 

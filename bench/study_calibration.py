@@ -49,7 +49,7 @@ Rule = Callable[[Floats, Floats, NDArray[np.int64], int], Floats]
 
 @dataclass(slots=True, eq=False)
 class Rows:
-    """Forecasts at one horizon: what was known, the pooled log scale, the raw sizes, and what came."""
+    """Forecasts at one horizon: known inputs, the pooled log scale, the raw sizes, and the outcomes."""
 
     horizon: int
     fold: Any
@@ -63,7 +63,7 @@ class Rows:
 
 
 def walk(panel: Panel, left_out: set[str], file: Path) -> None:
-    """Save what the members forecast out of sample, with what came."""
+    """Save the members' out-of-sample forecasts with the outcomes."""
     every = rows_of(panel, panel, DEFAULT_SPEC)
     learnt = tuple(c for c in every if c.coin_id not in left_out)
     params = EnsembleParams.of({"anchors": list(HORIZONS), "fold_days": FOLD_DAYS, "lstm": {"use": "off"}})
@@ -138,7 +138,7 @@ def corrected(rows: Rows, rule: Rule) -> Floats:
 
 
 def factor(share: Floats, age: Floats, half_life: float = HALF_LIFE_DAYS) -> float:
-    """Return what 80 % sizes had to be multiplied with to cover 80 %."""
+    """Return the factor with which the 80 % sizes would have covered 80 %."""
     return float(weighted_sizes(share, 0.5 ** (age / half_life), np.array([0.8]))[0])
 
 
@@ -154,13 +154,13 @@ def same(value: float) -> Floats:
 
 
 def drawn(share: Floats, age: Floats, horizon: int, half_life: float = HALF_LIFE_DAYS) -> float:
-    """Draw the factor to one where few periods were seen."""
+    """Shrink the factor towards one if there were few periods."""
     n = periods(age, horizon, half_life)
     return factor(share, age, half_life) ** (n / (n + PRIOR_PERIODS))
 
 
 def by_regime(share: Floats, age: Floats, regime: NDArray[np.int64], horizon: int) -> Floats:
-    """Draw each regime's own factor to that of all."""
+    """Shrink the factor of each regime towards that of all days."""
     every = drawn(share, age, horizon)
     parts = [regime == r for r in range(REGIMES)]
     return np.array(
@@ -169,7 +169,7 @@ def by_regime(share: Floats, age: Floats, regime: NDArray[np.int64], horizon: in
 
 
 def risk_controlled(share: Floats, age: Floats, regime: NDArray[np.int64], horizon: int) -> Floats:
-    """Raise the level by what one more period may bring: conformal risk control over periods."""
+    """Raise the level to allow for one more period (conformal risk control over periods)."""
     n = periods(age, horizon)
     level = np.array([min(0.8 * (n + 1) / n, 0.95)])
     found = float(weighted_sizes(share, 0.5 ** (age / HALF_LIFE_DAYS), level)[0])
@@ -177,7 +177,7 @@ def risk_controlled(share: Floats, age: Floats, regime: NDArray[np.int64], horiz
 
 
 def bounded_in_calm(factors: Floats) -> Floats:
-    """Hold the calm regime to at least the pool's own sizes."""
+    """Bound the calm regime below by the pool's own sizes."""
     return np.array([max(factors[0], 1.0), *factors[1:]])
 
 
@@ -186,10 +186,10 @@ RULES: dict[str, Rule] = {
     "no correction": lambda s, a, r, h: same(1.0),
     "180 periods, at most two years": lambda s, a, r, h: same(factor(s, a, min(180.0 * h, HALF_LIFE_DAYS))),
     "half-life of four years": lambda s, a, r, h: same(factor(s, a, 1460.0)),
-    "drawn to one by periods": lambda s, a, r, h: same(drawn(s, a, h)),
-    "by regime, drawn by periods": by_regime,
+    "shrunk to one by periods": lambda s, a, r, h: same(drawn(s, a, h)),
+    "by regime, shrunk by periods": by_regime,
     "risk control over periods": risk_controlled,
-    "drawn, calm not below one": lambda s, a, r, h: bounded_in_calm(same(drawn(s, a, h))),
+    "shrunk, calm not below one": lambda s, a, r, h: bounded_in_calm(same(drawn(s, a, h))),
     "calm not below one": lambda s, a, r, h: bounded_in_calm(same(factor(s, a))),
     "calm narrowed by half": lambda s, a, r, h: cautious_factors(same(factor(s, a))),
     "the same after 180 periods (chosen)": lambda s, a, r, h: cautious_factors(
@@ -223,7 +223,7 @@ def line(rows: Rows, sizes: Floats, base: Floats, kept: NDArray[np.bool_]) -> st
 
 
 def main() -> None:
-    """Walk where the file is not there yet, and print the table."""
+    """Walk if the file does not exist yet, and print the table."""
     folder, file = Path(sys.argv[1]), Path(sys.argv[2])
     given = sys.argv[3:5] if len(sys.argv) > 4 else ["2017-07-01", "2021-12-31"]
     first, last = (int(np.datetime64(text, "D").astype(int)) for text in given)

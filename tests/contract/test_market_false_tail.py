@@ -164,7 +164,7 @@ async def test_false_days_in_the_archive_are_fetched_again_and_put_aside(
         clock.advance(31)
         assert (await stub.GetPrices(question, timeout=10)).prices[0].price == TRUE_PRICE
     revisions = list((tmp_path / "sandbox" / "revisions" / "usd" / "bitcoin").iterdir())
-    assert revisions, "the former history is kept aside"
+    assert revisions, "the former history is kept as a revision"
 
 
 async def test_odd_days_that_cannot_be_fetched_again_are_not_served(
@@ -226,7 +226,7 @@ async def test_repair_judges_the_whole_archive_again(
         assert [(step.id, step.vs_currency) for step in dry] == [("bitcoin", "usd")]
         code, output, errors = await command("repair", "--target", stub.address)
         assert code == 0, errors
-        assert output.splitlines()[-1] == "1 coins judged; 4 days put aside, 4 fetched; 0 coins failed"
+        assert output.splitlines()[-1] == "1 coins checked; 4 days quarantined, 4 fetched; 0 coins failed"
         assert (await closes(stub, 40))[0] == {TRUE_PRICE}
         (again,) = [step async for step in stub.Repair(pb.RepairRequest(ids=["bitcoin"]))]
         assert not again.implausible_dates

@@ -120,7 +120,7 @@ async def test_a_reply_that_is_off_as_a_whole_is_not_kept_beside_good_days(
         calls = mock.calls.total()
         clock.advance(60)
         await history(stub, 120)
-        assert mock.calls.total() == calls, "not asked for again at once"
+        assert mock.calls.total() == calls, "not requested again at once"
         mock.factors = {}
         clock.advance(CONFIRMED_AFTER_SECONDS + 1)
         assert await history(stub, 120) == [100.0] * 120, "it was a slip"

@@ -129,7 +129,7 @@ async def test_bad_series_leave_only_good_days_in_the_archive(
             off = [c.date for c in reply.history.candles if abs(c.close / truth[c.date] - 1) > 0.03]
             print(
                 f"\n{fault['kind']}: {len(reply.history.candles)} of 60 days, {len(off)} wrong,"
-                f" {report.quarantined_points} points put aside, {report.duplicate_points} duplicates,"
+                f" {report.quarantined_points} points quarantined, {report.duplicate_points} duplicates,"
                 f" {len(reply.history.missing_dates)} days missing"
             )
             assert not off

@@ -23,7 +23,7 @@ SERVED = Counter(
 )
 DEGRADED = Counter(
     "coincast_forecast_degraded_total",
-    "Steps of the fallback chain that failed, and histories that were stale, partial or in doubt.",
+    "Steps of the fallback chain that failed, and histories that were stale, partial or unconfirmed.",
     ["model", "cause"],
 )
 COIN_ERRORS = Counter(

@@ -20,7 +20,7 @@ class History:
 
     `partial_reason` is set where the source has more days than it could deliver for now;
     `retry_after_seconds` then says when a further request may give more. `doubt_reason` is set while the
-    source doubts the newest days. `from_sparkline` marks a last week of closes whose hours are assumed: it
+    newest days are not confirmed. `from_sparkline` marks a last week of closes whose hours are assumed: it
     serves the market features alone.
     """
 

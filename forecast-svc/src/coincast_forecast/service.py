@@ -284,7 +284,7 @@ def check_history(snapshot: Snapshot, model: str, coin_id: str, history_days: in
 def data_reasons(history: History, prediction: Prediction, market_gaps: Sequence[str]) -> tuple[str, ...]:
     """Return a clause for each way in which the data of a forecast is not whole; empty where it is.
 
-    A cause that makes a history stale, partial and doubtful at once is named in one clause alone.
+    A cause that makes a history stale, partial and unconfirmed at once is named only once.
     """
     reasons = []
     coin = prediction.candles.coin_id
@@ -297,7 +297,7 @@ def data_reasons(history: History, prediction: Prediction, market_gaps: Sequence
             f"only {days} days of the history of {coin} are here for now: {history.partial_reason}"
         )
     if history.doubt_reason:
-        reasons.append(f"the history of {coin} is in doubt: {history.doubt_reason}")
+        reasons.append(f"the history of {coin} is not confirmed:  {history.doubt_reason}")
     uses_market = prediction.version is not None and prediction.version.predictor.model.spec.names
     if uses_market:
         reasons += market_gaps

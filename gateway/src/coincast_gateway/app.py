@@ -52,7 +52,7 @@ from coincast_gateway.web.assets import Assets
 
 TITLE = "Coincast"
 DESCRIPTION = (
-    "Cryptocurrency market data and honest probabilistic price forecasts. Every reply says where it stands: "
+    "Cryptocurrency market data and probabilistic price forecasts. Every reply states its provenance: "
     "as_of, age, source, degraded and why. Forecasts are not advice.\n\n"
     "Prices and other figures have 10 significant digits, percents 4 decimals, and seconds 1. A reply may "
     "come from a cache: `age_seconds` is computed at the moment of sending, and the `Age` header of each "

@@ -177,7 +177,7 @@ class CachedResponse(Response):
         return b"%s, max-age=%d" % (b"private" if self.private else b"public", self.rendered.fresh_seconds)
 
     def matches(self, if_none_match: bytes) -> bool:
-        """Return whether a client's copy is this very response, in whatever content coding."""
+        """Return whether a client's copy is this response, in any content coding."""
         return self._tag in if_none_match or if_none_match.strip() == b"*"
 
     def older_than(self, if_modified_since: bytes) -> bool:

@@ -42,7 +42,9 @@ class Settings(ServiceSettings):
         ge=0,
         description="Requests a minute of one address without a key; empty: none on loopback, else 300.",
     )
-    trusted_proxies: str = Field("", description="Networks whose X-Forwarded-For is believed, with commas.")
+    trusted_proxies: str = Field(
+        "", description="Networks whose X-Forwarded-For header is trusted, separated by commas."
+    )
     allowed_hosts: str = Field(
         "", description="Further names in the Host header of a gateway that is open on loopback, with commas."
     )

@@ -192,7 +192,7 @@ def make_watch(infrastructure: Infrastructure, prices: PriceService, stack: Asyn
 def make_plausibility(
     infrastructure: Infrastructure, archive: Archive
 ) -> tuple[PlausibilityChecker, QuoteCache]:
-    """Build the checker that decides which price is believed, and the cache of quotes that it learns from."""
+    """Build the plausibility checker, and the cache of quotes from which it learns."""
     settings = infrastructure.settings
     kind = quote_kind(settings.prices_fresh_seconds, settings.stale_if_error_seconds)
     cache = infrastructure.cache(kind, settings.memory_entries)

@@ -31,7 +31,9 @@ QUOTA_LEFT = Gauge("coincast_market_quota_left_calls", "Calls left in this minut
 QUOTA_MONTH_USED = Gauge("coincast_market_quota_month_used_calls", "Calls used this month, as last seen.")
 QUOTA_LIMIT = Gauge("coincast_market_quota_limit_calls", "Calls a minute, as lowered by refusals.")
 QUOTA_MONTH_LIMIT = Gauge("coincast_market_quota_month_limit_calls", "Calls a month; 0 is no limit.")
-QUOTA_PAUSED = Gauge("coincast_market_quota_paused_seconds", "Time left of a pause the upstream asked for.")
+QUOTA_PAUSED = Gauge(
+    "coincast_market_quota_paused_seconds", "Time left of a pause that the upstream requested."
+)
 REDIS_UP = Gauge("coincast_market_redis_up", "1 while the shared Redis answers.")
 QUOTA_REFUSALS = Counter(
     "coincast_market_quota_refusals_total", "Calls that got no turn in time.", ["priority"]

@@ -76,7 +76,7 @@ class RedisExecutor:
         task = self._start(command)
         in_time = await self._in_time(task)
         if not self.up:
-            # Somebody else's word was late meanwhile; an answer that is there all the same is an answer.
+            # Another command was late meanwhile and opened the circuit; use this answer if it has arrived.
             return task.result() if task.done() and not task.cancelled() and not task.exception() else None
         if not in_time:
             self._failed(what, "late")

@@ -117,7 +117,7 @@ class Settings(ServiceSettings):
         86_400.0, ge=0, description="How long old data is served, marked stale, while the upstream fails."
     )
     watch_heartbeat_seconds: float = Field(
-        15.0, gt=0, description="How often a stream of live prices without news sends a heartbeat."
+        15.0, gt=0, description="How often a stream of live prices without changes sends a heartbeat."
     )
     memory_entries: int = Field(50_000, ge=100, description="Prices kept in the process.")
     memory_document_bytes: int = Field(

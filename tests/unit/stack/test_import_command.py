@@ -33,7 +33,7 @@ def test_good_files_are_taken_and_rows_put_aside_are_named(tmp_path: Path) -> No
     done = run_import(folder, tmp_path / "var")
     assert done.returncode == 1, done.stderr
     assert pq.read_metadata(tmp_path / "var/archive/usd/bitcoin.parquet").num_rows == 40
-    assert "put aside: bitcoin.csv line 42: day not closed yet" in done.stdout
+    assert "rejected: bitcoin.csv line 42: day not closed yet" in done.stdout
     assert "broken.csv lacks the column" in " ".join(done.stdout.split())
 
 

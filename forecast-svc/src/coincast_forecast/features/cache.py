@@ -40,7 +40,7 @@ class Reference:
     def covers(self, candles: Candles) -> frozenset[tuple[str, str]]:
         """Return the reference coins that have a coin's last day, each with its first one.
 
-        A week that stood in for a whole history begins later than it.
+        A week that replaced a whole history begins later than it.
         """
         return frozenset(
             (coin, str(c.dates[0])) for coin, c in self.panel.items() if c.dates[-1] >= candles.dates[-1]

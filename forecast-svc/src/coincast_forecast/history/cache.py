@@ -310,7 +310,7 @@ class HistoryCache:
         """Return the source's newest closed day.
 
         The first time it is read from a whole history, which is needed for features anyway: a request for the
-        last days alone would cost the upstream a call of its own.
+        last days alone would need a separate upstream call.
         """
         if self._entries.get((CLOCK_COIN, vs_currency)) is not None:
             return await self._source.last_closed_day(vs_currency)

@@ -31,7 +31,7 @@ CHUNK_CANDLES = 1000
 STREAM_SHARE = 0.9
 LATE_RETRY_SECONDS = 2.0
 DEFAULT_PARTIAL_REASON = "market-data could not fetch the whole history for now"
-DEFAULT_DOUBT_REASON = "the newest candles are in doubt and wait for confirmation"
+DEFAULT_DOUBT_REASON = "the newest candles are not confirmed yet"
 
 
 class MarketClient:

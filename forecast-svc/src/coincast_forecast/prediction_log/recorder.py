@@ -1,6 +1,6 @@
 """Write every served forecast to the log once, before it is served.
 
-The log is an extra of a reply: an error or a slow disk costs the forecast its id, never the reply.
+An error or a slow disk leaves a forecast without an id, but never fails the reply.
 """
 
 from __future__ import annotations

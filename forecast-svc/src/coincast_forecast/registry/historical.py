@@ -1,4 +1,4 @@
-"""Versions for forecasts of past days: those that learnt from no day after the one asked about."""
+"""Versions for forecasts of past days: those that were trained on no later day than the requested one."""
 
 from __future__ import annotations
 

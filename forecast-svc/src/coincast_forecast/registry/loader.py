@@ -233,7 +233,7 @@ class ModelLoader:
     async def _load_scenarios(self, artifact: LoadedArtifact) -> MoveLibrary | None:
         """Return the version's scenario library, whose digest was checked with its other files.
 
-        A library that cannot be read does not cost the version's forecasts.
+        If the library cannot be read, the version still forecasts.
         """
         if not artifact.scenarios:
             return None

@@ -74,6 +74,6 @@ async def _explain_one(
             found = await prediction.version.predictor.explain(prediction.ref.prepared, days, top)
     except TimeoutError:
         return None
-    except Exception as error:  # an explanation is an extra: its failure must not cost the forecast
+    except Exception as error:  # an explanation is optional: its failure must not fail the forecast
         return Explanation(reason=f"{prediction.served_by} could not be explained ({type(error).__name__})")
     return Explanation(found, "" if found else f"{prediction.served_by} has nothing to explain")

@@ -32,7 +32,7 @@ class ChosenLibrary:
 def choose_library(versions: Iterable[LiveVersion | None], snapshot: Snapshot) -> ChosenLibrary | None:
     """Return the library of a version that answered, else that of another version in production.
 
-    Moves are kept in units of the volatility that was forecast at their time, so a library serves the
+    Moves are stored in units of the volatility that was forecast at their time, so a library serves the
     forecasts of another model as well; the answer says so.
 
     Args:
@@ -80,5 +80,5 @@ def _trailing_volatility(closes: Floats) -> Floats:
     for i, square in enumerate(squares):
         current = DECAY * current + (1 - DECAY) * square
         variance[i] = current
-    # A coin that stood still has no scale: its days cannot be put in units of it.
+    # A coin with a constant price has no scale by which its days could be divided.
     return np.where(variance > 0, np.sqrt(variance), np.nan)

@@ -16,7 +16,7 @@ SERVICE = "coincast.training.v1.TrainingService"
 
 
 class TrainingClient:
-    """The three services that training-svc speaks, behind one breaker: they live and die together."""
+    """The three gRPC services of training-svc behind one breaker, since one process serves them all."""
 
     def __init__(self, channel: grpc.aio.Channel, backend: ResilientStub) -> None:
         self.jobs: rpc.TrainingServiceAsyncStub = rpc.TrainingServiceStub(channel)

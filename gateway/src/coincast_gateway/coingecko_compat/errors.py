@@ -24,7 +24,7 @@ EncodedVariant = Literal["plain", "status", "nested"]
 # Prefixes that market-data-svc puts before CoinGecko's messages; clients of the mirror expect the bare ones.
 _LEADS = (
     "CoinGecko refuses the request: ",
-    "CoinGecko knows no such thing: ",
+    "CoinGecko has no such item: ",
     "CoinGecko's rate limit is reached: ",
 )
 _PLAN = "CoinGecko's plan does not give this: "

@@ -93,7 +93,7 @@ OF_ERROR: dict[type[CoincastError], Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A refused or failed request: a kind, a sentence for a person, and what else helps to mend it."""
+    """A refused or failed request: its kind, a sentence, and further fields that help to fix it."""
 
     kind: Kind
     detail: str

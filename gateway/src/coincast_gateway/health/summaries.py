@@ -25,7 +25,7 @@ def market_component(status: market_pb2.GetStatusResponse, process: dict[str, An
         if b.state != "closed"
     ]
     if status.quota.HasField("paused_for_seconds"):
-        complaints.append(f"The upstream asked for a pause of {status.quota.paused_for_seconds:.0f} s.")
+        complaints.append(f"The upstream requested a pause of {status.quota.paused_for_seconds:.0f} s.")
     if not status.redis_up:
         complaints.append("Redis does not answer; the cache is kept in this process alone.")
         if status.quota.share_note:

@@ -1,9 +1,9 @@
 """The one tree of errors, free of HTTP and gRPC; each kind has one gRPC status and one HTTP status.
 
 CoincastError
-├── InvalidInput   the request is wrong; `field` names what, the message how to mend it
+├── InvalidInput   the request is wrong; `field` names the field, the message the fix
 ├── NotFound       no such coin, model, job; `suggestions` holds the nearest known names
-├── Conflict       somebody else was first (a revision moved, a job runs already)
+├── Conflict       another caller was first (a revision changed, a job already runs)
 ├── NotReady       the answer needs something that is not there yet (no model, no history)
 ├── Exhausted      a limit is used up; `retry_after_seconds` says when it is not
 ├── Unavailable    something that is needed does not answer; a retry may help
@@ -44,7 +44,7 @@ class InvalidInput(CoincastError):  # noqa: N818 - the tree's names are the prod
 
 
 class NotFound(CoincastError):  # noqa: N818 - as above
-    """What was asked for does not exist."""
+    """The requested item does not exist."""
 
     kind = "not_found"
 

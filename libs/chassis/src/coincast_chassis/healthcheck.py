@@ -4,7 +4,7 @@ The exit code is 0 for healthy, 1 otherwise.
 
 Runs every few seconds beside each service, so it imports nothing but sockets: a gRPC client would cost half a
 second of CPU each time, and fail first on a busy machine. `serving` reads coincast_serving from the metrics
-port, which follows the gRPC health service; orchestrators that speak gRPC health ask that directly.
+port, which follows the gRPC health service; orchestrators that support gRPC health use that directly.
 """
 
 from __future__ import annotations

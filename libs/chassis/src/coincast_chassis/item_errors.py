@@ -9,7 +9,7 @@ _PREFIX = "ERROR_KIND_"
 
 
 def to_item_error(error: CoincastError, *, item: str = "") -> common.ItemError:
-    """Return the whole error; `item` says which item it speaks of."""
+    """Return the message of an error; `item` names the item that failed."""
     return common.ItemError(
         id=item,
         kind=common.ErrorKind.Value(_PREFIX + error.kind.upper()),

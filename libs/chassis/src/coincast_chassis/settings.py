@@ -47,7 +47,7 @@ def load_settings(cls: type[Settings]) -> Settings:
 
     Secrets are files named like their variable in small letters (`market_api_key`) in the folders of
     COINCAST_SECRETS_DIR (separated by colons, the last one wins; default /run/secrets). A variable with
-    the service's prefix that means nothing is told on stderr.
+    the service's prefix that no setting has is reported on stderr.
     """
     folders = [
         Path(name) for name in os.environ.get("COINCAST_SECRETS_DIR", "/run/secrets").split(os.pathsep)

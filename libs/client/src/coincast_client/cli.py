@@ -156,7 +156,7 @@ def forecast(
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show forecasts: what they say in words, a chart, and the intervals."""
+    """Show forecasts: a sentence, a chart and the intervals."""
     with connect(url, key) as client:
         reply = client.forecasts(ids, days=days, hours=hours, model=model, vs_currency=vs, as_of=as_of)
         if as_json:
@@ -401,7 +401,7 @@ def mcp(url: Url = DEFAULT_URL, key: Key = "") -> None:
 
 
 def _run_in_stack(command: str, arguments: Sequence[str] = ()) -> None:
-    """Run a command of `coincast_stack`, which is installed where the whole system is."""
+    """Run a command of `coincast_stack`, which is installed with the whole system."""
     if importlib.util.find_spec("coincast_stack") is None:
         Console(stderr=True).print(
             f"coincast: {command} needs the whole system; install the package `coincast`.", markup=False

@@ -281,7 +281,7 @@ class Forecast(Reply):
     """
     model: str
     """
-    What was asked for; auto is resolved.
+    The requested model; auto is resolved.
     """
     version: str
     """
@@ -297,7 +297,7 @@ class Forecast(Reply):
     """
     degraded: bool
     """
-    Whether someone else than the model asked for answered, or on stale data.
+    Whether another model than the requested one answered, or the data is stale or partial.
     """
     reason: str | None
     """
@@ -325,7 +325,7 @@ class Forecast(Reply):
     """
     attributions_reason: str | None = None
     """
-    Why attributions that were asked for are missing; null where they are not.
+    Why requested attributions are missing; null if they are not.
     """
     forecast_id: str
     """
@@ -831,7 +831,7 @@ class History(Reply):
     """
     truncated: bool
     """
-    Whether fewer days were to be had than were asked for.
+    Whether fewer days were available than requested.
     """
     truncated_reason: str | None
     """
@@ -855,7 +855,7 @@ class History(Reply):
     """
     quality_notes: list[str]
     """
-    What to know of these candles: restated, put aside.
+    Notes on the quality of these candles: restated or quarantined days.
     """
     in_doubt: bool
     """
@@ -954,7 +954,7 @@ class ItemError(Reply):
 
     id: str
     """
-    The item as it was asked for.
+    The item as requested.
     """
     kind: Literal[
         "unspecified",
@@ -972,7 +972,7 @@ class ItemError(Reply):
     """
     message: str
     """
-    What is wrong, and what mends it.
+    What is wrong, and how to fix it.
     """
     field: str | None
     """
@@ -1261,7 +1261,7 @@ class Point(Reply):
     """
     horizon_hours: int | None = None
     """
-    The horizon in hours, where hours were asked for.
+    The horizon in hours, if hours were requested.
     """
     closes_at: str | None = None
     """
@@ -1421,15 +1421,15 @@ class ProblemDocument(Reply):
     """
     detail: str
     """
-    What is wrong, and what mends it.
+    What is wrong, and how to fix it.
     """
     instance: str
     """
-    The path that was asked for.
+    The requested path.
     """
     request_id: str
     """
-    Finds this very request in the logs.
+    Identifies this request in the logs.
     """
     field: str | None = None
     """
@@ -1474,7 +1474,7 @@ class Quality(Reply):
     """
     quarantined_points: int
     """
-    Points that were put aside as implausible.
+    Points that were quarantined as implausible.
     """
     last_good_date: str | None
     """

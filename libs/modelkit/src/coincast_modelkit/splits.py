@@ -47,7 +47,7 @@ def walk_forward(
     embargo_days: int,
     rolling_days: int | None = None,
 ) -> Iterator[Fold]:
-    """Folds that test step_days at a time from first_test to last_day, each trained on what came before.
+    """Folds that test step_days at a time from first_test to last_day, each trained on the days before.
 
     embargo_days is at least the longest horizon: the gap between the last training origin and the first test
     origin. rolling_days bounds the training window; without it the window expands from first_day. Raises

@@ -11,12 +11,12 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats
 
-# A close-to-close estimate is never believed to be below this (0.05 % a day): a peg must not give zero width
+# The minimum of a close-to-close estimate (0.05 % a day): a peg must not give zero width
 # by luck.
 FLOOR_DAILY_VARIANCE = (5e-4) ** 2
 _PARKINSON = 1.0 / (4.0 * np.log(2.0))
 # A single wick of a thin order book (chainlink fell to 1e-4 for a moment on 2020-03-13) must not pass for
-# volatility: a day is believed up to this multiple of the geometric mean of the days before it, or twice its
+# volatility: a day is capped at this multiple of the geometric mean of the days before it, or twice its
 # own squared return.
 BELIEVED_MULTIPLE = 20.0
 BELIEF_DAYS = 30

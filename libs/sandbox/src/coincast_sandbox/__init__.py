@@ -1,1 +1,1 @@
-"""A stand-in for CoinGecko: replays candles or simulates a market, and injects faults."""
+"""A simulated CoinGecko API that replays candles or simulates a market, and injects faults."""

@@ -98,7 +98,7 @@ def import_command(
 ) -> None:
     """Bring a folder of candle files into the archive, beside a running system or without one.
 
-    Rows that are put aside are named with their line; exit code 1 where a file was refused.
+    Rejected rows are listed with their line; exit code 1 if a file was refused.
     """
     running = read_state_file(var_dir)
     upstream = Upstream(running.upstream) if running is not None else Upstream.COINGECKO

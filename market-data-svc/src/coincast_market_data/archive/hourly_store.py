@@ -144,7 +144,7 @@ class HourlyArchive:
         try:
             await asyncio.to_thread(write_hours, self._path(key), candles)
         except OSError as error:
-            # A full disk costs the archive, not the reply: what was fetched is served from memory.
+            # With a full disk only the archive is incomplete: the reply is served from memory.
             log.warning("hourly_archive_write_failed", coin=key[0], reason=str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
         else:

@@ -20,7 +20,7 @@ from coincast_modelkit.candle_files.daily import candle_files as files_of_folder
 from coincast_modelkit.candle_files.daily import read_file
 from coincast_modelkit.candle_files.tables import CandleFileError, coin_of_file
 
-# A file of which more than this is wrong is not what it says it is.
+# A file with a larger share of invalid rows is refused as a whole.
 MOST_REJECTED_SHARE = 0.05
 MAX_NAMED = 100
 NOT_CANDLES = ("order.json", "report.json")
@@ -38,7 +38,7 @@ class FileReport:
     gaps: int = 0
     rejected: Mapping[str, int] | None = None
     refused: str = ""
-    # File, line and reason of rows that were set aside; the first ones of many.
+    # File, line and reason of the first rejected rows.
     set_aside: tuple[str, ...] = ()
 
 

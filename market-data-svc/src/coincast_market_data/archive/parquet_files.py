@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
 )
 
 
-class UnreadableArchive(Exception):  # noqa: N818 - named for what it says of the file
+class UnreadableArchive(Exception):  # noqa: N818 - the name describes the file
     """A file that is there but cannot be read as candles."""
 
 
@@ -95,7 +95,7 @@ def replace_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         with os.fdopen(handle, "wb") as file:
             fill(file)
             file.flush()
-            # A temporary file is its owner's alone; a backup may run as somebody else.
+            # A temporary file is readable only for its owner, but a backup may run as another user.
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
         Path(temporary).replace(path)

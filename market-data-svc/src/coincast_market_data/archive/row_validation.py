@@ -16,7 +16,7 @@ from coincast_modelkit.candle_files.daily import DailyFile, read_daily_rows
 
 @dataclass(slots=True)
 class Checked:
-    """The good candles in order of days, and what was set aside.
+    """The valid candles in order of days, and the rejected rows.
 
     `rejected` counts by reason; `named` says file, line and reason of each row.
     """

@@ -39,7 +39,7 @@ class CacheKind(Generic[T]):
     windows: FreshnessPolicy
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
-    # Whether a value that was read back can be that of its key: the store may hold another's, or a wrong one.
+    # Whether a value read from the store can belong to its key: the store may hold a wrong value.
     is_valid: Callable[[str, T], bool] = lambda _key, _value: True
 
 

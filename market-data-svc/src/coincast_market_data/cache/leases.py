@@ -11,7 +11,7 @@ from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.two_level import LeaseResult, TwoLevelCache
 
 T = TypeVar("T")
-# A replica waits for another no longer than this, and then fetches by itself.
+# The maximum wait for another replica; afterwards this one fetches itself.
 LONGEST_WAIT_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.1
@@ -27,7 +27,7 @@ class KeyLeases(Generic[T]):
     async def claim(self, keys: Sequence[str], seen: Mapping[str, float] | None = None) -> LeaseResult[T]:
         """Return what to fetch here, what to wait for, and what was stored since now, or since `seen`."""
         share = await self._cache.claim(keys, self._cache.versions(keys) if seen is None else seen)
-        # A lease that was taken for what turned out to be there already.
+        # A lease was taken for a key whose value already exists.
         self._cache.release(share.found)
         metrics.SHARED_FETCHES.labels(outcome="found").inc(len(share.found))
         return share

@@ -16,14 +16,14 @@ MAX_ENTRIES = 20_000
 
 
 class UnconfirmedData(Unavailable):
-    """A figure came and was not believed, or was missing where one was known."""
+    """A figure was rejected as implausible, or is missing although one was known."""
 
 
 class NegativeCache(Generic[K]):
-    """Errors by question, bounded, for `seconds` of monotonic time.
+    """Errors by request, bounded, for `seconds` of monotonic time.
 
-    Only what concerns the question itself is remembered. An upstream that is away or limits calls has its
-    circuit breaker and rate limiter, which know sooner when it is back.
+    Only errors of the request itself are stored. For an upstream that is away or limits calls there are the
+    circuit breaker and the rate limiter, which notice sooner when it is back.
     """
 
     def __init__(self, clock: Clock, seconds: float, *, max_entries: int = MAX_ENTRIES) -> None:
@@ -34,7 +34,7 @@ class NegativeCache(Generic[K]):
         self._seconds = seconds
 
     def remember(self, key: K, error: CoincastError) -> None:
-        """Keep an error that the next question would meet again."""
+        """Store an error that the same request would meet again."""
         if isinstance(error, NotFound | InvalidInput | BadData | UnconfirmedData):
             self._errors[key] = (error, self._clock.monotonic() + self._seconds)
 
@@ -49,5 +49,5 @@ class NegativeCache(Generic[K]):
         return error.with_traceback(None)
 
     def forget(self, key: K) -> None:
-        """Drop the error of a question that has an answer now."""
+        """Drop the error of a request that succeeded."""
         self._errors.pop(key, None)

@@ -38,7 +38,7 @@ class FetchResult(Generic[T]):
 
 
 Fetch = Callable[[Priority], Awaitable[FetchResult[T]]]
-# With what priority a fetch was made, and what it brought.
+# The priority of a fetch, and its result.
 Tried = tuple[Priority, CacheEntry[T] | Exhausted]
 
 
@@ -52,7 +52,7 @@ class ServedValue(Generic[T]):
 
 
 class ReadThrough(Generic[T]):
-    """The cache of one kind of document, with its way to fetch."""
+    """The cache of one kind of document, with its fetch function."""
 
     def __init__(
         self,
@@ -195,14 +195,14 @@ class ReadThrough(Generic[T]):
         return ServedValue(entry.value, provenance, max(0.0, left))
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the fetches in flight."""
         await self._flights.aclose()
         await asyncio.gather(*self._behind, return_exceptions=True)
 
 
 def _too_old(age: float, max_age: float | None, met: CoincastError) -> Unavailable:
     return Unavailable(
-        f"the newest document is {age:.0f} s old, more than the {max_age or 0:g} s asked for ({met.message})",
+        f"the newest document is {age:.0f} s old, more than the requested {max_age or 0:g} s ({met.message})",
         field="max_age_seconds",
         retry_after_seconds=met.retry_after_seconds or 5.0,
     )

@@ -18,7 +18,7 @@ from coincast_market_data.redis_executor import RedisExecutor
 
 # Longer than a fetch with all its retries; a replica that dies with a lease blocks the others no longer.
 LEASE_SECONDS = 12.0
-# A holder that cannot be one of ours is garbage.
+# A holder name of another form is garbage.
 TOKEN_MARK = b"coincast-lease-"
 TOKEN_LENGTH = len(TOKEN_MARK) + 32
 # Deletes the leases that are still this process' own.
@@ -75,7 +75,7 @@ class RedisStore:
         return self._verified(keys, await self._executor.execute("read", command))
 
     async def claim(self, keys: Sequence[str]) -> Claim:
-        """Take the leases of keys that no other replica is fetching; of all keys, where Redis is away."""
+        """Take the leases of keys that no other replica is fetching; of all keys if Redis is away."""
         names, leases = [self._prefix + key for key in keys], [self._lease(key) for key in keys]
 
         async def command() -> list[list[object]]:
@@ -182,11 +182,11 @@ class NullStore:
         return {}
 
     async def claim(self, keys: Sequence[str]) -> Claim:
-        """Return all keys as this process' own: there is no other replica."""
+        """Return all keys, to be fetched here: there is no other replica."""
         return Claim(tuple(keys), frozenset(), {})
 
     async def look(self, keys: Sequence[str]) -> Claim:
-        """Return all keys as this process' own: there is no other replica."""
+        """Return all keys, to be fetched here: there is no other replica."""
         return Claim(tuple(keys), frozenset(), {})
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:

@@ -29,7 +29,7 @@ class LeaseResult(Generic[T]):
     found: Mapping[str, CacheEntry[T]]
     mine: tuple[str, ...]
     elsewhere: tuple[str, ...]
-    # When what was known at the beginning had been stored: whatever is newer is what is waited for.
+    # Storage times at the start of the wait: a newer entry ends the wait.
     seen: Mapping[str, float]
 
 
@@ -150,7 +150,7 @@ class TwoLevelCache(Generic[T]):
     def _share(self, claim: Claim, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
         known = self._from_memory(keys)
         newer = known | self._newer({key: claim.values.get(self._key(key)) for key in keys}, known)
-        # Not only what came with this claim: another caller may have found it in Redis a moment ago.
+        # Check all entries, since another caller may have read them from Redis meanwhile.
         found = {key: entry for key, entry in newer.items() if entry.stored_at > seen[key]}
         left = [key for key in keys if key not in found]
         elsewhere = tuple(key for key in left if self._key(key) in claim.elsewhere)

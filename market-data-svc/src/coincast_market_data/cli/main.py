@@ -69,7 +69,7 @@ async def _import(
 
 
 def _show(reports: list[FileReport]) -> None:
-    columns = ("file", "rows", "added", "first", "last", "gaps", "put aside", "verdict")
+    columns = ("file", "rows", "added", "first", "last", "gaps", "rejected", "result")
     table = Table(*columns)
     for report in reports:
         aside = ", ".join(f"{count} {reason}" for reason, count in (report.rejected or {}).items())
@@ -86,7 +86,7 @@ def _show(reports: list[FileReport]) -> None:
     Console(width=160).print(table)
     for report in reports:
         for line in report.set_aside:
-            typer.echo(f"put aside: {line}")
+            typer.echo(f"rejected: {line}")
     total = sum(report.added for report in reports)
     refused = sum(bool(report.refused) for report in reports)
     typer.echo(f"{total} candles new or richer; {refused} of {len(reports)} files refused")

@@ -84,7 +84,7 @@ def _run(name: str, target: str, call: Callable[[Any], Awaitable[Any]]) -> Any:
         typer.echo(f"{name}: {address}: {error.message}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo(f"{name}: ended; what came is kept", err=True)
+        typer.echo(f"{name}: ended; the rows so far are kept", err=True)
         raise typer.Exit(130) from None
 
 
@@ -122,7 +122,7 @@ async def _repair(stub: Any, request: market_pb2.RepairRequest) -> int:
         coins, aside, fetched = coins + 1, aside + step.days_put_aside, fetched + step.days_fetched
         failed += step.HasField("error")
         typer.echo(_repair_line(step, dry_run=request.dry_run))
-    typer.echo(f"{coins} coins judged; {aside} days put aside, {fetched} fetched; {failed} coins failed")
+    typer.echo(f"{coins} coins checked; {aside} days quarantined, {fetched} fetched; {failed} coins failed")
     return failed
 
 
@@ -147,13 +147,13 @@ def _repair_line(step: market_pb2.RepairResponse, *, dry_run: bool) -> str:
             f" {step.ranges_fetched} fetched)"
         )
     return (
-        f"{found}; {step.days_confirmed} days confirmed, {step.days_put_aside} put aside,"
+        f"{found}; {step.days_confirmed} days confirmed, {step.days_put_aside} quarantined,"
         f" {step.days_fetched} days and {step.hours_fetched} hours fetched"
     )
 
 
 def _show(reports: Sequence[market_pb2.QualityReport]) -> None:
-    columns = ("coin", "currency", "last good day", "days missing", "duplicates", "put aside", "notes")
+    columns = ("coin", "currency", "last good day", "days missing", "duplicates", "quarantined", "notes")
     table = Table(*columns)
     for report in reports:
         table.add_row(

@@ -155,7 +155,7 @@ class ResilientUpstream:
             failure = self._availability.failure()
             reason = f": {failure.message}" if failure else ""
             raise BreakerOpen(
-                f"CoinGecko failed repeatedly and is left alone for now{reason}",
+                f"CoinGecko failed repeatedly; calls are paused for now{reason}",
                 retry_after_seconds=wait or 1.0,
             )
         self._probing.add(breaker.name)

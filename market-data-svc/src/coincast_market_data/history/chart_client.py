@@ -1,6 +1,6 @@
-"""The upstream's series for callers who wait: one call however many replicas ask.
+"""The upstream's series for waiting callers: one call for any number of replicas.
 
-Kept for a moment only, as the archive keeps the candles.
+Series are cached only for a moment, since the archive stores the candles.
 """
 
 from __future__ import annotations

@@ -12,21 +12,21 @@ from weakref import WeakValueDictionary
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 
-# Little against a fetch, and enough for those who ask at the same moment.
+# Short compared with a fetch, and long enough for requests of the same moment.
 GATHER_SECONDS = 0.02
 Fill = Callable[[date], Awaitable[int]]
 
 
 @dataclass(slots=True)
 class PendingFetch:
-    """A fill that waits for its turn, back to the earliest day that anyone wants."""
+    """A waiting fill, back to the earliest requested day."""
 
     number: int
     first: date
 
 
 class FetchCoalescer:
-    """One fill at a time for each key; it outlives any one caller."""
+    """Runs one fill at a time per key; a fill continues when its caller is cancelled."""
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, PendingFetch] = {}
@@ -56,5 +56,5 @@ class FetchCoalescer:
             return await fill(turn.first)
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the fills in flight."""
         await self._flights.aclose()

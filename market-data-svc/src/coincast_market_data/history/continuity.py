@@ -18,9 +18,9 @@ from coincast_market_data.validation.outliers import ratio as ratio_of
 RESTATEMENT_FACTOR = 2.0
 # How far the days may disagree about the factor.
 RESTATEMENT_SPREAD = 0.1
-# A level that lasts so long is no slip of one fetch.
+# A price level that lasts this long is no error of a single fetch.
 TAIL_DAYS = 30
-# Further apart, a tenfold move is nothing strange.
+# Between days further apart, a tenfold move is plausible.
 NEAR = timedelta(days=30)
 
 
@@ -33,7 +33,7 @@ class Jump:
 
 
 def jumps(kept: Sequence[Candle], new: Sequence[Candle]) -> list[Jump]:
-    """Return the new candles that do not fit; both arguments in order of days, one a day."""
+    """Return the new candles that jump; both arguments in order of days, one candle per day."""
     closes = {candle.day: candle.close for candle in kept}
     again = [candle for candle in new if candle.day in closes]
     found = [Jump(candle, (candle.day,)) for candle in again if is_outlier(candle.close, closes[candle.day])]
@@ -76,9 +76,9 @@ def _jumping_edge(kept: Sequence[Candle], run: Sequence[Candle], place: int) -> 
 
 
 def unconfirmed_tail(candles: Sequence[Candle], spot: float | None) -> list[Candle]:
-    """Return the newest candles after a tenfold step that nothing else supports yet.
+    """Return the newest candles after a tenfold step that is not confirmed yet.
 
-    A spot price on the new level supports them, and so do 30 days on that level.
+    A spot price on the new level confirms them, and so do 30 days on that level.
 
     Args:
         candles: Stored and new candles together, in order of days.
@@ -89,7 +89,7 @@ def unconfirmed_tail(candles: Sequence[Candle], spot: float | None) -> list[Cand
 
 
 def tail_start(prices: Sequence[float], spot: float | None) -> int | None:
-    """Return where the newest level begins that nothing else supports; None where there is none.
+    """Return where an unconfirmed newest level begins, or None.
 
     Args:
         prices: Prices in order of time.
@@ -104,7 +104,7 @@ def tail_start(prices: Sequence[float], spot: float | None) -> int | None:
 
 
 def isolated_runs(candles: Sequence[Candle]) -> list[list[Candle]]:
-    """Return runs of at most 30 days that are tenfold off both sides, where the sides agree.
+    """Return runs of at most 30 days that are tenfold off both sides while the sides agree.
 
     Args:
         candles: Stored and new candles together, in order of days.
@@ -146,7 +146,7 @@ def implausible_ranges(candles: Sequence[Candle]) -> list[Candle]:
 
 
 def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
-    """Return by how much the source has multiplied the stored days; None where it has not.
+    """Return the factor by which the source has multiplied the stored days, or None.
 
     A redenomination or a token migration multiplies all past prices by one number.
     """
@@ -160,7 +160,7 @@ def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
 
 
 def factor(kept: Sequence[Candle], points: Iterable[tuple[float, float]]) -> float | None:
-    """Return how many times the stored closes a series is; None where nothing near is stored.
+    """Return the ratio of a series to the stored closes; None if nothing near is stored.
 
     `points` are (UNIX seconds, price) in order of time.
     """

@@ -56,7 +56,7 @@ from coincast_market_data.validation.series_cleaning import CleaningReport, Poin
 log = structlog.get_logger(__name__)
 FREE_REACH_DAYS = 365
 MOST_COINS_REMEMBERED = 5000
-# One call of a free plan reaches so far back by the hour.
+# How far back one call of a free plan has hourly points.
 FREE_HOURS_DAYS = HOURLY_DAYS
 HOURS_RETRY_SECONDS = 300.0
 # How often a closed day that the upstream does not have yet is requested, and for how many days.
@@ -65,7 +65,7 @@ LATE_DAYS = 7
 
 
 class SpotPrices(Protocol):
-    """The newest spot price, which the newest end of a chart is held against."""
+    """The newest spot price, with which the newest end of a chart is compared."""
 
     def last_price(self, pair: tuple[str, str]) -> float | None:
         """Return the newest known price of a coin in a currency; None where none is known."""
@@ -79,13 +79,13 @@ class KnownAbsences:
     requested_on: date
     days: set[date] = field(default_factory=set)
     bare: set[date] = field(default_factory=set)
-    # Set aside until a second fetch confirms them, and when (UNIX seconds) they are requested again.
+    # Days that wait for a second fetch to confirm them, and when (UNIX seconds) they are requested again.
     doubted: dict[date, float] = field(default_factory=dict)
     # Newest days that the upstream does not have yet, and when they are requested again.
     late: dict[date, float] = field(default_factory=dict)
 
     def paused_days(self, now: float) -> set[date]:
-        """Return the days that are not requested at this moment."""
+        """Return the days that are not requested now."""
         waiting = {day for day, until in (*self.doubted.items(), *self.late.items()) if now < until}
         return self.days | waiting
 
@@ -112,7 +112,7 @@ class GapFiller:
     ) -> None:
         self._spot = spot
         self._hours = hours
-        # From which day on hours were last requested, and until when they are not requested again.
+        # The first day of the last request for hours, and until when hours are not requested again.
         self._hours_requested: LRUCache[tuple[str, str], tuple[date, float]] = LRUCache(MOST_COINS_REMEMBERED)
         self._series = series
         self._archive = archive
@@ -124,15 +124,15 @@ class GapFiller:
         self._absent: LRUCache[tuple[str, str], KnownAbsences] = LRUCache(MOST_COINS_REMEMBERED)
         self._turns = FetchCoalescer()
         self._suspects = ConfirmationTracker()
-        # The days on isolated_runs of an archive, by its revision; to find them reads the whole history.
+        # Days in isolated runs, by revision of the archive, because finding them reads the whole history.
         self._judged: LRUCache[tuple[str, str], tuple[int, frozenset[date]]] = LRUCache(MOST_COINS_REMEMBERED)
-        # Days that look false and that further fetches confirmed.
+        # Days that look implausible and that further fetches confirmed.
         self._confirmed: LRUCache[tuple[str, str], set[date]] = LRUCache(MOST_COINS_REMEMBERED)
-        # Until when hours in doubt are not requested again, UNIX seconds.
+        # Until when unconfirmed hours are not requested again, UNIX seconds.
         self._hours_in_doubt: LRUCache[tuple[str, str], float] = LRUCache(MOST_COINS_REMEMBERED)
 
     def use_plan(self, *, reach_days: int, hourly_chunks: bool) -> None:
-        """Take the reach of another plan, and whether its calls suffice for hourly points of all days."""
+        """Apply another plan: its reach, and whether its calls suffice for hourly points of all days."""
         self.reach_days, self._hourly = reach_days, hourly_chunks
 
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
@@ -148,7 +148,7 @@ class GapFiller:
         return [day for day in sorted({*gaps(kept, start, last), *odd}) if day not in absent]
 
     async def implausible_days(self, coin: str, currency: str) -> set[date]:
-        """Return the stored days that are tenfold off both sides, or at the newest end without support.
+        """Return the stored days that are tenfold off both sides, or unconfirmed at the newest end.
 
         Days that a second fetch confirmed since the start are left out.
         """
@@ -162,7 +162,7 @@ class GapFiller:
         return {*judged[1], *(candle.day for candle in tail)} - self._confirmed.get(key, set())
 
     def seconds_until_confirmation(self, coin: str, currency: str) -> float | None:
-        """Return when the days that are set aside are requested again; None where none are."""
+        """Return when the unconfirmed days are requested again, or None."""
         now = self._clock.now()
         held = self._absences(coin, currency, last_closed_day(now)).doubted.values()
         return min((until - now for until in held if now < until), default=None)
@@ -189,7 +189,7 @@ class GapFiller:
         except BeyondPlanReach as error:
             if self.reach_days <= FREE_REACH_DAYS:
                 raise
-            # The plan was taken for larger than it is: learnt from the refusal, once.
+            # The plan is smaller than assumed, as the refusal shows; this happens once.
             log.warning("history_beyond_plan", reason=error.message, reach_days=FREE_REACH_DAYS)
             self.reach_days = FREE_REACH_DAYS
             return await self._fill_once(coin, currency, first, priority)
@@ -331,7 +331,7 @@ class GapFiller:
             await self._hours.flush(coin, currency)
 
     def seconds_until_hours_confirmation(self, coin: str, currency: str) -> float | None:
-        """Return when the newest hours, which are in doubt, are requested again; None where none are."""
+        """Return when the unconfirmed newest hours are requested again, or None."""
         left = self._hours_in_doubt.get((coin, currency), 0.0) - self._clock.now()
         return left if left > 0 else None
 
@@ -366,11 +366,11 @@ class GapFiller:
     async def _check_restated(
         self, coin: str, currency: str, candles: Sequence[Candle], call: Call
     ) -> int | None:
-        """Compare the days that came again with the stored ones.
+        """Compare the days that were fetched again with the stored ones.
 
         Returns:
-            None where they agree. 0 where they were multiplied and nothing confirms it yet: the new days
-            wait. Else how many days differ after the whole history was fetched again.
+            None if they agree. 0 if they were multiplied and this is not confirmed yet, so that the new days
+            wait. Otherwise how many days differ after the whole history was fetched again.
         """
         times = restatement(await self._archive.read(coin, currency), candles)
         name, now = (coin, f"{currency} restated"), self._clock.now()
@@ -389,7 +389,7 @@ class GapFiller:
         return await self.refetch(coin, currency, Priority.HISTORY)
 
     async def refetch(self, coin: str, currency: str, priority: Priority = Priority.BACKFILL) -> int:
-        """Fetch a whole history again and put it in the place of the stored one; return the changed days.
+        """Fetch a whole history again, replace the stored one, and return the changed days.
 
         The stored one is saved as a revision, with the days that the plan no longer reaches.
 
@@ -420,7 +420,7 @@ class GapFiller:
         dropped = sum(candle.day < fetched[0].day for candle in kept)
         if changed:
             text = f"the whole history was fetched again: {changed} days differ"
-            aside = f", {dropped} earlier days are kept aside" if dropped else ""
+            aside = f", {dropped} earlier days are in the revision" if dropped else ""
             self._quality.remark(coin, currency, text + aside)
             metrics.RESTATED.inc()
         self._absent.pop((coin, currency), None)
@@ -451,13 +451,13 @@ class GapFiller:
 
         Args:
             report: Names the coin and currency; takes the figures.
-            dry_run: Whether to judge alone.
+            dry_run: Whether to only check and report.
 
         Raises:
             CoincastError: A part could not be fetched; nothing that it would have replaced is quarantined.
         """
         coin, currency = report.id, report.vs_currency
-        # What earlier fetches confirmed is judged again as well.
+        # Days that earlier fetches confirmed are checked again as well.
         self._confirmed.pop((coin, currency), None)
         kept = await self._archive.read(coin, currency)
         odd = await self.implausible_days(coin, currency)
@@ -474,7 +474,7 @@ class GapFiller:
         last = last_closed_day(self._clock.now())
         start = reachable(min(odd, default=last), last + timedelta(days=1), self.reach_days)
         wanted = sorted(day for day in odd if day >= start)
-        # Spans of hourly points bring whole candles, and the neighbours that the days are judged beside.
+        # Spans of hourly points give complete candles, and the neighbours needed for the check.
         try:
             for call in span_calls(wanted, currency):
                 await self._call(coin, currency, call, Priority.BACKFILL)
@@ -558,17 +558,17 @@ class GapFiller:
         left = [candle for candle in kept if candle.day not in days]
         await self._archive.replace(coin, currency, left, self._clock.now())
         metrics.QUARANTINED.labels(reason="stored_false").inc(len(days))
-        text = f"{len(days)} stored days from {min(days)} on were false and put aside"
+        text = f"{len(days)} stored days from {min(days)} on were false and quarantined"
         self._quality.note(coin, currency, text, points=len(days))
 
     async def _plausible_candles(
         self, coin: str, currency: str, new: Sequence[Candle], covered: Collection[date]
     ) -> list[Candle]:
-        """Return the new candles that fit what is known, or that repeated fetches confirm.
+        """Return the new candles that are plausible, or that repeated fetches confirm.
 
-        The archive and the new candles are judged together. Stored days that are implausible and come
-        otherwise this time are put aside first; they would make the true ones look false. New days in doubt
-        are requested again when they may be confirmed.
+        The archive and the new candles are checked together. Stored days that are implausible and differ in
+        this fetch are quarantined first, since they would make the true ones look false. Unconfirmed new
+        days are requested again when they may be confirmed.
 
         Args:
             coin: Canonical id.
@@ -590,7 +590,7 @@ class GapFiller:
                 aside.update(jump.days)
         if aside:
             metrics.QUARANTINED.labels(reason="seam_jump").inc(len(aside))
-            text = f"{len(aside)} days tenfold off those that are kept, not confirmed yet"
+            text = f"{len(aside)} days tenfold off the stored ones, not confirmed yet"
             self._quality.note(coin, currency, text, points=len(aside))
             doubted.update(dict.fromkeys(aside, now + CONFIRMED_AFTER_SECONDS))
         return [candle for candle in new if candle.day not in aside]
@@ -598,7 +598,7 @@ class GapFiller:
     async def _drop_false_days(
         self, coin: str, currency: str, new: Sequence[Candle], covered: Collection[date]
     ) -> None:
-        """Put stored days aside that are implausible and that a new fetch does not confirm."""
+        """Quarantine stored days that are implausible and that a new fetch does not confirm."""
         odd = await self.implausible_days(coin, currency) & {*covered, *(candle.day for candle in new)}
         if not odd:
             return
@@ -614,7 +614,7 @@ class GapFiller:
         await self._quarantine(coin, currency, odd - same)
 
     async def _unconfirmed_days(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
-        """Return the new days that neither neighbours, a spot price nor a second fetch support."""
+        """Return the new days that neither neighbours, a spot price nor a second fetch confirm."""
         series, _ = merge_candles(await self._archive.read(coin, currency), new)
         fresh, doubtful = {candle.day for candle in new}, set()
         for run in self._unsupported_runs(coin, currency, series):
@@ -629,7 +629,7 @@ class GapFiller:
         return doubtful
 
     def _unsupported_runs(self, coin: str, currency: str, series: Sequence[Candle]) -> list[list[Candle]]:
-        """Return the runs of days on a level that nothing around them supports."""
+        """Return the runs of days on an isolated or unconfirmed price level."""
         spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
         tail = unconfirmed_tail(series, spot)
         return [*isolated_runs(series), *([tail] if tail else [])]
@@ -670,7 +670,7 @@ class GapFiller:
         absences.days.update(absent)
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the fills in flight."""
         await self._turns.aclose()
 
 

@@ -406,7 +406,7 @@ class HistoryService:
     async def _no_such(self, coin: str) -> NotFound:
         names = await self._suggest(coin)
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
-        return NotFound(f"CoinGecko knows no coin {echo(coin)}{hint}", field="id", suggestions=names)
+        return NotFound(f"CoinGecko has no coin {echo(coin)}{hint}", field="id", suggestions=names)
 
     def _history(
         self,

@@ -125,7 +125,7 @@ class WeeklySparklines:
 def read_sparkline(row: Mapping[str, Any], received_at: float, spot: float | None) -> Sparkline | None:
     """Return the sparkline of a row of the market table; None where it cannot be true.
 
-    A single false price spoils the whole, since places are the only times it has.
+    A single false price invalidates the series, because times follow only from positions.
 
     Args:
         row: The row.

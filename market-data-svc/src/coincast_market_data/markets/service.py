@@ -148,7 +148,7 @@ def _figure_faults(document: Any, rows: Sequence[Market]) -> Iterator[tuple[str,
 
 
 def _rejected(reject: Reject) -> ItemFailure:
-    message = f"CoinGecko's figures of {echo(reject.id)} cannot be true ({reject.reason}) and were put aside"
+    message = f"CoinGecko's figures of {echo(reject.id)} cannot be true ({reject.reason}) and were rejected"
     return ItemFailure(reject.id, "unavailable", message, retry_after_seconds=30)
 
 

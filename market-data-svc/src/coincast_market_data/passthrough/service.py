@@ -100,7 +100,7 @@ class PassthroughService:
         return ServedDocument(body, cached.provenance, cached.fresh_for_seconds, headers=headers)
 
     def _refusal(self, key: str, error: CoincastError) -> ServedDocument:
-        """Return CoinGecko's own refusal; remember one that another call within a minute would not change."""
+        """Return CoinGecko's error; cache it if another call within a minute would return the same."""
         reply = error_reply_of(error)
         if reply is None or not reply.body:
             raise error

@@ -1,7 +1,8 @@
-"""Gathers questions for prices over a short window into few upstream calls.
+"""Batches price requests of a short window into few upstream calls.
 
-Each pair that is requested or in flight has one future. A batch's fetch is a task of the batcher's own: a
-caller that leaves drops its wait and nothing else. What another replica is fetching is waited for instead.
+Each pair that is requested or in flight has one future. A batch is fetched in a task of the batcher, so
+a caller that is cancelled stops waiting without cancelling the fetch. Pairs that another replica is fetching
+are awaited.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from coincast_market_data.ports import Priority
 from coincast_market_data.prices.chunking import Chunk, most_calls, plan_chunks
 
 Outcome = CacheEntry[Quote | None] | CoincastError
-# When pairs of a refused batch may be requested again, whose fault could not be isolated.
+# When pairs of a refused batch may be requested again if the faulty pair could not be isolated.
 RETRY_REFUSED_SECONDS = 30.0
 FetchChunk = Callable[[Chunk, Priority], Awaitable[Mapping[Pair, Outcome]]]
 
@@ -41,14 +42,14 @@ class PairLeaseResult:
 
 
 class ReplicaLeases(Protocol):
-    """The leases of pairs, as the batcher needs them."""
+    """The lease operations that the batcher uses."""
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
         """Take the leases of these pairs where no other replica has them."""
         ...
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
-        """Wait a bounded time for what other replicas fetch of these pairs."""
+        """Wait a bounded time for these pairs to be fetched by other replicas."""
         ...
 
     def release(self, pairs: Sequence[Pair]) -> None:
@@ -73,7 +74,7 @@ class NoReplicaLeases:
 
 
 class PriceBatcher:
-    """`fetch` resolves each pair to an entry or to the error that this very pair met."""
+    """Batches fetches; `fetch` resolves each pair to an entry or to its own error."""
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class PriceBatcher:
             return {}
         self.client_calls += 1
         metrics.BATCH_CLIENT_CALLS.inc()
-        # What is joined under way was sent for somebody less urgent, whose share of the quota may be used up.
+        # A fetch in flight may have a lower priority, whose share of the quota may be used up: try once more.
         behind = [pair for pair in requested if self._under_way.get(pair, priority) > priority]
         outcomes = await self._outcomes(requested, priority)
         again = [pair for pair in behind if isinstance(outcomes[pair], Exhausted)]
@@ -138,7 +139,7 @@ class PriceBatcher:
         self._timer = None
         waiting, self._waiting = self._waiting, {}
         metrics.BATCH_WAIT_SECONDS.observe(asyncio.get_running_loop().time() - self._opened_at)
-        # The whole batch goes with its most urgent caller: what is less urgent rides along for nothing.
+        # The batch gets the priority of its most urgent caller, since further pairs in a call cost nothing.
         priority = min(waiting.values())
         self._under_way |= dict.fromkeys(waiting, priority)
         async with self._settling(waiting):
@@ -169,14 +170,14 @@ class PriceBatcher:
 
     @asynccontextmanager
     async def _settling(self, pairs: Iterable[Pair]) -> AsyncIterator[None]:
-        """Settle the pairs however the block ends, so that no caller waits without end."""
+        """Resolve the pairs however the block ends, so that no caller waits forever."""
         try:
             yield
         except asyncio.CancelledError:
             self._fail(pairs, "the service is stopping")
             raise
         except Exception:
-            # A fault of our own; it is raised into the log as well.
+            # A bug in this service; it is also raised, so that it is logged.
             self._fail(pairs, "the batch failed")
             raise
 
@@ -201,10 +202,10 @@ class PriceBatcher:
             except (InvalidInput, NotFound) as error:
                 halves = part.halves() if not isinstance(error, BeyondPlanReach) else []
                 outcomes |= dict.fromkeys(part.pairs(), _unisolated(error) if halves else error)
-                # The largest first: most of the pairs are answered by the time the calls are used up.
+                # Largest parts first, so that most pairs are answered before the calls are used up.
                 parts += [half for half in halves if not wanted.isdisjoint(half.pairs())]
             except CoincastError as error:
-                # No fault of the request's: the rest would meet the same, one wait after the other.
+                # The cause is not the request: the other parts would fail in the same way, after a wait each.
                 return outcomes | {pair: error for rest in (part, *parts) for pair in rest.pairs()}
         return outcomes
 
@@ -240,8 +241,8 @@ class PriceBatcher:
 
 
 def _unisolated(error: CoincastError) -> UnconfirmedData:
-    """Return an error for a pair of a refused call that may be valid itself: the fault can be another's."""
+    """Return the error of a pair that was refused with others and may itself be valid."""
     return UnconfirmedData(
-        f"CoinGecko refused this among others, and which is at fault was not found: {error.message}",
+        f"CoinGecko refused a batch with this item, and the faulty item was not isolated:  {error.message}",
         retry_after_seconds=RETRY_REFUSED_SECONDS,
     )

@@ -28,11 +28,11 @@ from coincast_market_data.ports import Priority, Upstream, UpstreamReply, Upstre
 from coincast_market_data.prices.batcher import Outcome
 from coincast_market_data.prices.chunking import Chunk
 
-# Replicas and CDN edges of the upstream differ by minutes, not by more.
+# Replicas and CDN edges of the upstream differ by minutes at most.
 BACKWARDS_SECONDS = 3600.0
 MAX_PRICELESS = 10_000
 QuoteCache = TwoLevelCache[Quote | None]
-# The currencies in a key come first, so that nothing an id holds can be taken for one.
+# The currency comes first in a key, so that no text in an id can be read as a currency.
 PLAIN_REASONS = {
     "not_finite": "is not a finite number",
     "not_a_number": "is not a number",
@@ -68,10 +68,10 @@ def quote_key(pair: Pair) -> str:
 
 
 class PriceValidator(Protocol):
-    """Decides which prices are believed."""
+    """Checks which prices are plausible."""
 
     async def prepare(self, pairs: Iterable[Pair]) -> None:
-        """Look up what these pairs cost last; to be called before they are judged."""
+        """Load the last prices of these pairs; call it before `plausible`."""
         ...
 
     def plausible(self, pair: Pair, price: float) -> bool:
@@ -176,7 +176,7 @@ class QuoteFetcher:
         return known is not None and seen is not None and seen < known - BACKWARDS_SECONDS
 
     def _was_there(self, pair: Pair) -> bool:
-        """Return whether an omitted coin had a price a moment ago: more likely a slip than an end."""
+        """Return whether an omitted coin had a price recently, so that the omission is probably an error."""
         before = self._cache.peek(quote_key(pair))
         return before is not None and before.value is not None
 
@@ -186,7 +186,7 @@ class QuoteFetcher:
         coin, currency = pair
         said = PLAIN_REASONS.get(reason, reason)
         return UnconfirmedData(
-            f"CoinGecko's price of {coin} in {currency} {said}; it was put aside", retry_after_seconds=30
+            f"CoinGecko's price of {coin} in {currency} {said}; it was rejected", retry_after_seconds=30
         )
 
 

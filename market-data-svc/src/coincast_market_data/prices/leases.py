@@ -11,7 +11,7 @@ from coincast_market_data.domain import Quote
 from coincast_market_data.prices.batcher import PairLeaseResult
 from coincast_market_data.prices.fetcher import quote_key
 
-# Leases for more pairs than this cost more than a call that turns out to be the second one.
+# Leases for more pairs than this would cost more than a second upstream call.
 MOST_PAIRS = 1000
 
 
@@ -20,7 +20,7 @@ class PairLeases:
 
     def __init__(self, sharing: KeyLeases[Quote | None]) -> None:
         self._sharing = sharing
-        # Of pairs that are waited for: what was known of them when the wait began.
+        # The stored entries of awaited pairs when the wait began.
         self._seen: dict[str, float] = {}
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:

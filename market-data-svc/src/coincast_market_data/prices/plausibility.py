@@ -1,4 +1,4 @@
-"""Decide which spot prices are believed, wherever they come from: quotes, market rows, documents."""
+"""Check the plausibility of spot prices from all sources: quotes, market rows, documents."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from coincast_market_data.ports import DataClock
 from coincast_market_data.prices.fetcher import QuoteCache, quote_key
 from coincast_market_data.validation.outliers import MEMORY_SECONDS, OutlierDetector, ratio, spot_factor
 
-# A close says what is plausible for longer than a spot price: without it a new process would believe whatever
-# comes first. Where it is wrong, as a coin did rise tenfold meanwhile, two minutes of fetches say so.
+# A stored close is a reference for longer than a spot price: without it a new process would accept any first
+# price. If the coin did rise tenfold meanwhile, two minutes of fetches confirm the new price.
 CLOSE_SECONDS = 30 * DAY_SECONDS
-# How long the archive's newest close of a pair is remembered.
+# How long the newest archived close of a pair is cached.
 CLOSES_SECONDS = 600.0
 MAX_CLOSES = 50_000
 
 
 class Closes(Protocol):
-    """The archive's side that this needs."""
+    """The part of the archive that the checker uses."""
 
     async def last_closes(self, pairs: Iterable[Pair]) -> Mapping[Pair, tuple[date, float]]:
         """Return the newest stored day and its close for those pairs that are stored."""
@@ -32,7 +32,7 @@ class Closes(Protocol):
 
 
 class PlausibilityChecker:
-    """Plausibility check of jumps for all readers; it learns the last good prices from cache and archive."""
+    """Rejects jumps for all readers; the last good prices come from the cache and the archive."""
 
     def __init__(
         self, guard: OutlierDetector, cache: QuoteCache, closes: Closes, clock: Clock, data_clock: DataClock
@@ -47,7 +47,7 @@ class PlausibilityChecker:
         )
 
     async def prepare(self, pairs: Iterable[Pair]) -> None:
-        """Look up what these pairs cost last; to be called before they are judged."""
+        """Load the last prices of these pairs; call it before `plausible`."""
         wanted = list(pairs)
         unread = [pair for pair in wanted if pair not in self._known_closes]
         if unread:
@@ -61,7 +61,7 @@ class PlausibilityChecker:
     def plausible(self, pair: Pair, price: float) -> bool:
         """Return whether a spot price may be served and cached.
 
-        A price that comes back after a false one is believed at once where the archive agrees with it and not
+        A price that returns after a false one is accepted at once if the archive agrees with it and not
         with the last good price.
         """
         now = self._clock.monotonic()
@@ -69,10 +69,10 @@ class PlausibilityChecker:
             return True
         last = self._guard.last_good(pair, now)
         if last is None or not self._fits_archive(pair, price) or self._fits_archive(pair, last):
-            # The archive may be repaired before the next look.
+            # The archive may be repaired before the next check.
             self._known_closes.pop(pair, None)
             return False
-        self._guard.believe(pair, price, now)
+        self._guard.accept(pair, price, now)
         return True
 
     def plausible_supply(self, pair: Pair, coins: float) -> bool:
@@ -81,7 +81,7 @@ class PlausibilityChecker:
         return self._guard.plausible(name, coins, self._clock.monotonic())
 
     def last_price(self, pair: Pair) -> float | None:
-        """Return the newest believed price of a pair; None where none is cached."""
+        """Return the newest accepted price of a pair, or None if none is cached."""
         entry = self._cache.peek(quote_key(pair))
         return entry.value.price if entry is not None and entry.value is not None else None
 

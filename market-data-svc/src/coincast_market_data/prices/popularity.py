@@ -12,13 +12,13 @@ LEAST_TOUCHES = 2
 
 
 class PairPopularity:
-    """Counts questions between two refreshes; bounded."""
+    """Counts requests between two refreshes; bounded."""
 
     def __init__(self) -> None:
         self._touches: Counter[Pair] = Counter()
 
     def touch(self, pairs: Iterable[Pair]) -> None:
-        """Count one question for each pair."""
+        """Count one request for each pair."""
         for pair in pairs:
             if pair in self._touches or len(self._touches) < MAX_PAIRS:
                 self._touches[pair] += 1

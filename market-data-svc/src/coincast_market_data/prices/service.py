@@ -24,18 +24,18 @@ from coincast_market_data.prices.batcher import Outcome
 from coincast_market_data.prices.fetcher import QuoteCache, quote_key
 from coincast_market_data.prices.popularity import PairPopularity
 
-# Refusing an age costs an upstream call; an age that is impossible may cost one only every few seconds.
+# A rejected age costs an upstream call; an age that cannot be met may cost one only every few seconds.
 LEAST_REFETCH_SECONDS = 5.0
 # How long a pair without a usable price is not requested again.
 LONGEST_REFUSAL_SECONDS = 60.0
-# Near names cost a search each; a request that is all wrong gets a few.
+# Suggestions cost a search each; a request with only unknown ids gets a few.
 MOST_HINTS = 8
 SERVABLE = (Freshness.FRESH, Freshness.FRESH_REFRESH, Freshness.STALE_REFRESH)
 Entry = CacheEntry[Quote | None]
 
 
 class Fetches(Protocol):
-    """The batcher's side that this needs."""
+    """The part of the batcher that the service uses."""
 
     async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
         """Fetch entries or errors of exactly these pairs."""
@@ -43,7 +43,7 @@ class Fetches(Protocol):
 
 
 class PriceService:
-    """Prices of many coins in many currencies; one bad id spoils nothing but itself."""
+    """Prices of many coins in many currencies; an invalid id fails only itself."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class PriceService:
     def watchable(
         self, ids: Sequence[str], currencies: Sequence[str]
     ) -> tuple[list[Pair], list[ItemFailure]]:
-        """Return the pairs of a question, and the failures of texts that cannot be ids.
+        """Return the requested pairs, and the failures of texts that cannot be ids.
 
         Raises:
             InvalidInput: No id, too many, or a currency that prices are not quoted in.
@@ -119,7 +119,7 @@ class PriceService:
         return [(coin, code) for coin in coins for code in codes], [_not_an_id(text) for text in bad]
 
     async def cached(self, pairs: Sequence[Pair]) -> dict[Pair, Quoted]:
-        """Return what the cache has of the pairs, without asking the upstream."""
+        """Return the cached prices of the pairs, without an upstream call."""
         entries = await self._cache.read([quote_key(pair) for pair in pairs])
         found = {pair: self._usable(entries.get(quote_key(pair))) for pair in pairs}
         return {
@@ -178,7 +178,7 @@ class PriceService:
         cached = await self._cache.read([quote_key(pair) for pair in pairs], max_age)
         known = {pair: cached.get(quote_key(pair)) for pair in pairs}
         needed, early = self._sort(known, max_age)
-        # A price that is held also explains why the cached one is served although it is stale.
+        # The rejected price is also the reason why a stale cached one is served.
         refused = {
             pair: error for pair in (*needed, *early) if (error := self._refused.find(pair)) is not None
         }
@@ -294,7 +294,7 @@ class PriceService:
             return NotFound(f"{coin} has no price in {', '.join(missing)} at CoinGecko", field="ids")
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
         return NotFound(
-            f"CoinGecko knows no coin {echo(coin)} with such a price{hint}", field="ids", suggestions=names
+            f"CoinGecko has no coin {echo(coin)} with such a price{hint}", field="ids", suggestions=names
         )
 
     def _provenance(self, entry: Entry, live: bool, met: CoincastError | None) -> Provenance:
@@ -339,7 +339,7 @@ def _too_old_error(found: Quoted, max_age: float, met: CoincastError | None) -> 
     why = f" ({met.message})" if met else ""
     return Unavailable(
         f"the newest price of {found.quote.id} is {found.provenance.age_seconds:.0f} s old,"
-        f" older than the {max_age:g} s asked for{why}",
+        f" older than the requested {max_age:g} s{why}",
         field="max_age_seconds",
         retry_after_seconds=(met.retry_after_seconds if met else None) or LEAST_REFETCH_SECONDS,
     )

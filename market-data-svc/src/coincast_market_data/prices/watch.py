@@ -58,7 +58,7 @@ class PriceWatch:
         prices: Where prices are cached and fetched.
         clock: Start of the event numbers, so that those of an earlier process are recognised as such.
         poll_seconds: Time between two polls.
-        heartbeat_seconds: A subscriber without news hears a heartbeat that often.
+        heartbeat_seconds: Interval of heartbeats to a subscriber without changes.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class PriceWatch:
             self._remove(subscriber)
 
     async def _woken(self, subscriber: _Subscriber) -> bool:
-        """Wait for news; return False where the heartbeat is due first."""
+        """Wait for a change; return False if the heartbeat is due first."""
         try:
             async with asyncio.timeout(self._heartbeat_seconds):
                 await subscriber.wake.wait()
@@ -146,7 +146,7 @@ class PriceWatch:
         metrics.WATCH_SUBSCRIBERS.set(len(self._subscribers))
 
     async def _load(self, pairs: Sequence[Pair]) -> None:
-        """Take what the cache has of pairs that were not watched before."""
+        """Load cached prices of pairs that were not watched before."""
         if pairs:
             self._take(await self._prices.cached(pairs), {})
 
@@ -244,5 +244,5 @@ def _changed_after(seen: int, states: Iterable[_Watched | None]) -> list[Quoted]
 
 
 def _differs(before: Quoted | None, after: Quoted) -> bool:
-    """Return whether a reader would see another figure, or another standing of it."""
+    """Return whether a reader would see another figure or another provenance."""
     return before is None or before.quote != after.quote or before.provenance.stale != after.provenance.stale

@@ -1,30 +1,30 @@
--- The rule of quota/window.py on Redis' own clock, atomic for all replicas.
+-- The rule of sliding_window.py on the clock of Redis, atomic for all replicas.
 -- KEYS: 1 sorted set of calls in the last window, 2 hash of state, 3 sorted set of replicas by when last seen,
---       4 hash of what each replica may grant by itself should it lose this Redis (its reserve)
--- ARGV: 1 what (ask, look, leave), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute,
+--       4 hash of the calls that each replica may grant by itself if it loses this Redis (its reserve)
+-- ARGV: 1 command (ask, look, leave), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute,
 --       5 share of the month, 6 window ms, 7 recovery ms, 8 a unique member (ask),
---       9 the replica's name, 10 the reserve that it still has, 11 replicas at least,
---       12 the age of this Redis as the replica knows it (empty: it knows none), 13 calls this month as it knows,
---       14 calls that the replica granted itself before the window, 15 ms left of a pause as it knows,
---       16 refusals of the upstream that nobody told yet, 17... triples of age in ms, member, and 1 where
---       the month does not have it yet: calls that this Redis is to count (an age below 0: a call that was never
+--       9 the replica's name, 10 its current reserve, 11 the minimum number of replicas,
+--       12 the age of this Redis as last seen by the replica (empty: never), 13 calls this month as last seen,
+--       14 calls that the replica granted by itself before the window, 15 ms left of the pause known to the replica,
+--       16 refusals of the upstream that are not reported yet, 17... triples of age in ms, member, and 1 if
+--       the month does not include it yet: calls that this Redis must count (an age below 0: a call that was never
 --       made, though this script may have granted it)
 -- Returns: granted, wait ms, used in the window, limit now, used this month, paused ms, replicas seen in the window,
---          the replica's new reserve, the age of this Redis, whether it knows enough to grant
+--          the replica's new reserve, the age of this Redis, whether it may grant calls (is settled)
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local calls, state, replicas, reserves = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local per_minute, per_month = tonumber(ARGV[2]), tonumber(ARGV[3])
 local window, recovery, me = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
--- How soon to ask again where only the reserves of others are in the way: they shrink as their owners are heard.
+-- Wait before a retry if only the reserves of other replicas prevent a grant; each shrinks at its replica's next command.
 local HELD_WAIT_MS = 200
--- Every replica finds a Redis that is back, and is heard by it, within so long.
+-- Within this time every replica notices that Redis is back and has sent it a command.
 local SETTLING_MS = 4000
--- A replica that was not heard for so long may have gone on alone, past what was set aside for it (SLOW_SECONDS of
--- alone.py, less the time that a word is on its way).
+-- A replica that sent no command for this long may have granted more than its reserve (SLOW_SECONDS of
+-- local_fallback.py, less the time that a command is in transit).
 local SILENCE_MS = 4000
--- A word is older than this only where something is wrong; see where it is used.
-local WORD_MS = 1000
+-- The maximum time in transit of a command; see its use below.
+local TRANSIT_MS = 1000
 
 local function field(name, default)
   return tonumber(redis.call('HGET', state, name) or default) or default
@@ -42,7 +42,7 @@ local function month_of(ms)
   return (yoe + era * 400 + (month <= 2 and 1 or 0)) * 100 + month
 end
 
--- A member counts once, however often it is told: a reply that was lost is no second call.
+-- Count a member once, however often it is reported: a replica reports again if the reply was lost.
 local function count(at, member, in_month)
   if redis.call('ZADD', calls, at, member) == 1 then
     redis.call('HINCRBY', state, 'month_used', in_month)
@@ -55,8 +55,8 @@ if field('month', 0) ~= month then
   redis.call('HSET', state, 'month', month, 'month_used', 0)
 end
 
--- A Redis that came back empty: the replicas that remember another one tell their calls anew, and until all have had
--- the time to, each spends what was set aside for it before.
+-- After a restart without data, the replicas that used the earlier Redis report their calls again. Until all have had
+-- time to do so, each spends its earlier reserve.
 local born = redis.call('HGET', state, 'born')
 if not born then
   born = string.format('%.0f', now)
@@ -66,7 +66,7 @@ if ARGV[12] ~= '' and ARGV[12] ~= born then
   redis.call('HSETNX', state, 'settles_at', string.format('%.0f', tonumber(born) + SETTLING_MS))
   redis.call('HSET', state, 'month_used', math.max(field('month_used', 0), tonumber(ARGV[13])))
 end
--- One that was cut off from this very Redis is back: others may be so as well, and are to tell their calls first.
+-- A replica that was cut off from this same Redis is back. Others may be in the same state and must report first.
 local last_seen = redis.call('ZSCORE', replicas, me)
 if ARGV[12] == born and (not last_seen or now - last_seen > SILENCE_MS) then
   redis.call('HSET', state, 'settles_at', string.format('%.0f', now + SETTLING_MS))
@@ -104,13 +104,13 @@ end
 
 local factor = math.min(1, field('factor', 1) + math.max(0, now - field('factor_at', 0)) / recovery)
 local paused = math.max(0, field('paused_until', 0) - now)
-local told, refusals = tonumber(ARGV[15]), tonumber(ARGV[16])
--- Each replica tells the pause that it knows with every word, as this Redis may never have heard of it or have
--- forgotten it. A word is on its way for a moment: what is known here already would end a little later with each.
-if told > paused + WORD_MS or (refusals > 0 and told > paused) then
-  redis.call('HSET', state, 'paused_until', string.format('%.0f', now + told))
+local reported, refusals = tonumber(ARGV[15]), tonumber(ARGV[16])
+-- Each replica reports its known pause with every command, since this Redis may not have it. TRANSIT_MS is subtracted
+-- because the time in transit would otherwise extend a known pause with every report.
+if reported > paused + TRANSIT_MS or (refusals > 0 and reported > paused) then
+  redis.call('HSET', state, 'paused_until', string.format('%.0f', now + reported))
 end
-paused = math.max(paused, told)
+paused = math.max(paused, reported)
 if refusals > 0 then
   factor = math.max(factor / 2 ^ refusals, 1 / per_minute)
   redis.call('HSET', state, 'factor', tostring(factor), 'factor_at', string.format('%.0f', now))
@@ -141,8 +141,8 @@ if wait <= 0 and settled then
   end
 end
 
--- What is left is kept for everyone while all are heard; half of a fair part of it is kept for each replica that
--- goes silent. The old reserve counts until the replica says that it knows the new one.
+-- The remaining calls are available to all replicas, except that half of an equal share is reserved for each replica
+-- in case it loses Redis. The earlier reserve counts until the replica confirms the new one.
 local reserve = 0
 if ARGV[1] ~= 'leave' and settled then
   local left = math.max(0, limit - redis.call('ZCARD', calls) - held)

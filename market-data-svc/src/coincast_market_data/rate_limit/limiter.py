@@ -33,7 +33,8 @@ from coincast_market_data.rate_limit.sliding_window import (
 )
 from coincast_market_data.redis_executor import RedisExecutor
 
-# Redis hears of every replica so often: what it sets aside for one that is silent is no older than this.
+# Interval of the heartbeats to Redis, and so the maximum age of the reserve of a replica that sends nothing
+# else.
 BEAT_SECONDS = 1.0
 KEYS = ("calls", "state", "replicas", "reserves")
 SCRIPT = resources.files(__package__).joinpath("acquire.lua").read_text()
@@ -107,7 +108,11 @@ class RateLimiter:
         return self._fallback.born is not None
 
     async def acquire(self, priority: Priority, wait_seconds: float) -> None:
-        """Wait for a turn, at most `wait_seconds`; raises Exhausted where it would take longer."""
+        """Wait for a grant, at most `wait_seconds`.
+
+        Raises:
+            Exhausted: The wait would be longer.
+        """
         deadline = self._clock.monotonic() + wait_seconds
         self._waiting[priority] += 1
         try:
@@ -179,9 +184,9 @@ class RateLimiter:
     async def _run_script(
         self, script: AsyncScript, what: str, priority: Priority, member: str
     ) -> AcquireResult | None:
-        """Run the script once; None where Redis came back empty and cannot vouch for the last minute yet.
+        """Run the script once; return None if Redis restarted without data and is not settled yet.
 
-        What the call reports and learns counts however late it ends.
+        A late reply is still applied, with everything that the call reported.
         """
         now = read_clock(self._clock)
         unreported = self._fallback.take_unreported(now)

@@ -1,7 +1,7 @@
 """Local quota while Redis is unavailable.
 
-It is what Redis had reserved for this process, so that replicas together respect the plan even where Redis
-still answers the others.
+It is the reserve that Redis held for this process, so that replicas together respect the plan even where
+Redis still answers the others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from coincast_market_data.rate_limit.sliding_window import (
     month_of,
 )
 
-# Silent for longer, Redis is taken to be away for all: what this process used in the minute is free again.
+# After this time without Redis, it is assumed to be away for all replicas: calls that leave the minute are
+# free again.
 SLOW_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 0.3
 
@@ -32,7 +33,7 @@ class OfflineCall:
     member: str
     at: float
     made: bool
-    # A Redis that came back empty has the month's sum already, and gets the minute's calls.
+    # After a restart without data, Redis already has the sum of the month and gets the calls of the minute.
     counted: bool = False
 
 
@@ -94,7 +95,7 @@ class LocalFallback:
 
     @property
     def reserve(self) -> int:
-        """Calls that may still be granted here while Redis, which set them aside, may be answering others."""
+        """Calls of the reserve that may still be granted while Redis may be answering other replicas."""
         return max(0, self._reserve - (self.spent - self._spent_then))
 
     def learn(
@@ -102,19 +103,19 @@ class LocalFallback:
     ) -> None:
         """Learn this process's reserve from a reply of Redis.
 
-        A larger reserve is accepted only where `surely` all concurrent scripts are answered, as each may have
+        A larger reserve is accepted only if `surely` all concurrent scripts are answered, since each may have
         made it smaller again; and then the smallest of them.
         """
         if self.born is not None and reply.born != self.born:
-            # It came back empty and needs every call of the minute; a name counts once.
+            # Redis restarted without data and needs every call of the minute; each name counts once.
             new = {own.member for own in self._unreported}
             self._unreported += [replace(own, counted=True) for own in self._made if own.member not in new]
         self.born = reply.born
-        # A pause outlives the Redis that reported it.
+        # A pause stays valid after a restart of the Redis that reported it.
         self.window.pause(now, reply.paused_ms / 1000)
         if not reply.settled:
             return
-        # Until it has settled, it does not know of all replicas.
+        # Until Redis is settled, it may not have counted all replicas.
         self._reported = reply.replicas
         self._month = (month_of(now), reply.month_used + granted)
         self._heard_at = now.at
@@ -190,6 +191,7 @@ class LocalFallback:
         month = self._limits.per_month // replicas
         share = self._limits.per_minute // replicas
         if now.at - self._heard_at < self._limits.window_seconds:
-            # The minute in which Redis went is partly spent by all: what was set aside then is this process'.
+            # All replicas spent part of the minute in which Redis was lost: this process only has its reserve
+            # of that time.
             share = min(share, self._own_then + self._reserve)
         return replace(self._limits, per_minute=max(share, 0), per_month=month)

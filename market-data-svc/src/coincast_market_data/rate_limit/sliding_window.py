@@ -1,6 +1,6 @@
-"""The rule of the quota, pure: a sliding minute, a month, a pause, and a limit that refusals lower.
+"""The quota as pure functions: a sliding minute, a month, a pause, and a limit that refusals lower.
 
-`acquire.lua` is the same rule on Redis; a property test holds the two together.
+`acquire.lua` is the same rule in Redis; a property test compares the two.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from coincast_chassis.clock import Clock
 from coincast_market_data.ports import Priority
 
-# The upstream counts arrivals, this counts departures: a second more absorbs the difference in transit.
+# The upstream counts arrivals, this code departures; one more second allows for the time in transit.
 WINDOW_SECONDS = 61.0
 RECOVERY_SECONDS = 600.0
-# What share of the minute and of the month each priority may use up; the rest is kept for those before it.
+# The share of the minute and of the month that each priority may use; the rest is reserved for higher
+# priorities.
 MINUTE_SHARE = {
     Priority.LIVE: 1.0,
     Priority.HISTORY: 0.9,
@@ -113,7 +114,7 @@ class QuotaWindow:
         self._factor_at = now.at
 
     def pause(self, now: ClockReading, seconds: float) -> None:
-        """Grant nothing for so long; a longer pause that is known already stays."""
+        """Pause all grants for this time; a longer known pause stays."""
         self._paused_until = max(self._paused_until, now.at + seconds)
 
     def paused_seconds(self, now: ClockReading) -> float:
@@ -177,7 +178,7 @@ class ScriptReply:
     paused_ms: int
     replicas: int
     reserve: int
-    # When the Redis that answers began to count; another number after it came back empty.
+    # When this Redis began to count; the number changes when Redis restarts without data.
     born: int
     settled: int
 

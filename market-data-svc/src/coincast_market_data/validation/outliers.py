@@ -1,4 +1,4 @@
-"""Detect figures that jump, and hold them until further fetches confirm them."""
+"""Detect outliers, and reject them until further fetches confirm them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from cachetools import LRUCache
 from coincast_market_data.coingecko.parser import Pair
 
 JUMP_FACTOR = 10.0
-# A price from longer ago says little about what is plausible now.
+# A price older than this is no reference for the current one.
 MEMORY_SECONDS = 6 * 3600.0
 AGREEMENT_FACTOR = 2.0
 CONFIRMED_AFTER_SECONDS = 120.0
-# A spot price may move further the older the last good one is: (age in seconds, factor), youngest first.
+# The factor by which a spot price may differ, by the age of the last good one: (age in seconds, factor),
+# youngest first.
 SPOT_FACTORS = ((3600.0, 2.0), (2 * 86_400.0, 4.0))
-# A spot price that moved less than tenfold needs a second look alone. It comes later than CoinGecko's own
-# caches repeat a reply, and must agree more closely than two looks at a tenfold move.
+# A spot price that moved less than tenfold needs only a second fetch. It must be later than CoinGecko's
+# caches repeat a reply, and agree more closely than two fetches of a tenfold move.
 SECOND_LOOK_SECONDS = 20.0
 SECOND_LOOK_FACTOR = 1.25
 
@@ -51,14 +52,14 @@ class ConfirmationTracker:
         after_seconds: float = CONFIRMED_AFTER_SECONDS,
         agreement: float = AGREEMENT_FACTOR,
     ) -> bool:
-        """Return whether fetches have said the same for long enough; remember the figure where not.
+        """Return whether fetches have agreed for long enough; otherwise store the figure.
 
         Args:
             pair: What the figure is of.
             figure: The figure, positive.
             now: Seconds on a clock that never goes back.
-            after_seconds: How far the first and the confirming fetch must lie apart.
-            agreement: Up to which factor two figures say the same.
+            after_seconds: Minimum time between the first and the confirming fetch.
+            agreement: Maximum factor between two figures that agree.
         """
         first, since = self._seen.pop(pair, (figure, now))
         if ratio(figure, first) > agreement:
@@ -69,13 +70,13 @@ class ConfirmationTracker:
         return False
 
     def forget(self, pair: Pair) -> None:
-        """Drop a figure that turned out to be a slip."""
+        """Drop a figure that later fetches contradicted."""
         self._seen.pop(pair, None)
 
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """The last figure that was believed, when it was seen, and until when others are held against it."""
+    """The last accepted figure, when it was seen, and until when others are compared with it."""
 
     figure: float
     seen_at: float
@@ -83,10 +84,11 @@ class LastGood:
 
 
 class OutlierDetector:
-    """Hold figures far off the last good one until further fetches confirm them.
+    """Reject figures far off the last good one until further fetches confirm them.
 
-    A tenfold move needs two minutes of fetches that agree. A spot price that moved less, and still far for
-    the age of the last good one, needs one more fetch. All times are seconds on a clock that never goes back.
+    A tenfold move needs two minutes of fetches that agree. A smaller move of a spot price that is still
+    implausible for the age of the last good one needs one more fetch. All times are seconds on a clock that
+    never goes back.
     """
 
     def __init__(self, *, max_entries: int = 50_000) -> None:
@@ -94,13 +96,13 @@ class OutlierDetector:
         self._suspects = ConfirmationTracker(max_entries=max_entries)
 
     def plausible(self, pair: Pair, price: float, now: float, *, spot: bool = False) -> bool:
-        """Return whether a figure may be served; remember it either way.
+        """Return whether a figure may be served, and store it for later checks.
 
         Args:
             pair: What the figure is of.
             price: The figure, positive.
             now: Seconds on a clock that never goes back.
-            spot: Whether it is a spot price, which is held already below a tenfold move.
+            spot: Whether it is a spot price, for which a smaller move already needs confirmation.
         """
         before = self._last.get(pair)
         if before is not None and now < before.until:
@@ -108,7 +110,7 @@ class OutlierDetector:
             allowed = spot_factor(now - before.seen_at) if spot else JUMP_FACTOR
             if move >= allowed and not self._confirmed(pair, price, now, tenfold=move >= JUMP_FACTOR):
                 return False
-        self.believe(pair, price, now)
+        self.accept(pair, price, now)
         return True
 
     def _confirmed(self, pair: Pair, price: float, now: float, *, tenfold: bool) -> bool:
@@ -119,15 +121,15 @@ class OutlierDetector:
         )
 
     def last_good(self, pair: Pair, now: float) -> float | None:
-        """Return the figure that others are held against; None where there is none."""
+        """Return the figure with which others are compared, or None."""
         found = self._last.get(pair)
         return found.figure if found is not None and now < found.until else None
 
-    def believe(self, pair: Pair, price: float, now: float) -> None:
-        """Take a figure for good, and drop what waits for confirmation."""
+    def accept(self, pair: Pair, price: float, now: float) -> None:
+        """Accept a figure, and drop the one that waits for confirmation."""
         self._suspects.forget(pair)
         self.seed(pair, price, seen_at=now, until=now + MEMORY_SECONDS)
 
     def seed(self, pair: Pair, price: float, *, seen_at: float, until: float) -> None:
-        """Take a figure from elsewhere for good; others are held against it until then."""
+        """Accept a figure from another source as the reference until a time."""
         self._last[pair] = LastGood(price, seen_at, until)

@@ -1,4 +1,4 @@
-"""Removes what cannot be true from CoinGecko's documents before they are stored or served; counts it."""
+"""Remove and count implausible figures in CoinGecko's documents before they are stored or served."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PayloadSanitizer:
     """Removes implausible figures from documents.
 
     `note(coin, currency, text)` records what was quarantined; `plausible(pair, price)` says whether a spot
-    price may be believed beside the last one.
+    price is plausible.
     """
 
     def __init__(self, note: Note, plausible: Plausible = lambda _pair, _price: True) -> None:
@@ -39,7 +39,7 @@ class PayloadSanitizer:
         self._plausible = plausible
 
     def sanitize(self, path: str, query: Mapping[str, str], document: Any, now: float) -> Any:
-        """Return the document without what cannot be true. `now`: UNIX seconds on the upstream's clock."""
+        """Return the document without implausible figures. `now`: UNIX seconds on the upstream's clock."""
         parts = path.split("/")
         currency = query.get("vs_currency", ANY_CURRENCY)
         if path == "coins/markets":
@@ -52,7 +52,7 @@ class PayloadSanitizer:
 
     def _of_coin(self, parts: list[str], currency: str, document: Any, now: float) -> Any:
         if "market_chart" in parts:
-            # A contract address names a coin whose id is unknown here.
+            # The id of a coin that is given by its contract address is unknown here.
             coin = parts[3] if parts[2] == "contract" else parts[1]
             return self._chart(coin, currency, document, now)
         if parts[2:3] == ["ohlc"]:
@@ -155,7 +155,7 @@ class PayloadSanitizer:
         for reason, count in findings.quarantined.items():
             self._quarantine(coin, currency, f"{count} points of a chart", reason, count)
         kept = {round(point.at * 1000) for point in points} | _without_price(document["prices"], now)
-        # What cannot be true beside a price is counted above, and null here.
+        # Implausible figures beside a price are counted above and become null here.
         return {part: _part(document.get(part), kept) for part in SERIES_PARTS}
 
     def _ohlc(self, coin: str, currency: str, document: Any, now: float) -> Any:
@@ -194,7 +194,7 @@ def _named(row: Mapping[str, Any]) -> bool:
 def series_prices(path: str, document: Any) -> list[tuple[float, float]]:
     """Return (UNIX seconds, price) in order of time, from a cleaned chart or `ohlc`."""
     if path.endswith("/ohlc"):
-        # The stamp is the candle's close: midnight's belongs to the day that it ends.
+        # The time stamp is that of the close: midnight belongs to the day that it ends.
         return [(row[0] / 1000 - 1, row[4]) for row in document]
     return [(row[0] / 1000, row[1]) for row in document["prices"] if row[1]]
 

@@ -85,7 +85,7 @@ def _prices(rows: Sequence[Any], now: float, findings: CleaningReport) -> dict[f
                 contradicted.add(stamp)
         prices.setdefault(stamp, float(row[1]))
     for stamp in contradicted:
-        # Two prices for one moment: neither can be trusted.
+        # Two prices for one moment: reject both.
         del prices[stamp]
         findings.quarantined["contradiction"] += 1
     return prices
@@ -121,7 +121,7 @@ def is_jump(prices: Sequence[float], index: int) -> bool:
     """Return whether one price is tenfold off all its neighbours, which agree among themselves.
 
     The newest price has neighbours on one side alone: it may be the first of a new level, as in a collapse,
-    and is never taken for a slip here.
+    and is never treated as an error here.
     """
     if index == len(prices) - 1:
         return False
@@ -134,6 +134,6 @@ def is_jump(prices: Sequence[float], index: int) -> bool:
     if len(around) < 2:
         return False
     off = all(value >= other * JUMP_FACTOR or other >= value * JUMP_FACTOR for other in around)
-    # Only where the neighbours agree among themselves is the odd one out the wrong one.
+    # The price is wrong only if its neighbours agree with one another.
     middle = median(around)
     return off and all(other < middle * JUMP_FACTOR and middle < other * JUMP_FACTOR for other in around)

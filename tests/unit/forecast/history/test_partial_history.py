@@ -119,7 +119,7 @@ async def test_several_reasons_are_told_apart(kit: Kit, source: PartialSource) -
     forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
     assert forecast.reason.split("; ")[:2] == [
         "only 120 days of the history of dogecoin are here for now: the quota is used up",
-        "the history of dogecoin is in doubt: the last close doubled",
+        "the history of dogecoin is not confirmed: the last close doubled",
     ]
 
 

@@ -60,7 +60,7 @@ def fan(slices: Slices, horizon: int) -> go.Figure:
         figure.add_scatter(y=low.tolist(), showlegend=False, **edge)
         figure.add_scatter(y=high.tolist(), fill="tonexty", fillcolor=colour, name=f"{level} %", **edge)
     figure.add_scatter(
-        x=day, y=s.outcomes.actual[at].tolist(), name=f"{coin}, what came", line={"color": "#1d2530"}
+        x=day, y=s.outcomes.actual[at].tolist(), name=f"{coin}, outcome", line={"color": "#1d2530"}
     )
     return figure.update_layout(yaxis_title=f"price, {model}")
 

@@ -46,7 +46,7 @@ def read_folder(path: Path) -> Folder:
 def _add(found: DailyFile, panel: dict[str, Candles], notes: list[str]) -> None:
     notes += [str(row) for row in found.set_aside[:MAX_NAMED_ROWS]]
     if more := len(found.set_aside) - MAX_NAMED_ROWS:
-        notes += [f"{found.file}: {more} further rows set aside"] if more > 0 else []
+        notes += [f"{found.file}: {more} further rows rejected"] if more > 0 else []
     candles = _candles(found, notes)
     if len(candles) <= MIN_HISTORY_DAYS:
         notes.append(f"{found.coin}: left out, it has {len(candles)} days and {MIN_HISTORY_DAYS} are needed")

@@ -245,7 +245,7 @@ class IntradayPipeline:
     keep_versions: int = 0
 
     async def run(self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress) -> Outcome:
-        """Train, write a version and move production where asked and allowed.
+        """Train, write a version, and promote it if requested and allowed.
 
         Raises:
             CoincastError: The history is too short, the disk refuses, or the spec asks for what the hourly

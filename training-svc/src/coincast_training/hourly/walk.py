@@ -132,7 +132,7 @@ def calibrate(
 
 
 def _hour_widths(found: Floats, hours: NDArray[np.int64]) -> Floats:
-    """Return the mean |residual| by UTC hour of the origin over that of all, (24,), drawn to 1."""
+    """Return the mean |residual| by UTC hour of the origin over that of all, (24,), shrunk towards 1."""
     count = np.bincount(hours, minlength=HOURS_A_DAY)
     total = np.bincount(hours, weights=found, minlength=HOURS_A_DAY)
     mean = max(float(found.mean()), 1e-12)

@@ -127,7 +127,7 @@ LoggedHours = Annotated[
 LoggedModel = Annotated[
     Literal["", "lightgbm", "lstm", "ml_ensemble", "intraday", "technical", "last_price"],
     ModelSpelling,
-    Field(description="Only forecasts that were asked of this model; empty for all."),
+    Field(description="Only forecasts for which this model was requested; empty for all."),
 ]
 
 

@@ -44,9 +44,9 @@ class ProvenanceFields(ResponseModel):
 class ItemError(ResponseModel):
     """One item of a list that could not be served; the others are."""
 
-    id: str = Field(description="The item as it was asked for.")
+    id: str = Field(description="The item as requested.")
     kind: ErrorWord
-    message: str = Field(description="What is wrong, and what mends it.")
+    message: str = Field(description="What is wrong, and how to fix it.")
     field: str | None = Field(description="The field at fault; null where there is none.")
     suggestions: list[str] = Field(description="Nearest known ids, best first.")
     retry_after_seconds: float | None = Field(description="When a retry may help; null where it does not.")
@@ -60,9 +60,9 @@ class ProblemDocument(BaseModel):
     type: str = Field(description="Stable name of the kind of problem; the page under this path explains it.")
     title: str
     status: int
-    detail: str = Field(description="What is wrong, and what mends it.")
-    instance: str = Field(description="The path that was asked for.")
-    request_id: str = Field(description="Finds this very request in the logs.")
+    detail: str = Field(description="What is wrong, and how to fix it.")
+    instance: str = Field(description="The requested path.")
+    request_id: str = Field(description="Identifies this request in the logs.")
     field: str | None = Field(None, description="The parameter at fault.")
     allowed: str | None = Field(None, description="What may be given instead.")
     suggestions: list[str] | None = Field(None, description="Nearest known names, best first.")

@@ -31,7 +31,7 @@ class Point(ResponseModel):
 
     date: str
     horizon_days: int = Field(description="0 for a horizon in hours.")
-    horizon_hours: int | None = Field(None, description="The horizon in hours, where hours were asked for.")
+    horizon_hours: int | None = Field(None, description="The horizon in hours, if hours were requested.")
     closes_at: str | None = Field(None, description="The moment that is forecast, for a horizon in hours.")
     price: float = Field(description="The median.")
     intervals: dict[str, Bounds] = Field(
@@ -93,12 +93,12 @@ class Forecast(ResponseModel):
         description="Seconds from as_of to the sending of this reply, also where it comes from a cache."
     )
     last_price: float
-    model: str = Field(description="What was asked for; auto is resolved.")
+    model: str = Field(description="The requested model; auto is resolved.")
     version: str
     served_by: str = Field(description="Who answered; last_price where no model could.")
     variant: str
     degraded: bool = Field(
-        description="Whether someone else than the model asked for answered, or on stale data."
+        description="Whether another model than the requested one answered, or the data is stale or partial."
     )
     reason: str | None = Field(description="Why it is degraded; null where it is not.")
     source: Source
@@ -107,7 +107,7 @@ class Forecast(ResponseModel):
     record: Record | None
     attributions: list[Attribution]
     attributions_reason: str | None = Field(
-        default=None, description="Why attributions that were asked for are missing; null where they are not."
+        default=None, description="Why requested attributions are missing; null if they are not."
     )
     forecast_id: str
     reconstructed: bool = Field(

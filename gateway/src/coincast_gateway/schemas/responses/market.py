@@ -102,7 +102,7 @@ class History(ProvenanceFields):
     vs_currency: str = Field(description="The currency of all prices.")
     interval: Literal["1d", "1h"] = Field(description="The length of a candle.")
     candles: list[Candle] | list[HourlyCandle] = Field(description="Closed days or hours, oldest first.")
-    truncated: bool = Field(description="Whether fewer days were to be had than were asked for.")
+    truncated: bool = Field(description="Whether fewer days were available than requested.")
     truncated_reason: str | None = Field(description="Why it is truncated; null where it is not.")
     missing_dates: list[str] = Field(description="Days inside the span that no source has, at most 100.")
     completeness: Literal["unspecified", "whole", "cut_by_plan", "partial"] = Field(
@@ -110,7 +110,9 @@ class History(ProvenanceFields):
     )
     partial_reason: str | None = Field(description="Why it is partial for now; null where it is not.")
     retry_after_seconds: float | None = Field(description="When asking again may give more; null otherwise.")
-    quality_notes: list[str] = Field(description="What to know of these candles: restated, put aside.")
+    quality_notes: list[str] = Field(
+        description="Notes on the quality of these candles: restated or quarantined days."
+    )
     in_doubt: bool = Field(description="Whether the newest candles wait for confirmation.")
     known_at: str | None = Field(None, description="The moment of `as_of`, where the request had one.")
 
@@ -140,6 +142,6 @@ class Quality(ResponseModel):
     vs_currency: str = Field(description="The currency of the history.")
     missing_days: int = Field(description="Days inside the history that no source has.")
     duplicate_points: int = Field(description="Points that came more than once.")
-    quarantined_points: int = Field(description="Points that were put aside as implausible.")
+    quarantined_points: int = Field(description="Points that were quarantined as implausible.")
     last_good_date: str | None = Field(description="The newest day that is in order; null where unknown.")
     notes: list[str] = Field(description="What was found, in plain sentences, newest first.")

@@ -45,7 +45,7 @@ class _Watched(health.aio.HealthServicer):  # type: ignore[misc]  # the library 
 
 
 class Health:
-    """NOT_SERVING until told otherwise, under the empty name and each service's own."""
+    """Health status under the empty name and the name of each service; NOT_SERVING at first."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = ("", *names)

@@ -1,4 +1,4 @@
-"""What a process takes of its machine, told by every service in the same way."""
+"""Resource use of the process: CPU, memory and disk, in the same form for every service."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class BreakerOpen(Unavailable):
 
 
 def is_failure(error: BaseException) -> bool:
-    """Return whether an error speaks against the dependency: not those that speak of the request."""
+    """Return whether an error is a failure of the dependency and not of the request."""
     return not isinstance(error, InvalidInput | NotFound | NotReady | Exhausted | Conflict)
 
 
@@ -156,7 +156,7 @@ class Breaker:
 
     def _refusal(self, seconds: float) -> BreakerOpen:
         return BreakerOpen(
-            f"{self.name} failed repeatedly and is left alone for now.", retry_after_seconds=max(seconds, 0.1)
+            f"{self.name} failed repeatedly; calls are paused for now.", retry_after_seconds=max(seconds, 0.1)
         )
 
     def _settle(self, ticket: object, error: BaseException | None) -> None:

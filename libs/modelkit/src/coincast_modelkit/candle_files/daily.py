@@ -54,7 +54,7 @@ class RejectedRow:
 
 @dataclass(slots=True)
 class DailyFile:
-    """The candles of one file in order of days, and what was set aside."""
+    """The candles of one file in order of days, and the rejected rows."""
 
     coin: str
     file: str
@@ -64,7 +64,7 @@ class DailyFile:
     gaps: list[date] = field(default_factory=list)
 
     def reasons(self) -> Counter[str]:
-        """Return how many rows were set aside, by reason."""
+        """Return the number of rejected rows by reason."""
         return Counter(row.reason for row in self.set_aside)
 
 
@@ -89,7 +89,7 @@ def read_file(path: Path, last_day: date) -> DailyFile:
 
     Args:
         path: The file; its name tells the coin.
-        last_day: Newest day that can be closed; later rows are set aside.
+        last_day: Newest day that can be closed; later rows are rejected.
 
     Raises:
         CandleFileError: The file cannot be read at all.

@@ -47,7 +47,7 @@ class FeatureSpec:
 
     @cached_property
     def memory_days(self) -> int:
-        """Rows of history that the last row's values depend on, what believes or doubts a wick included."""
+        """Rows of history that the values of the last row depend on, including the cap on ranges."""
         return max((f.memory_days for f in self.definitions), default=1) + BELIEF_DAYS
 
     def without(self, group: str) -> FeatureSpec:

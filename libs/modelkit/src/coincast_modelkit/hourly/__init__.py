@@ -1,4 +1,4 @@
-"""Hourly candles, what they tell about volatility, and the model of the next 48 hours."""
+"""Hourly candles, volatility measures from them, and the model of the next 48 hours."""
 
 from __future__ import annotations
 

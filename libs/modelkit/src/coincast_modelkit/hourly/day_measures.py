@@ -39,7 +39,7 @@ LAST_HOURS = (3, 6, 12)
 MONTH = 22
 # The profile of the hours of the day is the mean of log variance over so many days before.
 PROFILE_DAYS = max(SPANS)
-# A day is believed up to this multiple of the mean of the month before it.
+# A day's value is capped at this multiple of the mean of the month before it.
 BELIEVED_MULTIPLE = 25.0
 # With this many days of hours a row no longer depends on anything earlier.
 MEMORY_DAYS = PROFILE_DAYS + MONTH + BELIEF_HOURS // HOURS_A_DAY

@@ -49,7 +49,7 @@ ANCHORS = (1, 3, 6, 12, 24, 48)
 LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
 # As many hours as any part of the model looks back.
 TAIL_HOURS = max(MEMORY_HOURS, RANK_MEMORY_HOURS + HOURS_A_DAY) + BELIEF_HOURS
-# A reference coin whose newest hour is older than this does not speak for the market of today.
+# A reference coin whose newest hour is older than this does not count for the current market.
 REFERENCE_AGE_HOURS = 3
 
 
@@ -66,7 +66,7 @@ class HourlyCalibration:
     """A line and the sizes of what it leaves.
 
     hour_widths (A, 24) multiply the scale of forecasts made at each UTC hour: the profile is that of log
-    variance, and hours with scheduled news have fatter tails than their profile tells. sizes (A, R, L) are
+    variance, and hours with scheduled news have fatter tails than their profile implies. sizes (A, R, L) are
     |return| in units of that scale at LEVELS in each regime; spread (A,) is the root mean square of the same,
     which turns the scale into a standard deviation.
     """

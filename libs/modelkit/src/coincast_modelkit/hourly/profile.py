@@ -78,7 +78,7 @@ def profile_cells(hours: Hours, variance: Floats) -> ProfileCells:
 
 
 def panel_profiles(cells: Mapping[str, ProfileCells]) -> tuple[WeekProfile, dict[str, WeekProfile]]:
-    """Return the panel's profile, and each coin's own drawn to it by PRIOR_WEEKS.
+    """Return the panel's profile, and that of each coin shrunk towards it by PRIOR_WEEKS.
 
     Weeks of all coins count alike in the panel's profile. Without any week both are flat.
     """

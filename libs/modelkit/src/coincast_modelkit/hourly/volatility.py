@@ -13,9 +13,9 @@ from coincast_modelkit.candles import Floats
 from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 
-# An hour's variance is never believed to be below the share of a day's floor that falls on it.
+# The minimum of an hour's variance: its share of the floor of a day.
 FLOOR_HOURLY_VARIANCE = FLOOR_DAILY_VARIANCE / 24
-# A single wick of a thin order book must not pass for volatility: an hour is believed up to this multiple of
+# A single wick of a thin order book is no volatility: an hour is capped at this multiple of
 # the mean of the hours before it, or twice its own squared return.
 BELIEVED_MULTIPLE = 100.0
 BELIEF_HOURS = 240

@@ -51,7 +51,7 @@ def regime_sizes(
     prior_rows: float,
     groups: int = REGIMES,
 ) -> Floats:
-    """Return sizes by regime, (groups, L): each regime's own, drawn to those of all rows by prior_rows.
+    """Return sizes by regime, (groups, L), each shrunk towards those of all rows by prior_rows.
 
     residuals, weights and regimes (0 to groups - 1) are (n,). Raises ValueError where there is no residual.
     """
@@ -70,7 +70,7 @@ def regime_sizes(
 
 
 def cautious_factors(factors: Floats) -> Floats:
-    """Return factors of sizes by regime (REGIMES,), of which a narrowing of the calm one is believed by half.
+    """Return factors of sizes by regime (REGIMES,); half of a narrowing of the calm regime is applied.
 
     Outcomes after calm days are few independent stretches, and a storm that follows the next calm stretch is
     not among them. Chosen on days before 2022: it costs nothing there and evens the coverage.

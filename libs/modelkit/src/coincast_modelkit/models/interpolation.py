@@ -12,7 +12,7 @@ from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 
-# A trailing volatility at the floor of daily_variance is that of a price which stood still.
+# A trailing volatility at the floor of daily_variance means a constant price.
 STANDSTILL_VOLATILITY = 1.001 * FLOOR_DAILY_VARIANCE**0.5
 LEAST_CHANCE = 0.01
 MAX_DISAGREEMENT = 1.25

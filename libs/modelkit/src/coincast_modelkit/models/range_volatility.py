@@ -123,7 +123,7 @@ def _standardised(candles: Candles, scale: Floats, horizon: int) -> Floats:
 
 
 def _spread(candles: Candles, scale: Floats) -> float:
-    """Return the RMS of the coin's daily residuals, drawn to the usual one (ranges understate)."""
+    """Return the RMS of the coin's daily residuals, shrunk towards the usual one (ranges understate)."""
     found = np.minimum(_standardised(candles, scale, 1), 5.0)
     days = len(found)
     own = float(np.mean(found**2)) if days else 0.0
@@ -138,7 +138,7 @@ def _sizes(candles: Candles, scale: Floats, horizon: int, spread: float) -> Floa
         return prior
     # What np.quantile gives, at a third of the time.
     own = np.interp(LEVELS * (len(found) - 1), np.arange(len(found)), np.sort(found))
-    # Beyond the reach of the coin's own past the prior's tail speaks, scaled to meet it.
+    # Beyond the coin's own quantiles use the tail of the prior, scaled so that both join.
     reach = 1 - 5 / len(found) >= LEVELS
     last = int(np.flatnonzero(reach)[-1])
     own = np.where(reach, own, max(own[last] / prior[last], 0.5) * prior)

@@ -135,7 +135,7 @@ class LinearScale:
 
 @dataclass(frozen=True, slots=True)
 class Garch:
-    """GARCH(1,1) shared by all coins; each coin's long-run variance is its own, drawn to the panel's.
+    """GARCH(1,1) shared by all coins; the long-run variance of each coin is shrunk towards that of the panel.
 
     long_run is the panel's daily variance; prior_days says how many days of a coin's own it outweighs.
     """

@@ -29,7 +29,7 @@ class JointPaths:
         last_price: The price that returns count from, (n,).
         origins: The past days, (S,).
         closes, highs, lows: Log returns.
-        borrowed_share: Share of the paths on which a coin has the moves of others, (n,).
+        borrowed_share: Share of the paths on which a coin has the substitute moves of other coins, (n,).
         ranged: Whether highs and lows come from day ranges, (n,); else they are those of the closes.
         record: How statements from such paths did on past days; None where it was not measured.
     """
@@ -57,7 +57,7 @@ class JointPaths:
         return self.coin_ids.index(coin_id)
 
     def spread(self, paths: int) -> JointPaths:
-        """Return so many of the paths, spread evenly over the origins."""
+        """Return this number of paths, spread evenly over the origins."""
         if paths >= len(self):
             return self
         at = np.round(np.linspace(0, len(self) - 1, paths)).astype(np.int64)
@@ -78,7 +78,7 @@ def simulate_paths(window: ScenarioWindow, forecasts: Forecasts, days: int) -> J
     """Simulate joint paths whose marginals are the forecasts.
 
     At each horizon the path that came r-th lowest among S past days gets the forecast's quantile at (r - 1/2)
-    / S (Schaake shuffle, Clark et al. 2004). Highs and lows lie as far beyond the closes as they did on the
+    / S (Schaake shuffle, Clark et al. 2004). Highs and lows exceed the closes by the same distance as on the
     past days, in units of the day's scale.
 
     Args:

@@ -18,7 +18,7 @@ MIN_TAIL_EPISODES = 5
 # A single coin's tail at one day is its calibrated marginal's, which needs no episodes.
 MIN_COIN_SCENARIOS = 5
 # Nothing beyond is said of a basket; of a single coin one step more at one day, where its calibrated marginal
-# was exceeded as often as promised (54 of 10,800 days at 99.5 %).
+# was exceeded at the nominal rate (54 of 10,800 days at 99.5 %).
 LAST_BASKET_LEVEL = 99.0
 LAST_COIN_LEVEL = 99.5
 # How much of a 99 % figure is chance of history (relative standard deviation in percent), at one day and

@@ -66,7 +66,7 @@ def iso(unix_seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CandleFolder:
-    """The candles of a folder by coin, and the rows that were set aside, named with file and line."""
+    """The candles of a folder by coin, and the rejected rows with file and line."""
 
     candles: Mapping[str, DailyCandles]
     set_aside: tuple[str, ...] = ()

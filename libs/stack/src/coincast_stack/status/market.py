@@ -16,7 +16,7 @@ STATUS_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class UpstreamView:
-    """What a person waiting for the start needs to know of the upstream.
+    """State of the upstream, as printed during the start.
 
     Attributes:
         problem: Sentence with cause and remedy; empty while the upstream answers or has not been tried.

@@ -28,7 +28,7 @@ class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueTy
     DESCRIPTOR: _descriptor.EnumDescriptor
     SOURCE_UNSPECIFIED: _Source.ValueType  # 0
     SOURCE_LIVE: _Source.ValueType  # 1
-    """Fetched from CoinGecko for this very call."""
+    """Fetched from CoinGecko for this call."""
     SOURCE_FRESH: _Source.ValueType  # 2
     """From a cache, within its fresh window."""
     SOURCE_STALE: _Source.ValueType  # 3
@@ -43,7 +43,7 @@ class Source(_Source, metaclass=_SourceEnumTypeWrapper):
 
 SOURCE_UNSPECIFIED: Source.ValueType  # 0
 SOURCE_LIVE: Source.ValueType  # 1
-"""Fetched from CoinGecko for this very call."""
+"""Fetched from CoinGecko for this call."""
 SOURCE_FRESH: Source.ValueType  # 2
 """From a cache, within its fresh window."""
 SOURCE_STALE: Source.ValueType  # 3
@@ -137,10 +137,10 @@ class ItemError(_message.Message):
     SUGGESTIONS_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The item as it was asked for, a coin id for example."""
+    """The item as requested, for example a coin id."""
     kind: Global___ErrorKind.ValueType
     message: _builtins.str
-    """A sentence for a person: what is wrong and what mends it."""
+    """A sentence: what is wrong and how to fix it."""
     field: _builtins.str
     """The field at fault, in the request's own name; empty where there is none."""
     retry_after_seconds: _builtins.float

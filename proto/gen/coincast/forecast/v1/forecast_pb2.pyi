@@ -140,13 +140,13 @@ class Forecast(_message.Message):
     last_price: _builtins.float
     """The close at as_of, in vs_currency."""
     model: _builtins.str
-    """What was asked for; `auto` is resolved to the model chosen."""
+    """The requested model; `auto` is resolved to the chosen one."""
     version: _builtins.str
     """The version that answered; empty where no artifact did."""
     served_by: _builtins.str
     """Who answered: a model's name, or last_price."""
     degraded: _builtins.bool
-    """True where served_by is not the model asked for, an older version stands in for the one in production, or the
+    """True if served_by is not the requested model, an older version replaces the one in production, or the
     data was stale.
     """
     reason: _builtins.str
@@ -156,7 +156,7 @@ class Forecast(_message.Message):
     forecast_id: _builtins.str
     """Identifies this forecast in the ledger."""
     attributions_reason: _builtins.str
-    """Why attributions that were asked for are missing, in one plain sentence; empty where they are not."""
+    """Why requested attributions are missing, in one sentence; empty if they are not."""
     reconstructed: _builtins.bool
     """True where the forecast was made afterwards from what was known at as_of, and was not served then."""
     hourly_version: _builtins.str
@@ -859,7 +859,7 @@ Global___AssessPortfolioRequest: _TypeAlias = AssessPortfolioRequest  # noqa: Y0
 
 @_typing.final
 class Holding(_message.Message):
-    """What somebody holds of one coin; negative for short."""
+    """The holding of one coin; negative for short."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -997,7 +997,7 @@ class RiskLevel(_message.Message):
     RELATIVE_ERROR_PERCENT_FIELD_NUMBER: _builtins.int
     level_percent: _builtins.float
     value_at_risk: _builtins.float
-    """Absent where the level cannot be said; `refused` says why and what can be said instead."""
+    """Absent if there is no estimate at this level; `refused` gives the reason and the highest level with one."""
     expected_shortfall: _builtins.float
     refused: _builtins.str
     tail_scenarios: _builtins.int
@@ -1042,7 +1042,7 @@ Global___RiskLevel: _TypeAlias = RiskLevel  # noqa: Y015
 
 @_typing.final
 class RiskComponent(_message.Message):
-    """A coin's part of the expected shortfall; the parts sum to the whole."""
+    """The contribution of a coin to the expected shortfall; the contributions sum to it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1355,7 +1355,7 @@ class Model(_message.Message):
     name: _builtins.str
     description: _builtins.str
     ready: _builtins.bool
-    """Whether a forecast can be asked of it now."""
+    """Whether the model can forecast now."""
     reason: _builtins.str
     """Why not, or which version stands in for the one in production and why; else empty."""
     version: _builtins.str

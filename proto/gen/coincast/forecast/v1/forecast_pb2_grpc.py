@@ -79,7 +79,7 @@ class ForecastServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """The models that can be asked for, with the served version and its measured record.
+        """The available models, with the served version and its measured record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

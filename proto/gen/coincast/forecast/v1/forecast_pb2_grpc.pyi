@@ -36,7 +36,7 @@ class ForecastServiceStub:
     GetForecasts: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.GetForecastsRequest, _forecast_pb2.GetForecastsResponse]
     """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served comes back in errors."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.ListModelsRequest, _forecast_pb2.ListModelsResponse]
-    """The models that can be asked for, with the served version and its measured record."""
+    """The available models, with the served version and its measured record."""
     SimulatePaths: _grpc.UnaryStreamMultiCallable[_forecast_pb2.SimulatePathsRequest, _forecast_pb2.SimulatePathsResponse]
     """Joint price paths of several coins, whose marginals are the served model's calibrated distributions."""
     AssessPortfolio: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.AssessPortfolioRequest, _forecast_pb2.AssessPortfolioResponse]
@@ -54,7 +54,7 @@ class ForecastServiceAsyncStub(ForecastServiceStub):
     GetForecasts: _aio.UnaryUnaryMultiCallable[_forecast_pb2.GetForecastsRequest, _forecast_pb2.GetForecastsResponse]  # type: ignore[assignment]
     """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served comes back in errors."""
     ListModels: _aio.UnaryUnaryMultiCallable[_forecast_pb2.ListModelsRequest, _forecast_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """The models that can be asked for, with the served version and its measured record."""
+    """The available models, with the served version and its measured record."""
     SimulatePaths: _aio.UnaryStreamMultiCallable[_forecast_pb2.SimulatePathsRequest, _forecast_pb2.SimulatePathsResponse]  # type: ignore[assignment]
     """Joint price paths of several coins, whose marginals are the served model's calibrated distributions."""
     AssessPortfolio: _aio.UnaryUnaryMultiCallable[_forecast_pb2.AssessPortfolioRequest, _forecast_pb2.AssessPortfolioResponse]  # type: ignore[assignment]
@@ -81,7 +81,7 @@ class ForecastServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _forecast_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_forecast_pb2.ListModelsResponse, _abc.Awaitable[_forecast_pb2.ListModelsResponse]]:
-        """The models that can be asked for, with the served version and its measured record."""
+        """The available models, with the served version and its measured record."""
 
     @_abc_1.abstractmethod
     def SimulatePaths(

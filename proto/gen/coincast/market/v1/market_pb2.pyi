@@ -49,7 +49,7 @@ class _HistoryCompletenessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_H
     DESCRIPTOR: _descriptor.EnumDescriptor
     HISTORY_COMPLETENESS_UNSPECIFIED: _HistoryCompleteness.ValueType  # 0
     HISTORY_COMPLETENESS_WHOLE: _HistoryCompleteness.ValueType  # 1
-    """All that was asked for, or all that the coin has."""
+    """All requested days, or all that the coin has."""
     HISTORY_COMPLETENESS_CUT_BY_PLAN: _HistoryCompleteness.ValueType  # 2
     """The plan reaches no further back; asking again does not help."""
     HISTORY_COMPLETENESS_PARTIAL: _HistoryCompleteness.ValueType  # 3
@@ -60,7 +60,7 @@ class HistoryCompleteness(_HistoryCompleteness, metaclass=_HistoryCompletenessEn
 
 HISTORY_COMPLETENESS_UNSPECIFIED: HistoryCompleteness.ValueType  # 0
 HISTORY_COMPLETENESS_WHOLE: HistoryCompleteness.ValueType  # 1
-"""All that was asked for, or all that the coin has."""
+"""All requested days, or all that the coin has."""
 HISTORY_COMPLETENESS_CUT_BY_PLAN: HistoryCompleteness.ValueType  # 2
 """The plan reaches no further back; asking again does not help."""
 HISTORY_COMPLETENESS_PARTIAL: HistoryCompleteness.ValueType  # 3
@@ -114,7 +114,7 @@ class GetPricesResponse(_message.Message):
     JSON_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     json: _builtins.bytes
-    """`{"prices": [...], "errors": [...]}` in UTF-8; only where encode_json was asked."""
+    """`{"prices": [...], "errors": [...]}` in UTF-8; only if encode_json was set."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]: ...
     @_builtins.property
@@ -760,7 +760,7 @@ class GetHistoryResponse(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     JSON_FIELD_NUMBER: _builtins.int
     json: _builtins.bytes
-    """`{"id", "vs_currency", "candles": [...], ...}` in UTF-8; only where encode_json was asked."""
+    """`{"id", "vs_currency", "candles": [...], ...}` in UTF-8; only if encode_json was set."""
     @_builtins.property
     def history(self) -> Global___History: ...
     def __init__(
@@ -803,7 +803,7 @@ class History(_message.Message):
     id: _builtins.str
     vs_currency: _builtins.str
     truncated: _builtins.bool
-    """True where fewer days were to be had than were asked for."""
+    """True if fewer days were available than requested."""
     truncated_reason: _builtins.str
     """Why, in one plain sentence: the plan's reach, a young coin."""
     completeness: Global___HistoryCompleteness.ValueType
@@ -813,7 +813,7 @@ class History(_message.Message):
     """When asking again may give more; absent where it would not."""
     interval: Global___CandleInterval.ValueType
     in_doubt: _builtins.bool
-    """True while the newest candles are in doubt and wait for confirmation."""
+    """True while the newest candles are not confirmed."""
     arrow: _builtins.bytes
     """The candles as an Arrow IPC stream of one record batch, in place of `candles` and `hourly_candles`; only where
     encode_arrow was asked. Columns: id, date (date32) or date_time (timestamp[s, UTC], the start of the hour), open,
@@ -841,7 +841,7 @@ class History(_message.Message):
 
     @_builtins.property
     def quality_notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What a reader should know of these candles, in plain sentences: restated, in doubt, put aside."""
+        """Notes on the quality of these candles: restated, unconfirmed or quarantined days."""
 
     def __init__(
         self,
@@ -1309,7 +1309,7 @@ class BackfillRequest(_message.Message):
     vs_currency: _builtins.str
     days: _builtins.int
     refetch: _builtins.bool
-    """Fetch the whole history again and put it in the place of the stored one, which is kept aside as a revision."""
+    """Fetch the whole history again and replace the stored one, which is kept as a revision."""
     interval: Global___CandleInterval.ValueType
     """Daily candles where not given."""
     @_builtins.property
@@ -1440,7 +1440,7 @@ class RepairResponse(_message.Message):
     days_put_aside: _builtins.int
     """Implausible days that were taken out; a revision holds them."""
     days_fetched: _builtins.int
-    """Days that were fetched in the place of those put aside."""
+    """Days that were fetched to replace quarantined ones."""
     hours_fetched: _builtins.int
     ranges_confirmed: _builtins.int
     """Of these ranges: those that the source repeated, which stay; those taken out; those fetched in their place."""
@@ -1590,7 +1590,7 @@ Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
 
 @_typing.final
 class UpstreamStatus(_message.Message):
-    """Whether the upstream can be had, and if not, why and what mends it."""
+    """Whether the upstream is available, and if not, the reason and the fix."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1608,7 +1608,7 @@ class UpstreamStatus(_message.Message):
     plan_too_low, credits_used_up, rate_limited, server_error; empty where available.
     """
     sentence: _builtins.str
-    """One sentence that says what is wrong and what mends it; empty where available."""
+    """One sentence with the cause and the fix; empty if the upstream is available."""
     permanent: _builtins.bool
     """True where asking again does not help until a setting changes."""
     retry_after_seconds: _builtins.float
@@ -1811,7 +1811,7 @@ class QuotaStatus(_message.Message):
     shared: _builtins.bool
     """Whether the bucket is shared through Redis or kept by this process alone."""
     paused_for_seconds: _builtins.float
-    """Set while the upstream has asked for a pause."""
+    """Set while a pause requested by the upstream lasts."""
     replicas: _builtins.int
     """By how many replicas the plan is divided while it is not shared: the most that MARKET_REPLICAS, Redis or the archive
     folder name.

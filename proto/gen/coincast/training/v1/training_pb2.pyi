@@ -67,7 +67,7 @@ class TrainingSpec(_message.Message):
     promote_if_better: _builtins.bool
     """Move production where the promotion gate allows it."""
     from_version: _builtins.str
-    """Retrain this version's lineage: same data window, seeds and parameters. Empty trains anew."""
+    """Retrain this version's lineage: same data window, seeds and parameters. Empty: a new training."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """CoinGecko ids, 1 to 250."""
@@ -120,7 +120,7 @@ class Job(_message.Message):
     error: _builtins.str
     """Why it failed, in a sentence."""
     requested_by: _builtins.str
-    """Who asked: the API key's name, `cli`, `schedule`, `drift`."""
+    """The requester: the name of an API key, `cli`, `schedule` or `drift`."""
     promotion: _builtins.str
     """Whether production was moved, and why or why not."""
     attempt: _builtins.int
@@ -1425,12 +1425,12 @@ class VariantTest(_message.Message):
     version_b: _builtins.str
     pairs: _builtins.int
     e_value: _builtins.float
-    """An e-value; above 20 the better one is told at 5 %."""
+    """An e-value; above 20 the better one is significant at 5 %."""
     better: _builtins.str
     """a, b or undecided."""
     from_date: _builtins.str
     """The test's fixed start (`YYYY-MM-DD`): the first day that both forecast. `days` of the request does not move it; a
-    window that slides would tell a difference where there is none more often than promised.
+    sliding window would report a difference that does not exist more often than at the nominal rate.
     """
     def __init__(
         self,

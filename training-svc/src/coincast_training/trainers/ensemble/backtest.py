@@ -152,7 +152,7 @@ class Walk:
         return np.append((1 - share) * own, share)
 
     def _correction(self, horizon: int, cut: int) -> float:
-        """Return the factor by which earlier pools' sizes would have covered what came after them."""
+        """Return the factor with which the sizes of earlier pools would have had the right coverage."""
         parts = []
         for day, block, members in self.folds(horizon, cut):
             pool = self._raw_pool(horizon, day)

@@ -349,7 +349,7 @@ class HoursWalk:
         return found
 
     def _correction(self, source: str, horizon: int, cut: int) -> float:
-        """Return the factor by which earlier pools' sizes would have covered what came after them."""
+        """Return the factor with which the sizes of earlier pools would have had the right coverage."""
         shares, days = [np.empty(0)], [np.empty(0, dtype=np.int64)]
         for fold in self._folds(source, horizon, cut):
             pool = self._raw_pool(source, horizon, fold.day)
