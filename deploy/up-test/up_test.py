@@ -85,9 +85,9 @@ class UpTest:
         began = time.monotonic()
         self.docker.compose("up", "-d", "--no-build", "--pull", "never", "--wait", "--wait-timeout", "300")
         say(f"up: every container healthy after {time.monotonic() - began:.0f} s")
-        self.password_told_once()
+        self.password_reported_once()
 
-    def password_told_once(self) -> None:
+    def password_reported_once(self) -> None:
         """Check that Grafana's password is printed on the first start only. It is not printed here."""
         printed = printed_passwords(self.docker.compose("logs", "--no-color", "secrets"))
         self._must(len(printed) == 1, f"Grafana's password was printed {len(printed)} times")
@@ -125,8 +125,8 @@ class UpTest:
         self.requests += 1
         others = [coin for bit, coin in enumerate(COINS[1:]) if self.requests >> bit & 1]
         currency = CURRENCIES[self.requests // 64 % len(CURRENCIES)]
-        asked = f"ids={','.join(['bitcoin', *others])}&vs_currencies={currency}"
-        return get(f"{self.url}/prices?{asked}")[0] == 200
+        requested = f"ids={','.join(['bitcoin', *others])}&vs_currencies={currency}"
+        return get(f"{self.url}/prices?{requested}")[0] == 200
 
     def trained_forecast(self) -> bool:
         """Return whether lightgbm itself serves."""
@@ -137,10 +137,10 @@ class UpTest:
         """Check that no container is root or writes its root, and that only two ports are published."""
         shown: set[tuple[str, str, str]] = set()
         for identifier in self.docker.compose("ps", "-a", "-q").split():
-            told = self.inspected(identifier)
-            if wrong := faults(told):
-                raise Failed(f"{told['Name']}: {', '.join(wrong)}")
-            shown |= published(told)
+            reported = self.inspected(identifier)
+            if wrong := faults(reported):
+                raise Failed(f"{reported['Name']}: {', '.join(wrong)}")
+            shown |= published(reported)
         wanted = {("gateway", "PORT"), ("grafana", "GRAFANA_PORT")}
         expected = {(service, "127.0.0.1", self.docker.environment[port]) for service, port in wanted}
         self._must(shown == expected, f"published: {sorted(shown)}, not {sorted(expected)}")
@@ -149,18 +149,18 @@ class UpTest:
 
     def targets(self) -> int:
         """Return the number of services whose replicas Prometheus reads."""
-        asked = "http://127.0.0.1:9090/api/v1/query?query=sum(up%7Bservice!%3D%22%22%7D)"
-        text = self.docker.compose("exec", "-T", "prometheus", "wget", "-qO-", asked)
+        requested = "http://127.0.0.1:9090/api/v1/query?query=sum(up%7Bservice!%3D%22%22%7D)"
+        text = self.docker.compose("exec", "-T", "prometheus", "wget", "-qO-", requested)
         found = json.loads(text)["data"]["result"]
         return int(float(found[0]["value"][1])) if found else 0
 
     def observed(self) -> None:
         """Check that Prometheus finds and reads every service, and has found Alertmanager."""
         wait_for("Prometheus reads all 5 targets", lambda: self.targets() == 5, 90)
-        asked = "http://127.0.0.1:9090/api/v1/alertmanagers"
+        requested = "http://127.0.0.1:9090/api/v1/alertmanagers"
 
         def found() -> list[object]:
-            text = self.docker.compose("exec", "-T", "prometheus", "wget", "-qO-", asked)
+            text = self.docker.compose("exec", "-T", "prometheus", "wget", "-qO-", requested)
             return list(json.loads(text)["data"]["activeAlertmanagers"])
 
         wait_for("Prometheus has found Alertmanager", found, 90)
@@ -213,8 +213,8 @@ class UpTest:
         wait_for("the ledger has taken what was served", all_taken, 60)
         code, backup = self.docker.compose_bytes("run", "--rm", "-T", "backup")
         self._must(code == 0, f"backup: {backup[-500:]!r}")
-        code, told = self.docker.compose_bytes("run", "--rm", "-T", "backup", "verify", given=backup)
-        self._must(code == 0, f"verify: {told!r}")
+        code, reported = self.docker.compose_bytes("run", "--rm", "-T", "backup", "verify", given=backup)
+        self._must(code == 0, f"verify: {reported!r}")
         saved = contents(backup)
         self._must(not (gaps := missing_places(saved, version)), f"not in the backup: {gaps}")
         services = ("market-data", "training", "forecast")
@@ -222,8 +222,8 @@ class UpTest:
         self._in_volumes(EMPTY_VOLUMES)
         self._must(not self.held(), "the volumes are not empty before the restore")
         restore = ("backup", "restore", "--root", "/var/lib/coincast", "--replace")
-        code, told = self.docker.compose_bytes("run", "--rm", "-T", *restore, given=backup)
-        self._must(code == 0, f"restore: {told!r}")
+        code, reported = self.docker.compose_bytes("run", "--rm", "-T", *restore, given=backup)
+        self._must(code == 0, f"restore: {reported!r}")
         self._must(self.held() == saved, "the volumes do not hold what the backup does")
         self.docker.environment["BOOTSTRAP"] = "false"
         again = ("--no-build", "--no-deps", "--pull", "never", "--scale", "forecast=3")
@@ -253,9 +253,9 @@ class UpTest:
         create = ("python", "-m", "coincast_gateway.cli.keys", "create", "operator", "--scope", "admin")
         key = self.docker.compose("exec", "-T", "gateway", *create).strip()
         first = self.production()
-        asked = {"model": "lightgbm", "ids": list(COINS), "days": 730}
+        requested = {"model": "lightgbm", "ids": list(COINS), "days": 730}
         jobs = f"{self.url}/training/jobs"
-        wait_for("the new key is known", lambda: post(jobs, asked, key)[0] in (200, 201, 202), 60)
+        wait_for("the new key is known", lambda: post(jobs, requested, key)[0] in (200, 201, 202), 60)
         wait_for("a second version is trained", lambda: len(self.versions()) > 1, 600)
         newest = max(self.versions())
         move = {"version": newest, "force": True, "reason": "up-test"}

@@ -1,4 +1,4 @@
-"""A service small enough to test the chassis with: GetStatus answers as it is told.
+"""A small service for tests of the chassis: GetStatus answers as configured.
 
 Run by its path it is a process of its own; its settings begin with TOY_.
 """
@@ -21,7 +21,7 @@ REQUEST = market_pb2.GetStatusRequest()
 
 
 class Toy(market_pb2_grpc.MarketDataServiceServicer):
-    """Counts its calls; sleeps, raises or answers with a long version as told."""
+    """Counts its calls; sleeps, raises or answers with a long version as configured."""
 
     def __init__(self, version: str = "1") -> None:
         self.version = version

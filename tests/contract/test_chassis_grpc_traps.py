@@ -67,8 +67,8 @@ async def test_health_and_reflection_answer_by_the_standard():
             reply = await health.Check(health_pb2.HealthCheckRequest(service=name))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
         reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
-        asked = reflection_pb2.ServerReflectionRequest(list_services="")
-        async for listed in reflection.ServerReflectionInfo(iter([asked])):
+        requested = reflection_pb2.ServerReflectionRequest(list_services="")
+        async for listed in reflection.ServerReflectionInfo(iter([requested])):
             assert NAME in {service.name for service in listed.list_services_response.service}
             break
 

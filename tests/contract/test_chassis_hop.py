@@ -83,7 +83,7 @@ async def test_each_error_comes_back_whole(market, stub, kind):
     assert error.suggestions == ("bitcoin",)
 
 
-async def test_an_error_that_nobody_foresaw_tells_nothing(market, stub):
+async def test_an_unexpected_error_reveals_no_details(market, stub):
     market.error = ValueError("the password is hunter2")
     with pytest.raises(errors.CoincastError) as caught:
         await stub.GetStatus(market_pb2.GetStatusRequest())

@@ -1,4 +1,4 @@
-"""The health check of a container tells a serving service from one that is not."""
+"""The health check of a container: exit code 0 only if the service serves."""
 
 import pytest
 
@@ -16,17 +16,17 @@ async def test_it_follows_the_service():
         assert main(["serving", str(port)]) == 1
 
 
-def test_nobody_there_is_not_well():
+def test_a_closed_port_is_unhealthy():
     assert main(["serving", "1"]) == 1
     assert main(["http", "1", "/health"]) == 1
 
 
-def test_http_is_well_where_it_answers_with_200():
+def test_http_is_healthy_if_it_answers_200():
     with metrics_port("127.0.0.1", 0) as port:
         assert main(["http", str(port), "/metrics"]) == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["serving"], ["serving", "x"], ["ftp", "1", "/"]])
-def test_a_wrong_call_is_told_how(arguments, capsys):
+def test_a_wrong_call_prints_the_usage(arguments, capsys):
     assert main(arguments) == 2
     assert "usage" in capsys.readouterr().err

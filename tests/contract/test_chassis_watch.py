@@ -1,4 +1,4 @@
-"""Clients that watch a service's health are let go when it stops."""
+"""Streams of clients that watch a service's health end when it stops."""
 
 import asyncio
 import logging
@@ -19,6 +19,6 @@ async def test_watchers_end_with_the_service_and_leave_nothing_behind(caplog):
     for channel in channels:
         await channel.close()
     async with asyncio.timeout(20):
-        while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 - tasks that end tell nobody
+        while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 - the end of a task sends no signal
             await asyncio.sleep(0.05)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

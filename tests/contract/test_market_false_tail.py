@@ -70,9 +70,9 @@ async def test_false_days_are_neither_served_nor_kept(
     async with market_over(mock, tmp_path, plan=plan) as stub:
         if spot_first:
             await stub.GetPrices(question, timeout=10)
-        seen, doubted = await closes(stub, days)
+        seen, unconfirmed = await closes(stub, days)
         assert seen == {TRUE_PRICE}
-        assert len(doubted.candles) == days or doubted.in_doubt
+        assert len(unconfirmed.candles) == days or unconfirmed.in_doubt
         assert (await stub.GetPrices(question, timeout=10)).prices[0].price == TRUE_PRICE
         mock.false = False
         clock.advance(CONFIRMED_AFTER_SECONDS + 1)
@@ -199,7 +199,7 @@ async def test_odd_days_that_the_source_repeats_are_true(
         calls = mock.calls.total()
         clock.advance(CONFIRMED_AFTER_SECONDS + 1)
         await closes(stub, 40)
-        assert mock.calls.total() == calls, "not doubted again"
+        assert mock.calls.total() == calls, "not checked again"
 
 
 async def test_a_refetched_history_with_a_false_end_replaces_nothing(

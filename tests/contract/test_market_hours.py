@@ -86,7 +86,7 @@ async def test_json_and_streams_say_the_same(stub: Any) -> None:
     assert len(spans) == 2
 
 
-async def test_hours_that_cannot_be_fetched_are_told_stale(
+async def test_hours_that_cannot_be_fetched_are_reported_stale(
     mock: MockUpstream, clock: ManualClock, stub: Any
 ) -> None:
     await hours(stub, 3)

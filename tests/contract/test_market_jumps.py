@@ -151,10 +151,10 @@ async def test_a_restated_history_is_fetched_again_as_a_whole(
         clock.advance(86_400)
         mock.price = 1.0
         question = pb.GetHistoryRequest(id="bitcoin", days=121)
-        doubted = (await stub.GetHistory(question, timeout=10)).history
-        assert {candle.close for candle in doubted.candles} == {100.0}
-        assert doubted.in_doubt
-        assert doubted.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
+        unconfirmed = (await stub.GetHistory(question, timeout=10)).history
+        assert {candle.close for candle in unconfirmed.candles} == {100.0}
+        assert unconfirmed.in_doubt
+        assert unconfirmed.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
         clock.advance(CONFIRMED_AFTER_SECONDS + 1)
         restated = (await stub.GetHistory(question, timeout=10)).history
         assert [candle.close for candle in restated.candles] == [1.0] * 121
@@ -235,10 +235,10 @@ async def test_false_days_at_the_end_of_a_first_chart_are_not_kept(
     mock.extra["coins/bitcoin/market_chart"] = chart
     async with market_over(mock, tmp_path) as stub:
         question = pb.GetHistoryRequest(id="bitcoin", days=10)
-        doubted = (await stub.GetHistory(question, timeout=10)).history
-        assert {candle.close for candle in doubted.candles} == {100.0}
-        assert doubted.in_doubt
-        assert doubted.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
+        unconfirmed = (await stub.GetHistory(question, timeout=10)).history
+        assert {candle.close for candle in unconfirmed.candles} == {100.0}
+        assert unconfirmed.in_doubt
+        assert unconfirmed.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
         mock.extra = {}
         clock.advance(CONFIRMED_AFTER_SECONDS + 1)
         healed = (await stub.GetHistory(question, timeout=10)).history
@@ -279,7 +279,7 @@ async def test_a_move_that_the_second_look_does_not_repeat_is_never_served(
     assert served == [100.0, 100.0, 101.0]
 
 
-async def test_a_true_price_is_believed_at_once_after_a_false_one_where_the_archive_agrees(
+async def test_a_true_price_is_accepted_at_once_after_a_false_one_where_the_archive_agrees(
     mock: MockUpstream, clock: ManualClock, tmp_path: Path
 ) -> None:
     question = pb.GetPricesRequest(ids=["bitcoin"])
@@ -289,8 +289,8 @@ async def test_a_true_price_is_believed_at_once_after_a_false_one_where_the_arch
         mock.price = 100_000.0
         for _ in range(4):
             clock.advance(130)
-            believed = (await stub.GetPrices(question, timeout=10)).prices[0]
-        assert believed.price == 100_000.0, "repeated for minutes"
+            accepted = (await stub.GetPrices(question, timeout=10)).prices[0]
+        assert accepted.price == 100_000.0, "repeated for minutes"
         mock.price = 102.0
         clock.advance(130)
         back = (await stub.GetPrices(question, timeout=10)).prices[0]

@@ -78,7 +78,7 @@ def test_gateway_and_service_know_the_same_parameters() -> None:
         assert mirrored.known == route.known, mirrored.template
 
 
-@pytest.mark.parametrize("codes", ["usd,xyz", "xyz", "XYZ,usd,,eur", "x!z,usd", "xyz,zzz"])
+@pytest.mark.parametrize("codes", ["usd, xyz", "xyz", "XYZ, usd, , eur", "x!z,usd", "xyz, zzz"])
 @pytest.mark.parametrize("ids", ["bitcoin", "bitcoin,no-such-coin", "no-such-coin"])
 async def test_currencies_that_do_not_exist_are_left_out_as_coingecko_does(
     market: Any, sandbox: RunningSandbox, ids: str, codes: str

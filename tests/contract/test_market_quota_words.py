@@ -108,7 +108,7 @@ async def test_a_backfill_tells_the_calls_and_the_time_that_are_left(tmp_path: P
     assert 0 < steps[-1].calls_left_this_minute < steps[0].calls_left_this_minute <= 50
 
 
-async def test_no_queue_is_told_where_nothing_waits(tmp_path: Path) -> None:
+async def test_no_queue_is_reported_where_nothing_waits(tmp_path: Path) -> None:
     async with market_over(MockUpstream(noon_clock()), tmp_path) as stub:
         queue = (await stub.GetStatus(pb.GetStatusRequest(), timeout=10)).queue
     assert (queue.waiting, queue.seconds_left, queue.current) == (0, 0.0, "")

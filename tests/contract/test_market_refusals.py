@@ -1,4 +1,4 @@
-"""What the upstream stops saying is doubted, remembered for a while and told, at one call a window."""
+"""Refusals and missing figures of the upstream are cached and reported, at one call per window."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def prices(stub: Any, **question: Any) -> pb.GetPricesResponse:
     [{}, {"bitcoin": {}}, {"bitcoin": {"usd": None}}, {"bitcoin": {"usd": 2000.0}}, {"bitcoin": {"usd": -1}}],
     ids=["left out", "empty", "null", "twentyfold", "negative"],
 )
-async def test_a_price_that_is_not_believed_costs_one_call_a_window(
+async def test_a_price_that_is_not_accepted_costs_one_call_a_window(
     mock: MockUpstream, clock: ManualClock, stub: Any, document: dict[str, Any]
 ) -> None:
     await prices(stub, ids=["bitcoin"])
@@ -59,7 +59,7 @@ async def test_a_price_that_is_not_believed_costs_one_call_a_window(
     mock.extra = {}
     clock.advance(FRESH_SECONDS + 1)
     reply = await prices(stub, ids=["bitcoin"], max_age_seconds=1.0)
-    assert not reply.prices[0].provenance.stale, "asked again, and believed"
+    assert not reply.prices[0].provenance.stale, "fetched again and accepted"
 
 
 @pytest.mark.parametrize("document", [{}, {"bitcoin": {}}, {"bitcoin": {"usd": None}}])
@@ -109,7 +109,7 @@ async def test_a_history_that_is_refused_costs_one_call_a_window(mock: MockUpstr
 
 
 @pytest.mark.parametrize("left", [0, 3])
-async def test_a_shrunken_list_is_doubted_and_said(
+async def test_a_shrunken_list_is_reported_as_unconfirmed(
     mock: MockUpstream, clock: ManualClock, tmp_path: Path, left: int
 ) -> None:
     mock.coins = [f"coin-{number}" for number in range(20)]

@@ -33,7 +33,7 @@ async def market(sandbox: RunningSandbox, tmp_path: Path) -> AsyncIterator[objec
         yield stub
 
 
-async def test_prices_come_for_every_id_and_a_bad_one_spoils_only_itself(market) -> None:
+async def test_prices_are_served_for_every_id_and_a_bad_one_fails_only_itself(market) -> None:
     request = pb.GetPricesRequest(
         ids=["Bitcoin", "bitcoin", "bitcon", "../etc"], vs_currencies=["usd", "EUR"]
     )
@@ -48,7 +48,7 @@ async def test_prices_come_for_every_id_and_a_bad_one_spoils_only_itself(market)
     assert "bitcoin" in next(e for e in reply.errors if e.id == "bitcon").suggestions
 
 
-async def test_several_questions_in_one_call_are_answered_each_as_if_alone(market) -> None:
+async def test_requests_in_one_call_are_answered_like_separate_ones(market) -> None:
     wanted = [["bitcoin"], ["ethereum", "bitcoin"], ["bitcon"], []]
     questions = [
         pb.PricesQuestion(request=pb.GetPricesRequest(ids=ids), request_id=f"r{i}")
@@ -183,7 +183,7 @@ async def test_a_sandbox_is_never_taken_for_coingecko(sandbox: RunningSandbox, t
             await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=10)
 
 
-async def test_many_named_markets_are_asked_for_in_bounded_addresses(tmp_path: Path) -> None:
+async def test_many_named_markets_are_requested_in_bounded_addresses(tmp_path: Path) -> None:
     with pro_sandbox() as simulated:
         async with running_market(settings_for(simulated, tmp_path, batch_max_url_bytes=600)) as stub:
             coins = [c.id for c in (await stub.ListCoins(pb.ListCoinsRequest(limit=200), timeout=10)).coins]
@@ -248,7 +248,7 @@ AGED = {
 
 @pytest.mark.parametrize("kind", list(AGED))
 async def test_every_request_may_turn_staleness_into_unavailable(tmp_path: Path, kind: str) -> None:
-    """Old data at hand and an upstream that fails: served with its age, refused where an age is asked for."""
+    """With old cached data and a failing upstream: served with its age, refused beyond a requested age."""
     ask = AGED[kind]
     with pro_sandbox() as simulated:
         async with running_market(settings_for(simulated, tmp_path, ready_reply_seconds=0.0)) as stub:
@@ -292,10 +292,10 @@ async def test_an_import_beside_the_running_service_is_taken_by_it(tmp_path: Pat
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
-            said, told = await process.communicate()
+            said, reported = await process.communicate()
             status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["my-own-coin"]), timeout=10)
-    assert process.returncode == 0, told.decode()
-    assert "a running service writes" in told.decode()
+    assert process.returncode == 0, reported.decode()
+    assert "a running service writes" in reported.decode()
     assert "30 candles new or richer; 0 of 1 files refused" in said.decode()
     assert status.archive.candles == 30
     assert status.quality[0].last_good_date == "2025-01-30"

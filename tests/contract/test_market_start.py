@@ -69,7 +69,9 @@ async def test_what_failed_at_the_start_is_tried_again_until_it_is_there(
         await asyncio.sleep(2.0)
         assert [price.id for price in reply.prices] == list(WARM)
         assert called(sandbox, "/simple/price") == done, "warm, and left alone from then on"
-        assert {path: called(sandbox, path) for path in before} == before, "what was there is not asked again"
+        assert {path: called(sandbox, path) for path in before} == before, (
+            "existing data is not requested again"
+        )
 
 
 @pytest.mark.parametrize("refresh", [True, False])

@@ -86,7 +86,7 @@ async def test_without_http2_it_is_http_1_1_over_a_bounded_pool(tmp_path: Path, 
     assert status.pool.connections <= 5
 
 
-async def test_a_certificate_of_nobody_known_is_refused(sandbox: TlsSandbox, tmp_path: Path) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_refused(sandbox: TlsSandbox, tmp_path: Path) -> None:
     settings = settings_for(sandbox, tmp_path, upstream_ca_file=None, max_attempts=1)
     async with running_market(settings) as stub:
         with pytest.raises(Unavailable, match="No trusted TLS connection"):

@@ -110,7 +110,7 @@ async def test_the_cause_is_said_soon_and_a_refusal_costs_one_call(tmp_path: Pat
             assert caught.value.message == status.sentence
 
 
-async def test_a_limit_that_failing_calls_used_up_is_not_the_reason_that_is_told(tmp_path: Path) -> None:
+async def test_a_limit_that_failing_calls_used_up_is_not_the_reported_reason(tmp_path: Path) -> None:
     answer, _, _ = CASES["dns"]
     transport = httpx2.MockTransport(CountingTransport(answer))
     changes = {"per_minute_limit": 3, "breaker_failures": 100, "breaker_min_calls": 100}

@@ -124,7 +124,7 @@ async def test_many_subscribers_cost_the_upstream_what_one_costs(mock: MockUpstr
         await call.aclose()
 
 
-async def test_nobody_watching_costs_nothing(mock: MockUpstream, stub: Any) -> None:
+async def test_without_subscribers_there_are_no_calls(mock: MockUpstream, stub: Any) -> None:
     call = watch(stub, "bitcoin")
     await until(call, lambda message: message.prices)
     await call.aclose()

@@ -20,7 +20,7 @@ from coincast_sandbox.http.plans import ApiPlan
 
 
 class TlsSandbox:
-    """What was asked of the server, and its switches."""
+    """The requests to the server, and its switches."""
 
     def __init__(self, app: Any, port: int, ca_file: Path) -> None:
         self._app = app
@@ -52,7 +52,7 @@ class TlsSandbox:
 
 
 def certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """(authority, key, chain) as PEM files, made anew."""
+    """Create (authority, key, chain) as PEM files."""
     folder.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")

@@ -48,7 +48,7 @@ def wait_until_data_is_whole(url: str) -> None:
     """Wait until market data has fetched what a new system lacks: until then replies are stale, degraded or
     late, and say so.
     """
-    until, lacking = time.monotonic() + WHOLE_SECONDS, "nothing was asked"
+    until, lacking = time.monotonic() + WHOLE_SECONDS, "nothing was requested"
     with httpx2.Client(base_url=url, timeout=30, trust_env=False) as client:
         while lacking:
             assert time.monotonic() < until, lacking

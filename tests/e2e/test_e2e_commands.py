@@ -1,4 +1,4 @@
-"""`run` and `demo` as a person starts them: what is printed, how they end, what is left."""
+"""`run` and `demo` as started by a user: output, exit codes, remaining processes."""
 
 import itertools
 import json
@@ -148,7 +148,7 @@ def test_run_starts_says_so_and_ends_on_ctrl_c(daily_candles: Path, tmp_path: Pa
         capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
         others = min(1.0, max(0.0, busy_seconds() - busy - own) / capacity)
         allowed = 15 * min(MOST_ALLOWANCE, 1 / max(1e-3, 1 - others))
-        check_death_is_told(process, marker, tmp_path)
+        check_death_is_reported(process, marker, tmp_path)
         (stack,) = processes_of(marker, "coincast_stack run")
         os.kill(stack, signal.SIGKILL)
         nothing_left(marker, 10)
@@ -169,7 +169,7 @@ def check_ctrl_c(process: subprocess.Popen[str], marker: str) -> float:
     return seconds
 
 
-def check_death_is_told(process: subprocess.Popen[str], marker: str, var: Path) -> None:
+def check_death_is_reported(process: subprocess.Popen[str], marker: str, var: Path) -> None:
     """Kills market-data under a running stack; the stack must name it, show what it logged last, and start it
     again.
     """
@@ -180,12 +180,12 @@ def check_death_is_told(process: subprocess.Popen[str], marker: str, var: Path) 
         if "market ended with exit code -9; its last log lines:" in line:
             break
     else:
-        raise AssertionError("the death was not told")
+        raise AssertionError("the death was not reported")
     lines = itertools.takewhile(lambda line: line.startswith("    "), process.stdout)
-    told = "".join(line.removeprefix("    ") for line in lines)
+    reported = "".join(line.removeprefix("    ") for line in lines)
     (log,) = var.glob("sandbox/*/logs/market.log")
-    assert '"event":"serving"' in told
-    assert told in log.read_text()
+    assert '"event":"serving"' in reported
+    assert reported in log.read_text()
     deadline = time.monotonic() + 10
     while not [new for new in processes_of(marker, "coincast_market_data") if new != pid]:
         assert time.monotonic() < deadline, "market-data was not started again"

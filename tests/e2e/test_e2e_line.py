@@ -77,7 +77,7 @@ def check_intervals(point: dict[str, Any]) -> None:
     assert 0 < wide["lower"] < narrow["lower"] < point["price"] < narrow["upper"] < wide["upper"]
 
 
-def test_one_bad_coin_does_not_spoil_the_others(get: Get) -> None:
+def test_one_bad_coin_does_not_corrupt_the_others(get: Get) -> None:
     document = get(
         "/forecasts", params={"ids": "bitcoin,no-such-coin", "days": 3, "model": "technical"}
     ).json()

@@ -84,14 +84,14 @@ def test_everything_outlives_redis(stack: StackHandle, get: Get, wait_for: Waiti
 
 def test_a_new_version_is_picked_up_without_restart(stack: StackHandle, get: Get, wait_for: Waiting) -> None:
     pids = stack.pids()
-    asked = httpx2.post(
+    requested = httpx2.post(
         f"{stack.gateway_url}/training/jobs",
         json={"model": "lightgbm", "ids": ["bitcoin", "ethereum"], "days": 500, "promote_if_better": True},
         timeout=30,
         trust_env=False,
     )
-    assert asked.status_code in {200, 201, 202}, asked.text
-    job_id = asked.json()["job"]["job_id"]
+    assert requested.status_code in {200, 201, 202}, requested.text
+    job_id = requested.json()["job"]["job_id"]
     ended = {"succeeded", "failed", "cancelled", "interrupted"}
     job = wait_for(
         f"/training/jobs/{job_id}", lambda reply: reply.json()["job"]["state"] in ended, 150

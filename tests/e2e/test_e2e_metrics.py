@@ -1,4 +1,4 @@
-"""Every figure that an operator is promised, one by one, on the ports of the live system."""
+"""Every documented metric, one by one, on the ports of the live system."""
 
 import contextlib
 import time
@@ -15,9 +15,9 @@ SERVICES = ("gateway", "market", "forecast", "training")
 MARKET, FORECAST = {"grpc_service": "MarketDataService"}, {"grpc_service": "ForecastService"}
 REGISTRY = {"grpc_service": "RegistryService"}
 
-# (what the operator is promised, on whose port, the series, labels that it must have)
+# (documented figure, service, series, required labels)
 LIGHTGBM = {"model": "lightgbm"}
-PROMISED: list[tuple[str, str, str, dict[str, str]]] = [
+EXPECTED: list[tuple[str, str, str, dict[str, str]]] = [
     ("rate and errors at the door", "gateway", "coincast_gateway_requests_total", {"status": "200"}),
     ("errors at the door, by status", "gateway", "coincast_gateway_requests_total", {"status": "404"}),
     ("duration", "gateway", "coincast_gateway_request_duration_seconds_count", {"route": "/prices"}),
@@ -43,7 +43,7 @@ PROMISED: list[tuple[str, str, str, dict[str, str]]] = [
     ("cache hits", "market", "coincast_market_cache_reads_total", {"layer": "memory", "result": "hit"}),
     ("cache reads in Redis", "market", "coincast_market_cache_reads_total", {"layer": "redis"}),
     ("ready replies at the door", "gateway", "coincast_gateway_requests_total", {"served": "hot"}),
-    ("batch saving: asked", "market", "coincast_market_batch_client_calls_total", {}),
+    ("batch saving: requested", "market", "coincast_market_batch_client_calls_total", {}),
     ("batch saving: made", "market", "coincast_market_batch_upstream_calls_total", {}),
     ("batch sizes", "market", "coincast_market_batch_ids_count", {}),
     ("breaker at the upstream", "market", "coincast_market_breaker_state", {}),
@@ -107,7 +107,7 @@ def accuracy(scored_stack: StackHandle) -> Shown:
     until = time.monotonic() + 180
     while True:
         found = shown(scored_stack, ("training",))
-        if all(has(found, "training", *promise) for promise in ACCURACY) or time.monotonic() > until:
+        if all(has(found, "training", *expectation) for expectation in ACCURACY) or time.monotonic() > until:
             return found
         time.sleep(0.5)
 
@@ -135,7 +135,7 @@ def samples(stack: StackHandle, get: Callable[..., httpx2.Response]) -> Iterator
             )
         get("/models")
         found = shown(stack)
-        missing = [promise for promise in PROMISED if not has(found, *promise[1:])]
+        missing = [expectation for expectation in EXPECTED if not has(found, *expectation[1:])]
         if not missing or time.monotonic() > until:
             break
         time.sleep(1)
@@ -143,11 +143,11 @@ def samples(stack: StackHandle, get: Callable[..., httpx2.Response]) -> Iterator
 
 
 @pytest.mark.parametrize(
-    ("promise", "service", "series", "labels"), PROMISED, ids=[f"{p[0]}: {p[2]}" for p in PROMISED]
+    ("expectation", "service", "series", "labels"), EXPECTED, ids=[f"{p[0]}: {p[2]}" for p in EXPECTED]
 )
-def test_a_promised_figure_is_shown(samples, promise, service, series, labels):
+def test_an_expected_figure_is_shown(samples, expectation, service, series, labels):
     there = [(name, found) for name, found, _ in samples[service] if name == series]
-    assert has(samples, service, series, labels), f"{promise}: {there}"
+    assert has(samples, service, series, labels), f"{expectation}: {there}"
 
 
 @pytest.mark.parametrize("series", EVERYWHERE)

@@ -1,4 +1,4 @@
-"""A real Prometheus reads the live system: rules load, every panel has data, nobody is woken."""
+"""A real Prometheus reads the live system: rules load, every panel has data, no alert fires."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not here: apt-get install prometheus"),
 ]
 # A machine that is busy with other tests, or whose disk is nearly full, says nothing about the system: of
-# these alone it is asked that they do not fire.
+# only these are required not to fire.
 OF_THE_MACHINE = {"RequestsSlow", "EventLoopBlocked", "DiskNearlyFull", "DiskFillsUp"}
 SUBSTITUTES = {"$__rate_interval": "30s", "$service": ".*", "$instance": ".*"}
 

@@ -24,7 +24,7 @@ def examples() -> dict[str, str]:
     shown = re.findall(
         r"^\$ curl 'http://127\.0\.0\.1:8000([^']+)'\n((?:(?!\$ ).*\n)*)", "\n".join(blocks), re.MULTILINE
     )
-    return {asked: output.strip() for asked, output in shown}
+    return {requested: output.strip() for requested, output in shown}
 
 
 def read(output: str) -> Any:
@@ -50,21 +50,21 @@ def differences(shown: Any, found: Any, where: str = "") -> list[str]:
 def _fields(shown: dict[str, Any], found: dict[str, Any], where: str) -> list[str]:
     wanted = shown.keys() - {LEFT_OUT}
     more = set() if LEFT_OUT in shown else found.keys() - wanted
-    told = [f"{where}.{name}: not in the reply" for name in wanted - found.keys()]
-    told += [f"{where}.{name}: not in the README" for name in more]
+    reported = [f"{where}.{name}: not in the reply" for name in wanted - found.keys()]
+    reported += [f"{where}.{name}: not in the README" for name in more]
     for name in wanted & found.keys():
-        told += differences(shown[name], found[name], f"{where}.{name}")
-    return told
+        reported += differences(shown[name], found[name], f"{where}.{name}")
+    return reported
 
 
-def test_every_curl_of_the_readme_is_asked() -> None:
+def test_every_curl_of_the_readme_is_requested() -> None:
     assert len(examples()) >= 6
     assert len(examples()) == README.count("$ curl ")
 
 
-@pytest.mark.parametrize(("asked", "output"), examples().items(), ids=examples())
-def test_the_reply_has_the_fields_that_the_readme_shows(get: Get, asked: str, output: str) -> None:
-    shown, reply = read(output), get(asked)
+@pytest.mark.parametrize(("requested", "output"), examples().items(), ids=examples())
+def test_the_reply_has_the_fields_that_the_readme_shows(get: Get, requested: str, output: str) -> None:
+    shown, reply = read(output), get(requested)
     status = shown.get("status")
     assert reply.status_code == (status if isinstance(status, int) else 200)
     assert differences(shown, reply.json()) == []

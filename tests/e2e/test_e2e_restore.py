@@ -155,7 +155,7 @@ def get_scored(scored_stack: StackHandle) -> Iterator[Get]:
         yield client.get
 
 
-def test_a_new_system_stands_where_the_lost_one_stood_by_its_backup_alone(
+def test_a_new_system_is_restored_from_the_backup_only(
     scored_stack: StackHandle, get_scored: Get, tmp_path: Path
 ) -> None:
     # Both systems are to forecast from the same day, and the last one closes at 00:35 UTC.
@@ -180,7 +180,7 @@ def test_a_new_system_stands_where_the_lost_one_stood_by_its_backup_alone(
         stack_for_tests(options, ready=False) as again,
         httpx2.Client(base_url=again.gateway_url, timeout=30, trust_env=False) as client,
     ):
-        wait_until("the ledger is not told", lambda: bool(accuracy(client.get)), 60)
+        wait_until("the ledger is not counted", lambda: bool(accuracy(client.get)), 60)
         assert stored(client.get) == taken
         wait_until("no version serves", lambda: bool(served(client.get)), 60)
         assert facts(client.get) == but_for_rounding(known)

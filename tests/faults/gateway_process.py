@@ -54,10 +54,10 @@ def as_many_sockets_as_allowed() -> int:
 
 
 class Caller(asyncio.Protocol):
-    """One keep-alive connection; `heard` gets the status of each reply."""
+    """One keep-alive connection; `received` gets the status of each reply."""
 
-    def __init__(self, heard: Callable[[bytes], None]) -> None:
-        self._heard = heard
+    def __init__(self, received: Callable[[bytes], None]) -> None:
+        self._received = received
         self._buffer = b""
         self.waits = False
         self.lost = False
@@ -79,17 +79,19 @@ class Caller(asyncio.Protocol):
         if not found or len(body) < int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]):
             return
         self._buffer, self.waits = b"", False
-        self._heard(head[9:12])
+        self._received(head[9:12])
 
 
-async def callers(port: int, count: int, heard: Callable[[Caller, bytes], None]) -> list[Caller]:
+async def callers(port: int, count: int, received: Callable[[Caller, bytes], None]) -> list[Caller]:
     """So many connections, opened a few hundred at a time."""
     loop = asyncio.get_running_loop()
 
     async def one() -> Caller:
         made: list[Caller] = []
         _, caller = await loop.create_connection(
-            lambda: made.append(Caller(lambda status: heard(made[0], status))) or made[0], "127.0.0.1", port
+            lambda: made.append(Caller(lambda status: received(made[0], status))) or made[0],
+            "127.0.0.1",
+            port,
         )
         return caller
 

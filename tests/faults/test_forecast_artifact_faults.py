@@ -139,7 +139,7 @@ async def test_a_parser_that_aborts_takes_the_child_alone(tmp_path: Path) -> Non
         assert await trial.load(VersionRequest(tmp_path / "whole", "lightgbm", "v000001"))
     for number in range(12):
 
-        def spoil(folder: Path) -> None:
+        def corrupt(folder: Path) -> None:
             file = folder / "volatility_7.txt"
             data = bytearray(file.read_bytes())
             for _ in range(20):
@@ -147,7 +147,7 @@ async def test_a_parser_that_aborts_takes_the_child_alone(tmp_path: Path) -> Non
             file.write_bytes(data[: chosen.randrange(len(data) // 2, len(data))])
 
         root = tmp_path / str(number)
-        write_version(root, model, spoil=spoil)
+        write_version(root, model, corrupt=corrupt)
         async with ProbeClient(15) as trial:
             try:
                 await trial.load(VersionRequest(root, "lightgbm", "v000001"))

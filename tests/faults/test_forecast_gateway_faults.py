@@ -65,7 +65,7 @@ async def until_up(url: str) -> None:
 
 
 class Clients:
-    """Callers of the gateway, and what they were told."""
+    """Callers of the gateway, and the replies that they got."""
 
     def __init__(self, url: str) -> None:
         self.statuses: Counter[str] = Counter()

@@ -179,7 +179,7 @@ async def _feed(url: str, acknowledged: Entries) -> None:
 def ask_for_more(
     stub: ForecastServiceStub, coins: Sequence[str], acknowledged: Entries
 ) -> list[asyncio.Task[None]]:
-    """Callers who ask for what nobody was shown yet, until all was shown or the service is gone."""
+    """Callers that request forecasts not served before, until all are served or the service is gone."""
 
     async def ask(coins: Sequence[str]) -> None:
         with contextlib.suppress(CoincastError):

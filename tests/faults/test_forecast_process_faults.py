@@ -118,7 +118,7 @@ async def test_sigterm_with_calls_in_flight_drops_none_twenty_times(root: Path, 
                 await stub.GetForecasts(ASK)
                 market.delay_seconds, market.calls = 1, []
                 calls = [asyncio.create_task(stub.GetForecasts(ask, timeout=15)) for ask in asks]
-                await eventually(lambda: _asked_for(market, cold), "all calls")
+                await eventually(lambda: _requested(market, cold), "all calls")
                 running.child.terminate()
                 await until_closed(running.address)
                 pending.append(sum(not call.done() for call in calls))
@@ -136,12 +136,12 @@ async def test_sigterm_with_calls_in_flight_drops_none_twenty_times(root: Path, 
     assert served == [("lightgbm", "v000001")] * 20 * len(cold)
 
 
-async def _asked_for(market: FakeMarket, coins: list[str]) -> bool:
+async def _requested(market: FakeMarket, coins: list[str]) -> bool:
     return set(coins) <= {coin for _, ids, _ in market.calls for coin in ids}
 
 
 async def until_closed(address: str) -> None:
-    """Until nobody listens there: the drain has begun."""
+    """Wait until the port is closed: the drain has begun."""
     host, port = address.rsplit(":", 1)
     with contextlib.suppress(ConnectionRefusedError):
         async with asyncio.timeout(20):

@@ -36,7 +36,7 @@ async def test_goodput_of_10000_clients_at_five_times_the_load() -> None:
     def question() -> bytes:
         return b"GET /prices?ids=c%d,bitcoin HTTP/1.1\r\nhost: localhost\r\n\r\n" % next(turns)
 
-    heard: collections.Counter[bytes] = collections.Counter()
+    received: collections.Counter[bytes] = collections.Counter()
     async with world() as there:
         there.market.script.delay_seconds = SERVICE_SECONDS
         settings = {"max_in_flight": LET_IN, "prices_fresh_seconds": 0, "max_connections": CLIENTS + 500}
@@ -44,7 +44,7 @@ async def test_goodput_of_10000_clients_at_five_times_the_load() -> None:
         async with running_gateway(there, **settings, idle_seconds=120, header_seconds=120) as (port, _):
 
             def again(caller: Caller, status: bytes) -> None:
-                heard[status] += 1
+                received[status] += 1
                 if closed:
                     caller.ask(question())
 
@@ -53,14 +53,14 @@ async def test_goodput_of_10000_clients_at_five_times_the_load() -> None:
             for caller in first:
                 caller.ask(question())
             await asyncio.sleep(2)
-            peak = await rate(heard, 5.0)
+            peak = await rate(received, 5.0)
             closed = False
             crowd = await callers(port, CLIENTS, again)
             offered = asyncio.create_task(offer(crowd, question, 5 * peak))
             await asyncio.sleep(2)
-            shed_before = heard[b"503"]
-            loaded = await rate(heard, max(8.0, CLIENTS / (5 * peak) - 2))
-            shed = heard[b"503"] - shed_before
+            shed_before = received[b"503"]
+            loaded = await rate(received, max(8.0, CLIENTS / (5 * peak) - 2))
+            shed = received[b"503"] - shed_before
             offered.cancel()
             lost = sum(caller.lost for caller in crowd)
     share = loaded / peak
@@ -68,29 +68,29 @@ async def test_goodput_of_10000_clients_at_five_times_the_load() -> None:
         f"\n{CLIENTS} clients: goodput {peak:.0f} a second at the peak, {loaded:.0f} ({share:.0%}) at five ",
         end="",
     )
-    print(f"times the load, {shed} told to come back, {lost} connections lost")
-    assert set(heard) <= {b"200", b"503"}
+    print(f"times the load, {shed} rejected with Retry-After, {lost} connections lost")
+    assert set(received) <= {b"200", b"503"}
     assert loaded >= 0.9 * peak
     assert shed > loaded
     assert lost == 0
 
 
-async def rate(heard: collections.Counter[bytes], seconds: float) -> float:
+async def rate(received: collections.Counter[bytes], seconds: float) -> float:
     """Good replies a second."""
-    before, started = heard[b"200"], time.perf_counter()
+    before, started = received[b"200"], time.perf_counter()
     await asyncio.sleep(seconds)
-    return (heard[b"200"] - before) / (time.perf_counter() - started)
+    return (received[b"200"] - before) / (time.perf_counter() - started)
 
 
 async def offer(crowd: list[Caller], question: Callable[[], bytes], per_second: float) -> None:
     """Ask at a steady rate whatever is answered, each client in its turn."""
-    started, asked = time.perf_counter(), 0
+    started, requested = time.perf_counter(), 0
     for caller in itertools.cycle(crowd):
         if caller.waits:
             continue
         caller.ask(question())
-        asked += 1
-        ahead = asked / per_second - (time.perf_counter() - started)
+        requested += 1
+        ahead = requested / per_second - (time.perf_counter() - started)
         if ahead > 0.01:
             await asyncio.sleep(ahead)
 

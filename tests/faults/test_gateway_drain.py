@@ -30,7 +30,7 @@ async def ready(port: int) -> None:
 
 
 async def client(port: int, counts: dict[str, int]) -> None:
-    """Ask until told that the connection closes, then go elsewhere, as one does behind a balancer."""
+    """Send requests until a reply closes the connection, then open another, as behind a load balancer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         head = b""

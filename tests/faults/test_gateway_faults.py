@@ -272,7 +272,8 @@ async def test_goodput_of_320_hurried_callers() -> None:
     rounds, seconds = 4, 2.5
     peak = loaded = shed = 0
     async with world() as there:
-        # The service is the bound, not the machine: else whoever else runs here decides the outcome.
+        # The service must be the bottleneck and not the machine, so that other load does not decide the
+        # result.
         there.market.script.delay_seconds = 0.4
         async with running_gateway(there, max_in_flight=64, prices_fresh_seconds=0) as (port, _):
             await goodput(port, 64, 1.0)
@@ -281,7 +282,7 @@ async def test_goodput_of_320_hurried_callers() -> None:
                 good, refused = await goodput(port, 320, seconds)
                 loaded, shed = loaded + good, shed + refused
     share, each = loaded / peak, rounds * seconds
-    told = f"{loaded / each:.0f} ({share:.0%}) at five times the load, {shed} shed"
-    print(f"\ngoodput {peak / each:.0f} a second at the peak, {told}")
+    reported = f"{loaded / each:.0f} ({share:.0%}) at five times the load, {shed} shed"
+    print(f"\ngoodput {peak / each:.0f} a second at the peak, {reported}")
     assert loaded >= 0.9 * peak
     assert shed > 0

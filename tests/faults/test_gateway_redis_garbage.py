@@ -38,7 +38,7 @@ def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def spoiled(good: bytes) -> dict[str, bytes]:
+def corrupted(good: bytes) -> dict[str, bytes]:
     head, _, body = good.partition(b"\n")
     fields = orjson.loads(head)
     return {
@@ -52,7 +52,7 @@ def spoiled(good: bytes) -> dict[str, bytes]:
     }
 
 
-async def test_garbage_among_shared_replies_is_made_anew() -> None:
+async def test_garbage_among_shared_replies_is_made_again() -> None:
     with running_valkey() as valkey:
         client = open_redis(valkey.url, timeout_seconds=2)
         given = {"redis_url": valkey.url, "share_replies": True, "redis_timeout_seconds": 2}
@@ -62,7 +62,7 @@ async def test_garbage_among_shared_replies_is_made_anew() -> None:
         ):
             whole = await http.get(ASK)
             (key,) = await client.keys(PREFIX + "*")
-            kinds = spoiled(await client.get(key))
+            kinds = corrupted(await client.get(key))
         for kind, raw in kinds.items():
             before = counted("coincast_gateway_shared_replies_total", outcome="garbage")
             await client.set(key, raw)
@@ -72,7 +72,7 @@ async def test_garbage_among_shared_replies_is_made_anew() -> None:
             assert (reply.status_code, reply.content) == (200, whole.content), kind
             assert counted("coincast_gateway_shared_replies_total", outcome="garbage") == before + 1, kind
         await client.aclose()
-    print(f"\n{len(kinds)} kinds of garbage among shared replies: each was made anew and counted")
+    print(f"\n{len(kinds)} kinds of garbage among shared replies: each was rendered again and counted")
 
 
 @pytest.mark.parametrize(
@@ -128,5 +128,5 @@ async def test_a_spoilt_record_takes_no_other_key_with_it(monkeypatch: pytest.Mo
         assert [record.name for record in await store.all()] == ["good", "later"]
         assert len(ring) == 2
         await client.aclose()
-    print(f"\n{len(BAD_RECORDS) + 1} spoilt records: both good keys are let in; counted {bad:.0f} times")
+    print(f"\n{len(BAD_RECORDS) + 1} corrupt records: both good keys are let in; counted {bad:.0f} times")
     assert bad >= len(BAD_RECORDS) + 1

@@ -88,7 +88,7 @@ async def test_the_plan_holds_while_redis_comes_and_goes(
 
 
 async def ask(stub: Any, coin: str, number: int) -> CoincastError | None:
-    """A document that nobody else asks for."""
+    """A document that no other caller requests."""
     request = pb.GetDocumentRequest(path=f"coins/{coin}", query={"n": str(number)})
     try:
         await stub.GetDocument(request, timeout=20)

@@ -70,7 +70,7 @@ class Load:
 
     def _check(self, reply: pb.GetPricesResponse, coins: list[str]) -> None:
         if [price.id for price in reply.prices] != coins:
-            self.wrong.append(f"asked {coins}, got {[price.id for price in reply.prices]}")
+            self.wrong.append(f"requested {coins}, got {[price.id for price in reply.prices]}")
         for price in reply.prices:
             if not 0.8 < price.price / self.truth[price.id] < 1.25:
                 self.wrong.append(f"{price.id} {price.price}")

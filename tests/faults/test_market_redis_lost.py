@@ -69,7 +69,7 @@ async def between(valkey: RunningValkey) -> AsyncIterator[Between]:
 
 
 async def strike(kind: str, valkey: RunningValkey, middle: Between, *, well: bool) -> None:
-    """Break Redis, or mend it."""
+    """Break or repair Redis."""
     if kind == "killed":
         await asyncio.to_thread(valkey.restart if well else valkey.kill)
     elif kind == "full":

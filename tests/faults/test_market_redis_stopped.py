@@ -92,7 +92,7 @@ async def test_a_stopped_redis_costs_a_request_50_ms_once(
     assert max(warm_first) < stall.on_top_of(LIMIT_SECONDS)
 
 
-async def test_a_warm_price_asked_in_the_moment_of_the_stop_loses_no_more(
+async def test_a_warm_price_requested_in_the_moment_of_the_stop_loses_no_more(
     sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
     """A stale one at that: it is read from Redis first, and refreshed behind."""
@@ -123,7 +123,7 @@ async def test_a_warm_price_asked_in_the_moment_of_the_stop_loses_no_more(
 async def test_callers_in_the_moment_of_the_stop_are_all_served(
     sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    """Many cold keys at once, Redis stopped among them: nobody gets an error, nobody waits for seconds."""
+    """Many cold keys at once, Redis stopped among them: no caller gets an error or waits for seconds."""
     with running_valkey() as valkey:
         settings = settings_for(
             sandbox,

@@ -35,11 +35,11 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 @asynccontextmanager
 async def listener() -> AsyncIterator[tuple[str, list[bytes]]]:
-    """An address on this machine, and what it was asked."""
-    asked: list[bytes] = []
+    """A server on this machine, and the requests to it."""
+    requested: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readline())
+        requested.append(await reader.readline())
         body = b'{"bitcoin":{"usd":1.0},"cardano":{"usd":1.0}}'
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
         writer.write(b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
@@ -48,28 +48,28 @@ async def listener() -> AsyncIterator[tuple[str, list[bytes]]]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", asked
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", requested
     finally:
         server.close()
 
 
 async def test_a_redirect_to_this_machine_is_not_followed(sandbox: RunningSandbox, tmp_path: Path) -> None:
-    """Something answers there, with a price: it must never be asked."""
-    async with listener() as (url, asked), warm_market(sandbox, tmp_path) as (stub, truth):
+    """A server that answers with a price: it must never get a request."""
+    async with listener() as (url, requested), warm_market(sandbox, tmp_path) as (stub, truth):
         sandbox.add_fault(path="/simple/price", kind="redirect", location=url)
         count, stale, worst, stall = await storm(stub, truth, seconds=1.0)
         with pytest.raises(Unavailable, match=r"redirect|alone"):
             await stub.GetPrices(pb.GetPricesRequest(ids=["cardano"]), timeout=5)
         print(
             f"\na redirect to 127.0.0.1: {count} calls, all answered, {stale} stale figures,"
-            f" worst {worst * 1000:.0f} ms; {len(asked)} calls to where it leads"
+            f" worst {worst * 1000:.0f} ms; {len(requested)} calls to where it leads"
         )
         assert stale > 0, "the redirects were met"
         assert worst < stall.on_top_of(2.0)
-        assert asked == []
+        assert requested == []
         async with httpx2.AsyncClient(trust_env=False, follow_redirects=True) as follower:
             await follower.get(f"{sandbox.base_url}/simple/price", params={"ids": "bitcoin"})
-        assert len(asked) == 1, "who does follow it gets there"
+        assert len(requested) == 1, "who does follow it gets there"
 
 
 async def test_a_redirect_to_the_upstream_itself_costs_no_further_call(

@@ -99,7 +99,7 @@ FORMS = {"seconds": "2", "a date": "DATE", "nonsense": "soon", "absent": None, "
 
 
 @pytest.mark.parametrize("form", list(FORMS))
-async def test_a_storm_of_429_pauses_the_service_as_told(
+async def test_a_storm_of_429_pauses_the_service_as_reported(
     sandbox: RunningSandbox, tmp_path: Path, form: str
 ) -> None:
     value = FORMS[form]
@@ -119,7 +119,7 @@ async def test_a_storm_of_429_pauses_the_service_as_told(
             f"\n429 with Retry-After {form}: {count} calls answered"
             f" ({stale} stale figures), {calls} upstream calls,"
             f" paused for {status.quota.paused_for_seconds:.1f} s,"
-            f" told downstream {caught.value.retry_after_seconds:.1f} s"
+            f" reported downstream {caught.value.retry_after_seconds:.1f} s"
         )
         assert calls <= 2
         assert worst < stall.on_top_of(0.5)
@@ -186,18 +186,18 @@ async def test_retries_cost_at_most_a_fifth(sandbox: RunningSandbox, tmp_path: P
         coins = [coin.id for coin in (await stub.ListCoins(pb.ListCoinsRequest(limit=200), timeout=5)).coins]
         sandbox.add_fault(path="/coins/*", kind="status", status=503, body=1)
         sandbox.forget_calls()
-        asked = 100
+        requested = 100
         results = await asyncio.gather(
             *(
                 stub.GetDocument(pb.GetDocumentRequest(path=f"coins/{coin}"), timeout=20)
-                for coin in coins[:asked]
+                for coin in coins[:requested]
             ),
             return_exceptions=True,
         )
         calls = sandbox.calls()["total"]
-        print(f"\nretries: {asked} questions of a failing upstream made {calls} calls")
+        print(f"\nretries: {requested} requests to a failing upstream made {calls} calls")
         assert {type(result) for result in results} <= {Unavailable, Timeout}
-        assert calls <= asked * 1.2 + 1
+        assert calls <= requested * 1.2 + 1
 
 
 async def test_ten_thousand_cancelled_callers_leave_the_pool_usable(

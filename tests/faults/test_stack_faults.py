@@ -96,14 +96,14 @@ def test_a_warm_price_outlives_the_upstream(
     assert sandbox.post("/sandbox/faults", json=fault).status_code == 201
     seen, slowest, began = Counter[str](), 0.0, time.monotonic()
     while time.monotonic() - began < 8:
-        asked = time.monotonic()
+        requested = time.monotonic()
         status, document = price_of(client)
-        slowest = max(slowest, time.monotonic() - asked)
+        slowest = max(slowest, time.monotonic() - requested)
         assert status == 200, document
         (price,) = document["prices"]
         assert 0.5 < price["price"] / good < 2, f"a wrong number: {price['price']} after {good}"
         assert price["stale"] or price["age_seconds"] < 90
-        assert price["reason"] or not price["stale"], "staleness is always told"
+        assert price["reason"] or not price["stale"], "staleness is always reported"
         seen["stale" if price["stale"] else "fresh"] += 1
         time.sleep(0.1)
     print(f"{fault}: {dict(seen)}, slowest {slowest * 1000:.0f} ms")
@@ -133,7 +133,7 @@ def warm_forecast(client: httpx2.Client) -> None:
     raise AssertionError(f"no forecast: {reply.text}")
 
 
-# What may be refused while a neighbour is stopped: only what nobody else can answer.
+# While a service is stopped, only requests that need it may be refused.
 NEEDED_BY = {"forecast": PATHS[3:], "market": PATHS[2:3], "redis": (), "training": ()}
 
 
@@ -180,7 +180,7 @@ async def test_sigterm_to_the_gateway_under_load_loses_no_request(stack: StackHa
 
     clients = [asyncio.create_task(one_client()) for _ in range(20)]
     async with asyncio.timeout(60):
-        while outcomes["200"] < 500:  # noqa: ASYNC110 - the clients count, nobody signals
+        while outcomes["200"] < 500:  # noqa: ASYNC110 - the clients only count
             await asyncio.sleep(0.05)
     stack.stack.children["gateway"].send(signal.SIGTERM)
     code = await asyncio.to_thread(wait_for_end, stack)

@@ -268,7 +268,7 @@ async def test_history_that_goes_away_leaves_nothing_half_written(tmp_path: Path
     print("\nhistory away: a clear failure, the folder unchanged")
 
 
-async def test_a_stream_of_history_that_breaks_off_is_asked_again_and_then_given_up(tmp_path: Path):
+async def test_a_stream_of_history_that_breaks_off_is_requested_again_and_then_given_up(tmp_path: Path):
     market = PanelMarket(panel_of(("bitcoin",), days=1200))  # three spans: there is a middle to break off in
     service = "coincast.market.v1.MarketDataService"
     spec = TrainingSpec(model=MODEL, ids=("bitcoin",))

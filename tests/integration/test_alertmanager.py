@@ -63,7 +63,7 @@ def running(folder: Path, *command: str) -> Iterator[None]:
 
 
 def alertmanager_file(folder: Path, hook: str) -> Path:
-    """Our own configuration with a receiver in the place of `nobody`, and no patience."""
+    """The project's configuration with a receiver instead of `nobody`, and without delays."""
     config = yaml.safe_load((DEPLOY / "alertmanager/alertmanager.yml").read_text())
     config["receivers"] = [{"name": "nobody", "webhook_configs": [{"url": hook, "send_resolved": True}]}]
     config["route"] |= {"group_wait": "1s", "group_interval": "2s"}
@@ -100,7 +100,7 @@ def wait_until(what: str, holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def woken(tmp_path: Path) -> Iterator[tuple[str, list[dict]]]:
-    """The Alertmanager's address, and what its receiver was told."""
+    """The Alertmanager's address, and the alerts of its receiver."""
     manager, prometheus = free_port(), free_port()
     with ExitStack() as stack:
         hook, alerts = stack.enter_context(receiver())
@@ -122,7 +122,7 @@ def woken(tmp_path: Path) -> Iterator[tuple[str, list[dict]]]:
 
 def test_a_dead_service_wakes_somebody_with_the_way_to_its_runbook(woken):
     _, alerts = woken
-    wait_until("nobody was woken", lambda: any(a["labels"]["alertname"] == "ServiceDown" for a in alerts))
+    wait_until("no alert was sent", lambda: any(a["labels"]["alertname"] == "ServiceDown" for a in alerts))
     (alert, *_) = [a for a in alerts if a["labels"]["alertname"] == "ServiceDown"]
     assert alert["status"] == "firing"
     assert alert["labels"]["severity"] == "page"
@@ -136,7 +136,7 @@ def test_a_dead_service_wakes_somebody_with_the_way_to_its_runbook(woken):
 
 def test_tickets_of_a_service_that_is_down_are_held_back(woken):
     url, alerts = woken
-    wait_until("nobody was woken", lambda: any(a["labels"]["alertname"] == "ServiceDown" for a in alerts))
+    wait_until("no alert was sent", lambda: any(a["labels"]["alertname"] == "ServiceDown" for a in alerts))
     ticket = [{"labels": {"alertname": "RestartLoop", "service": "forecast", "severity": "ticket"}}]
     request = urllib.request.Request(
         f"{url}/api/v2/alerts", data=json.dumps(ticket).encode(), headers={"content-type": "application/json"}

@@ -172,8 +172,8 @@ def test_the_fetch_of_a_page_of_any_origin_may_be_read(address: str) -> None:
     reply = requests.get(url, headers=origin, timeout=10)
     assert reply.json()["bitcoin"]["usd"] > 0
     assert reply.headers["access-control-allow-origin"] == "*"
-    asked = {**origin, "access-control-request-method": "GET"}
-    preflight = requests.options(url, headers=asked, timeout=10)
+    requested = {**origin, "access-control-request-method": "GET"}
+    preflight = requests.options(url, headers=requested, timeout=10)
     assert preflight.ok
     assert preflight.headers["access-control-allow-origin"] == "*"
     assert "GET" in preflight.headers["access-control-allow-methods"]

@@ -99,7 +99,7 @@ async def test_ready_once_histories_can_be_had_and_for_as_long_as_they_are_kept(
             "market-data": True,
             "forecast": True,
         }
-        # Nobody has asked for a forecast: what is served from now on was fetched beforehand.
+        # No forecast was requested yet: the served ones were computed before.
     await asyncio.sleep(2)
     reply = await line.http.get("/health/ready")
     assert reply.status_code == 200

@@ -69,14 +69,14 @@ async def test_workers_that_cannot_start_end_the_whole(redis_url: str) -> None:
         sys.executable, "-m", "coincast_gateway", env=environment, stderr=asyncio.subprocess.PIPE
     )
     try:
-        _, told = await asyncio.wait_for(process.communicate(), 90)
+        _, reported = await asyncio.wait_for(process.communicate(), 90)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 2, told.decode()
-    assert b"API keys" in told
-    assert b"Traceback" not in told
+    assert process.returncode == 2, reported.decode()
+    assert b"API keys" in reported
+    assert b"Traceback" not in reported
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the port is still open"
 
@@ -89,7 +89,7 @@ async def test_a_worker_that_dies_is_replaced_and_the_other_serves_on() -> None:
             (killed,) = [worker for worker in workers(supervisor) if holds_a_client(worker, port)]
             killed.kill()
         async with asyncio.timeout(60):
-            while len(now := workers(supervisor)) < 2 or killed in now:  # noqa: ASYNC110 - processes tell nobody
+            while len(now := workers(supervisor)) < 2 or killed in now:  # noqa: ASYNC110 - processes send no signal
                 await asyncio.sleep(0.1)
         assert set(await ask(url, 20)) == {200}
         async with httpx2.AsyncClient(timeout=30) as http:

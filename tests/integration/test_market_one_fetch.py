@@ -1,4 +1,4 @@
-"""One upstream call for a cold key over three replicas, whoever asks; and what happens to who waits."""
+"""One upstream call for a cold key over three replicas, and the outcome for waiting callers."""
 
 from __future__ import annotations
 
@@ -83,19 +83,19 @@ async def test_replicas_that_start_together_fetch_the_lists_once(tmp_path: Path)
 
 
 async def test_overlapping_sets_of_coins_are_fetched_a_coin_at_a_time(tmp_path: Path) -> None:
-    """Each replica is asked for other coins, some in common: no coin is asked for twice upstream."""
+    """Each replica gets requests for other coins, some in common: no coin is requested twice upstream."""
     with running_valkey() as valkey, pro_sandbox() as sandbox:
         async with AsyncExitStack() as stack:
             stubs = await replicas(stack, sandbox, valkey.url, tmp_path)
             sandbox.add_fault(path="*", kind="latency", seconds=0.3)
             sandbox.forget_calls()
-            asked = (["bitcoin", "ethereum"], ["ethereum", "solana"], ["bitcoin", "solana"])
-            calls_of = zip(stubs, asked, strict=True)
+            requested = (["bitcoin", "ethereum"], ["ethereum", "solana"], ["bitcoin", "solana"])
+            calls_of = zip(stubs, requested, strict=True)
             replies = await asyncio.gather(
                 *(stub.GetPrices(pb.GetPricesRequest(ids=ids), timeout=30) for stub, ids in calls_of)
             )
             calls = sandbox.calls()["total"]
-    assert [[price.id for price in reply.prices] for reply in replies] == list(asked)
+    assert [[price.id for price in reply.prices] for reply in replies] == list(requested)
     assert calls <= 2, "the third finds both of its coins being fetched"
 
 
@@ -115,7 +115,7 @@ async def test_when_the_holder_fails_another_replica_tries(tmp_path: Path) -> No
 
 
 async def test_a_holder_that_died_keeps_nobody_for_long(tmp_path: Path) -> None:
-    """A lease that nobody will ever give up: who waits fetches by itself after a bounded time."""
+    """If a lease is never released, a waiting replica fetches itself after a bounded time."""
     with running_valkey() as valkey, pro_sandbox() as sandbox:
         async with AsyncExitStack() as stack:
             (stub, *_) = await replicas(stack, sandbox, valkey.url, tmp_path, wait=2.5)

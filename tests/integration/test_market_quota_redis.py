@@ -31,8 +31,8 @@ def valkey_url() -> Iterator[str]:
 async def test_three_replicas_share_one_bucket(valkey_url: str) -> None:
     clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
     replicas = [governor_on(client, Limits(30, 0), prefix="three:") for client in clients]
-    asked = await asyncio.gather(*(grants(limiter, Priority.LIVE, 340) for limiter in replicas))
-    assert sum(asked) == 30
+    requested = await asyncio.gather(*(grants(limiter, Priority.LIVE, 340) for limiter in replicas))
+    assert sum(requested) == 30
     seen = await replicas[0].usage()
     assert (seen.minute_used, seen.month_used, seen.granted) == (30, 30, False)
     assert 0 < seen.wait_seconds <= WINDOW_SECONDS
@@ -48,15 +48,15 @@ async def test_the_script_is_the_same_rule(valkey_url: str, priority: Priority, 
     shared = governor_on(client, limits, prefix=prefix)
     local = QuotaWindow(limits)
     for step in range(15):
-        told = await shared._ask(priority)
+        reported = await shared._ask(priority)
         same = local.try_acquire(read_clock(SystemClock()), priority)
-        assert (told.granted, told.minute_limit) == (same.granted, same.minute_limit), step
-        assert (told.minute_used, told.month_used) == (same.minute_used, same.month_used), step
-        assert told.wait_seconds == pytest.approx(same.wait_seconds, abs=1.0)
+        assert (reported.granted, reported.minute_limit) == (same.granted, same.minute_limit), step
+        assert (reported.minute_used, reported.month_used) == (same.minute_used, same.month_used), step
+        assert reported.wait_seconds == pytest.approx(same.wait_seconds, abs=1.0)
     await client.aclose()
 
 
-async def test_a_refusal_told_to_one_replica_pauses_the_others(valkey_url: str) -> None:
+async def test_a_refusal_reported_to_one_replica_pauses_the_others(valkey_url: str) -> None:
     client = open_redis(valkey_url, timeout_seconds=2.0)
     one, other = (governor_on(client, Limits(10, 0), prefix="pause:") for _ in range(2))
     await one.refused(119.0)
@@ -76,7 +76,7 @@ async def refused_seconds(limiter: RateLimiter) -> float:
     return 0.0
 
 
-async def test_a_refusal_heard_while_redis_is_away_holds_once_it_is_back(valkey_url: str) -> None:
+async def test_a_refusal_received_while_redis_is_away_holds_once_it_is_back(valkey_url: str) -> None:
     client = open_redis(valkey_url, timeout_seconds=2.0)
     one, other = (governor_on(client, Limits(60, 0), prefix="unheard:") for _ in range(2))
     await one.usage()
@@ -86,7 +86,7 @@ async def test_a_refusal_heard_while_redis_is_away_holds_once_it_is_back(valkey_
     one._script = script
     assert await refused_seconds(one) == pytest.approx(3600, abs=5)
     assert one.shared
-    assert await refused_seconds(other) == pytest.approx(3600, abs=5), "it has told Redis"
+    assert await refused_seconds(other) == pytest.approx(3600, abs=5), "it has reported to Redis"
     assert (await other.usage()).minute_limit == 30, "and that the limit is lowered"
     await one.usage()
     assert (await other.usage()).minute_limit == 30, "once"
@@ -94,7 +94,7 @@ async def test_a_refusal_heard_while_redis_is_away_holds_once_it_is_back(valkey_
 
 
 async def test_a_pause_outlives_a_redis_that_came_back_empty(valkey_url: str) -> None:
-    """Who heard of it tells it anew, and spends nothing meanwhile."""
+    """A replica that knows the pause reports it again, and grants nothing meanwhile."""
     client = open_redis(valkey_url, timeout_seconds=2.0)
     one, other = (governor_on(client, Limits(60, 0), prefix="forgot:") for _ in range(2))
     await one.refused(3600.0)
@@ -111,7 +111,7 @@ async def test_a_pause_outlives_a_redis_that_came_back_empty(valkey_url: str) ->
     await client.aclose()
 
 
-async def test_a_pause_that_another_heard_of_holds_without_redis(valkey_url: str) -> None:
+async def test_a_pause_known_to_another_replica_holds_without_redis(valkey_url: str) -> None:
     client = open_redis(valkey_url, timeout_seconds=2.0)
     one, other = (governor_on(client, Limits(60, 0), prefix="heard:") for _ in range(2))
     await other.usage()
@@ -120,26 +120,26 @@ async def test_a_pause_that_another_heard_of_holds_without_redis(valkey_url: str
     other._script = None
     assert await refused_seconds(other) == pytest.approx(3600, abs=5)
     # Redis is silent for so long that the replica spends its whole share.
-    other._fallback._heard_at -= 10
+    other._fallback._received_at -= 10
     assert await refused_seconds(other) == pytest.approx(3600, abs=5)
     await client.aclose()
 
 
-async def test_a_pause_ends_on_time_however_often_it_is_told(valkey_url: str) -> None:
+async def test_a_pause_ends_on_time_however_often_it_is_reported(valkey_url: str) -> None:
     """Replicas report a pause to Redis and read it back, each a little late: the pause must not grow."""
     client = open_redis(valkey_url, timeout_seconds=2.0)
     replicas = [governor_on(client, Limits(60, 0), prefix="grow:") for _ in range(3)]
     await replicas[0].refused(2.0)
     ends = SystemClock().monotonic() + 2.0
-    words, asked_at = 0, 0.0
+    words, requested_at = 0, 0.0
     while SystemClock().monotonic() < ends - 0.2:
-        asked_at = SystemClock().monotonic()
+        requested_at = SystemClock().monotonic()
         seen = await asyncio.gather(*(limiter.usage() for limiter in replicas for _ in range(10)))
         words += len(seen)
     left = max(result.paused_seconds for result in seen)
-    print(f"\na pause told {words} times: {left:.3f} s left where {ends - asked_at:.3f} are")
+    print(f"\na pause reported {words} times: {left:.3f} s left where {ends - requested_at:.3f} are")
     assert words > 100
-    assert left < ends - asked_at + 0.2
+    assert left < ends - requested_at + 0.2
     await client.aclose()
 
 
@@ -166,13 +166,13 @@ async def test_replicas_that_lose_redis_share_what_was_left_of_the_minute(valkey
     after = await asyncio.gather(*(grants(limiter, Priority.LIVE, 50) for limiter in replicas))
     assert sum(before) == 15
     assert sum(before) + sum(after) <= 30
-    assert min(after) >= 1, "nobody is left without"
+    assert min(after) >= 1, "every replica gets some"
     for limiter, script in zip(replicas, scripts, strict=True):
         limiter._script = script
     for limiter in replicas:
         await limiter.usage()
     assert (await replicas[0].usage()).minute_used == sum(before) + sum(after), (
-        "what was granted alone is told"
+        "calls granted without Redis are reported"
     )
     for client in clients:
         await client.aclose()
@@ -273,7 +273,7 @@ async def test_redis_back_after_a_while_hears_of_all_calls_before_it_grants(valk
 
 
 async def test_a_redis_that_came_back_empty_hears_of_the_minute_before_it_grants(valkey_url: str) -> None:
-    """Three replicas use most of the plan; Redis forgets all; nobody exceeds the plan in that minute."""
+    """Three replicas use most of the plan; Redis loses its data; the plan is not exceeded in that minute."""
     plan = 40
     clients = [open_redis(valkey_url, timeout_seconds=2.0) for _ in range(3)]
     replicas = [governor_on(client, Limits(plan, 5000), prefix="empty:") for client in clients]
@@ -293,6 +293,6 @@ async def test_a_redis_that_came_back_empty_hears_of_the_minute_before_it_grants
     assert settled, "it grants again"
     assert sum(before) >= plan // 2
     assert sum(before) + during <= plan
-    assert seen.minute_used == seen.month_used == sum(before) + during, "every call was told again, once"
+    assert seen.minute_used == seen.month_used == sum(before) + during, "every call was reported again, once"
     for client in clients:
         await client.aclose()

@@ -45,7 +45,7 @@ async def test_three_replicas_and_a_thousand_clients_stay_within_the_plan(tmp_pa
 
 
 async def client(stubs: list[Any], coins: list[str], number: int) -> CoincastError | None:
-    """One price, and one document that nobody else asks for."""
+    """One price, and one document that no other caller requests."""
     stub, coin = stubs[number % 3], coins[number % len(coins)]
     try:
         if number % 4:

@@ -176,8 +176,8 @@ async def test_without_tensorflow_the_lstm_is_refused_with_the_fix_and_the_rest_
     tmp_path: Path, market: str
 ) -> None:
     environment = environment_without(tmp_path / "without", "tensorflow", "keras")
-    asked = ("--ids", "bitcoin", "--days", 150, "--market", market, "--artifacts", tmp_path / "own")
-    by_hand = await command("train", "--model", "lstm", *asked, environment=environment)
+    requested = ("--ids", "bitcoin", "--days", 150, "--market", market, "--artifacts", tmp_path / "own")
+    by_hand = await command("train", "--model", "lstm", *requested, environment=environment)
     assert (by_hand.code, "Traceback" in by_hand.err) == (4, False)
     assert "coincast-training[lstm]" in by_hand.err
     async with service_without_tensorflow(tmp_path, market) as jobs:

@@ -185,9 +185,11 @@ def test_a_tuned_job_leaves_the_same_files_wherever_its_trials_ran(tmp_path: Pat
             made[kind] = files_of(folder)
             manifest = read_artifact(tmp_path / kind / "artifacts", "lightgbm", folder.name).manifest
             assert manifest.metrics["tuning"]["trials"] == 4
-            told = json.loads((tmp_path / kind / "work" / "tuning" / "run" / "tuning.json").read_text())
-            won = [trial["parameters"] for trial in told["all"] if trial["value"] == told["best_value"]]
-            expected = won[0] if told["best_value"] < told["base_value"] else LIGHTGBM
+            reported = json.loads((tmp_path / kind / "work" / "tuning" / "run" / "tuning.json").read_text())
+            won = [
+                trial["parameters"] for trial in reported["all"] if trial["value"] == reported["best_value"]
+            ]
+            expected = won[0] if reported["best_value"] < reported["base_value"] else LIGHTGBM
             assert manifest.parameters["volatility"].items() >= expected["volatility"].items()
     assert made["inline"] == made["processes"] == made["dask"]
     assert len(made["inline"]) >= 4

@@ -98,7 +98,7 @@ async def finished(jobs: training_pb2_grpc.TrainingServiceAsyncStub, **changes: 
     return job
 
 
-async def test_every_figure_that_an_operator_was_promised_is_there(tmp_path: Path, redis_url: str) -> None:
+async def test_every_documented_figure_is_exported(tmp_path: Path, redis_url: str) -> None:
     panel = panel_of(COINS, days=DAYS, first=first_day())
     market = PanelMarket({coin: candles.rows(0, DAYS - 1) for coin, candles in panel.items()})
     count = await served(redis_url, panel)

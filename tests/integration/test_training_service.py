@@ -133,7 +133,7 @@ async def test_a_restart_takes_the_running_job_up_again(tmp_path, redis_url, mar
         assert (job.state, job.attempt) == (pb.JOB_STATE_SUCCEEDED, 1), job
 
 
-async def test_market_data_that_breaks_off_in_the_middle_is_asked_again(tmp_path, redis_url, market):
+async def test_market_data_that_breaks_off_in_the_middle_is_requested_again(tmp_path, redis_url, market):
     fake, address = market
     fake.breaks = 2
     async with running(tmp_path, redis_url, address, history_attempts=4) as (jobs, *_):

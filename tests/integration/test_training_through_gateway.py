@@ -73,21 +73,21 @@ async def test_events_of_a_real_job_come_while_it_runs_and_one_job_of_a_model_ru
     first = await submitted(http, **{"Idempotency-Key": "first"})
     second = await submitted(http)
     assert (await submitted(http, **{"Idempotency-Key": "first"}))["job_id"] == first["job_id"]
-    heard: list[tuple[str, dict[str, Any]]] = []
+    received: list[tuple[str, dict[str, Any]]] = []
     running_both = 0
     async for name, job in events(http, first["job_id"]):
-        heard.append((name, job))
+        received.append((name, job))
         if name == "progress" and job["state"] == "running":
             now = [await state_of(http, each["job_id"]) for each in (first, second)]
             running_both += now == ["running", "running"]
-    while_running = [job for name, job in heard if name == "progress" and job["state"] == "running"]
+    while_running = [job for name, job in received if name == "progress" and job["state"] == "running"]
     fractions = [job["progress"] for job in while_running]
-    assert len({job["stage"] for job in while_running}) >= 3, heard
+    assert len({job["stage"] for job in while_running}) >= 3, received
     assert fractions == sorted(fractions)
     assert 0 < max(fractions) <= 1
     assert running_both == 0
-    assert [name for name, _ in heard].count("ended") == 1
-    name, last = heard[-1]
+    assert [name for name, _ in received].count("ended") == 1
+    name, last = received[-1]
     assert (name, last["state"], last["version"], last["progress"]) == ("ended", "succeeded", "v000001", 1.0)
     versions = (await http.get("/models", params={"model": "lightgbm"})).json()["versions"]
     assert [version["version"] for version in versions][-1] == "v000001"

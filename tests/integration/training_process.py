@@ -64,17 +64,17 @@ def _text(value: object) -> str:
 
 async def _listening(process: asyncio.subprocess.Process, log: Path) -> Running:
     for _ in range(STARTS_SECONDS * 10):
-        told = _told(log)
-        if "serving" in told:
-            found = told["listening"]
+        reported = _reported(log)
+        if "serving" in reported:
+            found = reported["listening"]
             url = f"http://127.0.0.1:{found['metrics_port']}/metrics"
             return Running(str(found["address"]), url, process.pid)
-        assert process.returncode is None, told
+        assert process.returncode is None, reported
         await asyncio.sleep(0.1)
-    raise AssertionError(f"it never served: {told}")
+    raise AssertionError(f"it never served: {reported}")
 
 
-def _told(log: Path) -> dict[str, dict[str, object]]:
+def _reported(log: Path) -> dict[str, dict[str, object]]:
     """The last line of each event."""
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     return {line["event"]: line for line in lines}

@@ -52,7 +52,7 @@ async def training_service(folder: Path, redis_url: str, market: str, **options:
 
 @asynccontextmanager
 async def through_gateway(market: str, training: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of a gateway before the service; forecasts are nobody's there."""
+    """A client of a gateway in front of the service, without a forecast service."""
     settings = GatewaySettings(
         port=0,
         metrics_port=0,

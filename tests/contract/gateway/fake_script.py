@@ -44,7 +44,7 @@ Asked = TypeVar("Asked")
 
 @dataclass
 class Script:
-    """What the fakes do: which error each service answers with, how long it takes, what it was asked."""
+    """Behaviour of the fakes: the error and delay of each service, and the requests that it got."""
 
     error: CoincastError | None = None
     delay_seconds: float = 0.0
@@ -52,7 +52,7 @@ class Script:
     hold_streams: bool = False
     calls: list[Any] = field(default_factory=list)
 
-    def asked(self, kind: type[Asked]) -> Asked:
+    def requested(self, kind: type[Asked]) -> Asked:
         """The last request of a kind: the gateway asks for other things in the background at any time."""
         return [call for call in self.calls if isinstance(call, kind)][-1]
 

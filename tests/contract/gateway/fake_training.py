@@ -79,7 +79,7 @@ class FakeTraining(
         return tr.ListJobsResponse(jobs=list(self.jobs.values())[: request.limit])
 
     async def WatchJob(self, request: tr.WatchJobRequest, context: Any) -> AsyncIterator[tr.WatchJobResponse]:
-        """The job as it is, then each push; the stream ends with the job, or where nobody pushes."""
+        """Yield the current job, then each push; the stream ends with the job, or if no push comes."""
         await self.script.play(request)
         job = tr.Job()
         job.CopyFrom(self._job(request.job_id))

@@ -1,4 +1,4 @@
-"""The three services as the gateway's tests need them: in process, over real gRPC, told what to do."""
+"""Fakes of the three services for tests of the gateway: in process, over real gRPC, scripted."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ async def test_scopes_decide_what_a_key_may(valkey: RunningValkey) -> None:
         assert low.status_code == 403
         high = await http.post("/models/lightgbm/promote", json=promote, headers={"x-api-key": admin})
         assert high.status_code == 200
-        assert there.training.script.asked(tr.PromoteVersionRequest).requested_by == "boss"
+        assert there.training.script.requested(tr.PromoteVersionRequest).requested_by == "boss"
 
 
 async def test_the_mirror_takes_the_key_under_coingeckos_names(valkey: RunningValkey) -> None:
@@ -124,7 +124,7 @@ async def test_without_redis_each_process_counts_for_itself(valkey: RunningValke
     assert statuses.count(429) == 30 - statuses.count(200)
 
 
-async def test_a_forged_address_is_not_believed_unless_a_proxy_is_trusted() -> None:
+async def test_a_forged_address_is_not_accepted_unless_a_proxy_is_trusted() -> None:
     forged = [{"x-forwarded-for": f"203.0.113.{n}"} for n in range(30)]
     async with world(address_per_minute=20) as there, httpx2.AsyncClient(base_url=there.url) as http:
         statuses = [(await http.get("/prices?ids=bitcoin", headers=each)).status_code for each in forged]
@@ -177,12 +177,12 @@ async def test_browsers_of_named_origins_are_let_in() -> None:
         for served in ("anew", "from ready bytes"):
             reply = await http.get("/prices?ids=bitcoin", headers=origin)
             assert reply.headers["access-control-allow-origin"] == "https://shop.example", served
-        asked = {
+        requested = {
             **origin,
             "access-control-request-method": "POST",
             "access-control-request-headers": "x-api-key",
         }
-        assert (await http.options("/training/jobs", headers=asked)).status_code == 200
+        assert (await http.options("/training/jobs", headers=requested)).status_code == 200
         assert (
             "access-control-allow-origin"
             not in (await http.get("/health", headers={"origin": "https://x"})).headers
@@ -222,7 +222,7 @@ async def test_an_open_gateway_is_no_open_door_to_other_sites() -> None:
         token = {"x-api-key": "s3cret-token"}
         done = await http.post("/models/lightgbm/promote", json=promote, headers=token)
         assert done.status_code == 200
-        assert there.training.script.asked(tr.PromoteVersionRequest).requested_by == "admin-token"
+        assert there.training.script.requested(tr.PromoteVersionRequest).requested_by == "admin-token"
 
 
 async def test_usage_is_counted_by_key_and_a_month_is_limited(valkey: RunningValkey) -> None:

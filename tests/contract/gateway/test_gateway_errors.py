@@ -107,8 +107,8 @@ async def test_a_whole_requests_error(kind: str) -> None:
         requests = {operation: ("GET", path, None) for operation, path in ASKS.items()} | SENDS
         for operation, (method, path, body) in requests.items():
             reply = await http.request(method, path, json=body)
-            told = (reply.status_code, reply.json()["type"])
-            assert told == (status, f"/problems/{name}"), (operation, reply.text)
+            reported = (reply.status_code, reply.json()["type"])
+            assert reported == (status, f"/problems/{name}"), (operation, reply.text)
             assert ("retry-after" in reply.headers) == (status in (429, 503)), operation
             assert reply.headers["cache-control"] == "no-store", operation
             assert ("What went wrong." in reply.text) == (status != 500), operation
@@ -162,8 +162,8 @@ async def test_the_error_of_the_only_item(kind: str, monkeypatch: pytest.MonkeyP
     async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
         for operation in ("prices", "markets", "forecasts", "explain"):
             reply = await http.get(ASKS[operation])
-            told = (reply.status_code, reply.json()["type"])
-            assert told == (status, f"/problems/{name}"), (operation, reply.text)
+            reported = (reply.status_code, reply.json()["type"])
+            assert reported == (status, f"/problems/{name}"), (operation, reply.text)
             assert ("retry-after" in reply.headers) == (status in (429, 503)), operation
             assert reply.json()["errors"][0]["kind"] == kind.partition(",")[0]
 

@@ -1,4 +1,4 @@
-"""Server-sent events of a training job: as they come, to whoever is there, and no longer."""
+"""Server-sent events of a training job: sent as they occur, until the reader leaves or the job ends."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ async def test_progress_comes_while_the_job_runs_and_the_last_event_ends_it(
         assert reply.headers["content-type"].startswith("text/event-stream")
         assert reply.headers["cache-control"] == "no-cache"
         events = events_of(reply)
-        heard = [await anext(events)]
-        for progress in (0.25, 0.25, 0.75):  # the second says nothing new
+        received = [await anext(events)]
+        for progress in (0.25, 0.25, 0.75):  # the second event repeats the first
             await there.training.pushes.put(tr.Job(state=tr.JOB_STATE_RUNNING, progress=progress))
-            if progress != 0.25 or len(heard) == 1:
-                heard.append(await anext(events))
+            if progress != 0.25 or len(received) == 1:
+                received.append(await anext(events))
         await there.training.pushes.put(tr.Job(state=tr.JOB_STATE_SUCCEEDED, progress=1, version="v000002"))
-        heard += [event async for event in events]
-    assert [(name, data["job"]["state"], data["job"]["progress"]) for name, data in heard] == [
+        received += [event async for event in events]
+    assert [(name, data["job"]["state"], data["job"]["progress"]) for name, data in received] == [
         ("progress", "queued", 0.0),
         ("progress", "running", 0.25),
         ("progress", "running", 0.75),
         ("ended", "succeeded", 1.0),
     ]
-    assert heard[-1][1]["job"]["version"] == "v000002"
+    assert received[-1][1]["job"]["version"] == "v000002"
 
 
-async def test_a_job_that_nobody_knows_is_a_problem_not_a_stream(http: httpx2.AsyncClient) -> None:
+async def test_an_unknown_job_is_a_problem_and_no_stream(http: httpx2.AsyncClient) -> None:
     reply = await http.get("/training/jobs/nothing/events")
     assert (reply.status_code, reply.json()["field"]) == (404, "job_id")
     assert (await http.get(EVENTS, params={"tail": 1})).status_code == 422
@@ -84,7 +84,7 @@ async def test_a_service_that_goes_away_is_the_last_event(http: httpx2.AsyncClie
     assert (name, problem["status"], problem["type"]) == ("problem", 503, "/problems/unavailable")
 
 
-async def test_readers_that_leave_are_let_go(http: httpx2.AsyncClient, there: World) -> None:
+async def test_streams_end_when_their_readers_leave(http: httpx2.AsyncClient, there: World) -> None:
     for _ in range(140):  # more than may listen at once
         async with http.stream("GET", EVENTS) as reply:
             assert reply.status_code == 200

@@ -57,7 +57,7 @@ async def test_histories_of_many_coins_in_one_call_with_metadata(wanted: str, in
     query = f"ids=bitcoin,nocoin,ethereum,Bad%20Id&days=100&interval={interval}&format={wanted}"
     async with world() as there:
         reply = await get(there, f"/export/histories?{query}")
-        request = there.market.script.asked(mk.StreamHistoryRequest)
+        request = there.market.script.requested(mk.StreamHistoryRequest)
     rows, known = read(reply, wanted)
     count = 100 if interval == "1d" else 2400
     assert [row["id"] for row in rows] == ["bitcoin"] * count + ["ethereum"] * count
@@ -118,12 +118,12 @@ async def test_moment_is_passed_on_and_named() -> None:
     async with world() as there:
         query = "ids=bitcoin&days=3&format=csv&as_of=2023-11-10T12:00:00Z"
         reply = await get(there, f"/export/histories?{query}")
-        request = there.market.script.asked(mk.StreamHistoryRequest)
+        request = there.market.script.requested(mk.StreamHistoryRequest)
     assert request.known_at.ToJsonString() == "2023-11-10T12:00:00Z"
     assert read(reply, "csv")[1]["as_of"] == "2023-11-10T12:00:00Z"
 
 
-@pytest.mark.parametrize("ids", ["nocoin", "nocoin,other"])
+@pytest.mark.parametrize("ids", ["nocoin", "nocoin, other"])
 async def test_nothing_to_export_is_a_problem_and_no_file(ids: str) -> None:
     async with world() as there:
         reply = await get(there, f"/export/histories?ids={ids}")
@@ -135,7 +135,7 @@ async def test_nothing_to_export_is_a_problem_and_no_file(ids: str) -> None:
 async def test_ledger_has_a_row_for_each_forecast_and_horizon(wanted: str) -> None:
     async with world() as there:
         reply = await get(there, f"/export/ledger?ids=bitcoin&horizon=7&from=2023-01-01&format={wanted}")
-        request = there.training.script.asked(tr.StreamForecastLogRequest)
+        request = there.training.script.requested(tr.StreamForecastLogRequest)
     rows, known = read(reply, wanted)
     assert (request.horizon_days, request.from_date, request.limit) == (7, "2023-01-01", 0)
     assert [row["forecast_id"] for row in rows] == ["f0", "f1", "f2"]

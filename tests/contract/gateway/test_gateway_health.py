@@ -42,7 +42,7 @@ async def test_a_slow_bucket_leads_to_the_trace_of_a_request() -> None:
             assert any('route="/prices"' in row and f'trace_id="{mine}"' in row for row in of_route), served
 
 
-async def test_a_dead_service_is_down_and_the_rest_is_told() -> None:
+async def test_a_dead_service_is_down_and_the_rest_is_reported() -> None:
     async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
         there.forecast.script.error = Unavailable("Out of order.")
         document = (await http.get("/health/detailed")).json()

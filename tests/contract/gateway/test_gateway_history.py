@@ -19,7 +19,7 @@ async def get(there: World, query: str) -> tuple[int, dict[str, Any]]:
 
 
 def last_request(there: World) -> mk.GetHistoryRequest:
-    return there.market.script.asked(mk.GetHistoryRequest)
+    return there.market.script.requested(mk.GetHistoryRequest)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ async def test_span_is_cut_inclusively(query: str, first: str, last: str, count:
     assert (dates[0], dates[-1], len(dates)) == (first, last, count)
 
 
-async def test_hourly_candles_are_asked_for_and_cut_by_the_hour() -> None:
+async def test_hourly_candles_are_requested_and_cut_by_the_hour() -> None:
     async with world() as there:
         _, document = await get(there, "interval=1h&from=2023-11-13T05:00:00Z&to=2023-11-13T07:00:00Z")
         request = last_request(there)

@@ -101,9 +101,9 @@ async def test_identical_requests_in_flight_are_one() -> None:
     async with world(prices_fresh_seconds=0) as there, httpx2.AsyncClient(base_url=there.url) as http:
         there.market.script.delay_seconds = 0.5
         replies = await asyncio.gather(*[http.get("/prices?ids=bitcoin") for _ in range(30)])
-        asked = [call for call in there.market.script.calls if hasattr(call, "encode_json")]
+        requested = [call for call in there.market.script.calls if hasattr(call, "encode_json")]
     assert {reply.status_code for reply in replies} == {200}
-    assert len(asked) <= 3
+    assert len(requested) <= 3
 
 
 async def test_tables_come_as_csv_on_request() -> None:

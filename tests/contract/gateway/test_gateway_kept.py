@@ -1,4 +1,4 @@
-"""What may be kept and for how long, and what a client that has a copy is told."""
+"""Cache lifetimes of replies, and conditional requests of clients that have a copy."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_an_item_that_failed_is_there_as_soon_as_it_can_be(monkeypatch: py
 
 
 class MakeshiftForecast(FakeForecast):
-    """Its model is not to be had for one coin, and another has no history."""
+    """The model is not available for one coin, and another has no history."""
 
     async def GetForecasts(self, request: fc.GetForecastsRequest, context: Any) -> fc.GetForecastsResponse:
         reply = await super().GetForecasts(request, context)
@@ -82,7 +82,7 @@ class MakeshiftForecast(FakeForecast):
         return reply
 
 
-async def test_a_degraded_forecast_is_soon_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_degraded_forecast_is_soon_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.contract.gateway.fakes.FakeForecast", MakeshiftForecast)
     async with world(forecasts_fresh_seconds=60) as there, httpx2.AsyncClient(base_url=there.url) as http:
         degraded = await http.get("/forecasts?ids=bitcoin")
@@ -102,7 +102,7 @@ class ShortMarket(FakeMarket):
         return mk.GetHistoryResponse(json=orjson.dumps({**document, "truncated": True}))
 
 
-async def test_a_history_that_was_cut_short_is_soon_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_history_that_was_cut_short_is_soon_requested_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.contract.gateway.fakes.FakeMarket", ShortMarket)
     async with world(history_fresh_seconds=60) as there, httpx2.AsyncClient(base_url=there.url) as http:
         reply = await http.get("/coins/bitcoin/history?days=9")
@@ -113,21 +113,23 @@ async def test_a_copy_of_the_same_date_is_not_sent_again() -> None:
     async with world(prices_fresh_seconds=60) as there, httpx2.AsyncClient(base_url=there.url) as http:
         first = await http.get("/prices?ids=bitcoin")
 
-        async def asked(**headers: str | bytes) -> httpx2.Response:
+        async def requested(**headers: str | bytes) -> httpx2.Response:
             given = {name.replace("_", "-"): value for name, value in headers.items()}
             return await http.get("/prices?ids=bitcoin", headers=given)
 
         dated = first.headers["last-modified"]
-        again = await asked(if_modified_since=dated)
+        again = await requested(if_modified_since=dated)
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == first.headers["etag"]
-        assert (await asked(if_modified_since=formatdate(0, usegmt=True))).status_code == 200
+        assert (await requested(if_modified_since=formatdate(0, usegmt=True))).status_code == 200
         for none in ("yesterday", "", b"\xff" * 9, "Thu, 99 Foo 2026 25:61:61 GMT"):
-            assert (await asked(if_modified_since=none)).status_code == 200, none
+            assert (await requested(if_modified_since=none)).status_code == 200, none
         # The tag is the surer word, whatever the date says.
-        assert (await asked(if_modified_since=dated, if_none_match='"other"')).status_code == 200
+        assert (await requested(if_modified_since=dated, if_none_match='"other"')).status_code == 200
         old = formatdate(0, usegmt=True)
-        assert (await asked(if_modified_since=old, if_none_match=first.headers["etag"])).status_code == 304
+        assert (
+            await requested(if_modified_since=old, if_none_match=first.headers["etag"])
+        ).status_code == 304
 
 
 async def test_what_is_not_kept_has_no_date_to_go_by() -> None:

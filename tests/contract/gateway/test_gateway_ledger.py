@@ -14,7 +14,7 @@ async def test_entries_come_with_their_outcomes_and_the_filters_are_passed_on() 
     query = f"/forecasts/ledger?ids=bitcoin,Bad%2FId&model=ensemble&{span}"
     async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
         document = (await client.get(query)).json()
-        request = there.training.script.asked(tr.StreamForecastLogRequest)
+        request = there.training.script.requested(tr.StreamForecastLogRequest)
     assert [entry["outcome"] for entry in document["forecasts"]] == [36_500.0, 36_500.0]
     assert document["truncated"] is True
     assert len(document["errors"]) == 1

@@ -1,4 +1,4 @@
-"""What the thin line promises over REST, with fake services over real gRPC."""
+"""The main REST routes, with fake services over real gRPC."""
 
 from __future__ import annotations
 
@@ -27,21 +27,19 @@ async def http(there: World) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def test_prices_come_through_as_the_service_wrote_them(http: httpx2.AsyncClient, there: World) -> None:
+async def test_prices_are_passed_through_unchanged(http: httpx2.AsyncClient, there: World) -> None:
     reply = await http.get("/prices", params={"ids": "Bitcoin, ethereum,bitcoin", "vs_currencies": "usd,eur"})
     assert reply.status_code == 200
     assert [(p["id"], p["vs_currency"]) for p in reply.json()["prices"]] == [
         ("bitcoin", "usd"), ("bitcoin", "eur"), ("ethereum", "usd"), ("ethereum", "eur"),
     ]  # fmt: skip
-    # The gateway asks for its list of coins in the background, so the last call need not be the one meant.
-    (asked,) = [c for c in there.market.script.calls if isinstance(c, mk.GetPricesRequest)]
-    assert list(asked.ids) == ["bitcoin", "ethereum"]
-    assert asked.encode_json
+    # The gateway fetches its list of coins in the background, so the last call may be another one.
+    (request,) = [c for c in there.market.script.calls if isinstance(c, mk.GetPricesRequest)]
+    assert list(request.ids) == ["bitcoin", "ethereum"]
+    assert request.encode_json
 
 
-async def test_different_questions_of_one_moment_get_each_its_own_answer(
-    http: httpx2.AsyncClient, there: World
-) -> None:
+async def test_concurrent_requests_get_their_own_answers(http: httpx2.AsyncClient, there: World) -> None:
     ids = ["bitcoin", "ethereum", "tether", "nocoin"]
     replies = await asyncio.gather(*(http.get("/prices", params={"ids": each}) for each in ids * 5))
     for each, reply in zip(ids * 5, replies, strict=True):
@@ -52,7 +50,7 @@ async def test_different_questions_of_one_moment_get_each_its_own_answer(
             assert [row["id"] for row in reply.json()["prices"]] == [each]
 
 
-async def test_one_bad_id_spoils_nothing(http: httpx2.AsyncClient) -> None:
+async def test_one_bad_id_fails_only_itself(http: httpx2.AsyncClient) -> None:
     reply = await http.get("/prices", params={"ids": "bitcoin,nocoin,../etc/passwd"})
     assert reply.status_code == 200
     assert [p["id"] for p in reply.json()["prices"]] == ["bitcoin"]
@@ -71,7 +69,7 @@ async def test_a_list_of_unknown_coins_is_404_with_suggestions(http: httpx2.Asyn
         assert reply.json()["errors"][0]["id"] == "bitcon"
 
 
-async def test_a_forecast_has_the_promised_shape(http: httpx2.AsyncClient) -> None:
+async def test_a_forecast_has_the_expected_fields_shape(http: httpx2.AsyncClient) -> None:
     reply = await http.get(
         "/forecasts", params={"ids": "bitcoin", "days": 3, "model": "lightgbm", "quantiles": "0.1,0.5"}
     )
@@ -79,7 +77,7 @@ async def test_a_forecast_has_the_promised_shape(http: httpx2.AsyncClient) -> No
     document = reply.json()
     assert set(document) == {"forecasts", "errors"}
     forecast = document["forecasts"][0]
-    promised = {
+    expected_fields = {
         "id",
         "vs_currency",
         "as_of",
@@ -92,7 +90,7 @@ async def test_a_forecast_has_the_promised_shape(http: httpx2.AsyncClient) -> No
         "source",
         "points",
     }
-    assert promised <= set(forecast)
+    assert expected_fields <= set(forecast)
     assert forecast["source"] == "sandbox"
     assert forecast["as_of"] == "2023-11-14T22:13:20Z"
     point = forecast["points"][2]
@@ -120,9 +118,7 @@ async def test_not_ready_until_a_model_is(http: httpx2.AsyncClient, there: World
     assert "No model can answer: No artifact." in reply.json()["detail"]
 
 
-async def test_forecasts_dead_leaves_prices_alive_and_the_reverse(
-    http: httpx2.AsyncClient, there: World
-) -> None:
+async def test_prices_and_forecasts_fail_independently(http: httpx2.AsyncClient, there: World) -> None:
     there.forecast.script.error = Unavailable("down", retry_after_seconds=300)
     dead = await http.get("/forecasts", params={"ids": "bitcoin"})
     assert dead.status_code == 503
@@ -162,7 +158,7 @@ async def test_bad_input_names_the_field_and_the_fix(http: httpx2.AsyncClient, p
 
 
 @pytest.mark.parametrize("path", ["/prices", "/forecasts"])
-async def test_250_ids_are_taken_and_251_are_not(http: httpx2.AsyncClient, path: str) -> None:
+async def test_250_ids_are_accepted_and_251_are_not(http: httpx2.AsyncClient, path: str) -> None:
     ids = ["bitcoin", *(f"c{n}" for n in range(250))]
     most = await http.get(path, params={"ids": ",".join(ids[:250])})
     assert most.status_code == 200
@@ -183,7 +179,7 @@ async def test_unknown_paths_methods_and_coins(http: httpx2.AsyncClient) -> None
 
 
 @pytest.mark.parametrize(
-    ("asked", "same"),
+    ("path", "same"),
     [
         ("/prices/?ids=bitcoin", "/prices?ids=bitcoin"),
         ("/coins/bitcoin/history/?days=2", "/coins/bitcoin/history?days=2"),
@@ -200,8 +196,8 @@ async def test_unknown_paths_methods_and_coins(http: httpx2.AsyncClient) -> None
         ("/coins/Bitcoin/quality/", "/coins/bitcoin/quality"),
     ],
 )
-async def test_near_spellings_are_understood(http: httpx2.AsyncClient, asked: str, same: str) -> None:
-    reply = await http.get(asked)
+async def test_other_spellings_are_accepted(http: httpx2.AsyncClient, path: str, same: str) -> None:
+    reply = await http.get(path)
     assert reply.status_code == 200
     assert reply.content == (await http.get(same)).content
 

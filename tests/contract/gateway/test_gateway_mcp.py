@@ -1,4 +1,4 @@
-"""The MCP server at /mcp, asked by the official client: provenance, errors that name the next step."""
+"""The MCP server at /mcp, called by the official client: provenance, errors that name the next step."""
 
 from __future__ import annotations
 
@@ -133,8 +133,11 @@ async def test_keys_and_scopes_hold_for_tools() -> None:
         ):
             refused = await http.post(f"{there.url}/mcp", json=call, headers=headers)
             keyed = httpx2.AsyncClient(headers={"x-api-key": key}, trust_env=False)
-            async with keyed, Client(streamable_http_client(f"{there.url}/mcp", http_client=keyed)) as asked:
-                reply = await asked.call_tool("get_prices", {"ids": ["bitcoin"]})
+            async with (
+                keyed,
+                Client(streamable_http_client(f"{there.url}/mcp", http_client=keyed)) as requested,
+            ):
+                reply = await requested.call_tool("get_prices", {"ids": ["bitcoin"]})
     assert refused.status_code == 401
     assert refused.headers["content-type"] == "application/problem+json"
     assert result_of(reply)["prices"][0]["price"] == 37_000.0

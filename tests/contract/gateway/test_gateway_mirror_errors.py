@@ -44,9 +44,9 @@ async def test_keys_are_never_forwarded_and_documents_are_kept() -> None:
             made_up = {"x_cg_pro_api_key": key, "include_platform": "false", "_": key, "a b": "1"}
             reply = await http.get("/api/v3/coins/list/", params=made_up)
             assert reply.json()[0]["id"] == "bitcoin"
-        asked = [call for call in there.market.script.calls if hasattr(call, "path")]
-        assert len(asked) == 1
-        assert dict(asked[0].query) == {"include_platform": "false"}
+        requested = [call for call in there.market.script.calls if hasattr(call, "path")]
+        assert len(requested) == 1
+        assert dict(requested[0].query) == {"include_platform": "false"}
 
 
 async def test_what_leaves_the_mirror_is_counted_by_template() -> None:

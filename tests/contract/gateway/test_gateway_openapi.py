@@ -72,8 +72,8 @@ async def test_every_mirrored_path_is_described_as_it_answers() -> None:
                 filled = filled.replace(f"{{{each['name']}}}", each["example"])
             query = {each["name"]: each["example"] for each in needed if each["in"] == "query"}
             for left_out in ["", *query]:
-                asked = {name: value for name, value in query.items() if name != left_out}
-                reply = await http.get(filled, params=asked)
+                requested = {name: value for name, value in query.items() if name != left_out}
+                reply = await http.get(filled, params=requested)
                 expected = {200, 404} if not left_out else {422}
                 assert reply.status_code in expected, (path, left_out, reply.text)
                 if reply.status_code >= 400:

@@ -47,7 +47,7 @@ async def test_served_forecast_is_answered_as_it_was_served() -> None:
     async with world() as there:
         there.training.logged = logged()
         status, document = await get(there, "ids=bitcoin&days=2&as_of=2023-11-09&quantiles=0.25")
-        request = there.training.script.asked(tr.StreamForecastLogRequest)
+        request = there.training.script.requested(tr.StreamForecastLogRequest)
         assert not [call for call in there.forecast.script.calls if isinstance(call, fc.GetForecastsRequest)]
     assert status == 200
     assert (list(request.ids), request.from_date, request.to_date) == (
@@ -87,7 +87,7 @@ async def test_forecast_that_the_log_does_not_hold_whole_is_reconstructed(
     async with world() as there:
         there.training.logged = entries
         status, document = await get(there, f"ids=bitcoin&as_of=2023-11-09&{query}")
-        request = there.forecast.script.asked(fc.GetForecastsRequest)
+        request = there.forecast.script.requested(fc.GetForecastsRequest)
     assert status == 200
     assert request.as_of_date == "2023-11-09"
     assert document["forecasts"][0]["reconstructed"] is True
@@ -97,7 +97,7 @@ async def test_coins_come_in_the_order_of_the_request_from_both_sources() -> Non
     async with world() as there:
         there.training.logged = logged()
         _, document = await get(there, "ids=ethereum,bitcoin,nocoin&days=1&as_of=2023-11-09")
-        request = there.forecast.script.asked(fc.GetForecastsRequest)
+        request = there.forecast.script.requested(fc.GetForecastsRequest)
     assert list(request.ids) == ["ethereum", "nocoin"]
     assert [(each["id"], each["reconstructed"]) for each in document["forecasts"]] == [
         ("ethereum", True),
@@ -130,7 +130,7 @@ async def test_moment_means_the_last_day_closed_then(as_of: str, day: str) -> No
     async with world() as there:
         there.training.logged = []
         await get(there, f"ids=bitcoin&as_of={as_of}")
-        assert there.forecast.script.asked(fc.GetForecastsRequest).as_of_date == day
+        assert there.forecast.script.requested(fc.GetForecastsRequest).as_of_date == day
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ async def test_events_have_rows_as_prices_has_and_skip_heartbeats() -> None:
 async def test_last_event_id_is_passed_on() -> None:
     async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
         reply = await client.get("/prices/stream?ids=bitcoin", headers={"last-event-id": "41"})
-        request = there.market.script.asked(mk.WatchPricesRequest)
+        request = there.market.script.requested(mk.WatchPricesRequest)
     assert request.after_event_id == 41
     assert "id: 42" in reply.text
 

@@ -81,21 +81,21 @@ async def test_a_body_that_is_not_json(http: httpx2.AsyncClient) -> None:
 async def test_promotion_and_its_conflict(http: httpx2.AsyncClient, there: World) -> None:
     done = await http.post("/models/lightgbm/promote", json={"version": "v000001", "expected_revision": 3})
     assert done.json()["table"]["revision"] == 3
-    assert there.training.script.asked(tr.PromoteVersionRequest).requested_by == "anonymous"
+    assert there.training.script.requested(tr.PromoteVersionRequest).requested_by == "anonymous"
     moved = await http.post("/models/lightgbm/promote", json={"version": "v000001", "expected_revision": 2})
     assert moved.status_code == 409
     assert moved.json()["field"] == "expected_revision"
     assert (await http.post("/models/lightgbm/rollback", headers=AS_JSON)).status_code == 200
 
 
-async def test_retiring_and_cleaning_are_asked_for_by_name(http: httpx2.AsyncClient, there: World) -> None:
+async def test_retiring_and_cleaning_are_requested_by_name(http: httpx2.AsyncClient, there: World) -> None:
     in_use = await http.post("/models/lightgbm/retire", json={"version": "v000001", "reason": "old"})
     assert (in_use.status_code, in_use.json()["field"]) == (409, "version")
     assert (await http.post("/models/lightgbm/retire", json={"version": "v000009"})).status_code == 422
     cleaned = await http.post("/models/lightgbm/clean", json={"keep": 3})
     assert cleaned.json()["removed"] == ["v000000"]
-    asked = there.training.script.asked(tr.CleanVersionsRequest)
-    assert (asked.keep, asked.requested_by) == (3, "anonymous")
+    requested = there.training.script.requested(tr.CleanVersionsRequest)
+    assert (requested.keep, requested.requested_by) == (3, "anonymous")
     assert (await http.post("/models/lightgbm/clean", headers=AS_JSON)).status_code == 200
 
 

@@ -69,7 +69,9 @@ def test_the_market_table_has_six_decimals_down_to_a_cent() -> None:
     ("subject", "keys"),
     [("ids=bitcoin", {"bitcoin"}), ("symbols=btc,eth", {"btc", "eth"}), ("names=Bitcoin", {"Bitcoin"})],
 )
-def test_replies_are_keyed_by_what_was_asked(sandbox: RunningSandbox, subject: str, keys: set[str]) -> None:
+def test_replies_are_keyed_by_what_was_requested(
+    sandbox: RunningSandbox, subject: str, keys: set[str]
+) -> None:
     assert set(get(sandbox, f"/simple/price?{subject}&vs_currencies=usd")) == keys
 
 

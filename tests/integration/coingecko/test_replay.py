@@ -133,8 +133,8 @@ async def test_refusals_keep_their_code_and_status_and_cost_one_call(
     async with mirror_over(upstream, tmp_path) as client:
         replies = [await client.get(f"/api/v3/{path}") for _ in range(3)]
     assert [(reply.status_code, reply.json()) for reply in replies] == [(status, body)] * 3
-    asked = [url for url in upstream.requests if inner in url]
-    assert len(asked) == 1 or inner == "simple/price"
+    requested = [url for url in upstream.requests if inner in url]
+    assert len(requested) == 1 or inner == "simple/price"
 
 
 async def test_an_error_object_with_status_200_is_an_error(tmp_path: Path) -> None:
@@ -184,12 +184,12 @@ async def test_any_origin_may_fetch(tmp_path: Path) -> None:
             reply = await client.get(target, headers=origin)
             assert reply.headers.get_list("access-control-allow-origin") == ["*"], target
             assert reply.headers["access-control-expose-headers"] == "link, per-page, total"
-        asked = {
+        requested = {
             **origin,
             "access-control-request-method": "GET",
             "access-control-request-headers": "x-cg-demo-api-key",
         }
-        preflight = await client.options("/api/v3/simple/price", headers=asked)
+        preflight = await client.options("/api/v3/simple/price", headers=requested)
         assert preflight.status_code == 200
         assert "x-cg-demo-api-key" in preflight.headers["access-control-allow-headers"]
         assert "GET" in preflight.headers["access-control-allow-methods"]

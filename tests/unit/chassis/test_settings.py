@@ -37,7 +37,7 @@ def test_a_bad_secret_is_not_repeated(monkeypatch, capsys):
     assert "sesame-open" not in capsys.readouterr().err
 
 
-def test_a_slip_of_the_keyboard_is_told(monkeypatch, capsys):
+def test_a_slip_of_the_keyboard_is_reported(monkeypatch, capsys):
     monkeypatch.setenv("TOY_METRICS_PROT", "1")
     load_settings(Settings)
     assert "Did you mean TOY_METRICS_PORT?" in capsys.readouterr().err

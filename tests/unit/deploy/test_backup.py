@@ -41,7 +41,7 @@ def test_a_backup_comes_back_whole_without_what_was_unfinished(tmp_path):
     assert held(tmp_path / "new") == files
 
 
-def test_a_backup_replaces_what_is_there_only_when_told(tmp_path):
+def test_a_backup_replaces_what_is_there_only_with_the_option(tmp_path):
     files = system(tmp_path / "old")
     data = backup(tmp_path / "old")
     (tmp_path / "new/ledger").mkdir(parents=True)

@@ -148,8 +148,8 @@ def test_as_many_replicas_share_the_plan_as_are_started():
     assert market["deploy"]["replicas"] == market["environment"]["MARKET_REPLICAS"] == "${MARKET_REPLICAS:-1}"
     manifest = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/base/market-data.yaml").read_text()))
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
-    told = {row["name"]: row.get("value") for row in container["env"]}
-    assert told["MARKET_REPLICAS"] == str(manifest["spec"]["replicas"])
+    reported = {row["name"]: row.get("value") for row in container["env"]}
+    assert reported["MARKET_REPLICAS"] == str(manifest["spec"]["replicas"])
 
 
 def test_only_gateway_and_grafana_are_published_and_on_loopback():
@@ -184,9 +184,9 @@ def test_secrets_are_made_once(tmp_path):
 
     for folder in ("redis", "models", "grafana"):
         (tmp_path / folder).mkdir()
-    told = make(tmp_path)
+    reported = make(tmp_path)
     password = (tmp_path / "grafana/admin_password").read_text()
-    assert any(password in line for line in told)
+    assert any(password in line for line in reported)
     assert len(password) >= 16
     assert not any(password in line for line in make(tmp_path))
     assert (tmp_path / "grafana/admin_password").read_text() == password

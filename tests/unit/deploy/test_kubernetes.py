@@ -12,7 +12,7 @@ import yaml
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 SERVICES = ("gateway", "market-data", "forecast", "training")
-# No schema of these is at hand: what is ours in them is checked by hand below.
+# No schema of these is available: their fields are checked below.
 CUSTOM = {
     "ServiceMonitor": "monitoring.coreos.com/v1",
     "PrometheusRule": "monitoring.coreos.com/v1",

@@ -31,7 +31,7 @@ checks = load("checks")
 
 def container(**changed: object) -> dict:
     """What `docker inspect` says of a container that is as it must be."""
-    told = {
+    reported = {
         "RestartCount": 0,
         "State": {"Running": True, "Health": {"Status": "healthy"}},
         "Config": {"User": "10001:10001", "Labels": {"com.docker.compose.service": "gateway"}},
@@ -53,8 +53,8 @@ def container(**changed: object) -> dict:
     }
     for path, value in changed.items():
         part, key = path.split("__")
-        told[part][key] = value
-    return told
+        reported[part][key] = value
+    return reported
 
 
 def test_a_container_as_it_must_be_has_no_fault():
@@ -82,7 +82,7 @@ def test_each_gap_in_the_hardening_is_named(changed, fault):
     assert checks.faults(container(**changed)) == [fault]
 
 
-def test_what_is_published_is_told_with_its_address():
+def test_what_is_published_is_reported_with_its_address():
     assert checks.published(container()) == {("gateway", "127.0.0.1", "18000")}
     everywhere = {"50052/tcp": [{"HostIp": "0.0.0.0", "HostPort": "50052"}]}
     assert ("gateway", "0.0.0.0", "50052") in checks.published(container(HostConfig__PortBindings=everywhere))
@@ -103,7 +103,7 @@ def test_only_calls_for_forecasts_are_traffic():
     assert checks.calls(METRICS.replace("GetForecasts", "Check"), "GetForecasts") == 0
 
 
-def test_the_password_that_is_made_is_the_one_that_is_told(tmp_path):
+def test_the_password_that_is_made_is_the_one_that_is_reported(tmp_path):
     for folder in ("redis", "models", "grafana"):
         (tmp_path / folder).mkdir()
     log = "\n".join(f"secrets-1  | {line}" for line in make(tmp_path))
@@ -147,7 +147,7 @@ def test_it_runs_with_the_standard_library_alone():
 
 
 class FakeDocker:
-    """An engine with one container a service, whose process ends with `code` and is started anew or not."""
+    """An engine with one container per service, whose process ends with `code` and is or is not restarted."""
 
     def __init__(self, code: int, *, restarts: bool) -> None:
         self.environment = {"PORT": "1"}

@@ -1,4 +1,4 @@
-"""ml_ensemble: what it promises serving, and that nothing of the future enters its fit."""
+"""ml_ensemble: the fitted model serves as recorded, and no future data enters its fit."""
 
 from __future__ import annotations
 
@@ -241,9 +241,9 @@ def test_too_little_history_is_said() -> None:
 
 
 def test_explain_names_features(fitted: FittedModel) -> None:
-    told = fitted.model.explain(prepared(panel(), fitted)[0], 7, 5)
-    assert len(told) == 5 and all(a.feature in fitted.model.spec.names for a in told)
-    sizes = [abs(a.contribution) for a in told]
+    reported = fitted.model.explain(prepared(panel(), fitted)[0], 7, 5)
+    assert len(reported) == 5 and all(a.feature in fitted.model.spec.names for a in reported)
+    sizes = [abs(a.contribution) for a in reported]
     assert sizes == sorted(sizes, reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""The ensemble's recurrent rnn: out of sample in the fit, served without TensorFlow, off where asked."""
+"""The ensemble's recurrent member: out of sample in the fit, served without TensorFlow, off if configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole command on a small simulated folder: it ends, writes what it promises, and the figures agree."""
+"""The whole command on a small simulated folder: it ends, writes all its files, and the figures agree."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_from_a_folder_to_the_reports(tmp_path: Path) -> None:
     assert "| reversal |" in tables and "figures hold" in tables
     judged = [g["holds"] for g in written["goals"] if g["holds"] is not None]
     assert f"{sum(judged)} of {len(judged)} hold" in said.getvalue()
-    # ml_ensemble and others were not asked for: what is missing must not look like what holds.
+    # ml_ensemble and others were not requested: a missing figure must not be counted as one that holds.
     missing = [g for g in written["goals"] if g["must"] is not None and g["holds"] is None]
     assert len(missing) > 20 and f"; {len(missing)} were not measured" in said.getvalue()
     assert written["about"]["market"] == ["bitcoin", "ethereum"]

@@ -1,4 +1,4 @@
-"""Folders of candles as people have them: other columns, gaps, rubbish, nothing at all."""
+"""Folders of candles from users: other columns, gaps, invalid rows, empty files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_missing_columns_are_absent_not_wrong(tmp_path: Path) -> None:
     assert any("no open, high, low, volume" in note for note in folder.notes)
 
 
-def test_rubbish_rows_duplicates_and_gaps_are_told(tmp_path: Path) -> None:
+def test_invalid_rows_duplicates_and_gaps_are_reported(tmp_path: Path) -> None:
     rows = lines(100)
     rows[5], rows[6] = "not a day,3", "2022-01-06,-1"
     del rows[50:53]
@@ -117,12 +117,12 @@ def test_the_recipes_are_those_that_a_training_takes(tmp_path: Path) -> None:
 
 def test_days_between_the_anchors_are_interpolated_as_in_serving(tmp_path: Path) -> None:
     """So that what is measured there is what a caller gets there."""
-    asked = {}
+    requested = {}
     for horizons in ((1, 7), (2, 5)):
         _, plan = plan_of(EvaluationOptions(data=tmp_path, horizons=horizons), panel())
         assert plan.horizons == horizons
-        asked[horizons] = settings_of("ml_ensemble", plan)["anchors"]
-    assert asked == {(1, 7): [1, 7], (2, 5): [1, 3, 7, 14, 30]}
+        requested[horizons] = settings_of("ml_ensemble", plan)["anchors"]
+    assert requested == {(1, 7): [1, 7], (2, 5): [1, 3, 7, 14, 30]}
 
 
 def test_the_command_says_one_line_and_exits_with_two(tmp_path: Path) -> None:

@@ -91,11 +91,11 @@ def test_one_coin_is_forecast_with_the_market_that_serving_gives_it() -> None:
     candles = panel()
     few = {"rounds": 8, "min_data_in_leaf": 40}
     recipes = {"lightgbm": {"folds": 2, "volatility": few, "mean": few}}
-    told: list[Rows] = []
+    reported: list[Rows] = []
     for reference in ({}, {"bitcoin": candles["bitcoin"], "ethereum": candles["ethereum"]}):
         plan = replace(PLAN, recipes=recipes, reference=reference)
-        told.append(walk_model("lightgbm", {"pepe": candles["pepe"]}, plan, silent, every_days=25))
-    alone, together = told
+        reported.append(walk_model("lightgbm", {"pepe": candles["pepe"]}, plan, silent, every_days=25))
+    alone, together = reported
     assert set(together.coin) == {"pepe"} and len(alone) == len(together)
     assert not np.array_equal(alone.quantiles, together.quantiles)
 

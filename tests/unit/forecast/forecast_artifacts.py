@@ -97,7 +97,7 @@ def manifest_of(model: LightgbmModel, **changes: object) -> Manifest:
 
 @cache
 def golden_coins() -> list[ModelInput]:
-    """Two coins to promise outputs for."""
+    """Two coins with golden outputs."""
     market = market_of({coin: walk(coin) for coin in REFERENCE_COINS})
     return [prepare(walk(coin), market, DEFAULT_SPEC) for coin in ("bitcoin", "dogecoin")]
 
@@ -108,7 +108,7 @@ def write_version(
     *,
     key: bytes | None = None,
     promises: LightgbmModel | None = None,
-    spoil: Callable[[Path], None] = lambda _folder: None,
+    corrupt: Callable[[Path], None] = lambda _folder: None,
     **changes: object,
 ) -> str:
     """Write a version; its golden outputs are those of `promises`; `spoil` changes files before digests."""
@@ -116,7 +116,7 @@ def write_version(
     def save(folder: Path) -> None:
         model.save(folder)
         (folder / GOLDEN).write_bytes(golden_bytes(promises or model, golden_coins()))
-        spoil(folder)
+        corrupt(folder)
 
     return write_artifact(root, manifest_of(model, **changes), save, key=key)
 

@@ -53,7 +53,7 @@ from tests.unit.forecast.forecast_fakes import COINS, walk
 
 
 class FakeModel:
-    """A Gaussian walk whose width tells models apart; raises, hangs or gives NaN when told to."""
+    """A Gaussian walk whose width tells models apart; raises, hangs or returns NaN if configured."""
 
     spec = FeatureSpec(names=())
 

@@ -15,7 +15,7 @@ from coincast_gateway.formats.sse import EventStreams, json_event
 
 
 class Source:
-    """Events to send, then silence; remembers that it was closed."""
+    """Sends events and then nothing; records that it was closed."""
 
     def __init__(self, *events: ServerSentEvent | Exception) -> None:
         self.events = events

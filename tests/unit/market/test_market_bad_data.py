@@ -1,4 +1,4 @@
-"""Bad data is put aside and counted, never served or stored; good data beside it comes through."""
+"""Bad data is quarantined and counted, never served or stored; good data beside it is served."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_no_document_breaks_the_parsers_or_yields_a_bad_price(document: object) 
             assert price is None or (math.isfinite(price) and price > 0)
 
 
-def test_nan_in_the_text_spoils_only_its_point() -> None:
+def test_nan_in_the_text_breaks_only_its_point() -> None:
     good, bad = parse_quotes(
         parse_json(b'{"a":{"usd":NaN},"b":{"usd":1e999},"c":{"usd":3}}'), "abc", ["usd"], NOW
     )
@@ -120,7 +120,7 @@ def test_unsorted_and_duplicate_points() -> None:
     assert findings.unsorted
     twice = [rows[0], rows[1], [rows[1][0], 555.0], rows[2]]
     points, findings = clean_series(series(twice), NOW)
-    assert len(points) == 2, "two prices for one moment: neither is believed"
+    assert len(points) == 2, "two prices for one moment: both are rejected"
     assert findings.quarantined["contradiction"] == 1
 
 

@@ -1,4 +1,4 @@
-"""Batching: each caller gets exactly its own, one bad id fails one caller, cancels harm nobody."""
+"""Batching: each caller gets its own prices, a bad id fails one caller, a cancel affects no other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_chunks_cover_every_pair_within_both_bounds(pairs: set[Pair], max_ids: i
     assert set(covered) >= pairs
     assert len(covered) == len(set(covered))
     ids = [coin for chunk in chunks for coin in chunk.ids]
-    assert len(ids) == len(set(ids)), "an id is asked for once"
+    assert len(ids) == len(set(ids)), "an id is requested once"
     for chunk in chunks:
         size = sum(len(key) + len(value.replace(",", "%2C")) + 2 for key, value in chunk.query())
         assert len(chunk.ids) <= max_ids
@@ -124,7 +124,7 @@ class Refusing:
 
 
 async def refused(bad: set[str], error: CoincastError) -> tuple[Refusing, dict[Pair, Outcome]]:
-    """250 coins asked for in one call, of which some are bad."""
+    """250 coins requested in one call, some of them bad."""
     source = Refusing(bad, error)
     batcher = PriceBatcher(source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=20_000)
     return source, await batcher.fetch([(f"c{n:03}", "usd") for n in range(250)])
@@ -147,7 +147,7 @@ async def test_several_bad_ids_cost_no_more_and_most_coins_are_answered() -> Non
     assert source.calls <= 21
     assert not good & bad
     assert len(good) > 190
-    assert found <= bad, "nobody is told that a good coin is none"
+    assert found <= bad, "no caller gets an error for a good coin"
     assert len(good) + len(found) + len(passing) == 250
     assert all(error.retry_after_seconds for error in passing)
 
@@ -159,21 +159,21 @@ async def test_a_call_that_is_refused_whatever_it_holds_costs_few() -> None:
     assert all("wrong path" in o.message for o in answers.values() if isinstance(o, CoincastError))
 
 
-async def test_what_the_plan_does_not_give_is_not_asked_for_in_parts() -> None:
+async def test_what_the_plan_does_not_give_is_not_requested_in_parts() -> None:
     source, answers = await refused({"c007"}, BeyondPlanReach("not in your plan"))
     assert source.calls == 1
     assert all(isinstance(o, BeyondPlanReach) for o in answers.values())
 
 
-async def test_an_upstream_that_goes_away_while_a_bad_id_is_looked_for_is_not_asked_on() -> None:
+async def test_the_search_for_a_bad_id_stops_when_the_upstream_goes_away() -> None:
     source = Refusing({"c000"}, InvalidInput("refused"))
-    asked = source.fetch
+    requested = source.fetch
 
     async def fetch(chunk: Chunk, priority: Priority) -> Mapping[Pair, Outcome]:
         if source.calls == 3:
             source.calls += 1
             raise Unavailable("down")
-        return await asked(chunk, priority)
+        return await requested(chunk, priority)
 
     batcher = PriceBatcher(fetch, window_seconds=0.0, max_ids=250, max_query_bytes=20_000)
     answers = await batcher.fetch([(f"c{n:03}", "usd") for n in range(250)])

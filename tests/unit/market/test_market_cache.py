@@ -287,12 +287,12 @@ async def test_what_another_replica_is_fetching_is_waited_for() -> None:
     store = FakeStore()
     reader, origin, clock, _ = rig(store)
     store.leased.add("text:k")
-    asked = asyncio.create_task(reader.get("k", origin.fetch))
+    requested = asyncio.create_task(reader.get("k", origin.fetch))
     await asyncio.sleep(0.05)
-    assert not asked.done()
+    assert not requested.done()
     store.items["text:k"] = pack(CacheEntry("theirs", clock.now(), clock.now(), 0.1), KIND)
     store.leased.clear()
-    answer = await asked
+    answer = await requested
     assert (answer.value, answer.provenance.source, origin.calls) == ("theirs", Source.LIVE, 0)
 
 
@@ -300,10 +300,10 @@ async def test_when_the_other_replica_gives_up_this_one_fetches() -> None:
     store = FakeStore()
     reader, origin, _, _ = rig(store)
     store.leased.add("text:k")
-    asked = asyncio.create_task(reader.get("k", origin.fetch))
+    requested = asyncio.create_task(reader.get("k", origin.fetch))
     await asyncio.sleep(0.05)
     store.leased.clear()
-    assert (await asked).value == "v1"
+    assert (await requested).value == "v1"
 
 
 async def test_nobody_waits_for_another_replica_without_end() -> None:
@@ -323,7 +323,7 @@ async def test_a_failed_fetch_gives_its_lease_back() -> None:
     assert "text:k" in store.released
 
 
-async def test_an_age_that_is_asked_for_is_looked_for_in_the_shared_layer_too() -> None:
+async def test_a_requested_age_is_looked_up_in_the_shared_layer_too() -> None:
     """Fresh here, newer there: another replica's value is new enough, and costs no call."""
     store = FakeStore()
     reader, origin, clock, _ = rig(store)
@@ -336,7 +336,7 @@ async def test_an_age_that_is_asked_for_is_looked_for_in_the_shared_layer_too() 
     assert (answer.value, origin.calls) == ("newer", 1)
 
 
-async def test_what_arrives_while_the_shared_layer_is_asked_is_not_fetched_again() -> None:
+async def test_what_arrives_while_the_shared_layer_is_read_is_not_fetched_again() -> None:
     """A slow look below, and a fetch that ends meanwhile: the caller has what the fetch brought."""
 
     class SlowStore(FakeStore):

@@ -118,7 +118,7 @@ async def test_a_new_day_costs_one_call_and_keeps_the_rest(rig: Rig) -> None:
     assert len(rig.charts.requests) == calls + 1
 
 
-async def test_more_days_than_the_coin_has_is_said_and_not_asked_twice(rig: Rig) -> None:
+async def test_more_days_than_the_coin_has_is_said_and_not_requested_twice(rig: Rig) -> None:
     found = await rig.history.get("bitcoin", "usd", 5000)
     assert found.truncated
     assert "2020-01-01" in found.truncated_reason
@@ -260,7 +260,7 @@ async def test_a_look_for_the_newest_day_leaves_a_quarter_of_whole_candles(rig: 
     ("error", "seconds"),
     [(Unavailable("down"), RETRY_PARTIAL_SECONDS), (Exhausted("quota", retry_after_seconds=33.0), 33.0)],
 )
-async def test_a_partial_history_says_so_and_is_completed_when_asked_again(
+async def test_a_partial_history_says_so_and_is_completed_when_requested_again(
     free: Rig, error: CoincastError, seconds: float
 ) -> None:
     await free.history.get("bitcoin", "usd", 3)
@@ -283,7 +283,7 @@ async def test_a_history_cut_by_the_plan_says_so(free: Rig) -> None:
     assert young.completeness is Completeness.WHOLE
 
 
-async def test_a_young_coin_is_whole_however_much_is_asked_for(rig: Rig) -> None:
+async def test_a_young_coin_is_whole_however_much_is_requested(rig: Rig) -> None:
     found = await rig.history.get("bitcoin", "usd", 5000)
     assert (found.truncated, found.completeness) == (True, Completeness.WHOLE)
 
@@ -297,7 +297,7 @@ async def test_every_span_of_a_stream_says_whether_the_whole_is_complete(rig: Ri
     assert all(span.partial_reason == "down" for span in spans_of_it)
 
 
-async def test_a_closed_day_that_comes_late_is_asked_for_again_after_a_while(rig: Rig) -> None:
+async def test_a_closed_day_that_comes_late_is_requested_again_after_a_while(rig: Rig) -> None:
     await rig.history.get("bitcoin", "usd", 30)
     rig.clock.advance(86_400)
     behind = rig.charts.now

@@ -167,7 +167,7 @@ def test_the_command_imports_beside_a_running_writer(tmp_path: Path) -> None:
     assert not list((root / ".inbox").iterdir()), "nothing is left behind"
 
 
-async def test_a_writer_that_does_not_take_the_files_is_told_with_the_fix(tmp_path: Path) -> None:
+async def test_a_writer_that_does_not_take_the_files_is_reported_with_the_fix(tmp_path: Path) -> None:
     writer, other = Archive(tmp_path), Archive(tmp_path)
     writer.open()
     other.open()

@@ -1,4 +1,4 @@
-"""Prices: provenance on every figure, ages, stale figures said, one bad coin spoils nothing."""
+"""Prices: provenance and age of every figure, stale figures are marked, a bad coin fails only itself."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ async def test_the_worst_provenance_speaks_for_all() -> None:
     assert worst([]) is None
 
 
-async def test_hot_pairs_are_those_asked_for_again() -> None:
+async def test_hot_pairs_are_those_requested_again() -> None:
     rig = Rig()
     for _ in range(3):
         await rig.prices.get(["bitcoin"], [])
@@ -263,7 +263,7 @@ def test_refreshes_keep_to_the_months_budget(per_month: int, seconds: float) -> 
     assert refresh_interval(30.0, per_month) == pytest.approx(seconds)
 
 
-async def test_a_limit_is_told_with_a_wait_of_a_minute_at_most() -> None:
+async def test_a_limit_is_reported_with_a_wait_of_a_minute_at_most() -> None:
     rig = Rig()
     rig.upstream.error = Exhausted("limit", retry_after_seconds=86_400)
     found = await rig.prices.get(["bitcoin"], [])

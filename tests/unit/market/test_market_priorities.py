@@ -1,4 +1,4 @@
-"""Who joins a fetch under way for somebody less urgent is not refused for that one's lack of quota."""
+"""A caller that joins a fetch of lower priority is not refused because that priority has no quota left."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Quota:
 
     def __init__(self, least: Priority | None) -> None:
         self.least = least
-        self.asked: list[Priority] = []
+        self.requested: list[Priority] = []
 
     async def take(self, priority: Priority) -> None:
-        self.asked.append(priority)
+        self.requested.append(priority)
         await asyncio.sleep(0.03)
         if self.least is None or priority > self.least:
             raise Exhausted(f"nothing left for {priority.name}", retry_after_seconds=30)
@@ -64,7 +64,7 @@ async def test_a_caller_gets_the_price_for_which_a_refresh_has_no_quota() -> Non
     callers = await asyncio.gather(*(batcher.fetch([PAIR]) for _ in range(20)))
     assert all(isinstance(answer[PAIR], CacheEntry) for answer in callers)
     assert isinstance((await refresh)[PAIR], Exhausted)
-    assert quota.asked == [Priority.REFRESH, Priority.LIVE], "once more, for all of them together"
+    assert quota.requested == [Priority.REFRESH, Priority.LIVE], "once more, for all of them together"
 
 
 async def test_a_caller_for_whom_nothing_is_left_is_refused_after_one_more_try() -> None:
@@ -74,7 +74,7 @@ async def test_a_caller_for_whom_nothing_is_left_is_refused_after_one_more_try()
     await asyncio.sleep(0.01)
     assert isinstance((await batcher.fetch([PAIR]))[PAIR], Exhausted)
     await refresh
-    assert quota.asked == [Priority.REFRESH, Priority.LIVE]
+    assert quota.requested == [Priority.REFRESH, Priority.LIVE]
 
 
 @pytest.mark.parametrize("first", [Priority.LIVE, Priority.REFRESH])
@@ -85,7 +85,7 @@ async def test_who_is_no_more_urgent_shares_the_refusal(first: Priority) -> None
     await asyncio.sleep(0.01)
     assert isinstance((await batcher.fetch([PAIR], first))[PAIR], Exhausted)
     await one
-    assert quota.asked == [first]
+    assert quota.requested == [first]
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.01])
@@ -93,16 +93,16 @@ async def test_a_caller_gets_the_document_for_which_a_refresh_has_no_quota(pause
     quota, documents = Quota(least=Priority.LIVE), read_through()
     refresh = asyncio.create_task(documents.refresh("key", quota.document))
     await asyncio.sleep(pause)
-    asked = (documents.get("key", quota.document) for _ in range(20))
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    requested = (documents.get("key", quota.document) for _ in range(20))
+    answers = await asyncio.gather(*requested, return_exceptions=True)
     assert sum(isinstance(answer, ServedValue) for answer in answers) == 20
     assert isinstance((await asyncio.gather(refresh, return_exceptions=True))[0], Exhausted)
-    assert quota.asked == [Priority.REFRESH, Priority.LIVE]
+    assert quota.requested == [Priority.REFRESH, Priority.LIVE]
 
 
 async def test_callers_of_a_document_share_their_refusal() -> None:
     quota, documents = Quota(least=None), read_through()
-    asked = (documents.get("key", quota.document) for _ in range(20))
-    refused = await asyncio.gather(*asked, return_exceptions=True)
+    requested = (documents.get("key", quota.document) for _ in range(20))
+    refused = await asyncio.gather(*requested, return_exceptions=True)
     assert sum(isinstance(error, Exhausted) for error in refused) == 20
-    assert quota.asked == [Priority.LIVE]
+    assert quota.requested == [Priority.LIVE]

@@ -61,7 +61,7 @@ async def test_replicas_add_to_one_record(tmp_path: Path) -> None:
     assert last.of("bitcoin", "usd").quarantined_points == 50
 
 
-async def test_a_damaged_record_begins_anew_and_a_full_disk_loses_no_count(tmp_path: Path) -> None:
+async def test_a_damaged_record_begins_again_and_a_full_disk_loses_no_count(tmp_path: Path) -> None:
     path = tmp_path / ".quality.json"
     path.write_bytes(b"{no json")
     book = QualityLog(path)

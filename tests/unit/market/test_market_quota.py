@@ -46,7 +46,7 @@ def test_never_more_than_the_plan_in_any_minute(per_minute: int, asks: list[tupl
 
 
 @given(st.integers(1, 60), st.sampled_from(list(Priority)))
-def test_the_told_wait_is_enough(per_minute: int, priority: Priority) -> None:
+def test_the_reported_wait_is_enough(per_minute: int, priority: Priority) -> None:
     window = QuotaWindow(Limits(per_minute, 0))
     while (result := window.try_acquire(at(NOW), priority)).granted:
         pass
@@ -76,7 +76,7 @@ def test_a_refusal_pauses_everyone_and_lowers_the_limit_for_a_while() -> None:
     assert sum(window.try_acquire(at(late), Priority.LIVE).granted for _ in range(20)) == 10
 
 
-def test_the_month_is_kept_and_begins_anew() -> None:
+def test_the_month_is_kept_and_begins_again() -> None:
     window = QuotaWindow(Limits(1000, 10))
     assert sum(window.try_acquire(at(NOW), Priority.BACKFILL).granted for _ in range(20)) == 7
     assert sum(window.try_acquire(at(NOW), Priority.LIVE).granted for _ in range(20)) == 3
@@ -162,7 +162,7 @@ def test_the_reserve_is_what_redis_surely_holds() -> None:
     )
 
 
-def test_a_redis_that_came_back_empty_is_told_every_call_once() -> None:
+def test_every_call_is_reported_once_to_a_redis_that_restarted_empty() -> None:
     alone = LocalFallback(Limits(90, 0), 1)
     alone.learn(at(NOW), reply_of(9), InFlightScripts(0, least=9), granted=0, surely=True)
     alone.remember("by-redis", at(NOW))
@@ -179,7 +179,7 @@ def test_a_redis_that_came_back_empty_is_told_every_call_once() -> None:
     assert alone.reserve == 8, "what was set aside before is still its own"
 
 
-def test_a_refusal_that_could_not_be_told_is_told_with_the_next_word() -> None:
+def test_a_refusal_that_could_not_be_reported_is_reported_with_the_next_command() -> None:
     alone = LocalFallback(Limits(90, 0), 1)
     alone.refused(at(NOW), 60.0)
     lost = alone.take_unreported(at(NOW))

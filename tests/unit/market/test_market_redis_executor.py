@@ -1,4 +1,4 @@
-"""The executor before Redis: who loses how much to it, who is let go, and when it opens again."""
+"""The Redis executor: time lost per caller, released waiters, and when the circuit closes again."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class FakeRedis:
     def __init__(self) -> None:
         self.stopped = False
         self.error: Exception | None = None
-        self.asked = 0
+        self.requested = 0
 
     def word(self, answer: str = "yes", seconds: float = 0.0) -> Callable[[], Awaitable[str]]:
         async def command() -> str:
-            self.asked += 1
+            self.requested += 1
             if self.error:
                 raise self.error
             await (asyncio.sleep(LONG) if self.stopped else asyncio.sleep(seconds))
@@ -59,7 +59,7 @@ async def test_a_request_of_three_words_loses_no_more_than_the_patience() -> Non
         for _ in range(WORDS_A_REQUEST - answered):
             assert await executor.execute("word", fake.word()) is None
         assert time.monotonic() - started >= 1.0, "it did wait for the first"
-        assert fake.asked == answered + 1, "and for the first only"
+        assert fake.requested == answered + 1, "and for the first only"
         assert not executor.up
         await close(executor)
 
@@ -83,7 +83,7 @@ async def test_the_first_late_word_lets_all_others_go() -> None:
     started = time.monotonic()
     assert await asyncio.gather(*others) == [None] * 50
     # Each had more than half of its own time left, and most not even a turn.
-    assert time.monotonic() - started < 0.4 or fake.asked < 50
+    assert time.monotonic() - started < 0.4 or fake.requested < 50
     assert executor.errors == 1, "counted once, not fifty times"
     await close(executor)
 
@@ -95,7 +95,7 @@ async def test_it_opens_again_by_itself_when_a_probe_is_answered() -> None:
     assert await executor.execute("word", fake.word()) is None
     for _ in range(20):
         assert await executor.execute("word", fake.word()) is None
-    assert fake.asked == 1, "nobody pays for finding out"
+    assert fake.requested == 1, "no caller waits for the probe"
     fake.error = None
     for _ in range(500):
         if executor.up:
@@ -129,7 +129,7 @@ async def test_a_refusal_is_counted_and_the_gate_stays_open() -> None:
     await close(executor)
 
 
-async def test_words_that_nobody_waits_for_are_bounded_and_shut_the_gate_too() -> None:
+async def test_submitted_commands_are_bounded_and_open_the_circuit_too() -> None:
     fake = FakeRedis()
     executor = RedisExecutor(fake.probe, wait_budget_seconds=3.0)
     fake.stopped = True
@@ -137,7 +137,7 @@ async def test_words_that_nobody_waits_for_are_bounded_and_shut_the_gate_too() -
         executor.submit("write", fake.word())
     await asyncio.sleep(0.05)
     assert executor.errors == 7, "more than can wait are dropped and counted"
-    assert fake.asked == redis_executor.AT_ONCE
+    assert fake.requested == redis_executor.AT_ONCE
     await close(executor)
     fake = FakeRedis()
     executor = RedisExecutor(fake.probe)

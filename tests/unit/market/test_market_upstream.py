@@ -75,7 +75,7 @@ async def test_each_plan_sends_its_key_in_its_header_only(plan: str, header: str
     assert SECRET not in str(seen[0].url)
 
 
-async def test_the_key_is_told_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_key_is_reported_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     settings = settings_of(plan="pro", api_key=SECRET)
     assert SECRET not in repr(settings) + str(settings.model_dump())
@@ -204,7 +204,7 @@ async def test_a_sandbox_sets_the_clock_years_back() -> None:
 
 
 class Scripted:
-    """An upstream that answers what it is told, in turn; the last answer again and again."""
+    """An upstream with scripted answers; the last one repeats."""
 
     def __init__(self, *answers: object, seconds: float = 0.0) -> None:
         self.answers, self.calls, self.seconds = list(answers), 0, seconds
@@ -304,9 +304,9 @@ async def test_a_429_pauses_all_groups() -> None:
     assert inner.calls == 1
 
 
-@pytest.mark.parametrize(("told", "paused"), [(0.0, 1.0), (7.0, 7.0), (None, 60.0)])
-async def test_the_pause_is_what_was_told_and_never_nothing(told: float | None, paused: float) -> None:
-    upstream = guarded(Scripted(Exhausted("limit", retry_after_seconds=told)))
+@pytest.mark.parametrize(("reported", "paused"), [(0.0, 1.0), (7.0, 7.0), (None, 60.0)])
+async def test_the_pause_is_the_reported_one_and_never_zero(reported: float | None, paused: float) -> None:
+    upstream = guarded(Scripted(Exhausted("limit", retry_after_seconds=reported)))
     with pytest.raises(Exhausted):
         await upstream.fetch(PING)
     assert (await upstream._limiter.usage()).paused_seconds == pytest.approx(paused)

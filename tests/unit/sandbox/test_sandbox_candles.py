@@ -100,7 +100,7 @@ def test_the_simulated_market_moves_like_one() -> None:
         assert (candles.high >= np.maximum(candles.open, candles.close)).all()
 
 
-def test_there_are_as_many_names_as_asked_for() -> None:
+def test_there_are_as_many_names_as_requested() -> None:
     coins = coin_names(300, seed=7)
     assert len({coin.id for coin in coins}) == len({coin.symbol for coin in coins}) == 300
     assert coins[0].id == "bitcoin"

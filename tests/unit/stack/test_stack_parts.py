@@ -170,18 +170,18 @@ async def test_last_lines_come_from_the_end_of_the_log(tmp_path: Path) -> None:
     assert await child.wait() == 3
     lines = child.last_lines()
     assert (len(lines), lines[-1]) == (15, "line 49999")
-    told = str(ChildDeathError("x", 3, lines))
-    assert "x ended with exit code 3" in told
-    assert "line 49999" in told
+    reported = str(ChildDeathError("x", 3, lines))
+    assert "x ended with exit code 3" in reported
+    assert "line 49999" in reported
     reaper.close()
 
 
 def test_what_a_process_wrote_is_shown_as_it_wrote_it() -> None:
     lines = ["[info     ] Started [bold]", "no closing [/tag] here", "x" * 300]
-    told = io.StringIO()
-    report_death(ChildDeathError("market", -9, lines), Console(file=told, width=80))
-    ProgressLines(Console(file=told, width=80))("training failed ([/oops])", None)
-    shown = told.getvalue().splitlines()
+    reported = io.StringIO()
+    report_death(ChildDeathError("market", -9, lines), Console(file=reported, width=80))
+    ProgressLines(Console(file=reported, width=80))("training failed ([/oops])", None)
+    shown = reported.getvalue().splitlines()
     assert shown[0] == "market ended with exit code -9; its last log lines:"
     assert [line.removeprefix("    ") for line in shown[1:4]] == lines
     assert shown[4].endswith("training failed ([/oops])")

@@ -1,4 +1,4 @@
-"""The soak's judgement: a leak is told from noise, a full cache from a leak."""
+"""The soak report distinguishes a leak from noise and from a cache that fills up."""
 
 import sys
 from pathlib import Path

@@ -14,7 +14,7 @@ from coincast_stack.upstream import coingecko_answers
 
 PONG = b'{"gecko_says":"(V3) To the Moon!"}'
 JSON = "application/json; charset=utf-8"
-# Three seconds by promise; the rest is for a busy machine to notice.
+# Three seconds are documented; the rest allows for a busy machine.
 LIMIT_SECONDS = 4.0
 
 
@@ -24,10 +24,10 @@ async def server(
 ) -> AsyncIterator[str]:
     """Gives every request this reply, its body a byte at a time where there is a pause; yields its ping."""
 
-    asked: set[asyncio.Task[None]] = set()
+    requested: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.add(asyncio.current_task())  # type: ignore[arg-type]  # a handler is a task
+        requested.add(asyncio.current_task())  # type: ignore[arg-type]  # a handler is a task
         with contextlib.suppress(asyncio.CancelledError), contextlib.closing(writer):
             await reader.readuntil(b"\r\n\r\n")
             head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -42,9 +42,9 @@ async def server(
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api/v3/ping"
     finally:
         listening.close()
-        for task in asked:
+        for task in requested:
             task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*requested, return_exceptions=True)
 
 
 async def test_its_answer_counts() -> None:
@@ -81,7 +81,7 @@ async def test_an_answer_in_drops_that_is_in_time_counts() -> None:
         assert await coingecko_answers(url)
 
 
-async def test_a_refused_connection_is_told_at_once() -> None:
+async def test_a_refused_connection_is_reported_at_once() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         began = time.monotonic()

@@ -75,10 +75,10 @@ async def test_drift_of_the_hourly_model_asks_for_a_training_that_can_succeed(
     await jobs.start()
     history = FakeHistory({})
     history.hours = dict(panel)
-    asked: list[tuple[str, str]] = []
+    requested: list[tuple[str, str]] = []
 
     def live(model: str, version: str) -> list[HorizonRecord]:
-        asked.append((model, version))
+        requested.append((model, version))
         return [HorizonRecord(0, 5000, coverage_80_percent=coverage, horizon_hours=6)]
 
     monitor = DriftMonitor(
@@ -93,7 +93,7 @@ async def test_drift_of_the_hourly_model_asks_for_a_training_that_can_succeed(
     checked = await monitor.check("intraday")
     assert checked is not None
     assert checked.action.startswith(action)
-    assert asked == [("intraday", "v000001")]
+    assert requested == [("intraday", "v000001")]
     assert [job.spec.model for job in jobs.recent()] == ["intraday"] * action.startswith("submitted")
     if coverage != 80.0:
         assert "at 6 h is 50.0 %" in checked.drift.reasons[0]

@@ -18,7 +18,7 @@ SPEC = TrainingSpec(model="lightgbm", ids=("bitcoin",), days=365)
 
 
 class FakeRunner:
-    """Holds each job until it is let go; then tells what it was given to tell."""
+    """Blocks each job until released; then yields the scripted events."""
 
     def __init__(self, *events: Event) -> None:
         self.events = events or (
@@ -82,8 +82,8 @@ async def test_watch_gives_each_line_once():
     watching = [asyncio.create_task(lines()) for _ in range(3)]
     await asyncio.sleep(0.01)
     runner.gate.set()
-    for heard in await asyncio.gather(*watching):
-        assert heard == [f"line {i}" for i in range(50)]
+    for received in await asyncio.gather(*watching):
+        assert received == [f"line {i}" for i in range(50)]
 
 
 async def test_one_job_a_model_at_a_time():
@@ -221,7 +221,7 @@ async def test_a_job_that_takes_too_long_is_ended():
         (replace(SPEC, from_version="v000001", tune_trials=3), "tune_trials"),
     ],
 )
-async def test_what_cannot_be_asked_names_its_field(spec, field):
+async def test_what_cannot_be_requested_names_its_field(spec, field):
     service = await started(FakeRunner())
     with pytest.raises(InvalidInput) as refused:
         await service.submit(spec, requested_by="test")

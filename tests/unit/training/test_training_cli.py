@@ -51,9 +51,9 @@ def test_list_tells_the_revision_and_the_share(folder: Path):
     assert (
         called("promote", "v000002", "--alias", "challenger", "--share", "0.1", folder=folder).exit_code == 0
     )
-    told = called("list", "--model", MODEL, folder=folder).stdout
-    assert f"{MODEL}: aliases at revision 2" in told
-    assert "10%" in told
+    reported = called("list", "--model", MODEL, folder=folder).stdout
+    assert f"{MODEL}: aliases at revision 2" in reported
+    assert "10%" in reported
     listed = json.loads(called("list", "--json", folder=folder).stdout)
     assert {(v["revision"], v["challenger_share"]) for v in listed} == {(2, 0.1)}
 
@@ -92,7 +92,7 @@ def test_a_round_of_moves(folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "reported"),
     [
         (("promote", "v000099"), 3, "no version"),
         (("promote", "v000003"), 4, "was not promoted"),
@@ -105,10 +105,10 @@ def test_a_round_of_moves(folder: Path):
         (("rollback",), 2, "reason"),
     ],
 )
-def test_a_refusal_is_one_line_and_a_code(folder: Path, words: tuple[str, ...], code: int, told: str):
+def test_a_refusal_is_one_line_and_a_code(folder: Path, words: tuple[str, ...], code: int, reported: str):
     result = called(*words, folder=folder)
     assert result.exit_code == code
-    assert told in result.stderr
+    assert reported in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -120,7 +120,7 @@ def test_wrong_input_to_train_names_the_fix():
 
 @pytest.mark.parametrize("command", ["backtest", "train"])
 def test_help_tells_that_folds_of_the_ensemble_have_no_network(command: str):
-    assert "lstm: off" in " ".join(runner.invoke(app, [command, "--help"]).stdout.replace("│", "").split())
+    assert "lstm: off" in "".join(runner.invoke(app, [command, "--help"]).stdout.replace("│", "").split())
 
 
 def test_help_tells_the_exit_codes():

@@ -72,7 +72,7 @@ def test_what_is_usual_is_no_drift(live, features, age):
     assert not assess_drift(live=live, features=features, age_days=age, bounds=DriftThresholds()).drifted
 
 
-def test_features_of_a_market_that_changed_are_told_from_one_that_did_not():
+def test_features_drift_in_a_market_that_changed_only():
     calm = {coin: candles_of(coin, 900, first="2022-01-01") for coin in COINS}
     storm = {coin: _with_storm(candles) for coin, candles in calm.items()}
     options = {"learnt_to": np.datetime64("2024-03-01"), "days": 30, "psi": 0.25, "ks": 0.25}
@@ -172,9 +172,9 @@ async def test_the_calendar_asks_for_the_coins_of_production(tmp_path: Path):
     assert calendar.next_run_at() is not None
     await calendar.fire()
     calendar.stop()
-    asked = {job.spec.model: job.spec.ids for job in jobs.recent()}
-    assert asked["lightgbm"] == COINS
-    assert asked.get("lstm", ("solana",)) == ("solana",)
+    requested = {job.spec.model: job.spec.ids for job in jobs.recent()}
+    assert requested["lightgbm"] == COINS
+    assert requested.get("lstm", ("solana",)) == ("solana",)
     assert all(job.requested_by == "schedule" and job.state is not JobState.FAILED for job in jobs.recent())
 
 

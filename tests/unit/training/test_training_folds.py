@@ -144,7 +144,7 @@ def test_a_tuning_that_was_interrupted_ends_where_the_other_ends(tmp_path: Path)
     assert sum(resumed.importance.values()) == pytest.approx(1)
 
 
-def test_a_tuning_on_other_data_or_another_seed_begins_anew(tmp_path: Path):
+def test_a_tuning_on_other_data_or_another_seed_begins_again(tmp_path: Path):
     options = {"model": "lightgbm", "base": SMALL, "trials": 2, "folder": tmp_path, "progress": silent}
     shorter = {coin: candles.rows(0, 420) for coin, candles in PANEL.items()}
     with open_executor("inline") as executor:

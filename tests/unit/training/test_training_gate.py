@@ -57,7 +57,7 @@ def serving(registry: Registry, walk: WalkForward, **flattered: float) -> None:
     registry.promote(MODEL, version, force=True, reason="serves", requested_by="t")
 
 
-def asked(registry: Registry, walk: WalkForward, record: Record, **options: object) -> AliasChange:
+def requested(registry: Registry, walk: WalkForward, record: Record, **options: object) -> AliasChange:
     return registry.promote(MODEL, write(registry, walk, record), requested_by="t", **options)
 
 
@@ -66,7 +66,7 @@ def test_days_that_flatter_do_not_hide_that_the_same_forecasts_were_worse(regist
     worse = walk_forward_of(PANEL, width=1.3)
     record = measured(worse, easier_by=20.0)
     with pytest.raises(NotReady, match=r"CRPS is .* worse than production's, .* forecasts that both made"):
-        asked(registry, worse, record)
+        requested(registry, worse, record)
     with pytest.raises(NotReady, match="production is better by CRPS at 1, 7 days"):
         registry.promote_if_better(MODEL, "v000002", requested_by="t")
 
@@ -96,8 +96,8 @@ def test_without_forecasts_in_common_the_means_decide_and_it_is_said(registry: R
     walk = walk_forward_of(BITCOIN if days else ETHEREUM, horizons=(1,), test_days=9)
     worse, same = measured(walk, easier_by=40.0), measured(walk, easier_by=80.0)
     with pytest.raises(NotReady, match=r"worse than production's, .* by the means of each one's own record"):
-        asked(registry, walk, worse)
-    moved = asked(registry, walk, same)
+        requested(registry, walk, worse)
+    moved = requested(registry, walk, same)
     assert "by the means of each one's own record, as they share too few forecasts" in moved.verdict
 
 
@@ -107,15 +107,15 @@ def test_no_horizon_in_common_is_refused_unless_forced(registry: Registry) -> No
     with pytest.raises(
         NotReady, match=r"share no horizon .its record is of 3 days, production's of 1, 7 days"
     ):
-        asked(registry, walk, measured(walk))
-    moved = asked(registry, walk, measured(walk), force=True, reason="three days are asked for now")
+        requested(registry, walk, measured(walk))
+    moved = requested(registry, walk, measured(walk), force=True, reason="three days are required now")
     assert moved.table.production == "v000003"
     assert [entry.forced for entry in registry.audit.entries(MODEL)] == [False, True]
 
 
-def test_a_row_that_is_not_whole_is_compared_by_nobody(registry: Registry) -> None:
+def test_an_incomplete_row_is_not_compared(registry: Registry) -> None:
     serving(registry, walk_forward_of(PANEL))
     torn = walk_forward_of(PANEL, width=1.3)
     torn.log_return_quantiles[::7] = float("nan")
     with pytest.raises(NotReady, match="worse than production's"):
-        asked(registry, torn, measured(torn, easier_by=20.0))
+        requested(registry, torn, measured(torn, easier_by=20.0))

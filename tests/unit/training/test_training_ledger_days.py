@@ -46,7 +46,7 @@ async def test_a_day_that_the_source_has_moved_past_expires(tmp_path: Path):
     assert waiting(ledger) == [("ethereum", gone[1]["due"])]
 
 
-async def test_nobody_expires_while_it_is_not_known_how_far_the_source_is(tmp_path: Path):
+async def test_no_forecast_expires_while_the_newest_day_of_the_source_is_unknown(tmp_path: Path):
     ledger, _ = replayed(tmp_path, [forecast_of(BITCOIN, LAST - 300)], monero=BITCOIN)
     assert await ledger.cycle() == 0
     assert len(waiting(ledger)) == 1
@@ -65,7 +65,7 @@ async def test_a_source_that_is_behind_its_own_day_still_scores_against_the_base
     await ledger.cycle()
     assert ledger.store.scored_since(dt.date(2025, 8, 31))["random_walk_crps"].null_count == 0
     # Counted back from the machine's day, the fetch reaches beyond the baseline's sixty days.
-    assert history.asked[-1][1] > (dt.date(2026, 9, 1) - dt.date(2025, 8, 30)).days + 60
+    assert history.requested[-1][1] > (dt.date(2026, 9, 1) - dt.date(2025, 8, 30)).days + 60
 
 
 async def test_the_windows_end_on_the_sources_day(tmp_path: Path):
@@ -77,7 +77,7 @@ async def test_the_windows_end_on_the_sources_day(tmp_path: Path):
     assert {(r["id"], r["forecasts"]) for r in document["records"]} == {("", 30), ("bitcoin", 30)}
 
 
-async def test_before_the_source_was_asked_the_scores_tell_its_day(tmp_path: Path):
+async def test_before_the_first_request_to_the_source_the_scores_give_its_day(tmp_path: Path):
     ledger, history = replayed(tmp_path, [forecast_of(BITCOIN, day) for day in range(LAST - 9, LAST)])
     assert ledger.calendar.newest() == dt.date(2026, 8, 31)
     await ledger.cycle()

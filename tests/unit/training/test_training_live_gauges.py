@@ -57,23 +57,25 @@ async def test_the_versions_of_a_model_are_one_record(tmp_path: Path):
     assert shown("pooled") == pytest.approx(100 * 100 / 101)
     assert shown("pooled", level="95") == pytest.approx(100 * 100 / 101)
     scores = ledger.store.scored_since(dt.date(2025, 1, 1)).to_pylist()
-    told = [row for row in scores if row["variant"] == "production" and row["random_walk_crps"] is not None]
-    assert len(told) == 101
-    share = sum(row["crps"] for row in told) / sum(row["random_walk_crps"] for row in told)
+    reported = [
+        row for row in scores if row["variant"] == "production" and row["random_walk_crps"] is not None
+    ]
+    assert len(reported) == 101
+    share = sum(row["crps"] for row in reported) / sum(row["random_walk_crps"] for row in reported)
     assert shown("pooled", "skill_percent") == pytest.approx(100 * (1 - share))
 
 
 @pytest.mark.parametrize(
-    ("name", "days", "coins", "told"),
+    ("name", "days", "coins", "reported"),
     [("enough", 20, 5, True), ("few-days", 19, 5, False), ("few-coins", 24, 4, False)],
 )
-async def test_too_few_forecasts_or_days_are_not_told(tmp_path: Path, name, days, coins, told):
+async def test_too_few_forecasts_or_days_are_not_reported(tmp_path: Path, name, days, coins, reported):
     doubled = served(name, days, coins=COINS[:coins])
     if name == "few-days":  # forecasts enough, of too few days
         doubled += served(name, days, coins=COINS[:coins], version="v000002")
     await scored(tmp_path, doubled)
     for figure in ("coverage_percent", "coverage_error_percent", "skill_percent"):
-        assert (shown(name, figure) is not None) == told
+        assert (shown(name, figure) is not None) == reported
 
 
 async def test_what_no_longer_has_enough_goes(tmp_path: Path):
@@ -97,7 +99,7 @@ async def test_the_error_counts_days_and_not_coins(tmp_path: Path):
 @pytest.mark.parametrize("level", [80, 95])
 @pytest.mark.parametrize("horizon", [1, 7])
 def test_the_error_is_not_below_what_chance_does_to_coins_that_move_together(level: int, horizon: int):
-    """Ten coins, four fifths of whose variance is the market's, under intervals that keep their promise."""
+    """Ten coins, four fifths of whose variance is the market's, with intervals of correct coverage."""
     days, coins, trials = 30, 10, 3000
     rng = np.random.default_rng(3)
     steps = (days + horizon - 1, trials)

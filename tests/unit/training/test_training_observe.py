@@ -1,4 +1,4 @@
-"""The gauges that no event moves."""
+"""Gauges that are updated periodically and not by events."""
 
 from __future__ import annotations
 

@@ -42,13 +42,13 @@ async def test_a_run_writes_a_version_with_its_manifest(tmp_path: Path):
 
 
 async def test_progress_rises_to_one(tmp_path: Path):
-    heard: list[float] = []
+    received: list[float] = []
     pipeline = pipeline_in(tmp_path, FakeHistory(panel_of(COINS)))
     await pipeline.run(
-        SPEC, requested_by="t", run_id="r", progress=lambda fraction, _: heard.append(fraction)
+        SPEC, requested_by="t", run_id="r", progress=lambda fraction, _: received.append(fraction)
     )
-    assert heard == sorted(heard)
-    assert heard[-1] == 1.0
+    assert received == sorted(received)
+    assert received[-1] == 1.0
 
 
 async def test_the_first_good_version_is_promoted_and_a_worse_one_is_not(tmp_path: Path):

@@ -27,7 +27,7 @@ PANEL = panel_of(("bitcoin", "ethereum"), days=500)
 
 
 def write(registry: Registry, **quality: Any) -> str:
-    """A version whose forecasts are as wide and biased as asked."""
+    """A version whose forecasts have the given width and bias."""
     walk = walk_forward_of(PANEL, **quality)
     return write_version(
         registry,
@@ -151,7 +151,7 @@ def test_a_disk_that_refuses_is_a_sentence(registry: Registry):
     assert registry.table(MODEL).production == ""
 
 
-def test_a_torn_audit_line_costs_that_line_alone(registry: Registry):
+def test_a_torn_audit_line_loses_only_that_line(registry: Registry):
     promote(registry, write(registry))
     with (registry.root / "audit.jsonl").open("a") as file:
         file.write('{"at": 1.0, "requested_by": "x')
@@ -212,7 +212,7 @@ def test_a_damaged_version_is_neither_promoted_nor_compared(registry: Registry):
         promote(registry, version)
 
 
-def test_a_reader_can_be_told_to_refuse_what_is_unsigned(tmp_path: Path):
+def test_a_reader_can_be_configured_to_refuse_unsigned_versions(tmp_path: Path):
     unsigned = write(registry_in(tmp_path))
     strict = registry_in(tmp_path, key=b"secret", require_signature=True)
     with pytest.raises(NotReady, match="unsigned"):

@@ -1,4 +1,4 @@
-"""The process of a job that never comes to listen: its end is told, not the pipe that broke."""
+"""A job process that never starts to read: its exit is reported, not the broken pipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coincast_training.jobs.runner import ProcessRunner
 from tests.unit.training.test_job_service import SPEC
 
 
-async def told(module: str) -> list[Event]:
+async def reported(module: str) -> list[Event]:
     job = Job("j1", SPEC, JobState.RUNNING, 0.0, "test")
     return [event async for event in ProcessRunner({"padding": "x" * 1_000_000}, module=module).run(job)]
 
@@ -26,7 +26,7 @@ def test_a_process_that_dies_before_it_reads_its_job_says_why(
     (tmp_path / "dead_on_arrival.py").write_text("raise SystemExit('no such library')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with asyncio.Runner(loop_factory=loop) as runner:
-        events = runner.run(told("dead_on_arrival"))
+        events = runner.run(reported("dead_on_arrival"))
     assert LogEvent("no such library") in events
     (failed,) = [event for event in events if isinstance(event, Failed)]
     assert "ended with code 1" in failed.message

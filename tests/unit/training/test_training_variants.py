@@ -38,8 +38,8 @@ def accuracy_of(folder: Path, rows: list[dict]) -> AccuracyServicer:
     return AccuracyServicer(ledger.store, registry_in(folder / "artifacts"), NoWatch(), ledger.calendar)
 
 
-async def told_by(service: AccuracyServicer, **asked) -> dict[str, pb.VariantTest]:
-    reply = await service.GetAccuracy(pb.GetAccuracyRequest(**asked), None)
+async def reported_by(service: AccuracyServicer, **requested) -> dict[str, pb.VariantTest]:
+    reply = await service.GetAccuracy(pb.GetAccuracyRequest(**requested), None)
     return {test.version_b: test for test in reply.tests}
 
 
@@ -47,35 +47,35 @@ def made(first: int, last: int, **changes) -> list[dict]:
     return [forecast_of(CANDLES, day, **changes) for day in range(first, last)]
 
 
-async def test_the_better_variant_is_told_and_equals_are_not(tmp_path: Path):
+async def test_the_better_variant_is_reported_and_equals_are_not(tmp_path: Path):
     bad = made(280, 390, width=3.0, **CHALLENGER)
     twin = made(280, 390, version="v000003", variant="shadow")
-    tests = await told_by(accuracy_of(tmp_path, made(280, 390) + bad + twin), days=365)
+    tests = await reported_by(accuracy_of(tmp_path, made(280, 390) + bad + twin), days=365)
     assert (tests["v000002"].better, tests["v000002"].pairs) == ("a", 110)
     assert tests["v000003"].better == "undecided"
     assert tests["v000003"].e_value == pytest.approx(1.0)
 
 
-async def test_the_test_starts_where_both_first_forecast_whatever_days_are_asked_for(tmp_path: Path):
+async def test_the_test_starts_where_both_first_forecast_whatever_days_are_requested(tmp_path: Path):
     rows = made(300, 399) + made(330, 399, width=2.0, **CHALLENGER)
     service = accuracy_of(tmp_path, rows)
-    tests = [(await told_by(service, days=days))["v000002"] for days in (7, 30, 365)]
+    tests = [(await reported_by(service, days=days))["v000002"] for days in (7, 30, 365)]
     assert tests[0] == tests[1] == tests[2]
     assert (tests[0].pairs, tests[0].from_date) == (69, str(CANDLES.dates[330]))
-    assert (await told_by(service, model="lightgbm", id="bitcoin", days=7))["v000002"] == tests[0]
+    assert (await reported_by(service, model="lightgbm", id="bitcoin", days=7))["v000002"] == tests[0]
 
 
-async def test_a_variant_that_ended_before_the_days_asked_for_is_not_told(tmp_path: Path):
+async def test_a_variant_that_ended_before_the_days_requested_is_not_reported(tmp_path: Path):
     service = accuracy_of(tmp_path, made(320, 399) + made(340, 360, **CHALLENGER))
-    assert await told_by(service, days=30) == {}
-    assert (await told_by(service, days=365))["v000002"].pairs == 20
+    assert await reported_by(service, days=30) == {}
+    assert (await reported_by(service, days=365))["v000002"].pairs == 20
 
 
 async def test_a_day_that_is_scored_late_moves_no_other(tmp_path: Path):
     """A day without a pair is one without a bet: the others stay in the piles that they were dealt to."""
     days, absent = set(range(300, 356)), set(range(303, 356, 7))
-    whole = (await told_by(accuracy_of(tmp_path / "whole", _rivals(days)), days=365))["v000002"]
-    without = (await told_by(accuracy_of(tmp_path / "late", _rivals(days - absent)), days=365))["v000002"]
+    whole = (await reported_by(accuracy_of(tmp_path / "whole", _rivals(days)), days=365))["v000002"]
+    without = (await reported_by(accuracy_of(tmp_path / "late", _rivals(days - absent)), days=365))["v000002"]
     # One pile in seven is absent and stands at 1; what the six others won is what they won before.
     scored = score_rows(_rivals(absent), {"bitcoin": CANDLES}, newest=NEWEST, now=NOW).scored
     losses = np.array([row["crps"] for row in scored]).reshape(2, -1)
@@ -92,7 +92,7 @@ def _rivals(days: set[int]) -> list[dict]:
 
 
 @pytest.mark.parametrize(("horizon", "trials", "days"), [(1, 250, 150), (7, 60, 150)])
-def test_equals_read_every_day_are_told_apart_no_more_often_than_promised(horizon, trials, days):
+def test_equal_variants_are_reported_as_different_no_more_often_than_expected(horizon, trials, days):
     rng = np.random.default_rng(11)
     false_b = false_a = 0
     for _ in range(trials):

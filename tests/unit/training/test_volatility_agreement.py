@@ -1,4 +1,4 @@
-"""The quoted volatility never contradicts the intervals, whatever the coin; a still price stays still."""
+"""The reported volatility agrees with the intervals for every coin; a constant price gives no volatility."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def times(factors: np.ndarray) -> Candles:
 
 
 def still(close: np.ndarray) -> Candles:
-    """A coin whose four prices are one."""
+    """A coin whose four prices are equal."""
     return replace(COIN, open=close, high=close, low=close, close=close)
 
 
@@ -71,7 +71,7 @@ def test_volatility_agrees_with_the_intervals(kind: str, trained: bool, fitted: 
 
 @pytest.mark.parametrize("kind", ["constant", "frozen"])
 @pytest.mark.parametrize("trained", [False, True])
-def test_a_price_that_stands_still_is_not_sure_of_anything(
+def test_a_constant_price_gives_no_confident_forecast(
     kind: str, trained: bool, fitted: ForecastModel
 ) -> None:
     model = fitted if trained else TechnicalModel()
@@ -107,7 +107,7 @@ def test_calm_days_take_half_of_a_narrowing_and_all_of_a_widening() -> None:
     assert cautious_factors(np.array([0.0, 0.0, 0.0])) == pytest.approx([0.0, 0.0, 0.0])
 
 
-def test_versions_of_before_the_rule_quote_their_volatility_as_they_did() -> None:
+def test_versions_from_before_the_rule_report_their_volatility_unchanged() -> None:
     plain = residual_shape([1, 7], [np.ones(100), np.ones(60)]).to_dict()
     assert ResidualShape.from_dict(plain).agreeing
     assert not ResidualShape.from_dict({k: v for k, v in plain.items() if k != "agreeing"}).agreeing

@@ -31,7 +31,7 @@ NORMAL = np.array(
 def candles_of(
     coin_id: str, days: int, *, seed: int = 1, sigma: float = 0.03, first: str = "2022-01-01"
 ) -> Candles:
-    """A random walk of closes with honest highs and lows."""
+    """A random walk of closes with consistent highs and lows."""
     rng = np.random.default_rng([seed, *coin_id.encode()])
     close = 100 * np.exp(np.cumsum(rng.normal(0, sigma, days)))
     open_ = np.concatenate([[100.0], close[:-1]])
@@ -53,17 +53,17 @@ def panel_of(ids: Sequence[str], days: int = 400, **options: Any) -> Panel:
 
 
 class FakeHistory:
-    """Serves a panel; fails as often as it is told first."""
+    """Serves a panel; fails as often as configured first."""
 
     def __init__(self, panel: Panel, *, failures: int = 0, problems: dict[str, str] | None = None) -> None:
         self.panel, self.failures, self.problems = panel, failures, problems or {}
-        self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.requested: list[tuple[tuple[str, ...], int]] = []
         self.hours: dict[str, HourlyCandles] = {}
         self.hours_failures = 0
-        self.asked_hours: list[tuple[tuple[str, ...], int]] = []
+        self.requested_hours: list[tuple[tuple[str, ...], int]] = []
 
     async def fetch(self, ids: Sequence[str], days: int) -> History:
-        self.asked.append((tuple(ids), days))
+        self.requested.append((tuple(ids), days))
         if self.failures:
             self.failures -= 1
             raise Unavailable("The market-data service is away.")
@@ -74,7 +74,7 @@ class FakeHistory:
 
     async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
         """Serve the hours that the test gave."""
-        self.asked_hours.append((tuple(ids), days))
+        self.requested_hours.append((tuple(ids), days))
         if self.hours_failures:
             self.hours_failures -= 1
             raise Unavailable("The market-data service is away.")

@@ -20,7 +20,7 @@ from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, FakeHistor
 def entry_of(
     candles: Candles, day: int, horizon: int = 1, *, width: float = 1.0, **changes: Any
 ) -> LedgerEntry:
-    """A forecast made on a day of the candles, as wide as asked, as forecast-svc would have left it."""
+    """A forecast of the given width on a day of the candles, in the form that forecast-svc logs."""
     last = float(candles.close[day])
     values: dict[str, Any] = {
         "forecast_id": f"{candles.coin_id}-{day}-{changes.get('version', 'v000001')}",

@@ -20,7 +20,7 @@ SPAN = 500
 
 
 class PanelMarket(market_pb2_grpc.MarketDataServiceServicer):
-    """Streams a panel in spans; breaks off in the middle as often as it is told first. What asks only for the
+    """Streams a panel in spans; breaks off in the middle as often as configured first. What asks only for the
     source's day is let through: it comes when it likes, and would use the breaks up.
     """
 

@@ -153,14 +153,14 @@ async def test_the_block_form_counts_alike_and_nests():
 
 
 async def test_listeners_hear_each_move_once():
-    clock, heard = ManualClock(), []
+    clock, received = ManualClock(), []
     breaker = Breaker(
-        "x", fail_max=1, min_calls=1, reset_seconds=1, clock=clock, listeners=[lambda *m: heard.append(m)]
+        "x", fail_max=1, min_calls=1, reset_seconds=1, clock=clock, listeners=[lambda *m: received.append(m)]
     )
     await trip(breaker)
     clock.advance(1.0)
     await breaker.call(succeed)
-    assert heard == [("x", CLOSED, OPEN), ("x", OPEN, HALF_OPEN), ("x", HALF_OPEN, CLOSED)]
+    assert received == [("x", CLOSED, OPEN), ("x", OPEN, HALF_OPEN), ("x", HALF_OPEN, CLOSED)]
 
 
 @given(st.lists(st.sampled_from(["ok", "fail", "bad", "wait"]), max_size=60))

@@ -1,4 +1,4 @@
-"""One fetch for many callers, whoever leaves."""
+"""One fetch for many callers, whichever of them are cancelled."""
 
 import asyncio
 import gc

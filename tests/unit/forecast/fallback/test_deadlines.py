@@ -16,13 +16,13 @@ from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 
 
 class HeldSpec(FeatureSpec):
-    """Features that are not computed until they are let go."""
+    """Features whose computation blocks until released."""
 
     released = threading.Event()
 
     @property
     def memory_days(self) -> int:  # a cached property there
-        """Asked for by whoever prepares a coin."""
+        """Called when a coin is prepared."""
         self.released.wait(20)
         return 60
 

@@ -25,7 +25,7 @@ def kit() -> Iterator[Kit]:
         model.hang.set()
 
 
-async def test_what_was_asked_for_answers(kit: Kit) -> None:
+async def test_the_requested_model_answers(kit: Kit) -> None:
     for model in ("ml_ensemble", "lightgbm", "lstm"):
         forecast = (await kit.one(model=model)).forecast
         assert (forecast.served_by, forecast.degraded, forecast.reason) == (model, False, "")
@@ -129,8 +129,8 @@ async def test_many_coins_are_one_batch_and_identical_ones_in_flight_are_one(kit
 async def test_coins_that_arrive_meanwhile_form_the_next_batch(kit: Kit) -> None:
     await kit.ask(*REFERENCE_COINS, model="technical")
     kit.models["lightgbm"].seconds = 0.2
-    asked = [asyncio.create_task(kit.one(coin, model="lightgbm")) for coin in REFERENCE_COINS]
-    await asyncio.gather(*asked)
+    requested = [asyncio.create_task(kit.one(coin, model="lightgbm")) for coin in REFERENCE_COINS]
+    await asyncio.gather(*requested)
     batches = kit.models["lightgbm"].batches
     assert len(batches) <= 3
     assert sorted(coin for batch in batches for coin in batch) == sorted(REFERENCE_COINS)

@@ -62,7 +62,7 @@ async def test_technical_answers_where_there_is_no_artifact(stub: ForecastServic
     assert len(forecast.forecast_id) == 32
 
 
-async def test_technical_asked_is_not_degraded(stub: ForecastServiceStub) -> None:
+async def test_technical_requested_is_not_degraded(stub: ForecastServiceStub) -> None:
     reply = await stub.GetForecasts(pb.GetForecastsRequest(ids=["bitcoin"], model="technical"))
     [forecast] = reply.forecasts
     assert (forecast.degraded, forecast.reason, len(forecast.points)) == (False, "", 7)

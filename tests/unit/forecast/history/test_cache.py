@@ -59,7 +59,7 @@ async def test_a_coin_never_seen_is_an_error_while_the_source_is_gone() -> None:
     assert isinstance(error, Unavailable)
 
 
-async def test_a_coin_that_lags_is_asked_again_but_not_at_once() -> None:
+async def test_a_coin_that_lags_is_requested_again_but_not_at_once() -> None:
     kit = make_kit()
     lagging = kit.source.coins["dogecoin"]
     kit.source.coins["dogecoin"] = lagging.rows(0, len(lagging) - 2)
@@ -73,7 +73,7 @@ async def test_a_coin_that_lags_is_asked_again_but_not_at_once() -> None:
     assert len(kit.source.fetched) == fetches + 1
 
 
-async def test_an_unknown_coin_is_not_asked_for_again_at_once() -> None:
+async def test_an_unknown_coin_is_not_requested_again_at_once() -> None:
     kit = make_kit()
     await kit.ask("nothing")
     fetches = len(kit.source.fetched)

@@ -1,4 +1,4 @@
-"""A stream of histories whose time is up: what has arrived is used, the rest is to be asked for again."""
+"""A stream of histories past its deadline: received coins are used, the rest is requested again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partial, doubted and short histories: served with a reason or refused, and fetched again."""
+"""Partial, unconfirmed and short histories: served with a reason or refused, and fetched again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PartialSource(FakeSource):
     def __init__(self) -> None:
         super().__init__()
         self.partial: dict[str, int] = {}
-        self.doubted: set[str] = set()
+        self.unconfirmed: set[str] = set()
 
     async def fetch(self, ids, vs_currency, days, *, sparkline_ids=()):
         found = await super().fetch(ids, vs_currency, days)
@@ -37,7 +37,7 @@ class PartialSource(FakeSource):
                 found[coin] = dataclasses.replace(
                     history, candles=candles, partial_reason="the quota is used up", retry_after_seconds=20.0
                 )
-        for coin in self.doubted:
+        for coin in self.unconfirmed:
             found[coin] = dataclasses.replace(found[coin], doubt_reason="the last close doubled")
         return found
 
@@ -103,19 +103,19 @@ async def test_a_partial_history_does_not_replace_a_longer_one(kit: Kit, source:
     assert (await kit.one("dogecoin", model="lightgbm")).forecast.day > first.day
 
 
-async def test_a_doubted_history_is_said_and_fetched_again(kit: Kit, source: PartialSource) -> None:
-    source.doubted.add("dogecoin")
+async def test_an_unconfirmed_history_is_said_and_fetched_again(kit: Kit, source: PartialSource) -> None:
+    source.unconfirmed.add("dogecoin")
     forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
     assert forecast.degraded
     assert "in doubt: the last close doubled" in forecast.reason
-    source.doubted.clear()
+    source.unconfirmed.clear()
     kit.clock.advance(6)
     assert not (await kit.one("dogecoin", model="lightgbm")).forecast.degraded
 
 
-async def test_several_reasons_are_told_apart(kit: Kit, source: PartialSource) -> None:
+async def test_several_reasons_are_reported_separately(kit: Kit, source: PartialSource) -> None:
     source.partial["dogecoin"] = 120
-    source.doubted.add("dogecoin")
+    source.unconfirmed.add("dogecoin")
     forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
     assert forecast.reason.split("; ")[:2] == [
         "only 120 days of the history of dogecoin are here for now: the quota is used up",
@@ -185,7 +185,7 @@ async def test_auto_takes_a_model_with_a_smaller_minimum(kit: Kit, source: Parti
 async def test_a_restated_history_of_the_same_day_replaces_the_old_one(
     kit: Kit, source: PartialSource
 ) -> None:
-    source.doubted.add("dogecoin")
+    source.unconfirmed.add("dogecoin")
     first = (await kit.one("dogecoin", model="lightgbm")).forecast
     candles = source.coins["dogecoin"]
     scaled = {name: getattr(candles, name) / 100 for name in ("open", "high", "low", "close")}

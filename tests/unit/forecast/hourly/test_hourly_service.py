@@ -151,7 +151,7 @@ async def test_without_hours_or_model_the_daily_forecast_is_scaled_and_says_so(
     assert np.all(np.diff(widths) > 0)
 
 
-async def test_one_coin_without_hours_does_not_spoil_the_others(tmp_path: Path) -> None:
+async def test_one_coin_without_hours_does_not_corrupt_the_others(tmp_path: Path) -> None:
     publish(tmp_path)
     query = HourlyQuery(("ethereum", "bitcoin", "nocoin"), "usd", 3, (80.0,))
     reply = await served(tmp_path, Given(missing=("ethereum",)), query)

@@ -1,4 +1,4 @@
-"""The batcher: whoever arrives when, each coin is computed once and everyone gets the row of the own coin."""
+"""The batcher: each coin is computed once, and every caller gets the row of its coin."""
 
 from __future__ import annotations
 

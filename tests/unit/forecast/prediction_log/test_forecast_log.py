@@ -14,7 +14,7 @@ from coincast_forecast.registry.live_scores import scores_of
 from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 
 
-async def test_a_forecast_is_one_entry_a_day_ahead_however_often_it_is_asked() -> None:
+async def test_a_forecast_is_one_entry_a_day_ahead_however_often_it_is_requested() -> None:
     kit = make_kit()
     await asyncio.gather(*(kit.one(model="lightgbm", days=5) for _ in range(20)))
     assert [e.horizon_days for e in kit.ledger.entries] == [1, 2, 3, 4, 5]
@@ -24,7 +24,7 @@ async def test_a_forecast_is_one_entry_a_day_ahead_however_often_it_is_asked() -
     assert len({e.forecast_id for e in kit.ledger.entries}) == 1
 
 
-async def test_an_entry_tells_what_the_reply_told() -> None:
+async def test_an_entry_has_the_figures_of_the_reply() -> None:
     kit = make_kit()
     forecast = (await kit.one(model="lightgbm", days=2, levels_percent=(80.0, 95.0))).forecast
     second = kit.ledger.entries[1]

@@ -17,7 +17,7 @@ from tests.unit.forecast.forecast_kit import make_kit
     "error",
     [ValueError("a bad entry"), OSError("no space"), ThreadStuckError("hangs"), RuntimeError("other")],
 )
-async def test_an_error_costs_the_id_alone(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_loses_only_the_id(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     kit = make_kit()
 
     async def fail(entries: Sequence[LedgerEntry]) -> bool:

@@ -103,7 +103,7 @@ def test_a_folder_removed_before_its_lock_is_taken_is_made_again(
     assert [line for segment in claimed.seal() for line in read_segment(segment)] == LINES[:2]
 
 
-def test_whoever_holds_a_folder_that_others_remove_can_write_there_alone(tmp_path: Path) -> None:
+def test_the_holder_of_a_removed_folder_can_still_write_there(tmp_path: Path) -> None:
     """Six at once claim, fill, empty and remove one folder, again and again."""
     alone, turns, wrong = threading.Lock(), [0] * 6, []
 
@@ -114,7 +114,7 @@ def test_whoever_holds_a_folder_that_others_remove_can_write_there_alone(tmp_pat
             turns[number] += 1
             try:
                 _fill_and_empty(held, alone)
-            except Exception as error:  # told to the test, which ends the others
+            except Exception as error:  # passed to the test, which ends the others
                 wrong.append(repr(error))
 
     threads = [threading.Thread(target=take_turns, args=(number,)) for number in range(len(turns))]

@@ -114,7 +114,7 @@ async def test_a_shadow_that_raises_or_hangs_touches_no_request() -> None:
 
 
 async def test_both_sides_of_a_test_are_in_the_ledger_for_every_coin_and_day() -> None:
-    """A paired test needs both forecasts of the same coin and day, whoever was shown which."""
+    """A paired test needs both forecasts of the same coin and day, whichever was served."""
     kit = with_challenger(0.0001)
     forecast = (await kit.one(model="lightgbm", days=2, client_key="only one")).forecast
     assert forecast.variant == "production"

@@ -124,13 +124,13 @@ async def test_attribution_names_features(root: Path, start: Start) -> None:
 
 
 def truncate(name: str) -> Callable[[Path], None]:
-    """Cut a file in half; as `spoil` this comes before the digests, so only the trial can tell."""
+    """Cut a file in half; as `spoil` this comes before the digests, so only the trial run detects it."""
 
-    def spoil(folder: Path) -> None:
+    def corrupt(folder: Path) -> None:
         file = folder / name
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
-    return spoil
+    return corrupt
 
 
 async def good_then(root: Path, bad: Callable[[], str], start: Start, **settings: Any) -> str:
@@ -175,7 +175,7 @@ async def test_a_flipped_bit_is_refused_by_its_digest(root: Path, start: Start) 
 
 async def test_a_parse_that_ends_the_process_ends_only_the_child(root: Path, start: Start) -> None:
     def bad() -> str:
-        return write_version(root, tiny_lightgbm(2), spoil=truncate("volatility_7.txt"))
+        return write_version(root, tiny_lightgbm(2), corrupt=truncate("volatility_7.txt"))
 
     assert await good_then(root, bad, start)
 
@@ -197,7 +197,7 @@ async def test_a_version_without_golden_forecasts_is_refused(root: Path, start: 
         def add(folder: Path) -> None:
             (folder / "empty.npz").touch()
 
-        return write_version(root, tiny_lightgbm(2), golden=golden, spoil=add)
+        return write_version(root, tiny_lightgbm(2), golden=golden, corrupt=add)
 
     before = refusals()
     assert "golden file" in await good_then(root, bad, start)
@@ -258,7 +258,7 @@ async def test_a_fresh_start_with_a_refused_production_serves_the_one_before(
     root: Path, start: Start
 ) -> None:
     write_version(root, tiny_lightgbm(1))
-    move(root, production=write_version(root, tiny_lightgbm(2), spoil=truncate("volatility_7.txt")))
+    move(root, production=write_version(root, tiny_lightgbm(2), corrupt=truncate("volatility_7.txt")))
     write_version(root, tiny_lightgbm(3))  # later than production: never promoted, so never served
     async with start() as stub:
         await says_that_v1_stands_in(stub)

@@ -34,18 +34,18 @@ def service(kit: Kit) -> ScenarioService:
 
 
 @pytest.mark.parametrize(
-    ("owner", "asked", "reason"),
+    ("owner", "requested", "reason"),
     [
         ("lightgbm", "lightgbm", ""),
         ("ml_ensemble", "lightgbm", "the scenarios are those of ml_ensemble v000001"),
         ("", "lightgbm", NO_LIBRARY),
     ],
 )
-async def test_the_library_of_the_version_or_a_reason(owner: str, asked: str, reason: str) -> None:
+async def test_the_library_of_the_version_or_a_reason(owner: str, requested: str, reason: str) -> None:
     kit = make_kit()
     if owner:
         with_library(kit, owner)
-    simulation = await service(kit).simulate(["bitcoin", "dogecoin"], model=asked)
+    simulation = await service(kit).simulate(["bitcoin", "dogecoin"], model=requested)
     assert simulation.basis.reason == reason
     assert simulation.basis.borrowed_ids == ()
 
@@ -98,7 +98,7 @@ def test_a_library_of_its_own_looks_at_no_later_day() -> None:
 def test_a_library_is_read_with_its_version_and_digest_checked(tmp_path: Path) -> None:
     content = library().to_bytes()
     version = write_version(
-        tmp_path, tiny_lightgbm(), spoil=lambda folder: (folder / SCENARIOS).write_bytes(content)
+        tmp_path, tiny_lightgbm(), corrupt=lambda folder: (folder / SCENARIOS).write_bytes(content)
     )
     artifact = read_artifact(tmp_path, "lightgbm", version)
     assert ScenarioLibrary.from_bytes(artifact.scenarios).digest == library().digest

@@ -48,7 +48,7 @@ async def test_calls_rows_and_bytes_are_counted_by_key_and_day() -> None:
     assert set(await usage.days(1)) == {"a"}
 
 
-async def test_the_month_begins_anew() -> None:
+async def test_the_month_begins_again() -> None:
     clock = clock_at(START)
     usage = UsageRecorder(None, clock)
     usage.record("a", rows=0, size=0)

@@ -18,12 +18,12 @@ from coincast_gateway.clients.market import MAX_BATCH, MAX_ROWS, WAIT_SECONDS, P
 SECONDS = 5.0
 
 
-def asked(coin: str, *, coins: int = 1) -> pb.GetPricesRequest:
+def requested(coin: str, *, coins: int = 1) -> pb.GetPricesRequest:
     return pb.GetPricesRequest(ids=[coin] * coins, vs_currencies=["usd"], encode_json=True)
 
 
 class Service:
-    """market-data: answers with the id that was asked for, when it may."""
+    """A fake market-data that answers with the requested id when released."""
 
     def __init__(self) -> None:
         self.alone: list[str] = []
@@ -31,7 +31,7 @@ class Service:
         self.held: dict[str, asyncio.Event] = {}
         self.refused: set[str] = set()
         self.broken: Exception | None = None
-        self.heard = asyncio.Event()
+        self.received = asyncio.Event()
 
     def hold(self, coin: str) -> asyncio.Event:
         self.held[coin] = asyncio.Event()
@@ -39,7 +39,7 @@ class Service:
 
     async def one(self, request: pb.GetPricesRequest, *, timeout: float) -> pb.GetPricesResponse:  # noqa: ASYNC109 - gRPC's name
         self.alone.append(request.ids[0])
-        self.heard.set()
+        self.received.set()
         return await self._answer(request.ids[0])
 
     async def _answer(self, coin: str) -> pb.GetPricesResponse:
@@ -58,7 +58,7 @@ class Service:
     ) -> AsyncGenerator[pb.GetPricesForManyResponse]:
         coins = [question.request.ids[0] for question in request.questions]
         self.bundles.append(coins)
-        self.heard.set()
+        self.received.set()
         tasks = {asyncio.create_task(self._one_of_many(i, coin)) for i, coin in enumerate(coins)}
         while tasks:
             done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -78,7 +78,7 @@ def bundled(service: Service) -> PriceRequestBatcher:
 
 
 async def ask(together: PriceRequestBatcher, coin: str, **more: Any) -> bytes:
-    return (await together(asked(coin, **more), timeout=SECONDS)).json
+    return (await together(requested(coin, **more), timeout=SECONDS)).json
 
 
 async def test_a_lone_question_leaves_at_once_by_itself() -> None:
@@ -117,7 +117,7 @@ async def test_a_call_without_an_answer_makes_others_wait_for_a_moment_only() ->
     bundle = bundled(service)
     free = service.hold("cold")
     cold = asyncio.create_task(ask(bundle, "cold"))
-    await service.heard.wait()
+    await service.received.wait()
     loop = asyncio.get_running_loop()
     began = loop.time()
     assert await ask(bundle, "warm") == b"warm"
@@ -130,10 +130,10 @@ async def test_a_call_without_an_answer_makes_others_wait_for_a_moment_only() ->
 async def test_large_and_hasty_questions_go_alone() -> None:
     service = Service()
     bundle = bundled(service)
-    large = asked("large", coins=MAX_ROWS + 1)
+    large = requested("large", coins=MAX_ROWS + 1)
     await asyncio.gather(
         ask(bundle, "bitcoin"), ask(bundle, "ethereum"),
-        bundle(large, timeout=SECONDS), bundle(asked("hasty"), timeout=SECONDS / 2),
+        bundle(large, timeout=SECONDS), bundle(requested("hasty"), timeout=SECONDS / 2),
     )  # fmt: skip
     assert sorted(service.alone) == ["hasty", "large"]
     assert service.bundles == [["bitcoin", "ethereum"]]
@@ -155,7 +155,7 @@ async def test_closing_ends_what_is_under_way() -> None:
     service.hold("a")
     service.hold("b")
     waiting = asyncio.gather(ask(bundle, "a"), ask(bundle, "b"), return_exceptions=True)
-    await service.heard.wait()
+    await service.received.wait()
     await bundle.aclose()
     assert [type(each) for each in await waiting] == [Unavailable, Unavailable]
 

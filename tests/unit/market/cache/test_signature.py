@@ -1,4 +1,4 @@
-"""Signed values: what another key, another secret or another hand wrote reads as missing."""
+"""Signed values: a value of another key, secret or writer reads as missing."""
 
 from __future__ import annotations
 

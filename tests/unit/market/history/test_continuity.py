@@ -1,4 +1,4 @@
-"""Steps at the newest end: doubted until a spot price or time supports them."""
+"""Steps at the newest end are unconfirmed until a spot price or time confirms them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def candles(closes: Sequence[float]) -> list[Candle]:
         ([], None, 0),
     ],
 )
-def test_a_step_at_the_end_is_doubted_until_something_supports_it(
+def test_a_step_at_the_end_is_unconfirmed_until_something_supports_it(
     closes: list[float], spot: float | None, days: int
 ) -> None:
     found = unconfirmed_tail(candles(closes), spot)

@@ -1,4 +1,4 @@
-"""The week of a sparkline: what is believed, its candles, the calls it costs, and that it is not stored."""
+"""The week of a sparkline: plausibility, candles, number of calls, and that it is not stored."""
 
 from __future__ import annotations
 

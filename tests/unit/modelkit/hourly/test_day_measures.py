@@ -147,9 +147,9 @@ def test_an_absent_market_is_read_from_the_coin_itself() -> None:
     assert len(LEVEL_TERMS) == 11
 
 
-def test_one_wick_is_not_believed() -> None:
+def test_one_wick_is_not_accepted() -> None:
     high = COIN.high.copy()
     high[100 * 24 + 5] *= 40
-    spoiled, plain = day_measures(cut(COIN, high=high)), day_measures(COIN)
-    assert spoiled.levels[130, 3] == pytest.approx(plain.levels[130, 3], abs=0.02)
-    assert spoiled.levels[100, 0] - plain.levels[100, 0] < 2.5
+    corrupted, plain = day_measures(cut(COIN, high=high)), day_measures(COIN)
+    assert corrupted.levels[130, 3] == pytest.approx(plain.levels[130, 3], abs=0.02)
+    assert corrupted.levels[100, 0] - plain.levels[100, 0] < 2.5

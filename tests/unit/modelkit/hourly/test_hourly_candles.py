@@ -94,7 +94,7 @@ def test_thin_day_has_a_close_only() -> None:
     assert np.isfinite(days.high[[0, 2]]).all()
 
 
-def test_lone_wick_is_not_believed() -> None:
+def test_lone_wick_is_not_accepted() -> None:
     price = 100 * np.exp(0.001 * np.random.default_rng(3).normal(size=600).cumsum())
     high, low = price * 1.002, price * 0.998
     low = low.copy()

@@ -22,11 +22,11 @@ LEVEL = np.exp(RNG.normal(size=1200)) * 1e-5
 CLOSE = np.cumsum(0.003 * RNG.normal(size=1200))
 
 
-@given(row=st.integers(30, 1198), spoiled=st.floats(1e-9, 1e-1))
+@given(row=st.integers(30, 1198), corrupted=st.floats(1e-9, 1e-1))
 @settings(max_examples=40, deadline=None)
-def test_later_hours_change_no_row(row: int, spoiled: float) -> None:
+def test_later_hours_change_no_row(row: int, corrupted: float) -> None:
     level, close = LEVEL.copy(), CLOSE.copy()
-    level[row + 1 :], close[row + 1 :] = spoiled, spoiled
+    level[row + 1 :], close[row + 1 :] = corrupted, corrupted
     before, after = CoinTerms.of(LEVEL, CLOSE), CoinTerms.of(level, close)
     assert np.array_equal(before.spans[: row + 1], after.spans[: row + 1], equal_nan=True)
     assert np.array_equal(before.leverage[: row + 1], after.leverage[: row + 1], equal_nan=True)

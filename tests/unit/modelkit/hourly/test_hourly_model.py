@@ -1,4 +1,4 @@
-"""The hourly model: symmetric, continuous in the horizon, honest about gaps, the same after a round trip."""
+"""The hourly model: symmetric, continuous in the horizon, correct with gaps, equal after a round trip."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_horizon_out_of_range_is_refused(hours: list[int]) -> None:
         day_model().predict(COINS, hours)
 
 
-def test_coin_without_a_known_day_gives_nan_and_spoils_no_other() -> None:
+def test_coin_without_a_known_day_gives_nan_and_breaks_no_other() -> None:
     young = HourlyCandles.of("young", FIRST + np.arange(10), np.full(10, 3.0))
     none = HourlyCandles.of("none", np.empty(0, dtype="datetime64[h]"), [])
     found = day_model().predict([young, COINS[0], none], [1], reference=PANEL)

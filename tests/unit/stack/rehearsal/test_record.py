@@ -109,7 +109,7 @@ def fault(record: RehearsalRecord) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("corrupt", "says"),
     [
         (add_call, "3 calls in a minute; the plan allows 2"),
         (refuse_call, "refused 1 calls with 429"),
@@ -120,9 +120,9 @@ def fault(record: RehearsalRecord) -> None:
         (fault, "A reply that must not be: /p: 500"),
     ],
 )
-def test_what_does_not_hold_is_reported(spoil: Any, says: str) -> None:
+def test_what_does_not_hold_is_reported(corrupt: Any, says: str) -> None:
     record = good_record()
-    spoil(record)
+    corrupt(record)
     assert any(says in failure for failure in record.failures())
     out = io.StringIO()
     assert TimeLine(Console(file=out, width=110)).summarize(record) == 1

@@ -23,7 +23,7 @@ def table() -> HourlyTable:
     return build_table(PANEL)
 
 
-def spoiled_after(candles: HourlyCandles, hours: int) -> HourlyCandles:
+def corrupted_after(candles: HourlyCandles, hours: int) -> HourlyCandles:
     """Return the candles with everything after so many hours made a hundred times as wild."""
     factor = np.where(np.arange(len(candles)) < hours, 1.0, np.exp(0.3 * np.sin(np.arange(len(candles)))))
     fields = {f: getattr(candles, f) * factor for f in FIELDS}
@@ -31,7 +31,7 @@ def spoiled_after(candles: HourlyCandles, hours: int) -> HourlyCandles:
 
 
 def test_rows_do_not_depend_on_later_hours(table: HourlyTable) -> None:
-    other = build_table({coin: spoiled_after(c, CUT) for coin, c in PANEL.items()})
+    other = build_table({coin: corrupted_after(c, CUT) for coin, c in PANEL.items()})
     seen = slice(0, CUT)
     assert np.array_equal(table.rows[:, seen], other.rows[:, seen], equal_nan=True)
     assert np.array_equal(table.log_profile[:, seen], other.log_profile[:, seen], equal_nan=True)
@@ -40,7 +40,7 @@ def test_rows_do_not_depend_on_later_hours(table: HourlyTable) -> None:
 
 
 def test_fit_at_a_cut_does_not_depend_on_later_hours(table: HourlyTable) -> None:
-    other = build_table({coin: spoiled_after(c, CUT) for coin, c in PANEL.items()})
+    other = build_table({coin: corrupted_after(c, CUT) for coin, c in PANEL.items()})
     fits = [Fitter(t).line(CUT) for t in (table, other)]
     assert np.array_equal(fits[0].slopes, fits[1].slopes)
     scales = [log_scales(t, fits[0], slice(0, CUT)) for t in (table, other)]
