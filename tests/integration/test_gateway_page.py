@@ -63,7 +63,7 @@ def watch(page: Page, url: str) -> list[str]:
 
     def on_request(request: Request) -> None:
         if not request.url.startswith((url, "data:", "blob:")):
-            wrong.append(f"request to another host:  {request.url}")
+            wrong.append(f"request to another host: {request.url}")
 
     page.on("console", on_console)
     page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -297,7 +297,7 @@ def data_reasons(history: History, prediction: Prediction, market_gaps: Sequence
             f"only {days} days of the history of {coin} are here for now: {history.partial_reason}"
         )
     if history.doubt_reason:
-        reasons.append(f"the history of {coin} is not confirmed:  {history.doubt_reason}")
+        reasons.append(f"the history of {coin} is not confirmed: {history.doubt_reason}")
     uses_market = prediction.version is not None and prediction.version.predictor.model.spec.names
     if uses_market:
         reasons += market_gaps

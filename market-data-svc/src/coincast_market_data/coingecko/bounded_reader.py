@@ -60,7 +60,7 @@ def _decoder(encoding: str) -> _Decoder:
         return _Plain()
     if name in ("gzip", "deflate"):
         return _Zipped()
-    raise BadData(f"CoinGecko's reply has an encoding that was not requested:  {name[:40]}")
+    raise BadData(f"CoinGecko's reply has an encoding that was not requested: {name[:40]}")
 
 
 def parse_json(raw: bytes) -> Any:

@@ -243,6 +243,6 @@ class PriceBatcher:
 def _unisolated(error: CoincastError) -> UnconfirmedData:
     """Return the error of a pair that was refused with others and may itself be valid."""
     return UnconfirmedData(
-        f"CoinGecko refused a batch with this item, and the faulty item was not isolated:  {error.message}",
+        f"CoinGecko refused a batch with this item, and the faulty item was not isolated: {error.message}",
         retry_after_seconds=RETRY_REFUSED_SECONDS,
     )

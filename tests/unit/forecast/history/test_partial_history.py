@@ -107,7 +107,7 @@ async def test_an_unconfirmed_history_is_said_and_fetched_again(kit: Kit, source
     source.unconfirmed.add("dogecoin")
     forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
     assert forecast.degraded
-    assert "in doubt: the last close doubled" in forecast.reason
+    assert "not confirmed: the last close doubled" in forecast.reason
     source.unconfirmed.clear()
     kit.clock.advance(6)
     assert not (await kit.one("dogecoin", model="lightgbm")).forecast.degraded
@@ -219,7 +219,7 @@ def message(**fields: object) -> pb.History:
         ),
         ({"completeness": pb.HISTORY_COMPLETENESS_PARTIAL}, "market-data could not", None, ""),
         ({"in_doubt": True, "quality_notes": ["a step", "a gap"]}, "", None, "a step; a gap"),
-        ({"in_doubt": True}, "", None, "wait for confirmation"),
+        ({"in_doubt": True}, "", None, "not confirmed yet"),
     ],
 )
 def test_a_message_says_whether_it_is_whole(
