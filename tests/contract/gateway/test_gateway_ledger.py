@@ -32,7 +32,7 @@ async def test_csv_has_a_row_for_each_entry() -> None:
 async def test_a_horizon_in_hours_takes_the_place_of_one_in_days() -> None:
     async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
         reply = await client.get("/forecasts/ledger?ids=bitcoin&model=intraday&horizon=7&hours=6")
-        request = there.training.script.asked(tr.StreamForecastLogRequest)
+        request = there.training.script.requested(tr.StreamForecastLogRequest)
     assert reply.status_code == 200
     assert (request.model, request.horizon_days, request.horizon_hours) == ("intraday", 0, 6)
 
