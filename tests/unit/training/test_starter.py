@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from coincast_modelkit.artifact import check_golden, read_artifact, read_manifes
 from coincast_modelkit.artifact.golden import golden_inputs
 from coincast_modelkit.features import market_of
 from coincast_modelkit.model_input import prepare
+from coincast_modelkit.scenarios import WINDOW_ORIGINS, RankLibrary, read_library
 from coincast_training.domain import TrainingSpec
 from coincast_training.pipeline.artifact import write_version
 from coincast_training.pipeline.dataset import TrainingData
@@ -58,6 +60,18 @@ def test_a_shipped_version_is_whole_and_names_its_days_and_coins(model: str) -> 
     assert about["from_date"] <= manifest.data.from_date < manifest.data.to_date == about["to_date"]
     assert all(horizon.forecasts for horizon in manifest.record.horizons)
     assert "walk_forward.npz" not in manifest.files
+
+
+# The other starters use the library of this one until they are made again, and their answers say so.
+@pytest.mark.parametrize("model", ["lightgbm"])
+def test_its_scenarios_are_ranks_and_have_a_record(model: str) -> None:
+    artifact = read_artifact(STARTER_DIR, model, STARTER_VERSION)
+    library = read_library(artifact.scenarios)
+    assert isinstance(library, RankLibrary)
+    assert set(library.coin_ids) == set(artifact.manifest.coins)
+    assert len(library.window(dt.date.fromisoformat(artifact.manifest.data.to_date))) == WINDOW_ORIGINS
+    assert library.record is not None
+    assert library.record.touch_sentence(0.55, 7)
 
 
 @pytest.mark.parametrize("model", STARTER_MODELS)
