@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from coincast.forecast.v1.forecast_pb2_grpc import add_ForecastServiceServicer_to_server
 from coincast_chassis import context
 from coincast_chassis.app import ServiceApp, Servicer
-from coincast_chassis.clock import SystemClock
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.redis import open_redis
 from coincast_forecast.domain import TECHNICAL
@@ -57,7 +57,7 @@ FULL_NAME = "coincast.forecast.v1.ForecastService"
 
 async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     """Return the service with its background tasks running; the stack closes them in reverse."""
-    clock, metrics = SystemClock(), Metrics()
+    clock, metrics = steady_clock(), Metrics()
     loader = _build_loader(settings, clock, metrics)
     stack.callback(loader.stop)
     market = await _build_market_client(settings, stack)
@@ -149,7 +149,7 @@ async def _warm_up(first_refresh: asyncio.Event, limit_seconds: float) -> None:
         await asyncio.wait_for(first_refresh.wait(), limit_seconds)
 
 
-def _build_loader(settings: Settings, clock: SystemClock, metrics: Metrics) -> ModelLoader:
+def _build_loader(settings: Settings, clock: Clock, metrics: Metrics) -> ModelLoader:
     def predictor_of(model: ForecastModel) -> Predictor:
         return Predictor(
             model,
@@ -163,7 +163,9 @@ def _build_loader(settings: Settings, clock: SystemClock, metrics: Metrics) -> M
     def predictor_of_artifact(artifact: LoadedArtifact) -> Predictor:
         return predictor_of(artifact.model)
 
-    technical = LiveVersion(TECHNICAL, "", predictor_of(TechnicalModel()), datetime.now(UTC))
+    technical = LiveVersion(
+        TECHNICAL, "", predictor_of(TechnicalModel()), datetime.fromtimestamp(clock.now(), UTC)
+    )
     return ModelLoader(
         settings.artifacts_dir,
         technical,
@@ -182,7 +184,7 @@ async def _build_market_client(settings: Settings, stack: AsyncExitStack) -> Mar
 
 
 def _build_histories(
-    settings: Settings, stack: AsyncExitStack, clock: SystemClock, market: MarketClient
+    settings: Settings, stack: AsyncExitStack, clock: Clock, market: MarketClient
 ) -> HistoryCache:
     histories = HistoryCache(
         market,
@@ -224,7 +226,7 @@ def _build_past(
             renderer=ForecastRenderer(0),
             metrics=metrics,
             clock_offset=clock_offset,
-            monotonic=time.monotonic,
+            monotonic=steady_clock().monotonic,
             remaining_seconds=context.remaining_seconds,
             history_days=settings.history_days,
             step_timeout_seconds=settings.step_timeout_seconds,
@@ -238,9 +240,7 @@ def _signing_key(settings: Settings) -> bytes | None:
     return settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
 
 
-async def _build_hourly_histories(
-    settings: Settings, stack: AsyncExitStack, clock: SystemClock
-) -> HourlyHistories:
+async def _build_hourly_histories(settings: Settings, stack: AsyncExitStack, clock: Clock) -> HourlyHistories:
     channel = await stack.enter_async_context(open_channel(settings.market_target, service=MARKET_SERVICE))
     return HourlyHistories(channel, clock, timeout_seconds=settings.history_timeout_seconds)
 

@@ -13,7 +13,7 @@ import redis.asyncio
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import Route
 
-from coincast_chassis.clock import Clock, SystemClock
+from coincast_chassis.clock import Clock, SteadyClock, steady_clock
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.observability.metrics import watch_breaker
 from coincast_chassis.observability.tracing import Tracing
@@ -129,7 +129,7 @@ async def build(
     settings: Settings, stack: AsyncExitStack, *, tracing: Tracing | None = None, clock: Clock | None = None
 ) -> Gateway:
     """Return the gateway, connected; `stack` closes it in reverse order."""
-    clock = clock or SystemClock()
+    clock = SteadyClock(clock) if clock is not None else steady_clock()
     clients = await open_clients(settings, stack, tracing or Tracing())
     client = await open_gateway_redis(settings, stack)
     draining = asyncio.Event()
@@ -176,6 +176,7 @@ async def build(
         health=health,
         assets=Assets(),
         usage=usage,
+        clock=clock,
         last_forecasts=LastKnownResponses(max_bytes=settings.hot_cache_bytes // 4, clock=clock),
     )
     app = build_api(services, cache)

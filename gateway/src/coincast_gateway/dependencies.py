@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from coincast_chassis.clock import SystemClock
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.clients.forecast import ForecastClient
@@ -35,7 +35,8 @@ class Services:
     assets: Assets
     last_forecasts: LastKnownResponses
     exports: ExportSlots = field(default_factory=ExportSlots)
-    usage: UsageRecorder = field(default_factory=lambda: UsageRecorder(None, SystemClock()))
+    usage: UsageRecorder = field(default_factory=lambda: UsageRecorder(None, steady_clock()))
+    clock: Clock = field(default_factory=steady_clock)
 
 
 def services(request: Request) -> Services:
@@ -95,12 +96,18 @@ async def experiment_bucket(request: Request) -> str:
     return experiments.bucket(request.scope) if experiments.running else ""
 
 
+async def service_clock(request: Request) -> Clock:
+    """Return the clock of the gateway, which a machine's clock that is set does not move."""
+    return services(request).clock
+
+
 async def usage_of_keys(request: Request) -> UsageRecorder:
     """Return the usage of the API keys."""
     return services(request).usage
 
 
 UsageOfKeys = Annotated[UsageRecorder, Depends(usage_of_keys)]
+ServiceClock = Annotated[Clock, Depends(service_clock)]
 Market = Annotated[MarketClient, Depends(market_client)]
 Forecasts = Annotated[ForecastClient, Depends(forecast_client)]
 Training = Annotated[TrainingClient, Depends(training_client)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from functools import cached_property, lru_cache
@@ -17,6 +16,7 @@ import orjson
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from coincast_chassis.clock import steady_clock
 from coincast_chassis.json_numbers import round_numbers
 from coincast_gateway.asgi_types import (
     OWN_HEADERS,
@@ -75,7 +75,8 @@ class RenderedResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response with an entity tag, compressed where the client accepts it."""
-        await CachedResponse(self, now=time.monotonic(), now_unix=time.time()).send(scope, send)
+        clock = steady_clock()
+        await CachedResponse(self, now=clock.monotonic(), now_unix=clock.now()).send(scope, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +244,7 @@ class CachedResponse(Response):
         given = first_headers(scope)
         accept = given.get(b"accept-encoding")
         small = len(self.rendered.body) < MIN_BYTES
-        age_seconds = max(0.0, time.monotonic() - self.made_at)
+        age_seconds = max(0.0, steady_clock().monotonic() - self.made_at)
         variant = self.variant(IDENTITY if small or not accept else chosen(accept), age_seconds)
         if self.rendered.status_code != 200:
             return variant, age_seconds, False

@@ -21,6 +21,7 @@ from coincast_training.jobs.service import JobService
 from coincast_training.jobs.stores.in_memory import InMemoryJobStore
 from coincast_training.schedule.cron import Calendar
 from coincast_training.settings import Settings
+from tests.unit.clock_jumps import JUMPS
 from tests.unit.training.test_job_service import FakeRunner
 from tests.unit.training.training_fakes import FakeHistory, candles_of, panel_of, pipeline_in
 
@@ -192,3 +193,24 @@ async def test_the_default_is_sunday_at_three():
 def test_a_wrong_cron_expression_names_itself():
     with pytest.raises(InvalidInput, match="TRAINING_SCHEDULE"):
         Calendar(jobs=None, registry=None, cron="every day", models=(), coins=(), days=0)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+async def test_a_job_of_a_wrong_clock_blocks_trainings_no_longer_than_the_cooldown(
+    tmp_path: Path, jump: float
+):
+    """A process whose clock was wrong submitted the last training; the next one has a right clock."""
+    wrong, right, store = ManualClock(), ManualClock(), InMemoryJobStore()
+    wrong.set_wall(wrong.now() + jump)
+    runner = FakeRunner()
+    runner.gate.set()
+    monitor, jobs = await monitored(tmp_path, coverage=50, runner=runner, clock=wrong, store=store)
+    assert "submitted" in (await monitor.check("lightgbm")).action
+    for job in jobs.recent():
+        async for _ in jobs.watch(job.job_id):
+            pass
+    await jobs.stop()
+    monitor, jobs = await monitored(tmp_path, coverage=50, runner=runner, clock=right, store=store)
+    right.advance(DAY + abs(jump) % (2 * DAY) + 1)
+    assert "submitted" in (await monitor.check("lightgbm")).action
+    await jobs.stop()

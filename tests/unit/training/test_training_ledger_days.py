@@ -6,7 +6,10 @@ import datetime as dt
 import json
 from pathlib import Path
 
+import pytest
+
 from coincast_chassis.clock import ManualClock
+from tests.unit.clock_jumps import JUMPS, JumpingClock
 from tests.unit.training.training_fakes import FakeHistory, candles_of
 from tests.unit.training.training_ledger_rows import forecast_of, incoming, ledger_in
 
@@ -86,3 +89,28 @@ async def test_before_the_first_request_to_the_source_the_scores_give_its_day(tm
     await again.cycle()
     assert again.calendar.newest() == dt.date(2025, 8, 31)
     assert [live.forecasts for live in again.live_of("lightgbm", "v000001", 30)] == [9]
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("from_the_start", [False, True], ids=["while it runs", "from the start"])
+async def test_a_clock_that_jumps_changes_no_score_and_loses_no_forecast(
+    tmp_path: Path, jump: float, from_the_start: bool
+):
+    """The source's day decides, and where the clock does, it is a steady one."""
+    clock = JumpingClock(dt.datetime(2025, 9, 1, 12, tzinfo=dt.UTC).timestamp())
+    if from_the_start:
+        clock.jump(jump)
+        clock = JumpingClock(clock.now())
+    rows = [forecast_of(BITCOIN, day) for day in range(LAST - 9, LAST)]
+    late = [forecast_of(BITCOIN, LAST, 7), forecast_of(ETHEREUM, LAST, 30)]
+    incoming(tmp_path, [*rows, *late])
+    ledger = ledger_in(tmp_path, FakeHistory({"bitcoin": BITCOIN, "ethereum": ETHEREUM}), clock.steady)
+    if not from_the_start:
+        clock.jump(jump)
+    assert await ledger.cycle() == 9
+    assert waiting(ledger) == [("bitcoin", "2025-09-07"), ("ethereum", "2025-09-30")]
+    clock.jump(-jump)
+    assert await ledger.cycle() == 0
+    assert len(waiting(ledger)) == 2
+    assert ledger.calendar.newest() == dt.date(2025, 8, 31)
+    assert [live.forecasts for live in ledger.live_of("lightgbm", "v000001", 30)] == [9]

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.app import ServiceApp
 from coincast_chassis.app import Servicer as Entry
-from coincast_chassis.clock import SystemClock
+from coincast_chassis.clock import steady_clock
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.observability.metrics import watch_disk
@@ -85,7 +85,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             await asyncio.to_thread(install_starters, registry, models)
         _in_background(ledger.service.run(), stack, "ledger")
         _in_background(ledger.risk.run(), stack, "risk ledger")
-        _in_background(keep_observing(jobs, registry, ledger.watch, SystemClock()), stack, "gauges")
+        _in_background(keep_observing(jobs, registry, ledger.watch, steady_clock()), stack, "gauges")
         _in_background(
             _start_jobs(jobs, lambda: _begin(settings, jobs, registry, calendar, monitor)), stack, "queue"
         )
@@ -97,7 +97,7 @@ def _jobs(settings: Settings, redis: Redis) -> JobService:
     return JobService(
         store=RedisJobStore(redis),
         runner=ProcessRunner(child_settings(settings)),
-        clock=SystemClock(),
+        clock=steady_clock(),
         limits=JobLimits(max_coins=settings.max_coins_per_job),
         max_queued=settings.max_queued_jobs,
         max_running=settings.max_running_jobs,
@@ -165,7 +165,7 @@ def _monitor(
         registry=registry,
         history=MarketDataHistory(channel, vs_currency=settings.vs_currency, attempts=2),
         live=lambda model, version: ledger.live_of(model, version, settings.drift_window_days),
-        clock=SystemClock(),
+        clock=steady_clock(),
         policy=DriftPolicy(
             check_seconds=settings.drift_check_seconds,
             cooldown_seconds=settings.drift_cooldown_seconds,
@@ -223,14 +223,14 @@ def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Led
             channel, vs_currency=vs_currency, timeout_seconds=settings.history_timeout_seconds, attempts=2
         )
 
-    calendar = SourceCalendar(history_in(settings.vs_currency), store, SystemClock())
+    calendar = SourceCalendar(history_in(settings.vs_currency), store, steady_clock())
     service = LedgerService(
         consumer=consumer,
         store=store,
         calendar=calendar,
         history_in=history_in,
         live_record_path=settings.artifacts_dir / "live-record.json",
-        clock=SystemClock(),
+        clock=steady_clock(),
         poll_seconds=settings.ledger_poll_seconds,
         scoring_seconds=settings.scoring_seconds,
     )
@@ -241,7 +241,7 @@ def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Led
         calendar=calendar,
         history_in=history_in,
         record_path=settings.artifacts_dir / LIVE_RISK_FILE,
-        clock=SystemClock(),
+        clock=steady_clock(),
         poll_seconds=settings.ledger_poll_seconds,
         scoring_seconds=settings.scoring_seconds,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -13,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from coincast.common.v1 import common_pb2
 from coincast.forecast.v1 import forecast_pb2 as pb
-from coincast_chassis.clock import Clock
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_forecast import domain
 from coincast_forecast.domain import CoinForecast, ForecastQuery, Provenance, Source
@@ -332,7 +331,7 @@ def provenance_of(message: common_pb2.Provenance) -> Provenance:
     offset = None
     if message.HasField("as_of"):
         upstream_now = message.as_of.ToDatetime(UTC).timestamp() + message.age_seconds
-        offset = upstream_now - time.monotonic()
+        offset = upstream_now - steady_clock().monotonic()
     return Provenance(SOURCES.get(message.source, Source.UNSPECIFIED), message.stale, message.reason, offset)
 
 

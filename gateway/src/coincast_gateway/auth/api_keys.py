@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ import orjson
 import redis.asyncio
 from redis.exceptions import ResponseError
 
+from coincast_chassis.clock import steady_clock
 from coincast_chassis.errors import InvalidInput, NotFound
 from coincast_gateway import metrics
 
@@ -142,7 +142,7 @@ class KeyStore:
             name,
             digest_of(key),
             SCOPE_GRANTS[scope],
-            created_at=time.time(),
+            created_at=steady_clock().now(),
             per_minute=per_minute,
             per_month=per_month,
         )

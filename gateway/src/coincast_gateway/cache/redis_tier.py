@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any
 
 import orjson
@@ -16,6 +15,8 @@ from coincast_gateway.rendering import RenderedResponse
 PREFIX = "coincast:gateway:reply:"
 # Larger replies cost Redis more than they save.
 MAX_BYTES = 1024 * 1024
+# A key that lives longer than it was given by more than this saw the clock of Redis set back.
+CLOCK_STEP_SECONDS = 0.5
 
 
 class RedisTier:
@@ -25,9 +26,15 @@ class RedisTier:
         self._redis = client
 
     async def get(self, name: str) -> tuple[RenderedResponse, float] | None:
-        """Return (reply, UNIX seconds of its making), where another process stored it and it is fresh."""
+        """Return (reply, its age in seconds), where another process stored it and it is fresh.
+
+        The age comes from the time that Redis has left for the key, not from the clocks of two processes.
+        """
         try:
-            raw = await self._redis.get(_key(name))
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.get(_key(name))
+                pipe.pttl(_key(name))
+                raw, left_ms = await pipe.execute()
         except (RedisError, OSError):
             metrics.SHARED.labels("error").inc()
             return None
@@ -35,7 +42,7 @@ class RedisTier:
             metrics.SHARED.labels("miss").inc()
             return None
         try:
-            found = _read(raw)
+            found = _read(raw, left_ms / 1000)
         except (TypeError, ValueError, KeyError, AttributeError):
             metrics.SHARED.labels("garbage").inc()
             return None
@@ -46,13 +53,11 @@ class RedisTier:
         """Store a reply for the other processes, for as long as it is fresh."""
         if reply.status_code != 200 or reply.fresh_seconds < 0.5 or len(reply.body) > MAX_BYTES:
             return
-        now = time.time()
         fields = {
             "digest": _digest(reply.body),
             "media_type": reply.media_type,
             "as_of": reply.as_of,
-            "made": now,
-            "until": now + reply.fresh_seconds,
+            "fresh": reply.fresh_seconds,
             "headers": [(name.decode(), value.decode()) for name, value in reply.own_headers],
         }
         try:
@@ -62,21 +67,23 @@ class RedisTier:
             metrics.SHARED.labels("error").inc()
 
 
-def _read(raw: Any) -> tuple[RenderedResponse, float] | None:
-    """Decode what `put` stored; None where it has expired.
+def _read(raw: Any, left: float) -> tuple[RenderedResponse, float] | None:
+    """Decode what `put` stored; None where it has expired, or has longer to live than it was given.
+
+    The latter is so where the clock of Redis was set back: nothing says then how old the reply is.
 
     Raises an error for bytes that `put` did not write.
     """
     head, _, body = raw.partition(b"\n")
     fields = orjson.loads(head)
-    left, made = float(fields["until"]) - time.time(), float(fields["made"])
+    age_seconds = float(fields["fresh"]) - left
     headers = tuple((name.encode(), value.encode()) for name, value in fields["headers"])
     if fields["digest"] != _digest(body):
         raise ValueError("The body is not the one that was put there.")
     reply = RenderedResponse(
         body, fields["media_type"], as_of=fields["as_of"], fresh_seconds=left, headers=headers
     )
-    return (reply, made) if left > 0 else None
+    return (reply, max(0.0, age_seconds)) if left > 0 and age_seconds > -CLOCK_STEP_SECONDS else None
 
 
 def _key(name: str) -> str:

@@ -148,8 +148,7 @@ class ResponseCache:
             return self.wrap(await request.make(), public=request.public)
         found = await self._shared.get(request.shared_name)
         if found is not None:
-            rendered, made_at = found
-            age_seconds = max(0.0, self._clock.now() - made_at)
+            rendered, age_seconds = found
             return self.wrap(rendered, public=request.public, age_seconds=age_seconds)
         rendered = await request.make()
         await self._shared.put(request.shared_name, rendered)

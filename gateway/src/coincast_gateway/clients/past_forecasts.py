@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from coincast.common.v1.common_pb2 import SOURCE_ARCHIVE, Provenance
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.training.v1 import training_pb2 as training_pb
+from coincast_chassis.clock import steady_clock
 from coincast_gateway.clients.forecast import ForecastClient
 from coincast_gateway.clients.training import TrainingClient
 
@@ -96,7 +97,7 @@ def _forecast_of(
     if any(point is None for point in points):
         return None
     first = by_horizon[1]
-    now = dt.datetime.now(dt.UTC).timestamp()
+    now = steady_clock().now()
     forecast = pb.Forecast(
         id=first.id,
         vs_currency=first.vs_currency,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from coincast_chassis import context
-from coincast_chassis.clock import Clock, SystemClock
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.observability.metrics import observe_latency
 from coincast_gateway import metrics
 from coincast_gateway.asgi_types import Scope, first_headers
@@ -50,7 +50,7 @@ class LatencyWindow:
 
     def __init__(self, *, each: int = 512, overall: int = 4096, clock: Clock | None = None) -> None:
         self._each = each
-        self._clock = clock or SystemClock()
+        self._clock = clock or steady_clock()
         self.seconds: deque[float] = deque(maxlen=overall)
         self.by_route: dict[str, deque[float]] = {}
         self.requests = self.failures = 0

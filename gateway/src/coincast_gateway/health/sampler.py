@@ -17,12 +17,13 @@ class Sampler:
         self._collector = collector
         self._recent = recent
         self._clock = clock
+        # Monotonic seconds, requests and failures of the sample before.
         self._before: tuple[float, int, int] | None = None
 
     async def take(self) -> Sample:
         """Take a sample. Rates are null in the first."""
         components = await self._collector.components()
-        now = self._clock.now()
+        now = self._clock.monotonic()
         requests, failures = self._recent.requests, self._recent.failures
         rate: float | None = None
         share: float | None = None
@@ -33,7 +34,7 @@ class Sampler:
         self._before = (now, requests, failures)
         own: dict[str, Any] = components[0].figures
         return {
-            "at": now,
+            "at": self._clock.now(),
             "requests_per_second": rate,
             "server_error_share": share,
             "hot_hit_rate": own["hot_cache"]["hit_rate"],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from coincast.common.v1 import process_pb2
 from coincast.forecast.v1 import forecast_pb2
 from coincast.market.v1 import market_pb2
 from coincast.training.v1 import training_pb2
+from coincast_chassis.clock import steady_clock
 from coincast_gateway.health.component import Component, assess
 from coincast_gateway.serialization import to_dict, unix_seconds
 
@@ -46,7 +46,7 @@ def hit_rates(status: market_pb2.GetStatusResponse) -> dict[str, float | None]:
 
 def forecast_component(status: forecast_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
     """Summarise forecast-svc: what is loaded and how old it is, what was refused."""
-    now = time.time()
+    now = steady_clock().now()
     ages = {
         f"{each.model}/{each.version}": round((now - unix_seconds(each.created_at)) / 86400, 2)
         for each in status.loaded

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Path, Query
 
+from coincast_chassis.clock import Clock
 from coincast_gateway.auth.authenticator import READ
 from coincast_gateway.cache.response_cache import cached
-from coincast_gateway.dependencies import Config, Market
+from coincast_gateway.dependencies import Config, Market, ServiceClock
 from coincast_gateway.errors.partial_results import as_of, render_cacheable
 from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.formats.csv import candle_rows, rows_of
@@ -61,9 +62,11 @@ async def get_history(
     query: Annotated[HistoryQuery, Query()],
     market: Market,
     settings: Config,
+    *,
+    clock: ServiceClock,
 ) -> RenderedResponse:
     """Return candles of closed UTC days or hours, oldest first; a history that was cut short says so."""
-    days = query.days if query.from_ is None else days_since(query.from_, query.as_of)
+    days = query.days if query.from_ is None else days_since(query.from_, query.as_of, clock)
     hourly = query.interval == "1h"
     response = await market.history(id, query.vs_currency, days, hourly=hourly, known_at=query.as_of)
     body = response.json
@@ -72,9 +75,9 @@ async def get_history(
     return render_cacheable(body, settings.history_fresh_seconds)
 
 
-def days_since(first: dt.datetime, known_at: dt.datetime | None) -> int:
+def days_since(first: dt.datetime, known_at: dt.datetime | None, clock: Clock) -> int:
     """Return how many days a history has to reach back to hold a moment, at most 10,000."""
-    now = known_at or dt.datetime.now(dt.UTC)
+    now = known_at or dt.datetime.fromtimestamp(clock.now(), dt.UTC)
     return max(1, min(10_000, (now.date() - first.date()).days + 1))
 
 

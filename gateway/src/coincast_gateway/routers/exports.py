@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 
 from coincast.market.v1 import market_pb2 as market_pb
 from coincast.training.v1 import training_pb2 as training_pb
+from coincast_chassis.clock import steady_clock
 from coincast_chassis.errors import Unavailable
 from coincast_gateway.asgi_types import header
 from coincast_gateway.auth.authenticator import READ
@@ -106,7 +107,7 @@ class HistoriesSource:
         self._columnar: Any = None
         self.schema: Any = None
         self.opening: Mapping[str, str] = {}
-        days = query.days if query.from_ is None else days_since(query.from_, query.as_of)
+        days = query.days if query.from_ is None else days_since(query.from_, query.as_of, steady_clock())
         request = market_pb.StreamHistoryRequest(
             ids=ids, vs_currency=query.vs_currency, days=days, encode_arrow=True, bulk=True
         )
@@ -226,7 +227,7 @@ class LedgerSource:
         self.opening = {
             "table": "forecast-log",
             "source": "forecast log",
-            "as_of": dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "as_of": iso_of(dt.datetime.fromtimestamp(int(steady_clock().now()), dt.UTC)),
             "licence": columnar.licence_of(""),
         }
 

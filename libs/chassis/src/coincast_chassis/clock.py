@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import Protocol
 
 
@@ -52,6 +53,12 @@ class SteadyClock:
     def wall(self) -> float:
         """Return UNIX seconds on the wall clock as it stands now; it may step."""
         return self._clock.now()
+
+
+@cache
+def steady_clock() -> SteadyClock:
+    """Return the clock of this process, which every part of a service shares: read once, then steady."""
+    return SteadyClock(SystemClock())
 
 
 class ManualClock:

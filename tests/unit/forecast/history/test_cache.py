@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import pytest
+
+from coincast.common.v1 import common_pb2
 from coincast_chassis.errors import Unavailable
 from coincast_forecast.domain import Source
+from coincast_forecast.grpc import proto_mapping
 from coincast_modelkit.features import REFERENCE_COINS
+from tests.unit.clock_jumps import JUMPS, JumpingClock
 from tests.unit.forecast.forecast_kit import make_kit
 
 
@@ -127,3 +134,34 @@ async def test_a_history_that_a_caller_had_fetched_is_enough() -> None:
     assert kit.histories.missing_reason
     await kit.one("dogecoin", model="technical")
     assert not kit.histories.missing_reason
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+async def test_a_wall_clock_that_jumps_makes_nothing_stale_or_young(jump: float) -> None:
+    kit = make_kit()
+    first = await kit.one(model="lightgbm")
+    fetches = len(kit.source.fetched)
+    kit.clock.set_wall(kit.clock.now() + jump)
+    again = await kit.one(model="lightgbm")
+    assert (again.forecast.day, again.provenance.stale) == (first.forecast.day, False)
+    assert len(kit.source.fetched) == fetches
+    kit.source.down = True
+    kit.clock.advance(121)
+    kit.clock.set_wall(kit.clock.now() - 2 * jump)
+    await kit.histories.check_days()
+    late = await kit.one(model="lightgbm")
+    assert late.provenance.stale
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_the_age_of_a_history_runs_on_a_steady_clock(jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = JumpingClock()
+    monkeypatch.setattr(proto_mapping, "steady_clock", lambda: clock.steady)
+    sent = common_pb2.Provenance(age_seconds=100.0)
+    as_of = datetime.fromtimestamp(clock.now() - 100, UTC)
+    sent.as_of.FromDatetime(as_of)
+    found = proto_mapping.provenance_of(sent)
+    clock.advance(40)
+    clock.jump(jump)
+    message = proto_mapping.provenance_message(as_of, found, clock.steady)
+    assert message.age_seconds == pytest.approx(140, abs=0.01)

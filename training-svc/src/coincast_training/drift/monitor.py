@@ -182,9 +182,10 @@ class DriftMonitor:
         if any(not job.state.ended for job in recent):
             return "a training of the model waits or runs already"
         submitted = [job.submitted_at for job in recent if job.requested_by == REQUESTED_BY]
-        now = self._clock.now()
-        if submitted and now - max(submitted) < self._policy.cooldown_seconds:
+        # A job that a wrong clock dated into the future must not stop trainings until then.
+        ages = [abs(self._clock.now() - at) for at in submitted]
+        if ages and min(ages) < self._policy.cooldown_seconds:
             return "the cooldown since the last drift training has not passed"
-        if sum(now - at < WEEK_SECONDS for at in submitted) >= self._policy.budget_per_week:
+        if sum(age < WEEK_SECONDS for age in ages) >= self._policy.budget_per_week:
             return "the week's budget of drift trainings is used up"
         return ""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coincast_chassis.clock import SystemClock
+from coincast_chassis.clock import steady_clock
 from coincast_chassis.errors import InvalidInput
 from coincast_chassis.grpc.channel import open_channel
 from coincast_training.domain import HOURLY_MODELS
@@ -30,7 +30,7 @@ def open_registry(settings: Settings) -> Registry:
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
     return Registry(
         settings.artifacts_dir,
-        clock=SystemClock(),
+        clock=steady_clock(),
         key=key,
         require_signature=settings.require_signature,
         bounds=GateTolerances(
@@ -50,7 +50,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             history=market.history,
             registry=open_registry(settings),
             find_fit=find_fit,
-            clock=SystemClock(),
+            clock=steady_clock(),
             seed=settings.seed,
             work_dir=settings.work_dir,
             executor=settings.executor,
@@ -88,7 +88,7 @@ async def open_run(
         yield IntradayPipeline(
             history=source if hourly_folder is None else FolderHistory(hourly_folder),
             registry=open_registry(settings),
-            clock=SystemClock(),
+            clock=steady_clock(),
             keep_versions=settings.keep_versions,
         )
     finally:

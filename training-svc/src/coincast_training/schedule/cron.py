@@ -1,13 +1,18 @@
-"""Schedule trainings by a cron expression, weekly by default."""
+"""Schedule trainings by a cron expression, weekly by default.
+
+The times follow a steady clock: a machine's clock that is set neither skips a training nor repeats one.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 from collections.abc import Sequence
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_training.domain import TrainingSpec
 from coincast_training.jobs.service import JobService
@@ -17,6 +22,8 @@ from coincast_training.trainers.registry import trainable_models
 log = structlog.get_logger(__name__)
 REQUESTED_BY = "schedule"
 LATE_SECONDS = 3600
+# How often the time is looked at: what was suspended meanwhile is noticed within it.
+CHECK_SECONDS = 15.0
 
 
 class Calendar:
@@ -31,30 +38,62 @@ class Calendar:
         models: Sequence[str],
         coins: Sequence[str],
         days: int,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or steady_clock()
         self._jobs, self._registry = jobs, registry
         self._models, self._coins, self._days = tuple(models), tuple(coins), days
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
-        if cron:
-            self._scheduler.add_job(
-                self.fire, _trigger(cron), misfire_grace_time=LATE_SECONDS, coalesce=True, max_instances=1
-            )
+        self._trigger = _trigger(cron) if cron else None
+        self._next: float | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start waiting for the next time."""
-        self._scheduler.start()
+        self._next = self._following(self._clock.now())
+        if self._next is not None and self._task is None:
+            self._task = asyncio.create_task(self._run(), name="schedule")
 
     def stop(self) -> None:
         """Cancel the schedule."""
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._next = None
 
     def next_run_at(self) -> float | None:
         """Return the UNIX time of the next training; None if none is scheduled."""
-        times = [
-            job.next_run_time for job in self._scheduler.get_jobs() if getattr(job, "next_run_time", None)
-        ]
-        return min(time.timestamp() for time in times) if times else None
+        return self._next
+
+    async def _run(self) -> None:
+        while self._next is not None:
+            await asyncio.sleep(min(CHECK_SECONDS, max(0.05, self._next - self._clock.now())))
+            try:
+                await self.check()
+            except Exception:
+                # The next time must come whatever is wrong with this one.
+                log.exception("schedule_failed")
+
+    async def check(self) -> list[str]:
+        """Submit the jobs if their time has come; return the ids of those submitted.
+
+        A time that passed more than an hour ago, while the machine was suspended, is skipped.
+        """
+        now, due = self._clock.now(), self._next
+        if due is None or now < due:
+            return []
+        self._next = self._following(now)
+        if now - due > LATE_SECONDS:
+            log.warning("schedule_missed", late_seconds=round(now - due))
+            return []
+        return await self.fire()
+
+    def _following(self, now: float) -> float | None:
+        """Return the first time after a moment; None where there is none."""
+        if self._trigger is None:
+            return None
+        moment = dt.datetime.fromtimestamp(now, dt.UTC) + dt.timedelta(seconds=1)
+        found = self._trigger.get_next_fire_time(None, moment)
+        return None if found is None else found.timestamp()
 
     async def fire(self) -> list[str]:
         """Submit the jobs and return their ids.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coincast_chassis.clock import SystemClock
+from coincast_chassis.clock import steady_clock
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel
 from coincast_training.evaluation.options import BadOptionError
 from coincast_training.hourly.parquet_loader import read_hourly_folder
@@ -57,7 +57,7 @@ def write_hourly_starter(fitted: FittedIntraday, panel: HourlyPanel, out: Path, 
     shutil.rmtree(out / MODEL, ignore_errors=True)
     golden = [simulated_hours(c, s) for s, c in enumerate(("bitcoin", "ethereum", "simulated-coin"), start=1)]
     version = write_intraday(
-        Registry(out, clock=SystemClock()),
+        Registry(out, clock=steady_clock()),
         fitted,
         panel,
         source="folder",
