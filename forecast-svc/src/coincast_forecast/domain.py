@@ -108,6 +108,7 @@ class HorizonRecord:
     independent_periods: int | None = None
     # Set for a horizon in hours; horizon_days is 0 then.
     horizon_hours: int = 0
+    random_walk_mase: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

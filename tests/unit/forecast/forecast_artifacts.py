@@ -38,7 +38,14 @@ RECORD = Record(
     test_from="2025-01-01",
     test_to="2025-06-30",
     horizons=(
-        HorizonRecord(horizon_days=7, forecasts=180, mase=0.99, skill_percent=0.4, crps_skill_percent=1.5),
+        HorizonRecord(
+            horizon_days=7,
+            forecasts=180,
+            mase=0.99,
+            random_walk_mase=1.02,
+            skill_percent=0.4,
+            crps_skill_percent=1.5,
+        ),
     ),
 )
 

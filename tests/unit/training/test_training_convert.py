@@ -52,8 +52,15 @@ def test_every_state_has_its_word() -> None:
 
 
 def test_what_could_not_be_measured_stays_absent() -> None:
-    horizon = proto_mapping.horizon_to_pb(HorizonRecord(7, 100, mase=0.0, skill_percent=None))
+    horizon = proto_mapping.horizon_to_pb(HorizonRecord(7, 100, mase=0.0, random_walk_mase=1.0))
     assert (horizon.HasField("mase"), horizon.HasField("skill_percent")) == (True, False)
+
+
+def test_a_scaled_error_without_its_scale_is_absent() -> None:
+    horizon = proto_mapping.horizon_to_pb(HorizonRecord(7, 100, mase=14.5, mape_percent=3.0))
+    assert not horizon.HasField("mase")
+    assert not horizon.HasField("random_walk_mase")
+    assert horizon.mape_percent == 3.0
 
 
 def test_an_audit_entry_keeps_its_revision_and_its_force() -> None:

@@ -242,6 +242,7 @@ def record_message(record: domain.Record | None) -> pb.Record | None:
                 coverage_95_percent=h.coverage_95_percent,
                 coverage_80_standard_error=h.coverage_80_standard_error,
                 independent_periods=h.independent_periods,
+                random_walk_mase=h.random_walk_mase,
             )
             for h in record.horizons
         ],

@@ -22,7 +22,7 @@ def record_of(stored: StoredRecord) -> Record | None:
                 horizon_days=h.horizon_days,
                 horizon_hours=h.horizon_hours,
                 forecasts=h.forecasts,
-                mase=h.mase,
+                mase=h.scaled_mase,
                 mape_percent=h.mape_percent,
                 random_walk_mape_percent=h.random_walk_mape_percent,
                 skill_percent=h.skill_percent,
@@ -31,6 +31,7 @@ def record_of(stored: StoredRecord) -> Record | None:
                 coverage_95_percent=h.coverage_95_percent,
                 coverage_80_standard_error=h.coverage_80_standard_error,
                 independent_periods=h.independent_periods,
+                random_walk_mase=h.random_walk_mase,
             )
             for h in stored.horizons
         ),

@@ -384,7 +384,7 @@ class ForecastHorizonRecord(Reply):
     """
     mase: float | None
     """
-    Mean absolute error, scaled by that of the last price within the training days.
+    Absolute error over the coin's mean daily step before the test; null without random_walk_mase.
     """
     mape_percent: float | None
     """
@@ -421,6 +421,10 @@ class ForecastHorizonRecord(Reply):
     independent_periods: int | None
     """
     Periods of the horizon's length in the test days, without overlap.
+    """
+    random_walk_mase: float | None
+    """
+    The mase of the last price on the same days: the scale of mase.
     """
 
 
@@ -880,7 +884,7 @@ class HorizonRecord(Reply):
     """
     mase: float | None
     """
-    Mean absolute error, scaled by that of the last price within the training days.
+    Absolute error over the coin's mean daily step before the test; null without random_walk_mase.
     """
     mape_percent: float | None
     """
@@ -917,6 +921,10 @@ class HorizonRecord(Reply):
     independent_periods: int | None = None
     """
     Periods of the horizon's length in the test days, without overlap.
+    """
+    random_walk_mase: float | None = None
+    """
+    The mase of the last price on the same days: the scale of mase.
     """
 
 

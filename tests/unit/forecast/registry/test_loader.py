@@ -89,6 +89,7 @@ async def test_a_new_version_is_picked_up_and_swapped_in(root: Path, start: Star
         assert (first.version, first.degraded, first.variant) == ("v000001", False, "production")
         assert first.record.test_from_date == "2025-01-01"
         assert first.record.horizons[0].mase == pytest.approx(0.99)
+        assert first.record.horizons[0].random_walk_mase == pytest.approx(1.02)
 
         move(root, production=write_version(root, tiny_lightgbm(2)))
 

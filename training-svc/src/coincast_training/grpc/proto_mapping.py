@@ -120,6 +120,8 @@ def horizon_to_pb(horizon: HorizonRecord) -> forecast_pb2.HorizonRecord:
         "horizon_hours": getattr(horizon, "horizon_hours", 0),
         "coverage_80_standard_error": getattr(horizon, "coverage_80_standard_error", None),
         "independent_periods": getattr(horizon, "independent_periods", None),
+        "random_walk_mase": getattr(horizon, "random_walk_mase", None),
+        "mase": getattr(horizon, "scaled_mase", None),
     }
     return to_pb(forecast_pb2.HorizonRecord, horizon, **added)
 

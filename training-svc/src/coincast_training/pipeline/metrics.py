@@ -52,12 +52,13 @@ def measure(forecast: WalkForward, panel: Panel, *, measured_at: float) -> Recor
 def _measure_horizon(forecast: WalkForward, panel: Panel, horizon: int) -> HorizonRecord:
     error, walk = losses.absolute_error(forecast), losses.random_walk_error(forecast)
     actual = losses.actual_prices(forecast)
+    steps = _mean_steps(forecast, panel)
     periods = forecast.origins.astype("datetime64[D]").astype(np.int64) // horizon
     standard_error, independent = coverage_error(is_inside(forecast, 80), periods)
     return HorizonRecord(
         horizon_days=horizon,
         forecasts=len(forecast),
-        mase=_mase(forecast, panel, error),
+        mase=_mean_over_steps(error, steps),
         mape_percent=_mean(100 * error / actual),
         random_walk_mape_percent=_mean(100 * walk / actual),
         skill_percent=_skill(error / forecast.last_prices, walk / forecast.last_prices),
@@ -66,6 +67,7 @@ def _measure_horizon(forecast: WalkForward, panel: Panel, horizon: int) -> Horiz
         coverage_95_percent=coverage_percent(forecast, 95),
         coverage_80_standard_error=standard_error,
         independent_periods=independent,
+        random_walk_mase=_mean_over_steps(walk, steps),
     )
 
 
@@ -105,16 +107,25 @@ def coverage_error(inside: NDArray[np.bool_], periods: NDArray[np.int64]) -> tup
     return float(np.sqrt((variance + max(neighbours, 0.0)) / (count - 1))), count
 
 
-def _mase(forecast: WalkForward, panel: Panel, error: Floats) -> float | None:
-    """Return the error over the mean absolute one-day step before the test (Hyndman and Koehler 2006)."""
-    scaled = np.full(len(error), np.nan)
+def _mean_steps(forecast: WalkForward, panel: Panel) -> Floats:
+    """Return the mean absolute one-day step of each row's coin before the test; NaN where there is none.
+
+    It is the denominator of the mean absolute scaled error (Hyndman and Koehler 2006).
+    """
+    steps = np.full(len(forecast), np.nan)
     for coin_id in np.unique(forecast.coin_ids):
         at = forecast.coin_ids == coin_id
         candles = panel[str(coin_id)]
         before = candles.close[candles.dates <= forecast.origins[at].min()]
         if len(before) > 1:
-            scaled[at] = error[at] / np.abs(np.diff(before)).mean()
-    return _mean(scaled[np.isfinite(scaled)])
+            steps[at] = np.abs(np.diff(before)).mean()
+    return steps
+
+
+def _mean_over_steps(error: Floats, steps: Floats) -> float | None:
+    """Return the mean of the errors, each over its step."""
+    known = np.isfinite(steps) & (steps > 0)
+    return _mean(error[known] / steps[known])
 
 
 def _crps_skill(forecast: WalkForward, panel: Panel, horizon: int) -> float | None:

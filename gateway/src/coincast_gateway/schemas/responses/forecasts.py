@@ -61,6 +61,7 @@ class HorizonRecord(ResponseModel):
     independent_periods: int | None = Field(
         None, description="Periods of the horizon's length in the test days, without overlap."
     )
+    random_walk_mase: float | None = None
 
 
 class Record(ResponseModel):

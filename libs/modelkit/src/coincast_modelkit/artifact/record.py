@@ -11,7 +11,9 @@ class HorizonRecord:
     """Walk-forward figures of one horizon, baselines beside; None where there was too little to measure.
 
     skill_percent is 100 (1 - MAE / MAE of the last price); crps_skill_percent the same with CRPS against the
-    rolling 60-day Gaussian random walk.
+    rolling 60-day Gaussian random walk. mase is the mean of each absolute error over the mean absolute
+    one-day step of its coin before the first test day. Those steps differ from coin to coin, so the scale is
+    given as random_walk_mase: the same figure of the last price, on the same days.
     """
 
     horizon_days: int
@@ -29,6 +31,13 @@ class HorizonRecord:
     coverage_80_standard_error: float | None = None
     # How many periods of the horizon's length the test days hold, without overlap.
     independent_periods: int | None = None
+    # None in records that were made before this field existed.
+    random_walk_mase: float | None = None
+
+    @property
+    def scaled_mase(self) -> float | None:
+        """Return mase where its scale is known, else None."""
+        return self.mase if self.random_walk_mase is not None else None
 
 
 @dataclass(frozen=True, slots=True)

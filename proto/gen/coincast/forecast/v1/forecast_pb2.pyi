@@ -410,9 +410,13 @@ class HorizonRecord(_message.Message):
     HORIZON_HOURS_FIELD_NUMBER: _builtins.int
     COVERAGE_80_STANDARD_ERROR_FIELD_NUMBER: _builtins.int
     INDEPENDENT_PERIODS_FIELD_NUMBER: _builtins.int
+    RANDOM_WALK_MASE_FIELD_NUMBER: _builtins.int
     horizon_days: _builtins.int
     forecasts: _builtins.int
     mase: _builtins.float
+    """Mean absolute error, each over the mean absolute one-day step of its coin before the first test day. Absent
+    where random_walk_mase is, since its scale is unknown then.
+    """
     mape_percent: _builtins.float
     random_walk_mape_percent: _builtins.float
     """MAPE of the last price on the same days."""
@@ -428,6 +432,8 @@ class HorizonRecord(_message.Message):
     """Standard error of coverage_80_percent, in points, over periods that do not overlap."""
     independent_periods: _builtins.int
     """How many periods of the horizon's length the test days hold, without overlap."""
+    random_walk_mase: _builtins.float
+    """The mase of the last price on the same days: the scale of mase."""
     def __init__(
         self,
         *,
@@ -443,10 +449,11 @@ class HorizonRecord(_message.Message):
         horizon_hours: _builtins.int = ...,
         coverage_80_standard_error: _builtins.float | None = ...,
         independent_periods: _builtins.int | None = ...,
+        random_walk_mase: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent", "_coverage_80_standard_error", b"_coverage_80_standard_error", "_coverage_95_percent", b"_coverage_95_percent", "_crps_skill_percent", b"_crps_skill_percent", "_independent_periods", b"_independent_periods", "_mape_percent", b"_mape_percent", "_mase", b"_mase", "_random_walk_mape_percent", b"_random_walk_mape_percent", "_skill_percent", b"_skill_percent", "coverage_80_percent", b"coverage_80_percent", "coverage_80_standard_error", b"coverage_80_standard_error", "coverage_95_percent", b"coverage_95_percent", "crps_skill_percent", b"crps_skill_percent", "independent_periods", b"independent_periods", "mape_percent", b"mape_percent", "mase", b"mase", "random_walk_mape_percent", b"random_walk_mape_percent", "skill_percent", b"skill_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent", "_coverage_80_standard_error", b"_coverage_80_standard_error", "_coverage_95_percent", b"_coverage_95_percent", "_crps_skill_percent", b"_crps_skill_percent", "_independent_periods", b"_independent_periods", "_mape_percent", b"_mape_percent", "_mase", b"_mase", "_random_walk_mape_percent", b"_random_walk_mape_percent", "_random_walk_mase", b"_random_walk_mase", "_skill_percent", b"_skill_percent", "coverage_80_percent", b"coverage_80_percent", "coverage_80_standard_error", b"coverage_80_standard_error", "coverage_95_percent", b"coverage_95_percent", "crps_skill_percent", b"crps_skill_percent", "independent_periods", b"independent_periods", "mape_percent", b"mape_percent", "mase", b"mase", "random_walk_mape_percent", b"random_walk_mape_percent", "random_walk_mase", b"random_walk_mase", "skill_percent", b"skill_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent", "_coverage_80_standard_error", b"_coverage_80_standard_error", "_coverage_95_percent", b"_coverage_95_percent", "_crps_skill_percent", b"_crps_skill_percent", "_independent_periods", b"_independent_periods", "_mape_percent", b"_mape_percent", "_mase", b"_mase", "_random_walk_mape_percent", b"_random_walk_mape_percent", "_skill_percent", b"_skill_percent", "coverage_80_percent", b"coverage_80_percent", "coverage_80_standard_error", b"coverage_80_standard_error", "coverage_95_percent", b"coverage_95_percent", "crps_skill_percent", b"crps_skill_percent", "forecasts", b"forecasts", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "independent_periods", b"independent_periods", "mape_percent", b"mape_percent", "mase", b"mase", "random_walk_mape_percent", b"random_walk_mape_percent", "skill_percent", b"skill_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent", "_coverage_80_standard_error", b"_coverage_80_standard_error", "_coverage_95_percent", b"_coverage_95_percent", "_crps_skill_percent", b"_crps_skill_percent", "_independent_periods", b"_independent_periods", "_mape_percent", b"_mape_percent", "_mase", b"_mase", "_random_walk_mape_percent", b"_random_walk_mape_percent", "_random_walk_mase", b"_random_walk_mase", "_skill_percent", b"_skill_percent", "coverage_80_percent", b"coverage_80_percent", "coverage_80_standard_error", b"coverage_80_standard_error", "coverage_95_percent", b"coverage_95_percent", "crps_skill_percent", b"crps_skill_percent", "forecasts", b"forecasts", "horizon_days", b"horizon_days", "horizon_hours", b"horizon_hours", "independent_periods", b"independent_periods", "mape_percent", b"mape_percent", "mase", b"mase", "random_walk_mape_percent", b"random_walk_mape_percent", "random_walk_mase", b"random_walk_mase", "skill_percent", b"skill_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__coverage_80_percent: _TypeAlias = _typing.Literal["coverage_80_percent"]  # noqa: Y015
     _WhichOneofArgType__coverage_80_percent: _TypeAlias = _typing.Literal["_coverage_80_percent", b"_coverage_80_percent"]  # noqa: Y015
@@ -464,6 +471,8 @@ class HorizonRecord(_message.Message):
     _WhichOneofArgType__mase: _TypeAlias = _typing.Literal["_mase", b"_mase"]  # noqa: Y015
     _WhichOneofReturnType__random_walk_mape_percent: _TypeAlias = _typing.Literal["random_walk_mape_percent"]  # noqa: Y015
     _WhichOneofArgType__random_walk_mape_percent: _TypeAlias = _typing.Literal["_random_walk_mape_percent", b"_random_walk_mape_percent"]  # noqa: Y015
+    _WhichOneofReturnType__random_walk_mase: _TypeAlias = _typing.Literal["random_walk_mase"]  # noqa: Y015
+    _WhichOneofArgType__random_walk_mase: _TypeAlias = _typing.Literal["_random_walk_mase", b"_random_walk_mase"]  # noqa: Y015
     _WhichOneofReturnType__skill_percent: _TypeAlias = _typing.Literal["skill_percent"]  # noqa: Y015
     _WhichOneofArgType__skill_percent: _TypeAlias = _typing.Literal["_skill_percent", b"_skill_percent"]  # noqa: Y015
     @_typing.overload
@@ -482,6 +491,8 @@ class HorizonRecord(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mase) -> _WhichOneofReturnType__mase | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__random_walk_mape_percent) -> _WhichOneofReturnType__random_walk_mape_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__random_walk_mase) -> _WhichOneofReturnType__random_walk_mase | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__skill_percent) -> _WhichOneofReturnType__skill_percent | None: ...
 
