@@ -49,7 +49,7 @@ CACHE_SCOPE = "@past"
 # The last point of a day comes some minutes after its close. Market-data counts the day from this long
 # after it, which is the moment from which the day's forecast could be served.
 SETTLED_AFTER = timedelta(minutes=35)
-# A day's forecast is served until the next day has closed: what came by then was known for it.
+# A day's forecast is served until the next day has closed: data that arrived by then was known.
 SERVED_FOR = timedelta(days=1) - timedelta(seconds=1)
 
 

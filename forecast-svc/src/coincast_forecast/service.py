@@ -248,7 +248,7 @@ class ForecastService:
             if history.partial_reason:
                 causes.append(Cause.PARTIAL_HISTORY)
             if history.doubt_reason:
-                causes.append(Cause.DOUBTED_HISTORY)
+                causes.append(Cause.UNCONFIRMED_HISTORY)
             for cause in causes:
                 metrics.degraded(prediction.model, cause)
 

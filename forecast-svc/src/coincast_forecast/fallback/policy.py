@@ -28,7 +28,7 @@ class Cause(StrEnum):
     NOT_ABLE = "not_able"
     STALE_HISTORY = "stale_history"
     PARTIAL_HISTORY = "partial_history"
-    DOUBTED_HISTORY = "doubted_history"
+    UNCONFIRMED_HISTORY = "doubted_history"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact, read_hourly_
 from coincast_modelkit.hourly.model import MAX_HORIZON_HOURS, MODEL
 
 log = get_logger("coincast.forecast.hourly")
-DESCRIPTION = "Hourly volatility by a line over many spans, 1 to 48 hours ahead; asked for with hours."
+DESCRIPTION = (
+    "Hourly volatility by a line over many spans, 1 to 48 hours ahead; used for requests with `hours`."
+)
 NOT_TRAINED = "no version of the hourly model is in production yet"
 # A version that was refused is tried again after so many looks.
 RETRY_LOOKS = 60

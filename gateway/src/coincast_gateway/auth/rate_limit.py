@@ -121,7 +121,7 @@ class TokenLease:
     counts: WindowCounts = field(default_factory=WindowCounts)
     unreported: dict[int, int] | None = None
     # When Redis last answered, what this process had granted in the window then, and what was left for all.
-    heard_at: float = -math.inf
+    answered_at: float = -math.inf
     own_then: int = 0
     left_then: int = 0
 
@@ -225,7 +225,7 @@ class Limiter:
         """Grant from this process's share of the limit, and of what was left when Redis last answered."""
         now = self._clock.monotonic()
         share = lease.limit = max(1, limit // self._workers)
-        since = now - lease.heard_at
+        since = now - lease.answered_at
         if since < self._window:
             share = min(share, lease.own_then + lease.left_then // self._workers)
         taken = lease.counts.grant(now, limit=share, wanted=min(wanted, lease.limit))
@@ -247,7 +247,7 @@ class Limiter:
         now = self._clock.monotonic()
         if reply[0]:
             lease.counts.add(now, reply[0])
-        lease.heard_at, lease.own_then, lease.left_then = now, lease.counts.used(now), reply[1]
+        lease.answered_at, lease.own_then, lease.left_then = now, lease.counts.used(now), reply[1]
         return Grant(reply[0], reply[1], reply[2] / 1000, reply[3] / 1000)
 
     async def _report_all(self) -> None:

@@ -351,7 +351,7 @@ class CacheMiddleware:
         return frozenset(self._exact)
 
     def find_ready(self, scope: Scope) -> tuple[CacheRequest, CachedResponse] | None:
-        """Return the fresh response of a request that was seen before, whoever may have it."""
+        """Return the fresh response of a request that was seen before, without a check of access."""
         return self._cache.lookup_raw(raw_key(scope))
 
     def ready(self, scope: Scope, found: tuple[CacheRequest, CachedResponse] | None) -> CachedResponse | None:

@@ -18,9 +18,9 @@ _PARKINSON = 1.0 / (4.0 * np.log(2.0))
 # A single wick of a thin order book (chainlink fell to 1e-4 for a moment on 2020-03-13) must not pass for
 # volatility: a day is capped at this multiple of the geometric mean of the days before it, or twice its
 # own squared return.
-BELIEVED_MULTIPLE = 20.0
-BELIEF_DAYS = 30
-BELIEF_MIN_DAYS = 5
+CAP_MULTIPLE = 20.0
+CAP_DAYS = 30
+CAP_MIN_DAYS = 5
 TRAILING_MIN_DAYS = 7
 
 
@@ -62,8 +62,8 @@ def daily_variance(candles: Candles) -> Floats:
     """Return the best available daily variance (n,): mean of Parkinson and Garman-Klass, else squared return.
 
     All three have about the same expectation, so a single day without a range may fall back; the first row
-    of a coin without ranges is NaN. Never below FLOOR_DAILY_VARIANCE; a lone wick is cut down to what the
-    close and the BELIEF_DAYS days before make believable, so a value depends on so many earlier rows.
+    of a coin without ranges is NaN. Never below FLOOR_DAILY_VARIANCE; a lone wick is capped by the close and
+    the CAP_DAYS days before, so a value depends on that many earlier rows.
     """
     parkinson, squared = parkinson_variance(candles), squared_returns(candles)
     both = 0.5 * (parkinson + garman_klass_variance(candles))
@@ -74,19 +74,19 @@ def daily_variance(candles: Candles) -> Floats:
 
 
 def _capped(variance: Floats, squared: Floats) -> Floats:
-    """Return the variance, cut at BELIEVED_MULTIPLE of the geometric mean of the days before."""
+    """Return the variance, cut at CAP_MULTIPLE of the geometric mean of the days before."""
     known = np.isfinite(variance)
     logs = np.where(known, np.log(np.where(known, variance, 1.0)), 0.0)
     total, count = _sums_before(logs), _sums_before(known.astype(np.float64))
-    enough = count >= BELIEF_MIN_DAYS
+    enough = count >= CAP_MIN_DAYS
     usual = np.exp(total / np.where(enough, count, 1.0))
-    limit = np.where(enough, BELIEVED_MULTIPLE * usual + 2.0 * np.nan_to_num(squared), np.inf)
+    limit = np.where(enough, CAP_MULTIPLE * usual + 2.0 * np.nan_to_num(squared), np.inf)
     return np.where(known, np.minimum(variance, limit), np.nan)
 
 
 def _sums_before(x: Floats) -> Floats:
-    """Return sum over the BELIEF_DAYS rows before each row, the row itself left out."""
-    sums = np.convolve(x, np.ones(BELIEF_DAYS))[: len(x)]
+    """Return sum over the CAP_DAYS rows before each row, the row itself left out."""
+    sums = np.convolve(x, np.ones(CAP_DAYS))[: len(x)]
     return np.concatenate([[0.0], sums[:-1]]) if len(x) else sums
 
 

@@ -134,14 +134,14 @@ class Archive:
         return held.candles
 
     def _held(self, key: Key) -> _Held | None:
-        """Return what is in memory of a coin."""
+        """Return the data of a coin that is in memory."""
         found = self._memory.get(key)
         if found is None and (unwritten := self._unwritten.get(key)) is not None:
             found = unwritten[0]
         return found
 
     def _lock(self, key: Key) -> asyncio.Lock:
-        """Return the lock of a coin, which lives for as long as somebody has it."""
+        """Return the lock of a coin, which exists while it is in use."""
         return self._locks.setdefault(key, asyncio.Lock())
 
     def holds(self, coin: str, currency: str) -> bool:
@@ -333,15 +333,15 @@ class Archive:
 
 
 def stamped(candles: Iterable[Candle], before: Sequence[Candle], at: float | None) -> list[Candle]:
-    """Return candles with the time at which they came, where that says when they were known.
+    """Return candles with the time of their arrival, if it tells when they became known.
 
     Days that are stored keep their time. The first days of a coin, and those before the first stored one, are
-    fetched when somebody first wants them: that says nothing of when they could be known.
+    fetched at the first request, which does not tell when they became known.
 
     Args:
-        candles: What came.
-        before: What is stored, in order of days.
-        at: When they came, UNIX seconds; None where that is not known.
+        candles: The new candles.
+        before: The stored candles, in order of days.
+        at: When the new ones arrived, UNIX seconds, or None if unknown.
     """
     known = {candle.day: candle.received_at for candle in before}
     first = before[0].day if before else date.max

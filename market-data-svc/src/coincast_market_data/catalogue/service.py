@@ -22,7 +22,7 @@ from coincast_market_data.validation.outliers import ConfirmationTracker
 
 LONGEST_QUERY = 100
 MOST_HINTS = 1000
-# A list that keeps less than this share of its rows is doubted.
+# A list that has less than this share of its former rows needs confirmation.
 SHRUNKEN_SHARE = 0.8
 
 
@@ -140,7 +140,9 @@ class Catalogue:
             self._shrunken.forget((what, ""))
         elif now == 0 or not self._shrunken.confirmed((what, ""), float(now), at):
             metrics.QUARANTINED.labels(reason="shrunken_list").inc()
-            raise BadData(f"CoinGecko's list of {what} shrank from {before} to {now} rows and is doubted")
+            raise BadData(
+                f"CoinGecko's list of {what} shrank from {before} to {now} rows and is not confirmed yet"
+            )
 
     async def _fetch_currencies(self, priority: Priority) -> FetchResult[tuple[str, ...]]:
         reply = await self._upstream.fetch(

@@ -143,7 +143,7 @@ def _repair_line(step: market_pb2.RepairResponse, *, dry_run: bool) -> str:
         return found
     if ranges:
         found += (
-            f" ({step.ranges_confirmed} confirmed, {step.ranges_put_aside} put aside,"
+            f" ({step.ranges_confirmed} confirmed, {step.ranges_put_aside} quarantined,"
             f" {step.ranges_fetched} fetched)"
         )
     return (

@@ -195,7 +195,7 @@ def repair_report(report: domain.RepairReport) -> market_pb2.RepairResponse:
 
 
 def upstream_status(state: UpstreamState) -> market_pb2.UpstreamStatus:
-    """Return whether CoinGecko can be had, and if not, why and what mends it."""
+    """Return whether CoinGecko is available, and if not, the reason and the fix."""
     return market_pb2.UpstreamStatus(
         available=state.available,
         cause=state.cause or "",

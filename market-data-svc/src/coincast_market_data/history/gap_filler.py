@@ -80,13 +80,13 @@ class KnownAbsences:
     days: set[date] = field(default_factory=set)
     bare: set[date] = field(default_factory=set)
     # Days that wait for a second fetch to confirm them, and when (UNIX seconds) they are requested again.
-    doubted: dict[date, float] = field(default_factory=dict)
+    unconfirmed: dict[date, float] = field(default_factory=dict)
     # Newest days that the upstream does not have yet, and when they are requested again.
     late: dict[date, float] = field(default_factory=dict)
 
     def paused_days(self, now: float) -> set[date]:
         """Return the days that are not requested now."""
-        waiting = {day for day, until in (*self.doubted.items(), *self.late.items()) if now < until}
+        waiting = {day for day, until in (*self.unconfirmed.items(), *self.late.items()) if now < until}
         return self.days | waiting
 
 
@@ -129,7 +129,7 @@ class GapFiller:
         # Days that look implausible and that further fetches confirmed.
         self._confirmed: LRUCache[tuple[str, str], set[date]] = LRUCache(MOST_COINS_REMEMBERED)
         # Until when unconfirmed hours are not requested again, UNIX seconds.
-        self._hours_in_doubt: LRUCache[tuple[str, str], float] = LRUCache(MOST_COINS_REMEMBERED)
+        self._unconfirmed_hours: LRUCache[tuple[str, str], float] = LRUCache(MOST_COINS_REMEMBERED)
 
     def use_plan(self, *, reach_days: int, hourly_chunks: bool) -> None:
         """Apply another plan: its reach, and whether its calls suffice for hourly points of all days."""
@@ -164,7 +164,7 @@ class GapFiller:
     def seconds_until_confirmation(self, coin: str, currency: str) -> float | None:
         """Return when the unconfirmed days are requested again, or None."""
         now = self._clock.now()
-        held = self._absences(coin, currency, last_closed_day(now)).doubted.values()
+        held = self._absences(coin, currency, last_closed_day(now)).unconfirmed.values()
         return min((until - now for until in held if now < until), default=None)
 
     def seconds_until_late_day(self, coin: str, currency: str) -> float | None:
@@ -321,7 +321,7 @@ class GapFiller:
             await self._hours.add(coin, currency, hours, newest, confirmed=True, flush=flush)
             return
         metrics.QUARANTINED.labels(reason="seam_jump").inc(len(series) - start)
-        self._hours_in_doubt[coin, currency] = self._clock.now() + CONFIRMED_AFTER_SECONDS
+        self._unconfirmed_hours[coin, currency] = self._clock.now() + CONFIRMED_AFTER_SECONDS
         before = [hour for hour in hours if hour.start < first.start]
         await self._hours.add(coin, currency, before, newest, flush=flush)
 
@@ -332,7 +332,7 @@ class GapFiller:
 
     def seconds_until_hours_confirmation(self, coin: str, currency: str) -> float | None:
         """Return when the unconfirmed newest hours are requested again, or None."""
-        left = self._hours_in_doubt.get((coin, currency), 0.0) - self._clock.now()
+        left = self._unconfirmed_hours.get((coin, currency), 0.0) - self._clock.now()
         return left if left > 0 else None
 
     async def _may_be_richer(
@@ -381,8 +381,8 @@ class GapFiller:
         if not self._suspects.confirmed(name, times, now):
             metrics.QUARANTINED.labels(reason="restated").inc()
             self._quality.note(coin, currency, f"past days came multiplied by {times:.6g}, not confirmed yet")
-            doubted = self._absences(coin, currency, last).doubted
-            doubted.update(
+            unconfirmed = self._absences(coin, currency, last).unconfirmed
+            unconfirmed.update(
                 (day, now + CONFIRMED_AFTER_SECONDS) for day in days_between(call.first, call.last)
             )
             return 0
@@ -578,7 +578,7 @@ class GapFiller:
         """
         await self._drop_false_days(coin, currency, new, covered)
         now = self._clock.now()
-        doubted = self._absences(coin, currency, last_closed_day(now)).doubted
+        unconfirmed = self._absences(coin, currency, last_closed_day(now)).unconfirmed
         aside = await self._unconfirmed_days(coin, currency, new)
         rest = [candle for candle in new if candle.day not in aside]
         confirmed = self._confirmed.get((coin, currency), set())
@@ -592,7 +592,7 @@ class GapFiller:
             metrics.QUARANTINED.labels(reason="seam_jump").inc(len(aside))
             text = f"{len(aside)} days tenfold off the stored ones, not confirmed yet"
             self._quality.note(coin, currency, text, points=len(aside))
-            doubted.update(dict.fromkeys(aside, now + CONFIRMED_AFTER_SECONDS))
+            unconfirmed.update(dict.fromkeys(aside, now + CONFIRMED_AFTER_SECONDS))
         return [candle for candle in new if candle.day not in aside]
 
     async def _drop_false_days(
@@ -616,7 +616,7 @@ class GapFiller:
     async def _unconfirmed_days(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
         """Return the new days that neither neighbours, a spot price nor a second fetch confirm."""
         series, _ = merge_candles(await self._archive.read(coin, currency), new)
-        fresh, doubtful = {candle.day for candle in new}, set()
+        fresh, unconfirmed = {candle.day for candle in new}, set()
         for run in self._unsupported_runs(coin, currency, series):
             name = (coin, f"{currency} from {run[0].day} on")
             days = {candle.day for candle in run} & fresh
@@ -625,8 +625,8 @@ class GapFiller:
             if self._suspects.confirmed(name, run[0].close, self._clock.now()):
                 self._trust(coin, currency, days)
             else:
-                doubtful |= days
-        return doubtful
+                unconfirmed |= days
+        return unconfirmed
 
     def _unsupported_runs(self, coin: str, currency: str, series: Sequence[Candle]) -> list[list[Candle]]:
         """Return the runs of days on an isolated or unconfirmed price level."""
@@ -660,8 +660,8 @@ class GapFiller:
     ) -> None:
         have = {candle.day for candle in candles}
         absences, now = self._absences(coin, currency, today), self._clock.now()
-        doubted = {day for day, until in absences.doubted.items() if now < until}
-        absent = [day for day in requested if day not in have and day not in doubted]
+        unconfirmed = {day for day, until in absences.unconfirmed.items() if now < until}
+        absent = [day for day in requested if day not in have and day not in unconfirmed]
         newest = candles[-1].day if candles else None
         if newest is not None and (today - newest).days <= LATE_DAYS:
             # The upstream publishes a day late at times; a coin that stopped trading is requested daily.

@@ -77,7 +77,7 @@ class LocalFallback:
         self._made: deque[OfflineCall] = deque()
         self._month = ("", 0)
         self.born: int | None = None
-        self._heard_at = float("-inf")
+        self._answered_at = float("-inf")
         self._own_then = 0
         self._reserve = self._spent_then = 0
         # Calls granted here so far.
@@ -118,7 +118,7 @@ class LocalFallback:
         # Until Redis is settled, it may not have counted all replicas.
         self._reported = reply.replicas
         self._month = (month_of(now), reply.month_used + granted)
-        self._heard_at = now.at
+        self._answered_at = now.at
         self._own_then = self.window.used(now)
         reserve = together.least if surely else reply.reserve
         if surely or reserve - (self.spent - together.spent_before) <= self.reserve:
@@ -147,7 +147,7 @@ class LocalFallback:
     def try_acquire(self, now: ClockReading, priority: Priority, member: str) -> AcquireResult:
         """Grant and count one call out of this process's share; `member` is its name in Redis."""
         self.window.limits = self._share(now)
-        if now.at - self._heard_at < SLOW_SECONDS and not self.reserve:
+        if now.at - self._answered_at < SLOW_SECONDS and not self.reserve:
             seen = self.window.usage(now)
             return replace(seen, granted=False, wait_seconds=max(seen.paused_seconds, ASK_AGAIN_SECONDS))
         result = self.window.try_acquire(now, priority)
@@ -190,7 +190,7 @@ class LocalFallback:
         replicas = self.replicas
         month = self._limits.per_month // replicas
         share = self._limits.per_minute // replicas
-        if now.at - self._heard_at < self._limits.window_seconds:
+        if now.at - self._answered_at < self._limits.window_seconds:
             # All replicas spent part of the minute in which Redis was lost: this process only has its reserve
             # of that time.
             share = min(share, self._own_then + self._reserve)

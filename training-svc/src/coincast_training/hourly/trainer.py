@@ -86,7 +86,7 @@ def fit_intraday(panel: HourlyPanel, *, measured_at: float, progress: Progress) 
     Args:
         panel: Hourly candles of each coin.
         measured_at: UNIX seconds, for the record.
-        progress: Told the share that is done and the stage.
+        progress: Called with the completed share and the stage.
 
     Raises:
         ValueError: The history is too short; MIN_DAYS of hours are needed.

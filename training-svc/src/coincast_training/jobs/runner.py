@@ -58,7 +58,7 @@ class ProcessRunner:
 
     async def _send(self, process: asyncio.subprocess.Process, job: Job) -> None:
         """Send the job as one line. The pipe stays open: its end tells the child that this process died."""
-        assert process.stdin is not None  # noqa: S101 - asked for as a pipe above
+        assert process.stdin is not None  # noqa: S101 - opened as a pipe above
         line = json.dumps({"job": job_to_dict(job), "settings": self._settings})
         # A child that has exited explains itself by its exit code and its log; uvloop raises RuntimeError for
         # it.
@@ -68,7 +68,7 @@ class ProcessRunner:
 
 
 async def _read_both(process: asyncio.subprocess.Process, events: asyncio.Queue[Event | None]) -> None:
-    assert process.stdout is not None  # noqa: S101 - asked for as pipes above
+    assert process.stdout is not None  # noqa: S101 - opened as pipes above
     assert process.stderr is not None  # noqa: S101
     await asyncio.gather(_read(process.stdout, events, parse), _read(process.stderr, events, LogEvent))
     await events.put(None)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from coincast_modelkit.features.definition import Feature
 from coincast_modelkit.features.registry import FEATURES
-from coincast_modelkit.volatility import BELIEF_DAYS
+from coincast_modelkit.volatility import CAP_DAYS
 
 # How many rows of features the recurrent models see.
 WINDOW_DAYS = 60
@@ -48,7 +48,7 @@ class FeatureSpec:
     @cached_property
     def memory_days(self) -> int:
         """Rows of history that the values of the last row depend on, including the cap on ranges."""
-        return max((f.memory_days for f in self.definitions), default=1) + BELIEF_DAYS
+        return max((f.memory_days for f in self.definitions), default=1) + CAP_DAYS
 
     def without(self, group: str) -> FeatureSpec:
         """Return the spec without one group."""

@@ -25,7 +25,7 @@ from coincast_modelkit.hourly.candles import (
 )
 from coincast_modelkit.hourly.features import LEADER
 from coincast_modelkit.hourly.volatility import (
-    BELIEF_HOURS,
+    CAP_HOURS,
     FLOOR_HOURLY_VARIANCE,
     PRESENT_SHARE,
     hourly_returns,
@@ -40,9 +40,9 @@ MONTH = 22
 # The profile of the hours of the day is the mean of log variance over so many days before.
 PROFILE_DAYS = max(SPANS)
 # A day's value is capped at this multiple of the mean of the month before it.
-BELIEVED_MULTIPLE = 25.0
+CAP_MULTIPLE = 25.0
 # With this many days of hours a row no longer depends on anything earlier.
-MEMORY_DAYS = PROFILE_DAYS + MONTH + BELIEF_HOURS // HOURS_A_DAY
+MEMORY_DAYS = PROFILE_DAYS + MONTH + CAP_HOURS // HOURS_A_DAY
 # Levels are logs of daily volatility; a model reads them as distances from its own base volatility.
 LEVEL_TERMS = (
     *(f"hours_{k}" for k in SPANS),
@@ -117,7 +117,7 @@ def day_measures(candles: HourlyCandles, *, ranges: bool = True) -> DayMeasures:
     known = np.isfinite(variance)
     whole = known.sum(axis=1) >= MIN_HOURS_A_DAY
     day = np.where(whole, HOURS_A_DAY * column_mean(variance.T), np.nan)
-    limit = BELIEVED_MULTIPLE * shift(rolling_mean(day, MONTH), 1)
+    limit = CAP_MULTIPLE * shift(rolling_mean(day, MONTH), 1)
     day = np.where(np.isfinite(limit), np.minimum(day, limit), day)
     means = np.stack([rolling_mean(day, k) for k in SPANS], axis=1)
     levels = 0.5 * np.log(np.maximum(means, FLOOR_DAILY_VARIANCE))

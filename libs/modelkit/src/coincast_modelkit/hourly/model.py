@@ -39,7 +39,7 @@ from coincast_modelkit.hourly.features import (
 from coincast_modelkit.hourly.line import HourlyLine
 from coincast_modelkit.hourly.profile import WeekProfile
 from coincast_modelkit.hourly.regimes import RANK_MEMORY_HOURS, newest_regime
-from coincast_modelkit.hourly.volatility import BELIEF_HOURS, TrailingMeans, hourly_variance, trailing_mean
+from coincast_modelkit.hourly.volatility import CAP_HOURS, TrailingMeans, hourly_variance, trailing_mean
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.models.interpolation import across_horizons, agreeing_volatility, normal_cdf
 
@@ -48,7 +48,7 @@ MAX_HORIZON_HOURS = 48
 ANCHORS = (1, 3, 6, 12, 24, 48)
 LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
 # As many hours as any part of the model looks back.
-TAIL_HOURS = max(MEMORY_HOURS, RANK_MEMORY_HOURS + HOURS_A_DAY) + BELIEF_HOURS
+TAIL_HOURS = max(MEMORY_HOURS, RANK_MEMORY_HOURS + HOURS_A_DAY) + CAP_HOURS
 # A reference coin whose newest hour is older than this does not count for the current market.
 REFERENCE_AGE_HOURS = 3
 
@@ -294,7 +294,7 @@ class IntradayModel:
 
 
 FILE = "intraday.json"
-_SPANS_TAIL = MEMORY_HOURS + BELIEF_HOURS
+_SPANS_TAIL = MEMORY_HOURS + CAP_HOURS
 
 
 def checked_hours(hours: Sequence[int]) -> tuple[int, ...]:

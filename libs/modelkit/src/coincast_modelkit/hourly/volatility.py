@@ -17,9 +17,9 @@ from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 FLOOR_HOURLY_VARIANCE = FLOOR_DAILY_VARIANCE / 24
 # A single wick of a thin order book is no volatility: an hour is capped at this multiple of
 # the mean of the hours before it, or twice its own squared return.
-BELIEVED_MULTIPLE = 100.0
-BELIEF_HOURS = 240
-BELIEF_MIN_HOURS = 24
+CAP_MULTIPLE = 100.0
+CAP_HOURS = 240
+CAP_MIN_HOURS = 24
 PRESENT_SHARE = 0.8
 
 
@@ -54,8 +54,8 @@ def hourly_variance(candles: HourlyCandles, *, ranges: bool = True) -> Floats:
     garman_klass = np.maximum(0.5 * span - (2 * np.log(2.0) - 1) * body**2, 0.0)
     both = np.where(np.isfinite(garman_klass), 0.5 * (parkinson + garman_klass), parkinson)
     variance = np.where(np.isfinite(both), both, squared)
-    before = np.concatenate([[np.nan], trailing_mean(variance, BELIEF_HOURS, BELIEF_MIN_HOURS)[:-1]])
-    limit = BELIEVED_MULTIPLE * before[: len(variance)] + 2 * np.nan_to_num(squared)
+    before = np.concatenate([[np.nan], trailing_mean(variance, CAP_HOURS, CAP_MIN_HOURS)[:-1]])
+    limit = CAP_MULTIPLE * before[: len(variance)] + 2 * np.nan_to_num(squared)
     variance = np.where(np.isfinite(limit), np.minimum(variance, limit), variance)
     return np.asarray(np.maximum(variance, FLOOR_HOURLY_VARIANCE))
 

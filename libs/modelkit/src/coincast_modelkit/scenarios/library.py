@@ -58,7 +58,7 @@ class MoveLibrary(ABC):
 
         Args:
             as_of: The day at whose close the forecast is made. Only origins up to MAX_DAYS days before it
-                count: what came later was not known.
+                count, since later outcomes were not known.
             origins: At most so many.
 
         Raises:

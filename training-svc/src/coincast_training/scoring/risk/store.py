@@ -205,7 +205,7 @@ class RiskStore:
 def _unknown_part(database: sqlite3.Connection, statement: RiskStatement) -> RiskStatement | None:
     """Return what is new of a statement; None where all of it is known.
 
-    The same question asked for more days is the same statement: only its later days are new.
+    The same request for more days is the same statement: only the later days are added.
     """
     found = database.execute(
         "SELECT MAX(last_due) FROM statements WHERE statement_id = ?", (statement.statement_id,)

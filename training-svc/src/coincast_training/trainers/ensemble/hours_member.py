@@ -102,7 +102,7 @@ def hours_rows(coins: Sequence[CoinRows], hours: HourlyPanel) -> HoursRows:
     would teach the line another measure.
     """
     out: dict[str, tuple[HoursOfCoin, ...]] = {}
-    # What came is measured as well as it can be, whatever the line reads.
+    # Outcomes use the best available measure, independent of the inputs of the line.
     outcomes = {c: day_measures(h, ranges=source_of(h) == RANGES) for c, h in hours.items() if len(h)}
     for source in (RANGES, CLOSES):
         known = {c: h for c, h in hours.items() if len(h) and (source == CLOSES or source_of(h) == RANGES)}
@@ -194,7 +194,7 @@ class HoursWalk:
         """Return the member as known on day `cut` by source; empty where too little is known."""
         found = {}
         for source in self.sources:
-            scale = self._scale(source, horizon, cut) if self._believed(source, horizon, cut) else None
+            scale = self._scale(source, horizon, cut) if self._is_proven(source, horizon, cut) else None
             if scale is not None:
                 found[source] = HoursMember(scale, self._pool(source, horizon, cut))
         return found
@@ -209,7 +209,7 @@ class HoursWalk:
         folds = {fold.day: fold for fold in self._folds(source, horizon, cut)}
         for (block, _, quantiles), day in zip(daily, self._days(horizon, cut), strict=True):
             fold = folds.get(day)
-            if fold is not None and self._believed(source, horizon, day):
+            if fold is not None and self._is_proven(source, horizon, day):
                 pool = self._pool(source, horizon, day)
                 scale = np.exp(pool.log_scale(fold.scales, block.regime))
                 own = symmetric_quantiles(scale[:, None] * pool.sizes_of(joined(block.coins)))
@@ -231,7 +231,7 @@ class HoursWalk:
     def _days(self, horizon: int, cut: int) -> list[int]:
         return [day for day, _, _ in self.daily.folds(horizon, cut)]
 
-    def _believed(self, source: str, horizon: int, cut: int) -> bool:
+    def _is_proven(self, source: str, horizon: int, cut: int) -> bool:
         """Return whether the line has forecast enough days out of sample whose outcome was known by `cut`."""
         if horizon > self.params.max_horizon:
             return False

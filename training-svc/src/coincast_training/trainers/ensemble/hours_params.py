@@ -12,8 +12,8 @@ class HoursParams:
 
     use: auto adds it where hours of at least min_days days are known, on requires that, off leaves it out.
     max_horizon: longest horizon in days at which it is pooled, since hours say nothing about a month.
-    prior: its share before anything is learnt, prior_days what shrinks the share to it. min_days: days with
-    hours before the first line, and days forecast by it before it is believed.
+    prior: its share before any fit, prior_days the strength of the shrinkage to it. min_days: days with
+    hours before the first fit, and days of its forecasts before it is used.
     """
 
     use: Literal["auto", "on", "off"] = "auto"
