@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from datamodel_code_generator.__main__ import Exit
+from datamodel_code_generator.__main__ import main as generate_models
 
 import coincast_chassis  # noqa: F401 - sets gRPC's environment before it is imported
 from coincast_gateway.server import serve
@@ -88,7 +90,8 @@ def generate(document: dict[str, Any]) -> str:
             "--enum-field-as-literal", "all", "--use-double-quotes", "--keep-model-order", "--use-annotated",
             "--formatters", "builtin", "--custom-file-header", " ",
         ]  # fmt: skip
-        subprocess.run([sys.executable, "-m", "datamodel_code_generator", *arguments], check=True)
+        if generate_models(arguments) is not Exit.OK:
+            raise SystemExit("datamodel-codegen failed; its message stands above")
         body = made.read_text().lstrip()
         made.write_text(
             DOCSTRING + "\n" + body.replace('model_config = ConfigDict(\n        extra="forbid",\n    )', "")

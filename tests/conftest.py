@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpcore2
 import pytest
 import structlog
 from hypothesis import settings
@@ -16,6 +18,10 @@ import coincast_chassis  # noqa: F401 - before gRPC: see there
 # An example has no time limit, since a busy machine would break it.
 settings.register_profile("coincast", deadline=None)
 settings.load_profile("coincast")
+
+# Every HTTP client loads the machine's certificate authorities when it is made, which takes longer than most
+# tests. Tests connect to this machine alone, without TLS or with authorities of their own.
+httpcore2.default_ssl_context = lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

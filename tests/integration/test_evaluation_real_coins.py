@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from coincast_training.evaluation.options import EvaluationOptions
-from coincast_training.evaluation.runner import evaluate
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_coins_and_six_weeks(daily_candles: Path, tmp_path: Path) -> None:
+    # The peers' packages take ten seconds to load: only the worker that runs this test shall spend them.
+    from coincast_training.evaluation.options import EvaluationOptions
+    from coincast_training.evaluation.runner import evaluate
+
     for coin in ("solana", "dogecoin"):
         head, *rows = (daily_candles / f"{coin}.csv").read_text().splitlines()
         kept = [row for row in rows if "2022-09-01" <= row[:10] <= "2023-10-01"]

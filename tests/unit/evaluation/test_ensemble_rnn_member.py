@@ -39,8 +39,14 @@ def tensorflow() -> None:
 
 
 @pytest.fixture(scope="module")
-def fitted(tensorflow: None) -> FittedModel:
-    return fit(panel(), PARAMS, 1, progress=silent)
+def store(tensorflow: None) -> dict[tuple[Any, ...], Any]:
+    """What the first fit leaves behind; its compiled graph serves all fits of this file."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def fitted(store: dict[tuple[Any, ...], Any]) -> FittedModel:
+    return fit(panel(), PARAMS, 1, progress=silent, store=store)
 
 
 def prepared(candles: dict[str, Candles]) -> list[ModelInput]:
@@ -84,8 +90,10 @@ class TestFitted:
         )
         assert [a["scales"] for a in one] == [a["scales"] for a in two]
 
-    def test_a_refit_gives_the_same_within_a_thousandth(self, fitted: FittedModel) -> None:
-        again = fit(panel(), PARAMS, 1, progress=silent)
+    def test_a_refit_gives_the_same_within_a_thousandth(
+        self, fitted: FittedModel, store: dict[tuple[Any, ...], Any]
+    ) -> None:
+        again = fit(panel(), PARAMS, 1, progress=silent, store=compiled(store))
         one, two = (f.model.predict(prepared(panel()), (1, 7, 30)) for f in (fitted, again))
         np.testing.assert_allclose(one.log_return_quantiles, two.log_return_quantiles, rtol=1e-3)
 
@@ -116,17 +124,18 @@ class TestFitted:
         )  # single precision in the network
         assert (np.diff(together.log_return_quantiles[1:], axis=-1) >= 0).all()
 
-    def test_its_forecasts_of_a_fold_know_nothing_of_the_fold(self, tensorflow: None) -> None:
+    def test_its_forecasts_of_a_fold_know_nothing_of_the_fold(
+        self, fitted: FittedModel, store: dict[tuple[Any, ...], Any]
+    ) -> None:
         day = int(panel()["bitcoin"].dates[-1].astype(int)) - 60
         scrambled = {c: scrambled_after(x, np.datetime64(day, "D")) for c, x in panel().items()}
-        found, store = [], {}
+        found = []
         for candles in (panel(), scrambled):
             source = CoinTable(candles, candles)
             coins = source.coins
             folds = [*fold_days(coins, day + 60, 30), day + 60]
             lstm = EnsembleParams.of(PARAMS).lstm
-            store = compiled(store)
-            walk = RnnWalk.of(source, (1, 7), lstm, folds, seed=1, store=store)
+            walk = RnnWalk.of(source, (1, 7), lstm, folds, seed=1, store=compiled(store))
             assert walk is not None and walk.grid[0] <= day
             early = walk.columns(folds[0], block_of(coins, folds[0], folds[0] + 30, 1))
             assert np.isnan(early).all()  # before the first network
@@ -136,12 +145,14 @@ class TestFitted:
         assert np.isfinite(found[0]).all()
         np.testing.assert_array_equal(found[0], found[1])
 
-    def test_networks_kept_from_an_earlier_cut_change_nothing(self, tensorflow: None) -> None:
+    def test_networks_kept_from_an_earlier_cut_change_nothing(
+        self, fitted: FittedModel, store: dict[tuple[Any, ...], Any]
+    ) -> None:
         params = {**PARAMS, "lstm": {**LSTM, "refit": False}}
-        store: dict[tuple[Any, ...], Any] = {}
+        earlier = compiled(store)
         cut = {c: x.until(x.dates[-1] - np.timedelta64(60, "D")) for c, x in panel().items()}
-        fit(cut, params, 1, progress=silent, store=store)
-        stores = (store, compiled(store))
+        fit(cut, params, 1, progress=silent, store=earlier)
+        stores = (earlier, compiled(store))
         kept, fresh = (fit(panel(), params, 1, progress=silent, store=s) for s in stores)
         one, two = (f.model.predict(prepared(panel()), (1, 7)) for f in (kept, fresh))
         np.testing.assert_allclose(one.log_return_quantiles, two.log_return_quantiles, rtol=1e-3)
