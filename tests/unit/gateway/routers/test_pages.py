@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from coincast_gateway.routers.pages import POLICY, REFERENCE_POLICY, render_page
+from coincast_gateway.routers.pages import POLICY, REDOC_POLICY, SWAGGER_POLICY, render_page
 from coincast_gateway.web.assets import HERE, Assets
 
 
@@ -23,11 +23,17 @@ def test_the_page_allows_nothing_inline_and_nothing_from_elsewhere() -> None:
     assert not re.search(r"https?:", policy)
 
 
-def test_only_the_references_allow_inline_styles() -> None:
-    policy = policy_of("docs.html", REFERENCE_POLICY)
-    assert "style-src 'self' 'unsafe-inline'" in policy
-    assert "unsafe-eval" not in policy
+@pytest.mark.parametrize(
+    ("file", "sent", "styles"), [("docs.html", SWAGGER_POLICY, 0), ("redoc.html", REDOC_POLICY, 2)]
+)
+def test_the_references_allow_no_inline_code_and_inline_styles_by_hash_alone(
+    file: str, sent: bytes, styles: int
+) -> None:
+    policy = policy_of(file, sent)
+    assert "unsafe" not in policy
+    assert policy.count("'sha256-") == styles
     assert policy.count("img-src") == 1
+    assert not re.search(r"https?:", policy)
 
 
 @pytest.mark.parametrize("file", ["index.html", "docs.html", "redoc.html"])
