@@ -127,3 +127,18 @@ async def test_moment_to_come_is_refused_by_name(interval: Any, clock: ManualClo
     with pytest.raises(InvalidInput) as caught:
         await stub.GetHistory(request, timeout=5)
     assert caught.value.field == "known_at"
+
+
+async def test_hours_of_a_past_moment_cost_no_call_for_later_ones(
+    mock: MockUpstream, clock: ManualClock, stub: Any
+) -> None:
+    """The daily models read the hours up to the close all day long."""
+    await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=60), timeout=10)
+    before = mock.calls[CHART]
+    close = int(clock.now()) // (24 * HOUR) * 24 * HOUR
+    clock.advance(5 * HOUR)
+    request = pb.GetHistoryRequest(id="bitcoin", days=60, interval=pb.CANDLE_INTERVAL_ONE_HOUR)
+    request.known_at.FromSeconds(close + HOUR // 2)
+    found = (await stub.GetHistory(request, timeout=10)).history
+    assert found.hourly_candles[-1].start_unix_seconds == close - HOUR
+    assert mock.calls[CHART] == before

@@ -19,6 +19,7 @@ from coincast_chassis.redis import open_redis
 from coincast_forecast.domain import TECHNICAL
 from coincast_forecast.fallback.executor import FallbackChain
 from coincast_forecast.features.cache import FeatureCache
+from coincast_forecast.features.hours import DayHours
 from coincast_forecast.grpc.servicer import ForecastServicer
 from coincast_forecast.grpc.status import StatusReporter
 from coincast_forecast.history.cache import CLOCK_COIN, HistoryCache
@@ -34,7 +35,7 @@ from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.prediction_log.spool import claim_own
 from coincast_forecast.prediction_log.stream import Stream
 from coincast_forecast.prediction_log.writer import LedgerWriter
-from coincast_forecast.registry.deployment import LiveVersion
+from coincast_forecast.registry.deployment import LiveVersion, any_reads_hours
 from coincast_forecast.registry.historical import HistoricalVersions
 from coincast_forecast.registry.live_scores import LiveScoreReader
 from coincast_forecast.registry.loader import ModelLoader
@@ -65,8 +66,18 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     ledger = await _build_ledger(settings, stack)
     scores = LiveScoreReader(settings.artifacts_dir)
     live_risk = LiveRiskReader(settings.artifacts_dir)
+    hourly_histories = await _build_hourly_histories(settings, stack, clock)
+    response_cache = ResponseCache(settings.forecast_cache_rows)
+    day_hours = DayHours(
+        hourly_histories.until,
+        clock,
+        wanted=lambda: any_reads_hours(loader.snapshot),
+        on_rows=response_cache.clear,
+    )
     features = FeatureCache(
-        keep_bytes=round(settings.prepared_megabytes * 2**20), limit_seconds=settings.step_timeout_seconds
+        keep_bytes=round(settings.prepared_megabytes * 2**20),
+        limit_seconds=settings.step_timeout_seconds,
+        hours=day_hours.row,
     )
     stack.callback(features.stop)
     recorder = Recorder(ledger, clock.now)
@@ -86,7 +97,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             ),
             recorder=recorder,
             shadow_traffic=shadow_traffic,
-            response_cache=ResponseCache(settings.forecast_cache_rows),
+            response_cache=response_cache,
             metrics=metrics,
             snapshot=lambda: loader.snapshot,
             scores=lambda: scores.current,
@@ -111,9 +122,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         limit_seconds=settings.scenario_timeout_seconds,
     )
     stack.callback(scenarios.stop)
-    hourly = HourlyForecastService(
-        await _build_hourly_histories(settings, stack, clock), hourly_versions, service, recorder, clock.now
-    )
+    hourly = HourlyForecastService(hourly_histories, hourly_versions, service, recorder, clock.now)
     past = _build_past(settings, stack, loader, histories=histories, market=market, metrics=metrics)
     servicer = ForecastServicer(
         service,
@@ -135,6 +144,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         scores.poll(settings.watch_seconds),
         live_risk.poll(settings.watch_seconds),
         shadow_traffic.work(),
+        day_hours.work(),
         malloc_trim.trim_periodically(settings.give_back_seconds),
     ):
         _start_background_task(stack, work)

@@ -50,6 +50,10 @@ class ResponseCache:
         entry = self._entries.get((coin_id, *query_key))
         return entry.served if entry is not None and entry.history is history else None
 
+    def clear(self) -> None:
+        """Drop all answers, since more is known now than when they were made."""
+        self._entries = Lru(self._size)
+
     def put(
         self, query_key: Key, generation: CacheGeneration, history: History, served: ServedForecast
     ) -> None:

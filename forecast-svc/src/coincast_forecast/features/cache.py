@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coincast_forecast.fallback.policy import Cause, StepFailure
@@ -11,10 +11,12 @@ from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
 from coincast_forecast.lru import Lru
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec, Market
+from coincast_modelkit.hourly.day_measures import DayRow
 from coincast_modelkit.model_input import ModelInput, prepare
 
 Key = tuple[str, str, str]
 Outcome = ModelInput | StepFailure
+RowsOfHours = Callable[[Candles, str], DayRow | None]
 
 # Coins per call on the thread: other requests run in between, and a timeout means a hang, not a long list.
 CHUNK = 10
@@ -50,7 +52,17 @@ class Reference:
 class FeatureCache:
     """Model inputs by coin, currency and feature spec."""
 
-    def __init__(self, *, keep_bytes: int, limit_seconds: float) -> None:
+    def __init__(
+        self, *, keep_bytes: int, limit_seconds: float, hours: RowsOfHours = lambda _candles, _currency: None
+    ) -> None:
+        """Build an empty cache.
+
+        Args:
+            keep_bytes: Size of the cache.
+            limit_seconds: Time that the features of one batch may take.
+            hours: Returns the row of the hours of a coin's newest day in a currency, None while unknown.
+        """
+        self._hours = hours
         self._limit_seconds = limit_seconds
         self._features = WorkerThread("features")
         # Inputs without features must not wait behind those with: technical answers while features are late.
@@ -65,6 +77,8 @@ class FeatureCache:
         """Return the cached input of exactly these candles, made with the current reference coins."""
         entry = self._cache.get((candles.coin_id, vs_currency, spec.hash))
         if entry is None or entry.candles is not candles:
+            return None
+        if spec.names and entry.prepared.hours is None and self._hours(candles, vs_currency) is not None:
             return None
         reference = self._references.get(vs_currency)
         if reference is None or reference is entry.reference:
@@ -139,10 +153,11 @@ class FeatureCache:
         self, chunk: Sequence[Candles], vs_currency: str, spec: FeatureSpec
     ) -> Mapping[str, Outcome]:
         reference = self._references.get(vs_currency) or Reference({}, Market.of({}))
+        given = [(one, self._hours(one, vs_currency) if spec.names else None) for one in chunk]
         try:
             worker = self._features if spec.names else self._tails
             outcomes = await worker.run(
-                lambda: {one.coin_id: _prepare_one(one, reference.market, spec) for one in chunk},
+                lambda: {c.coin_id: _prepare_one(c, reference.market, spec, row) for c, row in given},
                 limit_seconds=self._limit_seconds,
             )
         except (TimeoutError, ThreadStuckError):
@@ -156,9 +171,9 @@ class FeatureCache:
         return outcomes
 
 
-def _prepare_one(candles: Candles, market: Market, spec: FeatureSpec) -> Outcome:
+def _prepare_one(candles: Candles, market: Market, spec: FeatureSpec, hours: DayRow | None) -> Outcome:
     try:
-        return prepare(candles, market, spec)
+        return prepare(candles, market, spec, hours)
     except Exception as error:  # one coin's features failing is that coin's failed step
         return StepFailure(Cause.RAISED, f"the features of {candles.coin_id} failed ({type(error).__name__})")
 

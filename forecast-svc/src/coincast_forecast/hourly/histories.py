@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import grpc.aio
 import numpy as np
@@ -64,10 +65,31 @@ class HourlyHistories:
             found |= await self._fetch(missing, vs_currency)
         return found
 
+    async def until(
+        self, ids: Sequence[str], vs_currency: str, moment: datetime
+    ) -> Mapping[str, HourlyHistory | CoincastError]:
+        """Return each coin's history of the hours that had closed by a moment, or its error.
+
+        The request comes after those of callers where calls are short. Nothing is kept.
+        """
+        request = pb.StreamHistoryRequest(
+            ids=ids, vs_currency=vs_currency, days=DAYS, interval=pb.CANDLE_INTERVAL_ONE_HOUR, bulk=True
+        )
+        request.known_at.FromDatetime(moment)
+        return await self._stream(request)
+
     async def _fetch(self, ids: Sequence[str], vs_currency: str) -> dict[str, HourlyHistory | CoincastError]:
         request = pb.StreamHistoryRequest(
             ids=ids, vs_currency=vs_currency, days=DAYS, interval=pb.CANDLE_INTERVAL_ONE_HOUR
         )
+        found = await self._stream(request)
+        for coin, history in found.items():
+            if isinstance(history, HourlyHistory):
+                self._kept.put((coin, vs_currency), _Entry(history, self._current_until(history)))
+        return found
+
+    async def _stream(self, request: pb.StreamHistoryRequest) -> dict[str, HourlyHistory | CoincastError]:
+        ids = request.ids
         spans: dict[str, list[pb.History]] = {}
         found: dict[str, HourlyHistory | CoincastError] = {}
         try:
@@ -83,9 +105,7 @@ class HourlyHistories:
             # Two thousand hours take milliseconds to convert.
             found.setdefault(coin, await asyncio.to_thread(history_of, coin, parts))
         for coin in ids:
-            history = found.setdefault(coin, NotReady(f"{coin} has no hourly candles yet", field="ids"))
-            if isinstance(history, HourlyHistory):
-                self._kept.put((coin, vs_currency), _Entry(history, self._current_until(history)))
+            found.setdefault(coin, NotReady(f"{coin} has no hourly candles yet", field="ids"))
         return found
 
     def _current_until(self, history: HourlyHistory) -> float:

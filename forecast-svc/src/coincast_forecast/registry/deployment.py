@@ -69,6 +69,12 @@ class Deployment:
 Snapshot = Mapping[str, Deployment]
 
 
+def any_reads_hours(snapshot: Snapshot) -> bool:
+    """Return whether a loaded version forecasts better where the hours of a day are known."""
+    versions = (version for deployment in snapshot.values() for version in deployment.live())
+    return any(getattr(version.predictor.model, "reads_hours", False) for version in versions)
+
+
 def sticky_fraction(experiment: str, coin_id: str, client_key: str) -> float:
     """Return a number in [0, 1), uniform over coins and callers, independent between experiments."""
     text = "\x1f".join((experiment, coin_id, client_key)).encode()

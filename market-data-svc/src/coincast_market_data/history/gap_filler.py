@@ -262,18 +262,22 @@ class GapFiller:
         good = await self._plausible_candles(coin, currency, candles, {candle.day for candle in candles})
         return await self._archive.add(coin, currency, good, at=self._clock.now())
 
-    async def fill_hours(self, coin: str, currency: str, first: int, priority: Priority) -> int:
+    async def fill_hours(
+        self, coin: str, currency: str, first: int, priority: Priority, *, newest: int | None = None
+    ) -> int:
         """Fetch the hours from `first` (UNIX seconds) on that the archive lacks; return how many came.
 
-        Hours that the upstream did not have are requested at most every five minutes.
+        With `newest` only hours up to that one count as lacking: a reader of a past moment costs no call for
+        later ones. Hours that the upstream did not have are requested at most every five minutes.
         """
         if self._hours is None:
             return 0
         now = self._clock.now()
-        newest = last_closed_hour(now)
+        closed = last_closed_hour(now)
+        last = closed if newest is None else min(newest, closed)
         kept = {candle.start for candle in await self._hours.read(coin, currency)}
-        oldest = first if self._hourly else max(first, newest - FREE_HOURS_DAYS * DAY_SECONDS)
-        lacking = [start for start in range(oldest, newest + 1, HOUR_SECONDS) if start not in kept]
+        oldest = first if self._hourly else max(first, closed - FREE_HOURS_DAYS * DAY_SECONDS)
+        lacking = [start for start in range(oldest, last + 1, HOUR_SECONDS) if start not in kept]
         since, until = self._hours_requested.get((coin, currency), (day_of(now), 0.0))
         if not lacking or (now < until and day_of(lacking[0]) >= since):
             return 0

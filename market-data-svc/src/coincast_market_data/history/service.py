@@ -235,7 +235,7 @@ class HistoryService:
         moment = self._clock.now() if known_at is None else known_at
         newest = last_closed_hour(moment)
         first = newest - (days * 24 - 1) * HOUR_SECONDS
-        error = await self._fill_hours(coin, currency, first, priority)
+        error = await self._fill_hours(coin, currency, first, newest, priority)
         kept = await self._hours.read(coin, currency) if self._hours else ()
         hours = [candle for candle in kept if first <= candle.start <= newest]
         if not hours:
@@ -252,16 +252,16 @@ class HistoryService:
         return NotFound(f"{coin} has no closed hour in {currency} yet", field="id")
 
     async def _fill_hours(
-        self, coin: str, currency: str, first: int, priority: Priority
+        self, coin: str, currency: str, first: int, newest: int, priority: Priority
     ) -> CoincastError | None:
-        """Return the error because of which the hours could not be fetched."""
+        """Return the error because of which the hours from first to newest could not be fetched."""
         refused = await self._no_such(coin) if self._unknown(coin) else self._refused.find((coin, currency))
         if refused is not None:
             return refused
         patience = 600.0 if priority is Priority.BULK else wait_budget_seconds(fallback=False)
         try:
             async with asyncio.timeout(patience):
-                await self._filler.fill_hours(coin, currency, first, priority)
+                await self._filler.fill_hours(coin, currency, first, priority, newest=newest)
         except TimeoutError:
             return late_error(self._seconds_to_turn(priority))
         except NotFound:

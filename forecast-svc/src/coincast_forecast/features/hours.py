@@ -1,0 +1,123 @@
+"""Rows of a day's hours for the daily models that read them, fetched beside the requests.
+
+A forecast never waits for hours: it is made without them until they are here, as it is for a coin that has
+none. They are read from market-data as of the daily close, so that no call is spent on later hours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+
+import numpy as np
+
+from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.logs import get_logger
+from coincast_forecast.domain import close_of
+from coincast_forecast.hourly.histories import HourlyHistory
+from coincast_forecast.lru import Lru
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyPanel, source_of
+from coincast_modelkit.hourly.day_measures import DayRow, MarketMeasures, market_of_hours, newest_row
+
+log = get_logger("coincast.forecast.hours")
+
+Fetch = Callable[[Sequence[str], str, datetime], Awaitable[Mapping[str, HourlyHistory | CoincastError]]]
+Key = tuple[str, str, date]
+
+KEPT_COINS = 1000
+# Coins of one fetch: a fetch shares the reference coins, and its hours take memory.
+BATCH_COINS = 25
+# A coin whose hours were not there is asked for again after so many seconds, while its day is the newest.
+RETRY_SECONDS = 600.0
+# An hour counts as closed some minutes after its end; no later hour has closed by then.
+SETTLED = timedelta(minutes=30)
+
+
+class DayHours:
+    """Rows by coin, currency and closed day."""
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        clock: Clock,
+        *,
+        wanted: Callable[[], bool],
+        on_rows: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Store the collaborators.
+
+        Args:
+            fetch: Returns the hourly histories of coins in a currency, as of a moment.
+            clock: Of the retries.
+            wanted: Whether a model in use reads hours; nothing is fetched otherwise.
+            on_rows: Called when rows have come that were missing before.
+        """
+        self._fetch, self._clock, self._wanted, self._on_rows = fetch, clock, wanted, on_rows
+        self._rows: Lru[Key, DayRow] = Lru(KEPT_COINS)
+        self._waiting: dict[Key, None] = {}
+        self._retry_at: Lru[Key, float] = Lru(KEPT_COINS)
+        self._markets: tuple[tuple[str, date], dict[str, MarketMeasures]] | None = None
+        self._called = asyncio.Event()
+
+    def row(self, candles: Candles, vs_currency: str) -> DayRow | None:
+        """Return the row of a coin's newest day; None, and it is fetched, where it is not here."""
+        key = (candles.coin_id, vs_currency, candles.as_of)
+        row = self._rows.get(key)
+        if row is None and self._clock.monotonic() >= (self._retry_at.get(key) or 0.0) and self._wanted():
+            self._waiting[key] = None
+            self._called.set()
+        return row
+
+    async def work(self) -> None:
+        """Fetch what is waited for, batch after batch, for ever."""
+        while True:
+            await self._called.wait()
+            self._called.clear()
+            while self._waiting:
+                await self.fetch_batch()
+
+    async def fetch_batch(self) -> None:
+        """Fetch the rows of some coins of one currency and day."""
+        first = next(iter(self._waiting), None)
+        if first is None:
+            return
+        _, vs_currency, day = first
+        batch = [key for key in self._waiting if key[1:] == (vs_currency, day)][:BATCH_COINS]
+        for key in batch:
+            del self._waiting[key]
+            self._retry_at.put(key, self._clock.monotonic() + RETRY_SECONDS)
+        coins = [coin for coin, _, _ in batch]
+        try:
+            found = await self._fetch(
+                list(dict.fromkeys((*coins, *REFERENCE_COINS))), vs_currency, close_of(day) + SETTLED
+            )
+        except CoincastError as error:
+            log.warning("hours_not_fetched", coins=len(coins), reason=str(error))
+            return
+        panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory)}
+        rows = await asyncio.to_thread(self._compute, coins, panel, vs_currency, day)
+        for coin, row in rows.items():
+            self._rows.put((coin, vs_currency, day), row)
+        if rows:
+            self._on_rows()
+
+    def _compute(
+        self, coins: Sequence[str], panel: HourlyPanel, vs_currency: str, day: date
+    ) -> dict[str, DayRow]:
+        """Return the rows of the coins whose hours of the day are known."""
+        if self._markets is None or self._markets[0] != (vs_currency, day):
+            reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
+            markets = {source: market_of_hours(reference, source) for source in (RANGES, CLOSES)}
+            self._markets = (vs_currency, day), markets
+        rows = {}
+        for coin in coins:
+            if coin in panel:
+                source = source_of(panel[coin])
+                row = newest_row(panel[coin], self._markets[1][source], source, np.datetime64(day, "D"))
+                if row is not None:
+                    rows[coin] = row
+        return rows
