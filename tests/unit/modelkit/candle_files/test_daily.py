@@ -49,6 +49,28 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "capitals": lambda f: write(f / "bitcoin.csv", HEADER.upper(), lines(ISO)),
     "spaces": lambda f: write(f / "bitcoin.csv", HEADER.replace(",", ", "), lines(ISO, ", ")),
     "bom and crlf": lambda f: write(f / "bitcoin.csv", HEADER, lines(ISO), end="\r\n", encoding="utf-8-sig"),
+    "utf-16": lambda f: write(f / "bitcoin.csv", HEADER, lines(ISO), encoding="utf-16"),
+    "empty lines": lambda f: write(
+        f / "bitcoin.csv", HEADER, ["", *lines(ISO)[:2], ",,,,,", *lines(ISO)[2:]]
+    ),
+    "quotes": lambda f: write(
+        f / "bitcoin.csv",
+        '"date","open","high","low","close","volume_usd"',
+        [",".join(f'"{cell}"' for cell in line.split(",")) for line in lines(ISO)],
+    ),
+    "tabs": lambda f: write(f / "bitcoin.csv", HEADER.replace(",", "\t"), lines(ISO, "\t")),
+    "no line end": lambda f: write(f / "bitcoin.csv", HEADER, lines(ISO), end="\n").rename(f / "bitcoin.CSV"),
+    "compact days": lambda f: write(f / "bitcoin.csv", HEADER, lines([d.replace("-", "") for d in ISO])),
+    "zone of the east": lambda f: write(
+        f / "bitcoin.csv", HEADER, lines([f"{d}T09:00:00+09:00" for d in ISO])
+    ),
+    "a stray quote": lambda f: write(
+        f / "bitcoin.csv", HEADER, [*lines(ISO)[:2], '"2025-03-01,1,3,0.5,1,1', *lines(ISO)[2:]]
+    ),
+    "a byte that is no text": lambda f: _with_byte(f / "bitcoin.csv"),
+    "more cells than the header": lambda f: write(
+        f / "bitcoin.csv", HEADER, [f"{line},extra,cells" for line in lines(ISO)]
+    ),
     "semicolons": lambda f: write(f / "bitcoin.csv", HEADER.replace(",", ";"), lines(ISO, ";")),
     "newest first": lambda f: write(f / "bitcoin.csv", HEADER, lines(ISO)[::-1]),
     "seconds": lambda f: write(f / "bitcoin.csv", HEADER, lines([str(s) for s in stamps()])),
@@ -78,14 +100,48 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     ),
     "parquet": lambda f: _parquet(f / "bitcoin.parquet"),
     "freqtrade feather": lambda f: _feather(f / "BTC_USDT-1d.feather"),
+    "two columns of one name": lambda f: _parquet(f / "bitcoin.parquet", twice=True),
+    "parquet of moments": lambda f: _parquet(f / "bitcoin.parquet", unit="us"),
+    "parquet of moments in nanoseconds": lambda f: _parquet(f / "bitcoin.parquet", unit="ns"),
+    "a moment that no calendar has": lambda f: _parquet(f / "bitcoin.parquet", unit="us", odd=2**62),
+    "an empty moment": lambda f: _parquet(f / "bitcoin.parquet", unit="s", odd=None),
+    "freqtrade futures": lambda f: _feather(f / "BTC_USDT_USDT-1d-futures.feather"),
+    "klines of texts": lambda f: _json(f / "BTC_USDT-1d.json", as_text=True),
+    "objects, one without a close": lambda f: _objects(f / "bitcoin.json"),
     "freqtrade json": lambda f: _json(f / "BTC_USDT-1d.json"),
     "hours": lambda f: _hours(f / "bitcoin.csv"),
 }
 
 
-def _parquet(path: Path) -> Path:
-    table = {"date": days(), "close": CLOSES, "open": [99.0] * DAYS, "high": [110.0] * DAYS}
-    pq.write_table(pa.table({**table, "low": [90.0] * DAYS, "volume": [1000.0] * DAYS}), path)
+def _parquet(path: Path, *, unit: str = "", odd: int | None = 0, twice: bool = False) -> Path:
+    """Five days by date, or by a moment of a unit, after which one more row may have an odd moment."""
+    scale = {"": 1, "s": 1, "us": 10**6, "ns": 10**9}[unit]
+    more = 1 if unit and odd != 0 else 0
+    moments = [stamp * scale for stamp in stamps()] + [odd] * more
+    figures = {"open": 99.0, "high": 110.0, "low": 90.0, "volume": 1000.0}
+    columns = {name: [value] * (DAYS + more) for name, value in figures.items()}
+    when = pa.array(moments, pa.timestamp(unit)) if unit else pa.array(days())
+    table = pa.table({"date": when, "close": CLOSES + [1.0] * more, **columns})
+    if twice:
+        table = table.append_column("close", pa.array([5.0] * DAYS))
+    pq.write_table(table, path)
+    return path
+
+
+def _with_byte(path: Path) -> Path:
+    bad = b"2025-03-01,1,3,\xff\xfe,1,1\n"
+    path.write_bytes((HEADER + "\n" + "\n".join(lines(ISO)) + "\n").encode() + bad)
+    return path
+
+
+def _objects(path: Path) -> Path:
+    rows = [
+        {"timestamp": s * 1000, "open": 99, "high": 110, "low": 90, "price": c, "total_volume": 1000}
+        for s, c in zip(stamps(), CLOSES, strict=True)
+    ]
+    odd: list[object] = [{"timestamp": 1}, None, 7, {}, [], [1], {**rows[0], "timestamp": 10**400}]
+    odd += [{**rows[0], "timestamp": 1740787200, "price": value} for value in (10**400, True, [1], {})]
+    path.write_text(json.dumps([*odd, *rows]))
     return path
 
 
@@ -97,9 +153,9 @@ def _feather(path: Path) -> Path:
     return path
 
 
-def _json(path: Path) -> Path:
+def _json(path: Path, *, as_text: bool = False) -> Path:
     rows = [[s * 1000, 99.0, 110.0, 90.0, c, 1000.0 / c] for s, c in zip(stamps(), CLOSES, strict=True)]
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps([[row[0], *map(str, row[1:])] if as_text else row for row in rows]))
     return path
 
 
@@ -135,14 +191,31 @@ def test_every_format_gives_the_same_candles(tmp_path: Path, name: str) -> None:
         ("2025-02-01,1,3,0.5,-1,1", "price not positive"),
         ("2025-02-01,1,0.9,0.5,1,1", "high and low contradict open and close"),
         (f"{ISO[0]},99,110,90,100.0,1000", "duplicate day"),
-        (f"{ISO[0]},99,110,90,101.0,1000", "two rows for one day differ"),
+        ('"2025-02-01,1,3,0.5,1,1', "unreadable date"),
+        ("2025-02-30,1,3,0.5,1,1", "unreadable date"),
+        ("10000-01-01,1,3,0.5,1,1", "unreadable date"),
+        ("1e300,1,3,0.5,1,1", "unreadable date"),
+        ("2025-02-01", "no close"),
+        ("2025-02-01,1,3,0.5,nan,1", "price not a number"),
+        ('2025-02-01,1,3,0.5,"1,5",1', "price not a number"),
+        ("2205-02-01,1,3,0.5,1,1", "day not closed yet"),
+        ("7417440000000,1,3,0.5,1,1", "day not closed yet"),
     ],
 )
 def test_a_row_set_aside_is_named_with_its_line(tmp_path: Path, row: str, reason: str) -> None:
     found = read_file(write(tmp_path / "a.csv", HEADER, [*lines(ISO), row]), LAST)
     assert [str(one) for one in found.set_aside] == [f"a.csv line 7: {reason}"]
-    kept = DAYS - 1 if "differ" in reason else DAYS
-    assert len(found.candles) == kept, "the other rows are used"
+    assert len(found.candles) == DAYS, "the other rows are used"
+
+
+@pytest.mark.parametrize("more", [1, 2, 3])
+def test_all_rows_of_a_day_that_differ_are_named(tmp_path: Path, more: int) -> None:
+    """Which of them is right is not known; one that repeats the first is no better."""
+    again = [f"{ISO[0]},99,110,90,101.0,1000", lines(ISO)[0], f"{ISO[0]},99,110,90,102.0,1000"][:more]
+    found = read_file(write(tmp_path / "a.csv", HEADER, [*lines(ISO), *again]), LAST)
+    named = [str(one) for one in found.set_aside]
+    assert named == [f"a.csv line {n}: two rows for one day differ" for n in (2, *range(7, 7 + more))]
+    assert [candle.day for candle in found.candles] == days()[1:]
 
 
 def test_gaps_are_named(tmp_path: Path) -> None:
@@ -163,7 +236,12 @@ def test_the_newest_day_of_hours_counts_when_it_is_whole(tmp_path: Path) -> None
         ("a.csv", b"", "is empty"),
         ("a.csv", b"day,price\n2025-01-01,\n", "unused"),
         ("a.csv", b"open,high\n1,2\n", "lacks the column date, close"),
-        ("a.csv", bytes(range(256)), "cannot be read"),
+        ("a.csv", bytes(range(256)), "lacks the column date"),
+        ("a.csv", b"\xff\xfe\x00", "lacks the column date"),
+        ("a.json", b"[" * 100_000, "cannot be read"),
+        ("a.json", b'[{"open": 1}]', "lacks the column date, close"),
+        ("BTC_USDT_USDT-1h-mark.feather", b"", "mark prices or funding rates"),
+        ("BTC_USDT_USDT-8h-funding_rate.feather", b"", "mark prices or funding rates"),
         ("a.parquet", b"PAR1 no", "cannot be read"),
         ("a.feather", b"no", "cannot be read"),
         ("a.json", b"{}", "must be a list"),

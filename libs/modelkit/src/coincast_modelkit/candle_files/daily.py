@@ -25,6 +25,7 @@ SLACK = 1e-9
 UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 FIRST_UNIX = 1.0e8
 PRICES = ("open", "high", "low", "close")
+DIFFER = "two rows for one day differ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,15 @@ def read_daily_rows(
         if moment not in moments:
             moments[moment] = (line, candle)
             continue
-        same = moments[moment][1] == candle
-        reason = "duplicate day" if same else "two rows for one day differ"
-        found.set_aside.append(RejectedRow(file, line, reason))
-        if not same:
+        first_line, earlier = moments[moment]
+        if earlier != candle and moment not in contradicted:
             contradicted.add(moment)
+            found.set_aside.append(RejectedRow(file, first_line, DIFFER))
+        reason = DIFFER if moment in contradicted else "duplicate day"
+        found.set_aside.append(RejectedRow(file, line, reason))
     ordered = [(m, *moments[m]) for m in sorted(moments) if m not in contradicted]
     found.candles = list(_daily(ordered, found))
+    found.set_aside.sort(key=lambda row: row.line)
     days = {candle.day for candle in found.candles}
     if found.candles:
         first, last = found.candles[0].day, found.candles[-1].day
@@ -175,7 +178,7 @@ def parse_moment(value: Any) -> datetime | None:
 
 
 def _from_text(text: str) -> datetime | None:
-    plain = text.removesuffix(" UTC").replace("/", "-")
+    plain = text.removesuffix(" UTC").removesuffix(" GMT").replace("/", "-")
     try:
         found = datetime.fromisoformat(plain)
     except ValueError:
@@ -203,7 +206,7 @@ def _first_of_each_day(
     seen: set[date] = set()
     for _, line, candle in ordered:
         if candle.day in seen:
-            found.set_aside.append(RejectedRow(found.file, line, "two rows for one day differ"))
+            found.set_aside.append(RejectedRow(found.file, line, DIFFER))
             continue
         seen.add(candle.day)
         yield candle
@@ -264,10 +267,14 @@ def _number(value: Any) -> float | str | None:
     """Return a finite number, None for an empty cell, or the text of anything else."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
+    if isinstance(value, bool):
+        return str(value)
     try:
         result = float(value)
     except (TypeError, ValueError):
         return str(value)
+    except OverflowError:
+        return "too large a number"
     return result if math.isfinite(result) else str(value)
 
 

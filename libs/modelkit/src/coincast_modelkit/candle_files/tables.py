@@ -7,6 +7,7 @@ Every row comes as a mapping with standard column names: `date`, `open`, `high`,
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,8 +38,26 @@ COIN_OF_TICKER = {
     "ltc": "litecoin", "shib": "shiba-inu", "sol": "solana", "trx": "tron", "uni": "uniswap",
     "xlm": "stellar", "xmr": "monero", "xrp": "ripple",
 }  # fmt: skip
-FREQTRADE_FILE = re.compile(r"(?P<base>[A-Z0-9]+)_[A-Z0-9]+(?:_[A-Z0-9]+)?-(?:1d|1h|4h|[0-9]+m)(?:-\w+)?")
+# Beside candles of futures freqtrade keeps files of mark prices and funding rates.
+FREQTRADE_FILE = re.compile(
+    r"(?P<base>[A-Z0-9]+)_[A-Z0-9]+(?:_[A-Z0-9]+)?-(?:1d|1h|4h|[0-9]+m)(?:-(?:spot|futures))?"
+)
+NOT_TRADES = re.compile(r"[A-Z0-9]+_[A-Z0-9_]+-\w+-(?:mark|index|premiumIndex|funding_rate)")
 DOWNLOAD_FILE = re.compile(r"[A-Za-z]+_(?P<base>[A-Z0-9]+?)(?:USDT|USDC|USD|EUR|GBP)_(?:d|1h|minute)")
+
+
+# What the readers of the formats raise for a damaged file; pyarrow has an error for each of its kinds.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    ArithmeticError,
+    NotImplementedError,
+    RecursionError,
+    csv.Error,
+)
 
 
 class CandleFileError(ValueError):
@@ -60,12 +79,14 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     Raises:
         CandleFileError: The file cannot be read, or lacks a date or a close.
     """
+    if NOT_TRADES.fullmatch(path.stem):
+        raise CandleFileError(f"{path.name} holds mark prices or funding rates, not candles of trades")
     readers = {".csv": _csv_rows, ".json": _json_rows, ".parquet": _parquet_rows, ".feather": _feather_rows}
     try:
         yield from readers[path.suffix.lower()](path)
     except CandleFileError:
         raise
-    except (OSError, ValueError, csv.Error) as error:
+    except UNREADABLE as error:
         raise CandleFileError(f"{path.name} cannot be read: {error}") from error
 
 
@@ -94,15 +115,31 @@ def standard_columns(path: Path, names: Sequence[str]) -> dict[str, int]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = iter(file)
+    with path.open("rb") as binary:
+        # A byte that is no text spoils its own row alone.
+        lines = iter(io.TextIOWrapper(binary, encoding=_encoding(binary.peek(2)), errors="replace"))
         header, number, delimiter = _header(lines)
         if header is None:
             raise CandleFileError(f"{path.name} is empty")
         columns = standard_columns(path, header)
-        for count, cells in enumerate(csv.reader(lines, delimiter=delimiter), number + 1):
-            if any(cell.strip() for cell in cells):
-                yield count, {n: cells[i].strip() if i < len(cells) else None for n, i in columns.items()}
+        for count, line in enumerate(lines, number + 1):
+            if not line.strip(f"{delimiter} \t\r\n"):
+                continue
+            cells = _cells(line, delimiter)
+            yield count, {n: cells[i].strip() if i < len(cells) else None for n, i in columns.items()}
+
+
+def _encoding(beginning: bytes) -> str:
+    """Return the encoding that the first bytes tell; UTF-8 where they tell none."""
+    return "utf-16" if beginning[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """Return the cells of a line; a stray quote does not take the lines after it."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 def _header(lines: Iterator[str]) -> tuple[list[str] | None, int, str]:
@@ -110,7 +147,7 @@ def _header(lines: Iterator[str]) -> tuple[list[str] | None, int, str]:
     first: tuple[list[str], int, str] | None = None
     for number, line in zip(range(1, MAX_PREAMBLE_LINES + 1), lines, strict=False):
         delimiter = max(",;\t", key=line.count)
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        cells = [cell.strip() for cell in _cells(line, delimiter)]
         first = first or (cells, number, delimiter)
         if len(cells) > 1:
             return cells, number, delimiter
@@ -121,21 +158,35 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     document = json.loads(path.read_bytes())
     if not isinstance(document, list):
         raise CandleFileError(f"{path.name} must be a list of candles")
+    objects = [row for row in document if isinstance(row, dict)]
+    if objects:
+        # The columns of all rows together: a row that lacks one is one bad row.
+        standard_columns(path, list(dict.fromkeys(name for row in objects for name in row)))
     for number, row in enumerate(document, 1):
         if isinstance(row, list):
             yield number, _in_money(dict(zip(FREQTRADE_COLUMNS, row, strict=False)))
         elif isinstance(row, dict):
-            columns = standard_columns(path, list(row))
-            values = list(row.values())
-            yield number, {name: values[index] for name, index in columns.items()}
+            yield number, _standard_row(path, row)
         else:
             yield number, {}
+
+
+def _standard_row(path: Path, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a JSON object by standard names; empty where it has no date or no close."""
+    try:
+        columns = standard_columns(path, list(row))
+    except CandleFileError:
+        return {}
+    values = list(row.values())
+    return {name: values[index] for name, index in columns.items()}
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     import pyarrow.parquet as pq  # noqa: PLC0415 - an image that reads CSV alone has no pyarrow
 
-    yield from _arrow_rows(path, pq.read_table(path), money=True)
+    # Read as one file: a dataset refuses two columns of one name.
+    with pq.ParquetFile(path) as file:
+        yield from _arrow_rows(path, file.read(), money=True)
 
 
 def _feather_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -147,18 +198,33 @@ def _feather_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _arrow_rows(path: Path, table: Any, *, money: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
     columns = standard_columns(path, table.column_names)
+    # By place: a file may have two columns of one name.
+    chosen = table.select(list(columns.values())).rename_columns(list(columns))
     number = 0
-    for batch in table.to_batches(max_chunksize=1000):
-        rows: Iterable[Mapping[str, Any]] = batch.to_pylist()
+    for batch in _plain_moments(chosen).to_batches(max_chunksize=1000):
+        rows: Iterable[dict[str, Any]] = batch.to_pylist()
         for row in rows:
             number += 1
-            values = list(row.values())
-            found = {name: values[index] for name, index in columns.items()}
-            yield number, found if money else _in_money(found)
+            yield number, row if money else _in_money(row)
+
+
+def _plain_moments(table: Any) -> Any:
+    """Return a table whose moments are numbers: one that no calendar has spoils its own row alone."""
+    import pyarrow as pa  # noqa: PLC0415 - an image that reads CSV alone has no pyarrow
+
+    place = table.column_names.index("date")
+    kind = table.schema.field(place).type
+    if not pa.types.is_timestamp(kind):
+        return table
+    moments = table.column(place).cast(pa.int64())
+    # The reader finds the unit of a number by its size.
+    return table.set_column(place, "date", moments)
 
 
 def _in_money(row: dict[str, Any]) -> dict[str, Any]:
-    volume, close = row.get("volume"), row.get("close")
-    if isinstance(volume, int | float) and isinstance(close, int | float):
-        row["volume"] = volume * close
+    """Return a row whose volume, an amount of coins, is one of money; absent where it cannot be told."""
+    try:
+        row["volume"] = float(row["volume"]) * float(row["close"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        row["volume"] = None
     return row
