@@ -99,7 +99,7 @@ def test_the_record_counts_what_came_of_out_of_sample_statements() -> None:
     assert 0 < record.exceedances["1:95"].count <= 32
     for key, statements in record.touches.items():
         tenth = int(key.split(":")[1])
-        assert 10 * tenth <= statements.expected_percent <= 10 * tenth + 10
+        assert 10 * tenth <= statements.promised_percent <= 10 * tenth + 10
         assert 0 <= statements.came_percent <= 100
     assert np.datetime64(record.last_day) <= FIRST + np.timedelta64(DAYS - 1 - 14, "D")
 

@@ -75,7 +75,7 @@ def write_version(
             "source": data.source,
             "reference": reference_window(data),
             "spans": spans_of(data.panel),
-            **left_out_notes(data.left_out),
+            **left_out_notes(data.left_out, data.shortened),
             **fitted.notes,
             **({"tuning": dict(tuning)} if tuning else {}),
         },

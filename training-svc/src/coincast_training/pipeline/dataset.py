@@ -12,7 +12,7 @@ from coincast_modelkit.artifact import data_window
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.pipeline.lineage import Lineage, Spans, TrainedDays
-from coincast_training.pipeline.odd_coins import without_odd_coins
+from coincast_training.pipeline.odd_coins import shortened_coins, without_odd_coins
 from coincast_training.ports import History
 
 
@@ -20,13 +20,15 @@ from coincast_training.ports import History
 class TrainingData:
     """Candles to learn from, reference coins for market features, and the source of both.
 
-    `left_out` holds the reason for each coin that must not be learnt from.
+    `left_out` holds the reason for each coin that must not be learnt from, and `shortened` for each coin of
+    which only a part of the days may be.
     """
 
     panel: Panel
     reference: Panel
     source: str
     left_out: Mapping[str, str] = field(default_factory=dict)
+    shortened: Mapping[str, str] = field(default_factory=dict)
 
 
 def training_data_of(
@@ -49,7 +51,13 @@ def training_data_of(
         raise NotReady(f"No coin has the {min_days} days that training needs: {'; '.join(reasons)}.")
     sound, left_out = (panel, {}) if keep_odd else without_odd_coins(panel)
     reference = {coin_id: c for coin_id, c in history.panel.items() if coin_id in REFERENCE_COINS}
-    return TrainingData(panel=sound, reference=reference, source=history.source, left_out=left_out)
+    return TrainingData(
+        panel=sound,
+        reference=reference,
+        source=history.source,
+        left_out=left_out,
+        shortened=shortened_coins(panel, sound),
+    )
 
 
 def _unusable_reason(history: History, coin_id: str, min_days: int) -> str:

@@ -25,7 +25,7 @@ from coincast_training.pipeline.artifact import library_versions
 from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.lineage import spans_of
 from coincast_training.pipeline.metrics import measure
-from coincast_training.pipeline.odd_coins import left_out_notes, without_odd_coins
+from coincast_training.pipeline.odd_coins import left_out_notes, shortened_coins, without_odd_coins
 from coincast_training.pipeline.scenarios import scenario_library
 from coincast_training.starter.install import STARTER_DIR
 from coincast_training.trainers.config import default_folder, read_config
@@ -77,6 +77,7 @@ def write_starter(
 ) -> Path:
     """Train one model and write it as `<out>/<model>/v000001`, replacing what is there."""
     reference = {coin_id: candles for coin_id, candles in panel.items() if coin_id in REFERENCE_COINS}
+    whole = panel
     panel, left_out = without_odd_coins(panel)
     params = merged(read_config(default_folder(), model), RECIPES[model])
     fitted = find_fit(model)(
@@ -102,7 +103,7 @@ def write_starter(
             "source": "folder",
             "spans": spans_of(panel),
             "starter": describe(panel),
-            **left_out_notes(left_out),
+            **left_out_notes(left_out, shortened_coins(whole, panel)),
             **fitted.notes,
         },
         golden=GOLDEN,
