@@ -10,7 +10,16 @@ from coincast_forecast.inference.predictor import PredictionRef
 def forecast_id(
     ref: PredictionRef, *, vs_currency: str, model: str, version: str, variant: str, served_by: str
 ) -> str:
-    """Return 32 hex digits; the same forecast has the same id on every replica."""
+    """Return 32 hex digits; the same forecast has the same id on every replica.
+
+    Args:
+        ref: The forecast of one coin.
+        vs_currency: The currency of its prices.
+        model: The requested model.
+        version: The version that answered.
+        variant: production, challenger or shadow.
+        served_by: The model that answered.
+    """
     model_input = ref.prepared
     names = (
         model_input.coin_id,

@@ -107,6 +107,9 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
     """Run until a signal ends all workers or one cannot start; return the exit code.
 
     Their metrics are served together on the metrics port.
+
+    Raises:
+        Unavailable: The metrics port cannot be opened.
     """
     with ExitStack() as stack:
         # A fresh folder each time: files of processes that are gone would be added up as well.

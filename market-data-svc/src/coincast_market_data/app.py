@@ -64,7 +64,17 @@ async def build(
     transport: httpx2.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
 ) -> ServiceApp:
-    """Build the service, ready to run; `transport` and `clock` replace network and time in tests."""
+    """Build the service, ready to run; `transport` and `clock` replace network and time in tests.
+
+    Args:
+        settings: The service's settings.
+        stack: Closes everything that is opened here, in reverse order.
+        transport: Replaces the network in tests.
+        clock: Replaces the time in tests.
+
+    Raises:
+        Unavailable: The archive folder cannot be used.
+    """
     infrastructure = await open_infrastructure(settings, stack, transport, clock or SystemClock())
     archive = Archive(archive_folder(settings))
     try:
@@ -91,7 +101,12 @@ def archive_folder(settings: Settings) -> Path:
 
 
 def freshness_policy(fresh: float, settings: Settings) -> FreshnessPolicy:
-    """Return the windows: fresh, then four times as long stale-while-revalidate, then stale-if-error."""
+    """Return the windows: fresh, then four times as long stale-while-revalidate, then stale-if-error.
+
+    Args:
+        fresh: Seconds for which an entry is fresh.
+        settings: Give the limit of serving after a failed fetch.
+    """
     return FreshnessPolicy(fresh, fresh * 4, max(fresh * 4, settings.stale_if_error_seconds))
 
 

@@ -91,7 +91,14 @@ class Infrastructure:
 async def open_infrastructure(
     settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None, clock: Clock
 ) -> Infrastructure:
-    """Open Redis and the upstream; the stack closes them in reverse."""
+    """Open Redis and the upstream; the stack closes them in reverse.
+
+    Args:
+        settings: The service's settings.
+        stack: Closes everything that is opened here, in reverse order.
+        transport: Replaces the network in tests.
+        clock: Replaces the time in tests.
+    """
     steady = SteadyClock(clock)
     wall, clock = steady.wall, steady
     data_clock = UpstreamClock(clock, sandbox=settings.upstream == UpstreamName.SANDBOX, wall=wall)

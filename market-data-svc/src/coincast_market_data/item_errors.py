@@ -27,7 +27,15 @@ def item_failure(item: str, error: CoincastError) -> ItemFailure:
 
 
 def raise_if_all_failed(failures: Sequence[ItemFailure], served: int) -> None:
-    """Raise where nothing could be served and a retry may help: an empty reply would pass for an answer."""
+    """Raise if nothing could be served and a retry may help, since an empty reply would look like an answer.
+
+    Args:
+        failures: The errors of the items.
+        served: Number of items that could be served.
+
+    Raises:
+        CoincastError: Nothing could be served, and a retry may help.
+    """
     if not served and all(failure.kind in PASSING for failure in failures):
         raise_if_worth_a_retry(failures)
 

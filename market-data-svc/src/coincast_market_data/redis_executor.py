@@ -65,7 +65,12 @@ class RedisExecutor:
         self.errors = 0
 
     async def execute(self, what: str, command: Callable[[], Awaitable[T]]) -> T | None:
-        """Return the command's result, or None where Redis is down, late, full or answers garbage."""
+        """Return the command's result, or None where Redis is down, late, full or answers garbage.
+
+        Args:
+            what: Name of the command for metrics.
+            command: Sends the command and returns its result.
+        """
         if not self.up:
             return None
         async with self._turns:
@@ -84,7 +89,12 @@ class RedisExecutor:
         return self._result(what, task)
 
     def submit(self, what: str, command: Callable[[], Awaitable[object]]) -> None:
-        """Run a fire-and-forget command; its failure counts like any other."""
+        """Run a fire-and-forget command; its failure counts like any other.
+
+        Args:
+            what: Name of the command for metrics.
+            command: Sends the command.
+        """
         if not self.up:
             return
         if self._behind >= MOST_BEHIND:

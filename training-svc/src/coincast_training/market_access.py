@@ -180,7 +180,11 @@ class ChartHistory:
         self._client, self._vs_currency, self._source = client, vs_currency, source
 
     async def fetch(self, ids: Sequence[str], days: int) -> History:
-        """Fetch the last `days` closed days of each coin, at most the 365 that a free plan gives."""
+        """Fetch the last `days` closed days of each coin, at most the 365 that a free plan gives.
+
+        Raises:
+            Unavailable: No history could be fetched.
+        """
         panel: dict[str, Candles] = {}
         problems: dict[str, str] = {}
         for coin_id in ids:

@@ -126,7 +126,15 @@ class FallbackChain:
         client_key: str,
         days: int,
     ) -> dict[str, Prediction]:
-        """Return a prediction for every coin: the last step, the naive forecast, cannot fail."""
+        """Return a prediction for every coin: the last step, the naive forecast, cannot fail.
+
+        Args:
+            snapshot: The versions that serve this request.
+            attempts: One per coin, with its model and input.
+            vs_currency: The currency of the prices.
+            client_key: Assigns the caller to a variant of an experiment.
+            days: The longest horizon.
+        """
         predictions: dict[str, Prediction] = {}
         waiting = list(attempts)
         for position in range(max((len(FALLBACK_CHAINS[a.model]) for a in attempts), default=0)):

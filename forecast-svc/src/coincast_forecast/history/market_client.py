@@ -55,6 +55,16 @@ class MarketClient:
         Coins whose history has not arrived when the time is up have Unavailable, the others are used. With
         `known_at` the histories are those of that moment. Of `sparkline_ids` a last week suffices while no
         more is there; they come last, so that the others are waited for first.
+
+        Args:
+            ids: Ids of coins.
+            vs_currency: The currency of the prices.
+            days: Number of closed days.
+            known_at: A past moment, UNIX seconds; None for now.
+            sparkline_ids: Coins for which a week from a sparkline suffices at first.
+
+        Raises:
+            CoincastError: The call failed for all coins.
         """
         if len(ids) == 1 and known_at is None and not sparkline_ids:
             return {ids[0]: await self._fetch_one(ids[0], vs_currency, days)}

@@ -204,6 +204,12 @@ def from_daily(prediction: Prediction, hours: int, reason: str, provenance: Prov
 
     Widths grow with the square root of time up to the first day, and from the first to the second day so that
     their squares grow evenly.
+
+    Args:
+        prediction: The daily forecast.
+        hours: The longest horizon in hours.
+        reason: Why the hourly model does not answer.
+        provenance: Provenance of the history.
     """
     forecasts, index = prediction.ref.forecasts, prediction.ref.index
     daily = forecasts.coins([index])

@@ -61,6 +61,10 @@ class WorkerThread:
         Raises:
             TimeoutError: The call outlived `limit_seconds`; it keeps running and blocks this thread.
             ThreadStuckError: An earlier call still hangs.
+
+        Args:
+            call: Runs in the thread.
+            limit_seconds: The maximum time to wait; None for no limit.
         """
         async with self._turn:
             if self._stuck:

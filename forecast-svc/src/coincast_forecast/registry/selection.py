@@ -13,6 +13,13 @@ def select_model(snapshot: Snapshot, scores: LiveScores, coin_id: str, days: int
 
     Live skill (of this coin, else of all coins) is used only where every candidate has it, since skills from
     different sources are not comparable. Where nothing was measured, the order of TRAINED_MODELS decides.
+
+    Args:
+        snapshot: The versions that serve.
+        scores: Live scores by model and coin.
+        coin_id: The coin to forecast.
+        days: The longest horizon.
+        history_days: Number of days of its history.
     """
     able = [v for v in _productions(snapshot) if _is_capable(v, days, history_days)]
     if not able:

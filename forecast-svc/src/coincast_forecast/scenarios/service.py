@@ -174,6 +174,11 @@ class ScenarioService:
 
         Raises:
             CoincastError: No coin can be simulated; the error is that of the first one.
+
+        Args:
+            ids: Ids of coins.
+            vs_currency: The currency of the prices.
+            model: Name of the model, or auto.
         """
         query = ForecastQuery(ids=tuple(ids), vs_currency=vs_currency, days=MAX_DAYS, model=model)
         predicted = await self._forecasts.predict(query)
@@ -207,7 +212,19 @@ class ScenarioService:
         vs_currency: str = "usd",
         model: str = AUTO,
     ) -> PortfolioAnswer:
-        """Return the loss distribution of holdings; those without a simulation are among its errors."""
+        """Return the loss distribution of holdings; those without a simulation are among its errors.
+
+        Args:
+            holdings: Value or amount of each coin; negative for short.
+            days: The horizon.
+            levels_percent: Levels of value at risk.
+            vs_currency: The currency of the values.
+            model: Name of the model, or auto.
+
+        Raises:
+            InvalidInput: The holdings are too large to be valued.
+            CoincastError: No coin can be simulated.
+        """
         ids = tuple(dict.fromkeys(h.coin_id for h in holdings))
         simulation = await self.simulate(ids, vs_currency=vs_currency, model=model)
         paths = simulation.paths
@@ -231,7 +248,17 @@ class ScenarioService:
     async def touch(
         self, ids: Sequence[str], levels: Sequence[TouchLevel], *, vs_currency: str = "usd", model: str = AUTO
     ) -> TouchAnswer:
-        """Return the chance that each coin touches each level, by day."""
+        """Return the chance that each coin touches each level, by day.
+
+        Args:
+            ids: Ids of coins.
+            levels: Prices, or moves relative to the last price.
+            vs_currency: The currency of the prices.
+            model: Name of the model, or auto.
+
+        Raises:
+            CoincastError: No coin can be simulated.
+        """
         simulation = await self.simulate(ids, vs_currency=vs_currency, model=model)
         paths = simulation.paths
 

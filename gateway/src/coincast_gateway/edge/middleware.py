@@ -360,7 +360,11 @@ def with_own_headers(scope: Scope, send: Send) -> Send:
 
 
 def with_body_deadline(receive: Receive, seconds: float) -> Receive:
-    """Return a `receive` that limits the time until the whole body has arrived."""
+    """Return a `receive` that limits the time until the whole body has arrived.
+
+    Raises:
+        ProblemException: The body did not arrive in time.
+    """
     deadline = time.monotonic() + seconds
     complete = False
 

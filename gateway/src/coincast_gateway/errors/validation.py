@@ -60,7 +60,11 @@ def parse_query(query_string: bytes) -> dict[str, str]:
 
 
 async def strict_query(request: Request) -> None:
-    """Reject repeated and unknown query parameters; a dependency of the whole application."""
+    """Reject repeated and unknown query parameters; a dependency of the whole application.
+
+    Raises:
+        ProblemException: A query parameter is repeated or unknown.
+    """
     given = parse_query(request.scope["query_string"])
     route = request.scope.get("route")
     if given and isinstance(route, APIRoute):

@@ -31,6 +31,14 @@ def run_service(name: str, settings_class: type[Settings], build: Build) -> NoRe
 
     Ends with 0 after SIGTERM or SIGINT, 2 where the machine or the settings need a change (one line says
     which), 1 after a crash.
+
+    Args:
+        name: Name of the service.
+        settings_class: Its settings.
+        build: Builds the servicers.
+
+    Raises:
+        SystemExit: Always; 0 after a signal, 2 if settings or machine need a change.
     """
     settings = load_settings(settings_class)
     with telemetry(name, settings):

@@ -48,6 +48,9 @@ def load_settings(cls: type[Settings]) -> Settings:
     Secrets are files named like their variable in small letters (`market_api_key`) in the folders of
     COINCAST_SECRETS_DIR (separated by colons, the last one wins; default /run/secrets). A variable with
     the service's prefix that no setting has is reported on stderr.
+
+    Raises:
+        SystemExit: A setting is not valid; the exit code is 2.
     """
     folders = [
         Path(name) for name in os.environ.get("COINCAST_SECRETS_DIR", "/run/secrets").split(os.pathsep)

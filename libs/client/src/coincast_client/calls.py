@@ -140,7 +140,11 @@ def forecasts(
     levels: Sequence[float],
     as_of: Moment | None,
 ) -> Call[schemas.Forecasts]:
-    """Build the call for forecasts, by days or by hours."""
+    """Build the call for forecasts, by days or by hours.
+
+    Raises:
+        ValueError: Both days and hours are given.
+    """
     if days is not None and hours is not None:
         raise ValueError("Give days or hours, not both.")
     parameters = _only_given(

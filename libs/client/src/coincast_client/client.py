@@ -114,7 +114,12 @@ class Coincast:
         self._http = httpx2.Client(**connection_options(url, api_key, timeout_seconds), transport=transport)
 
     def get(self, path: str, parameters: dict[str, Any] | None = None) -> Any:
-        """Return any path's JSON as it came."""
+        """Return any path's JSON as it came.
+
+        Raises:
+            Unreachable: The gateway does not answer.
+            Refused: The gateway answered with an error.
+        """
         try:
             return parse(self._http.get(path, params=parameters or {}))
         except httpx2.HTTPError as error:
@@ -407,7 +412,12 @@ class Coincast:
         return self._send(calls.trends(hours))
 
     def prices_stream(self, ids: Ids, *, vs_currencies: Ids = "usd") -> Iterator[schemas.Prices]:
-        """Yield prices as they change; the first item comes at once."""
+        """Yield prices as they change; the first item comes at once.
+
+        Raises:
+            Unreachable: The gateway does not answer, or the stream broke off.
+            Refused: The gateway answered with an error.
+        """
         call = calls.prices(ids, vs_currencies)
         try:
             with self._http.stream(
@@ -513,7 +523,12 @@ class AsyncCoincast:
         )
 
     async def get(self, path: str, parameters: dict[str, Any] | None = None) -> Any:
-        """Return any path's JSON as it came."""
+        """Return any path's JSON as it came.
+
+        Raises:
+            Unreachable: The gateway does not answer.
+            Refused: The gateway answered with an error.
+        """
         try:
             return parse(await self._http.get(path, params=parameters or {}))
         except httpx2.HTTPError as error:
@@ -810,7 +825,12 @@ class AsyncCoincast:
         return await self._send(calls.trends(hours))
 
     async def prices_stream(self, ids: Ids, *, vs_currencies: Ids = "usd") -> AsyncIterator[schemas.Prices]:
-        """Yield prices as they change; the first item comes at once."""
+        """Yield prices as they change; the first item comes at once.
+
+        Raises:
+            Unreachable: The gateway does not answer, or the stream broke off.
+            Refused: The gateway answered with an error.
+        """
         call = calls.prices(ids, vs_currencies)
         try:
             async with self._http.stream(

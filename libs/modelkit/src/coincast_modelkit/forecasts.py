@@ -65,7 +65,14 @@ class Forecasts:
         return np.asarray(self.last_price[:, None, None] * np.exp(self.quantile_log_returns(p)))
 
     def interval_prices(self, level_percent: float) -> tuple[Floats, Floats]:
-        """Lower and upper price of the central interval that should hold so many percent: each (n, H)."""
+        """Return the lower and upper price of the central interval of this level, each (n, H).
+
+        Args:
+            level_percent: Nominal coverage, between 0 and 100.
+
+        Raises:
+            ValueError: The level is out of range.
+        """
         if not 0 < level_percent < 100:
             raise ValueError(f"an interval level must lie between 0 and 100 percent, got {level_percent}")
         half = level_percent / 200

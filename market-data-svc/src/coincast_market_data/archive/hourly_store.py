@@ -179,7 +179,15 @@ def read_hours(path: Path) -> list[HourlyCandle]:
 
 
 def write_hours(path: Path, candles: Sequence[HourlyCandle]) -> None:
-    """Replace a file as a whole; after a crash there is the old one or the new one."""
+    """Replace a file as a whole; after a crash there is the old one or the new one.
+
+    Args:
+        path: The Parquet file of one coin.
+        candles: All its hours, oldest first.
+
+    Raises:
+        OSError: The disk cannot take the file; the old one stays.
+    """
     columns = {name: [getattr(candle, name) for candle in candles] for name in SCHEMA.names}
     table = pa.table(columns, schema=SCHEMA)
     replace_file(path, lambda file: pq.write_table(table, file, compression="zstd"))

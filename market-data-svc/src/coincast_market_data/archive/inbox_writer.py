@@ -20,7 +20,13 @@ ORDER = "order.json"
 def submit_files(root: Path, files: Sequence[Path], currency: str) -> Path:
     """Copy a user's files into the inbox.
 
-    Returns the order; the report will be written beside its files.
+    Args:
+        root: Folder of the archive.
+        files: The files to import.
+        currency: The currency of their prices.
+
+    Returns:
+        The folder of the order; the report is written beside its files.
     """
 
     def fill(folder: Path) -> None:
@@ -31,7 +37,14 @@ def submit_files(root: Path, files: Sequence[Path], currency: str) -> Path:
 
 
 def submit_candles(root: Path, coin: str, currency: str, candles: Sequence[Candle]) -> None:
-    """Submit one coin's candles to the writer, without a report."""
+    """Submit one coin's candles to the writer, without a report.
+
+    Args:
+        root: Folder of the archive.
+        coin: Canonical id.
+        currency: Canonical code.
+        candles: Candles in order of days.
+    """
     _drop(
         root, currency, lambda folder: write_candles(folder / f"{coin}.parquet", candles), wants_report=False
     )

@@ -13,6 +13,10 @@ def merge_candles(kept: Sequence[Candle], new: Iterable[Candle]) -> tuple[list[C
 
     Returns the candles in order of days, and how many days are new or richer. A stored day never changes,
     except that a whole candle replaces a bare close and an absent figure is filled in.
+
+    Args:
+        kept: Stored candles, in order of days.
+        new: New candles, in order of days.
     """
     days: dict[date, Candle] = {candle.day: candle for candle in kept}
     changed: set[date] = set()

@@ -88,7 +88,12 @@ def write_candles(path: Path, candles: Sequence[Candle]) -> None:
 
 
 def replace_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Fill a file beside the path and move it there, on the disk before it is seen."""
+    """Fill a file beside the path and move it there, on the disk before it is seen.
+
+    Args:
+        path: The file to replace.
+        fill: Writes the content to the path that it is given.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
     try:

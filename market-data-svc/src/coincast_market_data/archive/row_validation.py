@@ -28,7 +28,12 @@ class Checked:
 
 
 def check_rows(rows: Iterable[Mapping[str, Any]], last_closed: date) -> Checked:
-    """Return the candles of closed days among rows; lines count from 1."""
+    """Return the candles of closed days among rows; lines count from 1.
+
+    Args:
+        rows: Rows of a file, in its order.
+        last_closed: The newest closed day; later rows are rejected.
+    """
     return check_file(read_daily_rows(enumerate(rows, 1), last_closed))
 
 

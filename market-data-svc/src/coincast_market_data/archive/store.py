@@ -244,7 +244,13 @@ class Archive:
         return changed
 
     async def read_known_at(self, coin: str, currency: str, at: float) -> Sequence[Candle]:
-        """Return the history as it was stored at a moment (UNIX seconds), restatements undone."""
+        """Return the history as it was stored at a moment (UNIX seconds), restatements undone.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            at: The moment, UNIX seconds.
+        """
         later = [stamp for stamp in self.revision_times(coin, currency) if stamp > at]
         if not later:
             return await self.read(coin, currency)

@@ -44,7 +44,12 @@ class CacheKind(Generic[T]):
 
 
 def pack(entry: CacheEntry[T], kind: CacheKind[T]) -> bytes:
-    """Encode an entry as checksum, times and payload."""
+    """Encode an entry as checksum, times and payload.
+
+    Args:
+        entry: The value with its times.
+        kind: Gives the encoding of the value.
+    """
     times = orjson.dumps([entry.stored_at, entry.fetched_at, entry.fetch_seconds])
     body = times + b"\n" + kind.encode(entry.value)
     return b"%08x" % zlib.crc32(body) + body
@@ -55,6 +60,10 @@ def unpack(data: bytes, kind: CacheKind[T]) -> CacheEntry[T]:
 
     Raises:
         ValueError: The bytes were not written by `pack`.
+
+    Args:
+        data: Bytes from the store.
+        kind: Gives the decoding of the value.
     """
     body = data[CHECK_LENGTH:]
     if data[:CHECK_LENGTH] != b"%08x" % zlib.crc32(body):

@@ -38,6 +38,12 @@ def classify(age: float, windows: FreshnessPolicy, *, fetch_seconds: float, rand
 
     `fetch_seconds` is how long its fetch took, `rand` is in (0, 1]. Early refresh as in "Optimal
     Probabilistic Cache Stampede Prevention" (Vattani et al., VLDB 2015).
+
+    Args:
+        age: Seconds since the fetch; negative if the entry is from the future.
+        windows: The freshness windows of this kind of data.
+        fetch_seconds: Duration of the fetch.
+        rand: A random number in (0, 1].
     """
     if age < -CLOCK_SLACK_SECONDS:
         return Freshness.STALE_REFRESH

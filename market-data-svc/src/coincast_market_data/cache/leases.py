@@ -25,7 +25,12 @@ class KeyLeases(Generic[T]):
         self._longest = longest_seconds
 
     async def claim(self, keys: Sequence[str], seen: Mapping[str, float] | None = None) -> LeaseResult[T]:
-        """Return what to fetch here, what to wait for, and what was stored since now, or since `seen`."""
+        """Return what to fetch here, what to wait for, and what was stored since now, or since `seen`.
+
+        Args:
+            keys: Keys that need a fetch.
+            seen: For each key the time of the known entry; only newer entries count.
+        """
         share = await self._cache.claim(keys, self._cache.versions(keys) if seen is None else seen)
         # A lease was taken for a key whose value already exists.
         self._cache.release(share.found)
@@ -49,7 +54,13 @@ class KeyLeases(Generic[T]):
     async def wait(
         self, keys: Sequence[str], seen: Mapping[str, float], deadline: float | None = None
     ) -> dict[str, CacheEntry[T]]:
-        """Wait for keys that are fetched elsewhere, until leases or time end; return what arrived."""
+        """Wait for keys that are fetched elsewhere, until leases or time end; return what arrived.
+
+        Args:
+            keys: Keys that other replicas fetch.
+            seen: For each key the time of the known entry.
+            deadline: End of the wait, monotonic seconds.
+        """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._longest if deadline is None else deadline
         found: dict[str, CacheEntry[T]] = {}

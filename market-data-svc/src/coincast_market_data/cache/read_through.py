@@ -82,6 +82,11 @@ class ReadThrough(Generic[T]):
         """Return the document; stale only where it is being refetched or the fetch failed.
 
         Raises the error of the fetch where nothing can be served.
+
+        Args:
+            key: Key of the document.
+            fetch: Fetches the document at a priority.
+            max_age_seconds: The maximum accepted age; None for any.
         """
         entry = (await self._cache.read([key], max_age_seconds)).get(key)
         freshness = self._freshness(entry)
@@ -118,7 +123,12 @@ class ReadThrough(Generic[T]):
         return self._answer(entry, reason=error.message)
 
     async def refresh(self, key: str, fetch: Fetch[T]) -> None:
-        """Fetch again, below the priority of callers."""
+        """Fetch again, below the priority of callers.
+
+        Args:
+            key: Key of the document.
+            fetch: Fetches the document at a priority.
+        """
         await self._fetch(key, fetch, Priority.REFRESH)
 
     def _freshness(self, entry: CacheEntry[T] | None) -> Freshness:

@@ -109,7 +109,12 @@ class RedisStore:
         return Claim(mine, elsewhere, self._verified(keys, reply[: len(keys)]))
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Store the items for so long in the background; this also releases their leases."""
+        """Store the items for so long in the background; this also releases their leases.
+
+        Args:
+            items: Values by key.
+            ttl_seconds: Lifetime in Redis.
+        """
         held = [key for key in items if key in self._held]
         self._held.difference_update(held)
         signed = {key: self._signer.sign(key, value) for key, value in items.items()}

@@ -112,6 +112,10 @@ class TwoLevelCache(Generic[T]):
         """Return the entries that exist, whatever their age.
 
         Redis is read for keys whose entry here is no longer fresh, or is older than `new_enough_seconds`.
+
+        Args:
+            keys: The keys to read.
+            new_enough_seconds: Age up to which this process's entry is used without a look into Redis.
         """
         found = self._from_memory(keys)
         fresh = min(self.kind.windows.fresh, math.inf if new_enough_seconds is None else new_enough_seconds)
@@ -136,7 +140,12 @@ class TwoLevelCache(Generic[T]):
         return {key: -math.inf if entry is None else entry.stored_at for key, entry in found}
 
     async def claim(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
-        """Take the lease of each key, so that one replica fetches; with what is newer than `seen` by now."""
+        """Take the lease of each key, so that one replica fetches; with what is newer than `seen` by now.
+
+        Args:
+            keys: Keys that need a fetch.
+            seen: For each key when the known entry was stored.
+        """
         return self._share(await self._store.claim([self._key(key) for key in keys]), keys, seen)
 
     async def look(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:

@@ -13,7 +13,12 @@ LEAST_SCORE = 60
 
 
 def search_coins(coins: tuple[Coin, ...], query: str) -> Sequence[Coin]:
-    """Return coins with every word in id, symbol or name, exact ids and symbols first."""
+    """Return coins with every word in id, symbol or name, exact ids and symbols first.
+
+    Args:
+        coins: The catalogue.
+        query: Words, in any order and case.
+    """
     words = query.lower().split()
     if not words:
         return coins
@@ -29,7 +34,12 @@ def _mentions(coin: Coin, word: str) -> bool:
 
 
 def nearest_ids(coin: str, coins: tuple[Coin, ...]) -> tuple[str, ...]:
-    """Return the known ids most like the given text: ids with that symbol first, then similar ids."""
+    """Return the known ids most like the given text: ids with that symbol first, then similar ids.
+
+    Args:
+        coin: A text that is no known id.
+        coins: The catalogue.
+    """
     by_symbol = [c.id for c in coins if c.symbol.lower() == coin][:2]
     ids = [c.id for c in coins]
     near = [

@@ -47,7 +47,18 @@ class Catalogue:
     async def list(
         self, query: str, limit: int, page_token: str, max_age_seconds: float | None = None
     ) -> tuple[Sequence[Coin], str, int, Provenance]:
-        """Return (coins of this page, token of the next, how many match in all, provenance)."""
+        """Return (coins of this page, token of the next, how many match in all, provenance).
+
+        Args:
+            query: Words to search for; empty for all.
+            limit: Coins per page, 1 to 1000.
+            page_token: The token of the page, from the previous one.
+            max_age_seconds: The maximum accepted age; None for any.
+
+        Raises:
+            InvalidInput: The limit, the query or the token is not valid.
+            Unavailable: The list cannot be loaded.
+        """
         limit = limit or 100
         if not 1 <= limit <= 1000:
             raise InvalidInput(f"limit must be 1 to 1000; {limit} was given", field="limit")

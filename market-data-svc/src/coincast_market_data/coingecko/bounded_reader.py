@@ -38,6 +38,10 @@ async def read_bounded(response: httpx2.Response, max_bytes: int) -> bytes:
 
     Raises:
         BadData: The body is larger than `max_bytes` or wrongly encoded.
+
+    Args:
+        response: An open response.
+        max_bytes: Limit of the decoded body.
     """
     decoder = _decoder(response.headers.get("content-encoding", ""))
     parts: list[bytes] = []
@@ -67,6 +71,9 @@ def parse_json(raw: bytes) -> Any:
     """Parse a JSON document.
 
     NaN and infinities are returned as floats, which the parsers quarantine one by one.
+
+    Raises:
+        BadData: The text is not JSON.
     """
     try:
         return orjson.loads(raw)

@@ -33,7 +33,13 @@ class Breakers:
         return self._breakers.get(group, self._breakers["other"])
 
     def note(self, group: str, reason: str, kind: str) -> None:
-        """Record why a call failed: a sentence for the status, a bounded label for the metrics."""
+        """Record why a call failed: a sentence for the status, a bounded label for the metrics.
+
+        Args:
+            group: The breaker's group of requests.
+            reason: A sentence for the status.
+            kind: A bounded label for metrics.
+        """
         known = group if group in self._reasons else "other"
         self._reasons[known], self._kinds[known] = reason, kind
 

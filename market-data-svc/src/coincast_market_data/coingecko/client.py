@@ -38,6 +38,10 @@ def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = 
 
     It uses no proxies from the environment and follows no redirects; keys travel in a header, never in the
     address.
+
+    Args:
+        settings: Give timeouts, pool size and certificates.
+        transport: Replaces the network in tests.
     """
     headers = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "coincast-market-data"}
     # Its log line for every request adds nothing to the metrics.
@@ -78,7 +82,11 @@ class HttpUpstream:
         self.in_flight = 0
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
-        """Send a GET below the base address, within the total deadline."""
+        """Send a GET below the base address, within the total deadline.
+
+        Raises:
+            CoincastError: CoinGecko answered with an error, not in time, or not at all.
+        """
         started = time.monotonic()
         self.in_flight += 1
         try:

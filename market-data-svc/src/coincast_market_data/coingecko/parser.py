@@ -61,7 +61,12 @@ def price_fault(value: Any) -> str:
 
 
 def figure_fault(value: Any, *, signed: bool = False) -> str:
-    """Return why a value cannot be an amount beside a price; empty where it can, or is absent."""
+    """Return why a value cannot be an amount beside a price; empty where it can, or is absent.
+
+    Args:
+        value: A value of the document.
+        signed: Whether it may be negative.
+    """
     if value is None:
         return ""
     if isinstance(value, float) and not math.isfinite(value):
@@ -73,7 +78,12 @@ def figure_fault(value: Any, *, signed: bool = False) -> str:
 
 
 def time_fault(value: float, now: float) -> str:
-    """Return why a UNIX time cannot be that of a trade; empty where it can."""
+    """Return why a UNIX time cannot be that of a trade; empty where it can.
+
+    Args:
+        value: A time of the document, UNIX seconds.
+        now: The upstream's time, UNIX seconds.
+    """
     if not math.isfinite(value):
         return "absurd_clock"
     return "" if EARLIEST <= value <= now + FUTURE_SECONDS else "absurd_clock"
@@ -85,6 +95,15 @@ def parse_quotes(
     """Parse the quotes of all requested pairs.
 
     Every pair is in one of the two results: a quote, None where the upstream knows none, or a rejection.
+
+    Args:
+        document: A reply of `simple/price`.
+        ids: The requested coins.
+        currencies: The requested currencies.
+        now: The upstream's time, UNIX seconds.
+
+    Raises:
+        BadData: The document is not an object.
     """
     if not isinstance(document, dict):
         raise BadData("CoinGecko's prices are not an object")
@@ -156,7 +175,11 @@ def quote_figure_faults(
 
 
 def parse_coins(document: Any) -> tuple[Coin, ...]:
-    """Parse the catalogue; rows without an id are left out."""
+    """Parse the catalogue; rows without an id are left out.
+
+    Raises:
+        BadData: The document is not a list.
+    """
     if not isinstance(document, list):
         raise BadData("CoinGecko's list of coins is not a list")
     return tuple(
@@ -167,14 +190,27 @@ def parse_coins(document: Any) -> tuple[Coin, ...]:
 
 
 def parse_currencies(document: Any) -> tuple[str, ...]:
-    """Return the currency codes in lower case."""
+    """Return the currency codes in lower case.
+
+    Raises:
+        BadData: The document is not a list.
+    """
     if not isinstance(document, list) or not document:
         raise BadData("CoinGecko's list of currencies is not a list")
     return tuple(sorted({code.lower() for code in document if isinstance(code, str)}))
 
 
 def parse_markets(document: Any, currency: str, now: float) -> tuple[tuple[Market, ...], list[Reject]]:
-    """Parse the rows in the upstream's order; a row whose price cannot be true is rejected."""
+    """Parse the rows in the upstream's order; a row whose price cannot be true is rejected.
+
+    Args:
+        document: A reply of `coins/markets`.
+        currency: The currency of its prices.
+        now: The upstream's time, UNIX seconds.
+
+    Raises:
+        BadData: The document is not a list.
+    """
     if not isinstance(document, list):
         raise BadData("CoinGecko's markets are not a list")
     good: list[Market] = []
@@ -243,7 +279,15 @@ def parse_time(value: Any) -> float | None:
 
 
 def parse_ohlc(document: Any, now: float) -> tuple[tuple[OhlcCandle, ...], list[Reject]]:
-    """Parse candles in order of time, each closing time once; impossible ones are rejected."""
+    """Parse candles in order of time, each closing time once; impossible ones are rejected.
+
+    Args:
+        document: A reply of `ohlc`.
+        now: The upstream's time, UNIX seconds.
+
+    Raises:
+        BadData: The document is not a list.
+    """
     if not isinstance(document, list):
         raise BadData("CoinGecko's ohlc is not a list")
     good: dict[float, OhlcCandle] = {}

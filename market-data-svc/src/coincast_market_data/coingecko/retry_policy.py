@@ -43,5 +43,10 @@ def worth_retrying(error: CoincastError) -> bool:
 
 
 def backoff_seconds(attempt: int, rand: float) -> float:
-    """Return full jitter: anywhere between zero and the doubled step. `rand` in [0, 1)."""
+    """Return full jitter: anywhere between zero and the doubled step. `rand` in [0, 1).
+
+    Args:
+        attempt: The number of the attempt that failed, from 1.
+        rand: A random number in [0, 1).
+    """
     return float(rand * min(LONGEST_SECONDS, BASE_SECONDS * 2**attempt))

@@ -23,6 +23,10 @@ async def stream_batch(
 
     Raises:
         InvalidInput: There are no questions, or too many.
+
+    Args:
+        questions: The requests of one call.
+        answer: Answers one request.
     """
     if not 1 <= len(questions) <= MAX_QUESTIONS:
         raise InvalidInput(f"Give 1 to {MAX_QUESTIONS} questions.", field="questions")

@@ -254,7 +254,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
             yield proto_mapping.progress(step)
 
     async def Repair(self, request: pb.RepairRequest, context: Context) -> AsyncIterator[pb.RepairResponse]:
-        """PriceValidator the archive again, and fetch again what is implausible."""
+        """Check the archive again, and fetch implausible days again."""
         async for report in self._all.repair.run(request.ids, request.vs_currency, dry_run=request.dry_run):
             yield proto_mapping.repair_report(report)
 

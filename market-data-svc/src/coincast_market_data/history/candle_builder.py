@@ -21,7 +21,12 @@ LEAST_HOURS = 20
 
 
 def build_candles(points: Sequence[Point], last_day: date) -> list[Candle]:
-    """Build candles in order of days, none later than `last_day` (the newest closed one)."""
+    """Build candles in order of days, none later than `last_day` (the newest closed one).
+
+    Args:
+        points: Points in order of time.
+        last_day: The newest closed day.
+    """
     if len(points) < 2:
         return []
     spacing = median(b.at - a.at for a, b in pairwise(points))

@@ -35,7 +35,13 @@ class FetchCoalescer:
         self._numbers = itertools.count()
 
     async def take(self, key: Hashable, first: date, fill: Fill) -> int:
-        """Run `fill` back to `first` or further; raises its errors."""
+        """Run `fill` back to `first` or further; raises its errors.
+
+        Args:
+            key: Coin and currency.
+            first: The earliest day needed.
+            fill: Fills the archive from a day on.
+        """
         turn = self._waiting.get(key)
         if turn is None:
             turn = self._waiting[key] = PendingFetch(next(self._numbers), first)

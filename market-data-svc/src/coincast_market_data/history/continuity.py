@@ -149,6 +149,10 @@ def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
     """Return the factor by which the source has multiplied the stored days, or None.
 
     A redenomination or a token migration multiplies all past prices by one number.
+
+    Args:
+        kept: Stored candles.
+        new: Candles of the same days from a new fetch.
     """
     closes = {candle.day: candle.close for candle in kept}
     ratios = [candle.close / closes[candle.day] for candle in new if candle.day in closes]

@@ -132,13 +132,23 @@ class GapFiller:
         self._unconfirmed_hours: LRUCache[tuple[str, str], float] = LRUCache(MOST_COINS_REMEMBERED)
 
     def use_plan(self, *, reach_days: int, hourly_chunks: bool) -> None:
-        """Apply another plan: its reach, and whether its calls suffice for hourly points of all days."""
+        """Apply another plan: its reach, and whether its calls suffice for hourly points of all days.
+
+        Args:
+            reach_days: How many days back the plan gives data.
+            hourly_chunks: Whether the calls suffice for hourly points of all days.
+        """
         self.reach_days, self._hourly = reach_days, hourly_chunks
 
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
         """Return the days from `first` to the last closed one that are worth a call, oldest first.
 
         Stored days that are implausible are fetched again.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            first: The earliest day that is needed.
         """
         last = last_closed_day(self._clock.now())
         absent = self._absences(coin, currency, last).paused_days(self._clock.now())
@@ -177,6 +187,12 @@ class GapFiller:
         """Fetch what is missing from `first` on and return how many candles were added.
 
         Raises the errors of the fetches.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            first: The earliest day that is needed.
+            priority: Share of the quota that the calls may use.
         """
         # A short request neither waits for a long fill nor gets its daily points instead of hourly ones.
         far = (last_closed_day(self._clock.now()) - first).days >= HOURLY_DAYS
@@ -230,6 +246,11 @@ class GapFiller:
         """Fetch the range of days that have only a close, by hourly points.
 
         The calls have a lower priority than every caller's.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            first: The earliest day to complete.
         """
         last = last_closed_day(self._clock.now())
         start = reachable(first, last + timedelta(days=1), self.reach_days)
@@ -251,6 +272,12 @@ class GapFiller:
         A close without its range is stored only where `fill` would get no more: otherwise the day would count
         as present. For the same reason `ohlc`, which has no volume (and beyond 30 days candles of four days),
         and single days of `coins/{id}/history` are not stored.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            chart: The cleaned document.
+            received_at: When it was received, UNIX seconds.
         """
         last = last_closed_day(self._clock.now())
         if chart["prices"] and self._hours is not None:
@@ -399,6 +426,11 @@ class GapFiller:
 
         Raises:
             CoincastError: A part could not be fetched; nothing is replaced then.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            priority: Share of the quota that the calls may use.
         """
         now = self._clock.now()
         last = last_closed_day(now)

@@ -28,6 +28,12 @@ def plan_calls(missing: Sequence[date], today: date, currency: str, *, hourly: b
     """Plan the calls that cover `missing` (sorted), newest first.
 
     With `hourly` they are spans that give whole candles, otherwise one call.
+
+    Args:
+        missing: Missing days, sorted.
+        today: The current UTC day.
+        currency: Canonical code.
+        hourly: Whether long spans are fetched in pieces with hourly points.
     """
     if not missing:
         return []
@@ -38,7 +44,12 @@ def plan_calls(missing: Sequence[date], today: date, currency: str, *, hourly: b
 
 
 def span_calls(days: Sequence[date], currency: str) -> list[Call]:
-    """Return calls that give hourly points of `days` (sorted), newest first."""
+    """Return calls that give hourly points of `days` (sorted), newest first.
+
+    Args:
+        days: Days, sorted.
+        currency: Canonical code.
+    """
     return [_span(first, last, currency) for first, last in spans(days)]
 
 
@@ -74,5 +85,11 @@ def _span(first: date, last: date, currency: str) -> Call:
 
 
 def reachable(first: date, today: date, reach_days: int) -> date:
-    """Return the earliest day not before `first` that the plan gives."""
+    """Return the earliest day not before `first` that the plan gives.
+
+    Args:
+        first: The earliest day that is needed.
+        today: The current UTC day.
+        reach_days: How far back the plan gives data.
+    """
     return max(first, today - timedelta(days=reach_days - 1))

@@ -102,14 +102,27 @@ class HistoryService:
         known_at: float | None = None,
         week_after: float | None = None,
     ) -> History:
-        """Return the last `days` closed days, newest last; what cannot be had is clamped and said.
+        """Return the last `days` closed days, newest last; if fewer are available, the reason is stated.
 
         With `known_at` (UNIX seconds) the days count back from the newest one that was closed then; a history
         that was restated later is given as it was stored then, and days that came later are left out. Only a
         coin of which nothing is stored is fetched for it.
 
-        With `week_after` a coin of which nothing is stored is waited for until that moment (monotonic
-        seconds), and then given as the week of its sparkline, if that is here.
+        Args:
+            coin: The coin's id.
+            currency: The currency's code.
+            days: Number of closed days.
+            max_age_seconds: The maximum accepted age of the newest day; None for any.
+            priority: Share of the quota that the calls may use.
+            known_at: A past moment, UNIX seconds, whose history is returned.
+            week_after: Until when (monotonic seconds) to wait for a coin that is not stored, before the week
+                of
+                its sparkline is returned; None to wait without limit.
+
+        Raises:
+            InvalidInput: An argument is not valid.
+            NotFound: The coin does not exist or has no closed day.
+            Unavailable: Nothing is stored and nothing could be fetched, or the newest day is too old.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")
@@ -225,6 +238,14 @@ class HistoryService:
         Raises:
             InvalidInput: The id, the currency or `days` cannot be.
             CoincastError: No hour is stored and none could be fetched.
+
+        Args:
+            coin: The coin's id.
+            currency: The currency's code.
+            days: Number of spans of 24 hours.
+            max_age_seconds: The maximum accepted age of the newest hour; None for any.
+            priority: Share of the quota that the calls may use.
+            known_at: A past moment, UNIX seconds.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")

@@ -155,6 +155,10 @@ def build_week(sparkline: Sparkline, last: date) -> list[Candle]:
 
     The close is the price nearest to the midnight that ends the day. The day before the first whole one has a
     close alone.
+
+    Args:
+        sparkline: Prices of the last week, oldest first.
+        last: The newest closed day.
     """
     prices, count = sparkline.prices, len(sparkline.prices)
     times = [sparkline.ended_at - (count - 1 - place) * HOUR_SECONDS for place in range(count)]

@@ -30,7 +30,12 @@ OBSERVE_SECONDS = 5.0
 
 
 def refresh_interval(fresh_seconds: float, per_month: int) -> float:
-    """Return seconds between refreshes: the fresh window, or longer where the monthly budget requires it."""
+    """Return seconds between refreshes: the fresh window, or longer where the monthly budget requires it.
+
+    Args:
+        fresh_seconds: How long an entry is fresh.
+        per_month: Calls a month of the plan; 0 for no limit.
+    """
     paced = MONTH_SECONDS / (per_month * MONTH_SHARE) if per_month else 0.0
     return max(fresh_seconds * 0.9, paced)
 
@@ -102,7 +107,13 @@ class RefreshJobs:
 
 
 async def every(seconds: float, step: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:
-    """Repeat the step; a failure is logged, and the next round tries again."""
+    """Repeat the step; a failure is logged, and the next round tries again.
+
+    Args:
+        seconds: Time between two rounds.
+        step: One round.
+        at_once: Whether the first round starts without a wait.
+    """
     if not at_once:
         await asyncio.sleep(seconds)
     while True:

@@ -56,6 +56,13 @@ class MarketService:
 
         Raises:
             InvalidInput: The page cannot exist.
+
+        Args:
+            currency: The currency's code.
+            ids: Coins; empty for all by market value.
+            page: Number of the page, from 1.
+            per_page: Rows per page.
+            max_age_seconds: The maximum accepted age; None for any.
         """
         code = canonical_currency(currency)
         page, per_page = page or 1, per_page or 100

@@ -81,6 +81,11 @@ class PassthroughService:
             NotFound: The path is not mirrored.
             InvalidInput: A parameter or the coin id is not valid.
             CoincastError: CoinGecko is not available, or its refusal has no body of its own.
+
+        Args:
+            path: A supported path below /api/v3.
+            query: Its parameters.
+            max_age_seconds: The maximum accepted age; None for any.
         """
         route, path = find_route(path)
         parameters = canonical_query(route, query)

@@ -60,6 +60,11 @@ def plan_chunks(pairs: Iterable[Pair], *, max_ids: int, max_query_bytes: int) ->
     """Plan chunks over the union of ids and currencies that cover every pair, each within both bounds.
 
     A single id may exceed the bytes on its own; it is still sent, alone.
+
+    Args:
+        pairs: The pairs to cover.
+        max_ids: Maximum ids per call.
+        max_query_bytes: Maximum length of the ids in the address.
     """
     wanted = set(pairs)
     currencies = tuple(sorted({currency for _, currency in wanted}))

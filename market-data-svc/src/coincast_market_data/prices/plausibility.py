@@ -63,6 +63,10 @@ class PlausibilityChecker:
 
         A price that returns after a false one is accepted at once if the archive agrees with it and not
         with the last good price.
+
+        Args:
+            pair: Coin and currency.
+            price: The new price, positive.
         """
         now = self._clock.monotonic()
         if self._guard.plausible(pair, price, now, spot=True):

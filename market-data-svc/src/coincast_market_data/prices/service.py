@@ -82,6 +82,11 @@ class PriceService:
         """Return quotes of every id in every currency.
 
         Raises an error where the request is wrong, or nothing at all can be served.
+
+        Args:
+            ids: Ids of coins.
+            currencies: Codes of currencies.
+            max_age_seconds: The maximum accepted age of each price; None for any.
         """
         coins, bad = split_ids(ids)
         codes = canonical_currencies(currencies)

@@ -85,6 +85,11 @@ class PriceWatch:
         Raises:
             InvalidInput: An id or a currency cannot be one.
             Exhausted: Too many subscribers.
+
+        Args:
+            ids: Ids of coins.
+            currencies: Codes of currencies.
+            after_event_id: The last event that the subscriber has; it gets the changes since.
         """
         pairs, failures = self._prices.watchable(ids, currencies)
         if len(self._subscribers) >= MAX_SUBSCRIBERS:

@@ -112,6 +112,10 @@ class RateLimiter:
 
         Raises:
             Exhausted: The wait would be longer.
+
+        Args:
+            priority: Share of the quota that the call may use.
+            wait_seconds: The maximum wait.
         """
         deadline = self._clock.monotonic() + wait_seconds
         self._waiting[priority] += 1

@@ -105,6 +105,13 @@ class LocalFallback:
 
         A larger reserve is accepted only if `surely` all concurrent scripts are answered, since each may have
         made it smaller again; and then the smallest of them.
+
+        Args:
+            now: Time of the reply.
+            reply: The reply of the script.
+            together: The scripts that ran concurrently.
+            granted: Calls that the reply granted.
+            surely: Whether all concurrent scripts have answered.
         """
         if self.born is not None and reply.born != self.born:
             # Redis restarted without data and needs every call of the minute; each name counts once.
@@ -145,7 +152,13 @@ class LocalFallback:
             self._made.popleft()
 
     def try_acquire(self, now: ClockReading, priority: Priority, member: str) -> AcquireResult:
-        """Grant and count one call out of this process's share; `member` is its name in Redis."""
+        """Grant and count one call out of this process's share; `member` is its name in Redis.
+
+        Args:
+            now: Current time.
+            priority: Share of the quota that the call may use.
+            member: Name of the call in Redis.
+        """
         self.window.limits = self._share(now)
         if now.at - self._answered_at < SLOW_SECONDS and not self.reserve:
             seen = self.window.usage(now)

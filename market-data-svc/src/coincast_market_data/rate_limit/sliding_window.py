@@ -108,7 +108,12 @@ class QuotaWindow:
         self._month_used += 1
 
     def refused(self, now: ClockReading, retry_after_seconds: float) -> None:
-        """Pause after a 429, and halve the limit, which recovers over ten minutes."""
+        """Pause after a 429, and halve the limit, which recovers over ten minutes.
+
+        Args:
+            now: Current time.
+            retry_after_seconds: The pause that the upstream requested.
+        """
         self.pause(now, retry_after_seconds)
         self._factor = max(self._factor_now(now) / 2, 1 / max(1, self.limits.per_minute))
         self._factor_at = now.at

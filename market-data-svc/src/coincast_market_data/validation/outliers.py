@@ -131,5 +131,12 @@ class OutlierDetector:
         self.seed(pair, price, seen_at=now, until=now + MEMORY_SECONDS)
 
     def seed(self, pair: Pair, price: float, *, seen_at: float, until: float) -> None:
-        """Accept a figure from another source as the reference until a time."""
+        """Accept a figure from another source as the reference until a time.
+
+        Args:
+            pair: Coin and currency.
+            price: The price of the other source.
+            seen_at: Time of the price, monotonic seconds.
+            until: Until when others are compared with it.
+        """
         self._last[pair] = LastGood(price, seen_at, until)

@@ -53,7 +53,15 @@ class QualityLog:
         return {currency for name, currency in [*self._kept, *self._new] if name == coin}
 
     def note(self, coin: str, currency: str, text: str, *, points: int = 1, day: date | None = None) -> None:
-        """Count quarantined points and say why, newest first."""
+        """Count quarantined points and say why, newest first.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            text: What was found, in words.
+            points: Number of quarantined points.
+            day: The day concerned, if there is one.
+        """
         report = self._report(coin, currency)
         report.quarantined_points += points
         line = f"{text} on {day.isoformat()}" if day else text

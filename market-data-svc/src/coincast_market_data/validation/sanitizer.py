@@ -39,7 +39,14 @@ class PayloadSanitizer:
         self._plausible = plausible
 
     def sanitize(self, path: str, query: Mapping[str, str], document: Any, now: float) -> Any:
-        """Return the document without implausible figures. `now`: UNIX seconds on the upstream's clock."""
+        """Return the document without implausible figures. `now`: UNIX seconds on the upstream's clock.
+
+        Args:
+            path: Path of the document below /api/v3.
+            query: Its parameters.
+            document: The parsed reply.
+            now: The upstream's time, UNIX seconds.
+        """
         parts = path.split("/")
         currency = query.get("vs_currency", ANY_CURRENCY)
         if path == "coins/markets":
@@ -174,7 +181,13 @@ class PayloadSanitizer:
 
 
 def spot_prices(path: str, query: Mapping[str, str], document: Any) -> Iterator[Pair]:
-    """Yield the coins and currencies whose current price a document reports."""
+    """Yield the coins and currencies whose current price a document reports.
+
+    Args:
+        path: Path of the document.
+        query: Its parameters.
+        document: The parsed reply.
+    """
     currency = query.get("vs_currency", ANY_CURRENCY)
     if path == "coins/markets" and isinstance(document, list):
         yield from ((row["id"], currency) for row in document if isinstance(row, dict) and _named(row))

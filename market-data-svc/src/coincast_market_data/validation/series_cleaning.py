@@ -46,6 +46,10 @@ def clean_series(document: Any, now: float) -> tuple[list[Point], CleaningReport
 
     Raises:
         BadData: The document is not a series.
+
+    Args:
+        document: A reply of `market_chart`.
+        now: The upstream's time, UNIX seconds.
     """
     if not isinstance(document, dict) or not isinstance(document.get("prices"), list):
         raise BadData("CoinGecko's series has no prices")

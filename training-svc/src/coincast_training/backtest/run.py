@@ -79,6 +79,12 @@ def run_backtest(
 
     Raises:
         NotReady: Too little history precedes the test days.
+
+    Args:
+        data: Candles and reference coins.
+        options: Model, recipe, test days and refit interval.
+        executor: Runs the folds.
+        progress: Called with the completed share and the stage.
     """
     folds = folds_of(data, options)
     params = merged(options.params, FOLD_PARAMS.get(options.model, {}))
@@ -109,7 +115,15 @@ def run_backtest(
 
 
 def folds_of(data: TrainingData, options: BacktestOptions) -> list[Fold]:
-    """Return one fold for each refit; the last test origin is the day before the last close."""
+    """Return one fold for each refit; the last test origin is the day before the last close.
+
+    Args:
+        data: Candles and reference coins.
+        options: Test days and refit interval.
+
+    Raises:
+        NotReady: Too little history precedes the test days.
+    """
     first = min(candles.dates[0] for candles in data.panel.values())
     last = max(candles.dates[-1] for candles in data.panel.values())
     begin = last - np.timedelta64(options.test_days, "D")

@@ -35,7 +35,11 @@ class DaskExecutor:
         *,
         on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """Map over the cluster; see Executor. The shared value is sent to each worker once."""
+        """Map over the cluster; see Executor. The shared value is sent to each worker once.
+
+        Raises:
+            Unavailable: Workers died repeatedly.
+        """
         held = self._client.scatter(shared, broadcast=True, hash=False)
         futures = [
             self._client.submit(run_part, work, held, item, pure=False, retries=ROUNDS - 1) for item in items

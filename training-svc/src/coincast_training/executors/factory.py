@@ -14,7 +14,11 @@ from coincast_training.executors.inline import InlineExecutor
 
 @contextmanager
 def open_executor(address: str) -> Iterator[Executor]:
-    """Yield the executor that an address names: `inline`, `processes`, `processes:4` or `dask:tcp://host:8786`."""
+    """Yield the executor that an address names: `inline`, `processes`, `processes:4` or `dask:tcp://host:8786`.
+
+    Raises:
+        InvalidInput: The address names no executor, or Dask is not installed.
+    """
     kind, rest = parts_of(address)
     if kind == "inline":
         yield InlineExecutor()

@@ -32,7 +32,11 @@ class ProcessExecutor:
         *,
         on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """Map over the pool; see Executor."""
+        """Map over the pool; see Executor.
+
+        Raises:
+            Unavailable: Workers died repeatedly.
+        """
         done: dict[int, Result] = {}
         for attempt in range(1, ROUNDS + 1):
             missing = [place for place in range(len(items)) if place not in done]

@@ -31,6 +31,11 @@ def evaluate(candidate: Record, against: RecordComparison | None, bounds: GateTo
     """Refuse a version that is worse than the random walk, or than production, beyond the bounds.
 
     `against` is None if no other version serves.
+
+    Args:
+        candidate: Walk-forward record of the new version.
+        against: Comparison with production on the same forecasts; None if no version serves.
+        bounds: Tolerated losses of skill.
     """
     if not any(horizon.forecasts for horizon in candidate.horizons):
         return GateDecision(False, "It has no walk-forward record, so its skill is unknown.")

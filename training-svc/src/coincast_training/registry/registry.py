@@ -274,7 +274,11 @@ class Registry:
         return load_walk_forward(files[FILE_NAME])
 
     def clean(self, model: str, *, keep: int, requested_by: str) -> list[str]:
-        """Remove all but the newest `keep` versions and those that an alias names or a rollback needs."""
+        """Remove all but the newest `keep` versions and those that an alias names or a rollback needs.
+
+        Raises:
+            InvalidInput: `keep` is below 1.
+        """
         if keep < 1:
             raise InvalidInput(f"keep must be at least 1; it is {keep}.", field="keep")
         with self._locked():

@@ -122,6 +122,9 @@ class StreamConsumer:
         """Trim entries that are on disk, except the newest ones that are to stay.
 
         Entries that are not on disk are never trimmed, so none are while their number is unknown.
+
+        Raises:
+            Unavailable: Redis cannot trim the stream.
         """
         waiting = (await self.lag()).entries
         if waiting is None:

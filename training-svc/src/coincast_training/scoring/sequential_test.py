@@ -64,6 +64,10 @@ def evaluate_pairs(daily: dict[int, Floats], pairs: int) -> Sequential:
 
     `daily` holds, for each horizon, the mean difference of each day in order, from the experiment's first
     day.
+
+    Args:
+        daily: For each horizon the mean difference of each day.
+        pairs: Number of compared forecasts.
     """
     if not daily:
         return Sequential(0, 1.0, 1.0)

@@ -52,7 +52,15 @@ def correct(
     seen: Sequence[Outputs],
     last_close: np.datetime64,
 ) -> Corrections:
-    """Learn from outputs made out of sample, on targets that had ended by last_close only."""
+    """Learn from outputs made out of sample, on targets that had ended by last_close only.
+
+    Args:
+        rows: The training table.
+        anchors: Horizons of the volatility in days.
+        mean_anchors: Horizons of the mean in days.
+        seen: Out-of-sample outputs of earlier folds.
+        last_close: The newest close that is known.
+    """
     pool = _joined(seen)
     errors, residuals, weights, blocks = [], [], [], []
     mean_weights = np.zeros(len(mean_anchors))

@@ -58,7 +58,16 @@ FOLD_NOTES = {
 
 
 def suggested(model: str, trial: Trial, base: Mapping[str, Any]) -> Params:
-    """Return the base with the values that the trial suggests."""
+    """Return the base with the values that the trial suggests.
+
+    Args:
+        model: Name of the model.
+        trial: Suggests the values.
+        base: The recipe to change.
+
+    Raises:
+        InvalidInput: The model has no space of parameters.
+    """
     if model not in SPACES:
         raise InvalidInput(f"{model} cannot be tuned; {', '.join(SPACES)} can.", field="tune_trials")
     return merged(base, SPACES[model](trial))

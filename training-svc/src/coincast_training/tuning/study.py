@@ -55,6 +55,16 @@ def tune(
 
     Raises:
         NotReady: The history is too short.
+
+    Args:
+        data: Candles and reference coins.
+        model: Name of the model.
+        base: The recipe to improve.
+        seed: Seed of the sampler and the fits.
+        trials: Number of trials.
+        executor: Runs the folds.
+        folder: Keeps the state of the study.
+        progress: Called with the completed share and the stage.
     """
     data, folds = tuning_folds(data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +93,11 @@ def tune(
 
 
 def tuning_folds(data: TrainingData) -> tuple[TrainingData, list[Fold]]:
-    """Return the earlier half of the days, and the last three spans of 60 of them as test."""
+    """Return the earlier half of the days, and the last three spans of 60 of them as test.
+
+    Raises:
+        NotReady: The history is too short.
+    """
     first = min(candles.dates[0] for candles in data.panel.values())
     last = max(candles.dates[-1] for candles in data.panel.values())
     days = int((last - first).astype(int)) + 1

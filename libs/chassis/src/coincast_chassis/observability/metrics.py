@@ -114,7 +114,11 @@ def tell_build(service: str, distribution: str | None = None) -> str:
 
 @contextmanager
 def metrics_port(host: str, port: int) -> Iterator[int]:
-    """/metrics of this process on a port of its own (a thread of its own, so a busy loop still answers)."""
+    """/metrics of this process on a port of its own (a thread of its own, so a busy loop still answers).
+
+    Raises:
+        Unavailable: The port cannot be opened.
+    """
     try:
         server, thread = start_http_server(port, host)
     except OSError as error:

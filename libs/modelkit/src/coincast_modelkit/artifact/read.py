@@ -38,7 +38,15 @@ class LoadedArtifact:
 def read_manifest(
     root: Path, model: str, version: str, *, key: bytes | None = None, require_signature: bool = False
 ) -> tuple[Manifest, bool]:
-    """Return the manifest alone, its seal checked, and whether this key signed it. Raises ArtifactError."""
+    """Return the manifest alone, its seal checked, and whether this key signed it. Raises ArtifactError.
+
+    Args:
+        root: Folder of all artifacts.
+        model: Name of the model.
+        version: Name of the version.
+        key: Key of the signature; None does not check it.
+        require_signature: Whether an unsigned manifest is refused.
+    """
     folder = version_folder(root, model, version)
     if not folder.is_dir() or folder.is_symlink():
         raise ArtifactMissing(f"{model} has no version {version}")
@@ -57,6 +65,18 @@ def read_artifact(
 
     The model reads a private copy of the bytes that were verified, so nothing can change in between. Raises
     ArtifactMissing, ArtifactCorrupt or ArtifactRefused; the caller keeps what it has.
+
+    Args:
+        root: Folder of all artifacts.
+        model: Name of the model.
+        version: Name of the version.
+        key: Key of the signature; None does not check it.
+        require_signature: Whether an unsigned manifest is refused.
+
+    Raises:
+        ArtifactMissing: There is no such version.
+        ArtifactCorrupt: A file differs from its digest or cannot be read.
+        ArtifactRefused: The version is intact but must not serve here.
     """
     manifest, signed = read_manifest(root, model, version, key=key, require_signature=require_signature)
     check_features(manifest)

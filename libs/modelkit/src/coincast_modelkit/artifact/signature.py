@@ -28,6 +28,16 @@ def check_seal(manifest: bytes, seal: bytes, *, key: bytes | None, require_signa
 
     Raises ArtifactCorrupt where the digest differs, ArtifactRefused where the signature is wrong, or is
     wanted and absent. The manifest's bytes have not been parsed yet.
+
+    Args:
+        manifest: Bytes of the manifest.
+        seal: Bytes of its seal.
+        key: Key of the signature; None does not check it.
+        require_signature: Whether an unsigned manifest is refused.
+
+    Raises:
+        ArtifactCorrupt: The digest differs or the seal cannot be read.
+        ArtifactRefused: The signature is wrong, or required and absent.
     """
     try:
         plain = json.loads(seal)

@@ -36,6 +36,12 @@ def write_artifact(
 
     save(folder) writes the model's files (and the golden file) into a temporary folder. With a key the
     manifest is signed. Whatever fails, OSError for a full disk included, leaves the versions as they were.
+
+    Args:
+        root: Folder of all artifacts.
+        manifest: The manifest; version and files are filled in.
+        save: Writes the files of the model into a folder.
+        key: Key of the signature; None leaves the manifest unsigned.
     """
     folder = model_folder(root, manifest.model)
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,11 @@ MAX_IDS = 250
 
 
 def required(query: Mapping[str, str], name: str) -> str:
-    """Return a parameter that must be present."""
+    """Return a parameter that must be present.
+
+    Raises:
+        ApiError: The parameter is missing.
+    """
     value = query.get(name, "").strip()
     if not value:
         raise ApiError(422, 4, f"Missing parameter {name}")
@@ -32,7 +36,11 @@ def flag(query: Mapping[str, str], name: str, *, default: bool = False) -> bool:
 
 
 def precision(query: Mapping[str, str]) -> str | None:
-    """Return `full`, `0`..`18` or None."""
+    """Return `full`, `0`..`18` or None.
+
+    Raises:
+        ApiError: The precision is not valid.
+    """
     value = query.get("precision")
     if value is not None and value != "full" and not (value.isdecimal() and int(value) <= 18):
         raise ApiError(422, 4, "Invalid precision")
@@ -40,7 +48,11 @@ def precision(query: Mapping[str, str]) -> str | None:
 
 
 def currency(query: Mapping[str, str], market: Market) -> str:
-    """Return the currency of a series or a table."""
+    """Return the currency of a series or a table.
+
+    Raises:
+        ApiError: The currency is unknown.
+    """
     code = required(query, "vs_currency").lower()
     if code not in market.currencies():
         raise ApiError(422, 4, "invalid vs_currency")
@@ -59,6 +71,9 @@ def keyed_coins(query: Mapping[str, str], market: Market) -> dict[str, str] | No
 
     CoinGecko keys the reply by the kind of request: by symbol for `symbols`, by name for `names`. Of several
     coins with one symbol or name the largest counts.
+
+    Raises:
+        ApiError: There are too many ids.
     """
     coins = market.names.values()
     if query.get("ids"):
@@ -85,7 +100,11 @@ def whole(query: Mapping[str, str], name: str, *, default: int, least: int, most
 
 
 def number_of_days(query: Mapping[str, str]) -> float:
-    """Return `days` as a number; `max` is infinite."""
+    """Return `days` as a number; `max` is infinite.
+
+    Raises:
+        ApiError: The value is no number of days.
+    """
     text = required(query, "days")
     if text == "max":
         return float("inf")
@@ -109,7 +128,11 @@ def unix_seconds(query: Mapping[str, str], name: str) -> float:
 
 
 def history_day(query: Mapping[str, str]) -> int:
-    """Return `date` (dd-mm-yyyy) as days from 1970-01-01."""
+    """Return `date` (dd-mm-yyyy) as days from 1970-01-01.
+
+    Raises:
+        ApiError: The date is not valid.
+    """
     try:
         return day_number(datetime.strptime(required(query, "date"), "%d-%m-%Y").replace(tzinfo=UTC).date())
     except ValueError as error:

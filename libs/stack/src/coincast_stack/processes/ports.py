@@ -14,7 +14,11 @@ _FIRST, _LAST = 20_000, 32_000
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, all different."""
+    """Return ports that are free now, all different.
+
+    Raises:
+        SetupError: There are not enough free ports.
+    """
     with ExitStack() as held:
         found: list[int] = []
         for port in random.sample(range(_FIRST, _LAST), _LAST - _FIRST):

@@ -125,7 +125,15 @@ def student_t(freedom: float) -> Callable[[Floats, lightgbm.Dataset], tuple[Floa
 
 
 def fit_garch(coins: Sequence[CoinRows], cut: int) -> Garch:
-    """Return the median of the coins' GARCH(1,1)-t fits on returns up to day `cut` (since 1970), included."""
+    """Return the median of the coins' GARCH(1,1)-t fits on returns up to day `cut` (since 1970), included.
+
+    Args:
+        coins: Rows of every coin.
+        cut: The newest day of the fit, since 1970.
+
+    Raises:
+        ValueError: No coin has enough returns.
+    """
     known = [c.inputs.squared[1 : int(np.searchsorted(c.days, cut, side="right"))] for c in coins]
     signs = [np.sign(np.diff(c.log_close))[: len(k)] for c, k in zip(coins, known, strict=True)]
     long_run = [float(np.mean(k[-LONG_RUN_DAYS:])) for k in known if len(k) > FIRST_ROW]

@@ -61,7 +61,15 @@ class PoolHistory:
 
 
 def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prior: Floats) -> Pool:
-    """Return the pool learnt from outcomes known on day `cut`; the prior (M,) if there are too few."""
+    """Return the pool learnt from outcomes known on day `cut`; the prior (M,) if there are too few.
+
+    Args:
+        seen: Out-of-sample forecasts of the members, with outcomes.
+        horizon: Days ahead.
+        cut: The newest known day, since 1970.
+        params: Half-life, prior and bounds of the weights.
+        prior: Prior weights (M,).
+    """
     known = (seen.day + horizon <= cut) & np.isfinite(seen.returns) & np.isfinite(seen.members).all(axis=1)
     if known.sum() < MIN_ROWS:
         sizes = np.repeat(prior_sizes(LEVELS, horizon)[None], REGIMES, axis=0)
@@ -168,6 +176,14 @@ def fit_weights(
 
     They maximise a ridge-penalised Student t likelihood, are at least zero and sum to one. members (n, M) are
     log scales, rows (n,) the weight of each outcome; strength shrinks the weights to the prior.
+
+    Args:
+        members: Log scales (n, M).
+        returns: Log returns (n,).
+        rows: Weight of each outcome (n,).
+        prior: Prior weights (M,).
+        strength: Strength of the shrinkage to the prior, in outcomes.
+        max_weight: Upper bound of each weight.
     """
     if not len(returns):
         return prior

@@ -25,6 +25,15 @@ def boost(
 
     With positions `stop`, boosting stops early where they no longer improve. Too few rows give constant
     trees.
+
+    Args:
+        x: Features (N, F).
+        y: Targets (N,); NaN is left out.
+        train: Positions of the training rows.
+        stop: Positions of the rows for early stopping; None trains all rounds.
+        tree: Parameters of the trees.
+        rounds: Maximum number of rounds.
+        seed: Seed of all random choices.
     """
     train = train[np.isfinite(y[train])]
     options = _options(tree, seed, len(train))

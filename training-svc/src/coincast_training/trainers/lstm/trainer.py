@@ -34,6 +34,14 @@ def fit(
 
     Raises:
         ValueError: A parameter is wrong or the history is too short.
+
+    Args:
+        panel: Daily candles by coin.
+        params: The recipe.
+        seed: Seed of all random choices.
+        progress: Called with the completed share and the stage.
+        reference: Coins of the cross-sectional features; None for those of the panel.
+        executor: Runs the refits of the walk; None runs them in this process.
     """
     settings = read_params(LstmParams, params, model="lstm")
     known = panel if reference is None else {**reference, **panel}
