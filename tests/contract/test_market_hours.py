@@ -142,3 +142,25 @@ async def test_hours_of_a_past_moment_cost_no_call_for_later_ones(
     found = (await stub.GetHistory(request, timeout=10)).history
     assert found.hourly_candles[-1].start_unix_seconds == close - HOUR
     assert mock.calls[CHART] == before
+
+
+async def stored(stub: Any) -> list[pb.StreamHistoryResponse]:
+    request = pb.StreamHistoryRequest(
+        ids=["bitcoin"], days=7, interval=pb.CANDLE_INTERVAL_ONE_HOUR, stored_only=True
+    )
+    return [reply async for reply in stub.StreamHistory(request, timeout=10)]
+
+
+async def test_stored_hours_take_no_call_of_the_plan(
+    mock: MockUpstream, clock: ManualClock, stub: Any
+) -> None:
+    (reply,) = await stored(stub)
+    assert reply.error.id == "bitcoin"
+    assert mock.calls[CHART] == 0
+    await hours(stub, 7)
+    newest = int(clock.now()) // HOUR * HOUR - HOUR
+    clock.advance(3 * HOUR)
+    (reply,) = await stored(stub)
+    assert reply.history.hourly_candles[-1].start_unix_seconds == newest
+    assert reply.history.provenance.stale
+    assert mock.calls[CHART] == 1

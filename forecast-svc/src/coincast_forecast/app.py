@@ -28,6 +28,7 @@ from coincast_forecast.history.market_client import MarketClient
 from coincast_forecast.hourly.histories import HourlyHistories
 from coincast_forecast.hourly.service import HourlyForecastService
 from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
+from coincast_forecast.hourly.within_day import WithinDay
 from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
@@ -53,6 +54,8 @@ from coincast_forecast.shadow_traffic import ShadowTraffic
 from coincast_modelkit.artifact import LoadedArtifact
 from coincast_modelkit.models import ForecastModel, TechnicalModel
 
+# Stored hours that lag are read again so often; reading them takes milliseconds a coin.
+STORED_RETRY_SECONDS = 60.0
 FULL_NAME = "coincast.forecast.v1.ForecastService"
 
 
@@ -66,7 +69,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     ledger = await _build_ledger(settings, stack)
     scores = LiveScoreReader(settings.artifacts_dir)
     live_risk = LiveRiskReader(settings.artifacts_dir)
-    hourly_histories = await _build_hourly_histories(settings, stack, clock)
+    hourly_histories, stored_hours = await _build_hourly_histories(settings, stack, clock)
     response_cache = ResponseCache(settings.forecast_cache_rows)
     day_hours = DayHours(
         hourly_histories.until,
@@ -82,6 +85,12 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     stack.callback(features.stop)
     recorder = Recorder(ledger, clock.now)
     shadow_traffic = ShadowTraffic(features, recorder, metrics, queue_coins=settings.shadow_queue_coins)
+    hourly_versions = HourlyVersions(
+        HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature),
+        clock.now,
+    )
+    within_day = WithinDay(stored_hours, hourly_versions)
+    stack.push_async_callback(within_day.aclose)
     service = ForecastService(
         Dependencies(
             histories=histories,
@@ -101,11 +110,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             metrics=metrics,
             snapshot=lambda: loader.snapshot,
             scores=lambda: scores.current,
+            within_day=within_day,
+            now=clock.now,
         )
-    )
-    hourly_versions = HourlyVersions(
-        HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature),
-        clock.now,
     )
     status = StatusReporter(
         clock=clock,
@@ -250,9 +257,22 @@ def _signing_key(settings: Settings) -> bytes | None:
     return settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
 
 
-async def _build_hourly_histories(settings: Settings, stack: AsyncExitStack, clock: Clock) -> HourlyHistories:
+async def _build_hourly_histories(
+    settings: Settings, stack: AsyncExitStack, clock: Clock
+) -> tuple[HourlyHistories, HourlyHistories]:
+    """Return the histories for requests of hours, and those of stored hours for requests of days."""
     channel = await stack.enter_async_context(open_channel(settings.market_target, service=MARKET_SERVICE))
-    return HourlyHistories(channel, clock, timeout_seconds=settings.history_timeout_seconds)
+    timeout_seconds = settings.history_timeout_seconds
+    return (
+        HourlyHistories(channel, clock, timeout_seconds=timeout_seconds),
+        HourlyHistories(
+            channel,
+            clock,
+            timeout_seconds=timeout_seconds,
+            stored_only=True,
+            retry_seconds=STORED_RETRY_SECONDS,
+        ),
+    )
 
 
 async def _build_ledger(settings: Settings, stack: AsyncExitStack) -> LedgerWriter:

@@ -163,6 +163,24 @@ class ForecastColumns:
     volatility_rise_probability: tuple[float | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where within the day a daily forecast starts.
+
+    Attributes:
+        hours: Closed hours since the last daily close; 0 at the close itself.
+        hourly_version: The version of the hourly model that moved the forecast there; empty at the close.
+        reason: Why it starts from the close though later hours may have closed; empty where none has.
+    """
+
+    hours: int = 0
+    hourly_version: str = ""
+    reason: str = ""
+
+
+CLOSE = Start()
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CoinForecast:
     """One coin's rendered forecast; compared by identity, so that its encoded bytes can be cached."""
@@ -183,11 +201,12 @@ class CoinForecast:
     attributions: tuple[Attribution, ...] = ()
     attributions_reason: str = ""
     reconstructed: bool = False
+    start: Start = CLOSE
 
     @property
     def as_of(self) -> datetime:
-        """Return the moment of the close from which the forecast starts."""
-        return close_of(self.day)
+        """Return the moment of the close, of a day or of an hour, from which the forecast starts."""
+        return close_of(self.day) + timedelta(hours=self.start.hours)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Protocol
 from coincast_chassis.errors import CoincastError, Unavailable
 from coincast_forecast.domain import LedgerCounts, Provenance
 from coincast_modelkit.candles import Candles
+from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.ledger import LedgerEntry
 from coincast_modelkit.scenarios.statements import RiskStatement
 
@@ -35,6 +36,14 @@ class History:
     def is_whole(self) -> bool:
         """Return whether this is all that the source has, confirmed."""
         return not self.partial_reason and not self.doubt_reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourlyHistory:
+    """One coin's hours and where they come from."""
+
+    candles: HourlyCandles
+    provenance: Provenance
 
 
 def partial_error(coin: str, reason: str, retry_after_seconds: float | None) -> Unavailable:

@@ -1,4 +1,4 @@
-"""Response cache, invalidated when model versions, history or live scores change.
+"""Response cache, invalidated when model versions, history, the newest hour or live scores change.
 
 A cached answer makes a repeated query about as cheap as an echo.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coincast_forecast.domain import ForecastQuery, LiveScores, ServedForecast
+from coincast_forecast.hourly.within_day import Origin
 from coincast_forecast.lru import Lru
 from coincast_forecast.ports import History
 from coincast_forecast.registry.deployment import Snapshot
@@ -30,6 +31,7 @@ class CacheGeneration:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Entry:
     history: History
+    origin: Origin | None
     served: ServedForecast
 
 
@@ -42,25 +44,39 @@ class ResponseCache:
         self._entries: Lru[Key, _Entry] = Lru(size)
 
     def get(
-        self, query_key: Key, coin_id: str, generation: CacheGeneration, history: History
+        self,
+        query_key: Key,
+        coin_id: str,
+        generation: CacheGeneration,
+        history: History,
+        origin: Origin | None = None,
     ) -> ServedForecast | None:
-        """Return the cached answer where versions, scores and history are unchanged."""
+        """Return the cached answer where versions, scores, history and newest hour are unchanged."""
         if not generation.same(self._generation):
             return None
         entry = self._entries.get((coin_id, *query_key))
-        return entry.served if entry is not None and entry.history is history else None
+        if entry is None or entry.history is not history:
+            return None
+        if origin is not None and (entry.origin is None or not origin.same(entry.origin)):
+            return None
+        return entry.served
 
     def clear(self) -> None:
         """Drop all answers, since more is known now than when they were made."""
         self._entries = Lru(self._size)
 
     def put(
-        self, query_key: Key, generation: CacheGeneration, history: History, served: ServedForecast
+        self,
+        query_key: Key,
+        generation: CacheGeneration,
+        history: History,
+        served: ServedForecast,
+        origin: Origin | None = None,
     ) -> None:
         """Cache a complete answer: neither degraded nor missing from the forecast log."""
         if not generation.same(self._generation):
             self._generation, self._entries = generation, Lru(self._size)
-        self._entries.put((served.forecast.coin_id, *query_key), _Entry(history, served))
+        self._entries.put((served.forecast.coin_id, *query_key), _Entry(history, origin, served))
 
 
 def cache_key_of(query: ForecastQuery, snapshot: Snapshot) -> Key:

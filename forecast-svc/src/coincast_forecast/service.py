@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,13 @@ from coincast_forecast.fallback.executor import Attempt, FallbackChain, Predicti
 from coincast_forecast.fallback.policy import Cause, StepFailure, explain
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
+from coincast_forecast.hourly.within_day import (
+    NO_ORIGIN,
+    Moved,
+    Origin,
+    WithinDay,
+    within_day_loggable,
+)
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History, partial_error
 from coincast_forecast.prediction_log.recorder import Recorder
@@ -70,6 +78,9 @@ class Dependencies:
     metrics: Metrics
     snapshot: Callable[[], Snapshot]
     scores: Callable[[], LiveScores]
+    # Moves daily forecasts to the newest hour; without it they start from the last daily close.
+    within_day: WithinDay | None = None
+    now: Callable[[], float] = time.time
 
 
 class ForecastService:
@@ -86,14 +97,16 @@ class ForecastService:
         errors: dict[str, CoincastError] = {}
         missing = [coin for coin in query.ids if coin not in served]
         if missing:
+            if self._with.within_day is not None:
+                self._with.within_day.prefetch(missing, query.vs_currency)
             found = await self._find_histories(missing, query.vs_currency)
             errors = {coin: e for coin in missing if isinstance(e := found.coins[coin], CoincastError)}
             histories = {coin: h for coin in missing if isinstance(h := found.coins[coin], History)}
             made = await self._make(query, generation, histories, found.market_gaps, errors)
-            for coin, one in made.items():
+            for coin, (one, origin) in made.items():
                 served[coin] = one
                 if found.is_whole and _is_complete(query, one.forecast):
-                    self._with.response_cache.put(cache_key, generation, histories[coin], one)
+                    self._with.response_cache.put(cache_key, generation, histories[coin], one, origin)
         self._count_errors(errors.values())
         return ForecastResponse(
             tuple(served[coin] for coin in query.ids if coin in served),
@@ -107,12 +120,17 @@ class ForecastService:
         served: dict[str, ServedForecast] = {}
         for coin in query.ids:
             history = self._with.histories.peek(coin, query.vs_currency)
-            hit = history and self._with.response_cache.get(cache_key, coin, generation, history)
+            origin = self._origin(coin, query.vs_currency)
+            hit = history and self._with.response_cache.get(cache_key, coin, generation, history, origin)
             if hit:
                 served[coin] = hit
         self._with.histories.count_hits(len(served))
         self._count_cached(served.values())
         return served
+
+    def _origin(self, coin_id: str, vs_currency: str) -> Origin | None:
+        """Return what the newest hour is read from; None where forecasts start from daily closes."""
+        return None if self._with.within_day is None else self._with.within_day.origin(coin_id, vs_currency)
 
     async def _make(
         self,
@@ -121,23 +139,44 @@ class ForecastService:
         histories: Mapping[str, History],
         market_gaps: tuple[str, ...],
         errors: dict[str, CoincastError],
-    ) -> dict[str, ServedForecast]:
-        """Return forecasts of coins that are not cached; `errors` gains those that cannot be served."""
+    ) -> dict[str, tuple[ServedForecast, Origin | None]]:
+        """Return forecasts of coins that are not cached, with the hours that they start from.
+
+        `errors` gains coins that cannot be served. The forecast of the last close is logged beside the one
+        that was moved to the newest hour: comparisons and the live record of days rest on it.
+        """
         snapshot = generation.snapshot
         predictions = await self._predict(query, generation, histories, errors)
         reasons = degraded_reasons(predictions, histories, market_gaps)
         explanations = await self._explain(query, predictions.values())
-        forecasts = self._with.renderer.render(predictions, reasons, explanations, query.options)
+        moved = await self._move(predictions, query.vs_currency)
+        shown = {coin: one.prediction for coin, one in moved.items()}
+        forecasts = self._with.renderer.render(shown, reasons, explanations, query.options)
         logged = await self._with.recorder.record(list(predictions.values()), query.days)
+        logged |= await self._record_moved(moved.values(), query.days)
         self._with.shadow_traffic.submit(snapshot, query.days, predictions.values())
         self._count(predictions, histories)
         return {
-            coin: ServedForecast(
-                forecast if forecast.forecast_id in logged else replace(forecast, forecast_id=""),
-                histories[coin].provenance,
+            coin: (
+                ServedForecast(
+                    forecast if forecast.forecast_id in logged else replace(forecast, forecast_id=""),
+                    histories[coin].provenance,
+                ),
+                moved[coin].origin,
             )
             for coin, forecast in forecasts.items()
         }
+
+    async def _move(self, predictions: Mapping[str, Prediction], vs_currency: str) -> Mapping[str, Moved]:
+        """Return the predictions from the newest hour, or as they are."""
+        if self._with.within_day is None:
+            return {coin: Moved(p, NO_ORIGIN) for coin, p in predictions.items()}
+        return await self._with.within_day.move(predictions, vs_currency)
+
+    async def _record_moved(self, moved: Iterable[Moved], days: int) -> set[str]:
+        made_at = self._with.now()
+        loggable = [within_day_loggable(one, made_at) for one in moved if one.prediction.start.hours]
+        return await self._with.recorder.append(loggable, days) if loggable else set()
 
     async def predict(self, query: ForecastQuery) -> PredictedCoins:
         """Return predictions with what they rest on, without rendering or logging them."""

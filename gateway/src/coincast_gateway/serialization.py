@@ -124,6 +124,8 @@ def forecast(item: pb.Forecast) -> dict[str, Any]:
         "attributions_reason": item.attributions_reason or None,
         "forecast_id": item.forecast_id,
         "reconstructed": item.reconstructed,
+        "hourly_version": item.hourly_version or None,
+        "as_of_reason": item.as_of_reason or None,
     }
 
 

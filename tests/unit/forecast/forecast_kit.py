@@ -32,6 +32,7 @@ from coincast_forecast.domain import (
 from coincast_forecast.fallback.executor import FallbackChain
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
+from coincast_forecast.hourly.within_day import WithinDay
 from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History
@@ -200,7 +201,9 @@ def live(model: Any, *, step_seconds: float = 0.5, record: Record | None = None)
     )
 
 
-def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> Kit:
+def make_kit(
+    *, step_seconds: float = 20, source: FakeSource | None = None, within_day: WithinDay | None = None
+) -> Kit:
     """All models loaded, nothing wrong yet."""
     models = {
         ENSEMBLE: FakeModel(ENSEMBLE, width=0.04),
@@ -226,6 +229,8 @@ def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> K
     recorder = Recorder(ledger, clock.now)
     shadow_traffic = ShadowTraffic(preparation, recorder, metrics, queue_coins=100)
     scores: dict[tuple[str, str, int], float] = {}
+    # As the service: one object while no score changes. Replies are cached by it.
+    same_scores = LiveScores({})
     parts = Dependencies(
         histories=histories,
         features=preparation,
@@ -239,7 +244,9 @@ def make_kit(*, step_seconds: float = 20, source: FakeSource | None = None) -> K
         response_cache=ResponseCache(1000),
         metrics=metrics,
         snapshot=Snapshots(lineups),
-        scores=lambda: LiveScores(scores),
+        scores=lambda: LiveScores(scores) if scores or within_day is None else same_scores,
+        within_day=within_day,
+        now=clock.now,
     )
     return Kit(
         models, source, ledger, clock, histories, shadow_traffic, lineups, ForecastService(parts), scores

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from coincast_forecast.domain import LAST_PRICE, MAX_DAYS, PRODUCTION
+from coincast_forecast.domain import CLOSE, LAST_PRICE, MAX_DAYS, PRODUCTION, Start
 from coincast_forecast.fallback import naive
 from coincast_forecast.fallback.policy import FALLBACK_CHAINS, Cause, StepFailure, step_limit_seconds
 from coincast_forecast.features.cache import Outcome as InputOutcome
@@ -52,6 +52,7 @@ class Prediction:
         version: The version that answered; None for the naive forecast.
         variant: The alias of that version: production, challenger or shadow.
         failures: The steps that failed before, in order.
+        start: Where within the day it starts.
     """
 
     ref: PredictionRef
@@ -62,6 +63,7 @@ class Prediction:
     version: LiveVersion | None
     variant: str
     failures: tuple[StepFailure, ...] = ()
+    start: Start = CLOSE
     forecast_id: str = field(init=False)
 
     def __post_init__(self) -> None:

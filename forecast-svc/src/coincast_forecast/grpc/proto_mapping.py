@@ -144,11 +144,11 @@ class ReplyEncoder:
     def encode(self, reply: ForecastResponse, clock: Clock) -> pb.GetForecastsResponse:
         """Return the whole reply; the clock gives the age of the data at this moment."""
         message = pb.GetForecastsResponse()
-        provenances: dict[tuple[date, Provenance], common_pb2.Provenance] = {}
+        provenances: dict[tuple[datetime, Provenance], common_pb2.Provenance] = {}
         for served in reply.forecasts:
             forecast = message.forecasts.add()
             self._fill(forecast, served.forecast)
-            key = (served.forecast.day, served.provenance)
+            key = (served.forecast.as_of, served.provenance)
             if key not in provenances:
                 provenances[key] = provenance_message(served.forecast.as_of, served.provenance, clock)
             forecast.provenance.MergeFrom(provenances[key])
@@ -182,6 +182,8 @@ def forecast_message(forecast: CoinForecast) -> pb.Forecast:
         forecast_id=forecast.forecast_id,
         attributions_reason=forecast.attributions_reason,
         reconstructed=forecast.reconstructed,
+        hourly_version=forecast.start.hourly_version,
+        as_of_reason=forecast.start.reason,
     )
     for a in forecast.attributions:
         message.attributions.add(

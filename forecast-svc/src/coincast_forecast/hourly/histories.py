@@ -15,10 +15,10 @@ from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, NotReady, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
-from coincast_forecast.domain import Provenance
 from coincast_forecast.grpc.proto_mapping import provenance_of
 from coincast_forecast.history.market_client import UNAVAILABLE, error_of
 from coincast_forecast.lru import Lru
+from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles
 from coincast_modelkit.hourly.model import TAIL_HOURS
 
@@ -29,37 +29,43 @@ RETRY_SECONDS = 30.0
 KEPT_COINS = 500
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HourlyHistory:
-    """One coin's hours and where they come from."""
-
-    candles: HourlyCandles
-    provenance: Provenance
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    history: HourlyHistory
+    outcome: HourlyHistory | CoincastError
     until: float
 
 
 class HourlyHistories:
     """Hourly histories by coin, fetched over one gRPC channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, clock: Clock, *, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        clock: Clock,
+        *,
+        timeout_seconds: float,
+        stored_only: bool = False,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """Store the channel; with `stored_only` market-data fetches nothing for these requests."""
+        self._stored_only, self._retry_seconds = stored_only, retry_seconds
         self._stub = MarketDataServiceStub(channel)
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._kept: Lru[tuple[str, str], _Entry] = Lru(KEPT_COINS)
 
+    def peek(self, coin_id: str, vs_currency: str) -> HourlyHistory | CoincastError | None:
+        """Return what is kept of a coin and still current, without fetching; None where there is nothing."""
+        entry = self._kept.get((coin_id, vs_currency))
+        return entry.outcome if entry is not None and self._clock.monotonic() < entry.until else None
+
     async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
         """Return each coin's history or error; what is kept and still current is not fetched."""
-        now = self._clock.monotonic()
         found: dict[str, HourlyHistory | CoincastError] = {}
         for coin in ids:
-            entry = self._kept.get((coin, vs_currency))
-            if entry is not None and now < entry.until:
-                found[coin] = entry.history
+            kept = self.peek(coin, vs_currency)
+            if kept is not None:
+                found[coin] = kept
         missing = [coin for coin in ids if coin not in found]
         if missing:
             found |= await self._fetch(missing, vs_currency)
@@ -80,13 +86,13 @@ class HourlyHistories:
 
     async def _fetch(self, ids: Sequence[str], vs_currency: str) -> dict[str, HourlyHistory | CoincastError]:
         request = pb.StreamHistoryRequest(
-            ids=ids, vs_currency=vs_currency, days=DAYS, interval=pb.CANDLE_INTERVAL_ONE_HOUR
+            ids=ids,
+            vs_currency=vs_currency,
+            days=DAYS,
+            interval=pb.CANDLE_INTERVAL_ONE_HOUR,
+            stored_only=self._stored_only,
         )
-        found = await self._stream(request)
-        for coin, history in found.items():
-            if isinstance(history, HourlyHistory):
-                self._kept.put((coin, vs_currency), _Entry(history, self._current_until(history)))
-        return found
+        return self._keep(await self._stream(request), vs_currency)
 
     async def _stream(self, request: pb.StreamHistoryRequest) -> dict[str, HourlyHistory | CoincastError]:
         ids = request.ids
@@ -108,11 +114,23 @@ class HourlyHistories:
             found.setdefault(coin, NotReady(f"{coin} has no hourly candles yet", field="ids"))
         return found
 
+    def _keep(
+        self, found: dict[str, HourlyHistory | CoincastError], vs_currency: str
+    ) -> dict[str, HourlyHistory | CoincastError]:
+        """Keep histories until the next hour closes, and for a while that a coin has no stored hours."""
+        for coin, outcome in found.items():
+            if isinstance(outcome, HourlyHistory):
+                self._kept.put((coin, vs_currency), _Entry(outcome, self._current_until(outcome)))
+            elif self._stored_only:
+                until = self._clock.monotonic() + self._retry_seconds
+                self._kept.put((coin, vs_currency), _Entry(outcome, until))
+        return found
+
     def _current_until(self, history: HourlyHistory) -> float:
         """Return the monotonic time at which the next hour closes, or soon where the newest is missing."""
         closes = float(history.candles.closes_at.astype("datetime64[s]").astype(np.int64))
         left = closes + HOUR_SECONDS - self._clock.now()
-        return self._clock.monotonic() + (left if 0 < left <= HOUR_SECONDS else RETRY_SECONDS)
+        return self._clock.monotonic() + (left if 0 < left <= HOUR_SECONDS else self._retry_seconds)
 
 
 def history_of(coin: str, spans: Sequence[pb.History]) -> HourlyHistory | CoincastError:

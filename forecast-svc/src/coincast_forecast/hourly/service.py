@@ -21,8 +21,8 @@ import numpy as np
 from coincast_chassis.errors import CoincastError
 from coincast_forecast.domain import AUTO, PRODUCTION, ForecastQuery, Provenance, Record, close_of
 from coincast_forecast.fallback.executor import Prediction
-from coincast_forecast.hourly.histories import HourlyHistory
 from coincast_forecast.hourly.versions import HourlyVersions
+from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import PROBABILITIES as LOGGED_PROBABILITIES
 from coincast_forecast.prediction_log.recorder import Loggable, Recorder
 from coincast_forecast.rendering.manifest_metrics import record_of

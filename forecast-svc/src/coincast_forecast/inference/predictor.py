@@ -32,6 +32,11 @@ class PredictionRef:
     forecasts: Forecasts
     index: int
 
+    @property
+    def last_price(self) -> float:
+        """Return the price that the forecast starts from."""
+        return float(self.forecasts.last_price[self.index])
+
 
 Outcome = PredictionRef | StepFailure
 ObserveSeconds = Callable[[str, int, float], None]

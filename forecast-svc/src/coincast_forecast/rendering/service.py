@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from coincast_forecast.domain import CoinForecast, RenderOptions
+from coincast_forecast.domain import CoinForecast, RenderOptions, Start
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.inference.predictor import PredictionRef
 from coincast_forecast.lru import Lru
 from coincast_forecast.rendering import columns
 from coincast_forecast.rendering.explainer import NO_EXPLANATION, Explanation
 
-Key = tuple[PredictionRef, RenderOptions, str, str, str, Explanation]
+Key = tuple[PredictionRef, RenderOptions, str, str, str, Explanation, Start]
 
 
 class ForecastRenderer:
@@ -47,6 +47,7 @@ class ForecastRenderer:
                 prediction.variant,
                 reasons[coin],
                 explanation,
+                prediction.start,
             )
             cached = self._cache.get(key)
             if cached is not None:
@@ -71,7 +72,7 @@ def _render_group(
             coin_id=coin,
             vs_currency=prediction.vs_currency,
             day=model_input.as_of,
-            last_price=model_input.last_price,
+            last_price=prediction.ref.last_price,
             model=prediction.model,
             version=prediction.version_name,
             served_by=prediction.served_by,
@@ -83,5 +84,6 @@ def _render_group(
             record=prediction.version.record if prediction.version is not None else None,
             attributions=explanation.attributions,
             attributions_reason=explanation.reason,
+            start=prediction.start,
         )
         yield coin, key, forecast

@@ -269,7 +269,7 @@ class Forecast(Reply):
     """
     as_of: str
     """
-    The close of the last whole day: what the forecast stands on.
+    What the forecast starts from: the close of the newest hour, or of the last whole day.
     """
     age_seconds: float
     """
@@ -334,6 +334,14 @@ class Forecast(Reply):
     reconstructed: bool | None = False
     """
     Whether this was made afterwards from what was known at as_of, and was not served then.
+    """
+    hourly_version: str | None = None
+    """
+    The hourly version that moved a forecast of days to the newest hour; else null.
+    """
+    as_of_reason: str | None = None
+    """
+    Why a forecast of days starts from the last close and not from a later hour; else null.
     """
 
 

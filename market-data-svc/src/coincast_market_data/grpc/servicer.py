@@ -204,7 +204,13 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         priority = Priority.BULK if request.bulk else Priority.HISTORY
         if hourly:
             return history.stream_hours(
-                coin, request.vs_currency, request.days, _max_age(request), priority, known_at=known_at
+                coin,
+                request.vs_currency,
+                request.days,
+                _max_age(request),
+                priority,
+                known_at=known_at,
+                stored_only=request.stored_only,
             )
         return history.stream(
             coin,

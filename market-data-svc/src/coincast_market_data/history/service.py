@@ -229,11 +229,12 @@ class HistoryService:
         priority: Priority = Priority.HISTORY,
         *,
         known_at: float | None = None,
+        stored_only: bool = False,
     ) -> History:
         """Return the closed hours of the last `days` spans of 24 hours, newest last.
 
-        With `known_at` (UNIX seconds) the hours count back from the newest one that was closed then. A stored
-        hour never changes, so the hours that were closed by then are the figures of that time.
+        With `known_at` the hours count back from the newest one that was closed then. A stored hour never
+        changes, so the hours that were closed by then are the figures of that time.
 
         Raises:
             InvalidInput: The id, the currency or `days` cannot be.
@@ -246,6 +247,7 @@ class HistoryService:
             max_age_seconds: The maximum accepted age of the newest hour; None for any.
             priority: Share of the quota that the calls may use.
             known_at: A past moment, UNIX seconds.
+            stored_only: Fetch nothing.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")
@@ -256,7 +258,7 @@ class HistoryService:
         moment = self._clock.now() if known_at is None else known_at
         newest = last_closed_hour(moment)
         first = newest - (days * 24 - 1) * HOUR_SECONDS
-        error = await self._fill_hours(coin, currency, first, newest, priority)
+        error = None if stored_only else await self._fill_hours(coin, currency, first, newest, priority)
         kept = await self._hours.read(coin, currency) if self._hours else ()
         hours = [candle for candle in kept if first <= candle.start <= newest]
         if not hours:
@@ -355,9 +357,12 @@ class HistoryService:
         priority: Priority = Priority.HISTORY,
         *,
         known_at: float | None = None,
+        stored_only: bool = False,
     ) -> AsyncIterator[History]:
         """Yield the same in spans of a thousand hours, oldest first."""
-        whole = await self.get_hours(coin, currency, days, max_age_seconds, priority, known_at=known_at)
+        whole = await self.get_hours(
+            coin, currency, days, max_age_seconds, priority, known_at=known_at, stored_only=stored_only
+        )
         hours = whole.hours or ()
         for start in range(0, len(hours), CHUNK_CANDLES):
             yield replace(whole, hours=hours[start : start + CHUNK_CANDLES])

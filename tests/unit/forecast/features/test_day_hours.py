@@ -13,7 +13,7 @@ from coincast_chassis.errors import CoincastError, NotReady, Unavailable
 from coincast_forecast.domain import Provenance, Source, close_of
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.features.hours import RETRY_SECONDS, SETTLED, DayHours
-from coincast_forecast.hourly.histories import HourlyHistory
+from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.features.registry import FEATURES
 from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyCandles

@@ -18,9 +18,10 @@ from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, NotRe
 from coincast_forecast.domain import Provenance, Source
 from coincast_forecast.grpc.hourly_mapping import hourly_message, hourly_query_of
 from coincast_forecast.grpc.proto_mapping import models_message
-from coincast_forecast.hourly.histories import HourlyHistories, HourlyHistory, history_of
+from coincast_forecast.hourly.histories import HourlyHistories, history_of
 from coincast_forecast.hourly.service import HourlyForecastService, HourlyQuery, at_hours
 from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
+from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_modelkit.artifact import (
     GOLDEN,

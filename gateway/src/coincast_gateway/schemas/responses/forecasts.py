@@ -89,7 +89,9 @@ class Forecast(ResponseModel):
 
     id: str
     vs_currency: str
-    as_of: str = Field(description="The close of the last whole day: what the forecast stands on.")
+    as_of: str = Field(
+        description="What the forecast starts from: the close of the newest hour, or of the last whole day."
+    )
     age_seconds: float = Field(
         description="Seconds from as_of to the sending of this reply, also where it comes from a cache."
     )
@@ -114,6 +116,14 @@ class Forecast(ResponseModel):
     reconstructed: bool = Field(
         False,
         description="Whether this was made afterwards from what was known at as_of, and was not served then.",
+    )
+    hourly_version: str | None = Field(
+        None,
+        description="The hourly version that moved a forecast of days to the newest hour; else null.",
+    )
+    as_of_reason: str | None = Field(
+        None,
+        description="Why a forecast of days starts from the last close and not from a later hour; else null.",
     )
 
 

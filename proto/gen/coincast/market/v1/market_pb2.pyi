@@ -1002,6 +1002,7 @@ class StreamHistoryRequest(_message.Message):
     BULK_FIELD_NUMBER: _builtins.int
     ENCODE_ARROW_FIELD_NUMBER: _builtins.int
     SPARKLINE_IDS_FIELD_NUMBER: _builtins.int
+    STORED_ONLY_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     max_age_seconds: _builtins.float
@@ -1014,6 +1015,8 @@ class StreamHistoryRequest(_message.Message):
     """
     encode_arrow: _builtins.bool
     """Fill `arrow` of each history with its candles, and leave `candles` and `hourly_candles` empty."""
+    stored_only: _builtins.bool
+    """Hours only: give what is stored, and fetch nothing. A caller that can do without takes no call of the plan."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 250 ids."""
@@ -1044,10 +1047,11 @@ class StreamHistoryRequest(_message.Message):
         bulk: _builtins.bool = ...,
         encode_arrow: _builtins.bool = ...,
         sparkline_ids: _abc.Iterable[_builtins.str] | None = ...,
+        stored_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "from_time", b"from_time", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "days", b"days", "encode_arrow", b"encode_arrow", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "sparkline_ids", b"sparkline_ids", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "days", b"days", "encode_arrow", b"encode_arrow", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "sparkline_ids", b"sparkline_ids", "stored_only", b"stored_only", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015

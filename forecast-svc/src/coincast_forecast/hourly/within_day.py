@@ -1,0 +1,281 @@
+"""Daily forecasts from the newest closed hour: where hours are stored, that of the last close is moved.
+
+Only hours that market-data has stored are read, so that this takes no call of CoinGecko's plan. They are read
+beside the daily histories and waited for a moment only: a reply that they would delay starts from the last
+close and says why. What was moved is kept until the hour or the forecast changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.logs import get_logger
+from coincast_forecast.domain import LAST_PRICE, TECHNICAL, Start, close_of
+from coincast_forecast.fallback.executor import Prediction
+from coincast_forecast.inference.predictor import PredictionRef
+from coincast_forecast.lru import Lru
+from coincast_forecast.ports import HourlyHistory
+from coincast_forecast.prediction_log.recorder import PROBABILITIES as LOGGED_PROBABILITIES
+from coincast_forecast.prediction_log.recorder import Loggable
+from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
+from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel, source_of
+from coincast_modelkit.hourly.within_day import (
+    REACTION,
+    HourlyOutlook,
+    WidthsDisagreeError,
+    hours_needed,
+    within_day,
+)
+from coincast_modelkit.ledger import LedgerEntry
+
+log = get_logger("coincast.forecast.within_day")
+# A request waits so long for hours that are not kept; the fetch goes on for the next one.
+WAIT_SECONDS = 0.25
+# Coins whose hours one request fetches: of more, the next requests fetch the rest.
+FETCHED_COINS = 50
+KEPT_FORECASTS = 600
+# Horizons of the log for forecasts that start within the day: each hour of the day has its own.
+LOGGED_DAYS = (1, 7, 14, 30)
+# Models whose width does not follow the level of a day.
+UNMOVED = (TECHNICAL, LAST_PRICE)
+READING = "the hourly candles are being read"
+MISSING = "no hourly candles are stored"
+
+Kept: TypeAlias = HourlyHistory | CoincastError | None
+
+
+class HourlySource(Protocol):
+    """Gives hourly histories, and what is kept of them."""
+
+    def peek(self, coin_id: str, vs_currency: str) -> Kept:
+        """Return what is kept of a coin and still current, without fetching."""
+        ...
+
+    async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
+        """Return each coin's history or error."""
+        ...
+
+
+class HourlyVersion(Protocol):
+    """Holds the version of the hourly model that serves."""
+
+    current: LoadedHourlyArtifact | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What the newest hour of a coin is read from; compared part by part by identity."""
+
+    hours: Kept
+    version: LoadedHourlyArtifact | None
+
+    def same(self, other: Origin) -> bool:
+        """Return whether both are the same hours and version, known to be current."""
+        if self.version is None:
+            return other.version is None
+        return self.hours is not None and self.hours is other.hours and self.version is other.version
+
+
+NO_ORIGIN = Origin(None, None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moved:
+    """A prediction from an hour of the day or from the last close, and what its start was read from."""
+
+    prediction: Prediction
+    origin: Origin
+
+
+class WithinDay:
+    """Moves predictions of daily closes to the newest closed hour."""
+
+    def __init__(
+        self, histories: HourlySource, versions: HourlyVersion, *, wait_seconds: float = WAIT_SECONDS
+    ) -> None:
+        self._histories = histories
+        self._versions = versions
+        self._wait_seconds = wait_seconds
+        self._fetches: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._moved: Lru[tuple[PredictionRef, HourlyHistory, str], Moved] = Lru(KEPT_FORECASTS)
+
+    def origin(self, coin_id: str, vs_currency: str) -> Origin:
+        """Return what a forecast of a coin would start from now, without fetching."""
+        return Origin(self._histories.peek(coin_id, vs_currency), self._versions.current)
+
+    def prefetch(self, ids: Sequence[str], vs_currency: str) -> None:
+        """Begin to fetch the hours of coins that are not kept, without waiting."""
+        if self._versions.current is None:
+            return
+        wanted = [
+            coin
+            for coin in dict.fromkeys((*REFERENCE_COINS, *ids))
+            if (coin, vs_currency) not in self._fetches and self._histories.peek(coin, vs_currency) is None
+        ][: FETCHED_COINS + len(REFERENCE_COINS)]
+        if not wanted:
+            return
+        task = asyncio.create_task(self._fetch(wanted, vs_currency))
+        for coin in wanted:
+            self._fetches[coin, vs_currency] = task
+
+    async def move(self, predictions: Mapping[str, Prediction], vs_currency: str) -> dict[str, Moved]:
+        """Return each prediction, moved to the newest hour where that can be had.
+
+        Waits for hours that are being fetched, for a moment.
+        """
+        artifact = self._versions.current
+        if artifact is None:
+            start = Start(reason=self._versions.reason)
+            return {coin: Moved(replace(p, start=start), NO_ORIGIN) for coin, p in predictions.items()}
+        self.prefetch(list(predictions), vs_currency)
+        coins = (*predictions, *REFERENCE_COINS)
+        flights = {t for coin in coins if (t := self._fetches.get((coin, vs_currency))) is not None}
+        if flights:
+            await asyncio.wait(flights, timeout=self._wait_seconds)
+        moved: dict[str, Moved] = {}
+        waiting: dict[str, tuple[Prediction, HourlyHistory]] = {}
+        for coin, prediction in predictions.items():
+            kept = self._histories.peek(coin, vs_currency)
+            if not isinstance(kept, HourlyHistory):
+                moved[coin] = _at_close(prediction, Origin(kept, artifact), _absence(kept))
+                continue
+            found = self._moved.get((prediction.ref, kept, artifact.manifest.version))
+            if found is not None:
+                start, ref = found.prediction.start, found.prediction.ref
+                moved[coin] = Moved(replace(prediction, ref=ref, start=start), found.origin)
+            else:
+                waiting[coin] = prediction, kept
+        if waiting:
+            panel = {
+                coin: kept.candles
+                for coin in REFERENCE_COINS
+                if isinstance(kept := self._histories.peek(coin, vs_currency), HourlyHistory)
+            }
+            made = await asyncio.to_thread(_move_all, waiting, panel, artifact)
+            for coin, one in made.items():
+                prediction, kept = waiting[coin]
+                self._moved.put((prediction.ref, kept, artifact.manifest.version), one)
+            moved |= made
+        return {coin: moved[coin] for coin in predictions}
+
+    async def aclose(self) -> None:
+        """Cancel the fetches that are under way."""
+        tasks = set(self._fetches.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fetch(self, ids: Sequence[str], vs_currency: str) -> None:
+        try:
+            await self._histories.get(ids, vs_currency)
+        except Exception:
+            log.exception("hours_not_fetched", coins=len(ids))
+        finally:
+            for coin in ids:
+                self._fetches.pop((coin, vs_currency), None)
+
+
+def within_day_loggable(moved: Moved, made_at: float) -> Loggable:
+    """Return a moved forecast for the log, at LOGGED_DAYS up to the days that are asked for."""
+    return Loggable(moved.prediction.forecast_id, partial(_entries, moved, made_at))
+
+
+def _entries(moved: Moved, made_at: float, after: int, until: int) -> list[LedgerEntry]:
+    prediction, ref = moved.prediction, moved.prediction.ref
+    prices = ref.forecasts.quantile_prices(LOGGED_PROBABILITIES)[ref.index].tolist()
+    return [
+        LedgerEntry(
+            forecast_id=prediction.forecast_id,
+            made_at=made_at,
+            coin_id=ref.prepared.coin_id,
+            vs_currency=prediction.vs_currency,
+            as_of=ref.prepared.as_of.isoformat(),
+            as_of_hours=prediction.start.hours,
+            model=prediction.model,
+            version=prediction.version_name,
+            variant=prediction.variant,
+            served_by=prediction.served_by,
+            horizon_days=days,
+            last_price=ref.last_price,
+            probabilities=LOGGED_PROBABILITIES,
+            price_quantiles=tuple(prices[days - 1]),
+        )
+        for days in LOGGED_DAYS
+        if after < days <= until
+    ]
+
+
+def _absence(kept: Kept) -> str:
+    return READING if kept is None else f"{MISSING}: {str(kept).removesuffix('.')}"
+
+
+def _move_all(
+    waiting: Mapping[str, tuple[Prediction, HourlyHistory]],
+    reference: HourlyPanel,
+    artifact: LoadedHourlyArtifact,
+) -> dict[str, Moved]:
+    return {
+        coin: _move(prediction, history, reference, artifact)
+        for coin, (prediction, history) in waiting.items()
+    }
+
+
+def _move(
+    prediction: Prediction, history: HourlyHistory, reference: HourlyPanel, artifact: LoadedHourlyArtifact
+) -> Moved:
+    """Return the prediction from the newest hour, or from the close with the reason."""
+    origin = Origin(history, artifact)
+    close = np.datetime64(close_of(prediction.ref.prepared.as_of).replace(tzinfo=None), "h")
+    hours = int((history.candles.closes_at - close).astype(np.int64))
+    if hours == 0:
+        return Moved(prediction, origin)
+    if not 0 < hours < HOURS_A_DAY:
+        side = "older" if hours < 0 else "a day newer"
+        return _at_close(
+            prediction, origin, f"the newest hour that is stored is {side} than the last daily close"
+        )
+    outlook = _outlook(history.candles, close, hours, reference, artifact)
+    if outlook is None:
+        coin = prediction.ref.prepared.coin_id
+        return _at_close(prediction, origin, f"the last days of {coin} lack too many hours")
+    ref = prediction.ref
+    reaction = 0.0 if prediction.served_by in UNMOVED else REACTION
+    try:
+        forecasts = within_day(ref.forecasts.coins([ref.index]), outlook, reaction=reaction)
+    except WidthsDisagreeError as error:
+        return _at_close(prediction, origin, str(error))
+    start = Start(hours, artifact.manifest.version)
+    return Moved(replace(prediction, ref=PredictionRef(ref.prepared, forecasts, 0), start=start), origin)
+
+
+def _at_close(prediction: Prediction, origin: Origin, reason: str) -> Moved:
+    return Moved(replace(prediction, start=Start(reason=reason)), origin)
+
+
+def _outlook(
+    candles: HourlyCandles,
+    close: np.datetime64,
+    hours: int,
+    reference: HourlyPanel,
+    artifact: LoadedHourlyArtifact,
+) -> HourlyOutlook | None:
+    """Return the hourly forecasts at the close and now; None where either cannot be made."""
+    model = artifact.model
+    before = candles.until(close)
+    if not len(before) or before.closes_at != close:
+        return None
+    at_close = model.predict([before], (HOURS_A_DAY,), reference=reference)
+    now = model.predict([candles], hours_needed(hours), reference=reference)
+    if not (at_close.usable().all() and now.usable().all()):
+        return None
+    error = float(model.calibrations[source_of(candles)].line.errors[-1])
+    return HourlyOutlook(at_close, now, hours, error)
