@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,14 @@ from coincast_modelkit.models import LstmModel
 from coincast_modelkit.models.onnx_network import Network, draw_masks
 from tests.unit.modelkit.modelkit_candles import panel, simulated
 
-pytest.importorskip("tensorflow", reason="TensorFlow is not installed: run make setup-lstm")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [
+    # Found, not loaded: every worker collects this file, and loading takes five seconds.
+    pytest.mark.skipif(
+        find_spec("tensorflow") is None, reason="TensorFlow is not installed: run make setup-lstm"
+    ),
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+]
 
 PANEL = {c: x for c, x in panel(300).items() if c in {"bitcoin", "ethereum", "pepe"}}
 MARKET = market_of(PANEL)
