@@ -168,7 +168,7 @@ def build_services(
         read_plan=infrastructure.plan_monitor.refresh,
     )
     stack.push_async_callback(background.aclose)
-    keeper = MaintenanceJobs(archive, Inbox(archive, infrastructure.clock), quality)
+    keeper = MaintenanceJobs(archive, Inbox(archive, infrastructure.clock, hours), quality)
     stack.push_async_callback(keeper.aclose)
     return services, CacheWarmer(
         infrastructure.upstream,

@@ -17,6 +17,7 @@ import pytest
 
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Conflict, InvalidInput
+from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import candle_files, import_file
 from coincast_market_data.archive.inbox import Inbox, report_of
 from coincast_market_data.archive.inbox_writer import submit_files
@@ -284,4 +285,63 @@ async def test_a_rejected_row_is_reported_and_the_next_order_is_taken(tmp_path: 
         orders.append(submit_files(archive.root, candle_files(folder), "usd"))
     reports = [(await report_of(order, inbox, 30))[0] for order in orders]
     assert [(report.added, report.rejected) for report in reports] == [(60, {"duplicate day": 1}), (60, {})]
+    archive.close()
+
+
+HOUR_START = 1735689600
+
+
+def _hours_csv(path: Path, hours: int, *, missing: range = range(0)) -> None:
+    rows = [
+        f"{HOUR_START + n * 3600},{100 + n / 9},{101 + n / 9},{99 + n / 9},{100.5 + n / 9},{n + 1}"
+        for n in range(hours)
+        if n not in missing
+    ]
+    path.write_text("\n".join(["\ufeffDate,Open,High,Low,Close,Volume_USD", *rows[::-1]]))
+
+
+async def test_a_file_of_hours_fills_both_archives_once(tmp_path: Path) -> None:
+    _hours_csv(tmp_path / "bitcoin.csv", 75, missing=range(30, 33))
+    archive = Archive(tmp_path / "archive")
+    archive.open()
+    hours = HourlyArchive(archive, retention_days=0)
+    report = await import_file(tmp_path / "bitcoin.csv", archive, "usd", LAST, hours=hours)
+    assert (report.refused, report.added) == ("", 3)
+    assert (report.hours_added, report.hour_gaps, report.hours_left_out) == (72, 3, 0)
+    stored = await hours.read("bitcoin", "usd")
+    assert [hour.start for hour in stored[:3]] == [HOUR_START + n * 3600 for n in range(3)]
+    assert (stored[0].open, stored[0].high, stored[0].low, stored[0].close) == (100.0, 101.0, 99.0, 100.5)
+    assert report.rejected == {"the newest day is not whole": 3}
+    again = await import_file(tmp_path / "bitcoin.csv", archive, "usd", LAST, hours=hours)
+    assert (again.added, again.hours_added) == (0, 0)
+    other = HourlyArchive(archive, retention_days=0)
+    assert len(await other.read("bitcoin", "usd")) == 72, "the hours are on the disk"
+    archive.close()
+
+
+async def test_hours_past_retention_or_tenfold_off_are_counted(tmp_path: Path) -> None:
+    _hours_csv(tmp_path / "bitcoin.csv", 72)
+    text = (tmp_path / "bitcoin.csv").read_text()
+    spoiled = text.replace(f"{HOUR_START + 50 * 3600},", f"{HOUR_START + 50 * 3600},9e6,9e6,9e6,9e6,1\n#,", 1)
+    (tmp_path / "bitcoin.csv").write_text("\n".join(r for r in spoiled.split("\n") if not r.startswith("#")))
+    archive = Archive(tmp_path / "archive")
+    archive.open()
+    hours = HourlyArchive(archive, retention_days=2)
+    closed = date(2025, 1, 3)
+    report = await import_file(tmp_path / "bitcoin.csv", archive, "usd", closed, hours=hours)
+    assert report.refused == ""
+    assert len(await hours.read("bitcoin", "usd")) == report.hours_added == 47
+    assert report.hours_left_out == 25
+    archive.close()
+
+
+async def test_the_command_imports_hours_through_the_inbox(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    _hours_csv(tmp_path / "in" / "bitcoin.csv", 72)
+    archive = Archive(tmp_path / "archive")
+    archive.open()
+    order = submit_files(archive.root, candle_files(tmp_path / "in"), "usd")
+    hours = HourlyArchive(archive, retention_days=0)
+    (report,) = await report_of(order, Inbox(archive, SystemClock(), hours), 30)
+    assert (report.hours_added, report.added) == (72, 3)
     archive.close()

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 
 from coincast_chassis.errors import InvalidInput
+from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.parquet_files import UnreadableArchive, read_candles
 from coincast_market_data.archive.row_validation import Checked, check_file
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.domain import Candle
+from coincast_market_data.domain import Candle, HourlyCandle
+from coincast_market_data.history.hour_builder import HOUR_SECONDS
 from coincast_market_data.identifiers import canonical_id
+from coincast_modelkit.candle_files.daily import NOT_WHOLE, read_file
 from coincast_modelkit.candle_files.daily import candle_files as files_of_folder
-from coincast_modelkit.candle_files.daily import read_file
 from coincast_modelkit.candle_files.tables import CandleFileError, coin_of_file
 
 # A file with a larger share of invalid rows is refused as a whole.
@@ -40,6 +42,11 @@ class FileReport:
     refused: str = ""
     # File, line and reason of the first rejected rows.
     set_aside: tuple[str, ...] = ()
+    # Of a file of hours: hours that are new in the archive, missing between its first and last, and left out
+    # because they are past retention or tenfold off those before them.
+    hours_added: int = 0
+    hour_gaps: int = 0
+    hours_left_out: int = 0
 
 
 def candle_files(folder: Path) -> list[Path]:
@@ -56,21 +63,30 @@ def candle_files(folder: Path) -> list[Path]:
 
 
 async def import_file(
-    path: Path, archive: Archive, currency: str, last_closed: date, *, with_arrivals: bool = False
+    path: Path,
+    archive: Archive,
+    currency: str,
+    last_closed: date,
+    *,
+    hours: HourlyArchive | None = None,
+    with_arrivals: bool = False,
 ) -> FileReport:
-    """Validate a file named after its coin, and merge what is valid. Stored days never change.
+    """Validate a file named after its coin, and merge what is valid. Stored days and hours never change.
+
+    Of a file of hours both are stored: the hours, and the whole days that they make.
 
     Args:
         path: The file.
         archive: Where its days go.
         currency: Canonical code.
         last_closed: The newest closed day.
+        hours: Where the hours of a file of hours go; None leaves them out.
         with_arrivals: Whether the file was written by another replica and says when each day came. When a
             user's file is imported says nothing of when its days could be known.
     """
     try:
         coin = canonical_id(coin_of_file(path))
-        rows, checked = await asyncio.to_thread(_read_and_check, path, last_closed)
+        rows, checked, hourly = await asyncio.to_thread(_read_and_check, path, last_closed)
     except (InvalidInput, OSError, ValueError, pa.ArrowException) as error:
         return FileReport(path.name, refused=getattr(error, "message", str(error)))
     refused = _refusal(checked, rows)
@@ -78,6 +94,9 @@ async def import_file(
     if with_arrivals and not refused:
         candles = await asyncio.to_thread(_with_arrivals, path, candles)
     added = 0 if refused else await archive.add(coin, currency, candles)
+    hours_added, left_out = 0, 0
+    if hours is not None and hourly.candles and not refused:
+        hours_added, left_out = await _add_hours(hours, coin, currency, hourly.candles, last_closed)
     return FileReport(
         file=path.name,
         rows=rows,
@@ -88,14 +107,44 @@ async def import_file(
         rejected=dict(checked.rejected),
         refused=refused,
         set_aside=tuple(checked.named[:MAX_NAMED]),
+        hours_added=hours_added,
+        hour_gaps=hourly.gaps,
+        hours_left_out=left_out,
     )
 
 
-def _read_and_check(path: Path, last_closed: date) -> tuple[int, Checked]:
-    """Return the number of rows and the good ones; takes long for a long file, so it runs in a thread."""
+@dataclass(frozen=True, slots=True)
+class HoursOfFile:
+    """The hours of a file of hours, and how many are missing among them."""
+
+    candles: Sequence[HourlyCandle]
+    gaps: int
+
+
+async def _add_hours(
+    hours: HourlyArchive, coin: str, currency: str, candles: Sequence[HourlyCandle], last_closed: date
+) -> tuple[int, int]:
+    """Merge hours in; return how many are new, and how many the archive did not take."""
+    before = {candle.start for candle in await hours.read(coin, currency)}
+    midnight = datetime.combine(last_closed, time(), UTC) + timedelta(days=1)
+    newest = int(midnight.timestamp()) - HOUR_SECONDS
+    await hours.add(coin, currency, candles, newest)
+    after = {candle.start for candle in await hours.read(coin, currency)}
+    return len(after - before), sum(candle.start not in after for candle in candles)
+
+
+def _read_and_check(path: Path, last_closed: date) -> tuple[int, Checked, HoursOfFile]:
+    """Return the number of rows, the good ones by the day, and those by the hour.
+
+    Takes long for a long file, so it runs in a thread.
+    """
     # The reader takes one row at a time: to release a long list would stop every other thread meanwhile.
     found = read_file(path, last_closed)
-    return found.rows, check_file(found)
+    hours = [
+        HourlyCandle(start, c.close, open=c.open, high=c.high, low=c.low, volume=c.volume)
+        for start, c in found.hours
+    ]
+    return found.rows, check_file(found), HoursOfFile(hours, found.hour_gaps)
 
 
 def _with_arrivals(path: Path, candles: Sequence[Candle]) -> list[Candle]:
@@ -109,7 +158,8 @@ def _with_arrivals(path: Path, candles: Sequence[Candle]) -> list[Candle]:
 
 
 def _refusal(checked: Checked, rows: int) -> str:
-    bad = sum(checked.rejected.values())
+    # Rows of a day that is not over are not wrong: of a file of hours they are stored as hours.
+    bad = sum(count for reason, count in checked.rejected.items() if reason != NOT_WHOLE)
     if not checked.candles:
         return "holds no usable row" if rows else "is empty"
     if bad > max(1, rows * MOST_REJECTED_SHARE):

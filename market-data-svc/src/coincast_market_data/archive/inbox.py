@@ -14,6 +14,7 @@ import structlog
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict
+from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import FileReport, candle_files, import_file
 from coincast_market_data.archive.inbox_writer import INBOX, ORDER
 from coincast_market_data.archive.parquet_files import replace_file
@@ -31,8 +32,8 @@ log = structlog.get_logger(__name__)
 class Inbox:
     """The writer's side; a process that is not the writer leaves everything where it is."""
 
-    def __init__(self, archive: Archive, clock: Clock) -> None:
-        self._archive = archive
+    def __init__(self, archive: Archive, clock: Clock, hours: HourlyArchive | None = None) -> None:
+        self._archive, self._hours = archive, hours
         self._clock = clock
         self._passed_by: set[str] = set()
 
@@ -75,7 +76,9 @@ class Inbox:
             last = last_closed_day(self._clock.now())
             files = candle_files(order)
             reports = [
-                await import_file(path, self._archive, currency, last, with_arrivals=not wanted)
+                await import_file(
+                    path, self._archive, currency, last, hours=self._hours, with_arrivals=not wanted
+                )
                 for path in files
             ]
         except FileNotFoundError:

@@ -15,6 +15,7 @@ from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.settings import load_settings
 from coincast_market_data.app import archive_folder
+from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import FileReport, candle_files
 from coincast_market_data.archive.inbox import Inbox, report_of
 from coincast_market_data.archive.inbox_writer import submit_files
@@ -39,7 +40,7 @@ def import_candles(
     currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
     wait_seconds: Annotated[float, typer.Option(help="How long a running service may take.")] = 120.0,
 ) -> None:
-    """Validate a folder of daily candles and merge it into the archive.
+    """Validate a folder of daily or hourly candles and merge it into the archive.
 
     Exit code 1 where a file was refused. Beside a running service the service imports the files, and this
     command prints its report.
@@ -51,7 +52,8 @@ def import_candles(
         archive.open()
         if not archive.is_writer:
             typer.echo(f"a running service writes {archive.root}: it is given the files", err=True)
-        reports = asyncio.run(_import(archive, files, code, wait_seconds))
+        hours = HourlyArchive(archive, retention_days=settings.hourly_retention_days)
+        reports = asyncio.run(_import(archive, hours, files, code, wait_seconds))
     except (CoincastError, OSError) as error:
         typer.echo(f"import: {error}", err=True)
         raise typer.Exit(2) from None
@@ -62,14 +64,14 @@ def import_candles(
 
 
 async def _import(
-    archive: Archive, files: list[Path], currency: str, wait_seconds: float
+    archive: Archive, hours: HourlyArchive, files: list[Path], currency: str, wait_seconds: float
 ) -> list[FileReport]:
     order = submit_files(archive.root, files, currency)
-    return await report_of(order, Inbox(archive, SystemClock()), wait_seconds)
+    return await report_of(order, Inbox(archive, SystemClock(), hours), wait_seconds)
 
 
 def _show(reports: list[FileReport]) -> None:
-    columns = ("file", "rows", "added", "first", "last", "gaps", "rejected", "result")
+    columns = ("file", "rows", "added", "first", "last", "gaps", "hours", "rejected", "result")
     table = Table(*columns)
     for report in reports:
         aside = ", ".join(f"{count} {reason}" for reason, count in (report.rejected or {}).items())
@@ -80,6 +82,7 @@ def _show(reports: list[FileReport]) -> None:
             _day(report.first_day),
             _day(report.last_day),
             str(report.gaps),
+            _hours(report),
             aside or "-",
             f"refused: {report.refused}" if report.refused else "taken",
         )
@@ -90,6 +93,16 @@ def _show(reports: list[FileReport]) -> None:
     total = sum(report.added for report in reports)
     refused = sum(bool(report.refused) for report in reports)
     typer.echo(f"{total} candles new or richer; {refused} of {len(reports)} files refused")
+
+
+def _hours(report: FileReport) -> str:
+    """Return how many hours of a file of hours are new, missing and left out."""
+    if not (report.hours_added or report.hour_gaps or report.hours_left_out):
+        return "-"
+    parts = [f"{report.hours_added} new"]
+    parts += [f"{report.hour_gaps} missing"] if report.hour_gaps else []
+    parts += [f"{report.hours_left_out} left out"] if report.hours_left_out else []
+    return ", ".join(parts)
 
 
 def _day(day: date | None) -> str:

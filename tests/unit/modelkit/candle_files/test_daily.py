@@ -301,3 +301,82 @@ def test_the_example_files_read_alike() -> None:
     assert read["dup-dst.csv"].reasons() == {"duplicate day": 1}
     west = read["tz-west-evening.csv"].candles
     assert (west[0].day, west[0].close) == (plain[0][0] + timedelta(days=1), plain[0][1])
+
+
+HOUR_ROWS = [
+    f"{1735689600 + n * 3600},{100 + n},{101.5 + n},{99 + n},{100.5 + n},{10 + n}" for n in range(3 * 24)
+]
+HOUR_STARTS = [1735689600 + n * 3600 for n in range(3 * 24)]
+
+
+def _hour_table(path: Path, rows: list[str]) -> Path:
+    columns = list(zip(*(row.split(",") for row in rows), strict=True))
+    moments = pa.array([int(stamp) for stamp in columns[0]], pa.timestamp("s"))
+    names = HEADER.split(",")[1:]
+    figures = {n: [float(v) for v in values] for n, values in zip(names, columns[1:], strict=True)}
+    pq.write_table(pa.table({"date": moments, **figures}), path)
+    return path
+
+
+HOUR_FILES: dict[str, Callable[[Path], Path]] = {
+    "csv": lambda f: write(f / "bitcoin.csv", HEADER, HOUR_ROWS),
+    "header in capitals": lambda f: write(f / "bitcoin.csv", HEADER.upper(), HOUR_ROWS),
+    "header with spaces": lambda f: write(f / "bitcoin.csv", HEADER.replace(",", " , "), HOUR_ROWS),
+    "byte order mark": lambda f: write(f / "bitcoin.csv", "\ufeff" + HEADER, HOUR_ROWS),
+    "newest first": lambda f: write(f / "bitcoin.csv", HEADER, HOUR_ROWS[::-1]),
+    "milliseconds": lambda f: write(
+        f / "bitcoin.csv", HEADER, [row.replace(",", "000,", 1) for row in HOUR_ROWS]
+    ),
+    "parquet": lambda f: _hour_table(f / "bitcoin.parquet", HOUR_ROWS),
+    "parquet, newest first": lambda f: _hour_table(f / "bitcoin.parquet", HOUR_ROWS[::-1]),
+}
+
+
+@pytest.mark.parametrize("name", HOUR_FILES)
+def test_every_file_of_hours_gives_the_same_hours_and_days(tmp_path: Path, name: str) -> None:
+    found = read_file(HOUR_FILES[name](tmp_path), LAST)
+    assert [start for start, _ in found.hours] == HOUR_STARTS
+    assert [candle.close for _, candle in found.hours] == [100.5 + n for n in range(72)]
+    first = found.hours[0][1]
+    assert (first.open, first.high, first.low) == (100.0, 101.5, 99.0)
+    assert (found.hour_gaps, found.set_aside) == (0, [])
+    assert [(c.day.day, c.open, c.high, c.low, c.close) for c in found.candles] == [
+        (1, 100.0, 124.5, 99.0, 123.5), (2, 124.0, 148.5, 123.0, 147.5), (3, 148.0, 172.5, 147.0, 171.5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "named", "hours"),
+    [
+        (HOUR_ROWS[5], ["line 74: duplicate hour"], 72),
+        (
+            HOUR_ROWS[5].replace("105.5", "105.75"),
+            ["line 7: two rows for one hour differ", "line 74: two rows for one hour differ"],
+            71,
+        ),
+        (f"{HOUR_STARTS[5] + 1800},105,106.5,104,105.5,1", ["line 74: not on the full hour"], 72),
+        (f"{HOUR_STARTS[-1] + 3600},1,2,0.5,,1", ["line 74: no close"], 72),
+        (f"{HOUR_STARTS[-1] + 3600},1,0.9,0.5,1,1", ["line 74: high and low contradict open and close"], 72),
+        ("soon,1,2,0.5,1,1", ["line 74: unreadable date"], 72),
+        ("1999999999,1,2,0.5,1,1", ["line 74: day not closed yet"], 72),
+    ],
+)
+def test_a_row_of_a_file_of_hours_is_named_with_its_line(
+    tmp_path: Path, row: str, named: list[str], hours: int
+) -> None:
+    found = read_file(write(tmp_path / "a.csv", HEADER, [*HOUR_ROWS, row]), LAST)
+    assert [str(one) for one in found.set_aside] == [f"a.csv {one}" for one in named]
+    assert len(found.hours) == hours
+
+
+def test_missing_hours_are_counted(tmp_path: Path) -> None:
+    found = read_file(write(tmp_path / "a.csv", HEADER, [*HOUR_ROWS[:10], *HOUR_ROWS[13:]]), LAST)
+    assert (found.hour_gaps, len(found.hours), found.gaps) == (3, 69, [])
+
+
+def test_days_and_half_hours_are_no_hours(tmp_path: Path) -> None:
+    assert read_file(write(tmp_path / "a.csv", HEADER, lines(ISO)), LAST).hours == []
+    shifted = [row.replace(row.split(",")[0], str(int(row.split(",")[0]) + 1800), 1) for row in HOUR_ROWS]
+    found = read_file(write(tmp_path / "b.csv", HEADER, shifted), LAST)
+    assert (found.hours, found.set_aside) == ([], [])
+    assert len(found.candles) == 3

@@ -1,7 +1,7 @@
 """Read daily candles from the rows of a file: dates to UTC days, checks, repeated days, gaps.
 
-Shorter candles (hours, minutes) are combined to days. Each rejected row is reported with its line and the
-reason; the other rows are still read.
+Shorter candles (hours, minutes) are combined to days; the hours of a file of hours are given as well. Each
+rejected row is reported with its line and the reason; the other rows are still read.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 FIRST_UNIX = 1.0e8
 PRICES = ("open", "high", "low", "close")
 DIFFER = "two rows for one day differ"
+REPEATED = "duplicate day"
+NOT_WHOLE = "the newest day is not whole"
+HOUR_SECONDS = 3600
+# What is said of the rows of a file of hours.
+OFF_HOUR = "not on the full hour"
+OF_HOURS = {DIFFER: "two rows for one hour differ", REPEATED: "duplicate hour"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,15 @@ class DailyFile:
     candles: list[DailyCandle] = field(default_factory=list)
     set_aside: list[RejectedRow] = field(default_factory=list)
     gaps: list[date] = field(default_factory=list)
+    # The hours of a file of hours, by their start in UNIX seconds, in order; `day` of each is its UTC day.
+    hours: list[tuple[int, DailyCandle]] = field(default_factory=list)
+
+    @property
+    def hour_gaps(self) -> int:
+        """Return how many hours are missing between the first and the last one."""
+        return (
+            (self.hours[-1][0] - self.hours[0][0]) // HOUR_SECONDS + 1 - len(self.hours) if self.hours else 0
+        )
 
     def reasons(self) -> Counter[str]:
         """Return the number of rejected rows by reason."""
@@ -123,9 +138,11 @@ def read_daily_rows(
         if earlier != candle and moment not in contradicted:
             contradicted.add(moment)
             found.set_aside.append(RejectedRow(file, first_line, DIFFER))
-        reason = DIFFER if moment in contradicted else "duplicate day"
+        reason = DIFFER if moment in contradicted else REPEATED
         found.set_aside.append(RejectedRow(file, line, reason))
     ordered = [(m, *moments[m]) for m in sorted(moments) if m not in contradicted]
+    if _is_hourly(ordered):
+        ordered = _read_hours(ordered, found)
     found.candles = list(_daily(ordered, found))
     found.set_aside.sort(key=lambda row: row.line)
     days = {candle.day for candle in found.candles}
@@ -134,6 +151,32 @@ def read_daily_rows(
         span = (last - first).days + 1 if days else 0
         found.gaps = [day for n in range(span) if (day := first + timedelta(days=n)) not in days]
     return found
+
+
+def _is_hourly(ordered: Sequence[tuple[datetime, int, DailyCandle]]) -> bool:
+    """Return whether most rows follow one another by an hour, and some begin on the full hour."""
+    steps = sorted((b[0] - a[0]) for a, b in pairwise(ordered))
+    by_the_hour = bool(steps) and steps[len(steps) // 2] == timedelta(hours=1)
+    return by_the_hour and any(_on_the_hour(moment) for moment, _, _ in ordered)
+
+
+def _on_the_hour(moment: datetime) -> bool:
+    return moment.timestamp() % HOUR_SECONDS == 0
+
+
+def _read_hours(
+    ordered: Sequence[tuple[datetime, int, DailyCandle]], found: DailyFile
+) -> list[tuple[datetime, int, DailyCandle]]:
+    """Store the hours of a file, and return the rows without those that are not on the full hour."""
+    found.set_aside = [
+        RejectedRow(row.file, row.line, OF_HOURS.get(row.reason, row.reason)) for row in found.set_aside
+    ]
+    found.set_aside += [
+        RejectedRow(found.file, line, OFF_HOUR) for moment, line, _ in ordered if not _on_the_hour(moment)
+    ]
+    kept = [entry for entry in ordered if _on_the_hour(entry[0])]
+    found.hours = [(int(moment.timestamp()), candle) for moment, _, candle in kept]
+    return kept
 
 
 def read_row(row: Mapping[str, Any], last_day: date) -> tuple[datetime, DailyCandle] | str:
@@ -223,8 +266,7 @@ def _days_of_shorter(
     for day, entries in days.items():
         ends = entries[-1][0] + step
         if day == newest and ends.date() == day:
-            reason = "the newest day is not whole"
-            found.set_aside += [RejectedRow(found.file, line, reason) for _, line, _ in entries]
+            found.set_aside += [RejectedRow(found.file, line, NOT_WHOLE) for _, line, _ in entries]
             continue
         candles = [candle for _, _, candle in entries]
         highs = [c.high if c.high is not None else c.close for c in candles]
