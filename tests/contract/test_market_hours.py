@@ -109,6 +109,9 @@ async def test_hours_known_at_a_moment_end_with_those_closed_then(clock: ManualC
     assert len(span.hourly_candles) == 3 * 24
     assert span.known_at == request.known_at
     assert not span.provenance.stale
+    assert span.quality_notes == [
+        "when the hours came is not recorded: each counts as known 5 minutes after its end"
+    ]
 
 
 async def test_days_known_at_a_moment_are_streamed_for_each_coin(clock: ManualClock, stub: Any) -> None:

@@ -16,7 +16,7 @@ from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 from coincast_market_data.deadlines import late_error, wait_budget_seconds
 from coincast_market_data.domain import Candle, Completeness, History, HourlyCandle, Provenance, Source
 from coincast_market_data.history.gap_filler import GapFiller
-from coincast_market_data.history.hour_builder import HOUR_SECONDS, last_closed_hour
+from coincast_market_data.history.hour_builder import HOUR_SECONDS, SETTLING_SECONDS, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS
 from coincast_market_data.history.sparkline import WeeklySparklines
 from coincast_market_data.history.utc_days import (
@@ -38,6 +38,10 @@ REFUSED_SECONDS = 60.0
 # When a partial history is worth asking for again, where the failure does not say.
 RETRY_PARTIAL_SECONDS = 10.0
 IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
+HOURS_ASSUMED = (
+    "when the hours came is not recorded: each counts as known"
+    f" {SETTLING_SECONDS // 60} minutes after its end"
+)
 HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
 # With no more than this missing, the stored days are worth more than a long wait.
 FEW_DAYS = 7
@@ -265,6 +269,8 @@ class HistoryService:
             raise error or self._no_closed_hour(coin, currency)
         history = self._hourly_history(coin, currency, hours, first, error, now=moment)
         _check_age(history.provenance, max_age_seconds, error)
+        if known_at is not None:
+            history = replace(history, quality_notes=[*history.quality_notes, HOURS_ASSUMED])
         return history
 
     def _no_closed_hour(self, coin: str, currency: str) -> CoincastError:
