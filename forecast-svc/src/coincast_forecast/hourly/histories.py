@@ -92,7 +92,10 @@ class HourlyHistories:
             interval=pb.CANDLE_INTERVAL_ONE_HOUR,
             stored_only=self._stored_only,
         )
-        return self._keep(await self._stream(request), vs_currency)
+        found = await self._stream(request)
+        return self._keep(
+            self._same_as_before(found, vs_currency) if self._stored_only else found, vs_currency
+        )
 
     async def _stream(self, request: pb.StreamHistoryRequest) -> dict[str, HourlyHistory | CoincastError]:
         ids = request.ids
@@ -126,11 +129,31 @@ class HourlyHistories:
                 self._kept.put((coin, vs_currency), _Entry(outcome, until))
         return found
 
+    def _same_as_before(
+        self, found: dict[str, HourlyHistory | CoincastError], vs_currency: str
+    ) -> dict[str, HourlyHistory | CoincastError]:
+        """Return the earlier objects where nothing changed: replies are cached by them."""
+        return {
+            coin: before.outcome
+            if (before := self._kept.get((coin, vs_currency))) is not None
+            and _is_unchanged(before.outcome, outcome)
+            else outcome
+            for coin, outcome in found.items()
+        }
+
     def _current_until(self, history: HourlyHistory) -> float:
         """Return the monotonic time at which the next hour closes, or soon where the newest is missing."""
         closes = float(history.candles.closes_at.astype("datetime64[s]").astype(np.int64))
         left = closes + HOUR_SECONDS - self._clock.now()
         return self._clock.monotonic() + (left if 0 < left <= HOUR_SECONDS else self._retry_seconds)
+
+
+def _is_unchanged(before: HourlyHistory | CoincastError, now: HourlyHistory | CoincastError) -> bool:
+    if isinstance(before, HourlyHistory) and isinstance(now, HourlyHistory):
+        return np.array_equal(before.candles.starts, now.candles.starts) and np.array_equal(
+            before.candles.close, now.candles.close, equal_nan=True
+        )
+    return isinstance(before, CoincastError) and isinstance(now, CoincastError) and str(before) == str(now)
 
 
 def history_of(coin: str, spans: Sequence[pb.History]) -> HourlyHistory | CoincastError:

@@ -352,3 +352,31 @@ async def test_history_is_kept_until_the_next_hour_closes() -> None:
     clock.advance(200.0)
     await histories.get(("bitcoin",), "usd")
     assert len(stub.requests) == 2
+
+
+async def test_stored_hours_are_read_without_a_call_and_stay_the_same_object_until_they_change() -> None:
+    clock = ManualClock(now=1_000_000.0)  # the hours lag far behind: they are read again each minute
+    spans = [market_pb2.History(id="bitcoin", hourly_candles=[hourly(1.0, 0), hourly(2.0, 3600)])]
+    error = common_pb2.ItemError(id="nocoin", kind=common_pb2.ERROR_KIND_NOT_FOUND, message="unknown")
+    replies = [
+        market_pb2.StreamHistoryResponse(history=spans[0]),
+        market_pb2.StreamHistoryResponse(error=error),
+    ]
+    stub = Stub(replies)
+    histories = HourlyHistories(stub, clock, timeout_seconds=1.0, stored_only=True, retry_seconds=60.0)  # type: ignore[arg-type]
+    assert histories.peek("bitcoin", "usd") is None
+    first = await histories.get(("bitcoin", "nocoin"), "usd")
+    assert stub.requests[0].stored_only
+    assert histories.peek("bitcoin", "usd") is first["bitcoin"]
+    assert histories.peek("nocoin", "usd") is first["nocoin"]
+    await histories.get(("bitcoin", "nocoin"), "usd")
+    assert len(stub.requests) == 1, "an error is kept as well"
+    clock.advance(61.0)
+    assert histories.peek("bitcoin", "usd") is None
+    second = await histories.get(("bitcoin", "nocoin"), "usd")
+    assert len(stub.requests) == 2
+    assert (second["bitcoin"], second["nocoin"]) == (first["bitcoin"], first["nocoin"])
+    clock.advance(61.0)
+    replies[0].history.hourly_candles.append(hourly(3.0, 7200))
+    third = await histories.get(("bitcoin",), "usd")
+    assert third["bitcoin"] is not first["bitcoin"]
