@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.hourly.candles import HourlyPanel
@@ -34,6 +35,18 @@ class HourlyHistory:
     panel: HourlyPanel
     source: str
     problems: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class PastHoursSource(Protocol):
+    """A source of the hours up to a daily close."""
+
+    async def fetch_hours_until(self, ids: Sequence[str], days: int, day: dt.date) -> HourlyHistory:
+        """Fetch the hours of the last `days` days up to the close of `day`; 0 for all available.
+
+        Later hours cost no call.
+        """
+        ...
 
 
 class HourlyHistorySource(Protocol):

@@ -16,12 +16,14 @@ from coincast_modelkit.artifact import (
     golden_bytes,
     write_artifact,
 )
-from coincast_modelkit.features import market_of
+from coincast_modelkit.features import REFERENCE_COINS, market_of
+from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyPanel, source_of
+from coincast_modelkit.hourly.day_measures import DayRow, MarketMeasures, market_of_hours, newest_row
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_training.domain import TrainingSpec
 from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.dataset import TrainingData
-from coincast_training.pipeline.lineage import Lineage, spans_of
+from coincast_training.pipeline.lineage import Lineage, hours_of, spans_of
 from coincast_training.pipeline.odd_coins import left_out_notes
 from coincast_training.pipeline.scenarios import scenario_library
 from coincast_training.registry.registry import Registry
@@ -75,6 +77,7 @@ def write_version(
             "source": data.source,
             "reference": reference_window(data),
             "spans": spans_of(data.panel),
+            **({"hours_data": hours_of(data.hours)} if getattr(fitted.model, "reads_hours", False) else {}),
             **left_out_notes(data.left_out, data.shortened),
             **fitted.notes,
             **({"tuning": dict(tuning)} if tuning else {}),
@@ -97,7 +100,25 @@ def golden_coins(data: TrainingData, fitted: FittedModel) -> list[ModelInput]:
     """Return a few coins on their last day, prepared as serving prepares them."""
     panel, market = data.panel, market_of(data.reference)
     chosen = sorted(panel, key=lambda coin_id: (-len(panel[coin_id]), coin_id))[:GOLDEN_COINS]
-    return [prepare(panel[coin_id], market, fitted.model.spec) for coin_id in chosen]
+    markets = {source: market_of_hours(reference_hours(data), source) for source in (RANGES, CLOSES)}
+    return [
+        prepare(panel[coin_id], market, fitted.model.spec, _newest_hours(data, coin_id, markets))
+        for coin_id in chosen
+    ]
+
+
+def reference_hours(data: TrainingData) -> HourlyPanel:
+    """Return the hours of the reference coins."""
+    return {coin_id: hours for coin_id, hours in data.hours.items() if coin_id in REFERENCE_COINS}
+
+
+def _newest_hours(data: TrainingData, coin_id: str, markets: Mapping[str, MarketMeasures]) -> DayRow | None:
+    """Return the row of a coin's last day as serving has it; None without hours."""
+    hours = data.hours.get(coin_id)
+    if hours is None or not len(hours):
+        return None
+    source = source_of(hours)
+    return newest_row(hours, markets[source], source, data.panel[coin_id].dates[-1])
 
 
 def reference_window(data: TrainingData) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import numpy as np
 
 from coincast_chassis.errors import NotReady
 from coincast_modelkit.artifact import data_window
+from coincast_modelkit.artifact.hourly import hourly_data_window
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.hourly.candles import HourlyPanel
 from coincast_training.pipeline.lineage import Lineage, Spans, TrainedDays
 from coincast_training.pipeline.odd_coins import shortened_coins, without_odd_coins
 from coincast_training.ports import History
@@ -21,7 +23,8 @@ class TrainingData:
     """Candles to learn from, reference coins for market features, and the source of both.
 
     `left_out` holds the reason for each coin that must not be learnt from, and `shortened` for each coin of
-    which only a part of the days may be.
+    which only a part of the days may be; `hours` are hourly candles of both up to the last day, for models
+    that read them.
     """
 
     panel: Panel
@@ -29,6 +32,7 @@ class TrainingData:
     source: str
     left_out: Mapping[str, str] = field(default_factory=dict)
     shortened: Mapping[str, str] = field(default_factory=dict)
+    hours: HourlyPanel = field(default_factory=dict)
 
 
 def training_data_of(
@@ -73,6 +77,32 @@ def same_data(data: TrainingData, parent: Lineage) -> TrainingData:
     if parent.reference is not None:
         reference = _same(reference, parent.reference, parent.version)
     return TrainingData(panel=panel, reference=reference, source=data.source)
+
+
+def same_hours(hours: HourlyPanel, parent: Lineage) -> HourlyPanel:
+    """Return the hours that the parent learnt from, bit for bit; none where it had none.
+
+    Raises:
+        NotReady: The hours have changed since.
+    """
+    if parent.hours is None:
+        return {}
+    kept = {}
+    for coin_id, (first, closes_at) in parent.hours.spans.items():
+        if coin_id in hours:
+            known = hours[coin_id].until(np.datetime64(closes_at, "h"))
+            kept[coin_id] = known.tail(
+                int((known.closes_at - np.datetime64(first, "h")).astype(np.int64)) if len(known) else 0
+            )
+    kept = {coin_id: candles for coin_id, candles in kept.items() if len(candles)}
+    found = hourly_data_window(kept).sha256 if kept else "nothing"
+    if found != parent.hours.sha256:
+        raise NotReady(
+            f"The hourly history is not what {parent.version} learnt from (data hash {found[:12]}, then "
+            f"{parent.hours.sha256[:12]}), so its files cannot be repeated; train a new version.",
+            field="from_version",
+        )
+    return kept
 
 
 def _same(panel: Panel, learnt: TrainedDays, version: str) -> Panel:

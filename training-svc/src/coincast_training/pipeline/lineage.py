@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from coincast_modelkit.artifact import Manifest
+from coincast_modelkit.artifact.hourly import hourly_data_window
 from coincast_modelkit.candles import Panel
+from coincast_modelkit.hourly.candles import HourlyPanel
 from coincast_training.registry.registry import Registry
 
 Spans = Mapping[str, tuple[str, str]]
@@ -22,6 +24,14 @@ def spans_of(panel: Panel) -> dict[str, tuple[str, str]]:
     }
 
 
+def hours_of(panel: HourlyPanel) -> dict[str, Any]:
+    """Return each coin's first hour and last close (ISO, UTC) and the hash of all, for the lineage."""
+    return {
+        "sha256": hourly_data_window(panel).sha256,
+        "spans": {coin_id: [str(c.first), str(c.closes_at)] for coin_id, c in sorted(panel.items())},
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class TrainedDays:
     """Candles that a version learnt from: their hash, and each coin's days."""
@@ -32,7 +42,7 @@ class TrainedDays:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Inputs of a version's training. `reference` is None if it used none."""
+    """Inputs of a version's training. `reference` and `hours` are None if it used none."""
 
     version: str
     coins: tuple[str, ...]
@@ -40,6 +50,7 @@ class Lineage:
     reference: TrainedDays | None
     seed: int
     parameters: Mapping[str, Any]
+    hours: TrainedDays | None = None
 
     @classmethod
     def of(cls, registry: Registry, model: str, version_name: str) -> Self:
@@ -55,7 +66,13 @@ class Lineage:
             else None,
             seed=manifest.seeds[0],
             parameters=manifest.parameters,
+            hours=_hours(manifest.metrics.get("hours_data", {})),
         )
+
+
+def _hours(taken: Mapping[str, Any]) -> TrainedDays | None:
+    spans = {coin_id: (str(first), str(last)) for coin_id, (first, last) in taken.get("spans", {}).items()}
+    return TrainedDays(taken["sha256"], spans) if taken else None
 
 
 def _spans(manifest: Manifest, kept: Mapping[str, Any], coins: list[str] | tuple[str, ...]) -> Spans:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict, NotReady
 from coincast_modelkit.artifact import Record, sweep_temporary
 from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.hourly.candles import HourlyPanel
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.executors import open_executor
 from coincast_training.pipeline import dataset
@@ -23,7 +24,8 @@ from coincast_training.pipeline.dataset import TrainingData
 from coincast_training.pipeline.lineage import Lineage
 from coincast_training.pipeline.lock import model_lock
 from coincast_training.pipeline.metrics import measure
-from coincast_training.ports import HistorySource
+from coincast_training.pipeline.odd_coins import without_odd_hours
+from coincast_training.ports import HistorySource, PastHoursSource
 from coincast_training.registry.registry import Registry
 from coincast_training.starter.comparison import rerun_starter
 from coincast_training.trainers.base import Fit, FittedModel
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 MIN_DAYS = 90
+# The models with a member for hourly candles.
+READ_HOURS = frozenset({"ml_ensemble"})
 FETCHED, TUNED, FITTED = 0.08, 0.6, 0.92
 
 
@@ -46,6 +50,7 @@ class RunPlan:
     seed: int
     parameters: Mapping[str, Any] = field(default_factory=dict)
     parent: Lineage | None = None
+    reads_hours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +125,11 @@ class Pipeline:
 
     def _plan(self, spec: TrainingSpec) -> RunPlan:
         if not spec.from_version:
-            return RunPlan(spec.ids, spec.days, self.seed, dict(self.parameters(spec.model)))
+            parameters = dict(self.parameters(spec.model))
+            return RunPlan(spec.ids, spec.days, self.seed, parameters, reads_hours=spec.model in READ_HOURS)
         parent = Lineage.of(self.registry, spec.model, spec.from_version)
-        return RunPlan(parent.coins, 0, parent.seed, parent.parameters, parent)
+        reads_hours = spec.model in READ_HOURS
+        return RunPlan(parent.coins, 0, parent.seed, parent.parameters, parent, reads_hours)
 
     async def _fetch(self, plan: RunPlan, progress: Progress) -> TrainingData:
         """Fetch the coins to learn from and the reference coins, as serving does."""
@@ -136,8 +143,29 @@ class Pipeline:
             log.warning("odd_coin_left_out", coin_id=coin_id, reason=problem)
         if plan.parent is not None:
             data = dataset.same_data(data, plan.parent)
+        data = replace(data, hours=await self._fetch_hours(plan, data, wanted))
         progress(FETCHED, f"fetched {sum(map(len, data.panel.values()))} days of {len(data.panel)} coins")
         return data
+
+    async def _fetch_hours(self, plan: RunPlan, data: TrainingData, wanted: Sequence[str]) -> HourlyPanel:
+        """Return the hours up to the last day for a recipe that reads them; empty where none can be had."""
+        switch = plan.parameters.get("hours", {})
+        use = switch.get("use", "auto") if isinstance(switch, Mapping) else switch
+        repeats_without = plan.parent is not None and plan.parent.hours is None
+        if not plan.reads_hours or use in ("off", False) or repeats_without:
+            return {}
+        if not isinstance(self.history, PastHoursSource):
+            return {}
+        last = max(candles.as_of for candles in data.panel.values())
+        try:
+            found = await self.history.fetch_hours_until(wanted, plan.days, last)
+        except CoincastError as error:
+            if plan.parent is not None:
+                raise
+            log.warning("hours_not_fetched", reason=str(error))
+            return {}
+        sound, _ = without_odd_hours(found.panel)
+        return dataset.same_hours(sound, plan.parent) if plan.parent is not None else sound
 
     async def _tune(
         self, spec: TrainingSpec, plan: RunPlan, data: TrainingData, run_id: str, progress: Progress
@@ -177,6 +205,7 @@ class Pipeline:
                     progress=progress,
                     reference=data.reference,
                     executor=executor,
+                    **({"hours": data.hours} if data.hours else {}),
                 )
         except ValueError as error:
             raise NotReady(f"{model} cannot be trained on this history: {error}") from error

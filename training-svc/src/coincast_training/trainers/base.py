@@ -52,7 +52,7 @@ class Fit(Protocol):
     found in the panel. Only the panel's coins are learnt from.
 
     `executor` runs the refits of the walk (None: one after another in this process); the model is the same
-    wherever they ran.
+    wherever they ran. A fit of a model that reads hours also takes `hours`.
     """
 
     def __call__(

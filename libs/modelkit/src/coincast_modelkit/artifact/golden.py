@@ -10,6 +10,7 @@ import numpy as np
 
 from coincast_modelkit.artifact.errors import ArtifactCorrupt, ArtifactRefused
 from coincast_modelkit.candles import FIELDS, Candles
+from coincast_modelkit.hourly.day_measures import DayRow
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import ForecastModel
 
@@ -39,6 +40,9 @@ def golden_bytes(model: ForecastModel, prepared: Sequence[ModelInput]) -> bytes:
     for i, coin in enumerate(prepared):
         arrays[f"row_{i}"], arrays[f"window_{i}"] = coin.row, coin.window
         arrays[f"dates_{i}"] = coin.candles.dates.astype(np.int64)
+        if coin.hours is not None:
+            arrays[f"hours_{i}"] = coin.hours.values
+            arrays[f"hours_source_{i}"] = np.array(coin.hours.source)
         arrays[f"candles_{i}"] = np.stack([getattr(coin.candles, f) for f in FIELDS])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
@@ -81,6 +85,8 @@ def check_golden(model: ForecastModel, raw: bytes) -> float:
 def _coin(arrays: dict[str, np.ndarray], i: int, coin: str) -> ModelInput:
     days = arrays[f"dates_{i}"].astype("datetime64[D]")
     candles = Candles(coin, days, *arrays[f"candles_{i}"])
+    known = f"hours_{i}" in arrays
+    hours = DayRow(arrays[f"hours_{i}"], str(arrays[f"hours_source_{i}"])) if known else None
     return ModelInput(
         coin_id=coin,
         as_of=candles.as_of,
@@ -88,4 +94,5 @@ def _coin(arrays: dict[str, np.ndarray], i: int, coin: str) -> ModelInput:
         row=arrays[f"row_{i}"],
         window=arrays[f"window_{i}"],
         candles=candles,
+        hours=hours,
     )
