@@ -129,7 +129,7 @@ async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[tuple[ForecastSe
 
 
 async def timed(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:
-    """Return the seconds of each of so many calls, one after another."""
+    """Return the seconds of each of this many calls, one after another."""
     seconds = []
     for _ in range(times):
         began = time.perf_counter()

@@ -50,7 +50,7 @@ class Caller:
 
 
 async def load(stub: ForecastServiceStub, callers: int, seconds: float) -> Caller:
-    """Run so many callers for so long."""
+    """Run concurrent callers for some seconds."""
     caller = Caller()
     until = time.perf_counter() + seconds
     await asyncio.gather(*(caller.call(stub, until) for _ in range(callers)))

@@ -73,7 +73,7 @@ def main() -> None:
         uncached = stack.enter_context(started("uncached", target))
         relay = stack.enter_context(started("relay", target))
         cases: dict[str, tuple[Running, Callable[[], bytes]]] = {
-            # A rate and its limit stand beside each other: they are measured within two seconds.
+            # Each rate is measured within two seconds of its limit.
             "bare ASGI": (bare, lambda: HOT),
             "hot /prices": (hot, lambda: HOT),
             "bare ASGI, forecast": (bare, lambda: FORECAST),

@@ -35,7 +35,7 @@ WATCHED = 4
 SECONDS = 20.0
 START_SECONDS = 60.0
 OPENING_AT_ONCE = 50
-# One poll serves all: so many more upstream calls than for one subscriber are let through as timing.
+# One poll serves all subscribers; differences in timing may cause this many more upstream calls.
 MOST_EXTRA_CALLS = 3
 
 
@@ -96,7 +96,7 @@ async def until_ready(port: int) -> None:
 
 
 async def measure(sandbox: RunningSandbox, port: int, count: int, services: dict[str, psutil.Process]) -> int:
-    """Hold so many streams open, print what they cost, and return the upstream calls."""
+    """Keep this many streams open, print their cost, and return the upstream calls."""
     subscribers = Subscribers(port)
     tasks = [asyncio.create_task(subscribers.read(number)) for number in range(count)]
     while subscribers.open < count:

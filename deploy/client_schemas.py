@@ -27,11 +27,11 @@ from coincast_gateway.settings import Settings
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "libs/client/src/coincast_client/schemas.py"
 DOCSTRING = '"""The gateway\'s replies, generated from its OpenAPI by `python deploy/client_schemas.py`."""\n'
-# Nothing listens there: the description needs no service behind the gateway.
+# Closed ports: the OpenAPI document needs no service behind the gateway.
 NOWHERE = "127.0.0.1:1"
 # The first document takes seconds of computing, more where the machine is busy.
 OPENAPI_SECONDS = 120.0
-# Schemas of CoinGecko's own replies, which CoinGecko's clients know.
+# Schemas of CoinGecko's replies, for which there are CoinGecko's own clients.
 MIRROR_PREFIXES = ("Mirror", "CoinGecko")
 
 

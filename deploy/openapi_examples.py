@@ -18,7 +18,7 @@ import orjson
 TARGET = (
     Path(__file__).resolve().parent.parent / "gateway/src/coincast_gateway/schemas/responses/examples.json"
 )
-# Requests that say more than the examples of the parameters alone.
+# Requests with more detail than the examples of the parameters.
 PATHS = {
     "prices": "/prices?ids=bitcoin,etherum",
     "prices_stream": "/prices/stream?ids=bitcoin",

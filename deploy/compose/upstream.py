@@ -1,4 +1,4 @@
-"""Settle where market data comes from: CoinGecko, or the sandbox if the profile `offline` is on.
+"""Choose the source of market data: CoinGecko, or the sandbox if the profile `offline` is active.
 
     python upstream.py ask FOLDER       # in the profile's own container: request the sandbox
     python upstream.py settle FOLDER    # before every start of market-data: write its settings as files

@@ -70,7 +70,7 @@ def test_no_version_that_learnt_from_later_days_answers(get: Get, history: Candl
     for day in days_of_a_month(history)[::10]:
         found = reply(get, f"model=lightgbm&as_of={day}")
         assert (found["served_by"], found["version"]) == ("technical", "")
-        assert f"learnt from days up to {day} alone" in found["reason"]
+        assert f"trained only on days up to {day}" in found["reason"]
 
 
 def test_forecast_that_was_served_is_given_again(get: Get, history: Candles) -> None:

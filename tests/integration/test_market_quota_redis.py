@@ -48,7 +48,7 @@ async def test_the_script_is_the_same_rule(valkey_url: str, priority: Priority, 
     shared = governor_on(client, limits, prefix=prefix)
     local = QuotaWindow(limits)
     for step in range(15):
-        reported = await shared._ask(priority)
+        reported = await shared._request_grant(priority)
         same = local.try_acquire(read_clock(SystemClock()), priority)
         assert (reported.granted, reported.minute_limit) == (same.granted, same.minute_limit), step
         assert (reported.minute_used, reported.month_used) == (same.minute_used, same.month_used), step
@@ -120,7 +120,7 @@ async def test_a_pause_known_to_another_replica_holds_without_redis(valkey_url: 
     other._script = None
     assert await refused_seconds(other) == pytest.approx(3600, abs=5)
     # Redis is silent for so long that the replica spends its whole share.
-    other._fallback._received_at -= 10
+    other._fallback._answered_at -= 10
     assert await refused_seconds(other) == pytest.approx(3600, abs=5)
     await client.aclose()
 

@@ -20,7 +20,7 @@ SHARED = Counter(
     "coincast_gateway_shared_replies", "Look-ups of replies that processes share, by outcome.", ["outcome"]
 )
 LIMITS_LOCAL = Counter(
-    "coincast_gateway_limits_local", "Look-ups of a limit that this process answered alone: Redis did not."
+    "coincast_gateway_limits_local", "Look-ups of a limit that this process answered because Redis did not."
 )
 BAD_KEY_RECORDS = Counter(
     "coincast_gateway_bad_key_records", "Records of API keys that could not be read, at each look at them."

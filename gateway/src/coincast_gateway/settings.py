@@ -14,7 +14,9 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
     port: int = Field(8000, ge=0, le=65535, description="Port of the REST interface; 0 picks a free one.")
-    metrics_port: int = Field(9100, ge=0, le=65535, description="Port of /metrics alone; 0 picks a free one.")
+    metrics_port: int = Field(
+        9100, ge=0, le=65535, description="Port of the metrics server; 0 picks a free one."
+    )
 
     market_target: str = Field("127.0.0.1:50051", description="Address of market-data-svc.")
     forecast_target: str = Field("127.0.0.1:50052", description="Address of forecast-svc.")

@@ -114,7 +114,7 @@ class Candle:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the day's range is known, not its close alone."""
+        """Whether the day's range is known and not only its close."""
         return self.open is not None and self.high is not None and self.low is not None
 
 

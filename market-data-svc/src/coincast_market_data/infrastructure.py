@@ -37,7 +37,8 @@ from coincast_market_data.settings import Settings, UpstreamName
 
 T = TypeVar("T")
 CONNECTIONS = 20
-# The client gives up later than the executor, by so much: it cannot tell a stall of this process from Redis'.
+# By how much the client's timeout exceeds the executor's, since it cannot tell a stall of this process from
+# one of Redis.
 CLIENT_PATIENCE = 10
 
 

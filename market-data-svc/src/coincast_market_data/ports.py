@@ -92,7 +92,7 @@ class SharedStore(Protocol):
         ...
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Store the items for so long and release their leases, without waiting."""
+        """Store the items for this long and release their leases, without waiting."""
         ...
 
     def release(self, keys: Iterable[str]) -> None:

@@ -90,7 +90,7 @@ class Settings(ServiceSettings):
 
     breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a breaker.")
     breaker_reset_seconds: float = Field(
-        20.0, gt=0, description="How long an open breaker leaves the upstream alone."
+        20.0, gt=0, description="How long an open breaker pauses calls to the upstream."
     )
     breaker_min_calls: int = Field(5, ge=1, description="Calls before a breaker may open.")
     breaker_probe_seconds: float = Field(10.0, gt=0, description="How long a probe may take.")

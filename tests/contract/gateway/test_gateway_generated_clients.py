@@ -1,4 +1,4 @@
-"""Clients that others' generators make of the OpenAPI document build, and read typed replies of a gateway."""
+"""Clients that generators make from the OpenAPI document compile and read typed replies of a gateway."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPTIONAL = ("--default-non-nullable=false",)
 
 
 async def run(*command: str | Path, folder: Path) -> str:
-    """Run a command and return its output; fail with its words where it fails."""
+    """Run a command and return its output; if it fails, fail with its output."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command), cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -40,7 +40,7 @@ async def save_openapi(url: str, folder: Path) -> None:
 
 
 def check(said: dict[str, Any]) -> None:
-    """Hold what a client has read to what the fakes behind the gateway say."""
+    """Compare the values that a client read with those of the fakes."""
     assert said["price"] > 0
     assert said["unknown"] == ["nothing"]
     assert said["horizons"] == list(range(1, 8))

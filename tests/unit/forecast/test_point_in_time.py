@@ -185,7 +185,7 @@ async def test_version_learnt_from_no_later_day(rig: Rig, learnt: list[str], day
     assert served.forecast.degraded == (version == "")
     if not version:
         assert served.forecast.served_by == TECHNICAL
-        assert f"learnt from days up to {day} alone" in served.forecast.reason
+        assert f"trained only on days up to {day}" in served.forecast.reason
 
 
 async def test_version_that_is_refused_gives_way_to_an_older_one(rig: Rig) -> None:

@@ -41,7 +41,7 @@ def table(spread_later: float) -> Rows:
 
 
 def outputs(at: np.ndarray) -> Outputs:
-    """A model that always says SPREAD."""
+    """A model that always forecasts SPREAD."""
     nothing = np.zeros((len(at), 1))
     return Outputs(at, np.full((len(at), 1), np.log(SPREAD)), nothing, nothing, nothing)
 

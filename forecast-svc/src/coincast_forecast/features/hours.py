@@ -31,7 +31,7 @@ Key = tuple[str, str, date]
 KEPT_COINS = 1000
 # Coins of one fetch: a fetch shares the reference coins, and its hours take memory.
 BATCH_COINS = 25
-# A coin whose hours were not there is asked for again after so many seconds, while its day is the newest.
+# Missing hours of a coin are requested again after this many seconds, while its day is the newest.
 RETRY_SECONDS = 600.0
 # An hour counts as closed some minutes after its end; no later hour has closed by then.
 SETTLED = timedelta(minutes=30)

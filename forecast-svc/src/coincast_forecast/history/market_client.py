@@ -25,7 +25,7 @@ from coincast_modelkit.candles import Candles, Floats
 
 SERVICE = "coincast.market.v1.MarketDataService"
 UNAVAILABLE = "market-data does not answer"
-# A message of a stream holds at most so many candles; one with fewer ends a coin's history.
+# A message of a stream holds at most this many candles; one with fewer ends a coin's history.
 CHUNK_CANDLES = 1000
 # Share of a fetch's time: a stream ends before its caller's deadline, so that what has arrived is used.
 STREAM_SHARE = 0.9

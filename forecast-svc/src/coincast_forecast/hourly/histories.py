@@ -24,7 +24,7 @@ from coincast_modelkit.hourly.model import TAIL_HOURS
 
 DAYS = TAIL_HOURS // HOURS_A_DAY
 HOUR_SECONDS = 3600.0
-# A history that does not hold the newest hour yet is requested again after so many seconds.
+# A history that does not hold the newest hour yet is requested again after this many seconds.
 RETRY_SECONDS = 30.0
 KEPT_COINS = 500
 

@@ -21,7 +21,7 @@ DESCRIPTION = (
     "Hourly volatility by a line over many spans, 1 to 48 hours ahead; used for requests with `hours`."
 )
 NOT_TRAINED = "no version of the hourly model is in production yet"
-# A version that was refused is tried again after so many looks.
+# A version that was refused is tried again after this many looks.
 RETRY_LOOKS = 60
 
 
@@ -119,7 +119,7 @@ class HourlyVersions:
         )
 
     async def watch(self, seconds: float) -> None:
-        """Refresh every so many seconds, until cancelled."""
+        """Refresh at a fixed interval, until cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(seconds)

@@ -78,7 +78,7 @@ class HistoricalVersions:
                 return Deployment(production=found)
             if found.cause is Cause.TIMED_OUT:
                 return Deployment(absent=found)
-        sentence = f"no version of it learnt from days up to {day} alone"
+        sentence = f"no version of it was trained only on days up to {day}"
         return Deployment(absent=StepFailure(Cause.NOT_LOADED, sentence))
 
     def _learnt_by(self, model: str, day: date) -> Iterator[Name]:

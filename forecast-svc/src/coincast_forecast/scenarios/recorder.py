@@ -120,7 +120,7 @@ class RiskRecorder:
         return [key for key, one in stated.items() if (self._logged.get(key) or 0) < one.days]
 
     def _take_budget(self, day: date, count: int) -> bool:
-        """Return whether so many more statements about a day may be written, and count them."""
+        """Return whether this many more statements about a day may be written, and count them."""
         if day > self._day:
             self._day, self._written = day, 0
         if self._written + count > self._max_a_day:

@@ -17,7 +17,7 @@ from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.edge.middleware import RequestChecks
 from coincast_gateway.settings import Settings
 
-# Redis may just be starting as well: so often, with such a pause, before the start is given up.
+# Redis may be starting too: the number of attempts and the pause between them before the start fails.
 FIRST_TRIES = 10
 FIRST_PAUSE_SECONDS = 0.5
 HOW = "make one with: python -m coincast_gateway.cli.keys create NAME --scope read"

@@ -31,7 +31,7 @@ LEASE_SECONDS = 1.0
 # Below this limit each request is one call, so that no part of a small limit lies idle in a process.
 LEAST_LEASED_LIMIT = 600
 MAX_SUBJECTS = 50_000
-# How long Redis is left alone after it failed; meanwhile each process counts for itself.
+# How long Redis is not used after a failure; meanwhile each process counts separately.
 REST_SECONDS = 1.0
 # How long a Redis that came back empty waits for what the processes granted before.
 SETTLE_SECONDS = 2.0
@@ -138,7 +138,7 @@ class Limiter:
     """One per process.
 
     Args:
-        client: Redis, which all processes share; None counts in this process alone.
+        client: Redis, which all processes share; None counts only in this process.
         clock: Its monotonic time measures windows and leases.
         workers: Processes of this gateway, among which the limit is divided while Redis is away.
         max_subjects: Keys and addresses remembered at most.

@@ -48,7 +48,7 @@ class UsageRecorder:
     """Usage of all keys as seen by this process; one instance per process.
 
     Args:
-        client: Redis, which all processes share; None counts in this process alone.
+        client: Redis, which all processes share; None counts only in this process.
         clock: Its wall time decides the UTC day that a call belongs to.
     """
 

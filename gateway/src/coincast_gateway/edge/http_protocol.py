@@ -15,7 +15,7 @@ from coincast_chassis.observability.logs import get_logger
 from coincast_gateway.asgi_types import READY, ReadyApp
 
 log = get_logger("coincast.gateway")
-# The kernel closes a connection whose peer acknowledges nothing for so long.
+# The kernel closes a connection whose peer acknowledges nothing for this long.
 UNREAD_SECONDS = 30
 # A refused client that still sends is read from up to these limits: closed at once, it would get a reset and
 # no answer.

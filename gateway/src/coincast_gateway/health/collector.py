@@ -161,10 +161,12 @@ class Collector:
             info = await _within(ASK_SECONDS, self._redis.info("memory"))
             used_mb = round(int(info["used_memory"]) / 1e6, 2)
         except (RedisError, TimeoutError, OSError):
-            sentence = "Redis does not answer; limits and trends are kept in this process alone."
+            sentence = "Redis does not answer; limits and trends are kept only in this process."
             return Component("redis", "degraded", sentence)
         except (AttributeError, LookupError, TypeError, ValueError):
-            sentence = "What answers at Redis' address is not Redis; limits and trends are kept here alone."
+            sentence = (
+                "The server at Redis' address is not Redis; limits and trends are kept only in this process."
+            )
             return Component("redis", "degraded", sentence)
         took = round((time.perf_counter() - started) * 1000, 2)
         figures = {"answered_in_ms": took, "used_memory_mb": used_mb}

@@ -27,7 +27,7 @@ def market_component(status: market_pb2.GetStatusResponse, process: dict[str, An
     if status.quota.HasField("paused_for_seconds"):
         complaints.append(f"The upstream requested a pause of {status.quota.paused_for_seconds:.0f} s.")
     if not status.redis_up:
-        complaints.append("Redis does not answer; the cache is kept in this process alone.")
+        complaints.append("Redis does not answer; the cache is kept only in this process.")
         if status.quota.share_note:
             complaints.append(status.quota.share_note)
     source = (

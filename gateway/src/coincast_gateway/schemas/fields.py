@@ -36,7 +36,7 @@ class RequestQuery(BaseModel):
 class RenamedQuery(RequestQuery):
     """A query with parameters that had another name once; the old names go on working.
 
-    `old_names` maps an old name to the parameter of today. OpenAPI describes the new name alone.
+    `old_names` maps an old name to the parameter of today. OpenAPI describes only the new name.
     """
 
     old_names: ClassVar[dict[str, str]] = {}
@@ -52,9 +52,7 @@ class RenamedQuery(RequestQuery):
                 continue
             # FastAPI fills in defaults before validation.
             if renamed.get(new) not in (None, ""):
-                raise PydanticCustomError(
-                    "given_twice", "Give {new} alone, without {old}", {"new": new, "old": old}
-                )
+                raise PydanticCustomError("given_twice", "Give {new} without {old}", {"new": new, "old": old})
             renamed[new] = renamed.pop(old)
         return renamed
 

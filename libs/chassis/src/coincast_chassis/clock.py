@@ -82,5 +82,5 @@ class ManualClock:
         self._monotonic += seconds
 
     def set_wall(self, now: float) -> None:
-        """Step the wall clock alone, as NTP may."""
+        """Step only the wall clock, as NTP may."""
         self._now = now

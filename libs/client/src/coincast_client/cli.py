@@ -283,7 +283,7 @@ def watch(
     *,
     vs: Currency = "usd",
     updates: Annotated[
-        int, typer.Option(min=0, help="End after so many updates; 0 goes on until Ctrl-C.")
+        int, typer.Option(min=0, help="End after this many updates; 0 goes on until Ctrl-C.")
     ] = 0,
     url: Url = DEFAULT_URL,
     key: Key = "",

@@ -74,7 +74,7 @@ def request_options(call: Call[Any]) -> dict[str, Any]:
     if call.body is not None:
         options["json"] = call.body
     elif call.method != "GET":
-        # The gateway takes unsafe methods as JSON alone, also without a body.
+        # The gateway accepts unsafe methods only as JSON, even without a body.
         options["headers"]["content-type"] = "application/json"
     return options
 
@@ -294,7 +294,7 @@ class Coincast:
             to: Last such day.
             horizon: Only this horizon, in days.
             hours: Only this horizon, in hours.
-            limit: At most so many forecasts.
+            limit: At most this many forecasts.
         """
         return self._send(
             calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, hours=hours, limit=limit)
@@ -705,7 +705,7 @@ class AsyncCoincast:
             to: Last such day.
             horizon: Only this horizon, in days.
             hours: Only this horizon, in hours.
-            limit: At most so many forecasts.
+            limit: At most this many forecasts.
         """
         return await self._send(
             calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, hours=hours, limit=limit)

@@ -1306,7 +1306,7 @@ class Point(Reply):
 
 
 class Portfolio(Reply):
-    """The loss distribution of holdings that are left alone."""
+    """The loss distribution of holdings that do not change."""
 
     basis: ForecastScenarioBasis | None
     """

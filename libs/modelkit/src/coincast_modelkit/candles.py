@@ -86,7 +86,7 @@ class Candles:
         return type(self)(self.coin_id, self.dates[cut], *(getattr(self, f)[cut] for f in FIELDS))
 
     def tail(self, days: int) -> Self:
-        """Return the last so many rows, or all rows where there are fewer."""
+        """Return the last rows, or all rows if there are fewer."""
         return self.rows(max(0, len(self) - days), len(self))
 
     def until(self, day: dt.date | np.datetime64) -> Self:

@@ -40,7 +40,7 @@ class Inbox:
     async def take(self) -> None:
         """Import the orders that have arrived; one that fails never stops another.
 
-        Anything else in the inbox is left alone and named in the log once.
+        Anything else in the inbox is not touched, and is logged once.
         """
         if not self._archive.acquire_writer_lock():
             return

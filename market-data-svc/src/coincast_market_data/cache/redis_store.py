@@ -109,7 +109,7 @@ class RedisStore:
         return Claim(mine, elsewhere, self._verified(keys, reply[: len(keys)]))
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Store the items for so long in the background; this also releases their leases.
+        """Store the items for this long in the background; this also releases their leases.
 
         Args:
             items: Values by key.

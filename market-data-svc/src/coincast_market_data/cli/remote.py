@@ -56,7 +56,7 @@ def repair(
     ids: Annotated[list[str] | None, typer.Argument(help="CoinGecko ids; none: all that are stored.")] = None,
     *,
     currency: Annotated[str, typer.Option(help="Only this currency; empty: all that are stored.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report alone; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report; change nothing.")] = False,
     target: Target = "",
 ) -> None:
     """Have the running service check its whole archive again; exit code 1 where a coin failed.

@@ -22,7 +22,7 @@ from coincast_market_data.coingecko.retry_policy import RetryBudget, backoff_sec
 from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
 from coincast_market_data.rate_limit.limiter import RateLimiter
 
-# Bulk work may queue for the rate limit for so long; a caller gets a Retry-After instead.
+# Bulk work may queue for the rate limit for this long; a caller gets a Retry-After instead.
 BULK_WAIT_SECONDS = 120.0
 BULK_PRIORITIES = (Priority.BULK, Priority.BACKFILL)
 # Minimum pause after a 429, even if Retry-After is 0.

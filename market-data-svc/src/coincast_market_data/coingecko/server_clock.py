@@ -16,7 +16,7 @@ MAX_CORRECTION_SECONDS = 26 * 3600
 MIN_CORRECTION_SECONDS = 30
 
 
-# A `Date` from a cache lies behind and never ahead: of so many replies the newest time counts.
+# A cached `Date` is too old and never too new, so the newest time of this many replies counts.
 SAMPLES = 5
 # A correction beyond the limit is taken where the machine's own wall clock, set meanwhile, agrees so closely.
 AGREEMENT_SECONDS = 300

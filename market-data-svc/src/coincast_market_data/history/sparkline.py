@@ -76,7 +76,7 @@ class WeeklySparklines:
         self._flights: SingleFlight[str, None] = SingleFlight()
 
     async def fetch(self, coins: Sequence[str], currency: str) -> None:
-        """Fetch the sparklines of these coins where that is worth a call; a failure is logged alone."""
+        """Fetch the sparklines of these coins where that is worth a call; a failure is only logged."""
         lacking = [coin for coin in coins if (coin, currency) not in self._found][:MAX_IDS]
         if len(lacking) < MIN_COINS_FOR_A_CALL or currency in self._called:
             return

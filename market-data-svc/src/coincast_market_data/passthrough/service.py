@@ -126,7 +126,7 @@ class PassthroughService:
         """Return id, currency and candles as CoinGecko's `ohlc` gives them.
 
         Raises:
-            InvalidInput: CoinGecko has no candles of so many days.
+            InvalidInput: CoinGecko has no candles of this many days.
         """
         coin, code = canonical_id(coin), canonical_currency(currency)
         if days not in OHLC_DAYS:

@@ -193,7 +193,7 @@ class LocalFallback:
     def _age(self, now: ClockReading) -> None:
         """Expire calls that left the window.
 
-        They count for the month alone; a call that was not made is removed from every count.
+        They count only for the month; a call that was not made is removed from every count.
         """
         start = now.at - self._limits.window_seconds
         self._old += sum(own.made and own.at <= start for own in self._unreported)

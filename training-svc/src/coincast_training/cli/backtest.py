@@ -45,7 +45,7 @@ def backtest(
     test_days: int = typer.Option(365, "--test-days", min=30, help="Number of days to test, the last ones."),
     refit_days: int = typer.Option(60, "--refit-days", min=7, help="Days between refits."),
     rolling_days: int | None = typer.Option(
-        None, "--rolling-days", min=180, help="Train on only so many days before each refit."
+        None, "--rolling-days", min=180, help="Train on only this many days before each refit."
     ),
     fee_bp: float = typer.Option(10.0, "--fee-bp", min=0, help="Fee on the traded amount, in basis points."),
     slippage_bp: float = typer.Option(

@@ -43,8 +43,8 @@ def walk_model(
 ) -> Rows:
     """Return forecasts of one model at every day of the plan.
 
-    The model is refitted every so many days (default: REFIT_DAYS). Where the plan has hours and the model
-    reads them, its forecasts with them follow under its name and WITH_HOURS.
+    The model is refitted at a fixed interval of days (default: REFIT_DAYS). Where the plan has hours and the
+    model reads them, its forecasts with them follow under its name and WITH_HOURS.
 
     Raises:
         ValueError: It could not be fitted on any day.

@@ -79,7 +79,7 @@ def _about(
             "Forecasts at every close; expanding fit on targets that had ended by the cut; compared on "
             "shared coins and days; peers on every 8th day; CRPS of the log return over 100 equal levels; "
             "Diebold-Mariano on date means with HAC; intervals by bootstrap over blocks of dates; volatility "
-            "terciles by what was known that day. Refitted every so many days: "
+            "terciles by what was known that day. Days between refits: "
             + ", ".join(f"{m} {d}" for m, d in REFIT_DAYS.items())
             + "."
         ),

@@ -35,7 +35,7 @@ from coincast_modelkit.hourly.regimes import hourly_regimes
 from coincast_modelkit.hourly.targets import log_volatility_ahead, returns_ahead
 from coincast_modelkit.hourly.volatility import hourly_returns, hourly_variance
 
-# The first profile is estimated from so many weeks; their rows are used for training only.
+# The first profile is estimated from this many weeks; their rows are used for training only.
 FIRST_PROFILE_WEEKS = 16
 
 

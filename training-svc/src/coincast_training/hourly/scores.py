@@ -8,7 +8,7 @@ from scipy.special import ndtri
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.hourly.model import LEVELS
 
-# The CRPS is the mean quantile score over so many equally weighted levels, as in the daily evaluation.
+# The CRPS is the mean quantile score over this many equally weighted levels, as in the daily evaluation.
 CRPS_LEVELS: Floats = (np.arange(100) + 0.5) / 100
 _UPPER = CRPS_LEVELS[50:]
 _CHUNK = 4096

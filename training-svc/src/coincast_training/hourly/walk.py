@@ -23,13 +23,14 @@ from coincast_modelkit.models.residuals import MAX_RESIDUAL
 from coincast_training.hourly.dataset import HourlyTable
 
 REFIT_DAYS = 60
-# Sizes are estimated from residuals of the last year; with so many of its own, a regime gets half the weight.
+# Sizes are estimated from residuals of the last year; with this many of its own, a regime gets half the
+# weight.
 MEMORY_DAYS = 365
 PRIOR_ROWS = 4000.0
-# With so many residuals, an hour of origin gets half the weight of its width.
+# With this many residuals, an hour of origin gets half the weight of its width.
 HOUR_PRIOR_ROWS = 500.0
 MIN_RESIDUALS = 200
-# The first line of a walk is fitted after so many days.
+# The first line of a walk is fitted after this many days.
 FIRST_FIT_DAYS = 180
 # A training needs a first line, and one refit's forecasts to estimate the sizes from.
 MIN_DAYS = FIRST_FIT_DAYS + REFIT_DAYS

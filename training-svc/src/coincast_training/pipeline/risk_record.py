@@ -164,7 +164,7 @@ def _forecasts(
 
 
 def _touched(candles: Candles, level: float, horizon: int) -> bool:
-    """Return whether a level (log over the first close) was touched within so many days after it."""
+    """Return whether a level (log over the first close) was touched within this many days after it."""
     price = candles.close[0] * np.exp(level)
     after = candles.rows(1, horizon + 1)
     if level > 0:

@@ -344,7 +344,7 @@ def aliases_of(table: Aliases, version: str) -> list[str]:
 
 
 def _unguarded(alias: str) -> GateDecision:
-    return GateDecision(True, f"The gate guards production alone; {alias} was moved.")
+    return GateDecision(True, f"The gate applies only to production; {alias} was moved.")
 
 
 def _check_move(alias: str, share: float, *, force: bool, reason: str) -> None:
@@ -353,7 +353,7 @@ def _check_move(alias: str, share: float, *, force: bool, reason: str) -> None:
     if not 0 <= share <= 1:
         raise InvalidInput(f"share must be 0 to 1; it is {share}.", field="share")
     if share and alias != "challenger":
-        raise InvalidInput(f"share goes with the challenger alone, not with {alias}.", field="share")
+        raise InvalidInput(f"share applies only to the challenger, not to {alias}.", field="share")
     if force:
         _check_reason(reason)
 

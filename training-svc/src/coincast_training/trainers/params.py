@@ -49,7 +49,7 @@ class WalkParams(BaseModel):
 
 
 def for_span(params: W, days: int) -> W:
-    """Return the recipe with the anchors that a history of so many days supports.
+    """Return the recipe with the anchors that a history of this many days supports.
 
     Raises:
         ValueError: The history is too short for the shortest anchor.

@@ -141,7 +141,7 @@ class CleanBody(Body):
 
     keep: Annotated[
         int,
-        Field(ge=0, le=1000, description="The newest so many stay; 0 takes the configured number."),
+        Field(ge=0, le=1000, description="Number of newest versions to keep; 0 takes the configured number."),
         WholeNumber,
     ] = 0
 

@@ -20,7 +20,7 @@ Touch: type[BaseModel] = create_model(
 Portfolio: type[BaseModel] = create_model(
     "Portfolio",
     __base__=response_model_for(pb.AssessPortfolioResponse),
-    __doc__="The loss distribution of holdings that are left alone.",
+    __doc__="The loss distribution of holdings that do not change.",
     errors=Errors,
 )
 

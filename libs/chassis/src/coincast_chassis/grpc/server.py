@@ -79,7 +79,7 @@ class GrpcServer:
         await self._server.stop(drain_seconds)
 
     async def _until_quiet(self, quiet_seconds: float, limit_seconds: float) -> None:
-        """Until no call has come for so long: on a busy machine what was sent before the stop comes late."""
+        """Wait until no call has arrived for this long: on a busy machine earlier calls may arrive late."""
         began = time.monotonic()
         while (now := time.monotonic()) < began + quiet_seconds + limit_seconds:
             left = max(began, self._calls.last_at) + quiet_seconds - now

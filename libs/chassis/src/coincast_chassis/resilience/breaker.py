@@ -30,7 +30,7 @@ Listener = Callable[[str, str, str], None]
 
 
 class BreakerOpen(Unavailable):
-    """The call was not made: the dependency is left alone for a while."""
+    """The call was not made, because calls to the dependency are paused."""
 
 
 def is_failure(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Which version plays which part; the training service alone moves them."""
+"""Aliases of a model: its production, challenger and shadow version. Only the training service moves them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_modelkit.artifact.layout import ALIASES, model_folder
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """Empty names mean that no version plays the part. revision counts the moves.
+    """An empty name means that no version has the alias. revision counts the moves.
 
     challenger_share is the share of traffic that the challenger answers, 0 to 1.
     """
@@ -29,7 +29,7 @@ class Aliases:
             raise ValueError(f"challenger_share must lie between 0 and 1, got {self.challenger_share}")
 
     def named(self) -> dict[str, str]:
-        """Return the parts that are filled: alias to version."""
+        """Return the version of each alias that is set."""
         parts = {"production": self.production, "challenger": self.challenger, "shadow": self.shadow}
         return {alias: version for alias, version in parts.items() if version}
 
@@ -49,7 +49,7 @@ class Aliases:
 
 
 def aliases_path(root: Path, model: str) -> Path:
-    """Return where the aliases of a model lie."""
+    """Return the path of the aliases of a model."""
     return model_folder(root, model) / ALIASES
 
 

@@ -116,7 +116,7 @@ def standard_columns(path: Path, names: Sequence[str]) -> dict[str, int]:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open("rb") as binary:
-        # A byte that is no text spoils its own row alone.
+        # A byte that is no text invalidates only its row.
         lines = iter(io.TextIOWrapper(binary, encoding=_encoding(binary.peek(2)), errors="replace"))
         header, number, delimiter = _header(lines)
         if header is None:
@@ -209,7 +209,7 @@ def _arrow_rows(path: Path, table: Any, *, money: bool) -> Iterator[tuple[int, M
 
 
 def _plain_moments(table: Any) -> Any:
-    """Return a table whose moments are numbers: one that no calendar has spoils its own row alone."""
+    """Return a table whose moments are numbers: an impossible one invalidates only its row."""
     import pyarrow as pa  # noqa: PLC0415 - an image that reads CSV alone has no pyarrow
 
     place = table.column_names.index("date")

@@ -17,7 +17,7 @@ PRESENT_SHARE = 0.8
 
 
 def shift(x: Floats, days: int) -> Floats:
-    """Return the value so many rows ago; NaN before the start."""
+    """Return the value this many rows ago; NaN before the start."""
     out = np.full(len(x), np.nan)
     if days < len(x):
         out[days:] = x[: len(x) - days]
@@ -25,7 +25,7 @@ def shift(x: Floats, days: int) -> Floats:
 
 
 def difference(x: Floats, days: int) -> Floats:
-    """Return x minus its value so many rows ago."""
+    """Return x minus its value this many rows ago."""
     return x - shift(x, days)
 
 

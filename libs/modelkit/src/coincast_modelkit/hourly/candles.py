@@ -157,7 +157,7 @@ class HourlyCandles:
         return self._rows(0, max(0, min(len(self), int(closed.astype(np.int64)))))
 
     def tail(self, hours: int) -> Self:
-        """Return at most the last so many rows."""
+        """Return at most the last rows of this number."""
         return self._rows(max(0, len(self) - hours), len(self))
 
     def _rows(self, start: int, stop: int) -> Self:

@@ -1,6 +1,6 @@
-"""What the hours of a UTC day tell a daily model: volatility from hourly ranges, its shape, the last hours.
+"""Features of a daily model from the hours of a UTC day: volatility, its shape and the last hours.
 
-A row stands for the close of its day and sees no later hour. Corsi 2009 (spans of realised volatility),
+A row is as of the close of its day and uses no later hour. Corsi 2009 (spans of realised volatility),
 Barndorff-Nielsen and Shephard 2002 (quarticity), Corsi, Mittnik, Pigorsch and Pigorsch 2008 (volatility of
 realised volatility). Everything looks back over a bounded number of days, so that the row of the newest day
 is the same whether it is computed from a long history or from the last MEMORY_DAYS.
@@ -37,7 +37,7 @@ SPANS = (1, 3, 7, 22, 66)
 REFERENCE_SPANS = (1, 7, 22)
 LAST_HOURS = (3, 6, 12)
 MONTH = 22
-# The profile of the hours of the day is the mean of log variance over so many days before.
+# The profile of the hours of the day is the mean of log variance over this many days before.
 PROFILE_DAYS = max(SPANS)
 # A day's value is capped at this multiple of the mean of the month before it.
 CAP_MULTIPLE = 25.0

@@ -18,9 +18,9 @@ from coincast_modelkit.hourly.candles import Hours
 from coincast_modelkit.hourly.volatility import trailing_mean
 
 HOURS_A_WEEK = 168
-# 1970-01-01 was a Thursday: so many hours lie between the Monday before it and the epoch.
+# 1970-01-01 was a Thursday: this many hours lie between the Monday before it and the epoch.
 _MONDAY_OFFSET = 72
-# A coin's own cell counts as much as the panel's once it has seen so many weeks.
+# A coin's own cell counts as much as the panel's once it has seen this many weeks.
 PRIOR_WEEKS = 26.0
 RENEWAL_DAYS = 180
 

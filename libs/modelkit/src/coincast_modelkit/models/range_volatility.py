@@ -22,7 +22,7 @@ from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 MIN_HISTORY_DAYS = 30
 DECAY = 0.94
 ANCHORS = (1, 3, 7, 14, 30)
-# Weight of the coin's own residuals: so many independent ones count as much as the prior shape.
+# Weight of the coin's own residuals: this many independent ones count as much as the prior shape.
 PRIOR_ROWS = 250.0
 # Sizes after calm, usual and wild days over those of all days at each anchor, of the pooled coins before
 # 2022: one coin has too few independent months to tell them. A mean that decays by 6 % a day follows a calm

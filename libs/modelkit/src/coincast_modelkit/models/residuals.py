@@ -21,8 +21,8 @@ LEVELS: Floats = 2 * PROBABILITIES[HALF:] - 1
 # So many residuals tell their own middle; fewer only tell the scale of a Student t with five degrees of
 # freedom.
 MIN_RESIDUALS = 40
-# With so many independent stretches of days the sample counts as much as the prior shape, which is as wide as
-# returns were in units of range volatility before 2022.
+# With this many independent stretches of days the sample counts as much as the prior shape, which is as wide
+# as returns were in units of range volatility before 2022.
 PRIOR_BLOCKS = 20.0
 PRIOR_SPREAD = 1.2
 # A residual farther out counts as if it were this far in second moments: one false print among ten thousand

@@ -59,7 +59,7 @@ class MoveLibrary(ABC):
         Args:
             as_of: The day at whose close the forecast is made. Only origins up to MAX_DAYS days before it
                 count, since later outcomes were not known.
-            origins: At most so many.
+            origins: At most this many.
 
         Raises:
             ValueError: If fewer than MIN_ORIGINS are known.
@@ -298,7 +298,7 @@ def build_library(
         origins: Day at whose close each forecast was made, (N,).
         anchors: Horizons of the scales in days, increasing.
         scales: Scale of each forecast by anchor, (N,) each, NaN where there was none.
-        keep_origins: Keep the newest so many origins whose path is over; None keeps all.
+        keep_origins: Keep the newest this many origins whose path is over; None keeps all.
 
     Returns:
         The library, or None where fewer than MIN_ORIGINS origins have a whole path.

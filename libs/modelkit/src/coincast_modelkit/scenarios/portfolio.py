@@ -84,7 +84,7 @@ def assess_portfolio(
     days: int,
     levels_percent: Sequence[float] = DEFAULT_LEVELS,
 ) -> PortfolioRisk:
-    """Assess holdings that are left alone for some days.
+    """Assess holdings that do not change for some days.
 
     Args:
         paths: Joint paths that hold every coin of the holdings.

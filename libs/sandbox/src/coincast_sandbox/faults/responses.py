@@ -43,7 +43,7 @@ def replacement(fault: Fault, now: float) -> BufferedResponse | None:
 
 @lru_cache(maxsize=4)
 def bomb(megabytes: int) -> bytes:
-    """Return a gzipped JSON object that unpacks to about so many megabytes of blanks.
+    """Return a gzipped JSON object that unpacks to about this many megabytes of blanks.
 
     After a full flush the compressor keeps no state, so that one compressed megabyte can be repeated.
     """

@@ -33,7 +33,7 @@ from coincast_training.evaluation.risk.walk import (
 )
 from coincast_training.executors import open_executor
 
-# A coin is in the baskets if it has so many days before the first test day: HS and GARCH need a past.
+# A coin is in the baskets if it has this many days before the first test day: HS and GARCH need a past.
 BASKET_DAYS = 300
 MIN_BASKET_COINS = 2
 # Joint scores cost most; every second day is enough, since their paths overlap.

@@ -175,5 +175,5 @@ def walk_forecasts(
 
 
 def present_on(market: MarketDays, row: int, coins: Sequence[int], days_back: int) -> bool:
-    """Return whether coins traded on a day and on so many days before it."""
+    """Return whether coins traded on a day and on this many days before it."""
     return row >= days_back and bool(np.isfinite(market.log_close[row - days_back : row + 1, coins]).all())

@@ -33,7 +33,7 @@ from coincast_training.scoring.risk.store import TALLY_DAYS, OpenStatement, Risk
 from coincast_training.scoring.source_calendar import MAX_IDS, SourceCalendar
 
 log = structlog.get_logger(__name__)
-# A day whose candles do not come for so long after it is passed over.
+# A day whose candles do not come for this long after it is passed over.
 EXPIRE_DAYS = 30
 
 

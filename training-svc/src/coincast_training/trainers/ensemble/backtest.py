@@ -43,13 +43,13 @@ class Walk:
         return MEMBERS if self.rnn is None else (*MEMBERS, RNN)
 
     def fit_all(self, source: CoinTable, cut: int, executor: Executor, progress: Progress) -> None:
-        """Fit the members of every fold up to `cut` and report progress; the pools are quick to learn after.
+        """Fit the members of every fold up to `cut` and report progress; the pools need little time.
 
         source is where `coins` came from, which is sent to the workers.
         """
         days = [*fold_days(self.coins, cut, self.params.fold_days), cut]
         missing = [d for d in days if any(("scales", h, d) not in self.store for h in self.params.anchors)]
-        missing.reverse()  # the longest first: started last, it alone would delay the end
+        missing.reverse()  # longest first: a long task that starts last would delay the end
 
         def on_done(done: int) -> None:
             progress(done / len(missing), f"fitted members of {done} of {len(missing)} folds")

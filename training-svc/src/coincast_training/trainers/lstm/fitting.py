@@ -100,7 +100,7 @@ class Trainer:
     def _train(self, window: Window, *, stop: Window | None = None, epochs: int = 1) -> Recurrent:
         """Fit line, scaler and network on one window.
 
-        Training ends when the stop block no longer improves, or after so many epochs.
+        Training ends when the stop block no longer improves, or after this many epochs.
         """
         rows, params = self.rows, self.params
         line = line_of(rows, params.anchors, window, params.ridge_rows)
@@ -126,7 +126,7 @@ class Trainer:
         )
 
     def _thinned(self, window: Window) -> np.ndarray:
-        """Return rows with a target at the shortest anchor, every so many days."""
+        """Return rows with a target at the shortest anchor, at a fixed interval of days."""
         at = window.known(self.rows, min(self.params.anchors))
         return np.asarray(at[self.rows.origins[at].astype(np.int64) % self.params.stride_days == 0])
 

@@ -237,7 +237,7 @@ def _masked_square(weights: Singles) -> Callable[[Any, Any], Any]:
 
 
 def _parts(at: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Yield parts of at most so many rows."""
+    """Yield parts of at most this many rows."""
     for start in range(0, len(at), rows):
         yield at[start : start + rows]
 

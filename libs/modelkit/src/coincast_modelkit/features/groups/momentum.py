@@ -16,7 +16,7 @@ SCALE_MEMORY = k.ewm_memory(0.5 ** (1 / 10)) + 1
 
 
 def scaled_return(c: Context, days: int) -> Floats:
-    """Log return over so many days, over scale times the root of the days."""
+    """Log return over this many days, over scale times the root of the days."""
     return c.keep(
         ("scaled_return", days), lambda: k.ratio(k.difference(c.log_close, days), c.scale * np.sqrt(days))
     )
