@@ -222,7 +222,7 @@ def _plain_moments(table: Any) -> Any:
 
 
 def _in_money(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose volume, an amount of coins, is one of money; absent where it cannot be told."""
+    """Convert the volume of a row from coins to money; None if it cannot be computed."""
     try:
         row["volume"] = float(row["volume"]) * float(row["close"])
     except (KeyError, TypeError, ValueError, OverflowError):
