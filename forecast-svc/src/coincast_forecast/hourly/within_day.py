@@ -185,7 +185,7 @@ class WithinDay:
 
 
 def within_day_loggable(moved: Moved, made_at: float) -> Loggable:
-    """Return a moved forecast for the log, at LOGGED_DAYS up to the days that are asked for."""
+    """Return a moved forecast for the log, at LOGGED_DAYS up to the requested days."""
     return Loggable(moved.prediction.forecast_id, partial(_entries, moved, made_at))
 
 
