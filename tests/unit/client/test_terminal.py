@@ -81,6 +81,7 @@ def test_usage_names_each_key_its_limit_and_its_days(columns: int) -> None:
 
 def live_record(hours: int, coverage: float | None, *, origin: int | None, forecasts: int = 40) -> dict:
     horizon = {"horizon_days": 0, "horizon_hours": hours, "forecasts": forecasts, "mase": None,
+               "random_walk_mase": None,
                "mape_percent": None, "random_walk_mape_percent": None, "skill_percent": None,
                "crps_skill_percent": None, "coverage_80_percent": coverage, "coverage_95_percent": None,
                "coverage_80_standard_error": None, "independent_periods": None}  # fmt: skip

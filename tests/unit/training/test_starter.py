@@ -62,8 +62,7 @@ def test_a_shipped_version_is_whole_and_names_its_days_and_coins(model: str) -> 
     assert "walk_forward.npz" not in manifest.files
 
 
-# The other starters use the library of this one until they are made again, and their answers say so.
-@pytest.mark.parametrize("model", ["lightgbm"])
+@pytest.mark.parametrize("model", STARTER_MODELS)
 def test_its_scenarios_are_ranks_and_have_a_record(model: str) -> None:
     artifact = read_artifact(STARTER_DIR, model, STARTER_VERSION)
     library = read_library(artifact.scenarios)
