@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -17,11 +18,15 @@ from coincast_gateway.app import build
 from coincast_gateway.asgi_types import App
 from coincast_gateway.settings import Settings
 from tests.contract.gateway.fakes import World, world
+from tests.faults.gateway_process import running_gateway
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(580)]
 REQUESTS = 20_000
 WARM_UP = 2_000
 AT_ONCE = 20
+CONNECTIONS = 8
+# Requests that a connection sends before it reads a reply.
+PIPELINED = 20
 # Of which the caches may take CACHE_BYTES; allocators round up.
 MAX_GROWTH_MB = 40
 CACHE_BYTES = 8 * 1024 * 1024
@@ -154,6 +159,72 @@ async def test_20000_hostile_requests_hold_the_resident_growth(kind: str) -> Non
             await batch(first, min(REQUESTS, first + 1000))
         grown = resident_mb() - before
     print(f"\n{REQUESTS} requests with {kind}: memory grew by {grown:.1f} MB")
+    assert grown < MAX_GROWTH_MB
+
+
+def wire(made: Request) -> bytes:
+    """Return a request as it goes over a socket."""
+    scope, body = made["scope"], made["body"]
+    target = scope["path"] + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
+    headers = [*scope["headers"], (b"content-length", b"%d" % len(body))]
+    if scope["client"][0] != "127.0.0.1":
+        headers.append((b"x-forwarded-for", scope["client"][0].encode()))
+    head = f"{scope['method']} {target} HTTP/1.1\r\n".encode()
+    return head + b"".join(b"%s: %s\r\n" % pair for pair in headers) + b"\r\n" + body
+
+
+async def send_pipelined(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, batch: list[tuple[str, Request]]
+) -> list[tuple[str, int]]:
+    """Send requests without waiting between them; return the status of each with its kind."""
+    writer.write(b"".join(wire(made) for _, made in batch))
+    found = []
+    for kind, _ in batch:
+        head = await reader.readuntil(b"\r\n\r\n")
+        found.append((kind, int(head[9:12])))
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        if length is not None:
+            await reader.readexactly(int(length[1]))
+    return found
+
+
+async def test_20000_hostile_requests_of_all_kinds_over_sockets() -> None:
+    """The whole way, parsers and connections included, to a gateway in a process of its own.
+
+    A method that does not exist ends its connection, so that no pipeline has one.
+    """
+    kinds = [kind for kind in KINDS if kind != "methods"]
+    settings = {
+        "hot_cache_bytes": CACHE_BYTES,
+        "drain_seconds": 0,
+        "admin_token": "token-of-an-administrator",
+    }
+    wrong: set[tuple[str, int]] = set()
+    async with world() as there, running_gateway(there, **settings) as (port, process):
+
+        async def send_all(numbers: range) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for start in range(0, len(numbers), PIPELINED):
+                chosen = [(kinds[n % len(kinds)], n) for n in numbers[start : start + PIPELINED]]
+                batch = [(kind, KINDS[kind][0](number)) for kind, number in chosen]
+                replies = await send_pipelined(reader, writer, batch)
+                wrong.update((kind, status) for kind, status in replies if status != KINDS[kind][1])
+                for service in (there.market, there.forecast, there.training):
+                    service.script.calls.clear()
+            writer.close()
+            await writer.wait_closed()
+
+        async def spread(first: int, last: int) -> None:
+            shares = (range(first + place, last, CONNECTIONS) for place in range(CONNECTIONS))
+            await asyncio.gather(*map(send_all, shares))
+
+        await spread(0, WARM_UP)
+        watched = psutil.Process(process.pid)
+        before = watched.memory_info().rss
+        await spread(WARM_UP, WARM_UP + REQUESTS)
+        grown = (watched.memory_info().rss - before) / 1e6
+    print(f"\n{REQUESTS} requests of {len(kinds)} kinds over sockets: memory grew by {grown:.1f} MB")
+    assert wrong == set()
     assert grown < MAX_GROWTH_MB
 
 

@@ -46,7 +46,7 @@ def corrupted(good: bytes) -> dict[str, bytes]:
         "nothing": b"",
         "a list": b"[]\n" + body,
         "no fields": b"{}\n" + body,
-        "words for times": orjson.dumps({**fields, "until": "soon"}) + b"\n" + body,
+        "words for times": orjson.dumps({**fields, "fresh": "soon"}) + b"\n" + body,
         "no headers": orjson.dumps({**fields, "headers": 7}) + b"\n" + body,
         "half a body": good[:-10],
     }

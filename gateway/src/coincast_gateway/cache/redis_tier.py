@@ -31,11 +31,11 @@ class RedisTier:
         The age comes from the time that Redis has left for the key, not from the clocks of two processes.
         """
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
+            async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.get(_key(name))
                 pipe.pttl(_key(name))
                 raw, left_ms = await pipe.execute()
-        except (RedisError, OSError):
+        except (RedisError, OSError, TypeError, ValueError):  # away, or not two answers
             metrics.SHARED.labels("error").inc()
             return None
         if raw is None:
