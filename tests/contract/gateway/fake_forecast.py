@@ -85,6 +85,23 @@ def basis() -> fc.ScenarioBasis:
         scenarios=1000,
         first_origin_date="2020-01-01",
         last_origin_date="2023-10-31",
+        recorded=True,
+        live_sentence="Of 40 such statements 52 % came true and 55 % were promised.",
+        live_records=[
+            fc.LiveRiskRecord(
+                kind="touch",
+                horizon_days=7,
+                probability_from=0.5,
+                probability_to=0.6,
+                statements=40,
+                promised_percent=55.0,
+                observed_percent=52.5,
+                standard_error_percent=11.0,
+                independent_periods=20,
+                from_date="2023-01-01",
+                to_date="2023-10-31",
+            )
+        ],
     )
 
 

@@ -53,7 +53,12 @@ async def test_replies_are_as_described_and_name_what_they_leave_out(
     jsonschema.validate(reply.json(), {**schema, "components": document["components"]})
     [error] = reply.json()["errors"]
     assert (error["id"], error["kind"], error["field"]) == ("nothing", "not_found", "ids")
-    assert reply.json()["basis"]["scenarios"] == 1000
+    basis = reply.json()["basis"]
+    assert basis["scenarios"] == 1000
+    assert basis["recorded"]
+    assert basis["live_sentence"].startswith("Of 40 such statements")
+    [record] = basis["live_records"]
+    assert (record["statements"], record["observed_percent"], record["level_percent"]) == (40, 52.5, None)
 
 
 async def test_levels_are_prices_or_percents(there: World, http: httpx2.AsyncClient) -> None:

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from coincast_client.schemas import TrainingGetAccuracyResponse, UsageReport
-from coincast_client.terminal import HEIGHT_ROWS, Fan, draw_fan, show_accuracy, show_usage
+from coincast_client.schemas import Touch, TrainingGetAccuracyResponse, UsageReport
+from coincast_client.terminal import HEIGHT_ROWS, Fan, draw_fan, show_accuracy, show_touch, show_usage
 
 FAN = Fan(
     closes=[100.0 + day for day in range(60)],
@@ -113,3 +113,23 @@ def test_accuracy_shows_horizons_in_hours_and_the_hours_of_the_start() -> None:
     rows = {line[0]: line[1:] for line in lines if line and line[0].endswith(":00")}
     assert rows["09:00"][0].startswith("80")
     assert rows["14:00"][0].startswith("70")
+
+
+@pytest.mark.parametrize("sentences", [("On past days.", "Since they were served."), ("", "None so far.")])
+def test_a_touch_says_how_such_answers_did_before_and_since_they_were_served(
+    sentences: tuple[str, str],
+) -> None:
+    basis = {
+        "model": "lightgbm", "version": "v000001", "served_by": "lightgbm", "degraded": False, "reason": "",
+        "as_of": None, "provenance": None, "scenarios": 1000, "first_origin_date": "2022-01-01",
+        "last_origin_date": "2024-12-31", "borrowed_ids": [], "record_sentence": sentences[0],
+        "live_records": [], "live_sentence": sentences[1], "recorded": True,
+    }  # fmt: skip
+    day = {"date": "2025-01-02", "horizon_days": 1, "touch_probability": 0.2, "close_beyond_probability": 0.1}
+    level = {"price": 105.0, "percent": 5.0, "days": [day]}
+    coin = {"id": "bitcoin", "last_price": 100.0, "levels": [level]}
+    reply = Touch.model_validate({"basis": basis, "errors": [], "coins": [coin]})
+    out = io.StringIO()
+    show_touch(Console(file=out, width=200), reply)
+    for sentence in filter(None, sentences):
+        assert sentence in out.getvalue()
