@@ -22,12 +22,10 @@ from coincast_market_data.cache.signature import HmacSigner
 from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
 from coincast_market_data.coingecko.api_plans import ActivePlan, ApiPlan, PlanName
 from coincast_market_data.coingecko.availability import UpstreamAvailability
-from coincast_market_data.coingecko.breakers import Breakers
 from coincast_market_data.coingecko.client import HttpUpstream, open_http
 from coincast_market_data.coingecko.plan_monitor import MeteredUpstream, PlanMonitor
 from coincast_market_data.coingecko.pool_stats import PoolStats
-from coincast_market_data.coingecko.resilient_client import ResilientUpstream
-from coincast_market_data.coingecko.retry_policy import RetryBudget
+from coincast_market_data.coingecko.resilient_client import Breakers, ResilientUpstream, RetryBudget
 from coincast_market_data.coingecko.server_clock import UpstreamClock
 from coincast_market_data.rate_limit.limiter import RateLimiter
 from coincast_market_data.rate_limit.siblings import SiblingCounter

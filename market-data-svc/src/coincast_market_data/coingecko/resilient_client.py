@@ -1,4 +1,8 @@
-"""Resilient upstream client, in order: request coalescing, retries, breaker, rate limiter, client."""
+"""Resilient upstream client, in order: request coalescing, retries, breaker, rate limiter, client.
+
+Retries have full jitter and a budget that is a share of the first calls. Each group of CoinGecko's endpoints
+has a breaker of its own, so that failing charts do not block the prices.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +10,127 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
 
+from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
-from coincast_chassis.resilience.breaker import CLOSED, Breaker, BreakerOpen
+from coincast_chassis.observability.metrics import watch_breaker
+from coincast_chassis.resilience.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerOpen
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
-from coincast_market_data.coingecko.availability import UpstreamAvailability
-from coincast_market_data.coingecko.breakers import Breakers
+from coincast_market_data.coingecko.availability import TRANSIENT, UpstreamAvailability, UpstreamFailure
+from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.coingecko.retry_after import DEFAULT_RETRY_AFTER_SECONDS
-from coincast_market_data.coingecko.retry_policy import RetryBudget, backoff_seconds, worth_retrying
 from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
 from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.settings import Settings
 
+log = structlog.get_logger(__name__)
+# Retries wait for a random part of a step that doubles from the first to the longest one.
+BASE_SECONDS = 0.25
+LONGEST_SECONDS = 4.0
+# Groups of endpoints with a breaker each.
+GROUPS = ("prices", "markets", "lists", "series", "coin", "other")
+STATE_NUMBERS = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 # Bulk work may queue for the rate limit for this long; a caller gets a Retry-After instead.
 BULK_WAIT_SECONDS = 120.0
 BULK_PRIORITIES = (Priority.BULK, Priority.BACKFILL)
 # Minimum pause after a 429, even if Retry-After is 0.
 LEAST_PAUSE_SECONDS = 1.0
-log = structlog.get_logger(__name__)
+
+
+class RetryBudget:
+    """Retry budget: each first call earns `share` of a retry.
+
+    The saved budget is bounded, so that an outage cannot spend it all at once.
+    """
+
+    def __init__(self, share: float, *, most_saved: float = 5.0) -> None:
+        self._share = share
+        self._most_saved = most_saved
+        # One in hand, so that a quiet service can retry its first call.
+        self._saved = min(1.0, most_saved) if share > 0 else 0.0
+
+    def first_call(self) -> None:
+        """Count a call that is no retry."""
+        self._saved = min(self._most_saved, self._saved + self._share)
+
+    def spend(self) -> bool:
+        """Return whether one more try is within the budget; count it if so."""
+        if self._saved < 1.0 - 1e-9:
+            return False
+        self._saved -= 1.0
+        return True
+
+
+def worth_retrying(error: CoincastError) -> bool:
+    """Return whether a failure may pass: not refusals, not limits, not a body that is wrong in itself."""
+    if isinstance(error, UpstreamFailure):
+        return error.cause in TRANSIENT
+    return isinstance(error, Unavailable | Timeout) and not isinstance(error, BadData | BreakerOpen)
+
+
+def backoff_seconds(attempt: int, rand: float) -> float:
+    """Return full jitter: anywhere between zero and the doubled step. `rand` in [0, 1).
+
+    Args:
+        attempt: The number of the attempt that failed, from 1.
+        rand: A random number in [0, 1).
+    """
+    return float(rand * min(LONGEST_SECONDS, BASE_SECONDS * 2**attempt))
+
+
+class Breakers:
+    """The breakers by group, with the reason of the last failure and how often each opened."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._breakers = {group: self._make(group, settings, clock) for group in GROUPS}
+        self._reasons = dict.fromkeys(GROUPS, "")
+        self._kinds = dict.fromkeys(GROUPS, "none")
+        self._opened = dict.fromkeys(GROUPS, 0)
+        for group in GROUPS:
+            metrics.BREAKER_STATE.labels(breaker=group).set(0)
+
+    def of(self, group: str) -> Breaker:
+        """Return the breaker of a group; unknown groups share one."""
+        return self._breakers.get(group, self._breakers["other"])
+
+    def note(self, group: str, reason: str, kind: str) -> None:
+        """Record why a call failed: a sentence for the status, a bounded label for the metrics.
+
+        Args:
+            group: The breaker's group of requests.
+            reason: A sentence for the status.
+            kind: A bounded label for metrics.
+        """
+        known = group if group in self._reasons else "other"
+        self._reasons[known], self._kinds[known] = reason, kind
+
+    def each(self) -> Iterable[tuple[str, Breaker, str, int]]:
+        """Yield (group, breaker, reason of the last failure, times opened)."""
+        for group, breaker in self._breakers.items():
+            reason = self._reasons[group] if breaker.state != CLOSED else ""
+            yield group, breaker, reason, self._opened[group]
+
+    def _make(self, group: str, settings: Settings, clock: Clock) -> Breaker:
+        return Breaker(
+            group,
+            fail_max=settings.breaker_failures,
+            reset_seconds=settings.breaker_reset_seconds,
+            min_calls=settings.breaker_min_calls,
+            probe_seconds=settings.breaker_probe_seconds,
+            clock=clock,
+            listeners=(watch_breaker, self._moved),
+        )
+
+    def _moved(self, name: str, before: str, to: str) -> None:
+        metrics.BREAKER_STATE.labels(breaker=name).set(STATE_NUMBERS[to])
+        metrics.BREAKER_TRANSITIONS.labels(breaker=name, to=to, reason=self._kinds[name]).inc()
+        self._opened[name] += to == OPEN
+        log.warning("breaker_state_changed", breaker=name, before=before, to=to, reason=self._reasons[name])
 
 
 class ResilientUpstream:

@@ -15,9 +15,8 @@ from coincast_market_data.cache.redis_store import RedisStore
 from coincast_market_data.cache.two_level import CacheStats
 from coincast_market_data.coingecko.api_plans import ActivePlan
 from coincast_market_data.coingecko.availability import UpstreamAvailability
-from coincast_market_data.coingecko.breakers import Breakers
 from coincast_market_data.coingecko.pool_stats import PoolStats
-from coincast_market_data.coingecko.resilient_client import ResilientUpstream
+from coincast_market_data.coingecko.resilient_client import Breakers, ResilientUpstream
 from coincast_market_data.grpc import proto_mapping
 from coincast_market_data.identifiers import split_ids
 from coincast_market_data.prices.batcher import PriceBatcher
