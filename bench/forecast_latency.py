@@ -10,14 +10,16 @@ import math
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from forecast_rig import DATA, echo, forecast_service, interleaved, market, panel_of
 
 from coincast.forecast.v1 import forecast_pb2 as pb
-from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_forecast.runtime import import_blocker
+
+if TYPE_CHECKING:
+    from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
 
 ROUNDS, TIMES = 9, 40
 # Bounds of the forecast's time as a multiple of its parts. Network and ensemble of bench/forecast_versions.py
@@ -90,7 +92,7 @@ async def main() -> None:
     sys.exit(1 if verdicts.missed else 0)
 
 
-def asking(stub: ForecastServiceStub, request: pb.GetForecastsRequest) -> Callable[[], Awaitable[Any]]:
+def asking(stub: ForecastServiceAsyncStub, request: pb.GetForecastsRequest) -> Callable[[], Awaitable[Any]]:
     """Return a function that sends the request."""
     return lambda: stub.GetForecasts(request, timeout=60)
 
@@ -136,7 +138,12 @@ async def cached(target: str, root: Path, verdicts: Verdicts) -> None:
 
 
 async def _many(
-    stub: ForecastServiceStub, one: pb.GetForecastsRequest, what: str, verdicts: Verdicts, *, judged: bool
+    stub: ForecastServiceAsyncStub,
+    one: pb.GetForecastsRequest,
+    what: str,
+    verdicts: Verdicts,
+    *,
+    judged: bool,
 ) -> None:
     """Measure one coin at a time beside many in a call, both by the same model.
 
@@ -151,7 +158,7 @@ async def _many(
     verdicts.cheaper(what, figures["one"], figures["many"], judged=judged)
 
 
-async def _until_served(stub: ForecastServiceStub, batch: pb.GetForecastsRequest) -> None:
+async def _until_served(stub: ForecastServiceAsyncStub, batch: pb.GetForecastsRequest) -> None:
     """Wait until the model itself serves every coin: on a busy machine the first call may be late."""
     for _ in range(20):
         reply = await stub.GetForecasts(batch, timeout=60)

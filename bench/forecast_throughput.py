@@ -15,15 +15,18 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import uvloop
 from forecast_rig import echo, forecast_service, market
 
 from coincast.forecast.v1 import forecast_pb2 as pb
-from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_chassis.errors import CoincastError
 from coincast_modelkit.artifact import Aliases, aliases_path, read_aliases, replace_file
+
+if TYPE_CHECKING:
+    from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
 
 SECONDS, ROUNDS = 1.5, 3
 ASK = pb.GetForecastsRequest(ids=["bitcoin"], days=7, model="lightgbm")
@@ -37,7 +40,7 @@ class Caller:
         self.errors = 0
         self.versions: set[str] = set()
 
-    async def call(self, stub: ForecastServiceStub, until: float) -> None:
+    async def call(self, stub: ForecastServiceAsyncStub, until: float) -> None:
         """Call until the given time."""
         while (began := time.perf_counter()) < until:
             try:
@@ -49,7 +52,7 @@ class Caller:
             self.versions.add(reply.forecasts[0].version)
 
 
-async def load(stub: ForecastServiceStub, callers: int, seconds: float) -> Caller:
+async def load(stub: ForecastServiceAsyncStub, callers: int, seconds: float) -> Caller:
     """Run concurrent callers for some seconds."""
     caller = Caller()
     until = time.perf_counter() + seconds
@@ -69,7 +72,7 @@ def p99_ms(seconds: list[float]) -> float:
 
 
 async def throughput(
-    served: tuple[ForecastServiceStub, int], echoed: tuple[ForecastServiceStub, int]
+    served: tuple[ForecastServiceAsyncStub, int], echoed: tuple[ForecastServiceAsyncStub, int]
 ) -> None:
     """Print figures at 1, 16 and 64 callers, measured in alternation."""
     for callers in (1, 16, 64):
@@ -93,7 +96,7 @@ async def throughput(
         )
 
 
-async def swap(stub: ForecastServiceStub, root: Path) -> None:
+async def swap(stub: ForecastServiceAsyncStub, root: Path) -> None:
     """Measure p99 while the production version moves to a copy of itself and back."""
     quiet = await load(stub, 16, 4)
     aliases = read_aliases(root, "lightgbm")

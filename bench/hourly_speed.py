@@ -14,7 +14,8 @@ import numpy as np
 from coincast_market_data.archive.hourly_store import read_hours, write_hours
 from coincast_market_data.domain import HourlyCandle
 from coincast_modelkit.artifact.hourly import read_hourly_artifact
-from coincast_modelkit.hourly.candles import FIELDS, HourlyCandles
+from coincast_modelkit.candles import FIELDS
+from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_training.starter.hourly import simulated_hours
 from coincast_training.starter.install import STARTER_DIR, STARTER_VERSION
 

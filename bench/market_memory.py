@@ -29,7 +29,7 @@ async def main() -> None:
     for number in range(COINS):
         price = 100.0 + number
         quote = Quote(f"coin-{number}", "usd", price, price * 1e6, price * 1e4, 1.5, clock.now())
-        entry = CacheEntry(quote, clock.now(), clock.now(), 0.1)
+        entry: CacheEntry[Quote | None] = CacheEntry(quote, clock.now(), clock.now(), 0.1)
         cache.write({quote_key((quote.id, "usd")): entry})
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -15,17 +15,19 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from forecast_rig import forecast_service, interleaved, market
 
 from coincast.forecast.v1 import forecast_pb2 as pb
-from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.starter.build import simulated_candles
 from coincast_training.starter.install import STARTER_DIR
+
+if TYPE_CHECKING:
+    from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
 
 MODEL, VERSION = "lightgbm", "v000001"
 ROUNDS, TIMES = 9, 60
@@ -43,7 +45,7 @@ async def main() -> int:
             return await compare(stub, sorted(panel))
 
 
-async def compare(stub: ForecastServiceStub, coins: list[str]) -> int:
+async def compare(stub: ForecastServiceAsyncStub, coins: list[str]) -> int:
     """Print the touch questions beside the forecasts."""
     one, many = coins[:1], coins
     levels = itertools.count(1)

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
@@ -15,11 +15,14 @@ from coincast_chassis.errors import CoincastError
 from coincast_chassis.grpc.channel import open_channel
 from tests.unit.forecast.forecast_process import FULL_NAME, Running, forecast_process
 
+if TYPE_CHECKING:
+    from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
+
 ASK = pb.GetForecastsRequest(ids=["bitcoin", "ethereum"], days=7, model="lightgbm")
 
 
 @contextlib.asynccontextmanager
-async def serving(*where: Any, **settings: Any) -> AsyncIterator[tuple[ForecastServiceStub, Running]]:
+async def serving(*where: Any, **settings: Any) -> AsyncIterator[tuple[ForecastServiceAsyncStub, Running]]:
     """The service as a process and a stub to it."""
     async with (
         forecast_process(*where, **settings) as running,
@@ -39,7 +42,7 @@ async def eventually(check: Callable[[], Awaitable[bool]], what: str, seconds: f
 class Load:
     """Callers who ask without pause, and what became of their calls."""
 
-    def __init__(self, stub: ForecastServiceStub, callers: int) -> None:
+    def __init__(self, stub: ForecastServiceAsyncStub, callers: int) -> None:
         self._stub = stub
         self.seconds: list[float] = []
         self.errors: list[str] = []

@@ -50,7 +50,7 @@ async def start() -> AsyncIterator[Start]:
 
 
 async def load(
-    stub: market_pb2_grpc.MarketDataServiceStub, seconds: float, callers: int = 20
+    stub: market_pb2_grpc.MarketDataServiceAsyncStub, seconds: float, callers: int = 20
 ) -> tuple[int, list[str]]:
     """Calls made by `callers` in a row each, and the errors among them."""
     calls, errors, until = 0, [], time.monotonic() + seconds

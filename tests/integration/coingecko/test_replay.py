@@ -13,8 +13,9 @@ import pytest
 
 from coincast_gateway.server import serve
 from coincast_gateway.settings import Settings
-from coincast_market_data.settings import PlanName, UpstreamName
+from coincast_market_data.coingecko.api_plans import PlanName
 from coincast_market_data.settings import Settings as MarketSettings
+from coincast_market_data.settings import UpstreamName
 from tests.contract.market_harness import NO_REDIS, running_market
 from tests.integration.coingecko.recordings import (
     FOLDER,

@@ -1,6 +1,7 @@
 """A backup comes back whole, or not at all."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -191,10 +192,10 @@ def test_a_restore_that_was_killed_is_undone_by_the_next_one(tmp_path, monkeypat
     def killed(root: Path) -> None:
         raise KeyboardInterrupt
 
-    real = module.shutil.rmtree
-    monkeypatch.setattr(module.shutil, "rmtree", killed)
+    real = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         replaced(tmp_path / "new", data)
-    monkeypatch.setattr(module.shutil, "rmtree", real)
+    monkeypatch.setattr(shutil, "rmtree", real)
     module.put_back(tmp_path / "new")
     assert held(tmp_path / "new") == {"ledger/mine": b"3"}

@@ -83,6 +83,7 @@ def test_each_caller_gets_exactly_its_own(questions: list[set[Pair]]) -> None:
                     assert isinstance(outcome, InvalidInput)
                 else:
                     assert isinstance(outcome, CacheEntry)
+                    assert outcome.value is not None
                     assert (outcome.value.id, outcome.value.vs_currency) == pair
         await batcher.aclose()
 

@@ -8,6 +8,7 @@ import io
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -103,7 +104,7 @@ async def test_redis() -> None:
 
 def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_disk(tmp_path / "not" / "there").check == "Disk"
-    usage = type("Usage", (), {"free": 0.4e9})
+    usage = SimpleNamespace(free=0.4e9)
     monkeypatch.setattr("coincast_stack.doctor.shutil.disk_usage", lambda path: usage)
     assert check_disk(tmp_path).state == "failed"
     usage.free = 1e9

@@ -89,7 +89,7 @@ NO_ORIGIN = Origin(None, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moved:
+class Shifted:
     """A prediction from an hour of the day or from the last close, and what its start was read from."""
 
     prediction: Prediction
@@ -106,7 +106,7 @@ class WithinDay:
         self._versions = versions
         self._wait_seconds = wait_seconds
         self._fetches: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._moved: Lru[tuple[PredictionRef, HourlyHistory, str], Moved] = Lru(KEPT_FORECASTS)
+        self._moved: Lru[tuple[PredictionRef, HourlyHistory, str], Shifted] = Lru(KEPT_FORECASTS)
 
     def origin(self, coin_id: str, vs_currency: str) -> Origin:
         """Return what a forecast of a coin would start from now, without fetching."""
@@ -127,7 +127,7 @@ class WithinDay:
         for coin in wanted:
             self._fetches[coin, vs_currency] = task
 
-    async def move(self, predictions: Mapping[str, Prediction], vs_currency: str) -> dict[str, Moved]:
+    async def move(self, predictions: Mapping[str, Prediction], vs_currency: str) -> dict[str, Shifted]:
         """Return each prediction, moved to the newest hour where that can be had.
 
         Waits for hours that are being fetched, for a moment.
@@ -135,13 +135,13 @@ class WithinDay:
         artifact = self._versions.current
         if artifact is None:
             start = Start(reason=self._versions.reason)
-            return {coin: Moved(replace(p, start=start), NO_ORIGIN) for coin, p in predictions.items()}
+            return {coin: Shifted(replace(p, start=start), NO_ORIGIN) for coin, p in predictions.items()}
         self.prefetch(list(predictions), vs_currency)
         coins = (*predictions, *REFERENCE_COINS)
         flights = {t for coin in coins if (t := self._fetches.get((coin, vs_currency))) is not None}
         if flights:
             await asyncio.wait(flights, timeout=self._wait_seconds)
-        moved: dict[str, Moved] = {}
+        moved: dict[str, Shifted] = {}
         waiting: dict[str, tuple[Prediction, HourlyHistory]] = {}
         for coin, prediction in predictions.items():
             kept = self._histories.peek(coin, vs_currency)
@@ -151,7 +151,7 @@ class WithinDay:
             found = self._moved.get((prediction.ref, kept, artifact.manifest.version))
             if found is not None:
                 start, ref = found.prediction.start, found.prediction.ref
-                moved[coin] = Moved(replace(prediction, ref=ref, start=start), found.origin)
+                moved[coin] = Shifted(replace(prediction, ref=ref, start=start), found.origin)
             else:
                 waiting[coin] = prediction, kept
         if waiting:
@@ -184,12 +184,12 @@ class WithinDay:
                 self._fetches.pop((coin, vs_currency), None)
 
 
-def within_day_loggable(moved: Moved, made_at: float) -> Loggable:
+def within_day_loggable(moved: Shifted, made_at: float) -> Loggable:
     """Return a moved forecast for the log, at LOGGED_DAYS up to the requested days."""
     return Loggable(moved.prediction.forecast_id, partial(_entries, moved, made_at))
 
 
-def _entries(moved: Moved, made_at: float, after: int, until: int) -> list[LedgerEntry]:
+def _entries(moved: Shifted, made_at: float, after: int, until: int) -> list[LedgerEntry]:
     prediction, ref = moved.prediction, moved.prediction.ref
     prices = ref.forecasts.quantile_prices(LOGGED_PROBABILITIES)[ref.index].tolist()
     return [
@@ -222,7 +222,7 @@ def _move_all(
     waiting: Mapping[str, tuple[Prediction, HourlyHistory]],
     reference: HourlyPanel,
     artifact: LoadedHourlyArtifact,
-) -> dict[str, Moved]:
+) -> dict[str, Shifted]:
     return {
         coin: _move(prediction, history, reference, artifact)
         for coin, (prediction, history) in waiting.items()
@@ -231,13 +231,13 @@ def _move_all(
 
 def _move(
     prediction: Prediction, history: HourlyHistory, reference: HourlyPanel, artifact: LoadedHourlyArtifact
-) -> Moved:
+) -> Shifted:
     """Return the prediction from the newest hour, or from the close with the reason."""
     origin = Origin(history, artifact)
     close = np.datetime64(close_of(prediction.ref.prepared.as_of).replace(tzinfo=None), "h")
     hours = int((history.candles.closes_at - close).astype(np.int64))
     if hours == 0:
-        return Moved(prediction, origin)
+        return Shifted(prediction, origin)
     if not 0 < hours < HOURS_A_DAY:
         side = "older" if hours < 0 else "a day newer"
         return _at_close(
@@ -254,11 +254,11 @@ def _move(
     except WidthsDisagreeError as error:
         return _at_close(prediction, origin, str(error))
     start = Start(hours, artifact.manifest.version)
-    return Moved(replace(prediction, ref=PredictionRef(ref.prepared, forecasts, 0), start=start), origin)
+    return Shifted(replace(prediction, ref=PredictionRef(ref.prepared, forecasts, 0), start=start), origin)
 
 
-def _at_close(prediction: Prediction, origin: Origin, reason: str) -> Moved:
-    return Moved(replace(prediction, start=Start(reason=reason)), origin)
+def _at_close(prediction: Prediction, origin: Origin, reason: str) -> Shifted:
+    return Shifted(replace(prediction, start=Start(reason=reason)), origin)
 
 
 def _outlook(

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from coincast_forecast.app import FULL_NAME, build
 from coincast_forecast.settings import Settings
 from tests.unit.forecast.forecast_fakes import LAST_DAY, FakeMarket, market_server, walk
 
+if TYPE_CHECKING:
+    from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
+
 
 @pytest.fixture
 async def market() -> AsyncIterator[FakeMarket]:
@@ -23,7 +27,7 @@ async def market() -> AsyncIterator[FakeMarket]:
 
 
 @pytest.fixture
-async def stub(market: FakeMarket, tmp_path: Path) -> AsyncIterator[ForecastServiceStub]:
+async def stub(market: FakeMarket, tmp_path: Path) -> AsyncIterator[ForecastServiceAsyncStub]:
     async with market_server(market) as target:
         settings = Settings(
             port=0,
@@ -42,7 +46,7 @@ async def stub(market: FakeMarket, tmp_path: Path) -> AsyncIterator[ForecastServ
             yield ForecastServiceStub(channel)
 
 
-async def test_technical_answers_where_there_is_no_artifact(stub: ForecastServiceStub) -> None:
+async def test_technical_answers_where_there_is_no_artifact(stub: ForecastServiceAsyncStub) -> None:
     reply = await stub.GetForecasts(pb.GetForecastsRequest(ids=["bitcoin"], days=3, model="lightgbm"))
     [forecast] = reply.forecasts
     assert (forecast.model, forecast.served_by, forecast.version) == ("lightgbm", "technical", "")
@@ -62,13 +66,15 @@ async def test_technical_answers_where_there_is_no_artifact(stub: ForecastServic
     assert len(forecast.forecast_id) == 32
 
 
-async def test_technical_requested_is_not_degraded(stub: ForecastServiceStub) -> None:
+async def test_technical_requested_is_not_degraded(stub: ForecastServiceAsyncStub) -> None:
     reply = await stub.GetForecasts(pb.GetForecastsRequest(ids=["bitcoin"], model="technical"))
     [forecast] = reply.forecasts
     assert (forecast.degraded, forecast.reason, len(forecast.points)) == (False, "", 7)
 
 
-async def test_one_bad_coin_does_not_cost_the_others(stub: ForecastServiceStub, market: FakeMarket) -> None:
+async def test_one_bad_coin_does_not_cost_the_others(
+    stub: ForecastServiceAsyncStub, market: FakeMarket
+) -> None:
     market.coins["newborn"] = walk("newborn", days=12)
     ids = ["Bitcoin", "nothing", "newborn", "ethereum"]
     reply = await stub.GetForecasts(pb.GetForecastsRequest(ids=ids, model="lightgbm"))
@@ -81,7 +87,7 @@ async def test_one_bad_coin_does_not_cost_the_others(stub: ForecastServiceStub, 
 
 
 async def test_a_kept_forecast_asks_nothing_of_market_data(
-    stub: ForecastServiceStub, market: FakeMarket
+    stub: ForecastServiceAsyncStub, market: FakeMarket
 ) -> None:
     request = pb.GetForecastsRequest(ids=["bitcoin", "dogecoin"], days=5)
     first = await stub.GetForecasts(request)
@@ -105,14 +111,14 @@ async def test_a_kept_forecast_asks_nothing_of_market_data(
     ],
 )
 async def test_bad_input_names_the_field(
-    stub: ForecastServiceStub, request_: pb.GetForecastsRequest, field: str
+    stub: ForecastServiceAsyncStub, request_: pb.GetForecastsRequest, field: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
         await stub.GetForecasts(request_)
     assert caught.value.field == field
 
 
-async def test_models_and_status_say_what_there_is(stub: ForecastServiceStub) -> None:
+async def test_models_and_status_say_what_there_is(stub: ForecastServiceAsyncStub) -> None:
     await stub.GetForecasts(pb.GetForecastsRequest(ids=["bitcoin"], days=2))
     models = {m.name: m for m in (await stub.ListModels(pb.ListModelsRequest())).models}
     assert set(models) == {"ml_ensemble", "lightgbm", "lstm", "technical", "intraday", "auto"}

@@ -96,7 +96,7 @@ async def test_the_next_model_answers_for_an_implausible_one() -> None:
     forecast = (await kit.one(model="lightgbm")).forecast
     assert forecast.served_by == "technical"
     assert "lightgbm gave a price more than a thousand times the last one" in forecast.reason
-    assert Cause.IMPLAUSIBLE == "implausible"
+    assert Cause.IMPLAUSIBLE.value == "implausible"
 
 
 class Swapping(FakeModel):

@@ -105,7 +105,8 @@ def test_a_folder_removed_before_its_lock_is_taken_is_made_again(
 
 def test_the_holder_of_a_removed_folder_can_still_write_there(tmp_path: Path) -> None:
     """Six at once claim, fill, empty and remove one folder, again and again."""
-    alone, turns, wrong = threading.Lock(), [0] * 6, []
+    wrong: list[str] = []
+    alone, turns = threading.Lock(), [0] * 6
 
     def take_turns(number: int) -> None:
         while turns[number] < 100 and not wrong:

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -22,7 +22,10 @@ from coincast_forecast.settings import Settings
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version
 from tests.unit.forecast.forecast_fakes import FakeMarket, market_server
 
-Start = Callable[..., AbstractAsyncContextManager[ForecastServiceStub]]
+if TYPE_CHECKING:
+    from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
+
+Start = Callable[..., AbstractAsyncContextManager[ForecastServiceAsyncStub]]
 ASK = pb.GetForecastsRequest(ids=["bitcoin"], days=7, model="lightgbm")
 
 
@@ -34,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def start(root: Path, tmp_path: Path) -> Start:
     @asynccontextmanager
-    async def start(**changes: Any) -> AsyncIterator[ForecastServiceStub]:
+    async def start(**changes: Any) -> AsyncIterator[ForecastServiceAsyncStub]:
         async with market_server(FakeMarket()) as target:
             settings = Settings(
                 port=0,
@@ -66,7 +69,7 @@ async def until(check: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"{what} did not come")
 
 
-async def refusal(stub: ForecastServiceStub) -> str:
+async def refusal(stub: ForecastServiceAsyncStub) -> str:
     """The reason of the first refused version."""
 
     async def look() -> str:
@@ -145,7 +148,7 @@ async def good_then(root: Path, bad: Callable[[], str], start: Start, **settings
         return reason
 
 
-async def says_that_v1_stands_in(stub: ForecastServiceStub) -> None:
+async def says_that_v1_stands_in(stub: ForecastServiceAsyncStub) -> None:
     """Version 1 answers for version 2, and everything says so."""
 
     async def answer() -> Any:

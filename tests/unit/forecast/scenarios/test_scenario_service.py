@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -33,6 +34,9 @@ from coincast_modelkit.scenarios.statements import (
 )
 from tests.unit.forecast.forecast_fakes import LAST_DAY, FakeMarket, market_server, walk
 
+if TYPE_CHECKING:
+    from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
+
 NAN, INF = float("nan"), float("inf")
 
 
@@ -44,7 +48,7 @@ async def market() -> AsyncIterator[FakeMarket]:
 
 
 @pytest.fixture
-async def stub(market: FakeMarket, tmp_path: Path) -> AsyncIterator[ForecastServiceStub]:
+async def stub(market: FakeMarket, tmp_path: Path) -> AsyncIterator[ForecastServiceAsyncStub]:
     async with market_server(market) as target:
         settings = Settings(
             port=0,
@@ -65,7 +69,7 @@ async def stub(market: FakeMarket, tmp_path: Path) -> AsyncIterator[ForecastServ
 
 
 async def simulate(
-    stub: ForecastServiceStub, request: pb.SimulatePathsRequest
+    stub: ForecastServiceAsyncStub, request: pb.SimulatePathsRequest
 ) -> tuple[pb.SimulatePathsResponse, dict[str, pb.CoinPaths]]:
     first, *rest = [message async for message in stub.SimulatePaths(request)]
     return first, {message.coin.id: message.coin for message in rest}
@@ -75,7 +79,7 @@ def array(coin: pb.CoinPaths, name: str) -> np.ndarray:
     return np.array(getattr(coin, name)).reshape(coin.paths, coin.days)
 
 
-async def test_paths_have_the_marginals_of_the_forecast(stub: ForecastServiceStub) -> None:
+async def test_paths_have_the_marginals_of_the_forecast(stub: ForecastServiceAsyncStub) -> None:
     basis, coins = await simulate(
         stub, pb.SimulatePathsRequest(ids=["bitcoin", "dogecoin"], days=7, model="technical")
     )
@@ -94,7 +98,7 @@ async def test_paths_have_the_marginals_of_the_forecast(stub: ForecastServiceStu
     assert basis.basis.scenarios == len(array(coins["bitcoin"], "closes"))
 
 
-async def test_highs_and_lows_hold_the_closes_of_both_days(stub: ForecastServiceStub) -> None:
+async def test_highs_and_lows_hold_the_closes_of_both_days(stub: ForecastServiceAsyncStub) -> None:
     _, coins = await simulate(stub, pb.SimulatePathsRequest(ids=["bitcoin"], days=14))
     closes, highs, lows = (array(coins["bitcoin"], name) for name in ("closes", "highs", "lows"))
     before = np.column_stack([np.full(len(closes), coins["bitcoin"].last_price), closes[:, :-1]])
@@ -102,7 +106,7 @@ async def test_highs_and_lows_hold_the_closes_of_both_days(stub: ForecastService
     assert (lows <= np.minimum(before, closes) * (1 + 1e-12)).all()
 
 
-async def test_no_origin_lies_within_the_longest_path_of_the_forecast(stub: ForecastServiceStub) -> None:
+async def test_no_origin_lies_within_the_longest_path_of_the_forecast(stub: ForecastServiceAsyncStub) -> None:
     basis, coins = await simulate(stub, pb.SimulatePathsRequest(ids=["bitcoin"], paths=100))
     latest = np.datetime64(LAST_DAY) - np.timedelta64(14, "D")
     assert max(np.array(coins["bitcoin"].origin_dates, dtype="datetime64[D]")) <= latest
@@ -110,14 +114,14 @@ async def test_no_origin_lies_within_the_longest_path_of_the_forecast(stub: Fore
     assert (coins["bitcoin"].paths, coins["bitcoin"].days) == (100, 7)
 
 
-async def test_without_a_library_the_answer_says_so(stub: ForecastServiceStub) -> None:
+async def test_without_a_library_the_answer_says_so(stub: ForecastServiceAsyncStub) -> None:
     basis, _ = await simulate(stub, pb.SimulatePathsRequest(ids=["bitcoin"], model="technical"))
     assert basis.basis.degraded
     assert "no scenario library" in basis.basis.reason
     assert basis.basis.served_by == "technical"
 
 
-async def test_coins_that_cannot_be_simulated_are_named(stub: ForecastServiceStub) -> None:
+async def test_coins_that_cannot_be_simulated_are_named(stub: ForecastServiceAsyncStub) -> None:
     first, coins = await simulate(stub, pb.SimulatePathsRequest(ids=["bitcoin", "newborn", "nothing"]))
     assert list(coins) == ["bitcoin"]
     young, unknown = first.errors
@@ -128,7 +132,7 @@ async def test_coins_that_cannot_be_simulated_are_named(stub: ForecastServiceStu
 
 @pytest.mark.parametrize(("coin", "kind"), [("newborn", NotReady), ("nothing", NotFound)])
 async def test_nothing_to_simulate_is_the_error_of_the_coin(
-    stub: ForecastServiceStub, coin: str, kind: type[Exception]
+    stub: ForecastServiceAsyncStub, coin: str, kind: type[Exception]
 ) -> None:
     with pytest.raises(kind):
         await simulate(stub, pb.SimulatePathsRequest(ids=[coin]))
@@ -138,7 +142,7 @@ async def test_nothing_to_simulate_is_the_error_of_the_coin(
         await stub.EstimateTouch(pb.EstimateTouchRequest(ids=[coin], levels=[pb.TouchLevel(percent=5)]))
 
 
-async def test_a_portfolio_is_valued_and_its_parts_sum_to_the_whole(stub: ForecastServiceStub) -> None:
+async def test_a_portfolio_is_valued_and_its_parts_sum_to_the_whole(stub: ForecastServiceAsyncStub) -> None:
     holdings = [
         pb.Holding(id="bitcoin", amount=2.0),
         pb.Holding(id="ethereum", value=-500.0),
@@ -168,7 +172,7 @@ async def test_a_portfolio_is_valued_and_its_parts_sum_to_the_whole(stub: Foreca
     assert quantiles == sorted(quantiles)
 
 
-async def test_the_reverse_position_has_the_reverse_changes(stub: ForecastServiceStub) -> None:
+async def test_the_reverse_position_has_the_reverse_changes(stub: ForecastServiceAsyncStub) -> None:
     long, short = [
         await stub.AssessPortfolio(
             pb.AssessPortfolioRequest(holdings=[pb.Holding(id="bitcoin", value=size)], days=3)
@@ -180,7 +184,7 @@ async def test_the_reverse_position_has_the_reverse_changes(stub: ForecastServic
 
 
 async def test_chances_to_touch_grow_with_the_days_and_exceed_those_to_close_beyond(
-    stub: ForecastServiceStub,
+    stub: ForecastServiceAsyncStub,
 ) -> None:
     levels = [pb.TouchLevel(percent=p) for p in (-10, -2, 0, 2, 10)]
     reply = await stub.EstimateTouch(
@@ -205,7 +209,7 @@ async def test_chances_to_touch_grow_with_the_days_and_exceed_those_to_close_bey
 
 
 async def test_answers_are_logged_and_say_how_such_answers_did(
-    stub: ForecastServiceStub, tmp_path: Path
+    stub: ForecastServiceAsyncStub, tmp_path: Path
 ) -> None:
     touched = await stub.EstimateTouch(
         pb.EstimateTouchRequest(ids=["bitcoin"], levels=[pb.TouchLevel(percent=5)], days=3)
@@ -295,7 +299,7 @@ BAD = {
 }
 
 
-async def test_bad_input_names_the_field(stub: ForecastServiceStub) -> None:
+async def test_bad_input_names_the_field(stub: ForecastServiceAsyncStub) -> None:
     for name, (request, field) in BAD.items():
         with pytest.raises(InvalidInput) as caught:
             if isinstance(request, pb.SimulatePathsRequest):

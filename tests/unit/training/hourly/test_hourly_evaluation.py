@@ -13,7 +13,8 @@ import pytest
 import scoringrules
 from rich.console import Console
 
-from coincast_modelkit.hourly.candles import FIELDS, HourlyCandles
+from coincast_modelkit.candles import FIELDS
+from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.hourly.model import ANCHORS, LEVELS
 from coincast_training.evaluation.options import BadOptionError, EvaluationOptions
 from coincast_training.hourly.baselines import GAUSSIAN_SIZES, garch_sizes, gaussian_log_scales

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coincast_modelkit.hourly.candles import CLOSES, FIELDS, RANGES, HourlyCandles
+from coincast_modelkit.candles import FIELDS
+from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyCandles
 from coincast_modelkit.hourly.model import ANCHORS, IntradayModel
 from coincast_training.hourly.dataset import HourlyTable, build_table
 from coincast_training.hourly.walk import Fitter, calibrate, calibrate_now, log_scales, walk_forward

@@ -129,7 +129,7 @@ class Pipeline:
             return RunPlan(spec.ids, spec.days, self.seed, parameters, reads_hours=spec.model in READ_HOURS)
         parent = Lineage.of(self.registry, spec.model, spec.from_version)
         reads_hours = spec.model in READ_HOURS
-        return RunPlan(parent.coins, 0, parent.seed, parent.parameters, parent, reads_hours)
+        return RunPlan(parent.coins, 0, parent.seed, parent.parameters, parent, reads_hours=reads_hours)
 
     async def _fetch(self, plan: RunPlan, progress: Progress) -> TrainingData:
         """Fetch the coins to learn from and the reference coins, as serving does."""
