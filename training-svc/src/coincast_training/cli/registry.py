@@ -96,7 +96,7 @@ def compare(
     comparison = opened(artifacts).compare(model, a, b)
     rows = [
         (
-            t.horizon_days,
+            t.horizon_days or f"{t.horizon_hours} h",
             t.loss,
             t.forecasts,
             f"{t.mean_loss_a:.5f}",
