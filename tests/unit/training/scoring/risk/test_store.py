@@ -61,8 +61,11 @@ def test_statements_wait_for_their_days_and_go_when_the_last_is_scored(store: Ri
 def test_no_weights_stay_once_a_portfolio_is_scored(store: RiskStore, tmp_path: Path) -> None:
     store.add([losses(weights={"a-rare-coin": 1.0}, last_prices={"a-rare-coin": 1.0})])
     [one] = store.due(FAR)
+    path = tmp_path / "ledger" / "risk.sqlite"
+    assert b"a-rare-coin" in path.read_bytes()
     store.close([ScoredDays(one, (), None)], DAY)
     assert store.open_coins() == []
+    assert b"a-rare-coin" not in path.read_bytes()
     with sqlite3.connect(tmp_path / "ledger" / "risk.sqlite") as database:
         assert database.execute("SELECT COUNT(*) FROM statements WHERE line IS NOT NULL").fetchone() == (0,)
 

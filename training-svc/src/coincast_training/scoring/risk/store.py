@@ -193,6 +193,8 @@ class RiskStore:
         try:
             database = sqlite3.connect(self._path, timeout=10)
             try:
+                # What is deleted is overwritten, so that no portfolio stays in a free page of the file.
+                database.execute("PRAGMA secure_delete = ON")
                 database.executescript(SCHEMA)
                 with database:
                     yield database
