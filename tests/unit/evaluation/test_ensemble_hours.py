@@ -26,7 +26,7 @@ PARAMS: dict[str, Any] = {
     "trees": SMALL_TREES,
     "fold_days": 60,
     "lstm": "off",
-    "hours": {"min_days": 90},
+    "hours": {"min_days": 90, "rounds": 5},
 }
 HOURS = {"bitcoin": invented("bitcoin", 400, seed=1), "ethereum": invented("ethereum", 400, seed=2)}
 DAILY = {coin: hours.daily() for coin, hours in HOURS.items()}

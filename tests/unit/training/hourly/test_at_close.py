@@ -99,7 +99,7 @@ def test_the_walk_gives_forecasts_without_and_with_the_hours_and_sees_no_later_h
         "fold_days": 60,
         "lstm": "off",
         "trees": SMALL_TREES,
-        "hours": {"min_days": 90},
+        "hours": {"min_days": 90, "rounds": 5},
     }
     plan = EvaluationPlan(
         first, last, ("ml_ensemble",), 1, horizons=(1,), recipes={"ml_ensemble": params}, hours=HOURS

@@ -29,7 +29,7 @@ RECIPE: dict[str, Any] = {
     "trees": SMALL_TREES,
     "fold_days": 60,
     "lstm": "off",
-    "hours": {"min_days": 90},
+    "hours": {"min_days": 90, "rounds": 5},
 }
 SPEC = TrainingSpec(model="ml_ensemble", ids=("bitcoin", "ethereum"), days=0)
 

@@ -308,7 +308,7 @@ class HoursWalk:
         booster = lightgbm.train(
             params := trees.lightgbm(len(target), self.daily.seed),
             lightgbm.Dataset(table.features[known], target - line.forecast(design), params=params),
-            trees.residual_rounds,
+            self.params.rounds,
         )
         return HoursScale(horizon, line, booster)
 

@@ -13,7 +13,8 @@ class HoursParams:
     use: auto adds it where hours of at least min_days days are known, on requires that, off leaves it out.
     max_horizon: longest horizon in days at which it is pooled, since hours say nothing about a month.
     prior: its share before any fit, prior_days the strength of the shrinkage to it. min_days: days with
-    hours before the first fit, and days of its forecasts before it is used.
+    hours before the first fit, and days of its forecasts before it is used. rounds: trees on what its line
+    leaves.
     """
 
     use: Literal["auto", "on", "off"] = "auto"
@@ -21,6 +22,7 @@ class HoursParams:
     prior: float = 0.5
     prior_days: float = 50.0
     min_days: int = 180
+    rounds: int = 200
 
     def faults(self) -> list[str]:
         """Return what is out of range, field by field."""
@@ -29,5 +31,6 @@ class HoursParams:
             f"prior: must be 0 to 0.9, got {self.prior}": 0 <= self.prior <= 0.9,
             f"prior_days: must be above 0, got {self.prior_days}": self.prior_days > 0,
             f"min_days: must be at least 90, got {self.min_days}": self.min_days >= 90,
+            f"rounds: must be at least 1, got {self.rounds}": self.rounds >= 1,
         }
         return [f"hours.{text}" for text, right in checks.items() if not right]
