@@ -1,5 +1,7 @@
 """The whole service over real gRPC, without any artifact and without Redis."""
 
+from __future__ import annotations
+
 import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path

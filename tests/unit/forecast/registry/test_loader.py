@@ -25,7 +25,7 @@ from tests.unit.forecast.forecast_fakes import FakeMarket, market_server
 if TYPE_CHECKING:
     from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
 
-Start = Callable[..., AbstractAsyncContextManager[ForecastServiceAsyncStub]]
+Start = Callable[..., "AbstractAsyncContextManager[ForecastServiceAsyncStub]"]
 ASK = pb.GetForecastsRequest(ids=["bitcoin"], days=7, model="lightgbm")
 
 
