@@ -1,5 +1,7 @@
 """Backends that die and freeze under load: what callers notice, in figures."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
