@@ -224,9 +224,9 @@ class EdgeMiddleware:
     def answer_ready(self, scope: Scope) -> bool:
         """Answer a request from the cache by the server's direct write; return whether it was answered.
 
-        A task, its context and the messages of ASGI cost a cached reply more than all the rest. Where this
-        returns False nothing was sent, and the request goes on as usual; its authentication is in the scope,
-        so that it spends one token of the rate limit.
+        It spares the request a task, a context and the messages of ASGI. Where this returns False nothing was
+        sent, and the request goes on as usual; its authentication is in the scope, so that it spends one
+        token of the rate limit.
         """
         started = time.perf_counter()
         found = self._find_ready(scope)
