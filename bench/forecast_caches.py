@@ -55,7 +55,9 @@ class MemorySource:
             for i, coin in enumerate(REFERENCE_COINS)
         }
 
-    async def fetch(self, ids: Sequence[str], vs_currency: str, days: int) -> Mapping[str, History]:
+    async def fetch(
+        self, ids: Sequence[str], vs_currency: str, days: int, *, sparkline_ids: Sequence[str] = ()
+    ) -> Mapping[str, History]:
         """Return the histories."""
         return {coin: self._histories[coin] for coin in ids}
 

@@ -114,7 +114,7 @@ def pooled(saved: Any, horizon: int, left_out: set[str]) -> Rows:
         names = ("members", "returns", "log_volatility", "regime", "weekend", "day")
         table = c["members"][before]
         none = np.empty((len(table), 0))
-        seen = PoolHistory(*(c[n][before] for n in names), outlook=outlook_of(table), drawn=none)
+        seen = PoolHistory(**{n: c[n][before] for n in names}, outlook=outlook_of(table), drawn=none)
         pool = fit_pool(seen, horizon, int(fold), params, prior)
         scale[now] = pool.log_scale(c["members"][now], c["regime"][now])
         sizes[now] = pool.sizes[c["regime"][now]] * pool.weekend[c["weekend"][now]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,12 @@ from tests.unit.training.training_fakes import FakeHistory
 LEARNT_DAYS = 330
 COINS = ("bitcoin", "ethereum")
 LONG = {coin: invented(coin, LEARNT_DAYS + 40, seed=seed) for seed, coin in enumerate(COINS)}
-OPTIONS = {"learnt_to": np.datetime64("2021-01-04") + LEARNT_DAYS, "days": 30, "psi": 0.25, "ks": 0.25}
+OPTIONS: dict[str, Any] = {
+    "learnt_to": np.datetime64("2021-01-04") + LEARNT_DAYS,
+    "days": 30,
+    "psi": 0.25,
+    "ks": 0.25,
+}
 
 
 def with_storm(candles: HourlyCandles) -> HourlyCandles:

@@ -140,7 +140,8 @@ def _objects(path: Path) -> Path:
         for s, c in zip(stamps(), CLOSES, strict=True)
     ]
     odd: list[object] = [{"timestamp": 1}, None, 7, {}, [], [1], {**rows[0], "timestamp": 10**400}]
-    odd += [{**rows[0], "timestamp": 1740787200, "price": value} for value in (10**400, True, [1], {})]
+    prices: tuple[object, ...] = (10**400, True, [1], {})
+    odd += [{**rows[0], "timestamp": 1740787200, "price": price} for price in prices]
     path.write_text(json.dumps([*odd, *rows]))
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ COIN = invented(days=200)
 FIELDS = ("open", "high", "low", "close", "volume")
 
 
-def cut(coin: HourlyCandles, **changed: np.ndarray) -> HourlyCandles:
+def cut(coin: HourlyCandles, **changed: Any) -> HourlyCandles:
     return dataclasses.replace(coin, **changed)
 
 
