@@ -111,10 +111,17 @@ def pooled(saved: Any, horizon: int, left_out: set[str]) -> Rows:
     prior = np.asarray(params.prior) / np.sum(params.prior)
     for fold in np.unique(c["fold"]):
         before, now = learnt & (c["fold"] < fold), c["fold"] == fold
-        names = ("members", "returns", "log_volatility", "regime", "weekend", "day")
         table = c["members"][before]
-        none = np.empty((len(table), 0))
-        seen = PoolHistory(**{n: c[n][before] for n in names}, outlook=outlook_of(table), drawn=none)
+        seen = PoolHistory(
+            members=table,
+            returns=c["returns"][before],
+            log_volatility=c["log_volatility"][before],
+            regime=c["regime"][before],
+            weekend=c["weekend"][before],
+            day=c["day"][before],
+            outlook=outlook_of(table),
+            drawn=np.empty((len(table), 0)),
+        )
         pool = fit_pool(seen, horizon, int(fold), params, prior)
         scale[now] = pool.log_scale(c["members"][now], c["regime"][now])
         sizes[now] = pool.sizes[c["regime"][now]] * pool.weekend[c["weekend"][now]]

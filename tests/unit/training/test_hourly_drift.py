@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from coincast_chassis.clock import ManualClock
 from coincast_modelkit.artifact import HorizonRecord
 from coincast_modelkit.hourly.candles import HourlyCandles, HourlyPanel
-from coincast_training.drift.assessment import DriftThresholds, assess_drift
+from coincast_training.drift.assessment import DriftThresholds, FeatureDrift, assess_drift
 from coincast_training.drift.feature_drift import hourly_feature_drift
 from coincast_training.drift.monitor import DriftMonitor, DriftPolicy
 from coincast_training.jobs.service import JobService
@@ -26,12 +25,12 @@ from tests.unit.training.training_fakes import FakeHistory
 LEARNT_DAYS = 330
 COINS = ("bitcoin", "ethereum")
 LONG = {coin: invented(coin, LEARNT_DAYS + 40, seed=seed) for seed, coin in enumerate(COINS)}
-OPTIONS: dict[str, Any] = {
-    "learnt_to": np.datetime64("2021-01-04") + LEARNT_DAYS,
-    "days": 30,
-    "psi": 0.25,
-    "ks": 0.25,
-}
+LEARNT_TO = np.datetime64("2021-01-04") + LEARNT_DAYS
+
+
+def drift_of(panel: HourlyPanel, learnt_to: np.datetime64 = LEARNT_TO) -> FeatureDrift | None:
+    """Return the drift of the last thirty days of hours."""
+    return hourly_feature_drift(panel, learnt_to=learnt_to, days=30, psi=0.25, ks=0.25)
 
 
 def with_storm(candles: HourlyCandles) -> HourlyCandles:
@@ -46,14 +45,14 @@ def with_storm(candles: HourlyCandles) -> HourlyCandles:
 @pytest.mark.parametrize("stormy", [False, True])
 def test_features_of_a_storm_differ_from_those_of_quiet_hours(stormy: bool) -> None:
     panel = {coin: with_storm(hours) for coin, hours in LONG.items()} if stormy else LONG
-    found = hourly_feature_drift(panel, **OPTIONS)
+    found = drift_of(panel)
     assert found is not None
     judged = assess_drift(live=[], features=found, age_days=None, bounds=DriftThresholds())
     assert judged.drifted is stormy
 
 
 def test_hours_that_were_learnt_already_are_no_drift() -> None:
-    assert hourly_feature_drift(LONG, **(OPTIONS | {"learnt_to": np.datetime64("2030-01-01")})) is None
+    assert drift_of(LONG, learnt_to=np.datetime64("2030-01-01")) is None
 
 
 @pytest.fixture(scope="module")

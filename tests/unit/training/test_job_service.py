@@ -1,7 +1,7 @@
 """The queue, over a fake runner and a store that outlives it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ class FakeRunner:
         self.closed: list[str] = []
         self.gate = asyncio.Event()
 
-    async def run(self, job: Job) -> AsyncIterator[Event]:
+    async def run(self, job: Job) -> AsyncGenerator[Event]:
         self.running.append(job.spec.model)
         self.most_at_once = max(self.most_at_once, len(self.running))
         try:

@@ -60,8 +60,8 @@ class Hours:
         shown = LONG.until(LONG.closes_at + np.timedelta64(self.hours - 30, "h"))
         first = self._close + np.timedelta64(self.hours - len(shown), "h")
         scale = PRICE / LONG.close[len(LONG) - 31]
-        prices = (scale * getattr(shown, name) for name in ("open", "high", "low", "close"))
-        candles = HourlyCandles(coin, first, *prices, shown.volume)
+        opened, high, low, close = (scale * getattr(shown, name) for name in ("open", "high", "low", "close"))
+        candles = HourlyCandles(coin, first, opened, high, low, close, shown.volume)
         return HourlyHistory(candles, Provenance(Source.ARCHIVE))
 
 
@@ -90,7 +90,9 @@ async def test_a_forecast_of_days_starts_from_the_newest_hour(tmp_path: Path) ->
     moved = await forecast_of(kit)
     assert moved.as_of == close.as_of + dt.timedelta(hours=13)
     assert (moved.start, moved.degraded) == (Start(13, version), False)
-    assert moved.last_price == pytest.approx(stored.peek("bitcoin", "usd").candles.last_price)
+    newest = stored.peek("bitcoin", "usd")
+    assert isinstance(newest, HourlyHistory)
+    assert moved.last_price == pytest.approx(newest.candles.last_price)
     message = forecast_message(moved)
     assert [p.date for p in message.points] == [p.date for p in forecast_message(close).points]
     assert [p.horizon_days for p in message.points] == list(range(1, 31))

@@ -68,7 +68,7 @@ def test_a_border_moved_back_by_an_hour_costs_and_one_moved_forward_looks_ahead(
         ahead = day_measures(coin).levels[:, 0]
         for shift, found in errors.items():
             # A row stamped an hour earlier holds the hour after the true close.
-            own = day_measures(cut(coin, first=coin.first - shift * HOUR))
+            own = day_measures(dataclasses.replace(coin, first=coin.first - shift * HOUR))
             rows = np.concatenate([own.levels[:, :4], own.shapes[:, :3]], axis=1)
             at = np.searchsorted(own.dates, day_measures(coin).dates)
             known = np.arange(len(ahead) - 1)[60:-2]

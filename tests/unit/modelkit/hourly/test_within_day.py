@@ -43,9 +43,7 @@ def daily(level: float = 0.03) -> Forecasts:
     return forecasts(DAYS, level * np.sqrt(np.array(DAYS, dtype=float)), FAT)
 
 
-def outlook(
-    hours: float, *, at_close: float = 0.03, now: float = 0.03, price: float = 101.0
-) -> HourlyOutlook:
+def outlook(hours: int, *, at_close: float = 0.03, now: float = 0.03, price: float = 101.0) -> HourlyOutlook:
     """Return the outlook of an hourly model with a level (of 24 hours) at the close and now."""
     left, day = hours_needed(hours)
     shape = ndtri(PROBABILITIES)

@@ -6,8 +6,9 @@ import datetime as dt
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import grpc
 import numpy as np
 import pytest
 
@@ -114,7 +115,12 @@ async def test_an_hour_that_has_not_closed_waits_until_the_source_gives_it(tmp_p
 
 
 async def test_a_source_without_an_answer_by_the_hour_stops_no_daily_score(tmp_path: Path) -> None:
-    changes = {"horizon_days": 1, "forecast_id": "d", "model": "technical", "served_by": "technical"}
+    changes: dict[str, Any] = {
+        "horizon_days": 1,
+        "forecast_id": "d",
+        "model": "technical",
+        "served_by": "technical",
+    }
     daily = hour_row(np.datetime64("2021-04-18T00", "h"), 0, **changes)
     ledger, history, _ = ledger_of(tmp_path, [daily, hour_row(CUT - np.timedelta64(1, "h"), 1)])
     history.hours_failures = 1
@@ -157,7 +163,9 @@ async def test_the_live_record_by_horizon_hour_and_by_hour_of_the_origin(tmp_pat
         LedgerWatch(NoStream(), ledger.store),
         ledger.calendar,
     )
-    reply = await servicer.GetAccuracy(pb.GetAccuracyRequest(model="intraday"), None)
+    reply = await servicer.GetAccuracy(
+        pb.GetAccuracyRequest(model="intraday"), cast("grpc.aio.ServicerContext[Any, Any]", None)
+    )
     assert [(r.horizon.horizon_hours, r.horizon.horizon_days) for r in reply.live] == [(1, 0), (5, 0), (6, 0)]
     assert all(not r.HasField("origin_hour") for r in reply.live)
     assert all(90 < r.horizon.coverage_80_percent < 100 for r in reply.live)
@@ -174,8 +182,6 @@ class NoStream:
 
     async def lag(self) -> Lag:
         """No lag."""
-        from coincast_training.scoring.consumer import Lag
-
         return Lag(0, None)
 
 

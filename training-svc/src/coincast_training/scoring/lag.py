@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Protocol
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast_chassis.errors import Unavailable
 from coincast_training import metrics
-from coincast_training.scoring.consumer import LedgerConsumer
+from coincast_training.scoring.consumer import Lag
 from coincast_training.scoring.store import LedgerStore
+
+
+class LagSource(Protocol):
+    """What knows how far the disk is behind the stream: the consumer of the ledger."""
+
+    async def lag(self) -> Lag:
+        """Return the lag.
+
+        Raises:
+            Unavailable: The stream cannot be read.
+        """
+        ...
 
 
 class LedgerWatch:
     """Report the counts; an unknown lag is absent (NaN on the gauge), not zero."""
 
-    def __init__(self, consumer: LedgerConsumer, store: LedgerStore) -> None:
+    def __init__(self, consumer: LagSource, store: LedgerStore) -> None:
         self._consumer, self._store = consumer, store
 
     async def status(self) -> pb.LedgerStatus:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coincast_modelkit.scenarios.statements import RiskStatement
+from coincast_modelkit.scenarios.statements import TouchStatement
 from coincast_training.scoring.risk import store as module
 from coincast_training.scoring.risk.outcomes import Outcome, last_due, outcomes_of
 from coincast_training.scoring.risk.store import RiskStore, ScoredDays
@@ -86,15 +86,15 @@ PARTS = {
 def test_each_day_of_a_question_is_scored_once(
     store: RiskStore, given: list[tuple[int, int]], stored: list[tuple[int, int]], scored_between: bool
 ) -> None:
-    found: list[RiskStatement] = []
+    found: list[TouchStatement] = []
     for first, last in given:
         part = tuple(0.1 * day for day in range(first, last + 1))
         store.add([touch(first_day=first, touch=part, close_beyond=part)])
         if scored_between:
             due = store.due(FAR)
-            found += [one.statement for one in due]
+            found += [one.statement for one in due if isinstance(one.statement, TouchStatement)]
             store.close([ScoredDays(one, (), None) for one in due], DAY)
-    found += [one.statement for one in store.due(FAR)]
+    found += [one.statement for one in store.due(FAR) if isinstance(one.statement, TouchStatement)]
     assert [(s.first_day, s.last_day) for s in found] == stored
     assert all(s.touch[0] == pytest.approx(0.1 * s.first_day) for s in found)
 
