@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scoringrules
 from scipy.stats import norm
 
 from coincast_modelkit.forecasts import PROBABILITIES
@@ -40,6 +39,8 @@ def gaussian(
 
 
 def test_crps_of_a_normal_table_is_close_to_its_closed_form() -> None:
+    import scoringrules  # slow to import
+
     slices, _ = gaussian("one")
     s = slices["one", 1]
     exact = scoringrules.crps_normal(s.outcomes.log_return, 0.0, 0.03)

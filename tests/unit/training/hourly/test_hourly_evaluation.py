@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import scoringrules
 from rich.console import Console
 
 from coincast_modelkit.candles import FIELDS
@@ -37,6 +36,8 @@ def write(folder: Path, candles: HourlyCandles, **changed: np.ndarray) -> None:
 
 
 def test_crps_of_a_gaussian_is_the_closed_form() -> None:
+    import scoringrules  # slow to import
+
     returns = np.random.default_rng(1).normal(size=5000) * 0.02
     scale = np.full(5000, 0.02)
     closed = scoringrules.crps_normal(returns, 0.0, scale)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scoringrules
 from numpy.typing import NDArray
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
@@ -38,6 +37,8 @@ def point_scores(s: Slice) -> dict[str, float]:
 
 def distribution_scores(s: Slice) -> dict[str, Any]:
     """Return CRPS, Winkler, pinball, coverage and width over all and by causal volatility tercile."""
+    import scoringrules  # noqa: PLC0415 - slow to import
+
     pinball = {
         str(p): float(
             np.mean(scoringrules.quantile_score(s.outcomes.log_return, s.quantile(p), p, backend="numpy"))

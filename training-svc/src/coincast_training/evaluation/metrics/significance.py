@@ -7,7 +7,6 @@ both work on the mean of each date and allow for correlation over the horizon.
 from __future__ import annotations
 
 import numpy as np
-from arch.bootstrap import CircularBlockBootstrap
 from numpy.typing import NDArray
 from statsmodels.regression.linear_model import OLS
 
@@ -49,6 +48,8 @@ def ratio_interval(
     upper: Floats, lower: Floats, dates: NDArray[np.datetime64], horizon: int, *, seed: int = 1
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of sum(upper) / sum(lower) over circular blocks of dates (n,)."""
+    from arch.bootstrap import CircularBlockBootstrap  # noqa: PLC0415 - slow to import
+
     top, _ = date_sums(upper, dates)
     bottom, _ = date_sums(lower, dates)
     if len(top) < MIN_DATES:

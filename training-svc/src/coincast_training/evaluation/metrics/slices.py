@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scoringrules
 from numpy.typing import NDArray
 from scipy.stats import norm
 
@@ -50,6 +49,8 @@ class Slice:
     @cached_property
     def crps(self) -> Floats:
         """Return the CRPS of the log return, (n,)."""
+        import scoringrules  # noqa: PLC0415 - slow to import
+
         parts = []
         for start in range(0, len(self), CHUNK):
             part = slice(start, start + CHUNK)
@@ -66,6 +67,8 @@ class Slice:
     @cached_property
     def winkler(self) -> Floats:
         """Return the interval score of the 80 % interval of the log return, (n,)."""
+        import scoringrules  # noqa: PLC0415 - slow to import
+
         score = scoringrules.interval_score(
             self.outcomes.log_return, self.quantile(0.1), self.quantile(0.9), 0.2, backend="numpy"
         )
