@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,8 +125,8 @@ async def test_an_lstm_comes_out_within_its_tolerance(tmp_path: Path) -> None:
     assert by_seed > 10 * LSTM_TOLERANCE
 
 
-@contextmanager
-def two_workers() -> Iterator[str]:
+@pytest.fixture(scope="module")
+def dask() -> Iterator[str]:
     """The address of a Dask cluster of two processes with one thread each."""
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
@@ -138,17 +137,16 @@ def two_workers() -> Iterator[str]:
 
 @pytest.mark.parametrize(("model", "parameters"), [("lightgbm", LIGHTGBM), ("ml_ensemble", ENSEMBLE)])
 def test_a_plain_job_leaves_the_same_files_wherever_its_folds_ran(
-    tmp_path: Path, model: str, parameters: Mapping[str, Any]
+    tmp_path: Path, model: str, parameters: Mapping[str, Any], dask: str
 ) -> None:
     made: dict[str, dict[str, bytes]] = {}
     notes: dict[str, Any] = {}
-    with two_workers() as dask:
-        for address in ("inline", "processes:2", dask):
-            kind = address.partition(":")[0]
-            pipeline = pipeline_on(tmp_path / kind, 430, parameters, executor=address)
-            folder = asyncio.run(trained(pipeline, TrainingSpec(model, COINS), "run"))
-            made[kind] = files_of(folder)
-            notes[kind] = read_artifact(tmp_path / kind / "artifacts", model, folder.name).manifest.metrics
+    for address in ("inline", "processes:2", dask):
+        kind = address.partition(":")[0]
+        pipeline = pipeline_on(tmp_path / kind, 430, parameters, executor=address)
+        folder = asyncio.run(trained(pipeline, TrainingSpec(model, COINS), "run"))
+        made[kind] = files_of(folder)
+        notes[kind] = read_artifact(tmp_path / kind / "artifacts", model, folder.name).manifest.metrics
     assert made["inline"] == made["processes"] == made["dask"]
     assert notes["inline"] == notes["processes"] == notes["dask"]
     assert any("walk_forward" in name for name in made["inline"])
@@ -174,22 +172,19 @@ def test_networks_come_out_within_their_tolerance_wherever_they_were_trained(
     assert float(np.abs(found[0] - found[1]).max()) <= LSTM_TOLERANCE
 
 
-def test_a_tuned_job_leaves_the_same_files_wherever_its_trials_ran(tmp_path: Path) -> None:
+def test_a_tuned_job_leaves_the_same_files_wherever_its_trials_ran(tmp_path: Path, dask: str) -> None:
     spec = TrainingSpec("lightgbm", COINS, tune_trials=4)
     made: dict[str, dict[str, bytes]] = {}
-    with two_workers() as dask:
-        for address in ("inline", "processes:2", dask):
-            kind = address.partition(":")[0]
-            pipeline = pipeline_on(tmp_path / kind, 430, LIGHTGBM, executor=address)
-            folder = asyncio.run(trained(pipeline, spec, "run"))
-            made[kind] = files_of(folder)
-            manifest = read_artifact(tmp_path / kind / "artifacts", "lightgbm", folder.name).manifest
-            assert manifest.metrics["tuning"]["trials"] == 4
-            reported = json.loads((tmp_path / kind / "work" / "tuning" / "run" / "tuning.json").read_text())
-            won = [
-                trial["parameters"] for trial in reported["all"] if trial["value"] == reported["best_value"]
-            ]
-            expected = won[0] if reported["best_value"] < reported["base_value"] else LIGHTGBM
-            assert manifest.parameters["volatility"].items() >= expected["volatility"].items()
+    for address in ("inline", "processes:2", dask):
+        kind = address.partition(":")[0]
+        pipeline = pipeline_on(tmp_path / kind, 430, LIGHTGBM, executor=address)
+        folder = asyncio.run(trained(pipeline, spec, "run"))
+        made[kind] = files_of(folder)
+        manifest = read_artifact(tmp_path / kind / "artifacts", "lightgbm", folder.name).manifest
+        assert manifest.metrics["tuning"]["trials"] == 4
+        reported = json.loads((tmp_path / kind / "work" / "tuning" / "run" / "tuning.json").read_text())
+        won = [trial["parameters"] for trial in reported["all"] if trial["value"] == reported["best_value"]]
+        expected = won[0] if reported["best_value"] < reported["base_value"] else LIGHTGBM
+        assert manifest.parameters["volatility"].items() >= expected["volatility"].items()
     assert made["inline"] == made["processes"] == made["dask"]
     assert len(made["inline"]) >= 4
