@@ -51,6 +51,8 @@ CACHE_SCOPE = "@past"
 SETTLED_AFTER = timedelta(minutes=35)
 # A day's forecast is served until the next day has closed: data that arrived by then was known.
 SERVED_FOR = timedelta(days=1) - timedelta(seconds=1)
+# How far the estimate of market-data's clock may run ahead of it: a moment to come would be refused.
+CLOCK_ERROR = timedelta(seconds=10)
 
 
 class PastFeatures:
@@ -172,7 +174,7 @@ class PointInTimeService:
         first, offset = close_of(day) + SETTLED_AFTER, self._with.clock_offset()
         if offset is None:
             return first
-        now = datetime.fromtimestamp(self._with.monotonic() + offset, UTC)
+        now = datetime.fromtimestamp(self._with.monotonic() + offset, UTC) - CLOCK_ERROR
         return max(first, min(first + SERVED_FOR, now))
 
     async def _predict(

@@ -214,18 +214,25 @@ async def test_arrival_times_survive_richer_days_replacements_and_the_hand_over(
     writer, reader = Archive(tmp_path), Archive(tmp_path)
     writer.open()
     reader.open()
-    await writer.add("bitcoin", "usd", days(3), at=100.0)
-    await writer.add("bitcoin", "usd", days(1, DAY + timedelta(days=3)), at=200.0)
-    await reader.add("bitcoin", "usd", days(2, DAY + timedelta(days=3)), at=300.0)
+    await writer.add("bitcoin", "usd", days(3), at=10000.0)
+    await writer.add("bitcoin", "usd", days(1, DAY + timedelta(days=3)), at=20000.0)
+    await reader.add("bitcoin", "usd", days(2, DAY + timedelta(days=3)), at=30000.0)
     await Inbox(writer, ManualClock(1.8e9)).take()
-    assert [c.received_at for c in await writer.read("bitcoin", "usd")] == [None, None, None, 200, 300]
-    await writer.add("bitcoin", "usd", days(4, price=100.0), at=400.0)
-    assert (await writer.read("bitcoin", "usd"))[3].received_at == 200
+    assert [c.received_at for c in await writer.read("bitcoin", "usd")] == [None, None, None, 20000, 30000]
+    await writer.add("bitcoin", "usd", days(4, price=100.0), at=40000.0)
+    assert (await writer.read("bitcoin", "usd"))[3].received_at == 20000
     restated = days(6, price=3.0)
-    await writer.replace("bitcoin", "usd", restated, 500.0)
-    assert [c.received_at for c in await writer.read("bitcoin", "usd")] == [None, None, None, 200, 300, 500]
-    then = await writer.read_known_at("bitcoin", "usd", 450.0)
-    assert [c.received_at for c in then] == [None, None, None, 200, 300]
+    await writer.replace("bitcoin", "usd", restated, 50000.0)
+    assert [c.received_at for c in await writer.read("bitcoin", "usd")] == [
+        None,
+        None,
+        None,
+        20000,
+        30000,
+        50000,
+    ]
+    then = await writer.read_known_at("bitcoin", "usd", 45000.0)
+    assert [c.received_at for c in then] == [None, None, None, 20000, 30000]
     writer.close()
     reader.close()
 
@@ -239,4 +246,17 @@ async def test_what_is_not_written_yet_outlives_the_memory(tmp_path: Path) -> No
         assert await archive.read(f"coin{n}", "usd") == tuple(days(4))
         await archive.flush(f"coin{n}", "usd")
         assert read_candles(tmp_path / "usd" / f"coin{n}.parquet") == days(4)
+    archive.close()
+
+
+async def test_the_spans_of_a_first_fetch_tell_no_arrival_in_whatever_order_they_come(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.open()
+    day = date(2025, 1, 1)
+    spans = [[day + timedelta(days=start + n) for n in range(10)] for start in (10, 20, 0)]
+    for number, span in enumerate(spans):
+        await archive.add("bitcoin", "usd", [Candle(each, 100.0) for each in span], at=2e9 + 60 * number)
+    assert {candle.received_at for candle in await archive.read("bitcoin", "usd")} == {None}
+    await archive.add("bitcoin", "usd", [Candle(day + timedelta(days=30), 100.0)], at=2e9 + 86_400)
+    assert (await archive.read("bitcoin", "usd"))[-1].received_at == 2e9 + 86_400
     archive.close()

@@ -120,7 +120,7 @@ def test_wrong_input_to_train_names_the_fix():
 
 @pytest.mark.parametrize("command", ["backtest", "train"])
 def test_help_tells_that_folds_of_the_ensemble_have_no_network(command: str):
-    assert "lstm: off" in "".join(runner.invoke(app, [command, "--help"]).stdout.replace("│", "").split())
+    assert "lstm:off" in "".join(runner.invoke(app, [command, "--help"]).stdout.replace("│", "").split())
 
 
 def test_help_tells_the_exit_codes():

@@ -30,6 +30,8 @@ from coincast_market_data.domain import Candle
 log = structlog.get_logger(__name__)
 Key = tuple[str, str]
 LONGEST_UNWRITTEN_SECONDS = 2.0
+# The first fetch of a coin brings its past in several calls, in any order, within this time.
+FIRST_FETCH_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Archive:
         self._memory: LRUCache[Key, _Held] = LRUCache(max_coins_in_memory)
         # What the file does not have yet, however many coins were read since, and since when.
         self._unwritten: dict[Key, tuple[_Held, float]] = {}
+        self._first_fetches: LRUCache[Key, float] = LRUCache(max_coins_in_memory)
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._lock_file: io.TextIOWrapper | None = None
         self._changes = 0
@@ -197,11 +200,17 @@ class Archive:
             flush: Whether to write the file at once. Otherwise it follows when it was last written some
                 seconds ago, or at `flush`.
             at: When the candles came, UNIX seconds; None where that says nothing, as for files of others. It
-                is kept for days after the first stored one: those before it were never waited for.
+                is kept for days after the first stored one that come later than the first fetch, which brings
+                the past.
         """
         key = (coin, currency)
         async with self._lock(key):
             before = await self.read(coin, currency)
+            if not before and at is not None:
+                self._first_fetches[key] = at
+            first = self._first_fetches.get(key)
+            if at is not None and first is not None and 0 <= at - first < FIRST_FETCH_SECONDS:
+                at = None
             merged, changed = merge_candles(before, stamped(candles, before, at))
             if changed:
                 self._remember(key, tuple(merged), unwritten=True)

@@ -36,7 +36,7 @@ def test_too_many_or_bad_ids_are_refused(ids: list[str]) -> None:
 @pytest.mark.parametrize("jump", [-3 * 86_400.0, -40.0, 0.0, 40.0, 3 * 86_400.0])
 def test_a_wall_clock_that_jumps_changes_no_age(jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock(1_756_700_000.0)
-    monkeypatch.setattr(proto_mapping.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(proto_mapping, "steady_clock", lambda: clock)
     as_of = dt.datetime(2025, 8, 31, tzinfo=dt.UTC)
     message = common_pb2.Provenance(as_of=timestamp(as_of), age_seconds=100.0)
     provenance = provenance_of(message)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import Forecasts
@@ -95,6 +94,8 @@ def within_day(daily: Forecasts, outlook: HourlyOutlook, *, reaction: float = RE
     shape = outlook.now.log_return_quantiles[0, outlook.now.horizons.index(left)] / rest
     quantiles[0] = (1 - passed) * quantiles[0] + passed * this_day * shape
     chance = np.clip(daily.rise_of_volatility[0], 1e-6, 1 - 1e-6)
+    from scipy.special import ndtr, ndtri  # noqa: PLC0415 - slow to import, and only days within use it
+
     return Forecasts(
         coin_ids=daily.coin_ids,
         as_of=daily.as_of,

@@ -15,7 +15,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from coincast_modelkit.candles import Dates
 from coincast_modelkit.scenarios.library import (
@@ -98,6 +97,8 @@ class RankLibrary(MoveLibrary):
 
         Sizes matter only where another coin borrows them, since a simulation takes today's quantiles by rank.
         """
+        from scipy.special import ndtri  # noqa: PLC0415 - slow to import, and only answers about risk use it
+
         levels = (self.ranks.astype(np.float64) + 0.5) / max(len(self.origins), 1)
         return StandardizedMoves(
             origins=self.origins,
