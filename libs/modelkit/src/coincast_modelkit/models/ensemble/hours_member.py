@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from lightgbm import Booster
 
 HOURS = "hours"
-# The order of the second pool.
-DAILY_POOL, WITH_HOURS = 0, 1
 
 
 def hours_design(inputs: Inputs, rows: Floats, spec: FeatureSpec) -> Floats:

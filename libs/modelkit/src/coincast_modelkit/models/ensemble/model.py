@@ -228,12 +228,6 @@ class EnsembleModel:
         )
 
 
-def _hours_from(source: str, coins: Sequence[ModelInput]) -> dict[int, Floats]:
-    """Return the rows of the coins whose hours are known from one source, by position."""
-    known = [(i, c.hours) for i, c in enumerate(coins)]
-    return {i: hours.values for i, hours in known if hours is not None and hours.source == source}
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pooled:
     """What a pool makes of its members at one horizon.
