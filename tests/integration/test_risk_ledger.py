@@ -15,7 +15,7 @@ from coincast_chassis.redis import open_redis
 from coincast_forecast.prediction_log.spool import claim_own
 from coincast_forecast.prediction_log.stream import Stream
 from coincast_forecast.prediction_log.writer import LedgerWriter
-from coincast_forecast.scenarios.live_record import LiveRiskReader
+from coincast_forecast.registry.live_records import open_live_risk
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import STREAM_KEY
 from coincast_modelkit.scenarios.live_record import LIVE_RISK_FILE
@@ -89,7 +89,7 @@ async def test_an_answer_is_scored_and_its_record_quoted(
     assert await service.consumer.take() == 2
     assert await service.cycle() == 2 * 2 + 1
     assert await redis.xlen(RISK_STREAM_KEY) == 0, "what is on disk leaves the stream"
-    reader = LiveRiskReader(tmp_path / "artifacts")
+    reader = open_live_risk(tmp_path / "artifacts")
     reader.read()
     rows = {(r.kind, r.horizon_days, r.tenth): r for r in reader.current.records if not r.served_by}
     after = CANDLES.rows(AS_OF + 1, AS_OF + 3)

@@ -38,14 +38,13 @@ from coincast_forecast.prediction_log.stream import Stream
 from coincast_forecast.prediction_log.writer import LedgerWriter
 from coincast_forecast.registry.deployment import LiveVersion, any_reads_hours
 from coincast_forecast.registry.historical import HistoricalVersions
-from coincast_forecast.registry.live_scores import LiveScoreReader
+from coincast_forecast.registry.live_records import open_live_risk, open_live_scores
 from coincast_forecast.registry.loader import ModelLoader
 from coincast_forecast.rendering import columns
 from coincast_forecast.rendering.explainer import Explainer
 from coincast_forecast.rendering.service import ForecastRenderer
 from coincast_forecast.response_cache import ResponseCache
 from coincast_forecast.runtime import malloc_trim
-from coincast_forecast.scenarios.live_record import LiveRiskReader
 from coincast_forecast.scenarios.recorder import RiskRecorder
 from coincast_forecast.scenarios.service import ScenarioService
 from coincast_forecast.service import Dependencies, ForecastService
@@ -67,8 +66,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     market = await _build_market_client(settings, stack)
     histories = _build_histories(settings, stack, clock, market)
     ledger = await _build_ledger(settings, stack)
-    scores = LiveScoreReader(settings.artifacts_dir)
-    live_risk = LiveRiskReader(settings.artifacts_dir)
+    scores = open_live_scores(settings.artifacts_dir)
+    live_risk = open_live_risk(settings.artifacts_dir)
     hourly_histories, stored_hours = await _build_hourly_histories(settings, stack, clock)
     response_cache = ResponseCache(settings.forecast_cache_rows)
     day_hours = DayHours(

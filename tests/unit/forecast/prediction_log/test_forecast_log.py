@@ -10,7 +10,7 @@ import weakref
 
 from coincast_forecast.domain import HorizonRecord, Record
 from coincast_forecast.registry.deployment import Deployment
-from coincast_forecast.registry.live_scores import scores_of
+from coincast_forecast.registry.live_records import scores_of
 from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 
 

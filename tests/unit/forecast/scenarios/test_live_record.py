@@ -9,7 +9,7 @@ import pytest
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast_forecast.grpc.live_risk_mapping import add_live_losses, add_live_touches
-from coincast_forecast.scenarios.live_record import LiveRiskReader
+from coincast_forecast.registry.live_records import open_live_risk
 from coincast_modelkit.scenarios.live_record import (
     LIVE_RISK_FILE,
     NOT_SCORED,
@@ -78,7 +78,7 @@ def test_before_anything_is_scored_the_answer_says_so() -> None:
 
 
 def test_a_file_is_read_when_it_is_replaced_and_damage_changes_nothing(tmp_path: Path) -> None:
-    reader = LiveRiskReader(tmp_path)
+    reader = open_live_risk(tmp_path)
     reader.read()
     assert reader.current == LiveRiskTable()
     table = LiveRiskTable(1.0, (record("touch", 5),))

@@ -1,28 +1,41 @@
-"""Recent live skill of the models, written by training-svc beside the artifacts and used by `auto`."""
+"""Live records of what was served, written by training-svc beside the artifacts.
+
+The skill of the models is used by `auto`; how answers about risk came true is quoted with new ones.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from coincast_chassis.observability.logs import get_logger
 from coincast_forecast.domain import LiveScores
+from coincast_modelkit.scenarios.live_record import LIVE_RISK_FILE, LiveRiskTable
 
-log = get_logger("coincast.forecast.scores")
-FILE = "live-record.json"
+log = get_logger("coincast.forecast.live_records")
+SCORES_FILE = "live-record.json"
+Parsed = TypeVar("Parsed")
 
 
-class LiveScoreReader:
-    """Reader of the live record, which is parsed again when the file was replaced."""
+class LiveRecordReader(Generic[Parsed]):
+    """Reader of one file, which is parsed again when it was replaced."""
 
-    def __init__(self, root: Path) -> None:
-        self._path = root / FILE
+    def __init__(self, path: Path, parse: Callable[[bytes], Parsed], empty: Parsed) -> None:
+        """Store what to read.
+
+        Args:
+            path: The file.
+            parse: Returns what the file holds.
+            empty: What is current until a file was read.
+        """
+        self._path, self._parse = path, parse
         self._error = ""
         self._seen: tuple[int, int] | None = None
-        self.current = LiveScores()
+        self.current = empty
 
     async def poll(self, every_seconds: float) -> None:
         """Read the file periodically."""
@@ -36,14 +49,24 @@ class LiveScoreReader:
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_size) == self._seen:
                 return
-            self.current = scores_of(json.loads(self._path.read_bytes()))
+            self.current = self._parse(self._path.read_bytes())
             self._seen = (stat.st_mtime_ns, stat.st_size)
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if str(error) != self._error:
                 self._error = str(error)
-                log.warning("live_record_unreadable", error=type(error).__name__)
+                log.warning("live_record_unreadable", file=self._path.name, error=type(error).__name__)
+
+
+def open_live_scores(root: Path) -> LiveRecordReader[LiveScores]:
+    """Return the reader of the models' live skill below the folder of artifacts."""
+    return LiveRecordReader(root / SCORES_FILE, lambda content: scores_of(json.loads(content)), LiveScores())
+
+
+def open_live_risk(root: Path) -> LiveRecordReader[LiveRiskTable]:
+    """Return the reader of the live record of answers about risk below the folder of artifacts."""
+    return LiveRecordReader(root / LIVE_RISK_FILE, LiveRiskTable.from_json, LiveRiskTable())
 
 
 def scores_of(document: Any) -> LiveScores:
