@@ -22,8 +22,7 @@ from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.inference.predictor import PredictionRef
 from coincast_forecast.lru import Lru
 from coincast_forecast.ports import HourlyHistory
-from coincast_forecast.prediction_log.recorder import PROBABILITIES as LOGGED_PROBABILITIES
-from coincast_forecast.prediction_log.recorder import Loggable
+from coincast_forecast.prediction_log.recorder import Loggable, prediction_entries
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel, source_of
@@ -190,28 +189,8 @@ def within_day_loggable(moved: Shifted, made_at: float) -> Loggable:
 
 
 def _entries(moved: Shifted, made_at: float, after: int, until: int) -> list[LedgerEntry]:
-    prediction, ref = moved.prediction, moved.prediction.ref
-    prices = ref.forecasts.quantile_prices(LOGGED_PROBABILITIES)[ref.index].tolist()
-    return [
-        LedgerEntry(
-            forecast_id=prediction.forecast_id,
-            made_at=made_at,
-            coin_id=ref.prepared.coin_id,
-            vs_currency=prediction.vs_currency,
-            as_of=ref.prepared.as_of.isoformat(),
-            as_of_hours=prediction.start.hours,
-            model=prediction.model,
-            version=prediction.version_name,
-            variant=prediction.variant,
-            served_by=prediction.served_by,
-            horizon_days=days,
-            last_price=ref.last_price,
-            probabilities=LOGGED_PROBABILITIES,
-            price_quantiles=tuple(prices[days - 1]),
-        )
-        for days in LOGGED_DAYS
-        if after < days <= until
-    ]
+    days = [horizon for horizon in LOGGED_DAYS if after < horizon <= until]
+    return prediction_entries(moved.prediction, days, made_at=made_at)
 
 
 def _absence(kept: Kept) -> str:

@@ -6,7 +6,7 @@ An error or a slow disk leaves a forecast without an id, but never fails the rep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,7 +55,7 @@ class Recorder:
     async def record(self, predictions: Sequence[Prediction], days: int, *, shadow: bool = False) -> set[str]:
         """Append the predictions up to `days` ahead; see `append`."""
         forecasts = [
-            Loggable(p.forecast_id, partial(self._entries, p, made_at=self._now(), shadow=shadow))
+            Loggable(p.forecast_id, partial(_daily_entries, p, made_at=self._now(), shadow=shadow))
             for p in predictions
         ]
         return await self.append(forecasts, days)
@@ -106,27 +106,43 @@ class Recorder:
             if self._flights.get(forecast.forecast_id) is task:
                 del self._flights[forecast.forecast_id]
 
-    def _entries(
-        self, prediction: Prediction, after: int, until: int, *, made_at: float, shadow: bool
-    ) -> list[LedgerEntry]:
-        prices = ledger_quantiles(prediction.ref, PROBABILITIES).tolist()
-        model_input = prediction.ref.prepared
-        return [
-            LedgerEntry(
-                forecast_id=prediction.forecast_id,
-                made_at=made_at,
-                coin_id=model_input.coin_id,
-                vs_currency=prediction.vs_currency,
-                as_of=model_input.as_of.isoformat(),
-                model=prediction.model,
-                version=prediction.version_name,
-                variant=prediction.variant,
-                served_by=prediction.served_by,
-                horizon_days=horizon,
-                last_price=model_input.last_price,
-                probabilities=PROBABILITIES,
-                price_quantiles=tuple(prices[horizon - 1]),
-                shadow=shadow,
-            )
-            for horizon in range(after + 1, until + 1)
-        ]
+
+def prediction_entries(
+    prediction: Prediction, horizons: Iterable[int], *, made_at: float, shadow: bool = False
+) -> list[LedgerEntry]:
+    """Return a prediction's entries at horizons in days.
+
+    Args:
+        prediction: A prediction at every day from the first on, from a close or an hour of the day.
+        horizons: The days ahead.
+        made_at: When it was made, UNIX seconds.
+        shadow: Whether it was computed beside the one that was served.
+    """
+    prices = ledger_quantiles(prediction.ref, PROBABILITIES).tolist()
+    model_input = prediction.ref.prepared
+    return [
+        LedgerEntry(
+            forecast_id=prediction.forecast_id,
+            made_at=made_at,
+            coin_id=model_input.coin_id,
+            vs_currency=prediction.vs_currency,
+            as_of=model_input.as_of.isoformat(),
+            as_of_hours=prediction.start.hours,
+            model=prediction.model,
+            version=prediction.version_name,
+            variant=prediction.variant,
+            served_by=prediction.served_by,
+            horizon_days=horizon,
+            last_price=prediction.ref.last_price,
+            probabilities=PROBABILITIES,
+            price_quantiles=tuple(prices[horizon - 1]),
+            shadow=shadow,
+        )
+        for horizon in horizons
+    ]
+
+
+def _daily_entries(
+    prediction: Prediction, after: int, until: int, *, made_at: float, shadow: bool
+) -> list[LedgerEntry]:
+    return prediction_entries(prediction, range(after + 1, until + 1), made_at=made_at, shadow=shadow)

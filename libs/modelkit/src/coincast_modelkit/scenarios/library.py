@@ -122,7 +122,7 @@ class ScenarioLibrary(MoveLibrary):
 
     def to_bytes(self) -> bytes:
         """Return the library as npz (plain arrays); the same library gives the same bytes."""
-        arrays: dict[str, Any] = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "format": np.array(FILE_FORMAT),
             "coin_ids": np.array(self.coin_ids, dtype=np.str_),
             "first_day": self.days[:1].astype(np.int64),
@@ -132,11 +132,7 @@ class ScenarioLibrary(MoveLibrary):
             "anchors": np.array(self.anchors, dtype=np.int64),
             "scales": self.scales,
         }
-        if self.record is not None:
-            arrays["record"] = np.array(self.record.to_json())
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        return buffer.getvalue()
+        return write_arrays(arrays, self.record)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
@@ -271,6 +267,15 @@ class Columns:
     ranged: Flags
 
 
+def write_arrays(arrays: dict[str, npt.NDArray[Any]], record: RiskRecord | None) -> bytes:
+    """Return an npz file of plain arrays and a record; the same content gives the same bytes."""
+    if record is not None:
+        arrays = {**arrays, "record": np.array(record.to_json())}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
 def read_arrays(content: bytes) -> dict[str, Any]:
     """Return the arrays of an npz file.
 
@@ -398,10 +403,10 @@ def _standardised(library: ScenarioLibrary) -> StandardizedMoves:
 def _borrowed(moves: StandardizedMoves, coin_ids: Sequence[str]) -> StandardizedMoves:
     """Fill the moves of absent coins from those present.
 
-    Closes: the mean of the coins present on the same origin, plus how far a random coin lay from that mean at
-        a
-    random earlier origin. Highs and lows: those of a random coin with known ranges on the same origin. The
-    choices depend on the coin and the day alone, so that a library that grows fills its old days as before.
+    Closes: the mean of the coins present on the same origin, plus how far a random coin lay from that mean
+    at a random earlier origin. Highs and lows: those of a random coin with known ranges on the same origin.
+    The choices depend on the coin and the day alone, so that a library that grows fills its old days as
+    before.
     """
     present = np.asarray(np.isfinite(moves.closes).all(axis=2))
     if present.all() and moves.ranged.all():

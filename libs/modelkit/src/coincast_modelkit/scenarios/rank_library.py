@@ -7,7 +7,6 @@ it can be shipped where the candles that it was made from may not be copied.
 
 from __future__ import annotations
 
-import io
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from coincast_modelkit.scenarios.library import (
     ScenarioLibrary,
     StandardizedMoves,
     read_arrays,
+    write_arrays,
 )
 from coincast_modelkit.scenarios.record import RiskRecord
 
@@ -111,7 +111,7 @@ class RankLibrary(MoveLibrary):
 
     def to_bytes(self) -> bytes:
         """Return the library as npz (plain arrays); the same library gives the same bytes."""
-        arrays: dict[str, Any] = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "format": np.array(RANK_FORMAT),
             "coin_ids": np.array(self.coin_ids, dtype=np.str_),
             "origins": self.origins.astype("datetime64[D]").astype(np.int64),
@@ -121,11 +121,7 @@ class RankLibrary(MoveLibrary):
             "borrowed": self.borrowed,
             "ranged": self.ranged,
         }
-        if self.record is not None:
-            arrays["record"] = np.array(self.record.to_json())
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        return buffer.getvalue()
+        return write_arrays(arrays, self.record)
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> Self:
