@@ -163,7 +163,7 @@ async def test_a_hot_reply_spends_one_token_and_has_every_header() -> None:
         ({}, b"", 200, 1),
         ({"x-request-id": "not a good id"}, b"", 200, 1),
         ({"origin": "https://app.example"}, b"", 200, 1),
-        ({}, b"a body that nobody reads", 200, 1),
+        ({}, b"a body that no route reads", 200, 1),
         ({"host": "evil.example"}, b"", 403, 0),
         ({"x-api-key": "cc_unknown"}, b"", 200, 1),
         ({"accept": "text/html"}, b"", 406, 0),

@@ -73,7 +73,7 @@ class DayHours:
         return row
 
     async def work(self) -> None:
-        """Fetch what is waited for, batch after batch, for ever."""
+        """Fetch what is waited for, batch after batch, until cancelled."""
         while True:
             await self._called.wait()
             self._called.clear()

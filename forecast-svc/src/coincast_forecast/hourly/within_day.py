@@ -215,8 +215,10 @@ def _move(
     origin = Origin(history, artifact)
     close = np.datetime64(close_of(prediction.ref.prepared.as_of).replace(tzinfo=None), "h")
     hours = int((history.candles.closes_at - close).astype(np.int64))
-    if hours == 0:
+    if hours == 0 and not history.provenance.stale:
         return Shifted(prediction, origin)
+    if hours == 0:
+        return _at_close(prediction, origin, "the newest hour that is stored ends at the last daily close")
     if not 0 < hours < HOURS_A_DAY:
         side = "older" if hours < 0 else "a day newer"
         return _at_close(

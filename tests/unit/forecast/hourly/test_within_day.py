@@ -37,6 +37,7 @@ class Hours:
         self.readable.set()
         self.hours = hours
         self.reads = 0
+        self.stale = False
 
     def move_to(self, hours: int | None) -> None:
         """Let the newest hour be so many hours after the close; None stores none."""
@@ -62,7 +63,7 @@ class Hours:
         scale = PRICE / LONG.close[len(LONG) - 31]
         opened, high, low, close = (scale * getattr(shown, name) for name in ("open", "high", "low", "close"))
         candles = HourlyCandles(coin, first, opened, high, low, close, shown.volume)
-        return HourlyHistory(candles, Provenance(Source.ARCHIVE))
+        return HourlyHistory(candles, Provenance(Source.ARCHIVE, stale=self.stale))
 
 
 async def kit_at(tmp_path: Path, hours: int | None, **options: Any) -> tuple[Kit, Hours, str]:
@@ -148,6 +149,14 @@ async def test_without_a_newer_hour_the_forecast_starts_from_the_close_and_says_
     assert (found.start, found.degraded) == (Start(reason=reason), False)
     assert found.curve == close.curve
     assert await kit.one(days=30) is await kit.one(days=30)
+
+
+async def test_hours_that_end_at_the_close_are_a_reason_once_newer_ones_have_closed(tmp_path: Path) -> None:
+    kit, stored, _ = await kit_at(tmp_path, 0)
+    stored.stale = True
+    found = await forecast_of(kit)
+    assert found.start == Start(reason="the newest hour that is stored ends at the last daily close")
+    assert found.curve == (await forecast_of(make_kit())).curve
 
 
 async def test_without_a_version_of_the_hourly_model_the_reply_says_so(tmp_path: Path) -> None:
