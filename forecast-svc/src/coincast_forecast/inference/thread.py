@@ -58,13 +58,13 @@ class WorkerThread:
     async def run(self, call: Callable[[], T], *, limit_seconds: float | None = None) -> T:
         """Return the call's result.
 
-        Raises:
-            TimeoutError: The call outlived `limit_seconds`; it keeps running and blocks this thread.
-            ThreadStuckError: An earlier call still hangs.
-
         Args:
             call: Runs in the thread.
             limit_seconds: The maximum time to wait; None for no limit.
+
+        Raises:
+            TimeoutError: The call outlived `limit_seconds`; it keeps running and blocks this thread.
+            ThreadStuckError: An earlier call still hangs.
         """
         async with self._turn:
             if self._stuck:

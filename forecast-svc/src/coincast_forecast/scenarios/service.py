@@ -172,13 +172,13 @@ class ScenarioService:
     ) -> Simulation:
         """Return joint paths of `MAX_DAYS` days of every coin that can be simulated.
 
-        Raises:
-            CoincastError: No coin can be simulated; the error is that of the first one.
-
         Args:
             ids: Ids of coins.
             vs_currency: The currency of the prices.
             model: Name of the model, or auto.
+
+        Raises:
+            CoincastError: No coin can be simulated; the error is that of the first one.
         """
         query = ForecastQuery(ids=tuple(ids), vs_currency=vs_currency, days=MAX_DAYS, model=model)
         predicted = await self._forecasts.predict(query)

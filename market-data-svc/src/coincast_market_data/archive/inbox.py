@@ -104,13 +104,13 @@ async def report_of(order: Path, inbox: Inbox, wait_seconds: float) -> list[File
 
     Where no other process is the writer, this process imports the folder itself.
 
-    Raises:
-        Conflict: The writer gave no report in time.
-
     Args:
         order: The folder of the order, from `submit_files`.
         inbox: The inbox, used if this process is the writer.
         wait_seconds: How long to wait for the writer.
+
+    Raises:
+        Conflict: The writer gave no report in time.
     """
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while not (order / REPORT).exists():

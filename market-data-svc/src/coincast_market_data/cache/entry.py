@@ -58,12 +58,12 @@ def pack(entry: CacheEntry[T], kind: CacheKind[T]) -> bytes:
 def unpack(data: bytes, kind: CacheKind[T]) -> CacheEntry[T]:
     """Decode an entry.
 
-    Raises:
-        ValueError: The bytes were not written by `pack`.
-
     Args:
         data: Bytes from the store.
         kind: Gives the decoding of the value.
+
+    Raises:
+        ValueError: The bytes were not written by `pack`.
     """
     body = data[CHECK_LENGTH:]
     if data[:CHECK_LENGTH] != b"%08x" % zlib.crc32(body):

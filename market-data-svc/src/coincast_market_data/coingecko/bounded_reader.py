@@ -36,12 +36,12 @@ class _Zipped:
 async def read_bounded(response: httpx2.Response, max_bytes: int) -> bytes:
     """Return the decoded body.
 
-    Raises:
-        BadData: The body is larger than `max_bytes` or wrongly encoded.
-
     Args:
         response: An open response.
         max_bytes: Limit of the decoded body.
+
+    Raises:
+        BadData: The body is larger than `max_bytes` or wrongly encoded.
     """
     decoder = _decoder(response.headers.get("content-encoding", ""))
     parts: list[bytes] = []

@@ -21,12 +21,12 @@ async def stream_batch(
 ) -> AsyncIterator[pb.GetPricesForManyResponse]:
     """Stream each answer as soon as it is ready; cancel the pending fetches when the caller leaves.
 
-    Raises:
-        InvalidInput: There are no questions, or too many.
-
     Args:
         questions: The requests of one call.
         answer: Answers one request.
+
+    Raises:
+        InvalidInput: There are no questions, or too many.
     """
     if not 1 <= len(questions) <= MAX_QUESTIONS:
         raise InvalidInput(f"Give 1 to {MAX_QUESTIONS} questions.", field="questions")

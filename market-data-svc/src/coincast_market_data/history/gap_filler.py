@@ -424,13 +424,13 @@ class GapFiller:
 
         The stored one is saved as a revision, with the days that the plan no longer reaches.
 
-        Raises:
-            CoincastError: A part could not be fetched; nothing is replaced then.
-
         Args:
             coin: Canonical id.
             currency: Canonical code.
             priority: Share of the quota that the calls may use.
+
+        Raises:
+            CoincastError: A part could not be fetched; nothing is replaced then.
         """
         now = self._clock.now()
         last = last_closed_day(now)

@@ -240,10 +240,6 @@ class HistoryService:
         With `known_at` the hours count back from the newest one that was closed then. A stored hour never
         changes, so the hours that were closed by then are the figures of that time.
 
-        Raises:
-            InvalidInput: The id, the currency or `days` cannot be.
-            CoincastError: No hour is stored and none could be fetched.
-
         Args:
             coin: The coin's id.
             currency: The currency's code.
@@ -252,6 +248,10 @@ class HistoryService:
             priority: Share of the quota that the calls may use.
             known_at: A past moment, UNIX seconds.
             stored_only: Fetch nothing.
+
+        Raises:
+            InvalidInput: The id, the currency or `days` cannot be.
+            CoincastError: No hour is stored and none could be fetched.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")

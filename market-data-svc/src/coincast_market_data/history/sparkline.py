@@ -1,7 +1,7 @@
 """Daily candles of the last week of many coins, from one call of `coins/markets` with `sparkline=true`.
 
 A sparkline has 168 hourly prices and no times: they are counted back from the row's `last_updated`, so that a
-close can be off by about an hour. Such candles stand in for the market features of the first minute on a plan
+close can be off by about an hour. Such candles replace the market features of the first minute on a plan
 with few calls; they are held in memory alone and never stored.
 """
 

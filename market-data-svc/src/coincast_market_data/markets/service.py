@@ -54,15 +54,15 @@ class MarketService:
     ) -> Markets:
         """Return one page.
 
-        Raises:
-            InvalidInput: The page cannot exist.
-
         Args:
             currency: The currency's code.
             ids: Coins; empty for all by market value.
             page: Number of the page, from 1.
             per_page: Rows per page.
             max_age_seconds: The maximum accepted age; None for any.
+
+        Raises:
+            InvalidInput: The page cannot exist.
         """
         code = canonical_currency(currency)
         page, per_page = page or 1, per_page or 100

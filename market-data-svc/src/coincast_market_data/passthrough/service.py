@@ -77,15 +77,15 @@ class PassthroughService:
     ) -> ServedDocument:
         """Return the document in CoinGecko's shape, or CoinGecko's own refusal.
 
-        Raises:
-            NotFound: The path is not mirrored.
-            InvalidInput: A parameter or the coin id is not valid.
-            CoincastError: CoinGecko is not available, or its refusal has no body of its own.
-
         Args:
             path: A supported path below /api/v3.
             query: Its parameters.
             max_age_seconds: The maximum accepted age; None for any.
+
+        Raises:
+            NotFound: The path is not mirrored.
+            InvalidInput: A parameter or the coin id is not valid.
+            CoincastError: CoinGecko is not available, or its refusal has no body of its own.
         """
         route, path = find_route(path)
         parameters = canonical_query(route, query)

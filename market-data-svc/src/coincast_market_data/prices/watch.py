@@ -82,14 +82,14 @@ class PriceWatch:
     ) -> AsyncGenerator[PriceUpdate, None]:
         """Yield updates until the caller leaves or the service drains, the first one at once.
 
-        Raises:
-            InvalidInput: An id or a currency cannot be one.
-            Exhausted: Too many subscribers.
-
         Args:
             ids: Ids of coins.
             currencies: Codes of currencies.
             after_event_id: The last event that the subscriber has; it gets the changes since.
+
+        Raises:
+            InvalidInput: An id or a currency cannot be one.
+            Exhausted: Too many subscribers.
         """
         pairs, failures = self._prices.watchable(ids, currencies)
         if len(self._subscribers) >= MAX_SUBSCRIBERS:

@@ -110,12 +110,12 @@ class RateLimiter:
     async def acquire(self, priority: Priority, wait_seconds: float) -> None:
         """Wait for a grant, at most `wait_seconds`.
 
-        Raises:
-            Exhausted: The wait would be longer.
-
         Args:
             priority: Share of the quota that the call may use.
             wait_seconds: The maximum wait.
+
+        Raises:
+            Exhausted: The wait would be longer.
         """
         deadline = self._clock.monotonic() + wait_seconds
         self._waiting[priority] += 1

@@ -44,12 +44,12 @@ class CleaningReport:
 def clean_series(document: Any, now: float) -> tuple[list[Point], CleaningReport]:
     """Return points in order of time, one a moment, joined on the time stamp.
 
-    Raises:
-        BadData: The document is not a series.
-
     Args:
         document: A reply of `market_chart`.
         now: The upstream's time, UNIX seconds.
+
+    Raises:
+        BadData: The document is not a series.
     """
     if not isinstance(document, dict) or not isinstance(document.get("prices"), list):
         raise BadData("CoinGecko's series has no prices")

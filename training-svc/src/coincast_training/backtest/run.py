@@ -77,14 +77,14 @@ def run_backtest(
 ) -> Backtest:
     """Walk forward over the last `test_days`.
 
-    Raises:
-        NotReady: Too little history precedes the test days.
-
     Args:
         data: Candles and reference coins.
         options: Model, recipe, test days and refit interval.
         executor: Runs the folds.
         progress: Called with the completed share and the stage.
+
+    Raises:
+        NotReady: Too little history precedes the test days.
     """
     folds = folds_of(data, options)
     params = merged(options.params, FOLD_PARAMS.get(options.model, {}))

@@ -8,9 +8,8 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -22,7 +21,7 @@ from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyP
 from coincast_modelkit.ledger import close_of
 from coincast_training import metrics
 from coincast_training.pipeline.losses import TRAILING_DAYS
-from coincast_training.ports import CandleSource
+from coincast_training.ports import CandleSource, HistorySource
 from coincast_training.scoring.accuracy import frame_of, live_records
 from coincast_training.scoring.consumer import BATCH, LedgerConsumer
 from coincast_training.scoring.live_record import live_document
@@ -36,6 +35,52 @@ log = structlog.get_logger(__name__)
 LIVE_DAYS = 30
 # The baseline's hours, and a day because a source counts days back from its own now.
 HOUR_BASELINE_DAYS = TRAILING_HOURS // HOURS_A_DAY + 1
+
+
+async def run_scoring(
+    take: Callable[[], Awaitable[int | None]],
+    cycle: Callable[[], Awaitable[object]],
+    *,
+    poll_seconds: float,
+    scoring_seconds: float,
+) -> None:
+    """Take messages and score, each in its own period, until cancelled.
+
+    Args:
+        take: Takes a batch from the stream to the disk and returns its size; None where that failed.
+        cycle: Scores what is due.
+        poll_seconds: Pause where a batch was not full.
+        scoring_seconds: Period of `cycle`.
+    """
+    next_scoring = time.monotonic()
+    while True:
+        taken = await take()
+        if time.monotonic() >= next_scoring:
+            await cycle()
+            next_scoring = time.monotonic() + scoring_seconds
+        if not taken or taken < BATCH:
+            await asyncio.sleep(poll_seconds)
+
+
+async def guarded(event: str, step: Callable[[], Awaitable[int | None]]) -> int | None:
+    """Return what a step returns; None after a failure, which is logged and repeated in the next period."""
+    try:
+        return int(await step() or 0)
+    except (CoincastError, OSError) as error:
+        log.warning(event, reason=str(error))
+        return None
+
+
+async def fetch_panel(source: HistorySource, ids: Sequence[str], days: int) -> dict[str, Candles]:
+    """Return the candles of any number of coins, in requests of at most MAX_IDS.
+
+    Raises:
+        CoincastError: A request failed.
+    """
+    panel: dict[str, Candles] = {}
+    for start in range(0, len(ids), MAX_IDS):
+        panel.update((await source.fetch(ids[start : start + MAX_IDS], days)).panel)
+    return panel
 
 
 class LedgerService:
@@ -60,27 +105,18 @@ class LedgerService:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        next_scoring = time.monotonic()
-        while True:
-            taken = await self._guarded("ledger_not_taken", self._consumer.take)
-            if time.monotonic() >= next_scoring:
-                await self._guarded("ledger_not_scored", self.cycle)
-                next_scoring = time.monotonic() + self._scoring_seconds
-            if not taken or taken < BATCH:
-                await asyncio.sleep(self._poll_seconds)
-
-    async def _guarded(self, event: str, step: Callable[[], Any]) -> int | None:
-        try:
-            return int(await step() or 0)
-        except (CoincastError, OSError) as error:
-            log.warning(event, reason=str(error))
-            return None
+        await run_scoring(
+            lambda: guarded("ledger_not_taken", self._consumer.take),
+            lambda: guarded("ledger_not_scored", self.cycle),
+            poll_seconds=self._poll_seconds,
+            scoring_seconds=self._scoring_seconds,
+        )
 
     async def cycle(self) -> int:
         """Score the due forecasts, publish the live record, and return how many were scored."""
-        scored = await self._guarded("ledger_not_scored", self._score_due) or 0
+        scored = await guarded("ledger_not_scored", self._score_due) or 0
         await asyncio.to_thread(self.publish)
-        await self._guarded("ledger_not_trimmed", self._consumer.trim)
+        await guarded("ledger_not_trimmed", self._consumer.trim)
         return scored
 
     async def _score_due(self) -> int:
@@ -159,11 +195,7 @@ class LedgerService:
         oldest = dt.date.fromisoformat(min(row["as_of"] for row in due))
         days = (max(newest, self.calendar.yesterday()) - oldest).days + TRAILING_DAYS + 6
         ids = sorted({row["coin_id"] for row in due})
-        source = self._history_in(vs_currency)
-        panel: dict[str, Candles] = {}
-        for start in range(0, len(ids), MAX_IDS):
-            panel.update((await source.fetch(ids[start : start + MAX_IDS], days)).panel)
-        return panel
+        return await fetch_panel(self._history_in(vs_currency), ids, days)
 
     def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
         """Return the live record of a version in production over the last days, for all coins together.

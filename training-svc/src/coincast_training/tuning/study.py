@@ -53,9 +53,6 @@ def tune(
     same. The result does not depend on interruptions or on where the folds ran. The base parameters remain if
     no trial is better.
 
-    Raises:
-        NotReady: The history is too short.
-
     Args:
         data: Candles and reference coins.
         model: Name of the model.
@@ -65,6 +62,9 @@ def tune(
         executor: Runs the folds.
         folder: Keeps the state of the study.
         progress: Called with the completed share and the stage.
+
+    Raises:
+        NotReady: The history is too short.
     """
     data, folds = tuning_folds(data)
     folder.mkdir(parents=True, exist_ok=True)

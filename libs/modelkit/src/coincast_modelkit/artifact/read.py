@@ -38,7 +38,7 @@ class LoadedArtifact:
 def read_manifest(
     root: Path, model: str, version: str, *, key: bytes | None = None, require_signature: bool = False
 ) -> tuple[Manifest, bool]:
-    """Return the manifest alone, its seal checked, and whether this key signed it. Raises ArtifactError.
+    """Return the manifest alone, its seal checked, and whether this key signed it.
 
     Args:
         root: Folder of all artifacts.
@@ -46,6 +46,9 @@ def read_manifest(
         version: Name of the version.
         key: Key of the signature; None does not check it.
         require_signature: Whether an unsigned manifest is refused.
+
+    Raises:
+        ArtifactError: It is missing, damaged, or must not serve here.
     """
     folder = version_folder(root, model, version)
     if not folder.is_dir() or folder.is_symlink():
@@ -63,8 +66,7 @@ def read_artifact(
 ) -> LoadedArtifact:
     """Verify a version whole and load its model.
 
-    The model reads a private copy of the bytes that were verified, so nothing can change in between. Raises
-    ArtifactMissing, ArtifactCorrupt or ArtifactRefused; the caller keeps what it has.
+    The model reads a private copy of the bytes that were verified, so nothing can change in between.
 
     Args:
         root: Folder of all artifacts.

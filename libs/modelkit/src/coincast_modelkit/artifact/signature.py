@@ -26,8 +26,7 @@ def _encoded(seal: dict[str, str]) -> bytes:
 def check_seal(manifest: bytes, seal: bytes, *, key: bytes | None, require_signature: bool) -> bool:
     """Return whether the manifest is signed by this key; unsigned or keyless it is False.
 
-    Raises ArtifactCorrupt where the digest differs, ArtifactRefused where the signature is wrong, or is
-    wanted and absent. The manifest's bytes have not been parsed yet.
+    The manifest's bytes have not been parsed yet.
 
     Args:
         manifest: Bytes of the manifest.

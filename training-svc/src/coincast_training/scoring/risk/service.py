@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 from redis.asyncio import Redis
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import CoincastError
 from coincast_modelkit.artifact import replace_file
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import STREAM_FIELD
@@ -26,11 +23,12 @@ from coincast_modelkit.scenarios.statements import (
 )
 from coincast_training import metrics
 from coincast_training.ports import HistorySource
-from coincast_training.scoring.consumer import BATCH, Message, StreamConsumer
+from coincast_training.scoring.consumer import Message, StreamConsumer
 from coincast_training.scoring.risk.outcomes import Outcome, last_due, outcomes_of
 from coincast_training.scoring.risk.record import live_risk_table
 from coincast_training.scoring.risk.store import TALLY_DAYS, OpenStatement, RiskStore, ScoredDays
-from coincast_training.scoring.source_calendar import MAX_IDS, SourceCalendar
+from coincast_training.scoring.service import fetch_panel, guarded, run_scoring
+from coincast_training.scoring.source_calendar import SourceCalendar
 
 log = structlog.get_logger(__name__)
 # A day whose candles do not come for this long after it is passed over.
@@ -64,28 +62,19 @@ class RiskLedgerService:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        next_scoring = time.monotonic()
-        while True:
-            taken = await self._guarded("risk_ledger_not_read", self.consumer.take)
-            if time.monotonic() >= next_scoring:
-                await self.cycle()
-                next_scoring = time.monotonic() + self._scoring_seconds
-            if not taken or taken < BATCH:
-                await asyncio.sleep(self._poll_seconds)
+        await run_scoring(
+            lambda: guarded("risk_ledger_not_read", self.consumer.take),
+            self.cycle,
+            poll_seconds=self._poll_seconds,
+            scoring_seconds=self._scoring_seconds,
+        )
 
     async def cycle(self) -> int:
         """Score the days that are over, publish the record, and return how many chances were scored."""
-        scored = await self._guarded("risk_ledger_not_scored", self._score) or 0
-        await self._guarded("risk_record_not_published", self._publish)
-        await self._guarded("risk_ledger_not_trimmed", self.consumer.trim)
+        scored = await guarded("risk_ledger_not_scored", self._score) or 0
+        await guarded("risk_record_not_published", self._publish)
+        await guarded("risk_ledger_not_trimmed", self.consumer.trim)
         return scored
-
-    async def _guarded(self, event: str, step: Callable[[], Any]) -> int | None:
-        try:
-            return int(await step() or 0)
-        except (CoincastError, OSError) as error:
-            log.warning(event, reason=str(error))
-            return None
 
     def _write(self, messages: Sequence[Message]) -> None:
         """Store the statements of some messages; an unreadable one is counted, logged and dropped."""
@@ -125,11 +114,7 @@ class RiskLedgerService:
         oldest = min(dt.date.fromisoformat(one.statement.as_of) for one in found)
         days = (max(newest, self._calendar.yesterday()) - oldest).days + 2
         ids = coins_of([one.statement for one in found])
-        source = self._history_in(vs_currency)
-        panel: dict[str, Candles] = {}
-        for start in range(0, len(ids), MAX_IDS):
-            panel.update((await source.fetch(ids[start : start + MAX_IDS], days)).panel)
-        return panel
+        return await fetch_panel(self._history_in(vs_currency), ids, days)
 
     async def _publish(self) -> None:
         first = self._calendar.newest() - dt.timedelta(days=TALLY_DAYS)

@@ -31,11 +31,6 @@ def fit(
 ) -> FittedModel:
     """Fit on a panel.
 
-    `reference` (default: the panel) holds the coins of the cross-sectional features.
-
-    Raises:
-        ValueError: A parameter is wrong or the history is too short.
-
     Args:
         panel: Daily candles by coin.
         params: The recipe.
@@ -43,6 +38,9 @@ def fit(
         progress: Called with the completed share and the stage.
         reference: Coins of the cross-sectional features; None for those of the panel.
         executor: Runs the refits of the walk; None runs them in this process.
+
+    Raises:
+        ValueError: A parameter is wrong or the history is too short.
     """
     settings = read_params(LightgbmParams, params, model="lightgbm")
     known = panel if reference is None else {**reference, **panel}
