@@ -5,7 +5,6 @@ An error or a slow disk leaves a forecast without an id, but never fails the rep
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,18 +12,16 @@ from functools import partial
 from coincast_chassis.observability.logs import get_logger
 from coincast_forecast import metrics
 from coincast_forecast.fallback.executor import Prediction
-from coincast_forecast.lru import Lru
 from coincast_forecast.ports import Ledger
+from coincast_forecast.prediction_log.append_once import WAIT_SECONDS, Appendable, AppendOnce
 from coincast_forecast.rendering.columns import ledger_quantiles
 from coincast_modelkit.ledger import LedgerEntry
 
 log = get_logger("coincast.forecast.recorder")
 
 PROBABILITIES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
-REMEMBERED_FORECASTS = 20_000
 # Coins per append: each has up to thirty entries, or 48 of hours, which take memory.
 BATCH_COINS = 50
-WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +38,15 @@ class Recorder:
     def __init__(
         self, ledger: Ledger, now: Callable[[], float], *, wait_seconds: float = WAIT_SECONDS
     ) -> None:
-        self._ledger = ledger
         self._now = now
-        self._wait_seconds = wait_seconds
-        # The longest horizon that the log holds, in days, or in hours for a forecast by the hour.
-        self._logged: Lru[str, int] = Lru(REMEMBERED_FORECASTS)
-        self._flights: dict[str, asyncio.Task[None]] = {}
+        # Horizons are days, or hours for a forecast by the hour.
+        self._log: AppendOnce[LedgerEntry] = AppendOnce(
+            ledger.append, _count_lost, batch=BATCH_COINS, wait_seconds=wait_seconds
+        )
 
     def contains(self, forecast_id: str, longest: int) -> bool:
         """Return whether the log holds the forecast up to a horizon, in days or in hours."""
-        return (self._logged.get(forecast_id) or 0) >= longest
+        return self._log.contains(forecast_id, longest)
 
     async def record(self, predictions: Sequence[Prediction], days: int, *, shadow: bool = False) -> set[str]:
         """Append the predictions up to `days` ahead; see `append`."""
@@ -68,43 +64,20 @@ class Recorder:
         Returns:
             The ids of the forecasts that are in the log now.
         """
-        missing = [f for f in forecasts if not self.contains(f.forecast_id, longest)]
-        flights = {self._flights[f.forecast_id] for f in missing if f.forecast_id in self._flights}
-        if flights:
-            await asyncio.wait(flights, timeout=self._wait_seconds)
-            missing = [f for f in missing if not self.contains(f.forecast_id, longest)]
-        if missing:
-            task = asyncio.create_task(self._append(missing, longest))
-            for forecast in missing:
-                self._flights[forecast.forecast_id] = task
-            task.add_done_callback(lambda _: self._remove_flights(missing, task))
-            await asyncio.wait([task], timeout=self._wait_seconds)
+        wanted = [
+            Appendable(f.forecast_id, longest, partial(_entries_after, f, until=longest)) for f in forecasts
+        ]
+        await self._log.append(wanted)
         return {f.forecast_id for f in forecasts if self.contains(f.forecast_id, longest)}
 
-    async def _append(self, forecasts: Sequence[Loggable], longest: int) -> None:
-        for start in range(0, len(forecasts), BATCH_COINS):
-            batch = forecasts[start : start + BATCH_COINS]
-            try:
-                entries = [
-                    entry
-                    for one in batch
-                    for entry in one.entries(self._logged.get(one.forecast_id) or 0, longest)
-                ]
-                appended = await self._ledger.append(entries)
-            except Exception:
-                metrics.LEDGER_LOST.inc(len(batch) * longest)
-                log.exception("forecasts_not_logged", forecasts=len(batch))
-                continue
-            if not appended:
-                return
-            for one in batch:
-                logged = max(longest, self._logged.get(one.forecast_id) or 0)
-                self._logged.put(one.forecast_id, logged)
 
-    def _remove_flights(self, forecasts: Sequence[Loggable], task: asyncio.Task[None]) -> None:
-        for forecast in forecasts:
-            if self._flights.get(forecast.forecast_id) is task:
-                del self._flights[forecast.forecast_id]
+def _entries_after(forecast: Loggable, after: int, *, until: int) -> list[LedgerEntry]:
+    return forecast.entries(after, until)
+
+
+def _count_lost(lost: Sequence[Appendable[LedgerEntry]]) -> None:
+    metrics.LEDGER_LOST.inc(sum(one.longest for one in lost))
+    log.exception("forecasts_not_logged", forecasts=len(lost))
 
 
 def prediction_entries(
