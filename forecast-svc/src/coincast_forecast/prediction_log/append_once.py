@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from coincast_forecast.lru import Lru
 
 Entry = TypeVar("Entry")
+Entry_contra = TypeVar("Entry_contra", contravariant=True)
 REMEMBERED = 20_000
 WAIT_SECONDS = 1.0
+
+
+class EntryLog(Protocol[Entry_contra]):
+    """A log of entries."""
+
+    async def append(self, entries: Sequence[Entry_contra]) -> bool:
+        """Write entries and return whether the log holds them now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class AppendOnce(Generic[Entry]):
 
     def __init__(
         self,
-        append: Callable[[Sequence[Entry]], Awaitable[bool]],
+        log: EntryLog[Entry],
         on_error: Callable[[Sequence[Appendable[Entry]]], None],
         *,
         batch: int,
@@ -43,12 +52,12 @@ class AppendOnce(Generic[Entry]):
         """Store the log.
 
         Args:
-            append: Writes entries and returns whether the log holds them now.
+            log: Where entries are written.
             on_error: Counts and logs what an exception, the current one, left out.
             batch: Keys in one write.
             wait_seconds: A request waits at most so long for a write, which goes on.
         """
-        self._append_entries, self._on_error = append, on_error
+        self._log, self._on_error = log, on_error
         self._batch, self._wait_seconds = batch, wait_seconds
         self._logged: Lru[str, int] = Lru(REMEMBERED)
         self._flights: dict[str, asyncio.Task[None]] = {}
@@ -88,7 +97,7 @@ class AppendOnce(Generic[Entry]):
             batch = missing[start : start + self._batch]
             try:
                 entries = [entry for one in batch for entry in one.make(self._logged.get(one.key) or 0)]
-                appended = await self._append_entries(entries)
+                appended = await self._log.append(entries)
             except Exception:
                 self._on_error(batch)
                 continue

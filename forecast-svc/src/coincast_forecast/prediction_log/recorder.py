@@ -41,7 +41,7 @@ class Recorder:
         self._now = now
         # Horizons are days, or hours for a forecast by the hour.
         self._log: AppendOnce[LedgerEntry] = AppendOnce(
-            ledger.append, _count_lost, batch=BATCH_COINS, wait_seconds=wait_seconds
+            ledger, _count_lost, batch=BATCH_COINS, wait_seconds=wait_seconds
         )
 
     def contains(self, forecast_id: str, longest: int) -> bool:

@@ -44,7 +44,7 @@ class RiskRecorder:
     ) -> None:
         self._max_a_day = max_a_day
         self._log: AppendOnce[RiskStatement] = AppendOnce(
-            risk_log.append, _count_lost, batch=max_a_day, wait_seconds=wait_seconds
+            risk_log, _count_lost, batch=max_a_day, wait_seconds=wait_seconds
         )
         self._day, self._written = date.min, 0
 
