@@ -25,7 +25,9 @@ from coincast_gateway.health.summaries import (
     training_component,
 )
 
+# A service gets this long to answer, and this much more until the call is given up from outside.
 ASK_SECONDS = 0.6
+GRACE_SECONDS = 0.15
 LOW_DISK_PERCENT = 5.0
 Status = TypeVar("Status")
 
@@ -174,5 +176,5 @@ class Collector:
 
 
 async def _within(seconds: float, work: Awaitable[Status]) -> Status:
-    async with asyncio.timeout(seconds + 0.15):
+    async with asyncio.timeout(seconds + GRACE_SECONDS):
         return await work
