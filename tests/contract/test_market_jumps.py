@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,26 @@ async def test_a_restated_history_is_fetched_again_as_a_whole(
         assert [candle.close for candle in known.candles] == [100.0] * 120
         assert known.known_at == question.known_at
         assert "restated later" in known.quality_notes[0]
+
+
+async def test_restated_candles_never_stand_in_for_those_of_a_past_moment(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Both are of the same days, and the JSON of the restated ones is cached."""
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 30)
+        before = clock.now()
+        clock.advance(60)
+        mock.price = 50.0
+        request = pb.BackfillRequest(ids=["bitcoin"], days=30, refetch=True)
+        assert [part async for part in stub.Backfill(request)]
+        question = pb.GetHistoryRequest(id="bitcoin", days=30, encode_json=True)
+        for price, moment in ((50.0, None), (100.0, before), (50.0, None)):
+            question.ClearField("known_at")
+            if moment is not None:
+                question.known_at.FromMicroseconds(int(moment * 1e6))
+            document = json.loads((await stub.GetHistory(question, timeout=10)).json)
+            assert {candle["close"] for candle in document["candles"]} == {price}
 
 
 async def test_a_backfill_can_fetch_a_history_again(

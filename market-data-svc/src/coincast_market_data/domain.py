@@ -128,6 +128,8 @@ class HourlyCandle:
     high: float | None = None
     low: float | None = None
     volume: float | None = None
+    # When the archive got the hour, UNIX seconds; None where that is not known. No figure of the candle.
+    received_at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +179,8 @@ class History:
     truncated: bool = False
     truncated_reason: str = ""
     missing_days: Sequence[date] = ()
-    # Another number whenever a candle of this coin is another.
-    revision: int = 0
+    # Another number whenever a candle of this coin is another; None in a history of a past moment.
+    revision: int | None = 0
     completeness: Completeness = Completeness.WHOLE
     # Why more could not be fetched for now, and when asking again may give more.
     partial_reason: str = ""

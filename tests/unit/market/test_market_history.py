@@ -18,7 +18,7 @@ from coincast_market_data.domain import Candle, Completeness, Source
 from coincast_market_data.history.chart_client import ChartClient
 from coincast_market_data.history.gap_filler import LATE_RETRY_SECONDS, GapFiller
 from coincast_market_data.history.range_planner import HOURLY_DAYS, plan_calls, spans
-from coincast_market_data.history.service import RETRY_PARTIAL_SECONDS, HistoryService
+from coincast_market_data.history.service import RETRY_PARTIAL_SECONDS, HistoryService, chunks
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.ports import Priority
 from coincast_market_data.validation.quality_log import QualityLog
@@ -214,10 +214,10 @@ async def test_a_backfill_resumes_where_it_stopped(rig: Rig) -> None:
 
 
 async def test_streams_come_in_order_and_say_the_same(rig: Rig) -> None:
-    chunks = [chunk async for chunk in rig.history.stream("bitcoin", "usd", 1900)]
-    days = [c.day for chunk in chunks for c in chunk.candles]
+    parts = list(chunks(await rig.history.get("bitcoin", "usd", 1900)))
+    days = [c.day for part in parts for c in part.candles]
     assert days == [TODAY - timedelta(days=n) for n in range(1900, 0, -1)]
-    assert len(chunks) == 2
+    assert len(parts) == 2
 
 
 @pytest.mark.parametrize("days", [0, -1, 10_001])
@@ -292,7 +292,7 @@ async def test_every_span_of_a_stream_says_whether_the_whole_is_complete(rig: Ri
     await rig.history.get("bitcoin", "usd", 1500)
     rig.charts.error = Unavailable("down")
     rig.clock.advance(86_400)
-    spans_of_it = [span async for span in rig.history.stream("bitcoin", "usd", 1500)]
+    spans_of_it = list(chunks(await rig.history.get("bitcoin", "usd", 1500)))
     assert [span.completeness for span in spans_of_it] == [Completeness.PARTIAL] * 2
     assert all(span.partial_reason == "down" for span in spans_of_it)
 

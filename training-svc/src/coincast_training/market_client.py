@@ -24,8 +24,6 @@ Figure = Literal["open", "high", "low", "volume"]
 Spans = dict[str, list[market_pb2.History]]
 MAX_DAYS = 10_000
 FIRST_PAUSE_SECONDS = 0.5
-# An hour counts as closed some minutes after its end; no later hour has closed by then.
-HOUR_SETTLED = dt.timedelta(minutes=30)
 
 
 class MarketDataHistory:
@@ -65,7 +63,7 @@ class MarketDataHistory:
         """Fetch the hours of the last `days` days up to the close of `day`; 0 for all available."""
         close = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=dt.UTC)
         interval = market_pb2.CANDLE_INTERVAL_ONE_HOUR
-        spans, problems = await self._fetch(ids, days, interval, known_at=close + HOUR_SETTLED)
+        spans, problems = await self._fetch(ids, days, interval, until=close)
         panel = {coin_id: hourly_candles(coin_id, spans[coin_id]).until(close) for coin_id in sorted(spans)}
         panel = {coin_id: candles for coin_id, candles in panel.items() if len(candles)}
         return HourlyHistory(panel=panel, source=_source(spans), problems=problems)
@@ -76,12 +74,12 @@ class MarketDataHistory:
         days: int,
         interval: market_pb2.CandleInterval.ValueType,
         *,
-        known_at: dt.datetime | None = None,
+        until: dt.datetime | None = None,
     ) -> tuple[Spans, dict[str, str]]:
         """Fetch the spans of every coin, trying again where the stream breaks off."""
         for attempt in range(1, self._attempts + 1):
             try:
-                return await self._fetch_once(ids, days, interval, known_at)
+                return await self._fetch_once(ids, days, interval, until)
             except (Unavailable, Timeout) as error:
                 if attempt == self._attempts:
                     raise Unavailable(
@@ -97,7 +95,7 @@ class MarketDataHistory:
         ids: Sequence[str],
         days: int,
         interval: market_pb2.CandleInterval.ValueType,
-        known_at: dt.datetime | None,
+        until: dt.datetime | None,
     ) -> tuple[Spans, dict[str, str]]:
         spans: dict[str, list[market_pb2.History]] = defaultdict(list)
         problems: dict[str, str] = {}
@@ -108,8 +106,9 @@ class MarketDataHistory:
             interval=interval,
             bulk=True,
         )
-        if known_at is not None:
-            request.known_at.FromDatetime(known_at)
+        if until is not None:
+            # The last hour starts an hour before its end.
+            request.to_time.FromDatetime(until - dt.timedelta(hours=1))
         try:
             async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):
                 if reply.WhichOneof("chunk") == "error":

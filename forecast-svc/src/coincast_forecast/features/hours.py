@@ -1,14 +1,14 @@
 """Rows of a day's hours for the daily models that read them, fetched beside the requests.
 
 A forecast never waits for hours: it is made without them until they are here, as it is for a coin that has
-none. They are read from market-data as of the daily close, so that no call is spent on later hours.
+none. They are read from market-data up to the daily close, so that no call is spent on later hours.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import numpy as np
 
@@ -33,8 +33,6 @@ KEPT_COINS = 1000
 BATCH_COINS = 25
 # Missing hours of a coin are requested again after this many seconds, while its day is the newest.
 RETRY_SECONDS = 600.0
-# An hour counts as closed some minutes after its end; no later hour has closed by then.
-SETTLED = timedelta(minutes=30)
 
 
 class DayHours:
@@ -51,7 +49,7 @@ class DayHours:
         """Store the collaborators.
 
         Args:
-            fetch: Returns the hourly histories of coins in a currency, as of a moment.
+            fetch: Returns the hourly histories of coins in a currency, up to a moment.
             clock: Of the retries.
             wanted: Whether a model in use reads hours; nothing is fetched otherwise.
             on_rows: Called when rows have come that were missing before.
@@ -93,7 +91,7 @@ class DayHours:
         coins = [coin for coin, _, _ in batch]
         try:
             found = await self._fetch(
-                list(dict.fromkeys((*coins, *REFERENCE_COINS))), vs_currency, close_of(day) + SETTLED
+                list(dict.fromkeys((*coins, *REFERENCE_COINS))), vs_currency, close_of(day)
             )
         except CoincastError as error:
             log.warning("hours_not_fetched", coins=len(coins), reason=str(error))

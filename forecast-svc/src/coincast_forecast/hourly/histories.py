@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import grpc.aio
 import numpy as np
@@ -74,14 +74,14 @@ class HourlyHistories:
     async def until(
         self, ids: Sequence[str], vs_currency: str, moment: datetime
     ) -> Mapping[str, HourlyHistory | CoincastError]:
-        """Return each coin's history of the hours that had closed by a moment, or its error.
+        """Return each coin's history of the hours that end by a moment, whenever they came, or its error.
 
         The request comes after those of callers where calls are short. Nothing is kept.
         """
         request = pb.StreamHistoryRequest(
             ids=ids, vs_currency=vs_currency, days=DAYS, interval=pb.CANDLE_INTERVAL_ONE_HOUR, bulk=True
         )
-        request.known_at.FromDatetime(moment)
+        request.to_time.FromDatetime(moment - timedelta(hours=1))
         return await self._stream(request)
 
     async def _fetch(self, ids: Sequence[str], vs_currency: str) -> dict[str, HourlyHistory | CoincastError]:

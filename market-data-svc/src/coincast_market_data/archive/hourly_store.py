@@ -1,7 +1,9 @@
 """The archive of hourly candles, beside the daily one and with the same single writer.
 
-The files are `hourly/<currency>/<coin>.parquet` below the archive's folder, with `start` in UNIX seconds. A
-replica that is not the writer serves what it fetched from memory; the writer stores what it fetches itself.
+The files are `hourly/<currency>/<coin>.parquet` below the archive's folder, with `start` in UNIX seconds and,
+where it is known, when each hour came. Hours that turned out to be false are in a revision: the whole file
+before they were dropped, `hourly/revisions/<currency>/<coin>/<UNIX seconds>.parquet`. A replica that is not
+the writer serves what it fetched from memory; the writer stores what it fetches itself.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,16 +21,21 @@ import structlog
 from cachetools import LRUCache
 
 from coincast_market_data import metrics
-from coincast_market_data.archive.parquet_files import replace_file
-from coincast_market_data.archive.store import LONGEST_UNWRITTEN_SECONDS, Archive
+from coincast_market_data.archive.parquet_files import ARRIVAL, replace_file
+from coincast_market_data.archive.store import FIRST_FETCH_SECONDS, LONGEST_UNWRITTEN_SECONDS, Archive
 from coincast_market_data.domain import HourlyCandle
 from coincast_market_data.history.hour_builder import HOUR_SECONDS
 from coincast_market_data.validation.outliers import is_outlier
 
 log = structlog.get_logger(__name__)
 NUMBERS = ("open", "high", "low", "close", "volume")
-SCHEMA = pa.schema([("start", pa.int64()), *((name, pa.float64()) for name in NUMBERS)])
+# Files that were written before arrivals were stored lack the last column: the times are then unknown.
+SCHEMA = pa.schema(
+    [("start", pa.int64()), *((name, pa.float64()) for name in NUMBERS), (ARRIVAL, pa.int64())]
+)
 MAX_COINS_IN_MEMORY = 100
+# Of so many coins it is remembered when their first fetch began.
+MAX_FIRST_FETCHES = 1000
 DAY_SECONDS = 86_400
 Key = tuple[str, str]
 
@@ -47,6 +55,7 @@ class HourlyArchive:
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         # What no file holds yet, with the steady time since when: memory may drop a coin, this may not.
         self._unwritten: dict[Key, tuple[float, tuple[HourlyCandle, ...]]] = {}
+        self._first_fetches: LRUCache[Key, float] = LRUCache(MAX_FIRST_FETCHES)
 
     async def read(self, coin: str, currency: str) -> Sequence[HourlyCandle]:
         """Return all stored hours of a coin, oldest first."""
@@ -67,6 +76,7 @@ class HourlyArchive:
         *,
         confirmed: bool = False,
         flush: bool = True,
+        at: float | None = None,
     ) -> int:
         """Merge hours in and drop those past retention; return how many are new.
 
@@ -81,10 +91,18 @@ class HourlyArchive:
             newest: Start of the newest closed hour, UNIX seconds; retention counts back from it.
             confirmed: Whether a second fetch confirmed the tenfold moves among the hours.
             flush: Whether the file is written at once.
+            at: When the hours came, UNIX seconds; None where that says nothing, as for files of others. It is
+                stored for hours after the first stored one that come later than the first fetch, which brings
+                the past.
         """
         key = (coin, currency)
         async with self._locks[key]:
             before = await self.read(coin, currency)
+            if not before and at is not None:
+                self._first_fetches[key] = at
+            began = self._first_fetches.get(key)
+            if at is not None and began is not None and 0 <= at - began < FIRST_FETCH_SECONDS:
+                at = None
             hours = {candle.start: candle for candle in before}
             for candle in candles:
                 if candle.start in hours:
@@ -94,7 +112,8 @@ class HourlyArchive:
                 neighbour = next((hour for hour in near if hour is not None), None)
                 if not confirmed and neighbour is not None and is_outlier(candle.close, neighbour.close):
                     continue
-                hours[candle.start] = candle
+                tells = at is not None and bool(before) and candle.start > before[0].start
+                hours[candle.start] = replace(candle, received_at=at) if tells else candle
             oldest = newest - self._retention_seconds if self._retention_seconds else 0
             merged = tuple(hours[start] for start in sorted(hours) if start > oldest)
             added = len(hours) - len(before)
@@ -106,20 +125,53 @@ class HourlyArchive:
         async with self._locks[coin, currency]:
             await self._write_pending((coin, currency))
 
-    async def remove(self, coin: str, currency: str, starts: Collection[int]) -> int:
-        """Drop hours that turned out to be false; return how many were stored.
+    async def remove(self, coin: str, currency: str, starts: Collection[int], at: float) -> int:
+        """Drop hours that turned out to be false, which a revision keeps; return how many were stored.
 
         Args:
             coin: Canonical id.
             currency: Canonical code.
             starts: Starts of the hours, UNIX seconds.
+            at: When they are dropped, UNIX seconds; names the revision.
+
+        Raises:
+            OSError: The revision could not be written; nothing is dropped then.
         """
         key = (coin, currency)
         async with self._locks[key]:
             before = await self.read(coin, currency)
             left = tuple(candle for candle in before if candle.start not in starts)
+            if len(left) < len(before) and self._archive.is_writer:
+                # Two revisions within a second have two names.
+                stamp = max([int(at), *(known + 1 for known in self.revision_times(coin, currency)[-1:])])
+                path = self._revisions_folder(key) / f"{stamp}.parquet"
+                await asyncio.to_thread(write_hours, path, before)
             await self._keep(key, left, before, flush=True)
             return len(before) - len(left)
+
+    async def read_known_at(self, coin: str, currency: str, at: float) -> Sequence[HourlyCandle]:
+        """Return the hours with those that were dropped after a moment, as they were stored until then.
+
+        Hours that came after the moment are still among them; `received_at` tells where that is known.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            at: The moment, UNIX seconds.
+        """
+        later = [stamp for stamp in self.revision_times(coin, currency) if stamp > at]
+        if not later:
+            return await self.read(coin, currency)
+        path = self._revisions_folder((coin, currency)) / f"{min(later)}.parquet"
+        return await asyncio.to_thread(read_hours, path)
+
+    def revision_times(self, coin: str, currency: str) -> list[int]:
+        """Return when hours were dropped, UNIX seconds, oldest first."""
+        names = (path.stem for path in self._revisions_folder((coin, currency)).glob("*.parquet"))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _revisions_folder(self, key: Key) -> Path:
+        return self._archive.root / "hourly" / "revisions" / key[1] / key[0]
 
     async def _keep(
         self, key: Key, candles: tuple[HourlyCandle, ...], before: Sequence[HourlyCandle], *, flush: bool
@@ -173,8 +225,8 @@ def read_hours(path: Path) -> list[HourlyCandle]:
     table = pq.read_table(path, schema=SCHEMA)
     columns = [table.column(name).to_pylist() for name in SCHEMA.names]
     return [
-        HourlyCandle(start, close, open=opened, high=high, low=low, volume=volume)
-        for start, opened, high, low, close, volume in zip(*columns, strict=True)
+        HourlyCandle(start, close, open=opened, high=high, low=low, volume=volume, received_at=received_at)
+        for start, opened, high, low, close, volume, received_at in zip(*columns, strict=True)
     ]
 
 
@@ -188,6 +240,8 @@ def write_hours(path: Path, candles: Sequence[HourlyCandle]) -> None:
     Raises:
         OSError: The disk cannot take the file; the old one stays.
     """
-    columns = {name: [getattr(candle, name) for candle in candles] for name in SCHEMA.names}
+    columns = {name: [getattr(candle, name) for candle in candles] for name in ("start", *NUMBERS)}
+    # Whole seconds, equal for all hours of one fetch: they take almost no room.
+    columns[ARRIVAL] = [None if c.received_at is None else int(c.received_at) for c in candles]
     table = pa.table(columns, schema=SCHEMA)
     replace_file(path, lambda file: pq.write_table(table, file, compression="zstd"))

@@ -47,7 +47,9 @@ class EncodedCandleCache:
     """Cache candles as JSON until a candle changes; encoding years of them costs most of a reply."""
 
     def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
-        self._ready: BoundedCache[tuple[str, str, date, int, int], bytes] = BoundedCache(max_bytes=max_bytes)
+        self._ready: BoundedCache[tuple[str, str, date, date, int, int], bytes] = BoundedCache(
+            max_bytes=max_bytes
+        )
 
     def history_json(self, history: History) -> bytes:
         """Encode a history as one object: the coin, its provenance, and its candles, oldest first."""
@@ -70,8 +72,11 @@ class EncodedCandleCache:
         return _encode(head)[:-1] + b',"candles":' + self._candles(history) + b"}"
 
     def _candles(self, history: History) -> bytes:
-        first = history.candles[0].day if history.candles else date.min
-        key = (history.id, history.vs_currency, first, len(history.candles), history.revision)
+        if history.revision is None or not history.candles:
+            # The candles of a past moment are not those of the stored revision.
+            return _encode([_candle(candle) for candle in history.candles])
+        span = history.candles[0].day, history.candles[-1].day, len(history.candles)
+        key = (history.id, history.vs_currency, *span, history.revision)
         found = self._ready.get(key)
         if found is None:
             found = _encode([_candle(candle) for candle in history.candles])

@@ -20,7 +20,8 @@ from coincast_market_data.catalogue.service import Catalogue
 from coincast_market_data.domain import History
 from coincast_market_data.grpc import arrow_encoder, batch, json_encoder, proto_mapping
 from coincast_market_data.grpc.status import Status
-from coincast_market_data.history.service import HistoryService
+from coincast_market_data.history.service import HistoryService, chunks
+from coincast_market_data.history.spans import Span
 from coincast_market_data.identifiers import split_ids
 from coincast_market_data.item_errors import item_failure, raise_if_all_failed
 from coincast_market_data.jobs.backfill import BackfillJob
@@ -155,11 +156,8 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         """Serve the daily candles of one coin."""
-        hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
-        get = self._all.history.get_hours if hourly else self._all.history.get
-        found = await get(
-            request.id, request.vs_currency, request.days, _max_age(request), known_at=_known_at(request)
-        )
+        span, known_at = _span_of(request), _known_at(request)
+        found = span.cut(await self._history(request, request.id, span, known_at))
         if request.encode_json:
             return pb.GetHistoryResponse(json=self._all.candles.history_json(found))
         reply = pb.GetHistoryResponse(history=proto_mapping.history(found))
@@ -172,8 +170,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     ) -> AsyncIterator[pb.StreamHistoryResponse]:
         """Stream daily or hourly candles of many coins, coin after coin."""
         ids, bad = split_ids(request.ids)
-        hourly = request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
-        weekly = set() if hourly or request.HasField("known_at") else set(request.sparkline_ids)
+        weekly = set() if _is_hourly(request) or request.HasField("known_at") else set(request.sparkline_ids)
         lines = asyncio.create_task(
             self._all.history.fetch_sparklines([coin for coin in ids if coin in weekly], request.vs_currency)
         )
@@ -183,7 +180,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
                 if text in weekly and week_after is None:
                     week_after = await self._all.history.wait_for_sparklines(lines)
                 try:
-                    spans = self._spans(request, text, week_after if text in weekly else None, hourly=hourly)
+                    spans = self._spans(request, text, week_after if text in weekly else None)
                     async for span in spans:
                         message = pb.StreamHistoryResponse(history=await _encode_span(request, span))
                         if request.HasField("known_at"):
@@ -196,31 +193,53 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         finally:
             lines.cancel()
 
-    def _spans(
-        self, request: pb.StreamHistoryRequest, coin: str, week_after: float | None, *, hourly: bool
-    ) -> AsyncIterator[History]:
-        """Return one coin's history, in spans."""
-        history, known_at = self._all.history, _known_at(request)
-        priority = Priority.BULK if request.bulk else Priority.HISTORY
+    async def _history(
+        self,
+        request: pb.GetHistoryRequest | pb.StreamHistoryRequest,
+        coin: str,
+        span: Span,
+        known_at: float | None,
+        *,
+        priority: Priority = Priority.HISTORY,
+        stored_only: bool = False,
+        week_after: float | None = None,
+    ) -> History:
+        """Return one coin's history, as far back as the span needs."""
+        history, hourly = self._all.history, _is_hourly(request)
+        moment = history.now() if known_at is None else known_at
+        days = span.days_back(request.days, moment, hourly=hourly)
+        currency, age = request.vs_currency, _max_age(request)
         if hourly:
-            return history.stream_hours(
+            return await history.get_hours(
                 coin,
-                request.vs_currency,
-                request.days,
-                _max_age(request),
+                currency,
+                days,
+                age,
                 priority,
                 known_at=known_at,
-                stored_only=request.stored_only,
+                until=span.last,
+                stored_only=stored_only,
             )
-        return history.stream(
+        return await history.get(
+            coin, currency, days, age, priority, known_at=known_at, week_after=week_after
+        )
+
+    async def _spans(
+        self, request: pb.StreamHistoryRequest, coin: str, week_after: float | None
+    ) -> AsyncIterator[History]:
+        """Yield one coin's history in spans of a thousand candles, each with the whole's provenance."""
+        span = _span_of(request)
+        whole = await self._history(
+            request,
             coin,
-            request.vs_currency,
-            request.days,
-            _max_age(request),
-            priority,
-            known_at=known_at,
+            span,
+            _known_at(request),
+            priority=Priority.BULK if request.bulk else Priority.HISTORY,
+            stored_only=request.stored_only,
             week_after=week_after,
         )
+        for part in chunks(span.cut(whole)):
+            yield part
 
     async def GetOhlc(self, request: pb.GetOhlcRequest, context: Context) -> pb.GetOhlcResponse:
         """Serve candles as CoinGecko's `ohlc` gives them."""
@@ -276,6 +295,17 @@ async def _encode_span(request: pb.StreamHistoryRequest, span: History) -> pb.Hi
     message = proto_mapping.history(replace(span, candles=(), hours=None if span.hours is None else ()))
     message.arrow = await asyncio.to_thread(arrow_encoder.history_arrow, span)
     return message
+
+
+def _is_hourly(request: pb.GetHistoryRequest | pb.StreamHistoryRequest) -> bool:
+    return request.interval == pb.CANDLE_INTERVAL_ONE_HOUR
+
+
+def _span_of(request: pb.GetHistoryRequest | pb.StreamHistoryRequest) -> Span:
+    """Return the span of a request. Raises InvalidInput where it ends before it begins."""
+    first = request.from_time.ToMicroseconds() / 1e6 if request.HasField("from_time") else None
+    last = request.to_time.ToMicroseconds() / 1e6 if request.HasField("to_time") else None
+    return Span(first, last)
 
 
 def _known_at(request: pb.GetHistoryRequest | pb.StreamHistoryRequest) -> float | None:

@@ -335,7 +335,8 @@ class GapFiller:
     async def _keep_hours(self, coin: str, currency: str, points: Sequence[Point], *, flush: bool) -> None:
         if self._hours is None:
             return
-        newest = last_closed_hour(self._clock.now())
+        now = self._clock.now()
+        newest = last_closed_hour(now)
         hours = build_hours(points, newest)
         # The newest hours of the union are among the newest of both.
         stored = await self._hours.read(coin, currency)
@@ -344,17 +345,17 @@ class GapFiller:
         spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
         start = tail_start([hour.close for hour in series], spot)
         if start is None:
-            await self._hours.add(coin, currency, hours, newest, flush=flush)
+            await self._hours.add(coin, currency, hours, newest, flush=flush, at=now)
             return
         first = series[start]
         name = (coin, f"{currency} from the hour {first.start} on")
-        if self._suspects.confirmed(name, first.close, self._clock.now()):
-            await self._hours.add(coin, currency, hours, newest, confirmed=True, flush=flush)
+        if self._suspects.confirmed(name, first.close, now):
+            await self._hours.add(coin, currency, hours, newest, confirmed=True, flush=flush, at=now)
             return
         metrics.QUARANTINED.labels(reason="seam_jump").inc(len(series) - start)
-        self._unconfirmed_hours[coin, currency] = self._clock.now() + CONFIRMED_AFTER_SECONDS
+        self._unconfirmed_hours[coin, currency] = now + CONFIRMED_AFTER_SECONDS
         before = [hour for hour in hours if hour.start < first.start]
-        await self._hours.add(coin, currency, before, newest, flush=flush)
+        await self._hours.add(coin, currency, before, newest, flush=flush, at=now)
 
     async def _flush(self, coin: str, currency: str) -> None:
         await self._archive.flush(coin, currency)
@@ -526,7 +527,7 @@ class GapFiller:
         report.days_put_aside = len(odd - same)
         report.days_fetched = len((odd - same) & set(after))
         if hours and self._hours is not None:
-            await self._hours.remove(coin, currency, hours)
+            await self._hours.remove(coin, currency, hours, self._clock.now())
             self._hours_requested.pop((coin, currency), None)
             report.hours_fetched = await self.fill_hours(coin, currency, min(hours), Priority.BACKFILL)
 

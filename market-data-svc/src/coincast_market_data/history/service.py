@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -18,6 +18,7 @@ from coincast_market_data.domain import Candle, Completeness, History, HourlyCan
 from coincast_market_data.history.gap_filler import GapFiller
 from coincast_market_data.history.hour_builder import HOUR_SECONDS, SETTLING_SECONDS, last_closed_hour
 from coincast_market_data.history.range_planner import HOURLY_DAYS
+from coincast_market_data.history.spans import MAX_DAYS
 from coincast_market_data.history.sparkline import WeeklySparklines
 from coincast_market_data.history.utc_days import (
     DAY_SECONDS,
@@ -30,7 +31,6 @@ from coincast_market_data.history.utc_days import (
 from coincast_market_data.identifiers import canonical_currency, canonical_id, echo
 from coincast_market_data.ports import DataClock, Priority
 
-MAX_DAYS = 10_000
 MAX_MISSING = 100
 CHUNK_CANDLES = 1000
 # How long a history that the upstream refuses or lacks is not requested again.
@@ -38,10 +38,6 @@ REFUSED_SECONDS = 60.0
 # When a partial history is worth asking for again, where the failure does not say.
 RETRY_PARTIAL_SECONDS = 10.0
 IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
-HOURS_ASSUMED = (
-    "when the hours came is not recorded: each counts as known"
-    f" {SETTLING_SECONDS // 60} minutes after its end"
-)
 HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
 # With no more than this missing, the stored days are worth more than a long wait.
 FEW_DAYS = 7
@@ -81,6 +77,10 @@ class HistoryService:
         self._unknown = unknown
         self._check_currency = check_currency
         self._refused: NegativeCache[tuple[str, str]] = NegativeCache(self._monotonic, REFUSED_SECONDS)
+
+    def now(self) -> float:
+        """Return the upstream's time, UNIX seconds."""
+        return self._clock.now()
 
     async def fetch_sparklines(self, coins: Sequence[str], currency: str) -> None:
         """Fetch the sparklines of those coins of which nothing is stored, where that is worth a call."""
@@ -205,7 +205,7 @@ class HistoryService:
         history = self._history(coin, currency, candles, first, fetched=False, error=None)
         restated = [stamp for stamp in self._archive.revision_times(coin, currency) if stamp > known_at]
         notes = ["this history was restated later; these are the figures of that time"] if restated else []
-        notes += _arrival_notes(stored, candles)
+        notes += _arrival_notes(stored, candles, unit="days", settling_minutes=SETTLING.seconds // 60)
         as_of = history.provenance.as_of
         newest = candles[-1].day
         reason = "" if newest == last else f"no candle after {newest.isoformat()} had come by then"
@@ -218,6 +218,7 @@ class HistoryService:
             partial_reason="",
             retry_after_seconds=None,
             quality_notes=notes,
+            revision=None,
         )
 
     def _check_past(self, known_at: float) -> None:
@@ -233,12 +234,14 @@ class HistoryService:
         priority: Priority = Priority.HISTORY,
         *,
         known_at: float | None = None,
+        until: float | None = None,
         stored_only: bool = False,
     ) -> History:
         """Return the closed hours of the last `days` spans of 24 hours, newest last.
 
-        With `known_at` the hours count back from the newest one that was closed then. A stored hour never
-        changes, so the hours that were closed by then are the figures of that time.
+        With `known_at` the hours count back from the newest one that was closed then; those that came later
+        are left out, those that were dropped later are given as they were. Only a coin of which no hour is
+        stored is fetched for it.
 
         Args:
             coin: The coin's id.
@@ -246,7 +249,8 @@ class HistoryService:
             days: Number of spans of 24 hours.
             max_age_seconds: The maximum accepted age of the newest hour; None for any.
             priority: Share of the quota that the calls may use.
-            known_at: A past moment, UNIX seconds.
+            known_at: A past moment, UNIX seconds, whose history is returned.
+            until: A moment within the last hour that is needed, UNIX seconds; no later hour is fetched.
             stored_only: Fetch nothing.
 
         Raises:
@@ -260,18 +264,61 @@ class HistoryService:
         if known_at is not None:
             self._check_past(known_at)
         moment = self._clock.now() if known_at is None else known_at
-        newest = last_closed_hour(moment)
+        closed = newest = last_closed_hour(moment)
+        if until is not None:
+            newest = min(newest, int(until // HOUR_SECONDS) * HOUR_SECONDS)
         first = newest - (days * 24 - 1) * HOUR_SECONDS
-        error = None if stored_only else await self._fill_hours(coin, currency, first, newest, priority)
-        kept = await self._hours.read(coin, currency) if self._hours else ()
-        hours = [candle for candle in kept if first <= candle.start <= newest]
+        fetched = not stored_only
+        if fetched and known_at is not None:
+            fetched = self._hours is not None and not await self._hours.read(coin, currency)
+        error = await self._fill_hours(coin, currency, first, newest, priority) if fetched else None
+        stored = await self._stored_hours(coin, currency, known_at)
+        stored = [candle for candle in stored if first <= candle.start <= newest]
+        hours = [c for c in stored if known_at is None or c.received_at is None or c.received_at <= known_at]
         if not hours:
+            if known_at is not None and error is None:
+                text = f"no hour of {coin} in {currency} is stored for that time"
+                raise NotFound(text, field="known_at")
             raise error or self._no_closed_hour(coin, currency)
-        history = self._hourly_history(coin, currency, hours, first, error, now=moment)
+        # Of a span that ends in the past the newest hour is not late.
+        now = moment if newest == closed else newest + HOUR_SECONDS + SETTLING_SECONDS
+        history = self._hourly_history(coin, currency, hours, first, error, now=now)
+        if now != moment:
+            aged = replace(history.provenance, age_seconds=max(0.0, moment - history.provenance.as_of))
+            history = replace(history, provenance=aged)
         _check_age(history.provenance, max_age_seconds, error)
-        if known_at is not None:
-            history = replace(history, quality_notes=[*history.quality_notes, HOURS_ASSUMED])
-        return history
+        return history if known_at is None else self._hours_of_then(history, stored, hours, known_at)
+
+    async def _stored_hours(self, coin: str, currency: str, known_at: float | None) -> Sequence[HourlyCandle]:
+        """Return all stored hours, with those of `known_at` that were dropped later."""
+        if self._hours is None:
+            return ()
+        if known_at is None:
+            return await self._hours.read(coin, currency)
+        return await self._hours.read_known_at(coin, currency, known_at)
+
+    def _hours_of_then(
+        self, history: History, stored: Sequence[HourlyCandle], hours: Sequence[HourlyCandle], known_at: float
+    ) -> History:
+        """Return a history of hours in terms of a past moment: nothing more of it will come."""
+        provenance, notes = history.provenance, []
+        if self._hours is not None and any(
+            stamp > known_at for stamp in self._hours.revision_times(history.id, history.vs_currency)
+        ):
+            notes.append("hours of this history were dropped later; these are the figures of that time")
+        notes += _arrival_notes(stored, hours, unit="hours", settling_minutes=SETTLING_SECONDS // 60)
+        if provenance.stale:
+            newest = datetime.fromtimestamp(hours[-1].start, UTC).strftime("%Y-%m-%dT%H:%MZ")
+            provenance = replace(provenance, reason=f"no hour after that of {newest} had come by then")
+        return replace(
+            history,
+            provenance=provenance,
+            completeness=Completeness.WHOLE,
+            partial_reason="",
+            retry_after_seconds=None,
+            quality_notes=notes,
+            in_doubt=False,
+        )
 
     def _no_closed_hour(self, coin: str, currency: str) -> CoincastError:
         doubt = self._filler.seconds_until_hours_confirmation(coin, currency)
@@ -353,47 +400,6 @@ class HistoryService:
             in_doubt=doubt is not None,
             hours=hours,
         )
-
-    async def stream_hours(
-        self,
-        coin: str,
-        currency: str,
-        days: int,
-        max_age_seconds: float | None = None,
-        priority: Priority = Priority.HISTORY,
-        *,
-        known_at: float | None = None,
-        stored_only: bool = False,
-    ) -> AsyncIterator[History]:
-        """Yield the same in spans of a thousand hours, oldest first."""
-        whole = await self.get_hours(
-            coin, currency, days, max_age_seconds, priority, known_at=known_at, stored_only=stored_only
-        )
-        hours = whole.hours or ()
-        for start in range(0, len(hours), CHUNK_CANDLES):
-            yield replace(whole, hours=hours[start : start + CHUNK_CANDLES])
-
-    async def stream(
-        self,
-        coin: str,
-        currency: str,
-        days: int,
-        max_age_seconds: float | None = None,
-        priority: Priority = Priority.HISTORY,
-        *,
-        known_at: float | None = None,
-        week_after: float | None = None,
-    ) -> AsyncIterator[History]:
-        """Yield the same in spans of a thousand candles, oldest first, each with the whole's provenance."""
-        whole = await self.get(
-            coin, currency, days, max_age_seconds, priority, known_at=known_at, week_after=week_after
-        )
-        for start in range(0, len(whole.candles), CHUNK_CANDLES):
-            yield replace(
-                whole,
-                candles=whole.candles[start : start + CHUNK_CANDLES],
-                missing_days=whole.missing_days if start == 0 else (),
-            )
 
     async def _fill(
         self,
@@ -521,18 +527,37 @@ class HistoryService:
         return f"CoinGecko has no data of this coin before {first_there.isoformat()}"
 
 
-def _arrival_notes(stored: Sequence[Candle], known: Sequence[Candle]) -> list[str]:
-    """Say which days are left out as they came later, and of how many the time is assumed."""
+def chunks(history: History) -> Iterator[History]:
+    """Yield a history in parts of a thousand candles, oldest first, each with the whole's provenance."""
+    hours, candles = history.hours, history.candles
+    for start in range(0, len(candles if hours is None else hours), CHUNK_CANDLES):
+        part = slice(start, start + CHUNK_CANDLES)
+        yield replace(
+            history,
+            candles=candles[part],
+            hours=None if hours is None else hours[part],
+            missing_days=history.missing_days if start == 0 else (),
+        )
+
+
+def _arrival_notes(
+    stored: Sequence[Candle] | Sequence[HourlyCandle],
+    known: Sequence[Candle] | Sequence[HourlyCandle],
+    *,
+    unit: str,
+    settling_minutes: int,
+) -> list[str]:
+    """Say which candles are left out as they came later, and of how many the time is assumed."""
     notes = []
     late = len(stored) - len(known)
     if late:
-        notes.append(f"{late} days are left out: they came later than that moment")
+        notes.append(f"{late} {unit} are left out: they came later than that moment")
     assumed = sum(candle.received_at is None for candle in known)
     if assumed:
-        minutes = SETTLING.seconds // 60
-        which = "all days" if assumed == len(known) else f"{assumed} of {len(known)} days"
+        which = f"all {unit}" if assumed == len(known) else f"{assumed} of {len(known)} {unit}"
         notes.append(
-            f"when {which} came is not recorded: each counts as known {minutes} minutes after its end"
+            f"when {which} came is not recorded: each counts as known {settling_minutes} minutes"
+            " after its end"
         )
     return notes
 

@@ -12,7 +12,7 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, NotReady, Unavailable
 from coincast_forecast.domain import Provenance, Source, close_of
 from coincast_forecast.features.cache import FeatureCache
-from coincast_forecast.features.hours import RETRY_SECONDS, SETTLED, DayHours
+from coincast_forecast.features.hours import RETRY_SECONDS, DayHours
 from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.features.registry import FEATURES
@@ -70,7 +70,7 @@ async def test_a_row_is_missing_at_first_and_there_after_the_fetch() -> None:
     row = rig.hours.row(DAILY["dogecoin"], "usd")
     assert row is not None and np.isfinite(row.values).all() and row.source == RANGES
     ids, moment = rig.source.asked[0]
-    assert moment == close_of(DAILY["dogecoin"].as_of) + SETTLED and ids[0] == "dogecoin" and "bitcoin" in ids
+    assert moment == close_of(DAILY["dogecoin"].as_of) and ids[0] == "dogecoin" and "bitcoin" in ids
     assert rig.came == 1 and len(rig.source.asked) == 1
 
 

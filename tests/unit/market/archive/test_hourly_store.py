@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from coincast_market_data.archive.hourly_store import MAX_COINS_IN_MEMORY, HourlyArchive, read_hours
+from coincast_market_data.archive.hourly_store import (
+    MAX_COINS_IN_MEMORY,
+    NUMBERS,
+    HourlyArchive,
+    read_hours,
+    write_hours,
+)
+from coincast_market_data.archive.parquet_files import replace_file
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import HourlyCandle
 
@@ -87,3 +97,63 @@ async def test_hours_without_flush_reach_the_file_at_flush_and_outlive_eviction_
     assert not path.exists()
     await store.flush("bitcoin", "usd")
     assert read_hours(path) == hours(0, 3)
+
+
+def arrivals(candles: Sequence[HourlyCandle]) -> list[float | None]:
+    return [candle.received_at for candle in candles]
+
+
+async def test_hours_that_come_after_the_first_fetch_have_the_time_of_their_arrival(archive: Archive) -> None:
+    store = HourlyArchive(archive, retention_days=0)
+    newest = START + 100 * HOUR
+    began = START + 30.0 * HOUR
+    # The past comes in several calls, the newest first; it tells no arrival.
+    await store.add("bitcoin", "usd", hours(10, 10), newest, at=began)
+    await store.add("bitcoin", "usd", hours(0, 10), newest, at=began + 60)
+    await store.add("bitcoin", "usd", hours(20, 2), newest, at=began + 2 * HOUR)
+    # A stored hour keeps its time; hours before the first stored one tell none.
+    await store.add("bitcoin", "usd", hours(21, 2), newest, at=began + 3 * HOUR)
+    await store.add("bitcoin", "usd", hours(-3, 3), newest, at=began + 4 * HOUR)
+    # A file of a user says nothing of when its hours could be known.
+    await store.add("bitcoin", "usd", hours(23, 1), newest)
+    again = HourlyArchive(archive, retention_days=0)
+    assert arrivals(await again.read("bitcoin", "usd")) == [
+        *[None] * 23,
+        began + 2 * HOUR,
+        began + 2 * HOUR,
+        began + 3 * HOUR,
+        None,
+    ]
+
+
+async def test_false_hours_stay_in_a_revision(archive: Archive) -> None:
+    store = HourlyArchive(archive, retention_days=0)
+    newest, false = START + 100 * HOUR, START + 5 * HOUR
+    await store.add("bitcoin", "usd", hours(0, 10), newest, at=START + 10.0 * HOUR)
+    dropped_at = START + 20.0 * HOUR
+    assert await store.remove("bitcoin", "usd", {false}, dropped_at) == 1
+    assert await store.remove("bitcoin", "usd", {false}, dropped_at) == 0, "no revision without a change"
+    await store.add("bitcoin", "usd", hours(5, 1, close=104.0), newest, at=dropped_at + 60)
+    assert store.revision_times("bitcoin", "usd") == [int(dropped_at)]
+    closes = {
+        at: {c.start: c.close for c in await store.read_known_at("bitcoin", "usd", at)}[false]
+        for at in (dropped_at - 1, dropped_at, dropped_at + 100)
+    }
+    assert list(closes.values()) == [105.0, 104.0, 104.0]
+    mended = {c.start: c for c in await store.read("bitcoin", "usd")}[false]
+    assert mended.received_at == dropped_at + 60
+
+
+def test_arrivals_take_little_room_and_files_without_them_are_read(tmp_path: Path) -> None:
+    plain = hours(0, 24 * 90)
+    dated = [replace(candle, received_at=START + n // 24 * DAY + 7.0) for n, candle in enumerate(plain)]
+    write_hours(tmp_path / "plain.parquet", plain)
+    write_hours(tmp_path / "dated.parquet", dated)
+    sizes = [(tmp_path / f"{name}.parquet").stat().st_size for name in ("plain", "dated")]
+    assert sizes[1] - sizes[0] < 90 * 16
+    assert arrivals(read_hours(tmp_path / "dated.parquet")) == [c.received_at for c in dated]
+    old = {name: [getattr(candle, name) for candle in plain] for name in ("start", *NUMBERS)}
+    schema = pa.schema([("start", pa.int64()), *((name, pa.float64()) for name in NUMBERS)])
+    replace_file(tmp_path / "old.parquet", lambda file: pq.write_table(pa.table(old, schema=schema), file))
+    assert read_hours(tmp_path / "old.parquet") == plain
+    assert set(arrivals(read_hours(tmp_path / "old.parquet"))) == {None}

@@ -108,8 +108,8 @@ class HistoryQuery(TableQuery):
     as_of: Annotated[
         Moment | None,
         Field(
-            description="Answer with what was known at this moment: later days and later restatements are "
-            "left out. A stored hour never changes."
+            description="Answer with what was known at this moment: days, hours and restatements that came "
+            "later are left out."
         ),
     ] = None
 

@@ -720,14 +720,17 @@ class GetHistoryRequest(_message.Message):
     """Daily candles where not given. With hourly candles, `days` counts spans of 24 closed hours."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
-        """First and last moment of the span, inclusive; they take the place of `days`."""
+        """The first and the last moment at which a candle may start, inclusive. With `from_time` they take the place of
+        `days`; with `to_time` alone `days` count back from it. No hour after `to_time` is fetched.
+        """
 
     @_builtins.property
     def to_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def known_at(self) -> _timestamp_pb2.Timestamp:
-        """Answer with what the archive said at this moment: days and restatements that came later are left out. Where it is
-        not recorded when a day came, 35 minutes after its end are assumed, and a quality note says of how many days.
+        """Answer with what the archive said at this moment: days, hours and restatements that came later are left out. Where
+        it is not recorded when a candle came, some time after its end is assumed (35 minutes for a day, 5 for an hour),
+        and a quality note says of how many.
         """
 
     def __init__(
