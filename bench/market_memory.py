@@ -10,11 +10,9 @@ import time
 import tracemalloc
 
 from coincast_chassis.clock import SystemClock
-from coincast_market_data.cache.entry import CacheEntry
-from coincast_market_data.cache.redis_store import NullStore
-from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
+from coincast_market_data.cache.two_level import CacheEntry, CacheStats, NullStore, TwoLevelCache
 from coincast_market_data.domain import Candle, Quote
-from coincast_market_data.history.utc_days import day_of, days_between
+from coincast_market_data.history.candle_builder import day_of, days_between
 from coincast_market_data.prices.fetcher import quote_key, quote_kind
 
 COINS = 1_000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coincast.market.v1 import market_pb2 as pb
-from coincast_market_data.history.range_planner import HOURLY_DAYS
+from coincast_market_data.history.gap_filler import HOURLY_DAYS
 from tests.contract.market_mock import MockUpstream, market_over, noon_clock
 
 

@@ -19,7 +19,7 @@ from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.api_plans import PlanName
 from coincast_market_data.domain import Candle, HourlyCandle
-from coincast_market_data.history.utc_days import last_closed_day
+from coincast_market_data.history.candle_builder import last_closed_day
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS
 from tests.contract.market_mock import MockUpstream, market_over
 from tests.contract.test_market_commands import command

@@ -16,7 +16,7 @@ from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Unavailable
-from coincast_market_data.history.range_planner import HOURLY_DAYS
+from coincast_market_data.history.gap_filler import HOURLY_DAYS
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS
 from tests.contract.market_mock import MockUpstream, market_over
 

@@ -17,7 +17,7 @@ import pytest
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError, Exhausted
 from coincast_market_data import infrastructure
-from coincast_market_data.rate_limit.sliding_window import Limits
+from coincast_market_data.rate_limit.limiter import Limits
 from coincast_sandbox.app import SandboxOptions
 from coincast_sandbox.http.plans import ApiPlan
 from coincast_sandbox.testing import running_sandbox

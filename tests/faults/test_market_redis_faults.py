@@ -13,7 +13,7 @@ import pytest
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.redis import open_redis
-from coincast_market_data.cache.redis_store import RedisStore
+from coincast_market_data.cache.two_level import RedisStore
 from coincast_market_data.redis_executor import RedisExecutor
 from coincast_sandbox.testing import RunningSandbox
 from tests.contract.market_harness import (

@@ -14,7 +14,7 @@ import pytest
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.redis import open_redis
-from coincast_market_data.cache.redis_store import LEASE_SECONDS, TOKEN_MARK, RedisStore
+from coincast_market_data.cache.two_level import LEASE_SECONDS, TOKEN_MARK, RedisStore
 from coincast_market_data.redis_executor import RedisExecutor
 from coincast_sandbox.testing import RunningSandbox
 from tests.contract.market_harness import pro_sandbox, running_market, settings_for

@@ -12,9 +12,14 @@ from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Exhausted
 from coincast_chassis.redis import open_redis
 from coincast_market_data.ports import Priority
-from coincast_market_data.rate_limit.limiter import RateLimiter
-from coincast_market_data.rate_limit.local_fallback import SLOW_SECONDS
-from coincast_market_data.rate_limit.sliding_window import WINDOW_SECONDS, Limits, QuotaWindow, read_clock
+from coincast_market_data.rate_limit.limiter import (
+    SLOW_SECONDS,
+    WINDOW_SECONDS,
+    Limits,
+    QuotaWindow,
+    RateLimiter,
+    read_clock,
+)
 from coincast_market_data.redis_executor import RedisExecutor
 from tests.contract.valkey_harness import running_valkey
 from tests.unit.market.market_limiter import governor_on, grants

@@ -18,16 +18,14 @@ from coincast_chassis.observability.metrics import watch_disk
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.inbox import Inbox
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.cache.entry import CacheKind
 from coincast_market_data.cache.freshness import FreshnessPolicy
-from coincast_market_data.catalogue.service import Catalogue, decode_coins, encode_coins
-from coincast_market_data.catalogue.unknown_coins import UnknownCoinBudget
+from coincast_market_data.cache.two_level import CacheKind
+from coincast_market_data.catalogue.service import Catalogue, UnknownCoinBudget, decode_coins, encode_coins
 from coincast_market_data.coingecko.api_plans import ApiPlan
-from coincast_market_data.grpc.json_encoder import EncodedCandleCache
+from coincast_market_data.grpc.proto_mapping import EncodedCandleCache, EncodedPriceCache
 from coincast_market_data.grpc.servicer import MarketDataServicer, Services
 from coincast_market_data.grpc.status import Status
-from coincast_market_data.history.chart_client import ChartClient, chart_kind
-from coincast_market_data.history.gap_filler import GapFiller
+from coincast_market_data.history.gap_filler import ChartClient, GapFiller, chart_kind
 from coincast_market_data.history.series_validation import SeriesValidator
 from coincast_market_data.history.service import HistoryService
 from coincast_market_data.history.sparkline import WeeklySparklines
@@ -39,17 +37,13 @@ from coincast_market_data.jobs.repair import RepairJob
 from coincast_market_data.jobs.warmup import CacheWarmer
 from coincast_market_data.markets.service import MarketService, decode_table, encode_table
 from coincast_market_data.passthrough.service import PassthroughService
-from coincast_market_data.prices.batcher import PriceBatcher
-from coincast_market_data.prices.encoded_cache import EncodedPriceCache
+from coincast_market_data.prices.batcher import PairLeases, PriceBatcher
 from coincast_market_data.prices.fetcher import QuoteCache, QuoteFetcher, quote_kind
-from coincast_market_data.prices.leases import PairLeases
-from coincast_market_data.prices.plausibility import PlausibilityChecker
-from coincast_market_data.prices.popularity import PairPopularity
-from coincast_market_data.prices.service import PriceService
+from coincast_market_data.prices.service import PairPopularity, PriceService
 from coincast_market_data.prices.simple_price import SimplePriceService
 from coincast_market_data.prices.watch import PriceWatch
 from coincast_market_data.settings import Settings, UpstreamName
-from coincast_market_data.validation.outliers import OutlierDetector
+from coincast_market_data.validation.outliers import OutlierDetector, PlausibilityChecker
 from coincast_market_data.validation.quality_log import QualityLog
 from coincast_market_data.validation.sanitizer import PayloadSanitizer
 

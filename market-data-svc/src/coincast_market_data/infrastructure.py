@@ -14,22 +14,22 @@ import redis.asyncio
 
 from coincast_chassis.clock import Clock, SteadyClock
 from coincast_chassis.redis import open_redis
-from coincast_market_data.cache.entry import CacheKind
-from coincast_market_data.cache.leases import KeyLeases
 from coincast_market_data.cache.read_through import ReadThrough
-from coincast_market_data.cache.redis_store import RedisStore
-from coincast_market_data.cache.signature import HmacSigner
-from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
+from coincast_market_data.cache.two_level import (
+    CacheKind,
+    CacheStats,
+    HmacSigner,
+    KeyLeases,
+    RedisStore,
+    TwoLevelCache,
+)
 from coincast_market_data.coingecko.api_plans import ActivePlan, ApiPlan, PlanName
-from coincast_market_data.coingecko.availability import UpstreamAvailability
-from coincast_market_data.coingecko.client import HttpUpstream, open_http
+from coincast_market_data.coingecko.client import HttpUpstream, PoolStats, UpstreamClock, open_http
+from coincast_market_data.coingecko.error_mapping import UpstreamAvailability
 from coincast_market_data.coingecko.plan_monitor import MeteredUpstream, PlanMonitor
-from coincast_market_data.coingecko.pool_stats import PoolStats
 from coincast_market_data.coingecko.resilient_client import Breakers, ResilientUpstream, RetryBudget
-from coincast_market_data.coingecko.server_clock import UpstreamClock
-from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.rate_limit.limiter import Limits, RateLimiter
 from coincast_market_data.rate_limit.siblings import SiblingCounter
-from coincast_market_data.rate_limit.sliding_window import Limits
 from coincast_market_data.redis_executor import AT_ONCE, FAILURES, RedisExecutor
 from coincast_market_data.settings import Settings, UpstreamName
 

@@ -1,4 +1,4 @@
-"""Given a module of the gateway or the chassis, its test is found by its path, or by the table here.
+"""Given a module, its test is found by its path, or by the table here.
 
 The test of `edge/cors.py` is `edge/test_cors.py` below `tests/unit/gateway`; that of a whole package is
 `test_<package>.py` beside the package. What can only be seen from outside is tested through a running server,
@@ -16,11 +16,17 @@ from tests.unit.house.sources import REPOSITORY
 SOURCES = {
     "gateway": REPOSITORY / "gateway/src/coincast_gateway",
     "chassis": REPOSITORY / "libs/chassis/src/coincast_chassis",
+    "market": REPOSITORY / "market-data-svc/src/coincast_market_data",
 }
 # Tests of what several modules do together.
-ACROSS = {"gateway": {"test_clock_jumps.py", "routers/test_new_endpoint.py"}, "chassis": set[str]()}
+ACROSS = {
+    "gateway": {"test_clock_jumps.py", "routers/test_new_endpoint.py"},
+    "chassis": set[str](),
+    "market": {"test_priorities.py"},
+}
 OVER_REST = "tests/contract/gateway/test_gateway_"
 OVER_GRPC = "tests/contract/test_chassis_"
+MARKET = "tests/contract/test_market_"
 # The test of each module without one by its path, most of them through a running server; a package stands for
 # its modules.
 ELSEWHERE = {
@@ -94,6 +100,38 @@ ELSEWHERE = {
         "observability/tracing_export.py": "tests/integration/test_chassis_tracing.py",
         "redis.py": "tests/integration/test_chassis_redis.py",
         "run.py": "tests/integration/test_chassis_process.py",
+    },
+    "market": {
+        "__main__.py": "tests/integration/test_market_replicas.py",
+        "app.py": f"{MARKET}service.py",
+        "archive/inbox.py": "tests/unit/market/archive/test_importer.py",
+        "archive/inbox_writer.py": "tests/unit/market/archive/test_importer.py",
+        "archive/parquet_files.py": "tests/unit/market/archive/test_store.py",
+        "archive/row_validation.py": "tests/unit/market/archive/test_importer.py",
+        "catalogue/service.py": f"{MARKET}service.py",
+        "cli": f"{MARKET}commands.py",
+        "domain.py": f"{MARKET}service.py",
+        "grpc/arrow_encoder.py": "tests/e2e/test_e2e_line.py",
+        "grpc/batch.py": f"{MARKET}service.py",
+        "grpc/proto_mapping.py": f"{MARKET}service.py",
+        "grpc/servicer.py": f"{MARKET}service.py",
+        "grpc/status.py": f"{MARKET}start.py",
+        "identifiers.py": "tests/unit/market/test_cache.py",
+        "infrastructure.py": f"{MARKET}start.py",
+        "item_errors.py": "tests/unit/market/prices/test_service.py",
+        "jobs/backfill.py": "tests/unit/market/test_history.py",
+        "jobs/maintenance.py": f"{MARKET}commands.py",
+        "jobs/refresh.py": f"{MARKET}start.py",
+        "jobs/repair.py": f"{MARKET}false_tail.py",
+        "jobs/warmup.py": f"{MARKET}start.py",
+        "markets/service.py": f"{MARKET}figures.py",
+        "metrics.py": "tests/e2e/test_e2e_metrics.py",
+        "passthrough/routes.py": "tests/unit/market/test_cache.py",
+        "passthrough/service.py": f"{MARKET}mirrored.py",
+        "ports.py": "tests/unit/market/test_priorities.py",
+        "prices/simple_price.py": f"{MARKET}mirrored.py",
+        "prices/watch.py": f"{MARKET}watch.py",
+        "settings.py": "tests/unit/market/test_coingecko.py",
     },
 }
 

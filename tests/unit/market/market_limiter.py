@@ -9,8 +9,7 @@ import redis.asyncio
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Exhausted
 from coincast_market_data.ports import Priority
-from coincast_market_data.rate_limit.limiter import RateLimiter
-from coincast_market_data.rate_limit.sliding_window import Limits
+from coincast_market_data.rate_limit.limiter import Limits, RateLimiter
 from coincast_market_data.redis_executor import RedisExecutor
 
 

@@ -24,7 +24,7 @@ from coincast_market_data import metrics
 from coincast_market_data.archive.parquet_files import ARRIVAL, replace_file
 from coincast_market_data.archive.store import FIRST_FETCH_SECONDS, LONGEST_UNWRITTEN_SECONDS, Archive
 from coincast_market_data.domain import HourlyCandle
-from coincast_market_data.history.hour_builder import HOUR_SECONDS
+from coincast_market_data.history.candle_builder import HOUR_SECONDS
 from coincast_market_data.validation.outliers import is_outlier
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from coincast_market_data.archive.parquet_files import UnreadableArchive, read_c
 from coincast_market_data.archive.row_validation import Checked, check_file
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import Candle, HourlyCandle
-from coincast_market_data.history.hour_builder import HOUR_SECONDS
+from coincast_market_data.history.candle_builder import HOUR_SECONDS
 from coincast_market_data.identifiers import canonical_id
 from coincast_modelkit.candle_files.daily import NOT_WHOLE, read_file
 from coincast_modelkit.candle_files.daily import candle_files as files_of_folder

@@ -19,7 +19,7 @@ from coincast_market_data.archive.importer import FileReport, candle_files, impo
 from coincast_market_data.archive.inbox_writer import INBOX, ORDER
 from coincast_market_data.archive.parquet_files import replace_file
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.history.utc_days import last_closed_day
+from coincast_market_data.history.candle_builder import last_closed_day
 from coincast_market_data.identifiers import canonical_currency
 
 REPORT = "report.json"

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from coincast_market_data.domain import Candle
-from coincast_market_data.history.utc_days import day_of, midnight
+from coincast_market_data.history.candle_builder import day_of, midnight
 from coincast_market_data.validation.series_cleaning import Point, drop_jumps
 from coincast_modelkit.candle_files.daily import DailyFile, read_daily_rows
 

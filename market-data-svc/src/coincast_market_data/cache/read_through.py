@@ -1,26 +1,99 @@
-"""Read-through cache: a document comes from the cache while fresh, otherwise from one shared fetch."""
+"""Read-through cache: a document comes from the cache while fresh, otherwise from one shared fetch.
+
+A request that the upstream refuses costs one upstream call per window (`NegativeCache`). A caller waits for
+a fetch within its own deadline, and only briefly where it can be served from the cache.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from cachetools import TTLCache
+
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
-from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.freshness import Freshness, classify
-from coincast_market_data.cache.leases import KeyLeases
-from coincast_market_data.cache.negative import NegativeCache
-from coincast_market_data.cache.two_level import TwoLevelCache
-from coincast_market_data.deadlines import late_error, wait_budget_seconds
+from coincast_market_data.cache.two_level import CacheEntry, KeyLeases, TwoLevelCache
+from coincast_market_data.coingecko.error_mapping import BadData, UnconfirmedData
 from coincast_market_data.domain import Provenance, Source
 from coincast_market_data.ports import DataClock, Priority
+
+K = TypeVar("K", bound=Hashable)
+MAX_ENTRIES = 20_000
+
+
+class NegativeCache(Generic[K]):
+    """Errors by request, bounded, for `seconds` of monotonic time.
+
+    Only errors of the request itself are stored. For an upstream that is away or limits calls there are the
+    circuit breaker and the rate limiter, which notice sooner when it is back.
+    """
+
+    def __init__(self, clock: Clock, seconds: float, *, max_entries: int = MAX_ENTRIES) -> None:
+        self._clock = clock
+        self._errors: TTLCache[K, tuple[CoincastError, float]] = TTLCache(
+            max_entries, ttl=seconds, timer=clock.monotonic
+        )
+        self._seconds = seconds
+
+    def remember(self, key: K, error: CoincastError) -> None:
+        """Store an error that the same request would meet again."""
+        if isinstance(error, NotFound | InvalidInput | BadData | UnconfirmedData):
+            self._errors[key] = (error, self._clock.monotonic() + self._seconds)
+
+    def find(self, key: K) -> CoincastError | None:
+        """Return the error of an earlier request, with the time until the next upstream call."""
+        found = self._errors.get(key)
+        if found is None:
+            return None
+        error, until = found
+        if isinstance(error, Unavailable):
+            error.retry_after_seconds = max(1.0, until - self._clock.monotonic())
+        return error.with_traceback(None)
+
+    def forget(self, key: K) -> None:
+        """Drop the error of a request that succeeded."""
+        self._errors.pop(key, None)
+
+
+# A caller with a cached value waits only briefly for a newer one.
+WITH_FALLBACK_SECONDS = 1.5
+WITHOUT_DEADLINE_SECONDS = 30.0
+# What is left of the deadline for the way back, on a busy machine too.
+RESERVE_SECONDS = 0.2
+RESERVE_SHARE = 0.1
+
+
+def wait_budget_seconds(*, fallback: bool) -> float:
+    """Return the seconds to wait within the caller's own deadline; few where there is a fallback."""
+    left = context.remaining_seconds()
+    most = (
+        WITHOUT_DEADLINE_SECONDS if left is None else max(0.05, left * (1 - RESERVE_SHARE) - RESERVE_SECONDS)
+    )
+    return min(most, WITH_FALLBACK_SECONDS) if fallback else most
+
+
+def late_error(seconds_to_turn: float | None) -> CoincastError:
+    """Return the error for a caller whose time is up while the fetch goes on.
+
+    Args:
+        seconds_to_turn: When the next call that waits for the rate limit may start; None where none waits, so
+            that CoinGecko itself is slow.
+    """
+    if seconds_to_turn is None:
+        return Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
+    return Unavailable(
+        "The calls of the plan at CoinGecko are used up for now; the answer is kept for the next caller",
+        retry_after_seconds=max(1.0, seconds_to_turn),
+    )
+
 
 T = TypeVar("T")
 # How long a document that the upstream refuses or lacks is not requested again.

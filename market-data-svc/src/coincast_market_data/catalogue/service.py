@@ -1,24 +1,105 @@
-"""The coins and currencies that exist: listing, searching, and the nearest names to a wrong one."""
+"""The coins and currencies that exist: listing, searching, and the nearest names to a wrong one.
+
+Coins that the catalogue lacks cost upstream calls only within a budget.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
-from rapidfuzz import process
+from rapidfuzz import fuzz, process
 
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import FetchResult, ReadThrough, ServedValue
-from coincast_market_data.catalogue.search import nearest_ids, search_coins
 from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.coingecko.parser import parse_coins, parse_currencies
 from coincast_market_data.domain import Coin, Provenance
 from coincast_market_data.identifiers import CURRENCY, MAX_CURRENCIES
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.validation.outliers import ConfirmationTracker
+
+SUGGESTIONS = 5
+LEAST_SCORE = 60
+
+
+def search_coins(coins: tuple[Coin, ...], query: str) -> Sequence[Coin]:
+    """Return coins with every word in id, symbol or name, exact ids and symbols first.
+
+    Args:
+        coins: The catalogue.
+        query: Words, in any order and case.
+    """
+    words = query.lower().split()
+    if not words:
+        return coins
+    found = [coin for coin in coins if all(_mentions(coin, word) for word in words)]
+    wanted = query.strip().lower()
+    return sorted(
+        found, key=lambda c: (c.id != wanted and c.symbol.lower() != wanted, not c.id.startswith(wanted))
+    )
+
+
+def _mentions(coin: Coin, word: str) -> bool:
+    return word in coin.id or word in coin.symbol.lower() or word in coin.name.lower()
+
+
+def nearest_ids(coin: str, coins: tuple[Coin, ...]) -> tuple[str, ...]:
+    """Return the known ids most like the given text: ids with that symbol first, then similar ids.
+
+    Args:
+        coin: A text that is no known id.
+        coins: The catalogue.
+    """
+    by_symbol = [c.id for c in coins if c.symbol.lower() == coin][:2]
+    ids = [c.id for c in coins]
+    near = [
+        name
+        for name, _, _ in process.extract(
+            coin, ids, scorer=fuzz.ratio, limit=SUGGESTIONS, score_cutoff=LEAST_SCORE
+        )
+    ]
+    return tuple(dict.fromkeys([*by_symbol, *near]))[:SUGGESTIONS]
+
+
+BURST = 250
+SECONDS_PER_QUESTION = 1.0
+REMEMBERED = 1000
+
+
+class UnknownCoinBudget:
+    """Decide whether a coin that the catalogue lacks is looked up at CoinGecko.
+
+    The catalogue can be an hour old, and CoinGecko prices coins that its list of active coins leaves out, so
+    that a missing coin must be looked up. Misspelt ids must not use up the quota: a token bucket limits such
+    questions. A coin that was let through stays so, since its answer is cached.
+    """
+
+    def __init__(self, unknown: Callable[[str], bool], monotonic: Callable[[], float]) -> None:
+        self._unknown = unknown
+        self._monotonic = monotonic
+        self._tokens = float(BURST)
+        self._filled_at = monotonic()
+        self._allowed: dict[str, None] = {}
+
+    def refuses(self, coin: str) -> bool:
+        """Return whether the coin counts as unknown without a question."""
+        if not self._unknown(coin) or coin in self._allowed:
+            return False
+        now = self._monotonic()
+        self._tokens = min(float(BURST), self._tokens + (now - self._filled_at) / SECONDS_PER_QUESTION)
+        self._filled_at = now
+        if self._tokens < 1.0:
+            return True
+        self._tokens -= 1.0
+        if len(self._allowed) >= REMEMBERED:
+            del self._allowed[next(iter(self._allowed))]
+        self._allowed[coin] = None
+        return False
+
 
 LONGEST_QUERY = 100
 MOST_HINTS = 1000

@@ -1,32 +1,190 @@
-"""One pooled HTTP client for the upstream: one attempt, bounded in time, size and connections."""
+"""One pooled HTTP client for the upstream: one attempt, bounded in time, size and connections.
+
+The decoded size of a reply is bounded, so that a compression bomb cannot fill the memory. The `Date`
+headers of replies correct the clock of the data.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import ssl
 import time
-from collections.abc import Mapping
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
+import httpcore2
 import httpx2
+import orjson
 from opentelemetry.trace import SpanKind
 
+from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Timeout
 from coincast_chassis.observability.tracing import current_tracing
 from coincast_market_data.coingecko.api_plans import ActivePlan
-from coincast_market_data.coingecko.availability import Cause, UpstreamFailure, cause_of_exception
-from coincast_market_data.coingecko.bounded_reader import parse_json, read_bounded
 from coincast_market_data.coingecko.error_mapping import (
     BadData,
+    Cause,
     ErrorReply,
+    UpstreamFailure,
+    cause_of_exception,
     error_from_reply,
     error_in_document,
     status_of_error_document,
 )
-from coincast_market_data.coingecko.server_clock import UpstreamClock, cached_seconds
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.settings import Settings, UpstreamName
+
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+class _Decoder(Protocol):
+    def feed(self, data: bytes, room: int) -> bytes: ...
+
+
+class _Plain:
+    def feed(self, data: bytes, room: int) -> bytes:
+        return data[: room + 1]
+
+
+class _Zipped:
+    """Inflates at most `room` + 1 bytes a step, where the HTTP client's own decoder inflates all it holds."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
+
+    def feed(self, data: bytes, room: int) -> bytes:
+        return self._inflate.decompress(data, room + 1)
+
+
+async def read_bounded(response: httpx2.Response, max_bytes: int) -> bytes:
+    """Return the decoded body.
+
+    Args:
+        response: An open response.
+        max_bytes: Limit of the decoded body.
+
+    Raises:
+        BadData: The body is larger than `max_bytes` or wrongly encoded.
+    """
+    decoder = _decoder(response.headers.get("content-encoding", ""))
+    parts: list[bytes] = []
+    room = max_bytes
+    try:
+        async for chunk in response.aiter_raw():
+            part = decoder.feed(chunk, room)
+            if len(part) > room:
+                raise BadData(f"CoinGecko's reply is larger than {max_bytes} bytes decoded and was dropped")
+            room -= len(part)
+            parts.append(part)
+    except zlib.error as error:
+        raise BadData(f"CoinGecko's reply is wrongly compressed: {error}") from error
+    return b"".join(parts)
+
+
+def _decoder(encoding: str) -> _Decoder:
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return _Plain()
+    if name in ("gzip", "deflate"):
+        return _Zipped()
+    raise BadData(f"CoinGecko's reply has an encoding that was not requested: {name[:40]}")
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parse a JSON document.
+
+    NaN and infinities are returned as floats, which the parsers quarantine one by one.
+
+    Raises:
+        BadData: The text is not JSON.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"CoinGecko's reply is not JSON: {str(error)[:120]}") from error
+
+
+SANDBOX_NOW_HEADER = "x-coincast-sandbox-now"
+# A machine's clock may be off by an hour (a wrong time zone, a suspended host); by more than this it is the
+# upstream's date that is absurd.
+MAX_CORRECTION_SECONDS = 26 * 3600
+# Below this, transit time and the header's whole seconds say more than a difference does.
+MIN_CORRECTION_SECONDS = 30
+
+
+# A cached `Date` is too old and never too new, so the newest time of this many replies counts.
+SAMPLES = 5
+# A correction beyond the limit is taken where the machine's own wall clock, set meanwhile, agrees so closely.
+AGREEMENT_SECONDS = 300
+# A cache that says it holds a reply for longer is absurd.
+MAX_CACHED_SECONDS = 86_400.0
+
+
+class UpstreamClock:
+    """UNIX seconds on the upstream's clock: a steady time plus an offset learnt from each reply.
+
+    Args:
+        clock: A clock whose time does not step.
+        sandbox: Whether the upstream is a sandbox, whose time may be years back.
+        wall: The machine's wall clock as it stands now; None where it is not known.
+    """
+
+    def __init__(self, clock: Clock, *, sandbox: bool, wall: Callable[[], float] | None = None) -> None:
+        self._clock = clock
+        self._sandbox = sandbox
+        self._wall = wall
+        self._offsets: deque[float] = deque(maxlen=SAMPLES)
+        self.offset_seconds = 0.0
+
+    def now(self) -> float:
+        """Return UNIX seconds on the upstream's clock."""
+        return self._clock.now() + self.offset_seconds
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Take the time from one reply's headers; headers without a usable time change nothing."""
+        server_time = self._read_time(headers)
+        if server_time is None:
+            return
+        offset = server_time - self._clock.now()
+        if self._sandbox:
+            self.offset_seconds = offset
+        elif abs(offset) <= MAX_CORRECTION_SECONDS or self._is_confirmed(server_time):
+            self._offsets.append(offset)
+            newest = max(self._offsets)
+            self.offset_seconds = newest if abs(newest) >= MIN_CORRECTION_SECONDS else 0.0
+
+    def _is_confirmed(self, server_time: float) -> bool:
+        """Return whether the machine's wall clock has been set to the upstream's time since the start."""
+        return self._wall is not None and abs(self._wall() - server_time) <= AGREEMENT_SECONDS
+
+    def _read_time(self, headers: Mapping[str, str]) -> float | None:
+        try:
+            if self._sandbox:
+                return float(headers[SANDBOX_NOW_HEADER])
+            # A cache passes the origin's Date on and says how long it has had the reply.
+            return parsedate_to_datetime(headers["date"]).timestamp() + cached_seconds(headers)
+        except (KeyError, ValueError, OverflowError):
+            return None
+
+
+def cached_seconds(headers: Mapping[str, str]) -> float:
+    """Return for how long a cache between here and the upstream has had a reply, by its `Age` header."""
+    try:
+        age = float(headers["age"])
+    except (KeyError, ValueError):
+        return 0.0
+    return age if 0 <= age <= MAX_CACHED_SECONDS else 0.0
+
 
 SANDBOX_HEADER = "x-coincast-sandbox"
 # CoinGecko's headers about the pages of a list.
@@ -164,3 +322,24 @@ def _unreachable(error: Exception, base_url: str) -> UpstreamFailure:
 
 def _host(base_url: str) -> str:
     return urlsplit(base_url).netloc
+
+
+class PoolStats:
+    """Counts connections; zeros where the transport has no pool (a fake in a test)."""
+
+    def __init__(self, http: httpx2.AsyncClient, upstream: HttpUpstream) -> None:
+        self._http = http
+        self._upstream = upstream
+
+    def in_flight(self) -> int:
+        """Return the number of calls in flight."""
+        return self._upstream.in_flight
+
+    def connections(self) -> tuple[int, int]:
+        """Return (open connections, idle ones among them)."""
+        # httpx2 shows its pool nowhere in public; a missing attribute must cost the figure, not the status.
+        pool = getattr(getattr(self._http, "_transport", None), "_pool", None)
+        if not isinstance(pool, httpcore2.AsyncConnectionPool):
+            return 0, 0
+        found = list(pool.connections)
+        return len(found), sum(connection.is_idle() for connection in found)

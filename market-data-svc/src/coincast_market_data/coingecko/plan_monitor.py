@@ -10,7 +10,12 @@ import structlog
 
 from coincast_chassis.errors import CoincastError
 from coincast_market_data.coingecko.api_plans import PLANS, ActivePlan, ApiPlan, PlanName
-from coincast_market_data.coingecko.availability import Cause, UpstreamAvailability, UpstreamFailure, cause_of
+from coincast_market_data.coingecko.error_mapping import (
+    Cause,
+    UpstreamAvailability,
+    UpstreamFailure,
+    cause_of,
+)
 from coincast_market_data.coingecko.parser import number
 from coincast_market_data.ports import Upstream, UpstreamReply, UpstreamRequest
 from coincast_market_data.rate_limit.limiter import RateLimiter

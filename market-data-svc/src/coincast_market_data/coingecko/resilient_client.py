@@ -21,9 +21,13 @@ from coincast_chassis.observability.metrics import watch_breaker
 from coincast_chassis.resilience.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerOpen
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
-from coincast_market_data.coingecko.availability import TRANSIENT, UpstreamAvailability, UpstreamFailure
-from coincast_market_data.coingecko.error_mapping import BadData
-from coincast_market_data.coingecko.retry_after import DEFAULT_RETRY_AFTER_SECONDS
+from coincast_market_data.coingecko.error_mapping import (
+    DEFAULT_RETRY_AFTER_SECONDS,
+    TRANSIENT,
+    BadData,
+    UpstreamAvailability,
+    UpstreamFailure,
+)
 from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
 from coincast_market_data.rate_limit.limiter import RateLimiter
 from coincast_market_data.settings import Settings

@@ -18,7 +18,8 @@ from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.catalogue.service import Catalogue
 from coincast_market_data.domain import History
-from coincast_market_data.grpc import arrow_encoder, batch, json_encoder, proto_mapping
+from coincast_market_data.grpc import arrow_encoder, batch, proto_mapping
+from coincast_market_data.grpc.proto_mapping import EncodedPriceCache
 from coincast_market_data.grpc.status import Status
 from coincast_market_data.history.service import HistoryService, chunks
 from coincast_market_data.history.spans import Span
@@ -29,7 +30,6 @@ from coincast_market_data.jobs.repair import RepairJob
 from coincast_market_data.markets.service import MarketService
 from coincast_market_data.passthrough.service import PassthroughService
 from coincast_market_data.ports import Priority
-from coincast_market_data.prices.encoded_cache import EncodedPriceCache
 from coincast_market_data.prices.service import PriceService
 from coincast_market_data.prices.watch import PriceUpdate, PriceWatch
 
@@ -56,7 +56,7 @@ class Services:
     markets: MarketService
     catalogue: Catalogue
     history: HistoryService
-    candles: json_encoder.EncodedCandleCache
+    candles: proto_mapping.EncodedCandleCache
     documents: PassthroughService
     backfill: BackfillJob
     repair: RepairJob
@@ -90,7 +90,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         raise_if_all_failed(prices.failures, len(prices.prices))
         where = proto_mapping.prices_provenance(prices)
         if request.encode_json:
-            reply = pb.GetPricesResponse(json=json_encoder.prices_json(prices), provenance=where)
+            reply = pb.GetPricesResponse(json=proto_mapping.prices_json(prices), provenance=where)
         else:
             reply = pb.GetPricesResponse(
                 prices=[proto_mapping.price(item) for item in prices.prices],
@@ -126,7 +126,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         )
         where = proto_mapping.provenance(found.provenance)
         if request.encode_json:
-            return pb.GetMarketsResponse(json=json_encoder.markets_json(found), provenance=where)
+            return pb.GetMarketsResponse(json=proto_mapping.markets_json(found), provenance=where)
         return pb.GetMarketsResponse(
             markets=[proto_mapping.market(row) for row in found.markets],
             errors=[proto_mapping.item_error(failure) for failure in found.failures],

@@ -11,11 +11,10 @@ from importlib import metadata
 from coincast.market.v1 import market_pb2
 from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.cache.redis_store import RedisStore
-from coincast_market_data.cache.two_level import CacheStats
+from coincast_market_data.cache.two_level import CacheStats, RedisStore
 from coincast_market_data.coingecko.api_plans import ActivePlan
-from coincast_market_data.coingecko.availability import UpstreamAvailability
-from coincast_market_data.coingecko.pool_stats import PoolStats
+from coincast_market_data.coingecko.client import PoolStats
+from coincast_market_data.coingecko.error_mapping import UpstreamAvailability
 from coincast_market_data.coingecko.resilient_client import Breakers, ResilientUpstream
 from coincast_market_data.grpc import proto_mapping
 from coincast_market_data.identifiers import split_ids

@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import median
 
 from coincast_market_data.domain import Candle
-from coincast_market_data.history.utc_days import ONE_DAY, day_of
+from coincast_market_data.history.candle_builder import ONE_DAY, day_of
 from coincast_market_data.validation.outliers import is_outlier
 from coincast_market_data.validation.outliers import ratio as ratio_of
 

@@ -1,27 +1,49 @@
-"""Gap filler: fetches the days that the archive lacks from the upstream."""
+"""Gap filler: fetches the days that the archive lacks from the upstream.
+
+It plans the calls that fetch the missing days, and serialises and coalesces the fetches of a coin: one call
+serves any number of waiting callers and replicas. Series are cached only for a moment, since the archive
+stores the candles.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+import itertools
+import zlib
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 from cachetools import LRUCache
 
 from coincast_chassis.errors import CoincastError, NotFound
+from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.archive.hourly_store import HourlyArchive
-from coincast_market_data.archive.merge import merge_candles
-from coincast_market_data.archive.store import Archive
-from coincast_market_data.cache.negative import UnconfirmedData
-from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
+from coincast_market_data.archive.store import Archive, merge_candles
+from coincast_market_data.cache.freshness import FreshnessPolicy
+from coincast_market_data.cache.read_through import FetchResult, ReadThrough
+from coincast_market_data.cache.two_level import CacheKind
+from coincast_market_data.coingecko.client import parse_json
+from coincast_market_data.coingecko.error_mapping import BeyondPlanReach, UnconfirmedData
 from coincast_market_data.domain import Candle, RepairReport
-from coincast_market_data.history.candle_builder import build_candles
-from coincast_market_data.history.chart_client import ChartClient
-from coincast_market_data.history.coalescer import FetchCoalescer
+from coincast_market_data.history.candle_builder import (
+    DAY_SECONDS,
+    HOUR_SECONDS,
+    ONE_DAY,
+    build_candles,
+    build_hours,
+    day_of,
+    days_between,
+    gaps,
+    last_closed_day,
+    last_closed_hour,
+    midnight,
+    within,
+)
 from coincast_market_data.history.continuity import (
     TAIL_DAYS,
     implausible_ranges,
@@ -31,18 +53,8 @@ from coincast_market_data.history.continuity import (
     tail_start,
     unconfirmed_tail,
 )
-from coincast_market_data.history.hour_builder import HOUR_SECONDS, build_hours, last_closed_hour
-from coincast_market_data.history.range_planner import HOURLY_DAYS, Call, plan_calls, reachable, span_calls
-from coincast_market_data.history.utc_days import (
-    DAY_SECONDS,
-    ONE_DAY,
-    day_of,
-    days_between,
-    gaps,
-    last_closed_day,
-    within,
-)
-from coincast_market_data.ports import DataClock, Priority, UpstreamRequest
+from coincast_market_data.identifiers import document_key
+from coincast_market_data.ports import DataClock, Priority, Upstream, UpstreamRequest
 from coincast_market_data.validation.outliers import (
     AGREEMENT_FACTOR,
     CONFIRMED_AFTER_SECONDS,
@@ -52,6 +64,194 @@ from coincast_market_data.validation.outliers import (
 )
 from coincast_market_data.validation.quality_log import QualityLog
 from coincast_market_data.validation.series_cleaning import CleaningReport, Point, clean_series
+
+# `market_chart` gives hourly points up to 90 days; two less leave room for both ends.
+HOURLY_DAYS = 88
+# The point that closes the last day may come a little after its midnight.
+PAST_MIDNIGHT_SECONDS = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call for a span of days, both included, as a path below the coin and its parameters."""
+
+    first: date
+    last: date
+    path: str
+    query: tuple[tuple[str, str], ...]
+
+
+def plan_calls(missing: Sequence[date], today: date, currency: str, *, hourly: bool) -> list[Call]:
+    """Plan the calls that cover `missing` (sorted), newest first.
+
+    With `hourly` they are spans that give whole candles, otherwise one call.
+
+    Args:
+        missing: Missing days, sorted.
+        today: The current UTC day.
+        currency: Canonical code.
+        hourly: Whether long spans are fetched in pieces with hourly points.
+    """
+    if not missing:
+        return []
+    back = (today - missing[0]).days
+    if back <= HOURLY_DAYS or not hourly:
+        return [_back_from_now(missing, back, currency)]
+    return span_calls(missing, currency)
+
+
+def span_calls(days: Sequence[date], currency: str) -> list[Call]:
+    """Return calls that give hourly points of `days` (sorted), newest first.
+
+    Args:
+        days: Days, sorted.
+        currency: Canonical code.
+    """
+    return [_span(first, last, currency) for first, last in spans(days)]
+
+
+def spans(days: Sequence[date]) -> list[tuple[date, date]]:
+    """Return (first, last) of spans that cover the days, newest first, each with hourly points."""
+    found: list[tuple[date, date]] = []
+    last = first = None
+    for day in reversed(days):
+        if last is None or (last - day).days >= HOURLY_DAYS:
+            if last is not None and first is not None:
+                found.append((first, last))
+            last = day
+        first = day
+    if last is not None and first is not None:
+        found.append((first, last))
+    return found
+
+
+def _back_from_now(missing: Sequence[date], back: int, currency: str) -> Call:
+    # One day more than needed: its midnight point opens the first candle.
+    query = (("vs_currency", currency), ("days", str(back + 1)), ("precision", "full"))
+    return Call(missing[0], missing[-1], "market_chart", query)
+
+
+def _span(first: date, last: date, currency: str) -> Call:
+    query = (
+        ("vs_currency", currency),
+        ("from", str(int(midnight(first)))),
+        ("to", str(int(midnight(last + ONE_DAY)) + PAST_MIDNIGHT_SECONDS)),
+        ("precision", "full"),
+    )
+    return Call(first, last, "market_chart/range", query)
+
+
+def reachable(first: date, today: date, reach_days: int) -> date:
+    """Return the earliest day not before `first` that the plan gives.
+
+    Args:
+        first: The earliest day that is needed.
+        today: The current UTC day.
+        reach_days: How far back the plan gives data.
+    """
+    return max(first, today - timedelta(days=reach_days - 1))
+
+
+KEPT_SECONDS = 20.0
+# Hourly points of a quarter shrink to a sixth already at the quickest level.
+LEVEL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A parsed `market_chart`, and when the upstream sent it (UNIX seconds on its clock)."""
+
+    document: Any
+    received_at: float
+
+
+def chart_kind() -> CacheKind[bytes]:
+    """Return how replies are shared between replicas: unchanged, and never stale."""
+    windows = FreshnessPolicy(KEPT_SECONDS, KEPT_SECONDS, KEPT_SECONDS)
+    return CacheKind("points", windows, lambda raw: zlib.compress(raw, LEVEL), _unzipped)
+
+
+class ChartClient:
+    """Fetch charts; those of bulk readers and backfills are not shared, as no other caller waits for them."""
+
+    def __init__(self, upstream: Upstream, shared: ReadThrough[bytes] | None = None) -> None:
+        self._upstream = upstream
+        self._shared = shared
+
+    async def fetch(self, request: UpstreamRequest) -> Series:
+        """Fetch one series; raises the upstream's errors."""
+        if self._shared is None or request.priority in (Priority.BULK, Priority.BACKFILL):
+            reply = await self._upstream.fetch(request)
+            return Series(reply.document, reply.received_at)
+
+        async def fetch(_: Priority) -> FetchResult[bytes]:
+            reply = await self._upstream.fetch(request)
+            return FetchResult(reply.raw, reply.as_of, reply.seconds)
+
+        answer = await self._shared.get(document_key(request.path, request.query), fetch)
+        return Series(parse_json(answer.value), answer.provenance.as_of)
+
+
+def _unzipped(data: bytes) -> bytes:
+    try:
+        return zlib.decompress(data)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+
+
+# Short compared with a fetch, and long enough for requests of the same moment.
+GATHER_SECONDS = 0.02
+Fill = Callable[[date], Awaitable[int]]
+
+
+@dataclass(slots=True)
+class PendingFetch:
+    """A waiting fill, back to the earliest requested day."""
+
+    number: int
+    first: date
+
+
+class FetchCoalescer:
+    """Runs one fill at a time per key; a fill continues when its caller is cancelled."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, PendingFetch] = {}
+        self._busy: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._flights: SingleFlight[int, int] = SingleFlight()
+        self._numbers = itertools.count()
+
+    async def take(self, key: Hashable, first: date, fill: Fill) -> int:
+        """Run `fill` back to `first` or further; raises its errors.
+
+        Args:
+            key: Coin and currency.
+            first: The earliest day needed.
+            fill: Fills the archive from a day on.
+        """
+        turn = self._waiting.get(key)
+        if turn is None:
+            turn = self._waiting[key] = PendingFetch(next(self._numbers), first)
+        turn.first = min(turn.first, first)
+        try:
+            return await self._flights.do(turn.number, lambda: self._go(key, turn, fill))
+        except BeyondPlanReach:
+            if turn.first == first:
+                raise
+        # A refusal of the longer span of another caller does not refuse this one.
+        return await self._flights.do(next(self._numbers), lambda: fill(first))
+
+    async def _go(self, key: Hashable, turn: PendingFetch, fill: Fill) -> int:
+        await asyncio.sleep(GATHER_SECONDS)
+        busy = self._busy.setdefault(key, asyncio.Lock())
+        async with busy:
+            del self._waiting[key]
+            return await fill(turn.first)
+
+    async def aclose(self) -> None:
+        """Cancel the fills in flight."""
+        await self._flights.aclose()
+
 
 log = structlog.get_logger(__name__)
 FREE_REACH_DAYS = 365

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from coincast_chassis.clock import Clock
 from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.cache.negative import UnconfirmedData
+from coincast_market_data.coingecko.error_mapping import UnconfirmedData
 from coincast_market_data.history.continuity import factor, tail_start
 from coincast_market_data.history.gap_filler import SpotPrices
 from coincast_market_data.identifiers import canonical_currency

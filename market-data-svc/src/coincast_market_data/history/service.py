@@ -11,23 +11,23 @@ from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.cache.negative import NegativeCache
+from coincast_market_data.cache.read_through import NegativeCache, late_error, wait_budget_seconds
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
-from coincast_market_data.deadlines import late_error, wait_budget_seconds
 from coincast_market_data.domain import Candle, Completeness, History, HourlyCandle, Provenance, Source
-from coincast_market_data.history.gap_filler import GapFiller
-from coincast_market_data.history.hour_builder import HOUR_SECONDS, SETTLING_SECONDS, last_closed_hour
-from coincast_market_data.history.range_planner import HOURLY_DAYS
-from coincast_market_data.history.spans import MAX_DAYS
-from coincast_market_data.history.sparkline import WeeklySparklines
-from coincast_market_data.history.utc_days import (
+from coincast_market_data.history.candle_builder import (
     DAY_SECONDS,
+    HOUR_SECONDS,
     SETTLING,
+    SETTLING_SECONDS,
     gaps,
     last_closed_day,
+    last_closed_hour,
     midnight,
     within,
 )
+from coincast_market_data.history.gap_filler import HOURLY_DAYS, GapFiller
+from coincast_market_data.history.spans import MAX_DAYS
+from coincast_market_data.history.sparkline import WeeklySparklines
 from coincast_market_data.identifiers import canonical_currency, canonical_id, echo
 from coincast_market_data.ports import DataClock, Priority
 

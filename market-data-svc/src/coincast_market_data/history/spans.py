@@ -7,7 +7,7 @@ from math import ceil
 
 from coincast_chassis.errors import InvalidInput, NotFound
 from coincast_market_data.domain import History
-from coincast_market_data.history.utc_days import DAY_SECONDS, day_of, last_closed_day, midnight
+from coincast_market_data.history.candle_builder import DAY_SECONDS, day_of, last_closed_day, midnight
 
 MAX_DAYS = 10_000
 

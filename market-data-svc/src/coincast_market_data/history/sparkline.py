@@ -24,7 +24,7 @@ from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.coingecko.parser import parse_time, price_fault
 from coincast_market_data.domain import Candle
-from coincast_market_data.history.utc_days import DAY_SECONDS, ONE_DAY, day_of, midnight
+from coincast_market_data.history.candle_builder import DAY_SECONDS, ONE_DAY, day_of, midnight
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.validation.outliers import is_outlier
 

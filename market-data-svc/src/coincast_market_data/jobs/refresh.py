@@ -12,11 +12,10 @@ import structlog
 from coincast_chassis.errors import CoincastError
 from coincast_market_data import metrics
 from coincast_market_data.coingecko.plan_monitor import REFRESH_SECONDS
-from coincast_market_data.history.utc_days import last_closed_day
+from coincast_market_data.history.candle_builder import last_closed_day
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.ports import DataClock
-from coincast_market_data.prices.popularity import PairPopularity
-from coincast_market_data.prices.service import PriceService
+from coincast_market_data.prices.service import PairPopularity, PriceService
 from coincast_market_data.settings import Settings, UpstreamName
 
 log = structlog.get_logger(__name__)

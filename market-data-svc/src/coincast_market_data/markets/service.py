@@ -19,9 +19,9 @@ from coincast_market_data.domain import ItemFailure, Market, Markets
 from coincast_market_data.identifiers import canonical_currency, document_key, echo, split_ids
 from coincast_market_data.item_errors import item_failure
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
-from coincast_market_data.prices.chunking import split_by_width
-from coincast_market_data.prices.plausibility import PlausibilityChecker
+from coincast_market_data.prices.fetcher import split_by_width
 from coincast_market_data.prices.service import MOST_HINTS, worst
+from coincast_market_data.validation.outliers import PlausibilityChecker
 
 Query = tuple[tuple[str, str], ...]
 Table = tuple[tuple[Market, ...], tuple[Reject, ...]]

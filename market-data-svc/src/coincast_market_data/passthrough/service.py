@@ -20,8 +20,8 @@ from coincast_market_data.history.series_validation import SeriesValidator
 from coincast_market_data.identifiers import canonical_currency, canonical_id, document_key
 from coincast_market_data.passthrough.routes import Route, canonical_query, find_route
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
-from coincast_market_data.prices.plausibility import PlausibilityChecker
 from coincast_market_data.prices.simple_price import SimplePriceService, answerable
+from coincast_market_data.validation.outliers import PlausibilityChecker
 from coincast_market_data.validation.sanitizer import PayloadSanitizer, series_prices, spot_prices
 
 # Takes (coin, currency, cleaned chart, when it was sent) into the archive.

@@ -1,9 +1,13 @@
-"""Serves prices from cache and upstream, with the provenance of each figure."""
+"""Serves prices from cache and upstream, with the provenance of each figure.
+
+Requests are counted by pair, so that popular prices are refreshed before they are stale.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -11,18 +15,37 @@ from typing import Protocol
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, NotFound, Unavailable
 from coincast_market_data import metrics
-from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.freshness import Freshness, classify
-from coincast_market_data.cache.negative import NegativeCache
+from coincast_market_data.cache.read_through import NegativeCache, late_error, wait_budget_seconds
+from coincast_market_data.cache.two_level import CacheEntry
 from coincast_market_data.coingecko.parser import Pair
-from coincast_market_data.deadlines import late_error, wait_budget_seconds
 from coincast_market_data.domain import ItemFailure, Prices, Provenance, Quote, Quoted, Source
 from coincast_market_data.identifiers import canonical_currencies, echo, not_an_id, split_ids
 from coincast_market_data.item_errors import item_failure
 from coincast_market_data.ports import DataClock, Priority
-from coincast_market_data.prices.batcher import Outcome
-from coincast_market_data.prices.fetcher import QuoteCache, quote_key
-from coincast_market_data.prices.popularity import PairPopularity
+from coincast_market_data.prices.fetcher import Outcome, QuoteCache, quote_key
+
+MAX_PAIRS = 5000
+LEAST_TOUCHES = 2
+
+
+class PairPopularity:
+    """Counts requests between two refreshes; bounded."""
+
+    def __init__(self) -> None:
+        self._touches: Counter[Pair] = Counter()
+
+    def touch(self, pairs: Iterable[Pair]) -> None:
+        """Count one request for each pair."""
+        for pair in pairs:
+            if pair in self._touches or len(self._touches) < MAX_PAIRS:
+                self._touches[pair] += 1
+
+    def take(self, most: int) -> list[Pair]:
+        """Return the pairs requested more than once since the last call, most requested first, and reset."""
+        touches, self._touches = self._touches, Counter()
+        return [pair for pair, count in touches.most_common(most) if count >= LEAST_TOUCHES]
+
 
 # A rejected age costs an upstream call; an age that cannot be met may cost one only every few seconds.
 LEAST_REFETCH_SECONDS = 5.0

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from coincast_chassis.errors import InvalidInput
-from coincast_market_data.cache.entry import CacheEntry
 from coincast_market_data.cache.read_through import ServedValue
+from coincast_market_data.cache.two_level import CacheEntry
 from coincast_market_data.coingecko.error_mapping import error_reply_of
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Provenance, Quote, Quoted

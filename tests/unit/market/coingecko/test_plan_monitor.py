@@ -18,7 +18,7 @@ from coincast_market_data.coingecko.api_plans import (
     ApiPlan,
     PlanName,
 )
-from coincast_market_data.coingecko.availability import Cause, UpstreamAvailability, UpstreamFailure
+from coincast_market_data.coingecko.error_mapping import Cause, UpstreamAvailability, UpstreamFailure
 from coincast_market_data.coingecko.plan_monitor import PlanMonitor
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 

@@ -13,8 +13,7 @@ from coincast_chassis.errors import CoincastError, Exhausted, NotFound
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Completeness
-from coincast_market_data.history.chart_client import ChartClient
-from coincast_market_data.history.gap_filler import GapFiller
+from coincast_market_data.history.gap_filler import ChartClient, GapFiller
 from coincast_market_data.history.service import HistoryService
 from coincast_market_data.history.sparkline import Sparkline, WeeklySparklines, build_week, read_sparkline
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest

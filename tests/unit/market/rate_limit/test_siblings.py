@@ -12,9 +12,8 @@ import pytest
 
 from coincast_chassis.clock import ManualClock
 from coincast_market_data.ports import Priority
-from coincast_market_data.rate_limit.limiter import RateLimiter
+from coincast_market_data.rate_limit.limiter import Limits, RateLimiter
 from coincast_market_data.rate_limit.siblings import COUNT_SECONDS, SiblingCounter
-from coincast_market_data.rate_limit.sliding_window import Limits
 from coincast_market_data.redis_executor import RedisExecutor
 from tests.unit.market.market_limiter import grants
 

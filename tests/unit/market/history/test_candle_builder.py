@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coincast_market_data.history.hour_builder import build_hours, last_closed_hour
+from coincast_market_data.history.candle_builder import build_hours, last_closed_hour
 from coincast_market_data.validation.series_cleaning import Point
 
 HOUR = 3600

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
-from coincast_market_data.cache.entry import CacheEntry
+from coincast_market_data.cache.two_level import CacheEntry
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
 from coincast_market_data.ports import Priority
-from coincast_market_data.prices.batcher import Outcome, PriceBatcher
-from coincast_market_data.prices.chunking import FIXED_BYTES, Chunk, plan_chunks
+from coincast_market_data.prices.batcher import PriceBatcher
+from coincast_market_data.prices.fetcher import FIXED_BYTES, Chunk, Outcome, plan_chunks
 
 IDS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True)
 CURRENCIES = st.sampled_from(["usd", "eur", "btc", "jpy", "gbp"])

@@ -10,13 +10,14 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted
 from coincast_chassis.redis import open_redis
 from coincast_market_data.ports import Priority
-from coincast_market_data.rate_limit.limiter import RateLimiter
-from coincast_market_data.rate_limit.local_fallback import InFlightScripts, LocalFallback
-from coincast_market_data.rate_limit.sliding_window import (
+from coincast_market_data.rate_limit.limiter import (
     MINUTE_SHARE,
     ClockReading,
+    InFlightScripts,
     Limits,
+    LocalFallback,
     QuotaWindow,
+    RateLimiter,
     ScriptReply,
 )
 from coincast_market_data.redis_executor import RedisExecutor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coincast_market_data.cache.signature import HmacSigner, NoSignature
+from coincast_market_data.cache.two_level import HmacSigner, NoSignature
 
 KEY, VALUE = "quote:usd:bitcoin", b"100000.0"
 SIGNER = HmacSigner(b"a secret of sixteen characters")

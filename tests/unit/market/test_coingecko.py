@@ -22,15 +22,12 @@ from pydantic import ValidationError
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, NotFound, Timeout, Unavailable
-from coincast_market_data.coingecko.availability import UpstreamAvailability
-from coincast_market_data.coingecko.client import HttpUpstream, open_http
-from coincast_market_data.coingecko.error_mapping import BadData
+from coincast_market_data.coingecko.client import HttpUpstream, UpstreamClock, open_http
+from coincast_market_data.coingecko.error_mapping import BadData, UpstreamAvailability
 from coincast_market_data.coingecko.resilient_client import Breakers, ResilientUpstream, RetryBudget
-from coincast_market_data.coingecko.server_clock import UpstreamClock
 from coincast_market_data.infrastructure import active_plan
 from coincast_market_data.ports import Priority, UpstreamReply, UpstreamRequest
-from coincast_market_data.rate_limit.limiter import RateLimiter
-from coincast_market_data.rate_limit.sliding_window import Limits
+from coincast_market_data.rate_limit.limiter import Limits, RateLimiter
 from coincast_market_data.redis_executor import RedisExecutor
 from coincast_market_data.settings import Settings
 

@@ -15,9 +15,14 @@ from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotF
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
 from coincast_market_data.domain import Candle, Completeness, Source
-from coincast_market_data.history.chart_client import ChartClient
-from coincast_market_data.history.gap_filler import LATE_RETRY_SECONDS, GapFiller
-from coincast_market_data.history.range_planner import HOURLY_DAYS, plan_calls, spans
+from coincast_market_data.history.gap_filler import (
+    HOURLY_DAYS,
+    LATE_RETRY_SECONDS,
+    ChartClient,
+    GapFiller,
+    plan_calls,
+    spans,
+)
 from coincast_market_data.history.service import RETRY_PARTIAL_SECONDS, HistoryService, chunks
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.ports import Priority

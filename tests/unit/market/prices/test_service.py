@@ -10,20 +10,17 @@ import pytest
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, InvalidInput, Unavailable
-from coincast_market_data.cache.redis_store import NullStore
-from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
+from coincast_market_data.cache.two_level import CacheStats, NullStore, TwoLevelCache
 from coincast_market_data.domain import Source
-from coincast_market_data.grpc.json_encoder import iso, prices_json
+from coincast_market_data.grpc.proto_mapping import iso, prices_json
 from coincast_market_data.item_errors import raise_if_all_failed
 from coincast_market_data.jobs.refresh import refresh_interval
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.prices.batcher import PriceBatcher
 from coincast_market_data.prices.fetcher import QuoteFetcher, quote_kind
-from coincast_market_data.prices.plausibility import PlausibilityChecker
-from coincast_market_data.prices.popularity import PairPopularity
-from coincast_market_data.prices.service import PriceService, worst
+from coincast_market_data.prices.service import PairPopularity, PriceService, worst
 from coincast_market_data.prices.simple_price import SimplePriceService
-from coincast_market_data.validation.outliers import OutlierDetector
+from coincast_market_data.validation.outliers import OutlierDetector, PlausibilityChecker
 from tests.unit.market.market_fakes import NoArchive, any_currency, none_unknown
 
 NOW = 1_756_731_600.0

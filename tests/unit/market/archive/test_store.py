@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock, SystemClock
 from coincast_market_data.archive.inbox import Inbox
-from coincast_market_data.archive.merge import merge_candles
 from coincast_market_data.archive.parquet_files import (
     UnreadableArchive,
     read_candles,
     read_extent,
     write_candles,
 )
-from coincast_market_data.archive.store import Archive
+from coincast_market_data.archive.store import Archive, merge_candles
 from coincast_market_data.domain import Candle
 
 DAY = date(2025, 1, 1)

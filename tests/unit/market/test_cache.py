@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import InvalidInput, NotFound, Unavailable
-from coincast_market_data.cache.entry import CacheEntry, CacheKind, pack, unpack
 from coincast_market_data.cache.freshness import Freshness, FreshnessPolicy, classify
-from coincast_market_data.cache.leases import KeyLeases
 from coincast_market_data.cache.read_through import FetchResult, ReadThrough
-from coincast_market_data.cache.two_level import CacheStats, TwoLevelCache
+from coincast_market_data.cache.two_level import (
+    CacheEntry,
+    CacheKind,
+    CacheStats,
+    KeyLeases,
+    TwoLevelCache,
+    pack,
+    unpack,
+)
 from coincast_market_data.domain import Quote, Source
 from coincast_market_data.identifiers import canonical_currencies, document_key, split_ids
 from coincast_market_data.passthrough.routes import canonical_query, find_route

@@ -11,22 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_chassis.errors import Exhausted, InvalidInput, NotFound
-from coincast_market_data.coingecko.availability import Cause, UpstreamFailure
-from coincast_market_data.coingecko.bounded_reader import parse_json
+from coincast_market_data.coingecko.client import parse_json
 from coincast_market_data.coingecko.error_mapping import (
-    BadData,
-    BeyondPlanReach,
-    error_from_reply,
-    error_in_document,
-)
-from coincast_market_data.coingecko.parser import parse_markets, parse_ohlc, parse_quotes
-from coincast_market_data.coingecko.retry_after import (
     DEFAULT_RETRY_AFTER_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
+    BadData,
+    BeyondPlanReach,
+    Cause,
+    UpstreamFailure,
+    error_from_reply,
+    error_in_document,
     parse_retry_after,
 )
-from coincast_market_data.history.candle_builder import build_candles
-from coincast_market_data.history.utc_days import days_between, last_closed_day, midnight
+from coincast_market_data.coingecko.parser import parse_markets, parse_ohlc, parse_quotes
+from coincast_market_data.history.candle_builder import build_candles, days_between, last_closed_day, midnight
 from coincast_market_data.validation.outliers import OutlierDetector
 from coincast_market_data.validation.sanitizer import PayloadSanitizer
 from coincast_market_data.validation.series_cleaning import Point, clean_series, drop_jumps

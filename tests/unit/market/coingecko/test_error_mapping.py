@@ -9,7 +9,7 @@ import pytest
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout
-from coincast_market_data.coingecko.availability import (
+from coincast_market_data.coingecko.error_mapping import (
     HOLD_SECONDS,
     PERMANENT,
     REMEDIES,
