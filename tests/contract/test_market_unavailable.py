@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import time
@@ -35,8 +36,8 @@ def replying(status: int, body: bytes) -> Callable[[httpx2.Request], httpx2.Resp
     return lambda _: httpx2.Response(status, stream=Body(body))
 
 
-def code(number: int) -> bytes:
-    return b'{"status":{"error_code":%d,"error_message":"refused"}}' % number
+def code(number: int, message: str = "refused") -> bytes:
+    return json.dumps({"status": {"error_code": number, "error_message": message}}).encode()
 
 
 # What answers, the cause, and whether asking again cannot heal it.
@@ -50,12 +51,26 @@ CASES: dict[str, tuple[Callable[[httpx2.Request], httpx2.Response], str, bool]] 
     "blocked address": (replying(403, b"<html>error code: 1020</html>"), "forbidden", True),
     "missing key": (replying(401, code(10002)), "missing_key", True),
     "wrong key": (replying(401, b'{"error":"invalid api key"}'), "invalid_key", True),
+    "invalid key": (replying(401, code(10002, "Invalid API Key")), "invalid_key", True),
+    "expired key": (replying(401, code(401, "Your API key has expired.")), "invalid_key", True),
     "key of the other host": (replying(400, code(10011)), "wrong_host", True),
+    "paid key on the public host": (replying(400, code(10010)), "wrong_host", True),
+    "plan too low": (replying(401, code(10005)), "plan_too_low", True),
+    "plan too low in other words": (replying(401, code(10012)), "plan_too_low", True),
+    "payment required": (replying(402, b'{"error":"payment required"}'), "plan_too_low", True),
     "credits": (
         replying(429, b'{"status":{"error_code":429,"error_message":"monthly credits used up"}}'),
         "credits_used_up",
         True,
     ),
+    "credits by their code": (
+        replying(429, code(10006, "You've exceeded your monthly credit.")),
+        "credits_used_up",
+        True,
+    ),
+    "credits as a refusal": (replying(403, b'{"error":"No credits left"}'), "credits_used_up", True),
+    "text": (replying(200, b"please log in"), "not_coingecko", False),
+    "nothing": (replying(200, b""), "not_coingecko", False),
     "server error": (replying(500, b""), "server_error", False),
 }
 
@@ -65,10 +80,14 @@ class CountingTransport:
 
     def __init__(self, answer: Callable[[httpx2.Request], httpx2.Response]) -> None:
         self.answer = answer
-        self.calls = 0
+        self.paths: list[str] = []
+
+    @property
+    def calls(self) -> int:
+        return len(self.paths)
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        self.calls += 1
+        self.paths.append(request.url.path.removeprefix("/api/v3/"))
         return self.answer(request)
 
 
@@ -108,6 +127,48 @@ async def test_the_cause_is_said_soon_and_a_refusal_costs_one_call(tmp_path: Pat
         if permanent:
             assert transport.calls == 1
             assert caught.value.message == status.sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "calls"),
+    [({"plan": PlanName.AUTO}, ["key", "ping"]), ({"plan": PlanName.ANALYST}, ["key"])],
+    ids=["a plan that is looked for at both hosts", "a plan by setting"],
+)
+async def test_a_refused_key_is_not_tried_again(
+    tmp_path: Path, changes: dict[str, Any], calls: list[str]
+) -> None:
+    transport = CountingTransport(replying(401, b'{"error":"invalid api key"}'))
+    async with running_market(
+        settings(tmp_path, api_key="CG-mistyped", **changes), transport=httpx2.MockTransport(transport)
+    ) as stub:
+        status = await until_tried(stub)
+        assert (status.cause, status.permanent) == ("invalid_key", True)
+        for question in range(3):
+            with pytest.raises(Unavailable, match="COINGECKO_API_KEY"):
+                await stub.GetPrices(pb.GetPricesRequest(ids=[f"coin-{question}"]), timeout=5)
+    assert transport.paths == calls
+
+
+async def test_a_mirrored_path_that_the_plan_lacks_stops_no_other_call(tmp_path: Path) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith("/key"):
+            return replying(401, code(10002, "API Key Missing"))(request)
+        known = {"price": b'{"solana":{"usd":20.0,"eur":18.0}}', "supported_vs_currencies": b'["usd","eur"]'}
+        return replying(200, known.get(request.url.path.rpartition("/")[2], b"[]"))(request)
+
+    transport = CountingTransport(answer)
+    async with running_market(
+        settings(tmp_path, plan=PlanName.KEYLESS, warm_ids=("solana",), background_refresh=False),
+        transport=httpx2.MockTransport(transport),
+    ) as stub:
+        for _ in range(3):
+            refusal = await stub.GetDocument(pb.GetDocumentRequest(path="key"), timeout=5)
+            assert refusal.error_status == 401
+        status = (await stub.GetStatus(pb.GetStatusRequest(), timeout=5)).upstream_status
+        assert (status.available, status.cause) == (True, "")
+        request = pb.GetPricesRequest(ids=["solana"], vs_currencies=["eur"])
+        assert (await stub.GetPrices(request, timeout=10)).prices[0].price == 18.0
+    assert transport.paths.count("key") == 1
 
 
 async def test_a_limit_that_failing_calls_used_up_is_not_the_reported_reason(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, NotFound, Timeout, Unavailable
 from coincast_market_data.coingecko.client import HttpUpstream, UpstreamClock, open_http
-from coincast_market_data.coingecko.error_mapping import BadData, UpstreamAvailability
+from coincast_market_data.coingecko.error_mapping import BadData, UpstreamAvailability, UpstreamFailure
 from coincast_market_data.coingecko.resilient_client import Breakers, ResilientUpstream, RetryBudget
 from coincast_market_data.infrastructure import active_plan
 from coincast_market_data.ports import Priority, UpstreamReply, UpstreamRequest
@@ -114,7 +114,7 @@ async def test_what_answers_must_be_what_was_declared(
     if good:
         await upstream.fetch(PING)
     else:
-        with pytest.raises(BadData, match="MARKET_UPSTREAM"):
+        with pytest.raises(UpstreamFailure, match="MARKET_UPSTREAM"):
             await upstream.fetch(PING)
 
 

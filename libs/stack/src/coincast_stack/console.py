@@ -91,7 +91,8 @@ class ProgressLines:
         """Print a line when the upstream begins to fetch something else."""
         fetching = view.fetching if view else ""
         if view and fetching and fetching != self._fetching:
-            self(upstream_text(view), None)
+            # The stage goes on, and is not printed again after this line.
+            self._print(upstream_text(view), "")
         self._fetching = fetching
 
     def __call__(self, text: str, share: float | None) -> None:
@@ -100,9 +101,27 @@ class ProgressLines:
         if mark == self._last:
             return
         self._last = mark
-        percent = f" {share:4.0%}" if share else ""
+        self._print(text, f" {share:4.0%}" if share else "")
+
+    def _print(self, text: str, percent: str) -> None:
         seconds = time.monotonic() - self._began
         self._out.print(f"[dim]{seconds:6.1f} s[/]  {escape(text)}{percent}", highlight=False)
+
+
+class UpstreamProblems:
+    """Print a line when the upstream cannot be had, with the remedy, and one when it answers again."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._cause = ""
+
+    def show(self, view: UpstreamView | None) -> None:
+        """Print the problem where its cause has changed; sentences of one cause may differ by the path."""
+        if view is None or view.cause == self._cause:
+            return
+        self._cause = view.cause
+        text = view.problem or "The upstream answers again."
+        self._out.print(text, style="bold red" if view.problem else "green", markup=False, soft_wrap=True)
 
 
 def sandbox_warning(stack: Stack, data: str) -> Panel:

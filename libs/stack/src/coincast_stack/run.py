@@ -10,7 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from coincast_stack.console import ProgressBar, ProgressLines, sandbox_warning, start_progress
+from coincast_stack.console import (
+    ProgressBar,
+    ProgressLines,
+    UpstreamProblems,
+    sandbox_warning,
+    start_progress,
+)
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.supervisor import Supervisor
 from coincast_stack.stack import Stack, running_stack
@@ -18,7 +24,9 @@ from coincast_stack.status.market import MarketWatch
 from coincast_stack.status.readiness import wait_until_ready
 
 READY_SECONDS = 1800.0
-UPSTREAM_POLL_SECONDS = 1.0
+# During the start, so that a cause is printed as soon as it is known; and afterwards.
+START_POLL_SECONDS = 0.5
+CALM_POLL_SECONDS = 5.0
 LSTM_HINT = (
     "The lstm model is not trained here: TensorFlow is not installed. make setup-lstm adds it (500 MB)."
 )
@@ -73,29 +81,34 @@ def _raise_first(task: asyncio.Task[Any]) -> None:
 
 async def _announce(stack: Stack, options: StackOptions, out: Console) -> None:
     began = time.monotonic()
-    with start_progress(out) as progress:
-        upstream = asyncio.create_task(_show_upstream(stack, progress, out))
-        try:
-            await wait_until_ready(stack, options.train, progress, READY_SECONDS, supervised=True)
-        finally:
-            upstream.cancel()
-            await asyncio.gather(upstream, return_exceptions=True)
-    _say_ready(stack, options, out, seconds=time.monotonic() - began)
-    _say_later(stack, options, out)
-
-
-async def _show_upstream(stack: Stack, progress: ProgressBar | ProgressLines, out: Console) -> None:
-    """Show what the upstream fetches; say once why it cannot be had, as soon as the service knows."""
-    problem = ""
     async with MarketWatch(stack.target("market")) as watch:
-        while True:
-            view = await watch.view()
+        problems = UpstreamProblems(out)
+        with start_progress(out) as progress:
+            upstream = asyncio.create_task(_show_upstream(watch, problems, START_POLL_SECONDS, progress))
+            try:
+                await wait_until_ready(stack, options.train, progress, READY_SECONDS, supervised=True)
+            finally:
+                upstream.cancel()
+                await asyncio.gather(upstream, return_exceptions=True)
+        _say_ready(stack, options, out, seconds=time.monotonic() - began)
+        _say_later(stack, options, out)
+        # A system with an archive is ready before the upstream was called; and a key can expire later.
+        await _show_upstream(watch, problems, CALM_POLL_SECONDS)
+
+
+async def _show_upstream(
+    watch: MarketWatch,
+    problems: UpstreamProblems,
+    poll_seconds: float,
+    progress: ProgressBar | ProgressLines | None = None,
+) -> None:
+    """Show until cancelled what the upstream fetches, and why it cannot be had."""
+    while True:
+        view = await watch.view()
+        if progress is not None:
             progress.show_upstream(view)
-            if view is not None and view.problem != problem:
-                problem = view.problem
-                text = problem or "The upstream answers again."
-                out.print(text, style="bold red" if problem else "green", markup=False, soft_wrap=True)
-            await asyncio.sleep(UPSTREAM_POLL_SECONDS)
+        problems.show(view)
+        await asyncio.sleep(poll_seconds)
 
 
 def _say_upstream(stack: Stack, options: StackOptions, out: Console) -> None:

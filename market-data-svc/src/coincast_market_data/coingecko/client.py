@@ -24,7 +24,7 @@ import orjson
 from opentelemetry.trace import SpanKind
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import Timeout
+from coincast_chassis.errors import CoincastError, Timeout
 from coincast_chassis.observability.tracing import current_tracing
 from coincast_market_data.coingecko.api_plans import ActivePlan
 from coincast_market_data.coingecko.error_mapping import (
@@ -35,6 +35,7 @@ from coincast_market_data.coingecko.error_mapping import (
     cause_of_exception,
     error_from_reply,
     error_in_document,
+    is_throttled,
     status_of_error_document,
 )
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
@@ -265,17 +266,13 @@ class HttpUpstream:
         self._check_identity(status, headers)
         self._clock.learn(headers)
         if status != 200:
-            raise error_from_reply(status, body, headers, self._clock.now()) from ErrorReply(status, body)
-        if body.lstrip()[:1] == b"<":
-            raise UpstreamFailure(
-                Cause.NOT_COINGECKO,
-                f"A web page came instead of CoinGecko's data from {_host(self._plan.current.base_url)}.",
-                retry_after_seconds=30,
-            )
+            raise self._error(request, status, body, headers) from ErrorReply(status, body)
+        if body.lstrip()[:1] not in (b"{", b"["):
+            raise self._error_of_text(request, body, headers)
         document = parse_json(body)
         if error_in_document(document):
             reply = ErrorReply(status_of_error_document(document), body)
-            raise error_from_reply(status, body, headers, self._clock.now()) from reply
+            raise self._error(request, status, body, headers) from reply
         paging = {name: headers[name] for name in PAGING_HEADERS if name in headers}
         took = time.monotonic() - started
         return UpstreamReply(
@@ -297,14 +294,39 @@ class HttpUpstream:
             body = await read_bounded(response, self._settings.max_reply_bytes)
             return response.status_code, response.headers, body
 
+    def _error(
+        self, request: UpstreamRequest, status: int, body: bytes, headers: Mapping[str, str]
+    ) -> CoincastError:
+        return error_from_reply(status, body, headers, self._clock.now(), path=request.path)
+
+    def _error_of_text(
+        self, request: UpstreamRequest, body: bytes, headers: Mapping[str, str]
+    ) -> CoincastError:
+        """Return the error for a reply of status 200 that is neither an object nor a list."""
+        text = body.decode("utf-8", "replace")
+        if is_throttled(text):
+            return self._error(request, 429, body, headers)
+        found = "A web page" if text.lstrip().startswith("<") else "Text" if text.strip() else "Nothing"
+        return UpstreamFailure(
+            Cause.NOT_COINGECKO,
+            f"{found} came instead of CoinGecko's data from {_host(self._plan.current.base_url)}.",
+            retry_after_seconds=30,
+        )
+
     def _check_identity(self, status: int, headers: Mapping[str, str]) -> None:
         """Check that the upstream is the declared one: invented prices must never pass as real ones."""
         is_sandbox = SANDBOX_HEADER in headers
         if is_sandbox and self._settings.upstream != UpstreamName.SANDBOX:
-            raise BadData("MARKET_UPSTREAM=coingecko, but a sandbox answers at MARKET_UPSTREAM_URL: refused")
+            raise UpstreamFailure(
+                Cause.NOT_COINGECKO,
+                "MARKET_UPSTREAM is coingecko, but a sandbox answers at MARKET_UPSTREAM_URL.",
+                retry_after_seconds=30,
+            )
         if status == 200 and not is_sandbox and self._settings.upstream == UpstreamName.SANDBOX:
-            raise BadData(
-                "MARKET_UPSTREAM=sandbox, but what answers at MARKET_UPSTREAM_URL is no sandbox: refused"
+            raise UpstreamFailure(
+                Cause.NOT_COINGECKO,
+                "MARKET_UPSTREAM is sandbox, but what answers at MARKET_UPSTREAM_URL is no sandbox.",
+                retry_after_seconds=30,
             )
 
 

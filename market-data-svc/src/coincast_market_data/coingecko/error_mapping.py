@@ -18,11 +18,14 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
+from cachetools import TTLCache
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
+from coincast_market_data.ports import UpstreamRequest
 
 HOLD_SECONDS = 3600.0
+MOST_HELD_REQUESTS = 1000
 
 
 class Cause(StrEnum):
@@ -54,6 +57,9 @@ PERMANENT = frozenset(
         Cause.CREDITS_USED_UP,
     }
 )
+# Paths of every plan. A refusal of another path, while calls are answered, says something of that path alone.
+EVERY_PLAN_PATHS = frozenset({"ping", "simple/price", "simple/supported_vs_currencies"})
+OF_THE_PATH = PERMANENT - {Cause.CREDITS_USED_UP}
 # Worth another attempt within the same request.
 TRANSIENT = frozenset({Cause.NO_ROUTE, Cause.TIMEOUT, Cause.SERVER_ERROR})
 REMEDIES = {
@@ -63,8 +69,8 @@ REMEDIES = {
     Cause.TIMEOUT: "Check the network; raise MARKET_CALL_DEADLINE_SECONDS on a slow line.",
     Cause.NOT_COINGECKO: "Check MARKET_UPSTREAM_URL, and whether the network asks for a login.",
     Cause.FORBIDDEN: "CoinGecko's protection blocks this address: use a free demo key, or another network.",
-    Cause.MISSING_KEY: "Set MARKET_API_KEY to the key and MARKET_PLAN to the plan it belongs to.",
-    Cause.INVALID_KEY: "Check MARKET_API_KEY: it may be mistyped, revoked or expired.",
+    Cause.MISSING_KEY: "Set COINGECKO_API_KEY for make run, or MARKET_API_KEY with MARKET_PLAN=auto.",
+    Cause.INVALID_KEY: "Check COINGECKO_API_KEY (MARKET_API_KEY): it may be mistyped, revoked or expired.",
     Cause.WRONG_HOST: "Set MARKET_PLAN to the plan of the key, or to auto to find it.",
     Cause.PLAN_TOO_LOW: "Choose a plan that includes this at CoinGecko, and set MARKET_PLAN.",
     Cause.CREDITS_USED_UP: "Wait for the next month, or raise the plan at CoinGecko.",
@@ -104,9 +110,16 @@ class UpstreamAvailability:
         self._error: CoincastError | None = None
         self._since = clock.now()
         self._retry_at = 0.0
+        self._answered_at: float | None = None
+        self._held_requests: TTLCache[UpstreamRequest, CoincastError] = TTLCache(
+            MOST_HELD_REQUESTS, HOLD_SECONDS, timer=clock.monotonic
+        )
 
-    def check(self) -> None:
-        """Raise the held refusal, if there is one."""
+    def check(self, request: UpstreamRequest | None = None) -> None:
+        """Raise the held refusal, if there is one: of everything, or of this request alone."""
+        held = None if request is None else self._held_requests.get(request)
+        if held is not None:
+            raise _again(held) from held.__cause__
         error, cause = self._error, self._cause
         if error is None or cause not in PERMANENT:
             return
@@ -125,10 +138,19 @@ class UpstreamAvailability:
         if not self._tried or self._cause is not None:
             self._since = self._clock.now()
         self._tried, self._cause, self._error = True, None, None
+        self._answered_at = self._clock.monotonic()
 
-    def record_failure(self, error: CoincastError) -> None:
-        """Note a failed call; an answer such as 'no such coin' shows that CoinGecko can be had."""
+    def record_failure(self, error: CoincastError, request: UpstreamRequest | None = None) -> None:
+        """Note a failed call; an answer such as 'no such coin' shows that CoinGecko can be had.
+
+        Args:
+            error: What the call failed with.
+            request: The request; None for one that is about the key as such.
+        """
         cause = cause_of(error)
+        if request is not None and cause in OF_THE_PATH and self._refuses_one_path(request):
+            self.hold_request(request, error)
+            return
         if cause is None:
             if isinstance(error, NotFound | InvalidInput):
                 self.record_success()
@@ -139,6 +161,16 @@ class UpstreamAvailability:
         self._tried, self._cause, self._error = True, cause, error
         self._retry_at = self._clock.monotonic() + hold
 
+    def hold_request(self, request: UpstreamRequest, error: CoincastError) -> None:
+        """Hold the refusal of one request, which the plan does not include at all or not so far back."""
+        self._held_requests[request] = error
+
+    def _refuses_one_path(self, request: UpstreamRequest) -> bool:
+        """Return whether a refusal says something of its path alone, as other calls are answered."""
+        if request.path in EVERY_PLAN_PATHS or self._answered_at is None or self._cause in PERMANENT:
+            return False
+        return self._clock.monotonic() - self._answered_at < HOLD_SECONDS
+
     def state(self) -> UpstreamState:
         """Return the state for the status report."""
         if self._error is None or self._cause is None:
@@ -148,11 +180,18 @@ class UpstreamAvailability:
             available=self._cause is Cause.RATE_LIMITED,
             tried=True,
             cause=self._cause,
-            sentence=self._error.message,
+            sentence=_sentence(self._error, self._cause),
             since=self._since,
             permanent=self._cause in PERMANENT,
             retry_after_seconds=left,
         )
+
+
+def _sentence(error: CoincastError, cause: Cause) -> str:
+    """Return the message with the remedy, which only an UpstreamFailure has in its message."""
+    if isinstance(error, UpstreamFailure):
+        return error.message
+    return f"{error.message.rstrip('.')}. {REMEDIES[cause]}"
 
 
 def cause_of(error: CoincastError) -> Cause | None:
@@ -183,6 +222,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _again(error: CoincastError) -> CoincastError:
+    """Return an equal error: one that is raised for many callers would collect their tracebacks."""
+    again = type(error).__new__(type(error))
+    again.args = error.args
+    again.__dict__.update(error.__dict__)
+    return again
 
 
 def _copy(error: CoincastError, cause: Cause, retry_after_seconds: float) -> CoincastError:
@@ -234,6 +281,9 @@ KEY_CAUSES: dict[int | None, Cause] = {
 }
 # A refusal for the month, which no pause of a minute heals.
 CREDITS = re.compile(r"month|credit", re.IGNORECASE)
+CREDIT_STATUSES = (401, 402, 403, 429)
+# CoinGecko says 10002 of a missing key, and also of one that it does not accept.
+REFUSED_KEY = re.compile(r"invalid|incorrect|wrong|expired|revoked|disabled", re.IGNORECASE)
 LONGEST_MESSAGE = 300
 
 
@@ -277,7 +327,9 @@ def status_of_error_document(document: Any) -> int:
     return 401 if code in KEY_CAUSES or code in PLAN_CODES else 400
 
 
-def error_from_reply(status: int, body: bytes, headers: Mapping[str, str], now: float) -> CoincastError:
+def error_from_reply(
+    status: int, body: bytes, headers: Mapping[str, str], now: float, *, path: str = ""
+) -> CoincastError:
     """Return the error for a reply that is an error, whatever its HTTP status.
 
     Args:
@@ -285,19 +337,30 @@ def error_from_reply(status: int, body: bytes, headers: Mapping[str, str], now: 
         body: The decoded body.
         headers: The reply's headers.
         now: UNIX seconds on the upstream's clock, for a Retry-After that is a date.
+        path: The path below /api/v3 that was refused.
     """
     code, message = read_body(body)
     quoted = message or f"HTTP {status}"
-    if status == 429 or code == 429 or quoted.strip().lower() == "throttled":
-        if CREDITS.search(quoted):
-            return UpstreamFailure(
-                Cause.CREDITS_USED_UP, f"CoinGecko's credits of this month are used up: {quoted}."
-            )
+    limited = status == 429 or code == 429 or is_throttled(quoted)
+    plan_or_key = code in PLAN_CODES or code in KEY_CAUSES
+    of_credits = limited or (status in CREDIT_STATUSES and not plan_or_key)
+    if of_credits and CREDITS.search(quoted):
+        return UpstreamFailure(
+            Cause.CREDITS_USED_UP, f"CoinGecko's credits of this month are used up: {_clause(quoted)}."
+        )
+    if limited:
         wait = parse_retry_after(headers.get("retry-after"), now)
         return Exhausted(f"CoinGecko's rate limit is reached: {quoted}", retry_after_seconds=wait)
     if code in KEY_CAUSES:
-        return UpstreamFailure(KEY_CAUSES[code], f"CoinGecko refuses the key: {quoted}.")
+        cause = KEY_CAUSES[code]
+        if cause is Cause.MISSING_KEY and REFUSED_KEY.search(quoted):
+            cause = Cause.INVALID_KEY
+        return UpstreamFailure(cause, f"CoinGecko refuses the key: {_clause(quoted)}.")
     if code in PLAN_CODES or status == 402:
+        if path in EVERY_PLAN_PATHS:
+            return UpstreamFailure(
+                Cause.PLAN_TOO_LOW, f"CoinGecko's plan does not give {path}: {_clause(quoted)}."
+            )
         return BeyondPlanReach(f"CoinGecko's plan does not give this: {quoted}")
     return _by_status(code if status == 200 and code else status, quoted)
 
@@ -309,7 +372,7 @@ def _by_status(status: int, quoted: str) -> CoincastError:
         return InvalidInput(f"CoinGecko refuses the request: {quoted}")
     if status in (401, 403):
         cause = Cause.INVALID_KEY if status == 401 else Cause.FORBIDDEN
-        return UpstreamFailure(cause, f"CoinGecko refuses access (HTTP {status}): {quoted}.")
+        return UpstreamFailure(cause, f"CoinGecko refuses access (HTTP {status}){_reason(quoted)}.")
     if 300 <= status < 400:
         return UpstreamFailure(
             Cause.NOT_COINGECKO,
@@ -319,8 +382,23 @@ def _by_status(status: int, quoted: str) -> CoincastError:
     if status < 300:
         return BadData(f"CoinGecko answered with an error in place of data: {quoted}")
     return UpstreamFailure(
-        Cause.SERVER_ERROR, f"CoinGecko fails with HTTP {status}: {quoted}.", retry_after_seconds=5
+        Cause.SERVER_ERROR, f"CoinGecko fails with HTTP {status}{_reason(quoted)}.", retry_after_seconds=5
     )
+
+
+def is_throttled(text: str) -> bool:
+    """Return whether a text is CoinGecko's plain-text refusal of too many calls."""
+    return text.strip().lower() == "throttled"
+
+
+def _clause(quoted: str) -> str:
+    """Return CoinGecko's words without their full stop, since the sentence around them has its own."""
+    return quoted.strip().rstrip(".")
+
+
+def _reason(quoted: str) -> str:
+    """Return CoinGecko's words after a colon; nothing where it gave none beside the status."""
+    return "" if re.fullmatch(r"HTTP \d+", quoted) else f": {_clause(quoted)}"
 
 
 def error_in_document(document: Any) -> bool:

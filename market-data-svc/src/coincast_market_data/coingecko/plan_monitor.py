@@ -62,8 +62,10 @@ class PlanMonitor:
         """Find the plan where it is not known, and read its limits; costs at most two calls.
 
         Raises:
-            CoincastError: CoinGecko cannot be had, or refuses the key on both hosts.
+            CoincastError: CoinGecko cannot be had, or refuses the key on both hosts; without a call while an
+                earlier refusal is held.
         """
+        self._availability.check()
         try:
             if self._detect:
                 await self._find()

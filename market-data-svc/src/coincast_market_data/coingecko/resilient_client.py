@@ -25,6 +25,7 @@ from coincast_market_data.coingecko.error_mapping import (
     DEFAULT_RETRY_AFTER_SECONDS,
     TRANSIENT,
     BadData,
+    BeyondPlanReach,
     UpstreamAvailability,
     UpstreamFailure,
 )
@@ -177,7 +178,7 @@ class ResilientUpstream:
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
         """Fetch one document; equal requests in flight share it."""
         # A caller must not queue behind a backfill that requested the same.
-        self._availability.check()
+        self._availability.check(request)
         key = (request, request.priority)
         return await self._flights.do(key, lambda: self._with_retries(request))
 
@@ -278,7 +279,9 @@ class ResilientUpstream:
             outcome = outcome_of(error)
             metrics.UPSTREAM_CALLS.labels(group=request.group, outcome=outcome).inc()
             self._breakers.note(request.group, error.message, outcome)
-            self._availability.record_failure(error)
+            self._availability.record_failure(error, request)
+            if isinstance(error, BeyondPlanReach):
+                self._availability.hold_request(request, error)
             raise
         self._availability.record_success()
         metrics.UPSTREAM_CALLS.labels(group=request.group, outcome="ok").inc()

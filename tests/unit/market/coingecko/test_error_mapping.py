@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 
@@ -11,6 +12,7 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout
 from coincast_market_data.coingecko.error_mapping import (
     HOLD_SECONDS,
+    OF_THE_PATH,
     PERMANENT,
     REMEDIES,
     Cause,
@@ -18,6 +20,7 @@ from coincast_market_data.coingecko.error_mapping import (
     UpstreamFailure,
     cause_of_exception,
 )
+from coincast_market_data.ports import UpstreamRequest
 
 
 def chained(inner: BaseException, text: str = "failed") -> Exception:
@@ -71,7 +74,44 @@ def test_what_may_heal_is_never_held(error: CoincastError) -> None:
     availability.record_failure(error)
     availability.check()
     assert not availability.state().permanent
-    assert availability.state().sentence == error.message
+    sentence = availability.state().sentence
+    assert sentence.startswith(error.message)
+    assert sentence.endswith(REMEDIES[Cause(availability.state().cause or "")])
+
+
+def refusals() -> list[CoincastError]:
+    return [UpstreamFailure(cause, "No.") for cause in sorted(OF_THE_PATH)]
+
+
+@pytest.mark.parametrize("error", refusals(), ids=str)
+def test_a_refusal_of_one_path_is_held_for_that_request_alone(error: UpstreamFailure) -> None:
+    clock = ManualClock()
+    availability = UpstreamAvailability(clock)
+    availability.record_success()
+    account = UpstreamRequest("key")
+    availability.record_failure(error, account)
+    availability.check(UpstreamRequest("simple/price"))
+    assert availability.state().available
+    with pytest.raises(UpstreamFailure, match=re.escape(error.message)) as caught:
+        availability.check(account)
+    assert caught.value is not error
+    assert caught.value.cause is error.cause
+    clock.advance(HOLD_SECONDS + 1)
+    availability.check(account)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("path", ["simple/price", "coins/bitcoin/market_chart"])
+def test_a_refusal_of_what_every_plan_gives_is_held_for_all(path: str, *, answered: bool) -> None:
+    availability = UpstreamAvailability(ManualClock())
+    if answered:
+        availability.record_success()
+    availability.record_failure(UpstreamFailure(Cause.INVALID_KEY, "No."), UpstreamRequest(path))
+    for_all = path == "simple/price" or not answered
+    assert availability.state().permanent is for_all
+    if for_all:
+        with pytest.raises(UpstreamFailure):
+            availability.check(UpstreamRequest("ping"))
 
 
 def test_an_answer_shows_that_coingecko_can_be_had() -> None:

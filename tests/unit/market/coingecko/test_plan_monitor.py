@@ -18,7 +18,12 @@ from coincast_market_data.coingecko.api_plans import (
     ApiPlan,
     PlanName,
 )
-from coincast_market_data.coingecko.error_mapping import Cause, UpstreamAvailability, UpstreamFailure
+from coincast_market_data.coingecko.error_mapping import (
+    HOLD_SECONDS,
+    Cause,
+    UpstreamAvailability,
+    UpstreamFailure,
+)
 from coincast_market_data.coingecko.plan_monitor import PlanMonitor
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 
@@ -115,6 +120,22 @@ async def test_a_key_that_no_host_takes_is_said(error: CoincastError, cause: Cau
     with pytest.raises(UpstreamFailure):
         await monitor.refresh()
     assert availability.state().cause is cause
+
+
+async def test_a_refused_key_is_probed_again_after_an_hour_alone() -> None:
+    clock = ManualClock()
+    account = Account(ActivePlan(PLANS[PlanName.DEMO]), paid=True)
+    account.error = UpstreamFailure(Cause.INVALID_KEY, "Wrong.")
+    monitor = PlanMonitor(account.plan, account, UpstreamAvailability(clock), detect=True)
+    for _ in range(5):
+        with pytest.raises(UpstreamFailure, match="Wrong"):
+            await monitor.refresh()
+        clock.advance(600)
+    assert account.calls == [(PAID_URL, "key"), (PUBLIC_URL, "ping")]
+    clock.advance(HOLD_SECONDS)
+    account.error = None
+    await monitor.refresh()
+    assert account.plan.current.name == PlanName.ANALYST
 
 
 async def test_used_up_credits_are_held() -> None:

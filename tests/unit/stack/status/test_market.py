@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from coincast.market.v1 import market_pb2 as pb
-from coincast_stack.console import ProgressBar, ProgressLines, upstream_text
+from coincast_stack.console import ProgressBar, ProgressLines, UpstreamProblems, upstream_text
 from coincast_stack.status.market import upstream_view
 
 REMEDY = "CoinGecko refused the key: correct COINGECKO_API_KEY."
@@ -26,6 +26,17 @@ def test_a_problem_is_shown_once_a_call_has_failed() -> None:
     assert upstream_view(status(tried=True, available=False, sentence=REMEDY)).problem == REMEDY
     assert upstream_view(status(tried=False, available=False, sentence=REMEDY)).problem == ""
     assert upstream_view(status(tried=True, available=True)).problem == ""
+
+
+def test_a_problem_is_printed_once_for_each_cause_and_its_end_is_printed_too() -> None:
+    text = io.StringIO()
+    problems = UpstreamProblems(Console(file=text, width=60))
+    problems.show(upstream_view(status(tried=True, available=True)))
+    for sentence, cause in [("No [x].", "dns"), ("No.", "dns"), (REMEDY, "invalid_key"), ("", "")]:
+        failing = {"tried": True, "available": not cause, "sentence": sentence, "cause": cause}
+        problems.show(upstream_view(status(**failing)))
+        problems.show(None)
+    assert text.getvalue().splitlines() == ["No [x].", REMEDY, "The upstream answers again."]
 
 
 def test_the_queue_in_words() -> None:

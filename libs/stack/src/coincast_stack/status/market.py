@@ -10,6 +10,7 @@ import grpc
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc as rpc
+from coincast_stack.status.channel import open_status_channel
 
 STATUS_SECONDS = 2.0
 
@@ -20,6 +21,7 @@ class UpstreamView:
 
     Attributes:
         problem: Sentence with cause and remedy; empty while the upstream answers or has not been tried.
+        cause: The contract's word for the cause; empty without a problem.
         plan: Name of the plan.
         calls_left: Calls left in the current minute; None where there is no limit.
         fetching: What is fetched now, such as `history of bitcoin`; empty where nothing waits.
@@ -28,6 +30,7 @@ class UpstreamView:
     """
 
     problem: str
+    cause: str
     plan: str
     calls_left: int | None
     fetching: str
@@ -39,8 +42,10 @@ def upstream_view(status: pb.GetStatusResponse) -> UpstreamView:
     """Return the view of a status reply."""
     upstream, quota, queue = status.upstream_status, status.quota, status.queue
     limited = quota.per_minute_limit > 0
+    failing = upstream.tried and not upstream.available
     return UpstreamView(
-        problem=upstream.sentence if upstream.tried and not upstream.available else "",
+        problem=upstream.sentence if failing else "",
+        cause=upstream.cause if failing else "",
         plan=status.plan,
         calls_left=int(quota.per_minute_left) if limited else None,
         fetching=queue.current,
@@ -53,7 +58,7 @@ class MarketWatch:
     """Polls the status of the market-data service."""
 
     def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+        self._channel = open_status_channel(target)
         self._stub = rpc.MarketDataServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

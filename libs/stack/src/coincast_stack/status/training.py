@@ -9,6 +9,7 @@ import grpc
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc as rpc
+from coincast_stack.status.channel import open_status_channel
 
 ENDED_BADLY = {pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED, pb.JOB_STATE_INTERRUPTED}
 
@@ -29,7 +30,7 @@ class TrainingWatch:
     """Polls the newest job of each model."""
 
     def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+        self._channel = open_status_channel(target)
         self._stub = rpc.TrainingServiceStub(self._channel)
 
     async def __aenter__(self) -> TrainingWatch:
