@@ -17,6 +17,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 COINS_KEPT_WARM = "bitcoin,ethereum,ripple,binancecoin,solana,dogecoin,cardano,chainlink,avalanche-2,litecoin"
 
 
+def _is_http(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 class UpstreamName(StrEnum):
     """The kind of server at the upstream address. Declared, and checked against its replies."""
 
@@ -39,6 +44,9 @@ class Settings(ServiceSettings):
     upstream_url: str = Field("", description="Base address, /api/v3 included; empty: the plan's own.")
     upstream_ca_file: Path | None = Field(
         None, description="Certificates (PEM) to trust beside the usual ones, for a mirror of one's own."
+    )
+    proxy_url: SecretStr | None = Field(
+        None, description="Forward proxy to the upstream, http://user:password@host:port; empty: none."
     )
     plan: PlanName = Field(
         PlanName.KEYLESS,
@@ -156,6 +164,8 @@ class Settings(ServiceSettings):
             raise ValueError("MARKET_UPSTREAM_URL must start with http:// or https://")
         if self.api_key is not None and self.base_url.startswith("http://") and not self._is_near():
             raise ValueError("MARKET_API_KEY would travel in the clear: MARKET_UPSTREAM_URL must be https://")
+        if self.proxy_url is not None and not _is_http(self.proxy_url.get_secret_value()):
+            raise ValueError("MARKET_PROXY_URL must be an address such as http://proxy.example:3128")
         if self.upstream_ca_file is not None and not self.upstream_ca_file.is_file():
             raise ValueError(f"MARKET_UPSTREAM_CA_FILE={self.upstream_ca_file} is no file")
         if (
@@ -171,6 +181,11 @@ class Settings(ServiceSettings):
     def _is_near(self) -> bool:
         """Return whether the upstream is a sandbox beside the service, or an address of this machine."""
         return self.upstream == UpstreamName.SANDBOX or urlsplit(self.base_url).hostname in LOOPBACK
+
+    @property
+    def proxy(self) -> str | None:
+        """The forward proxy to the upstream; None without one, and for an upstream on this machine."""
+        return None if self.proxy_url is None or self._is_near() else self.proxy_url.get_secret_value()
 
     @property
     def assumed_plan(self) -> ApiPlan:

@@ -5,6 +5,7 @@ priorities.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import logging
 import zlib
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from coincast_chassis.clock import ManualClock
-from coincast_chassis.errors import Exhausted, NotFound, Timeout, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout, Unavailable
 from coincast_market_data.coingecko.client import HttpUpstream, UpstreamClock, open_http
 from coincast_market_data.coingecko.error_mapping import BadData, UpstreamAvailability, UpstreamFailure
 from coincast_market_data.coingecko.resilient_client import Breakers, ResilientUpstream, RetryBudget
@@ -116,6 +117,43 @@ async def test_what_answers_must_be_what_was_declared(
     else:
         with pytest.raises(UpstreamFailure, match="MARKET_UPSTREAM"):
             await upstream.fetch(PING)
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("http://coingecko.invalid/api/v3", b"GET http://coingecko.invalid/api/v3/ping HTTP/1.1"),
+        ("https://coingecko.invalid/api/v3", b"CONNECT coingecko.invalid:443 HTTP/1.1"),
+    ],
+)
+async def test_calls_go_through_the_forward_proxy(url: str, line: bytes) -> None:
+    lines: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            lines.append((await reader.readuntil(b"\r\n\r\n")).splitlines()[0])
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
+        address = f"http://user:word@127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        settings = settings_of(upstream_url=url, proxy_url=address)
+        async with open_http(settings) as http:
+            clock = UpstreamClock(ManualClock(), sandbox=False)
+            with pytest.raises(CoincastError):
+                await HttpUpstream(http, settings, clock, active_plan(settings)).fetch(PING)
+    assert lines == [line]
+    assert "word" not in repr(settings)
+
+
+@pytest.mark.parametrize("upstream", ["http://127.0.0.1:8100/api/v3", "http://localhost:8100/api/v3"])
+def test_no_proxy_stands_before_an_upstream_on_this_machine(upstream: str) -> None:
+    assert settings_of(upstream_url=upstream, proxy_url="http://proxy.example:3128").proxy is None
+
+
+@pytest.mark.parametrize("address", ["proxy.example:3128", "socks5://proxy.example", "http://"])
+def test_a_proxy_that_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match="MARKET_PROXY_URL must be an address"):
+        settings_of(proxy_url=address)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])

@@ -22,10 +22,12 @@ from coincast_stack.doctor import (
     check_redis,
     check_upstream,
     check_versions,
+    setup_of,
     show,
 )
 
 PONG = b'{"gecko_says":"(V3) To the Moon!"}'
+USED_UP = b'{"plan":"Analyst","current_remaining_monthly_calls":0}'
 KEY = b'{"plan":"Analyst","current_remaining_monthly_calls":499000}'
 
 
@@ -55,7 +57,8 @@ def setup(folder: Path, root: str = "http://127.0.0.1:1", **fields: str) -> Setu
     [
         ("200 OK", PONG, "ok", "answers"),
         ("200 OK", b"<html>log in</html>", "warning", "something else answers with status 200"),
-        ("403 Forbidden", b"blocked", "warning", "something else answers with status 403"),
+        ("403 Forbidden", b"blocked", "warning", "refuses this address with status 403"),
+        ("302 Found", b"", "warning", "something else answers with status 302"),
         ("429 Too Many Requests", b"{}", "warning", "answers 429: its limit is used up"),
     ],
 )
@@ -82,6 +85,7 @@ async def test_an_upstream_that_cannot_be_reached_names_the_cause(
     ("replies", "state", "detail"),
     [
         ({"/pro/key": ("200 OK", KEY)}, "ok", "plan Analyst, 499000 calls left this month"),
+        ({"/pro/key": ("200 OK", USED_UP)}, "failed", "plan Analyst, no calls left this month"),
         ({"/ping": ("200 OK", PONG)}, "ok", "a demo key"),
         ({}, "failed", "refused: status 401 as a paid key, 401 as a demo key"),
     ],
@@ -90,6 +94,22 @@ async def test_key(tmp_path: Path, replies: dict[str, tuple[str, bytes]], state:
     async with server(replies) as root:
         found = await check_key(setup(tmp_path, root, api_key="k"))
     assert (found.state, found.detail) == (state, detail)
+
+
+async def test_the_proxy_and_the_address_of_the_service_are_used(tmp_path: Path) -> None:
+    async with server({"http://coingecko.invalid/api/v3/ping": ("200 OK", PONG)}) as proxy:
+        variables = {"MARKET_UPSTREAM_URL": "http://coingecko.invalid/api/v3/", "MARKET_PROXY_URL": proxy}
+        found = await check_upstream(setup_of(variables, tmp_path, 0, redis_url="", api_key=""))
+        assert (found.state, found.detail) == ("ok", "answers")
+        wrong = variables | {"MARKET_PROXY_URL": "proxy.example:3128"}
+        found = await check_upstream(setup_of(wrong, tmp_path, 0, redis_url="", api_key=""))
+        assert found.state == "warning"
+
+
+def test_the_key_of_the_service_takes_precedence(tmp_path: Path) -> None:
+    variables = {"MARKET_API_KEY": "CG-service"}
+    assert setup_of(variables, tmp_path, 0, redis_url="", api_key="CG-run").api_key == "CG-service"
+    assert setup_of({}, tmp_path, 0, redis_url="", api_key="CG-run").api_key == "CG-run"
 
 
 async def test_no_key_is_the_keyless_plan(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import typer
 
 from coincast_stack.console import console
 from coincast_stack.demo import NO_ARTIFACT_NEEDED, demo
-from coincast_stack.doctor import Setup, examine, show
+from coincast_stack.doctor import examine, setup_of, show
 from coincast_stack.errors import StackError
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.rehearsal.rehearse import RehearsedPlan, rehearse
@@ -80,7 +80,7 @@ def doctor_command(
     api_key: KeyOption = "",
 ) -> None:
     """Check upstream, key and plan, Redis, disk, ports and versions; exit code 1 where a remedy is needed."""
-    setup = Setup(var_dir, port, redis_url, api_key)
+    setup = setup_of(os.environ, var_dir, port, redis_url=redis_url, api_key=api_key)
     raise typer.Exit(show(asyncio.run(examine(setup)), console()))
 
 

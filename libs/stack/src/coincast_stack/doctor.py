@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -59,8 +60,9 @@ class Setup:
         port: Port of the gateway.
         redis_url: A Redis that runs already; empty for the embedded server.
         api_key: CoinGecko's key; empty for the keyless plan.
-        public_url: Root of the public API; replaced by tests.
-        pro_url: Root of the paid API; replaced by tests.
+        public_url: Root of the public API, or of what replaces it (MARKET_UPSTREAM_URL).
+        pro_url: Root of the paid API, or of what replaces it.
+        proxy_url: Forward proxy to CoinGecko (MARKET_PROXY_URL); empty for none.
     """
 
     var_dir: Path
@@ -69,6 +71,31 @@ class Setup:
     api_key: str = ""
     public_url: str = PUBLIC_URL
     pro_url: str = PRO_URL
+    proxy_url: str = ""
+
+
+def setup_of(
+    environment: Mapping[str, str], var_dir: Path, port: int, *, redis_url: str, api_key: str
+) -> Setup:
+    """Return the setup with what the market-data service would take from the environment.
+
+    Args:
+        environment: The caller's variables.
+        var_dir: Folder of the state.
+        port: Port of the gateway.
+        redis_url: A Redis that runs already; empty for the embedded server.
+        api_key: The key of make run; MARKET_API_KEY takes precedence, as it does there.
+    """
+    url = environment.get("MARKET_UPSTREAM_URL", "").rstrip("/")
+    return Setup(
+        var_dir,
+        port,
+        redis_url,
+        environment.get("MARKET_API_KEY") or api_key,
+        public_url=url or PUBLIC_URL,
+        pro_url=url or PRO_URL,
+        proxy_url=environment.get("MARKET_PROXY_URL", ""),
+    )
 
 
 async def examine(setup: Setup) -> list[Finding]:
@@ -113,13 +140,13 @@ async def check_upstream(setup: Setup) -> Finding:
     name = "CoinGecko"
     sandbox = "Without it, UPSTREAM=sandbox starts on simulated data."
     try:
-        async with asyncio.timeout(ANSWER_SECONDS), _client() as client:
+        async with asyncio.timeout(ANSWER_SECONDS), _client(setup) as client:
             reply = await client.get(f"{setup.public_url}/ping")
     except TimeoutError:
         return Finding(
             name, "warning", f"no answer within {ANSWER_SECONDS:.0f} s", f"Check the network. {sandbox}"
         )
-    except (httpx2.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
         cause, remedy = _explain(error)
         return Finding(name, "warning", cause, f"{remedy} {sandbox}")
     says = as_json(reply.content)
@@ -127,6 +154,9 @@ async def check_upstream(setup: Setup) -> Finding:
         return Finding(name, "ok", "answers")
     if reply.status_code == httpx2.codes.TOO_MANY_REQUESTS:
         return Finding(name, "warning", "answers 429: its limit is used up", "Wait a minute.")
+    if reply.status_code == httpx2.codes.FORBIDDEN:
+        remedy = f"Use a free demo key, or another network. {sandbox}"
+        return Finding(name, "warning", "refuses this address with status 403", remedy)
     return Finding(
         name,
         "warning",
@@ -146,12 +176,12 @@ async def check_key(setup: Setup) -> Finding:
             "COINGECKO_API_KEY=... raises the limit (a demo key is free).",
         )
     try:
-        async with asyncio.timeout(ANSWER_SECONDS), _client() as client:
+        async with asyncio.timeout(ANSWER_SECONDS), _client(setup) as client:
             pro = await client.get(f"{setup.pro_url}/key", headers={"x-cg-pro-api-key": setup.api_key})
             if pro.status_code == httpx2.codes.OK:
-                return Finding(name, "ok", _plan(as_json(pro.content)))
+                return _plan_finding(name, as_json(pro.content))
             demo = await client.get(f"{setup.public_url}/ping", headers={"x-cg-demo-api-key": setup.api_key})
-    except (httpx2.HTTPError, OSError):
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError):
         return Finding(name, "warning", "could not be checked", "CoinGecko has to answer first.")
     if demo.status_code == httpx2.codes.OK:
         return Finding(name, "ok", "a demo key")
@@ -163,12 +193,18 @@ async def check_key(setup: Setup) -> Finding:
     )
 
 
-def _plan(document: object) -> str:
+def _plan_finding(name: str, document: object) -> Finding:
+    """Return the finding of a reply to /key."""
     if not isinstance(document, dict):
-        return "a paid key"
-    plan = document.get("plan", "paid")
+        return Finding(name, "ok", "a paid key")
+    plan = f"plan {document.get('plan', 'paid')}"
     left = document.get("current_remaining_monthly_calls")
-    return f"plan {plan}" + (f", {left} calls left this month" if left is not None else "")
+    if not isinstance(left, int | float):
+        return Finding(name, "ok", plan)
+    if left <= 0:
+        remedy = "Wait for the next month, or raise the plan at CoinGecko."
+        return Finding(name, "failed", f"{plan}, no calls left this month", remedy)
+    return Finding(name, "ok", f"{plan}, {left} calls left this month")
 
 
 async def check_redis(url: str) -> Finding:
@@ -216,8 +252,8 @@ async def check_port(setup: Setup) -> Finding:
     return Finding("Port", "ok", f"{setup.port} is free")
 
 
-def _client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
+def _client(setup: Setup) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, proxy=setup.proxy_url or None)
 
 
 def _explain(error: BaseException) -> tuple[str, str]:

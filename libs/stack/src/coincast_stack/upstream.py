@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import httpx2
 
@@ -22,22 +23,25 @@ async def choose_upstream(options: StackOptions) -> Upstream:
     """
     if options.upstream == Upstream.COINGECKO:
         return Upstream.COINGECKO
-    if options.upstream == Upstream.AUTO and await coingecko_answers():
+    proxy = os.environ.get("MARKET_PROXY_URL", "")
+    if options.upstream == Upstream.AUTO and await coingecko_answers(proxy_url=proxy):
         return Upstream.COINGECKO
     check_folder(options)
     return Upstream.SANDBOX
 
 
-async def coingecko_answers(url: str = COINGECKO_PING) -> bool:
+async def coingecko_answers(url: str = COINGECKO_PING, *, proxy_url: str = "") -> bool:
     """Return whether the real CoinGecko answers a ping completely within three seconds.
 
     What else may stand there (a block page, a portal that asks for a login, the sandbox) does not count.
     """
     try:
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
-            async with httpx2.AsyncClient(timeout=ANSWER_WITHIN_SECONDS, trust_env=False) as client:
+            async with httpx2.AsyncClient(
+                timeout=ANSWER_WITHIN_SECONDS, trust_env=False, proxy=proxy_url or None
+            ) as client:
                 reply = await client.get(url)
-    except (httpx2.HTTPError, OSError):
+    except (httpx2.HTTPError, ValueError, OSError):
         return False
     if reply.status_code != httpx2.codes.OK or "x-coincast-sandbox" in reply.headers:
         return False

@@ -195,8 +195,8 @@ PAGING_HEADERS = ("link", "per-page", "total")
 def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncClient:
     """Open the connection pool.
 
-    It uses no proxies from the environment and follows no redirects; keys travel in a header, never in the
-    address.
+    It uses the proxy of the settings, none from the environment, and follows no redirects; keys travel in a
+    header, never in the address.
 
     Args:
         settings: Give timeouts, pool size and certificates.
@@ -211,6 +211,7 @@ def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = 
         verify=trusted(settings),
         follow_redirects=False,
         trust_env=False,
+        proxy=settings.proxy,
         transport=transport,
         timeout=httpx2.Timeout(settings.call_deadline_seconds, connect=settings.connect_timeout_seconds),
         limits=httpx2.Limits(

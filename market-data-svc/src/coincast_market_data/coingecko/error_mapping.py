@@ -63,7 +63,7 @@ OF_THE_PATH = PERMANENT - {Cause.CREDITS_USED_UP}
 # Worth another attempt within the same request.
 TRANSIENT = frozenset({Cause.NO_ROUTE, Cause.TIMEOUT, Cause.SERVER_ERROR})
 REMEDIES = {
-    Cause.NO_ROUTE: "Check the network, the firewall and MARKET_UPSTREAM_URL.",
+    Cause.NO_ROUTE: "Check the network, the firewall, MARKET_PROXY_URL and MARKET_UPSTREAM_URL.",
     Cause.DNS: "Check the name server, and the host in MARKET_UPSTREAM_URL.",
     Cause.TLS: "Check the machine's clock, and MARKET_UPSTREAM_CA_FILE if a proxy opens TLS connections.",
     Cause.TIMEOUT: "Check the network; raise MARKET_CALL_DEADLINE_SECONDS on a slow line.",
