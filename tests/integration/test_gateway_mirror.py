@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -11,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import coingecko_sdk
+import jinja2
 import pytest
 import requests
+import yaml
 from coingecko_sdk import Coingecko
 from pycoingecko import CoinGeckoAPI
 
@@ -24,6 +30,7 @@ from coincast_market_data.settings import Settings as MarketSettings
 from coincast_market_data.settings import UpstreamName
 from coincast_sandbox.testing import running_sandbox
 
+COINGECKO_HOST = "api.coingecko.com"
 # Within the 365 days that free plans reach back, on the sandbox's calendar, which is the real one here.
 LAST_MONTH = (datetime.now(UTC) - timedelta(days=30)).strftime("%d-%m-%Y")
 
@@ -43,7 +50,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             )  # fmt: skip
             async with AsyncExitStack() as stack:
                 target = await stack.enter_async_context(serve_grpc("market", market, build_market))
-                gateway = Settings(port=0, metrics_port=0, redis_url="", market_target=target)
+                gateway = Settings(
+                    port=0, metrics_port=0, redis_url="", market_target=target, allowed_hosts=COINGECKO_HOST
+                )
                 found.append(await stack.enter_async_context(serve(gateway)))
                 started.set()
                 await asyncio.to_thread(stop.wait)
@@ -151,11 +160,16 @@ def test_slashes_keys_and_quirks(address: str) -> None:
     assert reply.json()["id"] == "bitcoin"
 
 
-@pytest.mark.parametrize("heading", ["pycoingecko", "The official SDK"])
-def test_the_recipes_run(address: str, heading: str, capsys: pytest.CaptureFixture[str]) -> None:
+def recipe(heading: str, language: str, address: str) -> str:
+    """Return the code of a section of the recipes, with the address of the test's gateway."""
     page = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
     section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
-    code = section.split("```python\n")[1].split("```")[0].replace("http://127.0.0.1:8000", address)
+    return section.split(f"```{language}\n")[1].split("```")[0].replace("http://127.0.0.1:8000", address)
+
+
+@pytest.mark.parametrize("heading", ["pycoingecko", "The official SDK"])
+def test_the_recipes_run(address: str, heading: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = recipe(heading, "python", address)
     names: dict[str, Any] = {}
     exec(code, names)
     session = getattr(names["client"], "session", None)
@@ -165,9 +179,7 @@ def test_the_recipes_run(address: str, heading: str, capsys: pytest.CaptureFixtu
 
 
 def test_the_fetch_of_a_page_of_any_origin_may_be_read(address: str) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
-    section = page.split("## A page in a browser\n")[1].split("\n## ")[0]
-    url = section.split('fetch("')[1].split('"')[0].replace("http://127.0.0.1:8000", address)
+    url = recipe("A page in a browser", "js", address).split('fetch("')[1].split('"')[0]
     origin = {"origin": "https://somewhere.example"}
     reply = requests.get(url, headers=origin, timeout=10)
     assert reply.json()["bitcoin"]["usd"] > 0
@@ -177,3 +189,77 @@ def test_the_fetch_of_a_page_of_any_origin_may_be_read(address: str) -> None:
     assert preflight.ok
     assert preflight.headers["access-control-allow-origin"] == "*"
     assert "GET" in preflight.headers["access-control-allow-methods"]
+
+
+# How freqtrade wraps pycoingecko: versions of 2026 pass the key on, those of 2024 set address and key again.
+FREQTRADE = """
+from pycoingecko import CoinGeckoAPI
+
+class Passing(CoinGeckoAPI):
+    def __init__(self, api_key="", *, is_demo=True, retries=5):
+        super().__init__(retries=retries, demo_api_key=api_key)
+
+class Setting(CoinGeckoAPI):
+    def __init__(self, api_key="", *, is_demo=True, retries=5):
+        super().__init__(retries=retries)
+        self.api_base_url = "https://api.coingecko.com/api/v3/"
+        self.session.params.update({"x_cg_demo_api_key": api_key})
+
+for client in (Passing("key"), Setting("key")):
+    listed = {coin["symbol"]: coin["id"] for coin in client.get_coins_list()}
+    prices = client.get_price(ids=listed["btc"], vs_currencies="usd")
+    print(listed["btc"], float(prices["bitcoin"]["usd"]))
+"""
+
+
+def test_freqtrade_gets_its_prices_here(address: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(recipe("freqtrade", "python", address))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    run = [sys.executable, "-c", FREQTRADE]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [coin for coin, _ in lines] == ["bitcoin", "bitcoin"]
+    assert all(float(price) > 0 for _, price in lines)
+
+
+def test_ghostfolio_gets_what_its_provider_reads(address: str) -> None:
+    def fetch(path: str) -> Any:
+        headers = {"Host": COINGECKO_HOST, "x-cg-demo-api-key": "a-key-that-must-not-travel"}
+        reply = requests.get(f"{address}/api/v3{path}", headers=headers, timeout=10)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    assert fetch("/coins/bitcoin")["name"] == "Bitcoin"
+    quotes = fetch("/simple/price?ids=bitcoin,ethereum&vs_currencies=usd")
+    assert all(quotes[coin]["usd"] > 0 for coin in ("bitcoin", "ethereum"))
+    span = fetch(f"/coins/bitcoin/market_chart/range?vs_currency=usd&from={days_ago(90)}&to={days_ago(1)}")
+    assert "error" not in span
+    assert "status" not in span
+    assert all(price > 0 for _, price in span["prices"])
+    found = fetch("/search?query=bitcoin")["coins"]
+    assert {"id", "name"} <= set(found[0])
+
+
+def test_the_sensor_of_home_assistant_shows_a_price(address: str) -> None:
+    (sensor,) = yaml.safe_load(recipe("Home Assistant", "yaml", address))["sensor"]
+    reply = requests.get(sensor["resource"], timeout=10).json()
+    rendered = jinja2.Environment().from_string(sensor["value_template"]).render(value_json=reply)
+    assert float(rendered) > 0
+    coin = sensor["json_attributes_path"].removeprefix("$.")
+    assert set(sensor["json_attributes"]) <= set(reply[coin])
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node runs the script of the Google sheet")
+def test_the_script_of_the_google_sheet_returns_a_price(address: str) -> None:
+    script = recipe("Google Sheets", "js", address).replace("https://prices.example.org", address)
+    stand_in = """
+const { execFileSync } = require("node:child_process");
+const read = "fetch(process.argv[1]).then(r => r.text()).then(text => process.stdout.write(text))";
+const UrlFetchApp = {
+  fetch: url => ({ getContentText: () => execFileSync(process.execPath, ["-e", read, url]).toString() })
+};
+"""
+    program = f"{stand_in}{script}\nconsole.log(COINPRICE('bitcoin', 'usd'));"
+    node = shutil.which("node") or "node"
+    done = subprocess.run([node, "-e", program], capture_output=True, text=True, timeout=60, check=True)
+    assert float(done.stdout) > 0
