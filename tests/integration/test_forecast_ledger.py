@@ -14,9 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from coincast_chassis.redis import open_redis
-from coincast_forecast.prediction_log.spool import claim_own
-from coincast_forecast.prediction_log.stream import Stream
-from coincast_forecast.prediction_log.writer import LedgerWriter
+from coincast_forecast.prediction_log.writer import LedgerWriter, Stream, claim_own
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 from tests.contract.valkey_harness import RunningValkey, running_valkey
 

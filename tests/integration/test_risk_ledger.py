@@ -12,9 +12,7 @@ from redis.asyncio import Redis
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.redis import open_redis
-from coincast_forecast.prediction_log.spool import claim_own
-from coincast_forecast.prediction_log.stream import Stream
-from coincast_forecast.prediction_log.writer import LedgerWriter
+from coincast_forecast.prediction_log.writer import LedgerWriter, Stream, claim_own
 from coincast_forecast.registry.live_records import open_live_risk
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import STREAM_KEY

@@ -33,16 +33,12 @@ from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
 from coincast_forecast.prediction_log.recorder import Recorder
-from coincast_forecast.prediction_log.spool import claim_own
-from coincast_forecast.prediction_log.stream import Stream
-from coincast_forecast.prediction_log.writer import LedgerWriter
+from coincast_forecast.prediction_log.writer import LedgerWriter, Stream, claim_own
 from coincast_forecast.registry.deployment import LiveVersion, any_reads_hours
 from coincast_forecast.registry.historical import HistoricalVersions
 from coincast_forecast.registry.live_records import open_live_risk, open_live_scores
 from coincast_forecast.registry.loader import ModelLoader
-from coincast_forecast.rendering import columns
-from coincast_forecast.rendering.explainer import Explainer
-from coincast_forecast.rendering.service import ForecastRenderer
+from coincast_forecast.rendering.service import Explainer, ForecastRenderer, rehearse
 from coincast_forecast.response_cache import ResponseCache
 from coincast_forecast.runtime import malloc_trim
 from coincast_forecast.scenarios.recorder import RiskRecorder
@@ -160,7 +156,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
 
 async def _warm_up(first_refresh: asyncio.Event, limit_seconds: float) -> None:
     """Import slow modules, then wait a while for production versions; technical answers without any."""
-    await asyncio.to_thread(columns.rehearse)
+    await asyncio.to_thread(rehearse)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(first_refresh.wait(), limit_seconds)
 

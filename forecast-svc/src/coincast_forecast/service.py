@@ -25,8 +25,7 @@ from coincast_forecast.ports import History, partial_error
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry import selection
 from coincast_forecast.registry.deployment import LiveVersion, Snapshot
-from coincast_forecast.rendering.explainer import Explainer, Explanation
-from coincast_forecast.rendering.service import ForecastRenderer
+from coincast_forecast.rendering.service import Explainer, Explanation, ForecastRenderer
 from coincast_forecast.response_cache import CacheGeneration, Key, ResponseCache, cache_key_of
 from coincast_forecast.shadow_traffic import ShadowTraffic
 from coincast_modelkit.features import REFERENCE_COINS

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import CHALLENGER, PRODUCTION, SHADOW
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.inference.predictor import PredictionRef
-from coincast_forecast.lru import Lru
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot

@@ -26,9 +26,9 @@ from coincast_modelkit.artifact import (
 from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS, market_of
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.model_input import ModelInput, prepare
+from coincast_modelkit.models.distributions import residual_shape
 from coincast_modelkit.models.har import TERMS, HarLine
 from coincast_modelkit.models.lightgbm import Head, LightgbmModel
-from coincast_modelkit.models.residuals import residual_shape
 from tests.unit.forecast.forecast_fakes import walk
 
 ANCHORS = (1, 7, 30)

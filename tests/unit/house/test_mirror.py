@@ -105,8 +105,6 @@ ELSEWHERE = {
         "__main__.py": "tests/integration/test_market_replicas.py",
         "app.py": f"{MARKET}service.py",
         "archive/inbox.py": "tests/unit/market/archive/test_importer.py",
-        "archive/inbox_writer.py": "tests/unit/market/archive/test_importer.py",
-        "archive/parquet_files.py": "tests/unit/market/archive/test_store.py",
         "archive/row_validation.py": "tests/unit/market/archive/test_importer.py",
         "catalogue/service.py": f"{MARKET}service.py",
         "cli": f"{MARKET}commands.py",

@@ -23,11 +23,17 @@ from coincast_market_data.coingecko.error_mapping import (
     error_in_document,
     parse_retry_after,
 )
-from coincast_market_data.coingecko.parser import parse_markets, parse_ohlc, parse_quotes
+from coincast_market_data.coingecko.parser import (
+    Point,
+    clean_series,
+    drop_jumps,
+    parse_markets,
+    parse_ohlc,
+    parse_quotes,
+)
 from coincast_market_data.history.candle_builder import build_candles, days_between, last_closed_day, midnight
 from coincast_market_data.validation.outliers import OutlierDetector
 from coincast_market_data.validation.sanitizer import PayloadSanitizer
-from coincast_market_data.validation.series_cleaning import Point, clean_series, drop_jumps
 
 NOW = datetime(2025, 9, 1, 13, 0, tzinfo=UTC).timestamp()
 JSON = st.recursive(

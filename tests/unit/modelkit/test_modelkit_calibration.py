@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.models.residuals import LEVELS
+from coincast_modelkit.models.distributions import LEVELS
 from coincast_training.trainers.calibration import AT_80, Calibration
 from coincast_training.trainers.oos_corrections import Outputs, correct
 from coincast_training.trainers.training_table import Rows

@@ -21,8 +21,7 @@ from coincast_modelkit.intervals import REGIMES
 from coincast_modelkit.ledger import LedgerEntry
 from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models import LightgbmModel, TechnicalModel
-from coincast_modelkit.models.interpolation import regimes_of
-from coincast_modelkit.models.residuals import ResidualShape, residual_shape
+from coincast_modelkit.models.distributions import ResidualShape, regimes_of, residual_shape
 from coincast_training.trainers.base import FittedModel
 from coincast_training.trainers.lightgbm.trainer import fit
 from tests.unit.modelkit.modelkit_candles import panel, simulated, without

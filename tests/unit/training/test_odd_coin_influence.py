@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from coincast_modelkit.candles import Candles, Panel
-from coincast_modelkit.models.residuals import LEVELS, residual_shape
+from coincast_modelkit.models.distributions import LEVELS, residual_shape
 from coincast_training.pipeline.dataset import training_data_of
 from coincast_training.pipeline.odd_coins import (
     exclusion_reason,

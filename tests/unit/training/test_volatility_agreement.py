@@ -13,9 +13,13 @@ from coincast_modelkit.forecasts import PROBABILITIES, standard_deviations
 from coincast_modelkit.intervals import cautious_factors
 from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models.base import ForecastModel
-from coincast_modelkit.models.interpolation import MAX_DISAGREEMENT, agreeing_volatility
+from coincast_modelkit.models.distributions import (
+    MAX_DISAGREEMENT,
+    ResidualShape,
+    agreeing_volatility,
+    residual_shape,
+)
 from coincast_modelkit.models.range_volatility import TechnicalModel
-from coincast_modelkit.models.residuals import ResidualShape, residual_shape
 from coincast_training.starter.build import simulated_candles
 from coincast_training.trainers.registry import find_fit
 

@@ -12,8 +12,7 @@ from coincast_forecast.domain import CLOSE, LAST_PRICE, MAX_DAYS, PRODUCTION, St
 from coincast_forecast.fallback import naive
 from coincast_forecast.fallback.policy import FALLBACK_CHAINS, Cause, StepFailure, step_limit_seconds
 from coincast_forecast.features.cache import Outcome as InputOutcome
-from coincast_forecast.forecast_id import forecast_id
-from coincast_forecast.inference.predictor import Outcome, PredictionRef
+from coincast_forecast.inference.predictor import Outcome, PredictionRef, forecast_id
 from coincast_forecast.registry.deployment import LiveVersion, Snapshot
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec

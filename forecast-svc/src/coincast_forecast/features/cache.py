@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.fallback.policy import Cause, StepFailure
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
-from coincast_forecast.lru import Lru
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec, Market
 from coincast_modelkit.hourly.day_measures import DayRow

@@ -16,7 +16,7 @@ from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_forecast import domain
 from coincast_forecast.domain import CoinForecast, ForecastQuery, Provenance, Source
-from coincast_forecast.rendering.columns import dates_ahead
+from coincast_forecast.rendering.service import dates_ahead
 from coincast_forecast.service import ForecastResponse
 from coincast_modelkit.hourly.model import MODEL as INTRADAY
 

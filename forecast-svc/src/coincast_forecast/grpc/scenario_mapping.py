@@ -18,7 +18,7 @@ from coincast_forecast.grpc.proto_mapping import (
     provenance_message,
     timestamp,
 )
-from coincast_forecast.rendering.columns import dates_ahead
+from coincast_forecast.rendering.service import dates_ahead
 from coincast_forecast.scenarios.service import (
     Basis,
     Holding,

@@ -18,9 +18,9 @@ import numpy as np
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
+from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast import metrics
 from coincast_forecast.domain import HistoryCounts, Source
-from coincast_forecast.lru import Lru
 from coincast_forecast.ports import History, HistorySource
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import REFERENCE_COINS

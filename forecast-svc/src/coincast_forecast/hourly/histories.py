@@ -15,9 +15,9 @@ from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, NotReady, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
+from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.grpc.proto_mapping import provenance_of
 from coincast_forecast.history.market_client import UNAVAILABLE, error_of
-from coincast_forecast.lru import Lru
 from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles
 from coincast_modelkit.hourly.model import TAIL_HOURS

@@ -17,10 +17,10 @@ import numpy as np
 
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import LAST_PRICE, TECHNICAL, Start, close_of
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.inference.predictor import PredictionRef
-from coincast_forecast.lru import Lru
 from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import Loggable, prediction_entries
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact

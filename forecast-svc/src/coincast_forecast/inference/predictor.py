@@ -1,7 +1,11 @@
 """Dynamic batching in front of one model: requests in flight are coalesced, waiting coins form a batch.
 
-While the model computes, coins that arrive wait for the next batch: no timer, so no added latency when idle.
-A forecast is computed once per coin and last closed day, at every horizon, and cached.
+While the model computes, coins that arrive wait for the next batch: no timer, so no added latency when
+idle. A forecast is computed once per coin and last closed day, at every horizon, and cached.
+
+The output is checked before it is served, since a corrupt weight, a bad input or a broken library gives
+numbers, not exceptions. What passes is a distribution that can be read as prices: finite, ordered, around
+the last price, and of a width that the coin's own past makes possible.
 """
 
 from __future__ import annotations
@@ -9,17 +13,77 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import isfinite
 
+import numpy as np
+import numpy.typing as npt
+
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import Attribution
 from coincast_forecast.fallback.policy import Cause, StepFailure, batch_limit_seconds
-from coincast_forecast.inference.plausibility import NOT_FINITE, implausible_reasons
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
-from coincast_forecast.lru import Lru
+from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import ForecastModel
+
+NOT_FINITE = "no finite forecast"
+# A close a thousand times higher or lower than the last one, even at the outermost quantile of 30 days.
+MAX_LOG_RETURN = float(np.log(1000.0))
+# The 80 % interval of a Gaussian walk is 2.56 daily standard deviations wide, times the root of the days.
+# Models deviate from the realised spread by far less than these factors; coins that hardly moved lately, or
+# by a single step, get the floor.
+MAX_WIDTH_FACTOR = 40.0
+MIN_DAILY_VOLATILITY = 0.01
+SPREAD_DAYS = 90
+
+
+def implausible_reasons(forecasts: Forecasts, inputs: Sequence[ModelInput]) -> list[str]:
+    """Return why each coin's forecast cannot be served; an empty string where it can.
+
+    Args:
+        forecasts: A batch of forecasts.
+        inputs: What it was computed from, in the same order.
+    """
+    quantiles = forecasts.log_return_quantiles
+    reasons = [""] * len(inputs)
+
+    def mark(failed: npt.ArrayLike, reason: str) -> None:
+        for index in np.flatnonzero(failed):
+            reasons[index] = reasons[index] or reason
+
+    mark(~np.asarray(forecasts.usable()), NOT_FINITE)
+    last_prices = np.array([one.last_price for one in inputs])
+    mark(~np.isclose(forecasts.last_price, last_prices, rtol=1e-6, atol=0.0), "a forecast from another price")
+    volatility = forecasts.volatility
+    mark(~(np.isfinite(volatility) & (volatility >= 0)).all(axis=-1), "no finite volatility")
+    mark((np.diff(quantiles, axis=-1) < 0).any(axis=(1, 2)), "quantiles that are not in order")
+    extreme = np.abs(quantiles[..., [0, -1]]).max(axis=(1, 2), initial=0.0) > MAX_LOG_RETURN
+    mark(extreme, "a price more than a thousand times the last one, or less than a thousandth of it")
+    width = _width_80(forecasts.probabilities, quantiles)
+    spread = np.array([_daily_spread(one.candles.close) for one in inputs])
+    roots = np.sqrt(np.asarray(forecasts.horizons, dtype=np.float64))
+    most = MAX_WIDTH_FACTOR * np.maximum(spread, MIN_DAILY_VOLATILITY)[:, None] * roots
+    mark((width > most).any(axis=-1), "an interval far wider than anything in the coin's past")
+    moves = spread > MIN_DAILY_VOLATILITY
+    mark((width <= 0).any(axis=-1) & moves, "an interval without width for a coin that moves")
+    return reasons
+
+
+def _width_80(probabilities: Floats, quantiles: Floats) -> Floats:
+    """Return the width of the 80 % interval of each coin at each horizon, in log returns: (n, H)."""
+    lower, upper = np.searchsorted(probabilities, [0.1 - 1e-9, 0.9 - 1e-9])
+    return np.asarray(quantiles[..., min(upper, len(probabilities) - 1)] - quantiles[..., lower])
+
+
+def _daily_spread(closes: Floats) -> float:
+    """Return the realised standard deviation of the daily log return over the last 90 days."""
+    recent = closes[-SPREAD_DAYS - 1 :]
+    recent = recent[np.isfinite(recent) & (recent > 0)]
+    return float(np.sqrt(np.mean(np.diff(np.log(recent)) ** 2))) if len(recent) > 1 else 0.0
+
 
 log = get_logger("coincast.forecast.predictor")
 
@@ -169,3 +233,32 @@ class Predictor:
             return StepFailure(Cause.NOT_FINITE, f"{name} gave {reason}")
         log.warning("forecast_implausible", model=name, coin=coin_id, reason=reason)
         return StepFailure(Cause.IMPLAUSIBLE, f"{name} gave {reason}")
+
+
+def forecast_id(
+    ref: PredictionRef, *, vs_currency: str, model: str, version: str, variant: str, served_by: str
+) -> str:
+    """Return 32 hex digits; the same forecast has the same id on every replica.
+
+    Args:
+        ref: The forecast of one coin.
+        vs_currency: The currency of its prices.
+        model: The requested model.
+        version: The version that answered.
+        variant: production, challenger or shadow.
+        served_by: The model that answered.
+    """
+    model_input = ref.prepared
+    names = (
+        model_input.coin_id,
+        vs_currency,
+        model_input.as_of.isoformat(),
+        model,
+        version,
+        variant,
+        served_by,
+    )
+    digest = blake2b("\x1f".join(names).encode(), digest_size=16)
+    digest.update(ref.forecasts.last_price[ref.index].tobytes())
+    digest.update(ref.forecasts.log_return_quantiles[ref.index].tobytes())
+    return digest.hexdigest()

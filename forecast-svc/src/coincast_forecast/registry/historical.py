@@ -8,9 +8,9 @@ from datetime import date
 from pathlib import Path
 
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import TECHNICAL
 from coincast_forecast.fallback.policy import Cause, StepFailure
-from coincast_forecast.lru import Lru
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
 from coincast_forecast.registry.probe_client import VersionRefused
 from coincast_modelkit.artifact import ArtifactError, list_versions, read_manifest

@@ -1,25 +1,230 @@
-"""Render predictions as forecasts; a forecast that was rendered before comes from a cache."""
+"""Render predictions as forecasts: columns of prices, intervals, quantiles and volatility, with attributions.
+
+A forecast that was rendered before comes from a cache; attributions are computed on request and cached as
+long as the forecast.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
+import math
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
-from coincast_forecast.domain import CoinForecast, RenderOptions, Start
+import numpy as np
+
+from coincast_chassis.resilience.bounded_cache import Lru
+from coincast_forecast.domain import (
+    Attribution,
+    CoinForecast,
+    ForecastColumns,
+    IntervalColumn,
+    QuantileColumn,
+    RenderOptions,
+    Start,
+)
+from coincast_forecast.fallback import naive
 from coincast_forecast.fallback.executor import Prediction
+from coincast_forecast.fallback.policy import step_limit_seconds
 from coincast_forecast.inference.predictor import PredictionRef
-from coincast_forecast.lru import Lru
-from coincast_forecast.rendering import columns
-from coincast_forecast.rendering.explainer import NO_EXPLANATION, Explanation
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.forecasts import Forecasts
 
-Key = tuple[PredictionRef, RenderOptions, str, str, str, Explanation, Start]
+YEAR_DAYS = 365
+
+
+@lru_cache(maxsize=128)
+def dates_ahead(day: dt.date, days: int) -> tuple[str, ...]:
+    """Return the ISO dates whose closes are forecast."""
+    return tuple((day + dt.timedelta(days=h)).isoformat() for h in range(1, days + 1))
+
+
+@lru_cache(maxsize=128)
+def output_probabilities(options: RenderOptions) -> tuple[float, ...]:
+    """Return the median, both ends of each interval and the requested quantiles, in this order."""
+    ends = [p for level in options.levels_percent for p in (0.5 - level / 200, 0.5 + level / 200)]
+    return (0.5, *ends, *options.quantile_probabilities)
+
+
+def curves(rows: Sequence[PredictionRef], options: RenderOptions) -> list[ForecastColumns]:
+    """Return the columns of the first `options.days` horizons of predictions of one version."""
+    part = first_days(stack(rows), options.days)
+    prices = part.quantile_prices(output_probabilities(options)).transpose(0, 2, 1).tolist()
+    rise = part.probability_of_rise().tolist()
+    to_year = 100 * math.sqrt(YEAR_DAYS)
+    volatility = (part.volatility * to_year).tolist()
+    trailing = (part.trailing_volatility * to_year).tolist()
+    increase = part.rise_of_volatility.tolist()
+    return [
+        _curve(
+            options,
+            prices[i],
+            rise=rise[i],
+            volatility=volatility[i],
+            trailing=trailing[i],
+            increase=increase[i],
+        )
+        for i in range(len(part))
+    ]
+
+
+def stack(rows: Sequence[PredictionRef]) -> Forecasts:
+    """Return predictions from any batches of one version as one batch."""
+    batch = rows[0].forecasts
+    if all(row.forecasts is batch for row in rows):
+        return batch.coins([row.index for row in rows])
+    return Forecasts(
+        coin_ids=tuple(row.prepared.coin_id for row in rows),
+        as_of=tuple(row.prepared.as_of for row in rows),
+        last_price=np.array([row.forecasts.last_price[row.index] for row in rows]),
+        horizons=batch.horizons,
+        probabilities=batch.probabilities,
+        log_return_quantiles=np.stack([row.forecasts.log_return_quantiles[row.index] for row in rows]),
+        volatility=np.stack([row.forecasts.volatility[row.index] for row in rows]),
+        trailing_volatility=np.stack([row.forecasts.trailing_volatility[row.index] for row in rows]),
+        rise_of_volatility=np.stack([row.forecasts.rise_of_volatility[row.index] for row in rows]),
+    )
+
+
+def first_days(forecasts: Forecasts, days: int) -> Forecasts:
+    """Return the horizons 1 to `days`. Raises ValueError where the forecasts do not hold them."""
+    if forecasts.horizons[:days] != tuple(range(1, days + 1)):
+        raise ValueError(f"forecasts hold no {days} whole days")
+    return Forecasts(
+        coin_ids=forecasts.coin_ids,
+        as_of=forecasts.as_of,
+        last_price=forecasts.last_price,
+        horizons=forecasts.horizons[:days],
+        probabilities=forecasts.probabilities,
+        log_return_quantiles=forecasts.log_return_quantiles[:, :days],
+        volatility=forecasts.volatility[:, :days],
+        trailing_volatility=forecasts.trailing_volatility[:, :days],
+        rise_of_volatility=forecasts.rise_of_volatility[:, :days],
+    )
+
+
+def ledger_quantiles(row: PredictionRef, probabilities: Sequence[float]) -> np.ndarray:
+    """Return one coin's price quantiles at every horizon: (H, len(probabilities))."""
+    return np.asarray(row.forecasts.coins([row.index]).quantile_prices(probabilities)[0])
+
+
+def rehearse() -> None:
+    """Draw a forecast of nothing once, so that the first caller does not wait for imports."""
+    one = Candles.of("rehearsal", np.array(["2000-01-01", "2000-01-02"], dtype="datetime64[D]"), [1.0, 1.0])
+    row = PredictionRef(naive.without_features(one), naive.forecast([naive.without_features(one)], (1,)), 0)
+    curves([row], RenderOptions(1, (80.0,), ()))
+
+
+def _curve(
+    options: RenderOptions,
+    prices: list[list[float]],
+    *,
+    rise: list[float],
+    volatility: list[float],
+    trailing: list[float],
+    increase: list[float],
+) -> ForecastColumns:
+    intervals = tuple(
+        IntervalColumn(level, tuple(prices[1 + 2 * i]), tuple(prices[2 + 2 * i]))
+        for i, level in enumerate(options.levels_percent)
+    )
+    first = 1 + 2 * len(intervals)
+    quantiles = tuple(
+        QuantileColumn(p, tuple(prices[first + i])) for i, p in enumerate(options.quantile_probabilities)
+    )
+    return ForecastColumns(
+        prices=tuple(prices[0]),
+        intervals=intervals,
+        quantiles=quantiles,
+        rise_probability=_known(rise),
+        volatility_annualised_percent=tuple(volatility),
+        trailing_annualised_percent=_known(trailing),
+        volatility_rise_probability=_known(increase),
+    )
+
+
+def _known(values: list[float]) -> tuple[float | None, ...]:
+    return tuple(value if math.isfinite(value) else None for value in values)
+
+
+ExplanationKey = tuple[PredictionRef, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A forecast's attributions, or why there are none."""
+
+    attributions: tuple[Attribution, ...] = ()
+    reason: str = ""
+
+
+NO_EXPLANATION = Explanation()
+
+
+class Explainer:
+    """Attributions by forecast, horizon and number of features."""
+
+    def __init__(
+        self, cache_size: int, limit_seconds: float, remaining_seconds: Callable[[], float | None]
+    ) -> None:
+        self._cache: Lru[ExplanationKey, Explanation] = Lru(cache_size)
+        self._limit_seconds = limit_seconds
+        self._remaining_seconds = remaining_seconds
+
+    async def explain(
+        self, predictions: Collection[Prediction], days: int, top: int
+    ) -> dict[str, Explanation]:
+        """Return each coin's attributions at the longest requested day, one coin after another.
+
+        Coins that are not reached within the time limit get a reason instead.
+        """
+        limit = step_limit_seconds(self._limit_seconds, len(predictions), self._remaining_seconds())
+        until = time.monotonic() + limit
+        late = Explanation(
+            reason=f"not all {len(predictions)} forecasts were explained within {limit:.2g} s: ask again"
+        )
+        found: dict[str, Explanation] = {}
+        for prediction in predictions:
+            key = (prediction.ref, days, top)
+            explanation = self._cache.get(key)
+            if explanation is None:
+                explanation = await _explain_one(prediction, days, top, until - time.monotonic()) or late
+                if not explanation.reason:
+                    self._cache.put(key, explanation)
+            found[prediction.ref.prepared.coin_id] = explanation
+        return found
+
+
+async def _explain_one(
+    prediction: Prediction, days: int, top: int, left_seconds: float
+) -> Explanation | None:
+    """Return what the version explains; None where it does not answer in time."""
+    if prediction.version is None:
+        return Explanation(reason=f"{prediction.served_by} has nothing to explain")
+    if left_seconds <= 0:
+        return None
+    try:
+        async with asyncio.timeout(left_seconds):
+            found = await prediction.version.predictor.explain(prediction.ref.prepared, days, top)
+    except TimeoutError:
+        return None
+    except Exception as error:  # an explanation is optional: its failure must not fail the forecast
+        return Explanation(reason=f"{prediction.served_by} could not be explained ({type(error).__name__})")
+    return Explanation(found, "" if found else f"{prediction.served_by} has nothing to explain")
+
+
+RenderKey = tuple[PredictionRef, RenderOptions, str, str, str, Explanation, Start]
 
 
 class ForecastRenderer:
     """Renders forecasts, all coins of one version in one pass over arrays."""
 
     def __init__(self, cache_size: int) -> None:
-        self._cache: Lru[Key, CoinForecast] = Lru(cache_size)
+        self._cache: Lru[RenderKey, CoinForecast] = Lru(cache_size)
 
     def render(
         self,
@@ -37,7 +242,7 @@ class ForecastRenderer:
             options: How many days, which intervals and which quantiles.
         """
         forecasts: dict[str, CoinForecast] = {}
-        missing: dict[str, list[tuple[str, Key]]] = defaultdict(list)
+        missing: dict[str, list[tuple[str, RenderKey]]] = defaultdict(list)
         for coin, prediction in predictions.items():
             explanation = explanations.get(coin, NO_EXPLANATION)
             key = (
@@ -62,9 +267,9 @@ class ForecastRenderer:
 
 
 def _render_group(
-    predictions: Mapping[str, Prediction], group: Sequence[tuple[str, Key]], options: RenderOptions
-) -> Iterable[tuple[str, Key, CoinForecast]]:
-    rendered = columns.curves([key[0] for _, key in group], options)
+    predictions: Mapping[str, Prediction], group: Sequence[tuple[str, RenderKey]], options: RenderOptions
+) -> Iterable[tuple[str, RenderKey, CoinForecast]]:
+    rendered = curves([key[0] for _, key in group], options)
     for (coin, key), curve in zip(group, rendered, strict=True):
         prediction, reason, explanation = predictions[coin], key[4], key[5]
         model_input = prediction.ref.prepared

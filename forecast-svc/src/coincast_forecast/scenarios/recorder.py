@@ -12,7 +12,7 @@ from typing import TypeAlias
 from coincast_chassis.observability.logs import get_logger
 from coincast_forecast import metrics
 from coincast_forecast.ports import RiskLog
-from coincast_forecast.prediction_log.append_once import WAIT_SECONDS, Appendable, AppendOnce
+from coincast_forecast.prediction_log.recorder import WAIT_SECONDS, Appendable, AppendOnce
 from coincast_forecast.scenarios.service import CoinSource, LevelAnswer, PortfolioAnswer, TouchAnswer
 from coincast_modelkit.scenarios.statements import (
     LossStatement,

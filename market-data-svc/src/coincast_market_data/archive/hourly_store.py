@@ -20,9 +20,14 @@ import pyarrow.parquet as pq
 import structlog
 from cachetools import LRUCache
 
+from coincast_chassis.durable_files import replacing
 from coincast_market_data import metrics
-from coincast_market_data.archive.parquet_files import ARRIVAL, replace_file
-from coincast_market_data.archive.store import FIRST_FETCH_SECONDS, LONGEST_UNWRITTEN_SECONDS, Archive
+from coincast_market_data.archive.store import (
+    ARRIVAL,
+    FIRST_FETCH_SECONDS,
+    LONGEST_UNWRITTEN_SECONDS,
+    Archive,
+)
 from coincast_market_data.domain import HourlyCandle
 from coincast_market_data.history.candle_builder import HOUR_SECONDS
 from coincast_market_data.validation.outliers import is_outlier
@@ -244,4 +249,6 @@ def write_hours(path: Path, candles: Sequence[HourlyCandle]) -> None:
     # Whole seconds, equal for all hours of one fetch: they take almost no room.
     columns[ARRIVAL] = [None if c.received_at is None else int(c.received_at) for c in candles]
     table = pa.table(columns, schema=SCHEMA)
-    replace_file(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        pq.write_table(table, file, compression="zstd")

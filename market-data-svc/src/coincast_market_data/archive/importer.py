@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from coincast_chassis.errors import InvalidInput
 from coincast_market_data.archive.hourly_store import HourlyArchive
-from coincast_market_data.archive.parquet_files import UnreadableArchive, read_candles
 from coincast_market_data.archive.row_validation import Checked, check_file
-from coincast_market_data.archive.store import Archive
+from coincast_market_data.archive.store import Archive, UnreadableArchive, read_candles
 from coincast_market_data.domain import Candle, HourlyCandle
 from coincast_market_data.history.candle_builder import HOUR_SECONDS
 from coincast_market_data.identifiers import canonical_id

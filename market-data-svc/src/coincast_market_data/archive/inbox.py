@@ -13,12 +13,11 @@ import orjson
 import structlog
 
 from coincast_chassis.clock import Clock
+from coincast_chassis.durable_files import replace_file
 from coincast_chassis.errors import CoincastError, Conflict
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import FileReport, candle_files, import_file
-from coincast_market_data.archive.inbox_writer import INBOX, ORDER
-from coincast_market_data.archive.parquet_files import replace_file
-from coincast_market_data.archive.store import Archive
+from coincast_market_data.archive.store import INBOX, ORDER, Archive
 from coincast_market_data.history.candle_builder import last_closed_day
 from coincast_market_data.identifiers import canonical_currency
 
@@ -90,7 +89,7 @@ class Inbox:
         log.info("inbox_candles_taken", files=len(reports), added=sum(r.added for r in reports))
         if wanted:
             body = orjson.dumps([asdict(report) for report in reports])
-            replace_file(order / REPORT, lambda file: file.write(body))
+            replace_file(order / REPORT, body)
         else:
             shutil.rmtree(order, ignore_errors=True)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from coincast_market_data.coingecko.parser import Point, drop_jumps
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.candle_builder import day_of, midnight
-from coincast_market_data.validation.series_cleaning import Point, drop_jumps
 from coincast_modelkit.candle_files.daily import DailyFile, read_daily_rows
 
 

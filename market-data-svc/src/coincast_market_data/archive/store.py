@@ -1,30 +1,156 @@
-"""The archive of daily candles: reads from memory where it can, writes through one writer."""
+"""The archive of daily candles: reads from memory where it can, writes through one writer.
+
+Each coin has one Parquet file, which is written beside the old one and moved into place, so that a reader
+never sees half of it. A process that is not the writer submits candles to it: a folder in its inbox, moved
+there as a whole.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import io
+import shutil
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import structlog
 from cachetools import LRUCache
 
+from coincast_chassis.durable_files import replacing
 from coincast_market_data import metrics
-from coincast_market_data.archive.inbox_writer import submit_candles
-from coincast_market_data.archive.parquet_files import (
-    UnreadableArchive,
-    read_candles,
-    read_extent,
-    read_last,
-    write_candles,
-)
 from coincast_market_data.domain import Candle
+
+INBOX = ".inbox"
+ORDER = "order.json"
+
+
+def submit_files(root: Path, files: Sequence[Path], currency: str) -> Path:
+    """Copy a user's files into the inbox.
+
+    Args:
+        root: Folder of the archive.
+        files: The files to import.
+        currency: The currency of their prices.
+
+    Returns:
+        The folder of the order; the report is written beside its files.
+    """
+
+    def fill(folder: Path) -> None:
+        for path in files:
+            shutil.copyfile(path, folder / path.name)
+
+    return _drop(root, currency, fill, wants_report=True)
+
+
+def submit_candles(root: Path, coin: str, currency: str, candles: Sequence[Candle]) -> None:
+    """Submit one coin's candles to the writer, without a report.
+
+    Args:
+        root: Folder of the archive.
+        coin: Canonical id.
+        currency: Canonical code.
+        candles: Candles in order of days.
+    """
+    _drop(
+        root, currency, lambda folder: write_candles(folder / f"{coin}.parquet", candles), wants_report=False
+    )
+
+
+def _drop(root: Path, currency: str, fill: Callable[[Path], None], *, wants_report: bool) -> Path:
+    inbox = root / INBOX
+    inbox.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=inbox, prefix=".new-"))
+    try:
+        fill(temporary)
+        (temporary / ORDER).write_bytes(orjson.dumps({"currency": currency, "report": wants_report}))
+        temporary.chmod(0o755)
+        return temporary.rename(inbox / uuid.uuid4().hex)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+NUMBERS = ("open", "high", "low", "close", "volume", "market_cap")
+# Archives that were written before `received_at` was kept lack the column: the time is then unknown.
+ARRIVAL = "received_at"
+SCHEMA = pa.schema(
+    [("date", pa.date32()), *((name, pa.float64()) for name in NUMBERS), (ARRIVAL, pa.int64())]
+)
+
+
+class UnreadableArchive(Exception):  # noqa: N818 - the name describes the file
+    """A file that is there but cannot be read as candles."""
+
+
+def read_candles(path: Path) -> list[Candle]:
+    """Read the candles in order of days; none where there is no file.
+
+    Raises:
+        UnreadableArchive: The file cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        table = pq.read_table(path, schema=SCHEMA)
+        columns = [table.column(name).to_pylist() for name in SCHEMA.names]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UnreadableArchive(f"{path}: {error}") from error
+    return [
+        Candle(
+            day=day,
+            close=close,
+            open=opened,
+            high=high,
+            low=low,
+            volume=volume,
+            market_cap=market_cap,
+            received_at=received_at,
+        )
+        for day, opened, high, low, close, volume, market_cap, received_at in zip(*columns, strict=True)
+    ]
+
+
+def read_last(path: Path) -> tuple[date, float] | None:
+    """Return the newest day and its close; None for a file that cannot be read."""
+    try:
+        table = pq.read_table(path, columns=["date", "close"])
+        return (table["date"][-1].as_py(), table["close"][-1].as_py()) if len(table) else None
+    except (pa.ArrowException, OSError, KeyError):
+        return None
+
+
+def read_extent(path: Path) -> tuple[int, date, date] | None:
+    """Return (candles, first day, last day) from the file's footer; None for a file that cannot be read."""
+    try:
+        footer = pq.read_metadata(path)
+        ranges = [footer.row_group(n).column(0).statistics for n in range(footer.num_row_groups)]
+        return footer.num_rows, min(r.min for r in ranges), max(r.max for r in ranges)
+    except (pa.ArrowException, OSError, ValueError, AttributeError):
+        return None
+
+
+def write_candles(path: Path, candles: Sequence[Candle]) -> None:
+    """Replace the file as a whole; after a crash there is the old one or the new one."""
+    columns: dict[str, list[object]] = {"date": [candle.day for candle in candles]}
+    for name in NUMBERS:
+        columns[name] = [getattr(candle, name) for candle in candles]
+    # Whole seconds, equal for all days of one fetch: they take almost no room.
+    columns[ARRIVAL] = [None if c.received_at is None else int(c.received_at) for c in candles]
+    table = pa.table(columns, schema=SCHEMA)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 def merge_candles(kept: Sequence[Candle], new: Iterable[Candle]) -> tuple[list[Candle], int]:

@@ -18,8 +18,7 @@ from coincast_market_data.app import archive_folder
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import FileReport, candle_files
 from coincast_market_data.archive.inbox import Inbox, report_of
-from coincast_market_data.archive.inbox_writer import submit_files
-from coincast_market_data.archive.store import Archive
+from coincast_market_data.archive.store import Archive, submit_files
 from coincast_market_data.cli.remote import backfill, quality, repair
 from coincast_market_data.identifiers import canonical_currency
 from coincast_market_data.settings import Settings

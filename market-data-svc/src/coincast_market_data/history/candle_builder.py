@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby, pairwise
 from statistics import median
 
+from coincast_market_data.coingecko.parser import Point
 from coincast_market_data.domain import Candle, HourlyCandle
-from coincast_market_data.validation.series_cleaning import Point
 
 # CoinGecko has the last whole day from 00:35 UTC on.
 SETTLING = timedelta(minutes=35)

@@ -29,6 +29,7 @@ from coincast_market_data.cache.read_through import FetchResult, ReadThrough
 from coincast_market_data.cache.two_level import CacheKind
 from coincast_market_data.coingecko.client import parse_json
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach, UnconfirmedData
+from coincast_market_data.coingecko.parser import CleaningReport, Point, clean_series
 from coincast_market_data.domain import Candle, RepairReport
 from coincast_market_data.history.candle_builder import (
     DAY_SECONDS,
@@ -63,7 +64,6 @@ from coincast_market_data.validation.outliers import (
     ratio,
 )
 from coincast_market_data.validation.quality_log import QualityLog
-from coincast_market_data.validation.series_cleaning import CleaningReport, Point, clean_series
 
 # `market_chart` gives hourly points up to 90 days; two less leave room for both ends.
 HOURLY_DAYS = 88

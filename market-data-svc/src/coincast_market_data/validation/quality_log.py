@@ -13,7 +13,7 @@ import orjson
 import structlog
 from cachetools import LRUCache
 
-from coincast_market_data.archive.parquet_files import replace_file
+from coincast_chassis.durable_files import replace_file
 from coincast_market_data.domain import Quality
 
 MAX_NOTES = 20
@@ -150,7 +150,8 @@ def write_quality_file(path: Path, reports: Mapping[Key, Quality]) -> None:
         [r.id, r.vs_currency, r.duplicate_points, r.quarantined_points, r.notes] for r in reports.values()
     ]
     body = orjson.dumps(rows)
-    replace_file(path, lambda file: file.write(body))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, body)
 
 
 def _report(row: list[object]) -> Quality:

@@ -9,7 +9,9 @@ from typing import Any
 from coincast_market_data import metrics
 from coincast_market_data.coingecko.parser import (
     Pair,
+    clean_series,
     figure_fault,
+    is_jump,
     market_fault,
     market_figure_faults,
     number,
@@ -17,7 +19,6 @@ from coincast_market_data.coingecko.parser import (
     price_fault,
     time_fault,
 )
-from coincast_market_data.validation.series_cleaning import clean_series, is_jump
 
 SERIES_PARTS = ("prices", "market_caps", "total_volumes")
 # Where documents of one coin hold a price a currency.

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coincast_forecast.prediction_log import spool
-from coincast_forecast.prediction_log.spool import SpoolFolder, orphans, read_segment
+from coincast_forecast.prediction_log import writer
+from coincast_forecast.prediction_log.writer import SpoolFolder, orphans, read_segment
 
 LINES = [json.dumps({"n": n, "text": "x" * (n % 7)}) for n in range(20)]
 
@@ -28,7 +28,7 @@ def claim_own() -> Iterator[Claim]:
     with contextlib.ExitStack() as held:
 
         def claim(root: Path, replica: str) -> SpoolFolder:
-            folder = spool.claim_own(root, replica)
+            folder = writer.claim_own(root, replica)
             held.callback(folder.release)
             return folder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coincast_forecast.prediction_log.spool import SpoolFolder, claim_own, orphans, read_segment
+from coincast_forecast.prediction_log.writer import SpoolFolder, claim_own, orphans, read_segment
 
 LINE = '{"n": 1}'
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from coincast_forecast.lru import Lru
+from coincast_chassis.resilience.bounded_cache import Lru
 
 CODE = """
 import sys

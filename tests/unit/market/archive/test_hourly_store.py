@@ -17,7 +17,6 @@ from coincast_market_data.archive.hourly_store import (
     read_hours,
     write_hours,
 )
-from coincast_market_data.archive.parquet_files import replace_file
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.domain import HourlyCandle
 
@@ -154,6 +153,6 @@ def test_arrivals_take_little_room_and_files_without_them_are_read(tmp_path: Pat
     assert arrivals(read_hours(tmp_path / "dated.parquet")) == [c.received_at for c in dated]
     old = {name: [getattr(candle, name) for candle in plain] for name in ("start", *NUMBERS)}
     schema = pa.schema([("start", pa.int64()), *((name, pa.float64()) for name in NUMBERS)])
-    replace_file(tmp_path / "old.parquet", lambda file: pq.write_table(pa.table(old, schema=schema), file))
+    pq.write_table(pa.table(old, schema=schema), tmp_path / "old.parquet")
     assert read_hours(tmp_path / "old.parquet") == plain
     assert set(arrivals(read_hours(tmp_path / "old.parquet"))) == {None}

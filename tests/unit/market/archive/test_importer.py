@@ -20,10 +20,8 @@ from coincast_chassis.errors import Conflict, InvalidInput
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import candle_files, import_file
 from coincast_market_data.archive.inbox import Inbox, report_of
-from coincast_market_data.archive.inbox_writer import submit_files
-from coincast_market_data.archive.parquet_files import read_candles
 from coincast_market_data.archive.row_validation import check_rows
-from coincast_market_data.archive.store import Archive
+from coincast_market_data.archive.store import Archive, read_candles, submit_files
 
 DAY = date(2025, 1, 1)
 LAST = date(2025, 8, 31)

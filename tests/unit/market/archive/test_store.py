@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock, SystemClock
 from coincast_market_data.archive.inbox import Inbox
-from coincast_market_data.archive.parquet_files import (
+from coincast_market_data.archive.store import (
+    Archive,
     UnreadableArchive,
+    merge_candles,
     read_candles,
     read_extent,
     write_candles,
 )
-from coincast_market_data.archive.store import Archive, merge_candles
 from coincast_market_data.domain import Candle
 
 DAY = date(2025, 1, 1)
@@ -157,7 +158,7 @@ WRITER = """
 import sys
 from datetime import date, timedelta
 from pathlib import Path
-from coincast_market_data.archive.parquet_files import write_candles
+from coincast_market_data.archive.store import write_candles
 from coincast_market_data.domain import Candle
 n = 0
 while True:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from coincast_market_data.coingecko.parser import Point
 from coincast_market_data.history.candle_builder import build_hours, last_closed_hour
-from coincast_market_data.validation.series_cleaning import Point
 
 HOUR = 3600
 START = 1_756_717_200 // HOUR * HOUR

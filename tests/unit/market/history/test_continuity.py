@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from coincast_market_data.coingecko.parser import is_jump
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.continuity import (
     TAIL_DAYS,
@@ -15,7 +16,6 @@ from coincast_market_data.history.continuity import (
     restatement,
     unconfirmed_tail,
 )
-from coincast_market_data.validation.series_cleaning import is_jump
 
 DAY = date(2025, 5, 1)
 

@@ -19,7 +19,7 @@ from coincast_modelkit.hourly.line import HourlyLine, Moments, line_of
 from coincast_modelkit.hourly.model import ANCHORS, LEVELS, HourlyCalibration
 from coincast_modelkit.intervals import regime_sizes
 from coincast_modelkit.intervals.regimes import REGIMES
-from coincast_modelkit.models.residuals import MAX_RESIDUAL
+from coincast_modelkit.models.distributions import MAX_RESIDUAL
 from coincast_training.hourly.dataset import HourlyTable
 
 REFIT_DAYS = 60

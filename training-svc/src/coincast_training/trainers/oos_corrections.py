@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.models.residuals import ResidualShape, residual_shape
+from coincast_modelkit.models.distributions import ResidualShape, residual_shape
 from coincast_training.trainers.training_table import Rows
 
 MIN_ROWS = 40

@@ -13,7 +13,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import PROBABILITIES
-from coincast_modelkit.models.location_scale import LocationScale
+from coincast_modelkit.models.distributions import LocationScale
 from coincast_modelkit.splits import Fold, walk_forward
 from coincast_training.executors import Executor
 from coincast_training.trainers.base import WalkForward

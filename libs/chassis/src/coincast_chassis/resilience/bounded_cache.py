@@ -1,11 +1,12 @@
-"""A least-recently-used cache with a limit in bytes, so that no client can grow it without bound.
+"""Least-recently-used caches with a limit, so that no client can grow them without bound.
 
     replies = BoundedCache[str, bytes](max_bytes=16 << 20, ttl_seconds=5.0)
     replies.put(key, body)      # evicts the least recently used entries that no longer fit
     body = replies.get(key)     # None if absent or expired
 
-Every structure that is keyed by something a client sends belongs into one of these. Sizes are estimates of
-what an entry keeps alive: key, value and a fixed overhead. Not safe for use from several threads.
+Every structure that is keyed by something a client sends belongs into one of these. Sizes in bytes are
+estimates of what an entry keeps alive: key, value and a fixed overhead. `Lru` counts entries, or a weight
+that its owner gives. Not safe for use from several threads.
 """
 
 from __future__ import annotations
@@ -140,3 +141,32 @@ class BoundedCache(Generic[K, V]):
 
 def _entry_size(entry: tuple[Any, int]) -> int:
     return entry[1]
+
+
+class Lru(Generic[K, V]):
+    """Entries that weigh at most `capacity` together, each 1 unless `weigh` says otherwise.
+
+    A value that is heavier than the whole cache is not stored; a capacity of 0 stores nothing.
+    """
+
+    def __init__(self, capacity: int, weigh: Callable[[V], int] | None = None) -> None:
+        self._entries: cachetools.LRUCache[K, V] = cachetools.LRUCache(capacity, getsizeof=weigh)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """Return the value and mark it as used; None where there is none."""
+        return self._entries.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        """Store a value, evicting the least recently used ones."""
+        self._entries.pop(key, None)
+        try:
+            self._entries[key] = value
+        except ValueError:
+            return
+
+    def discard(self, key: K) -> None:
+        """Remove a key, if it is there."""
+        self._entries.pop(key, None)

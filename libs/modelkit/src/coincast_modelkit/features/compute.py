@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats
-from coincast_modelkit.features.context import Context
+from coincast_modelkit.features.definition import Context
 from coincast_modelkit.features.market import MarketOrPanel, market_of
 from coincast_modelkit.features.spec import FeatureSpec
 

@@ -1,13 +1,81 @@
-"""What a feature is: a name, a group, its parameters, its warm-up, a sentence, and how it is computed."""
+"""What a feature is: its name, group, parameters, warm-up and formula, and the series that formulas share."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from coincast_modelkit.candles import Floats
-from coincast_modelkit.features.context import Context
+import numpy as np
+
+from coincast_modelkit.candles import Candles, Floats
+from coincast_modelkit.features import rolling as k
+from coincast_modelkit.features.market import Market
+from coincast_modelkit.volatility import daily_variance, garman_klass_variance, parkinson_variance
+
+
+class Context:
+    """One coin's arrays (n,), the market's on the same days, and a cache of series that features share."""
+
+    def __init__(self, candles: Candles, market: Market) -> None:
+        self.candles = candles
+        self.market = market
+        self._cache: dict[object, Floats] = {}
+
+    def keep(self, key: object, compute: Callable[[], Floats]) -> Floats:
+        """Compute a shared series once."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
+
+    @cached_property
+    def log_close(self) -> Floats:
+        """Return the logarithm of the close."""
+        return np.log(self.candles.close)
+
+    @cached_property
+    def returns(self) -> Floats:
+        """Return daily log returns, the first NaN."""
+        return k.difference(self.log_close, 1)
+
+    @cached_property
+    def squared(self) -> Floats:
+        """Return squared daily log returns."""
+        return self.returns**2
+
+    @cached_property
+    def parkinson(self) -> Floats:
+        """Return the Parkinson variance of each day, NaN without high and low."""
+        return parkinson_variance(self.candles)
+
+    @cached_property
+    def garman_klass(self) -> Floats:
+        """Return the Garman-Klass variance of each day, NaN without open, high and low."""
+        return garman_klass_variance(self.candles)
+
+    @cached_property
+    def variance(self) -> Floats:
+        """Return the best available daily variance: from ranges where there are any, else squared returns."""
+        return daily_variance(self.candles)
+
+    def log_variance_mean(self, window: int) -> Floats:
+        """Log of the mean daily variance over a window."""
+        return self.keep(("log_variance", window), lambda: k.log_of(k.rolling_mean(self.variance, window)))
+
+    @cached_property
+    def scale(self) -> Floats:
+        """Return the daily volatility that other features are measured in.
+
+        It is the root of the exponential mean variance with a half-life of 10 days.
+        """
+        return np.sqrt(k.ewm_mean(self.variance, 0.5 ** (1 / 10), min_rows=10))
+
+    @cached_property
+    def log_volume(self) -> Floats:
+        """Return the logarithm of the day's volume, NaN where absent or zero."""
+        return k.log_of(self.candles.volume)
+
 
 Compute = Callable[[Context], Floats]
 

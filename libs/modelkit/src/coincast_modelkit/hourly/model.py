@@ -41,7 +41,7 @@ from coincast_modelkit.hourly.profile import WeekProfile
 from coincast_modelkit.hourly.regimes import RANK_MEMORY_HOURS, newest_regime
 from coincast_modelkit.hourly.volatility import CAP_HOURS, TrailingMeans, hourly_variance, trailing_mean
 from coincast_modelkit.intervals import symmetric_quantiles
-from coincast_modelkit.models.interpolation import across_horizons, agreeing_volatility, normal_cdf
+from coincast_modelkit.models.distributions import across_horizons, agreeing_volatility, normal_cdf
 
 MODEL = "intraday"
 MAX_HORIZON_HOURS = 48

@@ -18,11 +18,15 @@ from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
+from coincast_modelkit.models.distributions import (
+    LocationScale,
+    ResidualShape,
+    across_horizons,
+    forecasts_of,
+    regimes_of,
+)
 from coincast_modelkit.models.har import HarLine
-from coincast_modelkit.models.interpolation import across_horizons, forecasts_of, regimes_of
-from coincast_modelkit.models.location_scale import LocationScale
 from coincast_modelkit.models.onnx_network import Network, Sampler, Scaler, Singles
-from coincast_modelkit.models.residuals import ResidualShape
 
 MIN_HISTORY_DAYS = 45
 STATE, ARRAYS, ENCODER, HEAD = "model.json", "arrays.npz", "encoder.onnx", "head.onnx"

@@ -15,8 +15,16 @@ from coincast_modelkit.features import rolling as k
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
-from coincast_modelkit.models.interpolation import across_horizons, agreeing_volatility, assemble, normal_cdf
-from coincast_modelkit.models.residuals import LEVELS, MIN_RESIDUALS, PRIOR_SPREAD, student_sizes
+from coincast_modelkit.models.distributions import (
+    LEVELS,
+    MIN_RESIDUALS,
+    PRIOR_SPREAD,
+    across_horizons,
+    agreeing_volatility,
+    assemble,
+    normal_cdf,
+    student_sizes,
+)
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 
 MIN_HISTORY_DAYS = 30

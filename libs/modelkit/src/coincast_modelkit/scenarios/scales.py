@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.models.interpolation import across_horizons
+from coincast_modelkit.models.distributions import across_horizons
 
 # The central interval whose width is the scale: wide enough to be stable, and far from the tails, whose sizes
 # are learnt from few days.

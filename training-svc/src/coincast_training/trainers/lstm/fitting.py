@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from coincast_modelkit.candles import Floats
+from coincast_modelkit.models.distributions import LocationScale
 from coincast_modelkit.models.har import HarLine
-from coincast_modelkit.models.location_scale import LocationScale
 from coincast_modelkit.models.lstm import LstmModel, network_outputs
 from coincast_modelkit.models.onnx_network import Scaler, Singles
 from coincast_training.trainers.lstm.network import Examples, Net, Snapshot

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.features.context import Context
-from coincast_modelkit.features.definition import Feature
+from coincast_modelkit.features.definition import Context, Feature
 
 GROUP = "calendar"
 

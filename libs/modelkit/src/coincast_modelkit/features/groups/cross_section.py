@@ -6,8 +6,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import rolling as k
-from coincast_modelkit.features.context import Context
-from coincast_modelkit.features.definition import Feature
+from coincast_modelkit.features.definition import Context, Feature
 
 GROUP = "cross"
 BETA_DAYS = 60

@@ -24,16 +24,16 @@ from coincast_modelkit.hourly.day_measures import TERMS
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
-from coincast_modelkit.models.ensemble.horizon_pool import BOOSTERS, MEMBERS, RNN, Pool, Scales, with_rnn
-from coincast_modelkit.models.ensemble.hours_member import HOURS, HoursMember, hours_outlook
-from coincast_modelkit.models.ensemble.rnn_member import RnnMember
-from coincast_modelkit.models.interpolation import (
+from coincast_modelkit.models.distributions import (
     across_horizons,
     agreeing_volatility,
     assemble,
     normal_cdf,
     regimes_of,
 )
+from coincast_modelkit.models.ensemble.horizon_pool import BOOSTERS, MEMBERS, RNN, Pool, Scales, with_rnn
+from coincast_modelkit.models.ensemble.hours_member import HOURS, HoursMember, hours_outlook
+from coincast_modelkit.models.ensemble.rnn_member import RnnMember
 from coincast_modelkit.models.scales import Inputs, inputs_of, joined
 
 LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0

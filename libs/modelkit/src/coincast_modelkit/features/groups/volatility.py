@@ -1,19 +1,23 @@
-"""Realised volatility at several spans, its asymmetry, jumps and persistence: what forecasts volatility.
+"""Features that forecast volatility: realised from returns, and from the day's high and low.
 
-Corsi 2009 (HAR), Barndorff-Nielsen and Shephard 2004 (bipower variation), Barndorff-Nielsen et al. 2010
-(semivariance), Corsi and Reno 2012 (leverage).
+Realised volatility is taken at several spans, with its asymmetry, jumps and persistence. Measures of the
+range are NaN throughout where a plan gives neither high nor low. Sources: Corsi 2009 (HAR),
+Barndorff-Nielsen and Shephard 2004 (bipower variation), Barndorff-Nielsen et al. 2010 (semivariance), Corsi
+and Reno 2012 (leverage), Parkinson 1980, Garman and Klass 1980, Rogers and Satchell 1991, Wilder 1978
+(average true range).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import rolling as k
-from coincast_modelkit.features.context import Context
-from coincast_modelkit.features.definition import Feature
+from coincast_modelkit.features.definition import Context, Feature
 
-GROUP = "realised"
+REALISED = "realised"
 HAR_SPANS = (1, 3, 7, 14, 30, 90, 180)
 RETURN_SPANS = (7, 14, 30, 60)
 DECAYS = (0.7, 0.85, 0.94, 0.97)
@@ -22,7 +26,7 @@ DECAYS = (0.7, 0.85, 0.94, 0.97)
 def _har(window: int) -> Feature:
     return Feature(
         name=f"har_{window}",
-        group=GROUP,
+        group=REALISED,
         doc=f"Half the log of the mean daily variance over {window} days (ranges, else squared returns).",
         warmup_days=window,
         params={"window": window},
@@ -33,7 +37,7 @@ def _har(window: int) -> Feature:
 def _realised(window: int) -> Feature:
     return Feature(
         name=f"realised_{window}",
-        group=GROUP,
+        group=REALISED,
         doc=f"Log of the root mean squared daily return over {window} days.",
         warmup_days=window,
         params={"window": window},
@@ -44,7 +48,7 @@ def _realised(window: int) -> Feature:
 def _ewma(decay: float) -> Feature:
     return Feature(
         name=f"ewma_{round(100 * decay)}",
-        group=GROUP,
+        group=REALISED,
         doc=f"Log of the exponential mean variance with decay {decay}, halved.",
         warmup_days=10,
         memory_days=k.ewm_memory(decay) + 1,
@@ -56,7 +60,7 @@ def _ewma(decay: float) -> Feature:
 def _slope(fast: int, slow: int) -> Feature:
     return Feature(
         name=f"har_slope_{fast}_{slow}",
-        group=GROUP,
+        group=REALISED,
         doc=f"har_{fast} less har_{slow}: whether volatility is above its longer mean.",
         warmup_days=slow,
         params={"fast": fast, "slow": slow},
@@ -71,7 +75,7 @@ def _downside(window: int) -> Feature:
 
     return Feature(
         name=f"downside_share_{window}",
-        group=GROUP,
+        group=REALISED,
         doc=f"Negative semivariance over realised variance, {window} days, 0 to 1.",
         warmup_days=window,
         params={"window": window},
@@ -82,7 +86,7 @@ def _downside(window: int) -> Feature:
 def _leverage(window: int) -> Feature:
     return Feature(
         name=f"leverage_{window}",
-        group=GROUP,
+        group=REALISED,
         doc=f"Mean return of {window} days where it is negative, in units of volatility; else zero.",
         warmup_days=max(window, 10),
         memory_days=k.ewm_memory(0.5 ** (1 / 10)) + 1,
@@ -99,7 +103,7 @@ def _jumps(window: int) -> Feature:
 
     return Feature(
         name=f"jump_share_{window}",
-        group=GROUP,
+        group=REALISED,
         doc=f"Share of the realised variance of {window} days that bipower variation does not explain.",
         warmup_days=window + 1,
         params={"window": window},
@@ -114,7 +118,7 @@ def _largest(window: int) -> Feature:
 
     return Feature(
         name=f"largest_move_{window}",
-        group=GROUP,
+        group=REALISED,
         doc=f"Log of the largest absolute return of {window} days over the mean absolute return.",
         warmup_days=window,
         params={"window": window},
@@ -130,7 +134,7 @@ def _moment(name: str, power: int, window: int, doc: str) -> Feature:
 
     return Feature(
         name=f"{name}_{window}",
-        group=GROUP,
+        group=REALISED,
         doc=doc,
         warmup_days=window,
         params={"window": window},
@@ -147,7 +151,7 @@ def _autocorrelation(c: Context) -> Floats:
     return k.ratio(k.rolling_mean(c.returns * k.shift(c.returns, 1), 60), k.rolling_mean(c.squared, 60))
 
 
-FEATURES = (
+REALISED_FEATURES = (
     *(_har(w) for w in HAR_SPANS),
     *(_realised(w) for w in RETURN_SPANS),
     *(_ewma(d) for d in DECAYS),
@@ -160,12 +164,105 @@ FEATURES = (
     _moment("kurtosis", 4, 60, "Fourth moment of 60 daily returns about zero, standardised."),
     Feature(
         "volatility_of_volatility_30",
-        GROUP,
+        REALISED,
         "Standard deviation of the daily log volatility over 30 days.",
         30,
         lambda c: k.rolling_std(_log_daily(c), 30),
     ),
     Feature(
-        "autocorrelation_60", GROUP, "First autocorrelation of daily returns, 60 days.", 61, _autocorrelation
+        "autocorrelation_60",
+        REALISED,
+        "First autocorrelation of daily returns, 60 days.",
+        61,
+        _autocorrelation,
+    ),
+)
+
+
+RANGES = "ranges"
+RANGES_SPANS = (1, 5, 10, 22, 66)
+MEASURES: dict[str, Callable[[Context], Floats]] = {
+    "parkinson": lambda c: c.parkinson,
+    "garman_klass": lambda c: c.garman_klass,
+}
+
+
+def _log_variance(measure: str, window: int) -> Feature:
+    def compute(c: Context) -> Floats:
+        return 0.5 * k.log_of(k.rolling_mean(MEASURES[measure](c), window))
+
+    return Feature(
+        name=f"{measure}_{window}",
+        group=RANGES,
+        doc=f"Log of the {measure.replace('_', '-').title()} volatility over {window} days.",
+        warmup_days=window - 1,
+        params={"window": window},
+        compute=compute,
+    )
+
+
+def true_range(c: Context) -> Floats:
+    """Return the true range over the previous close: high less low, or either's distance from that close."""
+    previous = k.shift(c.candles.close, 1)
+    high, low = np.maximum(c.candles.high, previous), np.minimum(c.candles.low, previous)
+    return c.keep("true_range", lambda: high - low)
+
+
+_ATR_DECAY = 1 - 1 / 14
+
+
+def _atr(c: Context) -> Floats:
+    return k.log_of(k.ratio(k.ewm_mean(true_range(c), _ATR_DECAY, min_rows=15), c.candles.close))
+
+
+def _rogers_satchell(c: Context) -> Floats:
+    x = c.candles
+    with np.errstate(invalid="ignore", divide="ignore"):
+        high, low, opening, close = (
+            np.log(np.where(v > 0, v, np.nan)) for v in (x.high, x.low, x.open, x.close)
+        )
+    return np.asarray((high - close) * (high - opening) + (low - close) * (low - opening))
+
+
+def _close_location(c: Context) -> Floats:
+    """Return where the close lies in the day's range: -1 at the low, 1 at the high."""
+    x = c.candles
+    return k.ratio(2 * x.close - x.high - x.low, x.high - x.low)
+
+
+RANGES_FEATURES = (
+    *(_log_variance("parkinson", w) for w in RANGES_SPANS),
+    *(_log_variance("garman_klass", w) for w in RANGES_SPANS),
+    Feature(
+        "rogers_satchell_10",
+        RANGES,
+        "Log of the Rogers-Satchell volatility over 10 days.",
+        9,
+        lambda c: 0.5 * k.log_of(k.rolling_mean(_rogers_satchell(c), 10)),
+    ),
+    Feature(
+        name="atr_14",
+        group=RANGES,
+        doc="Log of the average true range (Wilder, 14 days) over the close.",
+        warmup_days=14,
+        compute=_atr,
+        memory_days=k.ewm_memory(_ATR_DECAY) + 1,
+    ),
+    Feature(
+        "close_location_1", RANGES, "Where the close lies in the day's range, -1 to 1.", 0, _close_location
+    ),
+    Feature(
+        "close_location_10",
+        RANGES,
+        "Mean of close_location_1 over 10 days.",
+        9,
+        lambda c: k.rolling_mean(_close_location(c), 10),
+    ),
+    Feature(
+        "range_to_return_22",
+        RANGES,
+        "Log of range variance over squared returns, 22 days: how much of the day reverses before the close.",
+        22,
+        lambda c: k.log_of(k.ratio(k.rolling_mean(c.parkinson, 22), k.rolling_mean(c.squared, 22))),
     ),
 )
