@@ -95,3 +95,34 @@ def test_history_of_each_day_ends_with_it(get: Get, history: Candles) -> None:
         closes = until(history, day).close[-5:].tolist()
         assert rows[-1]["date"] == day.isoformat()
         assert [row["close"] for row in rows] == pytest.approx(closes, rel=1e-9)
+
+
+def test_hours_of_each_hour_of_a_day_end_with_it(get: Get, history: Candles) -> None:
+    rows = get(f"/coins/{COIN}/history?days=4&interval=1h").json()["candles"]
+    closes = {row["time"]: row["close"] for row in rows}
+    midnight = dt.datetime.combine(history.as_of, dt.time(), dt.UTC)
+    for hour in range(24):
+        ends = midnight + dt.timedelta(hours=hour)
+        # An hour counts once its last point has settled, minutes after its end.
+        moment = f"{ends + dt.timedelta(minutes=10):%Y-%m-%dT%H:%M:%SZ}"
+        found = get(f"/coins/{COIN}/history?days=1&interval=1h&as_of={moment}").json()
+        assert found["candles"][-1]["time"] == f"{ends - dt.timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+        assert len(found["candles"]) == 24
+        assert all(row["close"] == closes[row["time"]] for row in found["candles"])
+        assert "known 5 minutes after its end" in found["quality_notes"][0]
+        forecast = reply(get, f"model=technical&as_of={moment}")
+        assert forecast["reconstructed"]
+        assert forecast["as_of"] <= moment
+        if hour:
+            assert "no version of intraday was trained only on days" in forecast["as_of_reason"]
+        answered = get(f"/forecasts?ids={COIN}&hours=3&as_of={moment}")
+        (hourly,) = answered.json()["forecasts"]
+        assert hourly["reconstructed"]
+        assert [point["horizon_hours"] for point in hourly["points"]] == [1, 2, 3]
+
+
+def test_moment_to_come_is_refused_by_name(get: Get) -> None:
+    for query in ("days=1", "hours=1"):
+        refused = get(f"/forecasts?ids={COIN}&{query}&as_of=2999-01-01T10:00:00Z")
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["field"] == "as_of"

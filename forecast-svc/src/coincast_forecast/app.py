@@ -26,8 +26,9 @@ from coincast_forecast.history.cache import CLOCK_COIN, HistoryCache
 from coincast_forecast.history.market_client import SERVICE as MARKET_SERVICE
 from coincast_forecast.history.market_client import MarketClient
 from coincast_forecast.hourly.histories import HourlyHistories
+from coincast_forecast.hourly.past import PastHourlyForecasts, PastHours, SourceClock
 from coincast_forecast.hourly.service import HourlyForecastService
-from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
+from coincast_forecast.hourly.versions import HistoricalHourlyVersions, HourlyRegistry, HourlyVersions
 from coincast_forecast.hourly.within_day import WithinDay
 from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.metrics import Metrics
@@ -80,10 +81,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     stack.callback(features.stop)
     recorder = Recorder(ledger, clock.now)
     shadow_traffic = ShadowTraffic(features, recorder, metrics, queue_coins=settings.shadow_queue_coins)
-    hourly_versions = HourlyVersions(
-        HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature),
-        clock.now,
-    )
+    registry = HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature)
+    hourly_versions = HourlyVersions(registry, clock.now)
     within_day = WithinDay(stored_hours, hourly_versions)
     stack.push_async_callback(within_day.aclose)
     service = ForecastService(
@@ -125,7 +124,19 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     )
     stack.callback(scenarios.stop)
     hourly = HourlyForecastService(hourly_histories, hourly_versions, service, recorder, clock.now)
-    past = _build_past(settings, stack, loader, histories=histories, market=market, metrics=metrics)
+    source_clock = _source_clock(histories)
+    past_hours = PastHours(
+        hourly_histories, HistoricalHourlyVersions(registry, lambda: hourly_versions.current), source_clock
+    )
+    past = _build_past(
+        settings,
+        stack,
+        loader,
+        clock=source_clock,
+        market=market,
+        metrics=metrics,
+        hours=past_hours,
+    )
     servicer = ForecastServicer(
         service,
         scenarios,
@@ -133,6 +144,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         live_risk=lambda: live_risk.current,
         hourly=hourly,
         past=past,
+        past_hours=PastHourlyForecasts(past_hours, past),
         models=status.models,
         status=status.status,
         clock=clock,
@@ -211,19 +223,24 @@ def _build_histories(
     return histories
 
 
+def _source_clock(histories: HistoryCache) -> SourceClock:
+    def clock_offset() -> float | None:
+        clock_coin = histories.peek(CLOCK_COIN, "usd")
+        return clock_coin.provenance.clock_offset_seconds if clock_coin is not None else None
+
+    return SourceClock(clock_offset, steady_clock().monotonic)
+
+
 def _build_past(
     settings: Settings,
     stack: AsyncExitStack,
     loader: ModelLoader,
     *,
-    histories: HistoryCache,
+    clock: SourceClock,
     market: MarketClient,
     metrics: Metrics,
+    hours: PastHours,
 ) -> PointInTimeService:
-    def clock_offset() -> float | None:
-        clock_coin = histories.peek(CLOCK_COIN, "usd")
-        return clock_coin.provenance.clock_offset_seconds if clock_coin is not None else None
-
     versions = HistoricalVersions(
         settings.artifacts_dir,
         snapshot=lambda: loader.snapshot,
@@ -237,11 +254,11 @@ def _build_past(
             versions=versions,
             renderer=ForecastRenderer(0),
             metrics=metrics,
-            clock_offset=clock_offset,
-            monotonic=steady_clock().monotonic,
+            clock=clock,
             remaining_seconds=context.remaining_seconds,
             history_days=settings.history_days,
             step_timeout_seconds=settings.step_timeout_seconds,
+            hours=hours,
         )
     )
     stack.callback(past.stop)

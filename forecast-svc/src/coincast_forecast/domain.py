@@ -33,6 +33,11 @@ def close_of(day: date) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
 
 
+def last_close_before(moment: datetime) -> datetime:
+    """Return the newest daily close at or before a moment: its midnight."""
+    return datetime.combine(moment.date(), time(), tzinfo=UTC)
+
+
 class Source(StrEnum):
     """Where data comes from, as in coincast.common.v1."""
 
@@ -63,7 +68,8 @@ class Provenance:
 class ForecastQuery:
     """One valid request: ids are lower case and without duplicates, levels and probabilities sorted.
 
-    `as_of` asks for the forecast of a past day, made from what was known at its close.
+    `as_of` asks for the forecast of a past moment, a full UTC hour, made from what was known then; midnight
+    is the close of the day before.
     """
 
     ids: tuple[str, ...]
@@ -74,7 +80,7 @@ class ForecastQuery:
     quantile_probabilities: tuple[float, ...] = ()
     attribution_features: int = 0
     client_key: str = ""
-    as_of: date | None = None
+    as_of: datetime | None = None
 
     @property
     def options(self) -> RenderOptions:

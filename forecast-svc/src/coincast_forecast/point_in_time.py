@@ -1,15 +1,15 @@
-"""Forecasts of past days, made from what was known while the day was the newest closed one.
+"""Forecasts of past days and hours, made from what was known while they were the newest closed ones.
 
-Candles are those that were stored before the next day had closed, versions those that learnt from no later
-day, and `auto` selects without live scores, which are of later days. Such forecasts are not logged, since
-they were not served then.
+Candles are those that were stored before the next day (or hour) had closed, versions those that learnt from
+no later day, and `auto` selects without live scores, which are of later days. Such forecasts are not logged,
+since they were not served then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_forecast.domain import (
@@ -17,32 +17,34 @@ from coincast_forecast.domain import (
     LAST_PRICE,
     TECHNICAL,
     TRAINED_MODELS,
-    CoinForecast,
     ForecastQuery,
     LiveScores,
     Provenance,
     ServedForecast,
-    close_of,
+    last_close_before,
 )
 from coincast_forecast.fallback.executor import Attempt, FallbackChain, Prediction
 from coincast_forecast.fallback.policy import FALLBACK_CHAINS, Cause, StepFailure
 from coincast_forecast.features.cache import Outcome
+from coincast_forecast.hourly.past import PastHours, SourceClock, not_closed
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History, PastHistorySource
 from coincast_forecast.registry import selection
-from coincast_forecast.registry.deployment import Snapshot
+from coincast_forecast.registry.deployment import Snapshot, any_reads_hours
 from coincast_forecast.registry.historical import HistoricalVersions
 from coincast_forecast.rendering.service import ForecastRenderer
 from coincast_forecast.service import (
     NO_MODEL,
     ForecastResponse,
+    PredictedCoins,
     check_history,
     check_horizon,
     degraded_reasons,
 )
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import REFERENCE_COINS, FeatureSpec, Market
+from coincast_modelkit.hourly.day_measures import DayRow
 from coincast_modelkit.model_input import ModelInput, prepare
 
 CACHE_SCOPE = "@past"
@@ -51,15 +53,21 @@ CACHE_SCOPE = "@past"
 SETTLED_AFTER = timedelta(minutes=35)
 # A day's forecast is served until the next day has closed: data that arrived by then was known.
 SERVED_FOR = timedelta(days=1) - timedelta(seconds=1)
-# How far the estimate of market-data's clock may run ahead of it: a moment to come would be refused.
-CLOCK_ERROR = timedelta(seconds=10)
 
 
 class PastFeatures:
     """Model inputs of one request, with the market features of that day."""
 
-    def __init__(self, worker: WorkerThread, panel: Mapping[str, Candles], limit_seconds: float) -> None:
+    def __init__(
+        self,
+        worker: WorkerThread,
+        panel: Mapping[str, Candles],
+        limit_seconds: float,
+        rows: Mapping[str, DayRow],
+    ) -> None:
+        """Store the candles of the reference coins, and what the hours of the day tell of each coin."""
         self._worker = worker
+        self._rows = rows
         self._panel = panel
         self._limit_seconds = limit_seconds
         self._market: Market | None = None
@@ -89,7 +97,8 @@ class PastFeatures:
         try:
             if self._market is None:
                 self._market = Market.of(self._panel)
-            made = prepare(candles, self._market, spec)
+            row = self._rows.get(candles.coin_id) if spec.names else None
+            made = prepare(candles, self._market, spec, row)
         except Exception as error:  # one coin's features failing is that coin's failed step
             sentence = f"the features of {candles.coin_id} failed ({type(error).__name__})"
             return StepFailure(Cause.RAISED, sentence)
@@ -106,26 +115,26 @@ class PastDependencies:
         versions: Versions that learnt from no later day.
         renderer: Renders predictions.
         metrics: Counts errors.
-        clock_offset: The data source's clock minus this machine's monotonic clock; None where unknown.
-        monotonic: This machine's monotonic clock.
+        clock: Estimates the data source's time.
         remaining_seconds: What is left of the request's time.
         history_days: How many days of history a forecast uses.
         step_timeout_seconds: How long a step may take.
+        hours: Moves forecasts to an hour within the day; without it they start from the last close.
     """
 
     source: PastHistorySource
     versions: HistoricalVersions
     renderer: ForecastRenderer
     metrics: Metrics
-    clock_offset: Callable[[], float | None]
-    monotonic: Callable[[], float]
+    clock: SourceClock
     remaining_seconds: Callable[[], float | None]
     history_days: int
     step_timeout_seconds: float
+    hours: PastHours | None = None
 
 
 class PointInTimeService:
-    """Makes the forecast that a past day could have had."""
+    """Makes the forecast that a past moment could have had."""
 
     def __init__(self, dependencies: PastDependencies) -> None:
         self._with = dependencies
@@ -135,19 +144,50 @@ class PointInTimeService:
         """Let the thread end."""
         self._worker.stop()
 
-    async def forecast(self, query: ForecastQuery, day: date) -> ForecastResponse:
-        """Return a forecast or an error for every coin of the query, as of the close of the day."""
+    async def forecast(self, query: ForecastQuery, as_of: datetime) -> ForecastResponse:
+        """Return a forecast or an error for every coin of the query.
+
+        Args:
+            query: The coins, days and model.
+            as_of: A full UTC hour: a daily close, or an hour within the day, from which the forecast of the
+                last close is then moved to the newest hour that was known.
+        """
+        past = await self.predict(query, as_of)
+        predictions = dict(past.predictions)
+        if predictions and as_of != last_close_before(as_of) and self._with.hours is not None:
+            predictions = await self._with.hours.move(predictions, query.vs_currency, as_of)
+        rendered = self._with.renderer.render(predictions, past.reasons, {}, query.options)
+        forecasts = {
+            coin: replace(forecast, forecast_id="", reconstructed=True) for coin, forecast in rendered.items()
+        }
+        for coin in query.ids:
+            if coin in past.errors:
+                self._with.metrics.coin_error(past.errors[coin].kind)
+        return ForecastResponse(
+            tuple(
+                ServedForecast(forecasts[coin], self._provenance(past.histories[coin]))
+                for coin in query.ids
+                if coin in forecasts
+            ),
+            tuple((coin, past.errors[coin]) for coin in query.ids if coin in past.errors),
+        )
+
+    async def predict(self, query: ForecastQuery, as_of: datetime) -> PredictedCoins:
+        """Return predictions of the last close before `as_of`, from what was known then."""
+        day = last_close_before(as_of).date() - timedelta(days=1)
         found = await self._with.source.fetch(
             list(dict.fromkeys((*query.ids, *REFERENCE_COINS))),
             query.vs_currency,
             self._with.history_days,
-            self._known_at(day),
+            self._known_at(as_of),
         )
         errors = {
-            coin: _plain(error, day) for coin, error in found.items() if isinstance(error, CoincastError)
+            coin: _plain(error, as_of)
+            for coin in query.ids
+            if isinstance(error := found.get(coin), CoincastError)
         }
         histories = {coin: h for coin in query.ids if isinstance(h := found.get(coin), History)}
-        panel = {coin: h.candles for coin in REFERENCE_COINS if isinstance(h := found.get(coin), History)}
+        references = {coin: h for coin in REFERENCE_COINS if isinstance(h := found.get(coin), History)}
         snapshot = await self._with.versions.snapshot_of(_models_of(query.model), day)
         attempts: list[Attempt] = []
         for history in histories.values():
@@ -155,39 +195,38 @@ class PointInTimeService:
                 attempts.append(_attempt(snapshot, query, history.candles))
             except CoincastError as error:
                 errors[history.candles.coin_id] = error
-        predictions = await self._predict(query, snapshot, attempts, panel)
-        forecasts = self._render(query, predictions, histories, day)
-        for coin in query.ids:
-            if coin in errors:
-                self._with.metrics.coin_error(errors[coin].kind)
-        return ForecastResponse(
-            tuple(
-                ServedForecast(forecasts[coin], self._provenance(histories[coin]))
-                for coin in query.ids
-                if coin in forecasts
-            ),
-            tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
+        panel = {coin: history.candles for coin, history in references.items()}
+        rows: Mapping[str, DayRow] = {}
+        if self._with.hours is not None and any_reads_hours(snapshot):
+            rows = await self._with.hours.rows(list(histories), query.vs_currency, as_of)
+        limit = self._with.step_timeout_seconds
+        features = PastFeatures(self._worker, panel, limit, rows)
+        predictions = await self._predict(query, snapshot, attempts, features)
+        return PredictedCoins(
+            predictions=predictions,
+            histories=histories,
+            references=references,
+            reasons=_reasons(predictions, histories, day),
+            errors=errors,
+            snapshot=snapshot,
         )
 
-    def _known_at(self, day: date) -> datetime:
-        """Return the last moment at which a forecast from the day could have been served, at most now."""
-        first, offset = close_of(day) + SETTLED_AFTER, self._with.clock_offset()
-        if offset is None:
-            return first
-        now = datetime.fromtimestamp(self._with.monotonic() + offset, UTC) - CLOCK_ERROR
-        return max(first, min(first + SERVED_FOR, now))
+    def _known_at(self, as_of: datetime) -> datetime:
+        """Return the last moment at which a forecast from `as_of` could have been served, at most now."""
+        if as_of == last_close_before(as_of):
+            return self._with.clock.known_at(as_of + SETTLED_AFTER, SERVED_FOR)
+        return self._with.clock.hours_known_at(as_of)
 
     async def _predict(
         self,
         query: ForecastQuery,
         snapshot: Snapshot,
         attempts: Sequence[Attempt],
-        panel: Mapping[str, Candles],
+        features: PastFeatures,
     ) -> Mapping[str, Prediction]:
-        limit = self._with.step_timeout_seconds
         chain = FallbackChain(
-            PastFeatures(self._worker, panel, limit),
-            step_timeout_seconds=limit,
+            features,
+            step_timeout_seconds=self._with.step_timeout_seconds,
             remaining_seconds=self._with.remaining_seconds,
             cache_scope=CACHE_SCOPE,
         )
@@ -195,27 +234,9 @@ class PointInTimeService:
             snapshot, attempts, vs_currency=query.vs_currency, client_key="", days=query.days
         )
 
-    def _render(
-        self,
-        query: ForecastQuery,
-        predictions: Mapping[str, Prediction],
-        histories: Mapping[str, History],
-        day: date,
-    ) -> dict[str, CoinForecast]:
-        reasons = degraded_reasons(predictions, histories, ())
-        for coin, prediction in predictions.items():
-            last = prediction.ref.prepared.as_of
-            if last < day:
-                late = f"no candle of {coin} after {last} had come before the day after {day} closed"
-                reasons[coin] = "; ".join(part for part in (reasons[coin], late) if part)
-        rendered = self._with.renderer.render(predictions, reasons, {}, query.options)
-        return {
-            coin: replace(forecast, forecast_id="", reconstructed=True) for coin, forecast in rendered.items()
-        }
-
     def _provenance(self, history: History) -> Provenance:
         """Return where a history comes from; its age counts to now, not to the past day."""
-        return replace(history.provenance, clock_offset_seconds=self._with.clock_offset())
+        return replace(history.provenance, clock_offset_seconds=self._with.clock.offset_seconds)
 
 
 def _models_of(model: str) -> tuple[str, ...]:
@@ -236,8 +257,24 @@ def _attempt(snapshot: Snapshot, query: ForecastQuery, candles: Candles) -> Atte
     return Attempt(candles, model, failures)
 
 
-def _plain(error: CoincastError, day: date) -> CoincastError:
+def _reasons(
+    predictions: Mapping[str, Prediction], histories: Mapping[str, History], day: date
+) -> dict[str, str]:
+    """Return why each forecast is degraded; one whose last candle is older than the day says so."""
+    reasons = degraded_reasons(predictions, histories, ())
+    for coin, prediction in predictions.items():
+        last = prediction.ref.prepared.as_of
+        if last < day:
+            late = f"no candle of {coin} after {last} had come before the day after {day} closed"
+            reasons[coin] = "; ".join(part for part in (reasons[coin], late) if part)
+    return reasons
+
+
+def _plain(error: CoincastError, as_of: datetime) -> CoincastError:
     """Return an error in terms of this service's request."""
-    if isinstance(error, InvalidInput) and error.field == "known_at":
-        return InvalidInput(f"{day} has not closed yet: give a closed UTC day", field="as_of")
-    return error
+    if not isinstance(error, InvalidInput) or error.field != "known_at":
+        return error
+    if as_of != last_close_before(as_of):
+        return not_closed(as_of)
+    day = as_of.date() - timedelta(days=1)
+    return InvalidInput(f"{day} has not closed yet: give a closed UTC day", field="as_of")

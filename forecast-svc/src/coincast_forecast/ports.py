@@ -88,6 +88,16 @@ class PastHistorySource(Protocol):
         ...
 
 
+class PastHourlySource(Protocol):
+    """Source of hourly candles as they were known at a past moment; market-data-svc in production."""
+
+    async def known_at(
+        self, ids: Sequence[str], vs_currency: str, moment: datetime
+    ) -> Mapping[str, HourlyHistory | CoincastError]:
+        """Return each coin's hours that had come by the moment, or its error."""
+        ...
+
+
 class RiskLog(Protocol):
     """Durable log of served risk answers, from which training-svc scores them."""
 

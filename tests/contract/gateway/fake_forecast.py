@@ -32,6 +32,7 @@ def forecast_of(coin_id: str, request: fc.GetForecastsRequest) -> fc.Forecast:
         )
         for day in range(1, (request.days or 7) + 1)
     ]
+    past = bool(request.as_of_date) or request.HasField("as_of_time")
     horizons = [fc.HorizonRecord(horizon_days=7, forecasts=100, mase=0.9, crps_skill_percent=3.0)]
     return fc.Forecast(
         id=coin_id,
@@ -48,8 +49,8 @@ def forecast_of(coin_id: str, request: fc.GetForecastsRequest) -> fc.Forecast:
             fc.Attribution(feature="rv_30", value=0.5, contribution=0.1, output="volatility", horizon_days=7)
         ][: request.attribution_features],
         variant="production",
-        forecast_id="" if request.as_of_date else "f1",
-        reconstructed=bool(request.as_of_date),
+        forecast_id="" if past else "f1",
+        reconstructed=past,
     )
 
 

@@ -117,20 +117,84 @@ async def test_of_several_served_that_day_the_preferred_model_served_first_answe
 
 
 @pytest.mark.parametrize(
-    ("as_of", "day"),
+    ("as_of", "day", "moment"),
     [
-        ("2023-11-09", "2023-11-09"),
-        ("2023-11-10T00:00:00Z", "2023-11-09"),
-        ("2023-11-10T12:00:00Z", "2023-11-09"),
-        ("2023-11-10T01:00:00+02:00", "2023-11-08"),
-        ("2023-11-10T12:00:00", "2023-11-09"),
+        ("2023-11-09", "2023-11-09", None),
+        ("2023-11-10T00:00:00Z", "2023-11-09", None),
+        ("2023-11-10T00:59:00Z", "2023-11-09", None),
+        ("2023-11-10T12:00:00Z", "", "2023-11-10T12:00:00Z"),
+        ("2023-11-10T12:59:59Z", "", "2023-11-10T12:00:00Z"),
+        ("2023-11-10T01:00:00+02:00", "", "2023-11-09T23:00:00Z"),
+        ("2023-11-10T12:00:00", "", "2023-11-10T12:00:00Z"),
     ],
 )
-async def test_moment_means_the_last_day_closed_then(as_of: str, day: str) -> None:
+@pytest.mark.parametrize("unit", ["days", "hours"])
+async def test_day_means_its_close_and_moment_the_newest_hour(
+    as_of: str, day: str, moment: str | None, unit: str
+) -> None:
     async with world() as there:
         there.training.logged = []
-        await get(there, f"ids=bitcoin&as_of={as_of}")
-        assert there.forecast.script.requested(fc.GetForecastsRequest).as_of_date == day
+        status, _ = await get(there, f"ids=bitcoin&as_of={as_of}&{unit}=3")
+        request = there.forecast.script.requested(fc.GetForecastsRequest)
+        log = there.training.script.requested(tr.StreamForecastLogRequest)
+    assert status == 200
+    assert request.as_of_date == day
+    assert (request.as_of_time.ToJsonString() if request.HasField("as_of_time") else None) == moment
+    assert (request.days, request.hours) == ((3, 0) if unit == "days" else (0, 3))
+    # The log files a forecast under the day of its last close.
+    assert (
+        log.from_date == log.to_date == ("2023-11-08" if moment == "2023-11-09T23:00:00Z" else "2023-11-09")
+    )
+
+
+NOON = CLOSE + 12 * 3600
+
+
+def logged_hours(start: int = NOON, hours: int = 3, **more: Any) -> list[tr.LoggedForecast]:
+    return [
+        entry
+        for hour in range(1, hours + 1)
+        for entry in logged(
+            days=1,
+            model="intraday",
+            as_of=Timestamp(seconds=start),
+            horizon_days=0,
+            horizon_hours=hour,
+            closes_at=Timestamp(seconds=start + 3600 * hour),
+            **more,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "query", "answered"),
+    [
+        (logged_hours(), "hours=3&as_of=2023-11-10T12:30:00Z", True),
+        (logged_hours(), "hours=3&as_of=2023-11-10T13:00:00Z", False),
+        (logged_hours(), "hours=4&as_of=2023-11-10T12:00:00Z", False),
+        (logged_hours(CLOSE), "hours=2&as_of=2023-11-09", True),
+        (logged_hours(CLOSE), "days=1&as_of=2023-11-09", False),
+        (logged(), "hours=1&as_of=2023-11-09", False),
+        # Of a forecast of days from an hour of the day the log holds some horizons only.
+        (logged(days=1, as_of=Timestamp(seconds=NOON)), "days=1&as_of=2023-11-10T12:00:00Z", True),
+        (logged(days=1, as_of=Timestamp(seconds=NOON)), "days=2&as_of=2023-11-10T12:00:00Z", False),
+        (logged(days=1, as_of=Timestamp(seconds=NOON)), "days=1&as_of=2023-11-09", False),
+    ],
+)
+async def test_forecast_from_an_hour_is_given_again_where_the_log_holds_it_whole(
+    entries: list[tr.LoggedForecast], query: str, answered: bool
+) -> None:
+    async with world() as there:
+        there.training.logged = entries
+        status, document = await get(there, f"ids=bitcoin&{query}")
+    assert status == 200
+    (found,) = document["forecasts"]
+    assert found["reconstructed"] is not answered
+    if answered and "hours" in query:
+        assert [point["horizon_hours"] for point in found["points"]] == list(
+            range(1, len(found["points"]) + 1)
+        )
+        assert found["points"][0]["closes_at"] > found["as_of"]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +203,7 @@ async def test_moment_means_the_last_day_closed_then(as_of: str, day: str) -> No
         ("as_of=2023-13-01", 422),
         ("as_of=yesterday", 422),
         ("as_of=1700000000", 422),
-        ("hours=6&as_of=2023-11-09", 404),
+        ("as_of=2023-11-09T25:00:00Z", 422),
     ],
 )
 async def test_bad_day_names_its_field(query: str, expected: int) -> None:

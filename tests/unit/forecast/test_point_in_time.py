@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound
-from coincast_forecast.domain import LIGHTGBM, TECHNICAL, ForecastQuery, Provenance, Source
+from coincast_forecast.domain import LIGHTGBM, TECHNICAL, ForecastQuery, Provenance, Source, close_of
+from coincast_forecast.hourly.past import SourceClock
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.point_in_time import SERVED_FOR, SETTLED_AFTER, PastDependencies, PointInTimeService
 from coincast_forecast.ports import History
@@ -85,8 +86,7 @@ class Rig:
                 versions=versions,
                 renderer=ForecastRenderer(0),
                 metrics=Metrics(),
-                clock_offset=lambda: self.now,
-                monotonic=lambda: 0.0,
+                clock=SourceClock(lambda: self.now, lambda: 0.0),
                 remaining_seconds=lambda: None,
                 history_days=800,
                 step_timeout_seconds=20.0,
@@ -115,7 +115,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 async def ask(rig: Rig, day: dt.date, *ids: str, model: str = "auto") -> ForecastResponse:
     service = rig.service()
     try:
-        return await service.forecast(ForecastQuery(ids=ids or ("bitcoin",), model=model), day)
+        return await service.forecast(ForecastQuery(ids=ids or ("bitcoin",), model=model), close_of(day))
     finally:
         service.stop()
 

@@ -108,14 +108,25 @@ class DayHours:
     ) -> dict[str, DayRow]:
         """Return the rows of the coins whose hours of the day are known."""
         if self._markets is None or self._markets[0] != (vs_currency, day):
-            reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
-            markets = {source: market_of_hours(reference, source) for source in (RANGES, CLOSES)}
-            self._markets = (vs_currency, day), markets
-        rows = {}
-        for coin in coins:
-            if coin in panel:
-                source = source_of(panel[coin])
-                row = newest_row(panel[coin], self._markets[1][source], source, np.datetime64(day, "D"))
-                if row is not None:
-                    rows[coin] = row
-        return rows
+            self._markets = (vs_currency, day), markets_of(panel)
+        return day_rows(coins, panel, day, self._markets[1])
+
+
+def markets_of(panel: HourlyPanel) -> dict[str, MarketMeasures]:
+    """Return the measures of the reference coins' hours, by what they are computed from."""
+    reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
+    return {source: market_of_hours(reference, source) for source in (RANGES, CLOSES)}
+
+
+def day_rows(
+    coins: Sequence[str], panel: HourlyPanel, day: date, markets: Mapping[str, MarketMeasures]
+) -> dict[str, DayRow]:
+    """Return the rows of the coins whose hours of the day are known."""
+    rows = {}
+    for coin in coins:
+        if coin in panel:
+            source = source_of(panel[coin])
+            row = newest_row(panel[coin], markets[source], source, np.datetime64(day, "D"))
+            if row is not None:
+                rows[coin] = row
+    return rows

@@ -31,8 +31,6 @@ def hourly_query_of(request: pb.GetForecastsRequest) -> HourlyQuery:
         raise InvalidInput(
             f"hours are forecast by {MODEL}: leave model out, or ask {model[:50]} for days", field="model"
         )
-    if request.as_of_date:
-        raise InvalidInput("forecasts of past days are served for days: leave hours out", field="as_of")
     if request.attribution_features:
         raise InvalidInput(
             f"{MODEL} explains nothing: leave attribution_features out", field="attribution_features"
@@ -46,6 +44,7 @@ def hourly_query_of(request: pb.GetForecastsRequest) -> HourlyQuery:
         quantile_probabilities=proto_mapping.parse_numbers(
             request.quantile_probabilities, 0.0005, 0.9995, "quantile_probabilities"
         ),
+        as_of=proto_mapping.parse_as_of(request),
     )
 
 
@@ -68,7 +67,7 @@ def _add(message: pb.Forecast, forecast: HourlyCoinForecast, query: HourlyQuery,
     message.provenance.CopyFrom(proto_mapping.provenance_message(forecast.as_of, forecast.provenance, clock))
     if forecast.served_by == MODEL:
         message.variant = domain.PRODUCTION
-    message.forecast_id = forecast.forecast_id
+    message.forecast_id, message.reconstructed = forecast.forecast_id, forecast.reconstructed
     if (record := proto_mapping.record_message(forecast.record)) is not None:
         message.record.CopyFrom(record)
     prices = made.median_prices()[0]

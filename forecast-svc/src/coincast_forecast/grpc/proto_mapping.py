@@ -43,7 +43,8 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
     days = request.days or domain.DEFAULT_DAYS
     if days > domain.MAX_DAYS:
         raise InvalidInput(f"days must be 1 to {domain.MAX_DAYS}, not {days}", field="days")
-    if request.attribution_features and request.as_of_date:
+    as_of = parse_as_of(request)
+    if request.attribution_features and as_of is not None:
         raise InvalidInput(
             "forecasts of past days are not explained: leave attribution_features out",
             field="attribution_features",
@@ -65,8 +66,18 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
         ),
         attribution_features=request.attribution_features,
         client_key=request.client_key,
-        as_of=parse_day(request.as_of_date, "as_of"),
+        as_of=as_of,
     )
+
+
+def parse_as_of(request: pb.GetForecastsRequest) -> datetime | None:
+    """Return the past moment of a request, a full UTC hour; None for now. Raises InvalidInput."""
+    day = parse_day(request.as_of_date, "as_of")
+    if not request.HasField("as_of_time"):
+        return None if day is None else domain.close_of(day)
+    if day is not None:
+        raise InvalidInput("give either as_of_date or as_of_time, not both", field="as_of")
+    return request.as_of_time.ToDatetime(tzinfo=UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def parse_day(given: str, field: str) -> date | None:

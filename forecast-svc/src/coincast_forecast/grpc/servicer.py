@@ -14,6 +14,7 @@ from coincast_chassis.clock import Clock
 from coincast_forecast.domain import ModelStatus, ServiceStatus
 from coincast_forecast.grpc import hourly_mapping, live_risk_mapping, proto_mapping
 from coincast_forecast.grpc import scenario_mapping as mapping
+from coincast_forecast.hourly.past import PastHourlyForecasts
 from coincast_forecast.hourly.service import HourlyForecastService
 from coincast_forecast.point_in_time import PointInTimeService
 from coincast_forecast.scenarios.recorder import RiskRecorder
@@ -36,6 +37,7 @@ class ForecastServicer(ForecastServiceServicer):
         live_risk: Callable[[], LiveRiskTable],
         hourly: HourlyForecastService,
         past: PointInTimeService,
+        past_hours: PastHourlyForecasts,
         models: Callable[[], tuple[ModelStatus, ...]],
         status: Callable[[], ServiceStatus],
         clock: Clock,
@@ -46,6 +48,7 @@ class ForecastServicer(ForecastServiceServicer):
         self._live_risk = live_risk
         self._hourly = hourly
         self._past = past
+        self._past_hours = past_hours
         self._models = models
         self._status = status
         self._clock = clock
@@ -54,10 +57,14 @@ class ForecastServicer(ForecastServiceServicer):
     async def GetForecasts(  # noqa: N802 - gRPC's name
         self, request: pb.GetForecastsRequest, context: Context
     ) -> pb.GetForecastsResponse:
-        """Return forecasts of up to 250 coins: of now by the day or by the hour, or of a past day."""
+        """Return forecasts of up to 250 coins: of now by the day or by the hour, or of a past moment."""
         if request.hours:
             hourly = hourly_mapping.hourly_query_of(request)
-            return hourly_mapping.hourly_message(await self._hourly.forecast(hourly), hourly, self._clock)
+            if hourly.as_of is not None:
+                answer = await self._past_hours.forecast(hourly, hourly.as_of)
+            else:
+                answer = await self._hourly.forecast(hourly)
+            return hourly_mapping.hourly_message(answer, hourly, self._clock)
         query = proto_mapping.query_of(request)
         if query.as_of is not None:
             reply = await self._past.forecast(query, query.as_of)

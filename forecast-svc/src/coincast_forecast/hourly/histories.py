@@ -84,6 +84,16 @@ class HourlyHistories:
         request.to_time.FromDatetime(moment - timedelta(hours=1))
         return await self._stream(request)
 
+    async def known_at(
+        self, ids: Sequence[str], vs_currency: str, moment: datetime
+    ) -> Mapping[str, HourlyHistory | CoincastError]:
+        """Return each coin's history of the hours that had come by a moment, or its error, uncached."""
+        request = pb.StreamHistoryRequest(
+            ids=ids, vs_currency=vs_currency, days=DAYS, interval=pb.CANDLE_INTERVAL_ONE_HOUR
+        )
+        request.known_at.FromDatetime(moment)
+        return await self._stream(request)
+
     async def _fetch(self, ids: Sequence[str], vs_currency: str) -> dict[str, HourlyHistory | CoincastError]:
         request = pb.StreamHistoryRequest(
             ids=ids,

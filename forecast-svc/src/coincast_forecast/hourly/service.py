@@ -63,6 +63,8 @@ class HourlyQuery:
     hours: int
     levels_percent: tuple[float, ...]
     quantile_probabilities: tuple[float, ...] = ()
+    # The past moment, a full UTC hour, from which to forecast; None for the newest closed hour.
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +82,8 @@ class HourlyCoinForecast:
     variant: str = PRODUCTION
     forecast_id: str = ""
     record: Record | None = None
+    # Whether it was made later, from what was known at its moment.
+    reconstructed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,42 +158,64 @@ class HourlyForecastService:
         """Return the forecasts of the hourly model, and why the other coins have none."""
         wanted = tuple(dict.fromkeys((*query.ids, *REFERENCE_COINS)))
         found = await self._histories.get(wanted, query.vs_currency)
-        panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory)}
-        available = [coin for coin in query.ids if coin in panel]
-        reasons = {
-            coin: f"the hourly candles are not here: {error.message.removesuffix('.')}"
-            for coin in query.ids
-            if isinstance(error := found[coin], CoincastError)
-        }
-        if not available:
-            return {}, reasons
-        reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
-        forecasts = await asyncio.to_thread(
-            artifact.model.predict,
-            [panel[coin] for coin in available],
-            range(1, query.hours + 1),
-            reference=reference,
-        )
-        made: dict[str, HourlyCoinForecast] = {}
-        for i, usable in enumerate(forecasts.usable().tolist()):
-            coin, history = available[i], found[available[i]]
-            assert isinstance(history, HourlyHistory)  # noqa: S101 - `available` holds only those
-            if usable:
-                stale = history.provenance
-                made[coin] = HourlyCoinForecast(
-                    coin_id=coin,
-                    as_of=moment_of(forecasts, i),
-                    forecasts=forecasts.coins([i]),
-                    version=artifact.manifest.version,
-                    served_by=MODEL,
-                    reason=(stale.reason or "the hourly history is stale") if stale.stale else "",
-                    provenance=stale,
-                    vs_currency=query.vs_currency,
-                    record=record_of(artifact.manifest.record),
-                )
-            else:
-                reasons[coin] = f"the last day of {coin} lacks too many hours"
+        made, unusable = await predict_hours(found, query, artifact)
+        return made, absence_reasons(found, query.ids) | unusable
+
+
+def absence_reasons(found: Mapping[str, HourlyHistory | CoincastError], ids: Sequence[str]) -> dict[str, str]:
+    """Return why the coins without hours have none."""
+    return {
+        coin: f"the hourly candles are not here: {error.message.removesuffix('.')}"
+        for coin in ids
+        if isinstance(error := found[coin], CoincastError)
+    }
+
+
+async def predict_hours(
+    found: Mapping[str, HourlyHistory | CoincastError], query: HourlyQuery, artifact: LoadedHourlyArtifact
+) -> tuple[dict[str, HourlyCoinForecast], dict[str, str]]:
+    """Return the forecasts of the hourly model, and why coins with too few hours have none.
+
+    Args:
+        found: The hours of the query's coins and of the reference coins, or their errors.
+        query: The coins and hours.
+        artifact: The version of the hourly model.
+    """
+    panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory) and len(h.candles)}
+    available = [coin for coin in query.ids if coin in panel]
+    made: dict[str, HourlyCoinForecast] = {}
+    reasons = {
+        coin: f"no hour of {coin} had closed by then"
+        for coin in query.ids
+        if isinstance(found[coin], HourlyHistory) and coin not in panel
+    }
+    if not available:
         return made, reasons
+    forecasts = await asyncio.to_thread(
+        artifact.model.predict,
+        [panel[coin] for coin in available],
+        range(1, query.hours + 1),
+        reference={coin: panel[coin] for coin in REFERENCE_COINS if coin in panel},
+    )
+    for i, usable in enumerate(forecasts.usable().tolist()):
+        coin, history = available[i], found[available[i]]
+        assert isinstance(history, HourlyHistory)  # noqa: S101 - `available` holds only those
+        if usable:
+            stale = history.provenance
+            made[coin] = HourlyCoinForecast(
+                coin_id=coin,
+                as_of=moment_of(forecasts, i),
+                forecasts=forecasts.coins([i]),
+                version=artifact.manifest.version,
+                served_by=MODEL,
+                reason=(stale.reason or "the hourly history is stale") if stale.stale else "",
+                provenance=stale,
+                vs_currency=query.vs_currency,
+                record=record_of(artifact.manifest.record),
+            )
+        else:
+            reasons[coin] = f"the last day of {coin} lacks too many hours"
+    return made, reasons
 
 
 def moment_of(forecasts: HourlyForecasts, index: int) -> datetime:

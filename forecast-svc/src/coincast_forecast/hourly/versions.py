@@ -6,14 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import PRODUCTION, Loaded, ModelStatus, Refused, VariantStatus
 from coincast_forecast.rendering.manifest_metrics import record_of
-from coincast_modelkit.artifact import ArtifactError, read_aliases
+from coincast_modelkit.artifact import ArtifactError, list_versions, read_aliases, read_manifest
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact, read_hourly_artifact
+from coincast_modelkit.artifact.layout import number_of
 from coincast_modelkit.hourly.model import MAX_HORIZON_HOURS, MODEL
 
 log = get_logger("coincast.forecast.hourly")
@@ -23,6 +25,8 @@ DESCRIPTION = (
 NOT_TRAINED = "no version of the hourly model is in production yet"
 # A version that was refused is tried again after this many looks.
 RETRY_LOOKS = 60
+# Versions beside the one that serves.
+KEPT_VERSIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,63 @@ class HourlyRegistry:
     root: Path
     key: bytes | None = None
     require_signature: bool = False
+
+
+class HistoricalHourlyVersions:
+    """Finds and loads the newest version of the hourly model that a past day could have had."""
+
+    def __init__(self, registry: HourlyRegistry, current: Callable[[], LoadedHourlyArtifact | None]) -> None:
+        """Store where versions are, and how to get the one that serves."""
+        self._registry = registry
+        self._current = current
+        self._until: dict[str, date | None] = {}
+        self._loaded: Lru[str, LoadedHourlyArtifact] = Lru(KEPT_VERSIONS)
+
+    async def learnt_by(self, day: date) -> LoadedHourlyArtifact | str:
+        """Return the newest version that was trained on no later day, or why there is none."""
+        current = self._current()
+        if current is not None and date.fromisoformat(current.manifest.data.to_date) <= day:
+            return current
+        return await asyncio.to_thread(self._find, day)
+
+    def _find(self, day: date) -> LoadedHourlyArtifact | str:
+        try:
+            versions = sorted(list_versions(self._registry.root, MODEL), key=number_of, reverse=True)
+        except (ArtifactError, OSError, ValueError) as error:
+            log.warning("versions_unreadable", model=MODEL, error=str(error))
+            versions = []
+        for version in versions:
+            if version not in self._until:
+                self._until[version] = self._read_until(version)
+            until = self._until[version]
+            if until is not None and until <= day and (artifact := self._load(version)) is not None:
+                return artifact
+        return f"no version of {MODEL} was trained only on days up to {day}"
+
+    def _read_until(self, version: str) -> date | None:
+        try:
+            manifest, _ = read_manifest(self._registry.root, MODEL, version)
+            return date.fromisoformat(manifest.data.to_date)
+        except (ArtifactError, OSError, ValueError):
+            return None
+
+    def _load(self, version: str) -> LoadedHourlyArtifact | None:
+        found = self._loaded.get(version)
+        if found is not None:
+            return found
+        try:
+            artifact = read_hourly_artifact(
+                self._registry.root,
+                version,
+                key=self._registry.key,
+                require_signature=self._registry.require_signature,
+            )
+        except (ArtifactError, OSError) as error:
+            self._until[version] = None
+            log.warning("hourly_version_refused", version=version, reason=str(error))
+            return None
+        self._loaded.put(version, artifact)
+        return artifact
 
 
 class HourlyVersions:

@@ -159,7 +159,7 @@ class WithinDay:
                 for coin in REFERENCE_COINS
                 if isinstance(kept := self._histories.peek(coin, vs_currency), HourlyHistory)
             }
-            made = await asyncio.to_thread(_move_all, waiting, panel, artifact)
+            made = await asyncio.to_thread(move_all, waiting, panel, artifact)
             for coin, one in made.items():
                 prediction, kept = waiting[coin]
                 self._moved.put((prediction.ref, kept, artifact.manifest.version), one)
@@ -197,11 +197,18 @@ def _absence(kept: Kept) -> str:
     return READING if kept is None else f"{MISSING}: {str(kept).removesuffix('.')}"
 
 
-def _move_all(
+def move_all(
     waiting: Mapping[str, tuple[Prediction, HourlyHistory]],
     reference: HourlyPanel,
     artifact: LoadedHourlyArtifact,
 ) -> dict[str, Shifted]:
+    """Return predictions of the last close, each moved to the newest hour of its history.
+
+    Args:
+        waiting: The prediction and the hours of each coin.
+        reference: The hours of the reference coins.
+        artifact: The version of the hourly model.
+    """
     return {
         coin: _move(prediction, history, reference, artifact)
         for coin, (prediction, history) in waiting.items()

@@ -1,4 +1,4 @@
-"""Forecasts of a past day: from the forecast log where they were served, else reconstructed."""
+"""Forecasts of a past moment: from the forecast log where they were served, else reconstructed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from coincast_gateway.clients.training import TrainingClient
 # For a request of `auto`: which model's forecast is used, where several were served that day.
 PREFERENCE = ("ml_ensemble", "lightgbm", "lstm", "technical", "last_price")
 DEFAULT_DAYS = 7
-DAY_SECONDS = 86_400
 
 
 async def past_forecasts(
     request: pb.GetForecastsRequest,
-    day: dt.date,
+    as_of: dt.datetime,
     *,
     forecasts: ForecastClient,
     training: TrainingClient,
 ) -> pb.GetForecastsResponse:
-    """Return the forecasts as of the close of a day, in the order of the request's ids.
+    """Return the forecasts as of a full UTC hour, in the order of the request's ids.
 
-    A coin is answered from the log where that holds the whole answer: the model, every day up to the longest
-    horizon, and the requested levels and quantiles. Other coins are reconstructed.
+    A coin is answered from the log where that holds the whole answer: the model, every day (or hour) up to
+    the longest horizon, and the requested levels and quantiles. Other coins are reconstructed. Midnight is
+    the close of the day before.
     """
+    # The log names the day of the last close, also for forecasts from an hour of the day that follows.
+    day = as_of.date() - dt.timedelta(days=1)
     log_request = training_pb.StreamForecastLogRequest(
         ids=request.ids,
         model="" if request.model in ("", "auto") else request.model,
@@ -38,14 +40,17 @@ async def past_forecasts(
         to_date=day.isoformat(),
     )
     entries = [entry async for chunk in training.forecast_log(log_request) for entry in chunk.forecasts]
-    served = served_forecasts(entries, request)
+    served = served_forecasts(entries, request, as_of)
     found = {forecast.id: forecast for forecast in served}
     missing = [coin for coin in request.ids if coin not in found]
     errors = []
     if missing:
         rest = pb.GetForecastsRequest()
         rest.CopyFrom(request)
-        rest.as_of_date = day.isoformat()
+        if as_of.hour:
+            rest.as_of_time.FromDatetime(as_of)
+        else:
+            rest.as_of_date = day.isoformat()
         del rest.ids[:]
         rest.ids.extend(missing)
         response = await forecasts.forecasts(rest)
@@ -57,17 +62,17 @@ async def past_forecasts(
 
 
 def served_forecasts(
-    entries: Iterable[training_pb.LoggedForecast], request: pb.GetForecastsRequest
+    entries: Iterable[training_pb.LoggedForecast], request: pb.GetForecastsRequest, as_of: dt.datetime
 ) -> list[pb.Forecast]:
     """Return one forecast for each coin whose log entries answer the request as a whole.
 
-    Of several that were served that day, the preferred model's that was served first.
+    Of several that were served then, the preferred model's that was served first.
     """
     grouped: dict[str, dict[str, list[training_pb.LoggedForecast]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        # Only forecasts from the close: those of the day start from one of its hours.
-        from_close = not entry.horizon_hours and entry.as_of.seconds % DAY_SECONDS == 0
-        if entry.vs_currency == (request.vs_currency or "usd") and from_close:
+        same_unit = bool(entry.horizon_hours) == bool(request.hours)
+        same_start = entry.as_of.seconds == int(as_of.timestamp())
+        if entry.vs_currency == (request.vs_currency or "usd") and same_unit and same_start:
             grouped[entry.id][entry.forecast_id].append(entry)
     chosen = []
     for of_coin in grouped.values():
@@ -89,11 +94,11 @@ def _forecast_of(
     entries: Sequence[training_pb.LoggedForecast], request: pb.GetForecastsRequest
 ) -> tuple[int, float, pb.Forecast] | None:
     """Return a forecast with its rank; None where the log does not hold all that the request asks for."""
-    days = request.days or DEFAULT_DAYS
-    by_horizon = {entry.horizon_days: entry for entry in entries}
-    if any(horizon not in by_horizon for horizon in range(1, days + 1)):
+    longest = request.hours or request.days or DEFAULT_DAYS
+    by_horizon = {entry.horizon_hours or entry.horizon_days: entry for entry in entries}
+    if any(horizon not in by_horizon for horizon in range(1, longest + 1)):
         return None
-    points = [_point_of(by_horizon[horizon], request) for horizon in range(1, days + 1)]
+    points = [_point_of(by_horizon[horizon], request) for horizon in range(1, longest + 1)]
     if any(point is None for point in points):
         return None
     first = by_horizon[1]
@@ -120,7 +125,7 @@ def _forecast_of(
 
 
 def _point_of(entry: training_pb.LoggedForecast, request: pb.GetForecastsRequest) -> pb.ForecastPoint | None:
-    """Return one day of a logged forecast; None where a requested level or quantile was not logged."""
+    """Return one day or hour of a logged forecast; None where a level or quantile was not logged."""
     prices = {round(each.probability, 6): each.price for each in entry.quantiles}
     levels = list(request.levels_percent) or [80.0, 95.0]
     intervals = []
@@ -133,10 +138,15 @@ def _point_of(entry: training_pb.LoggedForecast, request: pb.GetForecastsRequest
     if any(round(probability, 6) not in prices for probability in wanted):
         return None
     closes = dt.datetime.fromtimestamp(entry.closes_at.seconds, dt.UTC)
-    return pb.ForecastPoint(
-        date=(closes - dt.timedelta(days=1)).date().isoformat(),
+    point = pb.ForecastPoint(
+        # The day whose close or hour is forecast: midnight belongs to the day that ends with it.
+        date=(closes - dt.timedelta(seconds=1)).date().isoformat(),
         horizon_days=entry.horizon_days,
+        horizon_hours=entry.horizon_hours,
         price=entry.median,
         intervals=intervals,
         quantiles=[pb.Quantile(probability=p, price=prices[round(p, 6)]) for p in wanted],
     )
+    if entry.horizon_hours:
+        point.closes_at.CopyFrom(entry.closes_at)
+    return point

@@ -21,7 +21,6 @@ from coincast_gateway.errors.partial_results import (
     render_cacheable,
 )
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, service_responses
-from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import forecast_rows, rows_of
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json, render_json
@@ -55,15 +54,11 @@ async def get_forecasts(
 ) -> RenderedResponse:
     """Return a forecast of each coin; coins that cannot be served are in `errors`.
 
-    With `as_of`, forecasts as they were served that day, and reconstructed ones for coins that had none.
+    With `as_of`, forecasts as they were served then, and reconstructed ones for coins that had none.
 
     While the forecast service is down, the last forecast given for the same question is served for up to a
     day, with `stale: true` and the reason.
     """
-    if query.as_of is not None and query.hours:
-        raise reject(
-            NOT_FOUND, "There are no forecasts by the hour of a past day; leave hours out.", field="as_of"
-        )
     good, bad = split_ids(query.ids)
     document: dict[str, list[dict[str, Any]]] = {"forecasts": [], "errors": []}
     as_of = None

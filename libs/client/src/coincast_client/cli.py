@@ -35,7 +35,9 @@ Coins = Annotated[list[str], typer.Argument(help="CoinGecko ids, such as bitcoin
 Currency = Annotated[str, typer.Option("--vs", help="The currency of the prices.")]
 AsOf = Annotated[
     str | None,
-    typer.Option("--as-of", help="A past day, such as 2025-08-15: answer with what was known then."),
+    typer.Option(
+        "--as-of", help="A past day or moment, such as 2025-08-15T14:00Z: answer with what was known then."
+    ),
 ]
 FAILED, BAD_REQUEST = 1, 2
 # A command of another package takes the arguments as they are.

@@ -209,8 +209,8 @@ class Coincast:
             model: A model's name, or `auto` for the one with the best recent record.
             vs_currency: The currency of the prices.
             levels: Interval levels in percent.
-            as_of: A past day: the forecast that was served then, or one made from what was known then
-                (`reconstructed`); a moment means the last day that was closed then.
+            as_of: A past day or moment: the forecast that was served then, or one made from what was known
+                then (`reconstructed`). A moment means the newest hour that had ended then.
         """
         wanted = 7 if days is None and hours is None else days
         return self._send(
@@ -618,8 +618,8 @@ class AsyncCoincast:
             model: A model's name, or `auto` for the one with the best recent record.
             vs_currency: The currency of the prices.
             levels: Interval levels in percent.
-            as_of: A past day: the forecast that was served then, or one made from what was known then
-                (`reconstructed`); a moment means the last day that was closed then.
+            as_of: A past day or moment: the forecast that was served then, or one made from what was known
+                then (`reconstructed`). A moment means the newest hour that had ended then.
         """
         wanted = 7 if days is None and hours is None else days
         return await self._send(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from coincast_gateway.schemas.fields import (
@@ -57,26 +57,37 @@ CALENDAR_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 CalendarDay = Annotated[date, BeforeValidator(_calendar_day)]
 
 
-def _past_day(value: Any) -> Any:
-    """Return a day as it is, and for a moment the last day that was closed then."""
+def _past_moment(value: Any) -> Any:
+    """Return the close of a day, and of a moment the newest hour that had ended then."""
     if not isinstance(value, str) or "T" not in value:
-        return _calendar_day(value)
+        text = _calendar_day(value)
+        try:
+            day = date.fromisoformat(text) if isinstance(text, str) else text
+        except ValueError:
+            raise PAST_MOMENT from None
+        return datetime.combine(day + timedelta(days=1), time(), UTC) if isinstance(day, date) else day
     try:
         # A plus sign in a query string arrives as a space.
         moment = datetime.fromisoformat(value.strip().replace(" ", "+"))
     except ValueError:
-        raise PydanticCustomError("calendar_day", "Give a day as YYYY-MM-DD, such as 2026-01-31") from None
-    utc = moment.astimezone(UTC) if moment.tzinfo else moment
-    return utc.date() - timedelta(days=1)
+        raise PAST_MOMENT from None
+    utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return utc.replace(minute=0, second=0, microsecond=0)
 
 
-PastDay = Annotated[
-    date,
-    BeforeValidator(_past_day),
+PAST_MOMENT = PydanticCustomError(
+    "past_moment", "Give a day as YYYY-MM-DD, such as 2026-01-31, or a moment, such as 2026-01-31T14:00:00Z"
+)
+PastMoment = Annotated[
+    datetime,
+    BeforeValidator(_past_moment),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+    ),
     Field(
-        description="Answer as of the close of this past UTC day: the forecast that was served then, or, "
-        "where none was, one made from what was known then (`reconstructed: true`). A moment means the last "
-        "day that was closed then.",
+        description="Answer as of the close of this past UTC day, or as of the newest hour that had ended at "
+        "this moment: the forecast that was served then, or, where none was, one made from what was known "
+        "then (`reconstructed: true`).",
         examples=["2025-08-15"],
     ),
 ]
@@ -99,7 +110,7 @@ class ForecastsQuery(TableQuery):
     vs_currency: Currency = "usd"
     levels: Annotated[Levels, Field(examples=["80,95"])] = (80.0, 95.0)
     quantiles: Annotated[Probabilities, Field(examples=["0.1,0.5,0.9"])] = ()
-    as_of: PastDay | None = None
+    as_of: PastMoment | None = None
 
 
 class ExplainQuery(RenamedQuery):

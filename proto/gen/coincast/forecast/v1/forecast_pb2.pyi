@@ -34,6 +34,7 @@ class GetForecastsRequest(_message.Message):
     CLIENT_KEY_FIELD_NUMBER: _builtins.int
     HOURS_FIELD_NUMBER: _builtins.int
     AS_OF_DATE_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     """Empty means usd."""
     days: _builtins.int
@@ -64,6 +65,12 @@ class GetForecastsRequest(_message.Message):
     def quantile_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Probabilities in (0, 1) whose quantiles are wanted; empty gives none."""
 
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Make the forecast as of this moment, in place of as_of_date: from the newest hour that had closed then, of what had
+        come before the next hour closed. A moment on midnight is the close of the day before.
+        """
+
     def __init__(
         self,
         *,
@@ -77,10 +84,11 @@ class GetForecastsRequest(_message.Message):
         client_key: _builtins.str = ...,
         hours: _builtins.int = ...,
         as_of_date: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "attribution_features", b"attribution_features", "client_key", b"client_key", "days", b"days", "hours", b"hours", "ids", b"ids", "levels_percent", b"levels_percent", "model", b"model", "quantile_probabilities", b"quantile_probabilities", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "as_of_time", b"as_of_time", "attribution_features", b"attribution_features", "client_key", b"client_key", "days", b"days", "hours", b"hours", "ids", b"ids", "levels_percent", b"levels_percent", "model", b"model", "quantile_probabilities", b"quantile_probabilities", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

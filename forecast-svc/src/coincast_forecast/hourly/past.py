@@ -1,0 +1,201 @@
+"""Forecasts of past hours, made from the hours that had come by then.
+
+Hours are those that market-data had received before the next hour closed, and the version of the hourly model
+is one that learnt from no later day. Such forecasts are not logged, since they were not served then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_forecast.domain import AUTO, ForecastQuery, Start, last_close_before
+from coincast_forecast.fallback.executor import Prediction
+from coincast_forecast.features.hours import day_rows, markets_of
+from coincast_forecast.hourly.service import (
+    DAILY_DAYS,
+    HourlyCoinForecast,
+    HourlyQuery,
+    HourlyResponse,
+    absence_reasons,
+    from_daily,
+    predict_hours,
+)
+from coincast_forecast.hourly.versions import HistoricalHourlyVersions
+from coincast_forecast.hourly.within_day import move_all
+from coincast_forecast.ports import HourlyHistory, PastHourlySource
+from coincast_forecast.service import PredictedCoins
+from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
+from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.hourly.day_measures import DayRow
+
+# Market-data counts an hour as closed this long after its end: from then on its forecast could be served.
+HOUR_SETTLED_AFTER = timedelta(minutes=5)
+# An hour's forecast is served until the next hour has closed: hours that arrived by then were known.
+HOUR_SERVED_FOR = timedelta(hours=1) - timedelta(seconds=1)
+# How far the estimate of market-data's clock may run ahead of it: a moment to come would be refused.
+CLOCK_ERROR = timedelta(seconds=10)
+
+
+class SourceClock:
+    """Estimates market-data's time, to name the last moment at which a past forecast could be served.
+
+    Args:
+        offset: The data source's clock minus this machine's monotonic clock; None where unknown.
+        monotonic: This machine's monotonic clock.
+    """
+
+    def __init__(self, offset: Callable[[], float | None], monotonic: Callable[[], float]) -> None:
+        self._offset, self._monotonic = offset, monotonic
+
+    @property
+    def offset_seconds(self) -> float | None:
+        """The data source's clock minus this machine's monotonic clock; None where unknown."""
+        return self._offset()
+
+    def known_at(self, first: datetime, served_for: timedelta) -> datetime:
+        """Return the last moment at which a forecast could have been served, at most now.
+
+        Args:
+            first: The first moment at which it could have been served.
+            served_for: For how long it was the newest one.
+        """
+        offset = self._offset()
+        if offset is None:
+            return first
+        now = datetime.fromtimestamp(self._monotonic() + offset, UTC) - CLOCK_ERROR
+        return max(first, min(first + served_for, now))
+
+    def hours_known_at(self, as_of: datetime) -> datetime:
+        """Return the last moment at which the hour that ends at `as_of` was the newest closed one."""
+        return self.known_at(as_of + HOUR_SETTLED_AFTER, HOUR_SERVED_FOR)
+
+
+class PastHours:
+    """Reads hours as they were known at a past moment, and moves daily forecasts to them."""
+
+    def __init__(
+        self, source: PastHourlySource, versions: HistoricalHourlyVersions, clock: SourceClock
+    ) -> None:
+        self._source, self._versions, self._clock = source, versions, clock
+
+    async def version(self, as_of: datetime) -> LoadedHourlyArtifact | str:
+        """Return the newest version that learnt from no later day, or why there is none."""
+        return await self._versions.learnt_by(last_close_before(as_of).date() - timedelta(days=1))
+
+    async def read(
+        self, ids: Sequence[str], vs_currency: str, as_of: datetime
+    ) -> dict[str, HourlyHistory | CoincastError]:
+        """Return the hours of coins and of the reference coins that end by `as_of` and had come by then.
+
+        Raises:
+            InvalidInput: That hour has not closed yet.
+        """
+        wanted = list(dict.fromkeys((*ids, *REFERENCE_COINS)))
+        found = await self._source.known_at(wanted, vs_currency, self._clock.hours_known_at(as_of))
+        if any(_is_to_come(outcome) for outcome in found.values()):
+            raise not_closed(as_of)
+        return {coin: _cut(found[coin], as_of) for coin in wanted}
+
+    async def rows(self, ids: Sequence[str], vs_currency: str, as_of: datetime) -> dict[str, DayRow]:
+        """Return what the hours of the last closed day tell a daily model, as they were known then."""
+        close = last_close_before(as_of)
+        found = await self.read(ids, vs_currency, as_of)
+        panel = {
+            coin: candles
+            for coin, history in found.items()
+            if isinstance(history, HourlyHistory) and len(candles := history.candles.until(close))
+        }
+        day = close.date() - timedelta(days=1)
+        return await asyncio.to_thread(lambda: day_rows(ids, panel, day, markets_of(panel)))
+
+    async def move(
+        self, predictions: Mapping[str, Prediction], vs_currency: str, as_of: datetime
+    ) -> dict[str, Prediction]:
+        """Return predictions of the last close before `as_of`, moved to the newest hour known then.
+
+        Raises:
+            InvalidInput: That hour has not closed yet.
+        """
+        artifact = await self.version(as_of)
+        if isinstance(artifact, str):
+            return {coin: replace(p, start=Start(reason=artifact)) for coin, p in predictions.items()}
+        found = await self.read(list(predictions), vs_currency, as_of)
+        histories = {c: h for c, h in found.items() if isinstance(h, HourlyHistory) and len(h.candles)}
+        reference = {coin: histories[coin].candles for coin in REFERENCE_COINS if coin in histories}
+        waiting = {coin: (p, histories[coin]) for coin, p in predictions.items() if coin in histories}
+        moved = {c: one.prediction for c, one in move_all(waiting, reference, artifact).items()}
+        for coin, prediction in predictions.items():
+            if coin not in moved:
+                error = found[coin]
+                why = f": {str(error).removesuffix('.')}" if isinstance(error, CoincastError) else ""
+                reason = f"no hour of {coin} had come by then{why}"
+                moved[coin] = replace(prediction, start=Start(reason=reason))
+        return {coin: moved[coin] for coin in predictions}
+
+
+class PastDaily(Protocol):
+    """Gives daily predictions as of a past moment."""
+
+    async def predict(self, query: ForecastQuery, as_of: datetime) -> PredictedCoins:
+        """Return predictions from what was known then, with what they rest on."""
+        ...
+
+
+class PastHourlyForecasts:
+    """Makes the forecasts by the hour that a past hour could have had."""
+
+    def __init__(self, hours: PastHours, daily: PastDaily) -> None:
+        self._hours, self._daily = hours, daily
+
+    async def forecast(self, query: HourlyQuery, as_of: datetime) -> HourlyResponse:
+        """Return a forecast or an error for every coin of the query, from the hour that ends at `as_of`.
+
+        Raises:
+            InvalidInput: That hour has not closed yet.
+        """
+        artifact = await self._hours.version(as_of)
+        made: dict[str, HourlyCoinForecast] = {}
+        if isinstance(artifact, str):
+            reasons = dict.fromkeys(query.ids, artifact)
+        else:
+            found = await self._hours.read(query.ids, query.vs_currency, as_of)
+            made, unusable = await predict_hours(found, query, artifact)
+            reasons = absence_reasons(found, query.ids) | unusable
+        missing = tuple(coin for coin in query.ids if coin not in made)
+        errors: Mapping[str, CoincastError] = {}
+        if missing:
+            daily = await self._daily.predict(
+                ForecastQuery(missing, vs_currency=query.vs_currency, days=DAILY_DAYS, model=AUTO), as_of
+            )
+            errors = daily.errors
+            for coin, prediction in daily.predictions.items():
+                provenance = daily.histories[coin].provenance
+                made[coin] = from_daily(prediction, query.hours, reasons[coin], provenance)
+        return HourlyResponse(
+            tuple(replace(made[coin], reconstructed=True) for coin in query.ids if coin in made),
+            tuple((coin, errors[coin]) for coin in query.ids if coin in errors and coin not in made),
+        )
+
+
+def not_closed(as_of: datetime) -> InvalidInput:
+    """Return the error for an hour that has not closed yet."""
+    return InvalidInput(
+        f"the hour that ends at {as_of:%Y-%m-%dT%H:%MZ} has not closed yet: give a closed UTC hour or day",
+        field="as_of",
+    )
+
+
+def _is_to_come(outcome: HourlyHistory | CoincastError) -> bool:
+    return isinstance(outcome, InvalidInput) and outcome.field == "known_at"
+
+
+def _cut(outcome: HourlyHistory | CoincastError, as_of: datetime) -> HourlyHistory | CoincastError:
+    """Return a history without hours that end later."""
+    if isinstance(outcome, CoincastError):
+        return outcome
+    return replace(outcome, candles=outcome.candles.until(as_of))
