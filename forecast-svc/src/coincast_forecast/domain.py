@@ -90,7 +90,13 @@ class ForecastQuery:
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """How a distribution is rendered: how many days, which intervals, which quantiles."""
+    """How a distribution is rendered: which intervals, which quantiles, and how far.
+
+    Attributes:
+        days: Number of horizons, in hours for a forecast by the hour.
+        levels_percent: Nominal coverage of the intervals, 0 to 100.
+        quantile_probabilities: Probabilities of further quantiles, 0 to 1.
+    """
 
     days: int
     levels_percent: tuple[float, ...]
@@ -158,7 +164,7 @@ class QuantileColumn:
 
 @dataclass(frozen=True, slots=True)
 class ForecastColumns:
-    """A forecast as columns of equal length, one entry per day ahead."""
+    """A forecast as columns of equal length, one entry per day or hour ahead."""
 
     prices: tuple[float, ...]
     intervals: tuple[IntervalColumn, ...]
@@ -171,7 +177,7 @@ class ForecastColumns:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where within the day a daily forecast starts.
+    """Where within the day a forecast starts.
 
     Attributes:
         hours: Closed hours since the last daily close; 0 at the close itself.
@@ -189,7 +195,10 @@ CLOSE = Start()
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CoinForecast:
-    """One coin's rendered forecast; compared by identity, so that its encoded bytes can be cached."""
+    """One coin's rendered forecast, by the day or by the hour.
+
+    It is compared by identity, so that its encoded bytes can be cached.
+    """
 
     coin_id: str
     vs_currency: str
@@ -208,6 +217,8 @@ class CoinForecast:
     attributions_reason: str = ""
     reconstructed: bool = False
     start: Start = CLOSE
+    # The columns have one entry per hour ahead; else one per day.
+    by_the_hour: bool = False
 
     @property
     def as_of(self) -> datetime:

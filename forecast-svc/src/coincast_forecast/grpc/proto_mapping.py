@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -189,7 +189,7 @@ def forecast_message(forecast: CoinForecast) -> pb.Forecast:
         degraded=forecast.degraded,
         reason=forecast.reason,
         record=record_message(forecast.record),
-        variant=forecast.variant,
+        variant=_shown_variant(forecast),
         forecast_id=forecast.forecast_id,
         attributions_reason=forecast.attributions_reason,
         reconstructed=forecast.reconstructed,
@@ -208,16 +208,34 @@ def forecast_message(forecast: CoinForecast) -> pb.Forecast:
     return message
 
 
+def _shown_variant(forecast: CoinForecast) -> str:
+    """Return the variant; a daily model that answers for hours takes no part in an experiment on them."""
+    scaled = forecast.by_the_hour and forecast.served_by != forecast.model
+    return "" if scaled else forecast.variant
+
+
 def _add_points(message: pb.Forecast, forecast: CoinForecast) -> None:
     """Add points in place: messages that are made first and passed as arguments take three times as long."""
     curve = forecast.curve
-    for i, day in enumerate(dates_ahead(forecast.day, len(curve.prices))):
-        point = message.points.add(
-            date=day,
-            horizon_days=i + 1,
-            price=curve.prices[i],
-            probability_of_rise=curve.rise_probability[i],
-        )
+    days = () if forecast.by_the_hour else dates_ahead(forecast.day, len(curve.prices))
+    for i, price in enumerate(curve.prices):
+        if forecast.by_the_hour:
+            closes = forecast.as_of + timedelta(hours=i + 1)
+            point = message.points.add(
+                # The day whose close or hour is forecast: midnight belongs to the day that ends with it.
+                date=(closes - timedelta(microseconds=1)).date().isoformat(),
+                horizon_hours=i + 1,
+                price=price,
+                probability_of_rise=curve.rise_probability[i],
+            )
+            point.closes_at.FromDatetime(closes)
+        else:
+            point = message.points.add(
+                date=days[i],
+                horizon_days=i + 1,
+                price=price,
+                probability_of_rise=curve.rise_probability[i],
+            )
         for c in curve.intervals:
             point.intervals.add(level_percent=c.level_percent, lower=c.lower[i], upper=c.upper[i])
         for q in curve.quantiles:

@@ -64,7 +64,7 @@ class ForecastServicer(ForecastServiceServicer):
                 answer = await self._past_hours.forecast(hourly, hourly.as_of)
             else:
                 answer = await self._hourly.forecast(hourly)
-            return hourly_mapping.hourly_message(answer, hourly, self._clock)
+            return self._encoder.encode(answer, self._clock)
         query = proto_mapping.query_of(request)
         if query.as_of is not None:
             reply = await self._past.forecast(query, query.as_of)

@@ -18,9 +18,8 @@ from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.features.hours import day_rows, markets_of
 from coincast_forecast.hourly.service import (
     DAILY_DAYS,
-    HourlyCoinForecast,
     HourlyQuery,
-    HourlyResponse,
+    Made,
     absence_reasons,
     from_daily,
     predict_hours,
@@ -28,7 +27,7 @@ from coincast_forecast.hourly.service import (
 from coincast_forecast.hourly.versions import HistoricalHourlyVersions
 from coincast_forecast.hourly.within_day import move_all
 from coincast_forecast.ports import HourlyHistory, PastHourlySource
-from coincast_forecast.service import PredictedCoins
+from coincast_forecast.service import ForecastResponse, PredictedCoins
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.day_measures import DayRow
@@ -152,14 +151,14 @@ class PastHourlyForecasts:
     def __init__(self, hours: PastHours, daily: PastDaily) -> None:
         self._hours, self._daily = hours, daily
 
-    async def forecast(self, query: HourlyQuery, as_of: datetime) -> HourlyResponse:
+    async def forecast(self, query: HourlyQuery, as_of: datetime) -> ForecastResponse:
         """Return a forecast or an error for every coin of the query, from the hour that ends at `as_of`.
 
         Raises:
             InvalidInput: That hour has not closed yet.
         """
         artifact = await self._hours.version(as_of)
-        made: dict[str, HourlyCoinForecast] = {}
+        made: dict[str, Made] = {}
         if isinstance(artifact, str):
             reasons = dict.fromkeys(query.ids, artifact)
         else:
@@ -175,9 +174,9 @@ class PastHourlyForecasts:
             errors = daily.errors
             for coin, prediction in daily.predictions.items():
                 provenance = daily.histories[coin].provenance
-                made[coin] = from_daily(prediction, query.hours, reasons[coin], provenance)
-        return HourlyResponse(
-            tuple(replace(made[coin], reconstructed=True) for coin in query.ids if coin in made),
+                made[coin] = from_daily(prediction, query, reasons[coin], provenance)
+        return ForecastResponse(
+            tuple(made[coin][0] for coin in query.ids if coin in made),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors and coin not in made),
         )
 

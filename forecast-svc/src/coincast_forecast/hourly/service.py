@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
@@ -19,14 +19,26 @@ from typing import Protocol
 import numpy as np
 
 from coincast_chassis.errors import CoincastError
-from coincast_forecast.domain import AUTO, PRODUCTION, ForecastQuery, Provenance, Record, close_of
+from coincast_forecast.domain import (
+    AUTO,
+    PRODUCTION,
+    CoinForecast,
+    ForecastQuery,
+    Provenance,
+    Record,
+    RenderOptions,
+    ServedForecast,
+    Start,
+    close_of,
+)
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.hourly.versions import HourlyVersions
 from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import PROBABILITIES as LOGGED_PROBABILITIES
 from coincast_forecast.prediction_log.recorder import Loggable, Recorder
 from coincast_forecast.rendering.manifest_metrics import record_of
-from coincast_forecast.service import PredictedCoins
+from coincast_forecast.rendering.service import columns_of
+from coincast_forecast.service import ForecastResponse, PredictedCoins
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import REFERENCE_COINS
@@ -67,31 +79,8 @@ class HourlyQuery:
     as_of: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HourlyCoinForecast:
-    """One coin's forecast by the hour; `forecasts` holds one coin at the hours 1 to the longest requested."""
-
-    coin_id: str
-    as_of: datetime
-    forecasts: Forecasts
-    version: str
-    served_by: str
-    reason: str
-    provenance: Provenance
-    vs_currency: str = "usd"
-    variant: str = PRODUCTION
-    forecast_id: str = ""
-    record: Record | None = None
-    # Whether it was made later, from what was known at its moment.
-    reconstructed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HourlyResponse:
-    """Forecasts and errors by coin, in the order of the query."""
-
-    forecasts: tuple[HourlyCoinForecast, ...]
-    errors: tuple[tuple[str, CoincastError], ...] = field(default=())
+# A forecast, and the distribution that it was rendered from, which the log has at other probabilities.
+Made = tuple[ServedForecast, Forecasts]
 
 
 class HourlyForecastService:
@@ -111,10 +100,10 @@ class HourlyForecastService:
         self._recorder = recorder
         self._now = now
 
-    async def forecast(self, query: HourlyQuery) -> HourlyResponse:
+    async def forecast(self, query: HourlyQuery) -> ForecastResponse:
         """Return a forecast or an error for every coin of the query."""
         artifact = self._versions.current
-        made: dict[str, HourlyCoinForecast] = {}
+        made: dict[str, Made] = {}
         reasons: dict[str, str] = {}
         if artifact is None:
             reasons = dict.fromkeys(query.ids, self._versions.reason)
@@ -129,32 +118,30 @@ class HourlyForecastService:
             errors = daily.errors
             for coin, prediction in daily.predictions.items():
                 provenance = daily.histories[coin].provenance
-                made[coin] = from_daily(prediction, query.hours, reasons[coin], provenance)
+                made[coin] = from_daily(prediction, query, reasons[coin], provenance)
         logged = await self._record(made.values(), query.hours)
-        return HourlyResponse(
+        return ForecastResponse(
             tuple(logged[coin] for coin in query.ids if coin in logged),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors and coin not in made),
         )
 
-    async def _record(
-        self, forecasts: Collection[HourlyCoinForecast], hours: int
-    ) -> dict[str, HourlyCoinForecast]:
+    async def _record(self, made: Collection[Made], hours: int) -> dict[str, ServedForecast]:
         """Write the forecasts to the log; one that could not be written has no id."""
         made_at = self._now()
-        ids = {forecast.coin_id: hourly_forecast_id(forecast) for forecast in forecasts}
+        named = [(_with_id(served, forecasts), served, forecasts) for served, forecasts in made]
         loggable = [
-            Loggable(ids[forecast.coin_id], partial(hourly_entries, forecast, ids[forecast.coin_id], made_at))
-            for forecast in forecasts
+            Loggable(one.forecast.forecast_id, partial(hourly_entries, one.forecast, forecasts, made_at))
+            for one, _, forecasts in named
         ]
         logged = await self._recorder.append(loggable, hours)
         return {
-            f.coin_id: replace(f, forecast_id=ids[f.coin_id]) if ids[f.coin_id] in logged else f
-            for f in forecasts
+            one.forecast.coin_id: one if one.forecast.forecast_id in logged else served
+            for one, served, _ in named
         }
 
     async def _by_the_hour(
         self, query: HourlyQuery, artifact: LoadedHourlyArtifact
-    ) -> tuple[dict[str, HourlyCoinForecast], dict[str, str]]:
+    ) -> tuple[dict[str, Made], dict[str, str]]:
         """Return the forecasts of the hourly model, and why the other coins have none."""
         wanted = tuple(dict.fromkeys((*query.ids, *REFERENCE_COINS)))
         found = await self._histories.get(wanted, query.vs_currency)
@@ -173,7 +160,7 @@ def absence_reasons(found: Mapping[str, HourlyHistory | CoincastError], ids: Seq
 
 async def predict_hours(
     found: Mapping[str, HourlyHistory | CoincastError], query: HourlyQuery, artifact: LoadedHourlyArtifact
-) -> tuple[dict[str, HourlyCoinForecast], dict[str, str]]:
+) -> tuple[dict[str, Made], dict[str, str]]:
     """Return the forecasts of the hourly model, and why coins with too few hours have none.
 
     Args:
@@ -183,7 +170,7 @@ async def predict_hours(
     """
     panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory) and len(h.candles)}
     available = [coin for coin in query.ids if coin in panel]
-    made: dict[str, HourlyCoinForecast] = {}
+    made: dict[str, Made] = {}
     reasons = {
         coin: f"no hour of {coin} had closed by then"
         for coin in query.ids
@@ -202,15 +189,13 @@ async def predict_hours(
         assert isinstance(history, HourlyHistory)  # noqa: S101 - `available` holds only those
         if usable:
             stale = history.provenance
-            made[coin] = HourlyCoinForecast(
-                coin_id=coin,
+            made[coin] = _render(
+                forecasts.coins([i]),
+                query,
                 as_of=moment_of(forecasts, i),
-                forecasts=forecasts.coins([i]),
                 version=artifact.manifest.version,
-                served_by=MODEL,
                 reason=(stale.reason or "the hourly history is stale") if stale.stale else "",
                 provenance=stale,
-                vs_currency=query.vs_currency,
                 record=record_of(artifact.manifest.record),
             )
         else:
@@ -225,7 +210,7 @@ def moment_of(forecasts: HourlyForecasts, index: int) -> datetime:
     return as_of
 
 
-def from_daily(prediction: Prediction, hours: int, reason: str, provenance: Provenance) -> HourlyCoinForecast:
+def from_daily(prediction: Prediction, query: HourlyQuery, reason: str, provenance: Provenance) -> Made:
     """Return a daily forecast at hours after the last daily close.
 
     Widths grow with the square root of time up to the first day, and from the first to the second day so that
@@ -233,22 +218,20 @@ def from_daily(prediction: Prediction, hours: int, reason: str, provenance: Prov
 
     Args:
         prediction: The daily forecast.
-        hours: The longest horizon in hours.
+        query: The longest horizon in hours, the levels and the currency.
         reason: Why the hourly model does not answer.
         provenance: Provenance of the history.
     """
     forecasts, index = prediction.ref.forecasts, prediction.ref.index
     daily = forecasts.coins([index])
     first, second = daily.horizons.index(1), daily.horizons.index(DAILY_DAYS)
-    wanted = tuple(range(1, hours + 1))
+    wanted = tuple(range(1, query.hours + 1))
     quantiles = at_hours(
         daily.log_return_quantiles[0, first], daily.log_return_quantiles[0, second], np.array(wanted)
     )
     near = np.where(np.array(wanted) <= HOURS_A_DAY, first, second)
-    return HourlyCoinForecast(
-        coin_id=prediction.candles.coin_id,
-        as_of=close_of(daily.as_of[0]),
-        forecasts=Forecasts(
+    return _render(
+        Forecasts(
             coin_ids=daily.coin_ids,
             as_of=daily.as_of,
             last_price=daily.last_price,
@@ -259,16 +242,60 @@ def from_daily(prediction: Prediction, hours: int, reason: str, provenance: Prov
             trailing_volatility=daily.trailing_volatility[:, near],
             rise_of_volatility=daily.rise_of_volatility[:, near],
         ),
+        query,
+        as_of=close_of(daily.as_of[0]),
         version=prediction.version_name,
         served_by=prediction.served_by,
         reason=f"{reason}; the daily forecast of the last close was scaled to hours",
         provenance=provenance,
-        vs_currency=prediction.vs_currency,
         variant=prediction.variant,
     )
 
 
-def hourly_forecast_id(forecast: HourlyCoinForecast) -> str:
+def _render(
+    forecasts: Forecasts,
+    query: HourlyQuery,
+    *,
+    as_of: datetime,
+    version: str,
+    reason: str,
+    provenance: Provenance,
+    served_by: str = MODEL,
+    variant: str = PRODUCTION,
+    record: Record | None = None,
+) -> Made:
+    """Return the forecast of the one coin of a batch, still without an id, with the batch."""
+    options = RenderOptions(query.hours, query.levels_percent, query.quantile_probabilities)
+    # Midnight belongs to the day that ends with it, as for a daily close.
+    day = (as_of.replace(hour=0) - timedelta(days=1)).date()
+    forecast = CoinForecast(
+        coin_id=forecasts.coin_ids[0],
+        vs_currency=query.vs_currency,
+        day=day,
+        last_price=float(forecasts.last_price[0]),
+        model=MODEL,
+        version=version,
+        served_by=served_by,
+        degraded=bool(reason),
+        reason=reason,
+        variant=variant,
+        forecast_id="",
+        curve=columns_of(forecasts, options)[0],
+        record=record,
+        # A past moment is asked for: the forecast was not served then.
+        reconstructed=query.as_of is not None,
+        start=Start(as_of.hour),
+        by_the_hour=True,
+    )
+    return ServedForecast(forecast, provenance), forecasts
+
+
+def _with_id(served: ServedForecast, forecasts: Forecasts) -> ServedForecast:
+    forecast_id = hourly_forecast_id(served.forecast, forecasts)
+    return replace(served, forecast=replace(served.forecast, forecast_id=forecast_id))
+
+
+def hourly_forecast_id(forecast: CoinForecast, forecasts: Forecasts) -> str:
     """Return 32 hex digits; the same forecast has the same id on every replica, however far it reaches."""
     names = (
         forecast.coin_id,
@@ -280,33 +307,31 @@ def hourly_forecast_id(forecast: HourlyCoinForecast) -> str:
         forecast.served_by,
     )
     digest = blake2b("\x1f".join(names).encode(), digest_size=16)
-    digest.update(forecast.forecasts.last_price[0].tobytes())
-    digest.update(forecast.forecasts.log_return_quantiles[0, 0].tobytes())
+    digest.update(forecasts.last_price[0].tobytes())
+    digest.update(forecasts.log_return_quantiles[0, 0].tobytes())
     return digest.hexdigest()
 
 
 def hourly_entries(
-    forecast: HourlyCoinForecast, forecast_id: str, made_at: float, after: int, until: int
+    forecast: CoinForecast, forecasts: Forecasts, made_at: float, after: int, until: int
 ) -> list[LedgerEntry]:
     """Return the log entries of the hours after the first up to the second."""
-    prices = forecast.forecasts.quantile_prices(LOGGED_PROBABILITIES)[0].tolist()
-    # Midnight belongs to the day that ends with it, as for a daily close.
-    closed = forecast.as_of.replace(hour=0)
+    prices = forecasts.quantile_prices(LOGGED_PROBABILITIES)[0].tolist()
     return [
         LedgerEntry(
-            forecast_id=forecast_id,
+            forecast_id=forecast.forecast_id,
             made_at=made_at,
             coin_id=forecast.coin_id,
             vs_currency=forecast.vs_currency,
-            as_of=(closed - timedelta(days=1)).date().isoformat(),
-            as_of_hours=forecast.as_of.hour,
-            model=MODEL,
+            as_of=forecast.day.isoformat(),
+            as_of_hours=forecast.start.hours,
+            model=forecast.model,
             version=forecast.version,
             variant=forecast.variant,
             served_by=forecast.served_by,
             horizon_days=0,
             horizon_hours=hour,
-            last_price=float(forecast.forecasts.last_price[0]),
+            last_price=forecast.last_price,
             probabilities=LOGGED_PROBABILITIES,
             price_quantiles=tuple(prices[hour - 1]),
         )

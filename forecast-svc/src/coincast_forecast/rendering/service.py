@@ -52,7 +52,16 @@ def output_probabilities(options: RenderOptions) -> tuple[float, ...]:
 
 def curves(rows: Sequence[PredictionRef], options: RenderOptions) -> list[ForecastColumns]:
     """Return the columns of the first `options.days` horizons of predictions of one version."""
-    part = first_days(stack(rows), options.days)
+    return columns_of(stack(rows), options)
+
+
+def columns_of(forecasts: Forecasts, options: RenderOptions) -> list[ForecastColumns]:
+    """Return the columns of each coin of a batch at its first `options.days` horizons.
+
+    Raises:
+        ValueError: The batch does not hold them.
+    """
+    part = first_horizons(forecasts, options.days)
     prices = part.quantile_prices(output_probabilities(options)).transpose(0, 2, 1).tolist()
     rise = part.probability_of_rise().tolist()
     to_year = 100 * math.sqrt(YEAR_DAYS)
@@ -90,20 +99,24 @@ def stack(rows: Sequence[PredictionRef]) -> Forecasts:
     )
 
 
-def first_days(forecasts: Forecasts, days: int) -> Forecasts:
-    """Return the horizons 1 to `days`. Raises ValueError where the forecasts do not hold them."""
-    if forecasts.horizons[:days] != tuple(range(1, days + 1)):
-        raise ValueError(f"forecasts hold no {days} whole days")
+def first_horizons(forecasts: Forecasts, count: int) -> Forecasts:
+    """Return the horizons 1 to `count`, in days or in hours as the forecasts are.
+
+    Raises:
+        ValueError: The forecasts do not hold them.
+    """
+    if forecasts.horizons[:count] != tuple(range(1, count + 1)):
+        raise ValueError(f"forecasts do not hold the horizons 1 to {count}")
     return Forecasts(
         coin_ids=forecasts.coin_ids,
         as_of=forecasts.as_of,
         last_price=forecasts.last_price,
-        horizons=forecasts.horizons[:days],
+        horizons=forecasts.horizons[:count],
         probabilities=forecasts.probabilities,
-        log_return_quantiles=forecasts.log_return_quantiles[:, :days],
-        volatility=forecasts.volatility[:, :days],
-        trailing_volatility=forecasts.trailing_volatility[:, :days],
-        rise_of_volatility=forecasts.rise_of_volatility[:, :days],
+        log_return_quantiles=forecasts.log_return_quantiles[:, :count],
+        volatility=forecasts.volatility[:, :count],
+        trailing_volatility=forecasts.trailing_volatility[:, :count],
+        rise_of_volatility=forecasts.rise_of_volatility[:, :count],
     )
 
 

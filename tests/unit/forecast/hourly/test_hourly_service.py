@@ -16,8 +16,8 @@ from coincast.market.v1 import market_pb2
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, NotReady, Unavailable
 from coincast_forecast.domain import Provenance, Source
-from coincast_forecast.grpc.hourly_mapping import hourly_message, hourly_query_of
-from coincast_forecast.grpc.proto_mapping import models_message
+from coincast_forecast.grpc.hourly_mapping import hourly_query_of
+from coincast_forecast.grpc.proto_mapping import ReplyEncoder, models_message
 from coincast_forecast.hourly.histories import HourlyHistories, history_of
 from coincast_forecast.hourly.service import HourlyForecastService, HourlyQuery, at_hours
 from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
@@ -112,7 +112,7 @@ async def service_of(root: Path, source: Given, ledger: FakeLedger) -> HourlyFor
 
 async def ask(service: HourlyForecastService, query: HourlyQuery) -> pb.GetForecastsResponse:
     """Return the reply to a query, as the caller sees it."""
-    return hourly_message(await service.forecast(query), query, CLOCK)
+    return ReplyEncoder().encode(await service.forecast(query), CLOCK)
 
 
 async def test_hours_are_forecast_from_the_newest_closed_hour(tmp_path: Path) -> None:

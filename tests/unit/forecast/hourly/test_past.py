@@ -22,8 +22,8 @@ from coincast_forecast.domain import (
     Source,
     close_of,
 )
-from coincast_forecast.grpc.hourly_mapping import hourly_message, hourly_query_of
-from coincast_forecast.grpc.proto_mapping import forecast_message, parse_as_of
+from coincast_forecast.grpc.hourly_mapping import hourly_query_of
+from coincast_forecast.grpc.proto_mapping import ReplyEncoder, forecast_message, parse_as_of
 from coincast_forecast.hourly.past import PastHourlyForecasts, PastHours, SourceClock
 from coincast_forecast.hourly.versions import HistoricalHourlyVersions, HourlyRegistry
 from coincast_forecast.metrics import Metrics
@@ -101,7 +101,7 @@ class Rig:
         request.as_of_time.FromDatetime(as_of)
         query = hourly_query_of(request)
         assert query.as_of is not None
-        return hourly_message(await self.hourly.forecast(query, query.as_of), query, ManualClock())
+        return ReplyEncoder().encode(await self.hourly.forecast(query, query.as_of), ManualClock())
 
 
 @pytest.fixture
