@@ -1,7 +1,7 @@
 """Take screenshots of the web page of a running gateway: `python deploy/screenshots.py URL FOLDER`.
 
-Every view is taken in the light and the dark theme and on a phone, so that a person can look at all of
-them after a change. Needs Chromium (`apt-get install chromium`).
+Every view is taken in the light and the dark theme, on a desktop and on a phone, so that a person can look at
+all of them after a change. Needs Chromium (`apt-get install chromium`).
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def take(browser: Browser, url: str, folder: Path) -> list[Path]:
             ("light", DESKTOP, "light"),
             ("dark", DESKTOP, "dark"),
             ("phone", PHONE, "light"),
+            ("phone-dark", PHONE, "dark"),
         ):
-            context = browser.new_context(viewport=viewport, color_scheme=theme, has_touch=kind == "phone")  # type: ignore[arg-type]
+            context = browser.new_context(viewport=viewport, color_scheme=theme, has_touch=viewport is PHONE)  # type: ignore[arg-type]
             page = context.new_page()
             page.goto(url + path, wait_until="networkidle" if name == "health" else "load")
             if path.startswith(("/#style", "/#coin")) or path == "/":
@@ -53,7 +54,7 @@ def take(browser: Browser, url: str, folder: Path) -> list[Path]:
                 page.get_by_text("times in 10").first.wait_for(timeout=ANSWER_MS)
             page.wait_for_timeout(SETTLE_MS)
             target = folder / f"{name}-{kind}.jpg"
-            page.screenshot(path=target, full_page=kind == "phone", type="jpeg", quality=72)
+            page.screenshot(path=target, full_page=viewport is PHONE, type="jpeg", quality=72)
             written.append(target)
             context.close()
     return written

@@ -225,6 +225,24 @@ async def test_theme_is_chosen_and_remembered(there: World, browser: Browser) ->
     assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
+async def test_column_of_sentences_begins_at_the_left_with_its_heading(
+    there: World, browser: Browser
+) -> None:
+    page, _ = await opened(browser, there.url)
+    await page.evaluate(
+        """() => {
+            const rows = [["a", "1", "short"], ["b", "2", "a sentence of more than forty characters in all"]];
+            window.Coincast.fillTable(document.getElementById("models"), ["Model", "Figure", "Note"], rows);
+        }"""
+    )
+    cells = page.locator("#models th:not(:first-child), #models td")
+    kinds = await cells.evaluate_all("all => all.map((each) => each.className)")
+    assert kinds == ["", "words"] * 3
+    # The view is hidden, but its style is computed.
+    sides = await cells.evaluate_all("all => all.map((each) => getComputedStyle(each).textAlign)")
+    assert sides == ["right", "left"] * 3
+
+
 async def test_first_sentence_comes_soon_over_a_slow_line(there: World, browser: Browser) -> None:
     context = await browser.new_context()
     page = await context.new_page()

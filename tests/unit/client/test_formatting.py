@@ -49,3 +49,27 @@ def test_page_formats_the_same_cases_alike() -> None:
     )
     found = json.loads(run.stdout)
     assert found == {name: [expected for _, expected in cases] for name, cases in CASES.items()}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node: apt-get install nodejs")
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([-500, 0, 500, 1000], ["−500", "0", "500", "1,000"]),
+        ([100_000, 110_000], ["100,000", "110,000"]),
+        ([200, 202.5], ["200.00", "202.50"]),
+        ([-0.5, -0.0, 0.5], ["−0.5", "0", "0.5"]),
+        ([0.00001, 0.000015], ["0.00001", "0.000015"]),
+        ([2e-8, 4e-8], ["2e-8", "4e-8"]),
+    ],
+)
+def test_axes_are_labelled_alike_and_without_needless_decimals(values: list[float], texts: list[str]) -> None:
+    program = """
+    globalThis.window = {};
+    require(process.argv[1]);
+    process.stdout.write(JSON.stringify(window.Coincast.format.axis(JSON.parse(process.argv[2]))));
+    """
+    done = subprocess.run(
+        ["node", "-e", program, str(SCRIPT), json.dumps(values)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == texts

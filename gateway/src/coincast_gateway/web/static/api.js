@@ -48,9 +48,11 @@
   }
 
   function fillTable(table, heads, rows, empty = "Nothing yet.") {
-    const cell = (kind, scope, text) => element(kind, { scope, class: typeof text === "string" && text.length > 40 ? "words" : null }, text);
-    const head = element("thead", {}, element("tr", {}, ...heads.map((text) => cell("th", "col", text))));
-    const lines = rows.map((row) => element("tr", {}, ...row.map((text, i) => (i === 0 ? cell("th", "row", text) : cell("td", null, text)))));
+    // A column of sentences begins at the left, with its heading.
+    const words = heads.map((_, i) => i > 0 && rows.some((row) => typeof row[i] === "string" && row[i].length > 40));
+    const cell = (kind, scope, text, i) => element(kind, { scope, class: words[i] ? "words" : null }, text);
+    const head = element("thead", {}, element("tr", {}, ...heads.map((text, i) => cell("th", "col", text, i))));
+    const lines = rows.map((row) => element("tr", {}, ...row.map((text, i) => (i === 0 ? cell("th", "row", text, i) : cell("td", null, text, i)))));
     if (!rows.length) lines.push(element("tr", {}, element("td", { colspan: heads.length, class: "words" }, empty)));
     const caption = table.querySelector("caption");
     table.replaceChildren(...(caption ? [caption] : []), head, element("tbody", {}, ...lines));

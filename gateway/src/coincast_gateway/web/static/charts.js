@@ -29,6 +29,12 @@
     return found;
   }
 
+  // Return about `wanted` round values with the text of each.
+  function labelled(low, high, wanted) {
+    const values = ticks(low, high, wanted), texts = format.axis(values);
+    return values.map((value, i) => [value, texts[i]]);
+  }
+
   // A spark line; `values` oldest first.
   function spark(values, width = 76, height = 28) {
     const known = values.filter((v) => Number.isFinite(v));
@@ -67,9 +73,9 @@
     const priceAt = (pixel) => low - pad + ((height - bottom - pixel) / (height - bottom - top)) * (high - low + 2 * pad);
 
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", height, class: "fan", "aria-hidden": "true" });
-    for (const value of ticks(low - pad, high + pad, height < 300 ? 4 : 6)) {
+    for (const [value, text] of labelled(low - pad, high + pad, height < 300 ? 4 : 6)) {
       picture.append(svg("line", { x1: left, x2: end, y1: y(value), y2: y(value), class: "grid" }));
-      picture.append(svg("text", { x: end + 6, y: y(value) + 4, class: "tick" }, format.price(value)));
+      picture.append(svg("text", { x: end + 6, y: y(value) + 4, class: "tick" }, text));
     }
     drawDates(picture, model, { start, past, future, end, left, nowX, height, width });
     drawBands(picture, model, levels, xOf, y, nowX);
@@ -217,9 +223,9 @@
     const pad = (high - low) * 0.05 || 1;
     const x = scale(low - pad, high + pad, labelWidth, width - 8);
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", height, class: "bars", "aria-hidden": "true" });
-    for (const value of ticks(low, high, width < 500 ? 3 : 5)) {
+    for (const [value, text] of labelled(low, high, width < 500 ? 3 : 5)) {
       picture.append(svg("line", { x1: x(value), x2: x(value), y1: 4, y2: height - 22, class: "grid" }));
-      picture.append(svg("text", { x: x(value), y: height - 6, class: "tick", "text-anchor": "middle" }, format.price(value)));
+      picture.append(svg("text", { x: x(value), y: height - 6, class: "tick", "text-anchor": "middle" }, text));
     }
     rows.forEach((row, i) => {
       const middle = i * rowHeight + 20;
@@ -237,9 +243,9 @@
     const high = known.length ? Math.max(...known) * 1.05 : 1;
     const x = scale(times[0] ?? 0, times.at(-1) ?? 1, left, width - right), y = scale(0, high || 1, height - bottom, top);
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", height, class: "lines", "aria-hidden": "true" });
-    for (const value of ticks(0, high, 4)) {
+    for (const [value, text] of labelled(0, high, 4)) {
       picture.append(svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), class: "grid" }));
-      picture.append(svg("text", { x: width - right + 6, y: y(value) + 4, class: "tick" }, `${format.price(value)} ${unit}`));
+      picture.append(svg("text", { x: width - right + 6, y: y(value) + 4, class: "tick" }, `${text} ${unit}`));
     }
     series.forEach((s, i) => {
       let run = [];
@@ -265,9 +271,9 @@
     const low = Math.min(0, at(pairs[0][0])), high = Math.max(0, at(pairs[0][1])), pad = (high - low) * 0.06 || 1;
     const x = scale(low - pad, high + pad, 8, width - 8);
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", height, class: "bars", "aria-hidden": "true" });
-    for (const value of ticks(low, high, width < 500 ? 3 : 6)) {
+    for (const [value, text] of labelled(low, high, width < 500 ? 3 : 6)) {
       picture.append(svg("line", { x1: x(value), x2: x(value), y1: 4, y2: 64, class: "grid" }));
-      picture.append(svg("text", { x: x(value), y: 84, class: "tick", "text-anchor": "middle" }, format.price(value)));
+      picture.append(svg("text", { x: x(value), y: 84, class: "tick", "text-anchor": "middle" }, text));
     }
     pairs.forEach(([a, b], i) => picture.append(svg("rect", { x: x(at(a)), y: 18 + i * 4, width: Math.max(2, x(at(b)) - x(at(a))), height: 34 - i * 8, rx: 4, class: `band band-${i}` })));
     picture.append(svg("line", { x1: x(0), x2: x(0), y1: 8, y2: 62, class: "now" }));

@@ -106,8 +106,8 @@
       : `${format.share(h.coverage_80_percent)}${error} of ${format.count(h.forecasts)} earlier 80 % intervals for ${aheadWords(size)}${periods} contained the price. `;
     const skill = h.crps_skill_percent;
     const sharper = skill === null || skill === undefined ? ""
-      : skill > 0 ? `CRPS ${skill.toFixed(1)} % better than a normal distribution with the volatility of the last 60 days.`
-        : `CRPS no better than a normal distribution with the volatility of the last 60 days (${format.percent(skill)}).`;
+      : skill > 0 ? `Sharper by ${skill.toFixed(1)} % (CRPS) than the usual method, a normal distribution with the volatility of the last 60 days.`
+        : `No sharper than the usual method, a normal distribution with the volatility of the last 60 days (CRPS ${format.percent(skill)}).`;
     return kept + sharper;
   }
 
@@ -118,7 +118,7 @@
     const by = forecast.served_by === forecast.model ? forecast.model : `${forecast.served_by} (requested: ${forecast.model})`;
     byId("basis").textContent = `By ${by}${forecast.version ? ` ${forecast.version}` : ""}, from the price of ${format.moment(forecast.as_of)} (${format.price(forecast.last_price)}).`;
     byId("degraded").hidden = !forecast.degraded && !forecast.stale;
-    byId("degraded").textContent = forecast.degraded || forecast.stale ? forecast.reason ?? "This answer is degraded." : "";
+    byId("degraded").textContent = forecast.degraded || forecast.stale ? format.sentence(forecast.reason ?? "This answer is degraded.") : "";
     byId("fan").setAttribute("aria-label", `Price history and forecast. ${byId("said").textContent}`);
     drawTables(forecast);
   }

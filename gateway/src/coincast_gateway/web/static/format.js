@@ -16,6 +16,15 @@ window.Coincast = window.Coincast || {};
     return value.toLocaleString("en", { minimumFractionDigits: size >= 1 ? decimals : 0, maximumFractionDigits: decimals });
   }
 
+  // The values of an axis: whole numbers where all are whole, otherwise as prices, with a true minus.
+  function axis(values) {
+    const whole = values.every((value) => Number.isInteger(value) && Math.abs(value) < 1e12);
+    return values.map((value) => (whole ? value.toLocaleString("en") : price(value)).replace(/^-0$/, "0").replace(/^-/, "−"));
+  }
+
+  // A reason of a reply as a sentence of its own.
+  const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1).replace(/[.!?]?$/, ".") : "");
+
   // Large sums in few characters: 2.16 T.
   function compact(value) {
     if (!known(value)) return MISSING;
@@ -62,5 +71,5 @@ window.Coincast = window.Coincast || {};
   // How such answers did: on past days, and since they were served.
   const record = (basis) => [basis?.record_sentence, basis?.live_sentence].filter(Boolean).join(" ");
 
-  window.Coincast.format = { price, compact, percent, share, count, day, moment, age, currency, record, MISSING };
+  window.Coincast.format = { price, axis, sentence, compact, percent, share, count, day, moment, age, currency, record, MISSING };
 })();

@@ -18,9 +18,10 @@
       });
       if (rows.length) charts.bars(byId("bars"), rows, rows[0].last);
       fillTable(byId("models"), ["Model", "Version", "80 % covered", "CRPS skill %", "Measured at", "Description"], models.map((model) => {
-        const h = coin.horizonRecord(model.record);
+        // A model of hours has no record in days: its own horizon is named beside the figures.
+        const h = coin.horizonRecord(model.record) ?? model.record?.horizons?.at(-1);
         const measured = h ? (h.horizon_hours ? `${h.horizon_hours} hours` : `${h.horizon_days} days`) : "–";
-        return [model.name, model.version || "–", format.share(h?.coverage_80_percent), format.percent(h?.crps_skill_percent, 2), measured, model.ready ? model.description : `Not ready: ${model.reason}`];
+        return [model.name, model.version || "–", format.share(h?.coverage_80_percent), format.percent(h?.crps_skill_percent, 2), measured, model.ready ? model.description.replaceAll("`", "") : `Not ready: ${model.reason}`];
       }));
     } catch (error) {
       byId("compare-said").textContent = error.message;
