@@ -27,6 +27,7 @@ def test_two_coins_and_six_weeks(daily_candles: Path, tmp_path: Path) -> None:
         first="2023-07-01",
         last="2023-08-15",
         models=("ml_ensemble", "technical"),
+        jobs=1,  # one process more would import everything once more, for seconds of work
     )
     found = evaluate(options, Console(quiet=True))
     assert found["about"]["notes"] == []

@@ -15,12 +15,14 @@ from typing import Any
 import distributed
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from coincast_chassis.clock import ManualClock
-from coincast_modelkit.artifact import read_artifact
+from coincast_modelkit.artifact import Manifest, read_artifact
 from coincast_modelkit.features import market_of
 from coincast_modelkit.model_input import prepare
 from coincast_training.domain import TrainingSpec
+from coincast_training.executors import Executor, open_executor
 from coincast_training.pipeline.pipeline import Pipeline
 from coincast_training.trainers.registry import find_fit
 from tests.unit.training.training_fakes import FakeHistory, panel_of, registry_in
@@ -93,6 +95,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if "manifest" not in path.name}
 
 
+def forecast_of(root: Path, model: str, folder: Path, days: list[int]) -> NDArray[np.float64]:
+    """The log return quantiles that a version forecasts on the last day of the panel."""
+    fitted = read_artifact(root / "artifacts", model, folder.name).model
+    ready = [prepare(PANEL[coin], market_of(PANEL), fitted.spec) for coin in COINS]
+    return fitted.predict(ready, days).log_return_quantiles
+
+
 async def test_lightgbm_comes_out_byte_for_byte(tmp_path: Path) -> None:
     first, again = await lineage(tmp_path, "lightgbm", LIGHTGBM)
     assert (first.name, again.name) == ("v000001", "v000002")
@@ -100,91 +109,96 @@ async def test_lightgbm_comes_out_byte_for_byte(tmp_path: Path) -> None:
     assert read_artifact(tmp_path / "artifacts", "lightgbm", again.name).manifest.parent == first.name
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    """A pool of two processes, which all tests share: each process imports TensorFlow and LightGBM."""
+    with open_executor("processes:2") as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def dask() -> Iterator[Executor]:
+    """An executor on a Dask cluster of two processes with one thread each."""
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+    )
+    with cluster, open_executor(f"dask:{cluster.scheduler_address}") as executor:
+        yield executor
+
+
 @pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed: run make setup-lstm"
 )
-async def test_an_lstm_comes_out_within_its_tolerance(tmp_path: Path) -> None:
+async def test_an_lstm_comes_out_within_its_tolerance(tmp_path: Path, processes: Executor) -> None:
+    """The same lineage again, here and in other processes; another seed differs by more than that."""
     first, again = await lineage(tmp_path, "lstm", LSTM)
+    spec = TrainingSpec("lstm", COINS)
+    elsewhere = await trained(pipeline_on(tmp_path, 420, LSTM, executor=processes), spec, "c")
+    other_seed = await trained(replace(pipeline_on(tmp_path, 420, LSTM), seed=8), spec, "d")
     loaded = [read_artifact(tmp_path / "artifacts", "lstm", folder.name) for folder in (first, again)]
     assert loaded[0].manifest.data.sha256 == loaded[1].manifest.data.sha256
     assert loaded[0].manifest.parameters == loaded[1].manifest.parameters
     assert loaded[1].manifest.seeds == (7,)
-    market = market_of(PANEL)
-    ready = [prepare(PANEL[coin], market, loaded[0].model.spec) for coin in COINS]
-    one, other = (each.model.predict(ready, [1, 7, 14, 30]).log_return_quantiles for each in loaded)
-    difference = float(np.abs(one - other).max())
+    assert any(name.endswith(".onnx") for name in files_of(elsewhere))
+    one, *others, third = (
+        forecast_of(tmp_path, "lstm", folder, [1, 7, 14, 30])
+        for folder in (first, again, elsewhere, other_seed)
+    )
+    difference = max(float(np.abs(one - other).max()) for other in others)
     assert difference <= LSTM_TOLERANCE
-    other_seed = await trained(
-        replace(pipeline_on(tmp_path, 420, LSTM), seed=8), TrainingSpec("lstm", COINS), "c"
-    )
-    third = read_artifact(tmp_path / "artifacts", "lstm", other_seed.name).model.predict(
-        ready, [1, 7, 14, 30]
-    )
-    by_seed = float(np.abs(one - third.log_return_quantiles).max())
+    by_seed = float(np.abs(one - third).max())
     print(f"\nlargest difference of a quantile: {difference:.1e}; with another seed {by_seed:.1e}")
     assert by_seed > 10 * LSTM_TOLERANCE
-
-
-@pytest.fixture(scope="module")
-def dask() -> Iterator[str]:
-    """The address of a Dask cluster of two processes with one thread each."""
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
-    )
-    with cluster:
-        yield f"dask:{cluster.scheduler_address}"
-
-
-@pytest.mark.parametrize(("model", "parameters"), [("lightgbm", LIGHTGBM), ("ml_ensemble", ENSEMBLE)])
-def test_a_plain_job_leaves_the_same_files_wherever_its_folds_ran(
-    tmp_path: Path, model: str, parameters: Mapping[str, Any], dask: str
-) -> None:
-    made: dict[str, dict[str, bytes]] = {}
-    notes: dict[str, Any] = {}
-    for address in ("inline", "processes:2", dask):
-        kind = address.partition(":")[0]
-        pipeline = pipeline_on(tmp_path / kind, 430, parameters, executor=address)
-        folder = asyncio.run(trained(pipeline, TrainingSpec(model, COINS), "run"))
-        made[kind] = files_of(folder)
-        notes[kind] = read_artifact(tmp_path / kind / "artifacts", model, folder.name).manifest.metrics
-    assert made["inline"] == made["processes"] == made["dask"]
-    assert notes["inline"] == notes["processes"] == notes["dask"]
-    assert any("walk_forward" in name for name in made["inline"])
 
 
 @pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed: run make setup-lstm"
 )
-@pytest.mark.parametrize(("model", "parameters"), [("lstm", LSTM), ("ml_ensemble", WITH_NETWORK)])
-def test_networks_come_out_within_their_tolerance_wherever_they_were_trained(
-    tmp_path: Path, model: str, parameters: Mapping[str, Any]
+def test_an_ensembles_network_comes_out_within_its_tolerance_in_other_processes(
+    tmp_path: Path, processes: Executor
 ) -> None:
     found = []
-    for address in ("inline", "processes:2"):
-        root = tmp_path / address.partition(":")[0]
-        folder = asyncio.run(
-            trained(pipeline_on(root, 430, parameters, executor=address), TrainingSpec(model, COINS), "run")
-        )
-        loaded = read_artifact(root / "artifacts", model, folder.name)
-        ready = [prepare(PANEL[coin], market_of(PANEL), loaded.model.spec) for coin in COINS]
-        found.append(loaded.model.predict(ready, [1, 7]).log_return_quantiles)
+    for kind, executor in (("inline", "inline"), ("processes", processes)):
+        pipeline = pipeline_on(tmp_path / kind, 430, WITH_NETWORK, executor=executor)
+        folder = asyncio.run(trained(pipeline, TrainingSpec("ml_ensemble", COINS), "run"))
+        found.append(forecast_of(tmp_path / kind, "ml_ensemble", folder, [1, 7]))
         assert any(name.endswith(".onnx") for name in files_of(folder))
     assert float(np.abs(found[0] - found[1]).max()) <= LSTM_TOLERANCE
 
 
-def test_a_tuned_job_leaves_the_same_files_wherever_its_trials_ran(tmp_path: Path, dask: str) -> None:
-    spec = TrainingSpec("lightgbm", COINS, tune_trials=4)
+@pytest.mark.parametrize(
+    ("model", "parameters", "trials"), [("lightgbm", LIGHTGBM, 4), ("ml_ensemble", ENSEMBLE, 0)]
+)
+def test_a_job_leaves_the_same_files_wherever_its_folds_and_trials_ran(
+    tmp_path: Path,
+    *,
+    model: str,
+    parameters: Mapping[str, Any],
+    trials: int,
+    processes: Executor,
+    dask: Executor,
+) -> None:
+    spec = TrainingSpec(model, COINS, tune_trials=trials)
     made: dict[str, dict[str, bytes]] = {}
-    for address in ("inline", "processes:2", dask):
-        kind = address.partition(":")[0]
-        pipeline = pipeline_on(tmp_path / kind, 430, LIGHTGBM, executor=address)
-        folder = asyncio.run(trained(pipeline, spec, "run"))
+    notes: dict[str, Any] = {}
+    for kind, executor in (("inline", "inline"), ("processes", processes), ("dask", dask)):
+        root = tmp_path / kind
+        folder = asyncio.run(trained(pipeline_on(root, 430, parameters, executor=executor), spec, "run"))
         made[kind] = files_of(folder)
-        manifest = read_artifact(tmp_path / kind / "artifacts", "lightgbm", folder.name).manifest
-        assert manifest.metrics["tuning"]["trials"] == 4
-        reported = json.loads((tmp_path / kind / "work" / "tuning" / "run" / "tuning.json").read_text())
-        won = [trial["parameters"] for trial in reported["all"] if trial["value"] == reported["best_value"]]
-        expected = won[0] if reported["best_value"] < reported["base_value"] else LIGHTGBM
-        assert manifest.parameters["volatility"].items() >= expected["volatility"].items()
+        manifest = read_artifact(root / "artifacts", model, folder.name).manifest
+        notes[kind] = manifest.metrics
+        if trials:
+            check_tuning(root, manifest, trials)
     assert made["inline"] == made["processes"] == made["dask"]
+    assert notes["inline"] == notes["processes"] == notes["dask"]
+    assert any("walk_forward" in name for name in made["inline"])
     assert len(made["inline"]) >= 4
+
+
+def check_tuning(root: Path, manifest: Manifest, trials: int) -> None:
+    """The version has the parameters of the best trial, or the base where none was better."""
+    assert manifest.metrics["tuning"]["trials"] == trials
+    reported = json.loads((root / "work" / "tuning" / "run" / "tuning.json").read_text())
+    won = [trial["parameters"] for trial in reported["all"] if trial["value"] == reported["best_value"]]
+    expected = won[0] if reported["best_value"] < reported["base_value"] else LIGHTGBM
+    assert manifest.parameters["volatility"].items() >= expected["volatility"].items()

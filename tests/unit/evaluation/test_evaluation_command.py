@@ -26,7 +26,7 @@ def test_from_a_folder_to_the_reports(tmp_path: Path) -> None:
     data.mkdir()
     write_folder(data, panel())
     options = EvaluationOptions(
-        data=data, out=out, first="2021-09-01", last="2021-10-25", models=("technical", "direction")
+        data=data, out=out, first="2021-09-01", last="2021-10-25", models=("technical", "direction"), jobs=1
     )
     said = StringIO()
     found = evaluate(options, Console(file=said, width=120))

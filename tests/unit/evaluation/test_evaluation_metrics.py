@@ -14,6 +14,7 @@ from coincast_training.evaluation.metrics.slices import Slice, pair, quantiles_a
 from coincast_training.evaluation.metrics.strategy import COST, equity
 from coincast_training.evaluation.outcomes import causal_terciles, outcomes_of
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
+from coincast_training.optional_imports import import_scoringrules
 from tests.unit.evaluation.evaluation_candles import coin, scrambled_after
 
 
@@ -39,7 +40,7 @@ def gaussian(
 
 
 def test_crps_of_a_normal_table_is_close_to_its_closed_form() -> None:
-    import scoringrules  # slow to import
+    scoringrules = import_scoringrules()
 
     slices, _ = gaussian("one")
     s = slices["one", 1]

@@ -22,6 +22,7 @@ from coincast_training.hourly.evaluation import coverage_by_hour, evaluate_hourl
 from coincast_training.hourly.parquet_loader import read_hourly_folder
 from coincast_training.hourly.scores import crps, inside_80
 from coincast_training.hourly.walk import walk_forward
+from coincast_training.optional_imports import import_scoringrules
 from tests.unit.modelkit.hourly.hourly_market import FIRST, invented
 
 COINS = {"bitcoin": invented("bitcoin", 560, seed=1), "ethereum": invented("ethereum", 560, seed=2)}
@@ -36,7 +37,7 @@ def write(folder: Path, candles: HourlyCandles, **changed: np.ndarray) -> None:
 
 
 def test_crps_of_a_gaussian_is_the_closed_form() -> None:
-    import scoringrules  # slow to import
+    scoringrules = import_scoringrules()
 
     returns = np.random.default_rng(1).normal(size=5000) * 0.02
     scale = np.full(5000, 0.02)

@@ -18,6 +18,7 @@ from coincast_training.cli.train import record_table
 from coincast_training.domain import TrainingSpec
 from coincast_training.executors import open_executor
 from coincast_training.jobs.validation import JobLimits, validate_spec
+from coincast_training.optional_imports import import_lightgbm_alone
 from coincast_training.pipeline.dataset import TrainingData, training_data_of
 from coincast_training.pipeline.factory import open_pipeline, recipe
 from coincast_training.pipeline.pipeline import MIN_DAYS
@@ -82,6 +83,7 @@ class Walk:
 
 def run_walk(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, quiet: bool) -> Backtest:
     """Fetch history, walk forward and write the report."""
+    import_lightgbm_alone()
     # Plots and strategies take seconds to import, which the other commands should not wait for.
     from coincast_training.backtest.report import write_report  # noqa: PLC0415 - as said above
     from coincast_training.backtest.run import BacktestOptions, run_backtest  # noqa: PLC0415

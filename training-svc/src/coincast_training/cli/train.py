@@ -14,6 +14,7 @@ from coincast_training.cli import options
 from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.jobs.validation import JobLimits, validate_spec
+from coincast_training.optional_imports import import_lightgbm_alone
 from coincast_training.pipeline.factory import open_registry, open_run
 from coincast_training.settings import Settings
 from coincast_training.trainers.progress import Progress
@@ -83,6 +84,7 @@ def run_and_show(
     settings: Settings, spec: TrainingSpec, as_json: bool, hourly_folder: Path | None = None
 ) -> None:
     """Train with a progress bar and print the result."""
+    import_lightgbm_alone()
     with progress_bar(quiet=as_json) as progress:
         outcome = asyncio.run(_run(settings, spec, progress, hourly_folder))
     version = open_registry(settings).versions.get(spec.model, outcome.version)

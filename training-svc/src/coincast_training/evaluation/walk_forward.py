@@ -8,7 +8,6 @@ import queue
 import time
 import traceback
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing.managers import SyncManager
 from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
@@ -17,8 +16,10 @@ from coincast_modelkit.candles import Panel
 from coincast_training.evaluation.options import EvaluationPlan
 from coincast_training.evaluation.partitions import COST, parts_of
 from coincast_training.evaluation.rows import Rows, join_rows
+from coincast_training.optional_imports import import_lightgbm_alone
 
 TICK_SECONDS = 0.5
+_news: Any = None
 
 
 class Listener(Protocol):
@@ -44,9 +45,10 @@ def walk_all(
     rows: list[Rows] = []
     seconds: dict[str, float] = {}
     context = multiprocessing.get_context("spawn")
-    with SyncManager(ctx=context) as manager, _pool(jobs, context) as pool:
-        news = manager.Queue()
-        waiting = {pool.submit(_walk, name, panel, plan, news): name for name in walks}
+    # Inherited by the workers: that of a manager would need a process of its own, seconds to start.
+    news = context.Queue()
+    with _pool(jobs, context, news, "peers" not in plan.models) as pool:
+        waiting = {pool.submit(_walk, name, panel, plan): name for name in walks}
         while waiting:
             _tell(news, done, listener)
             for future in [f for f in waiting if f.done()]:
@@ -57,17 +59,28 @@ def walk_all(
     return join_rows(rows), notes, seconds
 
 
-def _pool(jobs: int, context: Any) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_one_thread)
+def _pool(jobs: int, context: Any, news: Any, lightgbm_alone: bool) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        max_workers=jobs, mp_context=context, initializer=_prepare_worker, initargs=(news, lightgbm_alone)
+    )
 
 
-def _one_thread() -> None:
-    """Limit a worker to one thread: two workers with two threads each slow each other down."""
+def _prepare_worker(news: Any, lightgbm_alone: bool) -> None:
+    """Limit a worker to one thread, since two workers with two threads each slow each other down.
+
+    Args:
+        news: Queue for the worker's reports of progress.
+        lightgbm_alone: Whether no part uses LightGBM's scikit-learn wrappers, as mlforecast does.
+    """
+    global _news  # noqa: PLW0603 - set once in each worker: a queue can only be inherited
+    _news = news
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"
+    if lightgbm_alone:
+        import_lightgbm_alone()
 
 
-def _walk(name: str, panel: Panel, plan: EvaluationPlan, news: Any) -> tuple[Rows, float]:
+def _walk(name: str, panel: Panel, plan: EvaluationPlan) -> tuple[Rows, float]:
     began, parent = time.monotonic(), os.getppid()
     last = 0.0
 
@@ -77,7 +90,7 @@ def _walk(name: str, panel: Panel, plan: EvaluationPlan, news: Any) -> tuple[Row
             os._exit(1)  # the parent process has died
         if time.monotonic() - last > TICK_SECONDS:
             last = time.monotonic()
-            news.put((name, fraction, stage))
+            _news.put((name, fraction, stage))
 
     walks, _ = parts_of(plan)
     with threadpool_limits(limits=1):  # libraries loaded before `_one_thread` set its variables

@@ -13,12 +13,17 @@ from coincast_training.executors.inline import InlineExecutor
 
 
 @contextmanager
-def open_executor(address: str) -> Iterator[Executor]:
+def open_executor(address: str | Executor) -> Iterator[Executor]:
     """Yield the executor that an address names: `inline`, `processes`, `processes:4` or `dask:tcp://host:8786`.
+
+    An executor that is open already is yielded as it is and stays open, so that several runs can share it.
 
     Raises:
         InvalidInput: The address names no executor, or Dask is not installed.
     """
+    if not isinstance(address, str):
+        yield address
+        return
     kind, rest = parts_of(address)
     if kind == "inline":
         yield InlineExecutor()

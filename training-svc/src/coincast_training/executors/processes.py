@@ -13,6 +13,7 @@ from loky import ProcessPoolExecutor
 
 from coincast_chassis.errors import Unavailable
 from coincast_training.executors.base import ROUNDS, Item, Result, Shared, run_part
+from coincast_training.optional_imports import import_lightgbm_alone
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,9 @@ class ProcessExecutor:
 
 
 def _new_pool(workers: int) -> Any:
-    return ProcessPoolExecutor(max_workers=workers, env={"OMP_NUM_THREADS": "1"})
+    return ProcessPoolExecutor(
+        max_workers=workers, env={"OMP_NUM_THREADS": "1"}, initializer=import_lightgbm_alone
+    )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import structlog
 
 from coincast_chassis.errors import CoincastError
 from coincast_training.jobs.serialization import spec_from_dict
+from coincast_training.optional_imports import import_lightgbm_alone
 from coincast_training.pipeline.factory import open_run
 from coincast_training.settings import Settings
 
@@ -53,6 +54,7 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     order = json.loads(sys.stdin.readline())
+    import_lightgbm_alone()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     return asyncio.run(_run(order, voice))
 

@@ -17,7 +17,7 @@ from coincast_modelkit.artifact import Record, sweep_temporary
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.candles import HourlyPanel
 from coincast_training.domain import Outcome, TrainingSpec
-from coincast_training.executors import open_executor
+from coincast_training.executors import Executor, open_executor
 from coincast_training.pipeline import dataset
 from coincast_training.pipeline.artifact import write_version
 from coincast_training.pipeline.dataset import TrainingData
@@ -77,7 +77,7 @@ class Pipeline:
     clock: Clock
     seed: int
     work_dir: Path
-    executor: str = "inline"
+    executor: str | Executor = "inline"
     keep_versions: int = 0
     market_data: str = "market-data"
     parameters: Callable[[str], Mapping[str, Any]] = lambda _: {}
@@ -93,10 +93,8 @@ class Pipeline:
         with model_lock(self.registry.root, spec.model):
             plan = self._plan(spec)
             data = await self._fetch(plan, progress)
-            plan, tuning = await self._tune(spec, plan, data, run_id, progress)
-            start = TUNED if tuning else FETCHED
-            fitted = await asyncio.to_thread(
-                self._fit, fit, spec.model, plan, data, progress=part_of(progress, start, FITTED)
+            plan, tuning, fitted = await asyncio.to_thread(
+                self._tune_and_fit, fit, spec, plan, data, run_id=run_id, progress=progress
             )
         progress(FITTED, "measuring the walk-forward forecasts")
         record = measure(fitted.walk_forward, data.panel, measured_at=self.clock.now())
@@ -167,37 +165,61 @@ class Pipeline:
         sound, _ = without_odd_hours(found.panel)
         return dataset.same_hours(sound, plan.parent) if plan.parent is not None else sound
 
-    async def _tune(
-        self, spec: TrainingSpec, plan: RunPlan, data: TrainingData, run_id: str, progress: Progress
-    ) -> tuple[RunPlan, Tuning | None]:
-        """Return the plan, with tuned parameters if trials were requested."""
-        if not spec.tune_trials:
-            return plan, None
+    def _tune_and_fit(
+        self,
+        fit: Fit,
+        spec: TrainingSpec,
+        plan: RunPlan,
+        data: TrainingData,
+        *,
+        run_id: str,
+        progress: Progress,
+    ) -> tuple[RunPlan, Tuning | None, FittedModel]:
+        """Tune if trials were requested, then fit, with one executor: its workers take seconds to start."""
+        with open_executor(self.executor) as executor:
+            tuning = None
+            if spec.tune_trials:
+                tuning = self._tune(spec, plan, data, executor, run_id=run_id, progress=progress)
+                plan = replace(plan, parameters=tuning.parameters)
+            progress = part_of(progress, TUNED if tuning else FETCHED, FITTED)
+            return plan, tuning, self._fit(fit, spec.model, plan, data, executor=executor, progress=progress)
 
-        def work() -> Tuning:
-            from coincast_training.tuning.study import tune  # noqa: PLC0415 - optuna is slow to import
+    def _tune(
+        self,
+        spec: TrainingSpec,
+        plan: RunPlan,
+        data: TrainingData,
+        executor: Executor,
+        *,
+        run_id: str,
+        progress: Progress,
+    ) -> Tuning:
+        from coincast_training.tuning.study import tune  # noqa: PLC0415 - optuna is slow to import
 
-            with open_executor(self.executor) as executor:
-                return tune(
-                    data,
-                    model=spec.model,
-                    base=plan.parameters,
-                    seed=plan.seed,
-                    trials=spec.tune_trials,
-                    executor=executor,
-                    folder=self.work_dir / "tuning" / run_id,
-                    progress=part_of(progress, FETCHED, TUNED),
-                )
-
-        tuning = await asyncio.to_thread(work)
-        return replace(plan, parameters=tuning.parameters), tuning
+        return tune(
+            data,
+            model=spec.model,
+            base=plan.parameters,
+            seed=plan.seed,
+            trials=spec.tune_trials,
+            executor=executor,
+            folder=self.work_dir / "tuning" / run_id,
+            progress=part_of(progress, FETCHED, TUNED),
+        )
 
     def _fit(
-        self, fit: Fit, model: str, plan: RunPlan, data: TrainingData, *, progress: Progress
+        self,
+        fit: Fit,
+        model: str,
+        plan: RunPlan,
+        data: TrainingData,
+        *,
+        executor: Executor,
+        progress: Progress,
     ) -> FittedModel:
         """Fit with one thread of linear algebra, as executors do: the same data give the same bytes."""
         try:
-            with threadpool_limits(limits=1), open_executor(self.executor) as executor:
+            with threadpool_limits(limits=1):
                 return fit(
                     data.panel,
                     plan.parameters,

@@ -24,6 +24,7 @@ from coincast_modelkit.models.ensemble.model import LEVELS
 from coincast_training.evaluation.baselines.simple import origins_of
 from coincast_training.evaluation.options import EvaluationPlan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
+from coincast_training.optional_imports import OPTIONAL_FOR_ARCH, hidden
 from coincast_training.trainers.progress import Progress
 
 Floats = NDArray[np.float64]
@@ -57,7 +58,8 @@ class Parameters:
 
 def fit_parameters(returns: Floats, distribution: Literal["normal", "t"]) -> Parameters:
     """Estimate the parameters by arch on returns in percent (n,)."""
-    from arch import arch_model  # noqa: PLC0415 - slow to import
+    with hidden(OPTIONAL_FOR_ARCH):
+        from arch import arch_model  # noqa: PLC0415 - slow to import
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an optimiser that stops early still leaves usable parameters

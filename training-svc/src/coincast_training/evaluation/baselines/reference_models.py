@@ -7,16 +7,18 @@ therefore compared with the random walk on the same days only.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPlan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
 from coincast_training.trainers.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EVERY_DAYS = 8
 ML_REFIT_DAYS = 64
@@ -88,6 +90,8 @@ def walk_mlforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> R
 
 def _long(panel: Panel, day: np.datetime64, days: int) -> pd.DataFrame:
     """Return log prices of the coins that trade on a day, in the long form that both libraries take."""
+    import pandas as pd  # noqa: PLC0415 - slow to import, and only these models use it
+
     parts = []
     for coin, candles in panel.items():
         known = candles.until(day).tail(days)

@@ -10,6 +10,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from coincast_training.evaluation.metrics.significance import hac_mean, ratio_interval
 from coincast_training.evaluation.metrics.slices import Slice
+from coincast_training.optional_imports import import_scoringrules
 
 Floats = NDArray[np.float64]
 LEVELS = (50, 80, 90, 95)
@@ -37,8 +38,7 @@ def point_scores(s: Slice) -> dict[str, float]:
 
 def distribution_scores(s: Slice) -> dict[str, Any]:
     """Return CRPS, Winkler, pinball, coverage and width over all and by causal volatility tercile."""
-    import scoringrules  # noqa: PLC0415 - slow to import
-
+    scoringrules = import_scoringrules()
     pinball = {
         str(p): float(
             np.mean(scoringrules.quantile_score(s.outcomes.log_return, s.quantile(p), p, backend="numpy"))

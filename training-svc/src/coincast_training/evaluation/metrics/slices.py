@@ -13,6 +13,7 @@ from scipy.stats import norm
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.outcomes import Outcomes
 from coincast_training.evaluation.rows import Rows
+from coincast_training.optional_imports import import_scoringrules
 
 Floats = NDArray[np.float64]
 # CRPS is computed over equally weighted levels, the same for every model.
@@ -49,8 +50,7 @@ class Slice:
     @cached_property
     def crps(self) -> Floats:
         """Return the CRPS of the log return, (n,)."""
-        import scoringrules  # noqa: PLC0415 - slow to import
-
+        scoringrules = import_scoringrules()
         parts = []
         for start in range(0, len(self), CHUNK):
             part = slice(start, start + CHUNK)
@@ -67,8 +67,7 @@ class Slice:
     @cached_property
     def winkler(self) -> Floats:
         """Return the interval score of the 80 % interval of the log return, (n,)."""
-        import scoringrules  # noqa: PLC0415 - slow to import
-
+        scoringrules = import_scoringrules()
         score = scoringrules.interval_score(
             self.outcomes.log_return, self.quantile(0.1), self.quantile(0.9), 0.2, backend="numpy"
         )

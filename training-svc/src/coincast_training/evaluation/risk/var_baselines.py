@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import t as student_t
 
+from coincast_training.optional_imports import OPTIONAL_FOR_ARCH, hidden
+
 Floats = NDArray[np.float64]
 HISTORY = 250
 REFIT_DAYS = 60
@@ -148,7 +150,8 @@ class _Garch:
 
 
 def _fit(returns: Floats) -> _Garch:
-    from arch import arch_model  # noqa: PLC0415 - slow to import
+    with hidden(OPTIONAL_FOR_ARCH):
+        from arch import arch_model  # noqa: PLC0415 - slow to import
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an optimiser that stops early still leaves usable parameters

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.models.ensemble.horizon_pool import Scales
 from coincast_modelkit.models.scales import LONG_RUN_DAYS, SHORT, Garch, LinearScale, joined, linear_design
+from coincast_training.optional_imports import OPTIONAL_FOR_ARCH, hidden
 from coincast_training.trainers.ensemble.dataset import FIRST_ROW, Block, CoinRows
 
 Floats = NDArray[np.float64]
@@ -147,7 +148,8 @@ def fit_garch(coins: Sequence[CoinRows], cut: int) -> Garch:
 
 
 def _garch_t(returns: Floats) -> tuple[float, float]:
-    from arch import arch_model  # noqa: PLC0415 - slow to import
+    with hidden(OPTIONAL_FOR_ARCH):
+        from arch import arch_model  # noqa: PLC0415 - slow to import
 
     scale = float(returns.std()) or 1.0
     with warnings.catch_warnings():

@@ -15,14 +15,17 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers, ops
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.models.onnx_network import Network, Singles, draw_masks, sampled
+from coincast_training.optional_imports import OPTIONAL_FOR_KERAS, hidden
 from coincast_training.trainers.lstm.params import LstmParams
+
+with hidden(OPTIONAL_FOR_KERAS):
+    import keras
+    import tensorflow as tf
+    from keras import layers, ops
 
 PARITY = 1e-5
 EVALUATED_ROWS = 512
