@@ -23,6 +23,18 @@ settings.load_profile("coincast")
 # tests. Tests connect to this machine alone, without TLS or with authorities of their own.
 httpcore2.default_ssl_context = lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
+# By default structlog draws a traceback with all local variables, which takes seconds for one exception.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.StackInfoRenderer(),
+        structlog.dev.set_exc_info,
+        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Variables of `make run` in the caller's shell must not change a test.
