@@ -19,6 +19,8 @@ from coincast_training.settings import Settings
 
 COINS = ("bitcoin", "ethereum", "binancecoin", "ripple")
 DAYS = 420
+# Recipes with few trees: what a job does around the training is tested here, not the quality of the model.
+QUICK_RECIPES = Path(__file__).resolve().parent / "quick_recipes"
 
 
 def first_day() -> str:
@@ -39,6 +41,7 @@ def settings_in(folder: Path, redis_url: str, market: str, **options: Any) -> Se
         "ledger_poll_seconds": 0.05,
         "scoring_seconds": 0.2,
         "schedule": "",
+        "config_dir": QUICK_RECIPES,
     }
     return Settings(**(chosen | options))
 
