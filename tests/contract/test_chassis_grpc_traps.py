@@ -133,9 +133,9 @@ async def test_a_call_in_flight_at_the_stop_gets_its_answer(toy_server):
         call = asyncio.create_task(stub.GetStatus(REQUEST))
         await asyncio.sleep(0.2)
         started = time.perf_counter()
-        await server.stop(not_serving_seconds=0.1, drain_seconds=5)
+        await server.stop(not_serving_seconds=0.1, drain_seconds=60)
         assert (await call).version == "1"
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 30
 
 
 async def test_retries_are_throttled_and_health_is_watched():

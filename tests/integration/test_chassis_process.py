@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,14 +45,12 @@ def line_with(process: subprocess.Popen[str], event: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_0_and_closes_in_reverse(start, number):
-    process = start(drain_seconds=1)
+    process = start(drain_seconds=60)
     line_with(process, "serving")
-    began = time.monotonic()
     process.send_signal(number)
-    out, err = process.communicate(timeout=8)
+    out, err = process.communicate(timeout=30)  # without a call in flight it does not wait for the drain
     assert (process.returncode, err) == (0, "")
     assert out.index("last opened, first closed") < out.index("first opened, last closed")
-    assert time.monotonic() - began < 5
 
 
 def test_its_metrics_are_on_a_port_of_their_own(start):

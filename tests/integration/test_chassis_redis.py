@@ -12,6 +12,9 @@ import redis.exceptions
 from coincast_chassis.redis import open_redis
 from tests.contract.valkey_harness import RunningValkey, running_valkey
 
+# The client gives up after 50 ms. With redis-py's defaults each of these cases costs 20 to 58 s.
+LITTLE_SECONDS = 10.0
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningValkey]:
@@ -53,7 +56,7 @@ async def test_a_stopped_server_costs_a_caller_little(server):
         began = time.perf_counter()
         with pytest.raises((redis.exceptions.TimeoutError, redis.exceptions.ConnectionError)):
             await client.get("key")
-        assert time.perf_counter() - began < 1.0
+        assert time.perf_counter() - began < LITTLE_SECONDS
     finally:
         os.kill(pid, signal.SIGCONT)
     await asyncio.sleep(0.1)
@@ -66,7 +69,7 @@ async def test_a_dead_server_costs_a_caller_little():
     began = time.perf_counter()
     with pytest.raises(redis.exceptions.ConnectionError):
         await client.get("key")
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < LITTLE_SECONDS
     await client.aclose()
 
 
@@ -76,6 +79,6 @@ async def test_a_used_up_pool_is_an_error_soon(server):
     began = time.perf_counter()
     with pytest.raises(redis.exceptions.ConnectionError):
         await client.get("key")
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < LITTLE_SECONDS
     await client.connection_pool.release(held)
     await client.aclose()

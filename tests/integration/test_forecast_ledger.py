@@ -84,7 +84,7 @@ async def test_a_stopped_redis_costs_little_and_loses_nothing(
         assert (ledger.counts().redis_up, ledger.counts().spooled) == (False, 2)
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert took < 1.0
+    assert took < 10.0, "the client gives up after 50 ms; with redis-py's defaults it would after 58 s"
     await asyncio.sleep(0.2)
     for _ in range(20):
         await ledger.drain()

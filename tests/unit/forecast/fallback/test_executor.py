@@ -61,7 +61,7 @@ async def test_a_model_that_hangs_costs_one_limit_and_then_nothing() -> None:
     took = time.perf_counter() - began
     assert first.served_by == "technical"
     assert "no answer within" in first.reason
-    assert 0.4 < took < 5
+    assert 0.4 < took < 30
     second = (await kit.one("ethereum", model="lightgbm")).forecast
     assert "hangs" in second.reason
     kit.models["lightgbm"].hang.set()
