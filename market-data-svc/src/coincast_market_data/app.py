@@ -378,7 +378,7 @@ def make_documents(
         quoted=catalogue.quoted,
         unknown=catalogue.is_certainly_unknown,
         priceless=source.is_priceless,
-        zero=source.zero_quote,
+        incomplete=source.incomplete_row,
     )
     cleaner = PayloadSanitizer(quality.note, plausibility.plausible)
     validator = SeriesValidator(archive, plausibility, infrastructure.clock, quality.note)

@@ -79,7 +79,11 @@ def deliberate_differences() -> dict[str, int]:
     """Return path pattern -> status of the table of deliberate differences."""
     text = DIFFERENCES.read_text().split("## Deliberate differences")[1]
     rows = re.findall(r"^\| `([^`]+)` \| (\d{3}) \|", text, re.MULTILINE)
-    return {re.sub(r"\{[a-z]+\}", "[^/]+", path): int(status) for path, status in rows}
+    return {_pattern(path): int(status) for path, status in rows}
+
+
+def _pattern(path: str) -> str:
+    return re.sub(r"\{[a-z_]+\}", "[^/]+", path).replace("**", ".+")
 
 
 class RecordedUpstream:

@@ -28,6 +28,8 @@ ROW_AMOUNTS = (
     "circulating_supply", "total_supply", "max_supply",
 )  # fmt: skip
 ROW_CHANGE = "price_change_percentage_24h"
+# Figures of a row of `simple/price` beside the price, after the currency.
+ROW_FIGURES = ("market_cap", "24h_vol", "24h_change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +153,27 @@ def _quote(coin: str, currency: str, row: Any, now: float) -> Quote | Reject | N
     )
 
 
-def zero_quote_of(pair: Pair, row: Any) -> Quote | None:
-    """Return the quote of a row of `simple/price` whose price is exactly 0; None for every other row."""
-    coin, currency = pair
-    if not isinstance(row, dict) or number(row.get(currency)) != 0:
+def incomplete_row_of(pair: Pair, row: Any) -> dict[str, float | None] | None:
+    """Return a row of `simple/price` that lacks a figure, as far as it can be passed on.
+
+    Of such a row it matters which figures are null, 0 or absent. None is a row with all figures, or no row.
+
+    Args:
+        pair: The coin and the currency.
+        row: The coin's part of the reply.
+    """
+    if not isinstance(row, dict):
         return None
-    return Quote(
-        id=coin,
-        vs_currency=currency,
-        price=0.0,
-        market_cap=amount(row.get(f"{currency}_market_cap")),
-        volume_24h=amount(row.get(f"{currency}_24h_vol")),
-        change_24h_percent=number(row.get(f"{currency}_24h_change")),
-        last_updated_at=number(row.get("last_updated_at")),
-    )
+    _, currency = pair
+    names = [currency, *(f"{currency}_{figure}" for figure in ROW_FIGURES), "last_updated_at"]
+    if number(row.get(currency)) and all(row.get(name) is not None for name in names):
+        return None
+    return {name: row[name] for name in names if name in row and _can_be_passed_on(name, row[name])}
+
+
+def _can_be_passed_on(name: str, value: Any) -> bool:
+    figure = number(value)
+    return value is None or (figure is not None and (figure >= 0 or name.endswith("_change")))
 
 
 def quote_figure_faults(

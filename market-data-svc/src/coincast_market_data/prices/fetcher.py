@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote as quote_url
@@ -19,10 +19,10 @@ from coincast_market_data.cache.two_level import CacheEntry, CacheKind, TwoLevel
 from coincast_market_data.coingecko.error_mapping import UnconfirmedData
 from coincast_market_data.coingecko.parser import (
     Pair,
+    incomplete_row_of,
     parse_quotes,
     price_fault,
     quote_figure_faults,
-    zero_quote_of,
 )
 from coincast_market_data.domain import Quote
 from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
@@ -117,6 +117,7 @@ BACKWARDS_SECONDS = 3600.0
 MAX_PRICELESS = 10_000
 Outcome = CacheEntry[Quote | None] | CoincastError
 QuoteCache = TwoLevelCache[Quote | None]
+IncompleteRow = Mapping[str, float | None]
 # The currency comes first in a key, so that no text in an id can be read as a currency.
 PLAIN_REASONS = {
     "not_finite": "is not a finite number",
@@ -186,17 +187,17 @@ class QuoteFetcher:
         self._note = note
         # Coins that CoinGecko lists and gives no price for: `{"id": {}}`.
         self._priceless: LRUCache[str, None] = LRUCache(MAX_PRICELESS)
-        # Prices of exactly 0, which CoinGecko gives for coins that are not traded any more. Nothing is
+        # Rows that lack a figure, or whose price is 0 since the coin is not traded any more. Nothing is
         # computed with them; the mirror passes them on.
-        self._zeros: LRUCache[Pair, CacheEntry[Quote]] = LRUCache(MAX_PRICELESS)
+        self._incomplete: LRUCache[Pair, CacheEntry[IncompleteRow]] = LRUCache(MAX_PRICELESS)
 
     def is_priceless(self, coin: str) -> bool:
         """Return whether CoinGecko last answered a coin with an empty row, not by leaving it out."""
         return coin in self._priceless
 
-    def zero_quote(self, pair: Pair) -> CacheEntry[Quote] | None:
-        """Return the last quote of a pair whose price is 0 at CoinGecko."""
-        return self._zeros.get(pair)
+    def incomplete_row(self, pair: Pair) -> CacheEntry[IncompleteRow] | None:
+        """Return the last row of a pair where it lacked a figure at CoinGecko, or its price was 0."""
+        return self._incomplete.get(pair)
 
     async def fetch(self, chunk: Chunk, priority: Priority) -> dict[Pair, Outcome]:
         """Fetch an entry for each pair of the chunk, or the reason why its figure was quarantined."""
@@ -206,7 +207,7 @@ class QuoteFetcher:
         good, bad = parse_quotes(reply.document, chunk.ids, chunk.currencies, reply.received_at)
         await self._judge.prepare(pair for pair, quote in good.items() if quote is not None)
         stored_at = self._clock.now()
-        self._note_zeros(chunk.pairs(), reply, stored_at)
+        self._note_incomplete(chunk.pairs(), reply, stored_at)
         entries: dict[Pair, CacheEntry[Quote | None]] = {}
         faults = {pair: reject.reason for pair, reject in bad.items()}
         for pair, figure, fault in quote_figure_faults(reply.document, good):
@@ -233,14 +234,14 @@ class QuoteFetcher:
             else:
                 self._priceless.pop(coin, None)
 
-    def _note_zeros(self, pairs: Iterable[Pair], reply: UpstreamReply, stored_at: float) -> None:
+    def _note_incomplete(self, pairs: Iterable[Pair], reply: UpstreamReply, stored_at: float) -> None:
         rows = reply.document if isinstance(reply.document, dict) else {}
         for pair in pairs:
-            quote = zero_quote_of(pair, rows.get(pair[0]))
-            if quote is None:
-                self._zeros.pop(pair, None)
+            row = incomplete_row_of(pair, rows.get(pair[0]))
+            if row is None:
+                self._incomplete.pop(pair, None)
             else:
-                self._zeros[pair] = CacheEntry(quote, stored_at, reply.as_of, reply.seconds)
+                self._incomplete[pair] = CacheEntry(row, stored_at, reply.as_of, reply.seconds)
 
     def _with_plausible_cap(self, pair: Pair, quote: Quote | None) -> Quote | None:
         """Drop a market cap that would mean a tenfold supply from one fetch to the next."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,10 @@ from coincast_market_data.cache.read_through import ServedValue
 from coincast_market_data.cache.two_level import CacheEntry
 from coincast_market_data.coingecko.error_mapping import error_reply_of
 from coincast_market_data.coingecko.parser import Pair
-from coincast_market_data.domain import ItemFailure, Provenance, Quote, Quoted
+from coincast_market_data.domain import ItemFailure, Provenance, Quote
 from coincast_market_data.identifiers import MAX_CURRENCIES, split_ids
 from coincast_market_data.item_errors import PASSING, raise_if_all_failed
+from coincast_market_data.prices.fetcher import IncompleteRow
 from coincast_market_data.prices.service import PriceService, worst
 
 # Rounding where no precision is requested, as seen in recorded replies: decimals by least price.
@@ -26,7 +27,13 @@ MONEY_DECIMALS = ((10_000.0, 0), (1.1, 2), (1.0, 3), (0.1, 6))
 LEAST_WITH_EIGHT_DECIMALS = 1e-6
 FIGURES_BELOW = 8
 COIN_CODES = frozenset(["btc", "eth", "ltc", "bch", "bnb", "eos", "xrp", "xlm", "link", "dot", "yfi", "sol"])
-FLAGS = ("include_market_cap", "include_24hr_vol", "include_24hr_change", "include_last_updated_at")
+# Parameters, and the figures that they add.
+FLAGS = {
+    "include_market_cap": "{code}_market_cap",
+    "include_24hr_vol": "{code}_24h_vol",
+    "include_24hr_change": "{code}_24h_change",
+    "include_last_updated_at": "last_updated_at",
+}
 
 
 def answerable(query: Mapping[str, str]) -> bool:
@@ -45,14 +52,14 @@ class SimplePriceService:
         quoted: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
         priceless: Callable[[str], bool],
-        zero: Callable[[Pair], CacheEntry[Quote] | None] = lambda _pair: None,
+        incomplete: Callable[[Pair], CacheEntry[IncompleteRow] | None] = lambda _pair: None,
     ) -> None:
         self._prices = prices
         self._fresh_seconds = fresh_seconds
         self._quoted = quoted
         self._unknown = unknown
         self._priceless = priceless
-        self._zero = zero
+        self._incomplete = incomplete
 
     def provenance_of_now(self) -> Provenance:
         """Return the provenance of a reply that was looked up just now and has no figures."""
@@ -73,19 +80,39 @@ class SimplePriceService:
         answers = await asyncio.gather(*(self._prices.get(ids, part, max_age_seconds) for part in parts))
         found = [item for answer in answers for item in answer.prices]
         failures = [failure for answer in answers for failure in answer.failures]
-        have = {(item.quote.id, item.quote.vs_currency) for item in found}
-        zeros = self._zeros(pair for pair in itertools.product(split_ids(ids)[0], codes) if pair not in have)
-        found += zeros
-        # A price of 0 was quarantined; the mirror passes it on as CoinGecko does.
-        zero_coins = {item.quote.id for item in zeros}
-        failures = [failure for failure in failures if failure.id not in zero_coins]
-        if not found:
+        pairs = list(itertools.product(split_ids(ids)[0], codes))
+        priced = {(item.quote.id, item.quote.vs_currency): item for item in found}
+        rows = {pair: entry for pair in pairs if (entry := self._incomplete(pair)) is not None}
+        # Prices of 0 and null were quarantined; the mirror passes them on as CoinGecko does.
+        passed_on = {
+            pair: self._provenance(entry)
+            for pair, entry in rows.items()
+            if pair not in priced and not entry.value.get(pair[1])
+        }
+        coins = {coin for coin, _ in passed_on}
+        failures = [failure for failure in failures if failure.id not in coins]
+        if not found and not passed_on:
             _raise_refusal(failures)
-        raise_if_all_failed(failures, len(found))
-        where = worst(item.provenance for item in found) or self._prices.nothing_found()
+        raise_if_all_failed(failures, len(found) + len(passed_on))
+        known = [*(item.provenance for item in found), *passed_on.values()]
+        where = worst(known) or self._prices.nothing_found()
         flags = {flag for flag in FLAGS if query.get(flag, "").lower() == "true"}
         left = 0.0 if where.stale else max(0.0, self._fresh_seconds - where.age_seconds)
-        document = _document(found, flags, digits)
+        document: dict[str, dict[str, Any]] = {}
+        for pair in pairs:
+            row = rows[pair].value if pair in rows else None
+            if pair in priced:
+                figures = _figures(priced[pair].quote, row, flags, digits)
+            elif pair in passed_on and row is not None:
+                figures = {name: value for name, value in row.items() if name in _names(pair[1], flags)}
+            else:
+                continue
+            document.setdefault(pair[0], {}).update(figures)
+        if "include_last_updated_at" in flags:
+            # CoinGecko puts it last.
+            for shown in document.values():
+                if "last_updated_at" in shown:
+                    shown["last_updated_at"] = shown.pop("last_updated_at")
         failed = {failure.id for failure in failures if failure.kind in PASSING}
         for coin in split_ids(ids)[0]:
             if coin not in document and coin not in failed and self._priceless(coin):
@@ -93,16 +120,11 @@ class SimplePriceService:
                 document[coin] = {}
         return ServedValue(orjson.dumps(document), where, left)
 
-    def _zeros(self, pairs: Iterable[Pair]) -> list[Quoted]:
+    def _provenance(self, entry: CacheEntry[IncompleteRow]) -> Provenance:
+        """Return the provenance of a row without a price."""
         now = self._prices.nothing_found()
-        quoted = []
-        for pair in pairs:
-            entry = self._zero(pair)
-            if entry is not None:
-                age = max(0.0, now.as_of - entry.fetched_at)
-                where = replace(now, as_of=entry.fetched_at, age_seconds=age, stale=age > self._fresh_seconds)
-                quoted.append(Quoted(entry.value, where))
-        return quoted
+        age = max(0.0, now.as_of - entry.fetched_at)
+        return replace(now, as_of=entry.fetched_at, age_seconds=age, stale=age > self._fresh_seconds)
 
     def _of_no_currency(self, ids: Sequence[str]) -> ServedValue[bytes]:
         coins = split_ids(ids)[0]
@@ -117,32 +139,36 @@ def _raise_refusal(failures: Sequence[ItemFailure]) -> None:
         raise causes[0].with_traceback(None)
 
 
-def _document(
-    found: Sequence[Quoted], flags: set[str], digits: int | str | None
-) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    for item in found:
-        rows.setdefault(item.quote.id, {}).update(_figures(item.quote, flags, digits))
-    if "include_last_updated_at" in flags:
-        # CoinGecko puts it last.
-        for row in rows.values():
-            row["last_updated_at"] = row.pop("last_updated_at", None)
-    return rows
+def _names(code: str, flags: set[str]) -> set[str]:
+    """Return the names of the price in a currency and of the figures that are requested beside it."""
+    return {code} | {name.format(code=code) for flag, name in FLAGS.items() if flag in flags}
 
 
-def _figures(quote: Quote, flags: set[str], digits: int | str | None) -> dict[str, Any]:
+def _figures(
+    quote: Quote, row: IncompleteRow | None, flags: set[str], digits: int | str | None
+) -> dict[str, Any]:
+    """Return the figures of one coin in one currency.
+
+    Args:
+        quote: The quote.
+        row: CoinGecko's row where it lacks a figure: what is absent or null there is so here.
+        flags: The figures that are requested beside the price.
+        digits: `full`, a number of decimals, or None for CoinGecko's own rounding by size.
+    """
     code = quote.vs_currency
-    row: dict[str, Any] = {code: spot(quote.price, code, digits)}
-    if "include_market_cap" in flags:
+    figures: dict[str, Any] = {
+        code: spot(quote.price, code, digits),
         # Not known is 0 at CoinGecko.
-        row[f"{code}_market_cap"] = quote.market_cap or 0
-    if "include_24hr_vol" in flags:
-        row[f"{code}_24h_vol"] = quote.volume_24h
-    if "include_24hr_change" in flags:
-        row[f"{code}_24h_change"] = quote.change_24h_percent
-    if "include_last_updated_at" in flags and quote.last_updated_at is not None:
-        row["last_updated_at"] = int(quote.last_updated_at)
-    return row
+        f"{code}_market_cap": quote.market_cap or 0,
+        f"{code}_24h_vol": quote.volume_24h,
+        f"{code}_24h_change": quote.change_24h_percent,
+        "last_updated_at": None if quote.last_updated_at is None else int(quote.last_updated_at),
+    }
+    wanted = {name: value for name, value in figures.items() if name in _names(code, flags)}
+    if row is None or row.get(code) != quote.price:
+        # A complete row, or one whose price was rejected: an older price with its figures is served.
+        return wanted
+    return {name: value if row[name] is not None else None for name, value in wanted.items() if name in row}
 
 
 def spot(price: float, currency: str, digits: int | str | None) -> float:

@@ -164,7 +164,10 @@ class PayloadSanitizer:
             self._quarantine(coin, currency, f"{count} points of a chart", reason, count)
         kept = {round(point.at * 1000) for point in points} | _without_price(document["prices"], now)
         # Implausible figures beside a price are counted above and become null here.
-        return {part: _part(document.get(part), kept) for part in SERIES_PARTS}
+        return {
+            name: _part(value, kept) if name in SERIES_PARTS and isinstance(value, list) else value
+            for name, value in document.items()
+        }
 
     def _ohlc(self, coin: str, currency: str, document: Any, now: float) -> Any:
         candles, rejects = parse_ohlc(document, now)

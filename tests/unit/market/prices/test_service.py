@@ -299,7 +299,7 @@ async def test_a_price_of_zero_is_passed_on(query: dict[str, str], document: dic
         quoted=every_code,
         unknown=none_unknown,
         priceless=rig.source.is_priceless,
-        zero=rig.source.zero_quote,
+        incomplete=rig.source.incomplete_row,
     )
     for _ in range(2):
         assert orjson.loads((await simple.get(query)).value) == document
