@@ -37,7 +37,7 @@ from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.models import TechnicalModel
 from tests.unit.forecast.forecast_fakes import COINS, LAST_DAY, walk
 from tests.unit.forecast.forecast_kit import live
-from tests.unit.forecast.hourly.test_hourly_service import publish
+from tests.unit.forecast.hourly.test_service import publish
 from tests.unit.forecast.test_point_in_time import PastSource
 from tests.unit.modelkit.hourly.hourly_market import invented
 

@@ -20,7 +20,7 @@ from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.candles import HourlyCandles
 from tests.unit.forecast.forecast_kit import Kit, make_kit
-from tests.unit.forecast.hourly.test_hourly_service import publish
+from tests.unit.forecast.hourly.test_service import publish
 from tests.unit.modelkit.hourly.hourly_market import invented
 
 LONG = invented("bitcoin", 120, seed=5)

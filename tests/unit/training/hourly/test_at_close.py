@@ -13,8 +13,8 @@ from coincast_training.evaluation.own_models import WITH_HOURS, walk_model
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
 from coincast_training.hourly.at_close import compare_at_close, goals_at_close, hours_ahead, signs
 from coincast_training.hourly.baselines import GAUSSIAN_SIZES
-from tests.unit.evaluation.evaluation_candles import SMALL_TREES
 from tests.unit.modelkit.hourly.hourly_market import invented
+from tests.unit.training.evaluation_candles import SMALL_TREES
 
 HOURS = {"bitcoin": invented("bitcoin", 400, seed=1), "ethereum": invented("ethereum", 400, seed=2)}
 DAILY = {coin: hours.daily() for coin, hours in HOURS.items()}

@@ -18,8 +18,8 @@ from coincast_modelkit.models import EnsembleModel
 from coincast_training.domain import TrainingSpec
 from coincast_training.ports import HourlyHistory
 from coincast_training.trainers.registry import find_fit
-from tests.unit.evaluation.evaluation_candles import SMALL_TREES
 from tests.unit.modelkit.hourly.hourly_market import invented
+from tests.unit.training.evaluation_candles import SMALL_TREES
 from tests.unit.training.training_fakes import FakeHistory, pipeline_in
 
 HOURS = {"bitcoin": invented("bitcoin", 400, seed=1), "ethereum": invented("ethereum", 400, seed=2)}

@@ -17,7 +17,7 @@ from coincast_training.evaluation.baselines.simple import walk_simple
 from coincast_training.evaluation.options import EvaluationPlan
 from coincast_training.evaluation.own_models import walk_model
 from coincast_training.evaluation.rows import Rows
-from tests.unit.evaluation.evaluation_candles import SMALL_NETWORK, SMALL_TREES, panel, scrambled_after
+from tests.unit.training.evaluation_candles import SMALL_NETWORK, SMALL_TREES, panel, scrambled_after
 
 FIRST, LAST = np.datetime64("2021-09-01", "D"), np.datetime64("2021-10-20", "D")
 PLAN = EvaluationPlan(first=FIRST, last=LAST, models=(), seed=1, horizons=(1, 7), refit_days=25)

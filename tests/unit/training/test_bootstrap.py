@@ -15,8 +15,8 @@ from coincast_training.domain import Job, JobState, Outcome, TrainingSpec
 from coincast_training.jobs.ports import Failed, Finished
 from coincast_training.jobs.stores.in_memory import InMemoryJobStore
 from coincast_training.registry.registry import AliasChange, Registry
-from tests.unit.training.test_job_service import FakeRunner, started
-from tests.unit.training.test_training_registry import MODEL, write
+from tests.unit.training.jobs.test_service import FakeRunner, started
+from tests.unit.training.registry.test_registry import MODEL, write
 
 JOB_LEFT = TrainingSpec(model=MODEL, ids=("bitcoin",), days=400)
 REFUSED = Finished(Outcome("v000001", promoted=False, promotion="The gate refused it."))

@@ -20,7 +20,7 @@ from coincast_training.trainers.base import FittedModel, WalkForward
 from coincast_training.trainers.ensemble.pooling import PoolParams, correction, fit_weights
 from coincast_training.trainers.ensemble.trainer import fit
 from coincast_training.trainers.lightgbm.trainer import fit as fit_lightgbm
-from tests.unit.evaluation.evaluation_candles import SMALL_TREES, coin, panel
+from tests.unit.training.evaluation_candles import SMALL_TREES, coin, panel
 
 PARAMS: dict[str, Any] = {"anchors": [1, 7], "trees": SMALL_TREES, "fold_days": 30, "lstm": "off"}
 

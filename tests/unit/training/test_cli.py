@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from coincast_training.cli.main import app
 from coincast_training.registry import registry as registry_module
 from coincast_training.registry.aliases import with_alias, write_aliases
-from tests.unit.training.test_training_registry import MODEL, write
+from tests.unit.training.registry.test_registry import MODEL, write
 from tests.unit.training.training_fakes import registry_in
 
 runner = CliRunner()

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from coincast_training.domain import TrainingSpec
 from coincast_training.gauge_updater import observe_ages, observe_queue
-from tests.unit.training.test_job_service import SPEC, FakeRunner, ended, started
+from tests.unit.training.jobs.test_service import SPEC, FakeRunner, ended, started
 from tests.unit.training.training_fakes import FakeHistory, panel_of, pipeline_in
 
 

@@ -23,7 +23,7 @@ from coincast_training.trainers.ensemble.params import EnsembleParams
 from coincast_training.trainers.ensemble.rnn_member import RnnWalk
 from coincast_training.trainers.ensemble.rnn_params import RnnParams
 from coincast_training.trainers.ensemble.trainer import fit
-from tests.unit.evaluation.evaluation_candles import SMALL_NETWORK, SMALL_TREES, coin, panel, scrambled_after
+from tests.unit.training.evaluation_candles import SMALL_NETWORK, SMALL_TREES, coin, panel, scrambled_after
 
 LSTM = {"use": "on", "min_days": 120, "every_days": 90, "passes": 8, "network": SMALL_NETWORK}
 PARAMS: dict[str, Any] = {"anchors": [1, 7], "trees": SMALL_TREES, "fold_days": 30, "lstm": LSTM}
@@ -176,7 +176,7 @@ def test_insisting_without_tensorflow_says_what_to_install_and_auto_goes_without
         "import numpy as np\n"
         "from coincast_modelkit.features import DEFAULT_SPEC\n"
         "from coincast_training.trainers.ensemble.trainer import fit\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from evaluation_candles import SMALL_TREES, panel\n"
         "small = {'anchors': [1], 'trees': SMALL_TREES, 'fold_days': 60}\n"
         "quiet = lambda fraction, stage: None\n"

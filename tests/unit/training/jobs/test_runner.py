@@ -11,7 +11,7 @@ import uvloop
 from coincast_training.domain import Job, JobState
 from coincast_training.jobs.ports import Event, Failed, LogEvent
 from coincast_training.jobs.runner import ProcessRunner
-from tests.unit.training.test_job_service import SPEC
+from tests.unit.training.jobs.test_service import SPEC
 
 
 async def reported(module: str) -> list[Event]:

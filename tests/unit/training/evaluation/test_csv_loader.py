@@ -12,7 +12,7 @@ from coincast_training.cli.main import app
 from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.options import BadOptionError, EvaluationOptions, plan_of
 from coincast_training.evaluation.own_models import settings_of
-from tests.unit.evaluation.evaluation_candles import panel, write_folder
+from tests.unit.training.evaluation_candles import panel, write_folder
 
 
 def lines(n: int, head: str = "date,close") -> list[str]:

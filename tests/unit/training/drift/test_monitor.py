@@ -18,8 +18,8 @@ from coincast_training.jobs.service import JobService
 from coincast_training.jobs.stores.in_memory import InMemoryJobStore
 from coincast_training.registry.registry import Registry
 from tests.unit.modelkit.hourly.hourly_market import invented
-from tests.unit.training.hourly.test_hourly_trainer import PANEL, pipeline, run
-from tests.unit.training.test_job_service import FakeRunner
+from tests.unit.training.hourly.test_trainer import PANEL, pipeline, run
+from tests.unit.training.jobs.test_service import FakeRunner
 from tests.unit.training.training_fakes import FakeHistory
 
 LEARNT_DAYS = 330

@@ -18,8 +18,8 @@ from coincast_modelkit.models import MODELS
 from coincast_modelkit.models.ensemble.model import EnsembleModel
 from coincast_training.trainers.base import FittedModel
 from coincast_training.trainers.ensemble.trainer import fit
-from tests.unit.evaluation.evaluation_candles import SMALL_TREES
 from tests.unit.modelkit.hourly.hourly_market import invented
+from tests.unit.training.evaluation_candles import SMALL_TREES
 
 PARAMS: dict[str, Any] = {
     "anchors": [1, 7, 30],

@@ -15,7 +15,7 @@ from coincast_training.evaluation.metrics.strategy import COST, equity
 from coincast_training.evaluation.outcomes import causal_terciles, outcomes_of
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
 from coincast_training.optional_imports import import_scoringrules
-from tests.unit.evaluation.evaluation_candles import coin, scrambled_after
+from tests.unit.training.evaluation_candles import coin, scrambled_after
 
 
 def gaussian(

@@ -22,7 +22,7 @@ from coincast_training.jobs.stores.in_memory import InMemoryJobStore
 from coincast_training.schedule.cron import Calendar
 from coincast_training.settings import Settings
 from tests.unit.clock_jumps import JUMPS
-from tests.unit.training.test_job_service import FakeRunner
+from tests.unit.training.jobs.test_service import FakeRunner
 from tests.unit.training.training_fakes import FakeHistory, candles_of, panel_of, pipeline_in
 
 QUIET = FeatureDrift(psi_share=0.1, psi_usual=0.2, ks_share=0.1, ks_usual=0.2)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from coincast_training.evaluation.options import EvaluationOptions
 from coincast_training.evaluation.runner import evaluate
-from tests.unit.evaluation.evaluation_candles import panel, write_folder
+from tests.unit.training.evaluation_candles import panel, write_folder
 
 COLUMNS = ["coin", "origin", "horizon_days", "model", "last_price", "point"] + [
     f"q{p}" for p in (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
