@@ -121,7 +121,7 @@ coverage: $(VENV)/.dev ## Measure line and branch coverage without the end-to-en
 
 .PHONY: faults
 faults: $(VENV)/.dev ## Run the fault injection tests, each with its figure
-	@$(BIN)/pytest -m faults -s tests/faults $(TESTS)
+	@$(BIN)/pytest -m faults -s $(or $(TESTS),tests/faults)
 
 .PHONY: check
 check: $(VENV)/.dev ## Check lint, format, types, dead code, import rules, contracts and stubs

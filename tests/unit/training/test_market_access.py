@@ -12,7 +12,9 @@ import httpx2
 import pytest
 
 from coincast_chassis.errors import Unavailable
+from coincast_training.hourly.trainer import IntradayPipeline
 from coincast_training.market_access import ChartHistory, daily_candles, find_running_stack, open_market
+from coincast_training.pipeline.factory import open_run
 from coincast_training.settings import Settings
 
 CLOSED = "http://127.0.0.1:9/api/v3"
@@ -137,3 +139,116 @@ async def test_no_history_at_all_names_each_reason() -> None:
         source = ChartHistory(client, vs_currency="usd", source="coingecko")
         with pytest.raises(Unavailable, match=r"a: it answered with status 404; b: .* 500"):
             await source.fetch(["a", "b"], 90)
+
+
+async def test_hours_come_from_charts_of_ninety_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = dt.datetime(2025, 9, 1, 12, 3, tzinfo=dt.UTC).timestamp()
+    spans: list[tuple[float, float]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        query = request.url.params
+        last = float(query.get("to", end))
+        first = float(query["from"]) if "from" in query else last - 86_400 * int(query["days"])
+        spans.append((first, last))
+        stamps = [last - 3600 * n for n in range(int((last - first) / 3600), -1, -1)]
+        return httpx2.Response(200, json={"prices": [[stamp * 1000, stamp / 1e6] for stamp in stamps]})
+
+    transport = httpx2.MockTransport(answer)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://coingecko/api/v3") as client:
+        source = ChartHistory(client, vs_currency="usd", source="coingecko")
+        history = await source.fetch_hourly(["bitcoin"], 200)
+    candles = history.panel["bitcoin"]
+    assert len(spans) == 3
+    assert all(last - first <= 90 * 86_400 for first, last in spans)
+    assert len(candles) == 200 * 24 + 1
+    assert str(candles.first + len(candles) - 1) == "2025-09-01T11", "the hour that ended at 12:00"
+
+
+class Upstream:
+    """An HTTP server that answers each path with a status and a body, and notes the headers of keys."""
+
+    def __init__(self, replies: dict[str, tuple[int, bytes]], *, sandbox: bool = False) -> None:
+        self.replies, self.sandbox = replies, sandbox
+        self.calls: list[tuple[str, str]] = []
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        path = head.split()[1].removeprefix("/api/v3")
+        key = next((line.split(":")[0] for line in head.splitlines() if line.startswith("x-cg-")), "")
+        self.calls.append((path, key))
+        status, body = self.replies.get(path, (401, b'{"error":"invalid api key"}'))
+        mark = "x-coincast-sandbox: 1\r\n" if self.sandbox else ""
+        writer.write(
+            f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\n{mark}connection: close\r\n\r\n".encode()
+        )
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+
+
+PONG = b'{"gecko_says":"(V3) To the Moon!"}'
+
+
+@pytest.mark.parametrize(
+    ("replies", "key", "description", "calls"),
+    [
+        ({"/ping": (200, PONG)}, "", "CoinGecko directly", [("/ping", "")]),
+        ({"/ping": (429, b"Throttled")}, "", "CoinGecko directly", [("/ping", "")]),
+        ({"/key": (200, b'{"plan":"Basic"}')}, "k", "CoinGecko directly", [("/key", "x-cg-pro-api-key")]),
+        (
+            {"/ping": (200, PONG)},
+            "k",
+            "CoinGecko directly",
+            [("/key", "x-cg-pro-api-key"), ("/ping", "x-cg-demo-api-key")],
+        ),
+        ({"/ping": (200, b"<html>log in</html>")}, "", "NOT REAL MARKET DATA", [("/ping", "")]),
+        ({"/ping": (403, b"blocked")}, "", "answers with status 403", [("/ping", "")]),
+    ],
+    ids=["free", "limit reached", "paid key", "demo key", "login page", "blocked"],
+)
+async def test_own_market_data_says_who_answers(
+    monkeypatch: pytest.MonkeyPatch,
+    replies: dict[str, tuple[int, bytes]],
+    key: str,
+    description: str,
+    calls: list[tuple[str, str]],
+) -> None:
+    upstream = Upstream(replies)
+    monkeypatch.setenv("COINGECKO_API_KEY", key)
+    announced: list[str] = []
+    async with await asyncio.start_server(upstream.answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v3"
+        monkeypatch.setenv("MARKET_UPSTREAM_URL", url)
+        async with open_market(Settings(), announce=announced.append) as market:
+            assert description in market.description
+    assert announced == [market.description]
+    assert upstream.calls == calls
+
+
+async def test_a_sandbox_behind_the_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream = Upstream({"/ping": (200, PONG)}, sandbox=True)
+    async with await asyncio.start_server(upstream.answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v3"
+        monkeypatch.setenv("MARKET_UPSTREAM_URL", url)
+        async with open_market(Settings()) as market:
+            assert "NOT REAL MARKET DATA" in market.description
+
+
+async def test_a_refused_key_is_no_reason_for_simulated_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COINGECKO_API_KEY", "mistyped")
+    upstream = Upstream({})
+    async with await asyncio.start_server(upstream.answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v3"
+        monkeypatch.setenv("MARKET_UPSTREAM_URL", url)
+        with pytest.raises(Unavailable, match=r"COINGECKO_API_KEY: .* status 401"):
+            async with open_market(Settings()):
+                pass
+
+
+async def test_the_hourly_model_finds_the_running_stack(tmp_path: Path) -> None:
+    publish(tmp_path / "var", os.getpid())
+    announced: list[str] = []
+    async with open_run(Settings(), "intraday", announce=announced.append) as pipeline:
+        assert isinstance(pipeline, IntradayPipeline)
+        assert pipeline.registry.root == tmp_path / "var" / "sandbox" / "artifacts"
+    assert "running stack" in announced[0]

@@ -11,8 +11,8 @@ import asyncio
 import datetime as dt
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,27 @@ import structlog
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.grpc.channel import open_channel
 from coincast_modelkit.candles import Candles, Panel
+from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_training.market_client import MarketDataHistory
-from coincast_training.ports import History, HistorySource
+from coincast_training.ports import History, HourlyHistory
 from coincast_training.settings import Settings
 
+Announce = Callable[[str], None]
 log = structlog.get_logger(__name__)
 STATE_FILE = "running.json"
 COINGECKO_URL = "https://api.coingecko.com/api/v3"
+PAID_URL = "https://pro-api.coingecko.com/api/v3"
+PAID_HEADER, DEMO_HEADER = "x-cg-pro-api-key", "x-cg-demo-api-key"
+SANDBOX_HEADER = "x-coincast-sandbox"
+SANDBOX_WORDS = "a sandbox, which is NOT REAL MARKET DATA"
 CONNECT_SECONDS, CALL_SECONDS, PING_SECONDS = 0.5, 20.0, 3.0
 # A caller without an API key waits up to a minute; a training may wait that long three times.
 ATTEMPTS, LONGEST_PAUSE_SECONDS = 4, 65.0
 FREE_DAYS = 365
-MIDNIGHT_TOLERANCE = dt.timedelta(minutes=15)
+# Points of charts come some minutes after the full hour.
+TOLERANCE = dt.timedelta(minutes=15)
+# CoinGecko gives points by the hour for spans of at most this length.
+HOURLY_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class RunningStack:
 class MarketAccess:
     """A source of histories, a sentence that describes it, and the settings to use with it."""
 
-    history: HistorySource
+    history: MarketDataHistory | ChartHistory
     description: str
     settings: Settings
 
@@ -81,12 +90,15 @@ def find_running_stack(start: Path | None = None) -> RunningStack | None:
 
 
 @asynccontextmanager
-async def open_market(settings: Settings, *, start: Path | None = None) -> AsyncIterator[MarketAccess]:
+async def open_market(
+    settings: Settings, *, start: Path | None = None, announce: Announce | None = None
+) -> AsyncIterator[MarketAccess]:
     """Open the best available source of histories.
 
     Args:
         settings: An explicit `market_target` is used even if it does not answer.
         start: Where to look for a running stack from; None means the working folder.
+        announce: Called with the sentence that says what was chosen.
 
     Yields:
         The source, with settings whose artifact folder is the running stack's unless it was set.
@@ -105,6 +117,8 @@ async def open_market(settings: Settings, *, start: Path | None = None) -> Async
     settings = settings.model_copy(update=over)
     if description:
         log.info("market_data_source", source=description)
+        if announce is not None:
+            announce(description)
         channel = open_channel(target, service="coincast.market.v1.MarketDataService")
         try:
             yield MarketAccess(market_history(channel, settings), description, settings)
@@ -113,6 +127,8 @@ async def open_market(settings: Settings, *, start: Path | None = None) -> Async
         return
     async with _own_market(settings) as access:
         log.info("market_data_source", source=access.description)
+        if announce is not None:
+            announce(access.description)
         yield access
 
 
@@ -138,43 +154,85 @@ async def _listens(target: str) -> bool:
 
 @asynccontextmanager
 async def _own_market(settings: Settings) -> AsyncIterator[MarketAccess]:
-    """Fetch histories in this process: from CoinGecko where it answers, else from the sandbox."""
-    url = os.environ.get("MARKET_UPSTREAM_URL") or COINGECKO_URL
-    key = os.environ.get("COINGECKO_API_KEY") or os.environ.get("MARKET_API_KEY")
-    header = "x-cg-pro-api-key" if "pro-api" in url else "x-cg-demo-api-key"
-    async with httpx2.AsyncClient(
-        base_url=url, headers={header: key} if key else {}, timeout=CALL_SECONDS, trust_env=False
-    ) as client:
-        if await _answers(client):
-            history = ChartHistory(client, vs_currency=settings.vs_currency, source="coingecko")
-            yield MarketAccess(history, f"CoinGecko directly ({url})", settings)
-            return
-    try:
-        from coincast_sandbox.app import create_app  # noqa: PLC0415 - only where nothing else can be had
-    except ImportError as error:
-        raise Unavailable(
-            f"No market data is available: no stack runs here, nothing listens at {settings.market_target}, "
-            f"and {url} does not answer. Start `make run`, or set TRAINING_MARKET_TARGET."
-        ) from error
-    transport = httpx2.ASGITransport(app=create_app())
-    async with httpx2.AsyncClient(transport=transport, base_url="http://sandbox/api/v3") as client:
-        history = ChartHistory(client, vs_currency=settings.vs_currency, source="sandbox")
-        yield MarketAccess(
-            history,
-            f"the sandbox in this process, which is NOT REAL MARKET DATA ({url} does not answer)",
-            settings,
+    """Fetch histories in this process: from CoinGecko where it answers, else from the sandbox.
+
+    Raises:
+        Unavailable: CoinGecko refuses the key that is set, or there is no sandbox either.
+    """
+    async with AsyncExitStack() as stack:
+        reasons = []
+        for url, headers in _addresses():
+            client = await stack.enter_async_context(
+                httpx2.AsyncClient(
+                    base_url=url,
+                    headers=headers,
+                    timeout=CALL_SECONDS,
+                    trust_env=False,
+                    proxy=os.environ.get("MARKET_PROXY_URL") or None,
+                )
+            )
+            source, reason = await _source_at(client, "/key" if PAID_HEADER in headers else "/ping")
+            if source:
+                history = ChartHistory(client, vs_currency=settings.vs_currency, source=source)
+                told = "CoinGecko directly" if source == "coingecko" else SANDBOX_WORDS
+                yield MarketAccess(history, f"{told} ({url})", settings)
+                return
+            reasons.append(f"{url} {reason}")
+        tried = "; ".join(reasons)
+        if _key():
+            # Simulated data in place of what the key was meant for would be a surprise.
+            raise Unavailable(
+                f"CoinGecko gives no data with COINGECKO_API_KEY: {tried}. Correct the key or leave it empty."
+            )
+        try:
+            from coincast_sandbox.app import create_app  # noqa: PLC0415 - only where nothing else can be had
+        except ImportError as error:
+            raise Unavailable(
+                f"No market data is available: no stack runs here, nothing listens at "
+                f"{settings.market_target}, and {tried}. Start `make run`, or set TRAINING_MARKET_TARGET."
+            ) from error
+        transport = httpx2.ASGITransport(app=create_app())
+        client = await stack.enter_async_context(
+            httpx2.AsyncClient(transport=transport, base_url="http://sandbox/api/v3")
         )
+        history = ChartHistory(client, vs_currency=settings.vs_currency, source="sandbox")
+        description = f"the sandbox in this process, which is NOT REAL MARKET DATA ({tried})"
+        yield MarketAccess(history, description, settings)
 
 
-async def _answers(client: httpx2.AsyncClient) -> bool:
+def _key() -> str:
+    return os.environ.get("COINGECKO_API_KEY") or os.environ.get("MARKET_API_KEY") or ""
+
+
+def _addresses() -> list[tuple[str, dict[str, str]]]:
+    """Return CoinGecko's addresses with the headers to try, the paid host first where there is a key."""
+    key, url = _key(), os.environ.get("MARKET_UPSTREAM_URL", "").rstrip("/")
+    if not key:
+        return [(url or COINGECKO_URL, {})]
+    return [(url or PAID_URL, {PAID_HEADER: key}), (url or COINGECKO_URL, {DEMO_HEADER: key})]
+
+
+async def _source_at(client: httpx2.AsyncClient, path: str) -> tuple[str, str]:
+    """Return who answers, `coingecko` or `sandbox`; an empty name and the reason where neither does."""
     try:
-        return (await client.get("/ping", timeout=PING_SECONDS)).status_code == httpx2.codes.OK
-    except httpx2.HTTPError:
-        return False
+        reply = await client.get(path, timeout=PING_SECONDS)
+        document = reply.json() if reply.status_code == httpx2.codes.OK else None
+    except httpx2.HTTPError as error:
+        return "", f"does not answer ({type(error).__name__})"
+    except ValueError:
+        return "", "answers with something that is not CoinGecko's"
+    if reply.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+        # The fetch waits for the limit.
+        return "coingecko", ""
+    if reply.status_code != httpx2.codes.OK:
+        return "", f"answers with status {reply.status_code}"
+    if not isinstance(document, dict) or not ({"gecko_says", "plan"} & document.keys()):
+        return "", "answers with something that is not CoinGecko's"
+    return ("sandbox" if SANDBOX_HEADER in reply.headers else "coingecko"), ""
 
 
 class ChartHistory:
-    """A HistorySource over CoinGecko's `coins/{id}/market_chart`: daily closes and volumes, no range."""
+    """Histories from CoinGecko's `coins/{id}/market_chart`: closes and daily volumes, no ranges."""
 
     def __init__(self, client: httpx2.AsyncClient, *, vs_currency: str, source: str) -> None:
         self._client, self._vs_currency, self._source = client, vs_currency, source
@@ -197,21 +255,62 @@ class ChartHistory:
             raise Unavailable(f"No history could be fetched: {reasons}")
         return History(panel=_with_days(panel), source=self._source, problems=problems)
 
+    async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
+        """Fetch the last `days` times 24 closed hours of each coin, at most the 365 days of a free plan.
+
+        Raises:
+            Unavailable: No history could be fetched.
+        """
+        panel: dict[str, HourlyCandles] = {}
+        problems: dict[str, str] = {}
+        for coin_id in ids:
+            try:
+                panel[coin_id] = await self._fetch_hours(coin_id, min(days or FREE_DAYS, FREE_DAYS))
+            except (Unavailable, ValueError, KeyError, TypeError) as error:
+                problems[coin_id] = str(error)
+        if not panel:
+            reasons = "; ".join(f"{coin_id}: {reason}" for coin_id, reason in problems.items())
+            raise Unavailable(f"No hours could be fetched: {reasons}")
+        return HourlyHistory(dict(sorted(panel.items())), self._source, problems)
+
+    async def _fetch_hours(self, coin_id: str, days: int) -> HourlyCandles:
+        newest = await self._get(f"/coins/{coin_id}/market_chart", {"days": str(min(days, HOURLY_DAYS))})
+        charts = [newest]
+        oldest = min(stamp for stamp, _ in newest["prices"]) / 1000
+        left = days - HOURLY_DAYS
+        while left > 0:
+            span = min(left, HOURLY_DAYS) * 86_400
+            query = {"from": str(int(oldest - span)), "to": str(int(oldest))}
+            charts.append(await self._get(f"/coins/{coin_id}/market_chart/range", query))
+            oldest -= span
+            left -= HOURLY_DAYS
+        closes = {hour: value for chart in reversed(charts) for hour, value in _hours(chart["prices"])}
+        if not closes:
+            raise ValueError(f"the chart of {coin_id} holds no closed hour")
+        hours = sorted(closes)
+        return HourlyCandles.of(coin_id, hours, [closes[hour] for hour in hours])
+
     async def _fetch_coin(self, coin_id: str, days: int) -> Candles:
-        query = {"vs_currency": self._vs_currency, "days": str(days), "interval": "daily"}
+        query = {"days": str(days), "interval": "daily"}
+        return daily_candles(coin_id, await self._get(f"/coins/{coin_id}/market_chart", query))
+
+    async def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
+        """Fetch a chart, with pauses while the limit of calls a minute is reached."""
+        query = {"vs_currency": self._vs_currency, **query}
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                reply = await self._client.get(f"/coins/{coin_id}/market_chart", params=query)
+                reply = await self._client.get(path, params=query)
             except httpx2.HTTPError as error:
                 raise Unavailable(f"it does not answer ({type(error).__name__})") from error
             if reply.status_code != httpx2.codes.TOO_MANY_REQUESTS or attempt == ATTEMPTS:
                 break
             pause = _retry_after(reply.headers.get("retry-after", ""))
-            log.info("coingecko_limit_reached", coin_id=coin_id, pause_seconds=pause)
+            log.info("coingecko_limit_reached", path=path, pause_seconds=pause)
             await asyncio.sleep(pause)
         if reply.status_code != httpx2.codes.OK:
             raise Unavailable(f"it answered with status {reply.status_code}")
-        return daily_candles(coin_id, reply.json())
+        chart: dict[str, Any] = reply.json()
+        return chart
 
 
 def daily_candles(coin_id: str, chart: dict[str, Any]) -> Candles:
@@ -242,8 +341,21 @@ def _closes(points: Sequence[Sequence[float | None]]) -> list[tuple[dt.date, flo
             continue
         moment = dt.datetime.fromtimestamp(stamp / 1000, dt.UTC)
         midnight = (moment + dt.timedelta(hours=12)).replace(hour=0, minute=0, second=0, microsecond=0)
-        if abs(moment - midnight) <= MIDNIGHT_TOLERANCE:
+        if abs(moment - midnight) <= TOLERANCE:
             found.append((midnight.date() - dt.timedelta(days=1), float(value)))
+    return found
+
+
+def _hours(points: Sequence[Sequence[float | None]]) -> list[tuple[dt.datetime, float]]:
+    """Return (start of the hour, close): a point at a full hour is the close of the hour before."""
+    found = []
+    for stamp, value in points:
+        if stamp is None or value is None:
+            continue
+        moment = dt.datetime.fromtimestamp(stamp / 1000, dt.UTC)
+        full = (moment + dt.timedelta(minutes=30)).replace(minute=0, second=0, microsecond=0)
+        if abs(moment - full) <= TOLERANCE:
+            found.append(((full - dt.timedelta(hours=1)).replace(tzinfo=None), float(value)))
     return found
 
 

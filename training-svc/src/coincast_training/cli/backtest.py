@@ -13,7 +13,7 @@ from rich.console import Group
 
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.cli import options
-from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
+from coincast_training.cli.output import announce_market, plain, progress_bar, reported, show, table_of
 from coincast_training.cli.train import record_table
 from coincast_training.domain import TrainingSpec
 from coincast_training.executors import open_executor
@@ -108,7 +108,7 @@ def run_walk(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *
 
 async def fetched(settings: Settings, spec: TrainingSpec) -> TrainingData:
     """Fetch the history of a command in the same way as a training does."""
-    async with open_pipeline(settings) as pipeline:
+    async with open_pipeline(settings, announce=announce_market) as pipeline:
         wanted = tuple(dict.fromkeys((*spec.ids, *REFERENCE_COINS)))
         return training_data_of(await pipeline.history.fetch(wanted, spec.days), spec.ids, MIN_DAYS)
 

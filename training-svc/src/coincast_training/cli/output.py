@@ -65,6 +65,11 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+def announce_market(sentence: str) -> None:
+    """Print on stderr where histories come from."""
+    errors.print(f"Market data: {sentence}.", markup=False, highlight=False, soft_wrap=True)
+
+
 def show(value: Any, as_json: bool, table: Callable[[], RenderableType]) -> None:
     """Print the value as JSON on stdout, or as a table."""
     if as_json:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from coincast_modelkit.artifact import Record
 from coincast_training.cli import options
-from coincast_training.cli.output import plain, progress_bar, reported, show, table_of
+from coincast_training.cli.output import announce_market, plain, progress_bar, reported, show, table_of
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.jobs.validation import JobLimits, validate_spec
 from coincast_training.optional_imports import import_lightgbm_alone
@@ -95,7 +95,9 @@ def run_and_show(
 async def _run(
     settings: Settings, spec: TrainingSpec, progress: Progress, hourly_folder: Path | None
 ) -> Outcome:
-    async with open_run(settings, spec.model, hourly_folder=hourly_folder) as pipeline:
+    async with open_run(
+        settings, spec.model, hourly_folder=hourly_folder, announce=announce_market
+    ) as pipeline:
         return await pipeline.run(
             spec,
             requested_by="cli",

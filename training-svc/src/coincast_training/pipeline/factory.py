@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coincast_chassis.clock import steady_clock
 from coincast_chassis.errors import InvalidInput
-from coincast_chassis.grpc.channel import open_channel
 from coincast_training.domain import HOURLY_MODELS
-from coincast_training.market_access import open_market
-from coincast_training.market_client import MarketDataHistory
+from coincast_training.market_access import Announce, open_market
 from coincast_training.pipeline.pipeline import Pipeline
+from coincast_training.ports import HourlyHistorySource
 from coincast_training.registry.promotion_gate import GateTolerances
 from coincast_training.registry.registry import Registry
 from coincast_training.settings import Settings
@@ -42,9 +41,9 @@ def open_registry(settings: Settings) -> Registry:
 
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
+async def open_pipeline(settings: Settings, *, announce: Announce | None = None) -> AsyncIterator[Pipeline]:
     """Open a daily pipeline over the available market data; see `open_market`."""
-    async with open_market(settings) as market:
+    async with open_market(settings, announce=announce) as market:
         settings = market.settings
         yield Pipeline(
             history=market.history,
@@ -62,7 +61,11 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
 
 @asynccontextmanager
 async def open_run(
-    settings: Settings, model: str, *, hourly_folder: Path | None = None
+    settings: Settings,
+    model: str,
+    *,
+    hourly_folder: Path | None = None,
+    announce: Announce | None = None,
 ) -> AsyncIterator[Pipeline | IntradayPipeline]:
     """Open the pipeline of a model: the daily ones, or that of the hourly model.
 
@@ -70,29 +73,27 @@ async def open_run(
         settings: Of the service.
         model: The model to train.
         hourly_folder: A folder of hourly Parquet files to read in place of market-data.
+        announce: Called with the sentence that says where histories come from.
     """
     if model not in HOURLY_MODELS:
-        async with open_pipeline(settings) as pipeline:
+        async with open_pipeline(settings, announce=announce) as pipeline:
             yield pipeline
         return
     from coincast_training.hourly.trainer import FolderHistory, IntradayPipeline  # noqa: PLC0415 - brings scipy
 
-    channel = open_channel(settings.market_target, service="coincast.market.v1.MarketDataService")
-    try:
-        source = MarketDataHistory(
-            channel,
-            vs_currency=settings.vs_currency,
-            timeout_seconds=settings.history_timeout_seconds,
-            attempts=settings.history_attempts,
-        )
+    async with AsyncExitStack() as stack:
+        history: HourlyHistorySource
+        if hourly_folder is None:
+            market = await stack.enter_async_context(open_market(settings, announce=announce))
+            history, settings = market.history, market.settings
+        else:
+            history = FolderHistory(hourly_folder)
         yield IntradayPipeline(
-            history=source if hourly_folder is None else FolderHistory(hourly_folder),
+            history=history,
             registry=open_registry(settings),
             clock=steady_clock(),
             keep_versions=settings.keep_versions,
         )
-    finally:
-        await channel.close()
 
 
 def recipe(settings: Settings, model: str) -> dict[str, Any]:
