@@ -21,18 +21,30 @@ from coincast_gateway.settings import Settings
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="coincast-keys", description="API keys of the gateway, in GATEWAY_REDIS_URL."
+        prog="coincast-keys",
+        description="Create, list and revoke API keys of the gateway, in the Redis of GATEWAY_REDIS_URL.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    create = verbs.add_parser("create", help="make a key; it is shown once")
-    create.add_argument("name")
+    create = verbs.add_parser("create", help="Create a key and print it, once.")
+    create.add_argument("name", help="Name of the key.")
     create.add_argument(
-        "--scope", choices=list(SCOPE_GRANTS), default="read", help="train includes read, admin both"
+        "--scope",
+        choices=list(SCOPE_GRANTS),
+        default="read",
+        help="What the key permits; train includes read, admin includes both.",
     )
-    create.add_argument("--per-minute", type=int, default=0, help="requests a minute; 0: the gateway's limit")
-    create.add_argument("--per-month", type=int, default=0, help="calls a calendar month; 0: no limit")
-    verbs.add_parser("list", help="names, scopes, ages, and the calls of this month with their limit")
-    verbs.add_parser("revoke", help="take a key back").add_argument("name")
+    create.add_argument(
+        "--per-minute",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Requests a minute; 0 for the gateway's own limit.",
+    )
+    create.add_argument(
+        "--per-month", type=int, default=0, metavar="N", help="Calls a calendar month; 0 for no limit."
+    )
+    verbs.add_parser("list", help="List names, scopes, dates, and the calls of this month with their limit.")
+    verbs.add_parser("revoke", help="Revoke a key.").add_argument("name", help="Name of the key.")
     return parser.parse_args()
 
 

@@ -23,20 +23,28 @@ from coincast_client.client import DEFAULT_URL, AsyncCoincast, Coincast
 from coincast_client.errors import CoincastClientError, Refused
 
 app = typer.Typer(
+    rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Cryptocurrency prices, and forecasts that say how sure they are, from a Coincast gateway.",
 )
 
-Url = Annotated[str, typer.Option(envvar="COINCAST_URL", help="Address of the gateway.")]
-Key = Annotated[str, typer.Option(envvar="COINCAST_API_KEY", help="API key, where the gateway asks for one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the gateway's JSON as it came.")]
-Coins = Annotated[list[str], typer.Argument(help="CoinGecko ids, such as bitcoin ethereum.")]
-Currency = Annotated[str, typer.Option("--vs", help="The currency of the prices.")]
+Url = Annotated[str, typer.Option(envvar="COINCAST_URL", help="Address of the gateway.", metavar="URL")]
+Key = Annotated[
+    str,
+    typer.Option(envvar="COINCAST_API_KEY", help="API key, where the gateway asks for one.", metavar="KEY"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the gateway's JSON unchanged.")]
+Coins = Annotated[
+    list[str], typer.Argument(help="CoinGecko ids, such as bitcoin ethereum.", metavar="IDS...")
+]
+Currency = Annotated[str, typer.Option("--vs", help="The currency of the prices.", metavar="CODE")]
 AsOf = Annotated[
     str | None,
     typer.Option(
-        "--as-of", help="A past day or moment, such as 2025-08-15T14:00Z: answer with what was known then."
+        "--as-of",
+        help="A past day or moment, such as 2025-08-15T14:00Z: answer with what was known then.",
+        metavar="MOMENT",
     ),
 ]
 FAILED, BAD_REQUEST = 1, 2
@@ -103,8 +111,10 @@ def prices(
 
 @app.command()
 def coins(
-    words: Annotated[list[str], typer.Argument(help="Words to find in id, symbol or name.")],
-    limit: Annotated[int, typer.Option(min=1, max=250, help="How many at most.")] = 20,
+    words: Annotated[
+        list[str], typer.Argument(help="Words to find in id, symbol or name.", metavar="WORDS...")
+    ],
+    limit: Annotated[int, typer.Option(min=1, max=250, help="Maximum number of coins.", metavar="N")] = 20,
     url: Url = DEFAULT_URL,
     key: Key = "",
     as_json: AsJson = False,
@@ -122,9 +132,9 @@ def coins(
 
 @app.command()
 def history(
-    coin: Annotated[str, typer.Argument(help="A CoinGecko id.")],
+    coin: Annotated[str, typer.Argument(help="A CoinGecko id.", metavar="COIN")],
     *,
-    days: Annotated[int, typer.Option(min=1, max=10_000, help="How many closed days.")] = 30,
+    days: Annotated[int, typer.Option(min=1, max=10_000, help="Number of closed days.", metavar="N")] = 30,
     hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles in place of daily ones.")] = False,
     as_of: AsOf = None,
     vs: Currency = "usd",
@@ -147,10 +157,14 @@ def forecast(
     ids: Coins,
     *,
     days: Annotated[
-        int | None, typer.Option(min=1, max=30, help="Days ahead; 7 where nothing is given.")
+        int | None, typer.Option(min=1, max=30, help="Days ahead; 7 where nothing is given.", metavar="N")
     ] = None,
-    hours: Annotated[int | None, typer.Option(min=1, max=48, help="Hours ahead, in place of days.")] = None,
-    model: Annotated[str, typer.Option(help="auto, ml_ensemble, lightgbm, lstm or technical.")] = "auto",
+    hours: Annotated[
+        int | None, typer.Option(min=1, max=48, help="Hours ahead, in place of days.", metavar="N")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
+    ] = "auto",
     as_of: AsOf = None,
     vs: Currency = "usd",
     chart: Annotated[bool, typer.Option(help="Draw a chart.")] = True,
@@ -175,13 +189,18 @@ def forecast(
 
 @app.command()
 def touch(
-    coin: Annotated[str, typer.Argument(help="A CoinGecko id.")],
+    coin: Annotated[str, typer.Argument(help="A CoinGecko id.", metavar="COIN")],
     level: Annotated[
-        list[str], typer.Argument(help="A price, or a move such as 5%; put -- before a negative one.")
+        list[str],
+        typer.Argument(
+            help="A price, or a move such as 5%; put -- before a negative one.", metavar="LEVEL..."
+        ),
     ],
     *,
-    days: Annotated[int, typer.Option(min=1, max=14, help="Days ahead.")] = 7,
-    model: Annotated[str, typer.Option(help="auto, ml_ensemble, lightgbm, lstm or technical.")] = "auto",
+    days: Annotated[int, typer.Option(min=1, max=14, help="Days ahead.", metavar="N")] = 7,
+    model: Annotated[
+        str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
+    ] = "auto",
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -199,10 +218,15 @@ def touch(
 
 @app.command()
 def risk(
-    holdings: Annotated[list[str], typer.Argument(help="Values such as bitcoin=6000; negative for short.")],
+    holdings: Annotated[
+        list[str],
+        typer.Argument(help="Values such as bitcoin=6000; negative for short.", metavar="HOLDINGS..."),
+    ],
     *,
-    days: Annotated[int, typer.Option(min=1, max=14, help="Days ahead.")] = 7,
-    model: Annotated[str, typer.Option(help="auto, ml_ensemble, lightgbm, lstm or technical.")] = "auto",
+    days: Annotated[int, typer.Option(min=1, max=14, help="Days ahead.", metavar="N")] = 7,
+    model: Annotated[
+        str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
+    ] = "auto",
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -248,7 +272,10 @@ def models(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> No
 @app.command()
 def accuracy(
     days: Annotated[
-        int, typer.Option(min=1, max=365, help="Forecasts whose day came in the last days.")
+        int,
+        typer.Option(
+            min=1, max=365, help="Include forecasts whose day came within this many days.", metavar="N"
+        ),
     ] = 30,
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -265,7 +292,7 @@ def accuracy(
 
 @app.command()
 def keys(
-    days: Annotated[int, typer.Option(min=1, max=35, help="Days to show.")] = 7,
+    days: Annotated[int, typer.Option(min=1, max=35, help="Days to show.", metavar="N")] = 7,
     url: Url = DEFAULT_URL,
     key: Key = "",
     as_json: AsJson = False,
@@ -285,7 +312,7 @@ def watch(
     *,
     vs: Currency = "usd",
     updates: Annotated[
-        int, typer.Option(min=0, help="End after this many updates; 0 goes on until Ctrl-C.")
+        int, typer.Option(min=0, help="End after this many updates; 0 goes on until Ctrl-C.", metavar="N")
     ] = 0,
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -309,27 +336,44 @@ def watch(
 
 @app.command()
 def export(
-    table: Annotated[str, typer.Argument(help="histories, ledger, accuracy or scenarios.")],
+    table: Annotated[str, typer.Argument(help="histories, ledger, accuracy or scenarios.", metavar="TABLE")],
     ids: Annotated[
-        list[str] | None, typer.Argument(help="CoinGecko ids; none: all, where a table allows it.")
+        list[str] | None,
+        typer.Argument(
+            help="CoinGecko ids; without any, all coins where the table allows it.", metavar="IDS..."
+        ),
     ] = None,
     *,
     out: Annotated[
         Path,
-        typer.Option(help="A file (.parquet, .arrow, .csv); for histories also a folder, a file a coin."),
+        typer.Option(
+            help="A file (.parquet, .arrow or .csv); for histories also a folder, one file per coin.",
+            metavar="PATH",
+        ),
     ],
     file_format: Annotated[
-        str | None, typer.Option("--format", help="parquet, arrow or csv, in place of the file's ending.")
+        str | None,
+        typer.Option(
+            "--format", help="parquet, arrow or csv, in place of the file's ending.", metavar="FORMAT"
+        ),
     ] = None,
     days: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Closed days of histories, days ahead of scenarios.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Number of closed days of histories, or of days ahead of scenarios.",
+            metavar="N",
+        ),
     ] = None,
     hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles in place of daily ones.")] = False,
-    from_: Annotated[str | None, typer.Option("--from", help="First day, inclusive.")] = None,
-    to: Annotated[str | None, typer.Option(help="Last day, inclusive.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="First day, inclusive.", metavar="DATE")] = None,
+    to: Annotated[str | None, typer.Option(help="Last day, inclusive.", metavar="DATE")] = None,
     as_of: AsOf = None,
-    model: Annotated[str | None, typer.Option(help="Only forecasts of this model.")] = None,
-    vs: Annotated[str | None, typer.Option("--vs", help="The currency of the prices.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only forecasts of this model.", metavar="NAME")] = None,
+    vs: Annotated[
+        str | None, typer.Option("--vs", help="The currency of the prices.", metavar="CODE")
+    ] = None,
     url: Url = DEFAULT_URL,
     key: Key = "",
 ) -> None:
@@ -387,7 +431,7 @@ def up(context: typer.Context) -> None:
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def demo(context: typer.Context) -> None:
-    """Print one forecast from nothing; `--help` lists its options."""
+    """Start everything, print one forecast and stop; `--help` lists its options."""
     _run_in_stack("demo", context.args)
 
 

@@ -28,32 +28,59 @@ class PlanName(StrEnum):
     PRO = "pro"
 
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
 def main(
-    host: Annotated[str, typer.Option(envvar="SANDBOX_HOST", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(envvar="SANDBOX_HOST", help="Address to listen on.", metavar="HOST")
+    ] = "127.0.0.1",
     *,
-    port: Annotated[int, typer.Option(envvar="SANDBOX_PORT", help="Port to listen on.")] = 8100,
+    port: Annotated[int, typer.Option(envvar="SANDBOX_PORT", help="Port to listen on.", metavar="N")] = 8100,
     data: Annotated[
-        Path | None, typer.Option(envvar="SANDBOX_DATA", help="Folder of <coin id>.csv candles.")
+        Path | None,
+        typer.Option(envvar="SANDBOX_DATA", help="Folder of <coin id>.csv candles.", metavar="FOLDER"),
     ] = None,
     today: Annotated[
         datetime | None,
-        typer.Option(envvar="SANDBOX_TODAY", formats=["%Y-%m-%d"], help="The sandbox's current day."),
+        typer.Option(
+            envvar="SANDBOX_TODAY", formats=["%Y-%m-%d"], help="The sandbox's current day.", metavar="DATE"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(envvar="SANDBOX_SEED", help="Seed of everything that is made up.")] = 7,
+    seed: Annotated[
+        int,
+        typer.Option(envvar="SANDBOX_SEED", help="Random seed of everything that is simulated.", metavar="N"),
+    ] = 7,
     plan: Annotated[
         PlanName,
-        typer.Option(envvar="SANDBOX_PLAN", help="Accepted keys and reach of history."),
+        typer.Option(
+            envvar="SANDBOX_PLAN", help="CoinGecko's plan, which decides the keys and the reach of history."
+        ),
     ] = PlanName.KEYLESS,
     keys: Annotated[
-        str, typer.Option(envvar="SANDBOX_KEYS", help="Accepted keys, comma-separated; none: any key.")
+        str,
+        typer.Option(
+            envvar="SANDBOX_KEYS",
+            help="Accepted keys, comma-separated; without any, every key is accepted.",
+            metavar="KEYS",
+        ),
     ] = "",
     reach_days: Annotated[
         int | None,
-        typer.Option(envvar="SANDBOX_REACH_DAYS", help="Days of history; 0: all; default: the plan's."),
+        typer.Option(
+            envvar="SANDBOX_REACH_DAYS",
+            help="Days of history that may be requested; 0 for all; by default those of the plan.",
+            metavar="N",
+        ),
     ] = None,
     rate_per_minute: Annotated[
         int | None,
-        typer.Option(envvar="SANDBOX_RATE_PER_MINUTE", help="Calls a minute before 429; 0: no limit."),
+        typer.Option(
+            envvar="SANDBOX_RATE_PER_MINUTE",
+            help="Calls a minute until the sandbox answers 429; 0 for no limit.",
+            metavar="N",
+        ),
     ] = None,
     plan_limits: Annotated[
         bool,
@@ -83,4 +110,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

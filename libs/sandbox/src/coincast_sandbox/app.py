@@ -30,7 +30,7 @@ class SandboxOptions:
     Args:
         data: Folder of candle files to replay; None simulates a market.
         today: The sandbox's current day; None is the day after the last candle.
-        seed: Seed of everything that is made up.
+        seed: Random seed of everything that is simulated.
         plan: Which keys are accepted and how far back is served.
         rate_per_minute: Calls a minute; 0 is no limit.
         monthly_credits: Calls a month; 0 is no limit.

@@ -25,23 +25,38 @@ from coincast_stack.rehearsal.time_line import TimeLine
 from coincast_stack.run import run
 from coincast_stack.state_file import read_state_file
 
-app = typer.Typer(add_completion=False, help="Coincast as processes on this machine.")
+app = typer.Typer(rich_markup_mode=None, add_completion=False, help="Coincast as processes on this machine.")
 Result = TypeVar("Result")
 
 UpstreamOption = Annotated[Upstream, typer.Option(envvar="UPSTREAM", help="Where market data comes from.")]
 DataOption = Annotated[
-    str, typer.Option(envvar="DATA", help="Folder of <coin id>.csv for the sandbox; none: simulated.")
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        envvar="DATA",
+        help="Folder of <coin id>.csv files that the sandbox replays; without one it simulates a market.",
+    ),
 ]
 RedisOption = Annotated[
-    str, typer.Option(envvar="REDIS_URL", help="A Redis that runs already; none: an embedded one.")
+    str,
+    typer.Option(
+        metavar="URL",
+        envvar="REDIS_URL",
+        help="Address of a running Redis; without one an embedded server is started.",
+    ),
 ]
 
 
-VarOption = Annotated[Path, typer.Option(envvar="VAR_DIR", help="Folder of the state.")]
+VarOption = Annotated[
+    Path, typer.Option(metavar="FOLDER", envvar="VAR_DIR", help="Folder of the system's state.")
+]
 KeyOption = Annotated[
     str,
     typer.Option(
-        envvar="COINGECKO_API_KEY", show_envvar=True, help="CoinGecko's key; none: the keyless plan."
+        metavar="KEY",
+        envvar="COINGECKO_API_KEY",
+        show_envvar=True,
+        help="CoinGecko's API key; without one the keyless plan applies.",
     ),
 ]
 
@@ -53,7 +68,7 @@ def run_command(
     data: DataOption = "",
     redis_url: RedisOption = "",
     *,
-    port: Annotated[int, typer.Option(envvar="PORT", help="Port of the gateway.")] = 8000,
+    port: Annotated[int, typer.Option(envvar="PORT", help="Port of the gateway.", metavar="N")] = 8000,
     var_dir: VarOption = Path("var"),
     api_key: KeyOption = "",
 ) -> None:
@@ -75,7 +90,7 @@ def run_command(
 def doctor_command(
     redis_url: RedisOption = "",
     *,
-    port: Annotated[int, typer.Option(envvar="PORT", help="Port of the gateway.")] = 8000,
+    port: Annotated[int, typer.Option(envvar="PORT", help="Port of the gateway.", metavar="N")] = 8000,
     var_dir: VarOption = Path("var"),
     api_key: KeyOption = "",
 ) -> None:
@@ -89,11 +104,12 @@ def import_command(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Folder of daily candles: CSV, Parquet, freqtrade's feather and JSON, CryptoDataDownload."
+            help="Folder of daily candles: CSV, Parquet, freqtrade's feather and JSON, CryptoDataDownload.",
+            metavar="FOLDER",
         ),
     ],
     *,
-    currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
+    currency: Annotated[str, typer.Option(help="The currency of the prices.", metavar="CODE")] = "usd",
     var_dir: VarOption = Path("var"),
 ) -> None:
     """Bring a folder of candle files into the archive, beside a running system or without one.
@@ -116,7 +132,7 @@ def rehearse_command(
         RehearsedPlan, typer.Option(envvar="PLAN", help="CoinGecko's plan.")
     ] = RehearsedPlan.KEYLESS,
 ) -> None:
-    """Rehearse the start on a plan of CoinGecko's, as a time line; exit code 1 where it does not hold."""
+    """Rehearse a start within one of CoinGecko's plans and print a time line; exit code 1 if it fails."""
     with tempfile.TemporaryDirectory(prefix="coincast-rehearsal-") as folder:
         time_line = TimeLine(console())
         record = _run_to_exit_code(rehearse(plan, Path(folder), time_line.say))
@@ -129,17 +145,20 @@ def demo_command(
     data: DataOption = "",
     redis_url: RedisOption = "",
     *,
-    coin: Annotated[str, typer.Option(envvar="COIN", help="CoinGecko id.")] = "bitcoin",
-    days: Annotated[int, typer.Option(envvar="DAYS", min=1, max=30, help="Days ahead.")] = 7,
+    coin: Annotated[str, typer.Option(envvar="COIN", help="CoinGecko id.", metavar="ID")] = "bitcoin",
+    days: Annotated[int, typer.Option(envvar="DAYS", min=1, max=30, help="Days ahead.", metavar="N")] = 7,
     model: Annotated[
-        str, typer.Option(envvar="MODEL", help="lightgbm, lstm, ml_ensemble, technical.")
+        str,
+        typer.Option(envvar="MODEL", help="Model: lightgbm, lstm, ml_ensemble or technical.", metavar="NAME"),
     ] = "lightgbm",
     train: Annotated[
         bool,
-        typer.Option("--train", envvar="TRAIN", help="Train here; no starter version."),
+        typer.Option(
+            "--train", envvar="TRAIN", help="Train a model here instead of installing a starter version."
+        ),
     ] = False,
 ) -> None:
-    """Print one forecast from nothing, by a starter version or, with TRAIN=1, by a model trained here."""
+    """Start everything, print one forecast of a starter version or of a model trained here, and stop."""
     models = () if model in NO_ARTIFACT_NEEDED else (model,)
     trained = {"TRAINING_STARTER": "false"} if train else {}
     with tempfile.TemporaryDirectory(prefix="coincast-demo-") as folder:

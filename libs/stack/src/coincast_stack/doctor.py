@@ -56,7 +56,7 @@ class Setup:
     """What `make run` would be started with.
 
     Attributes:
-        var_dir: Folder of the state.
+        var_dir: Folder of the system's state.
         port: Port of the gateway.
         redis_url: A Redis that runs already; empty for the embedded server.
         api_key: CoinGecko's key; empty for the keyless plan.
@@ -81,7 +81,7 @@ def setup_of(
 
     Args:
         environment: The caller's variables.
-        var_dir: Folder of the state.
+        var_dir: Folder of the system's state.
         port: Port of the gateway.
         redis_url: A Redis that runs already; empty for the embedded server.
         api_key: The key of make run; MARKET_API_KEY takes precedence, as it does there.

@@ -20,7 +20,7 @@ class StackOptions:
     """Options of a stack.
 
     Attributes:
-        var_dir: Folder of the state.
+        var_dir: Folder of the system's state.
         upstream: Where market data comes from.
         data: Folder of candles that the sandbox replays; None simulates coins.
         port: Port of the gateway; 0 picks a free one.

@@ -23,7 +23,12 @@ from coincast_market_data.cli.remote import backfill, quality, repair
 from coincast_market_data.identifiers import canonical_currency
 from coincast_market_data.settings import Settings
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, help="Commands of the market-data service.")
+cli = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Commands of the market-data service.",
+)
 
 
 cli.command("backfill")(backfill)
@@ -34,10 +39,16 @@ cli.command("quality")(quality)
 @cli.command("import")
 def import_candles(
     folder: Annotated[
-        Path, typer.Argument(help="Files <coin id>.csv or .parquet: date,open,high,low,close,volume")
+        Path,
+        typer.Argument(
+            help="Folder of <coin id>.csv or .parquet files: date,open,high,low,close,volume.",
+            metavar="FOLDER",
+        ),
     ],
-    currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
-    wait_seconds: Annotated[float, typer.Option(help="How long a running service may take.")] = 120.0,
+    currency: Annotated[str, typer.Option(help="The currency of the prices.", metavar="CODE")] = "usd",
+    wait_seconds: Annotated[
+        float, typer.Option(help="Longest wait for a running service to import the files.", metavar="SECONDS")
+    ] = 120.0,
 ) -> None:
     """Validate a folder of daily or hourly candles and merge it into the archive.
 

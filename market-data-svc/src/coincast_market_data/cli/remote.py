@@ -23,19 +23,23 @@ INTERVALS = {
     "1d": market_pb2.CANDLE_INTERVAL_ONE_DAY,
     "1h": market_pb2.CANDLE_INTERVAL_ONE_HOUR,
 }
-Coins = Annotated[list[str], typer.Argument(help="CoinGecko ids, as in bitcoin ethereum")]
-Target = Annotated[str, typer.Option(help="host:port of the service; empty: the one on this machine.")]
+Coins = Annotated[
+    list[str], typer.Argument(help="CoinGecko ids, such as bitcoin ethereum.", metavar="IDS...")
+]
+Target = Annotated[
+    str, typer.Option(help="Address of the service; by default the one on this machine.", metavar="HOST:PORT")
+]
 
 
 def backfill(
     ids: Coins,
     *,
-    days: Annotated[int, typer.Option(help="How many closed days back.")] = 365,
-    currency: Annotated[str, typer.Option(help="The currency of the prices.")] = "usd",
-    refetch: Annotated[
-        bool, typer.Option("--refetch", help="Replace the stored history by a whole new one.")
-    ] = False,
-    interval: Annotated[str, typer.Option(help="1d for days, 1h for hours.")] = "1d",
+    days: Annotated[int, typer.Option(help="Number of closed days to go back.", metavar="N")] = 365,
+    currency: Annotated[str, typer.Option(help="The currency of the prices.", metavar="CODE")] = "usd",
+    refetch: Annotated[bool, typer.Option("--refetch", help="Replace the whole stored history.")] = False,
+    interval: Annotated[
+        str, typer.Option(help="1d for daily candles, 1h for hourly ones.", metavar="1d|1h")
+    ] = "1d",
     target: Target = "",
 ) -> None:
     """Have the running service fetch the candles that its archive lacks; exit code 1 where a coin failed.
@@ -53,10 +57,15 @@ def backfill(
 
 
 def repair(
-    ids: Annotated[list[str] | None, typer.Argument(help="CoinGecko ids; none: all that are stored.")] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(help="CoinGecko ids; without any, all that are stored.", metavar="IDS..."),
+    ] = None,
     *,
-    currency: Annotated[str, typer.Option(help="Only this currency; empty: all that are stored.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report; change nothing.")] = False,
+    currency: Annotated[
+        str, typer.Option(help="Only this currency; without one, all that are stored.", metavar="CODE")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report without changing anything.")] = False,
     target: Target = "",
 ) -> None:
     """Have the running service check its whole archive again; exit code 1 where a coin failed.

@@ -49,7 +49,7 @@ class BackfillJob:
         Args:
             ids: Coins.
             currency: The currency of the prices.
-            days: How many closed days back.
+            days: Number of closed days to go back.
             refetch: Whether the whole history replaces the stored one.
             hourly: Whether hours are filled in place of days.
 

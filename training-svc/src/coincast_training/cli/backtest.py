@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coincast_training.backtest.run import Backtest
     from coincast_training.backtest.strategy import Curve
 
-Report = Annotated[Path, typer.Option("--report", help="Where the HTML page goes.")]
+Report = Annotated[Path, typer.Option("--report", help="The HTML page to write.", metavar="FILE")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,14 +43,22 @@ def backtest(
     ids: options.Ids,
     model: options.Model = "lightgbm",
     days: options.Days = 1000,
-    test_days: int = typer.Option(365, "--test-days", min=30, help="Number of days to test, the last ones."),
-    refit_days: int = typer.Option(60, "--refit-days", min=7, help="Days between refits."),
-    rolling_days: int | None = typer.Option(
-        None, "--rolling-days", min=180, help="Train on only this many days before each refit."
+    test_days: int = typer.Option(
+        365, "--test-days", min=30, help="Number of days to test, the last ones.", metavar="N"
     ),
-    fee_bp: float = typer.Option(10.0, "--fee-bp", min=0, help="Fee on the traded amount, in basis points."),
+    refit_days: int = typer.Option(60, "--refit-days", min=7, help="Days between refits.", metavar="N"),
+    rolling_days: int | None = typer.Option(
+        None, "--rolling-days", min=180, help="Train on only this many days before each refit.", metavar="N"
+    ),
+    fee_bp: float = typer.Option(
+        10.0, "--fee-bp", min=0, help="Fee on the traded amount, in basis points.", metavar="BASIS_POINTS"
+    ),
     slippage_bp: float = typer.Option(
-        5.0, "--slippage-bp", min=0, help="Slippage on the traded amount, in basis points."
+        5.0,
+        "--slippage-bp",
+        min=0,
+        help="Slippage on the traded amount, in basis points.",
+        metavar="BASIS_POINTS",
     ),
     report: Report = Path("reports/backtest.html"),
     market: options.Market = "",

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from coincast_training.evaluation.options import EvaluationOptions
 
 Data = Annotated[
-    Path, typer.Option("--data", help="Folder of daily candles, one <coin id>.csv for each coin.")
+    Path,
+    typer.Option(
+        "--data", help="Folder of daily candles, one <coin id>.csv for each coin.", metavar="FOLDER"
+    ),
 ]
 ConfigDir = Annotated[
     Path | None,
     typer.Option(
-        "--config-dir", envvar="TRAINING_CONFIG_DIR", help="Folder of recipes [default: the built-in ones]."
+        "--config-dir",
+        envvar="TRAINING_CONFIG_DIR",
+        help="Folder of recipes; by default the built-in ones.",
+        metavar="FOLDER",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Where the reports are written.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the reports.", metavar="PATH")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,17 +41,28 @@ def add_to(app: typer.Typer) -> None:
 def evaluate(
     *,
     data: Data,
-    first: str = typer.Option("", "--from", help="First day on which forecasts are made, like 2022-01-01."),
-    last: str = typer.Option("", "--to", help="Last day on which forecasts are made."),
-    coins: str = typer.Option("", "--coins", help="Coin ids, comma-separated [default: all]."),
-    models: str = typer.Option("", "--models", help="Models, comma-separated [default: all]."),
-    horizons: str = typer.Option("", "--horizons", help="Days ahead, comma-separated [default: 1,7,14,30]."),
+    first: str = typer.Option(
+        "", "--from", help="First day on which forecasts are made, like 2022-01-01.", metavar="DATE"
+    ),
+    last: str = typer.Option("", "--to", help="Last day on which forecasts are made.", metavar="DATE"),
+    coins: str = typer.Option(
+        "", "--coins", help="Coin ids, comma-separated; by default all.", metavar="IDS"
+    ),
+    models: str = typer.Option(
+        "", "--models", help="Models, comma-separated; by default all.", metavar="NAMES"
+    ),
+    horizons: str = typer.Option(
+        "", "--horizons", help="Days ahead, comma-separated; by default 1,7,14,30.", metavar="DAYS"
+    ),
     out: Out = Path("reports"),
-    seed: int = typer.Option(1, "--seed", help="Random seed of every model."),
-    jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes."),
+    seed: int = typer.Option(1, "--seed", help="Random seed of every model.", metavar="N"),
+    jobs: int = typer.Option(2, "--jobs", min=1, help="Worker processes.", metavar="N"),
     config_dir: ConfigDir = None,
     interval: str = typer.Option(
-        "1d", "--interval", help="1d: daily candles and models; 1h: hourly candles (Parquet) and `intraday`."
+        "1d",
+        "--interval",
+        help="1d: daily candles and models; 1h: hourly candles (Parquet) and `intraday`.",
+        metavar="1d|1h",
     ),
     risk: bool = typer.Option(
         False, "--risk", help="Evaluate risk answers instead: value at risk, touches, joint paths."

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -23,8 +23,11 @@ from coincast_training.market_access import find_running_stack
 if TYPE_CHECKING:
     from coincast.training.v1.training_pb2_grpc import TrainingServiceAsyncStub as Stub
 
+JobId = Annotated[str, typer.Argument(help="Id of the job, as `jobs list` prints it.", metavar="ID")]
 app = typer.Typer(
-    help="Jobs of a running training service: submit, list, show, watch, logs, cancel.", no_args_is_help=True
+    rich_markup_mode=None,
+    help="Jobs of a running training service: submit, list, show, watch, logs, cancel.",
+    no_args_is_help=True,
 )
 R = TypeVar("R")
 DEFAULT_TARGET = "127.0.0.1:50053"
@@ -56,14 +59,20 @@ def submit(
     tune: int = typer.Option(
         0,
         "--tune",
-        help="Trials of the tuner, 0 to 200; those of ml_ensemble leave its network out (lstm: off).",
+        help="Tuning trials, 0 to 200; those of ml_ensemble leave its network out (lstm: off).",
+        metavar="N",
     ),
     promote_if_better: bool = typer.Option(
         False, "--promote-if-better", help="Promote the version if the gate allows it."
     ),
-    from_version: str = typer.Option("", "--from", help="Version whose lineage is repeated."),
+    from_version: str = typer.Option(
+        "", "--from", help="Version whose lineage is repeated.", metavar="VERSION"
+    ),
     key: str = typer.Option(
-        "", "--key", help="Idempotency key: a second submission with the same key returns the first job."
+        "",
+        "--key",
+        help="Idempotency key: a second submission with the same key returns the first job.",
+        metavar="KEY",
     ),
     wait: bool = typer.Option(False, "--wait", help="Wait until the job ends; exit 1 if it did not succeed."),
     target: options.Target = "",
@@ -97,8 +106,8 @@ def submit(
 @reported
 def list_jobs(
     *,
-    model: str = typer.Option("", "--model", help="Only this model."),
-    limit: int = typer.Option(20, "--limit", min=1, max=200, help="Number of newest jobs."),
+    model: str = typer.Option("", "--model", help="Only this model.", metavar="NAME"),
+    limit: int = typer.Option(20, "--limit", min=1, max=200, help="Number of newest jobs.", metavar="N"),
     target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
@@ -127,7 +136,7 @@ def list_jobs(
 
 @app.command("show")
 @reported
-def show_job(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
+def show_job(job_id: JobId, target: options.Target = "", as_json: options.AsJson = False) -> None:
     """Show a job's current state."""
 
     async def work(stub: Stub) -> Job:
@@ -138,7 +147,7 @@ def show_job(job_id: str, target: options.Target = "", as_json: options.AsJson =
 
 @app.command()
 @reported
-def watch(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
+def watch(job_id: JobId, target: options.Target = "", as_json: options.AsJson = False) -> None:
     """Follow a job until it ends; exit 1 if it did not succeed."""
     job = _watched(target, job_id, quiet=as_json)
     _show(job, as_json)
@@ -160,9 +169,11 @@ def _watched(target: str, job_id: str, *, quiet: bool) -> Job:
 @app.command()
 @reported
 def logs(
-    job_id: str,
+    job_id: JobId,
     *,
-    tail: int = typer.Option(1000, "--tail", min=1, max=10_000, help="Number of last lines to show."),
+    tail: int = typer.Option(
+        1000, "--tail", min=1, max=10_000, help="Number of last lines to show.", metavar="N"
+    ),
     target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
@@ -177,7 +188,7 @@ def logs(
 
 @app.command()
 @reported
-def cancel(job_id: str, target: options.Target = "", as_json: options.AsJson = False) -> None:
+def cancel(job_id: JobId, target: options.Target = "", as_json: options.AsJson = False) -> None:
     """Remove a job from the queue, or end its process."""
 
     async def work(stub: Stub) -> Job:

@@ -13,6 +13,7 @@ from coincast_training.cli import backtest, evaluate, jobs, registry, train
 from coincast_training.cli.output import EXIT_HELP
 
 app = typer.Typer(
+    rich_markup_mode=None,
     help=f"Train model versions on price history; compare, promote and roll them back. {EXIT_HELP}",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,

@@ -14,30 +14,42 @@ from coincast_training.market_access import find_running_stack
 from coincast_training.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Ids = Annotated[str, typer.Option("--ids", help="CoinGecko ids, comma-separated, like bitcoin,ethereum.")]
-Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(TRAINED_MODELS)}.")]
-Days = Annotated[int, typer.Option("--days", help="Days of history, 90 to 10000; 0 for all available.")]
+Ids = Annotated[
+    str, typer.Option("--ids", help="CoinGecko ids, comma-separated, like bitcoin,ethereum.", metavar="IDS")
+]
+Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(TRAINED_MODELS)}.", metavar="NAME")]
+Days = Annotated[
+    int, typer.Option("--days", help="Days of history, 90 to 10000; 0 for all available.", metavar="N")
+]
 Market = Annotated[
     str,
     typer.Option(
-        "--market", help="market-data service, host:port [default: a running stack's, else CoinGecko]."
+        "--market",
+        help="Address of market-data; by default that of a running stack, else CoinGecko is called.",
+        metavar="HOST:PORT",
     ),
 ]
 Artifacts = Annotated[
-    Path | None, typer.Option("--artifacts", help="Artifact folder [default: TRAINING_ARTIFACTS_DIR].")
+    Path | None,
+    typer.Option("--artifacts", help="Artifact folder; by default TRAINING_ARTIFACTS_DIR.", metavar="FOLDER"),
 ]
 Target = Annotated[
     str,
     typer.Option(
         "--target",
-        help="Training service, host:port [default: the running stack's, else 127.0.0.1:50053].",
+        help="Address of the training service; by default that of a running stack, else 127.0.0.1:50053.",
+        metavar="HOST:PORT",
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit log.")]
-Who = Annotated[str, typer.Option("--by", help="Name of the requester, for the audit log.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit log.", metavar="TEXT")]
+Who = Annotated[str, typer.Option("--by", help="Name of the requester, for the audit log.", metavar="NAME")]
 ExecutorAddress = Annotated[
     str,
-    typer.Option("--executor", help="inline, processes, processes:N or dask:tcp://host:port."),
+    typer.Option(
+        "--executor",
+        help="Where fits run: inline, processes, processes:N or dask:tcp://host:port.",
+        metavar="ADDRESS",
+    ),
 ]
 
 

@@ -38,9 +38,9 @@ EXIT_CODES: dict[type[CoincastError], int] = {
     Timeout: 7,
 }
 EXIT_HELP = (
-    "Exit codes: 0 done; 1 broke, or the job failed; 2 wrong input; 3 not found; "
-    "4 not ready or refused by the gate; 5 another change came first; 6 a limit is used up; "
-    "7 a service does not answer; 130 interrupted."
+    "Exit codes: 0 success; 1 an internal error or a failed job; 2 invalid input; 3 not found; "
+    "4 not ready or refused by the gate; 5 a conflicting change; 6 a limit is used up; "
+    "7 a service that does not answer; 130 interrupted."
 )
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -17,15 +17,18 @@ from coincast_training.pipeline.factory import open_registry
 from coincast_training.registry.registry import Registry, aliases_of
 
 app = typer.Typer(
-    help="Versions and aliases: list, compare, promote, rollback, retire, clean, audit.", no_args_is_help=True
+    rich_markup_mode=None,
+    help="Versions and aliases: list, compare, promote, rollback, retire, clean, audit.",
+    no_args_is_help=True,
 )
 
 Revision = Annotated[
     int | None,
     typer.Option(
         "--revision",
-        help="Refuse where the aliases have moved on from this, as `registry list` prints it "
-        "[default: what is read when the command begins].",
+        help="Expected revision of the aliases, as `registry list` prints it: the command fails if they have"
+        " changed since; by default what it reads when it begins.",
+        metavar="N",
     ),
 ]
 
@@ -39,7 +42,7 @@ def opened(artifacts: options.Artifacts) -> Registry:
 @reported
 def list_versions(
     *,
-    model: str = typer.Option("", "--model", help="Only this model."),
+    model: str = typer.Option("", "--model", help="Only this model.", metavar="NAME"),
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -85,8 +88,8 @@ def _alias_names(aliases: list[str], table: Aliases) -> str:
 @app.command()
 @reported
 def compare(
-    a: str,
-    b: str,
+    a: Annotated[str, typer.Argument(help="The first version, such as v000001.", metavar="VERSION")],
+    b: Annotated[str, typer.Argument(help="The second version.", metavar="VERSION")],
     *,
     model: options.Model = "lightgbm",
     artifacts: options.Artifacts = None,
@@ -122,11 +125,15 @@ def compare(
 @app.command()
 @reported
 def promote(
-    version: str,
+    version: Annotated[str, typer.Argument(help="The version, such as v000001.", metavar="VERSION")],
     *,
     model: options.Model = "lightgbm",
-    alias: str = typer.Option("production", "--alias", help="production, challenger or shadow."),
-    share: float = typer.Option(0.0, "--share", help="Traffic share of a challenger, 0 to 1."),
+    alias: str = typer.Option(
+        "production", "--alias", help="production, challenger or shadow.", metavar="ALIAS"
+    ),
+    share: float = typer.Option(
+        0.0, "--share", help="Traffic share of a challenger, 0 to 1.", metavar="SHARE"
+    ),
     revision: Revision = None,
     force: bool = typer.Option(False, "--force", help="Override the promotion gate; needs --reason."),
     reason: options.Reason = "",
@@ -180,7 +187,7 @@ def _expected(registry: Registry, model: str, revision: int | None) -> int:
 @app.command()
 @reported
 def retire(
-    version: str,
+    version: Annotated[str, typer.Argument(help="The version, such as v000001.", metavar="VERSION")],
     *,
     model: options.Model = "lightgbm",
     reason: options.Reason = "",
@@ -199,7 +206,10 @@ def clean(
     *,
     model: options.Model = "lightgbm",
     keep: int | None = typer.Option(
-        None, "--keep", help="Number of newest versions to retain [default: TRAINING_KEEP_VERSIONS]."
+        None,
+        "--keep",
+        help="Number of newest versions to keep; by default TRAINING_KEEP_VERSIONS.",
+        metavar="N",
     ),
     by: options.Who = "cli",
     artifacts: options.Artifacts = None,
@@ -216,8 +226,8 @@ def clean(
 @reported
 def audit(
     *,
-    model: str = typer.Option("", "--model", help="Only this model."),
-    limit: int = typer.Option(50, "--limit", min=1, help="Number of newest entries."),
+    model: str = typer.Option("", "--model", help="Only this model.", metavar="NAME"),
+    limit: int = typer.Option(50, "--limit", min=1, help="Number of newest entries.", metavar="N"),
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:

@@ -21,7 +21,11 @@ from coincast_training.trainers.progress import Progress
 
 HourlyData = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder of hourly Parquet files for intraday, instead of market-data."),
+    typer.Option(
+        "--data",
+        help="Folder of hourly Parquet files for intraday, instead of market-data.",
+        metavar="FOLDER",
+    ),
 ]
 
 
@@ -41,6 +45,7 @@ def train(
         "--tune",
         help="Tuning trials, 0 to 200; 0 uses the configured parameters. An interrupted tuning continues. "
         "Trials of ml_ensemble leave its network out (lstm: off).",
+        metavar="N",
     ),
     promote_if_better: bool = typer.Option(
         False,
@@ -69,7 +74,9 @@ def train(
 
 def retrain(
     *,
-    from_version: str = typer.Option(..., "--from", help="Version whose lineage is repeated, like v000001."),
+    from_version: str = typer.Option(
+        ..., "--from", help="Version whose lineage is repeated, like v000001.", metavar="VERSION"
+    ),
     model: options.Model = "lightgbm",
     market: options.Market = "",
     artifacts: options.Artifacts = None,

@@ -72,7 +72,7 @@ def open_market(
     Args:
         folder: Folder of candle files.
         today: The current day; None is the day after the last candle.
-        seed: Seed of everything that is made up.
+        seed: Random seed of everything that is simulated.
         wall: The machine's clock, UNIX seconds; only its time of day and pace count where `today` is set.
 
     Raises:
