@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import sys
 
-from coincast_chassis.run import run_service
-from coincast_market_data.app import build
-from coincast_market_data.settings import Settings
+from coincast_chassis.import_blocker import block_imports
+
+block_imports(["pandas"])  # pyarrow would import it
+
+from coincast_chassis.run import run_service  # noqa: E402 - what is hidden must be hidden first
+from coincast_market_data.app import build  # noqa: E402
+from coincast_market_data.settings import Settings  # noqa: E402
 
 
 def main() -> None:
