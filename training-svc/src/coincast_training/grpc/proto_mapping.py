@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -23,8 +23,10 @@ from coincast_training.drift.monitor import DriftCheck
 from coincast_training.registry.paired_tests import PairedTest
 from coincast_training.registry.registry import Comparison, aliases_of
 from coincast_training.registry.versions import Version
-from coincast_training.scoring.ab_tests import VariantTest
-from coincast_training.scoring.accuracy import Live
+
+if TYPE_CHECKING:
+    from coincast_training.scoring.ab_tests import VariantTest
+    from coincast_training.scoring.accuracy import Live
 
 M = TypeVar("M", bound=Message)
 V = TypeVar("V")

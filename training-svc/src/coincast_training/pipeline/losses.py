@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from coincast_modelkit.candles import Panel
 from coincast_training.trainers.base import WalkForward
@@ -78,6 +77,8 @@ def trailing_volatility(forecast: WalkForward, panel: Panel) -> Floats:
 
 def gaussian_crps(sigma: Floats, actual: Floats) -> Floats:
     """Return the CRPS of a Gaussian centred on no change (Gneiting and Raftery 2007, equation 5), (N,)."""
+    from scipy.special import ndtr  # noqa: PLC0415 - slow to import, and only measuring needs it
+
     z = actual / sigma
     return np.asarray(
         sigma * (z * (2 * ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi))

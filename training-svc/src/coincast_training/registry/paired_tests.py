@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr
 
 from coincast_modelkit.hourly.candles import HOURS_A_DAY
 from coincast_training.pipeline import losses
@@ -131,6 +130,8 @@ def diebold_mariano(differences: Floats, *, lags: int) -> tuple[float, float]:
     h = lags + 1
     correction = np.sqrt(max(1 / n, (n + 1 - 2 * h + h * (h - 1) / n) / n))
     statistic = float(differences.mean() / np.sqrt(variance / n) * correction)
+    from scipy.special import stdtr  # noqa: PLC0415 - slow to import, and only comparisons need it
+
     return statistic, float(2 * stdtr(n - 1, -abs(statistic)))
 
 

@@ -39,14 +39,8 @@ def tensorflow() -> None:
 
 
 @pytest.fixture(scope="module")
-def store(tensorflow: None) -> dict[tuple[Any, ...], Any]:
-    """What the first fit leaves behind; its compiled graph serves all fits of this file."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def fitted(store: dict[tuple[Any, ...], Any]) -> FittedModel:
-    return fit(panel(), PARAMS, 1, progress=silent, store=store)
+def fitted(tensorflow: None) -> FittedModel:
+    return fit(panel(), PARAMS, 1, progress=silent)
 
 
 def prepared(candles: dict[str, Candles]) -> list[ModelInput]:
@@ -90,10 +84,8 @@ class TestFitted:
         )
         assert [a["scales"] for a in one] == [a["scales"] for a in two]
 
-    def test_a_refit_gives_the_same_within_a_thousandth(
-        self, fitted: FittedModel, store: dict[tuple[Any, ...], Any]
-    ) -> None:
-        again = fit(panel(), PARAMS, 1, progress=silent, store=compiled(store))
+    def test_a_refit_gives_the_same_within_a_thousandth(self, fitted: FittedModel) -> None:
+        again = fit(panel(), PARAMS, 1, progress=silent)
         one, two = (f.model.predict(prepared(panel()), (1, 7, 30)) for f in (fitted, again))
         np.testing.assert_allclose(one.log_return_quantiles, two.log_return_quantiles, rtol=1e-3)
 
@@ -124,9 +116,7 @@ class TestFitted:
         )  # single precision in the network
         assert (np.diff(together.log_return_quantiles[1:], axis=-1) >= 0).all()
 
-    def test_its_forecasts_of_a_fold_know_nothing_of_the_fold(
-        self, fitted: FittedModel, store: dict[tuple[Any, ...], Any]
-    ) -> None:
+    def test_its_forecasts_of_a_fold_know_nothing_of_the_fold(self, fitted: FittedModel) -> None:
         day = int(panel()["bitcoin"].dates[-1].astype(int)) - 60
         scrambled = {c: scrambled_after(x, np.datetime64(day, "D")) for c, x in panel().items()}
         found = []
@@ -135,7 +125,7 @@ class TestFitted:
             coins = source.coins
             folds = [*fold_days(coins, day + 60, 30), day + 60]
             lstm = EnsembleParams.of(PARAMS).lstm
-            walk = RnnWalk.of(source, (1, 7), lstm, folds, seed=1, store=compiled(store))
+            walk = RnnWalk.of(source, (1, 7), lstm, folds, seed=1, store={})
             assert walk is not None and walk.grid[0] <= day
             early = walk.columns(folds[0], block_of(coins, folds[0], folds[0] + 30, 1))
             assert np.isnan(early).all()  # before the first network
@@ -145,14 +135,12 @@ class TestFitted:
         assert np.isfinite(found[0]).all()
         np.testing.assert_array_equal(found[0], found[1])
 
-    def test_networks_kept_from_an_earlier_cut_change_nothing(
-        self, fitted: FittedModel, store: dict[tuple[Any, ...], Any]
-    ) -> None:
+    def test_networks_kept_from_an_earlier_cut_change_nothing(self, fitted: FittedModel) -> None:
         params = {**PARAMS, "lstm": {**LSTM, "refit": False}}
-        earlier = compiled(store)
+        earlier: dict[tuple[Any, ...], Any] = {}
         cut = {c: x.until(x.dates[-1] - np.timedelta64(60, "D")) for c, x in panel().items()}
         fit(cut, params, 1, progress=silent, store=earlier)
-        stores = (earlier, compiled(store))
+        stores: tuple[dict[tuple[Any, ...], Any], ...] = (earlier, {})
         kept, fresh = (fit(panel(), params, 1, progress=silent, store=s) for s in stores)
         one, two = (f.model.predict(prepared(panel()), (1, 7)) for f in (kept, fresh))
         np.testing.assert_allclose(one.log_return_quantiles, two.log_return_quantiles, rtol=1e-3)
@@ -191,11 +179,6 @@ def test_insisting_without_tensorflow_says_what_to_install_and_auto_goes_without
     members, error = done.stdout.splitlines()
     assert members == ",".join(MEMBERS)
     assert "lstm.use: on" in error and "TensorFlow" in error and "pip install" in error
-
-
-def compiled(store: dict[tuple[Any, ...], Any]) -> dict[tuple[Any, ...], Any]:
-    """A store that knows nothing but the compiled graph, which takes longer than the fits of these tests."""
-    return {key: value for key, value in store.items() if key == ("net",)}
 
 
 def without_tensorflow(code: str) -> subprocess.CompletedProcess[str]:

@@ -165,14 +165,13 @@ class RnnWalk:
         return found
 
     def _trainer(self) -> Trainer:
-        """Return the compiled network, built once since that costs as much as an epoch."""
+        """Return a trainer of the compiled network, which all trainers of this recipe share."""
         from coincast_training.trainers.lstm.fitting import Trainer  # noqa: PLC0415 - imports TensorFlow
-        from coincast_training.trainers.lstm.network import Net  # noqa: PLC0415 - imports TensorFlow
+        from coincast_training.trainers.lstm.network import shared_net  # noqa: PLC0415 - as above
 
-        inputs, key = self.recipe.inputs, ("net",)
-        if key not in self.store:
-            self.store[key] = Net(len(inputs), self.recipe, self.seed)
-        return Trainer(self.table, self.recipe, inputs, self.store[key], self.seed)
+        inputs = self.recipe.inputs
+        net = shared_net(len(inputs), self.recipe, self.seed)
+        return Trainer(self.table, self.recipe, inputs, net, self.seed)
 
 
 def _network_on(trainer: Trainer, day: int) -> Recurrent | None:

@@ -12,7 +12,7 @@ from coincast_modelkit.models.distributions import LocationScale
 from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.lstm import LstmModel, network_outputs
 from coincast_modelkit.models.onnx_network import Scaler, Singles
-from coincast_training.trainers.lstm.network import Examples, Net, Snapshot
+from coincast_training.trainers.lstm.network import Examples, Net, Snapshot, shared_net
 from coincast_training.trainers.lstm.params import LstmParams
 from coincast_training.trainers.oos_corrections import Corrections, Outputs, scores_of
 from coincast_training.trainers.time_window import Window, line_of, volatility_ahead
@@ -78,7 +78,7 @@ class Trainer:
     def of(cls, table: RowSource, params: LstmParams, seed: int) -> Trainer:
         """Return a trainer for the inputs of the table."""
         inputs = tuple(n for n in params.inputs if n in table.rows.spec.names)
-        return cls(table, params, inputs, Net(len(inputs), params, seed), seed)
+        return cls(table, params, inputs, shared_net(len(inputs), params, seed), seed)
 
     @property
     def rows(self) -> Rows:

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class Net:
         self.lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Net, (self.features, self.params, self.seed)
+        return shared_net, (self.features, self.params, self.seed)
 
     @cached_property
     def graph(self) -> Graph:
@@ -162,6 +162,16 @@ class Net:
         """Return the network's current state, with dropout masks drawn for it."""
         masks = [draw_masks(self.params.samples, w, self.params.dropout, self.rng) for w in self.graph.widths]
         return Snapshot(self, self.whole.get_weights(), masks[0], masks[1])
+
+
+@lru_cache(maxsize=4)
+def shared_net(features: int, params: LstmParams, seed: int) -> Net:
+    """Return one net for all users in this process that would build it in the same way.
+
+    Building and tracing a graph takes longer than many a training. Users reset it under its lock before they
+    train it, so they find it as if it were new.
+    """
+    return Net(features, params, seed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
