@@ -11,12 +11,14 @@ import pytest
 from coincast_stack.options import StackOptions
 from coincast_stack.testing import StackHandle, stack_for_tests
 from tests.e2e.e2e_scored import replay_forecasts
+from tests.integration.training_rig import QUICK_RECIPES
 
 FOLDER = Path(__file__).resolve().parent
 WHOLE_SECONDS = 120.0
 COINS = ("bitcoin", "ethereum", "solana")
-# Two years of three coins train in seconds; the figures of a model are tested elsewhere.
+# Few trees on two years of three coins train in seconds; the figures of a model are tested elsewhere.
 QUICK_TRAINING = {
+    "TRAINING_CONFIG_DIR": str(QUICK_RECIPES),
     "TRAINING_COINS": ",".join(COINS),
     "TRAINING_BOOTSTRAP_DAYS": "730",
     "TRAINING_STARTER": "false",
