@@ -11,6 +11,7 @@ from coincast_modelkit.artifact import read_manifest
 from coincast_training.domain import TrainingSpec
 from coincast_training.pipeline import artifact
 from coincast_training.pipeline.lock import model_lock
+from coincast_training.starter.install import install_starters
 from tests.unit.training.training_fakes import FakeFit, FakeHistory, panel_of, pipeline_in
 
 COINS = ("bitcoin", "ethereum")
@@ -61,6 +62,19 @@ async def test_the_first_good_version_is_promoted_and_a_worse_one_is_not(tmp_pat
     assert not outcome.promoted
     assert "not" in outcome.promotion
     assert pipeline.registry.table("lightgbm").production == "v000001"
+
+
+async def test_a_starter_that_serves_on_is_corrected_on_the_days_of_the_job(tmp_path: Path):
+    spec = TrainingSpec(model="lightgbm", ids=COINS, promote_if_better=True)
+    panel = panel_of(COINS, first="2025-10-01", sigma=0.02)
+    pipeline = pipeline_in(tmp_path, FakeHistory(panel), FakeFit(width=5.0))
+    install_starters(pipeline.registry, ["lightgbm"])
+    outcome = await run(pipeline, spec)
+    assert (outcome.version, outcome.promoted) == ("v000002", False)
+    assert "The starter serves on as v000003, its widths corrected on these days." in outcome.promotion
+    assert pipeline.registry.table("lightgbm").production == "v000003"
+    asked_not_to = await run(pipeline, replace(spec, promote_if_better=False))
+    assert "starter" not in asked_not_to.promotion
 
 
 async def test_a_disk_that_refuses_the_move_costs_the_move_and_not_the_version(tmp_path: Path):

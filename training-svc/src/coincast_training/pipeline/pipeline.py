@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict, NotReady
-from coincast_modelkit.artifact import Record, sweep_temporary
+from coincast_modelkit.artifact import ArtifactError, Record, sweep_temporary
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.candles import HourlyPanel
 from coincast_training.domain import Outcome, TrainingSpec
@@ -28,6 +28,7 @@ from coincast_training.pipeline.odd_coins import without_odd_hours
 from coincast_training.ports import HistorySource, PastHoursSource
 from coincast_training.registry.registry import Registry
 from coincast_training.starter.comparison import rerun_starter
+from coincast_training.starter.level import correct_starter
 from coincast_training.trainers.base import Fit, FittedModel
 from coincast_training.trainers.progress import Progress, part_of
 
@@ -116,6 +117,8 @@ class Pipeline:
             raise NotReady(f"The version could not be written: {error.strerror or error}.") from error
         progress(0.98, f"wrote {spec.model} {version}")
         promotion, promoted = await asyncio.to_thread(self._promote, spec, run, version, requested_by)
+        if spec.promote_if_better and not promoted:
+            promotion += await asyncio.to_thread(self._correct_starter, spec.model, run.data)
         if self.keep_versions:
             await asyncio.to_thread(self._clean, spec.model, requested_by)
         progress(1.0, promotion)
@@ -260,6 +263,16 @@ class Pipeline:
         except CoincastError as error:
             return f"Production could not be moved: {error.message}", False
         return f"Production is {version} now. {moved.verdict}", True
+
+    def _correct_starter(self, model: str, data: TrainingData) -> str:
+        """Correct the level of a starter that goes on serving; return a sentence about it, or nothing."""
+        try:
+            with model_lock(self.registry.root, model):
+                version = correct_starter(self.registry, model, data, created_at=self.clock.now())
+        except (CoincastError, ArtifactError, OSError, ValueError) as error:
+            log.warning("starter_not_corrected", model=model, reason=str(error))
+            return ""
+        return f" The starter serves on as {version}, its widths corrected on these days." if version else ""
 
     def _clean(self, model: str, requested_by: str) -> None:
         """Remove old versions, so that trainings do not fill the disk; a failure does not fail the job."""

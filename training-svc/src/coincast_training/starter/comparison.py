@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from coincast_chassis.errors import CoincastError
-from coincast_modelkit.artifact import ArtifactError, read_artifact
+from coincast_modelkit.artifact import ArtifactError, Manifest, read_artifact
 from coincast_training.pipeline.dataset import TrainingData
 from coincast_training.pipeline.folds import forecast_days
 from coincast_training.pipeline.metrics import rows
@@ -55,15 +55,16 @@ def rerun_starter(
     new = forecasts.origins > np.datetime64(manifest.data.to_date, "D")
     if all_new := len(np.unique(forecasts.origins[new])) >= MIN_DATES:
         forecasts = rows(forecasts, new)
-    return ProductionRerun(
-        version, at_saved_precision(forecasts), _note(version, manifest.data.to_date, all_new)
-    )
+    return ProductionRerun(version, at_saved_precision(forecasts), _note(version, manifest, all_new=all_new))
 
 
-def _note(version: str, to_date: str, all_new: bool) -> str:
+def _note(version: str, manifest: Manifest, *, all_new: bool) -> str:
+    to_date = manifest.data.to_date
     seen = (
         f"it learnt from days up to {to_date}, and later ones are compared"
         if all_new
         else f"it learnt from days up to {to_date}, so that days it has seen are compared, which favours it"
     )
-    return f"Production is the starter version {version}, run again on the same forecasts; {seen}."
+    level = manifest.metrics.get("level")
+    corrected = f"; its widths were corrected on days up to {level['to_date']}" if level else ""
+    return f"Production is the starter version {version}, run again on the same forecasts; {seen}{corrected}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +25,7 @@ from coincast_modelkit.models.distributions import (
     regimes_of,
 )
 from coincast_modelkit.models.har import HarLine
+from coincast_modelkit.models.level import checked_level, level_from_json, level_to_json
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -70,6 +71,7 @@ class LightgbmModel:
         shape: ResidualShape,
         volatility_errors: Floats,
         version: str = "",
+        level: Mapping[int, float] | None = None,
     ) -> None:
         self.spec = spec
         self.line = line
@@ -78,12 +80,32 @@ class LightgbmModel:
         self.shape = shape
         self.volatility_errors = volatility_errors
         self.version = version
+        self.level = checked_level(level or {}, volatility.anchors)
         self._form = LocationScale(volatility.anchors, mean.anchors, shape)
         self._explaining = threading.Lock()
 
     def log_volatility(self, rows: Floats) -> Floats:
         """Forecast log of the realised daily volatility at the anchors, (n, A), from feature rows (n, F)."""
-        return self.line.predict(rows, self.spec.names) + self.volatility.predict(rows)
+        found = self.line.predict(rows, self.spec.names) + self.volatility.predict(rows)
+        return np.asarray(found + [self.level.get(days, 0.0) for days in self.volatility.anchors])
+
+    @property
+    def level_anchors(self) -> tuple[int, ...]:
+        """Return the horizons at which the level of its widths can be corrected."""
+        return self.volatility.anchors
+
+    def with_level(self, level: Mapping[int, float]) -> Self:
+        """Return this model with its log volatility shifted at the anchors; see `LevelAdjustable`."""
+        return type(self)(
+            spec=self.spec,
+            line=self.line,
+            volatility=self.volatility,
+            mean=self.mean,
+            shape=self.shape,
+            volatility_errors=self.volatility_errors,
+            version=self.version,
+            level=level,
+        )
 
     def distribution(self, rows: Floats, regimes: Regimes, horizons: Sequence[int]) -> tuple[Floats, Floats]:
         """Log volatility (n, H) and log-return quantiles (n, H, Q) from rows (n, F) in regimes (n,)."""
@@ -154,6 +176,7 @@ class LightgbmModel:
             "volatility_errors": self.volatility_errors.tolist(),
             "volatility": {"anchors": self.volatility.anchors, "weights": self.volatility.weights.tolist()},
             "mean": {"anchors": self.mean.anchors, "weights": self.mean.weights.tolist()},
+            **({"level": level_to_json(self.level)} if self.level else {}),
         }
         text = json.dumps(state, indent=1, sort_keys=True, allow_nan=False)
         (folder / STATE).write_text(text + "\n", encoding="utf-8")
@@ -170,6 +193,7 @@ class LightgbmModel:
             shape=ResidualShape.from_dict(state["shape"]),
             volatility_errors=np.array(state["volatility_errors"]),
             version=version,
+            level=level_from_json(state.get("level", {})),
         )
 
 

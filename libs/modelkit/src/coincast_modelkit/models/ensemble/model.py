@@ -34,6 +34,7 @@ from coincast_modelkit.models.distributions import (
 from coincast_modelkit.models.ensemble.horizon_pool import BOOSTERS, MEMBERS, RNN, Pool, Scales, with_rnn
 from coincast_modelkit.models.ensemble.hours_member import HOURS, HoursMember, hours_outlook
 from coincast_modelkit.models.ensemble.rnn_member import RnnMember
+from coincast_modelkit.models.level import checked_level, level_from_json, level_to_json
 from coincast_modelkit.models.scales import Inputs, inputs_of, joined
 
 LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
@@ -64,6 +65,7 @@ class EnsembleModel:
         rnn: RnnMember | None = None,
         version: str = "",
         agreeing: bool = True,
+        level: Mapping[int, float] | None = None,
     ) -> None:
         if not anchors:
             raise ValueError("an ensemble needs at least one anchor horizon")
@@ -73,6 +75,7 @@ class EnsembleModel:
         self.version = version
         # Artifacts of before the rule quote a volatility that may contradict their intervals.
         self.agreeing = agreeing
+        self.level = checked_level(level or {}, [a.scales.horizon for a in anchors])
         self._explaining = threading.Lock()
         self.horizons = tuple(a.scales.horizon for a in self.anchors)
 
@@ -85,6 +88,22 @@ class EnsembleModel:
     def reads_hours(self) -> bool:
         """Return whether it forecasts better where a coin's hours are known."""
         return any(anchor.hours for anchor in self.anchors)
+
+    @property
+    def level_anchors(self) -> tuple[int, ...]:
+        """Return the horizons at which the level of its widths can be corrected."""
+        return self.horizons
+
+    def with_level(self, level: Mapping[int, float]) -> Self:
+        """Return this model with its log scales shifted at the anchors; see `LevelAdjustable`."""
+        return type(self)(
+            self.anchors,
+            self.spec,
+            rnn=self.rnn,
+            version=self.version,
+            agreeing=self.agreeing,
+            level=level,
+        )
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
         """See ForecastModel."""
@@ -122,8 +141,9 @@ class EnsembleModel:
                     those = joined([inputs[i] for i in at])
                     own = hours.scale.forecast(those, np.stack(list(rows.values())), self.spec)
                     found.replace(at, _with_hours(hours, members[at], found.log_scale[at], own, those))
-            logs.append(found.log_scale - root)
-            medians.append(found.outlook - root)
+            moved = self.level.get(anchor.scales.horizon, 0.0) - root
+            logs.append(found.log_scale + moved)
+            medians.append(found.outlook + moved)
             sizes.append(found.sizes)
             factors.append(found.factor)
             errors.append(found.error)
@@ -180,6 +200,8 @@ class EnsembleModel:
         }
         if self.reads_hours:
             plain[HOURS] = list(TERMS)
+        if self.level:
+            plain["level"] = level_to_json(self.level)
         (folder / "ensemble.json").write_text(json.dumps(plain), encoding="utf-8")
         if self.rnn is not None:
             self.rnn.save(folder)
@@ -225,6 +247,7 @@ class EnsembleModel:
             rnn=rnn,
             version=version,
             agreeing=bool(plain.get("agreeing", False)),
+            level=level_from_json(plain.get("level", {})),
         )
 
 

@@ -1,0 +1,116 @@
+"""A starter's widths are corrected on days that it has not learnt from, as a version of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+
+from coincast_chassis.clock import ManualClock
+from coincast_modelkit.artifact import SCENARIOS, check_golden, read_artifact
+from coincast_modelkit.models.level import LevelAdjustable
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.folds import forecast_days
+from coincast_training.registry.registry import Registry
+from coincast_training.starter.comparison import rerun_starter
+from coincast_training.starter.install import STARTER_MODELS, install_starters, is_starter
+from coincast_training.starter.level import MIN_DAYS, correct_starter, level_of_forecasts, measured_level
+from tests.unit.training.training_fakes import panel_of, walk_forward_of
+
+NOW = 1_800_000_000.0
+COINS = ("bitcoin", "ethereum", "solana")
+
+
+def history(first: str, days: int = 400) -> TrainingData:
+    panel = panel_of(COINS, days, sigma=0.02, first=first)
+    return TrainingData(panel, {c: panel[c] for c in ("bitcoin", "ethereum")}, "archive")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    registry = Registry(tmp_path / "artifacts", clock=ManualClock(NOW))
+    install_starters(registry)
+    return registry
+
+
+def served(registry: Registry, model: str) -> LevelAdjustable:
+    return cast(
+        "LevelAdjustable", read_artifact(registry.root, model, registry.table(model).production).model
+    )
+
+
+@pytest.mark.parametrize("model", STARTER_MODELS)
+def test_the_corrected_starter_serves_and_its_widths_have_the_level_of_the_days_since(
+    registry: Registry, model: str
+) -> None:
+    data = history("2025-10-01")
+    version = correct_starter(registry, model, data, created_at=NOW)
+    manifest, _ = registry.versions.manifest(model, version)
+    assert registry.table(model).production == version == "v000002"
+    assert manifest.parent == "v000001"
+    assert is_starter(manifest)
+    assert manifest.metrics["level"]["days_after"] == manifest.data.to_date < "2025-10-01"
+    assert "widths corrected: 1 day" in list(registry.audit.entries(model))[-1].reason
+    days = data.panel["bitcoin"].dates
+    corrected = served(registry, model)
+    before, after = (
+        level_of_forecasts(forecast_days(m, data, days[90], days[-1], corrected.level_anchors))
+        for m in (corrected.with_level({}), corrected)
+    )
+    assert abs(before[1]) > 0.05
+    assert all(abs(after[h]) <= 0.6 * abs(before[h]) for h in before)
+    assert abs(after[1]) < 0.1 * abs(before[1])
+
+
+def test_the_new_version_is_whole(registry: Registry) -> None:
+    version = correct_starter(registry, "lightgbm", history("2025-10-01"), created_at=NOW)
+    artifact = read_artifact(registry.root, "lightgbm", version)
+    assert check_golden(artifact.model, artifact.golden) < 1e-6
+    assert artifact.scenarios == read_artifact(registry.root, "lightgbm", "v000001").scenarios != b""
+    assert SCENARIOS in artifact.manifest.files
+
+
+def test_the_same_days_again_make_no_further_version_and_others_do(registry: Registry) -> None:
+    data = history("2025-10-01")
+    assert correct_starter(registry, "lightgbm", data, created_at=NOW) == "v000002"
+    assert correct_starter(registry, "lightgbm", data, created_at=NOW) == ""
+    wilder = panel_of(COINS, 400, seed=5, sigma=0.05, first="2025-10-01")
+    other = replace(data, panel=wilder, reference={"bitcoin": wilder["bitcoin"]})
+    assert correct_starter(registry, "lightgbm", other, created_at=NOW) == "v000003"
+    assert registry.versions.manifest("lightgbm", "v000003")[0].parent == "v000002"
+
+
+@pytest.mark.parametrize(
+    ("first", "days"),
+    [("2022-01-01", 400), ("2025-10-01", 90 + MIN_DAYS - 1)],
+    ids=["days that it has learnt from", "too few days"],
+)
+def test_nothing_is_corrected_on(registry: Registry, first: str, days: int) -> None:
+    assert correct_starter(registry, "lightgbm", history(first, days), created_at=NOW) == ""
+    assert registry.table("lightgbm").production == "v000001"
+
+
+def test_days_that_it_has_learnt_from_do_not_count_beside_later_ones(registry: Registry) -> None:
+    model = served(registry, "lightgbm").with_level({})
+    data = history("2025-01-01", 500)
+    cut = np.datetime64("2025-08-31", "D")
+    found = measured_level(model, data, cut)
+    later = {coin: c.rows(int(np.searchsorted(c.dates, cut)) - 100, len(c)) for coin, c in data.panel.items()}
+    assert measured_level(model, replace(data, panel=later), cut) == pytest.approx(found, abs=0.03)
+    assert found != measured_level(model, data, cut - 100)
+
+
+def test_a_version_that_is_no_starter_is_left_alone(registry: Registry) -> None:
+    assert correct_starter(registry, "lstm", history("2025-10-01"), created_at=NOW) == ""
+
+
+def test_the_gate_says_on_which_days_the_level_was_measured(registry: Registry) -> None:
+    data = history("2025-10-01")
+    correct_starter(registry, "lightgbm", data, created_at=NOW)
+    rerun = rerun_starter(registry, "lightgbm", data, walk_forward_of(data.panel))
+    assert rerun is not None
+    assert rerun.version == "v000002"
+    assert f"its widths were corrected on days up to {data.panel['bitcoin'].dates[-1]}" in rerun.note

@@ -1,0 +1,164 @@
+"""Correct the level of a starter version on the user's own days, which it has not learnt from.
+
+A starter was trained on other years. On the days since, its outcomes show whether its widths are too wide or
+too narrow; the corrected starter is a version of its own, with the starter as its parent, and serves in its
+place until a version trained on the spot is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from coincast_chassis.errors import CoincastError
+from coincast_modelkit.artifact import (
+    GOLDEN,
+    SCENARIOS,
+    ArtifactError,
+    golden_bytes,
+    read_artifact,
+    version_folder,
+    write_artifact,
+)
+from coincast_modelkit.artifact.golden import golden_inputs
+from coincast_modelkit.artifact.read import verified_files
+from coincast_modelkit.models.level import LevelAdjustable, expected_size, level_of
+from coincast_training.pipeline.dataset import TrainingData
+from coincast_training.pipeline.folds import forecast_days
+from coincast_training.registry.registry import Registry
+from coincast_training.starter.install import is_starter
+from coincast_training.trainers.base import WalkForward
+
+log = structlog.get_logger(__name__)
+DAY = np.timedelta64(1, "D")
+# A coin's first days have few features; their widths would be measured on other inputs than later ones.
+WARM_UP_DAYS = 90
+# Fewer days than this say less about the level than the years before.
+MIN_DAYS = 120
+# A level that moved by less than this is left as it is, so that versions do not change for noise.
+LEAST_CHANGE = float(np.log(1.02))
+LEVEL = "level"
+
+
+def measured_level(model: LevelAdjustable, data: TrainingData, learnt_to: np.datetime64) -> dict[int, float]:
+    """Measure the level of a model on the days after those that it learnt from.
+
+    Args:
+        model: The model; its own level is not taken into account, so pass one without.
+        data: Candles of the coins and of the reference coins.
+        learnt_to: The last day that the model learnt from.
+
+    Returns:
+        By anchor horizon, the log factor; empty where there are fewer than MIN_DAYS such days.
+    """
+    first = max(learnt_to + DAY, min(c.dates[0] for c in data.panel.values()) + WARM_UP_DAYS * DAY)
+    last = max(c.dates[-1] for c in data.panel.values())
+    if int((last - first) / DAY) + 1 < MIN_DAYS:
+        return {}
+    return level_of_forecasts(forecast_days(model, data, first, last, model.level_anchors))
+
+
+def level_of_forecasts(found: WalkForward) -> dict[int, float]:
+    """Return the log factor of each horizon from forecasts with their outcomes."""
+    out = {}
+    for horizon in np.unique(found.horizons):
+        at = found.horizons == horizon
+        out[int(horizon)] = level_of(
+            expected_size(found.log_return_quantiles[at]),
+            np.abs(found.actual_log_returns[at]),
+            horizon=int(horizon),
+            days=int((found.origins[at].max() - found.origins[at].min()) / DAY) + 1,
+        )
+    return out
+
+
+def correct_starter(registry: Registry, model: str, data: TrainingData, *, created_at: float) -> str:
+    """Write and promote a corrected version of the starter that serves a model.
+
+    Args:
+        registry: Where the starter is installed.
+        model: The model's name.
+        data: The history to measure on.
+        created_at: UNIX seconds, for the manifest.
+
+    Returns:
+        The new version; empty where production is no starter, has too few days to measure on, or has nearly
+        this level already.
+
+    Raises:
+        CoincastError: Production was moved by someone else meanwhile.
+    """
+    table = registry.table(model)
+    if not table.production:
+        return ""
+    try:
+        manifest, _ = registry.versions.manifest(model, table.production)
+        if not is_starter(manifest):
+            return ""
+        loaded = read_artifact(
+            registry.root,
+            model,
+            table.production,
+            key=registry.key,
+            require_signature=registry.require_signature,
+        )
+    except (ArtifactError, CoincastError) as error:
+        log.warning("starter_not_corrected", model=model, reason=str(error))
+        return ""
+    if not isinstance(loaded.model, LevelAdjustable):
+        return ""
+    level = measured_level(loaded.model.with_level({}), data, np.datetime64(manifest.data.to_date, "D"))
+    if not _differs(level, loaded.model.level):
+        return ""
+    corrected = loaded.model.with_level(level)
+    notes = {
+        "log_factors": {str(horizon): round(shift, 6) for horizon, shift in corrected.level.items()},
+        "coins": sorted(data.panel),
+        "days_after": manifest.data.to_date,
+        "to_date": str(max(c.dates[-1] for c in data.panel.values())),
+    }
+    new = replace(
+        manifest,
+        version="",
+        files={},
+        created_at=created_at,
+        golden=GOLDEN,
+        parent=manifest.version,
+        metrics={**manifest.metrics, LEVEL: notes},
+    )
+    files = verified_files(version_folder(registry.root, model, table.production), manifest)
+    prepared, _ = golden_inputs(files[manifest.golden])
+
+    def save(folder: Path) -> None:
+        corrected.save(folder)
+        (folder / GOLDEN).write_bytes(golden_bytes(corrected, prepared))
+        if SCENARIOS in files:
+            (folder / SCENARIOS).write_bytes(files[SCENARIOS])
+
+    version = write_artifact(registry.root, new, save, key=registry.key)
+    registry.promote(
+        model,
+        version,
+        expected_revision=table.revision,
+        force=True,
+        reason=f"The starter {table.production} with its widths corrected: {sentence(level)}",
+        requested_by="starter",
+    )
+    log.info("starter_corrected", model=model, version=version, level=level)
+    return version
+
+
+def sentence(level: Mapping[int, float]) -> str:
+    """Say what a level does to the widths, like "1 day +3 %, 7 days -8 %."."""
+    parts = (
+        f"{h} {'day' if h == 1 else 'days'} {100 * np.expm1(x):+.0f} %" for h, x in sorted(level.items())
+    )
+    return ", ".join(parts) + "."
+
+
+def _differs(level: Mapping[int, float], current: Mapping[int, float]) -> bool:
+    return any(abs(shift - current.get(horizon, 0.0)) >= LEAST_CHANGE for horizon, shift in level.items())
