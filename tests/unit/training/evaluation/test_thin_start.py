@@ -5,16 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from coincast_modelkit.hourly.candles import CLOSES, RANGES, source_of
 from coincast_training.evaluation.thin_start import (
     CLOSE_DAYS,
     RANGE_DAYS,
     ThinOptions,
     evaluate_thin,
+    hours_until,
     table,
     thin,
+    thin_hours,
     thin_panel,
 )
 from coincast_training.starter.build import simulated_candles
+from coincast_training.starter.hourly import simulated_hours
 
 DAYS = 700
 PANEL = {coin: simulated_candles(coin, seed, DAYS) for seed, coin in enumerate(("bitcoin", "ethereum"))}
@@ -69,7 +73,22 @@ def test_both_models_are_compared_on_the_same_forecasts() -> None:
     assert set(by_horizon) == {"1", "7"}
     assert by_horizon["1"]["forecasts"] == 2 * 13
     for entry in by_horizon.values():
-        assert np.isfinite(entry["starter_over_thin_percent"])
-        assert 0 <= entry["starter_coverage_80_percent"] <= 100
-    assert sum("thin history" in stage for stage in stages) == 2
-    assert table(found).count("\n") == 6
+        for other in ("thin", "full"):
+            low, high = entry[f"over_{other}_interval"]
+            assert low <= entry[f"starter_over_{other}_percent"] <= high
+        for side in ("starter", "starter_uncorrected", "thin", "full"):
+            assert 0 <= entry[f"{side}_coverage_80_percent"] <= 100
+    assert sum("trains lightgbm on the history" in stage for stage in stages) == 2
+    assert table(found).count("\n") == 9
+
+
+def test_models_that_read_hours_get_closes_alone_where_inputs_are_thin() -> None:
+    hours = {"bitcoin": simulated_hours("bitcoin", 1)}
+    thin_ones = thin_hours(hours)["bitcoin"]
+    assert source_of(hours["bitcoin"]) == RANGES
+    assert source_of(thin_ones) == CLOSES
+    np.testing.assert_array_equal(thin_ones.close, hours["bitcoin"].close)
+    day = hours["bitcoin"].first.astype("datetime64[D]") + 30
+    known = hours_until(hours, day)["bitcoin"]
+    assert known.first + len(known) == np.datetime64(day + 1, "h")
+    assert hours_until(hours, day - 40) == {}

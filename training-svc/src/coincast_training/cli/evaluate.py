@@ -30,6 +30,14 @@ ConfigDir = Annotated[
         metavar="FOLDER",
     ),
 ]
+Hourly = Annotated[
+    Path | None,
+    typer.Option(
+        "--hourly",
+        help="With --thin: folder of hourly candles (Parquet) for models that read hours.",
+        metavar="FOLDER",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the reports.", metavar="PATH")]
 
 
@@ -70,6 +78,7 @@ def evaluate(
     thin: bool = typer.Option(
         False, "--thin", help="Compare the starter with a model trained on a free plan's thin history."
     ),
+    hourly: Hourly = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every model and baseline out of sample.
@@ -97,7 +106,7 @@ def evaluate(
             horizons=days_ahead(split_ids(horizons)),
         )
         if thin:
-            _evaluate_thin(options)
+            _evaluate_thin(options, hourly)
         elif interval == "1h":
             from coincast_training.hourly.evaluation import evaluate_hourly  # noqa: PLC0415 - as above
 
@@ -116,7 +125,7 @@ def evaluate(
         sys.stdout.write((out / name).read_text(encoding="utf-8"))
 
 
-def _evaluate_thin(options: EvaluationOptions) -> None:
+def _evaluate_thin(options: EvaluationOptions, hourly: Path | None) -> None:
     """Run the comparison on thin inputs and print its table."""
     import numpy as np  # noqa: PLC0415 - only for this variant
 
@@ -127,6 +136,7 @@ def _evaluate_thin(options: EvaluationOptions) -> None:
         table,
         write_report,
     )
+    from coincast_training.hourly.parquet_loader import read_hourly_folder  # noqa: PLC0415 - as above
     from coincast_training.starter.build import RECIPES  # noqa: PLC0415 - as above
 
     panel = read_folder(options.data).panel
@@ -140,6 +150,7 @@ def _evaluate_thin(options: EvaluationOptions) -> None:
             last=np.datetime64(options.last or "2025-08-31", "D"),
             horizons=options.horizons or (1, 7, 14, 30),
             models=options.models or tuple(RECIPES),
+            hours={} if hourly is None else read_hourly_folder(hourly).panel,
         ),
         lambda fraction, stage: errors.print(f"{100 * fraction:5.1f} % {stage}", highlight=False),
     )

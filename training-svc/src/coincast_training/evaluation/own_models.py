@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from coincast_modelkit.candles import Floats, Panel
+from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS, Market
-from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyPanel, source_of
-from coincast_modelkit.hourly.day_measures import DayRow, day_measures, day_rows, market_of_hours
+from coincast_modelkit.hourly.candles import HourlyPanel
+from coincast_modelkit.hourly.day_measures import HoursByDay
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import EnsembleModel, ForecastModel, TechnicalModel
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPlan
@@ -86,38 +86,6 @@ def walk_model(
     if not parts:
         raise ValueError(f"{model} could not be fitted on any day of the walk")
     return join_rows(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class HoursByDay:
-    """The first day and the rows (n, 17) of each coin's days by source, as serving would have them."""
-
-    rows: Mapping[str, Mapping[str, tuple[np.datetime64, Floats]]]
-
-    @classmethod
-    def of(cls, hours: HourlyPanel) -> HoursByDay:
-        """Compute the rows once: each looks back only."""
-        found: dict[str, dict[str, tuple[np.datetime64, Floats]]] = {}
-        for source in (RANGES, CLOSES):
-            market = market_of_hours({c: h for c, h in hours.items() if c in REFERENCE_COINS}, source)
-            known = {c: h for c, h in hours.items() if source == CLOSES or source_of(h) == RANGES}
-            measures = {c: day_measures(h, ranges=source == RANGES) for c, h in known.items() if len(h)}
-            found[source] = {
-                coin: (m.dates[0], day_rows(m, market, m.dates))
-                for coin, m in measures.items()
-                if len(m.dates)
-            }
-        return cls(found)
-
-    def row(self, coin: str, day: np.datetime64) -> DayRow | None:
-        """Return a coin's row of a day, of ranges where there are any; None where its hours are not known."""
-        for source, by_coin in self.rows.items():
-            if coin in by_coin:
-                first, rows = by_coin[coin]
-                at = int((day - first).astype(np.int64))
-                if 0 <= at < len(rows) and np.isfinite(rows[at]).all():
-                    return DayRow(rows[at], source)
-        return None
 
 
 def reference_of(panel: Panel, sound: Panel, plan: EvaluationPlan) -> Panel:

@@ -1,15 +1,16 @@
-"""Evaluate the starter on inputs as thin as a free plan's, against a model trained on those inputs.
+"""Evaluate the starter on inputs as thin as a free plan's, against models that have more or learnt there.
 
 A free plan gives 365 daily closes with volume, and hourly points over the last 90 days, from which high and
-low follow. Both models forecast from the same thin inputs; the starter is trained once, before the test
-days.
+low follow. The starter is trained once, before the test days, and its level is corrected on the thin inputs
+as the product does it. It is compared with a model trained on the thin inputs, and with the full one: trained
+on everything known and given all of it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,19 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import REFERENCE_COINS, market_of
+from coincast_modelkit.hourly.candles import HourlyCandles, HourlyPanel
+from coincast_modelkit.hourly.day_measures import HoursByDay
 from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models.base import ForecastModel
+from coincast_modelkit.models.level import LevelAdjustable
 from coincast_training.evaluation.metrics.significance import skill_interval, skill_percent
 from coincast_training.pipeline import losses
+from coincast_training.pipeline.dataset import TrainingData
 from coincast_training.pipeline.folds import cut, joined
 from coincast_training.pipeline.metrics import coverage_percent, rows
+from coincast_training.pipeline.pipeline import READ_HOURS
 from coincast_training.starter.build import RECIPES, SEED
+from coincast_training.starter.level import measured_level
 from coincast_training.trainers.base import WalkForward
 from coincast_training.trainers.config import default_folder, read_config
 from coincast_training.trainers.params import merged
@@ -32,6 +39,11 @@ from coincast_training.trainers.registry import find_fit
 
 CLOSE_DAYS, RANGE_DAYS = 365, 90
 MIN_DAYS = 120
+# Origins after which the level is measured again: a month, at the usual distance between them.
+LEVEL_ORIGINS = 4
+DAY = np.timedelta64(1, "D")
+# What is compared, in the order of the table.
+CORRECTED, STARTER, THIN, FULL = "starter", "starter_uncorrected", "thin", "full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +56,7 @@ class ThinOptions:
     horizons: tuple[int, ...] = (1, 7, 14, 30)
     refit_days: int = 180
     every_days: int = 8
+    hours: HourlyPanel = field(default_factory=dict)
     recipes: Mapping[str, Mapping[str, Any]] | None = None
 
     def recipe(self, model: str) -> dict[str, Any]:
@@ -75,68 +88,148 @@ def thin_panel(panel: Panel, day: np.datetime64) -> dict[str, Candles]:
     return {coin_id: candles for coin_id, candles in seen.items() if len(candles) >= MIN_DAYS}
 
 
+def thin_hours(hours: HourlyPanel) -> HourlyPanel:
+    """Reduce hours to closes. The measures of a day read its last 89 days alone: older hours may stay."""
+    return {coin_id: _without_ranges(candles) for coin_id, candles in hours.items()}
+
+
+def _without_ranges(candles: HourlyCandles) -> HourlyCandles:
+    nothing = np.full(len(candles), np.nan)
+    return replace(candles, open=nothing, high=nothing, low=nothing)
+
+
 def evaluate_thin(panel: Panel, options: ThinOptions, progress: Progress) -> dict[str, Any]:
-    """Compare each starter with the model of the same kind trained on thin history.
+    """Compare each starter with a model trained on thin history, and with the full model.
 
     Args:
         panel: Full daily histories by coin.
-        options: Test days and models.
+        options: Test days, models and hours.
         progress: Called with the progress.
 
     Returns:
-        By model and horizon: the number of forecasts, the CRPS skill of the starter against the thin model in
-        percent with its 95 % bootstrap interval, and both coverages of the 80 % interval.
+        By model and horizon: the number of forecasts; the CRPS skill of the corrected starter against the
+        thin and the full model in percent, each with its 95 % bootstrap interval; and the coverage of each
+        one's 80 % interval.
     """
-    day = np.timedelta64(1, "D")
-    found: dict[str, Any] = {"inputs": {"close_days": CLOSE_DAYS, "range_days": RANGE_DAYS}, "models": {}}
+    found: dict[str, Any] = {
+        "inputs": {"close_days": CLOSE_DAYS, "range_days": RANGE_DAYS, "hours": sorted(options.hours)},
+        "models": {},
+    }
     for number, model in enumerate(options.models):
-        known = cut(panel, None, options.first - day)
-        progress(number / len(options.models), f"trains the {model} starter up to {options.first - day}")
-        starter = _fit(model, known, options)
-        pairs = []
-        length = int((options.last - options.first).astype(np.int64)) + 1
-        starts = [
-            options.first + np.timedelta64(offset, "D") for offset in range(0, length, options.refit_days)
-        ]
-        for turn, start in enumerate(starts):
-            share = (number + (turn + 1) / (len(starts) + 1)) / len(options.models)
-            progress(share, f"trains {model} on the thin history up to {start - day}")
-            fresh = _fit(model, thin_panel(panel, start - day), options)
-            end = min(start + np.timedelta64(options.refit_days, "D"), options.last + day)
-            origins = np.arange(start, end, np.timedelta64(options.every_days, "D"))
-            pairs.append(_forecast_both((starter, fresh), panel, origins, options.horizons))
-        found["models"][model] = _compare(*(joined(side) for side in zip(*pairs, strict=True)))
+
+        def inner(fraction: float, stage: str, at: int = number) -> None:
+            progress((at + fraction) / len(options.models), stage)
+
+        found["models"][model] = _compare(_walk(model, panel, options, inner))
     progress(1.0, "compared")
     return found
 
 
-def _fit(model: str, panel: Panel, options: ThinOptions) -> ForecastModel:
-    reference = {coin_id: candles for coin_id, candles in panel.items() if coin_id in REFERENCE_COINS}
-    return find_fit(model)(
-        panel, options.recipe(model), SEED, progress=_ignore_progress, reference=reference
-    ).model
+def _walk(model: str, panel: Panel, options: ThinOptions, progress: Progress) -> dict[str, WalkForward]:
+    """Forecast the same coins on the same days by each side, from the inputs that it has."""
+    store: dict[Any, Any] = {}
+    hours = options.hours if model in READ_HOURS else {}
+    whole_rows, thin_rows = HoursByDay.of(hours), HoursByDay.of(thin_hours(hours))
+    known = options.first - DAY
+    progress(0.0, f"trains the {model} starter up to {known}")
+    starter = _fit(model, cut(panel, None, known), options, hours=hours_until(hours, known), store=store)
+    level: dict[int, float] = {}
+    sides: dict[str, list[WalkForward]] = {CORRECTED: [], STARTER: [], THIN: [], FULL: []}
+    starts = _days(options.first, options.last, options.refit_days)
+    done = 0
+    for turn, start in enumerate(starts):
+        progress((turn + 1) / (len(starts) + 1), f"trains {model} on the history up to {start - DAY}")
+        fresh = _fit(model, thin_panel(panel, start - DAY), options)
+        full = _fit(
+            model,
+            cut(panel, None, start - DAY),
+            options,
+            hours=hours_until(hours, start - DAY),
+            store=store,
+        )
+        last = min(start + (options.refit_days - 1) * DAY, options.last)
+        for origin in _days(start, last, options.every_days):
+            seen = thin_panel(panel, origin)
+            if done % LEVEL_ORIGINS == 0 and isinstance(starter, LevelAdjustable):
+                recent = hours_until(thin_hours(hours), origin)
+                level = measured_level(starter, _data(seen, recent), options.first - DAY)
+            done += 1
+            corrected = starter.with_level(level) if isinstance(starter, LevelAdjustable) else starter
+            models = {CORRECTED: corrected, STARTER: starter, THIN: fresh, FULL: full}
+            whole = {c: k for c, k in cut(panel, None, origin).items() if c in seen}
+            for name, side in models.items():
+                given, table = (whole, whole_rows) if name == FULL else (seen, thin_rows)
+                sides[name].append(
+                    _forecast(
+                        side,
+                        given=given,
+                        panel=panel,
+                        origin=origin,
+                        hours=table,
+                        horizons=options.horizons,
+                    )
+                )
+    every = {name: joined(parts) for name, parts in sides.items()}
+    good = np.all([np.isfinite(part.log_return_quantiles).all(axis=1) for part in every.values()], axis=0)
+    return {name: rows(part, good) for name, part in every.items()}
 
 
-def _forecast_both(
-    models: tuple[ForecastModel, ForecastModel],
+def _days(first: np.datetime64, last: np.datetime64, every: int) -> list[np.datetime64]:
+    """Return every so many days from the first up to the last."""
+    count = int((last - first).astype(np.int64)) // every + 1
+    return [first + each * every * DAY for each in range(count)]
+
+
+def hours_until(hours: HourlyPanel, day: np.datetime64) -> HourlyPanel:
+    """Return the hours up to the close of a day; coins without any are left out."""
+    known = {coin_id: candles.until(day + DAY) for coin_id, candles in hours.items()}
+    return {coin_id: candles for coin_id, candles in known.items() if len(candles)}
+
+
+def _data(panel: Panel, hours: HourlyPanel) -> TrainingData:
+    return TrainingData(panel, _reference(panel), "folder", hours=hours)
+
+
+def _reference(panel: Panel) -> Panel:
+    return {coin_id: candles for coin_id, candles in panel.items() if coin_id in REFERENCE_COINS}
+
+
+def _fit(
+    model: str,
     panel: Panel,
-    origins: np.ndarray,
+    options: ThinOptions,
+    *,
+    hours: HourlyPanel | None = None,
+    store: dict[Any, Any] | None = None,
+) -> ForecastModel:
+    """Fit a model; `store` shares the folds of the ensemble between fits on growing cuts of one panel."""
+    extra: dict[str, Any] = {"hours": hours} if hours else {}
+    if store is not None and model in READ_HOURS:
+        extra["store"] = store
+    fit: Callable[..., Any] = find_fit(model)
+    recipe = options.recipe(model)
+    fitted = fit(panel, recipe, SEED, progress=_ignore_progress, reference=_reference(panel), **extra)
+    made: ForecastModel = fitted.model
+    return made
+
+
+def _forecast(
+    model: ForecastModel,
+    *,
+    given: Panel,
+    panel: Panel,
+    origin: np.datetime64,
+    hours: HoursByDay,
     horizons: Sequence[int],
-) -> tuple[WalkForward, WalkForward]:
-    """Forecast the same coins on the same days from the same thin inputs with both models."""
-    made: tuple[list[WalkForward], list[WalkForward]] = ([], [])
-    for origin in origins:
-        seen = thin_panel(panel, origin)
-        market = market_of({c: candles for c, candles in seen.items() if c in REFERENCE_COINS})
-        for coin_id, candles in seen.items():
-            if candles.dates[-1] == origin:
-                for model, side in zip(models, made, strict=True):
-                    given = prepare(candles, market, model.spec)
-                    side.append(_scored(model.predict([given], horizons), panel[coin_id], horizons))
-    first, second = joined(made[0]), joined(made[1])
-    both = np.isfinite(first.log_return_quantiles).all(1) & np.isfinite(second.log_return_quantiles).all(1)
-    chosen = np.asarray(both, dtype=np.bool_)
-    return rows(first, chosen), rows(second, chosen)
+) -> WalkForward:
+    """Forecast every coin that traded on the origin from `given`; outcomes come from the whole panel."""
+    market = market_of(_reference(given))
+    made = []
+    for coin_id, candles in sorted(given.items()):
+        if candles.dates[-1] == origin:
+            prepared = prepare(candles, market, model.spec, hours.row(coin_id, origin))
+            made.append(_scored(model.predict([prepared], horizons), panel[coin_id], horizons))
+    return joined(made)
 
 
 def _scored(forecasts: Any, candles: Candles, horizons: Sequence[int]) -> WalkForward:
@@ -157,19 +250,19 @@ def _scored(forecasts: Any, candles: Candles, horizons: Sequence[int]) -> WalkFo
     )
 
 
-def _compare(starter: WalkForward, fresh: WalkForward) -> dict[str, Any]:
+def _compare(sides: Mapping[str, WalkForward]) -> dict[str, Any]:
     found = {}
-    for horizon in np.unique(starter.horizons):
-        at = starter.horizons == horizon
-        a, b = rows(starter, at), rows(fresh, at)
-        loss, baseline = losses.crps(a), losses.crps(b)
-        found[str(horizon)] = {
-            "forecasts": int(at.sum()),
-            "starter_over_thin_percent": skill_percent(loss, baseline),
-            "interval": skill_interval(loss, baseline, a.origins, int(horizon)),
-            "starter_coverage_80_percent": coverage_percent(a, 80),
-            "thin_coverage_80_percent": coverage_percent(b, 80),
-        }
+    for horizon in np.unique(sides[CORRECTED].horizons):
+        at = {name: rows(side, side.horizons == horizon) for name, side in sides.items()}
+        loss = losses.crps(at[CORRECTED])
+        one: dict[str, Any] = {"forecasts": len(at[CORRECTED])}
+        for name in (THIN, FULL):
+            other = losses.crps(at[name])
+            one[f"starter_over_{name}_percent"] = skill_percent(loss, other)
+            one[f"over_{name}_interval"] = skill_interval(loss, other, at[CORRECTED].origins, int(horizon))
+        for name, side in at.items():
+            one[f"{name}_coverage_80_percent"] = coverage_percent(side, 80)
+        found[str(horizon)] = one
     return found
 
 
@@ -180,13 +273,30 @@ def table(found: Mapping[str, Any]) -> str:
         f"| thin inputs | {' | '.join(f'{h} d' for h in horizons)} |",
         "|---" * (len(horizons) + 1) + "|",
     ]
+
+    def over(name: str) -> Callable[[Mapping[str, Any]], str]:
+        def cell(one: Mapping[str, Any]) -> str:
+            low, high = one[f"over_{name}_interval"]
+            return f"{one[f'starter_over_{name}_percent']:.2f} [{low:.2f}, {high:.2f}]"
+
+        return cell
+
+    def covered(name: str) -> Callable[[Mapping[str, Any]], str]:
+        return lambda one: f"{one[f'{name}_coverage_80_percent']:.1f}"
+
     cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "CRPS of the starter against the model trained on thin history, % better": lambda e: (
-            f"{e['starter_over_thin_percent']:.2f} [{e['interval'][0]:.2f}, {e['interval'][1]:.2f}]"
-        ),
-        "coverage of the starter's 80 % interval": lambda e: f"{e['starter_coverage_80_percent']:.1f}",
-        "coverage of the thin model's 80 % interval": lambda e: f"{e['thin_coverage_80_percent']:.1f}",
-        "forecasts": lambda e: str(e["forecasts"]),
+        "CRPS of the starter against the model trained on thin history, % better": over(THIN),
+        "CRPS of the starter against the full model, % better": over(FULL),
+        **{
+            f"coverage of the 80 % interval of {words}": covered(name)
+            for name, words in (
+                (CORRECTED, "the starter"),
+                (STARTER, "the starter before its level is corrected"),
+                (THIN, "the model trained on thin history"),
+                (FULL, "the full model"),
+            )
+        },
+        "forecasts": lambda one: str(one["forecasts"]),
     }
     for model, by_horizon in found["models"].items():
         for name, cell in cells.items():

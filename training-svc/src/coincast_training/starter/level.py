@@ -26,12 +26,14 @@ from coincast_modelkit.artifact import (
 )
 from coincast_modelkit.artifact.golden import golden_inputs
 from coincast_modelkit.artifact.read import verified_files
+from coincast_modelkit.candles import Floats, Panel
+from coincast_modelkit.features import market_of
+from coincast_modelkit.hourly.day_measures import HoursByDay
 from coincast_modelkit.models.level import LevelAdjustable, expected_size, level_of
 from coincast_training.pipeline.dataset import TrainingData
-from coincast_training.pipeline.folds import forecast_days
+from coincast_training.pipeline.folds import forecast_days, prepared_on
 from coincast_training.registry.registry import Registry
 from coincast_training.starter.install import is_starter
-from coincast_training.trainers.base import WalkForward
 
 log = structlog.get_logger(__name__)
 DAY = np.timedelta64(1, "D")
@@ -39,6 +41,8 @@ DAY = np.timedelta64(1, "D")
 WARM_UP_DAYS = 90
 # Fewer days than this say less about the level than the years before.
 MIN_DAYS = 120
+# The last days, on which forecasts from closes alone are compared with those that are served.
+SERVED_DAYS = 40
 # A level that moved by less than this is left as it is, so that versions do not change for noise.
 LEAST_CHANGE = float(np.log(1.02))
 LEVEL = "level"
@@ -47,9 +51,14 @@ LEVEL = "level"
 def measured_level(model: LevelAdjustable, data: TrainingData, learnt_to: np.datetime64) -> dict[int, float]:
     """Measure the level of a model on the days after those that it learnt from.
 
+    A source without a paid plan has highs, lows and hours of the last months alone. Forecasts of older days
+    would be made from less than the model is served with, and their widths differ for that reason. All days
+    are therefore forecast from closes alone, and how those widths differ from the served ones is measured on
+    the last days, for which both can be had.
+
     Args:
-        model: The model; its own level is not taken into account, so pass one without.
-        data: Candles of the coins and of the reference coins.
+        model: The model; the level that it has does not count.
+        data: Candles of the coins and of the reference coins, and their hours.
         learnt_to: The last day that the model learnt from.
 
     Returns:
@@ -59,21 +68,47 @@ def measured_level(model: LevelAdjustable, data: TrainingData, learnt_to: np.dat
     last = max(c.dates[-1] for c in data.panel.values())
     if int((last - first) / DAY) + 1 < MIN_DAYS:
         return {}
-    return level_of_forecasts(forecast_days(model, data, first, last, model.level_anchors))
-
-
-def level_of_forecasts(found: WalkForward) -> dict[int, float]:
-    """Return the log factor of each horizon from forecasts with their outcomes."""
-    out = {}
-    for horizon in np.unique(found.horizons):
+    model = model.with_level({})
+    bare = replace(data, panel=_closes(data.panel), reference=_closes(data.reference))
+    found = forecast_days(model, bare, first, last, model.level_anchors)
+    recent = last - SERVED_DAYS * DAY
+    hours = HoursByDay.of(data.hours) if data.hours else None
+    of_closes, served = _log_widths(model, bare, recent, None), _log_widths(model, data, recent, hours)
+    narrower = np.nanmean(of_closes - served, axis=0)
+    level = {}
+    for horizon, moved in zip(model.level_anchors, narrower, strict=True):
         at = found.horizons == horizon
-        out[int(horizon)] = level_of(
-            expected_size(found.log_return_quantiles[at]),
+        level[horizon] = level_of(
+            expected_size(found.log_return_quantiles[at]) * np.exp(-moved),
             np.abs(found.actual_log_returns[at]),
-            horizon=int(horizon),
-            days=int((found.origins[at].max() - found.origins[at].min()) / DAY) + 1,
+            horizon=horizon,
+            days=len(np.unique(found.origins[at])),
         )
-    return out
+    return level
+
+
+def _closes(panel: Panel) -> Panel:
+    """Return the panel without opens, highs and lows."""
+    nothing = {c: np.full(len(candles), np.nan) for c, candles in panel.items()}
+    return {
+        coin_id: replace(candles, open=nothing[coin_id], high=nothing[coin_id], low=nothing[coin_id])
+        for coin_id, candles in panel.items()
+    }
+
+
+def _log_widths(
+    model: LevelAdjustable, data: TrainingData, first: np.datetime64, hours: HoursByDay | None
+) -> Floats:
+    """Return the log of the expected sizes of forecasts from `first` on, (n, A), coin by coin."""
+    market, parts = market_of(data.reference), []
+    for coin_id, candles in sorted(data.panel.items()):
+        days = candles.on_every_day()
+        prepared = prepared_on(days, market, model.spec, first, days.dates[-1])
+        if hours is not None:
+            prepared = [replace(p, hours=hours.row(coin_id, np.datetime64(p.as_of, "D"))) for p in prepared]
+        if prepared:
+            parts.append(expected_size(model.predict(prepared, model.level_anchors).log_return_quantiles))
+    return np.log(np.concatenate(parts))
 
 
 def correct_starter(registry: Registry, model: str, data: TrainingData, *, created_at: float) -> str:
@@ -111,7 +146,7 @@ def correct_starter(registry: Registry, model: str, data: TrainingData, *, creat
         return ""
     if not isinstance(loaded.model, LevelAdjustable):
         return ""
-    level = measured_level(loaded.model.with_level({}), data, np.datetime64(manifest.data.to_date, "D"))
+    level = measured_level(loaded.model, data, np.datetime64(manifest.data.to_date, "D"))
     if not _differs(level, loaded.model.level):
         return ""
     corrected = loaded.model.with_level(level)

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from coincast_modelkit.candles import Dates, Floats
+from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.features.rolling import column_mean, difference, rolling_mean, rolling_std, shift
 from coincast_modelkit.hourly.candles import (
+    CLOSES,
     HOURS_A_DAY,
     MIN_HOURS_A_DAY,
     RANGES,
@@ -228,6 +230,38 @@ def newest_row(
         return None
     row = day_rows(day_measures(seen, ranges=source == RANGES), market, np.array([day]))[0]
     return DayRow(row, source) if np.isfinite(row).all() else None
+
+
+@dataclass(frozen=True, slots=True)
+class HoursByDay:
+    """The first day and the rows (n, 17) of each coin's days by source, as serving would have them."""
+
+    rows: Mapping[str, Mapping[str, tuple[np.datetime64, Floats]]]
+
+    @classmethod
+    def of(cls, hours: HourlyPanel) -> HoursByDay:
+        """Compute the rows once: each looks back only."""
+        found: dict[str, dict[str, tuple[np.datetime64, Floats]]] = {}
+        for source in (RANGES, CLOSES):
+            market = market_of_hours({c: h for c, h in hours.items() if c in REFERENCE_COINS}, source)
+            known = {c: h for c, h in hours.items() if source == CLOSES or source_of(h) == RANGES}
+            measures = {c: day_measures(h, ranges=source == RANGES) for c, h in known.items() if len(h)}
+            found[source] = {
+                coin: (m.dates[0], day_rows(m, market, m.dates))
+                for coin, m in measures.items()
+                if len(m.dates)
+            }
+        return cls(found)
+
+    def row(self, coin: str, day: np.datetime64) -> DayRow | None:
+        """Return a coin's row of a day, of ranges where there are any; None where its hours are not known."""
+        for source, by_coin in self.rows.items():
+            if coin in by_coin:
+                first, rows = by_coin[coin]
+                at = int((day - first).astype(np.int64))
+                if 0 <= at < len(rows) and np.isfinite(rows[at]).all():
+                    return DayRow(rows[at], source)
+        return None
 
 
 def day_variance(own: DayMeasures, dates: Dates) -> Floats:
