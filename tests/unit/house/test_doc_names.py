@@ -18,7 +18,7 @@ PAGES = [
 ]
 DOTTED = re.compile(r"(?<![\w./-])(coincast_[a-z]+(?:\.\w+)+)")
 # Files of other programs that a page tells the reader to write.
-FOREIGN = {"user_data/sitecustomize.py"}
+FOREIGN = {"user_data/sitecustomize.py", "sitecustomize.py"}
 FILE = re.compile(r"`([\w./-]*\w\.(?:py|lua|js|proto|yml|yaml|toml|ipynb|sh))(?::[^`]*)?`")
 
 

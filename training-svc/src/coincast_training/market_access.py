@@ -174,8 +174,8 @@ async def _own_market(settings: Settings) -> AsyncIterator[MarketAccess]:
             source, reason = await _source_at(client, "/key" if PAID_HEADER in headers else "/ping")
             if source:
                 history = ChartHistory(client, vs_currency=settings.vs_currency, source=source)
-                told = "CoinGecko directly" if source == "coingecko" else SANDBOX_WORDS
-                yield MarketAccess(history, f"{told} ({url})", settings)
+                words = "CoinGecko directly" if source == "coingecko" else SANDBOX_WORDS
+                yield MarketAccess(history, f"{words} ({url})", settings)
                 return
             reasons.append(f"{url} {reason}")
         tried = "; ".join(reasons)

@@ -282,7 +282,7 @@ def _render(
         forecast_id="",
         curve=columns_of(forecasts, options)[0],
         record=record,
-        # A past moment is asked for: the forecast was not served then.
+        # The request names a past moment, at which the forecast was not served.
         reconstructed=query.as_of is not None,
         start=Start(as_of.hour),
         by_the_hour=True,
