@@ -22,7 +22,7 @@ from coincast_stack.processes.ports import free_ports
 
 COINS, DAYS = 250, 1825
 NOWHERE = "127.0.0.1:1"
-# An export must not hold the table: what a service takes beyond its size before is bounded.
+# An export must not hold the whole table: the growth of each service's memory is bounded.
 MOST_GROWTH_MB = {"market-data": 300.0, "gateway": 120.0}
 MOST_RATIO = 40.0
 READY_SECONDS = 120.0

@@ -108,7 +108,7 @@ def create(root: Path, out: BinaryIO) -> int:
                 continue
             except OSError as error:
                 raise BackupError(f"{file} cannot be read: {error.strerror}") from error
-            if file.suffix == ".jsonl":  # A record that is being appended has no end yet.
+            if file.suffix == ".jsonl":  # The last record may still be growing: leave it out.
                 data = data[: data.rfind(b"\n") + 1]
             name = file.relative_to(root).as_posix()
             digests[name] = hashlib.sha256(data).hexdigest()
@@ -218,7 +218,7 @@ def restore(source: BinaryIO, root: Path, *, replace: bool = False) -> int:
     full = [folder for folder in FOLDERS if (root / folder).exists() and any((root / folder).iterdir())]
     if full and not replace:
         raise BackupError(f"{', '.join(full)} in {root} hold something; stop the system and give --replace")
-    # Inside each folder, which may be a volume or a link: a rename cannot leave its file system.
+    # Unpack inside each folder, which may be a volume or a link: a rename cannot cross file systems.
     staging = f"{STAGING}{uuid.uuid4().hex}"
 
     def staged(path: PurePosixPath) -> Path:
@@ -254,7 +254,7 @@ def put_back(root: Path) -> None:
         for path in stagings:
             shutil.rmtree(path, ignore_errors=True)
         return
-    # The items of a folder that are new are those on the list that `new` no longer has.
+    # Items on the list that `new` no longer holds were moved into the folder: remove them again.
     for path in stagings:
         folder, old, listed = path.parent, path / "old", path / MOVED_IN
         for name in listed.read_text().splitlines() if listed.exists() else ():

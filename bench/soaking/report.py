@@ -47,9 +47,9 @@ def report(traffic: Traffic, sampler: Sampler, faults: FaultSchedule) -> tuple[b
 
 
 def _unmeasured(rows: list[dict[str, Any]], processes: list[str], *, long: bool) -> list[str]:
-    """Return what the verdict needs and has no slope, since a missing value must not pass as no growth.
+    """Return the series that the verdict needs but that have no slope: they must not pass as no growth.
 
-    In a few minutes there is too little time without faults for a slope of latency.
+    A run of a few minutes has too little time without faults for a slope of latency.
     """
     wanted = [f"{name} {kind}" for name in processes for kind in ("memory_mb", "descriptors", "threads")]
     wanted += [f"{name} tasks" for name in WITH_METRICS]

@@ -62,7 +62,7 @@ class HistorySource(Protocol):
     ) -> Mapping[str, History | CoincastError]:
         """Return each coin's history or error.
 
-        Of `sparkline_ids` a last week suffices while no more is there.
+        For `sparkline_ids` the last week is enough while nothing more is stored.
 
         Raises:
             CoincastError: The source gave nothing for any coin.

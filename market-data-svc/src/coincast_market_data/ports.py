@@ -25,7 +25,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One GET below the base address. Equal requests in flight are one."""
+    """One GET below the base address. Equal requests in flight share one call."""
 
     path: str
     query: tuple[tuple[str, str], ...] = ()
@@ -69,7 +69,7 @@ class DataClock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Which keys are to be fetched here, which are being fetched elsewhere, and the values there are."""
+    """The keys to fetch here, the keys that are being fetched elsewhere, and the values that exist."""
 
     mine: tuple[str, ...]
     elsewhere: frozenset[str]
@@ -77,7 +77,7 @@ class Claim:
 
 
 class SharedStore(Protocol):
-    """The shared layer of the cache. Fails open: a broken store reads as empty, every key is one's own."""
+    """The shared layer of the cache. Fails open: a broken store reads as empty, and leases every key."""
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """Return the values of those keys that exist."""

@@ -48,21 +48,21 @@ def explain(failures: tuple[StepFailure, ...], served_by: str) -> str:
 
 # Computing features for the first time costs up to this much a coin on a busy machine.
 COIN_SECONDS = 0.04
-# Reserved for the next steps out of a caller's time: technical takes a few milliseconds a coin.
+# Time of the caller that is reserved for the next steps: technical takes a few milliseconds a coin.
 RESERVE_SECONDS = 1.5
 RESERVE_COIN_SECONDS = 0.008
 
 
 def batch_limit_seconds(limit_seconds: float, coins: int) -> float:
-    """Return the limit of one coin, extended for many: a call that outlives it hangs."""
+    """Return how long a batch may take before it counts as hung: the limit of one coin, extended for many."""
     return limit_seconds + COIN_SECONDS * (coins - 1)
 
 
 def step_limit_seconds(limit_seconds: float, coins: int, remaining_seconds: float | None) -> float:
     """Return how long a step may take.
 
-    Its own limit, extended for many coins, and of the caller's remaining time at most half or all but the
-    reserve, so that the next steps get their turn.
+    It is the step's own limit, extended for many coins, and bounded by the caller's remaining time: a step
+    may use half of it, or all but the reserve for the next steps, whichever is more.
     """
     limit_seconds = batch_limit_seconds(limit_seconds, coins)
     if remaining_seconds is None:

@@ -29,7 +29,7 @@ Fetch = Callable[[Sequence[str], str, datetime], Awaitable[Mapping[str, HourlyHi
 Key = tuple[str, str, date]
 
 KEPT_COINS = 1000
-# Coins of one fetch: a fetch shares the reference coins, and its hours take memory.
+# Coins of one fetch. More of them share the hours of the reference coins, but take more memory.
 BATCH_COINS = 25
 # Missing hours of a coin are requested again after this many seconds, while its day is the newest.
 RETRY_SECONDS = 600.0
@@ -50,7 +50,7 @@ class DayHours:
 
         Args:
             fetch: Returns the hourly histories of coins in a currency, up to a moment.
-            clock: Of the retries.
+            clock: Times the retries.
             wanted: Whether a model in use reads hours; nothing is fetched otherwise.
             on_rows: Called when rows have come that were missing before.
         """
@@ -62,7 +62,7 @@ class DayHours:
         self._called = asyncio.Event()
 
     def row(self, candles: Candles, vs_currency: str) -> DayRow | None:
-        """Return the row of a coin's newest day; None, and it is fetched, where it is not here."""
+        """Return the row of a coin's newest day; None if it is missing, which requests its fetch."""
         key = (candles.coin_id, vs_currency, candles.as_of)
         row = self._rows.get(key)
         if row is None and self._clock.monotonic() >= (self._retry_at.get(key) or 0.0) and self._wanted():
@@ -113,7 +113,7 @@ class DayHours:
 
 
 def markets_of(panel: HourlyPanel) -> dict[str, MarketMeasures]:
-    """Return the measures of the reference coins' hours, by what they are computed from."""
+    """Return the measures of the reference coins' hours, by their source: ranges or closes."""
     reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
     return {source: market_of_hours(reference, source) for source in (RANGES, CLOSES)}
 

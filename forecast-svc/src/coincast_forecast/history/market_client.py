@@ -82,7 +82,11 @@ class MarketClient:
             raise without_addresses(error, UNAVAILABLE) from error
 
     async def last_closed_day(self, vs_currency: str) -> date:
-        """Return the newest closed day of the coin that trades at all hours."""
+        """Return the newest closed day of the coin that trades at all hours.
+
+        Raises:
+            CoincastError: market-data gave no candles of it.
+        """
         history = await self._fetch_one(CLOCK_COIN, vs_currency, 2)
         if isinstance(history, CoincastError):
             raise history

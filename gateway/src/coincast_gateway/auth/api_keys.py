@@ -108,9 +108,12 @@ class KeyStore:
         self._redis = client
 
     async def all(self) -> list[KeyRecord]:
-        """Return every key. The client's errors are raised, since access must not be guessed.
+        """Return every key.
 
         A record that cannot be read is left out and counted: its key is invalid, the others remain valid.
+
+        Raises:
+            RedisError: Redis failed; access must not be guessed.
         """
         rows: Any = await self._redis.hgetall(REDIS_KEY)
         if not isinstance(rows, dict):

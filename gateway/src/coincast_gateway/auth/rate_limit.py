@@ -24,8 +24,8 @@ GRAIN_SECONDS = 0.5
 SCRIPT = Path(__file__).with_name("acquire.lua").read_text(encoding="utf-8")
 PREFIX = "coincast:gateway:limit:"
 EPOCH, SETTLING = f"{PREFIX}:epoch", f"{PREFIX}:settling"
-# A busy subject's requests are leased: one call to Redis for so large a share of the limit. What is leased is
-# spent within a second, by which its window is longer, or given back.
+# A busy subject's requests are leased: one call to Redis takes this share of the limit. Leased requests are
+# spent within a second or given back; they count in a window that is a second longer.
 LEASE_SHARE = 0.05
 LEASE_SECONDS = 1.0
 # Below this limit each request is one call, so that no part of a small limit lies idle in a process.
@@ -37,7 +37,7 @@ REST_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 # How often a process without requests looks whether Redis came back empty.
 WATCH_SECONDS = 0.5
-# Grains of the longest window and its lease; what is older is in no window any more.
+# Grains of the longest window and its lease; older ones lie in no window.
 MAX_UNREPORTED_GRAINS = math.ceil((WINDOW_SECONDS + LEASE_SECONDS) / GRAIN_SECONDS) + 2
 # Replies of the script; a third one, 2, says that it grants nothing until the windows are settled.
 COUNTED, UNKNOWN_EPOCH = 0, 1
@@ -56,7 +56,7 @@ class Grant:
 class WindowCounts:
     """Requests of one subject by grains of time; the rule of acquire.lua on a process's monotonic clock."""
 
-    # There are as many of these as keys and addresses are remembered.
+    # One exists for each remembered key or address, so they are kept small.
     __slots__ = ("_grains", "_window")
 
     def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
@@ -117,10 +117,10 @@ class TokenLease:
     limit: int = 0
     left: int = 0
     full_until: float = 0.0
-    # What this process granted in the window, and what of that Redis has not counted yet.
+    # Requests that this process granted in the window, and those among them that Redis has not counted yet.
     counts: WindowCounts = field(default_factory=WindowCounts)
     unreported: dict[int, int] | None = None
-    # When Redis last answered, what this process had granted in the window then, and what was left for all.
+    # The last answer of Redis: when it came, what this process had granted by then, and what all had left.
     answered_at: float = -math.inf
     own_then: int = 0
     left_then: int = 0

@@ -64,7 +64,10 @@ class ResilientStub:
     ) -> AsyncIterator[Result]:
         """Yield the messages of a stream.
 
-        The first message passes the breaker and must arrive within a call's time; raises as `call`.
+        The first message passes the breaker and must arrive within a call's time.
+
+        Raises:
+            CoincastError: As for `call`; also where the stream breaks off.
         """
         async with aclosing(aiter(rpc(request))) as stream:  # type: ignore[type-var]  # a channel's streams are generators
             yield self._unwrap(await self.breaker.call(lambda: self._first(anext(stream))))

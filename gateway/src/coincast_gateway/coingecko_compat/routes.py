@@ -42,9 +42,9 @@ class CompatRoute:
 
     Args:
         template: The path below the prefix; `{id}` and the like stand for one segment.
-        needs: Groups of parameters, of each of which one must be there, in the order in which CoinGecko
-            complains.
-        options: Further parameters that make a difference, separated by spaces.
+        needs: Groups of parameters: a request needs one of each group. Their order is that in which
+            CoinGecko reports missing ones.
+        options: Further parameters that change the reply, separated by spaces.
     """
 
     template: str
@@ -110,7 +110,7 @@ COMPAT_ROUTES = (
     CompatRoute("global/decentralized_finance_defi"),
 )
 _COMPILED = tuple((route.pattern, route) for route in COMPAT_ROUTES)
-# What CoinGecko has below `coins/` beside coins, and is not mirrored.
+# Paths of CoinGecko below `coins/` that are not coins; they are not mirrored.
 _NOT_COINS = frozenset({"coins/top_gainers_losers", "coins/list/new"})
 _COIN_PATH = re.compile(r"coins/[^/]+(/(market_chart(/range)?|ohlc|history|tickers))?")
 

@@ -64,7 +64,7 @@ log = get_logger("coincast.gateway")
 INTERNAL_ERROR = 500
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
-# Headers of requests of which more follows than the head.
+# Headers of requests that go on after the head, with a body or another protocol.
 BODY_OR_UPGRADE = frozenset({b"content-length", b"transfer-encoding", b"upgrade"})
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -303,7 +303,7 @@ class EdgeMiddleware:
         if length > self._bounds.max_url_bytes:
             most = f"at most {self._bounds.max_url_bytes} bytes"
             return Problem(URI_TOO_LONG, f"Path and query are {length} bytes long.", allowed=most)
-        # Probes must be answered when nothing else is, or an overload is taken for a death.
+        # Probes are answered under overload as well, so that an overloaded process does not count as dead.
         answering = self._in_flight - self._streams.open_count
         if answering >= self._bounds.max_in_flight and not scope["path"].startswith("/health"):
             detail = f"{answering} requests are being answered already."
@@ -331,7 +331,7 @@ class EdgeMiddleware:
 
 
 def normalise_path(scope: Scope) -> None:
-    """Reduce an absolute target to its path (RFC 9112, 3.2.2), and make a trailing slash mean nothing."""
+    """Reduce an absolute target to its path (RFC 9112, 3.2.2), and drop a trailing slash."""
     path = scope["path"]
     if path[:1] != "/" and "://" in path:
         path = scope["path"] = "/" + path.partition("://")[2].partition("/")[2]
@@ -349,7 +349,7 @@ def with_own_headers(scope: Scope, send: Send) -> Send:
             if any(
                 name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
             ):
-                # How long a stream lasts is no latency: what counts is when it began.
+                # The latency of a stream is the time until its first byte, not how long it lasts.
                 scope[FIRST_BYTE_AT] = time.perf_counter()
             message["headers"] = [*headers, *scope[OWN_HEADERS]]
         else:

@@ -20,7 +20,7 @@ class Servicer:
 
 @dataclass(frozen=True, slots=True)
 class ServiceApp:
-    """The servicers of a process, and what must succeed before it says that it serves."""
+    """The servicers of a process, and what must succeed before it reports SERVING."""
 
     servicers: Sequence[Servicer]
     warm: Callable[[], Awaitable[None]] | None = None

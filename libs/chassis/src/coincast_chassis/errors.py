@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 
 class CoincastError(Exception):
-    """What a person or a caller can act on. `field` is the request's own name for what is at fault."""
+    """An error that a person or a caller can act on; `field` names the faulty field as the request does."""
 
     kind = "internal"
-    # Whether another service said so itself: whatever it could not do, it lives and can be reached.
+    # Whether another service reported the error itself, which shows that it runs and can be reached.
     answered = False
 
     def __init__(

@@ -27,7 +27,7 @@ def ask(port: int, path: str, timeout_seconds: float = 5.0) -> bytes:
 
 
 def serves(metrics_port: int) -> bool:
-    """Return whether the service with this metrics port says that it serves."""
+    """Return whether the service with this metrics port reports SERVING."""
     return b"\ncoincast_serving 1.0\n" in ask(metrics_port, "/metrics")
 
 

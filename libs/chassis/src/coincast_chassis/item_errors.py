@@ -1,4 +1,4 @@
-"""The error tree as one item of a reply and back: for what fails beside others that do not."""
+"""Convert errors to items of a reply and back: some items of a request may fail while others succeed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_item_error(error: CoincastError, *, item: str = "") -> common.ItemError:
 
 
 def from_item_error(item: common.ItemError) -> CoincastError:
-    """Return the error that the service met; of a kind that is not known here, the tree's root."""
+    """Return the error of an item; a plain CoincastError for a kind that this version does not know."""
     kind = common.ErrorKind.Name(item.kind) if item.kind in common.ErrorKind.values() else ""
     cls = KINDS.get(kind.removeprefix(_PREFIX).lower(), CoincastError)
     retry_after = item.retry_after_seconds if item.HasField("retry_after_seconds") else None

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ServiceSettings(BaseSettings):
     """What every service has. A subclass sets its own `env_prefix` (MARKET_, ...) and default ports."""
 
-    # An empty variable is none at all, as compose files pass unset variables.
+    # An empty variable counts as unset, since compose files pass unset variables as empty ones.
     model_config = SettingsConfigDict(
         extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
     )

@@ -114,7 +114,7 @@ class Coincast:
         self._http = httpx2.Client(**connection_options(url, api_key, timeout_seconds), transport=transport)
 
     def get(self, path: str, parameters: dict[str, Any] | None = None) -> Any:
-        """Return any path's JSON as it came.
+        """Return the JSON of any path, unchanged.
 
         Raises:
             Unreachable: The gateway does not answer.
@@ -470,7 +470,7 @@ class Coincast:
         file_format: Literal["parquet", "csv"] = "parquet",
         **parameters: Any,
     ) -> ExportedFolder:
-        """Write a folder of candles, a file a coin, that `make run DATA=` and `make evaluate DATA=` read.
+        """Write a folder of candles, one file per coin, for `make run DATA=` and `make evaluate DATA=`.
 
         Args:
             ids: One coin or several, at most 250.
@@ -523,7 +523,7 @@ class AsyncCoincast:
         )
 
     async def get(self, path: str, parameters: dict[str, Any] | None = None) -> Any:
-        """Return any path's JSON as it came.
+        """Return the JSON of any path, unchanged.
 
         Raises:
             Unreachable: The gateway does not answer.
@@ -883,7 +883,7 @@ class AsyncCoincast:
         file_format: Literal["parquet", "csv"] = "parquet",
         **parameters: Any,
     ) -> ExportedFolder:
-        """Write a folder of candles, a file a coin, that `make run DATA=` and `make evaluate DATA=` read.
+        """Write a folder of candles, one file per coin, for `make run DATA=` and `make evaluate DATA=`.
 
         Args:
             ids: One coin or several, at most 250.

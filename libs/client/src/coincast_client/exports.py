@@ -1,4 +1,4 @@
-"""Files from the gateway's tables: one file as it was sent, or a folder of candles with a file a coin.
+"""Files from the gateway's tables: one file as it was sent, or a folder of candles with one file per coin.
 
 A folder of candles is what `make run DATA=` and `make evaluate DATA=` read.
 """
@@ -32,7 +32,7 @@ ERROR_MARK = "# error: "
 
 @dataclass(frozen=True, slots=True)
 class ExportedFolder:
-    """The files of an export, one a coin, and why other coins have none."""
+    """The files of an export, one per coin, and why other coins have none."""
 
     folder: Path
     files: tuple[Path, ...] = ()

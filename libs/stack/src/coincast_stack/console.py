@@ -140,7 +140,7 @@ def report_death(death: ChildDeathError, out: Console) -> None:
 
 
 def forecast_table(forecast: dict[str, Any]) -> Table:
-    """Return one coin's forecast as a table: a row a day, the median and its intervals."""
+    """Return one coin's forecast as a table: one row per day with the median and its intervals."""
     points = forecast["points"]
     levels = list(points[0]["intervals"])
     served = f"{forecast['served_by']} {forecast['version']}".strip() + f", source {forecast['source']}"

@@ -221,7 +221,7 @@ class Extent:
 class _Held:
     """One coin's candles in memory.
 
-    `revision` is another number for other candles; `version` is the file's at the time it was read.
+    `revision` changes whenever the candles change; `version` is that of the file when it was read.
     """
 
     candles: tuple[Candle, ...]
@@ -238,7 +238,7 @@ class Archive:
     def __init__(self, root: Path, *, max_coins_in_memory: int = 500) -> None:
         self._root = root
         self._memory: LRUCache[Key, _Held] = LRUCache(max_coins_in_memory)
-        # What the file does not have yet, however many coins were read since, and since when.
+        # Candles that no file holds yet, with the time since when: reading many coins must not evict them.
         self._unwritten: dict[Key, tuple[_Held, float]] = {}
         self._first_fetches: LRUCache[Key, float] = LRUCache(max_coins_in_memory)
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -369,11 +369,11 @@ class Archive:
             coin: Canonical id.
             currency: Canonical code.
             candles: The candles.
-            flush: Whether to write the file at once. Otherwise it follows when it was last written some
-                seconds ago, or at `flush`.
-            at: When the candles came, UNIX seconds; None where that says nothing, as for files of others. It
-                is kept for days after the first stored one that come later than the first fetch, which brings
-                the past.
+            flush: Whether to write the file at once. Otherwise it is written by `flush`, or here once some
+                seconds have passed since the last write.
+            at: When the candles came, UNIX seconds; None if that tells nothing, as for imported files. The
+                time is stored with days after the first stored one, unless the first fetch brought
+                them: it brings the past.
         """
         key = (coin, currency)
         async with self._lock(key):

@@ -15,7 +15,7 @@ from coincast_market_data.item_errors import item_failure
 
 
 class SpotSource(Protocol):
-    """Fetches spot prices, which the newest days are held against."""
+    """Fetches spot prices, with which the newest days are compared."""
 
     async def refresh(self, pairs: Sequence[Pair]) -> None:
         """Fetch the pairs again, below the priority of callers."""

@@ -36,7 +36,7 @@ class SiblingCounter:
         """Take part in the count; where the folder cannot be used, this replica counts itself alone."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Locked before it has its name: another replica would take it for one that ended.
+            # Lock the file before it gets its name, or another replica takes its process for ended.
             unnamed = self._folder / f".{self._own_name}"
             self._own = unnamed.open("wb")
             fcntl.flock(self._own, fcntl.LOCK_EX | fcntl.LOCK_NB)

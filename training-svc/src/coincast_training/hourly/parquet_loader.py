@@ -38,7 +38,7 @@ def read_hourly_folder(path: Path) -> HourlyFolder:
     files = sorted(path.glob("*.parquet")) if path.is_dir() else []
     if not files:
         raise BadOptionError(
-            f"DATA={path} holds no .parquet file; INTERVAL=1h needs one a coin, with date_time and close."
+            f"DATA={path} holds no .parquet file; INTERVAL=1h needs one per coin, with date_time and close."
         )
     panel: dict[str, HourlyCandles] = {}
     notes: list[str] = []

@@ -58,7 +58,7 @@ GOLDEN_COINS = 3
 
 @dataclass(frozen=True, slots=True)
 class FolderHistory:
-    """A source over a folder of Parquet files, one a coin."""
+    """A source over a folder of Parquet files, one per coin."""
 
     folder: Path
 
@@ -204,7 +204,7 @@ def write_intraday(
         panel: What it learnt from.
         source: Where the candles came from.
         created_at: UNIX seconds.
-        golden_coins: Inputs of the golden forecasts; the longest coins of the panel where not given.
+        golden_coins: Inputs of the golden forecasts; by default the coins with the longest histories.
         notes: Added to the manifest's metrics.
         with_forecasts: Whether the walk-forward forecasts are written as well.
     """
@@ -248,8 +248,8 @@ class IntradayPipeline:
         """Train, write a version, and promote it if requested and allowed.
 
         Raises:
-            CoincastError: The history is too short, the disk refuses, or the spec asks for what the hourly
-                model does not have.
+            CoincastError: The history is too short, the disk cannot be written, or the spec asks for
+                something that the hourly model does not have.
         """
         if spec.from_version or spec.tune_trials:
             wrong = "from_version" if spec.from_version else "tune_trials"

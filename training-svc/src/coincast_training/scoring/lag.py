@@ -14,7 +14,7 @@ from coincast_training.scoring.store import LedgerStore
 
 
 class LagSource(Protocol):
-    """What knows how far the disk is behind the stream: the consumer of the ledger."""
+    """Source of the lag of the disk behind the stream; the consumer of the ledger implements it."""
 
     async def lag(self) -> Lag:
         """Return the lag.

@@ -69,7 +69,7 @@ def starts_at(row: Row) -> dt.datetime:
 
 
 def due_at(row: Row) -> dt.datetime:
-    """Return the moment (UTC) whose price a forecast by the hour is of."""
+    """Return the moment (UTC) whose price a forecast by the hour predicts."""
     return starts_at(row) + dt.timedelta(hours=row["horizon_hours"])
 
 
@@ -100,9 +100,10 @@ def _hour_close(candles: HourlyCandles, moment: dt.datetime) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """The baseline of a forecast: standard deviation of its log return, and the mean step in price before it.
+    """The baseline of a forecast: a random walk estimated from prices before it.
 
-    None where too little is known.
+    `sigma` is the standard deviation of the log return to the horizon, `naive_step` the mean absolute change
+    of the price per step; None where too little is known.
     """
 
     sigma: float | None
@@ -110,7 +111,7 @@ class _Steps:
 
 
 def _against(row: Row, actual: float, steps: _Steps) -> Row:
-    """Return the scores of a forecast and of its baseline against the price that came."""
+    """Return the scores of a forecast and of its baseline against the actual price."""
     probabilities, quantiles = np.array(row["probabilities"]), np.array(row["price_quantiles"])
     returns = np.log(np.maximum(quantiles, np.finfo(float).tiny) / row["last_price"])
     came = math.log(actual / row["last_price"])

@@ -26,14 +26,14 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Clients ping every 0.5 s to notice a frozen server; by default the server would call that an attack.
+    # Clients ping every 0.5 s to notice a frozen server; by default the server treats such pings as abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 200),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 200),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
-    # A client asks DNS again only when a connection ends: so new replicas get traffic within this time (and a
-    # tenth more: gRPC scatters it).
+    # A client resolves names again only when a connection ends, so new replicas get traffic within this time
+    # (plus a tenth, since gRPC adds jitter).
     ("grpc.max_connection_age_ms", 8_000),
 ]
 
@@ -59,18 +59,18 @@ class GrpcServer:
         self.address = f"{host}:{bound}"
 
     async def start(self) -> None:
-        """Listen, not serving yet: a probe gets an answer while the service warms up."""
+        """Listen while NOT_SERVING, so that probes are answered while the service warms up."""
         await self._health.join(self._server)
         await self._server.start()
 
     async def warm(self) -> None:
-        """Run the service's warm-up, then say that it serves."""
+        """Run the service's warm-up, then report SERVING."""
         if self._app.warm is not None:
             await self._app.warm()
         await self._health.serving(True)
 
     async def stop(self, *, not_serving_seconds: float, drain_seconds: float) -> None:
-        """Say NOT_SERVING, give clients the time to see it, let calls in flight end, then close."""
+        """Report NOT_SERVING, give clients the time to see it, let calls in flight end, then close."""
         await self._health.serving(False)
         await self._until_quiet(not_serving_seconds, drain_seconds / 2)
         self._health.end()

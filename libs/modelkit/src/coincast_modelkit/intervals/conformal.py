@@ -70,10 +70,10 @@ def regime_sizes(
 
 
 def cautious_factors(factors: Floats) -> Floats:
-    """Return factors of sizes by regime (REGIMES,); half of a narrowing of the calm regime is applied.
+    """Return factors of sizes by regime (REGIMES,), with a narrowing of the calm regime halved in logs.
 
-    Outcomes after calm days are few independent stretches, and a storm that follows the next calm stretch is
-    not among them. Chosen on days before 2022: it costs nothing there and evens the coverage.
+    Calm days form few independent stretches, so their outcomes may lack the storm that ends the next one. The
+    rule was chosen on days before 2022, where it evens the coverage at no cost.
     """
     out = np.array(factors, dtype=np.float64)
     out[CALM] = max(out[CALM], np.sqrt(out[CALM]))

@@ -32,9 +32,9 @@ DECAY = 0.94
 ANCHORS = (1, 3, 7, 14, 30)
 # Weight of the coin's own residuals: this many independent ones count as much as the prior shape.
 PRIOR_ROWS = 250.0
-# Sizes after calm, usual and wild days over those of all days at each anchor, of the pooled coins before
-# 2022: one coin has too few independent months to tell them. A mean that decays by 6 % a day follows a calm
-# too far and a storm too far.
+# Sizes after calm, usual and wild days, divided by those of all days, at each anchor. They correct the
+# exponential mean, which falls too far in calm times and rises too far in storms. They are estimated from all
+# coins before 2022, since one coin has too few independent months.
 REGIME_SIZES: Floats = np.array(
     [
         [1.04, 0.975, 0.98],
@@ -50,7 +50,7 @@ class TechnicalModel:
     """A random walk as wide as the coin's recent volatility, pulled to its long-run mean with the horizon.
 
     The shape is the coin's own absolute residuals, mixed with a Student t by how many of them are
-    independent, and symmetric: a drift read off one coin's past costs more than it gives.
+    independent, and symmetric: a drift estimated from one coin's past adds more error than it removes.
     """
 
     name = "technical"
@@ -115,23 +115,23 @@ def _forecast(coin: ModelInput, trailing: Floats, horizons: tuple[int, ...]) -> 
 
 
 def _scale(short: Floats, long_run: Floats, horizon: int | npt.NDArray[np.int64]) -> Floats:
-    """Return daily volatility over a horizon (n,), or of one day over several.
+    """Return the daily volatility of n days over one horizon, or of one day over n horizons: (n,).
 
-    It is the short mean, reverting to the mean so far at 3 % a day.
+    It is the short-run mean, which reverts to the long-run mean at 3 % a day.
     """
     stay = (1 - 0.97**horizon) / (horizon * 0.03)
     return np.asarray(np.sqrt(np.maximum(stay * short + (1 - stay) * long_run, FLOOR_DAILY_VARIANCE)))
 
 
 def _standardised(candles: Candles, scale: Floats, horizon: int) -> Floats:
-    """Absolute returns over a horizon in units of the scale (n,) of their first day, those that are known."""
+    """Return the known absolute returns over a horizon, in units of the scale (n,) of their first day."""
     logs = np.log(candles.close)
     found = np.abs((logs[horizon:] - logs[:-horizon]) / (scale[:-horizon] * np.sqrt(horizon)))
     return np.asarray(found[np.isfinite(found)])
 
 
 def _spread(candles: Candles, scale: Floats) -> float:
-    """Return the RMS of the coin's daily residuals, shrunk towards the usual one (ranges understate)."""
+    """Return the RMS of the coin's daily residuals, shrunk to the usual one, since ranges understate it."""
     found = np.minimum(_standardised(candles, scale, 1), 5.0)
     days = len(found)
     own = float(np.mean(found**2)) if days else 0.0

@@ -60,7 +60,11 @@ def currency(query: Mapping[str, str], market: Market) -> str:
 
 
 def known_coin(market: Market, coin_id: str) -> str:
-    """Return the id where the market has the coin; raise 404 otherwise."""
+    """Return the id of a coin that the market has.
+
+    Raises:
+        ApiError: 404 for any other id.
+    """
     if coin_id not in market.series:
         raise not_found()
     return coin_id

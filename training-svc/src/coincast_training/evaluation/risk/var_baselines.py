@@ -76,7 +76,7 @@ def garch_tails(
         daily: Daily returns of a basket, (T,), NaN before the first.
         rows: Days forecast from, increasing, (m,).
         horizon: Days ahead; beyond one day only `garch_t_fhs` is simulated.
-        seed: Of the simulation.
+        seed: Random seed of the simulation.
         names: Which of `garch_t` and `garch_t_fhs`.
     """
     first = int(np.flatnonzero(np.isfinite(daily))[0])
