@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,8 @@ NOWHERE = "127.0.0.1:1"
 OPENAPI_SECONDS = 120.0
 # Schemas of CoinGecko's replies, for which there are CoinGecko's own clients.
 MIRROR_PREFIXES = ("Mirror", "CoinGecko")
+
+MAYBE_DAY = re.compile(r"^(    \w+_date: )str(?: \| None)?\n", re.MULTILINE)
 
 
 async def fetch_openapi() -> dict[str, Any]:
@@ -92,7 +95,10 @@ def generate(document: dict[str, Any]) -> str:
         ]  # fmt: skip
         if generate_models(arguments) is not Exit.OK:
             raise SystemExit("datamodel-codegen failed; its message stands above")
-        body = made.read_text().lstrip()
+        # A day that may be empty in the gateway's reply has no format in its description.
+        body = MAYBE_DAY.sub(r"\1Day\n", made.read_text().lstrip()).replace(
+            "from coincast_client.base import Reply", "from coincast_client.base import Day, Reply"
+        )
         made.write_text(
             DOCSTRING + "\n" + body.replace('model_config = ConfigDict(\n        extra="forbid",\n    )', "")
         )

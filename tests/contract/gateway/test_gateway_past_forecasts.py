@@ -126,6 +126,7 @@ async def test_of_several_served_that_day_the_preferred_model_served_first_answe
         ("2023-11-10T12:59:59Z", "", "2023-11-10T12:00:00Z"),
         ("2023-11-10T01:00:00+02:00", "", "2023-11-09T23:00:00Z"),
         ("2023-11-10T12:00:00", "", "2023-11-10T12:00:00Z"),
+        ("2023-11-10t12:00:00z", "", "2023-11-10T12:00:00Z"),
     ],
 )
 @pytest.mark.parametrize("unit", ["days", "hours"])
@@ -195,6 +196,22 @@ async def test_forecast_from_an_hour_is_given_again_where_the_log_holds_it_whole
             range(1, len(found["points"]) + 1)
         )
         assert found["points"][0]["closes_at"] > found["as_of"]
+
+
+@pytest.mark.parametrize(
+    "as_of", ["0001-01-01", "9999-12-31", "0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-12:00"]
+)
+async def test_moment_far_away_is_passed_on_within_bounds(as_of: str) -> None:
+    """The forecast service says what is wrong with it: nothing was stored then, or it has not closed yet."""
+    async with world() as there:
+        there.training.logged = []
+        await get(there, f"ids=bitcoin&as_of={as_of}")
+        assert there.forecast.script.requested(fc.GetForecastsRequest).as_of_date[:4] in {
+            "1970",
+            "1971",
+            "8999",
+            "9000",
+        }
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from coincast_client.schemas import Touch, TrainingGetAccuracyResponse, UsageReport
-from coincast_client.terminal import HEIGHT_ROWS, Fan, draw_fan, show_accuracy, show_touch, show_usage
+from coincast_client.schemas import (
+    Bounds,
+    Forecast,
+    Point,
+    Touch,
+    TrainingGetAccuracyResponse,
+    UsageReport,
+)
+from coincast_client.terminal import (
+    HEIGHT_ROWS,
+    Fan,
+    draw_fan,
+    show_accuracy,
+    show_forecast,
+    show_touch,
+    show_usage,
+)
 
 FAN = Fan(
     closes=[100.0 + day for day in range(60)],
@@ -133,3 +150,39 @@ def test_a_touch_says_how_such_answers_did_before_and_since_they_were_served(
     show_touch(Console(file=out, width=200), reply)
     for sentence in filter(None, sentences):
         assert sentence in out.getvalue()
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_forecast_of_hours_names_the_time_of_each(columns: int) -> None:
+    bounds = {"80": {"lower": 90.0, "upper": 110.0}, "95": {"lower": 80.0, "upper": 120.0}}
+    points: list[dict[str, Any]] = [
+        {
+            "date": date(2026, 1, 2),
+            "horizon_hours": hour,
+            "closes_at": datetime(2026, 1, 2, 13 + hour, tzinfo=UTC),
+            "price": 100.0,
+            "intervals": {level: Bounds.model_validate(each) for level, each in bounds.items()},
+            "probability_of_rise": 0.5,
+        }
+        for hour in (1, 2)
+    ]
+    shown: dict[str, Any] = {
+        "id": "bitcoin",
+        "vs_currency": "usd",
+        "as_of": datetime(2026, 1, 2, 13, tzinfo=UTC),
+        "last_price": 100.0,
+        "served_by": "intraday",
+        "version": "v1",
+        "source": "archive",
+        "points": [Point.model_construct(**point) for point in points],
+        "record": None,
+        "degraded": False,
+        "stale": False,
+        "reconstructed": False,
+    }
+    forecast = Forecast.model_construct(**shown)
+    out = io.StringIO()
+    show_forecast(Console(file=out, width=columns), forecast, None)
+    assert "2026-01-02 14:00 UTC" in out.getvalue()
+    assert "2026-01-02 15:00 UTC" in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= columns

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fastapi.routing import APIRoute
 from rich.console import Console
 
+from coincast_gateway.routers import health
 from coincast_stack.doctor import (
     Finding,
     Setup,
@@ -25,6 +28,7 @@ from coincast_stack.doctor import (
     setup_of,
     show,
 )
+from coincast_stack.state_file import RunningStack, published
 
 PONG = b'{"gecko_says":"(V3) To the Moon!"}'
 USED_UP = b'{"plan":"Analyst","current_remaining_monthly_calls":0}'
@@ -137,6 +141,18 @@ async def test_port(tmp_path: Path) -> None:
         taken.listen()
         found = await check_port(Setup(tmp_path, taken.getsockname()[1]))
     assert (found.state, found.remedy) == ("failed", "Set PORT to a free port.")
+
+
+async def test_port_that_a_running_coincast_has_is_in_order(tmp_path: Path) -> None:
+    """The path that is looked at is one that a gateway answers whatever its state."""
+    paths = {route.path for route in health.router.routes if isinstance(route, APIRoute)}
+    replies = {"/health": ("200 OK", b"{}"), "/health/ready": ("503 Service Unavailable", b"{}")}
+    assert set(replies) <= paths
+    async with server(replies) as url:
+        running = RunningStack(os.getpid(), url, "", "", "", "sandbox", str(tmp_path))
+        with published(tmp_path, running):
+            found = await check_port(Setup(tmp_path, 1))
+    assert (found.state, found.detail) == ("ok", f"Coincast runs at {url}")
 
 
 def test_versions() -> None:

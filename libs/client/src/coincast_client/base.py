@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import importlib
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 if TYPE_CHECKING:
     # Optional libraries: the methods that need them import them by name.
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import polars
 
 _NOTEBOOK_ROWS = 50
+# A day that the gateway gives as empty text where it is unknown.
+Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]
 
 
 class Reply(BaseModel):
@@ -32,12 +35,17 @@ class Reply(BaseModel):
         return tables.rows_of(self)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the rows as a pandas DataFrame.
+        """Return the rows as a pandas DataFrame; days and moments are timestamps.
 
         Raises:
             ImportError: pandas is not installed.
         """
-        frame: pandas.DataFrame = importlib.import_module("pandas").DataFrame(self.to_rows())
+        library = importlib.import_module("pandas")
+        frame: pandas.DataFrame = library.DataFrame(self.to_rows())
+        for name in frame.columns:
+            values = frame[name].dropna()
+            if len(values) and all(type(value) is date for value in values):
+                frame[name] = library.to_datetime(frame[name])
         return frame
 
     def to_polars(self) -> polars.DataFrame:
@@ -79,4 +87,6 @@ class Reply(BaseModel):
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
     return "" if value is None else str(value)

@@ -35,17 +35,22 @@ def price(value: float | None) -> str:
     size = abs(value)
     if size == 0:
         return "0"
+    return MINUS + _size(size) if value < 0 else _size(size)
+
+
+def _size(size: float) -> str:
+    """Format a price above zero."""
     if size < TINY:
-        mantissa, exponent = f"{value:.2e}".split("e")
+        mantissa, exponent = f"{size:.2e}".split("e")
         if "." in mantissa:
             mantissa = mantissa.rstrip("0").rstrip(".")
         return f"{mantissa}e{int(exponent)}"
     if size >= 1000:
-        return f"{value:,.0f}"
+        return f"{size:,.0f}"
     if size >= 1:
-        return f"{value:,.2f}"
+        return f"{size:,.2f}"
     decimals = min(10, 4 - math.floor(math.log10(size)))
-    text = f"{value:.{decimals}f}"
+    text = f"{size:.{decimals}f}"
     return text.rstrip("0").rstrip(".")
 
 
@@ -55,7 +60,7 @@ def compact(value: float | None) -> str:
         return MISSING
     for unit, size in _UNITS:
         if abs(value) >= size:
-            return f"{value / size:.2f} {unit}"
+            return f"{MINUS if value < 0 else ''}{abs(value) / size:.2f} {unit}"
     return price(value)
 
 
@@ -83,6 +88,11 @@ def day(value: date | datetime | None) -> str:
     if value is None:
         return MISSING
     return (value.date() if isinstance(value, datetime) else value).isoformat()
+
+
+def rfc3339(value: datetime | None) -> str | None:
+    """Format a moment for programs, in UTC: `2026-11-29T14:05:00Z`."""
+    return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def moment(value: datetime | None) -> str:

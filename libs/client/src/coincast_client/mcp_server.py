@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 from coincast_client import terminal
 from coincast_client.client import AsyncCoincast
 from coincast_client.errors import CoincastClientError, Refused, Unreachable
+from coincast_client.formatting import rfc3339
 from coincast_client.tables import interval_levels
 
 ClientOf = Callable[[Context], AbstractAsyncContextManager[AsyncCoincast]]
@@ -450,7 +451,7 @@ def _failures(errors: Sequence[Any]) -> list[Failure]:
 
 def _provenance(standing: Any) -> Provenance:
     return Provenance(
-        as_of=None if standing.as_of is None else str(standing.as_of),
+        as_of=rfc3339(standing.as_of),
         age_seconds=standing.age_seconds,
         source=standing.source,
         stale=standing.stale,
@@ -461,7 +462,7 @@ def _provenance(standing: Any) -> Provenance:
 def _basis_provenance(basis: Any) -> Provenance:
     inner = basis.provenance
     return Provenance(
-        as_of=None if basis.as_of is None else str(basis.as_of),
+        as_of=rfc3339(basis.as_of),
         age_seconds=getattr(inner, "age_seconds", None),
         source=str(getattr(inner, "source", "") or ""),
         stale=bool(getattr(inner, "stale", False)),
@@ -491,7 +492,7 @@ def _forecast_summary(forecast: Any) -> ForecastSummary:
         model=f"{forecast.served_by} {forecast.version}".strip(),
         degraded=forecast.degraded,
         provenance=Provenance(
-            as_of=str(forecast.as_of),
+            as_of=rfc3339(forecast.as_of),
             age_seconds=forecast.age_seconds,
             source=forecast.source,
             stale=forecast.stale,

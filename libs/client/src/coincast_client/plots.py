@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from coincast_client import formatting
 from coincast_client.tables import interval_levels
 
 if TYPE_CHECKING:
@@ -62,5 +63,5 @@ def _fan(forecast: Any, axes: Any) -> None:
         color="tab:green",
         label="median",
     )
-    axes.set_title(f"{forecast.id}: {forecast.served_by} from {forecast.as_of}")
+    axes.set_title(f"{forecast.id}: {forecast.served_by} from {formatting.moment(forecast.as_of)}")
     axes.legend()

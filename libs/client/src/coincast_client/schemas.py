@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date as date_aliased
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from coincast_client.base import Reply
+from coincast_client.base import Day, Reply
 
 
 class Attribution(Reply):
@@ -50,7 +51,7 @@ class Bounds(Reply):
 class Candle(Reply):
     """One closed UTC day."""
 
-    date: str
+    date: date_aliased
     """
     The UTC day, YYYY-MM-DD.
     """
@@ -142,7 +143,7 @@ class CoinPaths(Reply):
 class Coins(Reply):
     """A page of the catalogue."""
 
-    as_of: Annotated[str | None, Field(examples=["2026-11-21T00:00:00Z"])]
+    as_of: Annotated[AwareDatetime | None, Field(examples=["2026-11-21T00:00:00Z"])]
     """
     The moment that the data describes, RFC 3339, UTC.
     """
@@ -179,7 +180,7 @@ class Coins(Reply):
 class CommonProvenance(Reply):
     """As `Provenance` in the contract `coincast.common.v1`."""
 
-    as_of: str | None
+    as_of: AwareDatetime | None
     """
     The moment that the data describes, RFC 3339, UTC.
     """
@@ -233,7 +234,7 @@ class Detailed(Reply):
     """
     The state in a sentence.
     """
-    checked_at: str
+    checked_at: AwareDatetime
     """
     When the parts were checked, RFC 3339, UTC.
     """
@@ -267,7 +268,7 @@ class Forecast(Reply):
     """
     The currency of all money figures.
     """
-    as_of: str
+    as_of: AwareDatetime
     """
     What the forecast starts from: the close of the newest hour, or of the last whole day.
     """
@@ -525,11 +526,11 @@ class ForecastLiveRiskRecord(Reply):
     """
     Mean loss beyond the value at risk over the expected shortfall; null where none.
     """
-    from_date: str
+    from_date: Day
     """
     The first day on which the statements were made.
     """
-    to_date: str
+    to_date: Day
     """
     The last day on which the statements were made.
     """
@@ -593,7 +594,7 @@ class ForecastQuantile(Reply):
 class ForecastRecord(Reply):
     """As `Record` in the contract `coincast.forecast.v1`."""
 
-    measured_at: str | None
+    measured_at: AwareDatetime | None
     """
     When the record was measured, RFC 3339, UTC.
     """
@@ -601,11 +602,11 @@ class ForecastRecord(Reply):
     """
     The coins of the test.
     """
-    test_from_date: str
+    test_from_date: Day
     """
     The first day of the test.
     """
-    test_to_date: str
+    test_to_date: Day
     """
     The last day of the test.
     """
@@ -696,7 +697,7 @@ class ForecastScenarioBasis(Reply):
     """
     Why, in a sentence; empty or null where there is nothing to explain.
     """
-    as_of: str | None
+    as_of: AwareDatetime | None
     """
     The close from which the scenarios start, RFC 3339, UTC.
     """
@@ -708,11 +709,11 @@ class ForecastScenarioBasis(Reply):
     """
     How many past days the scenarios are taken from.
     """
-    first_origin_date: str
+    first_origin_date: Day
     """
     The first past day from which a scenario takes its moves.
     """
-    last_origin_date: str
+    last_origin_date: Day
     """
     The last past day from which a scenario takes its moves.
     """
@@ -741,7 +742,7 @@ class ForecastScenarioBasis(Reply):
 class ForecastTouchDay(Reply):
     """As `TouchDay` in the contract `coincast.forecast.v1`."""
 
-    date: str
+    date: date_aliased
     """
     The UTC day, YYYY-MM-DD.
     """
@@ -762,7 +763,7 @@ class ForecastTouchDay(Reply):
 class ForecastWorstScenario(Reply):
     """As `WorstScenario` in the contract `coincast.forecast.v1`."""
 
-    origin_date: str
+    origin_date: date_aliased
     """
     The past day on which the scenario begins.
     """
@@ -805,7 +806,7 @@ class Gap(Reply):
 class History(Reply):
     """Candles, oldest first."""
 
-    as_of: Annotated[str | None, Field(examples=["2026-11-21T00:00:00Z"])]
+    as_of: Annotated[AwareDatetime | None, Field(examples=["2026-11-21T00:00:00Z"])]
     """
     The moment that the data describes, RFC 3339, UTC.
     """
@@ -849,7 +850,7 @@ class History(Reply):
     """
     Why it is truncated; null where it is not.
     """
-    missing_dates: list[str]
+    missing_dates: list[date_aliased]
     """
     Days inside the span that no source has, at most 100.
     """
@@ -873,7 +874,7 @@ class History(Reply):
     """
     Whether the newest candles wait for confirmation.
     """
-    known_at: str | None = None
+    known_at: AwareDatetime | None = None
     """
     The moment of `as_of`, where the request had one.
     """
@@ -939,7 +940,7 @@ class HorizonRecord(Reply):
 class HourlyCandle(Reply):
     """One closed hour."""
 
-    time: str
+    time: AwareDatetime
     """
     The start of the hour, RFC 3339, UTC.
     """
@@ -1041,7 +1042,7 @@ class Live(Reply):
 class Market(Reply):
     """One coin of the list."""
 
-    as_of: Annotated[str | None, Field(examples=["2026-11-21T00:00:00Z"])]
+    as_of: Annotated[AwareDatetime | None, Field(examples=["2026-11-21T00:00:00Z"])]
     """
     The moment that the data describes, RFC 3339, UTC.
     """
@@ -1121,7 +1122,7 @@ class Market(Reply):
     """
     The highest price ever, in vs_currency.
     """
-    last_updated_at: str | None
+    last_updated_at: AwareDatetime | None
     """
     When CoinGecko last saw a trade, RFC 3339, UTC.
     """
@@ -1163,7 +1164,7 @@ class Model(Reply):
     """
     The version; empty where there is none.
     """
-    created_at: str | None
+    created_at: AwareDatetime | None
     """
     When the version was trained, RFC 3339, UTC; null where there is none.
     """
@@ -1205,7 +1206,7 @@ class Models(Reply):
 class Ohlc(Reply):
     """Candles of one coin."""
 
-    as_of: Annotated[str | None, Field(examples=["2026-11-21T00:00:00Z"])]
+    as_of: Annotated[AwareDatetime | None, Field(examples=["2026-11-21T00:00:00Z"])]
     """
     The moment that the data describes, RFC 3339, UTC.
     """
@@ -1242,7 +1243,7 @@ class Ohlc(Reply):
 class OhlcCandle(Reply):
     """One candle."""
 
-    closed_at: str
+    closed_at: AwareDatetime
     """
     When the candle closed, RFC 3339, UTC.
     """
@@ -1267,7 +1268,7 @@ class OhlcCandle(Reply):
 class Point(Reply):
     """The distribution of one day's close."""
 
-    date: str
+    date: date_aliased
     """
     The UTC day, YYYY-MM-DD.
     """
@@ -1279,7 +1280,7 @@ class Point(Reply):
     """
     The horizon in hours, if hours were requested.
     """
-    closes_at: str | None = None
+    closes_at: AwareDatetime | None = None
     """
     The moment that is forecast, for a horizon in hours.
     """
@@ -1357,7 +1358,7 @@ class Portfolio(Reply):
 class Price(Reply):
     """One coin in one currency."""
 
-    as_of: Annotated[str | None, Field(examples=["2026-11-21T00:00:00Z"])]
+    as_of: Annotated[AwareDatetime | None, Field(examples=["2026-11-21T00:00:00Z"])]
     """
     The moment that the data describes, RFC 3339, UTC.
     """
@@ -1401,7 +1402,7 @@ class Price(Reply):
     """
     1.5 means +1.5 %.
     """
-    last_updated_at: str | None
+    last_updated_at: AwareDatetime | None
     """
     When CoinGecko last saw a trade, RFC 3339, UTC.
     """
@@ -1492,7 +1493,7 @@ class Quality(Reply):
     """
     Points that were quarantined as implausible.
     """
-    last_good_date: str | None
+    last_good_date: date_aliased | None
     """
     The newest day that is in order; null where unknown.
     """
@@ -1518,7 +1519,7 @@ class Ready(Reply):
 class Record(Reply):
     """Evaluation of the version before it was served."""
 
-    measured_at: str | None
+    measured_at: AwareDatetime | None
     """
     When the record was measured, RFC 3339, UTC.
     """
@@ -1526,11 +1527,11 @@ class Record(Reply):
     """
     The coins of the test.
     """
-    test_from_date: str
+    test_from_date: Day
     """
     The first day of the test.
     """
-    test_to_date: str
+    test_to_date: Day
     """
     The last day of the test.
     """
@@ -1546,7 +1547,7 @@ class Sample(Reply):
     With several workers the gateway's own figures are those of the worker that wrote last.
     """
 
-    at: str
+    at: AwareDatetime
     """
     The last reading, RFC 3339, UTC.
     """
@@ -1603,11 +1604,11 @@ class Scenarios(Reply):
     """
     Days of each path.
     """
-    dates: list[str]
+    dates: list[date_aliased]
     """
     The day of each value.
     """
-    origin_dates: list[str]
+    origin_dates: list[date_aliased]
     """
     The past day from which each path takes its moves.
     """
@@ -1670,7 +1671,7 @@ class TrainingAliasTable(Reply):
 class TrainingAuditEntry(Reply):
     """As `AuditEntry` in the contract `coincast.training.v1`."""
 
-    at: str | None
+    at: AwareDatetime | None
     """
     When it was done, RFC 3339, UTC.
     """
@@ -1838,15 +1839,15 @@ class TrainingJob(Reply):
     """
     What the job does now, in a few words.
     """
-    submitted_at: str | None
+    submitted_at: AwareDatetime | None
     """
     When the job was submitted, RFC 3339, UTC.
     """
-    started_at: str | None
+    started_at: AwareDatetime | None
     """
     When the job was started, RFC 3339, UTC; null while it waits.
     """
-    finished_at: str | None
+    finished_at: AwareDatetime | None
     """
     When the job ended, RFC 3339, UTC; null while it has not.
     """
@@ -1984,11 +1985,11 @@ class TrainingLoggedForecast(Reply):
     """
     The alias that answered: production or challenger.
     """
-    as_of: str | None
+    as_of: AwareDatetime | None
     """
     The close that the forecast starts from, RFC 3339, UTC.
     """
-    served_at: str | None
+    served_at: AwareDatetime | None
     """
     When the forecast was served, RFC 3339, UTC.
     """
@@ -2000,7 +2001,7 @@ class TrainingLoggedForecast(Reply):
     """
     Hours ahead; 0 for a horizon in days.
     """
-    closes_at: str | None
+    closes_at: AwareDatetime | None
     """
     The moment whose price is forecast, RFC 3339, UTC.
     """
@@ -2049,7 +2050,7 @@ class TrainingModelVersion(Reply):
     """
     The version; empty where there is none.
     """
-    created_at: str | None
+    created_at: AwareDatetime | None
     """
     When the version was trained, RFC 3339, UTC; null where there is none.
     """
@@ -2069,11 +2070,11 @@ class TrainingModelVersion(Reply):
     """
     The coins.
     """
-    data_from_date: str
+    data_from_date: Day
     """
     The first day of the training data.
     """
-    data_to_date: str
+    data_to_date: Day
     """
     The last day of the training data.
     """
@@ -2232,7 +2233,7 @@ class TrainingVariantTest(Reply):
     """
     Which version is better so far: a, b or undecided.
     """
-    from_date: str
+    from_date: Day
     """
     The first day that counts, YYYY-MM-DD.
     """
@@ -2241,7 +2242,7 @@ class TrainingVariantTest(Reply):
 class TrendPoint(Reply):
     """One step of the grid."""
 
-    at: str
+    at: AwareDatetime
     """
     Start of the step, RFC 3339, UTC.
     """
@@ -2275,7 +2276,7 @@ class Trends(Reply):
 class UsageDay(Reply):
     """Usage of a key on one UTC day."""
 
-    date: str
+    date: date_aliased
     """
     The UTC day, YYYY-MM-DD.
     """

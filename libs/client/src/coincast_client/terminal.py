@@ -69,9 +69,8 @@ def freshness(standing: Any) -> str:
 
 def show_coins(console: Console, reply: schemas.Coins) -> None:
     """Print the coins found."""
-    table = make_table(
-        f"{formatting.count(reply.total)} coins match", ["Id", "Symbol", "Name"], words=(0, 1, 2)
-    )
+    found = "1 coin matches" if reply.total == 1 else f"{formatting.count(reply.total)} coins match"
+    table = make_table(found, ["Id", "Symbol", "Name"], words=(0, 1, 2))
     for coin in reply.coins:
         table.add_row(coin.id, coin.symbol.upper(), coin.name)
     console.print(table)
@@ -92,7 +91,7 @@ def show_history(console: Console, reply: schemas.History) -> None:
 
 def start_of(candle: Any) -> str:
     """Return the day of a daily candle, or the start of an hourly one."""
-    return str(candle.date if hasattr(candle, "date") else candle.time)
+    return formatting.day(candle.date) if hasattr(candle, "date") else formatting.moment(candle.time)
 
 
 def show_forecast(console: Console, forecast: schemas.Forecast, history: schemas.History | None) -> None:
@@ -181,10 +180,9 @@ def _fan(forecast: schemas.Forecast, history: schemas.History) -> Fan:
 
 def headline(forecast: schemas.Forecast) -> str:
     """Return who made the forecast, from which price."""
-    as_of: Any = forecast.as_of
-    moment = formatting.moment(as_of) if isinstance(as_of, datetime) else str(as_of)
+    price, moment = formatting.price(forecast.last_price), formatting.moment(forecast.as_of)
     return (
-        f"{forecast.served_by} {forecast.version}, from {formatting.price(forecast.last_price)} at {moment}"
+        f"{forecast.served_by} {forecast.version}, from {price} at {moment}"
         f"{', sandbox data' if forecast.source == 'sandbox' else ''}"
         f"{', made afterwards from what was known then' if forecast.reconstructed else ''}"
     )
@@ -339,7 +337,7 @@ def show_usage(console: Console, reply: schemas.UsageReport) -> None:
         table = make_table("", ["Day", "Calls", "Rows", "KB"])
         for day in key.days:
             table.add_row(
-                day.date,
+                formatting.day(day.date),
                 formatting.count(day.calls),
                 formatting.count(day.rows),
                 formatting.count(round(day.bytes / 1000)),

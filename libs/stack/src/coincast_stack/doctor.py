@@ -239,7 +239,7 @@ async def check_port(setup: Setup) -> Finding:
     """Check that the gateway's port is free, or that a running Coincast has it."""
     running = read_state_file(setup.var_dir)
     if running is not None:
-        if await answers_http(f"{running.gateway_url}/health/live"):
+        if await answers_http(f"{running.gateway_url}/health"):
             return Finding("Port", "ok", f"Coincast runs at {running.gateway_url}")
         return Finding(
             "Port", "failed", f"process {running.pid} runs but {running.gateway_url} does not answer",

@@ -57,20 +57,29 @@ CALENDAR_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 CalendarDay = Annotated[date, BeforeValidator(_calendar_day)]
 
 
+# Nothing is known before, and nothing has closed after; moments further away do not fit some computations.
+FIRST_MOMENT, LAST_MOMENT = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
 def _past_moment(value: Any) -> Any:
     """Return the close of a day, and of a moment the newest hour that had ended then."""
-    if not isinstance(value, str) or "T" not in value:
+    if not isinstance(value, str) or "T" not in value.upper():
         text = _calendar_day(value)
         try:
             day = date.fromisoformat(text) if isinstance(text, str) else text
         except ValueError:
             raise PAST_MOMENT from None
-        return datetime.combine(day + timedelta(days=1), time(), UTC) if isinstance(day, date) else day
+        if not isinstance(day, date):
+            return day
+        start = datetime.combine(day, time(), UTC)
+        return min(max(start, FIRST_MOMENT), LAST_MOMENT) + timedelta(days=1)
     try:
         # A plus sign in a query string arrives as a space.
-        moment = datetime.fromisoformat(value.strip().replace(" ", "+"))
+        moment = datetime.fromisoformat(value.strip().upper().replace(" ", "+"))
     except ValueError:
         raise PAST_MOMENT from None
+    if not FIRST_MOMENT.year < moment.year < LAST_MOMENT.year:
+        return FIRST_MOMENT if moment.year <= FIRST_MOMENT.year else LAST_MOMENT
     utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     return utc.replace(minute=0, second=0, microsecond=0)
 
@@ -82,13 +91,13 @@ PastMoment = Annotated[
     datetime,
     BeforeValidator(_past_moment),
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
-    ),
-    Field(
-        description="Answer as of the close of this past UTC day, or as of the newest hour that had ended at "
-        "this moment: the forecast that was served then, or, where none was, one made from what was known "
-        "then (`reconstructed: true`).",
-        examples=["2025-08-15"],
+        {
+            "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+            "description": "Answer as of the close of this past UTC day, or as of the newest hour that had "
+            "ended at this moment: the forecast that was served then, or, where none was, one made from what "
+            "was known then (`reconstructed: true`).",
+            "examples": ["2025-08-15"],
+        }
     ),
 ]
 

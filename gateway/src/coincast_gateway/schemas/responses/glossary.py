@@ -6,6 +6,9 @@ the contracts, whose descriptors carry no comments at run time.
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 FIELDS: dict[str, str] = {
     "a": "The first version.",
     "action": "What was done: promote, rollback, retire or clean.",
@@ -247,8 +250,22 @@ MODEL_FIELDS: dict[str, str] = {
 }
 
 
+# Fields that hold an RFC 3339 moment, or a day that is never empty, in every model that has them.
+MOMENTS = re.compile(r"(^|_)at$|^as_of$|^time$")
+DAYS = {"date", "dates", "missing_dates", "last_good_date", "origin_date", "origin_dates"}
+
+
+def _name_format(field: str, spec: dict[str, Any]) -> None:
+    """Give strings that are days or moments their format, so that generated clients parse them."""
+    form = "date-time" if MOMENTS.search(field) else "date" if field in DAYS else None
+    if form is not None:
+        for each in (spec, spec.get("items", {}), *spec.get("anyOf", ())):
+            if each.get("type") == "string":
+                each["format"] = form
+
+
 def describe_fields(schemas: dict[str, dict[str, object]]) -> None:
-    """Add a description to each property that has none.
+    """Add a description to each property that has none, and the format of days and moments.
 
     Args:
         schemas: Component schemas of an OpenAPI document by name; they are changed in place.
@@ -258,6 +275,7 @@ def describe_fields(schemas: dict[str, dict[str, object]]) -> None:
         if not isinstance(properties, dict):
             continue
         for field, spec in properties.items():
+            _name_format(field, spec)
             found = MODEL_FIELDS.get(f"{name}.{field}") or FIELDS.get(field)
             if found and not spec.get("description"):
                 spec["description"] = found

@@ -10,6 +10,7 @@ window.Coincast = window.Coincast || {};
     if (!known(value)) return MISSING;
     const size = Math.abs(value);
     if (size === 0) return "0";
+    if (value < 0) return `−${price(size)}`;
     if (size < 1e-6) return value.toExponential(2).replace(/\.?0+e/, "e");
     const digits = Math.max(0, Math.min(10, 4 - Math.floor(Math.log10(size))));
     const decimals = size >= 1000 ? 0 : size >= 1 ? 2 : digits;
@@ -29,7 +30,7 @@ window.Coincast = window.Coincast || {};
   function compact(value) {
     if (!known(value)) return MISSING;
     for (const [unit, size] of [["T", 1e12], ["B", 1e9], ["M", 1e6]]) {
-      if (Math.abs(value) >= size) return `${(value / size).toFixed(2)} ${unit}`;
+      if (Math.abs(value) >= size) return `${value < 0 ? "−" : ""}${(Math.abs(value) / size).toFixed(2)} ${unit}`;
     }
     return price(value);
   }

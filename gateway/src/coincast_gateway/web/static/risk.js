@@ -31,8 +31,6 @@
     }).filter((h) => h.id && h.size);
   }
 
-  const money = (value) => `${value < 0 ? "−" : ""}${format.price(Math.abs(value))}`;
-
   async function assess(event) {
     event?.preventDefault();
     const holdings = read();
@@ -60,19 +58,19 @@
     const said = answer.levels.filter((l) => l.value_at_risk !== null && l.value_at_risk !== undefined);
     const main = said.find((l) => l.level_percent === 95) ?? said[0];
     byId("risk-said").textContent = main
-      ? `Your holdings are worth ${money(answer.value)} ${unit}. Over ${days} day${days > 1 ? "s" : ""}, ${main.level_percent} times in 100 they lose less than ` +
-        `${money(main.value_at_risk)} ${unit} (${format.share((100 * main.value_at_risk) / answer.gross_value)}); in the other ${Number((100 - main.level_percent).toFixed(2))} they lose ${money(main.expected_shortfall)} on average.`
+      ? `Your holdings are worth ${format.price(answer.value)} ${unit}. Over ${days} day${days > 1 ? "s" : ""}, ${main.level_percent} times in 100 they lose less than ` +
+        `${format.price(main.value_at_risk)} ${unit} (${format.share((100 * main.value_at_risk) / answer.gross_value)}); in the other ${Number((100 - main.level_percent).toFixed(2))} they lose ${format.price(main.expected_shortfall)} on average.`
       : "No loss can be estimated for these holdings.";
     byId("risk-kept").textContent = format.record(answer.basis);
     byId("risk-left-out").replaceChildren(...(answer.errors ?? []).map((e) => element("li", {}, `${e.id}: ${e.message.replace(/[.!]?$/, ".")} It is not included in any figure.`)));
     charts.changeBands(byId("risk-bands"), answer.change_quantiles ?? []);
     byId("risk-bands").setAttribute("aria-label", byId("risk-said").textContent);
     fillTable(byId("risk-levels"), ["Level", "Value at risk", "Expected shortfall", "From scenarios", "Note"], answer.levels.map((l) => [
-      `${l.level_percent} %`, l.value_at_risk === null || l.value_at_risk === undefined ? "–" : money(l.value_at_risk),
-      l.expected_shortfall === null || l.expected_shortfall === undefined ? "–" : money(l.expected_shortfall), `${l.tail_scenarios} in ${l.tail_episodes} episodes`,
+      `${l.level_percent} %`, l.value_at_risk === null || l.value_at_risk === undefined ? "–" : format.price(l.value_at_risk),
+      l.expected_shortfall === null || l.expected_shortfall === undefined ? "–" : format.price(l.expected_shortfall), `${l.tail_scenarios} in ${l.tail_episodes} episodes`,
       l.refused || (l.indicative ? `indicative, ± ${l.relative_error_percent ?? 13} %` : "")]));
-    fillTable(byId("risk-parts"), ["Coin", "Contribution to the expected shortfall", "Share"], (main?.components ?? []).map((c) => [c.id, money(c.expected_shortfall), format.share(c.share_percent)]));
-    fillTable(byId("risk-worst"), ["If the days after this date were repeated", "Change", "Percent"], (answer.worst ?? []).map((w) => [format.day(w.origin_date), money(w.change), format.percent(w.change_percent)]));
+    fillTable(byId("risk-parts"), ["Coin", "Contribution to the expected shortfall", "Share"], (main?.components ?? []).map((c) => [c.id, format.price(c.expected_shortfall), format.share(c.share_percent)]));
+    fillTable(byId("risk-worst"), ["If the days after this date were repeated", "Change", "Percent"], (answer.worst ?? []).map((w) => [format.day(w.origin_date), format.price(w.change), format.percent(w.change_percent)]));
   }
 
   byId("risk-form").addEventListener("submit", assess);
