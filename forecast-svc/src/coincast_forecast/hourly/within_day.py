@@ -43,6 +43,10 @@ FETCHED_COINS = 50
 KEPT_FORECASTS = 600
 # Horizons of the log for forecasts that start within the day: each hour of the day has its own.
 LOGGED_DAYS = (1, 7, 14, 30)
+# Hours and days of one moment are of the same trades. Within a day a price can fall to a tenth, as in a
+# collapse; its forecast then starts from the close until the days show it as well.
+SAME_MOMENT_FACTOR = 1.5
+DAY_FACTOR = 10.0
 # Models whose width does not follow the level of a day.
 UNMOVED = (TECHNICAL, LAST_PRICE)
 READING = "the hourly candles are being read"
@@ -224,16 +228,12 @@ def _move(
     hours = int((history.candles.closes_at - close).astype(np.int64))
     if hours == 0 and not history.provenance.stale:
         return Shifted(prediction, origin)
-    if hours == 0:
-        return _at_close(prediction, origin, "the newest hour that is stored ends at the last daily close")
-    if not 0 < hours < HOURS_A_DAY:
-        side = "older" if hours < 0 else "a day newer"
-        return _at_close(
-            prediction, origin, f"the newest hour that is stored is {side} than the last daily close"
-        )
+    coin = prediction.ref.prepared.coin_id
+    last_price = float(prediction.ref.forecasts.last_price[prediction.ref.index])
+    if reason := unusable(history.candles, close, coin, last_price):
+        return _at_close(prediction, origin, reason)
     outlook = _outlook(history.candles, close, hours, reference, artifact)
     if outlook is None:
-        coin = prediction.ref.prepared.coin_id
         return _at_close(prediction, origin, f"the last days of {coin} lack too many hours")
     ref = prediction.ref
     reaction = 0.0 if prediction.served_by in UNMOVED else REACTION
@@ -243,6 +243,38 @@ def _move(
         return _at_close(prediction, origin, str(error))
     start = Start(hours, artifact.manifest.version)
     return Shifted(replace(prediction, ref=PredictionRef(ref.prepared, forecasts, 0), start=start), origin)
+
+
+def unusable(candles: HourlyCandles, close: np.datetime64, coin: str, last_price: float) -> str:
+    """Return why a forecast of days cannot start from the newest of these hours; empty where it can.
+
+    Market-data fetches days and hours by separate calls. After a redenomination, or with a false end of one
+    of the two, they contradict each other until a second fetch has confirmed either.
+
+    Args:
+        candles: The hours, up to the newest one.
+        close: The last daily close (datetime64[h]).
+        coin: The coin, for the reason.
+        last_price: The price of that close, from the days.
+    """
+    hours = int((candles.closes_at - close).astype(np.int64))
+    if hours == 0:
+        return "the newest hour that is stored ends at the last daily close"
+    if not 0 < hours < HOURS_A_DAY:
+        side = "older" if hours < 0 else "a day newer"
+        return f"the newest hour that is stored is {side} than the last daily close"
+    before = candles.until(close)
+    same_moment = float(before.close[-1]) if len(before) and before.closes_at == close else last_price
+    newest = float(candles.close[-1])
+    if _factor(same_moment, last_price) >= SAME_MOMENT_FACTOR or _factor(newest, last_price) >= DAY_FACTOR:
+        return (
+            f"the hours of {coin} are far off its last daily close of {last_price:.6g} and not confirmed yet"
+        )
+    return ""
+
+
+def _factor(one: float, other: float) -> float:
+    return max(one / other, other / one)
 
 
 def _at_close(prediction: Prediction, origin: Origin, reason: str) -> Shifted:

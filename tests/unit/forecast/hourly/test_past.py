@@ -48,7 +48,11 @@ STRETCH = [NEWEST - n * HOUR for n in range(47, 0, -1)]
 
 
 def stored(coin: str, seed: int) -> HourlyCandles:
+    """Return hours that end at the close of the coin's days."""
     whole = invented(coin, 60, seed=seed)
+    scale = walk(coin).close[-1] / whole.close[-1]
+    prices = {name: scale * getattr(whole, name) for name in ("open", "high", "low", "close")}
+    whole = replace(whole, **prices)
     first = np.datetime64(NEWEST.replace(tzinfo=None), "h") - np.timedelta64(len(whole), "h")
     return replace(whole, first=first)
 

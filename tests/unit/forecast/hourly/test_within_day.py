@@ -24,7 +24,8 @@ from tests.unit.forecast.hourly.test_service import publish
 from tests.unit.modelkit.hourly.hourly_market import invented
 
 LONG = invented("bitcoin", 120, seed=5)
-PRICE = 60_000.0
+# The hours end at the close of the days, as those of one coin do.
+PRICE = float(make_kit().source.coins["bitcoin"].close[-1])
 
 
 class Hours:
@@ -38,6 +39,8 @@ class Hours:
         self.hours = hours
         self.reads = 0
         self.stale = False
+        self.scale = 1.0
+        self.end_scale = 1.0
 
     def move_to(self, hours: int | None) -> None:
         """Let the newest hour be so many hours after the close; None stores none."""
@@ -60,8 +63,10 @@ class Hours:
         # The same path of prices at every hour: a later hour adds to it.
         shown = LONG.until(LONG.closes_at + np.timedelta64(self.hours - 30, "h"))
         first = self._close + np.timedelta64(self.hours - len(shown), "h")
-        scale = PRICE / LONG.close[len(LONG) - 31]
+        scale = self.scale * PRICE / LONG.close[len(LONG) - 31]
         opened, high, low, close = (scale * getattr(shown, name) for name in ("open", "high", "low", "close"))
+        for column in (opened, high, low, close):
+            column[-1] *= self.end_scale
         candles = HourlyCandles(coin, first, opened, high, low, close, shown.volume)
         return HourlyHistory(candles, Provenance(Source.ARCHIVE, stale=self.stale))
 
@@ -101,6 +106,27 @@ async def test_a_forecast_of_days_starts_from_the_newest_hour(tmp_path: Path) ->
     assert spread(moved)[0] < 0.9 * spread(close)[0]
     assert np.all(np.diff(spread(moved)) > 0)
     assert moved.served_by == "ml_ensemble"
+
+
+@pytest.mark.parametrize(
+    ("scale", "end_scale"),
+    [(0.01, 1.0), (100.0, 1.0), (0.5, 1.0), (1.0, 1000.0), (1.0, 0.001)],
+    ids=["restated", "restated upwards", "split", "false end", "false end below"],
+)
+async def test_hours_that_contradict_the_days_move_no_forecast(
+    tmp_path: Path, scale: float, end_scale: float
+) -> None:
+    kit, stored, _ = await kit_at(tmp_path, 13)
+    stored.scale, stored.end_scale = scale, end_scale
+    found, close = await forecast_of(kit), await forecast_of(make_kit())
+    assert (found.last_price, found.start.hours) == (close.last_price, 0)
+    assert "far off its last daily close" in found.start.reason
+
+
+async def test_a_move_within_the_day_is_no_contradiction(tmp_path: Path) -> None:
+    kit, stored, version = await kit_at(tmp_path, 13)
+    stored.end_scale = 0.4
+    assert (await forecast_of(kit)).start == Start(13, version)
 
 
 async def test_at_the_close_itself_both_are_equal(tmp_path: Path) -> None:

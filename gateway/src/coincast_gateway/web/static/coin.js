@@ -61,7 +61,7 @@
     byId("follow").textContent = follows ? "★ Watching" : "☆ Watch";
     byId("follow").setAttribute("aria-pressed", String(follows));
     document.title = value ? `${market?.name ?? coin} ${format.price(value)} · Coincast` : `${market?.name ?? coin} · Coincast`;
-    byId("attribution").hidden = !standing || standing.source === "sandbox";
+    if (standing && standing.source !== "sandbox") byId("attribution").hidden = false;
     byId("sandbox").hidden = standing?.source !== "sandbox";
   }
 

@@ -10,6 +10,8 @@
   function publish(rows) {
     const changed = rows.filter((row) => latest.get(row.id)?.price !== row.price || latest.get(row.id)?.stale !== row.stale);
     rows.forEach((row) => latest.set(row.id, row));
+    // The watchlist shows prices beside every view.
+    if (rows.some((row) => row.source !== "sandbox")) document.getElementById("attribution").hidden = false;
     if (changed.length) listeners.forEach((listener) => listener(changed));
   }
 
