@@ -78,6 +78,9 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. Head and body of a reply are two writes: Nagle's algorithm holds back the
+        # body for 40 ms. uvloop sets it itself, asyncio does not for a socket that was opened elsewhere.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

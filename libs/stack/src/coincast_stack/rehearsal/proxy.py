@@ -61,6 +61,7 @@ class FilteringProxy(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: FilteringProxy
 
     def do_GET(self) -> None:
