@@ -17,7 +17,9 @@ from playwright.async_api import (
     expect,
 )
 
+from coincast.common.v1 import common_pb2 as common
 from coincast_chassis.errors import Unavailable
+from tests.contract.gateway.fake_script import STANDING, provenance
 from tests.contract.gateway.fakes import World, world
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -104,6 +106,21 @@ async def test_first_view_says_what_is_forecast_and_how_such_statements_did(
     assert await page.evaluate("document.documentElement.dataset.theme") == theme
     assert "Bitcoin" in await page.title()
     assert wrong == []
+
+
+@pytest.mark.parametrize("view", ["coin", "risk", "models", "health"])
+async def test_every_view_names_coingecko_where_its_prices_are_shown(
+    there: World, browser: Browser, monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
+    live = provenance()
+    live.source = common.SOURCE_LIVE
+    monkeypatch.setattr("tests.contract.gateway.fake_market.provenance", lambda: live)
+    monkeypatch.setitem(STANDING, "source", "live")
+    page, _ = await open_page(browser, there.url, f"/#view={view}&coin=bitcoin")
+    link = page.locator("#attribution a")
+    await expect(link).to_be_visible(timeout=WAIT_MS)
+    assert await link.get_attribute("href") == "https://www.coingecko.com"
+    assert await link.inner_text() == "Data provided by CoinGecko"
 
 
 async def test_forecast_takes_a_third_of_the_width_and_the_interval_is_read_on_hover(
