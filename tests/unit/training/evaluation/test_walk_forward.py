@@ -19,7 +19,7 @@ from coincast_training.evaluation.own_models import walk_model
 from coincast_training.evaluation.rows import Rows
 from tests.unit.training.evaluation_candles import SMALL_NETWORK, SMALL_TREES, panel, scrambled_after
 
-FIRST, LAST = np.datetime64("2021-09-01", "D"), np.datetime64("2021-10-20", "D")
+FIRST, LAST = np.datetime64("2021-09-15", "D"), np.datetime64("2021-10-20", "D")
 PLAN = EvaluationPlan(first=FIRST, last=LAST, models=(), seed=1, horizons=(1, 7), refit_days=25)
 Walk = Callable[[dict[str, Candles]], Rows]
 
@@ -40,13 +40,13 @@ def trees(candles: dict[str, Candles]) -> Rows:
 
 
 def network(candles: dict[str, Candles]) -> Rows:
-    return walk_model("lstm", candles, PLAN, silent, {**SMALL_NETWORK, "folds": 1}, every_days=25)
+    return walk_model("lstm", candles, NETWORK_PLAN, silent, {**SMALL_NETWORK, "folds": 1}, every_days=25)
 
 
 def ensemble_with_rnn(candles: dict[str, Candles]) -> Rows:
     lstm = {"use": "on", "min_days": 120, "every_days": 50, "passes": 4, "network": SMALL_NETWORK}
     params = {"trees": SMALL_TREES, "fold_days": 25, "lstm": {**lstm, "refit": False}}
-    return walk_model("ml_ensemble", candles, PLAN, silent, params)
+    return walk_model("ml_ensemble", candles, NETWORK_PLAN, silent, params)
 
 
 WALKS: dict[str, Walk] = {
@@ -65,6 +65,10 @@ WALKS: dict[str, Walk] = {
 @pytest.mark.parametrize("name", WALKS)
 def test_a_scrambled_future_leaves_the_forecasts_bit_identical(name: str) -> None:
     compare_under_scrambling(WALKS[name])
+
+
+# One fit a few days before the change: the targets that must be left out reach beyond it.
+NETWORK_PLAN = replace(PLAN, first=FIRST + np.timedelta64(25, "D"))
 
 
 @pytest.mark.slow
