@@ -12,6 +12,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
+from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast_chassis.errors import Exhausted, Unavailable
 from coincast_chassis.redis import open_redis
 from coincast_gateway.auth.api_keys import KeyStore
@@ -106,6 +107,40 @@ async def test_hostile_arguments_are_refused_in_words(tool: str, arguments: dict
     async with world() as there:
         reply = await ask(there, tool, arguments)
     assert "Traceback" not in text_of(reply)
+    assert "pydantic" not in text_of(reply)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        (
+            "get_forecasts",
+            {"ids": ["bitcoin"], "horizon": 6},
+            "no argument horizon. It takes ids,",
+        ),
+        ("system_health", {"verbose": True}, "It takes no arguments."),
+        (
+            "chance_of_touching",
+            {"id": "bitcoin", "price": 1},
+            "no argument price. It takes id, level,",
+        ),
+        ("chance_of_touching", {"id": "bitcoin"}, "level: Field required. It takes id, level, days"),
+        ("get_prices", {"ids": []}, "ids: List should have at least 1 item"),
+    ],
+)
+async def test_argument_that_does_not_fit_is_named_with_those_that_do(
+    tool: str, arguments: dict[str, Any], said: str
+) -> None:
+    """An argument that was left out of account would give the answer to another question."""
+    async with world() as there:
+        assert said in text_of(await ask(there, tool, arguments))
+
+
+async def test_forecast_of_hours_is_requested_in_place_of_days() -> None:
+    async with world() as there:
+        result_of(await ask(there, "get_forecasts", {"ids": ["bitcoin"], "hours": 6}))
+        request = there.forecast.script.requested(fc.GetForecastsRequest)
+    assert (request.hours, request.days) == (6, 0)
 
 
 async def test_errors_name_the_next_step() -> None:

@@ -6,6 +6,7 @@ and its source, so that an assistant cannot quote a bare number.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,8 +16,8 @@ from typing import Annotated, Any, Literal
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ToolAnnotations
-from pydantic import BaseModel, Field
+from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import BaseModel, Field, ValidationError
 
 from coincast_client import terminal
 from coincast_client.client import AsyncCoincast
@@ -226,11 +227,53 @@ def build_server(client_of: ClientOf, version: str) -> MCPServer:
         client_of: Opens a client for a tool call; its request identifies the caller.
         version: The version that the server reports to clients.
     """
-    server = MCPServer("coincast", instructions=INSTRUCTIONS, version=version, log_level="WARNING")
+    server = _Server("coincast", instructions=INSTRUCTIONS, version=version, log_level="WARNING")
     tools = _Tools(client_of)
     for name in _Tools.NAMES:
         server.tool(name, annotations=READ_ONLY, structured_output=True)(getattr(tools, name))
     return server
+
+
+class _Server(MCPServer):
+    """Refuses arguments that a tool does not have, and says in words what is wrong with the others."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool by name.
+
+        Raises:
+            ToolError: The arguments do not fit, or the tool fails; the message names the next step.
+        """
+        if name not in _Tools.NAMES:
+            return await super().call_tool(name, arguments, context)
+        if unknown := sorted(set(arguments) - set(_arguments_of(name))):
+            raise ToolError(f"{name} has no argument {', '.join(unknown)}. {_takes(name)}")
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(f"{_in_words(error.__cause__)} {_takes(name)}") from error
+            raise
+
+
+def _arguments_of(tool: str) -> list[str]:
+    """Return the names of a tool's arguments."""
+    names = inspect.signature(getattr(_Tools, tool)).parameters
+    return [name for name in names if name not in ("self", "ctx")]
+
+
+def _takes(tool: str) -> str:
+    names = _arguments_of(tool)
+    return f"It takes {', '.join(names)}." if names else "It takes no arguments."
+
+
+def _in_words(error: ValidationError) -> str:
+    """Return what is wrong with the arguments, each by its name."""
+    return " ".join(
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg'].removesuffix('.')}."
+        for each in error.errors(include_url=False, include_input=False)
+    )
 
 
 class _Tools:
@@ -309,13 +352,19 @@ class _Tools:
         self,
         ctx: Context,
         ids: CoinIds,
+        *,
         days: Annotated[int, Field(ge=1, le=30)] = 7,
+        hours: Annotated[int | None, Field(ge=1, le=48, description="in place of days")] = None,
         model: ModelName = "auto",
         vs_currency: Currency = "usd",
     ) -> ForecastSummaries:
-        """Get the 80 % interval of each price some days ahead, in figures and in words."""
+        """Get the 80 % interval of each price some days or hours ahead, in figures and in words."""
+        ahead = days if hours is None else None
         reply = await self._ask(
-            ctx, lambda client: client.forecasts(ids, days=days, model=model, vs_currency=vs_currency)
+            ctx,
+            lambda client: client.forecasts(
+                ids, days=ahead, hours=hours, model=model, vs_currency=vs_currency
+            ),
         )
         forecasts = [_forecast_summary(forecast) for forecast in reply.forecasts]
         return ForecastSummaries(forecasts=forecasts, failures=_failures(reply.errors))
