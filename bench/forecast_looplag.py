@@ -27,7 +27,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 from forecast_versions import DATA, panel_of
@@ -163,7 +163,7 @@ async def main() -> None:
         prepared = [prepare(candles, market, model.spec) for candles in panel.values()]
         for size in SIZES:
             batch = (prepared * size)[:size]
-            figures, ratio = await measure(ticks, First(model), batch)
+            figures, ratio = await measure(ticks, cast(ForecastModel, First(model)), batch)
             verdict = "ok" if ratio <= BOUND else "OVER"
             print(f"{name}, {size} coins a batch: lag p99 {figures} (bound {BOUND}) {verdict}", flush=True)
             missed += ratio > BOUND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -59,13 +60,16 @@ async def test_a_bad_request_reaches_no_service(method: str, body: bytes, status
     settings = ServiceSettings(port=0, not_serving_seconds=0, drain_seconds=0)
     async with serve("forecast", settings, build) as address, grpc.aio.insecure_channel(address) as channel:
         path = f"/{NAME}/{method}"
+        stream: Any = channel.unary_stream(path)
+        unary: Any = channel.unary_unary(path)
+        forecasts: Any = channel.unary_unary(f"/{NAME}/GetForecasts")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             if method == "SimulatePaths":
-                async for _ in channel.unary_stream(path)(body, timeout=20):
+                async for _ in stream(body, timeout=20):
                     pass
             else:
-                await channel.unary_unary(path)(body, timeout=20)
+                await unary(body, timeout=20)
         assert caught.value.code() is status
-        good = await channel.unary_unary(f"/{NAME}/GetForecasts")(b"", timeout=20)
+        good = await forecasts(b"", timeout=20)
         assert good == b""
     assert servicer.calls == 1

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -100,7 +101,8 @@ async def test_all_calls_move_off_a_backend_that_stops_and_none_is_lost(toy_serv
     first, second = Toy("first"), Toy("second")
     first.sleep_seconds = second.sleep_seconds = 0.01
     servers = [await toy_server(first), await toy_server(second)]
-    outcomes, stop = [], asyncio.Event()
+    outcomes: list[Any] = []
+    stop = asyncio.Event()
     async with open_channel("ipv4:" + ",".join(s.address for s in servers), service=NAME) as channel:
         stub = market_pb2_grpc.MarketDataServiceStub(channel)
         load = asyncio.create_task(callers_until(stop, stub, outcomes))
@@ -130,7 +132,7 @@ async def test_a_call_in_flight_at_the_stop_gets_its_answer(toy_server):
     server = await toy_server(toy)
     async with open_channel(server.address, service=NAME) as channel:
         stub = market_pb2_grpc.MarketDataServiceStub(channel)
-        call = asyncio.create_task(stub.GetStatus(REQUEST))
+        call = asyncio.ensure_future(stub.GetStatus(REQUEST))
         await asyncio.sleep(0.2)
         started = time.perf_counter()
         await server.stop(not_serving_seconds=0.1, drain_seconds=60)
@@ -163,7 +165,7 @@ async def test_a_caller_that_leaves_ends_the_work_behind_it():
         served(Slow(), not_serving_seconds=0) as address,
         open_channel(address, service=NAME) as channel,
     ):
-        call = asyncio.create_task(market_pb2_grpc.MarketDataServiceStub(channel).GetStatus(REQUEST))
+        call = asyncio.ensure_future(market_pb2_grpc.MarketDataServiceStub(channel).GetStatus(REQUEST))
         await asyncio.sleep(0.2)
         call.cancel()
         await asyncio.wait_for(ended.wait(), 2)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -18,7 +19,7 @@ from tests.contract.market_harness import pro_sandbox, running_market, settings_
 from tests.contract.valkey_harness import running_valkey
 
 WARM = ("bitcoin", "ethereum")
-DOWN = {"kind": "status", "status": 500, "body": 1}
+DOWN: dict[str, Any] = {"kind": "status", "status": 500, "body": 1}
 
 
 @pytest.fixture

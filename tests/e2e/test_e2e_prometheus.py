@@ -18,10 +18,10 @@ from coincast_stack.processes.ports import free_port
 from coincast_stack.testing import StackHandle
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMETHEUS = shutil.which("prometheus")
+PROMETHEUS = shutil.which("prometheus") or ""
 pytestmark = [
     pytest.mark.timeout(600),
-    pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not here: apt-get install prometheus"),
+    pytest.mark.skipif(not PROMETHEUS, reason="Prometheus is not here: apt-get install prometheus"),
 ]
 # A machine that is busy with other tests, or whose disk is nearly full, says nothing about the system: of
 # only these are required not to fire.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from datetime import time as time_of_day
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -163,8 +164,12 @@ def test_a_new_system_is_restored_from_the_backup_only(
     wait_until("the day is not closed", lambda: not closing(), 300)
     wait_until("lightgbm does not serve", lambda: bool(served(get_scored)))
     wait_until("not all that is due was scored", lambda: scored(get_scored) >= REPLAYED_DAYS * len(COINS))
+
+    def has_history(coin: str) -> bool:
+        return get_scored(f"/coins/{coin}/history").is_success
+
     for coin in REFERENCE_COINS:
-        wait_until(f"no history of {coin}", lambda c=coin: get_scored(f"/coins/{c}/history").is_success)
+        wait_until(f"no history of {coin}", partial(has_history, coin))
     taken, saved, expected = backup_of_a_quiet_ledger(get_scored, scored_stack.stack.layout.state_dir)
     known = facts(get_scored)
     backup("verify", given=saved)

@@ -87,9 +87,12 @@ async def callers(port: int, count: int, received: Callable[[Caller, bytes], Non
     loop = asyncio.get_running_loop()
 
     async def one() -> Caller:
-        made: list[Caller] = []
+        def make() -> Caller:
+            caller = Caller(lambda status: received(caller, status))
+            return caller
+
         _, caller = await loop.create_connection(
-            lambda: made.append(Caller(lambda status: received(made[0], status))) or made[0],
+            make,
             "127.0.0.1",
             port,
         )

@@ -39,6 +39,7 @@ async def start() -> AsyncIterator[Start]:
             sys.executable, str(TOY), env=environment, stdout=asyncio.subprocess.PIPE
         )
         running.append(process)
+        assert process.stdout is not None
         while line := await process.stdout.readline():
             if line.startswith(b"{") and (event := orjson.loads(line))["event"] == "serving":
                 return process, event["address"]

@@ -12,8 +12,9 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.exceptions import RedisError
@@ -110,7 +111,7 @@ async def test_kill_9_of_redis_loses_no_acknowledged_entry(root: Path, target: s
         for seed in (21, 22, 23):
             version = write_version(root, tiny_lightgbm(seed))
             move(root, production=version)
-            await eventually(lambda wanted=version: _serves(stub, wanted), version)
+            await eventually(partial(_serves, stub, version), version)
             asks = ask_for_more(stub, COINS, acknowledged)
             await grown(acknowledged, by=80)
             assert not all(ask.done() for ask in asks)
@@ -218,7 +219,7 @@ async def in_stream(url: str) -> list[tuple[str, int]]:
     """Every entry that Redis has, as often as it has it."""
     client = open_redis(url, timeout_seconds=10)
     try:
-        messages = await client.xrange(STREAM_KEY)
+        messages: Any = await client.xrange(STREAM_KEY)
     finally:
         await client.aclose()
     entries = (LedgerEntry.from_json(fields[STREAM_FIELD.encode()]) for _, fields in messages)

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ async def test_a_swap_under_load_fails_and_halves_no_request(target: str, root: 
         for seed in (2, 3, 4):
             move(root, production=write_version(root, tiny_lightgbm(seed)))
             wanted = f"v{seed:06d}"
-            await eventually(lambda wanted=wanted: _all_see(load, wanted), wanted)
+            await eventually(partial(_all_see, load, wanted), wanted)
         await load.end()
     print(
         f"\nswap under load: {len(load.seconds)} calls, errors {len(load.errors)}, halves {load.halves}; ",
@@ -117,7 +118,7 @@ async def test_sigterm_with_calls_in_flight_drops_none_twenty_times(root: Path, 
             async with serving(*where, not_serving_seconds=0.05) as (stub, running):
                 await stub.GetForecasts(ASK)
                 market.delay_seconds, market.calls = 1, []
-                calls = [asyncio.create_task(stub.GetForecasts(ask, timeout=15)) for ask in asks]
+                calls = [asyncio.ensure_future(stub.GetForecasts(ask, timeout=15)) for ask in asks]
                 await eventually(lambda: _requested(market, cold), "all calls")
                 running.child.terminate()
                 await until_closed(running.address)
@@ -156,7 +157,7 @@ async def test_clients_that_cancel_leave_nothing_behind(target: str, root: Path,
         await stub.GetForecasts(ASK)
         files = open_files(running)
         for number in range(300):
-            call = asyncio.create_task(stub.GetForecasts(pb.GetForecastsRequest(ids=[COINS[number % 10]])))
+            call = asyncio.ensure_future(stub.GetForecasts(pb.GetForecastsRequest(ids=[COINS[number % 10]])))
             await asyncio.sleep(0.001 * (number % 5))
             call.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -160,7 +160,9 @@ POST = b"POST /training/jobs HTTP/1.1\r\nhost: localhost\r\n"
 async def test_requests_that_two_servers_may_read_differently(name: str, request_bytes: bytes) -> None:
     async with world() as there:
         answer = await raw(there, request_bytes, wait_seconds=3)
-        print(f"\n{name}: {answer.splitlines()[0] if answer else 'closed without an answer'}")
+        print(
+            f"\n{name}: {answer.splitlines()[0].decode('latin-1') if answer else 'closed without an answer'}"
+        )
         assert not answer.startswith(b"HTTP/1.1 2")
         assert not answer.startswith(b"HTTP/1.1 5")
         assert answer.count(b"HTTP/1.1 ") <= 1

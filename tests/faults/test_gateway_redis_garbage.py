@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx2
 import orjson
@@ -62,7 +63,9 @@ async def test_garbage_among_shared_replies_is_made_again() -> None:
         ):
             whole = await http.get(ASK)
             (key,) = await client.keys(PREFIX + "*")
-            kinds = corrupted(await client.get(key))
+            stored = await client.get(key)
+            assert isinstance(stored, bytes)
+            kinds = corrupted(stored)
         for kind, raw in kinds.items():
             before = counted("coincast_gateway_shared_replies_total", outcome="garbage")
             await client.set(key, raw)
@@ -114,7 +117,7 @@ async def test_a_spoilt_record_takes_no_other_key_with_it(monkeypatch: pytest.Mo
         before = counted("coincast_gateway_bad_key_records_total")
         given = {"redis_url": valkey.url, "require_keys": True, "redis_timeout_seconds": 2}
         async with world(**given) as there, httpx2.AsyncClient(base_url=there.url) as http:
-            rows = {f"{n:064x}": raw for n, raw in enumerate(BAD_RECORDS)}
+            rows: dict[Any, Any] = {f"{n:064x}": raw for n, raw in enumerate(BAD_RECORDS)}
             await client.hset(REDIS_KEY, mapping={**rows, b"\xff": b"{}"})
             late = await KeyStore(client).create("later", "read")
             async with asyncio.timeout(20):

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def sandbox() -> Iterator[RunningSandbox]:
 class Load:
     """Callers that ask without pause, and what they got."""
 
-    def __init__(self, stub: object, truth: dict[str, float]) -> None:
+    def __init__(self, stub: Any, truth: dict[str, float]) -> None:
         self.stub, self.truth = stub, truth
         self.seconds: list[float] = []
         self.wrong: list[str] = []
@@ -122,7 +123,7 @@ async def test_redis_goes_under_load_and_comes_back(
             assert await comes_up(load.stub), "it notices by itself"
 
 
-async def comes_up(stub: object) -> bool:
+async def comes_up(stub: Any) -> bool:
     """Whether the status says within some seconds that Redis answers."""
     for _ in range(20):
         if (await stub.GetStatus(pb.GetStatusRequest(), timeout=5)).redis_up:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_sandbox.testing import RunningSandbox
@@ -201,7 +203,7 @@ def test_the_harness_stops_a_server() -> None:
 def alive(valkey: RunningValkey) -> bool:
     import redis
 
-    with redis.Redis(port=valkey.port, socket_timeout=1.0, retry=None) as client:
+    with redis.Redis(port=valkey.port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as client:
         try:
             return bool(client.ping())
         except redis.exceptions.TimeoutError:

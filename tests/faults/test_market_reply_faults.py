@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
@@ -112,7 +113,7 @@ async def test_bad_series_leave_only_good_days_in_the_archive(
     async with warm_market(sandbox, tmp_path / "clean", call_deadline_seconds=8.0) as (stub, _):
         clean = await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=60), timeout=10)
         truth = {candle.date: candle.close for candle in clean.history.candles}
-    faults = [
+    faults: list[dict[str, Any]] = [
         {"kind": "gaps", "share_points": 0.02},
         {"kind": "duplicates", "share_points": 0.05},
         {"kind": "unequal"},

@@ -116,7 +116,7 @@ async def test_a_storm_of_429_pauses_the_service_as_reported(
         stamp = time.gmtime(sandbox.health()["now"] + 30)
         value = time.strftime("%a, %d %b %Y %H:%M:%S GMT", stamp)
     async with warm_market(sandbox, tmp_path) as (stub, truth):
-        fault = {"kind": "status", "status": 429, "body": 5}
+        fault: dict[str, Any] = {"kind": "status", "status": 429, "body": 5}
         sandbox.add_fault(path="*", **fault, **({"retry_after": value} if value else {}))
         sandbox.forget_calls()
         count, stale, worst, stall = await storm(stub, truth, seconds=1.2)
@@ -132,6 +132,7 @@ async def test_a_storm_of_429_pauses_the_service_as_reported(
         )
         assert calls <= 2
         assert worst < stall.on_top_of(0.5)
+        assert caught.value.retry_after_seconds is not None
         assert caught.value.retry_after_seconds <= 60.01
         least = {"seconds": 0.3, "a date": 1, "nonsense": 50, "absent": 50, "huge": 80_000}[form]
         assert status.quota.paused_for_seconds > least

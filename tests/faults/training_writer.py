@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from coincast_chassis.clock import SystemClock
@@ -99,7 +100,7 @@ class Judge:
         self._left_over = left_over(self._root)
         for version in sorted(set(list_versions(self._root, MODEL)) - self._checked):
             self._checked.add(version)
-            self._count("torn_versions", lambda name=version: self._registry.versions.verified(MODEL, name))
+            self._count("torn_versions", partial(self._registry.versions.verified, MODEL, version))
         self._count("torn_tables", self._follow)
 
     def _follow(self) -> None:

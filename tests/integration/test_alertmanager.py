@@ -17,7 +17,7 @@ import yaml
 from coincast_stack.processes.ports import free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-PROMETHEUS, ALERTMANAGER = shutil.which("prometheus"), shutil.which("prometheus-alertmanager")
+PROMETHEUS, ALERTMANAGER = shutil.which("prometheus") or "", shutil.which("prometheus-alertmanager") or ""
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(

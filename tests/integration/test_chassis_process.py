@@ -24,9 +24,11 @@ def start() -> Iterator[Start]:
     def begin(**settings: object) -> subprocess.Popen[str]:
         environment = {**os.environ, **{f"TOY_{k.upper()}": str(v) for k, v in settings.items()}}
         command = [sys.executable, str(ROOT / "tests/contract/chassis_toy.py")]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        running.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
-        return running[-1]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        return process
 
     yield begin
     for process in running:
@@ -37,6 +39,7 @@ def start() -> Iterator[Start]:
 
 def line_with(process: subprocess.Popen[str], event: str) -> dict[str, object]:
     """The first log line of that event."""
+    assert process.stdout is not None and process.stderr is not None
     for line in process.stdout:
         if line.startswith("{") and orjson.loads(line)["event"] == event:
             return orjson.loads(line)

@@ -33,7 +33,7 @@ async def test_a_cancelled_command_never_gives_another_key_s_value(server):
     wrong: list[tuple[str, bytes]] = []
 
     async def read(key: str, cancel: bool) -> None:
-        task = asyncio.create_task(client.get(key))
+        task = asyncio.ensure_future(client.get(key))
         if cancel:
             await asyncio.sleep(0)
             task.cancel()

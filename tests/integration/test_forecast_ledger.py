@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -58,7 +59,7 @@ async def ledger(client: Redis, tmp_path: Path) -> AsyncIterator[LedgerWriter]:
 
 
 async def in_stream(client: Redis) -> list[LedgerEntry]:
-    messages = await client.xrange(STREAM_KEY)
+    messages: Any = await client.xrange(STREAM_KEY)
     return [LedgerEntry.from_json(fields[STREAM_FIELD.encode()]) for _, fields in messages]
 
 

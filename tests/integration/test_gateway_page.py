@@ -69,7 +69,7 @@ def watch(page: Page, url: str) -> list[str]:
 
     def on_console(message: ConsoleMessage) -> None:
         expected = "Failed to load resource" in message.text and any(
-            part in (message.location or {}).get("url", "") for part in OPTIONAL
+            part in message.location.get("url", "") for part in OPTIONAL
         )
         if message.type == "error" and not expected:
             wrong.append(message.text)

@@ -23,7 +23,7 @@ from coincast_stack.processes.ports import free_port
 from tests.contract.market_harness import NO_REDIS, pro_sandbox, settings_for
 
 pytestmark = pytest.mark.timeout(120)
-ASK = {"ids": "bitcoin", "days": 3, "model": "technical"}
+ASK: dict[str, str | int] = {"ids": "bitcoin", "days": 3, "model": "technical"}
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,8 @@ def sample(at: float) -> dict[str, Any]:
 async def test_a_week_lies_in_redis_thinned_and_a_silence_is_one_gap(client: redis.asyncio.Redis) -> None:
     clock = await lived(client)
     for tier in TIERS:
-        scores = [score for _, score in await client.zrange(tier.key, 0, -1, withscores=True)]
+        found: list[Any] = await client.zrange(tier.key, 0, -1, withscores=True)
+        scores = [score for _, score in found]
         assert len(scores) <= tier.kept_seconds / tier.step_seconds + 1
         assert min(scores) >= END - tier.kept_seconds - 2 * tier.step_seconds
         assert 0 < await client.ttl(tier.key) <= tier.kept_seconds

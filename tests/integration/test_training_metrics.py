@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -102,7 +103,11 @@ async def test_every_documented_figure_is_exported(tmp_path: Path, redis_url: st
     panel = panel_of(COINS, days=DAYS, first=first_day())
     market = PanelMarket({coin: candles.rows(0, DAYS - 1) for coin, candles in panel.items()})
     count = await served(redis_url, panel)
-    options = {"drift_check_seconds": 1, "drift_min_forecasts": 10, "drift_budget_per_week": 0}
+    options: dict[str, Any] = {
+        "drift_check_seconds": 1,
+        "drift_min_forecasts": 10,
+        "drift_budget_per_week": 0,
+    }
     async with (
         market_service(market) as market_address,
         training_process(tmp_path, redis_url, market_address, **options) as service,

@@ -11,10 +11,16 @@ import httpx2
 import pytest
 
 from coincast.training.v1 import training_pb2 as tr
-from coincast_chassis.errors import Unavailable
+from coincast_chassis.errors import CoincastError, Unavailable
 from tests.contract.gateway.fakes import World, world
 
 EVENTS = "/training/jobs/job-0/events"
+
+
+def pushes_of(there: World) -> asyncio.Queue[tr.Job | CoincastError]:
+    """The queue of what the training service reports about the job."""
+    assert there.training.pushes is not None
+    return there.training.pushes
 
 
 @pytest.fixture
@@ -52,10 +58,10 @@ async def test_progress_comes_while_the_job_runs_and_the_last_event_ends_it(
         events = events_of(reply)
         received = [await anext(events)]
         for progress in (0.25, 0.25, 0.75):  # the second event repeats the first
-            await there.training.pushes.put(tr.Job(state=tr.JOB_STATE_RUNNING, progress=progress))
+            await pushes_of(there).put(tr.Job(state=tr.JOB_STATE_RUNNING, progress=progress))
             if progress != 0.25 or len(received) == 1:
                 received.append(await anext(events))
-        await there.training.pushes.put(tr.Job(state=tr.JOB_STATE_SUCCEEDED, progress=1, version="v000002"))
+        await pushes_of(there).put(tr.Job(state=tr.JOB_STATE_SUCCEEDED, progress=1, version="v000002"))
         received += [event async for event in events]
     assert [(name, data["job"]["state"], data["job"]["progress"]) for name, data in received] == [
         ("progress", "queued", 0.0),
@@ -79,7 +85,7 @@ async def test_a_service_that_goes_away_is_the_last_event(http: httpx2.AsyncClie
     async with http.stream("GET", EVENTS) as reply:
         events = events_of(reply)
         await anext(events)
-        await there.training.pushes.put(Unavailable("It went away."))
+        await pushes_of(there).put(Unavailable("It went away."))
         ((name, problem),) = [event async for event in events]
     assert (name, problem["status"], problem["type"]) == ("problem", 503, "/problems/unavailable")
 
@@ -99,7 +105,7 @@ async def test_streams_are_counted_and_their_length_is_no_latency(
         events = events_of(reply)
         await anext(events)
         await asyncio.sleep(1.5)
-        await there.training.pushes.put(tr.Job(state=tr.JOB_STATE_FAILED, error="No history."))
+        await pushes_of(there).put(tr.Job(state=tr.JOB_STATE_FAILED, error="No history."))
         assert [name async for name, _ in events] == ["ended"]
     text = (await http.get("/metrics")).text
     route = 'route="/training/jobs/{job_id}/events"'

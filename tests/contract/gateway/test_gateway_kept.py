@@ -114,7 +114,7 @@ async def test_a_copy_of_the_same_date_is_not_sent_again() -> None:
         first = await http.get("/prices?ids=bitcoin")
 
         async def requested(**headers: str | bytes) -> httpx2.Response:
-            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            given: Any = {name.replace("_", "-"): value for name, value in headers.items()}
             return await http.get("/prices?ids=bitcoin", headers=given)
 
         dated = first.headers["last-modified"]

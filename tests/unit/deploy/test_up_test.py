@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ checks = load("checks")
 
 def container(**changed: object) -> dict:
     """What `docker inspect` says of a container that is as it must be."""
-    reported = {
+    reported: dict[str, Any] = {
         "RestartCount": 0,
         "State": {"Running": True, "Health": {"Status": "healthy"}},
         "Config": {"User": "10001:10001", "Labels": {"com.docker.compose.service": "gateway"}},

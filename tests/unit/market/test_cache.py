@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -197,7 +198,8 @@ def test_garbage_from_the_store_reads_as_nothing(data: bytes) -> None:
 @given(st.integers(0, 7), st.integers(0, 10_000))
 def test_one_flipped_bit_is_noticed(bit: int, place: int) -> None:
     kind = quote_kind(30, 3600)
-    data = bytearray(pack(CacheEntry(Quote("bitcoin", "usd", 65_000.5), 1.0, 2.0, 0.1), kind))
+    entry: CacheEntry[Quote | None] = CacheEntry(Quote("bitcoin", "usd", 65_000.5), 1.0, 2.0, 0.1)
+    data = bytearray(pack(entry, kind))
     data[place % len(data)] ^= 1 << bit
     with pytest.raises(ValueError, match=r"."):
         unpack(bytes(data), kind)
@@ -214,7 +216,7 @@ def test_memory_is_bounded() -> None:
 
 
 @given(st.lists(st.sampled_from(["bitcoin", "Bitcoin ", "ETHEREUM", "solana"]), min_size=1), st.randoms())
-def test_order_case_and_duplicates_make_no_difference(ids: list[str], random: object) -> None:
+def test_order_case_and_duplicates_make_no_difference(ids: list[str], random: Random) -> None:
     shuffled = [*ids, *ids]
     random.shuffle(shuffled)
     assert set(split_ids(ids)[0]) == set(split_ids(shuffled)[0])

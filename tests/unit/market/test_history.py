@@ -25,7 +25,7 @@ from coincast_market_data.history.gap_filler import (
 )
 from coincast_market_data.history.service import RETRY_PARTIAL_SECONDS, HistoryService, chunks
 from coincast_market_data.jobs.backfill import BackfillJob
-from coincast_market_data.ports import Priority
+from coincast_market_data.ports import Priority, UpstreamReply, UpstreamRequest
 from coincast_market_data.validation.quality_log import QualityLog
 from tests.unit.market.market_fakes import FakeCharts, any_currency, no_hints, none_unknown
 
@@ -167,12 +167,12 @@ async def test_a_plan_that_turns_out_smaller_is_learnt(tmp_path: Path) -> None:
     rig.charts.error = BeyondPlanReach("only 365 days")
     original = rig.charts.fetch
 
-    async def refuse_long(request: object) -> object:
+    async def refuse_long(request: UpstreamRequest) -> UpstreamReply:
         days = int(dict(request.query).get("days", 0))
         rig.charts.error = BeyondPlanReach("only 365 days") if days > 366 else None
         return await original(request)
 
-    rig.charts.fetch = refuse_long
+    rig.charts.fetch = refuse_long  # type: ignore[method-assign]  # a fake that refuses long spans
     found = await rig.history.get("bitcoin", "usd", 900)
     assert found.truncated
     assert rig.filler.reach_days == 365
@@ -208,7 +208,7 @@ async def test_a_delisted_coin_keeps_its_past(rig: Rig) -> None:
 async def test_a_backfill_resumes_where_it_stopped(rig: Rig) -> None:
     rig.charts.error, rig.charts.fail_after = Unavailable("quota"), 3
     steps = [step async for step in rig.backfill.run(["bitcoin"], "usd", 1000)]
-    assert steps[0].failure.kind == "unavailable"
+    assert steps[0].failure is not None and steps[0].failure.kind == "unavailable"
     kept = len(await rig.archive.read("bitcoin", "usd"))
     assert kept >= 3 * HOURLY_DAYS
     rig.charts.error, calls = None, len(rig.charts.requests)

@@ -61,7 +61,8 @@ JSON = st.recursive(
 def test_a_price_that_cannot_be_true_is_rejected_and_its_neighbour_is_not(row: object, reason: str) -> None:
     good, bad = parse_quotes({"a": row, "b": {"usd": 2.5}}, ["a", "b", "c"], ["usd"], NOW)
     assert bad["a", "usd"].reason == reason
-    assert good["b", "usd"].price == 2.5
+    neighbour = good["b", "usd"]
+    assert neighbour is not None and neighbour.price == 2.5
     assert good["c", "usd"] is None, "absent is unknown, not bad"
 
 
@@ -69,6 +70,7 @@ def test_figures_that_are_not_given_are_absent_not_zero() -> None:
     row = {"usd": 1.0, "usd_market_cap": 0, "usd_24h_vol": None, "usd_24h_change": float("nan")}
     good, _ = parse_quotes({"a": row}, ["a"], ["usd"], NOW)
     quote = good["a", "usd"]
+    assert quote is not None
     assert (quote.market_cap, quote.volume_24h, quote.change_24h_percent) == (None, None, None)
 
 
@@ -94,7 +96,8 @@ def test_nan_in_the_text_breaks_only_its_point() -> None:
         parse_json(b'{"a":{"usd":NaN},"b":{"usd":1e999},"c":{"usd":3}}'), "abc", ["usd"], NOW
     )
     assert {pair[0] for pair in bad} == {"a", "b"}
-    assert good["c", "usd"].price == 3
+    third = good["c", "usd"]
+    assert third is not None and third.price == 3
     with pytest.raises(BadData):
         parse_json(b'{"a":{"usd":1')
 

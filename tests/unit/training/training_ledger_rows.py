@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from coincast_chassis.clock import Clock
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import LedgerEntry
+from coincast_training.scoring.consumer import LedgerConsumer
 from coincast_training.scoring.parquet import FORECAST_SCHEMA, entry_row, write_rows
 from coincast_training.scoring.service import LedgerService
 from coincast_training.scoring.source_calendar import SourceCalendar
@@ -57,7 +58,7 @@ def ledger_in(folder: Path, history: FakeHistory, clock: Clock) -> LedgerService
     """A ledger over fakes; its store lies in the folder."""
     store = LedgerStore(folder)
     return LedgerService(
-        consumer=NoConsumer(),
+        consumer=cast(LedgerConsumer, NoConsumer()),
         store=store,
         calendar=SourceCalendar(history, store, clock),
         history_in=lambda _: history,

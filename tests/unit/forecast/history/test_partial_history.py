@@ -38,7 +38,9 @@ class PartialSource(FakeSource):
                     history, candles=candles, partial_reason="the quota is used up", retry_after_seconds=20.0
                 )
         for coin in self.unconfirmed:
-            found[coin] = dataclasses.replace(found[coin], doubt_reason="the last close doubled")
+            doubted = found[coin]
+            assert isinstance(doubted, History)
+            found[coin] = dataclasses.replace(doubted, doubt_reason="the last close doubled")
         return found
 
 
@@ -136,7 +138,7 @@ async def test_one_cause_is_worded_once(
 ) -> None:
     fetch = source.fetch
 
-    async def troubled(ids, vs_currency, days, *, sparkline_ids=()):  # type: ignore[no-untyped-def]
+    async def troubled(ids, vs_currency, days, *, sparkline_ids=()):
         found = await fetch(ids, vs_currency, days)
         history = found["dogecoin"]
         where = dataclasses.replace(history.provenance, stale=bool(stale), reason=stale)
@@ -239,7 +241,7 @@ def test_a_message_says_whether_it_is_whole(
     [(pb.HISTORY_COMPLETENESS_PARTIAL, Unavailable), (pb.HISTORY_COMPLETENESS_WHOLE, NotReady)],
 )
 def test_no_candle_at_all_is_unavailable_only_for_now(
-    completeness: pb.HistoryCompleteness, kind: type[CoincastError]
+    completeness: pb.HistoryCompleteness.ValueType, kind: type[CoincastError]
 ) -> None:
     empty = pb.History(id="bitcoin", completeness=completeness, provenance=common_pb2.Provenance())
     assert isinstance(history_of("bitcoin", [chunk_of(empty)]), kind)
@@ -262,6 +264,7 @@ class WeekSource(FakeSource):
         self.weekly_ids.append(tuple(sparkline_ids))
         for coin in self.weeks & set(ids):
             history = found[coin]
+            assert isinstance(history, History)
             found[coin] = (
                 dataclasses.replace(
                     history,

@@ -97,9 +97,11 @@ def test_a_library_of_its_own_looks_at_no_later_day() -> None:
 
 def test_a_library_is_read_with_its_version_and_digest_checked(tmp_path: Path) -> None:
     content = library().to_bytes()
-    version = write_version(
-        tmp_path, tiny_lightgbm(), corrupt=lambda folder: (folder / SCENARIOS).write_bytes(content)
-    )
+
+    def add_library(folder: Path) -> None:
+        (folder / SCENARIOS).write_bytes(content)
+
+    version = write_version(tmp_path, tiny_lightgbm(), corrupt=add_library)
     artifact = read_artifact(tmp_path, "lightgbm", version)
     assert ScenarioLibrary.from_bytes(artifact.scenarios).digest == library().digest
     file = tmp_path / "lightgbm" / version / SCENARIOS

@@ -307,5 +307,6 @@ async def test_bad_input_names_the_field(stub: ForecastServiceAsyncStub) -> None
             elif isinstance(request, pb.AssessPortfolioRequest):
                 await stub.AssessPortfolio(request)
             else:
+                assert isinstance(request, pb.EstimateTouchRequest)
                 await stub.EstimateTouch(request)
         assert caught.value.field == field, name

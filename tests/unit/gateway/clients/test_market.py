@@ -146,7 +146,7 @@ async def test_a_call_that_fails_fails_for_all_in_it_and_for_nobody_else() -> No
     found = await asyncio.gather(ask(bundle, "a"), ask(bundle, "b"), return_exceptions=True)
     assert [type(each) for each in found] == [Unavailable, Unavailable]
     service.broken = None
-    assert await asyncio.gather(ask(bundle, "a"), ask(bundle, "b")) == [b"a", b"b"]
+    assert [*await asyncio.gather(ask(bundle, "a"), ask(bundle, "b"))] == [b"a", b"b"]
 
 
 async def test_closing_ends_what_is_under_way() -> None:

@@ -44,7 +44,9 @@ def test_merging_takes_the_mean_or_the_worst() -> None:
 
 @given(st.lists(st.booleans(), max_size=50))
 def test_gaps_cover_exactly_what_is_missing(present: list[bool]) -> None:
-    points = [{"at": 30 * i, "sample": {} if there else None} for i, there in enumerate(present)]
+    points: list[dict[str, Any]] = [
+        {"at": 30 * i, "sample": {} if there else None} for i, there in enumerate(present)
+    ]
     covered = {at for gap in gaps(points, 30) for at in range(gap["from"], gap["to"], 30)}
     assert covered == {p["at"] for p in points if p["sample"] is None}
 

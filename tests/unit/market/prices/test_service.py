@@ -175,7 +175,7 @@ async def test_a_stale_figure_is_served_at_once_where_the_upstream_hangs() -> No
         await hang.wait()
         raise Unavailable("at last")
 
-    rig.upstream.fetch = never
+    rig.upstream.fetch = never  # type: ignore[method-assign]  # a fake that hangs
     started = asyncio.get_running_loop().time()
     found = await rig.prices.get(["bitcoin"], [])
     assert asyncio.get_running_loop().time() - started < 3
@@ -272,7 +272,9 @@ async def test_a_price_older_than_the_known_one_is_put_aside() -> None:
     await rig.prices.get(["bitcoin"], [])
     rig.clock.advance(200)
     original = rig.upstream._row
-    rig.upstream._row = lambda coin, codes: original(coin, codes) | {"last_updated_at": NOW - 86_400}
+    rig.upstream._row = lambda coin, codes: (  # type: ignore[method-assign]  # a fake with old prices
+        original(coin, codes) | {"last_updated_at": NOW - 86_400}
+    )
     found = await rig.prices.get(["bitcoin"], [])
     assert found.prices[0].provenance.as_of == NOW - TRADED_BEFORE_SECONDS
     assert "older" in found.prices[0].provenance.reason

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coincast_modelkit.candles import Floats
 from coincast_modelkit.hourly.features import (
     SPANS,
     TERMS,
@@ -92,6 +93,8 @@ def test_market_is_the_mean_and_bitcoin_leads() -> None:
 
 
 def test_only_falls_count_as_leverage() -> None:
-    rising, falling = np.arange(1200) * 0.01, -np.arange(1200) * 0.01
+    steps = np.arange(1200, dtype=np.float64) * 0.01
+    rising: Floats = np.asarray(steps)
+    falling: Floats = np.asarray(-steps)
     assert np.all(CoinTerms.of(LEVEL, rising, last=1).leverage == 0)
     assert np.all(CoinTerms.of(LEVEL, falling, last=1).leverage < 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ class Given:
     def __init__(self, panel: HourlyPanel) -> None:
         self._panel = panel
 
-    async def fetch_hourly(self, ids: tuple[str, ...], days: int) -> HourlyHistory:
+    async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
         """Return the coins that are there."""
         found = {c: self._panel[c] for c in ids if c in self._panel}
         return HourlyHistory(found, "sandbox", {c: "unknown coin" for c in ids if c not in self._panel})

@@ -184,6 +184,7 @@ async def test_a_job_that_kills_its_worker_again_and_again_is_marked():
         await asyncio.sleep(0.01)
         await life.stop()
     last = await started(runner, store)
+    assert job is not None
     assert last.get(job.job_id).state is JobState.INTERRUPTED
     assert "3 times" in last.get(job.job_id).error
 

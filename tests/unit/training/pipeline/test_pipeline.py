@@ -108,7 +108,8 @@ async def test_a_lineage_is_repeated_where_coins_are_of_other_ages_than_the_refe
     }
     spec = TrainingSpec(model="lightgbm", ids=("dogecoin", "pepe"), days=180)
     await run(pipeline_in(tmp_path, FakeHistory(then)), spec)
-    now = whole | {
+    now = {
+        **whole,
         "dogecoin": whole["dogecoin"].rows(200, 420),
         "ethereum": panel_of(("ethereum",))["ethereum"],
     }

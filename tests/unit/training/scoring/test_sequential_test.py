@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from coincast.training.v1 import training_pb2 as pb
 from coincast_chassis.clock import ManualClock
 from coincast_training.grpc.accuracy import AccuracyServicer
+from coincast_training.scoring.lag import LedgerWatch
 from coincast_training.scoring.scorer import score_rows
 from coincast_training.scoring.sequential_test import cumulative, evaluate_pairs, relative_difference
 from tests.unit.training.training_fakes import FakeHistory, candles_of, registry_in
@@ -35,11 +37,13 @@ def accuracy_of(folder: Path, rows: list[dict]) -> AccuracyServicer:
     ledger = ledger_in(folder, FakeHistory({"bitcoin": CANDLES}), ManualClock(NOW))
     scored = score_rows(rows, {"bitcoin": CANDLES}, newest=NEWEST, now=NOW).scored
     ledger.store.close_cycle(scored, [], [])
-    return AccuracyServicer(ledger.store, registry_in(folder / "artifacts"), NoWatch(), ledger.calendar)
+    return AccuracyServicer(
+        ledger.store, registry_in(folder / "artifacts"), cast(LedgerWatch, NoWatch()), ledger.calendar
+    )
 
 
 async def reported_by(service: AccuracyServicer, **requested) -> dict[str, pb.VariantTest]:
-    reply = await service.GetAccuracy(pb.GetAccuracyRequest(**requested), None)
+    reply = await service.GetAccuracy(pb.GetAccuracyRequest(**requested), cast(Any, None))
     return {test.version_b: test for test in reply.tests}
 
 
