@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from pydantic_settings import SettingsConfigDict
 
@@ -44,7 +45,8 @@ async def served(toy: Toy, **settings: object) -> AsyncIterator[str]:
     async def build(_settings: ServiceSettings, _stack: AsyncExitStack) -> ServiceApp:
         return ServiceApp([Servicer(market_pb2_grpc.add_MarketDataServiceServicer_to_server, toy, NAME)])
 
-    async with serve("toy", ServiceSettings(**{"not_serving_seconds": 0.3, **settings}), build) as address:
+    values: dict[str, Any] = {"not_serving_seconds": 0.3, **settings}
+    async with serve("toy", ServiceSettings(**values), build) as address:
         yield address
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ class Flood(Streaming):
             self.left.set()
 
 
-async def messages(toy: Streaming, **call: object) -> int:
+async def messages(toy: Streaming, **call: Any) -> int:
     count = 0
     async with served(toy, not_serving_seconds=0) as address, open_channel(address, service=NAME) as channel:
         async for _ in market_pb2_grpc.MarketDataServiceStub(channel).StreamHistory(REQUEST, **call):
@@ -75,7 +76,7 @@ async def test_a_caller_that_leaves_in_a_flood_closes_the_stream_in_its_own_cont
     noises, toy = [], Flood("flood")
     asyncio.get_running_loop().set_exception_handler(lambda _loop, noise: noises.append(noise))
     async with served(toy, not_serving_seconds=0) as address, open_channel(address, service=NAME) as channel:
-        stream = market_pb2_grpc.MarketDataServiceStub(channel).StreamHistory(REQUEST)
+        stream: Any = market_pb2_grpc.MarketDataServiceStub(channel).StreamHistory(REQUEST)
         async with aclosing(stream):
             async for _ in stream:
                 await asyncio.sleep(
@@ -92,7 +93,7 @@ async def test_a_caller_that_leaves_in_a_flood_closes_the_stream_in_its_own_cont
 async def test_a_caller_that_leaves_ends_the_stream_behind_it():
     toy = Streaming("wait")
     async with served(toy, not_serving_seconds=0) as address, open_channel(address, service=NAME) as channel:
-        stream = market_pb2_grpc.MarketDataServiceStub(channel).StreamHistory(REQUEST)
+        stream: Any = market_pb2_grpc.MarketDataServiceStub(channel).StreamHistory(REQUEST)
         async with aclosing(stream):
             async for _ in stream:
                 break

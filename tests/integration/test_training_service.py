@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def redis_url() -> AsyncIterator[str]:
+def redis_url() -> Iterator[str]:
     with running_valkey() as server:
         yield server.url
 
@@ -181,7 +182,7 @@ async def submitted_with(jobs, **changes):
 async def test_a_promotion_at_a_stale_revision_is_refused(tmp_path, redis_url, market):
     async with running(tmp_path, redis_url, market[1]) as (jobs, registry, _):
         await ended(jobs, await submitted(jobs))
-        move = {
+        move: dict[str, Any] = {
             "model": "lightgbm",
             "version": "v000001",
             "force": True,

@@ -30,7 +30,7 @@ def first_day() -> str:
 
 def settings_in(folder: Path, redis_url: str, market: str, **options: Any) -> Settings:
     """Settings of a quick service whose state lies in the folder."""
-    chosen = {
+    chosen: dict[str, Any] = {
         "port": 0,
         "market_target": market,
         "redis_url": redis_url,
@@ -75,4 +75,5 @@ async def through_gateway(market: str, training: str) -> AsyncIterator[httpx2.As
 
 def spec(**changes: Any) -> pb.TrainingSpec:
     """A LightGBM of one coin on half a year: seconds."""
-    return pb.TrainingSpec(**({"model": "lightgbm", "ids": COINS[:1], "days": 150} | changes))
+    values: dict[str, Any] = {"model": "lightgbm", "ids": COINS[:1], "days": 150}
+    return pb.TrainingSpec(**(values | changes))

@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.intervals import REGIMES
 from coincast_modelkit.ledger import LedgerEntry
 from coincast_modelkit.model_input import prepare
-from coincast_modelkit.models import LightgbmModel, TechnicalModel
+from coincast_modelkit.models import ForecastModel, LightgbmModel, TechnicalModel
 from coincast_modelkit.models.distributions import ResidualShape, regimes_of, residual_shape
 from coincast_training.trainers.base import FittedModel
 from coincast_training.trainers.lightgbm.trainer import fit
@@ -40,7 +41,7 @@ def fitted() -> FittedModel:
     return fit(PANEL, PARAMS, 7, progress=quiet)
 
 
-def saved(model: LightgbmModel, folder: Path) -> dict[str, bytes]:
+def saved(model: ForecastModel, folder: Path) -> dict[str, bytes]:
     folder.mkdir()
     model.save(folder)
     return {p.name: p.read_bytes() for p in folder.iterdir()}
@@ -109,7 +110,7 @@ MODELS = ["technical", "lightgbm"]
 
 
 @pytest.fixture(params=MODELS)
-def model(request: pytest.FixtureRequest, fitted: FittedModel) -> TechnicalModel | LightgbmModel:
+def model(request: pytest.FixtureRequest, fitted: FittedModel) -> ForecastModel:
     return TechnicalModel() if request.param == "technical" else fitted.model
 
 
@@ -171,12 +172,14 @@ def test_a_flat_coin_gets_a_narrow_interval_and_no_crash(model: TechnicalModel |
 
 def test_shap_values_add_up(fitted: FittedModel) -> None:
     model = fitted.model
+    assert isinstance(model, LightgbmModel)
     prepared = prepare(PANEL["bitcoin"], MARKET, model.spec)
     parts = model.explain(prepared, 7, 500)
     total = sum(a.contribution for a in parts if a.output == "volatility")
     anchor = model.volatility.anchors.index(7)
     base = model.line.intercepts[anchor]
-    trees = model.volatility.boosters[anchor].predict(prepared.row[None], pred_contrib=True)[0, -1]
+    contributions = model.volatility.boosters[anchor].predict(prepared.row[None], pred_contrib=True)
+    trees = np.asarray(contributions)[0, -1]
     expected = model.log_volatility(prepared.row[None])[0, anchor]
     assert total == pytest.approx(expected - base - model.volatility.weights[anchor] * trees, abs=1e-9)
     assert len(model.explain(prepared, 7, 3)) == 3
@@ -331,9 +334,9 @@ def test_a_ledger_entry_without_one_horizon_is_refused(changes: dict[str, Any], 
 )
 def test_bad_candles_are_refused(closes: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Candles.of("x", ["2025-01-01", "2025-01-02"], closes)
+        Candles.of("x", [date(2025, 1, 1), date(2025, 1, 2)], closes)
     with pytest.raises(ValueError, match="increase"):
-        Candles.of("x", ["2025-01-02", "2025-01-02"], [1.0, 1.0])
+        Candles.of("x", [date(2025, 1, 2), date(2025, 1, 2)], [1.0, 1.0])
 
 
 def test_few_independent_residuals_are_drawn_to_a_wider_prior() -> None:

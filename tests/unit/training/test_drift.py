@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from tests.unit.training.training_fakes import FakeHistory, candles_of, panel_of
 QUIET = FeatureDrift(psi_share=0.1, psi_usual=0.2, ks_share=0.1, ks_usual=0.2)
 COINS = ("bitcoin", "ethereum")
 DAY = 86400
+# A collaborator that these tests never reach.
+NOTHING: Any = None
 
 
 def record(coverage: float, horizon: int = 1, forecasts: int = 1000) -> HorizonRecord:
@@ -76,7 +79,7 @@ def test_what_is_usual_is_no_drift(live, features, age):
 def test_features_drift_in_a_market_that_changed_only():
     calm = {coin: candles_of(coin, 900, first="2022-01-01") for coin in COINS}
     storm = {coin: _with_storm(candles) for coin, candles in calm.items()}
-    options = {"learnt_to": np.datetime64("2024-03-01"), "days": 30, "psi": 0.25, "ks": 0.25}
+    options: dict[str, Any] = {"learnt_to": np.datetime64("2024-03-01"), "days": 30, "psi": 0.25, "ks": 0.25}
     quiet = feature_drift(calm, calm, DEFAULT_SPEC, **options)
     loud = feature_drift(storm, storm, DEFAULT_SPEC, **options)
     assert not assess_drift(live=[], features=quiet, age_days=None, bounds=DriftThresholds()).drifted
@@ -86,7 +89,7 @@ def test_features_drift_in_a_market_that_changed_only():
 def test_days_that_were_learnt_already_are_no_drift():
     storm = {coin: _with_storm(candles_of(coin, 900, first="2022-01-01")) for coin in COINS}
     last = storm["bitcoin"].dates[-1]
-    options = {"days": 30, "psi": 0.25, "ks": 0.25}
+    options: dict[str, Any] = {"days": 30, "psi": 0.25, "ks": 0.25}
     assert feature_drift(storm, storm, DEFAULT_SPEC, learnt_to=last, **options) is None
     day_before = last - np.timedelta64(1, "D")
     assert feature_drift(storm, storm, DEFAULT_SPEC, learnt_to=day_before, **options) is not None
@@ -180,9 +183,11 @@ async def test_the_calendar_asks_for_the_coins_of_production(tmp_path: Path):
 
 
 async def test_the_default_is_sunday_at_three():
-    calendar = Calendar(jobs=None, registry=None, cron=Settings().schedule, models=(), coins=(), days=0)
+    calendar = Calendar(jobs=NOTHING, registry=NOTHING, cron=Settings().schedule, models=(), coins=(), days=0)
     calendar.start()
-    at = dt.datetime.fromtimestamp(calendar.next_run_at(), dt.UTC)
+    next_run_at = calendar.next_run_at()
+    assert next_run_at is not None
+    at = dt.datetime.fromtimestamp(next_run_at, dt.UTC)
     calendar.stop()
     assert (at.strftime("%A %H:%M"), 0 <= (at - dt.datetime.now(dt.UTC)).total_seconds() <= 7 * DAY) == (
         "Sunday 03:00",
@@ -192,7 +197,7 @@ async def test_the_default_is_sunday_at_three():
 
 def test_a_wrong_cron_expression_names_itself():
     with pytest.raises(InvalidInput, match="TRAINING_SCHEDULE"):
-        Calendar(jobs=None, registry=None, cron="every day", models=(), coins=(), days=0)
+        Calendar(jobs=NOTHING, registry=NOTHING, cron="every day", models=(), coins=(), days=0)
 
 
 @pytest.mark.parametrize("jump", JUMPS)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -129,7 +130,7 @@ def test_the_service_takes_every_kind_of_executor(address: str, monkeypatch: pyt
 
 
 def test_a_tuning_that_was_interrupted_ends_where_the_other_ends(tmp_path: Path):
-    options = {"model": "lightgbm", "base": SMALL, "seed": 7, "progress": silent}
+    options: dict[str, Any] = {"model": "lightgbm", "base": SMALL, "seed": 7, "progress": silent}
     with open_executor("inline") as executor:
         through = tune(DATA, trials=8, executor=executor, folder=tmp_path / "a", **options)
         tune(DATA, trials=4, executor=executor, folder=tmp_path / "b", **options)
@@ -145,7 +146,13 @@ def test_a_tuning_that_was_interrupted_ends_where_the_other_ends(tmp_path: Path)
 
 
 def test_a_tuning_on_other_data_or_another_seed_begins_again(tmp_path: Path):
-    options = {"model": "lightgbm", "base": SMALL, "trials": 1, "folder": tmp_path, "progress": silent}
+    options: dict[str, Any] = {
+        "model": "lightgbm",
+        "base": SMALL,
+        "trials": 1,
+        "folder": tmp_path,
+        "progress": silent,
+    }
     shorter = {coin: candles.rows(0, 420) for coin, candles in PANEL.items()}
     with open_executor("inline") as executor:
         whole = tune(DATA, seed=7, executor=executor, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -46,7 +47,7 @@ def measured(walk: WalkForward, *, easier_by: float = 0.0) -> Record:
     """The record of these forecasts, as it would be on days that flatter by so many points."""
     record = measure(walk, PANEL, measured_at=1.0)
     flattered = [
-        replace(h, crps_skill_percent=h.crps_skill_percent + easier_by, skill_percent=easier_by)
+        replace(h, crps_skill_percent=cast(float, h.crps_skill_percent) + easier_by, skill_percent=easier_by)
         for h in record.horizons
     ]
     return replace(record, horizons=tuple(flattered))
@@ -57,7 +58,7 @@ def serving(registry: Registry, walk: WalkForward, **flattered: float) -> None:
     registry.promote(MODEL, version, force=True, reason="serves", requested_by="t")
 
 
-def requested(registry: Registry, walk: WalkForward, record: Record, **options: object) -> AliasChange:
+def requested(registry: Registry, walk: WalkForward, record: Record, **options: Any) -> AliasChange:
     return registry.promote(MODEL, write(registry, walk, record), requested_by="t", **options)
 
 
