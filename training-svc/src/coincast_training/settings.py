@@ -155,7 +155,7 @@ class Settings(DriftSettings):
     executor: str = Field(
         "inline",
         description="Where the fits of a training, its walk-forward record, its tuning and a backtest run: "
-        "Where fits run: inline, processes, processes:N or dask:tcp://host:port.",
+        "inline, processes, processes:N or dask:tcp://host:port.",
     )
 
     ledger_consumer: str = Field("training-1", description="Name of this replica in the consumer group.")
