@@ -57,7 +57,6 @@ ELSEWHERE = {
         "schemas/fields.py": f"{OVER_REST}errors.py",
         "schemas/from_proto.py": f"{OVER_REST}openapi.py",
         "schemas/responses": f"{OVER_REST}openapi.py",
-        "server.py": f"{OVER_REST}http.py",
         "settings.py": f"{OVER_REST}access.py",
         "web/assets.py": "tests/unit/gateway/routers/test_pages.py",
         "workers.py": "tests/integration/test_gateway_workers.py",
