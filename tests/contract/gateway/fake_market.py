@@ -32,6 +32,7 @@ def encoded(document: dict[str, Any]) -> bytes:
 class FakeMarket(mk_rpc.MarketDataServiceServicer):
     def __init__(self) -> None:
         self.script = Script()
+        self.upstream_status = mk.UpstreamStatus(tried=True, available=True)
         # Names that differ from the ids.
         self.names: dict[str, str] = {}
         self.documents: dict[str, Any] = {"ping": {"gecko_says": "(V3) To the Moon!"}}
@@ -215,6 +216,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
         await self.script.play(request)
         return mk.GetStatusResponse(
             upstream="sandbox",
+            upstream_status=self.upstream_status,
             plan="demo",
             redis_up=True,
             version="1",

@@ -12,6 +12,7 @@ import httpx2
 from prometheus_client import REGISTRY
 from prometheus_client.openmetrics.exposition import generate_latest
 
+from coincast.market.v1 import market_pb2 as mk
 from coincast_chassis.errors import Unavailable
 from coincast_gateway.health.collector import ASK_SECONDS, GRACE_SECONDS
 from tests.contract.gateway.fakes import world
@@ -42,6 +43,47 @@ async def test_every_part_has_a_status_a_sentence_and_figures() -> None:
         one = (await http.get("/health/components/market-data")).json()
         assert one["name"] == "market-data"
         assert one["figures"]["link"]["breaker"] == "closed"
+
+
+PROBLEM = "CoinGecko refuses the key: Invalid API key. Check COINGECKO_API_KEY."
+
+
+async def test_an_upstream_that_cannot_be_had_is_told_by_every_route() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        there.market.upstream_status = mk.UpstreamStatus(
+            tried=True, available=False, cause="invalid_key", permanent=True, sentence=PROBLEM
+        )
+        ready = (await http.get("/health/ready")).json()
+        assert {"name": "market-data", "ready": False, "reason": PROBLEM} in ready["checks"]
+        component = (await http.get("/health/components/market-data")).json()
+        assert (component["status"], component["sentence"]) == ("degraded", PROBLEM)
+        assert (await http.get("/health")).json()["upstream"] == PROBLEM
+        there.market.upstream_status = mk.UpstreamStatus(tried=True, available=True)
+        assert (await http.get("/health/ready")).json()["checks"][0]["ready"]
+        assert (await http.get("/health")).json()["upstream"] is None
+
+
+async def test_readiness_says_a_cause_once() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        there.market.upstream_status = mk.UpstreamStatus(tried=True, available=False, sentence=PROBLEM)
+        there.forecast.script.error = Unavailable(f"There is no history: {PROBLEM}")
+        reply = await http.get("/health/ready")
+        assert reply.status_code == 503
+        assert reply.json()["detail"].count(PROBLEM) == 1
+
+
+async def test_liveness_waits_for_no_service_that_hangs() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        there.market.script.delay_seconds = 30
+        reply = await http.get("/health")
+        assert (reply.status_code, reply.json()["upstream"]) == (200, None)
+
+
+async def test_an_upstream_that_was_not_called_yet_answers_nothing() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+        there.market.upstream_status = mk.UpstreamStatus(tried=False)
+        (check, _) = (await http.get("/health/ready")).json()["checks"]
+        assert check["reason"] == "Has not called sandbox yet."
 
 
 async def test_a_slow_bucket_leads_to_the_trace_of_a_request() -> None:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
+from coincast.market.v1 import market_pb2
+from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError
 from coincast_gateway.clients.forecast import ForecastClient
 from coincast_gateway.clients.market import MarketClient
 from coincast_gateway.errors.problems import STARTING, Problem
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.health.collector import Collector
+from coincast_gateway.health.summaries import upstream_problem
 from coincast_gateway.health.trends import TrendStore
 
 CHECK_SECONDS = 0.8
+# Liveness must answer quickly: what it says of the upstream is looked up seldom, and not waited for long.
+UPSTREAM_SECONDS = 0.2
+UPSTREAM_FRESH_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _UpstreamProblem:
+    """What was last known, and when that was looked up, by the monotonic clock."""
+
+    sentence: str = ""
+    looked_at: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +42,17 @@ class HealthService:
     trends: TrendStore
     version: str
     draining: asyncio.Event
+    clock: Clock = field(default_factory=SystemClock)
+    _upstream: _UpstreamProblem = field(default_factory=_UpstreamProblem, init=False)
+
+    async def upstream_problem(self) -> str | None:
+        """Return why the upstream cannot be had, with the remedy; None where it can, or nothing is known."""
+        known = self._upstream
+        if self.clock.monotonic() - known.looked_at >= UPSTREAM_FRESH_SECONDS:
+            known.looked_at = self.clock.monotonic()
+            with suppress(CoincastError):
+                self._learn(await self.market.status(UPSTREAM_SECONDS))
+        return known.sentence or None
 
     async def ready(self) -> list[dict[str, Any]]:
         """Return the checks of readiness.
@@ -42,15 +68,27 @@ class HealthService:
             checks.append({"name": "gateway", "ready": False, "reason": "The gateway is shutting down."})
             able = False
         if not able:
-            missing = " ".join(check["reason"] for check in checks if not check["ready"])
+            reasons = [check["reason"] for check in checks if not check["ready"]]
+            # The forecast service quotes why there is no history.
+            missing = " ".join(r for r in reasons if not any(r in other for other in reasons if other != r))
             raise ProblemException(Problem(STARTING, missing, errors=tuple(checks)))
         return checks
+
+    def _learn(self, status: market_pb2.GetStatusResponse) -> None:
+        self._upstream.sentence = upstream_problem(status)
+        self._upstream.looked_at = self.clock.monotonic()
 
     async def _check_market(self) -> dict[str, Any]:
         try:
             status = await self.market.status(CHECK_SECONDS)
         except CoincastError as error:
             return {"name": "market-data", "ready": False, "reason": error.message}
+        self._learn(status)
+        if problem := upstream_problem(status):
+            return {"name": "market-data", "ready": False, "reason": problem}
+        if not status.upstream_status.tried and status.HasField("upstream_status"):
+            reason = f"Has not called {status.upstream or 'its upstream'} yet."
+            return {"name": "market-data", "ready": True, "reason": reason}
         reason = f"Answers from {status.upstream or 'its upstream'}."
         return {"name": "market-data", "ready": True, "reason": reason}
 

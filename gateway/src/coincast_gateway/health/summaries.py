@@ -16,10 +16,18 @@ LEDGER_LAG_SECONDS = 300
 MODEL_AGE_DAYS = 45
 
 
+def upstream_problem(status: market_pb2.GetStatusResponse) -> str:
+    """Return why the upstream cannot be had, with the remedy; empty where it can, or was not called yet."""
+    upstream = status.upstream_status
+    return upstream.sentence if upstream.tried and not upstream.available else ""
+
+
 def market_component(status: market_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
     """Summarise market-data-svc: upstream, quota, breakers, cache."""
     figures = {**to_dict(status), "cache_hit_rates": hit_rates(status), "process": process}
-    complaints = [
+    problem = upstream_problem(status)
+    complaints = [problem] if problem else []
+    complaints += [
         f"The breaker {b.name} is {b.state.replace('_', '-')}."
         for b in status.breakers
         if b.state != "closed"

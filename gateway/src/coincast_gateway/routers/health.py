@@ -26,7 +26,8 @@ router = APIRouter(tags=["health"], responses=problem_responses(*ALWAYS))
 )
 async def get_liveness(health: Health) -> RenderedResponse:
     """Return 200 as long as the process answers."""
-    return render_json({"status": "alive", "version": health.version})
+    upstream = await health.upstream_problem()
+    return render_json({"status": "alive", "version": health.version, "upstream": upstream})
 
 
 @router.get(

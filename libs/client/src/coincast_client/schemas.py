@@ -1037,6 +1037,10 @@ class Live(Reply):
     """
     The version of the gateway.
     """
+    upstream: str | None = None
+    """
+    Why CoinGecko cannot be had, as last known, with the remedy; null where it can.
+    """
 
 
 class Market(Reply):

@@ -14,6 +14,10 @@ class Live(ResponseModel):
 
     status: Literal["alive"]
     version: str
+    upstream: str | None = Field(
+        None,
+        description="Why CoinGecko cannot be had, as last known, with the remedy; null where it can.",
+    )
 
 
 class Check(ResponseModel):
