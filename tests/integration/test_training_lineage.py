@@ -167,7 +167,7 @@ def test_an_ensembles_network_comes_out_within_its_tolerance_in_other_processes(
 
 
 @pytest.mark.parametrize(
-    ("model", "parameters", "trials"), [("lightgbm", LIGHTGBM, 4), ("ml_ensemble", ENSEMBLE, 0)]
+    ("model", "parameters", "trials"), [("lightgbm", LIGHTGBM, 2), ("ml_ensemble", ENSEMBLE, 0)]
 )
 def test_a_job_leaves_the_same_files_wherever_its_folds_and_trials_ran(
     tmp_path: Path,
