@@ -58,7 +58,13 @@ def parse_traceparent(header: str | None) -> str:
 def bind(
     *, request_id: str | None = None, trace_id: str | None = None, deadline_seconds: float | None = None
 ) -> Iterator[None]:
-    """Set the given values for the block. An earlier deadline of the outer context remains in force."""
+    """Set the given values for the block.
+
+    Args:
+        request_id: Id of the request.
+        trace_id: Id of its trace.
+        deadline_seconds: Seconds left of the deadline; an earlier one of the outer context remains in force.
+    """
     tokens: list[tuple[contextvars.ContextVar[str], contextvars.Token[str]]] = []
     if request_id is not None:
         tokens.append((_request_id, _request_id.set(request_id)))

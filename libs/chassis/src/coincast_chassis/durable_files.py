@@ -70,7 +70,13 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
 
 
 def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Create or replace a file by `content`."""
+    """Create or replace a file.
+
+    Args:
+        path: The file; its folder must exist.
+        content: The new content.
+        mode: Permissions of the new file.
+    """
     with replacing(path, mode=mode) as file:
         file.write(content)
 

@@ -12,9 +12,14 @@ def open_redis(
 ) -> redis.asyncio.Redis:
     """Return a client over a pool of its own; close it with `await client.aclose()`.
 
-    With redis-py's defaults a stopped server costs a caller 58 s. Here connecting, a command and the wait
-    for a free connection cost `timeout_seconds` each at most, and nothing is tried twice. Blocking commands
-    (XREADGROUP BLOCK) need a client with a longer timeout than they block.
+    With redis-py's defaults a stopped server costs a caller 58 s. Here nothing is tried twice.
+
+    Args:
+        url: Address of the server.
+        max_connections: Size of the pool.
+        timeout_seconds: Limit of connecting, of a command, and of the wait for a free connection, each.
+            Blocking commands (XREADGROUP BLOCK) need a client with a longer one than they block.
+        decode_responses: Whether replies are text and not bytes.
     """
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,

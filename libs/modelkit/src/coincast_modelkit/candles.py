@@ -57,7 +57,17 @@ class Candles:
         low: Sequence[float] | Floats | None = None,
         volume: Sequence[float] | Floats | None = None,
     ) -> Self:
-        """Return candles from sequences of equal length; what is not given is NaN throughout."""
+        """Return candles from sequences of equal length.
+
+        Args:
+            coin_id: The coin's id.
+            dates: Days, increasing.
+            close: Closes, positive.
+            open: Opens; NaN throughout if not given, as the following.
+            high: Highest prices.
+            low: Lowest prices.
+            volume: Volumes in the currency of the prices.
+        """
         days = np.asarray(dates, dtype="datetime64[D]")
         absent = np.full(len(days), np.nan)
         rest = {"open": open, "high": high, "low": low, "volume": volume}

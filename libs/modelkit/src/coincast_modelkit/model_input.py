@@ -64,10 +64,17 @@ class ModelInput:
 def prepare(
     candles: Candles, reference: MarketOrPanel, spec: FeatureSpec, hours: DayRow | None = None
 ) -> ModelInput:
-    """Prepare one coin. Raises ValueError where there are no candles.
+    """Prepare one coin.
 
-    Give a `Market` as the reference where many coins are prepared: it is then computed once. hours must be
-    the row of the candles' last day.
+    Args:
+        candles: The coin's days.
+        reference: The market, or the candles of the reference coins. Give a `Market` where many coins are
+            prepared: it is then computed once.
+        spec: The features of the model.
+        hours: The row of hours of the candles' last day, where it is known.
+
+    Raises:
+        ValueError: There are no candles.
     """
     days = candles.on_every_day().tail(max(TAIL_DAYS, spec.memory_days + WINDOW_DAYS))
     features = batch(days.tail(spec.memory_days + WINDOW_DAYS), reference, spec)

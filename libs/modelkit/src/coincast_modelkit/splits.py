@@ -47,11 +47,21 @@ def walk_forward(
     embargo_days: int,
     rolling_days: int | None = None,
 ) -> Iterator[Fold]:
-    """Folds that test step_days at a time from first_test to last_day, each trained on the days before.
+    """Return folds that test step_days at a time, each trained on the days before.
 
-    embargo_days is at least the longest horizon: the gap between the last training origin and the first test
-    origin. rolling_days bounds the training window; without it the window expands from first_day. Raises
-    ValueError where a number makes no sense. A fold without any training day is left out.
+    A fold without any training day is left out.
+
+    Args:
+        first_day: The first day of the history.
+        first_test: The first day to test.
+        last_day: The last day to test.
+        step_days: Test days of a fold.
+        embargo_days: Gap between the last training origin and the first test origin, at least the longest
+            horizon.
+        rolling_days: Length of the training window; without it the window expands from first_day.
+
+    Raises:
+        ValueError: A number makes no sense.
     """
     if step_days < 1 or embargo_days < 0 or (rolling_days is not None and rolling_days < 1):
         raise ValueError("step_days and rolling_days must be at least 1, embargo_days at least 0")

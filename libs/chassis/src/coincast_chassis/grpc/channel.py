@@ -80,11 +80,16 @@ def open_channel(
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     tracing: Tracing | None = None,
 ) -> grpc.aio.Channel:
-    """Return a channel to `host:port` (or dns:///name:port) for the service of that full name; make it once.
+    """Return a channel to a service; make it once.
 
-    Calls carry request id and trace, and end at the earlier of their `timeout`, the request's own deadline
-    and `timeout_seconds` (streams: without the last). What fails is raised as a CoincastError.
-    An empty `service` skips the health check of the service, for callers that check it themselves.
+    Calls carry request id and trace. What fails is raised as a CoincastError.
+
+    Args:
+        target: `host:port`, or dns:///name:port.
+        service: Full name of the service whose health is checked; empty for callers that check it themselves.
+        timeout_seconds: A call ends at the earliest of its own `timeout`, the request's deadline and this
+            one; a stream does not end at this one.
+        tracing: Spans of calls; by default those of the process.
     """
     inner = grpc.aio.insecure_channel(target, options=channel_options(service))
     return _Channel(inner, service, timeout_seconds, tracing or current_tracing())

@@ -43,7 +43,11 @@ def configure_logs(
 ) -> None:
     """Set structlog and the standard library's logging to one format for the whole process.
 
-    `taps` see every event that is logged before it becomes text: reports of errors, for example.
+    Args:
+        service: Name of the service, on every line.
+        level: Least level that is logged.
+        format: `json`, or text for a terminal.
+        taps: See every event before it becomes text: reports of errors, for example.
     """
 
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -82,7 +82,15 @@ def use_tracing(tracing: Tracing) -> Iterator[Tracing]:
 def open_tracing(
     service: str, endpoint: str, *, sample_rate: float = 1.0, environment: str = "", version: str = ""
 ) -> Tracing:
-    """Tracing to the collector at `endpoint` (http:// is plaintext, https:// TLS); empty: none."""
+    """Return the tracing to a collector.
+
+    Args:
+        service: Name of the service.
+        endpoint: The collector; http:// is plaintext, https:// TLS; empty turns tracing off.
+        sample_rate: Share of the traces that are sent, 0 to 1.
+        environment: Name of the environment, on every span.
+        version: Version of the service, on every span.
+    """
     if not endpoint:
         return Tracing()
     from coincast_chassis.observability import tracing_export  # noqa: PLC0415 - the SDK takes half a second to import

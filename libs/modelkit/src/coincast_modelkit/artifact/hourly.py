@@ -44,6 +44,12 @@ def read_hourly_artifact(
 ) -> LoadedHourlyArtifact:
     """Verify a version of the hourly model whole, load it and check its golden forecasts.
 
+    Args:
+        root: The folder of artifacts.
+        version: The version, such as v000001.
+        key: Key of the signature; None checks no signature.
+        require_signature: Whether an unsigned version is refused.
+
     Raises:
         ArtifactError: It is missing, corrupt, of other features, or forecasts something else here.
     """

@@ -26,7 +26,16 @@ def model_folder(root: Path, model: str) -> Path:
 
 
 def version_folder(root: Path, model: str, version: str) -> Path:
-    """Return the folder of one version. Raises ArtifactMissing for a name that is not valid."""
+    """Return the folder of one version.
+
+    Args:
+        root: The folder of artifacts.
+        model: The model's name.
+        version: The version, such as v000001.
+
+    Raises:
+        ArtifactMissing: A name is not valid.
+    """
     if not _VERSION.fullmatch(version):
         raise ArtifactMissing(f"{version!r} is not a version: they look like v000001")
     return model_folder(root, model) / version

@@ -14,7 +14,11 @@ def batch(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floa
     """Return features of every day: (n, F), NaN while warming up or where an input is absent.
 
     Row i sees candles[: i + 1] and the reference up to that day, and at most spec.memory_days of them.
-    candles must have no calendar gap (`Candles.on_every_day`).
+
+    Args:
+        candles: n days without a calendar gap (`Candles.on_every_day`).
+        reference: The market, or the candles of the reference coins.
+        spec: The F features.
     """
     context = Context(candles, market_of(reference).on(candles.dates))
     out = np.empty((len(candles), len(spec.names)))
@@ -27,7 +31,13 @@ def batch(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floa
 def latest(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
     """Return features of the last day: (F,), the last row of `batch` at the cost of spec.memory_days rows.
 
-    Raises ValueError where there are no candles.
+    Args:
+        candles: Days without a calendar gap.
+        reference: The market, or the candles of the reference coins.
+        spec: The F features.
+
+    Raises:
+        ValueError: There are no candles.
     """
     if not len(candles):
         raise ValueError(f"{candles.coin_id}: no candles to compute features from")

@@ -30,9 +30,12 @@ def difference(x: Floats, days: int) -> Floats:
 
 
 def weighted_mean(x: Floats, weights: Floats, *, min_rows: int | None = None) -> Floats:
-    """Return the mean of the last len(weights) rows; weights[0] belongs to the newest row.
+    """Return the weighted mean of the last rows, (n,).
 
-    min_rows: how many rows must exist before the first value (default: the whole window).
+    Args:
+        x: A series, (n,).
+        weights: Weights of the window, the newest row's first.
+        min_rows: How many rows must exist before the first value; by default the whole window.
     """
     n, w = len(x), len(weights)
     rows_needed = w if min_rows is None else min_rows
@@ -66,6 +69,11 @@ def ewm_mean(x: Floats, decay: float, *, min_rows: int) -> Floats:
 
     The cut makes the value a function of a known number of days (`ewm_memory`), so that serving, which sees
     less history than training, computes the same number.
+
+    Args:
+        x: A series, (n,).
+        decay: Weight of a day relative to the next newer one, in (0, 1).
+        min_rows: How many rows must exist before the first value.
     """
     return weighted_mean(
         x, np.power(decay, np.arange(ewm_memory(decay), dtype=np.float64)), min_rows=min_rows

@@ -9,7 +9,13 @@ from coincast_modelkit.hourly.volatility import PRESENT_SHARE
 
 
 def returns_ahead(log_close: Floats, known: Floats, horizon: int) -> Floats:
-    """Return the log return over the next `horizon` rows, (n,); NaN where either end is not known."""
+    """Return the log return over the next rows, (n,); NaN where either end is not known.
+
+    Args:
+        log_close: Logarithm of the close of each hour, (n,).
+        known: Finite where the hour is known, else NaN, (n,).
+        horizon: Hours ahead.
+    """
     out = np.full(len(log_close), np.nan)
     if horizon < len(log_close):
         both = np.isfinite(known[horizon:]) & np.isfinite(known[:-horizon])

@@ -30,10 +30,18 @@ def effective_rows(weights: Floats) -> float:
 
 
 def weighted_sizes(residuals: Floats, weights: Floats, levels: Floats) -> Floats:
-    """Return weighted quantiles of |residuals| (n,) at levels in [0, 1): (L,), zero at level 0.
+    """Return weighted quantiles of absolute residuals, zero at level 0.
 
     Beyond the levels that n rows can resolve, the largest residual is used, so that a model without error
     gets no width.
+
+    Args:
+        residuals: Standardised residuals, (n,).
+        weights: Their weights, (n,).
+        levels: Levels in [0, 1), (L,).
+
+    Returns:
+        Sizes, (L,).
     """
     sizes = np.abs(residuals)
     order = np.argsort(sizes, kind="stable")
@@ -51,9 +59,21 @@ def regime_sizes(
     prior_rows: float,
     groups: int = REGIMES,
 ) -> Floats:
-    """Return sizes by regime, (groups, L), each shrunk towards those of all rows by prior_rows.
+    """Return sizes by regime, each shrunk towards those of all rows.
 
-    residuals, weights and regimes (0 to groups - 1) are (n,). Raises ValueError where there is no residual.
+    Args:
+        residuals: Standardised residuals, (n,).
+        weights: Their weights, (n,).
+        regimes: Regime of each row, 0 to groups - 1, (n,).
+        levels: Levels in [0, 1), (L,).
+        prior_rows: Weight of all rows' sizes, in effective rows.
+        groups: Number of regimes.
+
+    Returns:
+        Sizes, (groups, L).
+
+    Raises:
+        ValueError: There is no residual.
     """
     if not len(residuals):
         raise ValueError("no residuals to calibrate on")

@@ -58,9 +58,14 @@ class ForecastModel(Protocol):
         ...
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-        """Forecast every coin at every horizon (days). One bad coin gives NaN rows, never an exception.
+        """Forecast every coin at every horizon. One bad coin gives NaN rows, never an exception.
 
-        Raises ValueError where a horizon is below 1 or beyond max_horizon_days.
+        Args:
+            prepared: The coins.
+            horizons: Days ahead.
+
+        Raises:
+            ValueError: A horizon is below 1 or beyond max_horizon_days.
         """
         ...
 
@@ -68,6 +73,11 @@ class ForecastModel(Protocol):
         """Return the features that contributed most to one forecast, largest first.
 
         The result is empty for a model without attributions.
+
+        Args:
+            prepared: The coin.
+            horizon: Days ahead.
+            top: How many features at most, for each output.
         """
         ...
 

@@ -26,9 +26,15 @@ MAX_DISAGREEMENT = 1.25
 
 
 def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[int]) -> Floats:
-    """Interpolate values at anchor horizons, (A, ...), to other horizons, (H, ...).
+    """Interpolate values at anchor horizons to other horizons, linearly in the log of the horizon.
 
-    The interpolation is linear in the log of the horizon; outside the anchors the nearest one is used.
+    Args:
+        anchors: A horizons, increasing.
+        values: Values at the anchors, (A, ...).
+        horizons: H horizons; outside the anchors the nearest one is used.
+
+    Returns:
+        Values, (H, ...).
     """
     known = np.log(np.asarray(anchors, dtype=np.float64))
     at = np.clip(np.log(np.asarray(horizons, dtype=np.float64)), known[0], known[-1])
@@ -62,10 +68,17 @@ def forecasts_of(
     errors: Floats,
     agreeing: bool,
 ) -> Forecasts:
-    """Return forecasts from log volatility (n, H) and log-return quantiles (n, H, Q).
+    """Return forecasts from log volatility and log-return quantiles; coins without enough history get NaN.
 
-    Coins without enough history get NaN. The factor of the volatility and the error of its log are (H,).
-    agreeing keeps the quoted volatility close to that of the quantiles, which artifacts of before do not.
+    Args:
+        prepared: n coins.
+        horizons: H horizons in days.
+        distribution: Returns log volatility (n, H) and log-return quantiles (n, H, Q) of coins.
+        min_history_days: Days of history that a coin needs.
+        calibration: Factor of the volatility, (H,).
+        errors: Standard error of the log volatility, (H,).
+        agreeing: Whether the quoted volatility stays close to that of the quantiles; in earlier artifacts it
+            does not.
     """
     shape = (len(prepared), len(horizons))
     log_volatility, trailing = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -87,10 +100,18 @@ def forecasts_of(
 
 
 def agreeing_volatility(volatility: Floats, quantiles: Floats, horizons: Sequence[int]) -> Floats:
-    """Return volatility (..., H) within MAX_DISAGREEMENT of the standard deviation of quantiles (..., H, Q).
+    """Return volatility within MAX_DISAGREEMENT of the standard deviation of quantiles.
 
-    Both are of one unit of the horizon. The forecast of realised volatility has information of its own, but
-    a reply must not quote a volatility that its own intervals contradict.
+    The forecast of realised volatility has information of its own, but a reply must not quote a volatility
+    that its own intervals contradict.
+
+    Args:
+        volatility: Volatility per unit of the horizon, (..., H).
+        quantiles: Log-return quantiles, (..., H, Q).
+        horizons: H horizons in the same unit.
+
+    Returns:
+        Volatility per unit of the horizon, (..., H).
     """
     own = standard_deviations(quantiles) / np.sqrt(np.asarray(horizons, dtype=np.float64))
     return np.asarray(np.clip(volatility, own / MAX_DISAGREEMENT, own * MAX_DISAGREEMENT))
@@ -105,10 +126,18 @@ def assemble(
     trailing: Floats,
     rise: Floats,
 ) -> Forecasts:
-    """Return forecasts from arrays in the coins' order: quantiles (n, H, Q) of log returns, the rest (n, H).
+    """Return forecasts from arrays in the coins' order.
 
     Of a price that stands still nothing is known but that its volatility can only rise; the chance is quoted
     as one half then, and never as a certainty.
+
+    Args:
+        prepared: n coins.
+        horizons: H horizons in days.
+        quantiles: Log-return quantiles at PROBABILITIES, (n, H, Q).
+        volatility: Daily volatility, (n, H).
+        trailing: Trailing daily volatility, (n, H).
+        rise: Chance that the volatility rises above the trailing one, (n, H).
     """
     moving = ~(trailing <= STANDSTILL_VOLATILITY)
     rise = np.where(moving, np.clip(rise, LEAST_CHANCE, 1 - LEAST_CHANCE), 0.5)
@@ -197,10 +226,15 @@ class ResidualShape:
 def residual_shape(
     anchors: Sequence[int], residuals: Sequence[Floats], *, blocks: Sequence[int] | None = None
 ) -> ResidualShape:
-    """Return the shape of standardised residuals, one array (any length) an anchor; NaN are left out.
+    """Return the shape of standardised residuals.
 
-    blocks says how many independent stretches of days each array holds: with few of them the shape is drawn
-    to a Student t. Beyond the reach of the sample a Student t's tail goes on from the last size it can tell.
+    Beyond the reach of the sample the tail of a Student t continues from the last size that it can tell.
+
+    Args:
+        anchors: A horizons in days.
+        residuals: One array of any length per anchor; NaN are left out.
+        blocks: How many independent stretches of days each array holds: with few of them the shape is
+            shrunk to a Student t.
     """
     sizes, squares = [], []
     for j, h in enumerate(anchors):

@@ -60,7 +60,13 @@ class HarLine:
 
 
 def design(rows: Floats, names: Sequence[str], terms: Sequence[str] = TERMS) -> Floats:
-    """Return the terms (n, T) of feature rows (n, F), gaps filled from the known ones; NaN where none is."""
+    """Return the terms of feature rows, (n, T).
+
+    Args:
+        rows: Features, (n, F).
+        names: The F features.
+        terms: The T terms. Gaps are filled from the known ones; a row without any is NaN.
+    """
     column = {name: i for i, name in enumerate(names)}
     absent = np.full(len(rows), np.nan)
 
@@ -87,10 +93,16 @@ def terms_of(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def fit_line(rows: Floats, names: Sequence[str], targets: Floats, *, ridge: float) -> HarLine:
-    """Ridge of targets (n, A) on the terms of feature rows (n, F), each anchor where its target is known.
+    """Fit a ridge regression of targets on the terms of feature rows, each anchor where its target is known.
 
-    ridge is in rows: that many imaginary rows with a slope of zero. Raises ValueError with fewer than 30
-    rows.
+    Args:
+        rows: Features, (n, F).
+        names: The F features.
+        targets: Targets, (n, A), NaN where unknown.
+        ridge: Penalty in rows: that many imaginary rows with a slope of zero.
+
+    Raises:
+        ValueError: There are fewer than 30 rows.
     """
     terms = terms_of(names)
     x = design(rows, names, terms)
