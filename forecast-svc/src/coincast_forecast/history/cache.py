@@ -138,7 +138,7 @@ class HistoryCache:
             await asyncio.sleep(wait)
 
     async def get_first(self) -> None:
-        """Fetch a reference coin's history where none is cached; a failure is kept as `missing_reason`.
+        """Fetch a reference coin's history where none is cached; a failure is stored as `missing_reason`.
 
         A source that answers but knows none of these coins is taken to have other coins.
         """

@@ -1,4 +1,4 @@
-"""Hourly histories from market-data, kept until the next hour closes."""
+"""Cache of hourly histories from market-data, valid until the next hour closes."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class HourlyHistories:
         self._kept: Lru[tuple[str, str], _Entry] = Lru(KEPT_COINS)
 
     def peek(self, coin_id: str, vs_currency: str) -> HourlyHistory | CoincastError | None:
-        """Return what is kept of a coin and still current, without fetching; None where there is nothing."""
+        """Return the cached, still current history or error of a coin, or None; nothing is fetched."""
         entry = self._kept.get((coin_id, vs_currency))
         return entry.outcome if entry is not None and self._clock.monotonic() < entry.until else None
 
     async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
-        """Return each coin's history or error; what is kept and still current is not fetched."""
+        """Return each coin's history or error; what is cached and still current is not fetched."""
         found: dict[str, HourlyHistory | CoincastError] = {}
         for coin in ids:
             kept = self.peek(coin, vs_currency)

@@ -36,7 +36,7 @@ from coincast_modelkit.hourly.within_day import (
 from coincast_modelkit.ledger import LedgerEntry
 
 log = get_logger("coincast.forecast.within_day")
-# A request waits so long for hours that are not kept; the fetch goes on for the next one.
+# How long a request waits for hours that are not cached; the fetch continues for the next request.
 WAIT_SECONDS = 0.25
 # Coins whose hours one request fetches: of more, the next requests fetch the rest.
 FETCHED_COINS = 50
@@ -56,10 +56,10 @@ Kept: TypeAlias = HourlyHistory | CoincastError | None
 
 
 class HourlySource(Protocol):
-    """Gives hourly histories, and what is kept of them."""
+    """Source of hourly histories, with a cache."""
 
     def peek(self, coin_id: str, vs_currency: str) -> Kept:
-        """Return what is kept of a coin and still current, without fetching."""
+        """Return the cached, still current history or error of a coin, without fetching."""
         ...
 
     async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
@@ -116,7 +116,7 @@ class WithinDay:
         return Origin(self._histories.peek(coin_id, vs_currency), self._versions.current)
 
     def prefetch(self, ids: Sequence[str], vs_currency: str) -> None:
-        """Begin to fetch the hours of coins that are not kept, without waiting."""
+        """Begin to fetch the hours of coins that are not cached, without waiting."""
         if self._versions.current is None:
             return
         wanted = [

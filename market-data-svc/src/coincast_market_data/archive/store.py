@@ -82,7 +82,7 @@ def _drop(root: Path, currency: str, fill: Callable[[Path], None], *, wants_repo
 
 
 NUMBERS = ("open", "high", "low", "close", "volume", "market_cap")
-# Archives that were written before `received_at` was kept lack the column: the time is then unknown.
+# Archives that were written before `received_at` was stored lack the column: the time is then unknown.
 ARRIVAL = "received_at"
 SCHEMA = pa.schema(
     [("date", pa.date32()), *((name, pa.float64()) for name in NUMBERS), (ARRIVAL, pa.int64())]

@@ -230,7 +230,7 @@ def _without_price(rows: Any, now: float) -> set[int]:
 
 
 def _part(rows: Any, kept: set[int]) -> list[Any]:
-    """Return one array of a chart at the kept moments, in order of time, each moment once.
+    """Return one array of a chart at the moments that remain, in order of time, each moment once.
 
     CoinGecko stamps the newest point in whole seconds, at times before the point it follows; where no other
     point is out of order, its order stays.

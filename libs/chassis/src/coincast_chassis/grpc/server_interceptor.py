@@ -41,7 +41,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return the handler of the method, wrapped once and kept."""
+        """Return the handler of the method, wrapped once and cached."""
         path = handler_call_details.method
         if (known := self._handlers.get(path)) is not None:
             return known

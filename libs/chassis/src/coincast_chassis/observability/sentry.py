@@ -73,7 +73,7 @@ def open_sentry(
 
 @contextmanager
 def transaction(name: str) -> Iterator[None]:
-    """One request as Sentry sees it: what it took, and the errors that it met; kept at the sample rate."""
+    """Report one request to Sentry, with its duration and its errors, at the sample rate."""
     with sentry_sdk.isolation_scope(), sentry_sdk.start_transaction(op="server", name=name):
         yield
 

@@ -53,7 +53,7 @@ class Tracing:
 
     @property
     def enabled(self) -> bool:
-        """Return whether spans are kept."""
+        """Return whether spans are recorded."""
         return self._tracer is not None
 
     def close(self) -> None:
