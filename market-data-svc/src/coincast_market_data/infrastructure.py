@@ -122,6 +122,7 @@ async def open_infrastructure(
     raw = HttpUpstream(http, settings, data_clock, plan)
     plan.on_change(lambda changed: limiter.use_limits(rate_limits(changed)))
     availability = UpstreamAvailability(clock)
+    plan.on_change(lambda _: availability.forget_requests())
     monitor = PlanMonitor(
         plan,
         MeteredUpstream(raw, limiter, settings.quota_wait_seconds),

@@ -165,6 +165,10 @@ class UpstreamAvailability:
         """Hold the refusal of one request, which the plan does not include at all or not so far back."""
         self._held_requests[request] = error
 
+    def forget_requests(self) -> None:
+        """Forget the refusals of single requests: with another plan they may be answered."""
+        self._held_requests.clear()
+
     def _refuses_one_path(self, request: UpstreamRequest) -> bool:
         """Return whether a refusal says something of its path alone, as other calls are answered."""
         if request.path in EVERY_PLAN_PATHS or self._answered_at is None or self._cause in PERMANENT:

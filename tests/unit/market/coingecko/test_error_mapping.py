@@ -15,6 +15,7 @@ from coincast_market_data.coingecko.error_mapping import (
     OF_THE_PATH,
     PERMANENT,
     REMEDIES,
+    BeyondPlanReach,
     Cause,
     UpstreamAvailability,
     UpstreamFailure,
@@ -98,6 +99,17 @@ def test_a_refusal_of_one_path_is_held_for_that_request_alone(error: UpstreamFai
     assert caught.value.cause is error.cause
     clock.advance(HOLD_SECONDS + 1)
     availability.check(account)
+
+
+def test_another_plan_may_include_what_was_refused() -> None:
+    availability = UpstreamAvailability(ManualClock())
+    request = UpstreamRequest("coins/list", (("status", "inactive"),))
+    availability.hold_request(request, BeyondPlanReach("not in your plan", field="status"))
+    with pytest.raises(BeyondPlanReach, match="not in your plan") as caught:
+        availability.check(request)
+    assert caught.value.field == "status"
+    availability.forget_requests()
+    availability.check(request)
 
 
 @pytest.mark.parametrize("answered", [False, True])
