@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.regression.linear_model import OLS
 
+from coincast_training.optional_imports import OPTIONAL_FOR_ARCH, hidden
+
 Floats = NDArray[np.float64]
 REPETITIONS = 400
 MIN_DATES = 12
@@ -48,7 +50,8 @@ def ratio_interval(
     upper: Floats, lower: Floats, dates: NDArray[np.datetime64], horizon: int, *, seed: int = 1
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of sum(upper) / sum(lower) over circular blocks of dates (n,)."""
-    from arch.bootstrap import CircularBlockBootstrap  # noqa: PLC0415 - slow to import
+    with hidden(OPTIONAL_FOR_ARCH):
+        from arch.bootstrap import CircularBlockBootstrap  # noqa: PLC0415 - slow to import
 
     top, _ = date_sums(upper, dates)
     bottom, _ = date_sums(lower, dates)
