@@ -229,7 +229,7 @@ evaluate: $(VENV)/.dev ## Run the walk-forward evaluation: DATA=dir FROM= TO= CO
 
 .PHONY: starter
 starter: $(VENV)/.dev ## Train the starter versions that ship with the project on DATA=dir, HOURLY=dir
-	@$(BIN)/python -m coincast_training.starter.build --data "$(DATA)"
+	@$(BIN)/python -m coincast_training.starter.build --data "$(DATA)" $(if $(HOURLY),--hourly "$(HOURLY)")
 	@$(if $(HOURLY),$(BIN)/python -m coincast_training.starter.hourly --data "$(HOURLY)")
 
 .PHONY: lock

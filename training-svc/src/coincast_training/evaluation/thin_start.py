@@ -18,7 +18,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import REFERENCE_COINS, market_of
-from coincast_modelkit.hourly.candles import HourlyCandles, HourlyPanel
+from coincast_modelkit.hourly.candles import HourlyPanel
 from coincast_modelkit.hourly.day_measures import HoursByDay
 from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models.base import ForecastModel
@@ -90,12 +90,7 @@ def thin_panel(panel: Panel, day: np.datetime64) -> dict[str, Candles]:
 
 def thin_hours(hours: HourlyPanel) -> HourlyPanel:
     """Reduce hours to closes. The measures of a day read its last 89 days alone: older hours may stay."""
-    return {coin_id: _without_ranges(candles) for coin_id, candles in hours.items()}
-
-
-def _without_ranges(candles: HourlyCandles) -> HourlyCandles:
-    nothing = np.full(len(candles), np.nan)
-    return replace(candles, open=nothing, high=nothing, low=nothing)
+    return {coin_id: candles.closes_only() for coin_id, candles in hours.items()}
 
 
 def evaluate_thin(panel: Panel, options: ThinOptions, progress: Progress) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,30 @@ from threadpoolctl import threadpool_limits
 from coincast_modelkit.artifact import GOLDEN, SCENARIOS, Manifest, data_window, golden_bytes, write_artifact
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import REFERENCE_COINS, market_of
-from coincast_modelkit.model_input import prepare
+from coincast_modelkit.hourly.candles import HourlyPanel
+from coincast_modelkit.hourly.day_measures import HoursByDay
+from coincast_modelkit.model_input import ModelInput, prepare
+from coincast_modelkit.models import ForecastModel
 from coincast_modelkit.scenarios import RankLibrary
 from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.options import BadOptionError
 from coincast_training.executors import Executor, open_executor
+from coincast_training.hourly.parquet_loader import read_hourly_folder
 from coincast_training.pipeline.artifact import library_versions
 from coincast_training.pipeline.code_version import code_version
-from coincast_training.pipeline.lineage import spans_of
+from coincast_training.pipeline.lineage import hours_of, spans_of
 from coincast_training.pipeline.metrics import measure
-from coincast_training.pipeline.odd_coins import left_out_notes, shortened_coins, without_odd_coins
+from coincast_training.pipeline.odd_coins import (
+    left_out_notes,
+    shortened_coins,
+    without_odd_coins,
+    without_odd_hours,
+)
+from coincast_training.pipeline.pipeline import READ_HOURS
 from coincast_training.pipeline.scenarios import scenario_library
+from coincast_training.starter.hourly import simulated_hours
 from coincast_training.starter.install import STARTER_DIR
+from coincast_training.trainers.base import FittedModel
 from coincast_training.trainers.config import default_folder, read_config
 from coincast_training.trainers.params import merged
 from coincast_training.trainers.registry import find_fit
@@ -46,6 +58,7 @@ def build_starters(
     *,
     created_at: float,
     models: Sequence[str] = tuple(RECIPES),
+    hours: HourlyPanel | None = None,
     executor: Executor | None = None,
 ) -> dict[str, Path]:
     """Train the starter models on all of the panel and replace the artifacts in `out`.
@@ -55,6 +68,7 @@ def build_starters(
         out: The folder of artifacts; one `<model>/v000001` is written for each model.
         created_at: UNIX seconds, for the manifests.
         models: The models to train; artifacts of others stay as they are.
+        hours: Hourly candles of the panel's coins, for the models that read hours.
         executor: Where the fits of the walk-forward record run; None runs them here.
 
     Returns:
@@ -64,7 +78,8 @@ def build_starters(
         ValueError: The history is too short, or the artifacts together exceed `MAX_BYTES`.
     """
     built = {
-        model: write_starter(panel, model, out, created_at=created_at, executor=executor) for model in models
+        model: write_starter(panel, model, out, created_at=created_at, hours=hours, executor=executor)
+        for model in models
     }
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     if size > MAX_BYTES:
@@ -73,20 +88,32 @@ def build_starters(
 
 
 def write_starter(
-    panel: Panel, model: str, out: Path, *, created_at: float, executor: Executor | None = None
+    panel: Panel,
+    model: str,
+    out: Path,
+    *,
+    created_at: float,
+    hours: HourlyPanel | None = None,
+    executor: Executor | None = None,
 ) -> Path:
     """Train one model and write it as `<out>/<model>/v000001`, replacing what is there."""
     reference = {coin_id: candles for coin_id, candles in panel.items() if coin_id in REFERENCE_COINS}
     whole = panel
     panel, left_out = without_odd_coins(panel)
     params = merged(read_config(default_folder(), model), RECIPES[model])
-    fitted = find_fit(model)(
-        panel, params, SEED, progress=_print_progress, reference=reference, executor=executor
+    read_hours = _hours_up_to_the_last_day(hours or {}, panel) if model in READ_HOURS else {}
+    fit: Callable[..., FittedModel] = find_fit(model)
+    fitted = fit(
+        panel,
+        params,
+        SEED,
+        progress=_print_progress,
+        reference=reference,
+        executor=executor,
+        **({"hours": read_hours} if read_hours else {}),
     )
     scenarios = scenario_library(fitted.walk_forward, panel)
-    golden = golden_bytes(
-        fitted.model, [prepare(c, market_of(SIMULATED), fitted.model.spec) for c in SIMULATED.values()]
-    )
+    golden = golden_bytes(fitted.model, _golden_inputs(fitted.model))
     manifest = Manifest(
         model=model,
         created_at=created_at,
@@ -103,6 +130,7 @@ def write_starter(
             "source": "folder",
             "spans": spans_of(panel),
             "starter": describe(panel),
+            **({"hours_data": hours_of(read_hours)} if getattr(fitted.model, "reads_hours", False) else {}),
             **left_out_notes(left_out, shortened_coins(whole, panel)),
             **fitted.notes,
         },
@@ -118,6 +146,25 @@ def write_starter(
 
     shutil.rmtree(out / model, ignore_errors=True)
     return out / model / write_artifact(out, manifest, save)
+
+
+def _hours_up_to_the_last_day(hours: HourlyPanel, panel: Panel) -> HourlyPanel:
+    """Return sound hours of the panel's coins up to its last day's close, as a training gets them."""
+    end = max(candles.dates[-1] for candles in panel.values()) + np.timedelta64(1, "D")
+    known = {coin_id: candles.until(end) for coin_id, candles in hours.items() if coin_id in panel}
+    return without_odd_hours({coin_id: candles for coin_id, candles in known.items() if len(candles)})[0]
+
+
+def _golden_inputs(model: ForecastModel) -> list[ModelInput]:
+    """Return simulated coins, the first with hours of ranges and the second with closes alone."""
+    market = market_of(SIMULATED)
+    hours = {coin_id: simulated_hours(coin_id, seed) for seed, coin_id in enumerate(SIMULATED, start=1)}
+    day = hours["bitcoin"].closes_at.astype("datetime64[D]") - 1
+    rows = {
+        "bitcoin": HoursByDay.of(hours).row("bitcoin", day),
+        "ethereum": HoursByDay.of({c: h.closes_only() for c, h in hours.items()}).row("ethereum", day),
+    }
+    return [prepare(candles, market, model.spec, rows.get(coin_id)) for coin_id, candles in SIMULATED.items()]
 
 
 def describe(panel: Panel) -> dict[str, Any]:
@@ -178,6 +225,7 @@ def main() -> int:
     """Build the starter versions from the command line; 2 where the data cannot be used."""
     parser = argparse.ArgumentParser(prog="make starter", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of <coin id>.csv with daily candles")
+    parser.add_argument("--hourly", type=Path, help="folder of <coin id>.parquet with hourly candles")
     parser.add_argument("--out", type=Path, default=STARTER_DIR, help="folder of the artifacts")
     parser.add_argument("--models", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--executor", default="inline", help="inline, processes or processes:N")
@@ -189,6 +237,7 @@ def main() -> int:
                 options.out,
                 created_at=time.time(),
                 models=options.models,
+                hours=read_hourly_folder(options.hourly).panel if options.hourly else None,
                 executor=executor,
             )
     except (BadOptionError, ValueError) as error:

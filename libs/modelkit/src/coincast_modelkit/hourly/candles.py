@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -159,6 +159,11 @@ class HourlyCandles:
     def tail(self, hours: int) -> Self:
         """Return at most the last rows of this number."""
         return self._rows(max(0, len(self) - hours), len(self))
+
+    def closes_only(self) -> Self:
+        """Return the hours without open, high and low, as a source of points alone gives them."""
+        nothing = np.full(len(self), np.nan)
+        return replace(self, open=nothing, high=nothing, low=nothing)
 
     def _rows(self, start: int, stop: int) -> Self:
         known = np.flatnonzero(self.known[start:stop])
