@@ -14,7 +14,9 @@ from coincast_chassis.clock import ManualClock
 from coincast_modelkit.artifact import check_golden, read_artifact, read_manifest
 from coincast_modelkit.artifact.golden import golden_inputs
 from coincast_modelkit.features import market_of
+from coincast_modelkit.hourly.candles import CLOSES, RANGES
 from coincast_modelkit.model_input import prepare
+from coincast_modelkit.models import EnsembleModel
 from coincast_modelkit.scenarios import WINDOW_ORIGINS, RankLibrary, read_library
 from coincast_training.domain import TrainingSpec
 from coincast_training.pipeline.artifact import write_version
@@ -82,6 +84,27 @@ def test_its_golden_inputs_are_simulated_candles_and_its_outputs_repeat(model: s
     for stored in golden_inputs(raw)[0]:
         simulated = SIMULATED[stored.coin_id].tail(len(stored.candles))
         np.testing.assert_array_equal(stored.candles.close, simulated.close)
+
+
+def test_the_ensemble_reads_hours_of_either_source_and_names_their_span() -> None:
+    artifact = read_artifact(STARTER_DIR, "ml_ensemble", STARTER_VERSION)
+    inputs, _ = golden_inputs(artifact.golden)
+    assert isinstance(artifact.model, EnsembleModel)
+    assert {c.coin_id: c.hours and c.hours.source for c in inputs} == {
+        "bitcoin": RANGES,
+        "ethereum": CLOSES,
+        "simulated-coin": None,
+    }
+    for coin in inputs[:2]:
+        with_hours, without = (
+            artifact.model.predict([each], [1, 7, 30]).log_return_quantiles
+            for each in (coin, replace(coin, hours=None))
+        )
+        assert [bool(np.any(with_hours[0, i] != without[0, i])) for i in range(3)] == [True, True, False]
+    spans = artifact.manifest.metrics["hours_data"]["spans"]
+    last_close = np.datetime64(artifact.manifest.data.to_date, "D") + 1
+    assert set(spans) <= set(artifact.manifest.coins)
+    assert all(np.datetime64(closes_at) <= last_close for _, closes_at in spans.values())
 
 
 def test_the_starters_together_stay_within_their_size() -> None:
