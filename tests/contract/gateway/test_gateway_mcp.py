@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -23,6 +24,8 @@ TOOLS = {
     "search_coins", "get_prices", "summarize_history", "get_forecasts", "chance_of_touching",
     "assess_portfolio", "model_records", "data_quality", "system_health",
 }  # fmt: skip
+# What tells the age of a figure; a list of coins has none.
+AGES = {"as_of", "age_seconds", "checked_at", "last_good_date", "evaluated_at", "measured_at"}
 # The descriptions of all tools together stay below this, since every conversation pays for them.
 MOST_DESCRIPTION_BYTES = 9_000
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -65,6 +68,14 @@ async def test_tools_are_read_only_described_and_small() -> None:
         assert tool.output_schema is not None
     inputs = [{"d": tool.description, "i": tool.input_schema} for tool in tools]
     assert len(json.dumps(inputs)) < MOST_DESCRIPTION_BYTES
+
+
+async def test_every_tool_says_how_old_its_figures_are() -> None:
+    async with world() as there, Client(f"{there.url}/mcp") as client:
+        tools = (await client.list_tools()).tools
+    for tool in tools:
+        fields = set(re.findall(r'"(\w+)":', json.dumps(tool.output_schema)))
+        assert tool.name == "search_coins" or fields & AGES, (tool.name, sorted(fields))
 
 
 async def test_every_tool_answers_with_structured_content() -> None:

@@ -218,6 +218,7 @@ class SystemHealth(BaseModel):
 
     status: str
     parts: dict[str, str]
+    checked_at: str
 
 
 def build_server(client_of: ClientOf, version: str) -> MCPServer:
@@ -460,7 +461,7 @@ class _Tools:
         """Tell the state of every part of the system."""
         reply = await self._ask(ctx, lambda client: client.health())
         parts = {part.name: f"{part.status}: {part.sentence}" for part in reply.components}
-        return SystemHealth(status=reply.status, parts=parts)
+        return SystemHealth(status=reply.status, parts=parts, checked_at=rfc3339(reply.checked_at))
 
     async def _ask(self, ctx: Context, question: Callable[[AsyncCoincast], Any]) -> Any:
         try:
