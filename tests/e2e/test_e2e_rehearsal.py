@@ -29,9 +29,13 @@ def rehearsed(plan: RehearsedPlan, folder: Path) -> tuple[RehearsalRecord, float
     return record, factor
 
 
-def test_keyless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The ensemble is trained meanwhile: its calls for candles count, hundreds of trees do not.
+@pytest.fixture(autouse=True)
+def quick_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train the ensemble quickly: its calls for candles count here, hundreds of trees do not."""
     monkeypatch.setenv("TRAINING_CONFIG_DIR", str(QUICK_RECIPES))
+
+
+def test_keyless(tmp_path: Path) -> None:
     record, factor = rehearsed(RehearsedPlan.KEYLESS, tmp_path)
     assert record.failures(factor) == []
     assert record.prices is not None
