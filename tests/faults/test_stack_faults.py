@@ -72,7 +72,6 @@ def warm(client: httpx2.Client, coin: str = "bitcoin") -> float:
     [
         {"kind": "status", "status": 500, "body": 1},
         {"kind": "status", "status": 429, "body": 5},
-        {"kind": "status", "status": 403, "body": 6},
         {"kind": "latency", "seconds": 20},
         {"kind": "reset"},
         {"kind": "hang"},
@@ -91,6 +90,21 @@ def warm(client: httpx2.Client, coin: str = "bitcoin") -> float:
 def test_a_warm_price_outlives_the_upstream(
     client: httpx2.Client, sandbox: httpx2.Client, fault: dict[str, Any]
 ) -> None:
+    outlives(client, sandbox, fault)
+
+
+def test_a_warm_price_outlives_a_refusal(tmp_path: Path) -> None:
+    """A refusal that cannot heal is not repeated for an hour, so that this system serves no other test."""
+    options = StackOptions(tmp_path, train=(), extra_environment=FRESH_QUICKLY)
+    with (
+        stack_for_tests(options) as stack,
+        httpx2.Client(base_url=stack.gateway_url, timeout=30, trust_env=False) as client,
+        httpx2.Client(base_url=str(stack.stack.sandbox_url), timeout=30, trust_env=False) as sandbox,
+    ):
+        outlives(client, sandbox, {"kind": "status", "status": 403, "body": 6})
+
+
+def outlives(client: httpx2.Client, sandbox: httpx2.Client, fault: dict[str, Any]) -> None:
     """Eight seconds of a broken upstream, a price due for refresh: right or stale, never wrong, never 5xx."""
     good = warm(client)
     assert sandbox.post("/sandbox/faults", json=fault).status_code == 201

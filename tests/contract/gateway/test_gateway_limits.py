@@ -84,3 +84,21 @@ async def test_an_unused_lease_is_given_back() -> None:
             assert limiters[0].try_acquire("key:a") is None
             lease, _ = await limiters[0].acquire("key:a", limit)
             assert lease.left + lease.tokens == limit - 2
+
+
+@pytest.mark.parametrize("limit", [LEAST_LEASED_LIMIT - 1, LEAST_LEASED_LIMIT, 5000])
+async def test_callers_that_come_together_get_the_whole_limit(limit: int) -> None:
+    """Of leases taken at the same moment none is lost: each request is granted until the limit is reached."""
+    with running_valkey() as valkey:
+        client = redis.asyncio.Redis.from_url(valkey.url, socket_timeout=5)
+        limiter, granted, together = Limiter(client, SystemClock(), window_seconds=60.0), 0, 50
+
+        async def caller(count: int) -> None:
+            nonlocal granted
+            for _ in range(count):
+                if limiter.try_acquire("key:a") or (await limiter.acquire("key:a", limit))[1] == 0.0:
+                    granted += 1
+
+        await asyncio.gather(*(caller(limit // together) for _ in range(together)))
+        await client.aclose()
+    assert granted == limit // together * together

@@ -124,6 +124,8 @@ class TokenLease:
     answered_at: float = -math.inf
     own_then: int = 0
     left_then: int = 0
+    # Held while a lease is taken: of callers that come together each would take one, and all but one be lost.
+    renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def note_unreported(self, at: float, count: int) -> None:
         """Note requests that Redis must count, or subtract where below 0; the oldest are dropped first."""
@@ -185,21 +187,34 @@ class Limiter:
     def try_acquire(self, subject: str) -> TokenLease | None:
         """Return the lease after a token that this process already holds was spent; None: call `acquire`."""
         lease = self._leases.get(subject)
-        if lease is None or lease.tokens <= 0 or lease.good_until < self._clock.monotonic():
-            return None
+        return lease if lease is not None and self._spend(lease) else None
+
+    def _spend(self, lease: TokenLease) -> bool:
+        """Spend a token of the lease; False where it has none or has ended."""
+        if lease.tokens <= 0 or lease.good_until < self._clock.monotonic():
+            return False
         lease.tokens -= 1
-        return lease
+        return True
 
     async def acquire(self, subject: str, limit: int) -> tuple[TokenLease, float]:
         """Return the lease, and the seconds to wait: 0 where a request was granted and counted."""
         lease = self._lease(subject)
+        if limit < LEAST_LEASED_LIMIT:
+            return await self._renew(subject, lease, limit, 1)
+        async with lease.renewing:
+            if self._spend(lease):
+                return lease, 0.0
+            return await self._renew(subject, lease, limit, max(1, round(limit * LEASE_SHARE)))
+
+    async def _renew(
+        self, subject: str, lease: TokenLease, limit: int, wanted: int
+    ) -> tuple[TokenLease, float]:
+        """Request tokens and spend one of them; see `acquire`."""
         if lease.tokens > 0:
             # The lease ended before it was spent.
             lease.counts.add(lease.leased_at, -lease.tokens)
             lease.note_unreported(lease.leased_at, -lease.tokens)
             lease.tokens = 0
-        leased = limit >= LEAST_LEASED_LIMIT
-        wanted = max(1, round(limit * LEASE_SHARE)) if leased else 1
         taken = await self._grant(subject, lease, limit, wanted)
         now = self._clock.monotonic()
         lease.left, lease.full_until = taken.left, now + taken.full_seconds
