@@ -22,6 +22,7 @@ from cachetools import LRUCache
 
 from coincast_chassis.durable_files import replacing
 from coincast_market_data import metrics
+from coincast_market_data.archive.revisions import Revisions
 from coincast_market_data.archive.store import (
     ARRIVAL,
     FIRST_FETCH_SECONDS,
@@ -55,6 +56,7 @@ class HourlyArchive:
 
     def __init__(self, archive: Archive, *, retention_days: int) -> None:
         self._archive = archive
+        self._revisions = Revisions(archive.root / "hourly" / "revisions")
         self._retention_seconds = retention_days * DAY_SECONDS
         self._memory: LRUCache[Key, tuple[HourlyCandle, ...]] = LRUCache(MAX_COINS_IN_MEMORY)
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -147,9 +149,7 @@ class HourlyArchive:
             before = await self.read(coin, currency)
             left = tuple(candle for candle in before if candle.start not in starts)
             if len(left) < len(before) and self._archive.is_writer:
-                # Two revisions within a second have two names.
-                stamp = max([int(at), *(known + 1 for known in self.revision_times(coin, currency)[-1:])])
-                path = self._revisions_folder(key) / f"{stamp}.parquet"
+                path = self._revisions.new_path(coin, currency, at)
                 await asyncio.to_thread(write_hours, path, before)
             await self._keep(key, left, before, flush=True)
             return len(before) - len(left)
@@ -164,19 +164,12 @@ class HourlyArchive:
             currency: Canonical code.
             at: The moment, UNIX seconds.
         """
-        later = [stamp for stamp in self.revision_times(coin, currency) if stamp > at]
-        if not later:
-            return await self.read(coin, currency)
-        path = self._revisions_folder((coin, currency)) / f"{min(later)}.parquet"
-        return await asyncio.to_thread(read_hours, path)
+        path = self._revisions.path_known_at(coin, currency, at)
+        return await self.read(coin, currency) if path is None else await asyncio.to_thread(read_hours, path)
 
     def revision_times(self, coin: str, currency: str) -> list[int]:
         """Return when hours were dropped, UNIX seconds, oldest first."""
-        names = (path.stem for path in self._revisions_folder((coin, currency)).glob("*.parquet"))
-        return sorted(int(name) for name in names if name.isdigit())
-
-    def _revisions_folder(self, key: Key) -> Path:
-        return self._archive.root / "hourly" / "revisions" / key[1] / key[0]
+        return self._revisions.times(coin, currency)
 
     async def _keep(
         self, key: Key, candles: tuple[HourlyCandle, ...], before: Sequence[HourlyCandle], *, flush: bool

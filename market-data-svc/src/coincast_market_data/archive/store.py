@@ -28,6 +28,7 @@ from cachetools import LRUCache
 
 from coincast_chassis.durable_files import replacing
 from coincast_market_data import metrics
+from coincast_market_data.archive.revisions import Revisions
 from coincast_market_data.domain import Candle
 
 INBOX = ".inbox"
@@ -237,6 +238,7 @@ class Archive:
 
     def __init__(self, root: Path, *, max_coins_in_memory: int = 500) -> None:
         self._root = root
+        self._revisions = Revisions(self._root / "revisions")
         self._memory: LRUCache[Key, _Held] = LRUCache(max_coins_in_memory)
         # Candles that no file holds yet, with the time since when: reading many coins must not evict them.
         self._unwritten: dict[Key, tuple[_Held, float]] = {}
@@ -413,9 +415,7 @@ class Archive:
             changed = sum(old.get(day) != new.get(day) for day in {*old, *new})
             if changed:
                 if before and self.is_writer:
-                    # Two replacements within a second are two revisions.
-                    stamp = max([int(at), *(known + 1 for known in self.revision_times(coin, currency)[-1:])])
-                    path = self._revisions_folder(key) / f"{stamp}.parquet"
+                    path = self._revisions.new_path(coin, currency, at)
                     await asyncio.to_thread(write_candles, path, before)
                 self._unwritten.pop(key, None)
                 self._remember(key, tuple(candles))
@@ -432,19 +432,14 @@ class Archive:
             currency: Canonical code.
             at: The moment, UNIX seconds.
         """
-        later = [stamp for stamp in self.revision_times(coin, currency) if stamp > at]
-        if not later:
-            return await self.read(coin, currency)
-        path = self._revisions_folder((coin, currency)) / f"{min(later)}.parquet"
-        return await asyncio.to_thread(read_candles, path)
+        path = self._revisions.path_known_at(coin, currency, at)
+        return (
+            await self.read(coin, currency) if path is None else await asyncio.to_thread(read_candles, path)
+        )
 
     def revision_times(self, coin: str, currency: str) -> list[int]:
         """Return when the history was replaced, UNIX seconds, oldest first."""
-        names = (path.stem for path in self._revisions_folder((coin, currency)).glob("*.parquet"))
-        return sorted(int(name) for name in names if name.isdigit())
-
-    def _revisions_folder(self, key: Key) -> Path:
-        return self._root / "revisions" / key[1] / key[0]
+        return self._revisions.times(coin, currency)
 
     async def flush(self, coin: str, currency: str) -> None:
         """Write added candles to the disk."""
