@@ -18,6 +18,8 @@ PROBABILITIES: Floats = np.array(
     + [round(0.1 + 0.025 * i, 3) for i in range(33)]
     + [0.925, 0.95, 0.975, 0.99, 0.995, 0.9975, 0.999, 0.9995]
 )
+# The probability that each quantile stands for: halfway to both neighbours, the outer ones to 0 and 1.
+MASSES: Floats = np.diff(np.concatenate([[0.0], (PROBABILITIES[1:] + PROBABILITIES[:-1]) / 2, [1.0]]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,12 +118,15 @@ def standard_deviations(quantiles: Floats) -> Floats:
     The far tail rests on few outcomes and would decide it alone for a coin that jumped once: what lies beyond
     twice the 95 % interval counts as lying there.
     """
-    edges = np.concatenate([[0.0], (PROBABILITIES[1:] + PROBABILITIES[:-1]) / 2, [1.0]])
-    mass = np.diff(edges)
     low, high = (int(np.argmin(np.abs(PROBABILITIES - p))) for p in (0.025, 0.975))
     bounded = np.clip(quantiles, 2 * quantiles[..., [low]], 2 * quantiles[..., [high]])
-    mean = bounded @ mass
-    return np.asarray(np.sqrt(np.maximum((bounded**2) @ mass - mean**2, 0.0)))
+    mean = bounded @ MASSES
+    return np.asarray(np.sqrt(np.maximum((bounded**2) @ MASSES - mean**2, 0.0)))
+
+
+def expected_sizes(quantiles: Floats) -> Floats:
+    """Return the expected absolute value (...) of distributions given as quantiles (..., Q)."""
+    return np.asarray(np.abs(quantiles) @ MASSES)
 
 
 @lru_cache(maxsize=256)

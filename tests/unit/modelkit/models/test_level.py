@@ -10,13 +10,12 @@ import pytest
 
 from coincast_modelkit.artifact import read_artifact
 from coincast_modelkit.features import market_of
-from coincast_modelkit.forecasts import PROBABILITIES
+from coincast_modelkit.forecasts import PROBABILITIES, expected_sizes
 from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models import MODELS
 from coincast_modelkit.models.level import (
     MAX_LOG_FACTOR,
     LevelAdjustable,
-    expected_size,
     level_of,
 )
 from coincast_training.starter.build import simulated_candles
@@ -103,5 +102,5 @@ def test_forecasts_without_outcome_or_width_do_not_count() -> None:
 
 def test_the_expected_size_is_that_of_the_distribution() -> None:
     uniform = 2 * PROBABILITIES - 1
-    assert expected_size(uniform) == pytest.approx(0.5, abs=1e-3)
-    assert expected_size(np.stack([uniform, 3 * uniform])) == pytest.approx([0.5, 1.5], abs=3e-3)
+    assert expected_sizes(uniform) == pytest.approx(0.5, abs=1e-3)
+    assert expected_sizes(np.stack([uniform, 3 * uniform])) == pytest.approx([0.5, 1.5], abs=3e-3)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coincast_modelkit.hourly.candles import CLOSES, RANGES, source_of
+from coincast_modelkit.hourly.candles import CLOSES, RANGES, hours_until, source_of
 from coincast_training.evaluation.thin_start import (
     CLOSE_DAYS,
     RANGE_DAYS,
     ThinOptions,
     evaluate_thin,
-    hours_until,
     table,
     thin,
     thin_hours,

@@ -65,8 +65,9 @@ async def test_the_first_good_version_is_promoted_and_a_worse_one_is_not(tmp_pat
 
 
 async def test_a_starter_that_serves_on_is_corrected_on_the_days_of_the_job(tmp_path: Path):
-    spec = TrainingSpec(model="lightgbm", ids=COINS, promote_if_better=True)
-    panel = panel_of(COINS, first="2025-10-01", sigma=0.02)
+    coins = (*COINS, "solana")
+    spec = TrainingSpec(model="lightgbm", ids=coins, promote_if_better=True)
+    panel = panel_of(coins, first="2025-10-01", sigma=0.02)
     pipeline = pipeline_in(tmp_path, FakeHistory(panel), FakeFit(width=5.0))
     install_starters(pipeline.registry, ["lightgbm"])
     outcome = await run(pipeline, spec)

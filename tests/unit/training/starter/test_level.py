@@ -12,19 +12,20 @@ import pytest
 from coincast_chassis.clock import ManualClock
 from coincast_modelkit.artifact import SCENARIOS, check_golden, read_artifact
 from coincast_modelkit.candles import Candles
-from coincast_modelkit.models.level import PRIOR_OUTCOMES, LevelAdjustable, expected_size
+from coincast_modelkit.forecasts import expected_sizes
+from coincast_modelkit.models.level import PRIOR_OUTCOMES, LevelAdjustable
 from coincast_training.pipeline.dataset import TrainingData
 from coincast_training.pipeline.folds import forecast_days
 from coincast_training.registry.registry import Registry
 from coincast_training.starter.comparison import rerun_starter
 from coincast_training.starter.install import STARTER_MODELS, install_starters, is_starter
-from coincast_training.starter.level import MIN_DAYS, correct_starter, measured_level
+from coincast_training.starter.level import MIN_COINS, MIN_DAYS, correct_starter, measured_level
 from coincast_training.trainers.base import WalkForward
 from tests.unit.training.training_fakes import panel_of, walk_forward_of
 
 NOW = 1_800_000_000.0
 LEARNT_TO = np.datetime64("2025-08-31", "D")
-COINS = ("bitcoin", "ethereum")
+COINS = ("bitcoin", "ethereum", "solana")
 
 
 def history(first: str, days: int = 250) -> TrainingData:
@@ -34,7 +35,7 @@ def history(first: str, days: int = 250) -> TrainingData:
 
 def log_ratios(found: WalkForward) -> dict[int, float]:
     """By horizon, the log of how much larger outcomes were than forecast."""
-    sizes, outcomes = expected_size(found.log_return_quantiles), np.abs(found.actual_log_returns)
+    sizes, outcomes = expected_sizes(found.log_return_quantiles), np.abs(found.actual_log_returns)
     return {
         int(h): float(np.log(outcomes[found.horizons == h].sum() / sizes[found.horizons == h].sum()))
         for h in np.unique(found.horizons)
@@ -102,7 +103,7 @@ def log_width(model: LevelAdjustable, data: TrainingData) -> float:
     """The mean log width of the forecasts of one day ahead over the last days."""
     dates = data.panel["bitcoin"].dates
     found = forecast_days(model, data, dates[-41], dates[-2], (1,))
-    return float(np.log(expected_size(found.log_return_quantiles)).mean())
+    return float(np.log(expected_sizes(found.log_return_quantiles)).mean())
 
 
 @pytest.mark.parametrize(
@@ -146,12 +147,18 @@ def test_the_same_days_again_make_no_further_version_and_others_do(registry: Reg
 
 
 @pytest.mark.parametrize(
-    ("first", "days"),
-    [("2022-01-01", 250), ("2025-10-01", 90 + MIN_DAYS - 1)],
-    ids=["days that it has learnt from", "too few days"],
+    ("first", "days", "coins"),
+    [
+        ("2022-01-01", 250, COINS),
+        ("2025-10-01", 90 + MIN_DAYS - 1, COINS),
+        ("2025-10-01", 250, COINS[: MIN_COINS - 1]),
+    ],
+    ids=["days that it has learnt from", "too few days", "too few coins"],
 )
-def test_nothing_is_corrected_on(registry: Registry, first: str, days: int) -> None:
-    assert correct_starter(registry, "lightgbm", history(first, days), created_at=NOW) == ""
+def test_nothing_is_corrected_on(registry: Registry, first: str, days: int, coins: tuple[str, ...]) -> None:
+    data = history(first, days)
+    data = replace(data, panel={coin: data.panel[coin] for coin in coins})
+    assert correct_starter(registry, "lightgbm", data, created_at=NOW) == ""
     assert registry.table("lightgbm").production == "v000001"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS, Market
-from coincast_modelkit.hourly.candles import HourlyPanel
+from coincast_modelkit.hourly.candles import HourlyPanel, hours_until
 from coincast_modelkit.hourly.day_measures import HoursByDay
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import EnsembleModel, ForecastModel, TechnicalModel
@@ -71,7 +71,7 @@ def walk_model(
             progress=inner,
             store=store,
             params=settings,
-            hours={coin: hours.until(cut + ONE_DAY) for coin, hours in plan.hours.items()},
+            hours=hours_until(plan.hours, cut),
         )
         if fitted is None:
             continue

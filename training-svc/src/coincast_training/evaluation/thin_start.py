@@ -18,7 +18,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import REFERENCE_COINS, market_of
-from coincast_modelkit.hourly.candles import HourlyPanel
+from coincast_modelkit.hourly.candles import HourlyPanel, hours_until
 from coincast_modelkit.hourly.day_measures import HoursByDay
 from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models.base import ForecastModel
@@ -173,12 +173,6 @@ def _days(first: np.datetime64, last: np.datetime64, every: int) -> list[np.date
     """Return every so many days from the first up to the last."""
     count = int((last - first).astype(np.int64)) // every + 1
     return [first + each * every * DAY for each in range(count)]
-
-
-def hours_until(hours: HourlyPanel, day: np.datetime64) -> HourlyPanel:
-    """Return the hours up to the close of a day; coins without any are left out."""
-    known = {coin_id: candles.until(day + DAY) for coin_id, candles in hours.items()}
-    return {coin_id: candles for coin_id, candles in known.items() if len(candles)}
 
 
 def _data(panel: Panel, hours: HourlyPanel) -> TrainingData:

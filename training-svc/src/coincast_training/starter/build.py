@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from coincast_modelkit.artifact import GOLDEN, SCENARIOS, Manifest, data_window, golden_bytes, write_artifact
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import REFERENCE_COINS, market_of
-from coincast_modelkit.hourly.candles import HourlyPanel
+from coincast_modelkit.hourly.candles import HourlyPanel, hours_until
 from coincast_modelkit.hourly.day_measures import HoursByDay
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import ForecastModel
@@ -150,9 +150,9 @@ def write_starter(
 
 def _hours_up_to_the_last_day(hours: HourlyPanel, panel: Panel) -> HourlyPanel:
     """Return sound hours of the panel's coins up to its last day's close, as a training gets them."""
-    end = max(candles.dates[-1] for candles in panel.values()) + np.timedelta64(1, "D")
-    known = {coin_id: candles.until(end) for coin_id, candles in hours.items() if coin_id in panel}
-    return without_odd_hours({coin_id: candles for coin_id, candles in known.items() if len(candles)})[0]
+    of_panel = {coin_id: candles for coin_id, candles in hours.items() if coin_id in panel}
+    last = max(candles.dates[-1] for candles in panel.values())
+    return without_odd_hours(hours_until(of_panel, last))[0]
 
 
 def _golden_inputs(model: ForecastModel) -> list[ModelInput]:

@@ -28,8 +28,9 @@ from coincast_modelkit.artifact.golden import golden_inputs
 from coincast_modelkit.artifact.read import verified_files
 from coincast_modelkit.candles import Floats, Panel
 from coincast_modelkit.features import market_of
+from coincast_modelkit.forecasts import expected_sizes
 from coincast_modelkit.hourly.day_measures import HoursByDay
-from coincast_modelkit.models.level import LevelAdjustable, expected_size, level_of
+from coincast_modelkit.models.level import LevelAdjustable, level_of
 from coincast_training.pipeline.dataset import TrainingData
 from coincast_training.pipeline.folds import forecast_days, prepared_on
 from coincast_training.registry.registry import Registry
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 DAY = np.timedelta64(1, "D")
 # A coin's first days have few features; their widths would be measured on other inputs than later ones.
 WARM_UP_DAYS = 90
+# The level of fewer coins is theirs and not the market's: a job over one coin must not move it for all.
+MIN_COINS = 3
 # Fewer days than this say less about the level than the years before.
 MIN_DAYS = 120
 # The last days, on which forecasts from closes alone are compared with those that are served.
@@ -62,11 +65,11 @@ def measured_level(model: LevelAdjustable, data: TrainingData, learnt_to: np.dat
         learnt_to: The last day that the model learnt from.
 
     Returns:
-        By anchor horizon, the log factor; empty where there are fewer than MIN_DAYS such days.
+        By anchor horizon, the log factor; empty for fewer than MIN_COINS coins or MIN_DAYS such days.
     """
     first = max(learnt_to + DAY, min(c.dates[0] for c in data.panel.values()) + WARM_UP_DAYS * DAY)
     last = max(c.dates[-1] for c in data.panel.values())
-    if int((last - first) / DAY) + 1 < MIN_DAYS:
+    if len(data.panel) < MIN_COINS or int((last - first) / DAY) + 1 < MIN_DAYS:
         return {}
     model = model.with_level({})
     bare = replace(data, panel=_closes(data.panel), reference=_closes(data.reference))
@@ -79,7 +82,7 @@ def measured_level(model: LevelAdjustable, data: TrainingData, learnt_to: np.dat
     for horizon, moved in zip(model.level_anchors, narrower, strict=True):
         at = found.horizons == horizon
         level[horizon] = level_of(
-            expected_size(found.log_return_quantiles[at]) * np.exp(-moved),
+            expected_sizes(found.log_return_quantiles[at]) * np.exp(-moved),
             np.abs(found.actual_log_returns[at]),
             horizon=horizon,
             days=len(np.unique(found.origins[at])),
@@ -107,7 +110,7 @@ def _log_widths(
         if hours is not None:
             prepared = [replace(p, hours=hours.row(coin_id, np.datetime64(p.as_of, "D"))) for p in prepared]
         if prepared:
-            parts.append(expected_size(model.predict(prepared, model.level_anchors).log_return_quantiles))
+            parts.append(expected_sizes(model.predict(prepared, model.level_anchors).log_return_quantiles))
     return np.log(np.concatenate(parts))
 
 
@@ -121,8 +124,8 @@ def correct_starter(registry: Registry, model: str, data: TrainingData, *, creat
         created_at: UNIX seconds, for the manifest.
 
     Returns:
-        The new version; empty where production is no starter, has too few days to measure on, or has nearly
-        this level already.
+        The new version; empty where production is no starter, the coins or days to measure on are too few, or
+        it has nearly this level already.
 
     Raises:
         CoincastError: Production was moved by someone else meanwhile.

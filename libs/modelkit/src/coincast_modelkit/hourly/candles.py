@@ -223,3 +223,9 @@ def _is_fill_in(rows: Mapping[str, Floats]) -> npt.NDArray[np.bool_]:
     """Return which rows repeat a price without any trade, (n,)."""
     flat = (rows["high"] == rows["low"]) & (rows["open"] == rows["close"]) & (rows["high"] == rows["close"])
     return np.asarray(flat & (rows["volume"] == 0))
+
+
+def hours_until(hours: HourlyPanel, day: np.datetime64) -> HourlyPanel:
+    """Return the hours up to the close of a UTC day; coins without any are left out."""
+    known = {coin_id: candles.until(day + np.timedelta64(1, "D")) for coin_id, candles in hours.items()}
+    return {coin_id: candles for coin_id, candles in known.items() if len(candles)}

@@ -13,7 +13,6 @@ from typing import Protocol, Self, runtime_checkable
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.models.base import ForecastModel
 
 # A factor beyond this says that the outcomes are broken, not that the market is calmer or wilder.
@@ -50,7 +49,7 @@ def level_of(widths: Floats, outcomes: Floats, *, horizon: int, days: int) -> fl
     """Measure the level at one horizon: the log of how much larger outcomes were than forecast.
 
     Args:
-        widths: Expected absolute log returns by forecast, (n,); see `expected_size`.
+        widths: Expected absolute log returns by forecast, (n,); see `expected_sizes`.
         outcomes: Absolute log returns that followed, (n,).
         horizon: Days ahead.
         days: Days that the origins span; their number over the horizon counts as independent outcomes, since
@@ -68,12 +67,6 @@ def level_of(widths: Floats, outcomes: Floats, *, horizon: int, days: int) -> fl
     independent = days / horizon
     log_factor = float(np.log(ratio)) * independent / (independent + PRIOR_OUTCOMES)
     return float(np.clip(log_factor, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
-
-
-def expected_size(quantiles: Floats) -> Floats:
-    """Return the expected absolute log return (...) of distributions given as quantiles (..., Q)."""
-    edges = np.concatenate([[0.0], (PROBABILITIES[1:] + PROBABILITIES[:-1]) / 2, [1.0]])
-    return np.asarray(np.abs(quantiles) @ np.diff(edges))
 
 
 def checked_level(level: Mapping[int, float], anchors: Sequence[int]) -> dict[int, float]:
