@@ -28,6 +28,7 @@ from coincast_chassis.json_numbers import round_number, round_numbers
         ("change_24h_percent", -2.34567891, "-2.3457"),
         ("percent", 99.99999, "100.0"),
         ("coverage_80_percent", 80.0, "80.0"),
+        ("coverage_80_standard_error", 0.5147372772, "0.5147"),
         ("age_seconds", 87290.1865158081, "87290.2"),
         ("age_seconds", 0.04, "0.0"),
         ("age_seconds", 0.06, "0.1"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+# A standard error of a percent is in points, as precise as the percent itself.
+PERCENT_NAMES = ("percent", "_standard_error")
 PERCENT_DECIMALS = 4
 SECONDS_DECIMALS = 1
 SIGNIFICANT_DIGITS = 10
@@ -20,7 +22,7 @@ def round_number(name: str, value: float) -> float:
         name: The field: `skill_percent` and `percent` are percents, `age_seconds` is a duration.
         value: The number; NaN and infinities are returned as they are.
     """
-    if name.endswith("percent"):
+    if name.endswith(PERCENT_NAMES):
         # Adding zero turns -0.0 into 0.0.
         return round(value, PERCENT_DECIMALS) + 0.0
     if name.endswith("_seconds"):
