@@ -239,6 +239,8 @@ FORECASTS = Dashboard(
         one("Entries waiting on disk", "sum(coincast_forecast_ledger_spooled_entries)", "entries"),
         one("Entries not on disk yet", "max(coincast_training_ledger_lag_entries)", "entries"),
         one("Oldest entry not on disk yet", "max(coincast_training_ledger_lag_seconds)", "age", unit="s"),
+        one("Risk answers not on disk yet", "max(coincast_training_risk_lag_entries)", "entries"),
+        one("Oldest risk answer not on disk yet", "max(coincast_training_risk_lag_seconds)", "age", unit="s"),
     ),
 )
 TRAINING = Dashboard(

@@ -60,6 +60,8 @@ EXPECTED: list[tuple[str, str, str, dict[str, str]]] = [
     ("version of the model", "forecast", "coincast_forecast_model_info", {**LIGHTGBM, "alias": "production"}),
     ("ledger lag", "training", "coincast_training_ledger_lag_entries", {}),
     ("ledger lag in time", "training", "coincast_training_ledger_lag_seconds", {}),
+    ("lag of risk answers", "training", "coincast_training_risk_lag_entries", {}),
+    ("lag of risk answers in time", "training", "coincast_training_risk_lag_seconds", {}),
     ("ledger entries kept", "training", "coincast_training_ledger_stored_total", {}),
     ("ledger entries written", "forecast", "coincast_forecast_ledger_appended_total", {"to": "redis"}),
 ]  # fmt: skip

@@ -13,9 +13,8 @@ from redis.asyncio import Redis
 from coincast_chassis.redis import open_redis
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
 from coincast_training.scoring.consumer import KEPT_ACKNOWLEDGED, LedgerConsumer
-from coincast_training.scoring.lag import LedgerWatch
-from coincast_training.scoring.store import LedgerStore
 from tests.contract.valkey_harness import running_valkey
+from tests.unit.training.training_ledger_rows import watch_of
 
 COUNT = KEPT_ACKNOWLEDGED + 3000
 
@@ -57,7 +56,7 @@ async def test_nothing_goes_while_the_number_of_waiting_entries_is_unknown(
     await consumer.trim()
     assert await redis.xlen(STREAM_KEY) == COUNT - 1
 
-    status = await LedgerWatch(consumer, LedgerStore(tmp_path)).status()
+    status = await watch_of(tmp_path, consumer).status()
     assert status.lag_seconds >= 0
     lag = REGISTRY.get_sample_value("coincast_training_ledger_lag_entries")
     assert lag is not None

@@ -52,6 +52,8 @@ WANTED: list[tuple[str, Labels]] = [
     ("ledger_scored_total", {}),
     ("ledger_refused_total", {}),
     ("ledger_lag_entries", {}),
+    ("risk_lag_entries", {}),
+    ("risk_lag_seconds", {}),
 ]
 
 

@@ -20,6 +20,7 @@ from coincast_chassis.observability.tracing import Tracing
 from coincast_chassis.redis import open_redis
 from coincast_chassis.resilience.breaker import Breaker
 from coincast_gateway.asgi_types import ReadyApp
+from coincast_gateway.auth.api_keys import ApiKeyCache
 from coincast_gateway.auth.authenticator import require_json
 from coincast_gateway.auth.factory import access_policy, build_authenticator, request_checks
 from coincast_gateway.auth.usage import UsageRecorder
@@ -110,13 +111,7 @@ async def open_clients(settings: Settings, stack: AsyncExitStack, tracing: Traci
             is_failure=is_unreachable,
             listeners=(watch_breaker,),
         )
-        return ResilientStub(
-            name,
-            breaker=breaker,
-            deadline_seconds=seconds,
-            max_calls=256,
-            start_grace_seconds=settings.start_grace_seconds,
-        )
+        return ResilientStub(name, breaker=breaker, deadline_seconds=seconds, max_calls=256)
 
     s = settings
     market_channel = await opened(s.market_target, market.SERVICE, s.market_deadline_seconds)
@@ -169,7 +164,7 @@ async def build(
         version=version(),
         draining=draining,
     )
-    usage = UsageRecorder(client, clock)
+    usage, api_keys = UsageRecorder(client, clock), ApiKeyCache()
     run_in_background(usage.flush_forever(), stack)
     stack.push_async_callback(usage.flush)
     services = Services(
@@ -182,6 +177,7 @@ async def build(
         health=health,
         assets=Assets(),
         usage=usage,
+        api_keys=api_keys,
         clock=clock,
         last_forecasts=LastKnownResponses(max_bytes=settings.hot_cache_bytes // 4, clock=clock),
     )
@@ -190,7 +186,9 @@ async def build(
     mcp_app = McpApp(inner, version())
     stack.push_async_callback(mcp_app.aclose)
     app.router.routes.append(Route(MCP_PATH, mcp_app))
-    authenticator = await build_authenticator(settings, client, clock, stack=stack, usage=usage)
+    authenticator = await build_authenticator(
+        settings, client, clock, stack=stack, usage=usage, ring=api_keys
+    )
     edge = EdgeMiddleware(
         inner,
         metrics=RequestMetrics(recent),

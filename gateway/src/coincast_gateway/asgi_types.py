@@ -28,9 +28,11 @@ READY = "coincast.ready"
 # In the scope: headers that every reply to this request gets, and the status of one written directly.
 OWN_HEADERS = "coincast.own_headers"
 SENT = "coincast.sent"
-# In the scope: the cached response that answers, and how many bytes of its body were sent.
+# In the scope: the cached response that answers, how many bytes of its body were sent, and how many rows of
+# a table that is streamed.
 RESPONSE = "coincast.response"
 SENT_BYTES = "coincast.sent_bytes"
+SENT_ROWS = "coincast.sent_rows"
 
 # Set in the scope of a streamed reply: when (time.perf_counter) its first byte was sent.
 FIRST_BYTE_AT = "coincast.first_byte_at"

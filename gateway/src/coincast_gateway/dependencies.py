@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from coincast_chassis.clock import Clock, steady_clock
+from coincast_gateway.auth.api_keys import ApiKeyCache
 from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.clients.forecast import ForecastClient
@@ -35,6 +36,7 @@ class Services:
     assets: Assets
     last_forecasts: LastKnownResponses
     exports: ExportSlots = field(default_factory=ExportSlots)
+    api_keys: ApiKeyCache = field(default_factory=ApiKeyCache)
     usage: UsageRecorder = field(default_factory=lambda: UsageRecorder(None, steady_clock()))
     clock: Clock = field(default_factory=steady_clock)
 
@@ -106,6 +108,12 @@ async def usage_of_keys(request: Request) -> UsageRecorder:
     return services(request).usage
 
 
+async def api_keys(request: Request) -> ApiKeyCache:
+    """Return the API keys, as of the last refresh."""
+    return services(request).api_keys
+
+
+ApiKeys = Annotated[ApiKeyCache, Depends(api_keys)]
 UsageOfKeys = Annotated[UsageRecorder, Depends(usage_of_keys)]
 ServiceClock = Annotated[Clock, Depends(service_clock)]
 Market = Annotated[MarketClient, Depends(market_client)]

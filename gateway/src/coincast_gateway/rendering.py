@@ -117,6 +117,7 @@ class RenderedResponse(Response):
         headers: Headers of this response, beside those that every response has.
         has_ages: Whether `age_seconds` in the body is the age of data, to be computed at the moment of
             sending; False for a document that only shows examples.
+        row_count: How many rows a table has; None for JSON, whose lists are counted where that is wanted.
     """
 
     def __init__(
@@ -129,9 +130,11 @@ class RenderedResponse(Response):
         fresh_seconds: float = 0.0,
         headers: tuple[tuple[bytes, bytes], ...] = (),
         has_ages: bool = True,
+        row_count: int | None = None,
     ) -> None:
         self.body: bytes = body
         self.has_ages = has_ages
+        self.row_count = row_count
         self.media_type = media_type
         self.status_code = status
         self.as_of = as_of
@@ -297,10 +300,17 @@ class CachedResponse(Response):
 
     @cached_property
     def rows(self) -> int:
-        """Return how many items the longest list of a JSON body has, errors left out; 0 for other bodies."""
-        if not (self.rendered.media_type or "").startswith(JSON) or not self.rendered.body.startswith(b"{"):
+        """Return how many rows a table has, and a JSON body in its longest list, errors left out.
+
+        Other bodies have none.
+        """
+        if self.rendered.row_count is not None:
+            return self.rendered.row_count
+        if not (self.rendered.media_type or "").startswith(JSON) or self.rendered.body[:1] not in b"{[":
             return 0
         document = orjson.loads(self.rendered.body)
+        if isinstance(document, list):
+            return len(document)
         lists = [each for name, each in document.items() if isinstance(each, list) and name != "errors"]
         return max((len(each) for each in lists if each and isinstance(each[0], dict)), default=0)
 

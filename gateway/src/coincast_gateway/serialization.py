@@ -6,6 +6,7 @@ provenance beside the figures.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -93,10 +94,35 @@ def forecasts_document(response: pb.GetForecastsResponse) -> dict[str, Any]:
     }
 
 
+# Names of fields in the contracts, and of the parameters that they come from.
+REST_NAMES = {
+    "known_at": "as_of",
+    "from_date": "from",
+    "to_date": "to",
+    "horizon_days": "horizon",
+    "horizon_hours": "hours",
+    "levels_percent": "levels",
+    "quantile_probabilities": "quantiles",
+    "attribution_features": "features",
+}
+_CONTRACT_NAME = re.compile(rf"\b({'|'.join(REST_NAMES)})\b")
+
+
+def rest_name(field: str) -> str:
+    """Return the parameter that a field of a contract comes from."""
+    return REST_NAMES.get(field, field)
+
+
+def in_rest_names(message: str) -> str:
+    """Return an error message with parameters in place of the fields of a contract."""
+    return _CONTRACT_NAME.sub(lambda found: REST_NAMES[found[1]], message)
+
+
 def item_error(error: ItemError) -> dict[str, Any]:
     """Return one item that could not be served."""
     document = to_dict(error)
-    document["field"] = error.field or None
+    document["field"] = rest_name(error.field) or None
+    document["message"] = in_rest_names(error.message)
     if document["retry_after_seconds"] is not None:
         document["retry_after_seconds"] = max(1, min(60, round(document["retry_after_seconds"])))
     return document

@@ -159,8 +159,14 @@ class FakeTraining(
         origin = tr.LiveRecord(
             model="intraday", version="v000001", variant="production", horizon=hour, origin_hour=13
         )
+        touched = fc.LiveRiskRecord(
+            kind="touch", horizon_days=7, probability_from=0.0, probability_to=1.0, statements=1204,
+            promised_percent=80.2, observed_percent=79.0, standard_error_percent=5.1,
+            independent_periods=12, from_date="2023-08-01", to_date="2023-11-06",
+        )  # fmt: skip
         return tr.GetAccuracyResponse(
             live=[live],
             by_origin_hour=[origin],
+            risk=[touched],
             ledger=tr.LedgerStatus(stored_forecasts=12, scored_forecasts=12),
         )

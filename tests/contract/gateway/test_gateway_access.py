@@ -228,6 +228,7 @@ async def test_an_open_gateway_is_no_open_door_to_other_sites() -> None:
 async def test_usage_is_counted_by_key_and_a_month_is_limited(valkey: RunningValkey) -> None:
     reader = {"x-api-key": await made(valkey.url, "reader", "read", per_month=4)}
     admin = {"x-api-key": await made(valkey.url, "boss", "admin")}
+    await made(valkey.url, "unused", "read", per_month=9)
     sent = 0
     async with (
         world(redis_url=valkey.url, require_keys=True) as there,
@@ -250,7 +251,12 @@ async def test_usage_is_counted_by_key_and_a_month_is_limited(valkey: RunningVal
             assert "ratelimit" in refused.headers
         await http.get("/prices?ids=bitcoin", headers=admin)
         everyone = (await http.get("/usage?days=1", headers=admin)).json()["keys"]
-        assert {each["name"]: each["month_calls"] for each in everyone} == {"boss": 1, "reader": 4}
+        # A key that has made no call is named as well, and each with its limit.
+        assert [(each["name"], each["month_calls"], each["month_limit"]) for each in everyone] == [
+            ("boss", 1, None),
+            ("reader", 4, 4),
+            ("unused", 0, 9),
+        ]
     async with (
         world(redis_url=valkey.url, require_keys=True) as there,
         httpx2.AsyncClient(base_url=there.url) as http,
@@ -259,6 +265,37 @@ async def test_usage_is_counted_by_key_and_a_month_is_limited(valkey: RunningVal
         async with asyncio.timeout(20):
             while (await http.get("/prices?ids=bitcoin", headers=reader)).status_code != 429:  # noqa: ASYNC110 - HTTP has no event
                 await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("path", "rows"),
+    [
+        ("/coins/bitcoin/history?days=5", 5),
+        ("/coins/bitcoin/history?days=5&format=csv", 5),
+        ("/coins/bitcoin/history?days=5&format=parquet", 5),
+        ("/coins/bitcoin/history?days=5&format=arrow", 5),
+        ("/export/histories?ids=bitcoin,ethereum&days=5", 10),
+        ("/export/histories?ids=bitcoin,ethereum&days=5&format=csv", 10),
+        ("/export/ledger?format=arrow", 3),
+        ("/forecasts/scenarios?ids=bitcoin&days=3&paths=20&format=csv", 60),
+        ("/api/v3/coins/list", 2),
+        ("/coins/nocoin/history", 0),
+        ("/health/live", 0),
+    ],
+)
+async def test_rows_are_counted_in_every_format(valkey: RunningValkey, path: str, rows: int) -> None:
+    key = {"x-api-key": await made(valkey.url, "reader", "read")}
+    async with (
+        world(redis_url=valkey.url, require_keys=True) as there,
+        httpx2.AsyncClient(base_url=there.url, headers=key) as http,
+    ):
+        there.market.documents["coins/list"] = [{"id": "bitcoin"}, {"id": "ethereum"}]
+        sent = len((await http.get(path)).content)
+        # The second reply may come from the cache.
+        sent += len((await http.get(path)).content)
+        (mine,) = (await http.get("/usage")).json()["keys"]
+        assert (mine["days"][0]["calls"], mine["days"][0]["rows"]) == (2, 2 * rows), path
+        assert mine["days"][0]["bytes"] > 0 or not sent
 
 
 async def test_usage_never_fails_a_reply(valkey: RunningValkey) -> None:

@@ -17,7 +17,7 @@ from coincast_client import AsyncCoincast, Coincast, Refused
 from coincast_client.cli import app
 from coincast_sandbox.simulation.candles import read_folder as read_replayed_folder
 from coincast_training.evaluation.csv_loader import read_folder as read_evaluated_folder
-from coincast_training.hourly.parquet_loader import read_hourly_folder
+from coincast_training.hourly.folder_loader import read_hourly_folder
 from tests.contract.gateway.fakes import world
 
 LAST = dt.date(2023, 11, 13)

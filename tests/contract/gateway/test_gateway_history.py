@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from coincast.market.v1 import market_pb2 as mk
+from coincast_chassis.errors import InvalidInput
 from tests.contract.gateway.fakes import World, world
 
 
@@ -26,7 +27,11 @@ def last_request(there: World) -> mk.GetHistoryRequest:
     ("query", "first", "last", "count"),
     [
         ("days=3", "2023-11-11", "2023-11-13", 3),
-        ("days=60&to=2023-11-10", "2023-09-15", "2023-11-10", 57),
+        # Days count back from the last day.
+        ("days=40&to=2023-11-10", "2023-10-02", "2023-11-10", 40),
+        ("days=3&to=2023-11-05", "2023-11-03", "2023-11-05", 3),
+        ("to=2023-10-31", "2023-10-02", "2023-10-31", 30),
+        ("days=2&to=2023-11-05T12:00:00Z", "2023-11-04", "2023-11-05", 2),
         ("from=2023-11-01&to=2023-11-03", "2023-11-01", "2023-11-03", 3),
         ("from=2023-11-12", "2023-11-12", "2023-11-13", 2),
         ("from=2023-11-01T00:00:01Z&to=2023-11-03T00:00:00Z", "2023-11-02", "2023-11-03", 2),
@@ -58,6 +63,23 @@ async def test_as_of_is_passed_on_and_named_in_the_reply() -> None:
 
 
 @pytest.mark.parametrize(
+    ("as_of", "known_at"),
+    [
+        ("2023-11-11T12:00:00Z", "2023-11-11T12:00:00Z"),
+        ("2023-11-11T12:00:00+02:00", "2023-11-11T10:00:00Z"),
+        ("2023-11-11T12:00", "2023-11-11T12:00:00Z"),
+        # A day alone: once its candle was known, as `/forecasts?as_of=` counts.
+        ("2023-11-10", "2023-11-11T00:35:00Z"),
+    ],
+)
+async def test_as_of_is_a_moment_or_a_day_that_has_closed(as_of: str, known_at: str) -> None:
+    async with world() as there:
+        _, document = await get(there, f"days=5&as_of={as_of.replace('+', '%2B')}")
+    assert document["known_at"] == known_at
+    assert document["candles"][-1]["date"] == "2023-11-10"
+
+
+@pytest.mark.parametrize(
     ("query", "field"),
     [
         ("from=yesterday", "from"),
@@ -71,6 +93,16 @@ async def test_bad_span_names_its_field(query: str, field: str) -> None:
         status, problem = await get(there, query)
     assert status in {400, 422}
     assert problem["field"] == field
+
+
+@pytest.mark.parametrize("path", ["/coins/bitcoin/history?days=5", "/export/histories?ids=bitcoin&days=5"])
+async def test_what_a_service_refuses_is_named_as_the_request_names_it(path: str) -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+        there.market.script.error = InvalidInput("known_at must not lie in the future", field="known_at")
+        reply = await client.get(f"{path}&as_of=2199-01-01")
+    assert reply.status_code == 400
+    assert reply.json()["field"] == "as_of"
+    assert reply.json()["detail"] == "as_of must not lie in the future"
 
 
 async def test_reversed_span_is_empty_and_says_so() -> None:

@@ -121,6 +121,9 @@ async def test_lists_comparison_audit_and_accuracy(http: httpx2.AsyncClient) -> 
     assert live["origin_hour"] is None
     (origin,) = (await http.get("/forecasts/accuracy?model=intraday")).json()["by_origin_hour"]
     assert (origin["origin_hour"], origin["horizon"]["horizon_hours"]) == (13, 6)
+    (touched,) = (await http.get("/forecasts/accuracy")).json()["risk"]
+    assert (touched["kind"], touched["probability_from"], touched["probability_to"]) == ("touch", 0.0, 1.0)
+    assert (touched["served_by"], touched["level_percent"], touched["brier"]) == ("", None, None)
 
 
 async def test_the_hourly_model_is_compared_promoted_and_rolled_back(http: httpx2.AsyncClient) -> None:

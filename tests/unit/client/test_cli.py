@@ -8,9 +8,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from typer.testing import CliRunner
 
-from coincast_client.cli import app
+from coincast_client.cli import app, parse_holdings, parse_levels
 
 FIRST = date(2024, 1, 1)
 
@@ -46,3 +47,37 @@ def test_folder_that_is_none_is_an_error_of_the_request(tmp_path: Path) -> None:
 def test_the_command_passes_its_options_on() -> None:
     result = CliRunner().invoke(app, ["import", "--help"])
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "holdings"),
+    [
+        (["bitcoin=6000"], [{"id": "bitcoin", "value": 6000.0}]),
+        (["bitcoin=-6000"], [{"id": "bitcoin", "value": -6000.0}]),
+        (["ethereum:1.5"], [{"id": "ethereum", "amount": 1.5}]),
+        (
+            [" bitcoin = 1e3", "bitcoin:-0.5"],
+            [{"id": "bitcoin", "value": 1000.0}, {"id": "bitcoin", "amount": -0.5}],
+        ),
+        (["bitcoin"], None),
+        (["bitcoin="], None),
+        (["=5"], None),
+        (["bitcoin=ten"], None),
+        (["bitcoin=nan"], None),
+        (["bitcoin=inf"], None),
+        (["bitcoin=1=2"], None),
+        (["bitcoin:1:2"], None),
+    ],
+)
+def test_holdings_are_values_or_amounts(texts: list[str], holdings: list[dict[str, object]] | None) -> None:
+    if holdings is not None:
+        assert parse_holdings(texts) == holdings
+        return
+    with pytest.raises(ValueError, match=r"is not a holding; write coin=value, .* or coin:amount"):
+        parse_holdings(texts)
+
+
+def test_levels_are_a_list_with_commas() -> None:
+    assert parse_levels("95, 97.5") == [95.0, 97.5]
+    with pytest.raises(ValueError, match="write it like 95,99"):
+        parse_levels("95;99")

@@ -121,6 +121,7 @@ def test_accuracy_shows_horizons_in_hours_and_the_hours_of_the_start() -> None:
                 live_record(6, 70.0, origin=14),
                 live_record(24, None, origin=14),
             ],
+            "risk": [],
         }
     )
     out = io.StringIO()
@@ -130,6 +131,43 @@ def test_accuracy_shows_horizons_in_hours_and_the_hours_of_the_start() -> None:
     rows = {line[0]: line[1:] for line in lines if line and line[0].endswith(":00")}
     assert rows["09:00"][0].startswith("80")
     assert rows["14:00"][0].startswith("70")
+    assert "No served risk answer has been scored yet." in out.getvalue()
+
+
+def risk_record(
+    kind: str, chances: tuple[float, float] | None, level: float | None, **changes: object
+) -> dict:
+    """A record of served risk answers as the gateway sends it."""
+    low, high = chances or (None, None)
+    values = {"kind": kind, "horizon_days": 7, "probability_from": low, "probability_to": high,
+              "level_percent": level, "statements": 1204, "promised_percent": 80.25,
+              "observed_percent": 79.04, "standard_error_percent": 5.12, "independent_periods": 12,
+              "brier": None, "brier_skill_percent": None, "loss_over_shortfall": None,
+              "from_date": "2026-01-01", "to_date": "2026-03-31", "served_by": ""}  # fmt: skip
+    return values | changes
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (risk_record("touch", (0.0, 1.0), None), ["touched", "all", "7", "d", "1,204", "80.2"]),
+        (
+            risk_record("close_beyond", (0.0, 1.0), None, served_by="technical"),
+            ["closed", "beyond", "technical"],
+        ),
+        (risk_record("exceedance", None, 97.5), ["lost", "more", "than", "the", "97.5", "%", "VaR", "all"]),
+        # One tenth of the chances: the whole is shown, the tenths are in the reply.
+        (risk_record("touch", (0.2, 0.3), None), []),
+    ],
+)
+def test_accuracy_shows_how_risk_answers_came_true(record: dict, words: list[str]) -> None:
+    reply = TrainingGetAccuracyResponse.model_validate(
+        {"live": [], "evaluated": [], "tests": [], "ledger": None, "by_origin_hour": [], "risk": [record]}
+    )
+    out = io.StringIO()
+    show_accuracy(Console(file=out, width=100), reply)
+    found = [line.split() for line in out.getvalue().splitlines()]
+    assert any(line[: len(words)] == words for line in found) if words else "touched" not in out.getvalue()
 
 
 @pytest.mark.parametrize("sentences", [("On past days.", "Since they were served."), ("", "None so far.")])

@@ -158,7 +158,7 @@ ELSEWHERE = {
         "grpc/status.py": "tests/integration/test_training_service.py",
         "hourly/baselines.py": f"{UNIT}/training/hourly/test_at_close.py",
         "hourly/dataset.py": f"{UNIT}/training/hourly/test_walk.py",
-        "hourly/parquet_loader.py": f"{UNIT}/training/hourly/test_evaluation.py",
+        "hourly/folder_loader.py": f"{UNIT}/training/hourly/test_evaluation.py",
         "hourly/scores.py": f"{UNIT}/training/hourly/test_evaluation.py",
         "jobs/estimate.py": f"{UNIT}/training/jobs/test_service.py",
         "jobs/ports.py": f"{UNIT}/training/jobs/test_service.py",

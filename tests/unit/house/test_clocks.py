@@ -18,6 +18,7 @@ ALLOWED = {
     "training-svc/src/coincast_training/starter/hourly.py": "a command that builds the starter versions",
     "training-svc/src/coincast_training/starter/build.py": "a command that builds the starter versions",
     "training-svc/src/coincast_training/evaluation/csv_loader.py": "a command that reads files",
+    "training-svc/src/coincast_training/hourly/folder_loader.py": "as above",
     "market-data-svc/src/coincast_market_data/cli/main.py": "a command, which ends at once",
     "market-data-svc/src/coincast_market_data/history/service.py": "monotonic time alone",
     "market-data-svc/src/coincast_market_data/app.py": "wrapped in a steady clock by the infrastructure",

@@ -51,7 +51,7 @@ GOOD = "2025-01-01,1,2,0.5,1,0\n2025-01-02,1,2,0.5,1.5,7\n"
 def test_a_row_that_is_set_aside_is_named_and_stops_no_other(tmp_path: Path, row: str, fault: str) -> None:
     (tmp_path / "bitcoin.csv").write_text(HEADER + GOOD + row + "\n2025-01-04,1,2,0.5,1.2,9\n")
     read = read_folder(tmp_path)
-    assert f"bitcoin.csv {fault}" in read.set_aside
+    assert f"bitcoin.csv {fault}" in {line.partition(" (")[0] for line in read.set_aside}
     candles = read.candles["bitcoin"]
     assert candles.close.tolist() == [1.0, 1.5, 1.5, 1.2], "the absent day repeats the close before it"
     assert candles.volume.tolist() == [0.0, 7.0, 0.0, 9.0]
@@ -65,6 +65,18 @@ def test_a_file_without_candles_is_refused(tmp_path: Path) -> None:
         match=r"bitcoin\.csv: needs at least two days of candles; not used: .*line 3: unreadable date",
     ):
         read_file(file)
+
+
+def test_a_file_that_cannot_be_used_is_named_and_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "bitcoin.csv").write_text(HEADER + GOOD)
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    (tmp_path / "one-day.csv").write_text(HEADER + "2025-01-01,1,2,0.5,1,0\n")
+    read = read_folder(tmp_path)
+    assert list(read.candles) == ["bitcoin"]
+    assert [line.partition(" ")[0] for line in read.set_aside] == ["broken.parquet", "one-day.csv:"]
+    (tmp_path / "bitcoin.csv").unlink()
+    with pytest.raises(CandlesError, match=r"no usable candle file in .*broken\.parquet cannot be read"):
+        read_folder(tmp_path)
 
 
 def test_a_folder_without_candles_is_refused(tmp_path: Path) -> None:

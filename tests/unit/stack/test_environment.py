@@ -23,7 +23,7 @@ from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.child import Child, Command
 from coincast_stack.processes.ports import ensure_free, free_ports
 from coincast_stack.processes.reaper_client import ReaperClient
-from coincast_stack.upstream import check_folder, coingecko_answers
+from coincast_stack.upstream import check_folder, coingecko_answers, folder_coins
 
 PORTS = Ports(*range(20001, 20001 + len(fields(Ports))))
 STUBBORN = (
@@ -132,6 +132,27 @@ def test_folders_are_checked_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "bitcoin.csv").touch()
     with pytest.raises(SetupError, match=r"no candles of doge in .* it has bitcoin"):
         check_folder(StackOptions(tmp_path, data=tmp_path, coins=("doge",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "coin"),
+    [
+        ("bitcoin.csv", "bitcoin"),
+        ("bitcoin.parquet", "bitcoin"),
+        ("Bitcoin.csv", "bitcoin"),
+        ("BTC_USDT-1d.feather", "bitcoin"),
+        ("ETH_USDT-1d.json", "ethereum"),
+        ("Binance_ADAUSDT_d.csv", "cardano"),
+        ("btc-usd-max.csv", "bitcoin"),
+        ("SOL-USD.csv", "solana"),
+        ("notes.txt", None),
+    ],
+)
+def test_a_folder_of_any_candle_files_is_one_of_their_coins(
+    tmp_path: Path, name: str, coin: str | None
+) -> None:
+    (tmp_path / name).touch()
+    assert folder_coins(StackOptions(tmp_path, data=tmp_path)) == (() if coin is None else (coin,))
 
 
 async def test_the_sandbox_never_passes_for_coingecko() -> None:

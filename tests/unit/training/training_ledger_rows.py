@@ -10,8 +10,10 @@ import numpy as np
 from coincast_chassis.clock import Clock
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.ledger import LedgerEntry
-from coincast_training.scoring.consumer import LedgerConsumer
+from coincast_training.scoring.consumer import Lag, LedgerConsumer
+from coincast_training.scoring.lag import LagSource, LedgerWatch
 from coincast_training.scoring.parquet import FORECAST_SCHEMA, entry_row, write_rows
+from coincast_training.scoring.risk.store import RiskStore
 from coincast_training.scoring.service import LedgerService
 from coincast_training.scoring.source_calendar import SourceCalendar
 from coincast_training.scoring.store import LedgerStore
@@ -70,3 +72,21 @@ def ledger_in(folder: Path, history: FakeHistory, clock: Clock) -> LedgerService
 def incoming(folder: Path, rows: list[dict], name: str = "1") -> None:
     """A batch as the consumer leaves it."""
     write_rows(folder / "incoming" / f"{name}.parquet", rows, FORECAST_SCHEMA)
+
+
+class NoStream:
+    """A stream without entries."""
+
+    async def lag(self) -> Lag:
+        """No lag."""
+        return Lag(0, None)
+
+
+def watch_of(folder: Path, consumer: LagSource | None = None, risk: LagSource | None = None) -> LedgerWatch:
+    """A watch over the ledgers of a folder; a stream that is not given has no entries."""
+    return LedgerWatch(
+        consumer or NoStream(),
+        LedgerStore(folder),
+        risk_consumer=risk or NoStream(),
+        risk_store=RiskStore(folder / "risk.sqlite"),
+    )

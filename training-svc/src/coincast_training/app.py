@@ -135,7 +135,13 @@ def _servicers(
         ),
         Entry(
             training_pb2_grpc.add_AccuracyServiceServicer_to_server,
-            AccuracyServicer(ledger.service.store, registry, ledger.watch, ledger.service.calendar),
+            AccuracyServicer(
+                ledger.service.store,
+                registry,
+                ledger.watch,
+                ledger.service.calendar,
+                risk=ledger.risk.store,
+            ),
             f"{PACKAGE}.AccuracyService",
         ),
     ]
@@ -245,7 +251,8 @@ def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Led
         poll_seconds=settings.ledger_poll_seconds,
         scoring_seconds=settings.scoring_seconds,
     )
-    return _Ledger(service, risk, LedgerWatch(consumer, store))
+    watch = LedgerWatch(consumer, store, risk_consumer=risk.consumer, risk_store=risk.store)
+    return _Ledger(service, risk, watch)
 
 
 def child_settings(settings: Settings) -> dict[str, object]:

@@ -59,6 +59,13 @@ RISK_DROPPED = Counter(
     "Served risk statements that were not stored, by reason: unreadable or day_full.",
     ["reason"],
 )
+RISK_LAG = Gauge(
+    "coincast_training_risk_lag_entries", "Served risk statements in the stream that are not on disk yet."
+)
+RISK_LAG_SECONDS = Gauge(
+    "coincast_training_risk_lag_seconds",
+    "Age of the oldest served risk statement that is not on disk yet; 0 where none waits.",
+)
 
 
 def observe_end(job: Job) -> None:

@@ -68,6 +68,7 @@ def _add(basis: pb.ScenarioBasis, records: Sequence[LiveRiskRecord], *, recorded
             loss_over_shortfall=record.loss_over_shortfall,
             from_date=record.from_date,
             to_date=record.to_date,
+            served_by=record.served_by,
         )
         for record in records
     )

@@ -86,6 +86,7 @@ async def build_authenticator(
     *,
     stack: AsyncExitStack,
     usage: UsageRecorder,
+    ring: ApiKeyCache,
 ) -> Authenticator:
     """Return the authenticator, with its keys refreshed in the background until the stack closes.
 
@@ -93,7 +94,6 @@ async def build_authenticator(
         Unavailable: Keys are needed and there are none.
     """
     policy = access_policy(settings)
-    ring = ApiKeyCache()
     if client is not None:
         await _load(ring, KeyStore(client), policy, clock=clock, stack=stack)
     if policy.keys_wanted and not len(ring):

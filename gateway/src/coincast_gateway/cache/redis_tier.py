@@ -58,6 +58,7 @@ class RedisTier:
             "media_type": reply.media_type,
             "as_of": reply.as_of,
             "fresh": reply.fresh_seconds,
+            "rows": reply.row_count,
             "headers": [(name.decode(), value.decode()) for name, value in reply.own_headers],
         }
         try:
@@ -81,7 +82,13 @@ def _read(raw: Any, left: float) -> tuple[RenderedResponse, float] | None:
     if fields["digest"] != _digest(body):
         raise ValueError("The body is not the one that was put there.")
     reply = RenderedResponse(
-        body, fields["media_type"], as_of=fields["as_of"], fresh_seconds=left, headers=headers
+        body,
+        fields["media_type"],
+        as_of=fields["as_of"],
+        fresh_seconds=left,
+        headers=headers,
+        # Replicas of an earlier version do not store it.
+        row_count=fields.get("rows"),
     )
     return (reply, max(0.0, age_seconds)) if left > 0 and age_seconds > -CLOCK_STEP_SECONDS else None
 

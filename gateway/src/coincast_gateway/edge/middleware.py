@@ -30,6 +30,7 @@ from coincast_gateway.asgi_types import (
     RESPONSE,
     SENT,
     SENT_BYTES,
+    SENT_ROWS,
     Headers,
     Message,
     Receive,
@@ -261,7 +262,8 @@ class EdgeMiddleware:
         """Count an answered call of a key; it costs nothing where no key was sent."""
         if auth.caller != "anonymous" and not auth.wait_seconds:
             response: CachedResponse | None = scope.get(RESPONSE)
-            rows = 0 if response is None or scope.get(SENT) != 200 else response.rows
+            rows = scope.get(SENT_ROWS, 0) if response is None else response.rows
+            rows = rows if scope.get(SENT) == 200 else 0
             self._usage.record(auth.caller, rows=rows, size=scope.get(SENT_BYTES, 0))
 
     def _begin(self, scope: Scope, auth: AuthResult) -> str:

@@ -19,6 +19,7 @@ from coincast_chassis.errors import (
     Timeout,
     Unavailable,
 )
+from coincast_gateway.serialization import in_rest_names, rest_name
 
 PROBLEM_JSON = "application/problem+json"
 # Clients obey Retry-After up to a minute only, so nothing longer is ever sent.
@@ -144,7 +145,11 @@ def problem_from_error(error: CoincastError) -> Problem:
             waits = cls is NotReady and error.retry_after_seconds is not None
             kind = STARTING if waits else OF_ERROR[cls]
             return Problem(
-                kind, error.message, error.field, error.retry_after_seconds, tuple(error.suggestions)
+                kind,
+                in_rest_names(error.message),
+                rest_name(error.field),
+                error.retry_after_seconds,
+                tuple(error.suggestions),
             )
     return internal()
 

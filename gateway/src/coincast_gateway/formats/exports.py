@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from fastapi.responses import StreamingResponse
 
+from coincast_gateway.asgi_types import SENT_ROWS, Scope
 from coincast_gateway.errors.problems import OVERLOADED, Problem
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format
@@ -80,14 +81,16 @@ class Export:
     slots: ExportSlots
     headers: dict[str, str] = field(default_factory=dict)
 
-    async def respond(self) -> StreamingResponse:
+    async def respond(self, scope: Scope) -> StreamingResponse:
         """Return the response once the first rows are there, so that an early error has its own status.
+
+        The rows that were written are counted in the scope of the request, for the usage of its key.
 
         Raises:
             ProblemException: All slots are in use, or the source yields nothing.
             CoincastError: The source failed before its first row.
         """
-        stream = self._bytes()
+        stream = self._bytes(scope)
         first = await anext(stream)
 
         async def body() -> AsyncIterator[bytes]:
@@ -104,15 +107,17 @@ class Export:
         }
         return StreamingResponse(body(), media_type=MEDIA_TYPES[self.wanted], headers=headers)
 
-    async def _bytes(self) -> AsyncGenerator[bytes]:
+    async def _bytes(self, scope: Scope) -> AsyncGenerator[bytes]:
         columnar = importlib.import_module("coincast_gateway.formats.columnar")
         with self.slots.take():
             async with aclosing(self.source.parts()) as parts:
                 first = await anext(parts, None)
                 writer = columnar.open_table(self.wanted, self.source.schema, self.source.opening)
                 if first is not None:
+                    scope[SENT_ROWS] = first.batch.num_rows
                     yield await asyncio.to_thread(writer.write, first.batch)
                 async for part in parts:
+                    scope[SENT_ROWS] += part.batch.num_rows
                     # Compression takes milliseconds: other requests run meanwhile.
                     yield await asyncio.to_thread(writer.write, part.batch)
                 yield await asyncio.to_thread(writer.finish, self.source.closing())

@@ -149,18 +149,20 @@ def to_format(response: RenderedResponse, rows: Rows | None, wanted: Format) -> 
     if wanted is Format.JSON or rows is None:
         return response
     document = orjson.loads(response.body)
+    found = list(rows(document))
     if wanted is Format.CSV:
-        body = to_csv(rows(document))
+        body = to_csv(found)
     else:
         # Imported with the first such request: pyarrow uses forty megabytes.
         columnar = importlib.import_module("coincast_gateway.formats.columnar")
-        body = columnar.encode_rows(list(rows(document)), columnar.document_metadata(document), wanted)
+        body = columnar.encode_rows(found, columnar.document_metadata(document), wanted)
     return RenderedResponse(
         body,
         MEDIA_TYPES[wanted],
         status=response.status_code,
         as_of=response.as_of,
         fresh_seconds=response.fresh_seconds,
+        row_count=len(found),
     )
 
 

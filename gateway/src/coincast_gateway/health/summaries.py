@@ -77,9 +77,13 @@ def training_component(status: training_pb2.GetStatusResponse, process: dict[str
     complaints = [f"{d.model} has drifted: {'; '.join(d.reasons[:2])}." for d in status.drift if d.drifted]
     if not status.redis_up:
         complaints.append("Redis does not answer; jobs cannot be queued.")
-    lag = status.ledger.lag_seconds if status.ledger.HasField("lag_seconds") else 0.0
-    if lag > LEDGER_LAG_SECONDS:
-        complaints.append(f"The ledger is {lag:.0f} s behind.")
+    # An absent lag is 0.
+    for name, lag in (
+        ("ledger", status.ledger.lag_seconds),
+        ("ledger of risk answers", status.ledger.risk_lag_seconds),
+    ):
+        if lag > LEDGER_LAG_SECONDS:
+            complaints.append(f"The {name} is {lag:.0f} s behind.")
     fine = f"{status.running_jobs} jobs run, {status.queued_jobs} wait; no model has drifted."
     return assess("training", complaints, fine, figures)
 

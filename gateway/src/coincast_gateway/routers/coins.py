@@ -18,7 +18,13 @@ from coincast_gateway.formats.csv import candle_rows, rows_of
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json
 from coincast_gateway.schemas.fields import CoinId
-from coincast_gateway.schemas.requests.market import CoinsQuery, HistoryQuery, OhlcQuery, QualityQuery
+from coincast_gateway.schemas.requests.market import (
+    CoinsQuery,
+    HistoryQuery,
+    OhlcQuery,
+    QualityQuery,
+    first_moment,
+)
 from coincast_gateway.schemas.responses.market import Coins, History, Ohlc, Quality
 from coincast_gateway.serialization import iso, provenance_fields
 
@@ -66,7 +72,8 @@ async def get_history(
     clock: ServiceClock,
 ) -> RenderedResponse:
     """Return candles of closed UTC days or hours, oldest first; a history that was cut short says so."""
-    days = query.days if query.from_ is None else days_since(query.from_, query.as_of, clock)
+    first = first_moment(query.from_, query.to, days=query.days)
+    days = query.days if first is None else days_since(first, query.as_of, clock)
     hourly = query.interval == "1h"
     response = await market.history(id, query.vs_currency, days, hourly=hourly, known_at=query.as_of)
     body = response.json
@@ -83,11 +90,13 @@ def days_since(first: dt.datetime, known_at: dt.datetime | None, clock: Clock) -
 
 def cut_span(document: dict[str, Any], query: HistoryQuery) -> bytes:
     """Return a history cut to the span of a request, with the moment of `as_of` named."""
+    first = first_moment(query.from_, query.to, days=query.days)
+    length = dt.timedelta(hours=1) if query.interval == "1h" else dt.timedelta(days=1)
 
     def inside(candle: dict[str, Any]) -> bool:
         start = dt.datetime.fromisoformat(candle.get("time") or f"{candle['date']}T00:00:00+00:00")
-        after = query.from_ is None or start >= query.from_
-        known = query.as_of is None or start < query.as_of
+        after = first is None or start >= first
+        known = query.as_of is None or start + length <= query.as_of
         return after and known and (query.to is None or start <= query.to)
 
     document["candles"] = [candle for candle in document["candles"] if inside(candle)]

@@ -29,6 +29,7 @@ from coincast_gateway.formats.negotiation import MEDIA_TYPES, TABLES, Format, ch
 from coincast_gateway.routers.coins import days_since, iso_of
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.requests.exports import HistoriesExportQuery, LedgerExportQuery
+from coincast_gateway.schemas.requests.market import first_moment
 from coincast_gateway.serialization import enum_name, iso, item_error
 
 router = APIRouter(tags=["export"], dependencies=[READ])
@@ -73,7 +74,8 @@ async def export_histories(
         refuse_if_all_failed(0, malformed(bad))
     source = HistoriesSource(market, query, good, bad)
     await source.start()
-    return await Export(source, format_of(request, query.format), "histories", exports).respond()
+    export = Export(source, format_of(request, query.format), "histories", exports)
+    return await export.respond(request.scope)
 
 
 @router.get(
@@ -92,7 +94,9 @@ async def export_ledger(
         refuse_if_all_failed(0, malformed(bad))
     source = LedgerSource(training, query, good, bad)
     await source.start()
-    return await Export(source, format_of(request, query.format), "forecast-log", exports).respond()
+    return await Export(source, format_of(request, query.format), "forecast-log", exports).respond(
+        request.scope
+    )
 
 
 class HistoriesSource:
@@ -107,7 +111,8 @@ class HistoriesSource:
         self._columnar: Any = None
         self.schema: Any = None
         self.opening: Mapping[str, str] = {}
-        days = query.days if query.from_ is None else days_since(query.from_, query.as_of, steady_clock())
+        first = first_moment(query.from_, query.to, days=query.days)
+        days = query.days if first is None else days_since(first, query.as_of, steady_clock())
         request = market_pb.StreamHistoryRequest(
             ids=ids, vs_currency=query.vs_currency, days=days, encode_arrow=True, bulk=True
         )
@@ -187,7 +192,8 @@ def cut_batch(batch: Any, query: HistoriesExportQuery) -> Any:
         return batch
     column = batch.column(1)
     starts = [start if isinstance(start, dt.datetime) else _midnight(start) for start in column.to_pylist()]
-    first = next((i for i, s in enumerate(starts) if query.from_ is None or s >= query.from_), len(starts))
+    begins = first_moment(query.from_, query.to, days=query.days)
+    first = next((i for i, s in enumerate(starts) if begins is None or s >= begins), len(starts))
     last = next((i for i, s in enumerate(starts) if query.to is not None and s > query.to), len(starts))
     return batch.slice(first, max(0, last - first))
 

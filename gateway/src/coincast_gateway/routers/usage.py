@@ -9,7 +9,7 @@ from pydantic import Field
 
 from coincast_gateway.auth.authenticator import READ, auth_result
 from coincast_gateway.auth.usage import KEPT_DAYS
-from coincast_gateway.dependencies import UsageOfKeys
+from coincast_gateway.dependencies import ApiKeys, UsageOfKeys
 from coincast_gateway.errors.problems import ALWAYS, problem_responses
 from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.schemas.fields import PlainInteger, RequestQuery
@@ -33,13 +33,16 @@ class UsageQuery(RequestQuery):
     response_model=UsageReport,
 )
 async def get_usage(
-    query: Annotated[UsageQuery, Query()], usage: UsageOfKeys, request: Request
+    query: Annotated[UsageQuery, Query()], usage: UsageOfKeys, api_keys: ApiKeys, request: Request
 ) -> RenderedResponse:
-    """Return the usage of the last days, newest day first; the newest seconds may be missing."""
+    """Return the usage of the last days, newest day first; the newest seconds may be missing.
+
+    An administrator sees every key that exists or was used in these days.
+    """
     caller = auth_result(request.scope)
     found = await usage.days(query.days)
-    names = sorted(found) if "admin" in caller.scopes else [caller.caller]
-    limits = {caller.caller: caller.month_limit}
+    limits = {record.name: record.per_month for record in api_keys.records.values()}
+    names = sorted({*found, *limits}) if "admin" in caller.scopes else [caller.caller]
     keys: list[dict[str, Any]] = [
         {
             "name": name,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -220,10 +222,16 @@ def touch(
 def risk(
     holdings: Annotated[
         list[str],
-        typer.Argument(help="Values such as bitcoin=6000; negative for short.", metavar="HOLDINGS..."),
+        typer.Argument(
+            help="Values such as bitcoin=6000, or amounts of coins such as ethereum:1.5; negative for short.",
+            metavar="HOLDINGS...",
+        ),
     ],
     *,
     days: Annotated[int, typer.Option(min=1, max=14, help="Days ahead.", metavar="N")] = 7,
+    levels: Annotated[
+        str, typer.Option(help="Levels of value at risk in percent, with commas.", metavar="LIST")
+    ] = "90,95,97.5,99",
     model: Annotated[
         str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
     ] = "auto",
@@ -234,7 +242,9 @@ def risk(
 ) -> None:
     """Show what holdings can lose: value at risk, expected shortfall, contributions, worst cases."""
     with connect(url, key) as client:
-        reply = client.portfolio(parse_holdings(holdings), days=days, model=model, vs_currency=vs)
+        reply = client.portfolio(
+            parse_holdings(holdings), days=days, levels=parse_levels(levels), model=model, vs_currency=vs
+        )
     if as_json:
         print_json(reply)
     else:
@@ -242,20 +252,41 @@ def risk(
     exit_for(reply.errors)
 
 
-def parse_holdings(texts: Sequence[str]) -> dict[str, float]:
-    """Return the value of each coin from texts such as `bitcoin=6000`.
+HOLDING = re.compile(r"\s*(?P<coin>[^=:]+?)\s*(?P<sign>[=:])(?P<size>[^=:]+)")
+
+
+def parse_holdings(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return holdings from texts such as `bitcoin=6000` (a value) or `ethereum:1.5` (an amount of coins).
 
     Raises:
-        ValueError: A text is not of that form.
+        ValueError: A text is of neither form.
     """
-    holdings: dict[str, float] = {}
+    holdings: list[dict[str, Any]] = []
     for text in texts:
-        coin, _, value = text.partition("=")
+        found = HOLDING.fullmatch(text)
         try:
-            holdings[coin.strip()] = holdings.get(coin.strip(), 0.0) + float(value)
+            size = float(found["size"]) if found else math.nan
         except ValueError:
-            raise ValueError(f"{text!r} is not a holding; write coin=value, such as bitcoin=6000.") from None
+            size = math.nan
+        if found is None or not math.isfinite(size):
+            raise ValueError(
+                f"{text!r} is not a holding; write coin=value, such as bitcoin=6000, or coin:amount, such as "
+                "ethereum:1.5."
+            )
+        holdings.append({"id": found["coin"], "value" if found["sign"] == "=" else "amount": size})
     return holdings
+
+
+def parse_levels(text: str) -> list[float]:
+    """Return levels in percent from a list with commas.
+
+    Raises:
+        ValueError: A part is not a number.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{text!r} is no list of levels; write it like 95,99.") from None
 
 
 @app.command()

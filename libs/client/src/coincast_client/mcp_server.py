@@ -168,6 +168,7 @@ class LossLevel(BaseModel):
     level_percent: float
     value_at_risk: float | None
     expected_shortfall: float | None
+    indicative: bool
     refused: str
 
 
@@ -421,6 +422,7 @@ class _Tools:
                 level_percent=level.level_percent,
                 value_at_risk=level.value_at_risk,
                 expected_shortfall=level.expected_shortfall,
+                indicative=level.indicative,
                 refused=level.refused or "",
             )
             for level in reply.levels

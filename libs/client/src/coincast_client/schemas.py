@@ -534,6 +534,10 @@ class ForecastLiveRiskRecord(Reply):
     """
     The last day on which the statements were made.
     """
+    served_by: str
+    """
+    The model that answered; empty where all are counted together.
+    """
 
 
 class ForecastLog(Reply):
@@ -1018,7 +1022,7 @@ class KeyUsage(Reply):
     """
     month_limit: int | None
     """
-    The limit of a month; null where there is none, and for keys of others.
+    The limit of a month; null where there is none.
     """
     days: list[UsageDay]
     """
@@ -1800,6 +1804,10 @@ class TrainingGetAccuracyResponse(Reply):
     """
     The same record by the hour of the day that the forecasts start from.
     """
+    risk: list[ForecastLiveRiskRecord]
+    """
+    How served risk answers came true, by kind, horizon and stated chance or level; empty for a single coin.
+    """
 
 
 class TrainingGetJobLogsResponse(Reply):
@@ -1899,6 +1907,22 @@ class TrainingLedgerStatus(Reply):
     lag_seconds: float | None
     """
     Age of the oldest entry that waits, in seconds.
+    """
+    open_risk_statements: int
+    """
+    Served risk answers that wait for the close of their days.
+    """
+    scored_risk_chances: int
+    """
+    Chances of served risk answers whose outcome is known.
+    """
+    risk_lag_entries: int
+    """
+    Served risk answers that wait to be written to disk.
+    """
+    risk_lag_seconds: float | None
+    """
+    Age of the oldest served risk answer that waits, in seconds.
     """
 
 
@@ -2290,7 +2314,7 @@ class UsageDay(Reply):
     """
     rows: int
     """
-    Items of the lists in the replies; streams and files count as none.
+    Rows of tables and items of the lists in replies; event streams count as none.
     """
     bytes: int
     """

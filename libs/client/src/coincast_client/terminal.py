@@ -197,8 +197,8 @@ def show_touch(console: Console, reply: Any) -> None:
             console.print(
                 Text(
                     f"{coin.id} touches {formatting.price(level.price)} "
-                    f"({formatting.percent(level.percent)}) within {last.horizon_days} days with a chance of "
-                    f"{100 * last.touch_probability:.0f} %, and closes {side} it on {last.date} with "
+                    f"({formatting.percent(level.percent)}) within {_days(last.horizon_days)} with a chance "
+                    f"of {100 * last.touch_probability:.0f} %, and closes {side} it on {last.date} with "
                     f"{100 * last.close_beyond_probability:.0f} %.",
                     style="bold",
                 )
@@ -221,7 +221,7 @@ def show_risk(console: Console, reply: Any) -> None:
         rest = 100 - main.level_percent
         console.print(
             Text(
-                f"Worth {formatting.price(reply.value)} {unit}. Over {reply.days} days, "
+                f"Worth {formatting.price(reply.value)} {unit}. Over {_days(reply.days)}, "
                 f"{main.level_percent:g} times in 100 the loss stays below "
                 f"{formatting.price(main.value_at_risk)}; in the other {rest:g} it is "
                 f"{formatting.price(main.expected_shortfall)} on average.",
@@ -236,6 +236,9 @@ def show_risk(console: Console, reply: Any) -> None:
     for level in reply.levels:
         if level.refused:
             console.print(Text(f"{level.level_percent:g} %: {level.refused}", style="yellow"))
+        elif level.indicative:
+            error = f", ± {level.relative_error_percent:g} %" if level.relative_error_percent else ""
+            console.print(Text(f"{level.level_percent:g} %: indicative only{error}.", style="yellow"))
     if said:
         table = make_table("Which coins the loss comes from", ["Coin", "Part", "Share"])
         for part in main.components:
@@ -251,6 +254,10 @@ def show_risk(console: Console, reply: Any) -> None:
     console.print(table)
     show_basis(console, reply.basis)
     show_errors(console, reply.errors)
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
 
 
 def show_basis(console: Console, basis: Any) -> None:
@@ -298,6 +305,31 @@ def show_accuracy(console: Console, reply: Any) -> None:
         )
     console.print(table if reply.live else "No served forecast has been scored yet.")
     show_origin_hours(console, reply.by_origin_hour)
+    show_live_risk(console, reply.risk)
+
+
+def show_live_risk(console: Console, records: Any) -> None:
+    """Print how served risk answers came true, all stated chances of a model and horizon together."""
+    names = {"touch": "touched", "close_beyond": "closed beyond", "exceedance": "lost more"}
+    columns = ["Answer", "Model", "Ahead", "Answers", "Promised", "Came true"]
+    table = make_table("Served risk answers", columns, words=(0, 1))
+    rows = [r for r in records if r.level_percent is not None or _is_of_all_chances(r)]
+    for r in rows:
+        level = "" if r.level_percent is None else f" than the {r.level_percent:g} % VaR"
+        error = "" if r.standard_error_percent is None else f" ± {r.standard_error_percent:.1f}"
+        table.add_row(
+            f"{names.get(r.kind, r.kind)}{level}",
+            r.served_by or "all",
+            f"{r.horizon_days} d",
+            formatting.count(r.statements),
+            f"{r.promised_percent:.1f}{error} %",
+            f"{r.observed_percent:.1f} %",
+        )
+    console.print(table if rows else "No served risk answer has been scored yet.")
+
+
+def _is_of_all_chances(record: Any) -> bool:
+    return (record.probability_from, record.probability_to) == (0.0, 1.0)
 
 
 def show_origin_hours(console: Console, records: Any) -> None:

@@ -12,7 +12,7 @@ from coincast_stack.console import ProgressLines, forecast_table
 from coincast_stack.errors import StackError
 from coincast_stack.options import StackOptions
 from coincast_stack.processes.probes import as_json, get
-from coincast_stack.run import _say_upstream
+from coincast_stack.run import _say_upstream, say_unused_rows
 from coincast_stack.stack import Stack, running_stack
 from coincast_stack.status.readiness import wait_until_ready
 
@@ -34,6 +34,7 @@ async def demo(options: StackOptions, coin: str, days: int, model: str, out: Con
     progress("starting every service on free ports, with no model yet", None)
     async with running_stack(options) as stack:
         _say_upstream(stack, options, out)
+        await say_unused_rows(stack, out)
         await wait_until_ready(stack, options.train, progress, READY_SECONDS)
         progress("requesting the forecast", None)
         reply = await _forecast(stack, coin, days, model)

@@ -18,6 +18,7 @@ from coincast_stack.console import (
     start_progress,
 )
 from coincast_stack.options import StackOptions, Upstream
+from coincast_stack.processes.probes import as_json, get
 from coincast_stack.processes.supervisor import Supervisor
 from coincast_stack.stack import Stack, running_stack
 from coincast_stack.status.market import MarketWatch
@@ -27,6 +28,8 @@ READY_SECONDS = 1800.0
 # During the start, so that a cause is printed as soon as it is known; and afterwards.
 START_POLL_SECONDS = 0.5
 CALM_POLL_SECONDS = 5.0
+# Lines about rows that are not used; of more, the rest is at the sandbox's health.
+MAX_UNUSED_LINES = 30
 LSTM_HINT = (
     "The lstm model is not trained here: TensorFlow is not installed. make setup-lstm adds it (500 MB)."
 )
@@ -45,6 +48,7 @@ async def run(options: StackOptions, out: Console) -> None:
         out.print("[dim]checking whether CoinGecko answers (up to 3 s)[/]")
     async with running_stack(options) as stack:
         _say_upstream(stack, options, out)
+        await say_unused_rows(stack, out)
         if importlib.util.find_spec("tensorflow") is None:
             out.print(LSTM_HINT, highlight=False)
         await _until_stopped(stack, options, out, stopping)
@@ -116,6 +120,21 @@ def _say_upstream(stack: Stack, options: StackOptions, out: Console) -> None:
         out.print("Market data: [bold]CoinGecko[/]")
     else:
         out.print(sandbox_warning(stack, str(options.data or "")))
+
+
+async def say_unused_rows(stack: Stack, out: Console) -> None:
+    """Name the rows and files of DATA that the sandbox does not use, with file and line."""
+    if stack.layout.sandbox is None:
+        return
+    _, body = await get(f"{stack.sandbox_url}/sandbox/health")
+    found = as_json(body)
+    unused = found.get("set_aside", []) if isinstance(found, dict) else []
+    for line in unused[:MAX_UNUSED_LINES]:
+        out.print(f"not used: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    further = len(unused) - MAX_UNUSED_LINES
+    if further > 0:
+        text = f"not used: {further} further rows or files; {stack.sandbox_url}/sandbox/health has all"
+        out.print(text, style="yellow", markup=False)
 
 
 def _say_ready(stack: Stack, options: StackOptions, out: Console, *, seconds: float) -> None:

@@ -7,6 +7,8 @@ import os
 
 import httpx2
 
+from coincast_modelkit.candle_files.daily import candle_files
+from coincast_modelkit.candle_files.tables import CandleFileError, coin_of_file
 from coincast_stack.errors import SetupError
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.probes import as_json
@@ -57,12 +59,20 @@ def check_folder(options: StackOptions) -> None:
         raise SetupError(f"no such folder of candles: {options.data}; set DATA= to one, or leave it out")
     found = folder_coins(options)
     if not found:
-        raise SetupError(f"no candle files (<coin id>.csv) in {options.data}; set DATA= to a folder of them")
+        raise SetupError(
+            f"no candle files (<coin id>.csv, .parquet, .feather or .json) in {options.data}; set DATA= to a "
+            "folder of them"
+        )
     lacking = [coin for coin in options.coins if coin not in found]
     if lacking:
         raise SetupError(f"no candles of {', '.join(lacking)} in {options.data}; it has {', '.join(found)}")
 
 
 def folder_coins(options: StackOptions) -> tuple[str, ...]:
-    """Return the ids of the coins in the folder; empty without a folder."""
-    return () if options.data is None else tuple(sorted(file.stem for file in options.data.glob("*.csv")))
+    """Return the ids of the coins that the files of the folder are named after; empty without a folder."""
+    if options.data is None:
+        return ()
+    try:
+        return tuple(sorted({coin_of_file(path) for path in candle_files(options.data)}))
+    except CandleFileError:
+        return ()

@@ -17,13 +17,10 @@ from coincast_market_data.archive.store import Archive, UnreadableArchive, read_
 from coincast_market_data.domain import Candle, HourlyCandle
 from coincast_market_data.history.candle_builder import HOUR_SECONDS
 from coincast_market_data.identifiers import canonical_id
-from coincast_modelkit.candle_files.daily import NOT_WHOLE, read_file
 from coincast_modelkit.candle_files.daily import candle_files as files_of_folder
+from coincast_modelkit.candle_files.daily import file_fault, read_file
 from coincast_modelkit.candle_files.tables import CandleFileError, coin_of_file
 
-# A file with a larger share of invalid rows is refused as a whole.
-MOST_REJECTED_SHARE = 0.05
-MAX_NAMED = 100
 NOT_CANDLES = ("order.json", "report.json")
 
 
@@ -88,7 +85,7 @@ async def import_file(
         rows, checked, hourly = await asyncio.to_thread(_read_and_check, path, last_closed)
     except (InvalidInput, OSError, ValueError, pa.ArrowException) as error:
         return FileReport(path.name, refused=getattr(error, "message", str(error)))
-    refused = _refusal(checked, rows)
+    refused = file_fault(rows, len(checked.candles), checked.rejected)
     candles: Sequence[Candle] = checked.candles
     if with_arrivals and not refused:
         candles = await asyncio.to_thread(_with_arrivals, path, candles)
@@ -105,7 +102,7 @@ async def import_file(
         gaps=len(checked.gaps),
         rejected=dict(checked.rejected),
         refused=refused,
-        set_aside=tuple(checked.named[:MAX_NAMED]),
+        set_aside=tuple(checked.named),
         hours_added=hours_added,
         hour_gaps=hourly.gaps,
         hours_left_out=left_out,
@@ -154,14 +151,3 @@ def _with_arrivals(path: Path, candles: Sequence[Candle]) -> list[Candle]:
         # Readable as candles, but not written by a replica: the times are unknown.
         return list(candles)
     return [replace(candle, received_at=arrivals.get(candle.day)) for candle in candles]
-
-
-def _refusal(checked: Checked, rows: int) -> str:
-    # Rows of a day that is not over are not wrong: of a file of hours they are stored as hours.
-    bad = sum(count for reason, count in checked.rejected.items() if reason != NOT_WHOLE)
-    if not checked.candles:
-        return "holds no usable row" if rows else "is empty"
-    if bad > max(1, rows * MOST_REJECTED_SHARE):
-        worst, count = checked.rejected.most_common(1)[0]
-        return f"{bad} of {rows} rows are wrong (mostly: {worst}, {count})"
-    return ""

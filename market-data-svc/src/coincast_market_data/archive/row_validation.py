@@ -39,7 +39,7 @@ def check_rows(rows: Iterable[Mapping[str, Any]], last_closed: date) -> Checked:
 
 def check_file(found: DailyFile) -> Checked:
     """Return the candles of a file, without those that are tenfold off all their neighbours."""
-    checked = Checked(rejected=found.reasons(), named=[str(row) for row in found.set_aside])
+    checked = Checked(rejected=found.reasons(), named=found.named_rows())
     candles = [
         Candle(
             day=c.day, close=c.close, open=c.open, high=c.high, low=c.low, volume=c.volume,

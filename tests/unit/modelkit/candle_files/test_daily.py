@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
-from coincast_modelkit.candle_files.daily import DailyFile, candle_files, parse_moment, read_file
+from coincast_modelkit.candle_files.daily import DailyFile, candle_files, parse_moment, read_file, read_folder
 from coincast_modelkit.candle_files.tables import CandleFileError, coin_of_file
 
 CASES = Path(__file__).resolve().parents[5] / "shared" / "data" / "cases"
@@ -205,8 +205,121 @@ def test_every_format_gives_the_same_candles(tmp_path: Path, name: str) -> None:
 )
 def test_a_row_set_aside_is_named_with_its_line(tmp_path: Path, row: str, reason: str) -> None:
     found = read_file(write(tmp_path / "a.csv", HEADER, [*lines(ISO), row]), LAST)
-    assert [str(one) for one in found.set_aside] == [f"a.csv line 7: {reason}"]
+    (named,) = [str(one) for one in found.set_aside]
+    assert named.partition(" (")[0] == f"a.csv line 7: {reason}"
     assert len(found.candles) == DAYS, "the other rows are used"
+
+
+@pytest.mark.parametrize(
+    ("row", "detail"),
+    [
+        ("31.01.2025,1,3,0.5,1,1", "date is '31.01.2025'; write YYYY-MM-DD"),
+        ("01/31/2025,1,3,0.5,1,1", "date is '01/31/2025'; write YYYY-MM-DD"),
+        (",1,3,0.5,1,1", "date is empty; write YYYY-MM-DD"),
+        ('2025-02-01,1,3,0.5,"1,5",1', "close is '1,5'; write it like 1234.5"),
+        ("2025-02-01,$1,3,0.5,1,1", "open is '$1'; write it like 1234.5"),
+        (f"2025-02-01,1,{'x' * 90},0.5,1,1", f"high is '{'x' * 39}...; write it like 1234.5"),
+    ],
+)
+def test_the_cell_at_fault_is_shown_with_the_fix(tmp_path: Path, row: str, detail: str) -> None:
+    found = read_file(write(tmp_path / "a.csv", HEADER, [*lines(ISO), row]), LAST)
+    assert str(found.set_aside[0]).endswith(f" ({detail})")
+
+
+@pytest.mark.parametrize(
+    ("cell", "close"),
+    [
+        ("1,234.5", 1234.5),
+        ("12,345,678", 12_345_678.0),
+        ("1,234,567.25", 1_234_567.25),
+        # These may be decimal commas, or no number at all.
+        ("1,234", None),
+        ("1.234,5", None),
+        ("12,34.5", None),
+    ],
+)
+def test_thousands_separators_are_read_where_they_can_be_nothing_else(
+    tmp_path: Path, cell: str, close: float | None
+) -> None:
+    row = f'2025-01-01,"{cell}"'
+    found = read_file(write(tmp_path / "a.csv", "date,close", [row, "2025-01-02,1300"]), LAST)
+    assert [candle.close for candle in found.candles] == [*([] if close is None else [close]), 1300.0]
+    assert len(found.set_aside) == (close is None)
+
+
+def write_folder(folder: Path, files: dict[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+GOOD = "\n".join([HEADER, *lines(ISO)])
+
+
+@pytest.mark.parametrize(
+    ("files", "coins", "left_out"),
+    [
+        ({"bitcoin.csv": GOOD}, ["bitcoin"], []),
+        ({"a.csv": GOOD, "b.parquet": b"PAR1 no"}, ["a"], ["b.parquet cannot be read"]),
+        ({"a.csv": "open\n1", "b.csv": GOOD}, ["b"], ["a.csv lacks the column date, close"]),
+        (
+            {"a.csv": "1735689600,1,2\n1735776000,1,2", "b.csv": GOOD},
+            ["b"],
+            ["its first line holds no names"],
+        ),
+        ({"a.csv": HEADER, "b.csv": GOOD}, ["b"], ["a.csv is empty"]),
+        (
+            {"a.csv": "date,close\nsoon,1\n", "b.csv": GOOD},
+            ["b"],
+            ["a.csv holds no usable row: unreadable date", "a.csv line 2: unreadable date"],
+        ),
+        (
+            {"BTC-USD.csv": GOOD, "bitcoin.csv": GOOD},
+            ["bitcoin"],
+            ["bitcoin.csv is a second file of bitcoin"],
+        ),
+        ({"Bitcoin.csv": GOOD}, ["bitcoin"], []),
+        ({"BTC_USDT-8h-funding_rate.feather": b"", "a.csv": GOOD}, ["a"], ["mark prices or funding rates"]),
+    ],
+)
+def test_a_file_of_a_folder_that_cannot_be_used_is_named_and_stops_no_other(
+    tmp_path: Path, files: dict[str, str | bytes], coins: list[str], left_out: list[str]
+) -> None:
+    found = read_folder(write_folder(tmp_path, files), LAST)
+    assert [file.coin for file in found.files] == coins
+    for words in left_out:
+        assert any(words in line for line in found.left_out), words
+    assert bool(found.left_out) == bool(left_out)
+
+
+LONG = [f"{FIRST + timedelta(days=n)},99,110,90,{100 + n / 10},1000" for n in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ([], ""),
+        (["soon,1,1,1,1,1"] * 5, ""),
+        (["soon,1,1,1,1,1"] * 6, "6 of 106 rows are wrong (mostly: unreadable date, 6)"),
+        # Rows that say nothing against the others, however many: days to come, repeated days.
+        ([f"2{n}05-01-01,1,1,1,1,1" for n in range(1, 8)] * 2, ""),
+        (LONG[:50], ""),
+        (["1999-01-01,1,1,1,1,1"] * 20, ""),
+        (["2025-01-01,1,1,1,1,1"] * 20, "21 of 120 rows are wrong"),
+    ],
+)
+def test_a_file_of_mostly_wrong_rows_is_refused_as_a_whole(
+    tmp_path: Path, more: list[str], fault: str
+) -> None:
+    found = read_file(write(tmp_path / "a.csv", HEADER, [*LONG, *more]), LAST)
+    assert (found.fault() == "") == (fault == "")
+    assert fault in found.fault()
+
+
+def test_of_very_many_rejected_rows_the_rest_is_counted(tmp_path: Path) -> None:
+    found = read_file(write(tmp_path / "a.csv", HEADER, [*lines(ISO), *["soon,1,1,1,1,1"] * 150]), LAST)
+    named = found.named_rows()
+    assert (len(named), named[-1]) == (101, "a.csv: 50 further rows rejected")
 
 
 @pytest.mark.parametrize("more", [1, 2, 3])
@@ -366,7 +479,7 @@ def test_a_row_of_a_file_of_hours_is_named_with_its_line(
     tmp_path: Path, row: str, named: list[str], hours: int
 ) -> None:
     found = read_file(write(tmp_path / "a.csv", HEADER, [*HOUR_ROWS, row]), LAST)
-    assert [str(one) for one in found.set_aside] == [f"a.csv {one}" for one in named]
+    assert [str(one).partition(" (")[0] for one in found.set_aside] == [f"a.csv {one}" for one in named]
     assert len(found.hours) == hours
 
 

@@ -56,6 +56,14 @@ def test_a_short_coin_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert list(folder.panel) == ["long"] and "30 days" in folder.notes[-1]
 
 
+def test_a_file_that_cannot_be_used_is_named_and_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_text("\n".join(lines(100)))
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    folder = read_folder(tmp_path)
+    assert list(folder.panel) == ["good"]
+    assert any(note.startswith("broken.parquet cannot be read") for note in folder.notes)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

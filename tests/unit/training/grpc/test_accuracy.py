@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import InvalidInput
-from coincast_training.grpc.accuracy import log_query
+from coincast_modelkit.scenarios.live_record import CLOSE_BEYOND, EXCEEDANCE, TOUCH
+from coincast_modelkit.scenarios.statements import LossStatement, RiskStatement, TouchStatement
+from coincast_training.grpc.accuracy import AccuracyServicer, log_query
 from coincast_training.grpc.proto_mapping import logged_forecast_to_pb
+from coincast_training.scoring.risk.outcomes import Outcome
+from coincast_training.scoring.risk.store import RiskStore, ScoredDays
+from coincast_training.scoring.source_calendar import SourceCalendar
 from coincast_training.scoring.store import LOG_CHUNK, LedgerStore, LogQuery
 from coincast_training.starter.build import simulated_candles
-from tests.unit.training.training_fakes import FakeHistory
-from tests.unit.training.training_ledger_rows import forecast_of, incoming, ledger_in
+from tests.unit.training.scoring.risk.risk_statements import losses, touch
+from tests.unit.training.training_fakes import FakeHistory, registry_in
+from tests.unit.training.training_ledger_rows import forecast_of, incoming, ledger_in, watch_of
 
 DAYS = 120
 
@@ -110,3 +118,74 @@ def test_a_bad_request_names_its_field(request_: pb.StreamForecastLogRequest, fi
     with pytest.raises(InvalidInput) as refused:
         log_query(request_)
     assert refused.value.field == field
+
+
+def scored_risk(folder: Path, newest: dt.date) -> RiskStore:
+    """Risk answers that were scored: of the ensemble on the newest days, of technical a year earlier."""
+    store = RiskStore(folder / "risk.sqlite")
+    made = [
+        (newest - dt.timedelta(days=3), "ml_ensemble"),
+        (newest - dt.timedelta(days=367), "technical"),
+    ]
+    statements: list[RiskStatement] = []
+    for day, model in made:
+        changes = {"as_of": day.isoformat(), "served_by": model}
+        statements += [
+            touch(statement_id=f"t-{model}", **changes),
+            losses(statement_id=f"l-{model}", **changes),
+        ]
+    store.add(statements)
+    outcomes = {
+        TouchStatement: (
+            Outcome(TOUCH, 3, 0.6, came_true=True),
+            Outcome(CLOSE_BEYOND, 3, 0.3, came_true=False),
+        ),
+        LossStatement: (Outcome(EXCEEDANCE, 2, 0.1, came_true=False, level_percent=90.0),),
+    }
+    store.close([ScoredDays(one, outcomes[type(one.statement)], None) for one in store.due(newest)], newest)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, {("touch", "ml_ensemble"), ("close_beyond", "ml_ensemble"), ("exceedance", "ml_ensemble")}),
+        ({"model": "ml_ensemble"}, "own"),
+        ({"model": "technical"}, set()),
+        (
+            {"days": 365},
+            {
+                (kind, model)
+                for kind in ("touch", "close_beyond", "exceedance")
+                for model in ("ml_ensemble", "technical")
+                # Of what was said 367 days ago only the third day ahead came within 365 days.
+                if (kind, model) != ("exceedance", "technical")
+            },
+        ),
+        ({"id": "bitcoin"}, set()),
+    ],
+)
+async def test_accuracy_lists_how_risk_answers_came_true(
+    store: LedgerStore, tmp_path: Path, asked: dict[str, Any], found: Any
+) -> None:
+    newest = dt.date(2025, 9, 30)
+    calendar = cast(
+        "SourceCalendar", SimpleNamespace(first_day=lambda days: newest - dt.timedelta(days=days - 1))
+    )
+    servicer = AccuracyServicer(
+        store,
+        registry_in(tmp_path / "artifacts"),
+        watch_of(tmp_path),
+        calendar,
+        risk=scored_risk(tmp_path, newest),
+    )
+    reply = await servicer.GetAccuracy(pb.GetAccuracyRequest(**asked), cast(Any, None))
+    models = {(record.kind, record.served_by) for record in reply.risk}
+    own = {("touch", "ml_ensemble"), ("close_beyond", "ml_ensemble"), ("exceedance", "ml_ensemble")}
+    of_all = set() if "model" in asked else {(kind, "") for kind, _ in models}
+    assert models == (own if found == "own" else found) | of_all
+    for record in reply.risk:
+        assert record.statements > 0
+        assert record.observed_percent == (100.0 if record.kind == "touch" else 0.0)
+        assert record.HasField("level_percent") == (record.kind == "exceedance")
+    assert (reply.ledger.open_risk_statements, reply.ledger.scored_risk_chances) == (0, 6)

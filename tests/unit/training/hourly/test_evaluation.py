@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,7 @@ from coincast_training.evaluation.options import BadOptionError, EvaluationOptio
 from coincast_training.hourly.baselines import GAUSSIAN_SIZES, garch_sizes, gaussian_log_scales
 from coincast_training.hourly.dataset import build_table
 from coincast_training.hourly.evaluation import coverage_by_hour, evaluate_hourly, hourly_goals
-from coincast_training.hourly.parquet_loader import read_hourly_folder
+from coincast_training.hourly.folder_loader import read_hourly_folder
 from coincast_training.hourly.scores import crps, inside_80
 from coincast_training.hourly.walk import walk_forward
 from coincast_training.optional_imports import import_scoringrules
@@ -104,8 +106,68 @@ def test_bad_options_name_themselves(tmp_path: Path, options: dict[str, object],
 
 
 def test_folder_without_parquet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadOptionError, match=r"no \.parquet file"):
+    with pytest.raises(BadOptionError, match=r"no \.csv, \.parquet"):
         read_hourly_folder(tmp_path)
+
+
+HOURS = [f"2022-01-0{1 + n // 24}T{n % 24:02}:00:00Z" for n in range(72)]
+HOUR_LINES = [f"{at},{100 + n},{101 + n},{99 + n},{100.5 + n},{1000 + n}" for n, at in enumerate(HOURS)]
+HEAD = "time,open,high,low,close,volume_usd"
+
+
+def table_of(lines: list[str]) -> pa.Table:
+    cells = [line.split(",") for line in lines]
+    columns: dict[str, list[object]] = {"time": [dt.datetime.fromisoformat(row[0]) for row in cells]}
+    for at, name in enumerate(HEAD.split(",")[1:], 1):
+        columns[name] = [float(row[at]) for row in cells]
+    return pa.table(columns)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("change", "named", "hours"),
+    [
+        (lambda rows: rows, [], 72),
+        (lambda rows: rows[::-1], [], 72),
+        (lambda rows: [*rows, rows[5]], ["duplicate hour"], 72),
+        (lambda rows: [*rows, rows[5].replace("105.5", "105.75")], ["two rows for one hour differ"] * 2, 71),
+        (lambda rows: [*rows, rows[5].replace("05:00", "05:30")], ["not on the full hour"], 72),
+        (lambda rows: [*rows, "2205-01-01T00:00:00Z,1,2,0.5,1,1"], ["day not closed yet"], 72),
+        (lambda rows: [*rows, "2022-01-04T00:00:00Z,1,0.9,0.5,1,1"], ["high and low contradict"], 72),
+        (lambda rows: [*rows, "2022-01-04T00:00:00Z,1,2,0.5,-1,1"], ["price not positive"], 72),
+        (lambda rows: [*rows, "2022-01-04T00:00:00Z,1,2,0.5,1,1"], [], 73),
+    ],
+)
+def test_hours_of_any_format_are_read_by_one_contract(
+    tmp_path: Path, kind: str, change: Any, named: list[str], hours: int
+) -> None:
+    lines = change(HOUR_LINES)
+    if kind == "csv":
+        (tmp_path / "bitcoin.csv").write_text("\n".join([HEAD, *lines]))
+    else:
+        pq.write_table(table_of(lines), tmp_path / "bitcoin.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    folder = read_hourly_folder(tmp_path)
+    assert list(folder.panel) == ["bitcoin"]
+    bitcoin = folder.panel["bitcoin"]
+    assert int(bitcoin.known.sum()) == hours
+    assert (bitcoin.close[0], bitcoin.volume[0]) == (100.5, 1000.0)
+    notes = [note for note in folder.notes if " line " in note]
+    assert len(notes) == len(named)
+    for note, reason in zip(notes, named, strict=True):
+        assert note.startswith(f"bitcoin.{kind} line ")
+        assert reason in note
+    assert any(note.startswith("broken.parquet cannot be read") for note in folder.notes)
+
+
+def test_volume_of_a_parquet_file_is_in_coins_also_where_rows_are_rejected(tmp_path: Path) -> None:
+    for name, lines in (("clean", HOUR_LINES), ("repeated", [*HOUR_LINES, HOUR_LINES[3]])):
+        table = table_of(lines)
+        names = [*table.column_names[:-1], "volume"]
+        pq.write_table(table.rename_columns(names), tmp_path / f"{name}.parquet")
+    panel = read_hourly_folder(tmp_path).panel
+    assert panel["clean"].volume[1] == pytest.approx(1001.0 * 101.5)
+    np.testing.assert_array_equal(panel["clean"].volume, panel["repeated"].volume)
 
 
 @pytest.fixture(scope="module")

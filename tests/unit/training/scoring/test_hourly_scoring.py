@@ -18,14 +18,13 @@ from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.ledger import LedgerEntry
 from coincast_training.grpc.accuracy import AccuracyServicer
 from coincast_training.grpc.proto_mapping import logged_forecast_to_pb
-from coincast_training.scoring.consumer import Lag
-from coincast_training.scoring.lag import LedgerWatch
 from coincast_training.scoring.parquet import entry_row
+from coincast_training.scoring.risk.store import RiskStore
 from coincast_training.scoring.service import LedgerService
 from coincast_training.scoring.store import LogQuery
 from tests.unit.modelkit.hourly.hourly_market import invented
 from tests.unit.training.training_fakes import NORMAL, PROBABILITIES, FakeHistory, registry_in
-from tests.unit.training.training_ledger_rows import incoming, ledger_in
+from tests.unit.training.training_ledger_rows import incoming, ledger_in, watch_of
 
 HOURS = invented("bitcoin", 120, seed=3)
 DAYS = HOURS.daily()
@@ -160,8 +159,9 @@ async def test_the_live_record_by_horizon_hour_and_by_hour_of_the_origin(tmp_pat
     servicer = AccuracyServicer(
         ledger.store,
         registry_in(tmp_path / "artifacts"),
-        LedgerWatch(NoStream(), ledger.store),
+        watch_of(tmp_path),
         ledger.calendar,
+        risk=RiskStore(tmp_path / "risk.sqlite"),
     )
     reply = await servicer.GetAccuracy(
         pb.GetAccuracyRequest(model="intraday"), cast("grpc.aio.ServicerContext[Any, Any]", None)
@@ -175,14 +175,6 @@ async def test_the_live_record_by_horizon_hour_and_by_hour_of_the_origin(tmp_pat
         assert record.coverage_80_percent == (0.0 if origin == 9 else 100.0), (horizon, origin)
     # The models by the day are chosen by a record of days alone.
     assert json.loads((tmp_path / "live-record.json").read_text())["records"] == []
-
-
-class NoStream:
-    """A stream without entries."""
-
-    async def lag(self) -> Lag:
-        """No lag."""
-        return Lag(0, None)
 
 
 async def test_a_daily_horizon_within_the_day_is_scored_at_the_close_and_counted_by_its_origin(

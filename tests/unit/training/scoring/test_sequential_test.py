@@ -15,6 +15,7 @@ from coincast.training.v1 import training_pb2 as pb
 from coincast_chassis.clock import ManualClock
 from coincast_training.grpc.accuracy import AccuracyServicer
 from coincast_training.scoring.lag import LedgerWatch
+from coincast_training.scoring.risk.store import RiskStore
 from coincast_training.scoring.scorer import score_rows
 from coincast_training.scoring.sequential_test import cumulative, evaluate_pairs, relative_difference
 from tests.unit.training.training_fakes import FakeHistory, candles_of, registry_in
@@ -38,7 +39,11 @@ def accuracy_of(folder: Path, rows: list[dict]) -> AccuracyServicer:
     scored = score_rows(rows, {"bitcoin": CANDLES}, newest=NEWEST, now=NOW).scored
     ledger.store.close_cycle(scored, [], [])
     return AccuracyServicer(
-        ledger.store, registry_in(folder / "artifacts"), cast(LedgerWatch, NoWatch()), ledger.calendar
+        ledger.store,
+        registry_in(folder / "artifacts"),
+        cast(LedgerWatch, NoWatch()),
+        ledger.calendar,
+        risk=RiskStore(folder / "risk.sqlite"),
     )
 
 

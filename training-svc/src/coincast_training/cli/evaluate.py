@@ -136,7 +136,7 @@ def _evaluate_thin(options: EvaluationOptions, hourly: Path | None) -> None:
         table,
         write_report,
     )
-    from coincast_training.hourly.parquet_loader import read_hourly_folder  # noqa: PLC0415 - as above
+    from coincast_training.hourly.folder_loader import read_hourly_folder  # noqa: PLC0415 - as above
     from coincast_training.starter.build import RECIPES  # noqa: PLC0415 - as above
 
     panel = read_folder(options.data).panel

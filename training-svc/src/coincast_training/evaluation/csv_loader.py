@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from coincast_modelkit.candle_files.daily import DailyFile, candle_files, read_file
+from coincast_modelkit.candle_files.daily import DailyFile
+from coincast_modelkit.candle_files.daily import read_folder as read_candle_folder
 from coincast_modelkit.candle_files.tables import CandleFileError
 from coincast_modelkit.candles import Candles, Panel
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, BadOptionError
-
-MAX_NAMED_ROWS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,28 +24,28 @@ class Folder:
 
 
 def read_folder(path: Path) -> Folder:
-    """Read every candle file of a folder.
+    """Read every candle file of a folder; a file that cannot be used is named and stops no other.
 
     Raises:
-        BadOptionError: The folder or a file cannot be read, or no coin has enough days.
+        BadOptionError: The folder cannot be read, or no coin has enough days.
     """
     last_day = (datetime.now(UTC) - timedelta(days=1)).date()
     panel: dict[str, Candles] = {}
-    notes: list[str] = []
     try:
-        for file in candle_files(path):
-            _add(read_file(file, last_day), panel, notes)
+        found = read_candle_folder(path, last_day)
     except CandleFileError as error:
         raise BadOptionError(f"DATA={path}: {error}.") from error
+    notes = list(found.left_out)
+    for file in found.files:
+        _add(file, panel, notes)
     if not panel:
-        raise BadOptionError(f"DATA={path}: no coin has more than {MIN_HISTORY_DAYS} days.")
+        why = f" ({'; '.join(notes[:3])})" if notes else ""
+        raise BadOptionError(f"DATA={path}: no coin has more than {MIN_HISTORY_DAYS} days{why}.")
     return Folder(panel, tuple(notes))
 
 
 def _add(found: DailyFile, panel: dict[str, Candles], notes: list[str]) -> None:
-    notes += [str(row) for row in found.set_aside[:MAX_NAMED_ROWS]]
-    if more := len(found.set_aside) - MAX_NAMED_ROWS:
-        notes += [f"{found.file}: {more} further rows rejected"] if more > 0 else []
+    notes += found.named_rows()
     candles = _candles(found, notes)
     if len(candles) <= MIN_HISTORY_DAYS:
         notes.append(f"{found.coin}: left out, it has {len(candles)} days and {MIN_HISTORY_DAYS} are needed")

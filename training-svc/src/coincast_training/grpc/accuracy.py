@@ -12,9 +12,12 @@ from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_modelkit.hourly.model import MAX_HORIZON_HOURS
+from coincast_modelkit.scenarios import MAX_DAYS as MAX_SCENARIO_DAYS
+from coincast_modelkit.scenarios.live_record import LiveRiskRecord
 from coincast_training.domain import TRAINED_MODELS
 from coincast_training.grpc.jobs import within
 from coincast_training.grpc.proto_mapping import (
+    live_risk_to_pb,
     live_to_pb,
     logged_forecast_to_pb,
     record_to_pb,
@@ -25,6 +28,8 @@ from coincast_training.registry.registry import Registry
 from coincast_training.scoring.ab_tests import COLUMNS, Rival, VariantTest, rivals_of, variant_tests
 from coincast_training.scoring.accuracy import frame_of, live_records, origin_hour_records
 from coincast_training.scoring.lag import LedgerWatch
+from coincast_training.scoring.risk.record import live_risk_table
+from coincast_training.scoring.risk.store import RiskStore
 from coincast_training.scoring.source_calendar import SourceCalendar
 from coincast_training.scoring.store import MAX_HORIZON_DAYS, LedgerStore, LogQuery
 
@@ -39,9 +44,16 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
     """Serve the accuracy of served forecasts, beside that of the evaluation."""
 
     def __init__(
-        self, store: LedgerStore, registry: Registry, watch: LedgerWatch, calendar: SourceCalendar
+        self,
+        store: LedgerStore,
+        registry: Registry,
+        watch: LedgerWatch,
+        calendar: SourceCalendar,
+        *,
+        risk: RiskStore,
     ) -> None:
         self._store, self._registry, self._watch, self._calendar = store, registry, watch, calendar
+        self._risk = risk
 
     async def GetAccuracy(self, request: pb.GetAccuracyRequest, context: Context) -> pb.GetAccuracyResponse:  # noqa: N802, D102 - the contract names it
         if request.model and request.model not in SERVED:
@@ -56,14 +68,28 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
         return reply
 
     def _accuracy(self, model: str, coin_id: str, days: int) -> pb.GetAccuracyResponse:
-        table = self._store.scored_since(self._calendar.first_day(days))
+        first = self._calendar.first_day(days)
+        table = self._store.scored_since(first)
         frame = frame_of(table, model=model, coin_id=coin_id)
         return pb.GetAccuracyResponse(
             live=[live_to_pb(live) for live in live_records(frame, by_coin=bool(coin_id))],
             by_origin_hour=[live_to_pb(live) for live in origin_hour_records(frame, by_coin=bool(coin_id))],
             evaluated=self._evaluated([model] if model else list(TRAINED_MODELS)),
             tests=[variant_test_to_pb(test) for test in self._tests(rivals_of(frame), model, coin_id)],
+            # Tallies of risk answers are not kept by coin: a portfolio has several.
+            risk=[] if coin_id else [live_risk_to_pb(record) for record in self._risk_records(model, first)],
         )
+
+    def _risk_records(self, model: str, first: dt.date) -> list[LiveRiskRecord]:
+        """Return how served risk answers came true whose day came on a day or later."""
+        made_since = first - dt.timedelta(days=MAX_SCENARIO_DAYS)
+        tallies = [
+            tally
+            for tally in self._risk.tallies(made_since)
+            if dt.date.fromisoformat(tally.as_of) + dt.timedelta(days=tally.horizon_days) >= first
+        ]
+        table = live_risk_table(tallies, measured_at=0.0)
+        return [record for record in table.records if not model or record.served_by == model]
 
     def _tests(self, rivals: list[Rival], model: str, coin_id: str) -> list[VariantTest]:
         """Return the tests of the versions beside production in the requested days, each from its start."""

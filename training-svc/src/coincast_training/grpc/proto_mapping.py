@@ -18,6 +18,7 @@ from coincast.forecast.v1 import forecast_pb2
 from coincast.training.v1 import training_pb2 as pb
 from coincast_modelkit.artifact import Aliases, HorizonRecord, Record
 from coincast_modelkit.ledger import close_of
+from coincast_modelkit.scenarios.live_record import LiveRiskRecord
 from coincast_training.domain import AuditEntry, Job, JobState, TrainingSpec
 from coincast_training.drift.monitor import DriftCheck
 from coincast_training.registry.paired_tests import PairedTest
@@ -182,6 +183,11 @@ def audit_to_pb(entry: AuditEntry) -> pb.AuditEntry:
 def live_to_pb(live: Live) -> pb.LiveRecord:
     """Convert the record of one group of served forecasts."""
     return to_pb(pb.LiveRecord, live, id=live.coin_id, horizon=horizon_to_pb(live.horizon))
+
+
+def live_risk_to_pb(record: LiveRiskRecord) -> forecast_pb2.LiveRiskRecord:
+    """Convert the record of one group of served risk answers."""
+    return to_pb(forecast_pb2.LiveRiskRecord, record)
 
 
 def variant_test_to_pb(test: VariantTest) -> pb.VariantTest:

@@ -40,7 +40,7 @@ from coincast_training.evaluation.runner import LOG_WIDTH, ProgressLine, print_a
 from coincast_training.hourly.at_close import compare_at_close, goals_at_close
 from coincast_training.hourly.baselines import GARCH_COINS, GAUSSIAN_SIZES, garch_sizes, gaussian_log_scales
 from coincast_training.hourly.dataset import HourlyTable, build_table
-from coincast_training.hourly.parquet_loader import read_hourly_folder
+from coincast_training.hourly.folder_loader import read_hourly_folder
 from coincast_training.hourly.scores import crps, inside_80
 from coincast_training.hourly.walk import Walk, scored_rows, walk_forward
 from coincast_training.trainers.config import default_folder, read_config

@@ -31,7 +31,7 @@ from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_training.domain import Outcome, TrainingSpec
 from coincast_training.hourly.baselines import GAUSSIAN_SIZES, gaussian_log_scales
 from coincast_training.hourly.dataset import HourlyTable, build_table
-from coincast_training.hourly.parquet_loader import read_hourly_folder
+from coincast_training.hourly.folder_loader import read_hourly_folder
 from coincast_training.hourly.scores import crps
 from coincast_training.hourly.walk import (
     MEMORY_DAYS,

@@ -24,7 +24,7 @@ from coincast_modelkit.scenarios import RankLibrary
 from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.options import BadOptionError
 from coincast_training.executors import Executor, open_executor
-from coincast_training.hourly.parquet_loader import read_hourly_folder
+from coincast_training.hourly.folder_loader import read_hourly_folder
 from coincast_training.pipeline.artifact import library_versions
 from coincast_training.pipeline.code_version import code_version
 from coincast_training.pipeline.lineage import hours_of, spans_of

@@ -13,7 +13,7 @@ import numpy as np
 from coincast_chassis.clock import steady_clock
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel
 from coincast_training.evaluation.options import BadOptionError
-from coincast_training.hourly.parquet_loader import read_hourly_folder
+from coincast_training.hourly.folder_loader import read_hourly_folder
 from coincast_training.hourly.trainer import MODEL, FittedIntraday, fit_intraday, write_intraday
 from coincast_training.pipeline.odd_coins import without_odd_hours
 from coincast_training.registry.registry import Registry

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, RequestQuery
 from coincast_gateway.schemas.requests.forecasts import CalendarDay, LoggedDays, LoggedHours, LoggedModel
-from coincast_gateway.schemas.requests.market import LastMoment, Moment
+from coincast_gateway.schemas.requests.market import AsOfMoment, LastMoment, Moment
 
 ExportFormat = Annotated[
     Literal["parquet", "arrow", "csv"] | None,
@@ -31,9 +31,12 @@ class HistoriesExportQuery(RequestQuery):
         Moment | None,
         Field(alias="from", description="First day or moment, inclusive; takes the place of `days`."),
     ] = None
-    to: Annotated[LastMoment | None, Field(description="Last day or moment, inclusive.")] = None
+    to: Annotated[
+        LastMoment | None,
+        Field(description="Last day or moment, inclusive; without `from`, `days` count back from it."),
+    ] = None
     as_of: Annotated[
-        Moment | None, Field(description="Give what was known at this moment, as for one history.")
+        AsOfMoment | None, Field(description="Give what was known at this moment, as for one history.")
     ] = None
     format: ExportFormat = None
 

@@ -54,6 +54,8 @@ class CoinsQuery(RequestQuery):
     ] = ""
 
 
+# The last point of a day comes some minutes after its close; from then on market-data counts the day.
+SETTLING = dt.timedelta(minutes=35)
 # Bitcoin's first block is of 2009; no candle is older.
 FIRST_YEAR, LAST_YEAR = 2009, 2200
 
@@ -82,12 +84,27 @@ def _last_moment(value: Any) -> Any:
     return moment + dt.timedelta(days=1, microseconds=-1) if whole_day else moment
 
 
+def _as_of_moment(value: Any) -> Any:
+    """Return a moment; a date alone means when that day's candle was known, minutes after its close."""
+    moment = _moment(value)
+    whole_day = isinstance(value, str) and len(value.strip()) == len("2026-01-31")
+    return moment + dt.timedelta(days=1) + SETTLING if whole_day else moment
+
+
 MOMENT_SCHEMA = {
     "type": "string",
     "pattern": r"^20[1-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T[01][0-9]:[0-5][0-9]:[0-5][0-9]Z)?$",
 }
 Moment = Annotated[dt.datetime, BeforeValidator(_moment), WithJsonSchema(MOMENT_SCHEMA)]
+AsOfMoment = Annotated[dt.datetime, BeforeValidator(_as_of_moment), WithJsonSchema(MOMENT_SCHEMA)]
 LastMoment = Annotated[dt.datetime, BeforeValidator(_last_moment), WithJsonSchema(MOMENT_SCHEMA)]
+
+
+def first_moment(from_: dt.datetime | None, to: dt.datetime | None, *, days: int) -> dt.datetime | None:
+    """Return the first moment of a span, inclusive; None where `days` count back from the newest candle."""
+    if from_ is None and to is not None:
+        return to - dt.timedelta(days=days) + dt.timedelta(microseconds=1)
+    return from_
 
 
 class HistoryQuery(TableQuery):
@@ -104,12 +121,16 @@ class HistoryQuery(TableQuery):
         Moment | None,
         Field(alias="from", description="First day or moment, inclusive; takes the place of `days`."),
     ] = None
-    to: Annotated[LastMoment | None, Field(description="Last day or moment, inclusive.")] = None
+    to: Annotated[
+        LastMoment | None,
+        Field(description="Last day or moment, inclusive; without `from`, `days` count back from it."),
+    ] = None
     as_of: Annotated[
-        Moment | None,
+        AsOfMoment | None,
         Field(
             description="Answer with what was known at this moment: days, hours and restatements that came "
-            "later are left out."
+            "later are left out. A day alone means once its close was known, 00:35 UTC of the next day, as "
+            "for forecasts; `known_at` of the reply names the moment."
         ),
     ] = None
 

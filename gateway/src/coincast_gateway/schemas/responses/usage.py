@@ -12,7 +12,9 @@ class UsageDay(ResponseModel):
 
     date: str = Field(description="The UTC day, YYYY-MM-DD.")
     calls: int = Field(description="Answered requests.")
-    rows: int = Field(description="Items of the lists in the replies; streams and files count as none.")
+    rows: int = Field(
+        description="Rows of tables and items of the lists in replies; event streams count as none."
+    )
     bytes: int = Field(description="Bytes of the bodies that were sent, as compressed.")
 
 
@@ -21,9 +23,7 @@ class KeyUsage(ResponseModel):
 
     name: str = Field(description="The name of the key.")
     month_calls: int = Field(description="Calls in this calendar month (UTC).")
-    month_limit: int | None = Field(
-        description="The limit of a month; null where there is none, and for keys of others."
-    )
+    month_limit: int | None = Field(description="The limit of a month; null where there is none.")
     days: list[UsageDay] = Field(description="Days with calls, newest first.")
 
 

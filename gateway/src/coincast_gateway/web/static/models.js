@@ -39,9 +39,19 @@
         `${r.model} ${r.version}${r.id ? ` · ${r.id}` : ""}`, r.horizon.horizon_hours ? `${r.horizon.horizon_hours} h` : `${r.horizon.horizon_days} d`,
         format.count(r.horizon.forecasts), format.share(r.horizon.coverage_80_percent), format.share(r.horizon.coverage_95_percent), format.percent(r.horizon.crps_skill_percent, 2)]), "Nothing to show yet.");
       origins(record.by_origin_hour ?? []);
+      risk(record.risk ?? []);
     } catch (error) {
       byId("accuracy-said").replaceChildren(error.message, " ", element("button", { type: "button", onclick: accuracy }, "Try again"));
     }
+  }
+
+  // All models and all stated chances together; the reply has them apart as well.
+  function risk(records) {
+    const words = { touch: "Touches", close_beyond: "Closes beyond", exceedance: "Losses beyond" };
+    const rows = records.filter((r) => !r.served_by && (r.level_percent !== null || (r.probability_from === 0 && r.probability_to === 1)));
+    fillTable(byId("risk-record"), ["Answer", "Ahead", "Answers", "Promised", "Came true"], rows.map((r) => [
+      r.level_percent === null ? words[r.kind] : `${words[r.kind]} the ${r.level_percent} % VaR`, `${r.horizon_days} d`, format.count(r.statements),
+      `${r.promised_percent.toFixed(1)} ± ${r.standard_error_percent?.toFixed(1) ?? "–"} %`, format.share(r.observed_percent)]), "No risk answer has been scored yet.");
   }
 
   // One row an hour of the day, one column a horizon: an interval that holds at noon may fail at night.

@@ -7,9 +7,10 @@ rejected row is reported with its line and the reason; the other rows are still 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -25,13 +26,28 @@ SLACK = 1e-9
 UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 FIRST_UNIX = 1.0e8
 PRICES = ("open", "high", "low", "close")
+# Thousands separators, where they can be nothing else: `1,234` may be a decimal comma, `1,234.5` may not.
+GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+|[+-]?[0-9]{1,3}(?:,[0-9]{3}){2,}")
 DIFFER = "two rows for one day differ"
 REPEATED = "duplicate day"
 NOT_WHOLE = "the newest day is not whole"
+NOT_CLOSED = "day not closed yet"
+TOO_EARLY = "before the first bitcoin"
+UNREADABLE_DATE = "unreadable date"
+NOT_A_NUMBER = "price not a number"
 HOUR_SECONDS = 3600
 # What is said of the rows of a file of hours.
 OFF_HOUR = "not on the full hour"
-OF_HOURS = {DIFFER: "two rows for one hour differ", REPEATED: "duplicate hour"}
+REPEATED_HOUR = "duplicate hour"
+OF_HOURS = {DIFFER: "two rows for one hour differ", REPEATED: REPEATED_HOUR}
+# A file with a larger share of wrong rows is refused as a whole: its columns are probably not what they seem.
+MOST_REJECTED_SHARE = 0.05
+# Rows of these kinds are left out and say nothing against the other rows.
+HARMLESS = frozenset({NOT_WHOLE, NOT_CLOSED, TOO_EARLY, REPEATED, REPEATED_HOUR})
+# Rejected rows of one file that are named; the others are counted.
+MAX_NAMED_ROWS = 100
+# Characters of a cell that are shown in the report on its row.
+MAX_CELL = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +70,12 @@ class RejectedRow:
     file: str
     line: int
     reason: str
+    # What stands in the cell at fault, and the fix; empty where the reason says it all.
+    detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file} line {self.line}: {self.reason}"
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.file} line {self.line}: {self.reason}{detail}"
 
 
 @dataclass(slots=True)
@@ -82,6 +101,77 @@ class DailyFile:
     def reasons(self) -> Counter[str]:
         """Return the number of rejected rows by reason."""
         return Counter(row.reason for row in self.set_aside)
+
+    def fault(self) -> str:
+        """Return why the file as a whole is not used; empty where it is."""
+        return file_fault(self.rows, len(self.candles), self.reasons())
+
+    def named_rows(self) -> list[str]:
+        """Return file, line and reason of rejected rows, and how many more than a hundred there are."""
+        named = [str(row) for row in self.set_aside[:MAX_NAMED_ROWS]]
+        if more := len(self.set_aside) - len(named):
+            named.append(f"{self.file}: {more} further rows rejected")
+        return named
+
+
+@dataclass(frozen=True, slots=True)
+class DailyFolder:
+    """The usable files of a folder, one per coin, and why others are left out."""
+
+    files: tuple[DailyFile, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def file_fault(rows: int, usable: int, reasons: Counter[str]) -> str:
+    """Return why a file as a whole is not used; empty where it is.
+
+    Args:
+        rows: Rows of the file.
+        usable: Candles that they gave.
+        reasons: Rejected rows by reason.
+    """
+    if not usable:
+        worst = f": {reasons.most_common(1)[0][0]}" if reasons else ""
+        return f"holds no usable row{worst}" if rows else "is empty"
+    wrong = Counter({reason: count for reason, count in reasons.items() if reason not in HARMLESS})
+    bad = wrong.total()
+    if bad > max(1, rows * MOST_REJECTED_SHARE):
+        reason, count = wrong.most_common(1)[0]
+        return f"{bad} of {rows} rows are wrong (mostly: {reason}, {count})"
+    return ""
+
+
+def read_folder(folder: Path, last_day: date) -> DailyFolder:
+    """Read every candle file of a folder; a file that cannot be used stops no other.
+
+    Of two files of one coin the first by name is used.
+
+    Args:
+        folder: The folder.
+        last_day: Newest day that can be closed; later rows are rejected.
+
+    Raises:
+        CandleFileError: There is no such folder, or no candle file in it.
+    """
+    files: dict[str, DailyFile] = {}
+    left_out: list[str] = []
+    for path in candle_files(folder):
+        try:
+            found = read_file(path, last_day)
+        except CandleFileError as error:
+            left_out.append(f"{error}: the file is left out")
+            continue
+        if fault := found.fault():
+            left_out.append(f"{found.file} {fault}: the file is left out")
+            left_out += found.named_rows()
+        elif found.coin in files:
+            left_out.append(
+                f"{found.file} is a second file of {found.coin}, beside {files[found.coin].file}: "
+                "the file is left out"
+            )
+        else:
+            files[found.coin] = found
+    return DailyFolder(tuple(files.values()), tuple(left_out))
 
 
 def candle_files(folder: Path) -> list[Path]:
@@ -128,7 +218,7 @@ def read_daily_rows(
         found.rows += 1
         read = read_row(row, last_day)
         if isinstance(read, str):
-            found.set_aside.append(RejectedRow(file, line, read))
+            found.set_aside.append(RejectedRow(file, line, read, _detail(row, read)))
             continue
         moment, candle = read
         if moment not in moments:
@@ -168,9 +258,7 @@ def _read_hours(
     ordered: Sequence[tuple[datetime, int, DailyCandle]], found: DailyFile
 ) -> list[tuple[datetime, int, DailyCandle]]:
     """Store the hours of a file, and return the rows without those that are not on the full hour."""
-    found.set_aside = [
-        RejectedRow(row.file, row.line, OF_HOURS.get(row.reason, row.reason)) for row in found.set_aside
-    ]
+    found.set_aside = [replace(row, reason=OF_HOURS.get(row.reason, row.reason)) for row in found.set_aside]
     found.set_aside += [
         RejectedRow(found.file, line, OFF_HOUR) for moment, line, _ in ordered if not _on_the_hour(moment)
     ]
@@ -183,7 +271,7 @@ def read_row(row: Mapping[str, Any], last_day: date) -> tuple[datetime, DailyCan
     """Return the moment (UTC) and the candle of a row, or the reason for its rejection."""
     moment = parse_moment(row.get("date"))
     if moment is None:
-        return "unreadable date"
+        return UNREADABLE_DATE
     prices = {name: _number(row.get(name)) for name in PRICES}
     figures = {name: value for name, value in prices.items() if isinstance(value, float)}
     fault = _day_fault(moment.date(), last_day) or _price_fault(prices, figures)
@@ -198,6 +286,21 @@ def read_row(row: Mapping[str, Any], last_day: date) -> tuple[datetime, DailyCan
         volume=_not_negative(_number(row.get("volume"))),
         market_cap=_not_negative(_number(row.get("market_cap"))) or None,
     )
+
+
+def _detail(row: Mapping[str, Any], reason: str) -> str:
+    """Return the cell at fault and the fix, for the reasons that one cell explains."""
+    if reason == UNREADABLE_DATE:
+        return f"date is {_shown(row.get('date'))}; write YYYY-MM-DD"
+    if reason == NOT_A_NUMBER:
+        name = next(name for name in PRICES if isinstance(_number(row.get(name)), str))
+        return f"{name} is {_shown(row.get(name))}; write it like 1234.5"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    text = "empty" if value is None or value == "" else repr(str(value))
+    return text if len(text) <= MAX_CELL else f"{text[:MAX_CELL]}..."
 
 
 def parse_moment(value: Any) -> datetime | None:
@@ -285,13 +388,13 @@ def _days_of_shorter(
 
 def _day_fault(day: date, last_day: date) -> str:
     if day > last_day:
-        return "day not closed yet"
-    return "before the first bitcoin" if day < EARLIEST else ""
+        return NOT_CLOSED
+    return TOO_EARLY if day < EARLIEST else ""
 
 
 def _price_fault(prices: Mapping[str, float | str | None], figures: Mapping[str, float]) -> str:
     if any(isinstance(value, str) for value in prices.values()):
-        return "price not a number"
+        return NOT_A_NUMBER
     if prices["close"] is None:
         return "no close"
     if any(value <= 0 for value in figures.values()):
@@ -311,6 +414,8 @@ def _number(value: Any) -> float | str | None:
         return None
     if isinstance(value, bool):
         return str(value)
+    if isinstance(value, str) and GROUPED.fullmatch(value.strip()):
+        value = value.replace(",", "")
     try:
         result = float(value)
     except (TypeError, ValueError):

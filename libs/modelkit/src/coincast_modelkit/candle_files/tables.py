@@ -18,7 +18,7 @@ SUFFIXES = (".csv", ".parquet", ".feather", ".json")
 REQUIRED = ("date", "close")
 # Standard name -> names that files use, in order of preference.
 NAMES = {
-    "date": ("date", "unix", "timestamp", "time", "datetime", "date_time", "day", "open_time"),
+    "date": ("date", "unix", "timestamp", "time", "datetime", "date_time", "day", "open_time", "snapped_at"),
     "open": ("open",),
     "high": ("high",),
     "low": ("low",),
@@ -43,6 +43,8 @@ FREQTRADE_FILE = re.compile(
     r"(?P<base>[A-Z0-9]+)_[A-Z0-9]+(?:_[A-Z0-9]+)?-(?:1d|1h|4h|[0-9]+m)(?:-(?:spot|futures))?"
 )
 NOT_TRADES = re.compile(r"[A-Z0-9]+_[A-Z0-9_]+-\w+-(?:mark|index|premiumIndex|funding_rate)")
+# CoinGecko's download (`btc-usd-max.csv`) and Yahoo's (`BTC-USD.csv`).
+PAIR_FILE = re.compile(r"(?P<base>[a-z0-9]+)-usd-max|(?P<other>[A-Z0-9]+)-USDT?")
 DOWNLOAD_FILE = re.compile(r"[A-Za-z]+_(?P<base>[A-Z0-9]+?)(?:USDT|USDC|USD|EUR|GBP)_(?:d|1h|minute)")
 
 
@@ -65,12 +67,15 @@ class CandleFileError(ValueError):
 
 
 def coin_of_file(path: Path) -> str:
-    """Return the coin id that a file is named after; pairs of freqtrade and CryptoDataDownload are known."""
-    for pattern in (FREQTRADE_FILE, DOWNLOAD_FILE):
+    """Return the coin id, in lower case, that a file is named after.
+
+    Names of pairs as freqtrade, CryptoDataDownload, CoinGecko and Yahoo write them are known.
+    """
+    for pattern in (FREQTRADE_FILE, DOWNLOAD_FILE, PAIR_FILE):
         if found := pattern.fullmatch(path.stem):
-            ticker = found["base"].lower()
+            ticker = next(text for text in found.groups() if text).lower()
             return COIN_OF_TICKER.get(ticker, ticker)
-    return path.stem
+    return path.stem.strip().lower()
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -108,10 +113,22 @@ def standard_columns(path: Path, names: Sequence[str]) -> dict[str, int]:
     if "unix" in plain:
         found["date"] = plain.index("unix")
     if lacking := [name for name in REQUIRED if name not in found]:
+        headless = (
+            "; its first line holds no names" if all(_is_number(name) for name in plain if name) else ""
+        )
         raise CandleFileError(
-            f"{path.name} lacks the column {', '.join(lacking)}; it needs date,open,high,low,close,volume_usd"
+            f"{path.name} lacks the column {', '.join(lacking)}{headless}; "
+            "it needs date,open,high,low,close,volume_usd"
         )
     return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

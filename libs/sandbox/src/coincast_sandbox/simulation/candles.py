@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from coincast_modelkit.candle_files.daily import DailyCandle, DailyFile, candle_files
+from coincast_modelkit.candle_files.daily import DailyCandle, DailyFile
 from coincast_modelkit.candle_files.daily import read_file as read_candle_file
+from coincast_modelkit.candle_files.daily import read_folder as read_candle_folder
 from coincast_modelkit.candle_files.tables import CandleFileError
 
 Floats = npt.NDArray[np.float64]
@@ -75,18 +76,27 @@ class CandleFolder:
 def read_folder(folder: Path, today: date | None = None) -> CandleFolder:
     """Read every candle file of a folder; the sandbox's `today`, where set, bounds the days.
 
+    A file that cannot be used is named and stops no other.
+
     Raises:
-        CandlesError: Names the folder or file.
+        CandlesError: The folder holds no usable file; names it and why.
     """
     newest = max(today or date.min, datetime.now(UTC).date()) - timedelta(days=1)
-    candles: dict[str, DailyCandles] = {}
-    notes: list[str] = []
     try:
-        for path in candle_files(folder):
-            found = read_candle_file(path, newest)
-            candles[found.coin] = _assemble(found, notes)
+        found = read_candle_folder(folder, newest)
     except CandleFileError as error:
         raise CandlesError(str(error)) from error
+    candles: dict[str, DailyCandles] = {}
+    notes = list(found.left_out)
+    for file in found.files:
+        own: list[str] = []
+        try:
+            candles[file.coin] = _assemble(file, own)
+        except CandlesError as error:
+            own = [f"{error}: the file is left out"]
+        notes += own
+    if not candles:
+        raise CandlesError(f"no usable candle file in {folder}: {'; '.join(notes[:3])}")
     return CandleFolder(candles, tuple(notes))
 
 
@@ -104,7 +114,7 @@ def read_file(path: Path, today: date | None = None) -> DailyCandles:
 
 
 def _assemble(found: DailyFile, notes: list[str]) -> DailyCandles:
-    notes += [str(row) for row in found.set_aside]
+    notes += found.named_rows()
     if len(found.candles) < 2:
         reasons = "; ".join(str(row) for row in found.set_aside[:3])
         unusable = f"; not used: {reasons}" if reasons else ""

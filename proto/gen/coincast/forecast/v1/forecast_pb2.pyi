@@ -643,6 +643,7 @@ class LiveRiskRecord(_message.Message):
     LOSS_OVER_SHORTFALL_FIELD_NUMBER: _builtins.int
     FROM_DATE_FIELD_NUMBER: _builtins.int
     TO_DATE_FIELD_NUMBER: _builtins.int
+    SERVED_BY_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """touch, close_beyond or exceedance."""
     horizon_days: _builtins.int
@@ -669,6 +670,8 @@ class LiveRiskRecord(_message.Message):
     from_date: _builtins.str
     """The first and last day on which the statements were made."""
     to_date: _builtins.str
+    served_by: _builtins.str
+    """The model that answered; empty where all of them are counted together."""
     def __init__(
         self,
         *,
@@ -687,10 +690,11 @@ class LiveRiskRecord(_message.Message):
         loss_over_shortfall: _builtins.float | None = ...,
         from_date: _builtins.str = ...,
         to_date: _builtins.str = ...,
+        served_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_brier", b"_brier", "_brier_skill_percent", b"_brier_skill_percent", "_level_percent", b"_level_percent", "_loss_over_shortfall", b"_loss_over_shortfall", "_probability_from", b"_probability_from", "_probability_to", b"_probability_to", "_standard_error_percent", b"_standard_error_percent", "brier", b"brier", "brier_skill_percent", b"brier_skill_percent", "level_percent", b"level_percent", "loss_over_shortfall", b"loss_over_shortfall", "probability_from", b"probability_from", "probability_to", b"probability_to", "standard_error_percent", b"standard_error_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_brier", b"_brier", "_brier_skill_percent", b"_brier_skill_percent", "_level_percent", b"_level_percent", "_loss_over_shortfall", b"_loss_over_shortfall", "_probability_from", b"_probability_from", "_probability_to", b"_probability_to", "_standard_error_percent", b"_standard_error_percent", "brier", b"brier", "brier_skill_percent", b"brier_skill_percent", "from_date", b"from_date", "horizon_days", b"horizon_days", "independent_periods", b"independent_periods", "kind", b"kind", "level_percent", b"level_percent", "loss_over_shortfall", b"loss_over_shortfall", "observed_percent", b"observed_percent", "probability_from", b"probability_from", "probability_to", b"probability_to", "promised_percent", b"promised_percent", "standard_error_percent", b"standard_error_percent", "statements", b"statements", "to_date", b"to_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_brier", b"_brier", "_brier_skill_percent", b"_brier_skill_percent", "_level_percent", b"_level_percent", "_loss_over_shortfall", b"_loss_over_shortfall", "_probability_from", b"_probability_from", "_probability_to", b"_probability_to", "_standard_error_percent", b"_standard_error_percent", "brier", b"brier", "brier_skill_percent", b"brier_skill_percent", "from_date", b"from_date", "horizon_days", b"horizon_days", "independent_periods", b"independent_periods", "kind", b"kind", "level_percent", b"level_percent", "loss_over_shortfall", b"loss_over_shortfall", "observed_percent", b"observed_percent", "probability_from", b"probability_from", "probability_to", b"probability_to", "promised_percent", b"promised_percent", "served_by", b"served_by", "standard_error_percent", b"standard_error_percent", "statements", b"statements", "to_date", b"to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__brier: _TypeAlias = _typing.Literal["brier"]  # noqa: Y015
     _WhichOneofArgType__brier: _TypeAlias = _typing.Literal["_brier", b"_brier"]  # noqa: Y015

@@ -532,11 +532,22 @@ class LedgerStatus(_message.Message):
     SCORED_FORECASTS_FIELD_NUMBER: _builtins.int
     LAG_ENTRIES_FIELD_NUMBER: _builtins.int
     LAG_SECONDS_FIELD_NUMBER: _builtins.int
+    OPEN_RISK_STATEMENTS_FIELD_NUMBER: _builtins.int
+    SCORED_RISK_CHANCES_FIELD_NUMBER: _builtins.int
+    RISK_LAG_ENTRIES_FIELD_NUMBER: _builtins.int
+    RISK_LAG_SECONDS_FIELD_NUMBER: _builtins.int
     stored_forecasts: _builtins.int
     scored_forecasts: _builtins.int
     lag_entries: _builtins.int
     """Entries in the stream that are not on disk yet; 0 beside lag_seconds where some wait and Redis cannot count them."""
     lag_seconds: _builtins.float
+    open_risk_statements: _builtins.int
+    """The same of served risk answers: statements that wait for their days, chances that were scored, and the lag of the
+    disk behind their stream.
+    """
+    scored_risk_chances: _builtins.int
+    risk_lag_entries: _builtins.int
+    risk_lag_seconds: _builtins.float
     def __init__(
         self,
         *,
@@ -544,14 +555,23 @@ class LedgerStatus(_message.Message):
         scored_forecasts: _builtins.int = ...,
         lag_entries: _builtins.int = ...,
         lag_seconds: _builtins.float | None = ...,
+        open_risk_statements: _builtins.int = ...,
+        scored_risk_chances: _builtins.int = ...,
+        risk_lag_entries: _builtins.int = ...,
+        risk_lag_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_lag_seconds", b"_lag_seconds", "lag_seconds", b"lag_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lag_seconds", b"_lag_seconds", "_risk_lag_seconds", b"_risk_lag_seconds", "lag_seconds", b"lag_seconds", "risk_lag_seconds", b"risk_lag_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lag_seconds", b"_lag_seconds", "lag_entries", b"lag_entries", "lag_seconds", b"lag_seconds", "scored_forecasts", b"scored_forecasts", "stored_forecasts", b"stored_forecasts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lag_seconds", b"_lag_seconds", "_risk_lag_seconds", b"_risk_lag_seconds", "lag_entries", b"lag_entries", "lag_seconds", b"lag_seconds", "open_risk_statements", b"open_risk_statements", "risk_lag_entries", b"risk_lag_entries", "risk_lag_seconds", b"risk_lag_seconds", "scored_forecasts", b"scored_forecasts", "scored_risk_chances", b"scored_risk_chances", "stored_forecasts", b"stored_forecasts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lag_seconds: _TypeAlias = _typing.Literal["lag_seconds"]  # noqa: Y015
     _WhichOneofArgType__lag_seconds: _TypeAlias = _typing.Literal["_lag_seconds", b"_lag_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__risk_lag_seconds: _TypeAlias = _typing.Literal["risk_lag_seconds"]  # noqa: Y015
+    _WhichOneofArgType__risk_lag_seconds: _TypeAlias = _typing.Literal["_risk_lag_seconds", b"_risk_lag_seconds"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lag_seconds) -> _WhichOneofReturnType__lag_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__risk_lag_seconds) -> _WhichOneofReturnType__risk_lag_seconds | None: ...
 
 Global___LedgerStatus: _TypeAlias = LedgerStatus  # noqa: Y015
 
@@ -1310,6 +1330,7 @@ class GetAccuracyResponse(_message.Message):
     TESTS_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
     BY_ORIGIN_HOUR_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def live(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRecord]: ...
     @_builtins.property
@@ -1328,6 +1349,13 @@ class GetAccuracyResponse(_message.Message):
     def by_origin_hour(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRecord]:
         """The same forecasts by the hour of the day that they start from, with `origin_hour` set."""
 
+    @_builtins.property
+    def risk(self) -> _containers.RepeatedCompositeFieldContainer[_forecast_pb2.LiveRiskRecord]:
+        """How served risk answers came true: touches and closes beyond a level by tenth of the stated chance, exceedances by level,
+        of those whose day came in the requested days. By model, and of all models together where none is requested. They are
+        not counted by coin, so there are none where `id` is set.
+        """
+
     def __init__(
         self,
         *,
@@ -1336,10 +1364,11 @@ class GetAccuracyResponse(_message.Message):
         tests: _abc.Iterable[Global___VariantTest] | None = ...,
         ledger: Global___LedgerStatus | None = ...,
         by_origin_hour: _abc.Iterable[Global___LiveRecord] | None = ...,
+        risk: _abc.Iterable[_forecast_pb2.LiveRiskRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin_hour", b"by_origin_hour", "evaluated", b"evaluated", "ledger", b"ledger", "live", b"live", "tests", b"tests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin_hour", b"by_origin_hour", "evaluated", b"evaluated", "ledger", b"ledger", "live", b"live", "risk", b"risk", "tests", b"tests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
