@@ -170,6 +170,53 @@ async def test_a_restated_history_is_fetched_again_as_a_whole(
         assert "restated later" in known.quality_notes[0]
 
 
+@pytest.mark.parametrize("factor", [0.01, 0.25, 1000.0])
+@pytest.mark.parametrize("first", ["days", "hours"])
+async def test_hours_of_a_restated_history_never_mix_two_scales(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path, factor: float, first: str
+) -> None:
+    daily = pb.GetHistoryRequest(id="bitcoin", days=30)
+    hourly = pb.GetHistoryRequest(id="bitcoin", days=20, interval=pb.CANDLE_INTERVAL_ONE_HOUR)
+
+    async def ask(stub: Any) -> pb.History:
+        for request in (daily, hourly) if first == "days" else (hourly, daily):
+            await stub.GetHistory(request, timeout=10)
+        return (await stub.GetHistory(hourly, timeout=10)).history
+
+    async with market_over(mock, tmp_path) as stub:
+        assert {hour.close for hour in (await ask(stub)).hourly_candles} == {100.0}
+        before = clock.now()
+        clock.advance(86_400)
+        mock.price = 100.0 * factor
+        unconfirmed = await ask(stub)
+        assert {hour.close for hour in unconfirmed.hourly_candles} == {100.0}
+        assert unconfirmed.in_doubt
+        assert unconfirmed.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
+        clock.advance(CONFIRMED_AFTER_SECONDS + 1)
+        restated = await ask(stub)
+        assert {hour.close for hour in restated.hourly_candles} == {100.0 * factor}
+        assert len(restated.hourly_candles) == 20 * 24
+        assert not restated.in_doubt
+        status = await stub.GetStatus(pb.GetStatusRequest(quality_ids=["bitcoin"]), timeout=10)
+        assert any("hours contradicted the days" in note for note in status.quality[0].notes)
+        hourly.known_at.FromMicroseconds(int(before * 1e6))
+        known = (await stub.GetHistory(hourly, timeout=10)).history
+        assert {hour.close for hour in known.hourly_candles} == {100.0}
+
+
+async def test_a_mirrored_chart_of_another_scale_leaves_no_hours_behind(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 30)
+        clock.advance(3600)
+        mock.price = 25.0
+        await document(stub, "coins/bitcoin/market_chart", vs_currency="usd", days="7")
+        request = pb.GetHistoryRequest(id="bitcoin", days=20, interval=pb.CANDLE_INTERVAL_ONE_HOUR)
+        found = (await stub.GetHistory(request, timeout=10)).history
+        assert {hour.close for hour in found.hourly_candles} == {100.0}
+
+
 async def test_restated_candles_never_stand_in_for_those_of_a_past_moment(
     mock: MockUpstream, clock: ManualClock, tmp_path: Path
 ) -> None:

@@ -40,10 +40,11 @@ class History:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyHistory:
-    """One coin's hours and where they come from."""
+    """One coin's hours, where they come from, and why they are in doubt; empty where they are not."""
 
     candles: HourlyCandles
     provenance: Provenance
+    doubt_reason: str = ""
 
 
 def partial_error(coin: str, reason: str, retry_after_seconds: float | None) -> Unavailable:

@@ -111,7 +111,13 @@ async def open_clients(settings: Settings, stack: AsyncExitStack, tracing: Traci
             is_failure=is_unreachable,
             listeners=(watch_breaker,),
         )
-        return ResilientStub(name, breaker=breaker, deadline_seconds=seconds, max_calls=256)
+        return ResilientStub(
+            name,
+            breaker=breaker,
+            deadline_seconds=seconds,
+            max_calls=256,
+            start_grace_seconds=settings.start_grace_seconds,
+        )
 
     s = settings
     market_channel = await opened(s.market_target, market.SERVICE, s.market_deadline_seconds)

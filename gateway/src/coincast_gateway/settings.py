@@ -28,6 +28,13 @@ class Settings(ServiceSettings):
         10.0, gt=0, le=60, description="Longest wait for the registry and jobs."
     )
 
+    start_grace_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="How long after its first answer a service counts as starting: late answers are 503 with"
+        " Retry-After until then, 504 later.",
+    )
+
     prices_fresh_seconds: float = Field(5.0, ge=0, description="How long a reply of /prices is served again.")
     markets_fresh_seconds: float = Field(
         15.0, ge=0, description="How long a reply of /markets is served again."

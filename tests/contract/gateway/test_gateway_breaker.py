@@ -50,14 +50,17 @@ async def test_a_service_that_cannot_be_reached_is_cut_off_and_the_other_is_not(
         assert (await http.get("/forecasts?ids=bitcoin")).status_code == 200
 
 
-async def test_a_service_that_says_nothing_in_time_is_cut_off() -> None:
+@pytest.mark.parametrize(("grace_seconds", "status"), [(0.0, 504), (60.0, 503)], ids=["later", "starting"])
+async def test_a_service_that_says_nothing_in_time_is_cut_off(grace_seconds: float, status: int) -> None:
     async with (
-        world(market_deadline_seconds=0.2) as there,
+        world(market_deadline_seconds=0.2, start_grace_seconds=grace_seconds) as there,
         httpx2.AsyncClient(base_url=there.url, timeout=20) as http,
     ):
+        assert (await http.get("/prices?ids=bitcoin")).status_code == 200
         there.market.script.delay_seconds = 2.0
-        statuses = [(await http.get(f"/coins/cold-{n}/history")).status_code for n in range(6)]
-        assert statuses == [504, 504, 504, 504, 504, 503]
+        replies = [await http.get(f"/coins/cold-{n}/history") for n in range(6)]
+        assert [reply.status_code for reply in replies] == [status] * 5 + [503]
+        assert all("retry-after" in reply.headers for reply in replies if reply.status_code == 503)
         assert await breaker(http) == "open"
 
 

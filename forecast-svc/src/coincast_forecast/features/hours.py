@@ -96,7 +96,11 @@ class DayHours:
         except CoincastError as error:
             log.warning("hours_not_fetched", coins=len(coins), reason=str(error))
             return
-        panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory)}
+        panel = {
+            coin: h.candles
+            for coin, h in found.items()
+            if isinstance(h, HourlyHistory) and not h.doubt_reason
+        }
         rows = await asyncio.to_thread(self._compute, coins, panel, vs_currency, day)
         for coin, row in rows.items():
             self._rows.put((coin, vs_currency, day), row)

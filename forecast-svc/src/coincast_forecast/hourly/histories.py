@@ -17,7 +17,7 @@ from coincast_chassis.errors import CoincastError, NotReady, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.grpc.proto_mapping import provenance_of
-from coincast_forecast.history.market_client import UNAVAILABLE, error_of
+from coincast_forecast.history.market_client import DEFAULT_DOUBT_REASON, UNAVAILABLE, error_of
 from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles
 from coincast_modelkit.hourly.model import TAIL_HOURS
@@ -152,7 +152,9 @@ class HourlyHistories:
         }
 
     def _current_until(self, history: HourlyHistory) -> float:
-        """Return the monotonic time at which the next hour closes, or soon where the newest is missing."""
+        """Return when the next hour closes (monotonic); soon where the newest is missing or in doubt."""
+        if history.doubt_reason:
+            return self._clock.monotonic() + self._retry_seconds
         closes = float(history.candles.closes_at.astype("datetime64[s]").astype(np.int64))
         left = closes + HOUR_SECONDS - self._clock.now()
         return self._clock.monotonic() + (left if 0 < left <= HOUR_SECONDS else self._retry_seconds)
@@ -160,8 +162,10 @@ class HourlyHistories:
 
 def _is_unchanged(before: HourlyHistory | CoincastError, now: HourlyHistory | CoincastError) -> bool:
     if isinstance(before, HourlyHistory) and isinstance(now, HourlyHistory):
-        return np.array_equal(before.candles.starts, now.candles.starts) and np.array_equal(
-            before.candles.close, now.candles.close, equal_nan=True
+        return (
+            before.doubt_reason == now.doubt_reason
+            and np.array_equal(before.candles.starts, now.candles.starts)
+            and np.array_equal(before.candles.close, now.candles.close, equal_nan=True)
         )
     return isinstance(before, CoincastError) and isinstance(now, CoincastError) and str(before) == str(now)
 
@@ -191,4 +195,6 @@ def history_of(coin: str, spans: Sequence[pb.History]) -> HourlyHistory | Coinca
         return Unavailable(f"the hourly history is malformed: {error}", retry_after_seconds=60.0)
     if not len(candles):
         return NotReady(f"{coin} has no hourly candles yet", field="ids")
-    return HourlyHistory(candles, provenance_of(spans[-1].provenance))
+    doubt = next((span for span in spans if span.in_doubt), None)
+    reason = "" if doubt is None else "; ".join(doubt.quality_notes) or DEFAULT_DOUBT_REASON
+    return HourlyHistory(candles, provenance_of(spans[-1].provenance), reason)

@@ -23,6 +23,7 @@ from coincast_forecast.hourly.service import (
     absence_reasons,
     from_daily,
     predict_hours,
+    with_daily_reason,
 )
 from coincast_forecast.hourly.versions import HistoricalHourlyVersions
 from coincast_forecast.hourly.within_day import move_all
@@ -174,7 +175,8 @@ class PastHourlyForecasts:
             errors = daily.errors
             for coin, prediction in daily.predictions.items():
                 provenance = daily.histories[coin].provenance
-                made[coin] = from_daily(prediction, query, reasons[coin], provenance)
+                reason = with_daily_reason(reasons[coin], daily.reasons.get(coin, ""))
+                made[coin] = from_daily(prediction, query, reason, provenance)
         return ForecastResponse(
             tuple(made[coin][0] for coin in query.ids if coin in made),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors and coin not in made),

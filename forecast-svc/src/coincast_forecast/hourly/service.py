@@ -118,7 +118,8 @@ class HourlyForecastService:
             errors = daily.errors
             for coin, prediction in daily.predictions.items():
                 provenance = daily.histories[coin].provenance
-                made[coin] = from_daily(prediction, query, reasons[coin], provenance)
+                reason = with_daily_reason(reasons[coin], daily.reasons.get(coin, ""))
+                made[coin] = from_daily(prediction, query, reason, provenance)
         logged = await self._record(made.values(), query.hours)
         return ForecastResponse(
             tuple(logged[coin] for coin in query.ids if coin in logged),
@@ -158,23 +159,32 @@ def absence_reasons(found: Mapping[str, HourlyHistory | CoincastError], ids: Seq
     }
 
 
+def with_daily_reason(hourly: str, daily: str) -> str:
+    """Return why the hourly model does not answer, with why the daily forecast in its place is degraded."""
+    return f"{hourly}; {daily}" if daily and daily not in hourly else hourly
+
+
 async def predict_hours(
     found: Mapping[str, HourlyHistory | CoincastError], query: HourlyQuery, artifact: LoadedHourlyArtifact
 ) -> tuple[dict[str, Made], dict[str, str]]:
     """Return the forecasts of the hourly model, and why coins with too few hours have none.
 
     Args:
-        found: The hours of the query's coins and of the reference coins, or their errors.
+        found: The hours of the query's coins and of the reference coins, or their errors. Hours in doubt
+            are not used.
         query: The coins and hours.
         artifact: The version of the hourly model.
     """
-    panel = {coin: h.candles for coin, h in found.items() if isinstance(h, HourlyHistory) and len(h.candles)}
+    histories = {coin: h for coin, h in found.items() if isinstance(h, HourlyHistory)}
+    panel = {coin: h.candles for coin, h in histories.items() if len(h.candles) and not h.doubt_reason}
     available = [coin for coin in query.ids if coin in panel]
     made: dict[str, Made] = {}
     reasons = {
-        coin: f"no hour of {coin} had closed by then"
+        coin: f"the hours of {coin} are not confirmed: {history.doubt_reason}"
+        if (history := histories[coin]).doubt_reason
+        else f"no hour of {coin} had closed by then"
         for coin in query.ids
-        if isinstance(found[coin], HourlyHistory) and coin not in panel
+        if coin in histories and coin not in panel
     }
     if not available:
         return made, reasons
@@ -185,8 +195,7 @@ async def predict_hours(
         reference={coin: panel[coin] for coin in REFERENCE_COINS if coin in panel},
     )
     for i, usable in enumerate(forecasts.usable().tolist()):
-        coin, history = available[i], found[available[i]]
-        assert isinstance(history, HourlyHistory)  # noqa: S101 - `available` holds only those
+        coin, history = available[i], histories[available[i]]
         if usable:
             stale = history.provenance
             made[coin] = _render(

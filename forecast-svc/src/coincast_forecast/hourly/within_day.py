@@ -162,6 +162,7 @@ class WithinDay:
                 coin: kept.candles
                 for coin in REFERENCE_COINS
                 if isinstance(kept := self._histories.peek(coin, vs_currency), HourlyHistory)
+                and not kept.doubt_reason
             }
             made = await asyncio.to_thread(move_all, waiting, panel, artifact)
             for coin, one in made.items():
@@ -230,7 +231,8 @@ def _move(
         return Shifted(prediction, origin)
     coin = prediction.ref.prepared.coin_id
     last_price = float(prediction.ref.forecasts.last_price[prediction.ref.index])
-    if reason := unusable(history.candles, close, coin, last_price):
+    doubt = f"the hours of {coin} are not confirmed: {history.doubt_reason}" if history.doubt_reason else ""
+    if reason := doubt or unusable(history.candles, close, coin, last_price):
         return _at_close(prediction, origin, reason)
     outlook = _outlook(history.candles, close, hours, reference, artifact)
     if outlook is None:

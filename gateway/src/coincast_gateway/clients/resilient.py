@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
@@ -12,9 +13,11 @@ from google.protobuf.message import Message
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
-from coincast_chassis.resilience.breaker import Breaker
+from coincast_chassis.resilience.breaker import Breaker, BreakerOpen
 
 Result = TypeVar("Result")
+# When a caller of a service that is still starting may come again.
+START_RETRY_SECONDS = 2.0
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -23,9 +26,32 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 class ResilientStub:
-    """Stub of one service with its breaker and concurrency limit."""
+    """Stub of one service with its breaker and concurrency limit.
 
-    def __init__(self, name: str, *, breaker: Breaker, deadline_seconds: float, max_calls: int) -> None:
+    Args:
+        name: The service, for messages.
+        breaker: Pauses calls while the service does not answer.
+        deadline_seconds: Time of one call.
+        max_calls: Calls in flight at most.
+        start_grace_seconds: How long after its first answer, and after it could not be reached, a service
+            counts as starting. A late answer is then Unavailable with a time to come again, no Timeout: its
+            caches are empty, and the machine is busy with its start.
+        monotonic: The clock of the grace.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        breaker: Breaker,
+        deadline_seconds: float,
+        max_calls: int,
+        start_grace_seconds: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._start_grace_seconds, self._monotonic = start_grace_seconds, monotonic
+        # When the service answered first since it could not be reached; None where it has not yet.
+        self._answering_since: float | None = None
         self.name = name
         self.breaker = breaker
         self.deadline_seconds = deadline_seconds
@@ -43,7 +69,7 @@ class ResilientStub:
         """Make the call within the request's remaining time.
 
         Raises:
-            Unavailable: The breaker is open or too many calls are in flight.
+            Unavailable: The breaker is open, too many calls are in flight, or the service is starting.
             Timeout: The service does not answer in time.
             CoincastError: The service answered with this error.
         """
@@ -55,9 +81,36 @@ class ResilientStub:
             )
         self.calls_in_flight += 1
         try:
-            return self._unwrap(await self.breaker.call(lambda: self._outcome(rpc(request, timeout=seconds))))
+            return self._unwrap(await self._guarded(lambda: self._outcome(rpc(request, timeout=seconds))))
         finally:
             self.calls_in_flight -= 1
+
+    async def _guarded(self, call: Callable[[], Awaitable[Result | CoincastError]]) -> Result | CoincastError:
+        """Make a call through the breaker and note whether the service answers."""
+        try:
+            outcome = await self.breaker.call(call)
+        except Timeout as error:
+            if not self._is_starting():
+                raise
+            raise Unavailable(
+                f"{self.name} is starting and did not answer in time.",
+                retry_after_seconds=START_RETRY_SECONDS,
+            ) from error
+        except BreakerOpen:
+            raise
+        except Unavailable:
+            self._answering_since = None
+            raise
+        self._note_answer()
+        return outcome
+
+    def _is_starting(self) -> bool:
+        since = self._answering_since
+        return since is None or self._monotonic() - since < self._start_grace_seconds
+
+    def _note_answer(self) -> None:
+        if self._answering_since is None:
+            self._answering_since = self._monotonic()
 
     async def watch(
         self, rpc: Callable[..., AsyncIterable[Result]], request: Message
@@ -70,7 +123,7 @@ class ResilientStub:
             CoincastError: As for `call`; also where the stream breaks off.
         """
         async with aclosing(aiter(rpc(request))) as stream:  # type: ignore[type-var]  # a channel's streams are generators
-            yield self._unwrap(await self.breaker.call(lambda: self._first(anext(stream))))
+            yield self._unwrap(await self._guarded(lambda: self._first(anext(stream))))
             try:
                 async for message in stream:
                     yield message
@@ -88,7 +141,9 @@ class ResilientStub:
         self, rpc: Callable[..., Awaitable[Result]], request: Message, *, deadline_seconds: float
     ) -> Result:
         """Call a health probe past the breaker, so that failed probes do not open it for requests."""
-        return await self._plain_errors(rpc(request, timeout=self._seconds(deadline_seconds)))
+        reply = await self._plain_errors(rpc(request, timeout=self._seconds(deadline_seconds)))
+        self._note_answer()
+        return reply
 
     async def _outcome(self, call: Awaitable[Result]) -> Result | CoincastError:
         """Return the service's reply or the error it answered with; both are successes for the breaker."""

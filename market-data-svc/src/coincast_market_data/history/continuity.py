@@ -6,16 +6,18 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median
 
-from coincast_market_data.domain import Candle
-from coincast_market_data.history.candle_builder import ONE_DAY, day_of
+from coincast_market_data.domain import Candle, HourlyCandle
+from coincast_market_data.history.candle_builder import HOUR_SECONDS, ONE_DAY, day_of, midnight
 from coincast_market_data.validation.outliers import is_outlier
 from coincast_market_data.validation.outliers import ratio as ratio_of
 
 # Corrections of a single day are smaller; a redenomination is a tenth, a hundredth, a thousandth.
 RESTATEMENT_FACTOR = 2.0
+# The last hour of a day and the day itself close at one moment: they are of the same trades.
+SAME_MOMENT_FACTOR = 1.5
 # How far the days may disagree about the factor.
 RESTATEMENT_SPREAD = 0.1
 # A price level that lasts this long is no error of a single fetch.
@@ -161,6 +163,36 @@ def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
     middle = median(ratios)
     agree = all(abs(ratio / middle - 1) <= RESTATEMENT_SPREAD for ratio in ratios)
     return middle if agree and ratio_of(middle, 1.0) >= RESTATEMENT_FACTOR else None
+
+
+def contradicting_hours(hours: Sequence[HourlyCandle], days: Sequence[Candle]) -> list[HourlyCandle]:
+    """Return the hours that are on another scale than the days, as after a redenomination.
+
+    A day whose last hour closes far off the day itself contradicts it with all its hours. So do those of a
+    day without that pair, such as today, after such a day; else the hours that are tenfold off the days
+    beside them, since a true price can halve within a day.
+
+    Args:
+        hours: Hours in order of time.
+        days: Daily candles.
+    """
+    closes = {candle.day: candle.close for candle in days}
+    found: list[HourlyCandle] = []
+    odd_day: date | None = None
+    for day, group in groupby(hours, key=lambda hour: day_of(hour.start)):
+        of_day = list(group)
+        close, ends_with_day = closes.get(day), of_day[-1].start + HOUR_SECONDS == midnight(day + ONE_DAY)
+        if close is not None and ends_with_day:
+            contradicts = ratio_of(of_day[-1].close, close) >= SAME_MOMENT_FACTOR
+        else:
+            contradicts = odd_day == day - ONE_DAY
+            near = [closes[d] for d in (day - ONE_DAY, day, day + ONE_DAY) if d in closes]
+            if not contradicts and near:
+                found += [h for h in of_day if all(is_outlier(h.close, price) for price in near)]
+        if contradicts:
+            found += of_day
+            odd_day = day
+    return found
 
 
 def factor(kept: Sequence[Candle], points: Iterable[tuple[float, float]]) -> float | None:

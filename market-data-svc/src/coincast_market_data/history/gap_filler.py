@@ -47,6 +47,7 @@ from coincast_market_data.history.candle_builder import (
 )
 from coincast_market_data.history.continuity import (
     TAIL_DAYS,
+    contradicting_hours,
     implausible_ranges,
     isolated_runs,
     jumps,
@@ -480,12 +481,16 @@ class GapFiller:
             received_at: When it was received, UNIX seconds.
         """
         last = last_closed_day(self._clock.now())
-        if chart["prices"] and self._hours is not None:
-            await self._keep_hours(coin, currency, clean_series(chart, received_at)[0], flush=True)
-        if not chart["prices"] or not await self._may_be_richer(coin, currency, chart["prices"], last):
+        if not chart["prices"]:
             return 0
         points, _ = clean_series(chart, received_at)
-        candles = [c for c in build_candles(points, last) if c.is_whole or self._only_closes(c.day, last)]
+        built = build_candles(points, last)
+        # Hours of another scale would stand beside the stored ones; `fill` finds out which are true.
+        if restatement(await self._archive.read(coin, currency), built) is None:
+            await self._keep_hours(coin, currency, points, flush=True)
+        if not await self._may_be_richer(coin, currency, chart["prices"], last):
+            return 0
+        candles = [c for c in built if c.is_whole or self._only_closes(c.day, last)]
         good = await self._plausible_candles(coin, currency, candles, {candle.day for candle in candles})
         return await self._archive.add(coin, currency, good, at=self._clock.now())
 
@@ -584,9 +589,11 @@ class GapFiller:
         reply = await self._series.fetch(request)
         points, findings = clean_series(reply.document, reply.received_at)
         self._report(coin, currency, findings)
-        await self._keep_hours(coin, currency, points, flush=False)
         candles = build_candles(points, last_closed_day(self._clock.now()))
+        # Before the hours are stored: those of another scale would stand beside the stored ones.
         restated = await self._check_restated(coin, currency, candles, call)
+        if restated != 0:
+            await self._keep_hours(coin, currency, points, flush=False)
         if restated is not None:
             return restated, bool(points)
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
@@ -602,7 +609,7 @@ class GapFiller:
 
         Returns:
             None if they agree. 0 if they were multiplied and this is not confirmed yet, so that the new days
-            wait. Otherwise how many days differ after the whole history was fetched again.
+            and hours wait. Otherwise how many days differ after the whole history was fetched again.
         """
         times = restatement(await self._archive.read(coin, currency), candles)
         name, now = (coin, f"{currency} restated"), self._clock.now()
@@ -617,13 +624,16 @@ class GapFiller:
             unconfirmed.update(
                 (day, now + CONFIRMED_AFTER_SECONDS) for day in days_between(call.first, call.last)
             )
+            self._unconfirmed_hours[coin, currency] = now + CONFIRMED_AFTER_SECONDS
             return 0
         return await self.refetch(coin, currency, Priority.HISTORY)
 
     async def refetch(self, coin: str, currency: str, priority: Priority = Priority.BACKFILL) -> int:
         """Fetch a whole history again, replace the stored one, and return the changed days.
 
-        The stored one is saved as a revision, with the days that the plan no longer reaches.
+        The stored one is saved as a revision, with the days that the plan no longer reaches. Stored hours
+        that contradict the new days are dropped into a revision too, and those that came with the days are
+        stored.
 
         Args:
             coin: Canonical id.
@@ -644,11 +654,13 @@ class GapFiller:
             # Daily points have no range; one more call brings it for the newest days.
             calls += plan_calls(days[-HOURLY_DAYS:], last + timedelta(days=1), currency, hourly=True)
         fetched: list[Candle] = []
+        series: list[Sequence[Point]] = []
         for call in calls:
             request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
             reply = await self._series.fetch(request)
             points, findings = clean_series(reply.document, reply.received_at)
             self._report(coin, currency, findings)
+            series.append(points)
             fetched = merge_candles(fetched, build_candles(points, last))[0]
         if not fetched:
             raise NotFound(f"CoinGecko has no day of {coin} in {currency}", field="id")
@@ -661,7 +673,27 @@ class GapFiller:
             self._quality.remark(coin, currency, text + aside)
             metrics.RESTATED.inc()
         self._absent.pop((coin, currency), None)
+        await self._replace_hours(coin, currency, fetched, series)
         return changed
+
+    async def _replace_hours(
+        self, coin: str, currency: str, days: Sequence[Candle], series: Sequence[Sequence[Point]]
+    ) -> None:
+        """Drop the stored hours that contradict new days, and store the hours of the series they came with.
+
+        Oldest series first, so that each hour finds the one before it.
+        """
+        if self._hours is None:
+            return
+        odd = contradicting_hours(await self._hours.read(coin, currency), days)
+        if odd:
+            await self._hours.remove(coin, currency, {hour.start for hour in odd}, self._clock.now())
+            text = f"{len(odd)} stored hours contradicted the days that were fetched again and were dropped"
+            self._quality.remark(coin, currency, text)
+        self._hours_requested.pop((coin, currency), None)
+        self._unconfirmed_hours.pop((coin, currency), None)
+        for points in sorted(series, key=lambda points: points[0].at if points else 0.0):
+            await self._keep_hours(coin, currency, points, flush=True)
 
     def _check_refetched(
         self, coin: str, currency: str, kept: Sequence[Candle], fetched: Sequence[Candle]

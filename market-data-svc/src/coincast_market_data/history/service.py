@@ -25,6 +25,7 @@ from coincast_market_data.history.candle_builder import (
     midnight,
     within,
 )
+from coincast_market_data.history.continuity import contradicting_hours
 from coincast_market_data.history.gap_filler import HOURLY_DAYS, GapFiller
 from coincast_market_data.history.spans import MAX_DAYS
 from coincast_market_data.history.sparkline import WeeklySparklines
@@ -38,7 +39,10 @@ REFUSED_SECONDS = 60.0
 # When a partial history is worth asking for again, where the failure does not say.
 RETRY_PARTIAL_SECONDS = 10.0
 IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
+HOURS_CONTRADICT = "the hours are far off the days of the same time, and neither is confirmed yet"
 HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
+# The newest hours are compared with the days: a contradiction that is not mended reaches to the end.
+CHECKED_SECONDS = 3 * DAY_SECONDS
 # With no more than this missing, the stored days are worth more than a long wait.
 FEW_DAYS = 7
 # How long a caller waits for all the coins together of which the week of a sparkline suffices.
@@ -289,7 +293,25 @@ class HistoryService:
             aged = replace(history.provenance, age_seconds=max(0.0, moment - history.provenance.as_of))
             history = replace(history, provenance=aged)
         _check_age(history.provenance, max_age_seconds, error)
-        return history if known_at is None else self._hours_of_then(history, stored, hours, known_at)
+        if known_at is not None:
+            return self._hours_of_then(history, stored, hours, known_at)
+        return await self._checked_by_days(history)
+
+    async def _checked_by_days(self, history: History) -> History:
+        """Return a history of hours, in doubt where its newest days contradict the stored days."""
+        hours = [
+            hour for hour in history.hours or () if hour.start > history.provenance.as_of - CHECKED_SECONDS
+        ]
+        if not contradicting_hours(hours, await self._archive.read(history.id, history.vs_currency)):
+            return history
+        return replace(
+            history,
+            completeness=Completeness.PARTIAL,
+            partial_reason=HOURS_CONTRADICT,
+            retry_after_seconds=history.retry_after_seconds or RETRY_PARTIAL_SECONDS,
+            quality_notes=[*history.quality_notes, HOURS_CONTRADICT],
+            in_doubt=True,
+        )
 
     async def _stored_hours(self, coin: str, currency: str, known_at: float | None) -> Sequence[HourlyCandle]:
         """Return all stored hours, with those of `known_at` that were dropped later."""

@@ -52,13 +52,15 @@ class Given:
         missing: Sequence[str] = (),
         provenance: Provenance = FRESH,
         until: np.datetime64 = PANEL["bitcoin"].closes_at,
+        doubts: Mapping[str, str] | None = None,
     ) -> None:
         self._missing, self._provenance, self.until = missing, provenance, until
+        self._doubts = doubts or {}
 
     async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
         """Return the coins that are there."""
         return {
-            coin: HourlyHistory(PANEL[coin].until(self.until), self._provenance)
+            coin: HourlyHistory(PANEL[coin].until(self.until), self._provenance, self._doubts.get(coin, ""))
             if coin in PANEL and coin not in self._missing
             else NotReady(f"{coin} has no hourly candles yet", field="ids")
             for coin in ids
@@ -161,6 +163,22 @@ async def test_one_coin_without_hours_does_not_corrupt_the_others(tmp_path: Path
         ("bitcoin", True),
     ]
     assert [e.id for e in reply.errors] == ["nocoin"]
+
+
+@pytest.mark.parametrize("doubtful", ["bitcoin", "ethereum"])
+async def test_hours_in_doubt_are_neither_forecast_from_nor_used_as_the_market(
+    tmp_path: Path, doubtful: str
+) -> None:
+    publish(tmp_path)
+    doubt = "the hours are far off the days of the same time"
+    (forecast,) = (await served(tmp_path, Given(doubts={doubtful: doubt}))).forecasts
+    (without,) = (await served(tmp_path, Given(missing=(doubtful,)))).forecasts
+    assert forecast.served_by == without.served_by
+    assert forecast.points == without.points
+    assert forecast.degraded == (doubtful == "bitcoin")
+    if forecast.degraded:
+        assert f"the hours of bitcoin are not confirmed: {doubt}" in forecast.reason
+        assert "scaled" in forecast.reason
 
 
 async def test_stale_hours_are_marked(tmp_path: Path) -> None:
@@ -292,6 +310,21 @@ async def test_refused_version_leaves_the_last_good_one(tmp_path: Path) -> None:
 def hourly(close: float, start: int, **figures: float) -> market_pb2.HourlyCandle:
     """Return one hour of market-data."""
     return market_pb2.HourlyCandle(start_unix_seconds=start, close=close, **figures)
+
+
+@pytest.mark.parametrize(
+    ("notes", "reason"),
+    [(["the hours are far off the days"], "the hours are far off the days"),
+     ([], "the newest candles are not confirmed yet")],
+)  # fmt: skip
+def test_a_doubt_of_market_data_comes_with_the_hours(notes: list[str], reason: str) -> None:
+    parts = [
+        market_pb2.History(hourly_candles=[hourly(100.0, 0)]),
+        market_pb2.History(hourly_candles=[hourly(101.0, 3600)], in_doubt=True, quality_notes=notes),
+    ]
+    found = history_of("bitcoin", parts)
+    assert isinstance(found, HourlyHistory)
+    assert found.doubt_reason == reason
 
 
 def test_hours_of_market_data_become_candles() -> None:

@@ -41,6 +41,7 @@ class Hours:
         self.stale = False
         self.scale = 1.0
         self.end_scale = 1.0
+        self.doubt = ""
 
     def move_to(self, hours: int | None) -> None:
         """Let the newest hour be so many hours after the close; None stores none."""
@@ -68,7 +69,7 @@ class Hours:
         for column in (opened, high, low, close):
             column[-1] *= self.end_scale
         candles = HourlyCandles(coin, first, opened, high, low, close, shown.volume)
-        return HourlyHistory(candles, Provenance(Source.ARCHIVE, stale=self.stale))
+        return HourlyHistory(candles, Provenance(Source.ARCHIVE, stale=self.stale), self.doubt)
 
 
 async def kit_at(tmp_path: Path, hours: int | None, **options: Any) -> tuple[Kit, Hours, str]:
@@ -106,6 +107,14 @@ async def test_a_forecast_of_days_starts_from_the_newest_hour(tmp_path: Path) ->
     assert spread(moved)[0] < 0.9 * spread(close)[0]
     assert np.all(np.diff(spread(moved)) > 0)
     assert moved.served_by == "ml_ensemble"
+
+
+async def test_hours_in_doubt_move_no_forecast(tmp_path: Path) -> None:
+    kit, stored, _ = await kit_at(tmp_path, 13)
+    stored.doubt = "the hours are far off the days of the same time"
+    found, close = await forecast_of(kit), await forecast_of(make_kit())
+    assert (found.last_price, found.start.hours) == (close.last_price, 0)
+    assert found.start.reason == f"the hours of bitcoin are not confirmed: {stored.doubt}"
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
 from coincast_market_data.coingecko.parser import is_jump
-from coincast_market_data.domain import Candle
+from coincast_market_data.domain import Candle, HourlyCandle
 from coincast_market_data.history.continuity import (
     TAIL_DAYS,
+    contradicting_hours,
     implausible_ranges,
     restatement,
     unconfirmed_tail,
@@ -107,3 +108,47 @@ def test_the_range_of_a_collapse_is_true() -> None:
     days = ranged((110.0, 90.0), (110.0, 2.0), (3.0, 1.0))
     days[2] = replace(days[2], close=2.0)
     assert implausible_ranges(days) == []
+
+
+def hours(scales: Sequence[float], last_hours: int = 24) -> list[HourlyCandle]:
+    """Hours that close at 100 times the scale of their day; the last day has `last_hours` of them."""
+    start = int(datetime.combine(DAY, time(), UTC).timestamp())
+    counts = [24] * (len(scales) - 1) + [last_hours]
+    return [
+        HourlyCandle(start + (24 * number + hour) * 3600, 100.0 * scale)
+        for number, (scale, count) in enumerate(zip(scales, counts, strict=True))
+        for hour in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scales", "last_hours", "closes", "odd_days"),
+    [
+        ([1, 1, 1], 24, [100.0] * 3, []),
+        ([1, 1, 1], 5, [100.0] * 2, []),
+        ([1, 1, 1], 24, [1.0] * 3, [0, 1, 2]),
+        ([1, 1, 1], 24, [25.0] * 3, [0, 1, 2]),
+        ([1, 1, 1], 5, [50.0] * 2, [0, 1, 2]),
+        ([1, 1, 0.01], 24, [1.0] * 3, [0, 1]),
+        ([1, 1, 0.4], 5, [100.0] * 2, []),
+        ([1, 1, 0.01], 5, [100.0] * 2, [2]),
+        ([1, 1], 24, [], []),
+    ],
+    ids=[
+        "agree",
+        "agree, with hours of today",
+        "restated",
+        "restated by less than tenfold",
+        "restated, and today goes with the days before it",
+        "only the days that contradict",
+        "a true fall within today",
+        "a tenfold step within today",
+        "no days",
+    ],
+)
+def test_hours_on_another_scale_than_their_days_contradict_them(
+    scales: list[float], last_hours: int, closes: list[float], odd_days: list[int]
+) -> None:
+    found = contradicting_hours(hours(scales, last_hours), candles(closes))
+    days = {datetime.fromtimestamp(hour.start, UTC).date() for hour in found}
+    assert days == {DAY + timedelta(days=number) for number in odd_days}
